@@ -1,0 +1,41 @@
+"""The renderer protocol: requests in, pixels out. Knows no model, no file format and no store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.domain.images import ImageRequest
+
+
+@dataclass(frozen=True)
+class RenderedImage:
+    """What became of one request: pixels, or the reason why there are none."""
+
+    pixels: np.ndarray | None  # (height, width, 3) uint8 RGB
+    truncated: bool = False  # the prompt was longer than the text encoder takes
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class RendererInfo:
+    """How images are executed: recorded beside them, never part of their identity."""
+
+    device: str  # such as "cpu (AMD EPYC, 1 thread)" or "cuda (NVIDIA H200)"
+    dtype: str
+    batch_size: int  # images in every call of the model, padding included
+    versions: dict[str, str]  # of torch, diffusers, ...; empty for a renderer without a model
+
+
+class Renderer(Protocol):
+    """One loaded model. Lives in one thread, which makes every call."""
+
+    info: RendererInfo
+
+    def render(self, requests: Sequence[ImageRequest]) -> list[RenderedImage]:
+        """Render 1 to `info.batch_size` requests that share a `batch_key`; one result each, in order.
+
+        A request that cannot be rendered gives a result with an error; an exception means that the whole call failed.
+        """
+        ...
