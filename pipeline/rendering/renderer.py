@@ -39,3 +39,7 @@ class Renderer(Protocol):
         A request that cannot be rendered gives a result with an error; an exception means that the whole call failed.
         """
         ...
+
+
+class FatalDeviceError(RuntimeError):
+    """The device is lost to this process: it must end, and a new one take its place."""

@@ -1,0 +1,167 @@
+"""The drawn world: scenes of one or two shapes on a plain background, their pictures and their captions.
+
+Numpy only. Knows nothing of models.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+SIZE = 64  # pixels, height and width
+
+COLOURS = {
+    "red": (220, 40, 40),
+    "green": (40, 160, 70),
+    "blue": (40, 80, 220),
+    "yellow": (245, 210, 50),
+    "purple": (140, 50, 170),
+    "orange": (245, 130, 30),
+}
+BACKGROUNDS = {"white": (250, 250, 250), "black": (20, 20, 20), "gray": (128, 128, 128), "pink": (250, 190, 210)}
+SIZES = {"small": 8.5, "large": 13.5}  # radius in pixels, give or take 6 %
+RELATIONS = {  # where the first object lies, seen from the second: (x, y) of its centre from the picture's, in pixels
+    "to the left of": (-16.0, 0.0),
+    "to the right of": (16.0, 0.0),
+    "above": (0.0, -16.0),
+    "below": (0.0, 16.0),
+}
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One object by its words; None is a word that the caption leaves out."""
+
+    size: str | None
+    colour: str | None
+    shape: str
+
+    def words(self) -> str:
+        return " ".join(word for word in (self.size, self.colour, self.shape) if word)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a caption says: one object, or two in a relation, on a background."""
+
+    first: Thing
+    background: str | None
+    relation: str | None = None
+    second: Thing | None = None
+
+    def caption(self) -> str:
+        text = f"a {self.first.words()}"
+        if self.second:
+            text += f" {self.relation} a {self.second.words()}"
+        text += f" on a {self.background} background" if self.background else ""
+        return text.replace("a orange", "an orange")
+
+    @property
+    def things(self) -> tuple[Thing, ...]:
+        return (self.first, self.second) if self.second else (self.first,)
+
+    @property
+    def is_held_out(self) -> bool:
+        """One scene in ten is never trained on, told by a digest of its caption."""
+        return hashlib.sha256(self.caption().encode()).digest()[0] < 26
+
+
+def random_scene(rng: np.random.Generator, two_objects: float = 0.5) -> Scene:
+    """A scene with every word said; two objects differ in shape or colour."""
+    background = _choice(rng, BACKGROUNDS)
+    first = _thing(rng)
+    if rng.random() >= two_objects:
+        return Scene(first, background)
+    second = _thing(rng)
+    while (second.shape, second.colour) == (first.shape, first.colour):
+        second = _thing(rng)
+    return Scene(first, background, _choice(rng, RELATIONS), second)
+
+
+def scenes(seed: int, count: int, held_out: bool, two_objects: float = 0.5) -> list[Scene]:
+    """`count` random scenes of one side of the split."""
+    rng, found = np.random.default_rng(seed), []
+    while len(found) < count:
+        scene = random_scene(rng, two_objects)
+        if scene.is_held_out == held_out:
+            found.append(scene)
+    return found
+
+
+def with_words_left_out(scene: Scene, rng: np.random.Generator, rate: float) -> Scene:
+    """The same scene described with some attributes unsaid."""
+    first, second = (_vaguer(thing, rng, rate) if thing else None for thing in (scene.first, scene.second))
+    assert first is not None
+    return replace(scene, first=first, second=second, background=None if rng.random() < rate else scene.background)
+
+
+def draw(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """A picture of a scene with every word said: (64, 64, 3) uint8 RGB, anti-aliased; places and sizes vary a little."""
+    assert scene.background is not None
+    picture = np.empty((SIZE, SIZE, 3), np.float32)
+    picture[:] = BACKGROUNDS[scene.background]
+    for thing, centre in zip(scene.things, _centres(scene, rng), strict=True):
+        assert thing.size is not None
+        assert thing.colour is not None
+        cover = _cover(thing.shape, centre, SIZES[thing.size] * rng.uniform(0.94, 1.06))[..., None]
+        picture = picture * (1 - cover) + np.array(COLOURS[thing.colour], np.float32) * cover
+    return np.rint(picture).astype(np.uint8)
+
+
+def _centres(scene: Scene, rng: np.random.Generator) -> list[tuple[float, float]]:
+    if scene.relation is None:
+        return [(32 + rng.uniform(-7, 7), 32 + rng.uniform(-7, 7))]
+    x, y = RELATIONS[scene.relation]
+    return [(32 + side * x + rng.uniform(-2, 2), 32 + side * y + rng.uniform(-2, 2)) for side in (1, -1)]
+
+
+def _cover(shape: str, centre: tuple[float, float], radius: float) -> np.ndarray:
+    """Share of each pixel that the shape covers, (64, 64) in [0, 1], from its signed distance in pixels."""
+    y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) + 0.5
+    return np.clip(0.5 - SHAPES[shape](x - centre[0], y - centre[1], radius), 0, 1)
+
+
+def _circle(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
+    return np.hypot(x, y) - r
+
+
+def _ring(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
+    return np.abs(np.hypot(x, y) - 0.76 * r) - 0.28 * r
+
+
+def _square(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
+    return np.maximum(np.abs(x), np.abs(y)) - 0.88 * r
+
+
+def _triangle(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
+    """Equilateral, point up, a little larger than its circle so that it looks as large as the others."""
+    y = y - 0.2 * r
+    return np.maximum(y, 0.866 * np.abs(x) - 0.5 * y) - 0.62 * r
+
+
+def _cross(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
+    long, short, x, y = 1.04 * r, 0.36 * r, np.abs(x), np.abs(y)
+    return np.minimum(np.maximum(x - long, y - short), np.maximum(x - short, y - long))
+
+
+SHAPES: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
+    "circle": _circle,
+    "square": _square,
+    "triangle": _triangle,
+    "cross": _cross,
+    "ring": _ring,
+}
+
+
+def _choice(rng: np.random.Generator, words: dict) -> str:
+    return list(words)[rng.integers(len(words))]
+
+
+def _thing(rng: np.random.Generator) -> Thing:
+    return Thing(_choice(rng, SIZES), _choice(rng, COLOURS), _choice(rng, SHAPES))
+
+
+def _vaguer(thing: Thing, rng: np.random.Generator, rate: float) -> Thing:
+    size, colour = (None if rng.random() < rate else word for word in (thing.size, thing.colour))
+    return replace(thing, size=size, colour=colour)

@@ -1,0 +1,74 @@
+"""What a dispatcher says while it works, and the account it gives at the end. Plain data for whoever shows it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pipeline.worker.tasks import ShardReport, Task
+
+
+@dataclass(frozen=True)
+class WorkerReady:
+    worker: str
+    load_s: float
+
+
+@dataclass(frozen=True)
+class WorkerLost:
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ShardDone:
+    task: Task
+    report: ShardReport
+    worker: str
+
+
+@dataclass(frozen=True)
+class AttemptFailed:
+    """One try at a shard ended without a commit."""
+
+    task: Task
+    attempt: int
+    reason: str
+    final: bool  # no attempt is left: the shard stays undone
+
+
+Event = WorkerReady | WorkerLost | ShardDone | AttemptFailed
+Listener = Callable[[Event], None]
+
+
+@dataclass
+class Summary:
+    """Totals of one start of a job."""
+
+    num_ok: int = 0
+    num_failed: int = 0  # records whose status is not ok
+    num_bytes: int = 0
+    num_shards: int = 0
+    num_retries: int = 0  # store calls made again
+    workers_lost: int = 0
+    failed_shards: list[tuple[Task, str]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)  # reasons of the first failed records
+
+    def add(self, event: Event) -> None:
+        match event:
+            case ShardDone(report=report) if report.ours:
+                self.num_ok += report.num_ok
+                self.num_failed += report.num_failed
+                self.num_bytes += report.num_bytes
+                self.num_shards += 1
+                self.num_retries += report.num_retries
+                self.errors.extend(report.errors[: 10 - len(self.errors)])
+            case AttemptFailed(task=task, reason=reason, final=True):
+                self.failed_shards.append((task, reason))
+            case WorkerLost():
+                self.workers_lost += 1
+
+
+class Dispatcher(Protocol):
+    """Runs every task on workers and says what became of each."""
+
+    def run(self, tasks: Iterator[Task], listen: Listener) -> None: ...

@@ -1,0 +1,90 @@
+"""Many encoded images as one file: WebDataset tar shards, and Parquet for `datasets`.
+
+Both are deterministic functions of their members, and both are read back by `index` into where each member lies.
+"""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+# What `datasets` looks for to open the column as pictures without being told.
+_HF_FEATURES = {"info": {"features": {"image": {"_type": "Image"}}}}
+
+
+@dataclass(frozen=True)
+class Member:
+    """One encoded image and what is stored beside it."""
+
+    image_id: str
+    data: bytes
+    extension: str
+    prompt: str
+    settings: str  # JSON
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """One image found in a container."""
+
+    member: str
+    offset: int | None  # of its bytes in a tar; its row number in Parquet
+    data: bytes
+
+
+def write_tar(members: Iterable[Member]) -> bytes:
+    """A WebDataset shard: `<image_id>.<ext>`, `.txt` (the prompt) and `.json` (the settings) for each image."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for member in members:
+            _add(tar, f"{member.image_id}.{member.extension}", member.data)
+            _add(tar, f"{member.image_id}.txt", member.prompt.encode("utf-8", "replace"))
+            _add(tar, f"{member.image_id}.json", member.settings.encode("utf-8", "replace"))
+    return buffer.getvalue()
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)  # no owner, no time: equal members give equal bytes
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+def index_tar(container: bytes) -> dict[str, Indexed]:
+    """image_id -> where its image lies, for every image of a tar that `write_tar` wrote."""
+    with tarfile.open(fileobj=io.BytesIO(container), mode="r:") as tar:
+        return dict(_images(tar, container))
+
+
+def _images(tar: tarfile.TarFile, container: bytes) -> Iterator[tuple[str, Indexed]]:
+    for info in tar:
+        image_id, _, extension = info.name.partition(".")
+        if extension not in ("txt", "json"):
+            data = container[info.offset_data : info.offset_data + info.size]
+            yield image_id, Indexed(info.name, info.offset_data, data)
+
+
+def write_parquet(members: Iterable[Member]) -> bytes:
+    """Images inside Parquet: image {bytes, path}, image_id, prompt, settings (JSON)."""
+    members = list(members)
+    images = [{"bytes": member.data, "path": f"{member.image_id}.{member.extension}"} for member in members]
+    table = pa.table(
+        {
+            "image": pa.array(images, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            "image_id": pa.array([member.image_id for member in members], pa.string()),
+            "prompt": pa.array([member.prompt for member in members], pa.string()),
+            "settings": pa.array([member.settings for member in members], pa.string()),
+        }
+    ).replace_schema_metadata({"huggingface": json.dumps(_HF_FEATURES)})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="none", row_group_size=64)  # encoded images do not shrink
+    return buffer.getvalue()
+
+
+def index_parquet(container: bytes) -> dict[str, Indexed]:
+    table = pq.read_table(io.BytesIO(container), columns=["image_id", "image"])
+    rows = zip(table["image_id"].to_pylist(), table["image"].to_pylist(), strict=True)
+    return {name: Indexed(image["path"], row, image["bytes"]) for row, (name, image) in enumerate(rows)}

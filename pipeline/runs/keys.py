@@ -1,0 +1,42 @@
+"""Names of everything in a run. Only digests, row numbers and fixed words: nothing that a user wrote becomes a key."""
+
+import re
+from dataclasses import dataclass
+
+from pipeline.domain.shards import Shard
+
+RUN_KEY = "run.json"
+CONTACT_SHEET_KEY = "contact_sheet.png"
+IMAGES_PREFIX = "images/"
+METADATA_PREFIX = "metadata/"
+
+_MANIFEST = re.compile(r"metadata/([0-9a-f]+)/(\d{12})-(\d{12})-([0-9a-f]+)\.parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestName:
+    """What a manifest's key says: enough to resume without opening it."""
+
+    key: str
+    cell_id: str
+    start: int
+    stop: int
+    shard_id: str
+
+
+def image_key(image_id: str, extension: str) -> str:
+    return f"{IMAGES_PREFIX}{image_id[:2]}/{image_id}.{extension}"
+
+
+def container_key(name: str, extension: str) -> str:
+    return f"{IMAGES_PREFIX}{name}.{extension}"
+
+
+def manifest_key(shard: Shard) -> str:
+    return f"{METADATA_PREFIX}{shard.cell_id}/{shard.start:012d}-{shard.stop:012d}-{shard.shard_id}.parquet"
+
+
+def parse_manifest_key(key: str) -> ManifestName | None:
+    """The parts of a manifest's key; None for any other key."""
+    match = _MANIFEST.fullmatch(key)
+    return ManifestName(key, match[1], int(match[2]), int(match[3]), match[4]) if match else None

@@ -1,0 +1,121 @@
+"""A run's own description, `run.json`: written once, compared ever after, so that one folder holds one dataset.
+
+Knows what fixes a run; knows nothing of how it is executed.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+from pipeline.domain.cells import Cell, ModelIdentity, ModelRef, Sampling
+from pipeline.domain.errors import DarkroomError
+from pipeline.runs.keys import RUN_KEY
+from pipeline.storage.store import NotFound, Store
+
+
+@dataclass(frozen=True)
+class PromptsInfo:
+    """The prompt dataset a run was started with."""
+
+    name: str  # uri, or what made it; for people
+    fingerprint: str
+    num_rows: int
+
+
+@dataclass(frozen=True)
+class OutputInfo:
+    """How images are laid out and encoded."""
+
+    layout: str  # files, webdataset or parquet
+    image_format: str  # png, webp or jpeg
+    quality: int  # of webp and jpeg, 1 to 100
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """Everything that a run's images and their places are a function of."""
+
+    prompts: PromptsInfo
+    model: ModelRef
+    identity: ModelIdentity
+    sampling: Sampling
+    output: OutputInfo
+    seed: int
+    num_images_per_prompt: int
+    shard_size: int  # prompt rows a shard; the first start of a run decides
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(self.identity, self.sampling)
+
+
+def create_or_check(store: Store, wanted: RunInfo) -> RunInfo:
+    """The run at this store: a new one as wanted, or the one that is there, if it is the same.
+
+    Raises DarkroomError that names the field when a run of something else is there.
+    """
+    if store.put_if_absent(RUN_KEY, _dump(asdict(wanted)), "application/json"):
+        return wanted
+    found = open_run(store)
+    _check_same(store, found, wanted)
+    return found
+
+
+def open_run(store: Store) -> RunInfo:
+    """The run that was started at this store. Raises DarkroomError where there is none."""
+    try:
+        return _parse(json.loads(store.get(RUN_KEY)))
+    except NotFound:
+        raise DarkroomError(
+            f"{store.describe(RUN_KEY)}: no run here; name the folder that `darkroom generate` printed"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DarkroomError(
+            f"{store.describe(RUN_KEY)}: not readable as a run's description ({error}); "
+            "restore it, or use another output.uri"
+        ) from error
+
+
+def _check_same(store: Store, found: RunInfo, wanted: RunInfo) -> None:
+    for name, there, here in differences(found, wanted):
+        raise DarkroomError(
+            f"{store.describe(RUN_KEY)}: {name} is {there!r} in this run and {here!r} in the command; "
+            "go on with the run's own value, or use another output.uri"
+        )
+
+
+def differences(found: RunInfo, wanted: RunInfo) -> Iterator[tuple[str, object, object]]:
+    """(field, the run's value, the wanted value) of all that would make other images or put them elsewhere."""
+    theirs, ours = _fixed(found), _fixed(wanted)
+    return ((name, theirs[name], ours[name]) for name in theirs if theirs[name] != ours[name])
+
+
+def _fixed(run: RunInfo) -> dict[str, object]:
+    """What a run cannot change, by the names that the user knows. `shard_size` is not here: the run's own is kept."""
+    return {
+        "the prompt dataset's fingerprint": run.prompts.fingerprint,
+        "the model's revision": run.identity.revision,
+        "model.dtype": run.identity.dtype,
+        "model.trust_remote_code": run.identity.trust_remote_code,
+        **{f"sampling.{name}": value for name, value in asdict(run.sampling).items()},
+        "sampling.seed": run.seed,
+        "sampling.num_images_per_prompt": run.num_images_per_prompt,
+        **{f"output.{name}": value for name, value in asdict(run.output).items()},
+    }
+
+
+def _dump(value: Mapping[str, object]) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+
+
+def _parse(value: dict) -> RunInfo:
+    return RunInfo(
+        prompts=PromptsInfo(**value["prompts"]),
+        model=ModelRef(**value["model"]),
+        identity=ModelIdentity(**value["identity"]),
+        sampling=Sampling(**value["sampling"]),
+        output=OutputInfo(**value["output"]),
+        seed=int(value["seed"]),
+        num_images_per_prompt=int(value["num_images_per_prompt"]),
+        shard_size=int(value["shard_size"]),
+    )

@@ -1,0 +1,36 @@
+"""What a worker can be asked for besides a fresh shard, and what it answers. Plain data that travels to any process."""
+
+from dataclasses import dataclass, field
+
+from pipeline.planning.tasks import ShardTask
+from pipeline.runs.keys import ManifestName
+
+
+@dataclass(frozen=True)
+class RetryTask:
+    """Render the failed records of a committed shard again."""
+
+    name: ManifestName
+
+
+Task = ShardTask | RetryTask
+
+
+def task_name(task: Task) -> str:
+    """The shard, for people."""
+    place = task.shard if isinstance(task, ShardTask) else task.name
+    return f"shard {place.shard_id[:12]} (cell {place.cell_id}, rows {place.start} to {place.stop - 1})"
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What became of one attempt that ended in a committed shard."""
+
+    num_ok: int
+    num_failed: int  # records whose status is not ok
+    num_bytes: int
+    render_s: float  # the device's time
+    wall_s: float
+    num_retries: int = 0  # store calls made again
+    ours: bool = True  # False: another attempt had committed the shard first
+    errors: tuple[str, ...] = field(default=())  # reasons of the first few failed records

@@ -1,0 +1,203 @@
+"""The worker: renders shards and commits them. Plain Python that knows neither Ray nor which model it holds.
+
+One device thread owns the model. A bounded pool encodes and uploads. Two shards may be in flight at once, each in a
+thread of its caller: the second takes the device while the first one's bytes leave.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+import pyarrow as pa
+
+from pipeline.domain.images import Sample, samples
+from pipeline.domain.shards import Shard
+from pipeline.encoding.containers import Member
+from pipeline.encoding.images import EXTENSIONS, encode
+from pipeline.encoding.settings_text import parameters_line, settings_json
+from pipeline.planning.tasks import ShardTask
+from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, Renderer
+from pipeline.runs import manifest
+from pipeline.runs.records import FAILED, OK, Record, extra_columns, to_records, to_table
+from pipeline.runs.run import RunInfo
+from pipeline.storage.store import Store
+from pipeline.worker.batches import batches
+from pipeline.worker.layouts import CONTAINERS, place_container, place_image
+from pipeline.worker.outcomes import Maker, Outcome, place_members, record, recorded_sample
+from pipeline.worker.tasks import RetryTask, ShardReport, Task
+
+_NUM_ENCODERS = 8  # threads that encode and upload; both release the interpreter's lock
+_PENDING_BATCHES = 4  # rendered but not yet stored, per worker: what bounds its memory
+
+
+class Stopped(Exception):
+    """The worker was asked to stop between two batches."""
+
+
+class Worker:
+    """Holds one loaded renderer and answers tasks, from as many threads as call it."""
+
+    def __init__(self, run: RunInfo, load: Callable[[], Renderer], store: Store) -> None:
+        self._run = run
+        self._store = store
+        self._device = ThreadPoolExecutor(1, "device")
+        self._encoders = ThreadPoolExecutor(_NUM_ENCODERS, "encode")
+        self._turn = threading.Lock()  # one shard's batches at a time on the device
+        self._stop = threading.Event()
+        self._renderer = self._device.submit(load).result()
+        self._room = threading.BoundedSemaphore(_PENDING_BATCHES * self._renderer.info.batch_size)
+
+    def run_task(self, task: Task, attempt: int) -> ShardReport:
+        """Render and commit; returns once the manifest is there. An exception leaves nothing visible."""
+        started = time.perf_counter()
+        if isinstance(task, RetryTask):
+            report = self._retry(task, attempt)
+        else:
+            report = self._render(task, attempt)
+        return replace(report, wall_s=time.perf_counter() - started)
+
+    def stop(self) -> None:
+        """Make every call that is under way end before its next batch."""
+        self._stop.set()
+
+    def close(self) -> None:
+        self.stop()
+        for pool in (self._device, self._encoders):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    # A fresh shard ---------------------------------------------------------------------------------------------
+
+    def _render(self, task: ShardTask, attempt: int) -> ShardReport:
+        shard = task.shard
+        wanted = [
+            (position, sample)
+            for position, row in enumerate(task.rows)
+            for sample in samples(row, task.cell, self._run.seed, self._run.num_images_per_prompt)
+        ]
+        maker = self._maker(shard.cell_id, shard.shard_id, attempt)
+        outcomes = self._outcomes([sample for _, sample in wanted], shard.shard_id)
+        records = [record(outcome, maker) for outcome in outcomes]
+        extras = task.extras.take(pa.array([position for position, _ in wanted], pa.int64()))
+        ours = manifest.commit(self._store, shard, to_table(records, extras, self._about(shard, records)))
+        return _report(records, ours)
+
+    def _about(self, shard: Shard, records: Sequence[Record]) -> dict[str, str]:
+        """The manifest's own metadata: what it proves, beyond its rows."""
+        return {
+            "darkroom.shard_id": shard.shard_id,
+            "darkroom.prompts_fingerprint": shard.fingerprint,
+            "darkroom.rows": f"{shard.start}:{shard.stop}",
+            "darkroom.num_images": str(len(records)),
+            "darkroom.num_ok": str(sum(record.status == OK for record in records)),
+            "darkroom.versions": ", ".join(f"{name} {value}" for name, value in self._renderer.info.versions.items()),
+        }
+
+    # Failed records, again -------------------------------------------------------------------------------------
+
+    def _retry(self, task: RetryTask, attempt: int) -> ShardReport:
+        before = self._store.get(task.name.key)
+        table = manifest.parse(before)
+        old = to_records(table)
+        failed = [index for index, record in enumerate(old) if record.status == FAILED]
+        attempt += max((record.attempt for record in old), default=0)
+        maker = self._maker(task.name.cell_id, task.name.shard_id, attempt)
+        container = f"{task.name.shard_id}-{attempt}"
+        outcomes = self._outcomes([recorded_sample(old[index]) for index in failed], container)
+        again = [record(outcome, maker) for outcome in outcomes]
+        new = _spliced(old, failed, again)
+        revised = to_table(new, extra_columns(table), _text(table.schema.metadata))
+        return _report(again, manifest.revise(self._store, task.name, before, revised))
+
+    # Samples to outcomes ---------------------------------------------------------------------------------------
+
+    def _maker(self, cell_id: str, shard_id: str, attempt: int) -> Maker:
+        return Maker(self._run.identity, self._renderer.info, cell_id, shard_id, attempt)
+
+    def _outcomes(self, wanted: Sequence[Sample], container: str) -> list[Outcome]:
+        """Render, encode and store; one outcome a sample, in order."""
+        valid = [sample for sample in wanted if not sample.row.error]
+        with self._turn:
+            pending = {sample.request.image_id: future for sample, future in self._rendered(valid)}
+        done = {image_id: future.result() for image_id, future in pending.items()}
+        outcomes = [
+            done.get(sample.request.image_id) or Outcome(sample, error=sample.row.error or "not rendered")
+            for sample in wanted
+        ]
+        layout = CONTAINERS.get(self._run.output.layout)
+        if layout is None:
+            return outcomes
+        members = [outcome.member for outcome in outcomes if outcome.member]
+        places = place_container(self._store, layout, container, members) if members else {}
+        return place_members(outcomes, places)
+
+    def _rendered(self, wanted: Sequence[Sample]) -> Iterator[tuple[Sample, "Future[Outcome]"]]:
+        for batch in batches(wanted, self._renderer.info.batch_size):
+            for _ in batch:
+                self._room.acquire()
+            if self._stop.is_set():
+                raise Stopped
+            started = time.perf_counter()
+            images = self._device.submit(self._render_batch, batch).result()
+            share_s = (time.perf_counter() - started) / len(batch)
+            for sample, image in zip(batch, images, strict=True):
+                yield sample, self._encoders.submit(self._finish, sample, image, share_s)
+
+    def _render_batch(self, batch: Sequence[Sample]) -> list[RenderedImage]:
+        """Render a batch; if the call as a whole fails, each image alone, so that one bad prompt costs one row."""
+        try:
+            return self._renderer.render([sample.request for sample in batch])
+        except FatalDeviceError:
+            raise
+        except Exception as error:
+            if len(batch) == 1:
+                return [RenderedImage(None, error=f"{type(error).__name__}: {error}")]
+            return [image for sample in batch for image in self._render_batch([sample])]
+
+    def _finish(self, sample: Sample, image: RenderedImage, render_s: float) -> Outcome:
+        """Encode one image and, where it is an object of its own, store it."""
+        try:
+            if image.pixels is None:
+                return Outcome(sample, image.truncated, image.error or "no pixels", render_s=render_s)
+            started = time.perf_counter()
+            member = encode_member(sample, image, self._run)
+            outcome = Outcome(sample, image.truncated, None, member, None, render_s, time.perf_counter() - started)
+            if self._run.output.layout in CONTAINERS:
+                return outcome
+            placed = place_image(self._store, member, self._run.output.image_format)
+            return replace(outcome, member=None, placed=placed)
+        finally:
+            self._room.release()
+
+
+def encode_member(sample: Sample, image: RenderedImage, run: RunInfo) -> Member:
+    """An image's file and what is stored beside it: a function of the request, the pixels and the run's format."""
+    assert image.pixels is not None
+    request, output = sample.request, run.output
+    as_json = settings_json(request, run.identity)
+    text = {"parameters": parameters_line(request, run.identity), "darkroom": as_json}
+    data = encode(image.pixels, output.image_format, output.quality, text)
+    return Member(request.image_id, data, EXTENSIONS[output.image_format], request.prompt, as_json)
+
+
+def _spliced(old: Sequence[Record], places: Sequence[int], new: Sequence[Record]) -> list[Record]:
+    by_place = dict(zip(places, new, strict=True))
+    return [by_place.get(index, record) for index, record in enumerate(old)]
+
+
+def _text(metadata: dict[bytes, bytes] | None) -> dict[str, str]:
+    return {key.decode(): value.decode() for key, value in (metadata or {}).items() if key.startswith(b"darkroom.")}
+
+
+def _report(records: Sequence[Record], ours: bool) -> ShardReport:
+    failed = [record for record in records if record.status != OK]
+    return ShardReport(
+        num_ok=len(records) - len(failed),
+        num_failed=len(failed),
+        num_bytes=sum(record.bytes or 0 for record in records),
+        render_s=sum(record.render_s or 0.0 for record in records),
+        wall_s=0.0,
+        ours=ours,
+        errors=tuple(f"row {record.row}: {record.error}" for record in failed[:3]),
+    )
