@@ -97,7 +97,7 @@ def with_words_left_out(scene: Scene, rng: np.random.Generator, rate: float) -> 
 
 
 def draw(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """A picture of a scene with every word said: (64, 64, 3) uint8 RGB, anti-aliased; places and sizes vary a little."""
+    """A picture of a scene with every word said: (64, 64, 3) uint8 RGB; places and sizes vary a little."""
     assert scene.background is not None
     picture = np.empty((SIZE, SIZE, 3), np.float32)
     picture[:] = BACKGROUNDS[scene.background]

@@ -52,10 +52,7 @@ class Worker:
     def run_task(self, task: Task, attempt: int) -> ShardReport:
         """Render and commit; returns once the manifest is there. An exception leaves nothing visible."""
         started = time.perf_counter()
-        if isinstance(task, RetryTask):
-            report = self._retry(task, attempt)
-        else:
-            report = self._render(task, attempt)
+        report = self._retry(task, attempt) if isinstance(task, RetryTask) else self._render(task, attempt)
         return replace(report, wall_s=time.perf_counter() - started)
 
     def stop(self) -> None:
