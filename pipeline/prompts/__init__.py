@@ -1,1 +1,1 @@
-"""Prompt datasets: files, tables and templates, checked as a whole and read block by block. `source` is the front door."""
+"""Prompt datasets: files, tables and templates, checked whole, read in blocks. `source` is the front door."""

@@ -17,7 +17,44 @@ OVERRIDES = tuple(name for name in ROW_COLUMNS if name != "prompt_id")
 
 # Columns that a record has of its own; an extra column of that name is carried as source_<name>.
 RESERVED = frozenset(
-    ["image_id", "prompt_id", "prompt", "negative_prompt", "sample_index", "seed", "row", "scheduler", "guidance_scale", "num_inference_steps", "height", "width", "num_images_per_prompt", "model", "model_revision", "pipeline_class", "cell_id", "shard_id", "key", "member", "offset", "sha256", "bytes", "status", "error", "truncated", "darkroom_version", "torch_version", "diffusers_version", "device", "batch_size", "dtype", "render_s", "encode_s", "attempt", "created_at"]
+    [
+        "image_id",
+        "prompt_id",
+        "prompt",
+        "negative_prompt",
+        "sample_index",
+        "seed",
+        "row",
+        "scheduler",
+        "guidance_scale",
+        "num_inference_steps",
+        "height",
+        "width",
+        "num_images_per_prompt",
+        "model",
+        "model_revision",
+        "pipeline_class",
+        "cell_id",
+        "shard_id",
+        "key",
+        "member",
+        "offset",
+        "sha256",
+        "bytes",
+        "status",
+        "error",
+        "truncated",
+        "darkroom_version",
+        "torch_version",
+        "diffusers_version",
+        "device",
+        "batch_size",
+        "dtype",
+        "render_s",
+        "encode_s",
+        "attempt",
+        "created_at",
+    ]
 )
 
 JSON_TEXT = {b"content": b"json"}  # field metadata of a column whose values are mixed and kept as JSON text
@@ -62,34 +99,42 @@ def extra_names(names: Iterable[str]) -> dict[str, str]:
     return renamed
 
 
-def unify_extras(source: str, known: pa.Schema, found: pa.Schema) -> pa.Schema:
-    """One schema for the extra columns of several sources; a column that one of them lacks is null there."""
+def unify_extras(source: str, known: pa.Schema, found: pa.Schema, loose: bool = False) -> pa.Schema:
+    """One schema for the extra columns of several sources; a column that one of them lacks is null there.
+
+    Where types conflict, a loose schema turns to JSON text, and any other is refused.
+    """
     for field in found:
         index = known.get_field_index(field.name)
         if index < 0:
             known = known.append(field)
         else:
-            known = known.set(index, _unify_field(source, known.field(index), field))
+            known = known.set(index, _unify_field(source, known.field(index), field, loose))
     return known
 
 
 def plain_field(field: pa.Field) -> pa.Field:
     """Nullable, and without the metadata that would make equal columns of two files differ."""
-    kept = JSON_TEXT if field.metadata == JSON_TEXT else None
-    return pa.field(field.name, field.type, nullable=True, metadata=kept)
+    return pa.field(field.name, field.type, nullable=True, metadata=JSON_TEXT if is_json_text(field) else None)
 
 
-def _unify_field(source: str, known: pa.Field, found: pa.Field) -> pa.Field:
+def is_json_text(field: pa.Field) -> bool:
+    return (field.metadata or {}).get(b"content") == JSON_TEXT[b"content"]
+
+
+def _unify_field(source: str, known: pa.Field, found: pa.Field, loose: bool) -> pa.Field:
     if known.equals(found, check_metadata=True):
         return known
-    if JSON_TEXT in (known.metadata, found.metadata):
-        return pa.field(known.name, pa.string(), metadata=JSON_TEXT)
     try:
-        schemas = [pa.schema([known]), pa.schema([found])]
-        return plain_field(pa.unify_schemas(schemas, promote_options="permissive").field(0))
+        schemas = [pa.schema([known.remove_metadata()]), pa.schema([found.remove_metadata()])]
+        joined = pa.unify_schemas(schemas, promote_options="permissive").field(0)
+        return joined.with_metadata(JSON_TEXT) if is_json_text(known) or is_json_text(found) else joined
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        if loose:
+            return pa.field(known.name, pa.string(), metadata=JSON_TEXT)
         raise DarkroomError(
-            f"{source}: column {found.name!r} is {found.type}, but {known.type} in the files before it; make them one type"
+            f"{source}: column {found.name!r} is {found.type}, but {known.type} in the files before it; "
+            "make them one type, or drop the column"
         ) from error
 
 

@@ -1,0 +1,112 @@
+"""A prompt dataset: sources joined end to end, checked once, read in blocks of rows.
+
+Knows sources and what a look at them found; knows no file format.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import pyarrow as pa
+
+from pipeline.domain.errors import DarkroomError
+from pipeline.domain.identity import digest
+from pipeline.domain.prompts import PromptRow
+from pipeline.prompts.blocks import BLOCK_ROWS, PromptBlock, PromptScan
+from pipeline.prompts.checks import Checked, check
+from pipeline.prompts.columns import OVERRIDES, extra_names
+from pipeline.prompts.look import Facts, Problem, look, names
+from pipeline.prompts.raw import RawBlock, Source
+
+OnInvalid = Literal["fail", "record"]
+
+
+@dataclass(frozen=True)
+class SourceDataset:
+    """Rows of all sources in order. The look at every row is taken once, when it is first needed."""
+
+    name: str
+    sources: Sequence[Source]
+    on_invalid: OnInvalid = "fail"
+
+    def scan(self, num_images_per_prompt: int) -> PromptScan:
+        facts = self._facts
+        tally = facts.tally
+        return PromptScan(
+            num_rows=facts.num_rows,
+            num_images=tally.num_images_given + tally.num_rows_without * num_images_per_prompt,
+            num_invalid=tally.num_faulty,
+            fingerprint=self.fingerprint,
+            extras_schema=self._extras_schema,
+            max_prompt_chars=tally.max_prompt_chars,
+            num_repeats=len(facts.repeats.rows),
+            warnings=tuple(self._warnings()),
+        )
+
+    def blocks(self, start: int = 0, block_rows: int = BLOCK_ROWS) -> Iterator[PromptBlock]:
+        facts = self._facts
+        for source, first, stop in zip(self.sources, facts.starts, facts.starts[1:], strict=False):
+            if stop <= start:
+                continue
+            source.check_unchanged()
+            for raw in source.read(max(start - first, 0), block_rows, facts.extras):
+                yield self._block(first + raw.start, raw)
+            source.check_unchanged()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return digest("prompts", [source.content_digest() for source in self.sources], length=64)
+
+    @cached_property
+    def _facts(self) -> Facts:
+        facts = look(self.sources)
+        if not facts.num_rows:
+            raise DarkroomError(f"{self.name}: no rows; a run needs at least one prompt")
+        problems = list(facts.tally.problems.values())
+        if problems and self.on_invalid == "fail":
+            raise DarkroomError(_refusal(problems))
+        return facts
+
+    @cached_property
+    def _extras_schema(self) -> pa.Schema:
+        called = extra_names(self._facts.extras.names)
+        return pa.schema([field.with_name(called[field.name]) for field in self._facts.extras])
+
+    def _block(self, start: int, raw: RawBlock) -> PromptBlock:
+        checked = check(raw.table, raw.faults)
+        named = names(start, checked, self._facts.repeats, self._facts.clashes)
+        return PromptBlock(start, list(_rows(start, checked, named)), self._extras(raw.table))
+
+    def _extras(self, table: pa.Table) -> pa.Table:
+        size = len(table)
+        if not self._extras_schema.names:
+            return table.select([]).replace_schema_metadata(None)  # no columns, yet as many rows
+        columns = [
+            table.column(field.name).cast(field.type)
+            if field.name in table.column_names
+            else pa.nulls(size, field.type)
+            for field in self._facts.extras
+        ]
+        return pa.table(columns, schema=self._extras_schema)
+
+    def _warnings(self) -> Iterator[str]:
+        for name, called in extra_names(self._facts.extras.names).items():
+            if name != called:
+                yield f"{self.name}: column {name!r} is carried as {called!r}, since records have one of that name"
+
+
+def _rows(start: int, checked: Checked, named: Sequence[str]) -> Iterator[PromptRow]:
+    prompts = checked.columns["prompt"].to_pylist()
+    unsaid = [None] * len(checked)
+    columns = [checked.columns[name].to_pylist() if name in checked.columns else unsaid for name in OVERRIDES]
+    for position, (prompt, name, *said) in enumerate(zip(prompts, named, *columns, strict=True)):
+        fault = checked.faults.get(position)
+        overrides = dict(zip(OVERRIDES, said, strict=True))
+        yield PromptRow(start + position, name, prompt or "", **overrides, error=str(fault) if fault else None)
+
+
+def _refusal(problems: Sequence[Problem]) -> str:
+    others = len(problems) - 1
+    more = f"; {others} more kind{'s' if others > 1 else ''} of trouble after it" if others else ""
+    return f"{problems[0]}{more}; mend or drop them, or set prompts.on_invalid=record to keep them as failed records"
