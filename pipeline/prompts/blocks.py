@@ -20,7 +20,8 @@ class PromptBlock:
 
     start: int  # dataset row of the first
     rows: list[PromptRow]
-    extras: pa.Table  # the columns that Darkroom does not read: same length, same schema in every block
+    extras: pa.Table  # the columns that Darkroom does not read: same length, same schema in every block; where there
+    # are none, a table without columns, of which Arrow does not keep the length
 
 
 @dataclass(frozen=True)

@@ -96,11 +96,11 @@ def _prompts(array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
 
 
 def _text(name: str, array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
-    text = array if array.type == pa.string() else array.cast(pa.string())
     try:
+        text = array.cast(pa.string())
         text.validate(full=True)
     except pa.ArrowInvalid:
-        text = _decoded(name, text, faults)
+        text = _decoded(name, array, faults)
     if name == "prompt_id":  # an empty id is no id
         text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
     return text

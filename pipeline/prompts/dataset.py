@@ -37,7 +37,7 @@ class SourceDataset:
             num_rows=facts.num_rows,
             num_images=tally.num_images_given + tally.num_rows_without * num_images_per_prompt,
             num_invalid=tally.num_faulty,
-            fingerprint=self.fingerprint,
+            fingerprint=self._fingerprint,
             extras_schema=self._extras_schema,
             max_prompt_chars=tally.max_prompt_chars,
             num_repeats=len(facts.repeats.rows),
@@ -55,8 +55,11 @@ class SourceDataset:
             source.check_unchanged()
 
     @cached_property
-    def fingerprint(self) -> str:
-        return digest("prompts", [source.content_digest() for source in self.sources], length=64)
+    def _fingerprint(self) -> str:
+        contents = [source.content_digest() for source in self.sources]
+        for source in self.sources:
+            source.check_unchanged()  # what was looked at is what was digested
+        return digest("prompts", contents, length=64)
 
     @cached_property
     def _facts(self) -> Facts:
@@ -81,7 +84,7 @@ class SourceDataset:
     def _extras(self, table: pa.Table) -> pa.Table:
         size = len(table)
         if not self._extras_schema.names:
-            return table.select([]).replace_schema_metadata(None)  # no columns, yet as many rows
+            return pa.table({})
         columns = [
             table.column(field.name).cast(field.type)
             if field.name in table.column_names

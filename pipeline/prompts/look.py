@@ -3,7 +3,8 @@
 Memory is flat but for eight bytes a row, which find the repeats. Knows sources; makes no rows for others.
 """
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -17,7 +18,9 @@ from pipeline.prompts.checks import RANGES, Checked, Fault, check, shown
 from pipeline.prompts.columns import READ, plain_field, unify_extras
 from pipeline.prompts.raw import Source
 
-_SCAN_ROWS = 65_536
+GivenIds = dict[int, tuple[str, int | None]]  # row with an id of its own and no fault -> id, number of images
+
+_SCAN_ROWS = 16_384
 
 
 @dataclass
@@ -171,7 +174,7 @@ def _name_repeats(
 ) -> ids.Occurrences:
     """Compare the rows that may be repeated by what they are named, and report given ids that are there twice."""
     keys: list[bytes] = []
-    given: dict[int, tuple[str, int | None]] = {}  # row with an id and no fault -> id, images
+    given: GivenIds = {}
     if len(shared):
         for start, checked in checked_blocks(sources, starts, _SCAN_ROWS):
             low, high = np.searchsorted(shared, [start, start + len(checked)])
@@ -183,9 +186,8 @@ def _name_repeats(
     return repeats
 
 
-def _keys(
-    start: int, checked: Checked, positions: list[int], given: dict[int, tuple[str, int | None]]
-) -> Iterator[bytes]:
+def _keys(start: int, checked: Checked, positions: list[int], given: GivenIds) -> Iterator[bytes]:
+    """What stands for each row's name before repeats are told apart; notes the ids that were given."""
     if not positions:
         return
     own_ids = ids.given_ids(checked)
@@ -203,7 +205,8 @@ def _clashes(
     sources: Sequence[Source], starts: Sequence[int], repeats: ids.Occurrences, tally: Tally
 ) -> dict[int, int]:
     """Given ids that are also what another row is called by what it says: possible once ids are exported and mixed."""
-    keys, given = [], {}
+    keys: list[bytes] = []
+    given: GivenIds = {}
     for start, checked in checked_blocks(sources, starts, _SCAN_ROWS):
         own_ids, before = ids.given_ids(checked), set(checked.faults)
         images = checked.columns.get("num_images_per_prompt")
@@ -221,12 +224,15 @@ def _clashes(
     return found
 
 
-def _report_duplicates(sources, starts, pairs, given, tally):  # type: ignore[no-untyped-def]
+def _report_duplicates(
+    sources: Sequence[Source], starts: Sequence[int], pairs: Iterable[tuple[int, int]], given: GivenIds, tally: Tally
+) -> None:
+    """Count each row that bears another's id as faulty, and its images no more."""
     for row, first in pairs:
         own, images = given[row]
-        source = int(np.searchsorted(starts, row, side="right")) - 1
-        place = f" (row {row - starts[source]} of this file)" if source else ""
-        tally.report(sources[source].name, duplicate(own, first), row, place)
+        index = bisect_right(starts, row) - 1
+        place = f" (row {row - starts[index]} of this file)" if index else ""
+        tally.report(sources[index].name, duplicate(own, first), row, place)
         tally.num_faulty += 1
         tally.num_images_given -= images or 0
         tally.num_rows_without -= images is None

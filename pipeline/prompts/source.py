@@ -45,6 +45,8 @@ def open_prompts(uri: str, on_invalid: OnInvalid = "fail", endpoint_url: str | N
     """Prompts of a file, a folder, a glob or an s3:// address, format by ending; several files are read in order."""
     if on_invalid not in ("fail", "record"):
         raise DarkroomError(f"prompts.on_invalid={on_invalid}: needed fail or record")
+    if not uri:
+        raise DarkroomError("prompts.uri is not set; give a file, a folder, a glob or an s3:// address")
     files = find_files(uri, frozenset(_READERS), endpoint_url)
     return SourceDataset(uri, [_READERS[file.ending](file) for file in files], on_invalid)
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from pipeline.prompts.checks import Fault, shown
-from pipeline.prompts.columns import READ, check_names, find_prompt
+from pipeline.prompts.columns import READ, TEXT, check_names, find_prompt
 from pipeline.prompts.files import PromptFile
 from pipeline.prompts.raw import RawBlock
 
@@ -71,7 +71,8 @@ class CsvSource:
             csv.ReadOptions(block_size=_CSV_BLOCK_BYTES, use_threads=False),  # row numbers in errors need one thread
             csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True),
             csv.ConvertOptions(
-                column_types={name: pa.string() for name in names},
+                # Bytes, so that text that is not UTF-8 is found row by row.
+                column_types={n: pa.binary() if _canonical(n, self._prompt) in TEXT else pa.string() for n in names},
                 include_columns=names,
                 null_values=[""],
                 strings_can_be_null=True,

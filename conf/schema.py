@@ -1,0 +1,201 @@
+"""The schema of every configuration: unknown keys and wrong types end here, when the configuration is composed.
+
+Mutable dataclasses, since OmegaConf merges into them; frozen domain values are made from them in `jobs`.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+class PromptsKind(Enum):
+    demo = "demo"
+    file = "file"
+    template = "template"
+
+
+class OnInvalid(Enum):
+    fail = "fail"
+    record = "record"
+
+
+class TemplateMode(Enum):
+    product = "product"
+    random = "random"
+
+
+class Dtype(Enum):
+    auto = "auto"
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+
+
+class LayoutKind(Enum):
+    files = "files"
+    webdataset = "webdataset"
+    parquet = "parquet"
+
+
+class ImageFormat(Enum):
+    png = "png"
+    webp = "webp"
+    jpeg = "jpeg"
+
+
+class EngineKind(Enum):
+    ray = "ray"
+    local = "local"
+
+
+class Device(Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+@dataclass
+class DemoPrompts:
+    kind: PromptsKind = PromptsKind.demo
+
+
+@dataclass
+class FilePrompts:
+    kind: PromptsKind = PromptsKind.file
+    uri: str = MISSING
+    on_invalid: OnInvalid = OnInvalid.fail
+    endpoint_url: str | None = None
+
+
+@dataclass
+class TemplatePrompts:
+    kind: PromptsKind = PromptsKind.template
+    pattern: str = MISSING
+    slots: dict[str, Any] = field(default_factory=dict)
+    mode: TemplateMode = TemplateMode.product
+    num_prompts: int | None = None
+    seed: int = 0
+    write_to: str | None = None
+
+
+@dataclass
+class ModelConfig:
+    repo_id: str = MISSING
+    revision: str | None = None
+    dtype: Dtype = Dtype.auto
+    variant: str | None = None
+    trust_remote_code: bool = False
+
+
+@dataclass
+class SamplingConfig:
+    scheduler: str = "default"
+    guidance_scale: float = 5.0
+    num_inference_steps: int = 20
+    num_images_per_prompt: int = 1
+    height: int | None = None
+    width: int | None = None
+    negative_prompt: str = ""
+    seed: int = 0
+
+
+@dataclass
+class OutputConfig:
+    uri: str | None = None
+    endpoint_url: str | None = None
+    layout: LayoutKind = LayoutKind.files
+    image_format: ImageFormat = ImageFormat.png
+    quality: int = 95
+
+
+@dataclass
+class EngineConfig:
+    kind: EngineKind = EngineKind.ray
+    address: str | None = None
+    num_workers: int | None = None
+    batch_size: int = 8
+    shard_size: int = 64
+    max_attempts: int = 3
+    device: Device = Device.auto
+    compile: bool = False
+
+
+@dataclass
+class GenerateConfig:
+    """Of `plan` and `generate`."""
+
+    prompts: Any = MISSING
+    model: ModelConfig = MISSING
+    sampling: SamplingConfig = MISSING
+    output: OutputConfig = MISSING
+    engine: EngineConfig = MISSING
+
+
+@dataclass
+class RunConfig:
+    """Of `status`: an existing run, by its address."""
+
+    run: str = MISSING
+    endpoint_url: str | None = None
+
+
+@dataclass
+class RetryConfig(RunConfig):
+    engine: EngineConfig = MISSING
+
+
+@dataclass
+class VerifyConfig(RunConfig):
+    num_images: int = 16
+    seed: int = 0
+    image_id: str | None = None
+    device: Device = Device.auto
+
+
+@dataclass
+class GcConfig(RunConfig):
+    older_than_s: float = 3600.0
+    dry_run: bool = False
+
+
+@dataclass
+class TrainDemoConfig:
+    folder: str = MISSING
+    seed: int = 0
+    num_threads: int = 2
+
+
+@dataclass
+class CheckDemoConfig:
+    model_folder: str | None = None
+    clip_folder: str | None = None
+    num_captions: int = 512
+    seed: int = 0
+
+
+def register() -> None:
+    """Tell Hydra about the schemas; the YAML files build on them by name."""
+    store = ConfigStore.instance()
+    for name, node in {"demo": DemoPrompts, "file": FilePrompts, "template": TemplatePrompts}.items():
+        store.store(group="prompts", name=f"{name}_schema", node=node)
+    for group, node in {
+        "model": ModelConfig,
+        "sampling": SamplingConfig,
+        "output": OutputConfig,
+        "engine": EngineConfig,
+    }.items():
+        store.store(group=group, name="schema", node=node)
+    for name, node in {
+        "generate": GenerateConfig,
+        "status": RunConfig,
+        "retry": RetryConfig,
+        "verify": VerifyConfig,
+        "gc": GcConfig,
+        "train_demo": TrainDemoConfig,
+        "check_demo": CheckDemoConfig,
+    }.items():
+        store.store(name=f"{name}_schema", node=node)

@@ -1,0 +1,167 @@
+"""From a configuration to the values that the pipeline works on: the edge where checked input becomes domain types."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from conf.schema import PromptsKind
+from pipeline.demo import MODEL_FOLDER
+from pipeline.domain.cells import ModelRef, Sampling
+from pipeline.domain.errors import DarkroomError
+from pipeline.domain.identity import digest
+from pipeline.prompts.source import PromptDataset, PromptScan, open_prompts, table_prompts, template_prompts
+from pipeline.rendering.inspection import InspectedModel, inspect_model
+from pipeline.rendering.loading import RendererSpec
+from pipeline.rendering.paint import PAINT_REPO_ID, paint_model
+from pipeline.rendering.schedulers import check_scheduler
+from pipeline.runs.run import OutputInfo, PromptsInfo, RunInfo
+from pipeline.storage.store import StoreSpec, parse_spec
+
+DEMO_REPO_ID = "darkroom/demo"
+MAX_SIDE = 16384  # pixels
+_LIMITS: Mapping[str, tuple[float, float]] = {
+    "sampling.guidance_scale": (0, 1000),
+    "sampling.num_inference_steps": (1, 10_000),
+    "sampling.num_images_per_prompt": (1, 1_000_000),
+    "sampling.seed": (0, 2**63 - 1),
+    "output.quality": (1, 100),
+    "engine.batch_size": (1, 4096),
+    "engine.shard_size": (1, 1_000_000),
+    "engine.max_attempts": (1, 100),
+    "engine.num_workers": (1, 100_000),
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A checked command: what is to be rendered, with which model, to where."""
+
+    dataset: PromptDataset
+    scan: PromptScan
+    model: InspectedModel
+    ref: ModelRef
+    sampling: Sampling
+    store: StoreSpec
+    config: DictConfig
+
+    def run_info(self) -> RunInfo:
+        config = self.config
+        return RunInfo(
+            prompts=PromptsInfo(prompts_name(config.prompts), self.scan.fingerprint, self.scan.num_rows),
+            model=self.ref,
+            identity=self.model.identity,
+            sampling=self.sampling,
+            output=output_info(config.output),
+            seed=config.sampling.seed,
+            num_images_per_prompt=config.sampling.num_images_per_prompt,
+            shard_size=config.engine.shard_size,
+        )
+
+
+def wanted(config: DictConfig, device: str) -> Wanted:
+    """Check a command as far as it can be without loading a model, cheapest first."""
+    check_limits(config)
+    ref = model_ref(config.model)
+    model = find_model(ref, device)
+    sampling = sampling_of(config.sampling, model)
+    check_scheduler(sampling.scheduler, model)
+    dataset = prompts(config.prompts)
+    scan = dataset.scan(config.sampling.num_images_per_prompt)
+    found = Wanted(dataset, scan, model, ref, sampling, StoreSpec(""), config)
+    uri = config.output.uri or _default_uri(found)
+    return replace(found, store=parse_spec(uri, config.output.endpoint_url))
+
+
+def check_limits(config: DictConfig) -> None:
+    for key, (low, high) in _LIMITS.items():
+        value = OmegaConf.select(config, key)
+        if value is not None and not (math.isfinite(value) and low <= value <= high):
+            raise DarkroomError(f"{key}={value} is out of range; give a number from {low} to {high}")
+
+
+def model_ref(config: DictConfig) -> ModelRef:
+    """The model as named; a local folder by its absolute path, so that a run can be verified from anywhere."""
+    repo_id = config.repo_id
+    if Path(repo_id).expanduser().is_dir():
+        repo_id = str(Path(repo_id).expanduser().resolve())
+    return ModelRef(repo_id, config.revision, config.dtype.value, config.variant, config.trust_remote_code)
+
+
+def find_model(ref: ModelRef, device: str) -> InspectedModel:
+    """The model's identity and needs, by a look at its small files."""
+    if ref.repo_id == PAINT_REPO_ID:
+        return paint_model()
+    if ref.repo_id == DEMO_REPO_ID:
+        model = inspect_model(replace(ref, repo_id=str(MODEL_FOLDER)), device)
+        return replace(model, identity=replace(model.identity, repo_id=DEMO_REPO_ID))
+    return inspect_model(ref, device)
+
+
+def sampling_of(config: DictConfig, model: InspectedModel) -> Sampling:
+    return Sampling(
+        scheduler=config.scheduler,
+        guidance_scale=float(config.guidance_scale),
+        num_inference_steps=config.num_inference_steps,
+        height=_side("height", config.height, model.height),
+        width=_side("width", config.width, model.width),
+        negative_prompt=config.negative_prompt,
+    )
+
+
+def _side(name: str, given: int | None, own: int | None) -> int:
+    value = given or own
+    if value is None:
+        raise DarkroomError(f"sampling.{name} has no value, and the model names none; give sampling.{name}=...")
+    if not 8 <= value <= MAX_SIDE or value % 8:
+        raise DarkroomError(f"sampling.{name}={value}: give a multiple of 8 from 8 to {MAX_SIDE}")
+    return value
+
+
+def prompts(config: DictConfig) -> PromptDataset:
+    return _PROMPTS[config.kind](config)
+
+
+def _demo(_config: DictConfig) -> PromptDataset:
+    import pyarrow as pa
+
+    from pipeline.demo.prompts import demo_prompts
+
+    return table_prompts(pa.Table.from_pylist(demo_prompts()), "demo")
+
+
+def _file(config: DictConfig) -> PromptDataset:
+    return open_prompts(config.uri, config.on_invalid.value, config.endpoint_url)
+
+
+def _template(config: DictConfig) -> PromptDataset:
+    slots: Any = OmegaConf.to_container(config.slots)
+    return template_prompts(config.pattern, slots, config.mode.value, config.num_prompts, config.seed)
+
+
+_PROMPTS = {PromptsKind.demo: _demo, PromptsKind.file: _file, PromptsKind.template: _template}
+
+
+def prompts_name(config: DictConfig) -> str:
+    """For people: where the prompts came from."""
+    return {PromptsKind.demo: "demo", PromptsKind.file: config.get("uri"), PromptsKind.template: config.get("pattern")}[
+        config.kind
+    ]
+
+
+def output_info(config: DictConfig) -> OutputInfo:
+    return OutputInfo(config.layout.value, config.image_format.value, config.quality)
+
+
+def renderer_spec(model: InspectedModel, device: str, batch_size: int, compile: bool = False) -> RendererSpec:
+    return RendererSpec(model=model, device=device, batch_size=batch_size, compile=compile)
+
+
+def _default_uri(found: Wanted) -> str:
+    """A folder named by what is rendered: the same command finds it again, another one does not touch it."""
+    run = found.run_info()
+    name = digest(found.scan.fingerprint, run.cell.cell_id, run.seed, run.num_images_per_prompt, vars(run.output))
+    return f"runs/{found.config.prompts.kind.value}-{Path(found.ref.repo_id).name}-{name[:8]}"

@@ -1,0 +1,27 @@
+"""Warnings that are worth a line before expensive work starts."""
+
+import sys
+
+from jobs.build import Wanted
+from pipeline.prompts.source import count_long_prompts
+from pipeline.rendering.inspection import token_counter
+
+
+def warn(found: Wanted) -> None:
+    """Say what will work but may surprise."""
+    for warning in (*found.scan.warnings, *_long_prompts(found)):
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
+
+
+def _long_prompts(found: Wanted) -> list[str]:
+    limit = found.model.max_prompt_tokens
+    if limit is None:
+        return []
+    count = count_long_prompts(found.dataset, token_counter(found.model), limit)
+    if not count.num_long:
+        return []
+    checked = "" if count.num_checked == count.num_rows else f" of the first {count.num_checked}"
+    return [
+        f"{count.num_long}{checked} prompts are longer than the {limit} tokens that {found.ref.repo_id} reads; their "
+        "ends are cut off, and their records say truncated"
+    ]

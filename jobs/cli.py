@@ -1,0 +1,116 @@
+"""The console command: `darkroom <job> key=value ...`, the same as `python -m jobs.<job> key=value ...`."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from conf.schema import register
+from pipeline import __version__
+from pipeline.domain.errors import DarkroomError
+
+JOBS = {
+    "plan": "check everything and say what `generate` would do; write nothing",
+    "generate": "render a prompt dataset; the same command again goes on where it was",
+    "status": "say what is committed, what failed and why, and what is left",
+    "retry": "render failed records again",
+    "verify": "render a sample of committed images again and compare their digests",
+    "gc": "remove what no committed shard names",
+    "train_demo": "train the embedded model from nothing",
+    "check_demo": "measure how well the embedded model follows captions",
+}
+INTERRUPTED = 130
+BAD_INPUT = 2
+
+
+def main() -> None:
+    """Entry point of the `darkroom` command."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["--version"]:
+        print(f"darkroom {__version__}")
+    elif not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+    elif arguments[0] not in JOBS:
+        sys.exit(_complain(f"no job {arguments[0]!r}; jobs are {', '.join(JOBS)}"))
+    else:
+        run_job(arguments[0], arguments[1:])
+
+
+def run_job(job: str, overrides: Sequence[str] | None = None) -> None:
+    """Compose the job's configuration, run it, and end the process with its exit code."""
+    overrides = sys.argv[1:] if overrides is None else overrides
+    if {"-h", "--help"} & set(overrides):
+        print(_help(job))
+        return
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        code = import_module(f"jobs.{job}").run(composed(job, overrides))
+    except DarkroomError as error:
+        code = _complain(str(error))
+    except KeyboardInterrupt:
+        _leave(INTERRUPTED)
+    sys.exit(code)
+
+
+def composed(job: str, overrides: Sequence[str]) -> DictConfig:
+    """The job's configuration. Raises DarkroomError for an unknown key, a wrong type or a missing value."""
+    register()
+    try:
+        with initialize_config_module("conf", version_base="1.3"):
+            config = compose(job, list(overrides))
+        missing = sorted(str(key) for key in OmegaConf.missing_keys(config))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise DarkroomError(f"{_first_line(error)}; see `darkroom {job} --help`") from error
+    if missing:
+        raise DarkroomError(f"{missing[0]} has no value; give it as {missing[0]}=..., see `darkroom {job} --help`")
+    return config
+
+
+def interrupt(*_: Any) -> None:
+    """A polite kill is treated as Ctrl-C is."""
+    raise KeyboardInterrupt
+
+
+def _leave(code: int) -> None:
+    """End without waiting for threads that still render: what is not committed does not exist."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _complain(text: str) -> int:
+    print(f"darkroom: {text}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _overview() -> str:
+    jobs = "\n".join(f"  {name:<12} {text}" for name, text in JOBS.items())
+    return (
+        f"darkroom {__version__}: prompts in, a committed dataset of images out\n\n"
+        f"usage: darkroom <job> [key=value ...]\n\n{jobs}\n\n`darkroom <job> --help` shows a job's keys and defaults."
+    )
+
+
+def _help(job: str) -> str:
+    register()
+    with initialize_config_module("conf", version_base="1.3"):
+        config = compose(job)
+    keys = OmegaConf.to_yaml(config).rstrip().replace("???", "  # needed")
+    groups = "\n\ngroups: prompts=demo|file|template, model=demo|diffusers|sd15|sdxl|paint, engine=ray|local"
+    return f"darkroom {job}: {JOBS[job]}\n\n{keys}{groups if 'prompts' in config else ''}"
+
+
+if __name__ == "__main__":
+    main()

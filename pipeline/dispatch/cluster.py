@@ -1,0 +1,246 @@
+"""The dispatcher on Ray: an actor for each worker, and one loop that hands out shards. The one file that imports ray.
+
+Actors are never restarted by Ray and tasks never retried by it, so that nothing runs twice unseen: the loop replaces
+dead actors itself and counts every attempt.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from pipeline.dispatch.events import AttemptFailed, Listener, ShardDone, WorkerLost, WorkerReady
+from pipeline.dispatch.ledger import Attempt, Ledger
+from pipeline.domain.errors import DarkroomError
+from pipeline.rendering.renderer import FatalDeviceError
+from pipeline.worker.tasks import ShardReport, Task
+from pipeline.worker.worker import Worker
+
+_IN_FLIGHT = 2  # shards a worker: the device starts the next while the last one's bytes leave
+_POLL_S = 1.0
+_MAX_FAILED_STARTS = 3  # in a row, a worker: more, and the run is given up
+
+MakeWorker = Callable[[], Worker]
+
+
+class _Actor:
+    """A worker in a process of its own."""
+
+    def __init__(self, make_worker: MakeWorker) -> None:
+        started = time.perf_counter()
+        self._worker = make_worker()
+        self._load_s = time.perf_counter() - started
+
+    def ready(self) -> tuple[float, str]:
+        """(seconds to load, node)."""
+        return self._load_s, ray.get_runtime_context().get_node_id()
+
+    def run_task(self, task: Task, attempt: int) -> ShardReport:
+        try:
+            return self._worker.run_task(task, attempt)
+        except FatalDeviceError:
+            os._exit(1)  # a lost device never comes back to this process
+
+
+@dataclass
+class _Slot:
+    """One actor as the loop sees it."""
+
+    name: str
+    actor: Any
+    ready_ref: Any
+    node_id: str | None = None
+    is_ready: bool = False
+    in_flight: dict[Any, Attempt] = field(default_factory=dict)  # by object ref
+
+    @property
+    def is_reserved(self) -> bool:
+        """Holds a task that must be alone."""
+        return any(attempt.alone for attempt in self.in_flight.values())
+
+
+def start(address: str | None, num_cpus: int | None = None) -> None:
+    """Join the cluster at `address`, or start a Ray of this machine's own, bound to loopback."""
+    if ray.is_initialized():
+        return
+    quiet = {"logging_level": "warning", "log_to_driver": False, "configure_logging": True}
+    try:
+        if address:
+            ray.init(address=address, **quiet)
+        else:
+            os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+            ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        where = address or "this machine"
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DarkroomError(
+            f"engine.address: no Ray at {where} ({first_line}); start one with `ray start --head`, "
+            "or leave engine.address out for one of this machine's own"
+        ) from error
+
+
+def stop() -> None:
+    ray.shutdown()
+
+
+def num_devices() -> tuple[int, int]:
+    """(GPUs, CPUs) of the cluster that was joined."""
+    resources = ray.cluster_resources()
+    return int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
+
+
+class RayDispatcher:
+    """Runs tasks on `num_workers` actors of the cluster that was joined."""
+
+    def __init__(self, make_worker: MakeWorker, num_workers: int, num_gpus: float, max_attempts: int) -> None:
+        self._make_worker = make_worker
+        self._num_workers = num_workers
+        self._num_gpus = num_gpus
+        self._max_attempts = max_attempts
+
+    def run(self, tasks: Iterator[Task], listen: Listener) -> None:
+        """Returns when every task is committed or given up. Raises DarkroomError when no worker can start."""
+        ledger = Ledger(tasks, self._max_attempts)
+        loop = _Loop(ledger, listen, self._new_actor)
+        try:
+            loop.run(self._num_workers)
+        finally:
+            loop.close()
+
+    def _new_actor(self) -> Any:
+        options = {"num_cpus": 1, "num_gpus": self._num_gpus, "max_restarts": 0, "max_task_retries": 0}
+        return ray.remote(_Actor).options(max_concurrency=_IN_FLIGHT, **options).remote(self._make_worker)
+
+
+class _Loop:
+    """One `ray.wait` loop over a bounded window of attempts."""
+
+    def __init__(self, ledger: Ledger, listen: Listener, new_actor: Callable[[], Any]) -> None:
+        self._ledger = ledger
+        self._listen = listen
+        self._new_actor = new_actor
+        self._slots: list[_Slot] = []
+        self._num_started = 0
+        self._failed_starts = 0
+
+    def run(self, num_workers: int) -> None:
+        while True:
+            self._keep(num_workers)
+            self._hand_out()
+            refs = [ref for slot in self._slots for ref in self._refs(slot)]
+            if not refs:
+                return
+            done, _ = ray.wait(refs, num_returns=1, timeout=_POLL_S)
+            for ref in done:
+                self._settle(ref)
+
+    def close(self) -> None:
+        for slot in self._slots:
+            ray.kill(slot.actor)
+        self._slots.clear()
+
+    # Workers ---------------------------------------------------------------------------------------------------
+
+    def _keep(self, num_workers: int) -> None:
+        """As many actors as there is work for: replace the dead, let go of those that the tail no longer needs."""
+        under_way = sum(len(slot.in_flight) for slot in self._slots)
+        if self._ledger.is_empty:
+            for slot in [slot for slot in self._slots if not slot.in_flight and slot.is_ready]:
+                self._let_go(slot)
+            if not under_way:
+                for slot in list(self._slots):
+                    self._let_go(slot)
+            return
+        while len(self._slots) < num_workers:
+            self._num_started += 1
+            actor = self._new_actor()
+            self._slots.append(_Slot(f"worker {self._num_started}", actor, actor.ready.remote()))
+
+    def _let_go(self, slot: _Slot) -> None:
+        self._slots.remove(slot)
+        ray.kill(slot.actor)
+
+    def _refs(self, slot: _Slot) -> list[Any]:
+        return list(slot.in_flight) if slot.is_ready else [slot.ready_ref]
+
+    # Work ------------------------------------------------------------------------------------------------------
+
+    def _hand_out(self) -> None:
+        for slot in self._usable():
+            while len(slot.in_flight) < _IN_FLIGHT and not slot.is_reserved:
+                attempt = self._next_for(slot)
+                if attempt is None:
+                    break
+                slot.in_flight[slot.actor.run_task.remote(attempt.task, attempt.number)] = attempt
+
+    def _usable(self) -> list[_Slot]:
+        """Ready actors, those with least to do first, on nodes that will stay."""
+        draining = ray._private.state.state.get_draining_nodes() if self._slots else {}
+        usable = [slot for slot in self._slots if slot.is_ready and slot.node_id not in draining]
+        return sorted(usable, key=lambda slot: len(slot.in_flight))
+
+    def _next_for(self, slot: _Slot) -> Attempt | None:
+        """A suspect for an actor that is empty; while one waits, the least busy actor is left to run dry."""
+        if self._ledger.has_suspects:
+            if not slot.in_flight:
+                return self._ledger.take_suspect()
+            if slot is self._usable()[0] and not any(other.is_reserved for other in self._slots):
+                return None
+        return self._ledger.take()
+
+    # What became of it -----------------------------------------------------------------------------------------
+
+    def _settle(self, ref: Any) -> None:
+        slot = next((slot for slot in self._slots if ref == slot.ready_ref or ref in slot.in_flight), None)
+        if slot is None:
+            return  # its actor died, and took it along, while an earlier answer of this round was read
+        try:
+            answer = ray.get(ref)
+        except RayActorError as error:
+            self._lost(slot, error)
+        except RayTaskError as error:
+            self._task_failed(slot, ref, error)
+        else:
+            self._answered(slot, ref, answer)
+
+    def _answered(self, slot: _Slot, ref: Any, answer: Any) -> None:
+        if not slot.is_ready:
+            slot.is_ready, self._failed_starts = True, 0
+            load_s, slot.node_id = answer
+            self._listen(WorkerReady(slot.name, load_s))
+        else:
+            self._listen(ShardDone(slot.in_flight.pop(ref).task, answer, slot.name))
+
+    def _task_failed(self, slot: _Slot, ref: Any, error: RayTaskError) -> None:
+        attempt, reason = slot.in_flight.pop(ref), _reason(error)
+        final = self._ledger.failed(attempt, reason)
+        self._listen(AttemptFailed(attempt.task, attempt.number, reason, final))
+
+    def _lost(self, slot: _Slot, error: RayActorError) -> None:
+        self._slots.remove(slot)
+        reason = _reason(error)
+        self._listen(WorkerLost(slot.name, reason))
+        if not slot.is_ready:
+            self._start_failed(reason)
+        held = list(slot.in_flight.values())
+        given_up = self._ledger.died(held, f"its worker died: {reason}", charge=not error.preempted)
+        for attempt in held:
+            self._listen(AttemptFailed(attempt.task, attempt.number, attempt.last_error, attempt in given_up))
+
+    def _start_failed(self, reason: str) -> None:
+        self._failed_starts += 1
+        if self._failed_starts >= _MAX_FAILED_STARTS and not any(slot.is_ready for slot in self._slots):
+            raise DarkroomError(f"no worker could start ({self._failed_starts} tries): {reason}")
+
+
+def _reason(error: Exception) -> str:
+    """The one line that says something, as Ray wraps errors in pages of traceback."""
+    cause = getattr(error, "cause", None) or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
+    if isinstance(error, RayActorError):
+        return lines[-1] if "creation task" in lines[0] else lines[0]
+    return f"{type(cause).__name__}: {lines[0]}"

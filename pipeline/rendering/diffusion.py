@@ -1,0 +1,184 @@
+"""Renders with any diffusers text-to-image pipeline, always in one batch shape.
+
+Short batches are padded and the padding thrown away, so that an image's bytes depend neither on its neighbours nor on
+where a shard ends, and a compiled model is compiled once.
+"""
+
+import inspect
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.domain.errors import DarkroomError
+from pipeline.domain.images import ImageRequest
+from pipeline.rendering.decode import decode_latents, to_pixels, trouble
+from pipeline.rendering.inspection import token_counter
+from pipeline.rendering.loading import RendererSpec
+from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, RendererInfo
+from pipeline.rendering.schedulers import build_scheduler
+from pipeline.rendering.text import ENCODERS, TextCache, text_arguments
+
+_SUCCESSES_BEFORE_GROWING = 16  # calls at a halved batch before the full one is tried again
+_FATAL = ("CUDA error", "device-side assert", "unspecified launch failure", "illegal memory access")
+
+
+def load_diffusers(spec: RendererSpec) -> "DiffusersRenderer":
+    """Load a pipeline onto its device, in its dtype; safetensors only."""
+    import diffusers
+
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    if spec.device == "cpu":
+        torch.set_num_threads(spec.num_threads)
+    model = spec.model
+    pipe = diffusers.DiffusionPipeline.from_pretrained(
+        model.source,
+        revision=model.revision,
+        variant=model.variant,
+        dtype=getattr(torch, model.identity.dtype),
+        use_safetensors=True,
+        trust_remote_code=model.identity.trust_remote_code,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    pipe.to(spec.device)
+    if spec.compile:
+        _compile(pipe)
+    return DiffusersRenderer(pipe, spec)
+
+
+def _compile(pipe: Any) -> None:
+    for name in ("unet", "transformer"):
+        if getattr(pipe, name, None) is not None:
+            setattr(pipe, name, torch.compile(getattr(pipe, name), dynamic=False))
+    pipe.vae.decode = torch.compile(pipe.vae.decode, dynamic=False)
+
+
+class DiffusersRenderer:
+    """One loaded pipeline. Schedulers change from call to call; the model and the text embeddings stay."""
+
+    def __init__(self, pipe: Any, spec: RendererSpec) -> None:
+        self._pipe = pipe
+        self._own_scheduler = pipe.scheduler
+        self._class_name = type(pipe).__name__
+        self._fitting_size = spec.batch_size  # halved when memory runs out
+        self._successes = 0
+        self._text = None
+        if self._class_name in ENCODERS:
+            self._text = TextCache(ENCODERS[self._class_name][0](pipe), spec.batch_size)
+        self._limit = spec.model.max_prompt_tokens
+        self._count_tokens = token_counter(spec.model) if self._limit else None
+        self.info = RendererInfo(_device_name(spec), spec.model.identity.dtype, spec.batch_size, versions())
+
+    @torch.inference_mode()
+    def render(self, requests: Sequence[ImageRequest]) -> list[RenderedImage]:
+        """Render 1 to batch_size requests that share a `batch_key`."""
+        assert 1 <= len(requests) <= self.info.batch_size
+        truncated = self._truncated([request.prompt for request in requests])
+        images: list[RenderedImage] = []
+        while len(images) < len(requests):
+            start, size = len(images), self._fitting_size
+            images += self._part(requests[start : start + size], truncated[start : start + size], size)
+        return images
+
+    def _part(self, requests: Sequence[ImageRequest], truncated: list[bool], size: int) -> list[RenderedImage]:
+        """One call of the model; nothing when memory ran out and a smaller batch is to be tried."""
+        try:
+            decoded = self._call([*requests, *[requests[-1]] * (size - len(requests))])
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise _explained(error) from error
+            return self._halve(requests, truncated)
+        self._succeeded()
+        return [_image(*pair) for pair in zip(decoded, truncated, strict=False)]
+
+    def _halve(self, requests: Sequence[ImageRequest], truncated: list[bool]) -> list[RenderedImage]:
+        _free_memory()
+        if self._fitting_size > 1:
+            self._fitting_size //= 2
+            self._successes = 0
+            return []
+        return [RenderedImage(None, cut, "out of memory, even alone in its batch") for cut in truncated[: len(requests)]]
+
+    def _succeeded(self) -> None:
+        self._successes += 1
+        if self._fitting_size < self.info.batch_size and self._successes >= _SUCCESSES_BEFORE_GROWING:
+            self._fitting_size = min(2 * self._fitting_size, self.info.batch_size)
+            self._successes = 0
+
+    def _call(self, requests: Sequence[ImageRequest]) -> np.ndarray:
+        """(N, 3, H, W) float32 in [-1, 1] for exactly as many requests as the batch holds."""
+        sampling = requests[0].sampling
+        self._pipe.scheduler = build_scheduler(sampling.scheduler, self._own_scheduler)
+        generators = [torch.Generator().manual_seed(request.seed) for request in requests]
+        arguments = {
+            "guidance_scale": sampling.guidance_scale,
+            "num_inference_steps": sampling.num_inference_steps,
+            "height": sampling.height,
+            "width": sampling.width,
+            "generator": generators,
+        }
+        if self._text is None:
+            return self._call_with_prompts(requests, arguments)
+        with_negative = sampling.guidance_scale > 1
+        prompts = [request.prompt for request in requests]
+        arguments |= text_arguments(self._pipe, self._text, prompts, sampling.negative_prompt, with_negative)
+        arguments["latents"] = self._noise(generators, sampling.height, sampling.width)
+        latents = self._pipe(**arguments, output_type="latent").images
+        return decode_latents(self._pipe.vae, latents)
+
+    def _call_with_prompts(self, requests: Sequence[ImageRequest], arguments: dict[str, Any]) -> np.ndarray:
+        """The way for pipelines whose text and latents we do not know: all in diffusers' hands."""
+        negative_prompt = requests[0].sampling.negative_prompt
+        if negative_prompt:
+            if "negative_prompt" not in inspect.signature(type(self._pipe).__call__).parameters:
+                raise DarkroomError(f"{self._class_name} takes no negative_prompt; leave it out")
+            arguments["negative_prompt"] = [negative_prompt] * len(requests)
+        images = self._pipe([request.prompt for request in requests], output_type="np", **arguments).images
+        return np.asarray(images, np.float32).transpose(0, 3, 1, 2) * 2 - 1
+
+    def _noise(self, generators: list[torch.Generator], height: int, width: int) -> torch.Tensor:
+        """Each image's own noise, drawn in float32 on the CPU: the same on every device and in every batch."""
+        scale = self._pipe.vae_scale_factor
+        shape = (self._pipe.unet.config.in_channels, height // scale, width // scale)
+        noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+        return noise.to(self._pipe.device, self._pipe.unet.dtype)
+
+    def _truncated(self, prompts: list[str]) -> list[bool]:
+        if self._count_tokens is None or self._limit is None:
+            return [False] * len(prompts)
+        return [count > self._limit for count in self._count_tokens(prompts)]
+
+
+def _image(decoded: np.ndarray, truncated: bool) -> RenderedImage:
+    error = trouble(decoded)
+    return RenderedImage(None if error else to_pixels(decoded), truncated, error)
+
+
+def versions() -> dict[str, str]:
+    import diffusers
+    import transformers
+
+    return {"torch": torch.__version__, "diffusers": diffusers.__version__, "transformers": transformers.__version__}
+
+
+def _device_name(spec: RendererSpec) -> str:
+    if spec.device == "cuda":
+        return f"cuda ({torch.cuda.get_device_name()})"
+    threads = f"{spec.num_threads} thread{'s' if spec.num_threads > 1 else ''}"
+    return f"{spec.device} ({platform.machine()}, {threads})"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
+
+
+def _explained(error: Exception) -> Exception:
+    return FatalDeviceError(str(error)) if any(word in str(error) for word in _FATAL) else error
+
+
+def _free_memory() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
