@@ -5,14 +5,15 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_module
+from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conf.schema import register
+from conf import schema
 from pipeline import __version__
 from pipeline.domain.errors import DarkroomError
 
@@ -26,6 +27,7 @@ JOBS = {
     "train_demo": "train the embedded model from nothing",
     "check_demo": "measure how well the embedded model follows captions",
 }
+_CONF = str(Path(schema.__file__).parent)
 INTERRUPTED = 130
 BAD_INPUT = 2
 
@@ -61,9 +63,9 @@ def run_job(job: str, overrides: Sequence[str] | None = None) -> None:
 
 def composed(job: str, overrides: Sequence[str]) -> DictConfig:
     """The job's configuration. Raises DarkroomError for an unknown key, a wrong type or a missing value."""
-    register()
+    schema.register()
     try:
-        with initialize_config_module("conf", version_base="1.3"):
+        with initialize_config_dir(_CONF, version_base="1.3"):
             config = compose(job, list(overrides))
         missing = sorted(str(key) for key in OmegaConf.missing_keys(config))
     except (HydraException, OmegaConfBaseException) as error:
@@ -104,8 +106,8 @@ def _overview() -> str:
 
 
 def _help(job: str) -> str:
-    register()
-    with initialize_config_module("conf", version_base="1.3"):
+    schema.register()
+    with initialize_config_dir(_CONF, version_base="1.3"):
         config = compose(job)
     keys = OmegaConf.to_yaml(config).rstrip().replace("???", "  # needed")
     groups = "\n\ngroups: prompts=demo|file|template, model=demo|diffusers|sd15|sdxl|paint, engine=ray|local"

@@ -118,6 +118,16 @@ def plain_field(field: pa.Field) -> pa.Field:
     return pa.field(field.name, field.type, nullable=True, metadata=JSON_TEXT if is_json_text(field) else None)
 
 
+def concrete(field: pa.Field) -> pa.Field:
+    """The field with text where no value ever told a type: Arrow handles lists of the null type badly."""
+    kind = field.type
+    if pt.is_null(kind):
+        return field.with_type(pa.string())
+    if pt.is_struct(kind):
+        return field.with_type(pa.struct([concrete(kind.field(index)) for index in range(kind.num_fields)]))
+    return field.with_type(pa.list_(concrete(kind.value_field))) if pt.is_list(kind) else field
+
+
 def is_json_text(field: pa.Field) -> bool:
     return (field.metadata or {}).get(b"content") == JSON_TEXT[b"content"]
 

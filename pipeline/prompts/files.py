@@ -197,7 +197,7 @@ def _state(filesystem: fs.FileSystem, path: str) -> FileState:
         return FileState(info.size, info.mtime_ns or 0)
     with filesystem.open_input_file(path) as file:
         metadata = {key.lower(): value for key, value in (file.metadata() or {}).items()}
-    return FileState(info.size, info.mtime_ns or 0, metadata.get(b"etag", b"").decode())
+    return FileState(info.size, info.mtime_ns or 0, metadata.get("etag", b"").decode())
 
 
 def _listed(endings: frozenset[str]) -> str:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pipeline.domain.errors import DarkroomError
 from pipeline.prompts import ids
 from pipeline.prompts.checks import RANGES, Checked, Fault, check, shown
-from pipeline.prompts.columns import READ, plain_field, unify_extras
+from pipeline.prompts.columns import READ, concrete, plain_field, unify_extras
 from pipeline.prompts.raw import Source
 
 GivenIds = dict[int, tuple[str, int | None]]  # row with an id of its own and no fault -> id, number of images
@@ -103,8 +103,7 @@ def look(sources: Sequence[Source]) -> Facts:
     repeats = _name_repeats(sources, starts, shared, tally)
     mixed = 0 < tally.num_given_ids < starts[-1]
     clashes = _clashes(sources, starts, repeats, tally) if mixed else {}
-    named = pa.schema([f if f.type != pa.null() else f.with_type(pa.string()) for f in extras])
-    return Facts(starts, named, repeats, clashes, tally)
+    return Facts(starts, pa.schema([concrete(each) for each in extras]), repeats, clashes, tally)
 
 
 def checked_blocks(sources: Sequence[Source], starts: Sequence[int], block_rows: int) -> Iterator[tuple[int, Checked]]:

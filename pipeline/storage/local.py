@@ -70,7 +70,9 @@ class LocalStore:
     def describe(self, key: str = "") -> str:
         return str(self._root / key)
 
-    def check(self) -> None:
+    def check(self, writing: bool = True) -> None:
+        if not writing:
+            return
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             check_conditional_puts(self)

@@ -89,12 +89,13 @@ class S3Store:
     def describe(self, key: str = "") -> str:
         return f"{self.spec.uri}/{key}".rstrip("/")
 
-    def check(self) -> None:
+    def check(self, writing: bool = True) -> None:
         """Bucket, rights and conditional puts, with little patience: a person is waiting."""
         hasty = S3Store(self.spec, RetryPolicy(deadline_s=3.0))
         try:
             hasty._client.list_objects_v2(Bucket=self._bucket, Prefix=hasty._below(""), MaxKeys=1)
-            check_conditional_puts(hasty)
+            if writing:
+                check_conditional_puts(hasty)
         except (ClientError, BotoCoreError) as error:
             raise DarkroomError(f"output.uri: {self.describe()}: {_explained(error, self)}") from None
 

@@ -35,7 +35,7 @@ class ObjectInfo:
 
 
 class Store(Protocol):
-    """Objects by key. Every write is atomic: a reader sees all of an object or none of it. Safe to call from threads."""
+    """Objects by key. Every write is atomic: a reader sees all of an object or none of it. Safe for threads."""
 
     spec: StoreSpec
     num_retries: int  # calls that had to be made again
@@ -68,7 +68,7 @@ class Store(Protocol):
         """The full address of a key, for people."""
         ...
 
-    def check(self) -> None:
+    def check(self, writing: bool = True) -> None:
         """Try what a run will need. Raises DarkroomError, in one line, where it would fail later."""
         ...
 
@@ -103,7 +103,9 @@ def split_s3(uri: str) -> tuple[str, str]:
 
 def check_key(key: str) -> str:
     """Keys are ours, never a user's words; one that could leave the run's prefix is our own mistake."""
-    assert _KEY.fullmatch(key) and ".." not in key.split("/") and len(key) <= 512, key
+    assert _KEY.fullmatch(key), key
+    assert ".." not in key.split("/"), key
+    assert len(key) <= 512, key
     return key
 
 

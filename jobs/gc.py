@@ -1,0 +1,48 @@
+"""Remove what no committed shard names: images of attempts that were never committed, and broken writes."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+from omegaconf import DictConfig
+
+from jobs.cli import run_job
+from jobs.runs import opened
+from pipeline.runs import manifest
+from pipeline.runs.keys import IMAGES_PREFIX
+from pipeline.storage.local import LocalStore
+from pipeline.storage.store import Store
+
+
+def run(config: DictConfig) -> int:
+    store, _ = opened(config)
+    orphans = _orphans(store, config.older_than_s)
+    size = sum(size_bytes for _, size_bytes in orphans)
+    broken = _broken_writes(store, config.older_than_s)
+    if not config.dry_run:
+        store.delete(key for key, _ in orphans)
+        for path in broken:
+            path.unlink(missing_ok=True)
+    verb = "would be removed" if config.dry_run else "removed"
+    print(f"{len(orphans)} objects ({size / 1e6:.1f} MB) that no shard names, and {len(broken)} broken writes {verb}")
+    return 0
+
+
+def _orphans(store: Store, older_than_s: float) -> list[tuple[str, int]]:
+    """(key, bytes) of images that no manifest names. Listed before the manifests are read, and old enough that no
+    running job can be about to commit them."""
+    before = datetime.now(UTC) - timedelta(seconds=older_than_s)
+    listed = [(info.key, info.size_bytes) for info in store.list(IMAGES_PREFIX) if info.modified <= before]
+    named = {
+        key for name in manifest.committed(store) for key in manifest.read(store, name, ["key"])["key"].to_pylist()
+    }
+    return [(key, size_bytes) for key, size_bytes in listed if key not in named]
+
+
+def _broken_writes(store: Store, older_than_s: float) -> list:
+    if not isinstance(store, LocalStore):
+        return []
+    return [path for path in store.temporaries() if path.stat().st_mtime <= time.time() - older_than_s]
+
+
+if __name__ == "__main__":
+    run_job("gc")

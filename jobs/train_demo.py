@@ -1,0 +1,21 @@
+"""Train the embedded model from nothing into a folder; killed and started again, it goes on at its last checkpoint."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from jobs.cli import run_job
+
+
+def run(config: DictConfig) -> int:
+    from pipeline.demo.train import TrainSettings, train
+
+    folder = Path(config.folder)
+    settings = TrainSettings(seed=config.seed, num_threads=config.num_threads)
+    train(settings, folder, lambda line: print(line, flush=True))
+    print(f"{folder / 'model'} and {folder / 'clip'}; next: darkroom check_demo model_folder={folder / 'model'}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_job("train_demo")
