@@ -98,8 +98,7 @@ def look(sources: Sequence[Source]) -> Facts:
         extras = unify_extras(source.name, extras, found, loose=all(each is None for each in schemas))
         sizes.append(size)
     starts = tuple(accumulate(sizes, initial=0))
-    shared = ids.candidates(np.concatenate(hashes)) if hashes else np.empty(0, np.int64)
-    del hashes
+    shared = ids.candidates(_joined(hashes))
     repeats = _name_repeats(sources, starts, shared, tally)
     mixed = 0 < tally.num_given_ids < starts[-1]
     clashes = _clashes(sources, starts, repeats, tally) if mixed else {}
@@ -128,6 +127,12 @@ def names(start: int, checked: Checked, repeats: ids.Occurrences, clashes: dict[
             own = ids.invalid_digest(row, prompt)
         named.append(ids.row_digest(prompt, said, count) if own is None else own)
     return named
+
+
+def _joined(hashes: list[np.ndarray]) -> np.ndarray:
+    joined = np.concatenate([np.empty(0, np.int64), *hashes])
+    hashes.clear()  # eighty megabytes for ten million rows
+    return joined
 
 
 def duplicate(own: str, first: int) -> Fault:
@@ -172,13 +177,14 @@ def _name_repeats(
     sources: Sequence[Source], starts: Sequence[int], shared: np.ndarray, tally: Tally
 ) -> ids.Occurrences:
     """Compare the rows that may be repeated by what they are named, and report given ids that are there twice."""
-    keys: list[bytes] = []
+    keys = bytearray()
     given: GivenIds = {}
     if len(shared):
         for start, checked in checked_blocks(sources, starts, _SCAN_ROWS):
             low, high = np.searchsorted(shared, [start, start + len(checked)])
-            keys += _keys(start, checked, (shared[low:high] - start).tolist(), given)
-    pairs = np.frombuffer(b"".join(keys), np.uint64).reshape(-1, 2)
+            for each in _keys(start, checked, (shared[low:high] - start).tolist(), given):
+                keys += each
+    pairs = np.frombuffer(keys, np.uint64).reshape(-1, 2)
     repeats = ids.occurrences(shared, pairs)
     later = zip(repeats.rows.tolist(), repeats.firsts.tolist(), strict=True)
     _report_duplicates(sources, starts, ((row, first) for row, first in later if row in given), given, tally)
@@ -204,16 +210,16 @@ def _clashes(
     sources: Sequence[Source], starts: Sequence[int], repeats: ids.Occurrences, tally: Tally
 ) -> dict[int, int]:
     """Given ids that are also what another row is called by what it says: possible once ids are exported and mixed."""
-    keys: list[bytes] = []
+    keys = bytearray()
     given: GivenIds = {}
     for start, checked in checked_blocks(sources, starts, _SCAN_ROWS):
         own_ids, before = ids.given_ids(checked), set(checked.faults)
         images = checked.columns.get("num_images_per_prompt")
         for position, name in enumerate(names(start, checked, repeats, {})):
-            keys.append(ids.key(name))
+            keys += ids.key(name)
             if own_ids[position] == name and position not in before:
                 given[start + position] = (name, None if images is None else images[position].as_py())
-    pairs = np.frombuffer(b"".join(keys), np.uint64).reshape(-1, 2)
+    pairs = np.frombuffer(keys, np.uint64).reshape(-1, 2)
     same = ids.occurrences(np.arange(len(pairs)), pairs)
     found: dict[int, int] = {}
     for row, first in zip(same.rows.tolist(), same.firsts.tolist(), strict=True):
