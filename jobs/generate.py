@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from jobs.build import Wanted, renderer_spec, wanted
 from jobs.checks import warn

@@ -36,7 +36,9 @@ def run(config: DictConfig) -> int:
     print(f"images:  {scan.num_images}, in {shards} shards of {engine.shard_size} prompts")
     print(f"bytes:   about {_readable(size_bytes * scan.num_images)} ({_readable(size_bytes)} an image)")
     total_s = seconds * scan.num_images / workers
-    print(f"time:    about {_duration(total_s)} on {workers} worker(s) such as this {device} ({seconds:.3f} s an image)")
+    print(
+        f"time:    about {_duration(total_s)} on {workers} worker(s) such as this {device} ({seconds:.3f} s an image)"
+    )
     return 0
 
 

@@ -81,7 +81,8 @@ def random_scene(rng: np.random.Generator, two_objects: float = 0.5) -> Scene:
 
 def scenes(seed: int, count: int, held_out: bool, two_objects: float = 0.5) -> list[Scene]:
     """`count` random scenes of one side of the split."""
-    rng, found = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    found: list[Scene] = []
     while len(found) < count:
         scene = random_scene(rng, two_objects)
         if scene.is_held_out == held_out:

@@ -4,6 +4,7 @@ Actors are never restarted by Ray and tasks never retried by it, so that nothing
 dead actors itself and counts every attempt.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -67,6 +68,7 @@ def start(address: str | None, num_cpus: int | None = None) -> None:
     """Join the cluster at `address`, or start a Ray of this machine's own, bound to loopback."""
     if ray.is_initialized():
         return
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     quiet = {"logging_level": "warning", "log_to_driver": False, "configure_logging": True}
     try:
         if address:

@@ -28,9 +28,11 @@ _FATAL = ("CUDA error", "device-side assert", "unspecified launch failure", "ill
 def load_diffusers(spec: RendererSpec) -> "DiffusersRenderer":
     """Load a pipeline onto its device, in its dtype; safetensors only."""
     import diffusers
+    import transformers
 
-    diffusers.utils.logging.set_verbosity_error()
-    diffusers.utils.logging.disable_progress_bar()
+    for library in (transformers, diffusers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
     if spec.device == "cpu":
         torch.set_num_threads(spec.num_threads)
     model = spec.model
@@ -100,7 +102,9 @@ class DiffusersRenderer:
             self._fitting_size //= 2
             self._successes = 0
             return []
-        return [RenderedImage(None, cut, "out of memory, even alone in its batch") for cut in truncated[: len(requests)]]
+        return [
+            RenderedImage(None, cut, "out of memory, even alone in its batch") for cut in truncated[: len(requests)]
+        ]
 
     def _succeeded(self) -> None:
         self._successes += 1

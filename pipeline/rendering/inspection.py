@@ -17,8 +17,8 @@ _LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion"})
 _OTHER_TASKS = ("Img2Img", "Inpaint", "ControlNet", "Video", "Upscale", "Audio", "Edit", "Depth2Img", "Pix2Pix")
 _NO_WEIGHTS = ("tokenizer", "scheduler", "feature_extractor", "image_processor")
 _CONVERT = (
-    "convert them with `DiffusionPipeline.from_pretrained(folder).save_pretrained(new_folder, safe_serialization=True)` "
-    "on a machine where you trust them"
+    "convert them, on a machine where you trust them, with "
+    "`DiffusionPipeline.from_pretrained(folder).save_pretrained(new_folder, safe_serialization=True)`"
 )
 
 
@@ -138,7 +138,9 @@ def _model_index(folder: Path, ref: ModelRef) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except ValueError as error:
-        raise DarkroomError(f"model.repo_id={ref.repo_id}: model_index.json is not JSON ({error}); copy it anew") from None
+        raise DarkroomError(
+            f"model.repo_id={ref.repo_id}: model_index.json is not JSON ({error}); copy it anew"
+        ) from None
 
 
 def _pipeline_class(index: dict[str, Any], ref: ModelRef) -> str:
@@ -147,12 +149,14 @@ def _pipeline_class(index: dict[str, Any], ref: ModelRef) -> str:
         return str(name[-1])
     if isinstance(name, list):
         raise DarkroomError(
-            f"model.repo_id={ref.repo_id} brings its own pipeline code; set model.trust_remote_code=true if you trust it"
+            f"model.repo_id={ref.repo_id} brings pipeline code of its own; set model.trust_remote_code=true to run it"
         )
     if not isinstance(name, str) or not name.endswith("Pipeline"):
         raise DarkroomError(f"model.repo_id={ref.repo_id}: model_index.json names no pipeline class; copy it anew")
     if any(task in name for task in _OTHER_TASKS):
-        raise DarkroomError(f"model.repo_id={ref.repo_id} is a {name}, which makes no image from text alone; use another")
+        raise DarkroomError(
+            f"model.repo_id={ref.repo_id} is a {name}, which makes no image from text alone; use another"
+        )
     return name
 
 

@@ -3,6 +3,7 @@
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -65,7 +66,7 @@ class S3Store:
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         token: str | None = None
         while True:
-            page = self._retrier.call(lambda token=token: self._page(prefix, token))
+            page = self._retrier.call(partial(self._page, prefix, token))
             for found in page.get("Contents", ()):
                 key = found["Key"][len(self._prefix) + 1 if self._prefix else 0 :]
                 if not key.startswith("."):
@@ -77,12 +78,7 @@ class S3Store:
     def delete(self, keys: Iterable[str]) -> int:
         count, remaining = 0, iter(keys)
         while chunk := list(islice(remaining, _DELETE_AT_ONCE)):
-            objects = [{"Key": self._full(key)} for key in chunk]
-            self._retrier.call(
-                lambda objects=objects: self._client.delete_objects(
-                    Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True}
-                )
-            )
+            self._retrier.call(partial(self._delete_once, chunk))
             count += len(chunk)
         return count
 
@@ -138,6 +134,10 @@ class S3Store:
     def _attempt_of(self, key: str) -> str | None:
         head = self._retrier.call(lambda: self._client.head_object(Bucket=self._bucket, Key=self._full(key)))
         return head.get("Metadata", {}).get(_ATTEMPT)
+
+    def _delete_once(self, keys: list[str]) -> None:
+        objects = [{"Key": self._full(key)} for key in keys]
+        self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
 
     def _page(self, prefix: str, token: str | None) -> dict:
         more = {"ContinuationToken": token} if token else {}

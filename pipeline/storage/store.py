@@ -38,7 +38,11 @@ class Store(Protocol):
     """Objects by key. Every write is atomic: a reader sees all of an object or none of it. Safe for threads."""
 
     spec: StoreSpec
-    num_retries: int  # calls that had to be made again
+
+    @property
+    def num_retries(self) -> int:
+        """Calls that had to be made again."""
+        ...
 
     def get(self, key: str) -> bytes:
         """The object's bytes. Raises NotFound."""
