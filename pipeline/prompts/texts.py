@@ -18,7 +18,7 @@ from pipeline.prompts.columns import READ, TEXT, check_names, find_prompt
 from pipeline.prompts.files import PromptFile
 from pipeline.prompts.raw import RawBlock
 
-_CSV_BLOCK_BYTES = 4 << 20  # also the longest row
+_CSV_BLOCK_BYTES = 2 << 20  # also the longest row; Arrow reads some thirty blocks ahead
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,12 @@ def test_packed_files_and_byte_order_marks(tmp_path: Path) -> None:
         assert rows(plain) == rows(packed)
 
 
+def test_very_long_prompts_are_read_across_blocks(tmp_path: Path) -> None:
+    prompts = [f"{number} " + "long\n" * 200_000 for number in range(6)]
+    file = write(tmp_path / "p.csv", "prompt,x\n" + "".join(f'"{prompt}",\n' for prompt in prompts))
+    assert [row.prompt for row in rows(open_prompts(file))] == prompts
+
+
 def test_all_formats_name_the_same_rows_alike(tmp_path: Path) -> None:
     columns = {"prompt": ["a", "b"], "seed": [3, None], "height": [512, 64]}
     pairs = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
