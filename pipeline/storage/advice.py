@@ -1,4 +1,4 @@
-"""What an S3 error means to a person, and what to do about it. Knows codes, not the request: it cannot repeat a secret."""
+"""What an S3 error means to a person and what to do. Knows codes, not the request: it cannot repeat a secret."""
 
 import re
 

@@ -1,33 +1,57 @@
 """Objects as files in a folder. Knows disks: what is synced when, and which calls are atomic."""
 
+import errno
 import fcntl
 import os
+import threading
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.domain.errors import DarkroomError
-from pipeline.storage.store import OCTETS, NotFound, ObjectInfo, StoreSpec, check_conditional_puts, check_key
+from pipeline.storage.store import (
+    OCTETS,
+    TEMPORARY_PREFIX,
+    NotFound,
+    ObjectInfo,
+    StoreError,
+    StoreSpec,
+    check_conditional_puts,
+    check_key,
+    check_prefix,
+    is_listed,
+)
 
-TEMPORARY_PREFIX = ".tmp-"  # never an object: a write that has not ended, or never will
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})  # FAT, exFAT, some network disks
 _LOCK_NAME = ".darkroom-lock"
 
 
 class LocalStore:
     """A folder. Writes go to a synced temporary file first, so a power cut leaves whole objects or none."""
 
-    num_retries = 0
-
     def __init__(self, spec: StoreSpec) -> None:
         self.spec = spec
         self._root = Path(spec.uri)
+        self._synced: set[Path] = set()  # folders whose own names this process has made to last
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple:
+        return LocalStore, (self.spec,)
+
+    @property
+    def num_retries(self) -> int:
+        return 0
 
     def get(self, key: str) -> bytes:
         try:
             return self._path(key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotFound(key) from None
 
     def put(self, key: str, data: bytes, content_type: str = OCTETS) -> None:
@@ -35,15 +59,17 @@ class LocalStore:
             temporary.replace(self._path(key))
 
     def put_if_absent(self, key: str, data: bytes, content_type: str = OCTETS) -> bool:
-        """By `link`, which refuses to overwrite; `rename` would not."""
-        if self._path(key).exists():
+        """By `link`, which refuses to overwrite; `rename` would not.
+
+        Who comes second syncs the folder too: the image it adopts must outlast a power cut as its manifest does.
+        """
+        path = self._path(key)
+        if path.exists():
+            self._make_folder(path.parent)
+            _sync_folder(path.parent)
             return False
         with self._written(key, data) as temporary:
-            try:
-                os.link(temporary, self._path(key))
-            except FileExistsError:
-                return False
-        return True
+            return _link(temporary, path)
 
     def replace(self, key: str, data: bytes, expected: bytes, content_type: str = OCTETS) -> bool:
         with self._locked():
@@ -56,10 +82,10 @@ class LocalStore:
             return True
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        folder = self._root / prefix.rpartition("/")[0]
+        folder = self._root / check_prefix(prefix).rpartition("/")[0]
         for path in _files(folder):
             key = path.relative_to(self._root).as_posix()
-            if key.startswith(prefix):
+            if key.startswith(prefix) and is_listed(key):
                 with suppress(FileNotFoundError):
                     stat = path.stat()
                     yield ObjectInfo(key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
@@ -71,19 +97,26 @@ class LocalStore:
         return str(self._root / key)
 
     def check(self, writing: bool = True) -> None:
+        if self._root.exists() and not self._root.is_dir():
+            raise DarkroomError(f"output.uri: {self._root} is a file; name a folder")
         if not writing:
-            return
+            return self._check_readable()
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             check_conditional_puts(self)
-        except FileExistsError:
-            raise DarkroomError(f"output.uri: {self._root} is a file; name a folder") from None
+        except StoreError as error:
+            raise DarkroomError(f"output.uri: {error}") from None
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise DarkroomError(
-                f"output.uri: {self._root} cannot be written ({reason}); name a folder on a disk that is writable and "
-                "has hard links"
+                f"output.uri: {self._root} cannot be written ({reason}); name a folder on a disk that is writable"
             ) from error
+        return None
+
+    def filesystem(self) -> "tuple[FileSystem, str]":
+        from pyarrow.fs import LocalFileSystem
+
+        return LocalFileSystem(), str(self._root)
 
     def temporaries(self) -> Iterator[Path]:
         """Writes that have not ended, or never will."""
@@ -96,7 +129,7 @@ class LocalStore:
     def _written(self, key: str, data: bytes) -> Iterator[Path]:
         """A synced temporary file beside the key; what the caller does with it is synced as well."""
         folder = self._path(key).parent
-        folder.mkdir(parents=True, exist_ok=True)
+        self._make_folder(folder)
         temporary = folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
         try:
             _write_synced(temporary, data)
@@ -104,6 +137,24 @@ class LocalStore:
             _sync_folder(folder)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _make_folder(self, folder: Path) -> None:
+        """A folder whose name, and the names of those above it in the store, outlast a power cut."""
+        if folder in self._synced and folder.is_dir():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        inside = [parent for parent in folder.parents if parent.is_relative_to(self._root.parent)]
+        for parent in inside:
+            with suppress(PermissionError):  # the root's own parent may be closed to us; then it was there before
+                _sync_folder(parent)
+        with self._lock:
+            self._synced.add(folder)
+
+    def _check_readable(self) -> None:
+        if not self._root.is_dir():
+            raise DarkroomError(f"output.uri: {self._root} does not exist; name the folder of a run")
+        if not os.access(self._root, os.R_OK | os.X_OK):
+            raise DarkroomError(f"output.uri: {self._root} cannot be read; ask its owner for the right to")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -115,8 +166,26 @@ class LocalStore:
 
     @staticmethod
     def _removed(path: Path) -> int:
-        path.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):
+            path.unlink(missing_ok=True)
         return 1
+
+
+def _link(temporary: Path, path: Path) -> bool:
+    """Whether the temporary file now lies at the path. A network disk may link, lose the reply and be asked again: then
+    the file has two names."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return temporary.stat().st_nlink > 1
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            raise StoreError(
+                f"{path.parent}: this disk has no hard links, which keep a file from being overwritten; "
+                "use a folder on another one, such as ext4, xfs, btrfs or NFS"
+            ) from None
+        raise
+    return True
 
 
 def _write_synced(path: Path, data: bytes) -> None:
@@ -135,7 +204,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (Path(where) / name for where, name in _walk(folder) if not name.startswith("."))
+    return (Path(where) / name for where, name in _walk(folder) if not name.startswith("."))  # locks and temporaries
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, str]]:
@@ -146,6 +215,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, str]]:
         return
     for entry in entries:
         if entry.is_dir():
-            yield from _walk(Path(entry.path))
+            if not entry.name.startswith("."):  # a hidden folder is somebody else's
+                yield from _walk(Path(entry.path))
         else:
             yield str(folder), entry.name

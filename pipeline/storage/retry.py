@@ -12,11 +12,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long a call is worth making again."""
+    """How long one try may take, and how long a call is worth making again."""
 
     deadline_s: float = 120.0  # from the first try; the last pause may not reach past it
     first_pause_s: float = 0.2  # the upper end of the first one; doubled each time
     longest_pause_s: float = 20.0
+    connect_timeout_s: float = 5.0
+    read_timeout_s: float = 60.0  # without a byte
 
 
 class Retrier:
@@ -28,12 +30,14 @@ class Retrier:
         policy: RetryPolicy | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.num_retries = 0
         self._is_passing = is_passing
         self._policy = policy or RetryPolicy()
         self._sleep = sleep
         self._clock = clock
+        self._uniform = uniform
         self._lock = threading.Lock()
 
     def call(self, function: Callable[[], T]) -> T:
@@ -43,7 +47,7 @@ class Retrier:
             try:
                 return function()
             except Exception as error:
-                pause_s = random.uniform(0, longest_s)
+                pause_s = self._uniform(0, longest_s)
                 if not self._is_passing(error) or self._clock() + pause_s > end:
                     raise
             with self._lock:

@@ -1,30 +1,54 @@
 """Objects in S3 or a store that speaks its language. The one file that knows boto3."""
 
+import logging
+import os
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import boto3
+from botocore import exceptions as botocore_errors
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.domain.errors import DarkroomError
+from pipeline.storage.advice import advice
 from pipeline.storage.retry import Retrier, RetryPolicy
 from pipeline.storage.store import (
     OCTETS,
     NotFound,
     ObjectInfo,
+    StoreError,
     StoreSpec,
     check_conditional_puts,
     check_key,
+    check_prefix,
+    is_listed,
     split_s3,
 )
 
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+T = TypeVar("T")
 _PASSING_STATUS = frozenset({408, 409, 429, 500, 502, 503, 504})
-_PASSING_CODES = frozenset({"SlowDown", "RequestTimeout", "RequestTimeTooSkewed", "Throttling", "ThrottlingException"})
+_PASSING_CODES = frozenset(  # that come with another status, or with none, as in the answer to a delete
+    {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "InternalError", "ServiceUnavailable"}
+    | {"ConditionalRequestConflict", "IncompleteBody", "BadDigest"}
+)
+_PASSING_ERRORS = (
+    botocore_errors.ConnectionError,
+    botocore_errors.HTTPClientError,
+    botocore_errors.IncompleteReadError,
+    botocore_errors.CredentialRetrievalError,  # an instance role that is slow to answer
+    botocore_errors.MetadataRetrievalError,
+)
+_NO_CREDENTIALS = (botocore_errors.NoCredentialsError, botocore_errors.PartialCredentialsError)
+_UNREACHABLE = (botocore_errors.ConnectionError, botocore_errors.HTTPClientError)
 _ATTEMPT = "attempt"  # metadata key: who wrote the object, so that a lost reply does not hide our own success
 _DELETE_AT_ONCE = 1000  # keys a call, S3's own limit
 
@@ -34,11 +58,12 @@ class S3Store:
 
     def __init__(self, spec: StoreSpec, policy: RetryPolicy | None = None) -> None:
         self.spec = spec
-        self._policy = policy
+        self._policy = policy or RetryPolicy()
         self._bucket, self._prefix = split_s3(spec.uri)
-        self._retrier = Retrier(is_passing, policy)
+        self._retrier = Retrier(is_passing, self._policy)
         self._lock = threading.Lock()
         self._made: Any = None
+        self._made_in = 0  # process: a fork must not share its parent's connections
 
     def __reduce__(self) -> tuple:
         return S3Store, (self.spec, self._policy)
@@ -51,7 +76,7 @@ class S3Store:
         return self._read(key)[0]
 
     def put(self, key: str, data: bytes, content_type: str = OCTETS) -> None:
-        self._retrier.call(lambda: self._put(key, data, content_type))
+        self._call(key, lambda: self._put(key, data, content_type))
 
     def put_if_absent(self, key: str, data: bytes, content_type: str = OCTETS) -> bool:
         return self._put_conditionally(key, data, content_type, {"IfNoneMatch": "*"})
@@ -66,10 +91,10 @@ class S3Store:
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         token: str | None = None
         while True:
-            page = self._retrier.call(partial(self._page, prefix, token))
+            page = self._call("", partial(self._page, check_prefix(prefix), token))
             for found in page.get("Contents", ()):
                 key = found["Key"][len(self._prefix) + 1 if self._prefix else 0 :]
-                if not key.startswith("."):
+                if is_listed(key):
                     yield ObjectInfo(key, found["Size"], found["LastModified"])
             token = page.get("NextContinuationToken")
             if not token:
@@ -78,7 +103,7 @@ class S3Store:
     def delete(self, keys: Iterable[str]) -> int:
         count, remaining = 0, iter(keys)
         while chunk := list(islice(remaining, _DELETE_AT_ONCE)):
-            self._retrier.call(partial(self._delete_once, chunk))
+            self._call("", partial(self._delete_once, chunk))
             count += len(chunk)
         return count
 
@@ -87,18 +112,21 @@ class S3Store:
 
     def check(self, writing: bool = True) -> None:
         """Bucket, rights and conditional puts, with little patience: a person is waiting."""
-        hasty = S3Store(self.spec, RetryPolicy(deadline_s=3.0))
+        hasty = S3Store(self.spec, RetryPolicy(deadline_s=3.0, connect_timeout_s=3.0, read_timeout_s=10.0))
         try:
-            hasty._client.list_objects_v2(Bucket=self._bucket, Prefix=hasty._below(""), MaxKeys=1)
+            next(hasty.list(), None)
             if writing:
                 check_conditional_puts(hasty)
-        except (ClientError, BotoCoreError) as error:
-            raise DarkroomError(f"output.uri: {self.describe()}: {_explained(error, self)}") from None
+        except StoreError as error:
+            raise DarkroomError(f"output.uri: {error}") from None
+
+    def filesystem(self) -> "tuple[FileSystem, str]":
+        return _arrow_filesystem(self._bucket, self.spec.endpoint_url), f"{self._bucket}/{self._prefix}".rstrip("/")
 
     # One call each ---------------------------------------------------------------------------------------------
 
     def _read(self, key: str) -> tuple[bytes, str]:
-        return self._retrier.call(lambda: self._read_once(key))
+        return self._call(key, lambda: self._read_once(key))
 
     def _read_once(self, key: str) -> tuple[bytes, str]:
         try:
@@ -108,36 +136,65 @@ class S3Store:
             if _status(error) == 404 and _code(error) != "NoSuchBucket":
                 raise NotFound(key) from None
             raise
-        if len(data) != reply["ContentLength"]:
-            raise _Truncated(f"{key}: {len(data)} of {reply['ContentLength']} bytes came")
+        expected = reply.get("ContentLength", len(data))
+        if len(data) != expected:
+            raise botocore_errors.IncompleteReadError(actual_bytes=len(data), expected_bytes=expected)
         return data, reply["ETag"]
 
-    def _put(self, key: str, data: bytes, content_type: str, **condition: Any) -> None:
-        self._client.put_object(
-            Bucket=self._bucket, Key=self._full(key), Body=data, ContentType=content_type, **condition
-        )
+    def _put(self, key: str, data: bytes, content_type: str, **more: Any) -> bool:
+        """False when a condition among `more` does not hold."""
+        try:
+            self._client.put_object(
+                Bucket=self._bucket, Key=self._full(key), Body=data, ContentType=content_type, **more
+            )
+        except ClientError as error:
+            vanished = "IfMatch" in more and _status(error) == 404 and _code(error) != "NoSuchBucket"
+            if _status(error) == 412 or vanished:
+                return False
+            raise
+        return True
 
     def _put_conditionally(self, key: str, data: bytes, content_type: str, condition: dict[str, str]) -> bool:
         """412 means that an object is there; whose it is, its metadata says."""
         attempt = uuid.uuid4().hex
         named = {**condition, "Metadata": {_ATTEMPT: attempt}}
-        try:
-            self._retrier.call(lambda: self._put(key, data, content_type, **named))
-        except ClientError as error:
-            if _status(error) == 412:
-                return self._attempt_of(key) == attempt
-            if _status(error) == 404 and "IfMatch" in condition and _code(error) != "NoSuchBucket":
-                return False
-            raise
-        return True
+        written = self._call(key, lambda: self._put(key, data, content_type, **named))
+        return written or self._call(key, lambda: self._attempt_of(key)) == attempt
 
     def _attempt_of(self, key: str) -> str | None:
-        head = self._retrier.call(lambda: self._client.head_object(Bucket=self._bucket, Key=self._full(key)))
+        try:
+            head = self._client.head_object(Bucket=self._bucket, Key=self._full(key))
+        except ClientError as error:
+            if _status(error) == 404:
+                return None
+            raise
         return head.get("Metadata", {}).get(_ATTEMPT)
 
-    def _delete_once(self, keys: list[str]) -> None:
+    def _delete_once(self, keys: Sequence[str]) -> None:
+        """A key that could not be removed is named in an answer that says 200."""
         objects = [{"Key": self._full(key)} for key in keys]
-        self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+        reply = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+        for failed in reply.get("Errors", ()):
+            if failed.get("Code") != "NoSuchKey":
+                raise ClientError({"Error": {"Code": failed.get("Code", "")}}, "DeleteObjects")
+
+    def _call(self, key: str, function: Callable[[], T]) -> T:
+        """Again and again while it fails in passing; what the client library then says may hold more than it should."""
+        try:
+            return self._retrier.call(function)
+        except (ClientError, BotoCoreError) as error:
+            raise StoreError(f"{self.describe(key)}: {self._explained(error)}") from None
+
+    def _explained(self, error: Exception) -> str:
+        """What went wrong and what to do, without a word of the request that failed."""
+        where = self.spec.endpoint_url or "Amazon S3"
+        if isinstance(error, ClientError):
+            return advice(_code(error), _status(error), where)
+        if isinstance(error, _NO_CREDENTIALS):
+            return "no credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws configure`"
+        if isinstance(error, _UNREACHABLE):
+            return f"{where} cannot be reached ({type(error).__name__}); check output.endpoint_url and the network"
+        return f"the S3 client failed ({type(error).__name__}); check AWS_PROFILE and the files in ~/.aws"
 
     def _page(self, prefix: str, token: str | None) -> dict:
         more = {"ContinuationToken": token} if token else {}
@@ -152,37 +209,48 @@ class S3Store:
     @property
     def _client(self) -> Any:
         with self._lock:
-            if self._made is None:
-                self._made = _make_client(self.spec.endpoint_url)
+            if self._made is None or self._made_in != os.getpid():
+                self._made, self._made_in = _make_client(self.spec.endpoint_url, self._policy), os.getpid()
             return self._made
 
 
-class _Truncated(ConnectionError):
-    fmt = "{msg}"
-
-    def __init__(self, text: str) -> None:
-        super().__init__(msg=text, error=text)
-
-
-def _make_client(endpoint_url: str | None) -> Any:
-    """A client that fails fast and leaves patience to the retrier; credentials by the standard chain alone."""
+def _make_client(endpoint_url: str | None, policy: RetryPolicy) -> Any:
+    """A client that tries once, so that every retry is ours, counted; credentials by the standard chain alone."""
+    # Its debug lines hold session tokens and signatures; a run that logs everything must not log those.
+    logging.getLogger("botocore").setLevel(logging.INFO)
+    imitation = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
     config = Config(
-        connect_timeout=5,
-        read_timeout=60,
-        retries={"mode": "standard", "total_max_attempts": 2},
+        connect_timeout=policy.connect_timeout_s,
+        read_timeout=policy.read_timeout_s,
+        retries={"mode": "standard", "total_max_attempts": 1},
         max_pool_connections=32,
         s3={"addressing_style": "path"} if endpoint_url else {},
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
+        **(imitation if endpoint_url else {}),  # Amazon's own checksums are worth having, others may not know them
     )
+    # Sessions of one's own: the default one is not safe to make clients from in threads.
     return boto3.session.Session().client("s3", endpoint_url=endpoint_url, config=config)
+
+
+def _arrow_filesystem(bucket: str, endpoint_url: str | None) -> "FileSystem":
+    """Arrow looks for credentials where boto3 does; the file system holds none that could be pickled."""
+    from pyarrow import fs
+
+    timeouts: dict[str, Any] = {"connect_timeout": 5, "request_timeout": 60}
+    url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if url:
+        parts = urlsplit(url)
+        return fs.S3FileSystem(endpoint_override=parts.netloc + parts.path, scheme=parts.scheme, **timeouts)
+    try:
+        return fs.S3FileSystem(region=fs.resolve_s3_region(bucket), **timeouts)
+    except OSError:
+        return fs.S3FileSystem(**timeouts)  # let the first request say what is wrong
 
 
 def is_passing(error: Exception) -> bool:
     """Whether the same call may succeed a little later."""
     if isinstance(error, ClientError):
         return _status(error) in _PASSING_STATUS or _code(error) in _PASSING_CODES
-    return isinstance(error, (ConnectionError, HTTPClientError))
+    return isinstance(error, _PASSING_ERRORS)
 
 
 def _status(error: ClientError) -> int:
@@ -191,18 +259,3 @@ def _status(error: ClientError) -> int:
 
 def _code(error: ClientError) -> str:
     return error.response.get("Error", {}).get("Code", "")
-
-
-def _explained(error: Exception, store: S3Store) -> str:
-    """What went wrong and what to do, without a word of the request that failed."""
-    where = store.spec.endpoint_url or "Amazon S3"
-    if isinstance(error, NoCredentialsError):
-        return "no credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws configure`"
-    if isinstance(error, ClientError):
-        code = _code(error) or str(_status(error))
-        if code in ("NoSuchBucket", "404"):
-            return "the bucket does not exist; create it, or correct its name"
-        if _status(error) in (401, 403):
-            return f"access refused by {where} ({code}); check the credentials and their right to this bucket"
-        return f"{where} answered {code}; try again later, or check the address"
-    return f"{where} cannot be reached ({type(error).__name__}); check output.endpoint_url and the network"

@@ -1,22 +1,34 @@
 """The store protocol: whole objects under keys, put at most once where it matters. Knows no cloud and no disk."""
 
 import re
+import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
 
 from pipeline.domain.errors import DarkroomError
 
+_MAX_KEY, _MAX_SEGMENT = 512, 255  # characters; a disk takes no longer file name
 _KEY = re.compile(r"[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*")
 _S3_URI = re.compile(r"s3://(?P<bucket>[^/]*)/?(?P<prefix>.*)")
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 OCTETS = "application/octet-stream"
-PROBE_KEY = ".darkroom-probe"
+TEMPORARY_PREFIX = ".tmp-"  # of a name: a write or a probe that has not ended, or never will; never an object
 
 
 class NotFound(KeyError):
     """No object lies under this key."""
+
+
+class StoreError(OSError):
+    """The store failed or refused, and trying again did not help. One line, without a secret."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +47,7 @@ class ObjectInfo:
 
 
 class Store(Protocol):
-    """Objects by key. Every write is atomic: a reader sees all of an object or none of it. Safe for threads."""
+    """Objects by key. Every write is atomic: a reader sees all of it or none. Safe for threads; pickles."""
 
     spec: StoreSpec
 
@@ -76,26 +88,64 @@ class Store(Protocol):
         """Try what a run will need. Raises DarkroomError, in one line, where it would fail later."""
         ...
 
+    def filesystem(self) -> "tuple[FileSystem, str]":
+        """For readers of Parquet ranges: Arrow's file system, and this store's root in it."""
+        ...
+
 
 def parse_spec(uri: str, endpoint_url: str | None = None) -> StoreSpec:
     """A store's address, absolute and checked for what can be checked without a look at it."""
+    if not uri.strip():
+        raise DarkroomError("output.uri is empty; use a folder or s3://bucket/prefix")
     if "://" not in uri:
         return StoreSpec(str(Path(uri).expanduser().resolve()))
     if uri.startswith("file://"):
-        return StoreSpec(str(Path(uri.removeprefix("file://")).resolve()))
+        return StoreSpec(_file_path(uri))
     match = _S3_URI.fullmatch(uri)
     if not match:
         raise DarkroomError(
             f"output.uri: {uri.split('://')[0]}:// is not known here; use a folder or s3://bucket/prefix"
         )
-    if "@" in match["bucket"] or ":" in match["bucket"]:
-        raise DarkroomError(
-            "output.uri: credentials in an address end up in logs; take them out of it and use the environment, "
-            "~/.aws or an instance role"
-        )
+    if "@" in uri or ":" in match["bucket"]:
+        raise _credentials_in("output.uri")
     if not match["bucket"]:
         raise DarkroomError("output.uri: s3:// without a bucket; write s3://bucket/prefix")
-    return StoreSpec(f"s3://{match['bucket']}/{match['prefix'].strip('/')}".rstrip("/"), endpoint_url)
+    prefix = match["prefix"].strip("/")
+    if not _BUCKET.fullmatch(match["bucket"]) or (prefix and not _is_plain(prefix)):
+        raise DarkroomError(
+            f"output.uri: {uri!r} is no usable address; write s3://bucket/prefix without empty, '.' or '..' parts"
+        )
+    return StoreSpec(f"s3://{match['bucket']}/{prefix}".rstrip("/"), _checked_endpoint(endpoint_url))
+
+
+def _file_path(uri: str) -> str:
+    path = Path(unquote(uri.removeprefix("file://")))
+    if not path.is_absolute():
+        raise DarkroomError("output.uri: a file:// address has three slashes; write file:///folder")
+    return str(path.resolve())
+
+
+def _checked_endpoint(url: str | None) -> str | None:
+    """Refused without being repeated: what is wrong with it may be a password in it."""
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if "@" in url:
+        raise _credentials_in("output.endpoint_url")
+    if not usable or parts.query or parts.fragment:
+        raise DarkroomError("output.endpoint_url: no usable address; write it like http://127.0.0.1:4566")
+    return url.rstrip("/")
+
+
+def _credentials_in(setting: str) -> DarkroomError:
+    return DarkroomError(
+        f"{setting}: credentials in an address end up in logs; take them out of it and use the environment, "
+        "~/.aws or an instance role"
+    )
 
 
 def split_s3(uri: str) -> tuple[str, str]:
@@ -106,11 +156,26 @@ def split_s3(uri: str) -> tuple[str, str]:
 
 
 def check_key(key: str) -> str:
-    """Keys are ours, never a user's words; one that could leave the run's prefix is our own mistake."""
-    assert _KEY.fullmatch(key), key
-    assert ".." not in key.split("/"), key
-    assert len(key) <= 512, key
+    """Keys are ours, never a user's words. ValueError all the same: a record that was tampered with names a key too."""
+    if not (_KEY.fullmatch(key) and len(key) <= _MAX_KEY and _is_plain(key)):
+        raise ValueError(f"{key[:_MAX_KEY]!r} is not a key")
     return key
+
+
+def check_prefix(prefix: str) -> str:
+    """The start of a key: all of one, but for an end that is missing."""
+    check_key(f"{prefix}x")
+    return prefix
+
+
+def is_listed(key: str) -> bool:
+    """Whether a name found in a store is an object: not hidden, and one that we could have given."""
+    hidden = key.startswith(".") or "/." in key
+    return not hidden and len(key) <= _MAX_KEY and bool(_KEY.fullmatch(key)) and _is_plain(key)
+
+
+def _is_plain(path: str) -> bool:
+    return all(segment not in ("", ".", "..") and len(segment) <= _MAX_SEGMENT for segment in path.split("/"))
 
 
 def open_store(spec: StoreSpec) -> Store:
@@ -126,15 +191,17 @@ def open_store(spec: StoreSpec) -> Store:
 
 def check_conditional_puts(store: Store) -> None:
     """Refuse a store that overwrites where it was told not to: exactly-once would be an empty word there."""
+    key = f"{TEMPORARY_PREFIX}probe-{uuid.uuid4().hex}"  # one each: many jobs may look at a store at once
     try:
-        store.delete([PROBE_KEY])
-        first, second = store.put_if_absent(PROBE_KEY, b"first"), store.put_if_absent(PROBE_KEY, b"second")
-        kept = store.get(PROBE_KEY)
-        swapped, stale = store.replace(PROBE_KEY, b"third", b"first"), store.replace(PROBE_KEY, b"fourth", b"first")
+        first, second = store.put_if_absent(key, b"first"), store.put_if_absent(key, b"second")
+        kept = store.get(key)
+        swapped, stale = store.replace(key, b"third", b"first"), store.replace(key, b"fourth", b"first")
+        over_absent = store.replace(f"{key}-absent", b"x", b"y")
     finally:
-        store.delete([PROBE_KEY])
-    if (first, second, kept, swapped, stale) != (True, False, b"first", True, False):
+        with suppress(OSError):  # a right to delete is not needed to render
+            store.delete([key])
+    if (first, second, kept, swapped, stale, over_absent) != (True, False, b"first", True, False, False):
         raise DarkroomError(
-            f"{store.describe()}: this store ignores conditional puts (If-None-Match, If-Match), so it cannot keep "
-            "an image from being written twice; use one that honours them, such as Amazon S3, or a local folder"
+            f"output.uri: {store.describe()}: this store ignores conditional puts (If-None-Match, If-Match), so it "
+            "cannot keep an image from being written twice; use one that honours them, such as Amazon S3, or a folder"
         )
