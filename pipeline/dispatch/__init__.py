@@ -1,0 +1,1 @@
+"""Runs tasks on workers: on Ray actors, or on one worker in this process."""

@@ -1,0 +1,1 @@
+"""Which shards are left, and the rows that they need."""

@@ -1,0 +1,1 @@
+"""Renders shards and commits them. Knows no Ray."""

@@ -1,0 +1,70 @@
+import io
+import json
+import tarfile
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipeline.domain.cells import ModelIdentity, Sampling
+from pipeline.domain.images import ImageRequest
+from pipeline.encoding.containers import Member, index_parquet, index_tar, write_parquet, write_tar
+from pipeline.encoding.images import CONTENT_TYPES, decode, encode
+from pipeline.encoding.settings_text import parameters_line, settings_json
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+MODEL = ModelIdentity("some/model", "sha256:abcdef0123456789", "float32", "P")
+MEMBERS = [Member("0a", b"one", "png", "a cat", '{"seed": 1}'), Member("0b", b"three", "png", "naïve\n", "{}")]
+
+
+@pytest.mark.parametrize("image_format", CONTENT_TYPES)
+def test_equal_pixels_give_equal_files_that_any_reader_opens(image_format: str) -> None:
+    data = encode(PIXELS, image_format, 90, {})
+    assert data == encode(PIXELS, image_format, 90, {})
+    assert Image.open(io.BytesIO(data)).size == (24, 16)
+
+
+def test_png_is_lossless() -> None:
+    assert np.array_equal(decode(encode(PIXELS, "png", 90, {"a": "b"})), PIXELS)
+
+
+@given(st.text(max_size=200))
+@settings(max_examples=60, deadline=None)
+def test_any_prompt_can_be_written_into_a_png(prompt: str) -> None:
+    request = ImageRequest("0a", prompt, 5, Sampling("ddim", 5.0, 20, 16, 24, prompt))
+    text = {"parameters": parameters_line(request, MODEL), "darkroom": settings_json(request, MODEL)}
+    image = Image.open(io.BytesIO(encode(PIXELS, "png", 90, text)))
+    assert image.text["parameters"] == text["parameters"].replace("\0", "\ufffd")
+    assert json.loads(image.text["darkroom"])["seed"] == 5
+
+
+def test_parameters_are_laid_out_as_image_tools_read_them() -> None:
+    request = ImageRequest("0a", "a cat", 5, Sampling("euler", 7.5, 20, 512, 768, "blurry"))
+    assert parameters_line(request, MODEL) == (
+        "a cat\nNegative prompt: blurry\nSteps: 20, Sampler: euler, CFG scale: 7.5, Seed: 5, Size: 768x512, "
+        "Model: some/model, Model hash: abcdef0123"
+    )
+
+
+@pytest.mark.parametrize(("write", "index"), [(write_tar, index_tar), (write_parquet, index_parquet)])
+def test_a_container_is_a_function_of_its_members_and_gives_them_back(write, index) -> None:
+    data = write(MEMBERS)
+    assert data == write(MEMBERS)
+    assert {name: found.data for name, found in index(data).items()} == {"0a": b"one", "0b": b"three"}
+
+
+def test_a_tar_is_a_webdataset_shard_and_offsets_point_at_images() -> None:
+    data = write_tar(MEMBERS)
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        assert tar.getnames() == ["0a.png", "0a.txt", "0a.json", "0b.png", "0b.txt", "0b.json"]
+    found = index_tar(data)["0b"]
+    assert data[found.offset : found.offset + 5] == b"three"
+
+
+def test_a_parquet_container_has_the_image_column_that_datasets_knows() -> None:
+    table = pq.read_table(io.BytesIO(write_parquet(MEMBERS)))
+    assert table["image"].to_pylist()[0] == {"bytes": b"one", "path": "0a.png"}
+    assert json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]["image"]["_type"] == "Image"

@@ -1,0 +1,78 @@
+"""The walls of the house, read from the imports of every file."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted(path for room in ("pipeline", "conf", "jobs") for path in (ROOT / room).rglob("*.py"))
+
+# Module -> the only files that may import it.
+ONLY_IN = {
+    "ray": ["pipeline/dispatch/cluster.py"],
+    "boto3": ["pipeline/storage/s3.py"],
+    "botocore": ["pipeline/storage/"],
+    "hydra": ["conf/", "jobs/"],
+    "omegaconf": ["conf/", "jobs/"],
+    "torch": ["pipeline/rendering/", "pipeline/demo/", "jobs/engine.py"],
+    "diffusers": ["pipeline/rendering/", "pipeline/demo/"],
+    "rich": ["jobs/"],
+    "conf": ["conf/", "jobs/"],
+    "jobs": ["jobs/"],
+}
+# Room -> our own rooms that it may import.
+MAY_IMPORT = {
+    "domain": set(),
+    "prompts": {"domain"},
+    "rendering": {"domain"},
+    "encoding": {"domain"},
+    "storage": {"domain"},
+    "planning": {"domain", "prompts"},
+    "runs": {"domain", "encoding", "storage"},
+    "worker": {"domain", "planning", "rendering", "encoding", "storage", "runs"},
+    "dispatch": {"domain", "rendering", "worker"},
+    "report": {"domain", "encoding", "runs", "storage"},
+    "demo": set(),
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_imports_only_what_its_place_allows(path: Path) -> None:
+    name = path.relative_to(ROOT).as_posix()
+    for imported in imports(path):
+        allowed = ONLY_IN.get(imported.split(".")[0])
+        if allowed is not None:
+            assert any(name.startswith(place) for place in allowed), f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "pipeline").glob("*/*.py")), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+def test_a_room_imports_only_the_rooms_before_it(path: Path) -> None:
+    room = path.parent.name
+    found = {name.split(".")[1] for name in imports(path) if name.startswith("pipeline.")} - {"__version__"}
+    assert found - {room} <= MAY_IMPORT[room], f"{room} imports {found - {room} - MAY_IMPORT[room]}"
+
+
+def test_the_domain_imports_the_standard_library_alone() -> None:
+    import sys
+
+    for path in (ROOT / "pipeline" / "domain").glob("*.py"):
+        outside = {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names) - {"pipeline"}
+        assert not outside, f"{path.name} imports {outside}"
+
+
+def test_every_module_says_what_it_does() -> None:
+    silent = [str(path) for path in FILES if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert not silent
