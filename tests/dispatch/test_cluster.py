@@ -1,0 +1,127 @@
+"""The dispatcher on real local Ray: slow, killed and poisoned workers."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.dispatch.events import AttemptFailed, Event, ShardDone, Summary, WorkerLost, WorkerReady
+from pipeline.domain.errors import DarkroomError
+from pipeline.runs.reading import records
+from pipeline.storage.store import Store, open_store, parse_spec
+from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_cluster() -> Iterator[None]:
+    from pipeline.dispatch import cluster
+
+    cluster.start(None, num_cpus=4)
+    yield
+    cluster.stop()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(parse_spec(str(tmp_path / "run")))
+
+
+def dispatch(store: Store, prompts: list[str], num_workers: int = 2, max_attempts: int = 2, listen=None, **options):
+    from pipeline.dispatch.cluster import RayDispatcher
+
+    data = dataset(prompts)
+    run = run_info(data, shard_size=2)
+    events: list[Event] = []
+
+    def hear(event: Event) -> None:
+        events.append(event)
+        if listen:
+            listen(event)
+
+    make = MakeMisbehaving(run, store.spec, options)
+    RayDispatcher(make, num_workers, 0, max_attempts).run(tasks(run, data, store), hear)
+    return events
+
+
+def prompts_of(store: Store) -> list[str]:
+    return sorted(record.prompt for record in records(store))
+
+
+def test_every_prompt_is_rendered_once_by_several_workers(store: Store) -> None:
+    prompts = [f"p{number:02}" for number in range(20)]
+    events = dispatch(store, prompts, seconds_per_batch=0.05)
+    assert prompts_of(store) == prompts
+    assert len({event.worker for event in events if isinstance(event, ShardDone)}) == 2
+    assert sum(isinstance(event, WorkerReady) for event in events) == 2
+
+
+def test_one_slow_shard_does_not_hold_the_others(store: Store) -> None:
+    prompts = ["slow", *(f"p{number:02}" for number in range(19))]
+    events = dispatch(store, prompts)
+    order = [event.task.shard.start for event in events if isinstance(event, ShardDone)]
+    assert sorted(order) == list(range(0, 20, 2))
+    assert order.index(0) > 3
+
+
+def test_a_worker_killed_in_mid_shard_is_replaced_and_nothing_is_lost(store: Store) -> None:
+    """SIGKILL from outside, while shards are in flight."""
+    pids: list[int] = []
+
+    def kill_soon(event: Event) -> None:
+        if isinstance(event, ShardDone) and not pids:
+            pids.extend(_actor_pids())
+            threading.Timer(0.15, os.kill, (pids[0], signal.SIGKILL)).start()
+
+    prompts = [f"p{number:02}" for number in range(30)]
+    events = dispatch(store, prompts, max_attempts=1, listen=kill_soon, seconds_per_batch=0.1)
+    assert sum(isinstance(event, WorkerLost) for event in events) == 1
+    assert prompts_of(store) == prompts
+
+
+def test_a_poison_shard_fails_alone_and_the_rest_completes(store: Store) -> None:
+    prompts = [f"p{number:02}" for number in range(16)]
+    prompts[6] = "kill always"
+    events = dispatch(store, prompts, max_attempts=2)
+    summary = Summary()
+    for event in events:
+        summary.add(event)
+    assert [task.shard.start for task, _ in summary.failed_shards] == [6]
+    assert "died" in summary.failed_shards[0][1]
+    assert prompts_of(store) == sorted(prompts[:6] + prompts[8:])
+
+
+def test_an_attempt_that_raises_is_made_again(store: Store, tmp_path: Path) -> None:
+    events = dispatch(store, ["a", "b", "kill once", "c"], flag=str(tmp_path / "flag"), max_attempts=2)
+    assert any(isinstance(event, AttemptFailed) and not event.final for event in events)
+    assert prompts_of(store) == ["a", "b", "c", "kill once"]
+
+
+def test_a_worker_that_cannot_start_ends_the_run_with_its_reason(store: Store) -> None:
+    from pipeline.dispatch.cluster import RayDispatcher
+
+    def broken() -> None:
+        raise OSError("no such weights")
+
+    data = dataset(["a"])
+    run = run_info(data)
+    with pytest.raises(DarkroomError, match="no such weights"):
+        RayDispatcher(broken, 1, 0, 2).run(tasks(run, data, store), lambda event: None)
+
+
+def _actor_pids() -> list[int]:
+    """Processes of this Ray's actors, by their names."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                if b"ray::_Actor" in (folder / "cmdline").read_bytes():
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+    assert found
+    return found

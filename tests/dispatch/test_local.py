@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.dispatch.events import Summary
+from pipeline.dispatch.local import LocalDispatcher
+from pipeline.runs.reading import records
+from pipeline.storage.store import Store, open_store, parse_spec
+from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
+
+
+class BrokenStore:
+    """A store whose manifests cannot be written, as a full disk would have it."""
+
+    def __init__(self, store: Store, broken: str) -> None:
+        self._store, self._broken = store, broken
+
+    def __getattr__(self, name: str):
+        return getattr(self._store, name)
+
+    def put_if_absent(self, key: str, data: bytes, content_type: str = "") -> bool:
+        if self._broken in key:
+            raise OSError("No space left on device")
+        return self._store.put_if_absent(key, data)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(parse_spec(str(tmp_path / "run")))
+
+
+def test_everything_is_rendered_in_this_process(store: Store) -> None:
+    data = dataset([f"p{number:02}" for number in range(20)])
+    run = run_info(data)
+    summary = Summary()
+    LocalDispatcher(MakeMisbehaving(run, store.spec), 2).run(tasks(run, data, store), summary.add)
+    assert (summary.num_ok, summary.num_failed, summary.failed_shards) == (20, 0, [])
+    assert len(list(records(store))) == 20
+
+
+def test_a_shard_that_cannot_be_committed_fails_alone(store: Store) -> None:
+    from pipeline.worker.worker import Worker
+    from tests.worker.helpers import Misbehaving
+
+    data = dataset([f"p{number:02}" for number in range(12)])
+    run = run_info(data)
+    broken = BrokenStore(store, "000000000004-000000000008")
+    summary = Summary()
+    LocalDispatcher(lambda: Worker(run, Misbehaving, broken), 2).run(tasks(run, data, store), summary.add)
+    assert summary.num_ok == 8
+    [(task, reason)] = summary.failed_shards
+    assert (task.shard.start, reason) == (4, "OSError: No space left on device")
+    assert {record.row for record in records(store)} == {0, 1, 2, 3, 8, 9, 10, 11}
