@@ -15,7 +15,7 @@ import torch
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.images import ImageRequest
 from pipeline.rendering.decode import decode_latents, to_pixels, trouble
-from pipeline.rendering.inspection import token_counter
+from pipeline.rendering.inspection import count_tokens
 from pipeline.rendering.loading import RendererSpec
 from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, RendererInfo
 from pipeline.rendering.schedulers import build_scheduler
@@ -43,6 +43,7 @@ def load_diffusers(spec: RendererSpec) -> "DiffusersRenderer":
         dtype=getattr(torch, model.identity.dtype),
         use_safetensors=True,
         trust_remote_code=model.identity.trust_remote_code,
+        **dict.fromkeys(model.absent),
     )
     pipe.set_progress_bar_config(disable=True)
     pipe.to(spec.device)
@@ -71,7 +72,6 @@ class DiffusersRenderer:
         if self._class_name in ENCODERS:
             self._text = TextCache(ENCODERS[self._class_name][0](pipe), spec.batch_size)
         self._limit = spec.model.max_prompt_tokens
-        self._count_tokens = token_counter(spec.model) if self._limit else None
         self.info = RendererInfo(_device_name(spec), spec.model.identity.dtype, spec.batch_size, versions())
 
     @torch.inference_mode()
@@ -151,9 +151,9 @@ class DiffusersRenderer:
         return noise.to(self._pipe.device, self._pipe.unet.dtype)
 
     def _truncated(self, prompts: list[str]) -> list[bool]:
-        if self._count_tokens is None or self._limit is None:
+        if self._limit is None:
             return [False] * len(prompts)
-        return [count > self._limit for count in self._count_tokens(prompts)]
+        return [count > self._limit for count in count_tokens(self._pipe.tokenizer, prompts)]
 
 
 def _image(decoded: np.ndarray, truncated: bool) -> RenderedImage:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class InspectedModel:
     is_flow: bool  # flow matching, and not diffusion
     max_prompt_tokens: int | None  # start and end included
     folder: str | None  # where its small files lie on this machine; None for a renderer without a model
+    absent: tuple[str, ...] = ()  # components that the model does without, such as SD3's third text encoder
 
 
 def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
@@ -64,6 +66,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         is_flow="FlowMatch" in _class_in(folder, "scheduler"),
         max_prompt_tokens=_max_tokens(folder),
         folder=str(folder),
+        absent=tuple(name for name, value in index.items() if value == [None, None]),
     )
 
 
@@ -87,12 +90,11 @@ def token_counter(model: InspectedModel) -> Callable[[list[str]], list[int]]:
     from transformers import AutoTokenizer
 
     assert model.folder
-    tokenizer = AutoTokenizer.from_pretrained(Path(model.folder) / "tokenizer")
+    return partial(count_tokens, AutoTokenizer.from_pretrained(Path(model.folder) / "tokenizer"))
 
-    def count(prompts: list[str]) -> list[int]:
-        return [len(ids) for ids in tokenizer(prompts, truncation=False, verbose=False).input_ids] if prompts else []
 
-    return count
+def count_tokens(tokenizer: Any, prompts: list[str]) -> list[int]:
+    return [len(ids) for ids in tokenizer(prompts, truncation=False, verbose=False).input_ids] if prompts else []
 
 
 # Local folder or hub ------------------------------------------------------------------------------------------------

@@ -1,0 +1,114 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.domain.cells import ModelRef
+from pipeline.domain.errors import DarkroomError
+from pipeline.rendering.inspection import inspect_model, resolved_dtype, token_counter
+from pipeline.rendering.schedulers import SCHEDULERS, build_scheduler, check_scheduler, fitting
+
+
+def edit_index(folder: Path, **changes: object) -> None:
+    path = folder / "model_index.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.fixture
+def copy(models: dict[str, Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(models["sd"], tmp_path / "copy"))
+
+
+def test_a_model_is_named_by_its_bytes_wherever_it_lies(models: dict[str, Path], copy: Path) -> None:
+    first, second = (inspect_model(ModelRef(str(folder)), "cpu").identity for folder in (models["sd"], copy))
+    assert first.revision == second.revision
+    assert first.revision.startswith("sha256:")
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    (copy / "README.md").write_text("words change nothing")
+    assert inspect_model(ModelRef(str(copy)), "cpu").identity.revision != first.revision
+
+
+def test_size_family_and_token_limit_are_read_from_small_files(models: dict[str, Path]) -> None:
+    sd, sd3 = (inspect_model(ModelRef(str(models[name])), "cpu") for name in ("sd", "sd3"))
+    assert (sd.height, sd.width, sd.is_flow, sd.max_prompt_tokens) == (16, 16, False, 32)
+    assert sd3.is_flow
+    assert token_counter(sd)(["", "a red circle"]) == [2, 5]
+
+
+def test_auto_is_float32_on_a_cpu_only() -> None:
+    assert [resolved_dtype("auto", device) for device in ("cpu", "cuda")] == ["float32", "float16"]
+    assert resolved_dtype("bfloat16", "cpu") == "bfloat16"
+
+
+def test_a_pickle_is_refused_with_the_way_out(copy: Path) -> None:
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(DarkroomError, match=r"pickle.*save_pretrained"):
+        inspect_model(ModelRef(str(copy)), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"_class_name": "StableDiffusionImg2ImgPipeline"}, "no image from text alone"),
+        ({"_class_name": ["my_pipeline", "MyPipeline"]}, "trust_remote_code"),
+        ({"unet": ["my_code", "MyUNet"]}, "trust_remote_code"),
+        ({"_class_name": None}, "no pipeline class"),
+    ],
+)
+def test_what_is_no_plain_text_to_image_model_is_refused(copy: Path, changes: dict, words: str) -> None:
+    edit_index(copy, **changes)
+    with pytest.raises(DarkroomError, match=words) as caught:
+        inspect_model(ModelRef(str(copy)), "cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_things_are_named(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DarkroomError, match=r"variant=fp16"):
+        inspect_model(ModelRef(str(copy), variant="fp16"), "cpu")
+    (copy / "model_index.json").unlink()
+    with pytest.raises(DarkroomError, match=r"model_index\.json"):
+        inspect_model(ModelRef(str(copy)), "cpu")
+    with pytest.raises(DarkroomError, match="no such folder"):
+        inspect_model(ModelRef("./nowhere"), "cpu")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(DarkroomError, match="neither a local folder nor to be had from the hub"):
+        inspect_model(ModelRef("nobody/nothing"), "cpu")
+
+
+def test_a_hub_model_is_named_by_its_commit(models: dict[str, Path], tmp_path: Path, monkeypatch) -> None:
+    """A cache as the hub's client lays it out, read offline."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repo = tmp_path / "models--someone--tiny"
+    shutil.copytree(models["sd"], repo / "snapshots" / commit)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    model = inspect_model(ModelRef("someone/tiny", revision="main"), "cpu")
+    assert (model.identity.revision, model.identity.repo_id, model.source) == (commit, "someone/tiny", "someone/tiny")
+
+
+def test_every_scheduler_is_one_of_diffusers_and_keeps_the_noise_schedule(models: dict[str, Path]) -> None:
+    from diffusers import DDIMScheduler
+
+    own = DDIMScheduler.from_pretrained(models["sd"] / "scheduler")
+    for name, entry in SCHEDULERS.items():
+        if entry.needs is None and entry.family == "diffusion":
+            built = build_scheduler(name, own)
+            assert type(built).__name__ == entry.class_name
+            assert (built.config.beta_end, built.config.prediction_type) == (0.012, "v_prediction")
+
+
+def test_a_scheduler_that_does_not_fit_is_refused_with_those_that_do(models: dict[str, Path]) -> None:
+    sd, sd3 = (inspect_model(ModelRef(str(models[name])), "cpu") for name in ("sd", "sd3"))
+    with pytest.raises(DarkroomError, match=r"does not fit.*euler_a"):
+        check_scheduler("flow_euler", sd)
+    with pytest.raises(DarkroomError, match=r"does not fit.*flow_heun"):
+        check_scheduler("ddim", sd3)
+    with pytest.raises(DarkroomError, match="is not known"):
+        check_scheduler("quick", sd)
+    assert {"default", "flow_euler", "flow_heun"} == set(fitting(sd3))
