@@ -5,15 +5,17 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 from botocore import exceptions as botocore_errors
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.loaders import create_loader
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.storage.advice import advice
@@ -27,7 +29,9 @@ from pipeline.storage.store import (
     check_conditional_puts,
     check_key,
     check_prefix,
+    ignores_conditions,
     is_listed,
+    scratch_key,
     split_s3,
 )
 
@@ -50,6 +54,7 @@ _PASSING_ERRORS = (
 _NO_CREDENTIALS = (botocore_errors.NoCredentialsError, botocore_errors.PartialCredentialsError)
 _UNREACHABLE = (botocore_errors.ConnectionError, botocore_errors.HTTPClientError)
 _ATTEMPT = "attempt"  # metadata key: who wrote the object, so that a lost reply does not hide our own success
+_NO_ETAG = f'"{"0" * 32}"'  # of no object
 _DELETE_AT_ONCE = 1000  # keys a call, S3's own limit
 
 
@@ -117,11 +122,19 @@ class S3Store:
             next(hasty.list(), None)
             if writing:
                 check_conditional_puts(hasty)
+                hasty._check_if_match()
         except StoreError as error:
             raise DarkroomError(f"output.uri: {error}") from None
 
     def filesystem(self) -> "tuple[FileSystem, str]":
         return _arrow_filesystem(self._bucket, self.spec.endpoint_url), f"{self._bucket}/{self._prefix}".rstrip("/")
+
+    def _check_if_match(self) -> None:
+        """`replace` compares before it asks, so it cannot tell whether the store compares too."""
+        with scratch_key(self) as key:
+            self.put(key, b"first")
+            if self._call(key, lambda: self._put(key, b"second", OCTETS, IfMatch=_NO_ETAG)):
+                raise ignores_conditions(self, "If-Match")
 
     # One call each ---------------------------------------------------------------------------------------------
 
@@ -227,8 +240,16 @@ def _make_client(endpoint_url: str | None, policy: RetryPolicy) -> Any:
         s3={"addressing_style": "path"} if endpoint_url else {},
         **(imitation if endpoint_url else {}),  # Amazon's own checksums are worth having, others may not know them
     )
-    # Sessions of one's own: the default one is not safe to make clients from in threads.
-    return boto3.session.Session().client("s3", endpoint_url=endpoint_url, config=config)
+    # A session of its own: the default one is not safe to make clients from in threads. What is slow, the reading of
+    # Amazon's description of S3, is shared.
+    session = botocore.session.Session()
+    session.register_component("data_loader", _api_descriptions())
+    return boto3.session.Session(botocore_session=session).client("s3", endpoint_url=endpoint_url, config=config)
+
+
+@cache
+def _api_descriptions() -> Any:
+    return create_loader()
 
 
 def _arrow_filesystem(bucket: str, endpoint_url: str | None) -> "FileSystem":

@@ -3,7 +3,7 @@
 import re
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -191,17 +191,27 @@ def open_store(spec: StoreSpec) -> Store:
 
 def check_conditional_puts(store: Store) -> None:
     """Refuse a store that overwrites where it was told not to: exactly-once would be an empty word there."""
-    key = f"{TEMPORARY_PREFIX}probe-{uuid.uuid4().hex}"  # one each: many jobs may look at a store at once
-    try:
+    with scratch_key(store) as key:
         first, second = store.put_if_absent(key, b"first"), store.put_if_absent(key, b"second")
-        kept = store.get(key)
-        swapped, stale = store.replace(key, b"third", b"first"), store.replace(key, b"fourth", b"first")
-        over_absent = store.replace(f"{key}-absent", b"x", b"y")
+        if (first, second, store.get(key)) != (True, False, b"first"):
+            raise ignores_conditions(store, "If-None-Match")
+        if not store.replace(key, b"third", expected=b"first") or store.replace(key, b"fourth", expected=b"first"):
+            raise ignores_conditions(store, "If-Match")
+
+
+@contextmanager
+def scratch_key(store: Store) -> Iterator[str]:
+    """A key to try things with, one for each caller: many jobs may look at a store at once."""
+    key = f"{TEMPORARY_PREFIX}probe-{uuid.uuid4().hex}"
+    try:
+        yield key
     finally:
         with suppress(OSError):  # a right to delete is not needed to render
             store.delete([key])
-    if (first, second, kept, swapped, stale, over_absent) != (True, False, b"first", True, False, False):
-        raise DarkroomError(
-            f"output.uri: {store.describe()}: this store ignores conditional puts (If-None-Match, If-Match), so it "
-            "cannot keep an image from being written twice; use one that honours them, such as Amazon S3, or a folder"
-        )
+
+
+def ignores_conditions(store: Store, header: str) -> DarkroomError:
+    return DarkroomError(
+        f"output.uri: {store.describe()}: this store ignores conditional puts ({header}), so it cannot keep an image "
+        "from being written twice; use one that honours them, such as Amazon S3, or a local folder"
+    )

@@ -8,6 +8,9 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,7 @@ from tests.servers import make_bucket, ministack_server
 
 
 @pytest.fixture(scope="module")
-def ministack(tmp_path_factory: pytest.TempPathFactory):
+def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("ministack", reason="ministack is not installed")
     with ministack_server(tmp_path_factory.mktemp("ministack")) as url:
         make_bucket(url, "bucket")
@@ -102,10 +105,59 @@ def test_check_accepts_a_store_and_leaves_nothing_in_it(store: Store) -> None:
     assert list(store.list()) == []
 
 
-@pytest.mark.parametrize("key", ["../x", "/x", "a/../b", "", "a//b", "a b", "x" * 600])
-def test_a_key_cannot_leave_the_prefix(store: Store, key: str) -> None:
-    with pytest.raises(ValueError):
-        store.put(key, b"")
+def test_many_jobs_may_check_a_store_at_once(store: Store) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: store.check(), range(4))) == [None] * 4
+
+
+def test_a_check_for_reading_writes_nothing(store: Store) -> None:
+    store.put("a", b"x")
+    store.check(writing=False)
+    assert [info.key for info in store.list()] == ["a"]
+
+
+def test_what_is_hidden_or_no_key_of_ours_is_not_listed(store: Store) -> None:
+    store.put("a/b", b"x")
+    store.put("a/.tmp-1", b"x")
+    assert [info.key for info in store.list()] == ["a/b"]
+    assert [info.key for info in store.list("a/")] == ["a/b"]
+
+
+def test_arrow_reads_ranges_of_an_object(store: Store) -> None:
+    store.put("metadata/a.parquet", b"0123456789")
+    filesystem, root = store.filesystem()
+    with filesystem.open_input_file(f"{root}/metadata/a.parquet") as file:
+        assert file.read_at(3, 4) == b"456"
+
+
+def test_a_listing_gives_times_in_utc(store: Store) -> None:
+    store.put("a", b"x")
+    (info,) = store.list()
+    assert abs(datetime.now(UTC) - info.modified) < timedelta(minutes=5)
+
+
+def test_a_key_cannot_leave_the_prefix(store: Store) -> None:
+    bad = [
+        "../x",
+        "/x",
+        "a/../b",
+        "a/./b",
+        "..",
+        "",
+        "a//b",
+        "a/",
+        "a b",
+        "a\\b",
+        "ä",
+        "a\n",
+        "x" * 300,
+        "x/" * 300 + "x",
+    ]
+    for key in bad:
+        with pytest.raises(ValueError):
+            store.put(key, b"")
+        with pytest.raises(ValueError):
+            store.get(key)
 
 
 def test_a_killed_put_leaves_no_part_of_an_object(tmp_path: Path) -> None:
@@ -115,6 +167,7 @@ def test_a_killed_put_leaves_no_part_of_an_object(tmp_path: Path) -> None:
     )
     for _ in range(3):
         process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+        assert process.stdout
         process.stdout.readline()
         time.sleep(0.3)
         os.kill(process.pid, signal.SIGKILL)
@@ -133,6 +186,11 @@ def test_a_killed_put_leaves_no_part_of_an_object(tmp_path: Path) -> None:
         ("s3://key:secret@bucket/x", None, "credentials in an address"),
         ("s3:///x", None, "without a bucket"),
         ("gs://bucket/x", None, "gs:// is not known"),
+        ("", None, "is empty"),
+        ("s3://bucket/a/../b", None, "no usable address"),
+        ("file://folder/x", None, "three slashes"),
+        ("s3://bucket/x", "127.0.0.1:4566", "write it like http"),
+        ("s3://bucket/x", "http://key:secret@127.0.0.1:4566", "credentials in an address"),
     ],
 )
 def test_a_bad_address_is_said_in_one_line(uri: str, endpoint: str | None, words: str, s3_endpoint: str) -> None:

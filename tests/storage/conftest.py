@@ -1,0 +1,36 @@
+"""A spoiled way to a real S3 server, and a store at its end that does not wait long."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.storage.retry import RetryPolicy
+from pipeline.storage.s3 import S3Store
+from pipeline.storage.store import parse_spec
+from tests.servers import FaultyProxy
+
+QUICK = RetryPolicy(deadline_s=10.0, first_pause_s=0.01, longest_pause_s=0.05, read_timeout_s=1.0)
+
+
+@pytest.fixture
+def proxy(s3_endpoint: str) -> Iterator[FaultyProxy]:
+    with FaultyProxy(s3_endpoint) as running:
+        yield running
+
+
+@pytest.fixture
+def uri() -> str:
+    """A new folder in the bucket."""
+    return f"s3://bucket/{uuid.uuid4().hex}/run"
+
+
+@pytest.fixture
+def spoiled(proxy: FaultyProxy, uri: str) -> S3Store:
+    return S3Store(parse_spec(uri, proxy.url), QUICK)
+
+
+@pytest.fixture
+def direct(s3_endpoint: str, uri: str) -> S3Store:
+    """The same objects, by the straight way."""
+    return S3Store(parse_spec(uri, s3_endpoint))
