@@ -3,7 +3,7 @@
 Mutable dataclasses, since OmegaConf merges into them; frozen domain values are made from them in `jobs`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -75,7 +75,7 @@ class FilePrompts:
 class TemplatePrompts:
     kind: PromptsKind = PromptsKind.template
     pattern: str = MISSING
-    slots: dict[str, Any] = field(default_factory=dict)
+    slots: Any = None  # slot -> its values
     mode: TemplateMode = TemplateMode.product
     num_prompts: int | None = None
     seed: int = 0

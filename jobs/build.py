@@ -138,6 +138,10 @@ def _file(config: DictConfig) -> PromptDataset:
 
 
 def _template(config: DictConfig) -> PromptDataset:
+    if not OmegaConf.is_dict(config.slots):
+        raise DarkroomError(
+            "prompts.slots needs a value for each slot of the pattern: prompts.slots={colour: [red, blue]}"
+        )
     slots: Any = OmegaConf.to_container(config.slots)
     return template_prompts(config.pattern, slots, config.mode.value, config.num_prompts, config.seed)
 

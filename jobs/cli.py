@@ -51,7 +51,8 @@ def run_job(job: str, overrides: Sequence[str] | None = None) -> None:
     if {"-h", "--help"} & set(overrides):
         print(_help(job))
         return
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     try:
         code = import_module(f"jobs.{job}").run(composed(job, overrides))
     except DarkroomError as error:
@@ -76,7 +77,7 @@ def composed(job: str, overrides: Sequence[str]) -> DictConfig:
 
 
 def interrupt(*_: Any) -> None:
-    """A polite kill is treated as Ctrl-C is."""
+    """A polite kill is treated as Ctrl-C is, and Ctrl-C also where a shell had it ignored."""
     raise KeyboardInterrupt
 
 

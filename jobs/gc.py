@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -38,10 +39,18 @@ def _orphans(store: Store, older_than_s: float) -> list[tuple[str, int]]:
     return [(key, size_bytes) for key, size_bytes in listed if key not in named]
 
 
-def _broken_writes(store: Store, older_than_s: float) -> list:
+def _broken_writes(store: Store, older_than_s: float) -> list[Path]:
     if not isinstance(store, LocalStore):
         return []
-    return [path for path in store.temporaries() if path.stat().st_mtime <= time.time() - older_than_s]
+    return [path for path in store.temporaries() if _age_s(path) >= older_than_s]
+
+
+def _age_s(path: Path) -> float:
+    """Seconds since the last write; below zero for a file that has gone meanwhile."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return -1.0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,29 @@
+"""Measure how well the embedded model follows captions that it was never trained on; exit code 1 below the bar."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from jobs.cli import run_job
+from pipeline.demo import CLIP_FOLDER, MODEL_FOLDER
+
+
+def run(config: DictConfig) -> int:
+    from pipeline.demo.check import GUIDANCES, Setting, check_clip, check_model, clip_meets_bar, meets_bar
+
+    model = Path(config.model_folder or MODEL_FOLDER)
+    clip = Path(config.clip_folder or CLIP_FOLDER)
+    settings = [Setting(guidance, 20) for guidance in GUIDANCES] + [Setting(4.0, 5)]
+
+    def report(line: str) -> None:
+        print(line, flush=True)
+
+    clip_figures = check_clip(clip, config.seed, report)
+    figures = check_model(model, clip, config.num_captions, config.seed, settings, report)
+    reached = meets_bar(figures) and clip_meets_bar(clip_figures)
+    print(f"the bar is {'reached' if reached else 'NOT reached'}")
+    return 0 if reached else 1
+
+
+if __name__ == "__main__":
+    run_job("check_demo")

@@ -1,0 +1,207 @@
+"""Measures the embedded model: how many captions it gets right, and what guidance and steps do to its figures.
+
+All captions are held out: their combinations were never trained on. What each ruler says of true drawings comes first,
+since a ruler that errs there measures nothing.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.demo import world
+from pipeline.demo.features import SmallClip, frechet_distance
+from pipeline.demo.sight import Verdict, judge
+from pipeline.demo.world import Scene, Thing
+
+Report = Callable[[str], None]
+
+GUIDANCES = (1.0, 2.0, 3.0, 4.0, 5.0, 7.5, 12.0)
+_BATCH = 32
+_WORDS: dict[str, dict[str, Any]] = {
+    "size": {**world.SIZES},
+    "colour": {**world.COLOURS},
+    "shape": {**world.SHAPES},
+}
+_PARTS = ("background", "colour", "relation", "size", "shape", "everything")
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Shares of captions whose part is right in every object that they name."""
+
+    background: float
+    colour: float
+    relation: float  # of captions with two objects
+    size: float
+    shape: float
+    everything: float
+
+
+# What the committed weights are held to, at guidance 3 to 5 and 20 steps.
+BAR = Accuracy(background=0.97, colour=0.92, relation=0.90, size=0.85, shape=0.80, everything=0.60)
+
+
+@dataclass(frozen=True)
+class Setting:
+    guidance_scale: float
+    num_inference_steps: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one setting reaches."""
+
+    setting: Setting
+    accuracy: Accuracy
+    clip_score: float  # mean cosine of picture and caption
+    frechet: float  # of the CLIP's picture features, against drawings of the same scenes
+
+
+@dataclass(frozen=True)
+class ClipFigures:
+    """How well the small CLIP tells things apart, on true held-out drawings."""
+
+    one_word: dict[str, float]  # attribute -> share where the true caption beats one changed in that word
+    recall_at_1: float  # of 1,000 captions
+
+
+def drawings(scenes: Sequence[Scene], seed: int) -> np.ndarray:
+    """(N, 64, 64, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    return np.stack([world.draw(scene, rng) for scene in scenes])
+
+
+def accuracy(pictures: np.ndarray, scenes: Sequence[Scene]) -> Accuracy:
+    verdicts = [judge(picture, scene) for picture, scene in zip(pictures, scenes, strict=True)]
+    return Accuracy(*(_share(verdicts, part) for part in (field.name for field in fields(Accuracy))))
+
+
+def _share(verdicts: Sequence[Verdict], part: str) -> float:
+    answers = [getattr(verdict, part) for verdict in verdicts]
+    return float(np.mean([answer for answer in answers if answer is not None]))
+
+
+def check_model(
+    model_folder: Path, clip_folder: Path, num_captions: int, seed: int, settings: Sequence[Setting], report: Report
+) -> list[Figures]:
+    """Render held-out captions with plain diffusers at each setting, the same noise in each, and measure."""
+    scenes = world.scenes(seed + 1000, num_captions, held_out=True)
+    truth, clip = drawings(scenes, seed), SmallClip(clip_folder)
+    report(f"{num_captions} held-out captions; on true drawings the rulers say: {_line(accuracy(truth, scenes))}")
+    captions = clip.of_captions([scene.caption() for scene in scenes])
+    report(f"CLIP score of true drawings: {_mean_cosine(clip.of_pictures(truth), captions):.3f}")
+    pipe = _load(model_folder)
+    found = []
+    for setting in settings:
+        pictures = render(pipe, scenes, setting, seed)
+        features = clip.of_pictures(pictures)
+        figures = Figures(
+            setting,
+            accuracy(pictures, scenes),
+            _mean_cosine(features, captions),
+            frechet_distance(features, clip.of_pictures(truth)),
+        )
+        report(_figures_line(figures))
+        found.append(figures)
+    return found
+
+
+def render(pipe: Any, scenes: Sequence[Scene], setting: Setting, seed: int) -> np.ndarray:
+    """(N, 64, 64, 3) uint8; picture i has noise from seed + i."""
+    parts = []
+    for start in range(0, len(scenes), _BATCH):
+        batch = scenes[start : start + _BATCH]
+        generators = [torch.Generator().manual_seed(seed + start + index) for index in range(len(batch))]
+        images = pipe(
+            [scene.caption() for scene in batch],
+            guidance_scale=setting.guidance_scale,
+            num_inference_steps=setting.num_inference_steps,
+            generator=generators,
+            output_type="np",
+        ).images
+        parts.append(np.rint(images * 255).astype(np.uint8))
+    return np.concatenate(parts)
+
+
+def check_clip(clip_folder: Path, seed: int, report: Report) -> ClipFigures:
+    scenes = list({scene.caption(): scene for scene in world.scenes(seed + 2000, 1300, held_out=True)}.values())[:1000]
+    clip = SmallClip(clip_folder)
+    pictures = clip.of_pictures(drawings(scenes, seed))
+    captions = clip.of_captions([scene.caption() for scene in scenes])
+    recall = float(((pictures @ captions.T).argmax(1) == np.arange(len(scenes))).mean())
+    true_scores = (pictures * captions).sum(1)
+    rng = np.random.default_rng(seed)
+    one_word = {}
+    for part in ("background", "relation", "size", "colour", "shape"):
+        pairs = [(index, changed) for index, scene in enumerate(scenes) if (changed := _changed(scene, part, rng))]
+        places = np.array([index for index, _ in pairs])
+        wrong = clip.of_captions([changed.caption() for _, changed in pairs])
+        one_word[part] = float((true_scores[places] > (pictures[places] * wrong).sum(1)).mean())
+    words = ", ".join(f"{part} {share:.1%}" for part, share in one_word.items())
+    report(f"small CLIP, {len(scenes)} held-out captions: one word changed {words}; recall at 1 {recall:.1%}")
+    return ClipFigures(one_word, recall)
+
+
+def meets_bar(figures: Sequence[Figures]) -> bool:
+    """Whether every setting of guidance 3 to 5 at 20 steps reaches the bar in every part."""
+    judged = [
+        item for item in figures if 3 <= item.setting.guidance_scale <= 5 and item.setting.num_inference_steps == 20
+    ]
+    return bool(judged) and all(
+        getattr(item.accuracy, part) >= getattr(BAR, part) for item in judged for part in _PARTS
+    )
+
+
+def clip_meets_bar(figures: ClipFigures) -> bool:
+    return min(figures.one_word.values()) >= 0.95 and figures.recall_at_1 >= 0.85
+
+
+def _changed(scene: Scene, part: str, rng: np.random.Generator) -> Scene | None:
+    """The scene with one word another one; None where the caption has no such word."""
+    if part == "background":
+        return replace(scene, background=_other(rng, world.BACKGROUNDS, scene.background))
+    if part == "relation":
+        return replace(scene, relation=_other(rng, world.RELATIONS, scene.relation)) if scene.second else None
+    words = _WORDS[part]
+    which = "second" if scene.second and rng.random() < 0.5 else "first"
+    thing: Thing = getattr(scene, which)
+    changed = replace(thing, **{part: _other(rng, words, getattr(thing, part))})
+    if changed in scene.things:
+        return None
+    return replace(scene, first=changed) if which == "first" else replace(scene, second=changed)
+
+
+def _other(rng: np.random.Generator, words: dict, word: str | None) -> str:
+    return str(rng.choice([other for other in words if other != word]))
+
+
+def _load(folder: Path) -> Any:
+    from diffusers import DiffusionPipeline
+
+    pipe = DiffusionPipeline.from_pretrained(folder)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _mean_cosine(first: np.ndarray, second: np.ndarray) -> float:
+    return float((first * second).sum(1).mean())
+
+
+def _parts(found: Accuracy) -> Iterator[str]:
+    return (f"{part} {getattr(found, part):.1%}" for part in _PARTS)
+
+
+def _line(found: Accuracy) -> str:
+    return ", ".join(_parts(found))
+
+
+def _figures_line(figures: Figures) -> str:
+    setting = figures.setting
+    return (
+        f"guidance {setting.guidance_scale:4.1f}, {setting.num_inference_steps:2} steps: {_line(figures.accuracy)}; "
+        f"CLIP score {figures.clip_score:.3f}, Frechet distance {figures.frechet:.4f}"
+    )

@@ -1,0 +1,116 @@
+"""Jobs as processes: signals, kills, Ray, and a store that outlives them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.runs import manifest
+from pipeline.runs.reading import records
+from pipeline.storage.store import Store, open_store, parse_spec
+from tests.jobs.helpers import PAINT, ROOT, command, run
+
+pytestmark = pytest.mark.slow
+
+SLOW_PAINT = ("model=paint", "sampling.height=256", "sampling.width=256", "sampling.num_images_per_prompt=40")
+
+
+def digests(store: Store) -> dict[tuple[str, int], str]:
+    found = {(record.prompt_id, record.sample_index): record.sha256 for record in records(store)}
+    assert len(found) == sum(1 for _ in records(store))
+    return found
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def num_committed(store: Store) -> int:
+    return sum(1 for _ in manifest.committed(store))
+
+
+def test_engine_local_imports_no_ray(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['ray'] = None; from jobs.cli import run_job; run_job('generate')"
+    arguments = [*PAINT, f"output.uri={tmp_path / 'run'}"]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_stops_in_seconds_and_the_same_command_goes_on(tmp_path: Path, signal_number: int) -> None:
+    arguments = (*SLOW_PAINT, "engine=local", "engine.shard_size=1", f"output.uri={tmp_path / 'run'}")
+    store = open_store(parse_spec(str(tmp_path / "run")))
+    process = subprocess.Popen(command("generate", *arguments), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    wait_for(lambda: num_committed(store) >= 3)
+    process.send_signal(signal_number)
+    started = time.monotonic()
+    said, _ = process.communicate(timeout=30)
+    assert time.monotonic() - started < 10
+    assert process.returncode == 130
+    assert "the same command goes on from there: darkroom generate model=paint" in said
+    half = num_committed(store)
+    assert 3 <= half < 64
+    again = run("generate", *arguments)
+    assert again.returncode == 0, again.stderr
+    assert f"{half} of 64 shards are committed already" in again.stdout
+    assert len(digests(store)) == 64 * 40
+
+
+def test_a_killed_run_on_ray_and_s3_ends_as_an_undisturbed_one(s3_endpoint: str, tmp_path: Path) -> None:
+    """SIGKILL of the driver at about half; then another start, with the embedded model."""
+    uri = f"s3://bucket/{uuid.uuid4().hex}"
+    base = ("sampling.num_inference_steps=2", f"output.endpoint_url={s3_endpoint}", "engine.num_workers=2")
+    arguments = (*base, f"output.uri={uri}", "engine.shard_size=4", "sampling.num_images_per_prompt=4")
+    store = open_store(parse_spec(uri, s3_endpoint))
+    process = subprocess.Popen(
+        command("generate", *arguments), cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    wait_for(lambda: num_committed(store) >= 5)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert num_committed(store) < 16
+    again = run("generate", *arguments)
+    assert again.returncode == 0, again.stdout + again.stderr
+    undisturbed = open_store(parse_spec(str(tmp_path / "whole")))
+    whole = run("generate", "sampling.num_inference_steps=2", "sampling.num_images_per_prompt=4",
+                "engine.num_workers=1", "engine.shard_size=9", f"output.uri={tmp_path / 'whole'}")  # fmt: skip
+    assert whole.returncode == 0, whole.stderr
+    assert digests(store) == digests(undisturbed)
+    verified = run("verify", f"run={uri}", f"endpoint_url={s3_endpoint}", "num_images=8")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_errors_are_one_line_and_exit_code_two() -> None:
+    for job, override in (
+        ("generate", "sampling.guidance=1"),
+        ("status", "run=/nowhere"),
+        ("generate", "model=nothing"),
+    ):
+        done = run(job, override)
+        assert done.returncode == 2
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_no_secret_reaches_a_file_or_the_output(
+    s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "s3cr3t-0123456789"
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    monkeypatch.setenv("HF_TOKEN", secret)
+    uri = f"s3://bucket/{uuid.uuid4().hex}"
+    done = run("generate", *PAINT, f"output.uri={uri}", f"output.endpoint_url={s3_endpoint}", cwd=ROOT)
+    assert done.returncode == 0
+    store = open_store(parse_spec(uri, s3_endpoint))
+    contents = [store.get(info.key) for info in store.list()]
+    assert len(contents) > 64
+    assert not [content for content in contents if secret.encode() in content]
+    assert secret not in done.stdout + done.stderr
