@@ -58,7 +58,9 @@ def run_job(job: str, overrides: Sequence[str] | None = None) -> None:
     except DarkroomError as error:
         code = _complain(str(error))
     except KeyboardInterrupt:
-        _leave(INTERRUPTED)
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        _leave(code)
     sys.exit(code)
 
 

@@ -39,7 +39,7 @@ def started(config: DictConfig) -> Iterator[Engine]:
         return
     from pipeline.dispatch import cluster
 
-    cluster.start(config.address, config.num_workers if config.device is Device.cpu else None)
+    cluster.start(config.address, config.num_workers)
     try:
         num_gpus, num_cpus = cluster.num_devices()
         device = ("cuda" if num_gpus else "cpu") if config.device is Device.auto else config.device.value

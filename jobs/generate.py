@@ -46,7 +46,7 @@ def _render(found: Wanted, run_info: RunInfo, store: Store, engine: Engine, comm
         print(f"{len(committed)} of {total} shards are committed already; {left} are left", flush=True)
     spec = renderer_spec(found.model, engine.device, found.config.engine.batch_size, found.config.engine.compile)
     num_images = round(found.scan.num_images * left / max(total, 1))
-    view = ProgressView(num_images, engine.num_workers)
+    view = ProgressView(num_images)
     try:
         with view:
             if left:

@@ -6,7 +6,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pipeline.dispatch.events import AttemptFailed, Event, ShardDone, Summary, WorkerLost, WorkerReady
+from pipeline.dispatch.events import AttemptFailed, Event, ShardDone, Summary, WorkerLost, WorkerReady, WorkersPending
 from pipeline.worker.tasks import task_name
 
 _LINE_EVERY_S = 10.0
@@ -15,13 +15,12 @@ _LINE_EVERY_S = 10.0
 class ProgressView:
     """Listens to a dispatcher; counts images."""
 
-    def __init__(self, num_images: int, num_workers: int) -> None:
+    def __init__(self, num_images: int) -> None:
         self.summary = Summary()
         self._console = Console(highlight=False, soft_wrap=True)
         self._num_images = num_images
         self._done = 0
         self._num_ready = 0
-        self._num_workers = num_workers
         self._started = self._last_line = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -48,6 +47,8 @@ class ProgressView:
         match event:
             case WorkerReady(worker, load_s):
                 self._worker_ready(worker, load_s)
+            case WorkersPending(num_workers):
+                self._console.print(f"waiting for {num_workers} worker(s): still loading, or no room in the cluster")
             case WorkerLost(worker, reason):
                 self._console.print(f"{worker} was lost: {reason}", markup=False)
             case AttemptFailed(task, attempt, reason, final):

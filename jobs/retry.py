@@ -31,7 +31,7 @@ def run(config: DictConfig) -> int:
         spec = renderer_spec(
             model_of(run_info, engine.device), engine.device, config.engine.batch_size, config.engine.compile
         )
-        view = ProgressView(sum(failed.values()), engine.num_workers)
+        view = ProgressView(sum(failed.values()))
         try:
             with view:
                 tasks = iter([RetryTask(name) for name in failed])

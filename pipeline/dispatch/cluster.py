@@ -6,15 +6,17 @@ dead actors itself and counts every attempt.
 
 import logging
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError
 
-from pipeline.dispatch.events import AttemptFailed, Listener, ShardDone, WorkerLost, WorkerReady
+from pipeline.dispatch.events import AttemptFailed, Listener, ShardDone, WorkerLost, WorkerReady, WorkersPending
 from pipeline.dispatch.ledger import Attempt, Ledger
 from pipeline.domain.errors import DarkroomError
 from pipeline.rendering.renderer import FatalDeviceError
@@ -23,6 +25,7 @@ from pipeline.worker.worker import Worker
 
 _IN_FLIGHT = 2  # shards a worker: the device starts the next while the last one's bytes leave
 _POLL_S = 1.0
+_SAY_EVERY_S = 30.0
 _MAX_FAILED_STARTS = 3  # in a row, a worker: more, and the run is given up
 
 MakeWorker = Callable[[], Worker]
@@ -64,25 +67,38 @@ class _Slot:
         return any(attempt.alone for attempt in self.in_flight.values())
 
 
-def start(address: str | None, num_cpus: int | None = None) -> None:
-    """Join the cluster at `address`, or start a Ray of this machine's own, bound to loopback."""
+def start(address: str | None, num_workers: int | None = None) -> None:
+    """Join the cluster at `address`, or start a Ray of this machine's own with room for the workers, on loopback."""
     if ray.is_initialized():
         return
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-    quiet = {"logging_level": "warning", "log_to_driver": False, "configure_logging": True}
+    on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         if address:
-            ray.init(address=address, **quiet)
+            ray.init(address=address, logging_level="warning", log_to_driver=False)
         else:
-            os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-            ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+            _start_own(max(num_workers or 1, os.cpu_count() or 1))
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        where = address or "this machine"
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DarkroomError(
-            f"engine.address: no Ray at {where} ({first_line}); start one with `ray start --head`, "
+            f"engine.address: no Ray at {address or 'this machine'} ({first_line}); start one with `ray start --head`, "
             "or leave engine.address out for one of this machine's own"
         ) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own there
+
+
+def _start_own(num_cpus: int) -> None:
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray.init(
+        address="local",
+        num_cpus=num_cpus,
+        include_dashboard=False,
+        logging_level="warning",
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",
+    )
 
 
 def stop() -> None:
@@ -128,6 +144,8 @@ class _Loop:
         self._slots: list[_Slot] = []
         self._num_started = 0
         self._failed_starts = 0
+        self._draining_nodes: Container[str] = ()
+        self._draining_at = self._said_at = time.monotonic()
 
     def run(self, num_workers: int) -> None:
         while True:
@@ -139,6 +157,7 @@ class _Loop:
             done, _ = ray.wait(refs, num_returns=1, timeout=_POLL_S)
             for ref in done:
                 self._settle(ref)
+            self._say_if_waiting()
 
     def close(self) -> None:
         for slot in self._slots:
@@ -166,24 +185,41 @@ class _Loop:
         self._slots.remove(slot)
         ray.kill(slot.actor)
 
+    def _say_if_waiting(self) -> None:
+        """A cluster without room for a worker is worth a line now and then."""
+        if not any(slot.is_ready for slot in self._slots) and time.monotonic() - self._said_at > _SAY_EVERY_S:
+            self._said_at = time.monotonic()
+            self._listen(WorkersPending(len(self._slots)))
+
     def _refs(self, slot: _Slot) -> list[Any]:
         return list(slot.in_flight) if slot.is_ready else [slot.ready_ref]
 
     # Work ------------------------------------------------------------------------------------------------------
 
     def _hand_out(self) -> None:
-        for slot in self._usable():
-            while len(slot.in_flight) < _IN_FLIGHT and not slot.is_reserved:
-                attempt = self._next_for(slot)
-                if attempt is None:
-                    break
-                slot.in_flight[slot.actor.run_task.remote(attempt.task, attempt.number)] = attempt
+        """One shard to each actor with room, those with least to do first, until nobody takes any more."""
+        while any(self._give_one(slot) for slot in self._usable()):
+            pass
+
+    def _give_one(self, slot: _Slot) -> bool:
+        if len(slot.in_flight) >= _IN_FLIGHT or slot.is_reserved:
+            return False
+        attempt = self._next_for(slot)
+        if attempt is not None:
+            slot.in_flight[slot.actor.run_task.remote(attempt.task, attempt.number)] = attempt
+        return attempt is not None
 
     def _usable(self) -> list[_Slot]:
         """Ready actors, those with least to do first, on nodes that will stay."""
-        draining = ray._private.state.state.get_draining_nodes() if self._slots else {}
-        usable = [slot for slot in self._slots if slot.is_ready and slot.node_id not in draining]
+        usable = [slot for slot in self._slots if slot.is_ready and slot.node_id not in self._draining()]
         return sorted(usable, key=lambda slot: len(slot.in_flight))
+
+    def _draining(self) -> Container[str]:
+        """Nodes that will leave, asked for once a second: their actors still take calls, and would lose them."""
+        if time.monotonic() - self._draining_at > _POLL_S:
+            self._draining_nodes = ray._private.state.state.get_draining_nodes()
+            self._draining_at = time.monotonic()
+        return self._draining_nodes
 
     def _next_for(self, slot: _Slot) -> Attempt | None:
         """A suspect for an actor that is empty; while one waits, the least busy actor is left to run dry."""
@@ -204,7 +240,7 @@ class _Loop:
             answer = ray.get(ref)
         except RayActorError as error:
             self._lost(slot, error)
-        except RayTaskError as error:
+        except RayError as error:
             self._task_failed(slot, ref, error)
         else:
             self._answered(slot, ref, answer)
@@ -217,13 +253,13 @@ class _Loop:
         else:
             self._listen(ShardDone(slot.in_flight.pop(ref).task, answer, slot.name))
 
-    def _task_failed(self, slot: _Slot, ref: Any, error: RayTaskError) -> None:
+    def _task_failed(self, slot: _Slot, ref: Any, error: RayError) -> None:
         attempt, reason = slot.in_flight.pop(ref), _reason(error)
         final = self._ledger.failed(attempt, reason)
         self._listen(AttemptFailed(attempt.task, attempt.number, reason, final))
 
     def _lost(self, slot: _Slot, error: RayActorError) -> None:
-        self._slots.remove(slot)
+        self._let_go(slot)  # an actor that is only out of reach must not come back
         reason = _reason(error)
         self._listen(WorkerLost(slot.name, reason))
         if not slot.is_ready:

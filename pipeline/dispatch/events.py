@@ -20,6 +20,13 @@ class WorkerLost:
 
 
 @dataclass(frozen=True)
+class WorkersPending:
+    """No worker is ready yet: still loading, or the cluster has no room."""
+
+    num_workers: int
+
+
+@dataclass(frozen=True)
 class ShardDone:
     task: Task
     report: ShardReport
@@ -36,7 +43,7 @@ class AttemptFailed:
     final: bool  # no attempt is left: the shard stays undone
 
 
-Event = WorkerReady | WorkerLost | ShardDone | AttemptFailed
+Event = WorkerReady | WorkerLost | WorkersPending | ShardDone | AttemptFailed
 Listener = Callable[[Event], None]
 
 

@@ -46,6 +46,8 @@ class Worker:
         self._encoders = ThreadPoolExecutor(_NUM_ENCODERS, "encode")
         self._turn = threading.Lock()  # one shard's batches at a time on the device
         self._stop = threading.Event()
+        self._counting = threading.Lock()
+        self._retries_told = 0
         self._renderer = self._device.submit(load).result()
         self._room = threading.BoundedSemaphore(_PENDING_BATCHES * self._renderer.info.batch_size)
 
@@ -53,7 +55,14 @@ class Worker:
         """Render and commit; returns once the manifest is there. An exception leaves nothing visible."""
         started = time.perf_counter()
         report = self._retry(task, attempt) if isinstance(task, RetryTask) else self._render(task, attempt)
-        return replace(report, wall_s=time.perf_counter() - started)
+        return replace(report, wall_s=time.perf_counter() - started, num_retries=self._new_retries())
+
+    def _new_retries(self) -> int:
+        """Store calls made again since the last report."""
+        with self._counting:
+            total = self._store.num_retries
+            new, self._retries_told = total - self._retries_told, total
+            return new
 
     def stop(self) -> None:
         """Make every call that is under way end before its next batch."""

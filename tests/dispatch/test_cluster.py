@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 def ray_cluster() -> Iterator[None]:
     from pipeline.dispatch import cluster
 
-    cluster.start(None, num_cpus=4)
+    cluster.start(None, num_workers=4)
     yield
     cluster.stop()
 

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from pipeline.demo import world
+from pipeline.demo.pictures import attribute_words
+from pipeline.demo.prompts import demo_prompts
+from pipeline.demo.sight import judge, look
+from pipeline.demo.world import Scene, Thing
+
+
+def test_scenes_and_pictures_come_from_the_seed_alone() -> None:
+    assert world.scenes(3, 20, held_out=True) == world.scenes(3, 20, held_out=True)
+    first, second = (
+        [world.draw(scene, np.random.default_rng(1)) for scene in world.scenes(3, 5, held_out=True)] for _ in range(2)
+    )
+    assert np.array_equal(first, second)
+
+
+def test_no_held_out_caption_is_trained_on() -> None:
+    trained = {scene.caption() for scene in world.scenes(0, 3000, held_out=False)}
+    held_out = {scene.caption() for scene in world.scenes(0, 500, held_out=True)}
+    assert not trained & held_out
+    assert {row["prompt"] for row in demo_prompts()}.isdisjoint(trained)
+
+
+def test_captions_say_what_is_drawn() -> None:
+    scene = Scene(Thing("large", "red", "circle"), "white", "above", Thing("small", "orange", "cross"))
+    assert scene.caption() == "a large red circle above a small orange cross on a white background"
+    assert Scene(Thing(None, "orange", "ring"), None).caption() == "an orange ring"
+    assert attribute_words(scene)["second colour"] == "orange"
+
+
+def test_the_check_reads_every_true_drawing_right() -> None:
+    rng = np.random.default_rng(5)
+    for scene in world.scenes(9, 150, held_out=True):
+        assert judge(world.draw(scene, rng), scene).everything, scene
+
+
+def test_the_check_sees_what_is_wrong() -> None:
+    rng = np.random.default_rng(5)
+    scene = Scene(Thing("large", "red", "circle"), "white", "above", Thing("small", "blue", "cross"))
+    picture = world.draw(scene, rng)
+    assert not judge(picture, Scene(scene.first, "black", "above", scene.second)).background
+    assert not judge(picture, Scene(scene.first, "white", "below", scene.second)).relation
+    assert not judge(picture, Scene(Thing("large", "red", "square"), "white", "above", scene.second)).shape
+    assert not judge(picture, Scene(Thing("small", "red", "circle"), "white", "above", scene.second)).size
+    assert not judge(picture, Scene(Thing("large", "green", "circle"), "white", "above", scene.second)).colour
+    assert not judge(np.full((64, 64, 3), 250, np.uint8), scene).shape
+    mush = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    assert not judge(mush, scene).everything
+
+
+@pytest.mark.parametrize("shape", world.SHAPES)
+def test_each_shape_is_told_from_the_others(shape: str) -> None:
+    for size in world.SIZES:
+        picture = world.draw(Scene(Thing(size, "green", shape), "black"), np.random.default_rng(0))
+        [seen] = look(picture, 1)
+        assert (seen.shape, seen.size, seen.colour) == (shape, size, "green")
