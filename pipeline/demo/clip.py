@@ -11,6 +11,7 @@ from torch import nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
 from pipeline.demo.pictures import World
+from pipeline.demo.saving import halve_weights
 from pipeline.demo.steps import Phase, Report, train_steps
 from pipeline.demo.text import AttributeHeads
 from pipeline.demo.tokens import MAX_TOKENS
@@ -73,8 +74,8 @@ def _jittered(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 def save_clip(clip: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
     """Save in float16, with the tokenizer and how a picture becomes the model's input."""
-    clip.to(torch.float16).save_pretrained(folder, safe_serialization=True)
-    clip.to(torch.float32)
+    clip.save_pretrained(folder, safe_serialization=True)
+    halve_weights(folder)
     tokenizer.save_pretrained(folder)
     processor = {
         "image_processor_type": "CLIPImageProcessor",

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline
-from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
 from pipeline.demo.autoencoder import encode_world, make_autoencoder, train_autoencoder
 from pipeline.demo.clip import make_clip, save_clip, train_clip
 from pipeline.demo.denoiser import make_denoiser, make_scheduler, train_denoiser
 from pipeline.demo.pictures import World, make_world, tokenize
+from pipeline.demo.saving import halve_weights
 from pipeline.demo.steps import Phase, Report
 from pipeline.demo.text import make_text_encoder, warm_up
 from pipeline.demo.tokens import make_tokenizer
@@ -89,8 +89,6 @@ def save_pipeline(pipeline: StableDiffusionPipeline, folder: Path) -> None:
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     pipeline.save_pretrained(part, safe_serialization=True)
-    for weights in part.rglob("*.safetensors"):
-        tensors = {name: tensor.to(torch.float16) for name, tensor in load_file(weights).items()}
-        save_file(tensors, weights, metadata={"format": "pt"})
+    halve_weights(part)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
