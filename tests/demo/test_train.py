@@ -51,7 +51,8 @@ def test_the_same_seed_makes_the_same_weights(tmp_path: Path) -> None:
 
 def _train_in_a_process(folder: Path) -> str:
     """As the job does; a second training in one process would find PyTorch warm, which moves low bits."""
-    code = f"from tests.demo.test_train import *; train(TINY, Path({str(folder)!r}), print)"
+    imports = "from pathlib import Path; from pipeline.demo.train import train; from tests.demo.test_train import TINY"
+    code = f"{imports}; train(TINY, Path({str(folder)!r}), print)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout
 
