@@ -91,6 +91,7 @@ def start(address: str | None, num_workers: int | None = None) -> None:
 
 def _start_own(num_cpus: int) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
     ray.init(
         address="local",
         num_cpus=num_cpus,

@@ -1,0 +1,50 @@
+"""The README's commands and links are what they say."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from jobs.cli import JOBS, composed
+from tests.jobs.helpers import PAINT, run_here
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+LINES = "\n".join(BLOCKS).replace("\\\n", " ").splitlines()
+PLACES = {"<output.uri>": "/tmp/run", "<hub id or local folder>": "someone/model"}
+
+
+def commands() -> list[list[str]]:
+    lines = [line for line in LINES if ".venv/bin/darkroom " in line]
+    for place, value in PLACES.items():
+        lines = [line.replace(place, value) for line in lines]
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_names_a_job_and_keys_that_exist(words: list[str]) -> None:
+    job, *overrides = words
+    assert job in JOBS
+    composed(job, overrides)
+
+
+def test_the_template_command_renders(tmp_path: Path) -> None:
+    [words] = [words for words in commands() if "prompts=template" in words]
+    assert run_here(words[0], *words[1:], *PAINT, f"output.uri={tmp_path / 'run'}") == 0
+
+
+def test_every_job_is_in_the_readme() -> None:
+    assert {job for job in JOBS if f"darkroom {job}" not in README} == set()
+
+
+def test_links_and_pictures_exist() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^make ([a-z]+)", "\n".join(BLOCKS), re.MULTILINE)) <= targets
