@@ -9,7 +9,7 @@ from pipeline.demo import CLIP_FOLDER, MODEL_FOLDER
 
 
 def run(config: DictConfig) -> int:
-    from pipeline.demo.check import GUIDANCES, Setting, check_clip, check_model, clip_meets_bar, meets_bar
+    from pipeline.demo.check import GUIDANCES, Setting, check_clip, check_model, clip_meets_bar, curve_holds, meets_bar
 
     model = Path(config.model_folder or MODEL_FOLDER)
     clip = Path(config.clip_folder or CLIP_FOLDER)
@@ -20,9 +20,14 @@ def run(config: DictConfig) -> int:
 
     clip_figures = check_clip(clip, config.seed, report)
     figures = check_model(model, clip, config.num_captions, config.seed, settings, report)
-    reached = meets_bar(figures) and clip_meets_bar(clip_figures)
-    print(f"the bar is {'reached' if reached else 'NOT reached'}")
-    return 0 if reached else 1
+    verdicts = {
+        "captions followed at guidance 3 to 5": meets_bar(figures),
+        "guidance helps and then hurts, 5 steps are worse than 20": curve_holds(figures),
+        "the small CLIP": clip_meets_bar(clip_figures),
+    }
+    for what, holds in verdicts.items():
+        print(f"{what}: {'the bar is reached' if holds else 'BELOW THE BAR'}")
+    return 0 if all(verdicts.values()) else 1
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ Report = Callable[[str], None]
 
 GUIDANCES = (1.0, 2.0, 3.0, 4.0, 5.0, 7.5, 12.0)
 _BATCH = 32
+_NUM_RECALL = 1000  # captions among which each picture looks for its own
 _WORDS: dict[str, dict[str, Any]] = {
     "size": {**world.SIZES},
     "colour": {**world.COLOURS},
@@ -89,25 +90,30 @@ def check_model(
     model_folder: Path, clip_folder: Path, num_captions: int, seed: int, settings: Sequence[Setting], report: Report
 ) -> list[Figures]:
     """Render held-out captions with plain diffusers at each setting, the same noise in each, and measure."""
-    scenes = world.scenes(seed + 1000, num_captions, held_out=True)
-    truth, clip = drawings(scenes, seed), SmallClip(clip_folder)
-    report(f"{num_captions} held-out captions; on true drawings the rulers say: {_line(accuracy(truth, scenes))}")
-    captions = clip.of_captions([scene.caption() for scene in scenes])
-    report(f"CLIP score of true drawings: {_mean_cosine(clip.of_pictures(truth), captions):.3f}")
-    pipe = _load(model_folder)
+    scenes = world.distinct_scenes(seed + 1000, num_captions)
+    pipe, clip, truth = _load(model_folder), SmallClip(clip_folder), drawings(scenes, seed)
+    report(f"{num_captions} distinct held-out captions, {sum(bool(scene.second) for scene in scenes)} of two objects")
+    report(f"the ruler on true drawings: {_line(accuracy(truth, scenes))}")
+    report(f"the ruler on drawings that the autoencoder gave back: {_line(accuracy(coded(pipe, truth), scenes))}")
+    captions, true_features = clip.of_captions([scene.caption() for scene in scenes]), clip.of_pictures(truth)
+    report(f"CLIP score of true drawings: {_mean_cosine(true_features, captions):.3f}")
     found = []
     for setting in settings:
         pictures = render(pipe, scenes, setting, seed)
         features = clip.of_pictures(pictures)
-        figures = Figures(
-            setting,
-            accuracy(pictures, scenes),
-            _mean_cosine(features, captions),
-            frechet_distance(features, clip.of_pictures(truth)),
-        )
-        report(_figures_line(figures))
-        found.append(figures)
+        score, distance = _mean_cosine(features, captions), frechet_distance(features, true_features)
+        found.append(Figures(setting, accuracy(pictures, scenes), score, distance))
+        report(_figures_line(found[-1]))
     return found
+
+
+@torch.inference_mode()
+def coded(pipe: Any, pictures: np.ndarray) -> np.ndarray:
+    """Pictures after the way through the autoencoder: what a perfect denoiser could reach."""
+    images = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    parts = [pipe.vae.decode(pipe.vae.encode(batch).latent_dist.mean).sample for batch in images.split(_BATCH)]
+    pixels = ((torch.cat(parts) / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).numpy()
 
 
 def render(pipe: Any, scenes: Sequence[Scene], setting: Setting, seed: int) -> np.ndarray:
@@ -128,7 +134,7 @@ def render(pipe: Any, scenes: Sequence[Scene], setting: Setting, seed: int) -> n
 
 
 def check_clip(clip_folder: Path, seed: int, report: Report) -> ClipFigures:
-    scenes = list({scene.caption(): scene for scene in world.scenes(seed + 2000, 1300, held_out=True)}.values())[:1000]
+    scenes = _unseen_scenes(seed + 2000, _NUM_RECALL)
     clip = SmallClip(clip_folder)
     pictures = clip.of_pictures(drawings(scenes, seed))
     captions = clip.of_captions([scene.caption() for scene in scenes])
@@ -158,6 +164,34 @@ def meets_bar(figures: Sequence[Figures]) -> bool:
 
 def clip_meets_bar(figures: ClipFigures) -> bool:
     return min(figures.one_word.values()) >= 0.95 and figures.recall_at_1 >= 0.85
+
+
+def curve_holds(figures: Sequence[Figures]) -> bool:
+    """Whether the trade-off is a real one: guidance helps and then hurts, and few steps are worse than many."""
+    by_guidance = {item.setting.guidance_scale: item for item in figures if item.setting.num_inference_steps == 20}
+    least, most = by_guidance[min(by_guidance)], by_guidance[max(by_guidance)]
+    peak = max(by_guidance.values(), key=lambda item: item.clip_score)
+    best = min(item.frechet for item in by_guidance.values())
+    hasty = next(item for item in figures if item.setting.num_inference_steps == 5)
+    same = by_guidance[hasty.setting.guidance_scale]
+    return (
+        least.clip_score < peak.clip_score
+        and most.clip_score < peak.clip_score
+        and peak.setting.guidance_scale <= 7.5
+        and most.frechet > best
+        and hasty.frechet > same.frechet
+    )
+
+
+def _unseen_scenes(seed: int, count: int) -> list[Scene]:
+    """Scenes with different pictures whose captions the CLIP was not trained on."""
+    rng = np.random.default_rng(seed)
+    found: dict[Scene, None] = {}
+    while len(found) < count:
+        scene = world.random_scene(rng, two_objects=0.9)
+        if not scene.is_trained_on and scene.mirrored not in found:
+            found[scene] = None
+    return list(found)
 
 
 def _changed(scene: Scene, part: str, rng: np.random.Generator) -> Scene | None:

@@ -11,10 +11,10 @@ import numpy as np
 
 from pipeline.demo.world import BACKGROUNDS, COLOURS, SHAPES, SIZE, Scene, Thing
 
-_FOREGROUND = 60.0  # RGB distance from the background, half of what the nearest object colour has
+_FOREGROUND = 60.0  # RGB distance from the background, two thirds of what the nearest object colour has
 _MIN_PIXELS = 24  # of an object; the smallest, a small ring or cross, has about 130
 _LARGE = 21.0  # pixels of the longer side; small ones end at 19.4, large ones start at 22.3
-_MIN_OVERLAP = 0.6  # of a shape with the best template: less is mush
+_MIN_OVERLAP = 0.75  # of a shape with its best drawing: less is mush; true drawings have at least 0.84
 _BOX = {"circle": 2.0, "square": 1.76, "triangle": 2.15, "cross": 2.08, "ring": 2.08}  # longer side, in radii
 
 

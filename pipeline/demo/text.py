@@ -4,6 +4,7 @@ The warm-up binds each colour and size to its shape in the text states, which th
 learn from pixels alone.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +37,17 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     )
 
 
+_NUM_WORDS = tuple(len(words) for words in ATTRIBUTES.values())
+
+
 class AttributeHeads(nn.Module):
     """One classifier for each attribute of a scene, on one vector."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(
+        self, width: int, num_words: Sequence[int] = tuple(len(words) for words in ATTRIBUTES.values())
+    ) -> None:
         super().__init__()
-        self.heads = nn.ModuleList(nn.Linear(width, 1 + len(words)) for words in ATTRIBUTES.values())
+        self.heads = nn.ModuleList(nn.Linear(width, 1 + count) for count in num_words)
 
     def loss(self, state: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy; state (N, width), labels (N, attributes)."""

@@ -14,7 +14,7 @@ from transformers import CLIPTokenizer
 
 from pipeline.demo.autoencoder import encode_world, make_autoencoder, train_autoencoder
 from pipeline.demo.clip import make_clip, save_clip, train_clip
-from pipeline.demo.denoiser import make_denoiser, make_scheduler, train_denoiser
+from pipeline.demo.denoiser import make_denoiser, make_scheduler, train_denoiser, train_relations
 from pipeline.demo.pictures import World, make_world, tokenize
 from pipeline.demo.saving import halve_weights
 from pipeline.demo.steps import Phase, Report
@@ -32,8 +32,9 @@ class TrainSettings:
     text: Phase = field(default_factory=lambda: Phase("text", 500, 256, 1e-3))
     autoencoder: Phase = field(default_factory=lambda: Phase("autoencoder", 1400, 24, 2e-3, average=0.99))
     denoiser: Phase = field(default_factory=lambda: Phase("denoiser", 5200, 64, 1.2e-3, average=0.998))
-    clip_attributes: Phase = field(default_factory=lambda: Phase("clip_attributes", 3000, 64, 1e-3))
-    clip: Phase = field(default_factory=lambda: Phase("clip", 1000, 256, 1e-3, average=0.99))
+    relations: Phase = field(default_factory=lambda: Phase("relations", 1100, 64, 8e-4, average=0.99))
+    clip_attributes: Phase = field(default_factory=lambda: Phase("clip_attributes", 1800, 64, 1e-3))
+    clip: Phase = field(default_factory=lambda: Phase("clip", 700, 256, 1e-3, average=0.99))
 
 
 def train(settings: TrainSettings, folder: Path, report: Report) -> None:
@@ -69,9 +70,10 @@ def train_model(
         requires_safety_checker=False,
     )
     no_caption = tokenize(tokenizer, [""])[0]
-    phase = settings.denoiser
     save = lambda _step: save_pipeline(pipeline, folder)  # noqa: E731
-    train_denoiser(denoiser, text_encoder, no_caption, world, latents, phase, seed, work, report, save)
+    taught = (denoiser, text_encoder, no_caption, world, latents)
+    train_denoiser(*taught, settings.denoiser, seed, work, report, save)
+    train_relations(*taught, settings.relations, seed + 1, work, report, save)
     save_pipeline(pipeline, folder)
 
 

@@ -27,6 +27,12 @@ RELATIONS = {  # where the first object lies, seen from the second: (x, y) of it
     "above": (0.0, -16.0),
     "below": (0.0, 16.0),
 }
+MIRRORED = {
+    "to the left of": "to the right of",
+    "to the right of": "to the left of",
+    "above": "below",
+    "below": "above",
+}
 
 
 @dataclass(frozen=True)
@@ -62,9 +68,21 @@ class Scene:
         return (self.first, self.second) if self.second else (self.first,)
 
     @property
+    def is_trained_on(self) -> bool:
+        """Nine scenes in ten are, told by a digest of their caption."""
+        return hashlib.sha256(self.caption().encode()).digest()[0] >= 26
+
+    @property
     def is_held_out(self) -> bool:
-        """One scene in ten is never trained on, told by a digest of its caption."""
-        return hashlib.sha256(self.caption().encode()).digest()[0] < 26
+        """Neither this scene nor the one with the same picture, told from its other object, is trained on."""
+        return not self.is_trained_on and not self.mirrored.is_trained_on
+
+    @property
+    def mirrored(self) -> "Scene":
+        """The same picture, told from its other object."""
+        if self.second is None or self.relation is None:
+            return self
+        return replace(self, first=self.second, relation=MIRRORED[self.relation], second=self.first)
 
 
 def random_scene(rng: np.random.Generator, two_objects: float = 0.5) -> Scene:
@@ -80,14 +98,25 @@ def random_scene(rng: np.random.Generator, two_objects: float = 0.5) -> Scene:
 
 
 def scenes(seed: int, count: int, held_out: bool, two_objects: float = 0.5) -> list[Scene]:
-    """`count` random scenes of one side of the split."""
+    """`count` random scenes to train on, or held out; some may be equal."""
     rng = np.random.default_rng(seed)
     found: list[Scene] = []
     while len(found) < count:
         scene = random_scene(rng, two_objects)
-        if scene.is_held_out == held_out:
+        if scene.is_held_out if held_out else scene.is_trained_on:
             found.append(scene)
     return found
+
+
+def distinct_scenes(seed: int, count: int) -> list[Scene]:
+    """`count` held-out scenes with different captions, nearly all of two objects, since few others are held out.
+
+    Raises ValueError past the 600 or so that there are.
+    """
+    found = dict.fromkeys(scenes(seed, 4 * count, held_out=True, two_objects=0.95))
+    if len(found) < count:
+        raise ValueError(f"{count} distinct held-out scenes asked for, and {len(found)} found; ask for fewer")
+    return list(found)[:count]
 
 
 def with_words_left_out(scene: Scene, rng: np.random.Generator, rate: float) -> Scene:

@@ -1,6 +1,7 @@
 """The committed weights: small, clean, loadable by anybody, and good."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ def test_they_take_at_most_12_mb() -> None:
 def test_no_path_of_the_machine_that_made_them_is_in_them() -> None:
     for path in WEIGHTS.rglob("*.json"):
         text = path.read_text()
-        assert "/tmp" not in text, path
+        assert not re.search(r'"/[a-z]', text), path
         assert "_name_or_path" not in json.loads(text) or not json.loads(text)["_name_or_path"], path
 
 
@@ -30,13 +31,15 @@ def test_plain_diffusers_draws_what_captions_say() -> None:
 
     pipe = DiffusionPipeline.from_pretrained(MODEL_FOLDER)
     pipe.set_progress_bar_config(disable=True)
-    scenes = world.scenes(77, 48, held_out=True)
+    scenes = world.distinct_scenes(77, 64)
     found = accuracy(render(pipe, scenes, Setting(4.0, 20), seed=1), scenes)
-    # Half of what the full check finds would already be far above chance; the full check is `darkroom check_demo`.
+    # With room for so few captions; `darkroom check_demo` holds the bar itself.
     assert found.background > 0.9
-    assert found.colour > 0.8
-    assert found.shape > 0.6
-    assert found.everything > 0.4
+    assert found.colour > 0.85
+    assert found.shape > 0.7
+    assert found.size > 0.7
+    assert found.relation > 0.75
+    assert found.everything > 0.5
 
 
 def test_the_small_clip_tells_captions_apart() -> None:

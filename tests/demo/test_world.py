@@ -16,11 +16,20 @@ def test_scenes_and_pictures_come_from_the_seed_alone() -> None:
     assert np.array_equal(first, second)
 
 
-def test_no_held_out_caption_is_trained_on() -> None:
-    trained = {scene.caption() for scene in world.scenes(0, 3000, held_out=False)}
-    held_out = {scene.caption() for scene in world.scenes(0, 500, held_out=True)}
-    assert not trained & held_out
-    assert {row["prompt"] for row in demo_prompts()}.isdisjoint(trained)
+def test_no_held_out_scene_is_trained_on_under_either_name() -> None:
+    trained = set(world.scenes(0, 3000, held_out=False))
+    for scene in world.scenes(0, 500, held_out=True):
+        assert not {scene, scene.mirrored} & trained
+    scene = Scene(Thing("large", "red", "circle"), "white", "above", Thing("small", "blue", "cross"))
+    assert scene.mirrored.caption() == "a small blue cross below a large red circle on a white background"
+    assert scene.mirrored.mirrored == scene
+
+
+def test_demo_prompts_are_different_and_held_out() -> None:
+    prompts = [row["prompt"] for row in demo_prompts()]
+    assert len(set(prompts)) == len(prompts) == 64
+    assert set(prompts) <= {scene.caption() for scene in world.distinct_scenes(7, 512)}
+    assert all(scene.is_held_out for scene in world.distinct_scenes(7, 512))
 
 
 def test_captions_say_what_is_drawn() -> None:
@@ -32,7 +41,7 @@ def test_captions_say_what_is_drawn() -> None:
 
 def test_the_check_reads_every_true_drawing_right() -> None:
     rng = np.random.default_rng(5)
-    for scene in world.scenes(9, 150, held_out=True):
+    for scene in world.distinct_scenes(9, 150):
         assert judge(world.draw(scene, rng), scene).everything, scene
 
 
