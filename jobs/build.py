@@ -15,9 +15,9 @@ from pipeline.domain.errors import DarkroomError
 from pipeline.domain.identity import digest
 from pipeline.prompts.source import PromptDataset, PromptScan, open_prompts, table_prompts, template_prompts
 from pipeline.rendering.inspection import InspectedModel, inspect_model
-from pipeline.rendering.loading import RendererSpec
 from pipeline.rendering.paint import PAINT_REPO_ID, paint_model
 from pipeline.rendering.schedulers import check_scheduler
+from pipeline.rendering.spec import RendererSpec
 from pipeline.runs.run import OutputInfo, PromptsInfo, RunInfo
 from pipeline.storage.store import StoreSpec, parse_spec
 

@@ -18,7 +18,8 @@ from pipeline.runs import manifest
 from pipeline.runs.keys import CONTACT_SHEET_KEY
 from pipeline.runs.reading import first_images
 from pipeline.runs.run import RunInfo, create_or_check
-from pipeline.storage.store import Store, open_store
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import Store
 from pipeline.worker.spec import WorkerSpec
 from pipeline.worker.tasks import Task, task_name
 

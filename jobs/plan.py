@@ -14,7 +14,7 @@ from pipeline.domain.images import Sample, samples
 from pipeline.planning.plan import num_shards
 from pipeline.prompts.source import write_parquet
 from pipeline.rendering.loading import load_renderer
-from pipeline.storage.store import open_store
+from pipeline.storage.opening import open_store
 from pipeline.worker.batches import batches
 from pipeline.worker.worker import encode_member
 

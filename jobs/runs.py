@@ -6,7 +6,8 @@ from jobs.build import find_model
 from pipeline.domain.errors import DarkroomError
 from pipeline.rendering.inspection import InspectedModel
 from pipeline.runs.run import RunInfo, open_run
-from pipeline.storage.store import Store, open_store, parse_spec
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import Store, parse_spec
 
 
 def opened(config: DictConfig) -> tuple[Store, RunInfo]:

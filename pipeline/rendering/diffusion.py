@@ -16,9 +16,9 @@ from pipeline.domain.errors import DarkroomError
 from pipeline.domain.images import ImageRequest
 from pipeline.rendering.decode import decode_latents, to_pixels, trouble
 from pipeline.rendering.inspection import count_tokens
-from pipeline.rendering.loading import RendererSpec
 from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, RendererInfo
 from pipeline.rendering.schedulers import build_scheduler
+from pipeline.rendering.spec import RendererSpec
 from pipeline.rendering.text import ENCODERS, TextCache, text_arguments
 
 _SUCCESSES_BEFORE_GROWING = 16  # calls at a halved batch before the full one is tried again

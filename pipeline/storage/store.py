@@ -178,17 +178,6 @@ def _is_plain(path: str) -> bool:
     return all(segment not in ("", ".", "..") and len(segment) <= _MAX_SEGMENT for segment in path.split("/"))
 
 
-def open_store(spec: StoreSpec) -> Store:
-    """The store at this address; nothing is read or written yet."""
-    if spec.uri.startswith("s3://"):
-        from pipeline.storage.s3 import S3Store
-
-        return S3Store(spec)
-    from pipeline.storage.local import LocalStore
-
-    return LocalStore(spec)
-
-
 def check_conditional_puts(store: Store) -> None:
     """Refuse a store that overwrites where it was told not to: exactly-once would be an empty word there."""
     with scratch_key(store) as key:

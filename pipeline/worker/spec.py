@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from functools import partial
 
-from pipeline.rendering.loading import RendererSpec, load_renderer
+from pipeline.rendering.loading import load_renderer
+from pipeline.rendering.spec import RendererSpec
 from pipeline.runs.run import RunInfo
-from pipeline.storage.store import StoreSpec, open_store
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import StoreSpec
 from pipeline.worker.worker import Worker
 
 

@@ -11,7 +11,8 @@ import pytest
 from pipeline.dispatch.events import AttemptFailed, Event, ShardDone, Summary, WorkerLost, WorkerReady
 from pipeline.domain.errors import DarkroomError
 from pipeline.runs.reading import records
-from pipeline.storage.store import Store, open_store, parse_spec
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import Store, parse_spec
 from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
 
 pytestmark = pytest.mark.slow

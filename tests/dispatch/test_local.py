@@ -5,7 +5,8 @@ import pytest
 from pipeline.dispatch.events import Summary
 from pipeline.dispatch.local import LocalDispatcher
 from pipeline.runs.reading import records
-from pipeline.storage.store import Store, open_store, parse_spec
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import Store, parse_spec
 from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
 
 

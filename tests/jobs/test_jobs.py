@@ -11,7 +11,8 @@ from PIL import Image
 from jobs.cli import JOBS
 from pipeline.domain.errors import DarkroomError
 from pipeline.runs.reading import records
-from pipeline.storage.store import open_store, parse_spec
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import parse_spec
 from tests.jobs.helpers import PAINT, run_here
 
 

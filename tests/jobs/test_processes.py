@@ -13,7 +13,8 @@ import pytest
 
 from pipeline.runs import manifest
 from pipeline.runs.reading import records
-from pipeline.storage.store import Store, open_store, parse_spec
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import Store, parse_spec
 from tests.jobs.helpers import PAINT, ROOT, command, run
 
 pytestmark = pytest.mark.slow

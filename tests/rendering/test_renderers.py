@@ -11,9 +11,10 @@ import torch
 from pipeline.domain.cells import ModelRef, Sampling
 from pipeline.domain.images import ImageRequest
 from pipeline.rendering.inspection import inspect_model
-from pipeline.rendering.loading import RendererSpec, load_renderer
+from pipeline.rendering.loading import load_renderer
 from pipeline.rendering.paint import paint_model
 from pipeline.rendering.renderer import FatalDeviceError, Renderer
+from pipeline.rendering.spec import RendererSpec
 
 SAMPLING = Sampling("default", 4.0, 3, 16, 16)
 

@@ -17,7 +17,8 @@ import pytest
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.storage.local import LocalStore
-from pipeline.storage.store import NotFound, Store, StoreSpec, open_store, parse_spec
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import NotFound, Store, StoreSpec, parse_spec
 from tests.servers import make_bucket, ministack_server
 
 
@@ -162,7 +163,7 @@ def test_a_key_cannot_leave_the_prefix(store: Store) -> None:
 
 def test_a_killed_put_leaves_no_part_of_an_object(tmp_path: Path) -> None:
     code = (
-        "from pipeline.storage.store import *; import sys; s = open_store(parse_spec(sys.argv[1]))\n"
+        "from pipeline.storage.store import *; from pipeline.storage.opening import open_store; import sys; s = open_store(parse_spec(sys.argv[1]))\n"
         "print('ready', flush=True)\nfor i in range(10**6): s.put_if_absent(f'k/{i}', bytes([i % 256]) * 3_000_000)"
     )
     for _ in range(3):

@@ -17,7 +17,8 @@ from pipeline.rendering.paint import PAINT_REPO_ID, PaintRenderer, paint_model
 from pipeline.rendering.renderer import RenderedImage
 from pipeline.runs import manifest
 from pipeline.runs.run import OutputInfo, PromptsInfo, RunInfo
-from pipeline.storage.store import Store, StoreSpec, open_store
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import Store, StoreSpec
 from pipeline.worker.worker import Worker
 
 SAMPLING = Sampling("default", 5.0, 20, 16, 16)

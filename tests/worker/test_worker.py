@@ -12,7 +12,8 @@ import pytest
 from pipeline.runs import manifest
 from pipeline.runs.reading import image_bytes, records
 from pipeline.runs.records import FAILED, INVALID, OK
-from pipeline.storage.store import Store, open_store, parse_spec
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import Store, parse_spec
 from pipeline.worker.layouts import LAYOUTS
 from pipeline.worker.tasks import RetryTask
 from pipeline.worker.worker import Stopped, Worker
