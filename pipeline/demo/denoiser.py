@@ -9,15 +9,13 @@ from torch import nn
 from transformers import CLIPTextModel
 
 from pipeline.demo.autoencoder import LATENT_CHANNELS, LATENT_SIZE
-from pipeline.demo.pictures import PLACES, World, place_labels
+from pipeline.demo.pictures import World, place_labels
 from pipeline.demo.steps import Phase, Report, train_steps
-from pipeline.demo.text import WIDTH, AttributeHeads
-from pipeline.demo.world import COLOURS, SHAPES, SIZES
+from pipeline.demo.text import PLACE_WORDS, WIDTH, AttributeHeads
 
 _DROPPED_CAPTIONS = 0.1  # what teaches the model to do without, as guidance needs
 _PAIRS = 0.8  # share of two-object scenes while relations are taught
 _PLACE_WEIGHT = 0.1  # of the text encoder's own loss then
-_THING_WORDS = (len(SIZES), len(COLOURS), len(SHAPES))
 _MIDDLE_TIMESTEPS = 0.7  # share drawn logit-normally: the middle is where shapes are decided
 
 
@@ -95,7 +93,7 @@ def train_relations(
     A second loss makes the text encoder say what lies left, right, at the top and at the bottom, which the denoiser
     would otherwise have to work out from which object is named first.
     """
-    scheduler, heads = make_scheduler(), AttributeHeads(WIDTH, _THING_WORDS * len(PLACES))
+    scheduler, heads = make_scheduler(), AttributeHeads(WIDTH, PLACE_WORDS)
     pairs = torch.tensor([number for number, scene in enumerate(world.scenes) if scene.second])
     labels = torch.tensor([place_labels(scene) for scene in world.scenes])
 

@@ -163,7 +163,8 @@ def test_a_key_cannot_leave_the_prefix(store: Store) -> None:
 
 def test_a_killed_put_leaves_no_part_of_an_object(tmp_path: Path) -> None:
     code = (
-        "from pipeline.storage.store import *; from pipeline.storage.opening import open_store; import sys; s = open_store(parse_spec(sys.argv[1]))\n"
+        "import sys\nfrom pipeline.storage.opening import open_store\nfrom pipeline.storage.store import parse_spec\n"
+        "s = open_store(parse_spec(sys.argv[1]))\n"
         "print('ready', flush=True)\nfor i in range(10**6): s.put_if_absent(f'k/{i}', bytes([i % 256]) * 3_000_000)"
     )
     for _ in range(3):
