@@ -32,8 +32,8 @@ class TrainSettings:
     text: Phase = field(default_factory=lambda: Phase("text", 500, 256, 1e-3))
     autoencoder: Phase = field(default_factory=lambda: Phase("autoencoder", 1400, 24, 2e-3, average=0.99))
     denoiser: Phase = field(default_factory=lambda: Phase("denoiser", 5200, 64, 1.2e-3, average=0.998))
-    places: Phase = field(default_factory=lambda: Phase("places", 400, 192, 1.5e-3, checkpoint_every=50))
-    relations: Phase = field(default_factory=lambda: Phase("relations", 1100, 64, 8e-4, average=0.99))
+    places: Phase = field(default_factory=lambda: Phase("places", 900, 192, 1.5e-3))
+    relations: Phase = field(default_factory=lambda: Phase("relations", 800, 64, 1e-3, average=0.99))
     clip_attributes: Phase = field(default_factory=lambda: Phase("clip_attributes", 1800, 64, 1e-3))
     clip: Phase = field(default_factory=lambda: Phase("clip", 700, 256, 1e-3, average=0.99))
 
