@@ -4,17 +4,19 @@ The vision tower first learns to name what it sees; the contrastive training the
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
-from pipeline.demo.pictures import World
+from pipeline.demo.pictures import World, tokenize
 from pipeline.demo.saving import halve_weights
 from pipeline.demo.steps import Phase, Report, train_steps
 from pipeline.demo.text import AttributeHeads
 from pipeline.demo.tokens import MAX_TOKENS
+from pipeline.demo.world import MIRRORED, Scene
 
 _WIDTH = 96
 _FEATURES = 64
@@ -64,6 +66,33 @@ def train_clip(
 
     train_steps(attributes, nn.ModuleList([clip.vision_model, heads]), attribute_loss, seed, folder, report)
     train_steps(contrast, clip, contrast_loss, seed, folder, report)
+
+
+def train_clip_relations(
+    clip: CLIPModel, tokenizer: CLIPTokenizer, world: World, phase: Phase, seed: int, folder: Path, report: Report
+) -> None:
+    """Tell each two-object picture's caption from the one that swaps the objects' places, among the batch's others."""
+    pairs = [number for number, scene in enumerate(world.scenes) if scene.second]
+
+    def loss_of(generator: torch.Generator) -> torch.Tensor:
+        index = torch.tensor(pairs)[torch.randint(len(pairs), (phase.batch_size,), generator=generator)]
+        wrong = tokenize(tokenizer, [swapped_caption(world.scenes[number]) for number in index.tolist()])
+        with torch.autocast("cpu", torch.bfloat16):
+            images = clip.get_image_features(_jittered(world.images(index), generator)).pooler_output
+            texts = clip.get_text_features(torch.cat([world.tokens[index, 0], wrong])).pooler_output
+        images, texts = nn.functional.normalize(images.float()), nn.functional.normalize(texts.float())
+        logits = clip.logit_scale.clamp(max=4.6).exp() * images @ texts.T
+        right = torch.arange(phase.batch_size)
+        return nn.functional.cross_entropy(logits, right) + nn.functional.cross_entropy(
+            logits[:, : phase.batch_size].T, right
+        )
+
+    train_steps(phase, clip, loss_of, seed, folder, report)
+
+
+def swapped_caption(scene: Scene) -> str:
+    assert scene.relation
+    return replace(scene, relation=MIRRORED[scene.relation]).caption()
 
 
 def _jittered(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

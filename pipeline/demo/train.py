@@ -13,7 +13,7 @@ from diffusers import StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
 from pipeline.demo.autoencoder import encode_world, make_autoencoder, train_autoencoder
-from pipeline.demo.clip import make_clip, save_clip, train_clip
+from pipeline.demo.clip import make_clip, save_clip, train_clip, train_clip_relations
 from pipeline.demo.denoiser import make_denoiser, make_scheduler, train_denoiser, train_relations
 from pipeline.demo.pictures import World, make_world, tokenize
 from pipeline.demo.saving import halve_weights
@@ -36,6 +36,7 @@ class TrainSettings:
     relations: Phase = field(default_factory=lambda: Phase("relations", 800, 64, 1e-3, average=0.99))
     clip_attributes: Phase = field(default_factory=lambda: Phase("clip_attributes", 1800, 64, 1e-3))
     clip: Phase = field(default_factory=lambda: Phase("clip", 700, 256, 1e-3, average=0.99))
+    clip_relations: Phase = field(default_factory=lambda: Phase("clip_relations", 400, 128, 5e-4, average=0.98))
 
 
 def train(settings: TrainSettings, folder: Path, report: Report) -> None:
@@ -85,6 +86,7 @@ def train_clip_model(
     torch.manual_seed(settings.seed)
     clip = make_clip(tokenizer)
     train_clip(clip, world, settings.clip_attributes, settings.clip, settings.seed, work, report)
+    train_clip_relations(clip, tokenizer, world, settings.clip_relations, settings.seed, work, report)
     save_clip(clip, tokenizer, folder)
 
 

@@ -24,6 +24,7 @@ TINY = TrainSettings(
     relations=Phase("relations", 2, 4, 1e-3, average=0.9, checkpoint_every=1),
     clip_attributes=Phase("clip_attributes", 2, 4, 1e-3, checkpoint_every=1),
     clip=Phase("clip", 2, 8, 1e-3, average=0.9, checkpoint_every=1),
+    clip_relations=Phase("clip_relations", 2, 4, 1e-3, average=0.9, checkpoint_every=1),
 )
 
 
