@@ -9,13 +9,11 @@ from torch import nn
 from transformers import CLIPTextModel
 
 from pipeline.demo.autoencoder import LATENT_CHANNELS, LATENT_SIZE
-from pipeline.demo.pictures import World, place_labels
+from pipeline.demo.pictures import World
 from pipeline.demo.steps import Phase, Report, train_steps
-from pipeline.demo.text import PLACE_WORDS, WIDTH, AttributeHeads
+from pipeline.demo.text import WIDTH
 
 _DROPPED_CAPTIONS = 0.1  # what teaches the model to do without, as guidance needs
-_PAIRS = 0.8  # share of two-object scenes while relations are taught
-_PLACE_WEIGHT = 0.1  # of the text encoder's own loss then
 _MIDDLE_TIMESTEPS = 0.7  # share drawn logit-normally: the middle is where shapes are decided
 
 
@@ -74,58 +72,6 @@ def train_denoiser(
         return nn.functional.mse_loss(predicted.float(), velocity)
 
     train_steps(phase, nn.ModuleList([denoiser, text_encoder]), loss_of, seed, folder, report, look)
-
-
-def train_relations(
-    denoiser: UNet2DConditionModel,
-    text_encoder: CLIPTextModel,
-    no_caption: torch.Tensor,
-    world: World,
-    latents: torch.Tensor,
-    phase: Phase,
-    seed: int,
-    folder: Path,
-    report: Report,
-    look: Callable[[int], None] | None = None,
-) -> None:
-    """Teach which object goes where: two objects, mostly at the noise levels where that is decided.
-
-    A second loss makes the text encoder say what lies left, right, at the top and at the bottom, which the denoiser
-    would otherwise have to work out from which object is named first.
-    """
-    scheduler, heads = make_scheduler(), AttributeHeads(WIDTH, PLACE_WORDS)
-    pairs = torch.tensor([number for number, scene in enumerate(world.scenes) if scene.second])
-    labels = torch.tensor([place_labels(scene) for scene in world.scenes])
-
-    def loss_of(generator: torch.Generator) -> torch.Tensor:
-        index = _mostly(pairs, len(latents), phase.batch_size, generator)
-        noise = torch.randn(phase.batch_size, *latents.shape[1:], generator=generator)
-        timesteps = _early_timesteps(phase.batch_size, generator)
-        dropped = torch.rand(phase.batch_size, generator=generator) < _DROPPED_CAPTIONS
-        tokens = torch.where(dropped[:, None], no_caption, world.tokens[index, 0])
-        noisy = scheduler.add_noise(latents[index], noise, timesteps)
-        velocity = scheduler.get_velocity(latents[index], noise, timesteps)
-        with torch.autocast("cpu", torch.bfloat16):
-            read = text_encoder(tokens)
-            predicted = denoiser(noisy, timesteps, read.last_hidden_state).sample
-        places = heads.loss(read.pooler_output.float()[~dropped], labels[index][~dropped])
-        return nn.functional.mse_loss(predicted.float(), velocity) + _PLACE_WEIGHT * places
-
-    train_steps(phase, nn.ModuleList([denoiser, text_encoder, heads]), loss_of, seed, folder, report, look)
-
-
-def _mostly(some: torch.Tensor, count: int, size: int, generator: torch.Generator) -> torch.Tensor:
-    """Indices of which most are from `some`, the rest from all."""
-    chosen = some[torch.randint(len(some), (size,), generator=generator)]
-    anyone = torch.randint(count, (size,), generator=generator)
-    return torch.where(torch.rand(size, generator=generator) < _PAIRS, chosen, anyone)
-
-
-def _early_timesteps(count: int, generator: torch.Generator) -> torch.Tensor:
-    """Two thirds from the noisy end, where places are decided; the rest from anywhere, so that nothing is forgotten."""
-    early = 600 + 400 * torch.rand(count, generator=generator)
-    anywhere = 1000 * torch.rand(count, generator=generator)
-    return torch.where(torch.rand(count, generator=generator) < 0.67, early, anywhere).long().clamp(max=999)
 
 
 def _timesteps(count: int, generator: torch.Generator) -> torch.Tensor:

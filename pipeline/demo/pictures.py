@@ -8,7 +8,7 @@ import torch
 from transformers import CLIPTokenizer
 
 from pipeline.demo import world
-from pipeline.demo.world import Scene, Thing
+from pipeline.demo.world import Scene
 
 # The attributes of a scene: the words each can take. Index 0 of a label means unsaid or absent.
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
@@ -20,9 +20,6 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
         for name, words in (("size", world.SIZES), ("colour", world.COLOURS), ("shape", world.SHAPES))
     },
 }
-# Where an object can be said to lie -> the relation that puts the first object there.
-PLACES = {"left": "to the left of", "right": "to the right of", "top": "above", "bottom": "below"}
-_OPPOSITE = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
 _CAPTIONS = 4  # wordings of each scene: one whole, the others with words left out
 _LEFT_OUT = 0.15  # share of the attributes
 
@@ -68,25 +65,6 @@ def attribute_words(scene: Scene) -> dict[str, str | None]:
 def attribute_labels(scene: Scene) -> list[int]:
     words = attribute_words(scene)
     return [0 if words[name] is None else 1 + choices.index(words[name]) for name, choices in ATTRIBUTES.items()]
-
-
-def place_labels(scene: Scene) -> list[int]:
-    """Size, colour and shape of what lies left, right, at the top and at the bottom; 0 where nothing is said to lie."""
-    there = {}
-    for place, relation in PLACES.items():
-        if scene.relation == relation and scene.second:
-            there = {place: scene.first, _OPPOSITE[place]: scene.second}
-    return [label for place in PLACES for label in _thing_labels(there.get(place))]
-
-
-def _thing_labels(thing: Thing | None) -> list[int]:
-    if thing is None:
-        return [0, 0, 0]
-    return [
-        1 + list(words).index(word)
-        for word, words in ((thing.size, world.SIZES), (thing.colour, world.COLOURS), (thing.shape, world.SHAPES))
-        if word is not None
-    ]
 
 
 def _wording(scene: Scene, rng: np.random.Generator, index: int) -> str:

@@ -14,11 +14,11 @@ from transformers import CLIPTokenizer
 
 from pipeline.demo.autoencoder import encode_world, make_autoencoder, train_autoencoder
 from pipeline.demo.clip import make_clip, save_clip, train_clip, train_clip_relations
-from pipeline.demo.denoiser import make_denoiser, make_scheduler, train_denoiser, train_relations
+from pipeline.demo.denoiser import make_denoiser, make_scheduler, train_denoiser
 from pipeline.demo.pictures import World, make_world, tokenize
 from pipeline.demo.saving import halve_weights
 from pipeline.demo.steps import Phase, Report
-from pipeline.demo.text import make_text_encoder, teach_places, warm_up
+from pipeline.demo.text import make_text_encoder, warm_up
 from pipeline.demo.tokens import make_tokenizer
 
 
@@ -32,8 +32,6 @@ class TrainSettings:
     text: Phase = field(default_factory=lambda: Phase("text", 500, 256, 1e-3))
     autoencoder: Phase = field(default_factory=lambda: Phase("autoencoder", 1400, 24, 2e-3, average=0.99))
     denoiser: Phase = field(default_factory=lambda: Phase("denoiser", 5200, 64, 1.2e-3, average=0.998))
-    places: Phase = field(default_factory=lambda: Phase("places", 900, 192, 1.5e-3))
-    relations: Phase = field(default_factory=lambda: Phase("relations", 800, 64, 1e-3, average=0.99))
     clip_attributes: Phase = field(default_factory=lambda: Phase("clip_attributes", 1800, 64, 1e-3))
     clip: Phase = field(default_factory=lambda: Phase("clip", 700, 256, 1e-3, average=0.99))
     clip_relations: Phase = field(default_factory=lambda: Phase("clip_relations", 400, 128, 5e-4, average=0.98))
@@ -73,10 +71,7 @@ def train_model(
     )
     no_caption = tokenize(tokenizer, [""])[0]
     save = lambda _step: save_pipeline(pipeline, folder)  # noqa: E731
-    taught = (denoiser, text_encoder, no_caption, world, latents)
-    train_denoiser(*taught, settings.denoiser, seed, work, report, save)
-    teach_places(text_encoder, tokenizer, settings.places, seed, work, report)
-    train_relations(*taught, settings.relations, seed + 1, work, report, save)
+    train_denoiser(denoiser, text_encoder, no_caption, world, latents, settings.denoiser, seed, work, report, save)
     save_pipeline(pipeline, folder)
 
 

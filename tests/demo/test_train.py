@@ -20,8 +20,6 @@ TINY = TrainSettings(
     text=Phase("text", 2, 8, 1e-3, checkpoint_every=1),
     autoencoder=Phase("autoencoder", 2, 2, 1e-3, average=0.9, checkpoint_every=1),
     denoiser=Phase("denoiser", 2, 4, 1e-3, average=0.9, checkpoint_every=1),
-    places=Phase("places", 2, 8, 1e-3, checkpoint_every=1),
-    relations=Phase("relations", 2, 4, 1e-3, average=0.9, checkpoint_every=1),
     clip_attributes=Phase("clip_attributes", 2, 4, 1e-3, checkpoint_every=1),
     clip=Phase("clip", 2, 8, 1e-3, average=0.9, checkpoint_every=1),
     clip_relations=Phase("clip_relations", 2, 4, 1e-3, average=0.9, checkpoint_every=1),
