@@ -5,7 +5,7 @@ since a ruler that errs there measures nothing.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,13 @@ import torch
 from pipeline.demo import world
 from pipeline.demo.features import SmallClip, frechet_distance
 from pipeline.demo.sight import Verdict, judge
-from pipeline.demo.world import Scene, Thing
+from pipeline.demo.world import Scene, changed_word
 
 Report = Callable[[str], None]
 
 GUIDANCES = (1.0, 2.0, 3.0, 4.0, 5.0, 7.5, 12.0)
 _BATCH = 32
 _NUM_RECALL = 1000  # captions among which each picture looks for its own
-_WORDS: dict[str, dict[str, Any]] = {
-    "size": {**world.SIZES},
-    "colour": {**world.COLOURS},
-    "shape": {**world.SHAPES},
-}
 _PARTS = ("background", "colour", "relation", "size", "shape", "everything")
 
 
@@ -142,8 +137,8 @@ def check_clip(clip_folder: Path, seed: int, report: Report) -> ClipFigures:
     true_scores = (pictures * captions).sum(1)
     rng = np.random.default_rng(seed)
     one_word = {}
-    for part in ("background", "relation", "size", "colour", "shape"):
-        pairs = [(index, changed) for index, scene in enumerate(scenes) if (changed := _changed(scene, part, rng))]
+    for part in world.WORDS:
+        pairs = [(index, changed) for index, scene in enumerate(scenes) if (changed := changed_word(scene, part, rng))]
         places = np.array([index for index, _ in pairs])
         wrong = clip.of_captions([changed.caption() for _, changed in pairs])
         one_word[part] = float((true_scores[places] > (pictures[places] * wrong).sum(1)).mean())
@@ -192,25 +187,6 @@ def _unseen_scenes(seed: int, count: int) -> list[Scene]:
         if not scene.is_trained_on and scene.mirrored not in found:
             found[scene] = None
     return list(found)
-
-
-def _changed(scene: Scene, part: str, rng: np.random.Generator) -> Scene | None:
-    """The scene with one word another one; None where the caption has no such word."""
-    if part == "background":
-        return replace(scene, background=_other(rng, world.BACKGROUNDS, scene.background))
-    if part == "relation":
-        return replace(scene, relation=_other(rng, world.RELATIONS, scene.relation)) if scene.second else None
-    words = _WORDS[part]
-    which = "second" if scene.second and rng.random() < 0.5 else "first"
-    thing: Thing = getattr(scene, which)
-    changed = replace(thing, **{part: _other(rng, words, getattr(thing, part))})
-    if changed in scene.things:
-        return None
-    return replace(scene, first=changed) if which == "first" else replace(scene, second=changed)
-
-
-def _other(rng: np.random.Generator, words: dict, word: str | None) -> str:
-    return str(rng.choice([other for other in words if other != word]))
 
 
 def _load(folder: Path) -> Any:

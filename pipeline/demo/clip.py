@@ -4,9 +4,9 @@ The vision tower first learns to name what it sees; the contrastive training the
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
@@ -16,7 +16,7 @@ from pipeline.demo.saving import halve_weights
 from pipeline.demo.steps import Phase, Report, train_steps
 from pipeline.demo.text import AttributeHeads
 from pipeline.demo.tokens import MAX_TOKENS
-from pipeline.demo.world import MIRRORED, Scene
+from pipeline.demo.world import WORDS, Scene, changed_word
 
 _WIDTH = 96
 _FEATURES = 64
@@ -68,15 +68,15 @@ def train_clip(
     train_steps(contrast, clip, contrast_loss, seed, folder, report)
 
 
-def train_clip_relations(
+def train_clip_words(
     clip: CLIPModel, tokenizer: CLIPTokenizer, world: World, phase: Phase, seed: int, folder: Path, report: Report
 ) -> None:
-    """Tell each two-object picture's caption from the one that swaps the objects' places, among the batch's others."""
-    pairs = [number for number, scene in enumerate(world.scenes) if scene.second]
+    """Tell each picture's caption from one that is changed in a word, half of the time in the relation."""
 
     def loss_of(generator: torch.Generator) -> torch.Tensor:
-        index = torch.tensor(pairs)[torch.randint(len(pairs), (phase.batch_size,), generator=generator)]
-        wrong = tokenize(tokenizer, [swapped_caption(world.scenes[number]) for number in index.tolist()])
+        index = torch.randint(len(world.scenes), (phase.batch_size,), generator=generator)
+        rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+        wrong = tokenize(tokenizer, [_changed_caption(world.scenes[number], rng) for number in index.tolist()])
         with torch.autocast("cpu", torch.bfloat16):
             images = clip.get_image_features(_jittered(world.images(index), generator)).pooler_output
             texts = clip.get_text_features(torch.cat([world.tokens[index, 0], wrong])).pooler_output
@@ -90,9 +90,10 @@ def train_clip_relations(
     train_steps(phase, clip, loss_of, seed, folder, report)
 
 
-def swapped_caption(scene: Scene) -> str:
-    assert scene.relation
-    return replace(scene, relation=MIRRORED[scene.relation]).caption()
+def _changed_caption(scene: Scene, rng: np.random.Generator) -> str:
+    parts = ["relation"] if rng.random() < 0.5 else list(rng.permutation(WORDS))
+    changed = (changed_word(scene, part, rng) for part in [*parts, "background"])
+    return next(found for found in changed if found).caption()
 
 
 def _jittered(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

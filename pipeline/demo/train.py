@@ -13,7 +13,7 @@ from diffusers import StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
 from pipeline.demo.autoencoder import encode_world, make_autoencoder, train_autoencoder
-from pipeline.demo.clip import make_clip, save_clip, train_clip, train_clip_relations
+from pipeline.demo.clip import make_clip, save_clip, train_clip, train_clip_words
 from pipeline.demo.denoiser import make_denoiser, make_scheduler, train_denoiser
 from pipeline.demo.pictures import World, make_world, tokenize
 from pipeline.demo.saving import halve_weights
@@ -24,7 +24,7 @@ from pipeline.demo.tokens import make_tokenizer
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How the embedded model is trained; the defaults made the committed weights."""
+    """How the embedded model is trained; the defaults made the committed weights, on two threads and partly on one."""
 
     seed: int = 0
     num_threads: int = 2  # of the CPU; another number moves low bits
@@ -34,7 +34,7 @@ class TrainSettings:
     denoiser: Phase = field(default_factory=lambda: Phase("denoiser", 5200, 64, 1.2e-3, average=0.998))
     clip_attributes: Phase = field(default_factory=lambda: Phase("clip_attributes", 1800, 64, 1e-3))
     clip: Phase = field(default_factory=lambda: Phase("clip", 700, 256, 1e-3, average=0.99))
-    clip_relations: Phase = field(default_factory=lambda: Phase("clip_relations", 400, 128, 5e-4, average=0.98))
+    clip_words: Phase = field(default_factory=lambda: Phase("clip_words", 400, 128, 5e-4, average=0.98))
 
 
 def train(settings: TrainSettings, folder: Path, report: Report) -> None:
@@ -81,7 +81,7 @@ def train_clip_model(
     torch.manual_seed(settings.seed)
     clip = make_clip(tokenizer)
     train_clip(clip, world, settings.clip_attributes, settings.clip, settings.seed, work, report)
-    train_clip_relations(clip, tokenizer, world, settings.clip_relations, settings.seed, work, report)
+    train_clip_words(clip, tokenizer, world, settings.clip_words, settings.seed, work, report)
     save_clip(clip, tokenizer, folder)
 
 

@@ -4,7 +4,7 @@ Numpy only. Knows nothing of models.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -126,6 +126,27 @@ def with_words_left_out(scene: Scene, rng: np.random.Generator, rate: float) -> 
     return replace(scene, first=first, second=second, background=None if rng.random() < rate else scene.background)
 
 
+WORDS = ("background", "relation", "size", "colour", "shape")
+
+
+def changed_word(scene: Scene, part: str, rng: np.random.Generator) -> Scene | None:
+    """The scene with one word of `WORDS` another one; None where the caption has no such word or would say the same."""
+    if part == "background":
+        return replace(scene, background=_other(rng, BACKGROUNDS, scene.background))
+    if part == "relation":
+        return replace(scene, relation=_other(rng, RELATIONS, scene.relation)) if scene.second else None
+    which = "second" if scene.second and rng.random() < 0.5 else "first"
+    thing: Thing = getattr(scene, which)
+    changed = replace(thing, **{part: _other(rng, _THING_WORDS[part], getattr(thing, part))})
+    if changed in scene.things:
+        return None
+    return replace(scene, first=changed) if which == "first" else replace(scene, second=changed)
+
+
+def _other(rng: np.random.Generator, words: Iterable[str], word: str | None) -> str:
+    return str(rng.choice([other for other in words if other != word]))
+
+
 def draw(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     """A picture of a scene with every word said: (64, 64, 3) uint8 RGB; places and sizes vary a little."""
     assert scene.background is not None
@@ -182,6 +203,8 @@ SHAPES: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
     "cross": _cross,
     "ring": _ring,
 }
+
+_THING_WORDS: dict[str, Iterable[str]] = {"size": SIZES, "colour": COLOURS, "shape": SHAPES}
 
 
 def _choice(rng: np.random.Generator, words: dict) -> str:

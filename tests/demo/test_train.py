@@ -22,7 +22,7 @@ TINY = TrainSettings(
     denoiser=Phase("denoiser", 2, 4, 1e-3, average=0.9, checkpoint_every=1),
     clip_attributes=Phase("clip_attributes", 2, 4, 1e-3, checkpoint_every=1),
     clip=Phase("clip", 2, 8, 1e-3, average=0.9, checkpoint_every=1),
-    clip_relations=Phase("clip_relations", 2, 4, 1e-3, average=0.9, checkpoint_every=1),
+    clip_words=Phase("clip_words", 2, 4, 1e-3, average=0.9, checkpoint_every=1),
 )
 
 
