@@ -4,6 +4,7 @@ The vision tower first learns to name what it sees; the contrastive training the
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from pipeline.demo.saving import halve_weights
 from pipeline.demo.steps import Phase, Report, train_steps
 from pipeline.demo.text import AttributeHeads
 from pipeline.demo.tokens import MAX_TOKENS
-from pipeline.demo.world import WORDS, Scene, changed_word
+from pipeline.demo.world import MIRRORED, Scene, changed_word
 
 _WIDTH = 96
 _FEATURES = 64
@@ -71,7 +72,7 @@ def train_clip(
 def train_clip_words(
     clip: CLIPModel, tokenizer: CLIPTokenizer, world: World, phase: Phase, seed: int, folder: Path, report: Report
 ) -> None:
-    """Tell each picture's caption from one that is changed in a word, half of the time in the relation."""
+    """Tell each picture's caption from one that is changed in a word."""
 
     def loss_of(generator: torch.Generator) -> torch.Tensor:
         index = torch.randint(len(world.scenes), (phase.batch_size,), generator=generator)
@@ -91,8 +92,10 @@ def train_clip_words(
 
 
 def _changed_caption(scene: Scene, rng: np.random.Generator) -> str:
-    parts = ["relation"] if rng.random() < 0.5 else list(rng.permutation(WORDS))
-    changed = (changed_word(scene, part, rng) for part in [*parts, "background"])
+    """With the two objects' places swapped, half of the time; else with another size, colour or shape."""
+    if scene.relation and rng.random() < 0.5:
+        return replace(scene, relation=MIRRORED[scene.relation]).caption()
+    changed = (changed_word(scene, part, rng) for part in [*rng.permutation(["shape", "size", "colour"]), "background"])
     return next(found for found in changed if found).caption()
 
 

@@ -34,7 +34,7 @@ class TrainSettings:
     denoiser: Phase = field(default_factory=lambda: Phase("denoiser", 5200, 64, 1.2e-3, average=0.998))
     clip_attributes: Phase = field(default_factory=lambda: Phase("clip_attributes", 1800, 64, 1e-3))
     clip: Phase = field(default_factory=lambda: Phase("clip", 700, 256, 1e-3, average=0.99))
-    clip_words: Phase = field(default_factory=lambda: Phase("clip_words", 400, 128, 5e-4, average=0.98))
+    clip_words: Phase = field(default_factory=lambda: Phase("clip_words", 500, 128, 7e-4, average=0.98))
 
 
 def train(settings: TrainSettings, folder: Path, report: Report) -> None:
