@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from conf.schema import Device, EngineKind
 from pipeline.dispatch.events import Dispatcher
+from pipeline.domain.errors import DarkroomError
 from pipeline.worker.spec import WorkerSpec
 
 
@@ -43,6 +44,8 @@ def started(config: DictConfig) -> Iterator[Engine]:
     try:
         num_gpus, num_cpus = cluster.num_devices()
         device = ("cuda" if num_gpus else "cpu") if config.device is Device.auto else config.device.value
+        if device == "cuda" and not num_gpus:
+            raise DarkroomError("engine.device=cuda, but the cluster has no GPU; use engine.device=cpu or add a GPU node")
         available = num_gpus if device == "cuda" else num_cpus
         yield Engine(config, device, config.num_workers or max(1, available))
     finally:

@@ -1,5 +1,6 @@
 """Render a prompt dataset. The same command again goes on where it was, and renders nothing twice."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 
@@ -122,8 +123,8 @@ def run_arguments(found: Wanted) -> str:
 
 
 def same_command() -> str:
-    words = [word if " " not in word else f"'{word}'" for word in sys.argv[1:]]
-    return " ".join(["darkroom", *(words if "generate" in words else ["generate", *words])])
+    words = sys.argv[1:]
+    return shlex.join(["darkroom", *(words if "generate" in words else ["generate", *words])])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Opens a run that is there, for the jobs that work on one."""
 
+from dataclasses import replace
+
 from omegaconf import DictConfig
 
 from jobs.build import find_model
@@ -19,7 +21,8 @@ def opened(config: DictConfig) -> tuple[Store, RunInfo]:
 
 def model_of(run: RunInfo, device: str) -> InspectedModel:
     """The run's model, found again. Raises DarkroomError when it is not the one that the run was made with."""
-    model = find_model(run.model, device)
+    commit = run.model.revision if run.identity.revision.startswith("sha256:") else run.identity.revision
+    model = find_model(replace(run.model, dtype=run.identity.dtype, revision=commit), device)
     if model.identity.revision != run.identity.revision:
         raise DarkroomError(
             f"model.repo_id={run.model.repo_id} is now {model.identity.revision}, and the run was made with "

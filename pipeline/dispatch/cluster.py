@@ -153,8 +153,11 @@ class _Loop:
             self._keep(num_workers)
             self._hand_out()
             refs = [ref for slot in self._slots for ref in self._refs(slot)]
-            if not refs:
+            if not refs and self._ledger.is_empty:
                 return
+            if not refs:  # every worker is on a node that is about to leave
+                time.sleep(_POLL_S)
+                continue
             done, _ = ray.wait(refs, num_returns=1, timeout=_POLL_S)
             for ref in done:
                 self._settle(ref)
@@ -242,7 +245,10 @@ class _Loop:
         except RayActorError as error:
             self._lost(slot, error)
         except RayError as error:
-            self._task_failed(slot, ref, error)
+            if slot.is_ready:
+                self._task_failed(slot, ref, error)
+            else:
+                self._lost(slot, error)
         else:
             self._answered(slot, ref, answer)
 
@@ -259,14 +265,14 @@ class _Loop:
         final = self._ledger.failed(attempt, reason)
         self._listen(AttemptFailed(attempt.task, attempt.number, reason, final))
 
-    def _lost(self, slot: _Slot, error: RayActorError) -> None:
+    def _lost(self, slot: _Slot, error: RayError) -> None:
         self._let_go(slot)  # an actor that is only out of reach must not come back
         reason = _reason(error)
         self._listen(WorkerLost(slot.name, reason))
         if not slot.is_ready:
             self._start_failed(reason)
         held = list(slot.in_flight.values())
-        given_up = self._ledger.died(held, f"its worker died: {reason}", charge=not error.preempted)
+        given_up = self._ledger.died(held, f"its worker died: {reason}", charge=not getattr(error, "preempted", False))
         for attempt in held:
             self._listen(AttemptFailed(attempt.task, attempt.number, attempt.last_error, attempt in given_up))
 

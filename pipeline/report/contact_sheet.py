@@ -39,7 +39,8 @@ def _tile(pixels: np.ndarray) -> Image.Image:
     """Fitted into a square; enlarged images keep their pixels' edges smooth."""
     image = Image.fromarray(pixels)
     scale = _TILE / max(image.size)
-    fitted = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    fitted = image.resize(size, Image.Resampling.LANCZOS)
     square = Image.new("RGB", (_TILE, _TILE), _PAPER)
     square.paste(fitted, ((_TILE - fitted.width) // 2, (_TILE - fitted.height) // 2))
     return square
