@@ -45,7 +45,9 @@ def started(config: DictConfig) -> Iterator[Engine]:
         num_gpus, num_cpus = cluster.num_devices()
         device = ("cuda" if num_gpus else "cpu") if config.device is Device.auto else config.device.value
         if device == "cuda" and not num_gpus:
-            raise DarkroomError("engine.device=cuda, but the cluster has no GPU; use engine.device=cpu or add a GPU node")
+            raise DarkroomError(
+                "engine.device=cuda, but the cluster has no GPU; use engine.device=cpu or add a GPU node"
+            )
         available = num_gpus if device == "cuda" else num_cpus
         yield Engine(config, device, config.num_workers or max(1, available))
     finally:
