@@ -94,7 +94,7 @@ class DiffusersRenderer:
                 raise _explained(error) from error
             return self._halve(requests, truncated)
         self._succeeded()
-        return [_image(*pair) for pair in zip(decoded, truncated, strict=False)]
+        return [_image(*pair, size) for pair in zip(decoded, truncated, strict=False)]
 
     def _halve(self, requests: Sequence[ImageRequest], truncated: list[bool]) -> list[RenderedImage]:
         _free_memory()
@@ -156,9 +156,9 @@ class DiffusersRenderer:
         return [count > self._limit for count in count_tokens(self._pipe.tokenizer, prompts)]
 
 
-def _image(decoded: np.ndarray, truncated: bool) -> RenderedImage:
+def _image(decoded: np.ndarray, truncated: bool, batch_size: int) -> RenderedImage:
     error = trouble(decoded)
-    return RenderedImage(None if error else to_pixels(decoded), truncated, error)
+    return RenderedImage(None if error else to_pixels(decoded), truncated, error, batch_size)
 
 
 def versions() -> dict[str, str]:

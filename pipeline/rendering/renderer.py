@@ -16,6 +16,7 @@ class RenderedImage:
     pixels: np.ndarray | None  # (height, width, 3) uint8 RGB
     truncated: bool = False  # the prompt was longer than the text encoder takes
     error: str | None = None
+    batch_size: int | None = None  # images in the call that made it, padding included; None: `info.batch_size`
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class RendererInfo:
 
     device: str  # such as "cpu (AMD EPYC, 1 thread)" or "cuda (NVIDIA H200)"
     dtype: str
-    batch_size: int  # images in every call of the model, padding included
+    batch_size: int  # images in a call of the model, padding included
     versions: dict[str, str]  # of torch, diffusers, ...; empty for a renderer without a model
 
 

@@ -1,7 +1,7 @@
 """From a sample and what became of it to its record. Pure; knows neither devices nor stores."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from pipeline import __version__
@@ -27,6 +27,7 @@ class Outcome:
     placed: Placed | None = None
     render_s: float | None = None
     encode_s: float | None = None
+    batch_size: int | None = None  # that it was rendered in; None: the renderer's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +48,7 @@ def place_members(outcomes: Sequence[Outcome], places: Mapping[str, Placed]) -> 
 
 def _in_container(outcome: Outcome, placed: Placed | None) -> Outcome:
     lost = "another attempt stored this shard's container without this image" if outcome.member else outcome.error
-    return Outcome(
-        sample=outcome.sample,
-        truncated=outcome.truncated,
-        error=None if placed else lost,
-        placed=placed,
-        render_s=outcome.render_s,
-        encode_s=outcome.encode_s,
-    )
+    return replace(outcome, error=None if placed else lost, member=None, placed=placed)
 
 
 def record(outcome: Outcome, maker: Maker) -> Record:
@@ -90,7 +84,7 @@ def record(outcome: Outcome, maker: Maker) -> Record:
         torch_version=maker.info.versions.get("torch"),
         diffusers_version=maker.info.versions.get("diffusers"),
         device=maker.info.device,
-        batch_size=maker.info.batch_size,
+        batch_size=outcome.batch_size or maker.info.batch_size,
         dtype=maker.info.dtype,
         render_s=outcome.render_s,
         encode_s=outcome.encode_s,

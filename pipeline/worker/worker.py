@@ -29,7 +29,8 @@ from pipeline.worker.outcomes import Maker, Outcome, place_members, record, reco
 from pipeline.worker.tasks import RetryTask, ShardReport, Task
 
 _NUM_ENCODERS = 8  # threads that encode and upload; both release the interpreter's lock
-_PENDING_BATCHES = 4  # rendered but not yet stored, per worker: what bounds its memory
+_PENDING_BATCHES = 4  # with the encoders, per worker: what bounds its memory
+_POLL_S = 0.5  # how often who waits for room looks whether the worker was stopped
 
 
 class Stopped(Exception):
@@ -140,15 +141,22 @@ class Worker:
 
     def _rendered(self, wanted: Sequence[Sample]) -> Iterator[tuple[Sample, "Future[Outcome]"]]:
         for batch in batches(wanted, self._renderer.info.batch_size):
-            for _ in batch:
-                self._room.acquire()
             if self._stop.is_set():
                 raise Stopped
             started = time.perf_counter()
             images = self._device.submit(self._render_batch, batch).result()
             share_s = (time.perf_counter() - started) / len(batch)
             for sample, image in zip(batch, images, strict=True):
-                yield sample, self._encoders.submit(self._finish, sample, image, share_s)
+                yield sample, self._encode(sample, image, share_s)
+
+    def _encode(self, sample: Sample, image: RenderedImage, render_s: float) -> "Future[Outcome]":
+        """Hand an image to the encoders, as soon as they have room for it."""
+        while not self._room.acquire(timeout=_POLL_S):
+            if self._stop.is_set():
+                raise Stopped
+        future = self._encoders.submit(self._finish, sample, image, render_s)
+        future.add_done_callback(lambda _: self._room.release())  # cancelled ones too
+        return future
 
     def _render_batch(self, batch: Sequence[Sample]) -> list[RenderedImage]:
         """Render a batch; if the call as a whole fails, each image alone, so that one bad prompt costs one row."""
@@ -163,18 +171,15 @@ class Worker:
 
     def _finish(self, sample: Sample, image: RenderedImage, render_s: float) -> Outcome:
         """Encode one image and, where it is an object of its own, store it."""
-        try:
-            if image.pixels is None:
-                return Outcome(sample, image.truncated, image.error or "no pixels", render_s=render_s)
-            started = time.perf_counter()
-            member = encode_member(sample, image, self._run)
-            outcome = Outcome(sample, image.truncated, None, member, None, render_s, time.perf_counter() - started)
-            if self._run.output.layout in CONTAINERS:
-                return outcome
-            placed = place_image(self._store, member, self._run.output.image_format)
-            return replace(outcome, member=None, placed=placed)
-        finally:
-            self._room.release()
+        outcome = Outcome(sample, image.truncated, render_s=render_s, batch_size=image.batch_size)
+        if image.pixels is None:
+            return replace(outcome, error=image.error or "no pixels")
+        started = time.perf_counter()
+        member = encode_member(sample, image, self._run)
+        outcome = replace(outcome, encode_s=time.perf_counter() - started)
+        if self._run.output.layout in CONTAINERS:
+            return replace(outcome, member=member)
+        return replace(outcome, placed=place_image(self._store, member, self._run.output.image_format))
 
 
 def encode_member(sample: Sample, image: RenderedImage, run: RunInfo) -> Member:

@@ -141,8 +141,10 @@ def test_memory_that_runs_out_halves_the_batch_and_comes_back(models: dict[str, 
         return own(batch)
 
     renderer._call = call
-    for _ in range(10):
-        assert [image.error for image in renderer.render(requests(4))] == [None] * 4
+    rendered = [renderer.render(requests(4)) for _ in range(10)]
+    assert {image.error for images in rendered for image in images} == {None}
+    assert [image.batch_size for image in rendered[0]] == [2] * 4
+    assert [image.batch_size for image in rendered[-1]] == [4] * 4
     assert sizes[:3] == [4, 2, 2]
     assert sizes[-1] == 4
 

@@ -3,12 +3,16 @@
 import hashlib
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.rendering.paint import PaintRenderer
+from pipeline.rendering.renderer import FatalDeviceError
 from pipeline.runs import manifest
 from pipeline.runs.reading import image_bytes, records
 from pipeline.runs.records import FAILED, INVALID, OK
@@ -182,3 +186,76 @@ def test_two_shards_at_once_from_two_threads(store: Store) -> None:
     for thread in halves:
         thread.join()
     assert len(list(records(store))) == 40
+
+
+class StuckStore:
+    """A store whose puts wait until they are let go, as on a network that hangs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self.let_go, self.is_reached = store, threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str):
+        return getattr(self._store, name)
+
+    def put_if_absent(self, key: str, data: bytes, content_type: str = "") -> bool:
+        self.is_reached.set()
+        assert self.let_go.wait(60)
+        return self._store.put_if_absent(key, data, content_type)
+
+
+def test_a_closed_worker_ends_while_its_store_hangs(tmp_path: Path) -> None:
+    prompts = dataset([f"p{number}" for number in range(200)])
+    run = run_info(prompts, shard_size=200)
+    stuck = StuckStore(open_store(parse_spec(str(tmp_path))))
+    worker = Worker(run, lambda: Misbehaving(batch_size=16), stuck)
+    [task] = tasks(run, prompts, stuck)
+    with ThreadPoolExecutor(1) as caller:
+        shard = caller.submit(worker.run_task, task, 1)
+        assert stuck.is_reached.wait(10)
+        worker.close()
+        try:
+            assert shard.exception(timeout=10)
+        finally:
+            stuck.let_go.set()
+
+
+class Failing(PaintRenderer):
+    """Fails its first calls as a whole."""
+
+    num_failures = 8
+
+    def render(self, requests):
+        if self.num_failures:
+            self.num_failures -= 1
+            raise FatalDeviceError("lost")
+        return super().render(requests)
+
+
+def test_failed_batches_take_no_room_from_later_ones(tmp_path: Path) -> None:
+    prompts = dataset(["a", "b", "c"])
+    run = run_info(prompts)
+    store = open_store(parse_spec(str(tmp_path)))
+    worker = Worker(run, lambda: Failing(4), store)
+    [task] = tasks(run, prompts, store)
+    with ThreadPoolExecutor(1) as caller:
+        for _ in range(Failing.num_failures):
+            assert isinstance(caller.submit(worker.run_task, task, 1).exception(timeout=10), FatalDeviceError)
+        assert caller.submit(worker.run_task, task, 1).result(timeout=10).num_ok == 3
+    worker.close()
+
+
+class Halved(PaintRenderer):
+    """Says that memory sufficed for half a batch only."""
+
+    def render(self, requests):
+        return [replace(image, batch_size=self.info.batch_size // 2) for image in super().render(requests)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_record_tells_the_batch_its_image_was_really_rendered_in(tmp_path: Path, layout: str) -> None:
+    prompts = dataset(["a", "b"])
+    store = open_store(parse_spec(str(tmp_path)))
+    run = run_info(prompts, layout=layout)
+    [task] = tasks(run, prompts, store)
+    Worker(run, lambda: Halved(8), store).run_task(task, 1)
+    assert [record.batch_size for record in records(store)] == [4, 4]
