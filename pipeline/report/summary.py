@@ -1,0 +1,106 @@
+"""report.md: the report's figures in Markdown, to paste into a pull request. Knows no files."""
+
+from collections.abc import Sequence
+
+from pipeline.report.content import CellResult, Metric, ReportContent
+from pipeline.report.markup import markdown
+from pipeline.report.numbers import NO_FIGURE, interval_text, metric_decimals, setting_text, value_text
+from pipeline.report.payload import cell_label
+from pipeline.report.ranking import best_cells, dominated, figure_of, order_by
+
+_MAX_CELLS = 50  # rows of the table; metrics.parquet has all
+_MAX_FAILURES = 10
+
+
+def summary(content: ReportContent) -> str:
+    """Title, winners, table of cells (best by the first metric first), warnings, failures, notes, command."""
+    parts = [
+        [f"# {markdown(content.title)}"],
+        _winners(content),
+        _cells_table(content),
+        _list("Warnings", _warnings(content)),
+        _list("Failed and filtered", _failures(content)),
+        _list("Dropped early", [markdown(f"{cell.cell_id[:8]}: {cell.when}; {cell.why}") for cell in content.dropped]),
+        _list("Notes", [markdown(note) for note in content.notes]),
+        _list("Run", [f"{markdown(name)}: {markdown(value)}" for name, value in content.facts]),
+        ["Run it again:", "", *("    " + line for line in content.command.splitlines())],
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _winners(content: ReportContent) -> list[str]:
+    lines = []
+    for metric in content.metrics:
+        for best in order_by(content.cells, metric)[:1]:
+            places = metric_decimals(metric, content.cells)
+            value = f"**{_entry(best, metric, places)}**"
+            lines.append(f"- Best {markdown(metric.title)}: {markdown(cell_label(best, content))}, {value}")
+    return lines if len(content.cells) > 1 else []
+
+
+def _cells_table(content: ReportContent) -> list[str]:
+    shown = _ordered(content)[:_MAX_CELLS]
+    beaten = dominated(content.cells, content.metrics)
+    names = ["cell", *(axis.name for axis in content.axes), "images", "failed"]
+    arrows = [f"{metric.title} {'↑' if metric.higher_is_better else '↓'}" for metric in content.metrics]
+    head = [_line([markdown(name) for name in [*names, *arrows]])]
+    head += ["|" + " --- |" * (1 + len(content.axes)) + " ---: |" * (2 + len(content.metrics))]
+    rows = [_line(_row(cell, content, cell.cell_id in beaten)) for cell in shown]
+    legend = "**Bold**: best. †: another cell is at least as good in all metrics and better in one." if beaten else ""
+    cut = f"The first {len(shown)} of {len(content.cells)} cells." if len(shown) < len(content.cells) else ""
+    below = " ".join(filter(None, (cut, legend)))
+    return head + rows + (["", below] if below else [])
+
+
+def _ordered(content: ReportContent) -> list[CellResult]:
+    """Best by the first metric first, then those without it."""
+    first = order_by(content.cells, content.metrics[0]) if content.metrics else []
+    ranked = {cell.cell_id for cell in first}
+    return first + [cell for cell in content.cells if cell.cell_id not in ranked]
+
+
+def _row(cell: CellResult, content: ReportContent, is_beaten: bool) -> list[str]:
+    name = markdown(cell.cell_id[:8]) + (" †" if is_beaten else "")
+    settings = [markdown(setting_text(cell.settings[axis.name])) for axis in content.axes]
+    figures = []
+    for metric in content.metrics:
+        text = _entry(cell, metric, metric_decimals(metric, content.cells))
+        figures.append(f"**{text}**" if cell.cell_id in best_cells(content.cells, metric) else text)
+    return [name, *settings, f"{cell.num_images:,}", f"{cell.num_failed:,}", *figures]
+
+
+def _entry(cell: CellResult, metric: Metric, places: int) -> str:
+    figure = figure_of(cell, metric)
+    if figure is None:
+        return NO_FIGURE
+    interval = interval_text(figure, places)
+    warning = " ⚠" if figure.warnings else ""
+    return value_text(figure.value, places) + (f" ({interval})" if interval else "") + warning
+
+
+def _warnings(content: ReportContent) -> list[str]:
+    found = dict.fromkeys(
+        (metric.title, text)
+        for metric in content.metrics
+        for cell in content.cells
+        if metric.name in cell.figures
+        for text in cell.figures[metric.name].warnings
+    )
+    return [f"⚠ {markdown(title)}: {markdown(text)}" for title, text in found]
+
+
+def _failures(content: ReportContent) -> list[str]:
+    total = sum(cell.num_failed for cell in content.cells)
+    lines = [
+        f"{markdown(failure.status)}: {markdown(failure.prompt)}: {markdown(failure.reason)}"
+        for failure in content.failures[:_MAX_FAILURES]
+    ]
+    return [f"{total:,} in all", *lines] if total or lines else []
+
+
+def _list(heading: str, lines: Sequence[str]) -> list[str]:
+    return [f"{heading}:", "", *(f"- {line}" for line in lines)] if lines else []
+
+
+def _line(entries: Sequence[str]) -> str:
+    return "| " + " | ".join(entries) + " |"
