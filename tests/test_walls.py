@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "worker": {"domain", "planning", "rendering", "encoding", "storage", "runs"},
     "dispatch": {"domain", "rendering", "worker"},
     "report": {"domain", "encoding", "runs", "storage"},
-    "demo": set(),
+    "metrics": {"domain"},
+    "demo": {"metrics"},
 }
 
 
@@ -70,6 +71,14 @@ def test_the_domain_imports_the_standard_library_alone() -> None:
 
     for path in (ROOT / "pipeline" / "domain").glob("*.py"):
         outside = {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names) - {"pipeline"}
+        assert not outside, f"{path.name} imports {outside}"
+
+
+def test_metrics_import_numpy_alone() -> None:
+    import sys
+
+    for path in (ROOT / "pipeline" / "metrics").glob("*.py"):
+        outside = {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names) - {"numpy", "pipeline"}
         assert not outside, f"{path.name} imports {outside}"
 
 

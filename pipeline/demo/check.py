@@ -13,9 +13,11 @@ import numpy as np
 import torch
 
 from pipeline.demo import world
-from pipeline.demo.features import SmallClip, frechet_distance
+from pipeline.demo.features import SmallClip
 from pipeline.demo.sight import Verdict, judge
 from pipeline.demo.world import Scene, changed_word
+from pipeline.metrics.frechet import frechet_distance
+from pipeline.metrics.moments import FeatureMoments
 
 Report = Callable[[str], None]
 
@@ -91,12 +93,14 @@ def check_model(
     report(f"the ruler on true drawings: {_line(accuracy(truth, scenes))}")
     report(f"the ruler on drawings that the autoencoder gave back: {_line(accuracy(coded(pipe, truth), scenes))}")
     captions, true_features = clip.of_captions([scene.caption() for scene in scenes]), clip.of_pictures(truth)
+    true_gaussian = FeatureMoments.of(true_features).gaussian()
     report(f"CLIP score of true drawings: {_mean_cosine(true_features, captions):.3f}")
     found = []
     for setting in settings:
         pictures = render(pipe, scenes, setting, seed)
         features = clip.of_pictures(pictures)
-        score, distance = _mean_cosine(features, captions), frechet_distance(features, true_features)
+        score = _mean_cosine(features, captions)
+        distance = frechet_distance(FeatureMoments.of(features).gaussian(), true_gaussian)
         found.append(Figures(setting, accuracy(pictures, scenes), score, distance))
         report(_figures_line(found[-1]))
     return found

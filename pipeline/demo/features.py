@@ -1,4 +1,4 @@
-"""The small CLIP at work: features of pictures and captions, and what is measured with them."""
+"""The small CLIP at work: features of pictures and captions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,17 +35,3 @@ class SmallClip:
 
 def _unit(features: torch.Tensor) -> np.ndarray:
     return torch.nn.functional.normalize(features.double()).numpy()
-
-
-def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Between two Gaussians fitted to (N, d) features: Dowson and Landau 1982, as Heusel et al. 2017 use it."""
-    covariances = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
-    root = _square_root(covariances[0])
-    cross = np.sqrt(np.linalg.eigvalsh(root @ covariances[1] @ root).clip(min=0)).sum()
-    shift = first.mean(0) - second.mean(0)
-    return float(shift @ shift + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * cross)
-
-
-def _square_root(matrix: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
