@@ -1,0 +1,54 @@
+"""The extractor protocol: pictures in, feature vectors out. Knows no network, no file and no metric.
+
+Features are stored raw, as the network gives them: pool3 activations, CLS tokens, projected CLIP embeddings of no set
+length. A metric that compares directions (CLIP score, CMMD) normalises them where it uses them; Frechet distances take
+them as they are. Raw features serve both, and what normalising takes away could not be had back.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.domain.identity import digest
+
+
+@dataclass(frozen=True)
+class ExtractorInfo:
+    """What decides features, apart from the pictures."""
+
+    name: str  # demo_clip, clip, dinov2, inception_v3 or pixels
+    weights: str  # "sha256:..." of the weights file or files that were loaded; "none" for pixels
+    resize: str  # how pictures reach the network's size: tf1, torch, torch-aa, clean, or the processor's own words
+    dimension: int  # floats in a picture's features
+
+    @property
+    def extractor_id(self) -> str:
+        """16 hex digits: features with the same id may be compared with each other."""
+        return digest("extractor", self.name, self.weights, self.resize, length=16)
+
+
+class Extractor(Protocol):
+    """One loaded network."""
+
+    info: ExtractorInfo
+
+    def features(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """(N, dimension) float32, raw, of N pictures, each (H, W, 3) uint8 RGB of a size of its own; N may be 0.
+
+        A row depends on its picture alone: not on its neighbours, nor on how many there are.
+        """
+        ...
+
+
+class CaptionScorer(Extractor, Protocol):
+    """An extractor with a text tower: captions land in the pictures' space."""
+
+    def caption_features(self, captions: Sequence[str]) -> np.ndarray:
+        """(N, dimension) float32 of unit length. What a long caption says past the limit is not seen."""
+        ...
+
+    def truncated(self, captions: Sequence[str]) -> np.ndarray:
+        """(N,) bool: captions with more tokens than the text tower takes, start and end included."""
+        ...

@@ -1,0 +1,84 @@
+"""Scores of single pictures: the protocol for reward models, and one worked example. Knows no store and no metric.
+
+A plug-in reward model (ImageReward, HPS, PickScore, one's own) is a class with the two members of ImageScorer. Its
+constructor loads the network; `scores` preprocesses, calls the network through `batching.in_batches` with width 1, so
+that a score does not depend on its neighbours, and drops the last axis; `scorer_id` digests whatever decides scores.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from pipeline.domain.errors import DarkroomError
+from pipeline.domain.identity import digest
+from pipeline.features.batching import in_batches
+from pipeline.features.extractor import Extractor
+from pipeline.features.weights import weights_digest
+
+_BATCH_SIZE = 256  # feature rows in every call of a head
+
+
+class ImageScorer(Protocol):
+    """One loaded model that says how good each picture is; higher is better."""
+
+    scorer_id: str  # 16 hex digits: scores with the same id may be compared with each other
+
+    def scores(self, pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
+        """(N,) float32 of N pictures, each (H, W, 3) uint8 RGB, and their N captions."""
+        ...
+
+
+class AestheticHead:
+    """Linear layers on a picture's features of unit length, with nothing between them; the caption is not read.
+
+    So are the LAION aesthetics predictors made (Schuhmann et al. 2022): 768 features of CLIP ViT-L/14 to one number of
+    about 1 to 10. Layers follow the numbers in their names (`layers.0.weight`, `layers.0.bias`, `layers.2...`).
+    """
+
+    def __init__(self, extractor: Extractor, path: Path) -> None:
+        self._extractor = extractor
+        self._layers = _read_layers(path, extractor.info.dimension)
+        self.scorer_id = digest("aesthetic", extractor.info.extractor_id, weights_digest([path]), length=16)
+
+    def scores(self, pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
+        return self.scores_of(self._extractor.features(pictures))
+
+    def scores_of(self, features: np.ndarray) -> np.ndarray:
+        """(N,) float32 of stored (N, dimension) features, without the pictures."""
+        return in_batches(list(features), _BATCH_SIZE, 1, self._call)[:, 0]
+
+    def _call(self, rows: list[np.ndarray]) -> torch.Tensor:
+        x = torch.nn.functional.normalize(torch.from_numpy(np.stack(rows)))
+        for weight, bias in self._layers:
+            x = torch.nn.functional.linear(x, weight, bias)
+        return x
+
+
+def _read_layers(path: Path, dimension: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """(weight, bias) in order. Raises DarkroomError where they do not lead from `dimension` to one number."""
+    try:
+        state = {name: tensor.float() for name, tensor in load_file(path).items()}
+        names = sorted((name for name in state if name.endswith("weight")), key=_numbers)
+        layers = [(state[name], state[name.removesuffix("weight") + "bias"]) for name in names]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise DarkroomError(
+            f"aesthetic head {path}: no linear layers in it ({error}); give a safetensors file"
+        ) from None
+    widths = [weight.shape[1] for weight, _ in layers] + [1]
+    if widths[0] != dimension or any(
+        len(weight) != width for (weight, _), width in zip(layers, widths[1:], strict=True)
+    ):
+        raise DarkroomError(
+            f"aesthetic head {path}: its layers, {widths}, do not lead from the extractor's {dimension} features to "
+            "one number; use the extractor that it was trained with"
+        )
+    return layers
+
+
+def _numbers(name: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in name.split(".") if part.isdigit())

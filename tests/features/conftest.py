@@ -1,0 +1,40 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.demo import CLIP_FOLDER
+from pipeline.features.spec import ExtractorSpec
+from tests.features.random_weights import random_inception, tiny_dinov2
+
+
+@pytest.fixture(scope="session")
+def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("inception") / "random.pth"
+    torch.save(random_inception(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def dinov2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_dinov2(tmp_path_factory.mktemp("dinov2"))
+
+
+@pytest.fixture(scope="session")
+def specs(inception_file: Path, dinov2_folder: Path) -> dict[str, ExtractorSpec]:
+    """One of each extractor, with weights that are here."""
+    sources = {"clip": CLIP_FOLDER, "dinov2": dinov2_folder, "inception_v3": inception_file}
+    names = ("demo_clip", "clip", "dinov2", "inception_v3", "pixels")
+    return {name: ExtractorSpec(name, str(sources[name]) if name in sources else None, batch_size=2) for name in names}
+
+
+@pytest.fixture
+def pictures() -> Callable[..., list[np.ndarray]]:
+    def make(count: int, height: int = 70, width: int = 90) -> list[np.ndarray]:
+        rng = np.random.RandomState(5)
+        shapes = [(height + 8 * n, width - 9 * n, 3) for n in range(count)]
+        return [rng.randint(0, 256, shape).astype(np.uint8) for shape in shapes]
+
+    return make

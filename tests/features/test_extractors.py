@@ -1,0 +1,101 @@
+"""One contract for every extractor."""
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.domain.errors import DarkroomError
+from pipeline.domain.identity import digest
+from pipeline.features.extractor import Extractor, ExtractorInfo
+from pipeline.features.opening import EXTRACTORS, inspect_extractor, load_caption_scorer, load_extractor
+from pipeline.features.spec import ExtractorSpec
+
+
+@pytest.fixture(params=EXTRACTORS, scope="module")
+def spec(request: pytest.FixtureRequest, specs: dict[str, ExtractorSpec]) -> ExtractorSpec:
+    return specs[request.param]
+
+
+@pytest.fixture(scope="module")
+def extractor(spec: ExtractorSpec) -> Extractor:
+    return load_extractor(spec)
+
+
+def test_a_row_depends_on_its_picture_alone(extractor: Extractor, pictures) -> None:
+    """Three pictures in batches of two: the third alone in its batch, then with another neighbour and place."""
+    wanted = pictures(3)
+    features = extractor.features(wanted)
+    assert (features.shape, features.dtype) == ((3, extractor.info.dimension), np.float32)
+    assert np.isfinite(features).all()
+    np.testing.assert_array_equal(extractor.features([wanted[2], wanted[0]]), features[[2, 0]])
+    assert min(np.abs(features[0] - features[n]).max() for n in (1, 2)) > 1e-3
+    assert extractor.features([]).shape == (0, extractor.info.dimension)
+
+
+def test_what_is_inspected_is_what_is_loaded(extractor: Extractor, spec: ExtractorSpec) -> None:
+    info = inspect_extractor(pickle.loads(pickle.dumps(spec)))
+    assert info == extractor.info
+    assert info.name == spec.name
+    assert info.weights == "none" if spec.name == "pixels" else info.weights.startswith("sha256:")
+
+
+@pytest.mark.parametrize("name", ["demo_clip", "dinov2"])
+def test_the_number_of_threads_changes_nothing_and_is_left_as_it_was(
+    specs: dict[str, ExtractorSpec], pictures, name: str
+) -> None:
+    before = torch.get_num_threads()
+    features = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            features.append(load_extractor(specs[name]).features(pictures(2)))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(*features)
+
+
+def test_an_id_is_a_digest_of_name_weights_and_resize() -> None:
+    info = ExtractorInfo("clip", "sha256:00", "tf1", 4)
+    assert info.extractor_id == digest("extractor", "clip", "sha256:00", "tf1", length=16)
+    others = [replace(info, name="x"), replace(info, weights="x"), replace(info, resize="x")]
+    assert len({other.extractor_id for other in [info, *others]}) == 4
+
+
+def test_pixels_are_area_means() -> None:
+    picture = np.zeros((16, 24, 3), np.uint8)
+    picture[:2, :3, 0] = 255
+    picture[14:, :, 2] = [[51], [153]]
+    features = load_extractor(ExtractorSpec("pixels")).features([picture]).reshape(3, 8, 8)
+    assert features[0, 0, 0] == 1
+    assert features[0].sum() == 1
+    np.testing.assert_allclose(features[2, 7], 0.4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (ExtractorSpec("resnet"), "resnet is not known; use one of demo_clip, clip"),
+        (ExtractorSpec(batch_size=0), "batch_size=0"),
+        (ExtractorSpec("pixels", source="x"), "source=x means nothing"),
+        (ExtractorSpec("demo_clip", source="x"), "name the extractor clip"),
+        (ExtractorSpec("clip"), "no source"),
+        (ExtractorSpec("dinov2", "./nowhere"), "no such folder"),
+        (ExtractorSpec("inception_v3", "./nowhere.pth"), "no such file; download https"),
+        (ExtractorSpec("inception_v3", resize="nearest"), "resize=nearest is not known"),
+    ],
+)
+def test_a_spec_that_cannot_be_is_refused_before_anything_is_loaded(spec: ExtractorSpec, words: str) -> None:
+    for opening in (inspect_extractor, load_extractor):
+        with pytest.raises(DarkroomError, match=words) as caught:
+            opening(spec)
+        assert "\n" not in str(caught.value)
+
+
+def test_captions_need_an_extractor_that_reads(specs: dict[str, ExtractorSpec]) -> None:
+    assert load_caption_scorer(specs["demo_clip"]).caption_features(["a red circle"]).shape == (1, 64)
+    with pytest.raises(DarkroomError, match="pixels reads no captions; use demo_clip or clip"):
+        load_caption_scorer(specs["pixels"])
