@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from pipeline.report.content import CellResult, Figure, Metric, ReportContent, Setting
 from pipeline.report.markup import Markup, element, join
-from pipeline.report.numbers import NO_FIGURE, interval_text, metric_decimals, setting_text, value_text
-from pipeline.report.ranking import best_cells, dominated, figure_of, rivals
+from pipeline.report.numbers import NO_FIGURE, better, interval_text, metric_decimals, setting_text, value_text
+from pipeline.report.ranking import best_cells, dominated, figure_of, order_all, rivals
 
 _SPARK_WIDTH, _SPARK_HEIGHT = 72, 8  # pixels of an interval's picture
 
@@ -15,18 +15,24 @@ def cell_table(content: ReportContent) -> Markup:
     """Sorted by script; `data-value` carries what a column sorts by."""
     beaten = dominated(content.cells, content.metrics)
     columns = [_MetricColumn(metric, content.cells) for metric in content.metrics]
-    rows = [_row(cell, content, columns, cell.cell_id in beaten) for cell in content.cells]
+    ordered = order_all(content.cells, content.metrics)
+    rows = [_row(cell, content, columns, cell.cell_id in beaten) for cell in ordered]
     return element("table", {"id": "cells-table", "class": "sortable"}, _head(content), element("tbody", {}, *rows))
 
 
 def _head(content: ReportContent) -> Markup:
-    names = [("cell", ""), *((axis.name, "") for axis in content.axes), ("images", "number"), ("failed", "number")]
-    better = [(f"{metric.title} {'↑' if metric.higher_is_better else '↓'}", "number") for metric in content.metrics]
-    return element("thead", {}, element("tr", {}, *(_heading(text, kind) for text, kind in [*names, *better])))
+    names = [_heading(text, "") for text in ("cell", *(axis.name for axis in content.axes))]
+    counts = [_heading(text, "number") for text in ("images", "failed")]
+    figures = [_heading(f"{metric.title} {better(metric)}", "number", metric) for metric in content.metrics]
+    return element("thead", {}, element("tr", {}, *names, *counts, *figures))
 
 
-def _heading(text: str, kind: str) -> Markup:
-    return element("th", {"scope": "col", "class": kind}, element("button", {"type": "button"}, text))
+def _heading(text: str, kind: str, metric: Metric | None = None) -> Markup:
+    """`data-first`: where the first click sorts to; a metric's best cells come first."""
+    first = "descending" if metric is not None and metric.higher_is_better else "ascending"
+    return element(
+        "th", {"scope": "col", "class": kind, "data-first": first}, element("button", {"type": "button"}, text)
+    )
 
 
 def _row(cell: CellResult, content: ReportContent, columns: Sequence["_MetricColumn"], is_beaten: bool) -> Markup:
@@ -70,8 +76,10 @@ class _MetricColumn:
         mark = self._mark(cell.cell_id)
         value = element("span", {"class": "value"}, value_text(figure.value, self.decimals))
         interval = element("span", {"class": "interval"}, interval_text(figure, self.decimals))
-        inner = join(value, mark, _warning(figure), self._spark(figure), interval)
-        return element("td", {"class": f"number {self._kind(cell.cell_id)}", "data-value": repr(figure.value)}, inner)
+        inner = join(_warning(figure), self._spark(figure), value, mark, interval)
+        return element(
+            "td", {"class": f"number {self._kind(cell.cell_id)}", "data-value": str(float(figure.value))}, inner
+        )
 
     def _kind(self, cell_id: str) -> str:
         return "best" if cell_id in self.best else "rival" if cell_id in self.rivals else ""

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 
-_VOID = {"meta", "link", "img", "line", "circle", "input"}
+_VOID = {"meta", "link", "img", "input"}
 _ZERO_WIDTH = "&#8203;"  # between the signs that would make a mention, a reference or a link
 
 

@@ -30,5 +30,10 @@ def interval_text(figure: Figure, places: int) -> str:
     return f"{value_text(figure.low, places)} – {value_text(figure.high, places)}"
 
 
+def better(metric: Metric) -> str:
+    """The arrow that says where better is."""
+    return "↑" if metric.higher_is_better else "↓"
+
+
 def setting_text(value: Setting) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)

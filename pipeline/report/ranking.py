@@ -25,6 +25,13 @@ def order_by(cells: Sequence[CellResult], metric: Metric) -> list[CellResult]:
     return [cell for _, cell in sorted(known, key=lambda pair: -merit(pair[0], metric))]
 
 
+def order_all(cells: Sequence[CellResult], metrics: Sequence[Metric]) -> list[CellResult]:
+    """All cells: first those that are not dominated, each part by the first metric, best first."""
+    beaten = dominated(cells, metrics)
+    place = {cell.cell_id: index for index, cell in enumerate(order_by(cells, metrics[0]) if metrics else cells)}
+    return sorted(cells, key=lambda cell: (cell.cell_id in beaten, place.get(cell.cell_id, len(cells))))
+
+
 def best_cells(cells: Sequence[CellResult], metric: Metric) -> frozenset[str]:
     """cell_ids with the best value; several where they tie, none where no cell has the metric."""
     merits = {cell.cell_id: merit(figure, metric) for cell in cells if (figure := figure_of(cell, metric)) is not None}

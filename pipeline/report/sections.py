@@ -18,18 +18,18 @@ def sections(content: ReportContent) -> list[tuple[str, str, Markup]]:
     has_failures = bool(content.failures or any(cell.num_failed for cell in content.cells))
     every = [
         ("glance", "At a glance", _glance(content), True),
-        ("run", "What was run", _run(content), True),
+        ("run", "Run", _run(content), True),
         ("cells", "Cells", _cells(content), True),
         ("tradeoff", "Trade-off", _plot("tradeoff"), has_figures and len(content.metrics) > 1 and bool(several)),
-        ("heatmap", "Two axes", _plot("heatmap"), has_figures and len(several) > 1),
-        ("along", "Along one axis", _plot("along"), has_figures and bool(several)),
-        ("scores", "Scores of single images", _plot("scores"), any(map(len, content.scores.values()))),
-        ("breakdown", "By kind of prompt", _plot("breakdown"), bool(content.breakdown)),
+        ("heatmap", "Heat map", _plot("heatmap"), has_figures and len(several) > 1),
+        ("along", "Curves", _plot("along"), has_figures and bool(several)),
+        ("scores", "Scores", _plot("scores"), any(map(len, content.scores.values()))),
+        ("breakdown", "Prompts", _plot("breakdown"), bool(content.breakdown)),
         ("sheet", "Contact sheet", _place("sheet"), bool(content.pictures)),
-        ("picks", "Best, median and worst", _place("picks"), any(vars(content.picks).values())),
-        ("failed", "Failed and filtered", _failures(content), has_failures),
-        ("dropped", "Dropped early", _dropped(content.dropped), bool(content.dropped)),
-        ("methods", "How the figures were made", _methods(content), bool(content.metrics)),
+        ("picks", "Picks", _place("picks"), any(vars(content.picks).values())),
+        ("failed", "Failures", _failures(content), has_failures),
+        ("dropped", "Dropped", _dropped(content.dropped), bool(content.dropped)),
+        ("methods", "Methods", _methods(content), bool(content.metrics)),
     ]
     return [(anchor, heading, body) for anchor, heading, body, is_shown in every if is_shown]
 
@@ -52,8 +52,9 @@ def _glance(content: ReportContent) -> Markup:
     failed = sum(cell.num_failed for cell in content.cells)
     beaten = len(dominated(content.cells, content.metrics))
     counts = f"{len(content.cells):,} {'cell' if len(content.cells) == 1 else 'cells'}, {images:,} images"
-    left = f"{beaten} cells are beaten in every metric, {len(content.cells) - beaten} are not" if beaten else ""
-    details = [text for text in (f"{failed:,} failed or filtered" if failed else "none failed", left) if text]
+    left = f"{len(content.cells) - beaten} cells are not beaten by another one" if beaten else ""
+    order = " · ".join(axis.name for axis in content.axes)
+    details = [f"{failed:,} failed or filtered" if failed else "none failed", left, order]
     return element("div", {"class": "cards"}, _card("Rendered", counts, details), *cards)
 
 

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 from pipeline.report.content import CellResult, Metric, ReportContent
 from pipeline.report.markup import markdown
-from pipeline.report.numbers import NO_FIGURE, interval_text, metric_decimals, setting_text, value_text
+from pipeline.report.numbers import NO_FIGURE, better, interval_text, metric_decimals, setting_text, value_text
 from pipeline.report.payload import cell_label
-from pipeline.report.ranking import best_cells, dominated, figure_of, order_by
+from pipeline.report.ranking import best_cells, dominated, figure_of, order_all, order_by
 
 _MAX_CELLS = 50  # rows of the table; metrics.parquet has all
 _MAX_FAILURES = 10
 
 
 def summary(content: ReportContent) -> str:
-    """Title, winners, table of cells (best by the first metric first), warnings, failures, notes, command."""
+    """Title, winners, table of cells (undominated ones first), warnings, failures, notes, command."""
     parts = [
         [f"# {markdown(content.title)}"],
         _winners(content),
@@ -39,34 +39,32 @@ def _winners(content: ReportContent) -> list[str]:
 
 
 def _cells_table(content: ReportContent) -> list[str]:
-    shown = _ordered(content)[:_MAX_CELLS]
+    shown = order_all(content.cells, content.metrics)[:_MAX_CELLS]
     beaten = dominated(content.cells, content.metrics)
     names = ["cell", *(axis.name for axis in content.axes), "images", "failed"]
-    arrows = [f"{metric.title} {'↑' if metric.higher_is_better else '↓'}" for metric in content.metrics]
+    arrows = [f"{metric.title} {better(metric)}" for metric in content.metrics]
     head = [_line([markdown(name) for name in [*names, *arrows]])]
     head += ["|" + " --- |" * (1 + len(content.axes)) + " ---: |" * (2 + len(content.metrics))]
-    rows = [_line(_row(cell, content, cell.cell_id in beaten)) for cell in shown]
+    columns = [_column(metric, content) for metric in content.metrics]
+    rows = [_line([*_settings(cell, content, beaten), *(column[cell.cell_id] for column in columns)]) for cell in shown]
     legend = "**Bold**: best. †: another cell is at least as good in all metrics and better in one." if beaten else ""
     cut = f"The first {len(shown)} of {len(content.cells)} cells." if len(shown) < len(content.cells) else ""
     below = " ".join(filter(None, (cut, legend)))
     return head + rows + (["", below] if below else [])
 
 
-def _ordered(content: ReportContent) -> list[CellResult]:
-    """Best by the first metric first, then those without it."""
-    first = order_by(content.cells, content.metrics[0]) if content.metrics else []
-    ranked = {cell.cell_id for cell in first}
-    return first + [cell for cell in content.cells if cell.cell_id not in ranked]
-
-
-def _row(cell: CellResult, content: ReportContent, is_beaten: bool) -> list[str]:
-    name = markdown(cell.cell_id[:8]) + (" †" if is_beaten else "")
+def _settings(cell: CellResult, content: ReportContent, beaten: frozenset[str]) -> list[str]:
+    name = markdown(cell.cell_id[:8]) + (" †" if cell.cell_id in beaten else "")
     settings = [markdown(setting_text(cell.settings[axis.name])) for axis in content.axes]
-    figures = []
-    for metric in content.metrics:
-        text = _entry(cell, metric, metric_decimals(metric, content.cells))
-        figures.append(f"**{text}**" if cell.cell_id in best_cells(content.cells, metric) else text)
-    return [name, *settings, f"{cell.num_images:,}", f"{cell.num_failed:,}", *figures]
+    return [name, *settings, f"{cell.num_images:,}", f"{cell.num_failed:,}"]
+
+
+def _column(metric: Metric, content: ReportContent) -> dict[str, str]:
+    """cell_id -> the metric's entry, the best in bold."""
+    places = metric_decimals(metric, content.cells)
+    best = best_cells(content.cells, metric)
+    entries = {cell.cell_id: _entry(cell, metric, places) for cell in content.cells}
+    return {name: f"**{entry}**" if name in best else entry for name, entry in entries.items()}
 
 
 def _entry(cell: CellResult, metric: Metric, places: int) -> str:

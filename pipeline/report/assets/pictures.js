@@ -15,10 +15,11 @@ function thumbnail(picture) {
   return element("img", { src: picture.thumbnail, alt: picture.prompt, loading: "lazy", decoding: "async", width: 256, height: 256 });
 }
 
-function tile(picture, caption) {
-  const text = caption ?? scoreText(picture.score);
+// lines: what stands below the score
+function tile(picture, ...lines) {
+  const caption = [element("strong", {}, scoreText(picture.score)), ...lines.map((line) => element("span", { dir: "auto" }, line))];
   const button = element("button", { type: "button", class: "tile", "data-image": picture.image_id }, thumbnail(picture));
-  return element("figure", {}, button, element("figcaption", { dir: "auto" }, text));
+  return element("figure", {}, button, element("figcaption", {}, ...caption));
 }
 
 // --- the dialog
@@ -167,7 +168,7 @@ function drawPicks() {
   place?.replaceChildren(...rows.flatMap((name) => [
     element("h3", {}, name[0].toUpperCase() + name.slice(1)),
     element("div", { class: "tiles" }, ...data.picks[name].map((id) => pictureById.get(id)).map((picture) => (
-      tile(picture, `${scoreText(picture.score)} · ${cellById.get(picture.cell_id).label} · ${short(picture.prompt)}`)))),
+      tile(picture, cellById.get(picture.cell_id).label, short(picture.prompt))))),
   ]));
 }
 

@@ -54,11 +54,13 @@ function hover(cell) {
 }
 
 // Cells that differ in one axis alone, in its order. Colour tells the first of the other axes, dashes tell the rest.
-function curves(along) {
+// `only`: axis -> the one value to show.
+function curves(along, only) {
   const others = axes.filter((axis) => axis !== along);
   const rest = [...new Set(data.cells.map((cell) => others.slice(1).map((axis) => settingText(cell.settings[axis.name])).join(" · ")))];
   const groups = new Map();
-  for (const cell of data.cells) {
+  const isShown = (cell) => others.every((axis) => only[axis.name] === undefined || only[axis.name] === cell.settings[axis.name]);
+  for (const cell of data.cells.filter(isShown)) {
     const texts = others.map((axis) => settingText(cell.settings[axis.name]));
     const label = texts.join(" · ") || "all cells";
     if (!groups.has(label)) {
@@ -90,6 +92,10 @@ function curveTrace(curve, x, y, error) {
   };
 }
 
+// One chooser for each axis but `along`: all of its values, or one.
+const onlyChoosers = (choice, change) => axes.filter((axis) => axis.name !== choice.along).map((axis) => (
+  chooser(axis.name, [{ label: "all", value: undefined }, ...optionsOf(axis.values)], choice.only[axis.name], (text) => change({ only: { ...choice.only, [axis.name]: text } }))));
+
 const value = (cell, metric) => cell.figures[metric.name]?.[0] ?? null;
 const preferredAxis = (...names) => names.map(byName).find(Boolean) ?? axes.find((axis) => axis.values.every(Number.isFinite)) ?? axes[0];
 
@@ -98,7 +104,7 @@ const preferredAxis = (...names) => names.map(byName).find(Boolean) ?? axes.find
 function tradeoff(choice) {
   const [x, y, along] = [metricByName.get(choice.x), metricByName.get(choice.y), byName(choice.along)];
   const front = (data.fronts[x.name]?.[y.name] ?? []).map((id) => cellById.get(id));
-  const traces = curves(along).map((curve) => curveTrace(curve, (cell) => value(cell, x), (cell) => value(cell, y)));
+  const traces = curves(along, choice.only).map((curve) => curveTrace(curve, (cell) => value(cell, x), (cell) => value(cell, y)));
   const ring = {
     type: "scatter", mode: "lines+markers", name: "Pareto front", hoverinfo: "skip",
     x: front.map((cell) => value(cell, x)), y: front.map((cell) => value(cell, y)),
@@ -106,11 +112,11 @@ function tradeoff(choice) {
   };
   const annotations = front.map((cell) => ({
     x: value(cell, x), y: value(cell, y), text: plain(settingText(cell.settings[along.name])),
-    showarrow: false, yshift: 16, font: { size: 11, color: css("--quiet") },
+    showarrow: false, yshift: y.higher_is_better ? 18 : -18, font: { size: 12, color: css("--ink") },
   }));
   draw("tradeoff", [ring, ...traces], { height: 520, annotations, xaxis: { title: { text: titled(x) } }, yaxis: { title: { text: titled(y) } } });
   const names = front.map((cell) => cell.label).join(",  ");
-  return `Each curve holds everything but ${along.name} equal. No cell beats those on the front in both metrics: ${names}.`;
+  return `Each curve holds everything but ${along.name} equal. No cell beats those on the front in both metrics: ${names}. Drag to zoom, double click to go back.`;
 }
 
 function tradeoffChoosers(choice, change) {
@@ -118,6 +124,7 @@ function tradeoffChoosers(choice, change) {
     chooser("Across", metricOptions().filter((option) => option.value !== choice.y), choice.x, (x) => change({ x })),
     chooser("Up", metricOptions().filter((option) => option.value !== choice.x), choice.y, (y) => change({ y })),
     chooser("Along a curve", axisOptions(), choice.along, (along) => change({ along })),
+    ...onlyChoosers(choice, change),
   ];
 }
 
@@ -167,7 +174,7 @@ function heatmapChoosers(choice, change) {
 function along(choice) {
   const [metric, axis] = [metricByName.get(choice.metric), byName(choice.along)];
   const end = (cell, index) => { const figure = cell.figures[metric.name]; return figure?.[index] == null ? 0 : Math.abs(figure[index] - figure[0]); };
-  const traces = curves(axis).map((curve) => curveTrace(curve, (cell) => cell.settings[axis.name], (cell) => value(cell, metric), {
+  const traces = curves(axis, choice.only).map((curve) => curveTrace(curve, (cell) => cell.settings[axis.name], (cell) => value(cell, metric), {
     type: "data", symmetric: false, thickness: 0.8, width: 3,
     array: curve.cells.map((cell) => end(cell, 2)), arrayminus: curve.cells.map((cell) => end(cell, 1)),
   }));
@@ -183,6 +190,7 @@ function alongChoosers(choice, change) {
   return [
     chooser("Metric", metricOptions(), choice.metric, (metric) => change({ metric })),
     chooser("Axis", axisOptions(), choice.along, (name) => change({ along: name })),
+    ...onlyChoosers(choice, change),
   ];
 }
 
@@ -210,7 +218,7 @@ function distributions() {
   });
   draw("scores", traces, {
     height: 480,
-    xaxis: { type: "category", categoryorder: "array", categoryarray: shown.map(({ cell }) => plain(cell.label)), tickangle: -60, tickfont: { size: 11 } },
+    xaxis: { type: "category", categoryorder: "array", categoryarray: shown.map(({ cell }) => plain(cell.label)), tickangle: -60, showgrid: false, tickfont: { size: 11 } },
     yaxis: { title: { text: scoreMetric ? titled(scoreMetric) : "score" } },
     legend: { title: { text: axes.length ? plain(axes[0].name) : "" } },
   });
@@ -261,14 +269,16 @@ const breakdownChoosers = (choice, change) => [
 
 // --- all of them
 
-const firstOther = data.metrics.find((metric) => metric !== firstMetric && metric.order.length);
+// FID against CLIP score, where a sweep has them: what is best by one is rarely best by the other.
+const acrossMetric = scoreMetric?.order.length ? scoreMetric : mainMetric;
+const upMetric = data.metrics.find((metric) => metric !== acrossMetric && metric.order.length);
 const held = () => Object.fromEntries(axes.map((axis) => [axis.name, chosenCell?.settings[axis.name]]));
-const heat = { metric: firstOther?.name ?? firstMetric?.name, held: held() };
+const heat = { metric: mainMetric?.name, held: held() };
 [heat.x, heat.y] = [axes[0]?.name, axes[1]?.name];
 
-plot("tradeoff", { x: firstMetric?.name, y: firstOther?.name, along: preferredAxis("guidance_scale")?.name }, tradeoffChoosers, tradeoff);
+plot("tradeoff", { x: acrossMetric?.name, y: upMetric?.name, along: preferredAxis("guidance_scale")?.name, only: {} }, tradeoffChoosers, tradeoff);
 plot("heatmap", heat, heatmapChoosers, heatmap);
-plot("along", { metric: heat.metric, along: preferredAxis("num_inference_steps")?.name }, alongChoosers, along);
+plot("along", { metric: heat.metric, along: preferredAxis("num_inference_steps")?.name, only: {} }, alongChoosers, along);
 plot("scores", {}, () => [], distributions);
 plot("breakdown", { column: Object.keys(data.breakdown)[0] }, breakdownChoosers, breakdown);
 

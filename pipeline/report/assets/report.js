@@ -51,8 +51,8 @@ const metricOptions = () => data.metrics.filter((metric) => metric.order.length)
 // --- the chosen cell: what contact sheets and heat maps hold equal
 
 const scoreMetric = metricByName.get(data.score_metric) ?? null;
-const firstMetric = scoreMetric?.order.length ? scoreMetric : data.metrics.find((metric) => metric.order.length) ?? null;
-let chosenCell = cellById.get(firstMetric?.order[0]) ?? data.cells[0] ?? null;
+const mainMetric = data.metrics.find((metric) => metric.order.length) ?? null;
+let chosenCell = cellById.get(mainMetric?.order[0]) ?? data.cells[0] ?? null;
 const whenChosen = [];
 
 function chooseCell(id) {
@@ -88,7 +88,8 @@ function compare(one, other, direction) {
 
 function sortTable(table, column) {
   const heading = table.tHead.rows[0].cells[column];
-  const direction = heading.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+  const before = heading.getAttribute("aria-sort") ?? { ascending: "descending", descending: "ascending" }[heading.dataset.first];
+  const direction = before === "ascending" ? -1 : 1;
   const rows = [...table.tBodies[0].rows];
   rows.sort((one, other) => compare(sortValue(one, column), sortValue(other, column), direction));
   for (const cell of table.tHead.rows[0].cells) cell.removeAttribute("aria-sort");

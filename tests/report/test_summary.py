@@ -1,0 +1,47 @@
+import re
+from dataclasses import replace
+
+from markdown_it import MarkdownIt
+
+from pipeline.report.content import CellResult, Figure, Metric, ReportContent
+from pipeline.report.summary import summary
+from tests.report.contents import plain_run, sweep
+
+
+def test_figures_intervals_marks_and_warnings() -> None:
+    cells = (
+        CellResult("aaaaaaaaaa", {}, 1000, 2, {"fid": Figure(12.346, 12.0, 12.7, 1000, 5000, ("too few images",))}),
+        CellResult("bbbbbbbbbb", {}, 1000, 0, {"fid": Figure(11.0, None, None, 1000)}),
+    )
+    text = summary(ReportContent("T", (), "darkroom sweep", (), cells, (Metric("fid", "FID", False),)))
+    assert "| bbbbbbbb | 1,000 | 0 | **11.00** |" in text
+    assert "| aaaaaaaa † | 1,000 | 2 | 12.35 (12.00 – 12.70) ⚠ |" in text
+    assert "⚠ FID: too few images" in text
+    assert text.index("bbbbbbbb |") < text.index("aaaaaaaa †")
+
+
+def test_a_sweep_is_one_table_and_no_html_link_or_image() -> None:
+    tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(summary(sweep()))
+    rows = [token for token in tokens if token.type == "tr_open"]
+    assert len(rows) == 1 + 45
+    children = [child for token in tokens for child in token.children or ()]
+    assert {child.type for child in children} <= {"text", "text_special", "softbreak", "strong_open", "strong_close"}
+    assert not [token for token in tokens if token.type == "html_block"]
+
+
+def test_the_best_of_each_metric_is_bold_once_in_the_table() -> None:
+    rows = [line for line in summary(sweep()).splitlines() if line.startswith("| ")]
+    assert sum(len(re.findall(r"\*\*[^*]+\*\*", row)) for row in rows) == 3
+
+
+def test_long_sweeps_are_cut_and_say_so() -> None:
+    content = sweep()
+    more = tuple(replace(cell, cell_id=cell.cell_id + "x") for cell in content.cells)
+    assert "The first 50 of 90 cells." in summary(replace(content, cells=content.cells + more))
+
+
+def test_a_plain_run_has_no_winners() -> None:
+    text = summary(plain_run())
+    assert text.startswith("# Plain run\n")
+    assert "Best" not in text
+    assert "    darkroom generate\n" in text
