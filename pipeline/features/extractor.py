@@ -7,7 +7,7 @@ them as they are. Raw features serve both, and what normalising takes away could
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class Extractor(Protocol):
         ...
 
 
+@runtime_checkable
 class CaptionScorer(Extractor, Protocol):
     """An extractor with a text tower: captions land in the pictures' space."""
 

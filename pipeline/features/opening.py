@@ -38,9 +38,9 @@ def load_extractor(spec: ExtractorSpec) -> Extractor:
 def load_caption_scorer(spec: ExtractorSpec) -> CaptionScorer:
     """An extractor that reads captions too. Raises DarkroomError where the spec names one that does not."""
     extractor = load_extractor(spec)
-    if not hasattr(extractor, "caption_features"):
+    if not isinstance(extractor, CaptionScorer):
         raise DarkroomError(f"extractor {spec.name} reads no captions; use demo_clip or clip")
-    return extractor  # type: ignore[return-value]
+    return extractor
 
 
 def _check(spec: ExtractorSpec) -> None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.identity import digest
@@ -40,22 +39,6 @@ def test_what_is_inspected_is_what_is_loaded(extractor: Extractor, spec: Extract
     assert info == extractor.info
     assert info.name == spec.name
     assert info.weights == "none" if spec.name == "pixels" else info.weights.startswith("sha256:")
-
-
-@pytest.mark.parametrize("name", ["demo_clip", "dinov2"])
-def test_the_number_of_threads_changes_nothing_and_is_left_as_it_was(
-    specs: dict[str, ExtractorSpec], pictures, name: str
-) -> None:
-    before = torch.get_num_threads()
-    features = []
-    try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            features.append(load_extractor(specs[name]).features(pictures(2)))
-            assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
-    np.testing.assert_array_equal(*features)
 
 
 def test_an_id_is_a_digest_of_name_weights_and_resize() -> None:
