@@ -41,7 +41,9 @@ def _place(name: str) -> Markup:
 def _plot(name: str) -> Markup:
     return join(
         element("div", {"class": "choosers", "id": f"{name}-choosers"}),
-        element("div", {"class": "plot", "id": f"{name}-plot"}),
+        element(
+            "div", {"class": "plot", "id": f"{name}-plot", "role": "img", "aria-label": "Plot of the table's figures"}
+        ),
         element("p", {"class": "quiet", "id": f"{name}-note"}),
     )
 
@@ -63,10 +65,11 @@ def _winner(metric: Metric, content: ReportContent) -> Markup:
     figure = best.figures[metric.name]
     places = metric_decimals(metric, content.cells)
     near = len(rivals(content.cells, metric))
-    details = [value_text(figure.value, places), interval_text(figure, places)]
+    interval = interval_text(figure, places)
+    value = value_text(figure.value, places) + (f" ({interval})" if interval else "")
     overlap = f"intervals of {near} other {'cell' if near == 1 else 'cells'} overlap" if near else ""
     heading = f"Best {metric.title}" if len(content.cells) > 1 else metric.title
-    return _card(heading, cell_label(best, content), [" · ".join(filter(None, details)), overlap], best)
+    return _card(heading, cell_label(best, content), [value, overlap], best)
 
 
 def _card(heading: str, text: str, details: Iterable[str], cell: CellResult | None = None) -> Markup:
@@ -97,11 +100,14 @@ def _command(command: str) -> Markup:
 
 def _cells(content: ReportContent) -> Markup:
     legend = "★ best; ≈ its interval overlaps the best's; ↑ higher and ↓ lower is better. "
-    several = "Grey cells are beaten: another one is at least as good in all metrics and better in one."
+    beaten = "Grey cells are beaten: another one is at least as good in all metrics and better in one. "
+    chosen = "Press a cell to choose it: heat map, contact sheet and prompts take what they hold equal from it."
     hide = element("label", {}, element("input", {"type": "checkbox", "id": "hide-dominated"}), " Hide grey cells")
     has_beaten = bool(dominated(content.cells, content.metrics))
+    shown = ((legend, content.metrics), (beaten, has_beaten), (chosen, content.axes))
+    texts = [text for text, is_shown in shown if is_shown]
     return join(
-        element("p", {"class": "quiet"}, legend if content.metrics else "", several if has_beaten else ""),
+        element("p", {"class": "quiet"}, *texts),
         element("p", {}, hide) if has_beaten else "",
         element(
             "div", {"class": "wide", "tabindex": "0", "role": "region", "aria-label": "Cells"}, cell_table(content)

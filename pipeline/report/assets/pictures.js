@@ -6,7 +6,6 @@ const prompts = new Map(data.pictures.map((picture) => [picture.prompt_id, pictu
 const samples = [...new Set(data.pictures.map((picture) => picture.sample_index))].sort((one, other) => one - other);
 const PROMPT = "prompt";
 const SAMPLE = "sample_index";
-const SHOWN_PROMPTS = 25; // rows of a sheet by prompt
 
 // --- one picture
 
@@ -110,19 +109,17 @@ const short = (text) => (text.length > 70 ? `${text.slice(0, 69)}…` : text);
 
 function sheetTable() {
   const [columns, rows] = [sheetAxis(sheet.columns), sheetAxis(sheet.rows)];
-  const across = columns ? columns.values : [null];
-  const down = rows.name === PROMPT ? rows.values.slice(0, SHOWN_PROMPTS) : rows.values;
-  const head = across.map((text) => element("th", { scope: "col" }, columns ? valueText(columns, text) : ""));
-  const body = down.map((text) => {
-    const tiles = across.map((other) => {
-      const settings = { ...sheet.held, [rows.name]: text };
-      if (columns) settings[columns.name] = other;
-      const picture = pictureWith(settings);
+  // Nothing but prompts: they need no table.
+  if (!columns) return element("div", { class: "tiles" }, ...data.pictures.map((picture) => tile(picture, short(picture.prompt))));
+  const head = columns.values.map((text) => element("th", { scope: "col", dir: "auto" }, short(valueText(columns, text))));
+  const body = rows.values.map((text) => {
+    const tiles = columns.values.map((other) => {
+      const picture = pictureWith({ ...sheet.held, [rows.name]: text, [columns.name]: other });
       return element("td", {}, picture ? tile(picture) : element("span", { class: "no-image" }, "not shown"));
     });
     return element("tr", {}, element("th", { scope: "row", dir: "auto" }, short(valueText(rows, text))), ...tiles);
   });
-  const corner = element("th", { scope: "col", class: "quiet" }, columns ? `${rows.name} ↓  ${columns.name} →` : rows.name);
+  const corner = element("th", { scope: "col", class: "quiet" }, `${rows.name} ↓  ${columns.name} →`);
   return element("table", { class: "sheet" }, element("thead", {}, element("tr", {}, corner, ...head)), element("tbody", {}, ...body));
 }
 

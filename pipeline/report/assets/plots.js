@@ -153,7 +153,7 @@ function heatmap(choice) {
     xaxis: { ...bare, title: { text: plain(x.name) } },
     yaxis: { ...bare, title: { text: plain(y.name) }, autorange: "reversed" },
   });
-  return "Deeper is better. A click on a field chooses its cell.";
+  return "The stronger the colour, the better. A click on a field chooses its cell.";
 }
 
 const equal = (choice, change, used) => axes
@@ -251,7 +251,7 @@ function breakdown(choice) {
   traces.push({
     type: "scatter", mode: "markers", name: `chosen: ${plain(chosenCell?.label ?? "")}`, hoverinfo: "skip",
     x: own.map(([, scores]) => scores[chosenCell.id][0]), y: own.map(([text]) => plain(text)),
-    marker: { symbol: "line-ns-open", size: 22, line: { width: 3, color: css("--ink") } },
+    marker: { symbol: "line-ns-open", size: 22, color: css("--ink"), line: { width: 3 } },
   });
   draw("breakdown", traces, {
     height: 150 + 32 * shown.length,

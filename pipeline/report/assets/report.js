@@ -63,7 +63,7 @@ function chooseCell(id) {
 
 function markChosen() {
   for (const row of document.querySelectorAll("#cells-table tbody tr")) {
-    row.classList.toggle("chosen", row.dataset.cell === chosenCell?.id);
+    row.classList.toggle("chosen", data.cells.length > 1 && row.dataset.cell === chosenCell?.id);
   }
 }
 
