@@ -18,6 +18,7 @@ from ray.exceptions import RayActorError, RayError
 
 from pipeline.dispatch.events import AttemptFailed, Listener, ShardDone, WorkerLost, WorkerReady, WorkersPending
 from pipeline.dispatch.ledger import Attempt, Ledger
+from pipeline.dispatch.starts import MAX_FAILED, Starts
 from pipeline.domain.errors import DarkroomError
 from pipeline.rendering.renderer import FatalDeviceError
 from pipeline.worker.tasks import ShardReport, Task
@@ -26,7 +27,6 @@ from pipeline.worker.worker import Worker
 _IN_FLIGHT = 2  # shards a worker: the device starts the next while the last one's bytes leave
 _POLL_S = 1.0
 _SAY_EVERY_S = 30.0
-_MAX_FAILED_STARTS = 3  # in a row, a worker: more, and the run is given up
 
 MakeWorker = Callable[[], Worker]
 
@@ -43,6 +43,10 @@ class _Actor:
         """(seconds to load, node)."""
         return self._load_s, ray.get_runtime_context().get_node_id()
 
+    def watch(self) -> None:
+        """Never answers: its error tells the loop that this process is gone, though it was given nothing to do."""
+        threading.Event().wait()
+
     def run_task(self, task: Task, attempt: int) -> ShardReport:
         try:
             return self._worker.run_task(task, attempt)
@@ -57,6 +61,7 @@ class _Slot:
     name: str
     actor: Any
     ready_ref: Any
+    watch_ref: Any
     node_id: str | None = None
     is_ready: bool = False
     in_flight: dict[Any, Attempt] = field(default_factory=dict)  # by object ref
@@ -65,6 +70,16 @@ class _Slot:
     def is_reserved(self) -> bool:
         """Holds a task that must be alone."""
         return any(attempt.alone for attempt in self.in_flight.values())
+
+    @property
+    def is_dead(self) -> bool:
+        """Known to be dead, though the loop has not come to it yet."""
+        return bool(ray.wait([self.watch_ref], timeout=0)[0])
+
+    @property
+    def refs(self) -> list[Any]:
+        """What the loop waits for; what is ready is read in this order, so answers come before a death."""
+        return [*self.in_flight, self.watch_ref] if self.is_ready else [self.ready_ref]
 
 
 def start(address: str | None, num_workers: int | None = None) -> None:
@@ -132,7 +147,7 @@ class RayDispatcher:
 
     def _new_actor(self) -> Any:
         options = {"num_cpus": 1, "num_gpus": self._num_gpus, "max_restarts": 0, "max_task_retries": 0}
-        return ray.remote(_Actor).options(max_concurrency=_IN_FLIGHT, **options).remote(self._make_worker)
+        return ray.remote(_Actor).options(max_concurrency=_IN_FLIGHT + 1, **options).remote(self._make_worker)
 
 
 class _Loop:
@@ -144,7 +159,7 @@ class _Loop:
         self._new_actor = new_actor
         self._slots: list[_Slot] = []
         self._num_started = 0
-        self._failed_starts = 0
+        self._starts = Starts()
         self._draining_nodes: Container[str] = ()
         self._draining_at = self._said_at = time.monotonic()
 
@@ -152,10 +167,10 @@ class _Loop:
         while True:
             self._keep(num_workers)
             self._hand_out()
-            refs = [ref for slot in self._slots for ref in self._refs(slot)]
+            refs = [ref for slot in self._slots for ref in slot.refs]
             if not refs and self._ledger.is_empty:
                 return
-            if not refs:  # every worker is on a node that is about to leave
+            if not refs:  # the pause after a start that failed
                 time.sleep(_POLL_S)
                 continue
             done, _ = ray.wait(refs, num_returns=1, timeout=_POLL_S)
@@ -171,32 +186,36 @@ class _Loop:
     # Workers ---------------------------------------------------------------------------------------------------
 
     def _keep(self, num_workers: int) -> None:
-        """As many actors as there is work for: replace the dead, let go of those that the tail no longer needs."""
-        under_way = sum(len(slot.in_flight) for slot in self._slots)
+        """As many actors as there is work for: let go of those that the tail, or a leaving node, no longer needs."""
+        idle = [slot for slot in self._slots if not slot.in_flight]
         if self._ledger.is_empty:
-            for slot in [slot for slot in self._slots if not slot.in_flight and slot.is_ready]:
+            nothing_under_way = len(idle) == len(self._slots)
+            for slot in [slot for slot in idle if slot.is_ready or nothing_under_way]:
                 self._let_go(slot)
-            if not under_way:
-                for slot in list(self._slots):
-                    self._let_go(slot)
             return
-        while len(self._slots) < num_workers:
-            self._num_started += 1
-            actor = self._new_actor()
-            self._slots.append(_Slot(f"worker {self._num_started}", actor, actor.ready.remote()))
+        for slot in [slot for slot in idle if slot.node_id in self._draining()]:
+            self._let_go(slot)
+            self._listen(WorkerLost(slot.name, "its node is about to leave"))
+        while len(self._slots) < num_workers and self._starts.are_allowed:
+            self._start()
+
+    def _start(self) -> None:
+        self._num_started += 1
+        actor = self._new_actor()
+        name = f"worker {self._num_started}"
+        self._slots.append(_Slot(name, actor, actor.ready.remote(), actor.watch.remote()))
 
     def _let_go(self, slot: _Slot) -> None:
         self._slots.remove(slot)
         ray.kill(slot.actor)
+        if slot.is_ready:
+            self._starts.forget()
 
     def _say_if_waiting(self) -> None:
         """A cluster without room for a worker is worth a line now and then."""
         if not any(slot.is_ready for slot in self._slots) and time.monotonic() - self._said_at > _SAY_EVERY_S:
             self._said_at = time.monotonic()
             self._listen(WorkersPending(len(self._slots)))
-
-    def _refs(self, slot: _Slot) -> list[Any]:
-        return list(slot.in_flight) if slot.is_ready else [slot.ready_ref]
 
     # Work ------------------------------------------------------------------------------------------------------
 
@@ -207,6 +226,8 @@ class _Loop:
 
     def _give_one(self, slot: _Slot) -> bool:
         if len(slot.in_flight) >= _IN_FLIGHT or slot.is_reserved:
+            return False
+        if self._ledger.is_empty or slot.is_dead:  # in this order: reading the next prompts may take a while
             return False
         attempt = self._next_for(slot)
         if attempt is not None:
@@ -237,25 +258,24 @@ class _Loop:
     # What became of it -----------------------------------------------------------------------------------------
 
     def _settle(self, ref: Any) -> None:
-        slot = next((slot for slot in self._slots if ref == slot.ready_ref or ref in slot.in_flight), None)
+        slot = next((slot for slot in self._slots if ref in slot.refs), None)
         if slot is None:
             return  # its actor died, and took it along, while an earlier answer of this round was read
         try:
             answer = ray.get(ref)
-        except RayActorError as error:
-            self._lost(slot, error)
         except RayError as error:
-            if slot.is_ready:
-                self._task_failed(slot, ref, error)
-            else:
+            if isinstance(error, RayActorError) or ref not in slot.in_flight:
                 self._lost(slot, error)
+            else:
+                self._task_failed(slot, ref, error)
         else:
             self._answered(slot, ref, answer)
 
     def _answered(self, slot: _Slot, ref: Any, answer: Any) -> None:
         if not slot.is_ready:
-            slot.is_ready, self._failed_starts = True, 0
+            slot.is_ready = True
             load_s, slot.node_id = answer
+            self._starts.forget()
             self._listen(WorkerReady(slot.name, load_s))
         else:
             self._listen(ShardDone(slot.in_flight.pop(ref).task, answer, slot.name))
@@ -268,18 +288,20 @@ class _Loop:
     def _lost(self, slot: _Slot, error: RayError) -> None:
         self._let_go(slot)  # an actor that is only out of reach must not come back
         reason = _reason(error)
-        self._listen(WorkerLost(slot.name, reason))
-        if not slot.is_ready:
-            self._start_failed(reason)
+        preempted = getattr(error, "preempted", False)
+        pause = "" if slot.is_ready or preempted else self._start_failed(reason)
+        self._listen(WorkerLost(slot.name, reason + pause))
         held = list(slot.in_flight.values())
-        given_up = self._ledger.died(held, f"its worker died: {reason}", charge=not getattr(error, "preempted", False))
+        given_up = self._ledger.died(held, f"its worker died: {reason}", charge=not preempted)
         for attempt in held:
             self._listen(AttemptFailed(attempt.task, attempt.number, attempt.last_error, attempt in given_up))
 
-    def _start_failed(self, reason: str) -> None:
-        self._failed_starts += 1
-        if self._failed_starts >= _MAX_FAILED_STARTS and not any(slot.is_ready for slot in self._slots):
-            raise DarkroomError(f"no worker could start ({self._failed_starts} tries): {reason}")
+    def _start_failed(self, reason: str) -> str:
+        """What to add to the reason. Raises DarkroomError after several in a row, when no other works or loads."""
+        pause_s = self._starts.failed()
+        if self._starts.num_failed >= MAX_FAILED and not self._slots:
+            raise DarkroomError(f"no worker could start ({self._starts.num_failed} tries): {reason}")
+        return f"; the next start waits {pause_s:.0f} s"
 
 
 def _reason(error: Exception) -> str:

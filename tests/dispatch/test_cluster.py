@@ -1,18 +1,23 @@
 """The dispatcher on real local Ray: slow, killed and poisoned workers."""
 
 import os
+import re
 import signal
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from pipeline.dispatch.events import AttemptFailed, Event, ShardDone, Summary, WorkerLost, WorkerReady
 from pipeline.domain.errors import DarkroomError
+from pipeline.planning.tasks import ShardTask
 from pipeline.runs.reading import records
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, parse_spec
+from pipeline.worker.worker import Worker
 from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
 
 pytestmark = pytest.mark.slow
@@ -112,6 +117,61 @@ def test_a_worker_that_cannot_start_ends_the_run_with_its_reason(store: Store) -
     run = run_info(data)
     with pytest.raises(DarkroomError, match="no such weights"):
         RayDispatcher(broken, 1, 0, 2).run(tasks(run, data, store), lambda event: None)
+
+
+@dataclass(frozen=True)
+class OneStarts:
+    """Only the first worker that is started ever works, and it takes its time."""
+
+    make: MakeMisbehaving
+    folder: Path
+
+    def __call__(self) -> Worker:
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / str(os.getpid())).touch()
+        if len(list(self.folder.iterdir())) > 1:
+            raise OSError("no such weights")
+        time.sleep(3)
+        return self.make()
+
+
+def test_starts_that_fail_leave_the_workers_in_peace_that_load_and_render(store: Store, tmp_path: Path) -> None:
+    from pipeline.dispatch.cluster import RayDispatcher
+
+    data = dataset([f"p{number}" for number in range(8)])
+    run = run_info(data, shard_size=2)
+    make = OneStarts(MakeMisbehaving(run, store.spec, {"seconds_per_batch": 1.0}), tmp_path / "starts")
+    events: list[Event] = []
+    RayDispatcher(make, 4, 0, 1).run(tasks(run, data, store), events.append)
+    assert len(prompts_of(store)) == 8
+    lost = [event.reason for event in events if isinstance(event, WorkerLost)]
+    assert 3 <= len(lost) <= 12
+    assert all(re.fullmatch(r"OSError: no such weights; the next start waits \d+ s", reason) for reason in lost), lost
+
+
+def test_a_worker_that_dies_idle_costs_no_shard_an_attempt(store: Store) -> None:
+    """Killed while the dispatcher waits for the next prompt, after everything before was committed."""
+    from pipeline.dispatch.cluster import RayDispatcher
+
+    data = dataset(["a", "b", "c", "d"])
+    run = run_info(data, shard_size=2)
+
+    def slowly_read() -> Iterator[ShardTask]:
+        first, second = tasks(run, data, store)
+        yield first
+        deadline = time.monotonic() + 30
+        while len(prompts_of(store)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(2.0)
+        os.kill(_actor_pids()[0], signal.SIGKILL)
+        time.sleep(1.0)
+        yield second
+
+    events: list[Event] = []
+    RayDispatcher(MakeMisbehaving(run, store.spec), 1, 0, 1).run(slowly_read(), events.append)
+    assert prompts_of(store) == ["a", "b", "c", "d"]
+    assert not [event for event in events if isinstance(event, AttemptFailed)]
+    assert sum(isinstance(event, WorkerLost) for event in events) == 1
 
 
 def _actor_pids() -> list[int]:
