@@ -48,7 +48,7 @@ def started(config: DictConfig) -> Iterator[Engine]:
             raise DarkroomError(
                 "engine.device=cuda, but the cluster has no GPU; use engine.device=cpu or add a GPU node"
             )
-        available = num_gpus if device == "cuda" else num_cpus
+        available = {"cuda": num_gpus, "mps": 1}.get(device, num_cpus)  # a Mac has one such device, for all its cores
         yield Engine(config, device, config.num_workers or max(1, available))
     finally:
         cluster.stop()

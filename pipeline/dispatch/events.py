@@ -55,6 +55,7 @@ class Summary:
     num_failed: int = 0  # records whose status is not ok
     num_bytes: int = 0
     num_shards: int = 0
+    num_adopted: int = 0  # of these, shards that were there when an attempt came to commit: a reply was lost
     num_retries: int = 0  # store calls made again
     workers_lost: int = 0
     failed_shards: list[tuple[Task, str]] = field(default_factory=list)
@@ -62,11 +63,12 @@ class Summary:
 
     def add(self, event: Event) -> None:
         match event:
-            case ShardDone(report=report) if report.ours:
+            case ShardDone(report=report):
                 self.num_ok += report.num_ok
                 self.num_failed += report.num_failed
                 self.num_bytes += report.num_bytes
                 self.num_shards += 1
+                self.num_adopted += not report.ours
                 self.num_retries += report.num_retries
                 self.errors.extend(report.errors[: 10 - len(self.errors)])
             case AttemptFailed(task=task, reason=reason, final=True):

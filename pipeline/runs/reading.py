@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.encoding.containers import index_parquet, index_tar
@@ -69,7 +69,7 @@ def first_images(store: Store, count: int) -> list[tuple[Record, bytes]]:
     found: list[tuple[Record, bytes]] = []
     for name in manifest.committed(store):
         ok = [record for record in to_records(manifest.read(store, name)) if record.status == OK]
-        found += [(record, image_bytes(store, record)) for record in ok[: count - len(found)]]
+        found += _with_bytes(store, ok[: count - len(found)])
         if len(found) >= count:
             break
     return found
@@ -77,9 +77,23 @@ def first_images(store: Store, count: int) -> list[tuple[Record, bytes]]:
 
 def image_bytes(store: Store, record: Record) -> bytes:
     """A committed image's file, out of its container where it lies in one."""
-    assert record.key
-    data = store.get(record.key)
-    if record.member is None:
-        return data
-    index = index_tar(data) if record.key.endswith(".tar") else index_parquet(data)
-    return index[record.image_id].data
+    return _with_bytes(store, [record])[0][1]
+
+
+def _with_bytes(store: Store, wanted: Sequence[Record]) -> list[tuple[Record, bytes]]:
+    """Records with their images' files; an object that holds several is fetched once."""
+    by_key: dict[str, list[Record]] = {}
+    for record in wanted:
+        by_key.setdefault(record.key or "", []).append(record)
+    files: dict[str, bytes] = {}
+    for key, group in by_key.items():
+        files |= _files(store.get(key), key, group)
+    return [(record, files[record.image_id]) for record in wanted]
+
+
+def _files(data: bytes, key: str, group: Sequence[Record]) -> dict[str, bytes]:
+    """image_id -> file, for images of one object."""
+    if group[0].member is None:
+        return {group[0].image_id: data}
+    index = index_tar(data) if key.endswith(".tar") else index_parquet(data)
+    return {record.image_id: index[record.image_id].data for record in group}

@@ -25,6 +25,23 @@ class BrokenStore:
         return self._store.put_if_absent(key, data)
 
 
+class ForgetfulStore:
+    """A store that writes a manifest and then, once, loses its answer for good."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._lost = store, False
+
+    def __getattr__(self, name: str):
+        return getattr(self._store, name)
+
+    def put_if_absent(self, key: str, data: bytes, content_type: str = "") -> bool:
+        written = self._store.put_if_absent(key, data, content_type)
+        if key.startswith("metadata") and not self._lost:
+            self._lost = True
+            raise OSError("no answer")
+        return written
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return open_store(parse_spec(str(tmp_path / "run")))
@@ -52,3 +69,16 @@ def test_a_shard_that_cannot_be_committed_fails_alone(store: Store) -> None:
     [(task, reason)] = summary.failed_shards
     assert (task.shard.start, reason) == (4, "OSError: No space left on device")
     assert {record.row for record in records(store)} == {0, 1, 2, 3, 8, 9, 10, 11}
+
+
+def test_a_shard_whose_commit_went_unanswered_counts_like_any_other(store: Store) -> None:
+    from pipeline.worker.worker import Worker
+    from tests.worker.helpers import Misbehaving
+
+    data = dataset([f"p{number:02}" for number in range(12)])
+    run = run_info(data)
+    summary = Summary()
+    forgetful = ForgetfulStore(store)
+    LocalDispatcher(lambda: Worker(run, Misbehaving, forgetful), 2).run(tasks(run, data, store), summary.add)
+    assert (summary.num_ok, summary.num_shards, summary.num_adopted) == (12, 3, 1)
+    assert len(list(records(store))) == 12

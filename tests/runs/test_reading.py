@@ -1,0 +1,42 @@
+"""Reading committed images back."""
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pipeline.runs.reading import first_images
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import Store, parse_spec
+from pipeline.worker.layouts import LAYOUTS
+from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
+
+
+class CountingStore:
+    """Counts what is fetched."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self.fetched = store, Counter()
+
+    def __getattr__(self, name: str):
+        return getattr(self._store, name)
+
+    def get(self, key: str) -> bytes:
+        self.fetched[key] += 1
+        return self._store.get(key)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_first_images_cost_each_object_one_fetch(tmp_path: Path, layout: str) -> None:
+    store = CountingStore(open_store(parse_spec(str(tmp_path))))
+    prompts = dataset([f"p{number}" for number in range(12)])
+    run = run_info(prompts, layout=layout)
+    worker = MakeMisbehaving(run, store.spec)()
+    for task in tasks(run, prompts, store):
+        worker.run_task(task, 1)
+    store.fetched.clear()
+    images = first_images(store, 6)
+    assert [record.row for record, _ in images] == list(range(6))
+    assert all(record.sha256 == hashlib.sha256(data).hexdigest() for record, data in images)
+    assert all(store.fetched[record.key] == 1 for record, _ in images)
