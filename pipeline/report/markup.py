@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 
 _VOID = {"meta", "link", "img", "input"}
-_ZERO_WIDTH = "&#8203;"  # between the signs that would make a mention, a reference or a link
+_ZERO_WIDTH = "&#8203;"
+_MARKDOWN_SIGNS = re.compile(r"(?P<link>://|\bwww\.)|(?P<mention>[@#](?=\w))|[\\`*_{}\[\]<>()#|~!$&\"^]")
 
 
 class Markup(str):
@@ -41,7 +42,12 @@ def json_for_script(value: object) -> Markup:
 
 def markdown(text: str) -> str:
     """One line of text that Markdown, GitHub's too, shows as it stands: no HTML, table border, mention or link."""
-    line = " ".join(text.split())
-    line = re.sub(r"[\\`*_{}\[\]<>()|~!$&\"^]", lambda sign: f"&#{ord(sign.group())};", line)
-    line = re.sub(r"([@#])(?=\w)", rf"\1{_ZERO_WIDTH}", line)
-    return re.sub(r"://|\bwww\.", lambda sign: sign.group()[:-1] + _ZERO_WIDTH + sign.group()[-1], line)
+    return _MARKDOWN_SIGNS.sub(_as_text, " ".join(text.split()))
+
+
+def _as_text(found: re.Match[str]) -> str:
+    """A sign of Markdown as an entity; what GitHub makes a link is broken by a space that does not show."""
+    sign = found.group()
+    if found.lastgroup == "link":
+        return f"{sign[:-1]}{_ZERO_WIDTH}{sign[-1]}"
+    return f"{sign}{_ZERO_WIDTH}" if found.lastgroup == "mention" else f"&#{ord(sign)};"

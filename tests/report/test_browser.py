@@ -70,6 +70,12 @@ shown.dialog.next = dialog.querySelector('code').textContent;
 dialog.close();
 document.querySelector('[data-failure="2"]').click();
 shown.failure = dialog.querySelector('h2').textContent;
+dialog.close();
+const columns = document.querySelector('#breakdown-choosers select');
+columns.selectedIndex = [...columns.options].findIndex((option) => option.text === 'hostile');
+columns.dispatchEvent(new Event('change'));
+shown.ticks = [...document.querySelectorAll('#breakdown-plot .ytick text')].map((tick) => tick.textContent);
+shown.plotLinks = document.querySelectorAll('.plot a').length;
 rows()[3].querySelector('button').click();
 shown.chosen = document.querySelectorAll('tr.chosen').length;
 shown.images = [...document.images].filter((image) => !image.getAttribute('src').startsWith('thumbnails/')).length;
@@ -128,6 +134,14 @@ def test_hostile_text_is_shown_and_never_runs(driven: tuple[dict, list[str]]) ->
     assert shown["hacked"] is None
     assert (shown["images"], shown["links"]) == (0, [])
     assert shown["chosen"] == 1
+
+
+def test_plots_show_hostile_text_as_text(driven: tuple[dict, list[str]]) -> None:
+    """Plotly reads a kind of HTML in its labels."""
+    shown, _ = driven
+    assert HOSTILE[0] in shown["ticks"]
+    assert HOSTILE[1] in shown["ticks"]
+    assert shown["plotLinks"] == 0
 
 
 def test_a_plain_run_opens_without_plots(tmp_path: Path) -> None:
