@@ -10,7 +10,10 @@ from collections.abc import Mapping
 
 _VOID = {"meta", "link", "img", "input"}
 _ZERO_WIDTH = "&#8203;"
-_MARKDOWN_SIGNS = re.compile(r"(?P<link>://|\bwww\.)|(?P<mention>[@#](?=\w))|[\\`*_{}\[\]<>()#|~!$&\"^]")
+# An underscore inside a word is an underscore everywhere.
+_MARKDOWN_SIGNS = re.compile(
+    r"(?P<link>://|\bwww\.)|(?P<mention>[@#](?=\w))|[\\`*{}\[\]<>()#|~!$&\"^]|_(?![^\W_])|(?<![^\W_])_"
+)
 
 
 class Markup(str):
