@@ -1,0 +1,96 @@
+"""SIGKILL of a worker in every phase of its life, on real local Ray: the dataset is the one of an undisturbed run."""
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline.dispatch.events import Event, WorkerLost
+from pipeline.dispatch.local import LocalDispatcher
+from pipeline.runs.reading import image_bytes, records
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import Store, parse_spec
+from pipeline.worker.worker import Worker
+from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
+
+pytestmark = pytest.mark.slow
+
+PHASES = ("load", "before images", "after images", "before metadata", "after metadata")
+
+
+@dataclass
+class KillingStore:
+    """Kills its process beside the first put of a kind; a file for each phase says that it has had its turn."""
+
+    store: Store
+    flags: Path
+
+    def __getattr__(self, name: str):
+        return getattr(self.store, name)
+
+    def put_if_absent(self, key: str, data: bytes, content_type: str = "") -> bool:
+        kind = "metadata" if key.startswith("metadata") else "images"
+        die_once(self.flags, f"before {kind}")
+        written = self.store.put_if_absent(key, data, content_type)
+        die_once(self.flags, f"after {kind}")
+        return written
+
+
+def die_once(flags: Path, phase: str) -> None:
+    try:
+        (flags / phase).touch(exist_ok=False)
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class MakeDoomed(MakeMisbehaving):
+    flags: Path = Path()
+
+    def __call__(self) -> Worker:
+        die_once(self.flags, "load")
+        worker = super().__call__()
+        worker._store = KillingStore(worker._store, self.flags)
+        return worker
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_cluster() -> Iterator[None]:
+    from pipeline.dispatch import cluster
+
+    cluster.start(None, num_workers=2)
+    yield
+    cluster.stop()
+
+
+@pytest.mark.parametrize("layout", ["files", "webdataset"])
+def test_a_worker_killed_in_every_phase_leaves_the_same_dataset(tmp_path: Path, layout: str) -> None:
+    from pipeline.dispatch.cluster import RayDispatcher
+
+    prompts = dataset([f"p{number:02}" for number in range(16)])
+    run = run_info(prompts, shard_size=2, layout=layout, images=2)
+    stores = [open_store(parse_spec(str(tmp_path / name))) for name in ("disturbed", "whole")]
+    flags = tmp_path / "flags"
+    flags.mkdir()
+    events: list[Event] = []
+    doomed = MakeDoomed(run, stores[0].spec, flags=flags)
+    RayDispatcher(doomed, 2, 0, len(PHASES) + 1).run(tasks(run, prompts, stores[0]), events.append)
+    LocalDispatcher(MakeMisbehaving(run, stores[1].spec), 1).run(tasks(run, prompts, stores[1]), lambda event: None)
+    assert {path.name for path in flags.iterdir()} == set(PHASES)
+    assert sum(isinstance(event, WorkerLost) for event in events) == len(PHASES)
+    disturbed, whole = (contents(store) for store in stores)
+    assert len(whole) == 32
+    assert disturbed == whole
+    assert {info.key for info in stores[0].list()} == {info.key for info in stores[1].list()}
+
+
+def contents(store: Store) -> dict[tuple[str, int], tuple[str, bytes]]:
+    found = [
+        ((record.prompt, record.sample_index), (record.key, image_bytes(store, record))) for record in records(store)
+    ]
+    assert len(dict(found)) == len(found)
+    return dict(found)
