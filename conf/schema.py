@@ -3,7 +3,7 @@
 Mutable dataclasses, since OmegaConf merges into them; frozen domain values are made from them in `jobs`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -32,6 +32,11 @@ class Dtype(Enum):
     float32 = "float32"
     float16 = "float16"
     bfloat16 = "bfloat16"
+
+
+class GridMode(Enum):
+    product = "product"
+    zip = "zip"
 
 
 class LayoutKind(Enum):
@@ -136,6 +141,39 @@ class GenerateConfig:
 
 
 @dataclass
+class GridAxes:
+    """The settings that cells may differ in, of `sampling` and of `model`; each with its values, or none."""
+
+    scheduler: list[Any] | None = None
+    guidance_scale: list[Any] | None = None
+    num_inference_steps: list[Any] | None = None
+    height: list[Any] | None = None
+    width: list[Any] | None = None
+    negative_prompt: list[Any] | None = None
+    repo_id: list[Any] | None = None
+    revision: list[Any] | None = None
+    dtype: list[Any] | None = None
+    variant: list[Any] | None = None
+
+
+@dataclass
+class GridConfig:
+    """Which cells a sweep has."""
+
+    axes: GridAxes = field(default_factory=GridAxes)
+    mode: GridMode = GridMode.product
+    cells: list[dict[str, Any]] = field(default_factory=list)  # more cells, each as its settings
+    exclude: list[dict[str, Any]] = field(default_factory=list)  # a cell that matches all of one is left out
+    num_cells: int | None = None  # a random subset
+    seed: int = 0  # of that subset
+
+
+@dataclass
+class SweepConfig(GenerateConfig):
+    grid: GridConfig = MISSING
+
+
+@dataclass
 class RunConfig:
     """Of `status`: an existing run, by its address."""
 
@@ -160,13 +198,14 @@ class VerifyConfig(RunConfig):
 class GcConfig(RunConfig):
     older_than_s: float = 3600.0
     dry_run: bool = False
+    incomplete: bool = False  # also in a run with shards left, on which no job may be working
 
 
 @dataclass
 class TrainDemoConfig:
     folder: str = MISSING
     seed: int = 0
-    num_threads: int = 2
+    num_threads: int = 1
 
 
 @dataclass
@@ -187,10 +226,12 @@ def register() -> None:
         "sampling": SamplingConfig,
         "output": OutputConfig,
         "engine": EngineConfig,
+        "grid": GridConfig,
     }.items():
         store.store(group=group, name="schema", node=node)
     for name, node in {
         "generate": GenerateConfig,
+        "sweep": SweepConfig,
         "status": RunConfig,
         "retry": RetryConfig,
         "verify": VerifyConfig,

@@ -1,16 +1,16 @@
 """From a configuration to the values that the pipeline works on: the edge where checked input becomes domain types."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from conf.schema import PromptsKind
+from conf.schema import ImageFormat, PromptsKind
 from pipeline.demo import MODEL_FOLDER
-from pipeline.domain.cells import ModelRef, Sampling
+from pipeline.domain.cells import Cell, ModelRef, Sampling
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.identity import digest
 from pipeline.prompts.source import PromptDataset, PromptScan, open_prompts, table_prompts, template_prompts
@@ -18,6 +18,7 @@ from pipeline.rendering.inspection import InspectedModel, inspect_model
 from pipeline.rendering.paint import PAINT_REPO_ID, paint_model
 from pipeline.rendering.schedulers import check_scheduler
 from pipeline.rendering.spec import RendererSpec
+from pipeline.runs.cells import CellInfo
 from pipeline.runs.run import OutputInfo, PromptsInfo, RunInfo
 from pipeline.storage.store import StoreSpec, parse_spec
 
@@ -37,14 +38,24 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
 
 
 @dataclass(frozen=True)
+class WantedCell:
+    """A checked cell, and the model that it needs."""
+
+    info: CellInfo
+    model: InspectedModel
+
+    @property
+    def cell(self) -> Cell:
+        return self.info.cell
+
+
+@dataclass(frozen=True)
 class Wanted:
-    """A checked command: what is to be rendered, with which model, to where."""
+    """A checked command: what is to be rendered, with which settings, to where."""
 
     dataset: PromptDataset
     scan: PromptScan
-    model: InspectedModel
-    ref: ModelRef
-    sampling: Sampling
+    cells: tuple[WantedCell, ...]  # one for a plain run
     store: StoreSpec
     config: DictConfig
 
@@ -52,27 +63,35 @@ class Wanted:
         config = self.config
         return RunInfo(
             prompts=PromptsInfo(prompts_name(config.prompts), self.scan.fingerprint, self.scan.num_rows),
-            model=self.ref,
-            identity=self.model.identity,
-            sampling=self.sampling,
             output=output_info(config.output),
             seed=config.sampling.seed,
             num_images_per_prompt=config.sampling.num_images_per_prompt,
             shard_size=config.engine.shard_size,
         )
 
+    @property
+    def cell_infos(self) -> dict[str, CellInfo]:
+        """By cell_id."""
+        return {item.cell.cell_id: item.info for item in self.cells}
+
+    @property
+    def models(self) -> list[InspectedModel]:
+        """Each once, in the order of the cells."""
+        return list({item.cell.model: item.model for item in self.cells}.values())
+
 
 def wanted(config: DictConfig, device: str) -> Wanted:
-    """Check a command as far as it can be without loading a model, cheapest first."""
+    """Check a command of one cell as far as it can be without loading a model, cheapest first."""
     check_limits(config)
-    ref = model_ref(config.model)
-    model = find_model(ref, device)
-    sampling = sampling_of(config.sampling, model)
-    check_scheduler(sampling.scheduler, model)
+    return collected(config, (checked_cell(config.model, config.sampling, device),), _plain_name)
+
+
+def collected(config: DictConfig, cells: tuple[WantedCell, ...], name: Callable[[Wanted], str]) -> Wanted:
+    """The cells with their prompts and their store; `name(wanted)` is the default folder."""
     dataset = prompts(config.prompts)
     scan = dataset.scan(config.sampling.num_images_per_prompt)
-    found = Wanted(dataset, scan, model, ref, sampling, StoreSpec(""), config)
-    uri = config.output.uri or _default_uri(found)
+    found = Wanted(dataset, scan, cells, StoreSpec(""), config)
+    uri = config.output.uri or f"runs/{name(found)}"
     return replace(found, store=parse_spec(uri, config.output.endpoint_url))
 
 
@@ -81,6 +100,20 @@ def check_limits(config: DictConfig) -> None:
         value = OmegaConf.select(config, key)
         if value is not None and not (math.isfinite(value) and low <= value <= high):
             raise DarkroomError(f"{key}={value} is out of range; give a number from {low} to {high}")
+
+
+def checked_cell(
+    model_config: DictConfig,
+    sampling_config: DictConfig,
+    device: str,
+    find: Callable[[ModelRef, str], InspectedModel] | None = None,
+) -> WantedCell:
+    """A cell whose model is there and whose scheduler fits it; `find` stands in for `find_model`."""
+    ref = model_ref(model_config)
+    model = (find or find_model)(ref, device)
+    sampling = sampling_of(sampling_config, model)
+    check_scheduler(sampling.scheduler, model)
+    return WantedCell(CellInfo(ref, Cell(model.identity, sampling)), model)
 
 
 def model_ref(config: DictConfig) -> ModelRef:
@@ -157,15 +190,28 @@ def prompts_name(config: DictConfig) -> str:
 
 
 def output_info(config: DictConfig) -> OutputInfo:
-    return OutputInfo(config.layout.value, config.image_format.value, config.quality)
+    quality = 0 if config.image_format is ImageFormat.png else config.quality
+    return OutputInfo(config.layout.value, config.image_format.value, quality)
 
 
 def renderer_spec(model: InspectedModel, device: str, batch_size: int, compile: bool = False) -> RendererSpec:
     return RendererSpec(model=model, device=device, batch_size=batch_size, compile=compile)
 
 
-def _default_uri(found: Wanted) -> str:
+def renderer_specs(found: Wanted, device: str) -> tuple[RendererSpec, ...]:
+    engine = found.config.engine
+    return tuple(renderer_spec(model, device, engine.batch_size, engine.compile) for model in found.models)
+
+
+def _plain_name(found: Wanted) -> str:
     """A folder named by what is rendered: the same command finds it again, another one does not touch it."""
+    run, (only,) = found.run_info(), found.cells
+    name = digest(found.scan.fingerprint, only.cell.cell_id, run.seed, run.num_images_per_prompt, vars(run.output))
+    return f"{found.config.prompts.kind.value}-{Path(only.info.ref.repo_id).name}-{name[:8]}"
+
+
+def sweep_name(found: Wanted) -> str:
+    """A folder that stays the same when a grid grows."""
     run = found.run_info()
-    name = digest(found.scan.fingerprint, run.cell.cell_id, run.seed, run.num_images_per_prompt, vars(run.output))
-    return f"runs/{found.config.prompts.kind.value}-{Path(found.ref.repo_id).name}-{name[:8]}"
+    name = digest("sweep", found.scan.fingerprint, run.seed, run.num_images_per_prompt, vars(run.output))
+    return f"sweep-{found.config.prompts.kind.value}-{name[:8]}"

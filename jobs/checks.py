@@ -4,7 +4,7 @@ import sys
 
 from jobs.build import Wanted
 from pipeline.prompts.source import count_long_prompts
-from pipeline.rendering.inspection import token_counter
+from pipeline.rendering.inspection import InspectedModel, token_counter
 
 
 def warn(found: Wanted) -> None:
@@ -14,14 +14,18 @@ def warn(found: Wanted) -> None:
 
 
 def _long_prompts(found: Wanted) -> list[str]:
-    limit = found.model.max_prompt_tokens
+    return [warning for model in found.models if (warning := _long_prompts_of(model, found))]
+
+
+def _long_prompts_of(model: InspectedModel, found: Wanted) -> str | None:
+    limit = model.max_prompt_tokens
     if limit is None:
-        return []
-    count = count_long_prompts(found.dataset, token_counter(found.model), limit)
+        return None
+    count = count_long_prompts(found.dataset, token_counter(model), limit)
     if not count.num_long:
-        return []
+        return None
     checked = "" if count.num_checked == count.num_rows else f" of the first {count.num_checked}"
-    return [
-        f"{count.num_long}{checked} prompts are longer than the {limit} tokens that {found.ref.repo_id} reads; their "
-        "ends are cut off, and their records say truncated"
-    ]
+    return (
+        f"{count.num_long}{checked} prompts are longer than the {limit} tokens that {model.identity.repo_id} reads; "
+        "their ends are cut off, and their records say truncated"
+    )

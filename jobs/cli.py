@@ -18,8 +18,9 @@ from pipeline import __version__
 from pipeline.domain.errors import DarkroomError
 
 JOBS = {
-    "plan": "check everything and say what `generate` would do; write nothing",
+    "plan": "check everything and say what `generate` would do",
     "generate": "render a prompt dataset; the same command again goes on where it was",
+    "sweep": "render every cell of a grid as one job; a grid that grows renders its new cells alone",
     "status": "say what is committed, what failed and why, and what is left",
     "retry": "render failed records again",
     "verify": "render a sample of committed images again and compare their digests",
@@ -96,8 +97,10 @@ def _complain(text: str) -> int:
 
 
 def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    """And, where a key is unknown, the line that says so."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    reason = next((f" {line}" for line in lines[1:] if line.startswith("Key '")), "")
+    return lines[0] + reason
 
 
 def _overview() -> str:
@@ -114,6 +117,8 @@ def _help(job: str) -> str:
         config = compose(job)
     keys = OmegaConf.to_yaml(config).rstrip().replace("???", "  # needed")
     groups = "\n\ngroups: prompts=demo|file|template, model=demo|diffusers|sd15|sdxl|paint, engine=ray|local"
+    if "grid" in config:
+        groups += ", grid=custom|guidance|samplers|both"
     return f"darkroom {job}: {JOBS[job]}\n\n{keys}{groups if 'prompts' in config else ''}"
 
 

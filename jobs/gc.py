@@ -1,4 +1,4 @@
-"""Remove what no committed shard names: images of attempts that were never committed, and broken writes."""
+"""Remove what no committed shard of a complete run names: images of attempts that lost, and broken writes."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -7,15 +7,20 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from jobs.cli import run_job
-from jobs.runs import opened
+from jobs.runs import OpenedRun, opened
+from pipeline.domain.errors import DarkroomError
 from pipeline.runs import manifest
 from pipeline.runs.keys import IMAGES_PREFIX
+from pipeline.runs.reading import states
 from pipeline.storage.local import LocalStore
 from pipeline.storage.store import Store
 
 
 def run(config: DictConfig) -> int:
-    store, _ = opened(config)
+    found = opened(config)
+    store = found.store
+    if not config.incomplete:
+        _check_complete(found)
     orphans = _orphans(store, config.older_than_s)
     size = sum(size_bytes for _, size_bytes in orphans)
     broken = _broken_writes(store, config.older_than_s)
@@ -26,6 +31,18 @@ def run(config: DictConfig) -> int:
     verb = "would be removed" if config.dry_run else "removed"
     print(f"{len(orphans)} objects ({size / 1e6:.1f} MB) that no shard names, and {len(broken)} broken writes {verb}")
     return 0
+
+
+def _check_complete(found: OpenedRun) -> None:
+    """An orphan of an incomplete run is what its next start adopts: it may be about to be named."""
+    left = sum(
+        state.num_shards - len(state.committed) for state in states(found.store, found.info, found.cells).values()
+    )
+    if left:
+        raise DarkroomError(
+            f"{found.store.describe()}: {left} shards are not committed, and their images may be adopted; finish the "
+            "run with its own command first, or set incomplete=true while no job works on it"
+        )
 
 
 def _orphans(store: Store, older_than_s: float) -> list[tuple[str, int]]:

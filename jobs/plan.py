@@ -1,12 +1,13 @@
-"""Check everything and say what `generate` would do: images, shards, bytes and time. Writes nothing."""
+"""Check everything and say what `generate` would do: images, shards, bytes and time. Renders nothing into the run."""
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
 from conf.schema import PromptsKind
-from jobs.build import Wanted, renderer_spec, wanted
+from jobs.build import Wanted, renderer_specs, wanted
 from jobs.checks import warn
 from jobs.cli import run_job
 from jobs.engine import likely_device
@@ -25,19 +26,26 @@ def run(config: DictConfig) -> int:
     device = likely_device(config.engine)
     found = wanted(config, device)
     warn(found)
+    store = open_store(found.store)
+    if found.store.uri.startswith("s3://"):
+        store.check(writing=False)  # a folder need not be there yet
     _write_prompts(found)
-    seconds, size_bytes = _probe(found, device)
-    scan, engine = found.scan, config.engine
-    shards = num_shards(scan.num_rows, engine.shard_size)
+    cost = _probe(found, device)
+    scan, engine, identity = found.scan, config.engine, found.cells[0].cell.model
     workers = engine.num_workers or 1
     print(f"prompts: {scan.num_rows} rows, {scan.num_invalid} of them invalid, fingerprint {scan.fingerprint[:16]}")
-    print(f"model:   {found.ref.repo_id} {found.model.identity.revision[:19]} {found.model.identity.dtype}")
-    print(f"output:  {open_store(found.store).describe()}")
+    print(f"model:   {found.cells[0].info.ref.repo_id} {identity.revision[:19]} {identity.dtype}")
+    print(f"output:  {store.describe()}")
+    shards = num_shards(scan.num_rows, engine.shard_size)
     print(f"images:  {scan.num_images}, in {shards} shards of {engine.shard_size} prompts")
-    print(f"bytes:   about {_readable(size_bytes * scan.num_images)} ({_readable(size_bytes)} an image)")
-    total_s = seconds * scan.num_images / workers
+    if cost is None:
+        print("bytes:   unknown, and time too: no prompt of the first ones is valid")
+        return 0
+    print(f"bytes:   about {_readable(cost.size_bytes * scan.num_images)} ({_readable(cost.size_bytes)} an image)")
+    total_s = cost.seconds * scan.num_images / workers
     print(
-        f"time:    about {_duration(total_s)} on {workers} worker(s) such as this {device} ({seconds:.3f} s an image)"
+        f"time:    about {_duration(total_s)} on {workers} worker(s) such as this {device} "
+        f"({cost.seconds:.3f} s an image)"
     )
     return 0
 
@@ -48,29 +56,44 @@ def _write_prompts(found: Wanted) -> None:
         print(f"wrote {write_parquet(found.dataset, path)} prompts to {path}")
 
 
-def _probe(found: Wanted, device: str) -> tuple[float, float]:
-    """(seconds, encoded bytes) an image, from real batches of the dataset's first prompts."""
-    run_info, engine = found.run_info(), found.config.engine
-    renderer = load_renderer(renderer_spec(found.model, device, engine.batch_size, engine.compile))
-    probe = _first_batch(found, engine.batch_size)
-    requests = [sample.request for sample in probe]
+@dataclass(frozen=True)
+class _Cost:
+    """Of one image."""
+
+    seconds: float
+    size_bytes: float  # encoded
+
+
+def _probe(found: Wanted, device: str) -> _Cost | None:
+    """From real batches of the dataset's first valid prompts; None where the first rows hold none."""
+    batch = _first_batch(found)
+    if not batch:
+        return None
+    (spec,), (only,) = renderer_specs(found, device), found.cells
+    renderer = load_renderer(spec)
+    requests = [sample.request for sample in batch]
     renderer.render(requests)
     started = time.perf_counter()
     for _ in range(_PROBE_BATCHES):
         images = renderer.render(requests)
-    seconds = (time.perf_counter() - started) / _PROBE_BATCHES / engine.batch_size
-    pairs = [(sample, image) for sample, image in zip(probe, images, strict=True) if image.pixels is not None]
-    sizes = [len(encode_member(sample, image, run_info).data) for sample, image in pairs]
-    return seconds, sum(sizes) / max(1, len(sizes))
+    # A short batch costs what a full one does.
+    seconds = (time.perf_counter() - started) / _PROBE_BATCHES / spec.batch_size
+    pairs = [(sample, image) for sample, image in zip(batch, images, strict=True) if image.pixels is not None]
+    output = found.run_info().output
+    sizes = [len(encode_member(sample, image, only.cell.model, output).data) for sample, image in pairs]
+    return _Cost(seconds, sum(sizes) / max(1, len(sizes)))
 
 
-def _first_batch(found: Wanted, batch_size: int) -> Sequence[Sample]:
-    run_info = found.run_info()
-    rows = [row for row in next(found.dataset.blocks(0)).rows[:batch_size] if not row.error]
+def _first_batch(found: Wanted) -> Sequence[Sample]:
+    run_info, (only,) = found.run_info(), found.cells
+    rows = [row for row in next(found.dataset.blocks(0)).rows if not row.error]
+    size = found.config.engine.batch_size
     images = [
-        sample for row in rows for sample in samples(row, run_info.cell, run_info.seed, run_info.num_images_per_prompt)
+        sample
+        for row in rows[:size]
+        for sample in samples(row, only.cell, run_info.seed, run_info.num_images_per_prompt)
     ]
-    return next(batches(images, batch_size))
+    return next(batches(images, size), ())
 
 
 def _readable(size_bytes: float) -> str:

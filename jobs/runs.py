@@ -1,31 +1,52 @@
 """Opens a run that is there, for the jobs that work on one."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from omegaconf import DictConfig
 
 from jobs.build import find_model
+from pipeline.domain.cells import ModelIdentity
 from pipeline.domain.errors import DarkroomError
 from pipeline.rendering.inspection import InspectedModel
+from pipeline.runs.cells import CellInfo, read_cells
 from pipeline.runs.run import RunInfo, open_run
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, parse_spec
 
 
-def opened(config: DictConfig) -> tuple[Store, RunInfo]:
+@dataclass(frozen=True)
+class OpenedRun:
+    """A run that is there."""
+
+    store: Store
+    info: RunInfo
+    cells: dict[str, CellInfo]  # by cell_id
+
+
+def opened(config: DictConfig) -> OpenedRun:
     """The run that `run=` names. Raises DarkroomError where there is none."""
-    store = open_store(parse_spec(config.run, config.endpoint_url))
+    return open_at(config.run, config.endpoint_url)
+
+
+def open_at(uri: str, endpoint_url: str | None) -> OpenedRun:
+    store = open_store(parse_spec(uri, endpoint_url))
     store.check(writing=False)
-    return store, open_run(store)
+    return OpenedRun(store, open_run(store), read_cells(store))
 
 
-def model_of(run: RunInfo, device: str) -> InspectedModel:
-    """The run's model, found again. Raises DarkroomError when it is not the one that the run was made with."""
-    commit = run.model.revision if run.identity.revision.startswith("sha256:") else run.identity.revision
-    model = find_model(replace(run.model, dtype=run.identity.dtype, revision=commit), device)
-    if model.identity.revision != run.identity.revision:
+def models_of(cells: list[CellInfo], device: str) -> dict[ModelIdentity, InspectedModel]:
+    """The cells' models, found again. Raises DarkroomError when one is not what the run was made with."""
+    refs = {info.cell.model: info for info in cells}
+    return {identity: _model_of(info, device) for identity, info in refs.items()}
+
+
+def _model_of(info: CellInfo, device: str) -> InspectedModel:
+    identity = info.cell.model
+    commit = info.ref.revision if identity.revision.startswith("sha256:") else identity.revision
+    model = find_model(replace(info.ref, dtype=identity.dtype, revision=commit), device)
+    if model.identity.revision != identity.revision:
         raise DarkroomError(
-            f"model.repo_id={run.model.repo_id} is now {model.identity.revision}, and the run was made with "
-            f"{run.identity.revision}; restore that model"
+            f"model.repo_id={info.ref.repo_id} is now {model.identity.revision}, and the run was made with "
+            f"{identity.revision}; restore that model"
         )
-    return model
+    return replace(model, identity=identity)

@@ -1,43 +1,68 @@
 """Say what is committed, what failed and why, and what is left of a run."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 from omegaconf import DictConfig
 
 from jobs.cli import run_job
-from jobs.runs import opened
-from pipeline.runs.reading import RunState, state
-from pipeline.runs.run import RunInfo
+from jobs.runs import OpenedRun, opened
+from pipeline.runs.cells import axes
+from pipeline.runs.reading import CellState, states
 
 _MAX_REASONS = 10
+_MAX_CELLS = 50  # unfinished ones that are named
 
 
 def run(config: DictConfig) -> int:
-    store, run_info = opened(config)
-    found = state(store, run_info)
-    print(f"run:       {store.describe()}")
-    _say_what(run_info)
-    _say_state(found)
+    found = opened(config)
+    cells = states(found.store, found.info, found.cells)
+    print(f"run:       {found.store.describe()}")
+    _say_what(found)
+    _say_state(list(cells.values()))
+    _say_unfinished(found, cells)
     return 0
 
 
-def _say_what(run_info: RunInfo) -> None:
-    sampling, prompts = run_info.sampling, run_info.prompts
-    print(f"prompts:   {prompts.name}, {prompts.num_rows} rows, {run_info.num_images_per_prompt} image(s) each")
-    print(f"model:     {run_info.identity.repo_id} {run_info.identity.revision[:19]} {run_info.identity.dtype}")
-    print(
-        f"sampling:  {sampling.scheduler}, guidance_scale {sampling.guidance_scale:g}, "
-        f"{sampling.num_inference_steps} steps, {sampling.width}x{sampling.height}, seed {run_info.seed}"
-    )
+def _say_what(found: OpenedRun) -> None:
+    info = found.info
+    print(f"prompts:   {info.prompts.name}, {info.prompts.num_rows} rows, {info.num_images_per_prompt} image(s) each")
+    for identity in dict.fromkeys(item.cell.model for item in found.cells.values()):
+        print(f"model:     {identity.repo_id} {identity.revision[:19]} {identity.dtype}")
+    if len(found.cells) == 1:
+        (sampling,) = [item.cell.sampling for item in found.cells.values()]
+        print(
+            f"sampling:  {sampling.scheduler}, guidance_scale {sampling.guidance_scale:g}, "
+            f"{sampling.num_inference_steps} steps, {sampling.width}x{sampling.height}, seed {info.seed}"
+        )
+    else:
+        print(f"cells:     {len(found.cells)}, seed {info.seed}")
+        for name, values in axes(found.cells.values()).items():
+            print(f"  {name}: {', '.join(str(value) for value in values)}")
 
 
-def _say_state(found: RunState) -> None:
-    print(f"committed: {len(found.committed)} of {found.num_shards} shards, {found.num_bytes / 1e6:.1f} MB of images")
-    print(f"records:   {', '.join(f'{count} {name}' for name, count in found.by_status.most_common()) or 'none'}")
-    if found.num_truncated:
-        print(f"truncated: {found.num_truncated} prompts were longer than the text encoder reads")
-    for reason, count in found.errors.most_common(_MAX_REASONS):
+def _say_state(cells: Sequence[CellState]) -> None:
+    by_status = sum((cell.by_status for cell in cells), Counter())
+    errors = sum((cell.errors for cell in cells), Counter())
+    num_truncated = sum(cell.num_truncated for cell in cells)
+    left = sum(cell.num_rows_left for cell in cells)
+    done, total = sum(len(cell.committed) for cell in cells), sum(cell.num_shards for cell in cells)
+    print(f"committed: {done} of {total} shards, {sum(cell.num_bytes for cell in cells) / 1e6:.1f} MB of images")
+    print(f"records:   {', '.join(f'{count} {name}' for name, count in by_status.most_common()) or 'none'}")
+    if num_truncated:
+        print(f"truncated: {num_truncated} prompts were longer than the text encoder reads")
+    for reason, count in errors.most_common(_MAX_REASONS):
         print(f"  {count} x {reason}")
-    left = f"{found.num_rows_left} prompt rows; `darkroom generate` with the run's own settings goes on"
-    print(f"left:      {'nothing' if found.is_complete else left}")
+    print(f"left:      {f'{left} prompt rows; the command that started the run goes on' if left else 'nothing'}")
+
+
+def _say_unfinished(found: OpenedRun, cells: dict[str, CellState]) -> None:
+    unfinished = [(cell_id, state) for cell_id, state in cells.items() if state.num_rows_left]
+    names = axes(found.cells.values())
+    for cell_id, state in unfinished[:_MAX_CELLS] if names else []:
+        settings = found.cells[cell_id].settings
+        said = ", ".join(f"{name.split('.')[1]} {settings[name]}" for name in names)
+        print(f"  {len(state.committed)} of {state.num_shards} shards: {said}")
 
 
 if __name__ == "__main__":

@@ -10,14 +10,15 @@ from omegaconf import DictConfig
 from jobs.build import renderer_spec
 from jobs.cli import run_job
 from jobs.engine import local_device
-from jobs.runs import model_of, opened
+from jobs.runs import OpenedRun, models_of, opened
+from pipeline.domain.cells import ModelIdentity
 from pipeline.domain.errors import DarkroomError
 from pipeline.encoding.images import decode
 from pipeline.rendering.loading import load_renderer
 from pipeline.rendering.renderer import Renderer
 from pipeline.runs.reading import image_bytes, records, sample
 from pipeline.runs.records import OK, Record
-from pipeline.runs.run import RunInfo
+from pipeline.runs.run import OutputInfo
 from pipeline.storage.store import Store
 from pipeline.worker.batches import batches
 from pipeline.worker.outcomes import recorded_sample
@@ -25,20 +26,26 @@ from pipeline.worker.worker import encode_member
 
 
 def run(config: DictConfig) -> int:
-    store, run_info = opened(config)
-    chosen = _chosen(config, store)
+    found = opened(config)
+    chosen = _chosen(config, found.store)
     device = local_device(config.device)
-    model = model_of(run_info, device)
-    by_batch_size: dict[int, list[Record]] = defaultdict(list)
-    for record in chosen:
-        by_batch_size[record.batch_size].append(record)
+    models = models_of([found.cells[record.cell_id] for record in chosen], device)
     differing = 0
-    for batch_size, group in by_batch_size.items():
-        renderer = load_renderer(renderer_spec(model, device, batch_size))
-        differing += sum(_compare(record, data, store) for record, data in _again(renderer, group, run_info))
+    for (identity, batch_size), group in _groups(found, chosen).items():
+        renderer = load_renderer(renderer_spec(models[identity], device, batch_size))
+        rendered = _again(renderer, group, identity, found.info.output)
+        differing += sum(_compare(record, data, found.store) for record, data in rendered)
         _say_how(group, renderer)
     print(f"{len(chosen) - differing} of {len(chosen)} images are equal byte by byte when they are rendered again")
     return 1 if differing else 0
+
+
+def _groups(found: OpenedRun, chosen: Sequence[Record]) -> dict[tuple[ModelIdentity, int], list[Record]]:
+    """By model and batch size: what must be equal for equal bytes."""
+    groups = defaultdict(list)
+    for record in chosen:
+        groups[found.cells[record.cell_id].cell.model, record.batch_size].append(record)
+    return groups
 
 
 def _chosen(config: DictConfig, store: Store) -> list[Record]:
@@ -52,13 +59,15 @@ def _chosen(config: DictConfig, store: Store) -> list[Record]:
     return chosen
 
 
-def _again(renderer: Renderer, group: Sequence[Record], run_info: RunInfo) -> Iterator[tuple[Record, bytes | None]]:
+def _again(
+    renderer: Renderer, group: Sequence[Record], model: ModelIdentity, output: OutputInfo
+) -> Iterator[tuple[Record, bytes | None]]:
     """Each record with the bytes that its image has now; None where it could not be rendered."""
     by_id = {record.image_id: record for record in group}
     for batch in batches([recorded_sample(record) for record in group], renderer.info.batch_size):
         images = renderer.render([item.request for item in batch])
         for item, image in zip(batch, images, strict=True):
-            data = None if image.pixels is None else encode_member(item, image, run_info).data
+            data = None if image.pixels is None else encode_member(item, image, model, output).data
             yield by_id[item.request.image_id], data
 
 

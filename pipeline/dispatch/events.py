@@ -57,12 +57,15 @@ class Summary:
     num_shards: int = 0
     num_adopted: int = 0  # of these, shards that were there when an attempt came to commit: a reply was lost
     num_retries: int = 0  # store calls made again
+    num_loads: int = 0  # models loaded, by all workers together
     workers_lost: int = 0
     failed_shards: list[tuple[Task, str]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)  # reasons of the first failed records
 
     def add(self, event: Event) -> None:
         match event:
+            case WorkerReady():
+                self.num_loads += 1
             case ShardDone(report=report):
                 self.num_ok += report.num_ok
                 self.num_failed += report.num_failed
@@ -70,6 +73,7 @@ class Summary:
                 self.num_shards += 1
                 self.num_adopted += not report.ours
                 self.num_retries += report.num_retries
+                self.num_loads += report.num_loads
                 self.errors.extend(report.errors[: 10 - len(self.errors)])
             case AttemptFailed(task=task, reason=reason, final=True):
                 self.failed_shards.append((task, reason))

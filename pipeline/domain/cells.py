@@ -25,6 +25,7 @@ class ModelIdentity:
     dtype: str  # float32, float16 or bfloat16
     pipeline_class: str  # diffusers class, such as StableDiffusionPipeline
     trust_remote_code: bool = False
+    variant: str | None = None  # file variant, such as fp16
 
 
 @dataclass(frozen=True)
@@ -48,5 +49,6 @@ class Cell:
 
     @property
     def cell_id(self) -> str:
-        shaped_by = (self.model.revision, self.model.dtype, self.model.trust_remote_code)
+        model = self.model
+        shaped_by = (model.revision, model.variant, model.dtype, model.trust_remote_code)
         return digest("cell", *shaped_by, asdict(self.sampling), length=16)

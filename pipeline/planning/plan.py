@@ -20,5 +20,6 @@ def plan(
                 yield shard
 
 
-def num_shards(num_rows: int, shard_size: int, num_cells: int = 1) -> int:
-    return -(-num_rows // shard_size) * num_cells
+def num_shards(num_rows: int, shard_size: int) -> int:
+    """Of one cell."""
+    return -(-num_rows // shard_size)

@@ -54,6 +54,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         dtype=resolved_dtype(ref.dtype, device),
         pipeline_class=class_name,
         trust_remote_code=ref.trust_remote_code,
+        variant=ref.variant,
     )
     side = _side(folder)
     return InspectedModel(

@@ -9,6 +9,7 @@ RUN_KEY = "run.json"
 CONTACT_SHEET_KEY = "contact_sheet.png"
 IMAGES_PREFIX = "images/"
 METADATA_PREFIX = "metadata/"
+CELLS_PREFIX = "cells/"
 
 _MANIFEST = re.compile(r"metadata/([0-9a-f]+)/(\d{12})-(\d{12})-([0-9a-f]+)\.parquet")
 
@@ -22,6 +23,10 @@ class ManifestName:
     start: int
     stop: int
     shard_id: str
+
+
+def cell_key(cell_id: str) -> str:
+    return f"{CELLS_PREFIX}{cell_id}.json"
 
 
 def image_key(image_id: str, extension: str) -> str:

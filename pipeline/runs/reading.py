@@ -2,47 +2,57 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+
+import pyarrow as pa
 
 from pipeline.encoding.containers import index_parquet, index_tar
 from pipeline.runs import manifest
 from pipeline.runs.keys import ManifestName
-from pipeline.runs.records import OK, Record, to_records
+from pipeline.runs.records import FAILED, OK, Record, to_records
 from pipeline.runs.run import RunInfo
 from pipeline.storage.store import Store
 
+_MAX_REASONS = 1000  # told apart, so that counting them takes little memory whatever fails
+
 
 @dataclass
-class RunState:
-    """What is committed and what is left."""
+class CellState:
+    """What of one cell is committed and what is left."""
 
-    num_shards: int  # of the whole run
-    committed: list[ManifestName]
+    num_shards: int  # of the whole cell
     num_rows_left: int
+    committed: list[ManifestName] = field(default_factory=list)
     by_status: Counter[str] = field(default_factory=Counter)  # records
     errors: Counter[str] = field(default_factory=Counter)  # reasons of records that are not ok
     num_truncated: int = 0
     num_bytes: int = 0
 
-    @property
-    def is_complete(self) -> bool:
-        return len(self.committed) == self.num_shards
 
-
-def state(store: Store, run: RunInfo) -> RunState:
-    """Count every committed record by its status, from the few columns that say so."""
-    committed = list(manifest.committed(store))
+def states(store: Store, run: RunInfo, cell_ids: Iterable[str]) -> dict[str, CellState]:
+    """Each cell's state: every committed record counted by its status, from the few columns that say so."""
     num_rows = run.prompts.num_rows
-    left = num_rows - sum(name.stop - name.start for name in committed)
-    found = RunState(-(-num_rows // run.shard_size), committed, left)
-    for name in committed:
-        table = manifest.read(store, name, ["status", "error", "truncated", "bytes"])
-        found.by_status.update(table["status"].to_pylist())
-        found.errors.update(error for error in table["error"].to_pylist() if error)
-        found.num_truncated += sum(table["truncated"].to_pylist())
-        found.num_bytes += sum(size or 0 for size in table["bytes"].to_pylist())
+    found = {cell_id: CellState(-(-num_rows // run.shard_size), num_rows) for cell_id in cell_ids}
+    for name in manifest.committed(store):
+        if name.cell_id in found:
+            _count(found[name.cell_id], name, manifest.read(store, name, ["status", "error", "truncated", "bytes"]))
     return found
+
+
+def _count(state: CellState, name: ManifestName, table: pa.Table) -> None:
+    state.committed.append(name)
+    state.num_rows_left -= name.stop - name.start
+    state.by_status.update(table["status"].to_pylist())
+    for error in filter(None, table["error"].to_pylist()):
+        state.errors[error if len(state.errors) < _MAX_REASONS or error in state.errors else "other reasons"] += 1
+    state.num_truncated += sum(table["truncated"].to_pylist())
+    state.num_bytes += sum(size or 0 for size in table["bytes"].to_pylist())
+
+
+def num_failed(store: Store, names: Iterable[ManifestName]) -> int:
+    """Records of these shards that could not be rendered, and that `retry` would render again."""
+    return sum(manifest.read(store, name, ["status"])["status"].to_pylist().count(FAILED) for name in names)
 
 
 def records(store: Store) -> Iterator[Record]:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
-from pipeline.domain.cells import Cell, ModelIdentity, ModelRef, Sampling
 from pipeline.domain.errors import DarkroomError
 from pipeline.runs.keys import RUN_KEY
 from pipeline.storage.store import NotFound, Store
@@ -28,25 +27,18 @@ class OutputInfo:
 
     layout: str  # files, webdataset or parquet
     image_format: str  # png, webp or jpeg
-    quality: int  # of webp and jpeg, 1 to 100
+    quality: int  # of webp and jpeg, 1 to 100; 0 for a format that has none
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """Everything that a run's images and their places are a function of."""
+    """What all cells of a run share. With its cells, everything that images and their places are a function of."""
 
     prompts: PromptsInfo
-    model: ModelRef
-    identity: ModelIdentity
-    sampling: Sampling
     output: OutputInfo
     seed: int
     num_images_per_prompt: int
     shard_size: int  # prompt rows a shard; the first start of a run decides
-
-    @property
-    def cell(self) -> Cell:
-        return Cell(self.identity, self.sampling)
 
 
 def create_or_check(store: Store, wanted: RunInfo) -> RunInfo:
@@ -94,10 +86,6 @@ def _fixed(run: RunInfo) -> dict[str, object]:
     """What a run cannot change, by the names that the user knows. `shard_size` is not here: the run's own is kept."""
     return {
         "the prompt dataset's fingerprint": run.prompts.fingerprint,
-        "the model's revision": run.identity.revision,
-        "model.dtype": run.identity.dtype,
-        "model.trust_remote_code": run.identity.trust_remote_code,
-        **{f"sampling.{name}": value for name, value in asdict(run.sampling).items()},
         "sampling.seed": run.seed,
         "sampling.num_images_per_prompt": run.num_images_per_prompt,
         **{f"output.{name}": value for name, value in asdict(run.output).items()},
@@ -111,9 +99,6 @@ def _dump(value: Mapping[str, object]) -> bytes:
 def _parse(value: dict) -> RunInfo:
     return RunInfo(
         prompts=PromptsInfo(**value["prompts"]),
-        model=ModelRef(**value["model"]),
-        identity=ModelIdentity(**value["identity"]),
-        sampling=Sampling(**value["sampling"]),
         output=OutputInfo(**value["output"]),
         seed=int(value["seed"]),
         num_images_per_prompt=int(value["num_images_per_prompt"]),

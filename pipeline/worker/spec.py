@@ -1,13 +1,15 @@
 """Everything a worker is made from: small, picklable, and without a secret."""
 
 from dataclasses import dataclass
-from functools import partial
 
+from pipeline.domain.cells import ModelIdentity
+from pipeline.domain.errors import DarkroomError
 from pipeline.rendering.loading import load_renderer
+from pipeline.rendering.renderer import Renderer
 from pipeline.rendering.spec import RendererSpec
-from pipeline.runs.run import RunInfo
+from pipeline.runs.run import RunInfo, open_run
 from pipeline.storage.opening import open_store
-from pipeline.storage.store import StoreSpec
+from pipeline.storage.store import Store, StoreSpec
 from pipeline.worker.worker import Worker
 
 
@@ -16,8 +18,25 @@ class WorkerSpec:
     """Calling it makes the worker, in the process that will use it."""
 
     run: RunInfo
-    renderer: RendererSpec
+    renderers: tuple[RendererSpec, ...]  # one for each model of the run; the first is loaded at once
     store: StoreSpec
 
     def __call__(self) -> Worker:
-        return Worker(self.run, partial(load_renderer, self.renderer), open_store(self.store))
+        store = open_store(self.store)
+        _check_shared(store, self.run)
+        return Worker(self.run, self._load, self.renderers[0].model.identity, store)
+
+    def _load(self, identity: ModelIdentity) -> Renderer:
+        return load_renderer(next(spec for spec in self.renderers if spec.model.identity == identity))
+
+
+def _check_shared(store: Store, run: RunInfo) -> None:
+    """A folder of the driver's machine may be another one, or none, on the worker's."""
+    try:
+        same = open_run(store) == run
+    except DarkroomError:
+        same = False
+    if not same:
+        raise DarkroomError(
+            f"{store.describe()} is not the run's folder on this worker's machine; use a shared folder or s3://"
+        )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from pipeline.domain.cells import Cell
 from pipeline.planning.tasks import ShardTask
 from pipeline.runs.keys import ManifestName
 
@@ -11,6 +12,7 @@ class RetryTask:
     """Render the failed records of a committed shard again."""
 
     name: ManifestName
+    cell: Cell
 
 
 Task = ShardTask | RetryTask
@@ -32,5 +34,6 @@ class ShardReport:
     render_s: float  # the device's time
     wall_s: float
     num_retries: int = 0  # store calls made again
+    num_loads: int = 0  # models loaded for it, the worker's first one apart
     ours: bool = True  # False: another attempt had committed the shard first
     errors: tuple[str, ...] = field(default=())  # reasons of the first few failed records

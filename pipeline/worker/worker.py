@@ -1,30 +1,32 @@
-"""The worker: renders shards and commits them. Plain Python that knows neither Ray nor which model it holds.
+"""The worker: renders shards and commits them. Plain Python that knows neither Ray nor how models are loaded.
 
-One device thread owns the model. A bounded pool encodes and uploads. Two shards may be in flight at once, each in a
-thread of its caller: the second takes the device while the first one's bytes leave.
+One device thread owns the model of the day. A bounded pool encodes and uploads. Two shards may be in flight at once,
+each in a thread of its caller: the second takes the device while the first one's bytes leave.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import pyarrow as pa
 
+from pipeline.domain.cells import Cell, ModelIdentity
 from pipeline.domain.images import Sample, samples
 from pipeline.domain.shards import Shard
 from pipeline.encoding.containers import Member
 from pipeline.encoding.images import EXTENSIONS, encode
 from pipeline.encoding.settings_text import parameters_line, settings_json
 from pipeline.planning.tasks import ShardTask
-from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, Renderer
+from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, Renderer, RendererInfo
 from pipeline.runs import manifest
 from pipeline.runs.records import FAILED, OK, Record, extra_columns, to_records, to_table
-from pipeline.runs.run import RunInfo
+from pipeline.runs.run import OutputInfo, RunInfo
 from pipeline.storage.store import Store
 from pipeline.worker.batches import batches
 from pipeline.worker.layouts import CONTAINERS, place_container, place_image
+from pipeline.worker.models import Load, OneModel
 from pipeline.worker.outcomes import Maker, Outcome, place_members, record, recorded_sample
 from pipeline.worker.tasks import RetryTask, ShardReport, Task
 
@@ -38,9 +40,9 @@ class Stopped(Exception):
 
 
 class Worker:
-    """Holds one loaded renderer and answers tasks, from as many threads as call it."""
+    """Holds one loaded model and answers tasks, from as many threads as call it."""
 
-    def __init__(self, run: RunInfo, load: Callable[[], Renderer], store: Store) -> None:
+    def __init__(self, run: RunInfo, load: Load, first: ModelIdentity, store: Store) -> None:
         self._run = run
         self._store = store
         self._device = ThreadPoolExecutor(1, "device")
@@ -48,22 +50,25 @@ class Worker:
         self._turn = threading.Lock()  # one shard's batches at a time on the device
         self._stop = threading.Event()
         self._counting = threading.Lock()
-        self._retries_told = 0
-        self._renderer = self._device.submit(load).result()
-        self._room = threading.BoundedSemaphore(_PENDING_BATCHES * self._renderer.info.batch_size)
+        self._retries_told, self._loads_told = 0, 1
+        self._model = OneModel(load)
+        renderer = self._device.submit(self._model.get, first).result()
+        self._room = threading.BoundedSemaphore(_PENDING_BATCHES * renderer.info.batch_size)
 
     def run_task(self, task: Task, attempt: int) -> ShardReport:
         """Render and commit; returns once the manifest is there. An exception leaves nothing visible."""
         started = time.perf_counter()
         report = self._retry(task, attempt) if isinstance(task, RetryTask) else self._render(task, attempt)
-        return replace(report, wall_s=time.perf_counter() - started, num_retries=self._new_retries())
+        num_retries, num_loads = self._news()
+        return replace(report, wall_s=time.perf_counter() - started, num_retries=num_retries, num_loads=num_loads)
 
-    def _new_retries(self) -> int:
-        """Store calls made again since the last report."""
+    def _news(self) -> tuple[int, int]:
+        """Store calls made again, and models loaded, since the last report."""
         with self._counting:
-            total = self._store.num_retries
-            new, self._retries_told = total - self._retries_told, total
-            return new
+            now = self._store.num_retries, self._model.num_loads
+            news = now[0] - self._retries_told, now[1] - self._loads_told
+            self._retries_told, self._loads_told = now
+            return news
 
     def stop(self) -> None:
         """Make every call that is under way end before its next batch."""
@@ -83,23 +88,12 @@ class Worker:
             for position, row in enumerate(task.rows)
             for sample in samples(row, task.cell, self._run.seed, self._run.num_images_per_prompt)
         ]
-        maker = self._maker(shard.cell_id, shard.shard_id, attempt)
-        outcomes = self._outcomes([sample for _, sample in wanted], shard.shard_id)
+        outcomes, info = self._outcomes(task.cell, [sample for _, sample in wanted], shard.shard_id)
+        maker = Maker(task.cell.model, info, shard.cell_id, shard.shard_id, attempt)
         records = [record(outcome, maker) for outcome in outcomes]
         extras = task.extras.take(pa.array([position for position, _ in wanted], pa.int64()))
-        ours = manifest.commit(self._store, shard, to_table(records, extras, self._about(shard, records)))
+        ours = manifest.commit(self._store, shard, to_table(records, extras, _about(shard, records, info)))
         return _report(records, ours)
-
-    def _about(self, shard: Shard, records: Sequence[Record]) -> dict[str, str]:
-        """The manifest's own metadata: what it proves, beyond its rows."""
-        return {
-            "darkroom.shard_id": shard.shard_id,
-            "darkroom.prompts_fingerprint": shard.fingerprint,
-            "darkroom.rows": f"{shard.start}:{shard.stop}",
-            "darkroom.num_images": str(len(records)),
-            "darkroom.num_ok": str(sum(record.status == OK for record in records)),
-            "darkroom.versions": ", ".join(f"{name} {value}" for name, value in self._renderer.info.versions.items()),
-        }
 
     # Failed records, again -------------------------------------------------------------------------------------
 
@@ -109,9 +103,9 @@ class Worker:
         old = to_records(table)
         failed = [index for index, record in enumerate(old) if record.status == FAILED]
         attempt += max((record.attempt for record in old), default=0)
-        maker = self._maker(task.name.cell_id, task.name.shard_id, attempt)
         container = f"{task.name.shard_id}-{attempt}"
-        outcomes = self._outcomes([recorded_sample(old[index]) for index in failed], container)
+        outcomes, info = self._outcomes(task.cell, [recorded_sample(old[index]) for index in failed], container)
+        maker = Maker(task.cell.model, info, task.name.cell_id, task.name.shard_id, attempt)
         again = [record(outcome, maker) for outcome in outcomes]
         new = _spliced(old, failed, again)
         revised = to_table(new, extra_columns(table), _text(table.schema.metadata))
@@ -119,19 +113,18 @@ class Worker:
 
     # Samples to outcomes ---------------------------------------------------------------------------------------
 
-    def _maker(self, cell_id: str, shard_id: str, attempt: int) -> Maker:
-        return Maker(self._run.identity, self._renderer.info, cell_id, shard_id, attempt)
-
-    def _outcomes(self, wanted: Sequence[Sample], container: str) -> list[Outcome]:
-        """Render, encode and store; one outcome a sample, in order."""
+    def _outcomes(self, cell: Cell, wanted: Sequence[Sample], container: str) -> tuple[list[Outcome], RendererInfo]:
+        """Render, encode and store; one outcome a sample, in order, and what rendered them."""
         valid = [sample for sample in wanted if not sample.row.error]
         with self._turn:
-            pending = {sample.request.image_id: future for sample, future in self._rendered(valid)}
-        done = {image_id: future.result() for image_id, future in pending.items()}
-        outcomes = [
-            done.get(sample.request.image_id) or Outcome(sample, error=sample.row.error or "not rendered")
-            for sample in wanted
-        ]
+            renderer = self._device.submit(self._model.get, cell.model).result()
+            rendered = self._rendered(renderer, cell.model, valid)
+            pending = {sample.request.image_id: future for sample, future in rendered}
+        outcomes = _in_order(wanted, {image_id: future.result() for image_id, future in pending.items()})
+        return self._contained(outcomes, container), renderer.info
+
+    def _contained(self, outcomes: list[Outcome], container: str) -> list[Outcome]:
+        """Store the members in their container, where the run's layout has one."""
         layout = CONTAINERS.get(self._run.output.layout)
         if layout is None:
             return outcomes
@@ -139,55 +132,78 @@ class Worker:
         places = place_container(self._store, layout, container, members) if members else {}
         return place_members(outcomes, places)
 
-    def _rendered(self, wanted: Sequence[Sample]) -> Iterator[tuple[Sample, "Future[Outcome]"]]:
-        for batch in batches(wanted, self._renderer.info.batch_size):
+    def _rendered(
+        self, renderer: Renderer, model: ModelIdentity, wanted: Sequence[Sample]
+    ) -> Iterator[tuple[Sample, "Future[Outcome]"]]:
+        for batch in batches(wanted, renderer.info.batch_size):
             if self._stop.is_set():
                 raise Stopped
             started = time.perf_counter()
-            images = self._device.submit(self._render_batch, batch).result()
+            images = self._device.submit(_render_batch, renderer, batch).result()
             share_s = (time.perf_counter() - started) / len(batch)
             for sample, image in zip(batch, images, strict=True):
-                yield sample, self._encode(sample, image, share_s)
+                yield sample, self._encode(model, sample, image, share_s)
 
-    def _encode(self, sample: Sample, image: RenderedImage, render_s: float) -> "Future[Outcome]":
+    def _encode(self, model: ModelIdentity, sample: Sample, image: RenderedImage, render_s: float) -> "Future[Outcome]":
         """Hand an image to the encoders, as soon as they have room for it."""
         while not self._room.acquire(timeout=_POLL_S):
             if self._stop.is_set():
                 raise Stopped
-        future = self._encoders.submit(self._finish, sample, image, render_s)
+        future = self._encoders.submit(self._finish, model, sample, image, render_s)
         future.add_done_callback(lambda _: self._room.release())  # cancelled ones too
         return future
 
-    def _render_batch(self, batch: Sequence[Sample]) -> list[RenderedImage]:
-        """Render a batch; if the call as a whole fails, each image alone, so that one bad prompt costs one row."""
-        try:
-            return self._renderer.render([sample.request for sample in batch])
-        except FatalDeviceError:
-            raise
-        except Exception as error:
-            if len(batch) == 1:
-                return [RenderedImage(None, error=f"{type(error).__name__}: {error}")]
-            return [image for sample in batch for image in self._render_batch([sample])]
-
-    def _finish(self, sample: Sample, image: RenderedImage, render_s: float) -> Outcome:
+    def _finish(self, model: ModelIdentity, sample: Sample, image: RenderedImage, render_s: float) -> Outcome:
         """Encode one image and, where it is an object of its own, store it."""
         outcome = Outcome(sample, image.truncated, render_s=render_s, batch_size=image.batch_size)
         if image.pixels is None:
             return replace(outcome, error=image.error or "no pixels")
         started = time.perf_counter()
-        member = encode_member(sample, image, self._run)
+        member = encode_member(sample, image, model, self._run.output)
         outcome = replace(outcome, encode_s=time.perf_counter() - started)
         if self._run.output.layout in CONTAINERS:
             return replace(outcome, member=member)
         return replace(outcome, placed=place_image(self._store, member, self._run.output.image_format))
 
 
-def encode_member(sample: Sample, image: RenderedImage, run: RunInfo) -> Member:
+def _render_batch(renderer: Renderer, batch: Sequence[Sample]) -> list[RenderedImage]:
+    """Render a batch; if the call as a whole fails, each image alone, so that one bad prompt costs one row."""
+    try:
+        return renderer.render([sample.request for sample in batch])
+    except FatalDeviceError:
+        raise
+    except Exception as error:
+        if len(batch) == 1:
+            return [RenderedImage(None, error=f"{type(error).__name__}: {error}")]
+        return [image for sample in batch for image in _render_batch(renderer, [sample])]
+
+
+def _in_order(wanted: Sequence[Sample], done: Mapping[str, Outcome]) -> list[Outcome]:
+    """One outcome a sample; an invalid row's is its error."""
+    return [
+        done.get(sample.request.image_id) or Outcome(sample, error=sample.row.error or "not rendered")
+        for sample in wanted
+    ]
+
+
+def _about(shard: Shard, records: Sequence[Record], info: RendererInfo) -> dict[str, str]:
+    """The manifest's own metadata: what it proves, beyond its rows."""
+    return {
+        "darkroom.shard_id": shard.shard_id,
+        "darkroom.prompts_fingerprint": shard.fingerprint,
+        "darkroom.rows": f"{shard.start}:{shard.stop}",
+        "darkroom.num_images": str(len(records)),
+        "darkroom.num_ok": str(sum(record.status == OK for record in records)),
+        "darkroom.versions": ", ".join(f"{name} {value}" for name, value in info.versions.items()),
+    }
+
+
+def encode_member(sample: Sample, image: RenderedImage, model: ModelIdentity, output: OutputInfo) -> Member:
     """An image's file and what is stored beside it: a function of the request, the pixels and the run's format."""
     assert image.pixels is not None
-    request, output = sample.request, run.output
-    as_json = settings_json(request, run.identity)
-    text = {"parameters": parameters_line(request, run.identity), "darkroom": as_json}
+    request = sample.request
+    as_json = settings_json(request, model)
+    text = {"parameters": parameters_line(request, model), "darkroom": as_json}
     data = encode(image.pixels, output.image_format, output.quality, text)
     return Member(request.image_id, data, EXTENSIONS[output.image_format], request.prompt, as_json)
 

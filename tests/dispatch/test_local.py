@@ -57,14 +57,13 @@ def test_everything_is_rendered_in_this_process(store: Store) -> None:
 
 
 def test_a_shard_that_cannot_be_committed_fails_alone(store: Store) -> None:
-    from pipeline.worker.worker import Worker
-    from tests.worker.helpers import Misbehaving
+    from tests.worker.helpers import Misbehaving, worker
 
     data = dataset([f"p{number:02}" for number in range(12)])
     run = run_info(data)
     broken = BrokenStore(store, "000000000004-000000000008")
     summary = Summary()
-    LocalDispatcher(lambda: Worker(run, Misbehaving, broken), 2).run(tasks(run, data, store), summary.add)
+    LocalDispatcher(lambda: worker(run, Misbehaving(), broken), 2).run(tasks(run, data, store), summary.add)
     assert summary.num_ok == 8
     [(task, reason)] = summary.failed_shards
     assert (task.shard.start, reason) == (4, "OSError: No space left on device")
@@ -72,13 +71,12 @@ def test_a_shard_that_cannot_be_committed_fails_alone(store: Store) -> None:
 
 
 def test_a_shard_whose_commit_went_unanswered_counts_like_any_other(store: Store) -> None:
-    from pipeline.worker.worker import Worker
-    from tests.worker.helpers import Misbehaving
+    from tests.worker.helpers import Misbehaving, worker
 
     data = dataset([f"p{number:02}" for number in range(12)])
     run = run_info(data)
     summary = Summary()
     forgetful = ForgetfulStore(store)
-    LocalDispatcher(lambda: Worker(run, Misbehaving, forgetful), 2).run(tasks(run, data, store), summary.add)
+    LocalDispatcher(lambda: worker(run, Misbehaving(), forgetful), 2).run(tasks(run, data, store), summary.add)
     assert (summary.num_ok, summary.num_shards, summary.num_adopted) == (12, 3, 1)
     assert len(list(records(store))) == 12

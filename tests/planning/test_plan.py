@@ -21,7 +21,7 @@ def test_what_is_planned_and_what_is_committed_is_everything_once(rows: int, siz
     left = list(plan(rows, size, ["a", "b"], "f", committed))
     assert {shard.shard_id for shard in left} | committed == {shard.shard_id for shard in everything}
     assert not {shard.shard_id for shard in left} & committed
-    assert len(everything) == num_shards(rows, size, 2)
+    assert len(everything) == 2 * num_shards(rows, size)
     covered = [row for shard in everything if shard.cell_id == "a" for row in range(shard.start, shard.stop)]
     assert covered == list(range(rows))
 

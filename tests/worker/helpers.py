@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from pipeline.domain.cells import ModelRef, Sampling
+from pipeline.domain.cells import Cell, Sampling
 from pipeline.domain.images import ImageRequest
 from pipeline.planning.plan import plan
 from pipeline.planning.tasks import ShardTask, shard_tasks
 from pipeline.prompts.source import PromptDataset, table_prompts
-from pipeline.rendering.paint import PAINT_REPO_ID, PaintRenderer, paint_model
-from pipeline.rendering.renderer import RenderedImage
+from pipeline.rendering.paint import PaintRenderer, paint_model
+from pipeline.rendering.renderer import RenderedImage, Renderer
 from pipeline.runs import manifest
 from pipeline.runs.run import OutputInfo, PromptsInfo, RunInfo
 from pipeline.storage.opening import open_store
@@ -22,6 +22,7 @@ from pipeline.storage.store import Store, StoreSpec
 from pipeline.worker.worker import Worker
 
 SAMPLING = Sampling("default", 5.0, 20, 16, 16)
+CELL = Cell(paint_model().identity, SAMPLING)
 
 
 def dataset(prompts: Sequence[str], **columns: Sequence) -> PromptDataset:
@@ -32,9 +33,6 @@ def run_info(prompts: PromptDataset, shard_size: int = 4, layout: str = "files",
     scan = prompts.scan(images)
     return RunInfo(
         prompts=PromptsInfo("test", scan.fingerprint, scan.num_rows),
-        model=ModelRef(PAINT_REPO_ID),
-        identity=paint_model().identity,
-        sampling=SAMPLING,
         output=OutputInfo(layout, "png", 95),
         seed=0,
         num_images_per_prompt=images,
@@ -44,9 +42,12 @@ def run_info(prompts: PromptDataset, shard_size: int = 4, layout: str = "files",
 
 def tasks(run: RunInfo, prompts: PromptDataset, store: Store) -> Iterator[ShardTask]:
     committed = {name.shard_id for name in manifest.committed(store)}
-    cell = run.cell
-    shards = plan(run.prompts.num_rows, run.shard_size, [cell.cell_id], run.prompts.fingerprint, committed)
-    return shard_tasks(shards, {cell.cell_id: cell}, prompts.blocks)
+    shards = plan(run.prompts.num_rows, run.shard_size, [CELL.cell_id], run.prompts.fingerprint, committed)
+    return shard_tasks(shards, {CELL.cell_id: CELL}, prompts.blocks)
+
+
+def worker(run: RunInfo, renderer: Renderer, store: Store) -> Worker:
+    return Worker(run, lambda _identity: renderer, CELL.model, store)
 
 
 @dataclass
@@ -98,4 +99,4 @@ class MakeMisbehaving:
     options: dict = field(default_factory=dict)
 
     def __call__(self) -> Worker:
-        return Worker(self.run, lambda: Misbehaving(**self.options), open_store(self.store))
+        return worker(self.run, Misbehaving(**self.options), open_store(self.store))

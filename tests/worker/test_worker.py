@@ -20,8 +20,9 @@ from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, parse_spec
 from pipeline.worker.layouts import LAYOUTS
 from pipeline.worker.tasks import RetryTask
-from pipeline.worker.worker import Stopped, Worker
-from tests.worker.helpers import Misbehaving, dataset, run_info, tasks
+from pipeline.worker.worker import Stopped
+from tests.worker.helpers import CELL, Misbehaving, dataset, run_info, tasks
+from tests.worker.helpers import worker as make_worker
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -32,7 +33,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 
 def render_all(store: Store, prompts, run, **options) -> list:
-    worker = Worker(run, lambda: Misbehaving(**options), store)
+    worker = make_worker(run, Misbehaving(**options), store)
     try:
         return [worker.run_task(task, 1) for task in tasks(run, prompts, store)]
     finally:
@@ -67,7 +68,7 @@ def test_a_second_attempt_adopts_what_the_first_one_left(store: Store) -> None:
     for layout in LAYOUTS:
         run = run_info(prompts, layout=layout)
         [task] = tasks(run, prompts, store)
-        worker = Worker(run, Misbehaving, store)
+        worker = make_worker(run, Misbehaving(), store)
         assert worker.run_task(task, 1).ours
         before = {info.key: store.get(info.key) for info in store.list()}
         assert not worker.run_task(task, 2).ours
@@ -80,7 +81,7 @@ def test_records_describe_the_bytes_that_won_when_two_attempts_differ(store: Sto
     prompts = dataset(["a", "b", "c"])
     run = run_info(prompts)
     [task] = tasks(run, prompts, store)
-    worker = Worker(run, Misbehaving, store)
+    worker = make_worker(run, Misbehaving(), store)
     worker.run_task(task, 1)
     [name] = manifest.committed(store)
     victim = next(records(store))
@@ -112,9 +113,9 @@ def test_retry_puts_an_image_in_a_failed_records_place(store: Store, tmp_path: P
     render_all(store, prompts, run, flag=flag)
     before = list(records(store))
     assert [record.status for record in before] == [OK, FAILED, OK]
-    worker = Worker(run, lambda: Misbehaving(flag=flag), store)
+    worker = make_worker(run, Misbehaving(flag=flag), store)
     [name] = manifest.committed(store)
-    assert worker.run_task(RetryTask(name), 1).num_ok == 1
+    assert worker.run_task(RetryTask(name, CELL), 1).num_ok == 1
     after = list(records(store))
     assert [record.status for record in after] == [OK, OK, OK]
     assert [record.image_id for record in after] == [record.image_id for record in before]
@@ -165,7 +166,7 @@ def test_a_stopped_worker_leaves_nothing_visible(store: Store) -> None:
     prompts = dataset(["a", "b"])
     run = run_info(prompts)
     [task] = tasks(run, prompts, store)
-    worker = Worker(run, Misbehaving, store)
+    worker = make_worker(run, Misbehaving(), store)
     worker.stop()
     with pytest.raises(Stopped):
         worker.run_task(task, 1)
@@ -175,7 +176,7 @@ def test_a_stopped_worker_leaves_nothing_visible(store: Store) -> None:
 def test_two_shards_at_once_from_two_threads(store: Store) -> None:
     prompts = dataset([f"p{number}" for number in range(40)])
     run = run_info(prompts, shard_size=5)
-    worker = Worker(run, Misbehaving, store)
+    worker = make_worker(run, Misbehaving(), store)
     todo = list(tasks(run, prompts, store))
     halves = [
         threading.Thread(target=lambda part=part: [worker.run_task(task, 1) for task in part])
@@ -207,7 +208,7 @@ def test_a_closed_worker_ends_while_its_store_hangs(tmp_path: Path) -> None:
     prompts = dataset([f"p{number}" for number in range(200)])
     run = run_info(prompts, shard_size=200)
     stuck = StuckStore(open_store(parse_spec(str(tmp_path))))
-    worker = Worker(run, lambda: Misbehaving(batch_size=16), stuck)
+    worker = make_worker(run, Misbehaving(batch_size=16), stuck)
     [task] = tasks(run, prompts, stuck)
     with ThreadPoolExecutor(1) as caller:
         shard = caller.submit(worker.run_task, task, 1)
@@ -235,7 +236,7 @@ def test_failed_batches_take_no_room_from_later_ones(tmp_path: Path) -> None:
     prompts = dataset(["a", "b", "c"])
     run = run_info(prompts)
     store = open_store(parse_spec(str(tmp_path)))
-    worker = Worker(run, lambda: Failing(4), store)
+    worker = make_worker(run, Failing(4), store)
     [task] = tasks(run, prompts, store)
     with ThreadPoolExecutor(1) as caller:
         for _ in range(Failing.num_failures):
@@ -257,5 +258,5 @@ def test_a_record_tells_the_batch_its_image_was_really_rendered_in(tmp_path: Pat
     store = open_store(parse_spec(str(tmp_path)))
     run = run_info(prompts, layout=layout)
     [task] = tasks(run, prompts, store)
-    Worker(run, lambda: Halved(8), store).run_task(task, 1)
+    make_worker(run, Halved(8), store).run_task(task, 1)
     assert [record.batch_size for record in records(store)] == [4, 4]

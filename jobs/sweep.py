@@ -1,0 +1,91 @@
+"""Render every cell of a grid as one job. A grid that grows renders its new cells alone."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from jobs.build import Wanted, WantedCell, check_limits, checked_cell, collected, find_model, sweep_name
+from jobs.checks import warn
+from jobs.cli import run_job
+from jobs.engine import likely_device, started
+from jobs.render import render, say_start
+from pipeline.domain.cells import ModelRef
+from pipeline.domain.errors import DarkroomError
+from pipeline.planning.grid import Grid, Settings, expand
+from pipeline.rendering.inspection import InspectedModel
+from pipeline.runs.cells import add_cells, axes
+from pipeline.runs.run import create_or_check
+from pipeline.storage.opening import open_store
+
+
+def run(config: DictConfig) -> int:
+    found = wanted_sweep(config, likely_device(config.engine))
+    warn(found)
+    store = open_store(found.store)
+    store.check()
+    with started(config.engine) as engine:
+        if engine.device != likely_device(config.engine):
+            found = wanted_sweep(config, engine.device)
+        run_info = create_or_check(store, found.run_info())
+        add_cells(store, found.cell_infos)
+        _say_what(found)
+        say_start(found, run_info, store, engine)
+        return render(found, run_info, store, engine)
+
+
+def wanted_sweep(config: DictConfig, device: str) -> Wanted:
+    """Check every cell of the grid before anything is loaded; equal cells are one."""
+    check_limits(config)
+    find = cache(find_model)  # a look at a model digests its weights: once a model, and not once a cell
+    cells = [_cell(config, settings, device, find) for settings in expand(_grid(config.grid))]
+    once = {item.cell.cell_id: item for item in cells}
+    return collected(config, tuple(once.values()), sweep_name)
+
+
+def _grid(config: DictConfig) -> Grid:
+    plain: Any = OmegaConf.to_container(config)
+    axes = {name: values for name, values in plain["axes"].items() if values is not None}
+    empty = [name for name, values in axes.items() if not values]
+    if empty:
+        raise DarkroomError(f"grid.axes.{empty[0]}=[] has no value; give some, or leave the axis out")
+    return Grid(**{**plain, "axes": axes, "mode": config.mode.value})
+
+
+def _cell(
+    config: DictConfig, settings: Settings, device: str, find: Callable[[ModelRef, str], InspectedModel]
+) -> WantedCell:
+    """The job's own `sampling` and `model`, with this cell's settings on top."""
+    said = ", ".join(f"{name}={value}" for name, value in settings.items())
+    own: Any = OmegaConf.masked_copy(config, ["sampling", "model"])
+    try:
+        for name, value in settings.items():
+            OmegaConf.update(own, f"{_part(config, name)}.{name}", value)
+        check_limits(own)
+        return checked_cell(own.model, own.sampling, device, find)
+    except (OmegaConfBaseException, DarkroomError) as error:
+        raise DarkroomError(f"grid cell ({said}): {str(error).splitlines()[0]}") from error
+
+
+def _part(config: DictConfig, name: str) -> str:
+    """`sampling` or `model`, whichever has a setting of this name."""
+    for part in ("sampling", "model"):
+        if name in config[part] and name in config.grid.axes:
+            return part
+    raise DarkroomError(f"no setting {name!r} tells cells apart; those that do are {', '.join(config.grid.axes)}")
+
+
+def _say_what(found: Wanted) -> None:
+    cells = len(found.cells)
+    print(
+        f"{found.scan.num_images * cells} images: {cells} cells of {found.scan.num_rows} prompts "
+        f"({found.run_info().prompts.name}), the same noise in each"
+    )
+    for name, values in axes(found.cell_infos.values()).items():
+        print(f"  {name}: {', '.join(str(value) for value in values)}")
+
+
+if __name__ == "__main__":
+    run_job("sweep")

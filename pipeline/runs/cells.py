@@ -1,0 +1,96 @@
+"""The cells of a run, one small file each: a sweep grows by adding files, and none is ever changed."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+from pipeline.domain.cells import Cell, ModelIdentity, ModelRef, Sampling
+from pipeline.domain.errors import DarkroomError
+from pipeline.runs.keys import CELLS_PREFIX, cell_key
+from pipeline.storage.store import Store
+
+
+@dataclass(frozen=True)
+class CellInfo:
+    """A cell, and how its model was named: enough to load it again."""
+
+    ref: ModelRef
+    cell: Cell
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What tells this cell from others, by the names that a command uses."""
+        identity = self.cell.model
+        return {
+            "model.repo_id": identity.repo_id,
+            "model.revision": identity.revision,
+            "model.variant": identity.variant,
+            "model.dtype": identity.dtype,
+            "model.trust_remote_code": identity.trust_remote_code,
+            **{f"sampling.{name}": value for name, value in asdict(self.cell.sampling).items()},
+        }
+
+
+def read_cells(store: Store) -> dict[str, CellInfo]:
+    """cell_id -> cell, in order of their ids."""
+    return {key_id(info.key): _parse(store, info.key) for info in store.list(CELLS_PREFIX)}
+
+
+def add_cells(store: Store, cells: Mapping[str, CellInfo]) -> None:
+    """Write those that are not there yet."""
+    there = {key_id(info.key) for info in store.list(CELLS_PREFIX)}
+    for cell_id, info in cells.items():
+        if cell_id not in there:
+            store.put_if_absent(cell_key(cell_id), _dump(info), "application/json")
+
+
+def axes(cells: Iterable[CellInfo]) -> dict[str, list[object]]:
+    """The settings in which cells differ, with their values in order of first appearance."""
+    values: dict[str, list[object]] = {}
+    for info in cells:
+        for name, value in info.settings.items():
+            known = values.setdefault(name, [])
+            if value not in known:
+                known.append(value)
+    return {name: known for name, known in values.items() if len(known) > 1}
+
+
+def check_only_cell(store: Store, wanted: CellInfo) -> None:
+    """Refuse a plain job whose one cell is none of the run's: its folder holds something else.
+
+    Raises DarkroomError that names the field in which it differs from the nearest of the run's cells.
+    """
+    found = read_cells(store)
+    if not found or wanted.cell.cell_id in found:
+        return
+    differences = min((_differences(info, wanted) for info in found.values()), key=len)
+    name, there, here = differences[0]
+    raise DarkroomError(
+        f"{store.describe(CELLS_PREFIX)}: {name} is {there!r} in this run and {here!r} in the command; go on with the "
+        "run's own value, use another output.uri, or add cells to a run with `darkroom sweep`"
+    )
+
+
+def key_id(key: str) -> str:
+    return key.removeprefix(CELLS_PREFIX).removesuffix(".json")
+
+
+def _differences(found: CellInfo, wanted: CellInfo) -> list[tuple[str, object, object]]:
+    ours = wanted.settings
+    return [(name, value, ours[name]) for name, value in found.settings.items() if value != ours[name]]
+
+
+def _dump(info: CellInfo) -> bytes:
+    value = {"model": asdict(info.ref), "identity": asdict(info.cell.model), "sampling": asdict(info.cell.sampling)}
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+
+
+def _parse(store: Store, key: str) -> CellInfo:
+    try:
+        value = json.loads(store.get(key))
+        cell = Cell(ModelIdentity(**value["identity"]), Sampling(**value["sampling"]))
+        return CellInfo(ModelRef(**value["model"]), cell)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DarkroomError(
+            f"{store.describe(key)}: not readable as a cell ({error}); restore it, or use another output.uri"
+        ) from error
