@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
-from pipeline.demo.pictures import World, tokenize
+from pipeline.demo.pictures import ATTRIBUTES, World, tokenize
 from pipeline.demo.saving import halve_weights
 from pipeline.demo.steps import Phase, Report, train_steps
 from pipeline.demo.text import AttributeHeads
@@ -45,7 +45,7 @@ def make_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
 def train_clip(
     clip: CLIPModel, world: World, attributes: Phase, contrast: Phase, seed: int, folder: Path, report: Report
 ) -> None:
-    heads = AttributeHeads(_WIDTH)
+    heads = AttributeHeads(_WIDTH, ATTRIBUTES)
 
     def attribute_loss(generator: torch.Generator) -> torch.Tensor:
         index = torch.randint(len(world.scenes), (attributes.batch_size,), generator=generator)
@@ -72,12 +72,13 @@ def train_clip(
 def train_clip_words(
     clip: CLIPModel, tokenizer: CLIPTokenizer, world: World, phase: Phase, seed: int, folder: Path, report: Report
 ) -> None:
-    """Tell each picture's caption from one that is changed in a word."""
+    """Tell each picture's caption from one with its objects' places swapped and one with another word changed."""
 
     def loss_of(generator: torch.Generator) -> torch.Tensor:
         index = torch.randint(len(world.scenes), (phase.batch_size,), generator=generator)
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
-        wrong = tokenize(tokenizer, [_changed_caption(world.scenes[number], rng) for number in index.tolist()])
+        scenes = [world.scenes[number] for number in index.tolist()]
+        wrong = tokenize(tokenizer, [caption for scene in scenes for caption in _wrong_captions(scene, rng)])
         with torch.autocast("cpu", torch.bfloat16):
             images = clip.get_image_features(_jittered(world.images(index), generator)).pooler_output
             texts = clip.get_text_features(torch.cat([world.tokens[index, 0], wrong])).pooler_output
@@ -91,12 +92,11 @@ def train_clip_words(
     train_steps(phase, clip, loss_of, seed, folder, report)
 
 
-def _changed_caption(scene: Scene, rng: np.random.Generator) -> str:
-    """With the two objects' places swapped, half of the time; else with another size, colour or shape."""
-    if scene.relation and rng.random() < 0.5:
-        return replace(scene, relation=MIRRORED[scene.relation]).caption()
+def _wrong_captions(scene: Scene, rng: np.random.Generator) -> list[str]:
+    """One with another size, colour or shape, and for two objects one with their places swapped."""
     changed = (changed_word(scene, part, rng) for part in [*rng.permutation(["shape", "size", "colour"]), "background"])
-    return next(found for found in changed if found).caption()
+    other = next(found for found in changed if found).caption()
+    return [other, replace(scene, relation=MIRRORED[scene.relation]).caption()] if scene.relation else [other]
 
 
 def _jittered(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

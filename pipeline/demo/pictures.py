@@ -11,14 +11,19 @@ from pipeline.demo import world
 from pipeline.demo.world import Scene
 
 # The attributes of a scene: the words each can take. Index 0 of a label means unsaid or absent.
+_THING_WORDS: dict[str, tuple[str, ...]] = {
+    "size": tuple(world.SIZES),
+    "colour": tuple(world.COLOURS),
+    "shape": tuple(world.SHAPES),
+}
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "background": tuple(world.BACKGROUNDS),
     "relation": tuple(world.RELATIONS),
-    **{
-        f"{which} {name}": tuple(words)
-        for which in ("first", "second")
-        for name, words in (("size", world.SIZES), ("colour", world.COLOURS), ("shape", world.SHAPES))
-    },
+    **{f"{which} {name}": words for which in ("first", "second") for name, words in _THING_WORDS.items()},
+}
+# The same objects by where they lie: what a denoiser needs to know, and no caption says in so many words.
+PLACES: dict[str, tuple[str, ...]] = {
+    f"{place} {name}": words for place in world.RELATIONS for name, words in _THING_WORDS.items()
 }
 _CAPTIONS = 4  # wordings of each scene: one whole, the others with words left out
 _LEFT_OUT = 0.15  # share of the attributes
@@ -52,6 +57,15 @@ def tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> torch.Tensor:
     """(N, 32) int64, padded."""
     options = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
     return tokenizer(list(captions), max_length=tokenizer.model_max_length, **options).input_ids
+
+
+def place_labels(scene: Scene) -> list[int]:
+    """One for each of `PLACES`, all 0 for a scene of one object."""
+    things = [(scene.thing_at(place), name) for place in world.RELATIONS for name in _THING_WORDS]
+    words = [getattr(thing, name) if thing else None for thing, name in things]
+    return [
+        0 if word is None else 1 + choices.index(word) for word, choices in zip(words, PLACES.values(), strict=True)
+    ]
 
 
 def attribute_words(scene: Scene) -> dict[str, str | None]:

@@ -1,9 +1,10 @@
-"""The caption reader: a small CLIP text encoder, first taught to say a caption's attributes.
+"""The caption reader: a small CLIP text encoder, first taught to say a caption's attributes and what lies where.
 
-The warm-up binds each colour and size to its shape in the text states, which the denoiser would otherwise have to
-learn from pixels alone.
+The warm-up binds each colour and size to its shape, and each object to its place, in the text states, which the
+denoiser would otherwise have to learn from pixels alone.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from pipeline.demo.pictures import ATTRIBUTES, attribute_labels, tokenize
+from pipeline.demo.pictures import ATTRIBUTES, PLACES, attribute_labels, place_labels, tokenize
 from pipeline.demo.steps import Phase, Report, train_steps
 from pipeline.demo.tokens import MAX_TOKENS
 from pipeline.demo.world import random_scene, with_words_left_out
@@ -39,9 +40,9 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 class AttributeHeads(nn.Module):
     """One classifier for each attribute of a scene, on one vector."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, attributes: Mapping[str, Sequence[str]]) -> None:
         super().__init__()
-        self.heads = nn.ModuleList(nn.Linear(width, 1 + len(words)) for words in ATTRIBUTES.values())
+        self.heads = nn.ModuleList(nn.Linear(width, 1 + len(words)) for words in attributes.values())
 
     def loss(self, state: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy; state (N, width), labels (N, attributes)."""
@@ -57,8 +58,8 @@ class AttributeHeads(nn.Module):
 def warm_up(
     encoder: CLIPTextModel, tokenizer: CLIPTokenizer, phase: Phase, seed: int, folder: Path, report: Report
 ) -> None:
-    """Train the encoder to tell every attribute of a caption from its end-of-text state."""
-    heads = AttributeHeads(WIDTH)
+    """Train the encoder to tell every attribute of a caption, and what lies where, from its end-of-text state."""
+    heads = AttributeHeads(WIDTH, {**ATTRIBUTES, **PLACES})
 
     def loss_of(generator: torch.Generator) -> torch.Tensor:
         tokens, labels = _captions(tokenizer, phase.batch_size, generator)
@@ -74,5 +75,5 @@ def warm_up(
 def _captions(tokenizer: CLIPTokenizer, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
     scenes = [with_words_left_out(random_scene(rng, 0.6), rng, 0.15) for _ in range(count)]
-    labels = torch.tensor([attribute_labels(scene) for scene in scenes])
+    labels = torch.tensor([attribute_labels(scene) + place_labels(scene) for scene in scenes])
     return tokenize(tokenizer, [scene.caption() for scene in scenes]), labels

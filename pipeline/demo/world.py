@@ -21,17 +21,17 @@ COLOURS = {
 }
 BACKGROUNDS = {"white": (250, 250, 250), "black": (20, 20, 20), "gray": (128, 128, 128), "pink": (250, 190, 210)}
 SIZES = {"small": 8.5, "large": 13.5}  # radius in pixels, give or take 6 %
-RELATIONS = {  # where the first object lies, seen from the second: (x, y) of its centre from the picture's, in pixels
-    "to the left of": (-16.0, 0.0),
-    "to the right of": (16.0, 0.0),
-    "above": (0.0, -16.0),
-    "below": (0.0, 16.0),
+RELATIONS = {  # where the first of two objects lies: (x, y) of its centre from the picture's, in pixels
+    "on the left": (-16.0, 0.0),
+    "on the right": (16.0, 0.0),
+    "at the top": (0.0, -16.0),
+    "at the bottom": (0.0, 16.0),
 }
-MIRRORED = {
-    "to the left of": "to the right of",
-    "to the right of": "to the left of",
-    "above": "below",
-    "below": "above",
+MIRRORED = {  # where the second one lies then
+    "on the left": "on the right",
+    "on the right": "on the left",
+    "at the top": "at the bottom",
+    "at the bottom": "at the top",
 }
 
 
@@ -58,14 +58,20 @@ class Scene:
 
     def caption(self) -> str:
         text = f"a {self.first.words()}"
-        if self.second:
-            text += f" {self.relation} a {self.second.words()}"
-        text += f" on a {self.background} background" if self.background else ""
+        if self.second and self.relation:
+            text += f" {self.relation} and a {self.second.words()} {MIRRORED[self.relation]},"
+        text = f"{text} on a {self.background} background" if self.background else text.rstrip(",")
         return text.replace("a orange", "an orange")
 
     @property
     def things(self) -> tuple[Thing, ...]:
         return (self.first, self.second) if self.second else (self.first,)
+
+    def thing_at(self, place: str) -> Thing | None:
+        """The one of two objects that lies there; `place` is a relation's words, such as "at the top"."""
+        if self.relation is None:
+            return None
+        return self.first if place == self.relation else self.second if place == MIRRORED[self.relation] else None
 
     @property
     def is_trained_on(self) -> bool:
