@@ -10,6 +10,8 @@ CONTACT_SHEET_KEY = "contact_sheet.png"
 IMAGES_PREFIX = "images/"
 METADATA_PREFIX = "metadata/"
 CELLS_PREFIX = "cells/"
+FEATURES_PREFIX = "features/"
+EVALUATIONS_PREFIX = "evaluations/"
 
 _MANIFEST = re.compile(r"metadata/([0-9a-f]+)/(\d{12})-(\d{12})-([0-9a-f]+)\.parquet")
 
@@ -35,6 +37,15 @@ def image_key(image_id: str, extension: str) -> str:
 
 def container_key(name: str, extension: str) -> str:
     return f"{IMAGES_PREFIX}{name}.{extension}"
+
+
+def features_key(extractor_id: str, name: ManifestName) -> str:
+    """Beside the run, shard by shard, named as its manifest is."""
+    return f"{FEATURES_PREFIX}{extractor_id}/{name.key.removeprefix(METADATA_PREFIX)}"
+
+
+def evaluation_key(evaluation_id: str) -> str:
+    return f"{EVALUATIONS_PREFIX}{evaluation_id}.json"
 
 
 def manifest_key(shard: Shard) -> str:

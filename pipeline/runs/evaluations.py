@@ -1,0 +1,88 @@
+"""What evaluations found out about a run: figures by cell and metric, each with all that it needs to be compared.
+
+Stored as JSON beside the run; what a report reads. Knows no metric's formula.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from pipeline.runs.keys import EVALUATIONS_PREFIX, evaluation_key
+from pipeline.storage.store import Store
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """How a figure is defined."""
+
+    name: str  # extractor and metric, such as demo_clip.clip_score; key of CellFigures
+    title: str  # for people
+    higher_is_better: bool
+    convention: str  # formula, scale and source
+    interval: str  # what low and high are
+    extractor: str  # network that made the features
+    extractor_id: str
+    weights: str  # their digest
+    resize: str
+    reference: str  # images that it compares with, for people; empty without
+    reference_digest: str  # of their features; empty without
+
+
+@dataclass(frozen=True)
+class CellFigure:
+    """One metric of one cell. A value of NaN could not be computed; `warnings` say why."""
+
+    value: float
+    low: float | None  # ends of the 95 % interval; None where there is none
+    high: float | None
+    num_images: int
+    num_reference: int | None
+    warnings: tuple[str, ...] = ()
+
+
+CellFigures = Mapping[str, CellFigure]  # by MetricInfo.name
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of a run."""
+
+    created_at: str  # ISO 8601, UTC
+    metrics: Mapping[str, MetricInfo]
+    cells: Mapping[str, CellFigures]  # by cell_id
+
+
+def put_evaluation(store: Store, evaluation_id: str, evaluation: Evaluation) -> None:
+    """Write it, over an older one of the same extractors and reference."""
+    text = json.dumps(_nullified(asdict(evaluation)), indent=1, ensure_ascii=False, allow_nan=False)
+    store.put(evaluation_key(evaluation_id), text.encode(), "application/json")
+
+
+def read_evaluations(store: Store) -> list[Evaluation]:
+    """All of a run's, oldest first."""
+    found = [_parse(json.loads(store.get(info.key))) for info in store.list(EVALUATIONS_PREFIX)]
+    return sorted(found, key=lambda evaluation: evaluation.created_at)
+
+
+def _parse(value: dict) -> Evaluation:
+    metrics = {name: MetricInfo(**info) for name, info in value["metrics"].items()}
+    cells = {
+        cell_id: {name: _figure(figure) for name, figure in figures.items()}
+        for cell_id, figures in value["cells"].items()
+    }
+    return Evaluation(value["created_at"], metrics, cells)
+
+
+def _figure(value: dict) -> CellFigure:
+    number = math.nan if value["value"] is None else value["value"]
+    return CellFigure(**{**value, "value": number, "warnings": tuple(value["warnings"])})
+
+
+def _nullified(value: object) -> object:
+    """JSON has no NaN."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {name: _nullified(item) for name, item in value.items()}
+    return [_nullified(item) for item in value] if isinstance(value, (list, tuple)) else value
