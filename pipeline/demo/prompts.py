@@ -9,11 +9,16 @@ _ONE_OBJECT = 20  # of them
 
 def demo_prompts() -> list[dict[str, str]]:
     """Rows of the dataset: `prompt`, and what the scene holds as columns to group by."""
+    return [_row(scene) for scene in demo_scenes()]
+
+
+def demo_scenes() -> list[Scene]:
+    """What the prompts describe, in their order."""
     found = distinct_scenes(_SEED, 512)
     ones = [scene for scene in found if not scene.second][:_ONE_OBJECT]
     twos = [scene for scene in found if scene.second][: NUM_PROMPTS - len(ones)]
     chosen = {*ones, *twos}
-    return [_row(scene) for scene in found if scene in chosen]
+    return [scene for scene in found if scene in chosen]
 
 
 def _row(scene: Scene) -> dict[str, str]:

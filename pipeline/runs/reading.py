@@ -79,7 +79,7 @@ def first_images(store: Store, count: int) -> list[tuple[Record, bytes]]:
     found: list[tuple[Record, bytes]] = []
     for name in manifest.committed(store):
         ok = [record for record in to_records(manifest.read(store, name)) if record.status == OK]
-        found += _with_bytes(store, ok[: count - len(found)])
+        found += with_bytes(store, ok[: count - len(found)])
         if len(found) >= count:
             break
     return found
@@ -87,10 +87,10 @@ def first_images(store: Store, count: int) -> list[tuple[Record, bytes]]:
 
 def image_bytes(store: Store, record: Record) -> bytes:
     """A committed image's file, out of its container where it lies in one."""
-    return _with_bytes(store, [record])[0][1]
+    return with_bytes(store, [record])[0][1]
 
 
-def _with_bytes(store: Store, wanted: Sequence[Record]) -> list[tuple[Record, bytes]]:
+def with_bytes(store: Store, wanted: Sequence[Record]) -> list[tuple[Record, bytes]]:
     """Records with their images' files; an object that holds several is fetched once."""
     by_key: dict[str, list[Record]] = {}
     for record in wanted:
