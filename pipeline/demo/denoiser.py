@@ -1,5 +1,6 @@
 """The denoiser: a small UNet2DConditionModel, trained on velocities (Salimans and Ho 2022) of the latents' noise."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def train_denoiser(
     look: Callable[[int], None] | None = None,
 ) -> None:
     """Train denoiser and text encoder together; `no_caption` is the (32,) tokens of the empty caption."""
-    scheduler = make_scheduler()
+    scheduler, fast = make_scheduler(), _compiled(denoiser)
 
     def loss_of(generator: torch.Generator) -> torch.Tensor:
         index = torch.randint(len(latents), (phase.batch_size,), generator=generator)
@@ -71,10 +72,15 @@ def train_denoiser(
         velocity = scheduler.get_velocity(latents[index], noise, timesteps)
         with torch.autocast("cpu", torch.bfloat16):
             states = text_encoder(tokens).last_hidden_state
-            predicted = denoiser(noisy, timesteps, states).sample
+            predicted = fast(noisy, timesteps, states).sample
         return nn.functional.mse_loss(predicted.float(), velocity)
 
     train_steps(phase, nn.ModuleList([denoiser, text_encoder]), loss_of, seed, folder, report, look)
+
+
+def _compiled(denoiser: UNet2DConditionModel) -> Callable:
+    """Half as fast again, where there is a compiler; the numbers move in their low bits."""
+    return torch.compile(denoiser) if shutil.which("g++") or shutil.which("clang++") else denoiser
 
 
 def _timesteps(count: int, generator: torch.Generator) -> torch.Tensor:

@@ -151,5 +151,5 @@ def _agreement(seen: tuple[Seen, ...], things: tuple[Thing, ...]) -> int:
 def _relation(first: Seen, second: Seen) -> str:
     x, y = first.centre[0] - second.centre[0], first.centre[1] - second.centre[1]
     if abs(x) > abs(y):
-        return "on the left" if x < 0 else "on the right"
-    return "at the top" if y < 0 else "at the bottom"
+        return "to the left of" if x < 0 else "to the right of"
+    return "above" if y < 0 else "below"

@@ -21,17 +21,25 @@ COLOURS = {
 }
 BACKGROUNDS = {"white": (250, 250, 250), "black": (20, 20, 20), "gray": (128, 128, 128), "pink": (250, 190, 210)}
 SIZES = {"small": 8.5, "large": 13.5}  # radius in pixels, give or take 6 %
-RELATIONS = {  # where the first of two objects lies: (x, y) of its centre from the picture's, in pixels
-    "on the left": (-16.0, 0.0),
-    "on the right": (16.0, 0.0),
-    "at the top": (0.0, -16.0),
-    "at the bottom": (0.0, 16.0),
+RELATIONS = {  # where the first object lies, seen from the second: (x, y) of its centre from the picture's, in pixels
+    "to the left of": (-16.0, 0.0),
+    "to the right of": (16.0, 0.0),
+    "above": (0.0, -16.0),
+    "below": (0.0, 16.0),
 }
-MIRRORED = {  # where the second one lies then
-    "on the left": "on the right",
-    "on the right": "on the left",
-    "at the top": "at the bottom",
-    "at the bottom": "at the top",
+MIRRORED = {
+    "to the left of": "to the right of",
+    "to the right of": "to the left of",
+    "above": "below",
+    "below": "above",
+}
+# How a caption says it, of each object. A text encoder that reads from left to right cannot tell the first object's
+# place from "above" that comes after it; a place that is said behind each object is bound to it at once.
+PLACES = {
+    "to the left of": "on the left",
+    "to the right of": "on the right",
+    "above": "at the top",
+    "below": "at the bottom",
 }
 
 
@@ -59,8 +67,16 @@ class Scene:
     def caption(self) -> str:
         text = f"a {self.first.words()}"
         if self.second and self.relation:
-            text += f" {self.relation} and a {self.second.words()} {MIRRORED[self.relation]},"
+            text += f" {PLACES[self.relation]} and a {self.second.words()} {PLACES[MIRRORED[self.relation]]},"
         text = f"{text} on a {self.background} background" if self.background else text.rstrip(",")
+        return text.replace("a orange", "an orange")
+
+    def _description(self) -> str:
+        """What names the scene whatever a caption's wording is; a change of it changes who is held out."""
+        text = f"a {self.first.words()}"
+        if self.second:
+            text += f" {self.relation} a {self.second.words()}"
+        text += f" on a {self.background} background" if self.background else ""
         return text.replace("a orange", "an orange")
 
     @property
@@ -68,15 +84,15 @@ class Scene:
         return (self.first, self.second) if self.second else (self.first,)
 
     def thing_at(self, place: str) -> Thing | None:
-        """The one of two objects that lies there; `place` is a relation's words, such as "at the top"."""
+        """The one of two objects that lies there; `place` is a relation's words, such as "above"."""
         if self.relation is None:
             return None
         return self.first if place == self.relation else self.second if place == MIRRORED[self.relation] else None
 
     @property
     def is_trained_on(self) -> bool:
-        """Nine scenes in ten are, told by a digest of their caption."""
-        return hashlib.sha256(self.caption().encode()).digest()[0] >= 26
+        """Nine scenes in ten are, told by a digest of what they hold."""
+        return hashlib.sha256(self._description().encode()).digest()[0] >= 26
 
     @property
     def is_held_out(self) -> bool:

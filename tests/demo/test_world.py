@@ -20,7 +20,7 @@ def test_no_held_out_scene_is_trained_on_under_either_name() -> None:
     trained = set(world.scenes(0, 3000, held_out=False))
     for scene in world.scenes(0, 500, held_out=True):
         assert not {scene, scene.mirrored} & trained
-    scene = Scene(Thing("large", "red", "circle"), "white", "at the top", Thing("small", "blue", "cross"))
+    scene = Scene(Thing("large", "red", "circle"), "white", "above", Thing("small", "blue", "cross"))
     assert (
         scene.mirrored.caption()
         == "a small blue cross at the bottom and a large red circle at the top, on a white background"
@@ -36,7 +36,7 @@ def test_demo_prompts_are_different_and_held_out() -> None:
 
 
 def test_captions_say_what_is_drawn() -> None:
-    scene = Scene(Thing("large", "red", "circle"), "white", "at the top", Thing("small", "orange", "cross"))
+    scene = Scene(Thing("large", "red", "circle"), "white", "above", Thing("small", "orange", "cross"))
     assert (
         scene.caption() == "a large red circle at the top and a small orange cross at the bottom, on a white background"
     )
@@ -52,13 +52,13 @@ def test_the_check_reads_every_true_drawing_right() -> None:
 
 def test_the_check_sees_what_is_wrong() -> None:
     rng = np.random.default_rng(5)
-    scene = Scene(Thing("large", "red", "circle"), "white", "at the top", Thing("small", "blue", "cross"))
+    scene = Scene(Thing("large", "red", "circle"), "white", "above", Thing("small", "blue", "cross"))
     picture = world.draw(scene, rng)
-    assert not judge(picture, Scene(scene.first, "black", "at the top", scene.second)).background
-    assert not judge(picture, Scene(scene.first, "white", "at the bottom", scene.second)).relation
-    assert not judge(picture, Scene(Thing("large", "red", "square"), "white", "at the top", scene.second)).shape
-    assert not judge(picture, Scene(Thing("small", "red", "circle"), "white", "at the top", scene.second)).size
-    assert not judge(picture, Scene(Thing("large", "green", "circle"), "white", "at the top", scene.second)).colour
+    assert not judge(picture, Scene(scene.first, "black", "above", scene.second)).background
+    assert not judge(picture, Scene(scene.first, "white", "below", scene.second)).relation
+    assert not judge(picture, Scene(Thing("large", "red", "square"), "white", "above", scene.second)).shape
+    assert not judge(picture, Scene(Thing("small", "red", "circle"), "white", "above", scene.second)).size
+    assert not judge(picture, Scene(Thing("large", "green", "circle"), "white", "above", scene.second)).colour
     assert not judge(np.full((64, 64, 3), 250, np.uint8), scene).shape
     mush = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
     assert not judge(mush, scene).everything
