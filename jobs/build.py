@@ -62,7 +62,7 @@ class Wanted:
     def run_info(self) -> RunInfo:
         config = self.config
         return RunInfo(
-            prompts=PromptsInfo(prompts_name(config.prompts), self.scan.fingerprint, self.scan.num_rows),
+            prompts=prompts_info(config.prompts, self.scan),
             output=output_info(config.output),
             seed=config.sampling.seed,
             num_images_per_prompt=config.sampling.num_images_per_prompt,
@@ -180,6 +180,12 @@ def _template(config: DictConfig) -> PromptDataset:
 
 
 _PROMPTS = {PromptsKind.demo: _demo, PromptsKind.file: _file, PromptsKind.template: _template}
+
+
+def prompts_info(config: DictConfig, scan: PromptScan) -> PromptsInfo:
+    settings: Any = OmegaConf.to_container(config, enum_to_str=True)
+    given = {name: value for name, value in settings.items() if value is not None and name != "write_to"}
+    return PromptsInfo(prompts_name(config), scan.fingerprint, scan.num_rows, given)
 
 
 def prompts_name(config: DictConfig) -> str:

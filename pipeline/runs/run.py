@@ -5,7 +5,7 @@ Knows what fixes a run; knows nothing of how it is executed.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.runs.keys import RUN_KEY
@@ -19,6 +19,7 @@ class PromptsInfo:
     name: str  # uri, or what made it; for people
     fingerprint: str
     num_rows: int
+    settings: Mapping[str, object] = field(default_factory=dict)  # of the command that named it
 
 
 @dataclass(frozen=True)
