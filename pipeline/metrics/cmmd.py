@@ -6,7 +6,7 @@ from pipeline.metrics.features import checked_pair
 from pipeline.metrics.kernels import kernel_sum, squared_distances
 
 _SIGMA = 10
-_SCALE = 1000  # to make the figures easy to read, as the paper does
+SCALE = 1000  # to make the figures easy to read, as the paper does
 
 
 def cmmd(features: np.ndarray, reference: np.ndarray) -> float:
@@ -17,12 +17,13 @@ def cmmd(features: np.ndarray, reference: np.ndarray) -> float:
     """
     features, reference = checked_pair(features, reference)
     within = _mean(features, features) + _mean(reference, reference)
-    return _SCALE * (within - 2 * _mean(features, reference))
+    return SCALE * (within - 2 * _mean(features, reference))
 
 
 def _mean(first: np.ndarray, second: np.ndarray) -> float:
-    return kernel_sum(_gaussian, first, second) / (len(first) * len(second))
+    return kernel_sum(gaussian, first, second) / (len(first) * len(second))
 
 
-def _gaussian(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def gaussian(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """exp(-|x - y|^2 / (2 sigma^2)), (n, m) of (n, d) and (m, d)."""
     return np.exp(squared_distances(first, second) / (-2 * _SIGMA**2))

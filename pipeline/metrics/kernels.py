@@ -21,6 +21,14 @@ def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.maximum(norms - 2 * (first @ second.T), 0)
 
 
+def row_sums(kernel: Kernel, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(n,) float64: for each row of (n, d), the kernel's sum over all rows of (m, d)."""
+    sums = np.zeros(len(first))
+    for rows, _, left, right in tiles(first, second):
+        sums[rows] += kernel(left, right).sum(axis=1)
+    return sums
+
+
 def kernel_sum(kernel: Kernel, first: np.ndarray, second: np.ndarray) -> float:
     """Sum of the kernel over all n x m pairs of (n, d) and (m, d), in float64."""
     return float(sum(kernel(left, right).sum() for _, _, left, right in tiles(first, second)))

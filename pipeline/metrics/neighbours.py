@@ -19,12 +19,33 @@ class Neighbours:
     coverage: float  # of reference images whose neighbourhood holds an image
 
 
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """Which images lie in which neighbourhoods: what the shares are means of."""
+
+    num_around: np.ndarray  # (n,) int64: reference neighbourhoods that each image lies in
+    recalled: np.ndarray  # (m,) bool: the reference image lies in an image's neighbourhood
+    covered: np.ndarray  # (m,) bool: the reference image's neighbourhood holds an image
+
+
 def neighbours(features: np.ndarray, reference: np.ndarray, nearest_k: int = 5) -> Neighbours:
     """Of (n, d) features against (m, d) of real images, equal to the `prdc` package.
 
+    Precision and recall: Kynkaanniemi et al. 2019; density and coverage: Naeem et al. 2020.
+    """
+    hits = neighbour_hits(features, reference, nearest_k)
+    return Neighbours(
+        precision=float((hits.num_around > 0).mean()),
+        recall=float(hits.recalled.mean()),
+        density=float(hits.num_around.mean() / nearest_k),
+        coverage=float(hits.covered.mean()),
+    )
+
+
+def neighbour_hits(features: np.ndarray, reference: np.ndarray, nearest_k: int = 5) -> Hits:
+    """Of (n, d) features against (m, d): O(n + m) memory beside the features, O((n + m)^2 d) time.
+
     A neighbourhood is the open ball that reaches to the `nearest_k`-th nearest of the other images of its own set.
-    Precision and recall: Kynkaanniemi et al. 2019; density and coverage: Naeem et al. 2020. O(n + m) memory beside the
-    features, O((n + m)^2 d) time.
     """
     features, reference = checked_pair(features, reference)
     if not 1 <= nearest_k < min(len(features), len(reference)):
@@ -39,12 +60,7 @@ def neighbours(features: np.ndarray, reference: np.ndarray, nearest_k: int = 5) 
         nearest[rows] = np.minimum(nearest[rows], distances.min(axis=1))
         recalled[rows] |= (distances < radii[columns]).any(axis=1)
         num_around[columns] += (distances < reference_radii[rows, None]).sum(axis=0)
-    return Neighbours(
-        precision=float((num_around > 0).mean()),
-        recall=float(recalled.mean()),
-        density=float(num_around.mean() / nearest_k),
-        coverage=float((nearest < reference_radii).mean()),
-    )
+    return Hits(num_around, recalled, nearest < reference_radii)
 
 
 def _squared_radii(features: np.ndarray, nearest_k: int) -> np.ndarray:

@@ -13,18 +13,28 @@ def vendi_score(features: np.ndarray) -> float:
     products, which is taken where it is the smaller of the two.
     """
     features = checked(features)
+    lengths = row_lengths(features)
+    if len(features) <= features.shape[1]:
+        unit = features / lengths[:, None]
+        return vendi_score_of_kernel(unit @ unit.T)
+    return _effective_number(np.linalg.eigvalsh(second_moment(features, lengths)))
+
+
+def row_lengths(features: np.ndarray) -> np.ndarray:
+    """(n,) float64. A DarkroomError where a row has no direction."""
     lengths = np.sqrt(np.einsum("nd,nd->n", features, features, dtype=np.float64))
     if not lengths.all():
         raise DarkroomError(f"features: row {int(lengths.argmin())} is all zeros and has no direction; leave it out")
-    count, dimension = features.shape
-    if count <= dimension:
-        unit = features / lengths[:, None]
-        return vendi_score_of_kernel(unit @ unit.T)
-    dual = np.zeros((dimension, dimension))
-    for rows in row_blocks(count, dimension):
+    return lengths
+
+
+def second_moment(features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """(d, d) float64: the mean of u u^T over rows u of unit length."""
+    total = np.zeros((features.shape[1], features.shape[1]))
+    for rows in row_blocks(*features.shape):
         unit = features[rows] / lengths[rows, None]
-        dual += unit.T @ unit
-    return _effective_number(np.linalg.eigvalsh(dual / count))
+        total += unit.T @ unit
+    return total / len(features)
 
 
 def vendi_score_of_kernel(kernel: np.ndarray) -> float:
