@@ -192,6 +192,12 @@ class VerifyConfig(RunConfig):
     seed: int = 0
     image_id: str | None = None
     device: Device = Device.auto
+    stored: bool = False  # compare every image's stored bytes, and render nothing
+
+
+@dataclass
+class RepairConfig(RunConfig):
+    device: Device = Device.auto
 
 
 @dataclass
@@ -235,6 +241,7 @@ def register() -> None:
         "status": RunConfig,
         "retry": RetryConfig,
         "verify": VerifyConfig,
+        "repair": RepairConfig,
         "gc": GcConfig,
         "train_demo": TrainDemoConfig,
         "check_demo": CheckDemoConfig,

@@ -24,6 +24,7 @@ JOBS = {
     "status": "say what is committed, what failed and why, and what is left",
     "retry": "render failed records again",
     "verify": "render a sample of committed images again and compare their digests",
+    "repair": "render stored images again that are not what their records say, and put the right bytes back",
     "gc": "remove what no committed shard names",
     "train_demo": "train the embedded model from nothing",
     "check_demo": "measure how well the embedded model follows captions",

@@ -17,7 +17,7 @@ from pipeline.prompts.source import write_parquet
 from pipeline.rendering.loading import load_renderer
 from pipeline.storage.opening import open_store
 from pipeline.worker.batches import batches
-from pipeline.worker.worker import encode_member
+from pipeline.worker.members import encode_member
 
 _PROBE_BATCHES = 2  # timed, after one that is not
 

@@ -1,51 +1,51 @@
-"""Render a random sample of committed images again and compare SHA-256; exit code 1 where one differs."""
+"""Compare committed images with their records; exit code 1 where one differs.
+
+A random sample is rendered again and compared by SHA-256. With `stored=true` nothing is rendered, and the stored bytes
+of all images are compared.
+"""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
 
 import numpy as np
 from omegaconf import DictConfig
 
-from jobs.build import renderer_spec
+from jobs.again import Again
 from jobs.cli import run_job
 from jobs.engine import local_device
-from jobs.runs import OpenedRun, models_of, opened
-from pipeline.domain.cells import ModelIdentity
+from jobs.runs import OpenedRun, opened
 from pipeline.domain.errors import DarkroomError
 from pipeline.encoding.images import decode
-from pipeline.rendering.loading import load_renderer
-from pipeline.rendering.renderer import Renderer
 from pipeline.runs.reading import image_bytes, records, sample
 from pipeline.runs.records import OK, Record
-from pipeline.runs.run import OutputInfo
 from pipeline.storage.store import Store
-from pipeline.worker.batches import batches
-from pipeline.worker.outcomes import recorded_sample
-from pipeline.worker.worker import encode_member
+from pipeline.worker.stored import stored_objects
 
 
 def run(config: DictConfig) -> int:
     found = opened(config)
+    return _check_stored(config, found) if config.stored else _check_sample(config, found)
+
+
+def _check_stored(config: DictConfig, found: OpenedRun) -> int:
+    num_images = num_damaged = 0
+    for item in stored_objects(found.store, found.cells, found.info.output):
+        num_images += len(item.records)
+        num_damaged += len(item.damages)
+        for image_id, reason in item.damages.items():
+            print(f"{image_id} ({found.store.describe(item.key)}): {reason}", flush=True)
+    print(f"{num_images - num_damaged} of {num_images} stored images are what their records say")
+    if num_damaged:
+        endpoint = f" endpoint_url={config.endpoint_url}" if config.endpoint_url else ""
+        print(f"next: darkroom repair run={config.run}{endpoint}")
+    return 1 if num_damaged else 0
+
+
+def _check_sample(config: DictConfig, found: OpenedRun) -> int:
     chosen = _chosen(config, found.store)
-    device = local_device(config.device)
-    models = models_of([found.cells[record.cell_id] for record in chosen], device)
-    differing = 0
-    for (identity, batch_size), group in _groups(found, chosen).items():
-        renderer = load_renderer(renderer_spec(models[identity], device, batch_size))
-        rendered = _again(renderer, group, identity, found.info.output)
-        differing += sum(_compare(record, data, found.store) for record, data in rendered)
-        _say_how(group, renderer)
+    again = Again(found, local_device(config.device))
+    differing = sum(_compare(record, data, found.store) for record, data in again.files(chosen))
     print(f"{len(chosen) - differing} of {len(chosen)} images are equal byte by byte when they are rendered again")
     return 1 if differing else 0
-
-
-def _groups(found: OpenedRun, chosen: Sequence[Record]) -> dict[tuple[ModelIdentity, int], list[Record]]:
-    """By model and batch size: what must be equal for equal bytes."""
-    groups = defaultdict(list)
-    for record in chosen:
-        groups[found.cells[record.cell_id].cell.model, record.batch_size].append(record)
-    return groups
 
 
 def _chosen(config: DictConfig, store: Store) -> list[Record]:
@@ -57,18 +57,6 @@ def _chosen(config: DictConfig, store: Store) -> list[Record]:
         asked = f"image_id={config.image_id}" if config.image_id else "an image"
         raise DarkroomError(f"{store.describe()}: {asked} is not among the committed images; see `darkroom status`")
     return chosen
-
-
-def _again(
-    renderer: Renderer, group: Sequence[Record], model: ModelIdentity, output: OutputInfo
-) -> Iterator[tuple[Record, bytes | None]]:
-    """Each record with the bytes that its image has now; None where it could not be rendered."""
-    by_id = {record.image_id: record for record in group}
-    for batch in batches([recorded_sample(record) for record in group], renderer.info.batch_size):
-        images = renderer.render([item.request for item in batch])
-        for item, image in zip(batch, images, strict=True):
-            data = None if image.pixels is None else encode_member(item, image, model, output).data
-            yield by_id[item.request.image_id], data
 
 
 def _compare(record: Record, data: bytes | None, store: Store) -> bool:
@@ -88,14 +76,6 @@ def _pixel_difference(stored: bytes, rendered: bytes) -> str:
         return f"stored {old.shape}, now {new.shape}"
     difference = np.abs(old - new)
     return f"{np.count_nonzero(difference)} of {old.size} values differ, by at most {difference.max()}"
-
-
-def _say_how(group: Sequence[Record], renderer: Renderer) -> None:
-    """Software and device of then and now, where they are not the same: why bytes may differ."""
-    then = {(record.device, record.torch_version, record.diffusers_version) for record in group}
-    now = (renderer.info.device, renderer.info.versions.get("torch"), renderer.info.versions.get("diffusers"))
-    for other in sorted(then - {now}, key=str):
-        print(f"note: rendered then on {other}, now on {now}; low bits may differ")
 
 
 if __name__ == "__main__":

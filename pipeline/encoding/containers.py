@@ -1,17 +1,20 @@
 """Many encoded images as one file: WebDataset tar shards, and Parquet for `datasets`.
 
 Both are deterministic functions of their members, and both are read back by `index` into where each member lies.
+What cannot be read of a damaged container is not in its index.
 """
 
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+_TEXTS = (".txt", ".json")  # endings of the prompt's and the settings' files in a tar
 # What `datasets` looks for to open the column as pictures without being told.
 _HF_FEATURES = {"info": {"features": {"image": {"_type": "Image"}}}}
 
@@ -34,6 +37,8 @@ class Indexed:
     member: str
     offset: int | None  # of its bytes in a tar; its row number in Parquet
     data: bytes
+    prompt: str | None  # what is stored beside it, as in its `Member`
+    settings: str | None
 
 
 def write_tar(members: Iterable[Member]) -> bytes:
@@ -42,8 +47,8 @@ def write_tar(members: Iterable[Member]) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for member in members:
             _add(tar, f"{member.image_id}.{member.extension}", member.data)
-            _add(tar, f"{member.image_id}.txt", member.prompt.encode("utf-8", "replace"))
-            _add(tar, f"{member.image_id}.json", member.settings.encode("utf-8", "replace"))
+            _add(tar, f"{member.image_id}{_TEXTS[0]}", member.prompt.encode("utf-8", "replace"))
+            _add(tar, f"{member.image_id}{_TEXTS[1]}", member.settings.encode("utf-8", "replace"))
     return buffer.getvalue()
 
 
@@ -55,16 +60,28 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 def index_tar(container: bytes) -> dict[str, Indexed]:
     """image_id -> where its image lies, for every image of a tar that `write_tar` wrote."""
-    with tarfile.open(fileobj=io.BytesIO(container), mode="r:") as tar:
-        return dict(_images(tar, container))
+    entries = _entries(container)
+    texts = {name: _text(container[start:stop]) for name, (start, stop) in entries.items() if name.endswith(_TEXTS)}
+    found = {}
+    for name, (start, stop) in entries.items():
+        image_id = name.partition(".")[0]
+        if name not in texts:
+            beside = (texts.get(image_id + ending) for ending in _TEXTS)
+            found[image_id] = Indexed(name, start, container[start:stop], *beside)
+    return found
 
 
-def _images(tar: tarfile.TarFile, container: bytes) -> Iterator[tuple[str, Indexed]]:
-    for info in tar:
-        image_id, _, extension = info.name.partition(".")
-        if extension not in ("txt", "json"):
-            data = container[info.offset_data : info.offset_data + info.size]
-            yield image_id, Indexed(info.name, info.offset_data, data)
+def _entries(container: bytes) -> dict[str, tuple[int, int]]:
+    """Name -> first byte and the one after the last, up to where the tar is broken."""
+    entries = {}
+    with suppress(tarfile.TarError, ValueError), tarfile.open(fileobj=io.BytesIO(container), mode="r:") as tar:
+        for info in tar:
+            entries[info.name] = (info.offset_data, info.offset_data + info.size)
+    return entries
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
 
 
 def write_parquet(members: Iterable[Member]) -> bytes:
@@ -85,6 +102,13 @@ def write_parquet(members: Iterable[Member]) -> bytes:
 
 
 def index_parquet(container: bytes) -> dict[str, Indexed]:
-    table = pq.read_table(io.BytesIO(container), columns=["image_id", "image"])
-    rows = zip(table["image_id"].to_pylist(), table["image"].to_pylist(), strict=True)
-    return {name: Indexed(image["path"], row, image["bytes"]) for row, (name, image) in enumerate(rows)}
+    """The same for Parquet, whose footer is at its end: cut off, nothing of it can be read."""
+    found = {}
+    with suppress(pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+        table = pq.read_table(io.BytesIO(container), columns=["image_id", "image", "prompt", "settings"])
+        for number, row in enumerate(table.to_pylist()):
+            image = row["image"]
+            found[row["image_id"]] = Indexed(
+                image["path"], number, image["bytes"] or b"", row["prompt"], row["settings"]
+            )
+    return found

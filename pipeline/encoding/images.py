@@ -7,9 +7,14 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from pipeline.domain.errors import DarkroomError
+
 CONTENT_TYPES = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
 EXTENSIONS = {"png": "png", "webp": "webp", "jpeg": "jpg"}
 LOSSLESS = frozenset({"png"})
+MAX_PIXELS = 2**27  # of an image that is read
+MAX_BYTES = 2**29  # of its file
+_PIL_FORMATS = ("PNG", "WEBP", "JPEG")
 _PNG_COMPRESS_LEVEL = 1  # a third of the default's time for about a tenth more bytes
 
 
@@ -24,8 +29,22 @@ def encode(pixels: np.ndarray, image_format: str, quality: int, text: Mapping[st
 
 
 def decode(data: bytes) -> np.ndarray:
-    """(height, width, 3) uint8 RGB of an encoded image."""
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    """(height, width, 3) uint8 RGB of an encoded image.
+
+    Raises DarkroomError for what is no image of our formats, or is larger than any that we make: its size is read
+    before a pixel is, so that a small file cannot fill the memory.
+    """
+    if len(data) > MAX_BYTES:
+        raise DarkroomError(f"an image file of {len(data)} bytes is larger than the {MAX_BYTES} that are read")
+    try:
+        with Image.open(io.BytesIO(data), formats=_PIL_FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DarkroomError(f"an image of {image.width}x{image.height} has more than {MAX_PIXELS} pixels")
+            return np.asarray(image.convert("RGB"))
+    except DarkroomError:
+        raise
+    except Exception as error:  # Pillow raises what its decoders raise
+        raise DarkroomError(f"not readable as an image ({type(error).__name__}); is the file whole?") from error
 
 
 def _png(image: Image.Image, buffer: io.BytesIO, _quality: int, text: Mapping[str, str]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from pipeline.domain.errors import DarkroomError
 from pipeline.encoding.containers import index_parquet, index_tar
 from pipeline.runs import manifest
 from pipeline.runs.keys import ManifestName
@@ -97,7 +98,13 @@ def with_bytes(store: Store, wanted: Sequence[Record]) -> list[tuple[Record, byt
         by_key.setdefault(record.key or "", []).append(record)
     files: dict[str, bytes] = {}
     for key, group in by_key.items():
-        files |= _files(store.get(key), key, group)
+        try:
+            files |= _files(store.get(key), key, group)
+        except KeyError:  # NotFound is one too
+            raise DarkroomError(
+                f"{store.describe(key)}: an image that is committed is missing; see `darkroom verify stored=true`, and "
+                "bring it back with `darkroom repair`"
+            ) from None
     return [(record, files[record.image_id]) for record in wanted]
 
 

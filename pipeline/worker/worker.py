@@ -15,17 +15,15 @@ import pyarrow as pa
 from pipeline.domain.cells import Cell, ModelIdentity
 from pipeline.domain.images import Sample, samples
 from pipeline.domain.shards import Shard
-from pipeline.encoding.containers import Member
-from pipeline.encoding.images import EXTENSIONS, encode
-from pipeline.encoding.settings_text import parameters_line, settings_json
 from pipeline.planning.tasks import ShardTask
 from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, Renderer, RendererInfo
 from pipeline.runs import manifest
 from pipeline.runs.records import FAILED, OK, Record, extra_columns, to_records, to_table
-from pipeline.runs.run import OutputInfo, RunInfo
+from pipeline.runs.run import RunInfo
 from pipeline.storage.store import Store
 from pipeline.worker.batches import batches
 from pipeline.worker.layouts import CONTAINERS, place_container, place_image
+from pipeline.worker.members import encode_member
 from pipeline.worker.models import Load, OneModel
 from pipeline.worker.outcomes import Maker, Outcome, place_members, record, recorded_sample
 from pipeline.worker.tasks import RetryTask, ShardReport, Task
@@ -196,16 +194,6 @@ def _about(shard: Shard, records: Sequence[Record], info: RendererInfo) -> dict[
         "darkroom.num_ok": str(sum(record.status == OK for record in records)),
         "darkroom.versions": ", ".join(f"{name} {value}" for name, value in info.versions.items()),
     }
-
-
-def encode_member(sample: Sample, image: RenderedImage, model: ModelIdentity, output: OutputInfo) -> Member:
-    """An image's file and what is stored beside it: a function of the request, the pixels and the run's format."""
-    assert image.pixels is not None
-    request = sample.request
-    as_json = settings_json(request, model)
-    text = {"parameters": parameters_line(request, model), "darkroom": as_json}
-    data = encode(image.pixels, output.image_format, output.quality, text)
-    return Member(request.image_id, data, EXTENSIONS[output.image_format], request.prompt, as_json)
 
 
 def _spliced(old: Sequence[Record], places: Sequence[int], new: Sequence[Record]) -> list[Record]:

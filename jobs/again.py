@@ -1,0 +1,67 @@
+"""Renders committed images again, with the settings, the model and the batch size that their records name."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+from jobs.build import renderer_spec
+from jobs.runs import OpenedRun, models_of
+from pipeline.domain.cells import ModelIdentity
+from pipeline.rendering.inspection import InspectedModel
+from pipeline.rendering.loading import load_renderer
+from pipeline.rendering.renderer import Renderer
+from pipeline.runs.records import Record
+from pipeline.worker.batches import batches
+from pipeline.worker.members import encode_member
+from pipeline.worker.outcomes import recorded_sample
+
+
+class Again:
+    """Makes the files of committed images again. Holds one model at a time."""
+
+    def __init__(self, found: OpenedRun, device: str) -> None:
+        self._found = found
+        self._device = device
+        self._model = cache(self._find)
+        self._held: tuple[ModelIdentity, int] | None = None
+        self._renderer: Renderer | None = None
+        self._said: set[tuple] = set()
+
+    def files(self, records: Sequence[Record]) -> Iterator[tuple[Record, bytes | None]]:
+        """Each record with the bytes that its image has now; None where it could not be rendered."""
+        groups: dict[tuple[ModelIdentity, int], list[Record]] = defaultdict(list)
+        for record in records:
+            groups[self._found.cells[record.cell_id].cell.model, record.batch_size].append(record)
+        for (identity, batch_size), group in groups.items():
+            renderer = self._load(identity, batch_size)
+            yield from self._rendered(renderer, identity, group)
+            self._say_how(group, renderer)
+
+    def _rendered(
+        self, renderer: Renderer, identity: ModelIdentity, group: Sequence[Record]
+    ) -> Iterator[tuple[Record, bytes | None]]:
+        by_id = {record.image_id: record for record in group}
+        for batch in batches([recorded_sample(record) for record in group], renderer.info.batch_size):
+            images = renderer.render([item.request for item in batch])
+            for item, image in zip(batch, images, strict=True):
+                member = image.pixels is not None and encode_member(item, image, identity, self._found.info.output)
+                yield by_id[item.request.image_id], member.data if member else None
+
+    def _load(self, identity: ModelIdentity, batch_size: int) -> Renderer:
+        if self._renderer is None or self._held != (identity, batch_size):
+            self._renderer = None  # before the next one takes its memory
+            self._renderer = load_renderer(renderer_spec(self._model(identity), self._device, batch_size))
+            self._held = identity, batch_size
+        return self._renderer
+
+    def _find(self, identity: ModelIdentity) -> InspectedModel:
+        info = next(info for info in self._found.cells.values() if info.cell.model == identity)
+        return models_of([info], self._device)[identity]
+
+    def _say_how(self, group: Sequence[Record], renderer: Renderer) -> None:
+        """Software and device of then and now, where they are not the same: why bytes may differ."""
+        then = {(record.device, record.torch_version, record.diffusers_version) for record in group}
+        now = (renderer.info.device, renderer.info.versions.get("torch"), renderer.info.versions.get("diffusers"))
+        for other in sorted(then - {now} - self._said, key=str):
+            print(f"note: rendered then on {other}, now on {now}; low bits may differ")
+        self._said |= then

@@ -1,0 +1,51 @@
+"""Render exactly the stored images again that are not what their records say, and put the right bytes back."""
+
+from collections.abc import Iterable, Iterator
+
+from omegaconf import DictConfig
+
+from jobs.again import Again
+from jobs.cli import run_job
+from jobs.engine import local_device
+from jobs.runs import opened
+from pipeline.worker.repair import repair
+from pipeline.worker.stored import StoredObject, stored_objects
+
+_AT_ONCE = 64  # images held in memory
+
+
+def run(config: DictConfig) -> int:
+    found = opened(config)
+    found.store.check()
+    again = Again(found, local_device(config.device))
+    num_damaged = num_left = 0
+    for portion in _portions(stored_objects(found.store, found.cells, found.info.output)):
+        damaged = [record for item in portion for record in item.records if record.image_id in item.damages]
+        rendered = {record.image_id: data for record, data in again.files(damaged)}
+        num_damaged += len(damaged)
+        for item in portion:
+            left = repair(found.store, item, rendered, found.cells[item.cell_id].cell.model, found.info.output)
+            num_left += len(left)
+            for image_id in item.damages:
+                outcome = f"not repaired: {left[image_id]}" if image_id in left else "repaired"
+                print(f"{image_id} ({found.store.describe(item.key)}): {outcome}", flush=True)
+    print(f"{num_damaged - num_left} of {num_damaged} damaged images are repaired")
+    if num_left:
+        print("what is not repaired is as it was, and so are all records; see `darkroom verify stored=true`")
+    return 1 if num_left else 0
+
+
+def _portions(objects: Iterable[StoredObject]) -> Iterator[list[StoredObject]]:
+    """Damaged objects, a bounded number of damaged images at a time."""
+    portion: list[StoredObject] = []
+    for item in filter(lambda item: item.damages, objects):
+        portion.append(item)
+        if sum(len(each.damages) for each in portion) >= _AT_ONCE:
+            yield portion
+            portion = []
+    if portion:
+        yield portion
+
+
+if __name__ == "__main__":
+    run_job("repair")

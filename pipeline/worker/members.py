@@ -1,0 +1,23 @@
+"""Rendered images as the files that a run keeps, with the texts beside them. Pure; knows no store."""
+
+from pipeline.domain.cells import ModelIdentity
+from pipeline.domain.images import ImageRequest, Sample
+from pipeline.encoding.containers import Member
+from pipeline.encoding.images import EXTENSIONS, encode
+from pipeline.encoding.settings_text import parameters_line, settings_json
+from pipeline.rendering.renderer import RenderedImage
+from pipeline.runs.run import OutputInfo
+
+
+def encode_member(sample: Sample, image: RenderedImage, model: ModelIdentity, output: OutputInfo) -> Member:
+    """An image's file and what is stored beside it: a function of the request, the pixels and the run's format."""
+    assert image.pixels is not None
+    request = sample.request
+    text = {"parameters": parameters_line(request, model), "darkroom": settings_json(request, model)}
+    return as_member(request, encode(image.pixels, output.image_format, output.quality, text), model, output)
+
+
+def as_member(request: ImageRequest, data: bytes, model: ModelIdentity, output: OutputInfo) -> Member:
+    """An image that is a file already, with what is stored beside it."""
+    extension = EXTENSIONS[output.image_format]
+    return Member(request.image_id, data, extension, request.prompt, settings_json(request, model))

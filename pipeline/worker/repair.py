@@ -1,0 +1,59 @@
+"""Puts the right bytes back where a stored image is not what its record says. Changes no record, ever."""
+
+import hashlib
+from collections.abc import Mapping
+
+from pipeline.domain.cells import ModelIdentity
+from pipeline.encoding.images import CONTENT_TYPES
+from pipeline.runs.records import Record
+from pipeline.runs.run import OutputInfo
+from pipeline.storage.store import NotFound, Store
+from pipeline.worker.layouts import CONTAINERS, Layout
+from pipeline.worker.members import as_member
+from pipeline.worker.outcomes import recorded_request
+from pipeline.worker.stored import StoredObject, damages_of
+
+Rendered = Mapping[str, bytes | None]  # image_id -> its file, made again; None where that failed
+
+
+def repair(
+    store: Store, broken: StoredObject, rendered: Rendered, model: ModelIdentity, output: OutputInfo
+) -> dict[str, str]:
+    """Write the object again from its intact images and these; image_id -> why it is still damaged.
+
+    Only bytes with the recorded digest are written, so whoever reads at the same time, or repairs too, sees right ones.
+    A container is written whole or not at all.
+    """
+    damaged = [record for record in broken.records if record.image_id in broken.damages]
+    left = {record.image_id: reason for record in damaged if (reason := _wrong(record, rendered[record.image_id]))}
+    if left:
+        others = "its container holds another image that could not be made again"
+        return {record.image_id: left.get(record.image_id, others) for record in damaged}
+    layout = CONTAINERS.get(output.layout)
+    content_type = layout.content_type if layout else CONTENT_TYPES[output.image_format]
+    data = _container(store, layout, broken, rendered, model, output) if layout else rendered[damaged[0].image_id]
+    assert data is not None
+    left = damages_of(data, broken.records, model, output)
+    if not left:
+        store.put(broken.key, data, content_type)
+    return left
+
+
+def _wrong(record: Record, data: bytes | None) -> str | None:
+    if data is None:
+        return "it could not be rendered again"
+    digest = hashlib.sha256(data).hexdigest()
+    return None if digest == record.sha256 else f"rendered again it is {digest}, and its record says {record.sha256}"
+
+
+def _container(
+    store: Store, layout: Layout, broken: StoredObject, rendered: Rendered, model: ModelIdentity, output: OutputInfo
+) -> bytes:
+    """Its images in their order; equal members give equal bytes, so this is what was stored at first."""
+    try:
+        index = layout.index(store.get(broken.key))
+    except NotFound:
+        index = {}
+    files = {image_id: found.data for image_id, found in index.items()} | dict(rendered)
+    requests = [recorded_request(record) for record in broken.records]
+    return layout.write([as_member(request, files[request.image_id] or b"", model, output) for request in requests])

@@ -1,0 +1,84 @@
+"""Compares what is stored with what its records say: every committed image, byte by byte, each object fetched once."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from pipeline.domain.cells import Cell, ModelIdentity
+from pipeline.encoding.containers import Indexed
+from pipeline.runs import manifest
+from pipeline.runs.cells import CellInfo
+from pipeline.runs.records import OK, Record, to_records
+from pipeline.runs.run import OutputInfo
+from pipeline.storage.store import NotFound, Store
+from pipeline.worker.layouts import CONTAINERS
+from pipeline.worker.members import as_member
+from pipeline.worker.outcomes import recorded_request
+
+_NUM_READERS = 8  # threads that fetch and digest
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object that records name, and what is wrong with it."""
+
+    key: str
+    cell_id: str
+    records: Sequence[Record]  # that name it, in their shard's order
+    damages: Mapping[str, str]  # image_id -> how it is not what its record says
+
+
+def stored_objects(store: Store, cells: Mapping[str, CellInfo], output: OutputInfo) -> Iterator[StoredObject]:
+    """Every object that a record names, looked at; in the memory of one shard's records and a few objects."""
+    with ThreadPoolExecutor(_NUM_READERS, "check") as pool:
+        for name in manifest.committed(store):
+            look = partial(_looked_at, store, cells[name.cell_id].cell, output)
+            yield from pool.map(look, _by_key(to_records(manifest.read(store, name))))
+
+
+def _by_key(records: Sequence[Record]) -> list[list[Record]]:
+    groups: dict[str | None, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.status == OK:
+            groups[record.key].append(record)
+    return list(groups.values())
+
+
+def _looked_at(store: Store, cell: Cell, output: OutputInfo, records: Sequence[Record]) -> StoredObject:
+    key = records[0].key or ""
+    try:
+        damages = damages_of(store.get(key), records, cell.model, output)
+    except NotFound:
+        damages = {record.image_id: "its object is missing" for record in records}
+    return StoredObject(key, cell.cell_id, records, damages)
+
+
+def damages_of(data: bytes, records: Sequence[Record], model: ModelIdentity, output: OutputInfo) -> dict[str, str]:
+    """image_id -> how an object with these bytes is not what these records of it say."""
+    layout = CONTAINERS.get(output.layout)
+    if layout is None:
+        found = {record.image_id: _wrong_image(record, data) for record in records}
+    else:
+        index = layout.index(data)
+        found = {record.image_id: _wrong_member(record, index, model, output) for record in records}
+    return {image_id: reason for image_id, reason in found.items() if reason}
+
+
+def _wrong_image(record: Record, data: bytes) -> str | None:
+    digest = hashlib.sha256(data).hexdigest()
+    return None if digest == record.sha256 else f"recorded {record.sha256}, stored {digest}"
+
+
+def _wrong_member(record: Record, index: Mapping[str, Indexed], model: ModelIdentity, output: OutputInfo) -> str | None:
+    """The image first; then what lies beside it, since a caption trains a model as much as its image does."""
+    found = index.get(record.image_id)
+    if found is None:
+        return "its container is broken there"
+    if (found.member, found.offset) != (record.member, record.offset):
+        return f"recorded as {record.member} at {record.offset}, stored as {found.member} at {found.offset}"
+    right = as_member(recorded_request(record), found.data, model, output)
+    texts_are_right = (found.prompt, found.settings) == (right.prompt, right.settings)
+    return _wrong_image(record, found.data) or (None if texts_are_right else "the text stored beside it differs")
