@@ -1,7 +1,7 @@
 """Starts what an `engine` configuration asks for, and runs tasks on it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from conf.schema import Device, EngineKind
 from pipeline.dispatch.events import Dispatcher
 from pipeline.domain.errors import DarkroomError
-from pipeline.worker.spec import WorkerSpec
+from pipeline.worker.tasks import TaskRunner
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Engine:
     device: str  # cpu, cuda or mps
     num_workers: int
 
-    def dispatcher(self, spec: WorkerSpec) -> Dispatcher:
+    def dispatcher(self, spec: Callable[[], TaskRunner]) -> Dispatcher:
+        """`spec` makes a worker in the process that will use it; it travels there, so it pickles."""
         if self.config.kind is EngineKind.local:
             from pipeline.dispatch.local import LocalDispatcher
 

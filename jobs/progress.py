@@ -15,7 +15,8 @@ _LINE_EVERY_S = 10.0
 class ProgressView:
     """Listens to a dispatcher; counts images."""
 
-    def __init__(self, num_images: int) -> None:
+    def __init__(self, num_images: int, verb: str = "rendering") -> None:
+        self._verb = verb
         self.summary = Summary()
         self._console = Console(highlight=False, soft_wrap=True)
         self._num_images = num_images
@@ -65,7 +66,7 @@ class ProgressView:
         self._num_ready += 1
         if self._num_ready == 1:
             self._started = time.monotonic()  # images a second are the workers' own, loading apart
-        self._bar.update(self._task, description="rendering")
+        self._bar.update(self._task, description=self._verb)
         self._console.print(f"{worker} is ready ({load_s:.1f} s to load)", markup=False)
 
     def _advance(self, count: int) -> None:

@@ -21,14 +21,13 @@ from pipeline.dispatch.ledger import Attempt, Ledger
 from pipeline.dispatch.starts import MAX_FAILED, Starts
 from pipeline.domain.errors import DarkroomError
 from pipeline.rendering.renderer import FatalDeviceError
-from pipeline.worker.tasks import ShardReport, Task
-from pipeline.worker.worker import Worker
+from pipeline.worker.tasks import ShardReport, Task, TaskRunner
 
 _IN_FLIGHT = 2  # shards a worker: the device starts the next while the last one's bytes leave
 _POLL_S = 1.0
 _SAY_EVERY_S = 30.0
 
-MakeWorker = Callable[[], Worker]
+MakeWorker = Callable[[], TaskRunner]
 
 
 class _Actor:

@@ -8,8 +8,7 @@ from pipeline.dispatch.events import AttemptFailed, Listener, ShardDone, WorkerR
 from pipeline.dispatch.ledger import Attempt, Ledger
 from pipeline.domain.errors import DarkroomError
 from pipeline.rendering.renderer import FatalDeviceError
-from pipeline.worker.tasks import ShardReport, Task
-from pipeline.worker.worker import Worker
+from pipeline.worker.tasks import ShardReport, Task, TaskRunner
 
 _IN_FLIGHT = 2
 _NAME = "local"
@@ -18,7 +17,7 @@ _NAME = "local"
 class LocalDispatcher:
     """Runs tasks on one worker of this process."""
 
-    def __init__(self, make_worker: Callable[[], Worker], max_attempts: int) -> None:
+    def __init__(self, make_worker: Callable[[], TaskRunner], max_attempts: int) -> None:
         self._make_worker = make_worker
         self._max_attempts = max_attempts
 
@@ -39,7 +38,7 @@ class LocalDispatcher:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _fill(pool: ThreadPoolExecutor, worker: Worker, ledger: Ledger, in_flight: dict) -> bool:
+def _fill(pool: ThreadPoolExecutor, worker: TaskRunner, ledger: Ledger, in_flight: dict) -> bool:
     """Keep two shards under way; False when nothing is left."""
     while len(in_flight) < _IN_FLIGHT and (attempt := ledger.take()):
         in_flight[pool.submit(worker.run_task, attempt.task, attempt.number)] = attempt

@@ -23,6 +23,7 @@ class Placed:
     offset: int | None
     sha256: str
     size_bytes: int
+    adopted: bool  # another attempt's bytes
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,17 @@ def place_image(store: Store, member: Member, image_format: str) -> Placed:
     """Store one image as an object of its own."""
     key = image_key(member.image_id, member.extension)
     written = store.put_if_absent(key, member.data, CONTENT_TYPES[image_format])
-    return _placed(key, None, None, member.data if written else store.get(key))
+    return _placed(key, None, None, member.data if written else store.get(key), not written)
 
 
 def place_container(store: Store, layout: Layout, name: str, members: Sequence[Member]) -> dict[str, Placed]:
     """Store a shard's images as one object; image_id -> place, for all that the stored object holds."""
     key = container_key(name, layout.extension)
     data = layout.write(members)
-    if not store.put_if_absent(key, data, layout.content_type):
-        data = store.get(key)
-    return {name: _placed(key, found.member, found.offset, found.data) for name, found in layout.index(data).items()}
+    written = store.put_if_absent(key, data, layout.content_type)
+    index = layout.index(data if written else store.get(key))
+    return {name: _placed(key, found.member, found.offset, found.data, not written) for name, found in index.items()}
 
 
-def _placed(key: str, member: str | None, offset: int | None, data: bytes) -> Placed:
-    return Placed(key, member, offset, hashlib.sha256(data).hexdigest(), len(data))
+def _placed(key: str, member: str | None, offset: int | None, data: bytes, adopted: bool) -> Placed:
+    return Placed(key, member, offset, hashlib.sha256(data).hexdigest(), len(data), adopted)

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from pipeline.domain.cells import ModelIdentity
 from pipeline.domain.errors import DarkroomError
+from pipeline.features.extractor import Extractor
+from pipeline.features.opening import load_extractor
+from pipeline.features.spec import ExtractorSpec
 from pipeline.rendering.loading import load_renderer
 from pipeline.rendering.renderer import Renderer
 from pipeline.rendering.spec import RendererSpec
@@ -20,11 +23,16 @@ class WorkerSpec:
     run: RunInfo
     renderers: tuple[RendererSpec, ...]  # one for each model of the run; the first is loaded at once
     store: StoreSpec
+    extractors: tuple[ExtractorSpec, ...] = ()  # score images with these as they are rendered
 
     def __call__(self) -> Worker:
         store = open_store(self.store)
         _check_shared(store, self.run)
-        return Worker(self.run, self._load, self.renderers[0].model.identity, store)
+        first = self.renderers[0].model.identity
+        return Worker(self.run, self._load, first, store, self._load_extractors if self.extractors else None)
+
+    def _load_extractors(self) -> list[Extractor]:
+        return [load_extractor(spec) for spec in self.extractors]
 
     def _load(self, identity: ModelIdentity) -> Renderer:
         return load_renderer(next(spec for spec in self.renderers if spec.model.identity == identity))

@@ -1,6 +1,7 @@
 """What a worker can be asked for besides a fresh shard, and what it answers. Plain data that travels to any process."""
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pipeline.domain.cells import Cell
 from pipeline.planning.tasks import ShardTask
@@ -15,7 +16,14 @@ class RetryTask:
     cell: Cell
 
 
-Task = ShardTask | RetryTask
+@dataclass(frozen=True)
+class ScoreTask:
+    """Make the features of a committed shard's images."""
+
+    name: ManifestName
+
+
+Task = ShardTask | RetryTask | ScoreTask
 
 
 def task_name(task: Task) -> str:
@@ -37,3 +45,15 @@ class ShardReport:
     num_loads: int = 0  # models loaded for it, the worker's first one apart
     ours: bool = True  # False: another attempt had committed the shard first
     errors: tuple[str, ...] = field(default=())  # reasons of the first few failed records
+
+
+class TaskRunner(Protocol):
+    """What a dispatcher gives tasks to, from as many threads as it likes."""
+
+    def run_task(self, task: Task, attempt: int) -> ShardReport:
+        """Do the task and make its result visible; an exception leaves nothing visible."""
+        ...
+
+    def close(self) -> None:
+        """Make every call that is under way end soon."""
+        ...

@@ -18,15 +18,18 @@ from pipeline.domain.shards import Shard
 from pipeline.planning.tasks import ShardTask
 from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, Renderer, RendererInfo
 from pipeline.runs import manifest
+from pipeline.runs.features import put_features
+from pipeline.runs.keys import manifest_key, parse_manifest_key
 from pipeline.runs.records import FAILED, OK, Record, extra_columns, to_records, to_table
 from pipeline.runs.run import RunInfo
 from pipeline.storage.store import Store
 from pipeline.worker.batches import batches
+from pipeline.worker.inline import InlineScores, LoadExtractors
 from pipeline.worker.layouts import CONTAINERS, place_container, place_image
 from pipeline.worker.members import encode_member
 from pipeline.worker.models import Load, OneModel
 from pipeline.worker.outcomes import Maker, Outcome, place_members, record, recorded_sample
-from pipeline.worker.tasks import RetryTask, ShardReport, Task
+from pipeline.worker.tasks import RetryTask, ScoreTask, ShardReport, Task
 
 _NUM_ENCODERS = 8  # threads that encode and upload; both release the interpreter's lock
 _PENDING_BATCHES = 4  # with the encoders, per worker: what bounds its memory
@@ -40,7 +43,15 @@ class Stopped(Exception):
 class Worker:
     """Holds one loaded model and answers tasks, from as many threads as call it."""
 
-    def __init__(self, run: RunInfo, load: Load, first: ModelIdentity, store: Store) -> None:
+    def __init__(
+        self,
+        run: RunInfo,
+        load: Load,
+        first: ModelIdentity,
+        store: Store,
+        load_extractors: LoadExtractors | None = None,
+    ) -> None:
+        """`first` is the model to load at once; with extractors, fresh shards are scored as they are rendered."""
         self._run = run
         self._store = store
         self._device = ThreadPoolExecutor(1, "device")
@@ -51,10 +62,12 @@ class Worker:
         self._retries_told, self._loads_told = 0, 1
         self._model = OneModel(load)
         renderer = self._device.submit(self._model.get, first).result()
+        self._extractors = self._device.submit(load_extractors).result() if load_extractors else ()
         self._room = threading.BoundedSemaphore(_PENDING_BATCHES * renderer.info.batch_size)
 
     def run_task(self, task: Task, attempt: int) -> ShardReport:
         """Render and commit; returns once the manifest is there. An exception leaves nothing visible."""
+        assert not isinstance(task, ScoreTask), "a scorer's"
         started = time.perf_counter()
         report = self._retry(task, attempt) if isinstance(task, RetryTask) else self._render(task, attempt)
         num_retries, num_loads = self._news()
@@ -86,12 +99,23 @@ class Worker:
             for position, row in enumerate(task.rows)
             for sample in samples(row, task.cell, self._run.seed, self._run.num_images_per_prompt)
         ]
-        outcomes, info = self._outcomes(task.cell, [sample for _, sample in wanted], shard.shard_id)
+        inline = InlineScores(self._extractors, self._device) if self._extractors else None
+        outcomes, info = self._outcomes(task.cell, [sample for _, sample in wanted], shard.shard_id, inline)
+        if inline:
+            self._put_scores(shard, outcomes, inline)
         maker = Maker(task.cell.model, info, shard.cell_id, shard.shard_id, attempt)
         records = [record(outcome, maker) for outcome in outcomes]
         extras = task.extras.take(pa.array([position for position, _ in wanted], pa.int64()))
         ours = manifest.commit(self._store, shard, to_table(records, extras, _about(shard, records, info)))
         return _report(records, ours)
+
+    def _put_scores(self, shard: Shard, outcomes: Sequence[Outcome], inline: InlineScores) -> None:
+        """Features of what was stored, before the shard is visible. An adopted image is left to `evaluate`."""
+        name = parse_manifest_key(manifest_key(shard))
+        assert name
+        own = {item.sample.request.image_id for item in outcomes if item.placed and not item.placed.adopted}
+        for extractor_id, features in inline.kept(own).items():
+            put_features(self._store, extractor_id, name, features)
 
     # Failed records, again -------------------------------------------------------------------------------------
 
@@ -111,12 +135,14 @@ class Worker:
 
     # Samples to outcomes ---------------------------------------------------------------------------------------
 
-    def _outcomes(self, cell: Cell, wanted: Sequence[Sample], container: str) -> tuple[list[Outcome], RendererInfo]:
+    def _outcomes(
+        self, cell: Cell, wanted: Sequence[Sample], container: str, inline: InlineScores | None = None
+    ) -> tuple[list[Outcome], RendererInfo]:
         """Render, encode and store; one outcome a sample, in order, and what rendered them."""
         valid = [sample for sample in wanted if not sample.row.error]
         with self._turn:
             renderer = self._device.submit(self._model.get, cell.model).result()
-            rendered = self._rendered(renderer, cell.model, valid)
+            rendered = self._rendered(renderer, cell.model, valid, inline)
             pending = {sample.request.image_id: future for sample, future in rendered}
         outcomes = _in_order(wanted, {image_id: future.result() for image_id, future in pending.items()})
         return self._contained(outcomes, container), renderer.info
@@ -131,7 +157,7 @@ class Worker:
         return place_members(outcomes, places)
 
     def _rendered(
-        self, renderer: Renderer, model: ModelIdentity, wanted: Sequence[Sample]
+        self, renderer: Renderer, model: ModelIdentity, wanted: Sequence[Sample], inline: InlineScores | None
     ) -> Iterator[tuple[Sample, "Future[Outcome]"]]:
         for batch in batches(wanted, renderer.info.batch_size):
             if self._stop.is_set():
@@ -139,6 +165,8 @@ class Worker:
             started = time.perf_counter()
             images = self._device.submit(_render_batch, renderer, batch).result()
             share_s = (time.perf_counter() - started) / len(batch)
+            if inline:
+                inline.add(batch, images)
             for sample, image in zip(batch, images, strict=True):
                 yield sample, self._encode(model, sample, image, share_s)
 

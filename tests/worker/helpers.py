@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from pipeline.domain.cells import Cell, Sampling
 from pipeline.domain.images import ImageRequest
+from pipeline.features.extractor import Extractor
 from pipeline.planning.plan import plan
 from pipeline.planning.tasks import ShardTask, shard_tasks
 from pipeline.prompts.source import PromptDataset, table_prompts
@@ -46,8 +47,8 @@ def tasks(run: RunInfo, prompts: PromptDataset, store: Store) -> Iterator[ShardT
     return shard_tasks(shards, {CELL.cell_id: CELL}, prompts.blocks)
 
 
-def worker(run: RunInfo, renderer: Renderer, store: Store) -> Worker:
-    return Worker(run, lambda _identity: renderer, CELL.model, store)
+def worker(run: RunInfo, renderer: Renderer, store: Store, extractors: Sequence[Extractor] = ()) -> Worker:
+    return Worker(run, lambda _identity: renderer, CELL.model, store, (lambda: extractors) if extractors else None)
 
 
 @dataclass

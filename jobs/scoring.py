@@ -1,0 +1,80 @@
+"""Makes the features that an evaluation needs, on the engine that was asked for, and reads them back."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from jobs.engine import Engine
+from jobs.progress import ProgressView
+from jobs.runs import OpenedRun
+from pipeline.domain.errors import DarkroomError
+from pipeline.features.spec import ExtractorSpec
+from pipeline.runs import manifest
+from pipeline.runs.features import ImageFeatures, get_features, joined, scored_shards
+from pipeline.runs.keys import ManifestName
+from pipeline.runs.records import OK
+from pipeline.scoring.spec import ScorerSpec
+from pipeline.worker.tasks import ScoreTask, task_name
+
+
+@dataclass(frozen=True)
+class CellImages:
+    """One cell's scored images: features of one extractor, and what pairs them with other cells."""
+
+    cell_id: str
+    features: ImageFeatures
+    pairs: tuple[tuple[str, int], ...]  # (prompt_id, sample_index) of each
+
+
+def score(found: OpenedRun, specs: Sequence[ExtractorSpec], extractor_ids: Sequence[str], engine: Engine) -> None:
+    """Score every committed shard that has no features yet, or none of images that `retry` made later."""
+    names = list(manifest.committed(found.store))
+    if not names:
+        raise DarkroomError(f"{found.store.describe()}: no shard is committed; render it first")
+    _score(found, _unscored(found, names, extractor_ids), specs, engine)
+    stale = [name for name in names if any(_is_stale(found, name, extractor_id) for extractor_id in extractor_ids)]
+    _score(found, stale, specs, engine)
+
+
+def read_cell(found: OpenedRun, cell_id: str, extractor_id: str) -> CellImages | None:
+    """All scored images of a cell, in order of rows; None where there is none."""
+    parts: list[ImageFeatures] = []
+    pairs: list[tuple[str, int]] = []
+    for name in manifest.committed(found.store):
+        if name.cell_id == cell_id and (features := get_features(found.store, extractor_id, name)) is not None:
+            parts.append(features)
+            pairs += _pairs(found, name, features)
+    return CellImages(cell_id, joined(parts), tuple(pairs)) if any(part.image_ids for part in parts) else None
+
+
+def _pairs(found: OpenedRun, name: ManifestName, features: ImageFeatures) -> Iterator[tuple[str, int]]:
+    table = manifest.read(found.store, name, ["image_id", "prompt_id", "sample_index"])
+    columns = (table[column].to_pylist() for column in ("image_id", "prompt_id", "sample_index"))
+    by_id = {image_id: (prompt_id, index) for image_id, prompt_id, index in zip(*columns, strict=True)}
+    return (by_id[image_id] for image_id in features.image_ids)
+
+
+def _unscored(found: OpenedRun, names: Sequence[ManifestName], extractor_ids: Sequence[str]) -> list[ManifestName]:
+    done = [scored_shards(found.store, extractor_id) for extractor_id in extractor_ids]
+    return [name for name in names if not all(name.key in keys for keys in done)]
+
+
+def _is_stale(found: OpenedRun, name: ManifestName, extractor_id: str) -> bool:
+    features = get_features(found.store, extractor_id, name)
+    table = manifest.read(found.store, name, ["image_id", "status"])
+    columns = table["image_id"].to_pylist(), table["status"].to_pylist()
+    ok = {image_id for image_id, status in zip(*columns, strict=True) if status == OK}
+    return features is None or set(features.image_ids) != ok
+
+
+def _score(found: OpenedRun, names: Sequence[ManifestName], specs: Sequence[ExtractorSpec], engine: Engine) -> None:
+    if not names:
+        return
+    print(f"{len(names)} shards to score with {', '.join(spec.name for spec in specs)}", flush=True)
+    samples = found.info.num_images_per_prompt
+    view = ProgressView(sum(name.stop - name.start for name in names) * samples, verb="scoring")
+    with view:
+        dispatcher = engine.dispatcher(ScorerSpec(tuple(specs), found.store.spec))
+        dispatcher.run((ScoreTask(name) for name in names), view.listen)
+    for task, reason in view.summary.failed_shards[:1]:
+        left = len(view.summary.failed_shards)
+        raise DarkroomError(f"{left} shards could not be scored; {task_name(task)}: {reason}; the same command goes on")
