@@ -4,14 +4,17 @@ Written last and conditionally, so a shard's images and records become visible t
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.domain.shards import Shard
 from pipeline.runs.keys import METADATA_PREFIX, ManifestName, manifest_key, parse_manifest_key
+from pipeline.runs.records import RECORD_SCHEMA
 from pipeline.storage.store import Store
+
+_OWN_COLUMNS = frozenset(RECORD_SCHEMA.names)
 
 
 def committed(store: Store) -> Iterator[ManifestName]:
@@ -27,6 +30,12 @@ def commit(store: Store, shard: Shard, table: pa.Table) -> bool:
 
 def read(store: Store, name: ManifestName, columns: Sequence[str] | None = None) -> pa.Table:
     return parse(store.get(name.key), columns)
+
+
+def read_with_extras(store: Store, name: ManifestName, own: Collection[str]) -> pa.Table:
+    """Some of the records' own columns, and every other one that the prompt file brought."""
+    file = pq.ParquetFile(io.BytesIO(store.get(name.key)))
+    return file.read([column for column in file.schema_arrow.names if column in own or column not in _OWN_COLUMNS])
 
 
 def revise(store: Store, name: ManifestName, before: bytes, table: pa.Table) -> bool:

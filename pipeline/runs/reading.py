@@ -99,7 +99,7 @@ def with_bytes(store: Store, wanted: Sequence[Record]) -> list[tuple[Record, byt
     files: dict[str, bytes] = {}
     for key, group in by_key.items():
         try:
-            files |= _files(store.get(key), key, group)
+            files |= image_files(store.get(key), key, group)
         except KeyError:  # NotFound is one too
             raise DarkroomError(
                 f"{store.describe(key)}: an image that is committed is missing; see `darkroom verify stored=true`, and "
@@ -108,8 +108,8 @@ def with_bytes(store: Store, wanted: Sequence[Record]) -> list[tuple[Record, byt
     return [(record, files[record.image_id]) for record in wanted]
 
 
-def _files(data: bytes, key: str, group: Sequence[Record]) -> dict[str, bytes]:
-    """image_id -> file, for images of one object."""
+def image_files(data: bytes, key: str, group: Sequence[Record]) -> dict[str, bytes]:
+    """image_id -> file, for images of one object. Raises KeyError for one that is not in it."""
     if group[0].member is None:
         return {group[0].image_id: data}
     index = index_tar(data) if key.endswith(".tar") else index_parquet(data)
