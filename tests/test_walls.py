@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "dispatch": {"domain", "rendering", "worker"},
     "report": {"domain", "encoding", "runs", "storage"},
     "metrics": {"domain"},
+    "references": {"domain", "encoding", "storage", "runs", "features", "metrics", "demo"},
     "demo": {"metrics"},
 }
 

@@ -1,0 +1,76 @@
+"""Features of references that were computed before, by content, and which files had which content.
+
+A cache: what is damaged or gone is computed again, and a disk that takes nothing costs only the next evaluation its
+time. Knows no source of images.
+"""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.domain.identity import digest
+from pipeline.features.extractor import ExtractorInfo
+from pipeline.runs.features import ImageFeatures, from_bytes, to_bytes
+from pipeline.storage.local import LocalStore
+from pipeline.storage.store import NotFound, Store, StoreSpec
+
+Ids = tuple[str, ...]
+
+
+def default_cache() -> Store:
+    """The user's own: `$XDG_CACHE_HOME/darkroom/references`, or below ~/.cache."""
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    home = given if given.is_absolute() else Path("~/.cache").expanduser()  # the standard says to ignore relative ones
+    return LocalStore(StoreSpec(str(home / "darkroom" / "references")))
+
+
+class Kept:
+    """One extractor's view of a cache."""
+
+    def __init__(self, cache: Store, extractor: ExtractorInfo, report: Callable[[str], None]) -> None:
+        self._cache = cache
+        self._extractor = extractor
+        self._report = report
+        self._is_writable = True
+
+    def features(self, ids: Ids) -> np.ndarray | None:
+        """(N, dimension) float32 of a block; None where they are not here."""
+        try:
+            found = from_bytes(self._cache.get(self._features_key(ids)))
+        except (NotFound, pa.ArrowException, OSError, LookupError, ValueError, AttributeError):
+            return None
+        fits = found.image_ids == ids and found.features.shape == (len(ids), self._extractor.dimension)
+        return found.features if fits else None
+
+    def keep_features(self, ids: Ids, features: np.ndarray) -> None:
+        cosines, truncated = np.full(len(ids), np.nan, np.float32), np.zeros(len(ids), bool)
+        self._put(self._features_key(ids), to_bytes(ImageFeatures(ids, features, cosines, truncated)))
+
+    def blocks(self, listing: str) -> list[Ids] | None:
+        """What the files of a listing held when they were last read."""
+        try:
+            return [tuple(ids) for ids in json.loads(self._cache.get(_listing_key(listing)))]
+        except (NotFound, OSError, ValueError, TypeError):
+            return None
+
+    def keep_blocks(self, listing: str, blocks: Sequence[Ids]) -> None:
+        self._put(_listing_key(listing), json.dumps(blocks).encode())
+
+    def _features_key(self, ids: Ids) -> str:
+        return f"features/{self._extractor.extractor_id}/{digest('block', *ids)}.parquet"
+
+    def _put(self, key: str, data: bytes) -> None:
+        if self._is_writable:
+            try:
+                self._cache.put(key, data)
+            except OSError as error:
+                self._is_writable = False
+                self._report(f"{self._cache.describe()} cannot be written ({error.strerror or error}): nothing is kept")
+
+
+def _listing_key(listing: str) -> str:
+    return f"listings/{listing}.json"

@@ -1,0 +1,72 @@
+"""Chooses how a reference is read, by what lies at its address. A cheap look: no image decoded, no network loaded."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from pyarrow import fs
+
+from pipeline.domain.errors import DarkroomError
+from pipeline.references import statistics
+from pipeline.references.decoding import ENDINGS
+from pipeline.references.drawings import DEMO, demo_reference
+from pipeline.references.files import File, Place, find, locate
+from pipeline.references.folders import folder_reference
+from pipeline.references.reference import Reference, ReferenceSpec, check_count
+from pipeline.references.run_images import run_reference
+from pipeline.references.tables import parquet_reference
+from pipeline.references.tars import tar_reference
+from pipeline.runs.keys import RUN_KEY
+
+_NEEDED = "give demo, a folder or glob of images, .tar, .parquet, an .npz, or the folder of a run"
+_READERS: Mapping[str, Callable[[str, Sequence[File], str | None], Reference]] = {
+    **dict.fromkeys(sorted(ENDINGS), folder_reference),
+    ".tar": tar_reference,
+    ".parquet": parquet_reference,
+}
+
+
+def open_reference(spec: ReferenceSpec) -> Reference:
+    """What the text names: that it is there, its kind, and its number of images where that is known without reading.
+
+    Raises DarkroomError in one line, with the remedy.
+    """
+    if spec.text == DEMO:
+        return demo_reference()
+    if not spec.text.strip():
+        raise DarkroomError(f"reference is empty; {_NEEDED}")
+    place = locate(spec.text, spec.endpoint_url)
+    if place.holds(RUN_KEY):
+        return run_reference(spec.text, place.store, None)
+    return _of_cell(spec, place) or _of_files(spec, find(place))
+
+
+def _of_cell(spec: ReferenceSpec, place: Place) -> Reference | None:
+    """`run#cell_id`, unless something has that very name."""
+    uri, sign, cell_id = spec.text.rpartition("#")
+    if not sign or not uri or place.type != fs.FileType.NotFound:
+        return None
+    run = locate(uri, spec.endpoint_url)
+    return run_reference(spec.text, run.store, cell_id) if run.holds(RUN_KEY) else None
+
+
+def _of_files(spec: ReferenceSpec, files: Sequence[File]) -> Reference:
+    if len(files) == 1 and files[0].ending == statistics.ENDING:
+        return statistics.statistics_reference(spec.text, files[0])
+    by_reader: dict[Callable, list[File]] = {}
+    for file in files:
+        if file.ending in _READERS:
+            by_reader.setdefault(_READERS[file.ending], []).append(file)
+    if not by_reader:
+        found = f"{len(files)} files there, and none is of images" if files else "nothing is there"
+        raise DarkroomError(f"reference {spec.text}: {found}; {_NEEDED}")
+    if len(by_reader) > 1:
+        counts = Counter(file.ending for group in by_reader.values() for file in group)
+        held = ", ".join(f"{count} {ending}" for ending, count in counts.items())
+        raise DarkroomError(
+            f"reference {spec.text}: it holds {held}; name one kind of them, as folder/**/*{min(counts)}"
+        )
+    reader, chosen = by_reader.popitem()
+    reference = reader(spec.text, chosen, spec.endpoint_url)
+    if reference.num_images is not None:
+        check_count(reference.name, reference.num_images)
+    return reference

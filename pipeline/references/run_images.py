@@ -1,0 +1,86 @@
+"""A cell of another Darkroom run as a reference: its committed images, with the features that lie beside them."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from hashlib import sha256
+
+import numpy as np
+
+from pipeline.domain.errors import DarkroomError
+from pipeline.references.blocks import NUM_IMAGES
+from pipeline.references.reference import Block, ImageFile, Images, Reference
+from pipeline.runs import manifest
+from pipeline.runs.cells import CellInfo, axes, read_cells
+from pipeline.runs.features import get_features
+from pipeline.runs.keys import ManifestName
+from pipeline.runs.reading import with_bytes
+from pipeline.runs.records import OK, Record, to_records
+from pipeline.runs.run import open_run
+from pipeline.storage.store import Store
+
+_CELLS_SHOWN = 4
+
+
+def run_reference(name: str, store: Store, cell_id: str | None) -> Reference:
+    """The run at a store; `cell_id` may be None where it has one cell. Raises DarkroomError where none is chosen."""
+    open_run(store)
+    chosen = _chosen(name, read_cells(store), cell_id)
+    shards = [shard for shard in manifest.committed(store) if shard.cell_id == chosen]
+    if not shards:
+        raise DarkroomError(f"reference {name}: cell {chosen} has no committed images yet; render it first")
+    return Reference(name, "run", None, Images(partial(_blocks, store, shards)))
+
+
+def _chosen(name: str, cells: dict[str, CellInfo], cell_id: str | None) -> str:
+    if cell_id is None and len(cells) == 1:
+        return next(iter(cells))
+    if cell_id in cells:
+        return cell_id
+    run = name if cell_id is None else name.removesuffix(f"#{cell_id}")
+    problem = f"the run has {len(cells)} cells" if cell_id is None else f"the run has no cell {cell_id}"
+    differing = axes(cells.values())
+    told = [f"{each} ({_settings(info, differing)})" for each, info in list(cells.items())[:_CELLS_SHOWN]]
+    more = [f"{len(cells) - _CELLS_SHOWN} more"] if len(cells) > _CELLS_SHOWN else []
+    raise DarkroomError(f"reference {name}: {problem}; write {run}#<cell_id> with one of {', '.join(told + more)}")
+
+
+def _settings(info: CellInfo, differing: dict[str, list[object]]) -> str:
+    return ", ".join(f"{name}={info.settings[name]}" for name in differing) or "its only cell"
+
+
+def _blocks(store: Store, shards: Sequence[ManifestName]) -> Iterator[Block]:
+    """One for each shard, since so are its features kept."""
+    for shard in shards:
+        records = [record for record in to_records(manifest.read(store, shard)) if record.status == OK]
+        if records:
+            ids = tuple(record.sha256 or "" for record in records)
+            yield Block(ids, partial(_files, store, records), partial(_stored, store, shard, records))
+
+
+def _stored(store: Store, shard: ManifestName, records: Sequence[Record], extractor_id: str) -> np.ndarray | None:
+    """The shard's features in the order of its records; None where an image has none, as after a retry."""
+    found = get_features(store, extractor_id, shard)
+    rows = {image_id: row for row, image_id in enumerate(found.image_ids)} if found else {}
+    if found is None or any(record.image_id not in rows for record in records):
+        return None
+    return found.features[[rows[record.image_id] for record in records]]
+
+
+def _files(store: Store, records: Sequence[Record]) -> Iterator[ImageFile]:
+    """A container whole, since it is fetched whole; single objects some at a time."""
+    step = len(records) if records[0].member else NUM_IMAGES
+    for start in range(0, len(records), step):
+        try:
+            found = with_bytes(store, records[start : start + step])
+        except KeyError as error:
+            raise _spoiled(store, records[start], "an image of this shard is gone") from error
+        for record, data in found:
+            if sha256(data).hexdigest() != record.sha256:
+                raise _spoiled(store, record, "its bytes are not those that were committed")
+            yield ImageFile(f"{store.describe(record.key or '')}: {record.image_id}", data)
+
+
+def _spoiled(store: Store, record: Record, problem: str) -> DarkroomError:
+    return DarkroomError(
+        f"reference {store.describe(record.key or '')}: {record.image_id}: {problem}; restore the run, or use another"
+    )
