@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "dispatch": {"domain", "rendering", "worker"},
     "report": {"domain", "encoding", "runs", "storage"},
     "metrics": {"domain"},
+    "evaluation": {"domain", "features", "metrics", "runs"},
     "references": {"domain", "encoding", "storage", "runs", "features", "metrics", "demo"},
     "demo": {"metrics"},
 }
@@ -83,6 +84,12 @@ def test_metrics_import_numpy_alone() -> None:
     for path in (ROOT / "pipeline" / "metrics").glob("*.py"):
         outside = {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names) - {"numpy", "pipeline"}
         assert not outside, f"{path.name} imports {outside}"
+
+
+def test_evaluation_knows_of_extractors_nothing_but_what_they_are_called() -> None:
+    for path in (ROOT / "pipeline" / "evaluation").glob("*.py"):
+        found = {name for name in imports(path) if name.startswith("pipeline.features")}
+        assert found <= {"pipeline.features.extractor", "pipeline.features.extractor.ExtractorInfo"}
 
 
 def test_every_module_says_what_it_does() -> None:

@@ -1,0 +1,132 @@
+"""Figures of one set of images by one extractor, and how each is defined. Knows metrics by the catalogue alone.
+
+A figure is called by its extractor and its metric, such as demo_clip.clip_score.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from pipeline.domain.errors import DarkroomError
+from pipeline.evaluation.catalogue import CATALOGUE, checked_metrics, convention, default_metrics
+from pipeline.evaluation.measures import Measured
+from pipeline.evaluation.sides import MOST_COMPARED, Logits, Reference, Sides
+from pipeline.features.extractor import ExtractorInfo
+from pipeline.metrics.bootstrap import mean_interval
+from pipeline.metrics.sample_size import sample_size_warnings
+from pipeline.runs.evaluations import CellFigure, MetricInfo
+from pipeline.runs.features import ImageFeatures
+
+_NAMES_A_NETWORK = ("FID", "FID∞", "Inception score")  # titles that go without their extractor's name
+
+
+def figures_of(
+    features: ImageFeatures,
+    extractor: ExtractorInfo,
+    reference: Reference | None,
+    metrics: Sequence[str] | None,
+    clip_convention: str,
+    seed: int,
+    logits: Logits | None = None,
+) -> dict[str, CellFigure]:
+    """Figures of N images by name; `metrics` without their extractor's name, None for the extractor's own choice.
+
+    One that cannot be had is a DarkroomError where `metrics` names it, else NaN with the reason as its warning.
+    `logits` turns (n, d) features into (n, classes), for the Inception score. The seed decides who is in a subset and
+    in a resample; the order of images changes nothing but the last bits.
+    """
+    convention("clip_score", clip_convention)  # refuse an unknown one before hours of work
+    sides = Sides(features, reference, clip_convention, seed, logits)
+    return {
+        figure_name(extractor, name): _figure(name, sides, extractor, metrics is not None)
+        for name in _chosen(metrics, extractor, reference)
+    }
+
+
+def metric_infos(
+    extractor: ExtractorInfo, reference: Reference | None, metrics: Sequence[str] | None, clip_convention: str
+) -> dict[str, MetricInfo]:
+    """How the figures that `figures_of` gives for the same arguments are defined, by the same names."""
+    found = (_info(name, extractor, reference, clip_convention) for name in _chosen(metrics, extractor, reference))
+    return {info.name: info for info in found}
+
+
+def figure_name(extractor: ExtractorInfo, metric: str) -> str:
+    return f"{extractor.name}.{metric}"
+
+
+def measured(name: str, sides: Sides, extractor: ExtractorInfo) -> Measured:
+    """One metric by its name. A DarkroomError that names the figure where it cannot be computed."""
+    try:
+        num_images = len(sides.images.image_ids)
+        if num_images < 2:
+            raise DarkroomError(f"{num_images} image(s) are too few for a figure; render at least 2")
+        return CATALOGUE[name].measure(sides)
+    except DarkroomError as error:
+        raise DarkroomError(f"{figure_name(extractor, name)}: {error}") from error
+
+
+def cautions(name: str, sides: Sides, extractor: ExtractorInfo) -> Iterable[str]:
+    """Lines to print beside a figure that was computed."""
+    num_images = len(sides.images.image_ids)
+    if name in ("fid", "frechet"):
+        yield from sample_size_warnings(num_images, sides.gaussian.count, extractor.dimension)
+    if CATALOGUE[name].needs_reference_features:
+        for whose, count in (("", num_images), (" reference", len(sides.reference_features))):
+            if count > MOST_COMPARED:
+                yield f"computed from {MOST_COMPARED:,} of {count:,}{whose} images, chosen by their ids and the seed"
+    if CATALOGUE[name].needs_captions and (cut := int(sides.images.truncated.sum())):
+        yield f"{cut:,} of {num_images:,} prompts are longer than {extractor.name} reads; their rest is not judged"
+
+
+def _chosen(metrics: Sequence[str] | None, extractor: ExtractorInfo, reference: Reference | None) -> list[str]:
+    if metrics is None:
+        return default_metrics(extractor.name, reference)
+    return checked_metrics(metrics, extractor.name)
+
+
+def _figure(name: str, sides: Sides, extractor: ExtractorInfo, named: bool) -> CellFigure:
+    num_images, num_reference = _counts(name, sides)
+    try:
+        found = measured(name, sides, extractor)
+        low, high = _bounds(found, CATALOGUE[name].lowest, sides.seed)
+    except DarkroomError as error:
+        if named:
+            raise
+        return CellFigure(math.nan, None, None, num_images, num_reference, (str(error),))
+    return CellFigure(found.value, low, high, num_images, num_reference, tuple(cautions(name, sides, extractor)))
+
+
+def _counts(name: str, sides: Sides) -> tuple[int, int | None]:
+    """Images that the figure is computed from, and reference images; None where there are none or nobody knows."""
+    definition = CATALOGUE[name]
+    if definition.needs_reference_features:
+        known = sides.reference is not None and sides.reference.features is not None
+        return sides.num_compared, sides.num_reference_compared if known else None
+    count = sides.reference.gaussian.count if definition.needs_reference and sides.reference is not None else None
+    return len(sides.images.image_ids), count
+
+
+def _bounds(found: Measured, lowest: float, seed: int) -> tuple[float | None, float | None]:
+    if found.shares is None:
+        return None, None
+    around = mean_interval(found.shares, seed=seed)
+    return max(lowest, found.value + around.low), max(lowest, found.value + around.high)
+
+
+def _info(name: str, extractor: ExtractorInfo, reference: Reference | None, clip_convention: str) -> MetricInfo:
+    definition = CATALOGUE[name]
+    compared = reference if definition.needs_reference else None
+    title = definition.title
+    return MetricInfo(
+        name=figure_name(extractor, name),
+        title=title if title in _NAMES_A_NETWORK else f"{title} ({extractor.name})",
+        higher_is_better=definition.higher_is_better,
+        convention=convention(name, clip_convention),
+        interval=definition.interval,
+        extractor=extractor.name,
+        extractor_id=extractor.extractor_id,
+        weights=extractor.weights,
+        resize=extractor.resize,
+        reference=compared.name if compared else "",
+        reference_digest=compared.digest if compared else "",
+    )

@@ -1,0 +1,111 @@
+"""What a figure is computed from: images on one side, a reference on the other. Knows no metric by name."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.domain.errors import DarkroomError
+from pipeline.metrics.gaussian import Gaussian
+from pipeline.metrics.neighbours import Hits, neighbour_hits
+from pipeline.metrics.subsets import sample_keys, subset
+from pipeline.runs.features import ImageFeatures
+
+MOST_COMPARED = 10_000  # images of one side where each is compared with each
+NEAREST_K = 5  # neighbours that make a neighbourhood
+Logits = Callable[[np.ndarray], np.ndarray]  # (n, d) features to (n, classes)
+
+
+class Reference(Protocol):
+    """Images to compare with, measured by the extractor that measured the others."""
+
+    @property
+    def name(self) -> str: ...  # for people
+
+    @property
+    def digest(self) -> str: ...  # of the features
+
+    @property
+    def ids(self) -> Sequence[str]: ...  # one for each row of features
+
+    @property
+    def features(self) -> np.ndarray | None: ...  # (m, d); None where statistics alone are known
+
+    @property
+    def gaussian(self) -> Gaussian: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """Both sides, and what else a metric may ask for. What several metrics share is computed once."""
+
+    images: ImageFeatures
+    reference: Reference | None
+    clip_convention: str  # a name of metrics.clip_score.CONVENTIONS
+    seed: int  # of subsets and resamples
+    logits: Logits | None = None
+
+    @property
+    def num_compared(self) -> int:
+        return min(len(self.images.image_ids), MOST_COMPARED)
+
+    @property
+    def num_reference_compared(self) -> int:
+        return min(len(self.reference_features), MOST_COMPARED)
+
+    @property
+    def gaussian(self) -> Gaussian:
+        """The reference's."""
+        if self.reference is None:
+            raise DarkroomError("needs reference images; give a reference")
+        return self.reference.gaussian
+
+    @property
+    def reference_features(self) -> np.ndarray:
+        if self.reference is None:
+            raise DarkroomError("needs reference images; give a reference")
+        if self.reference.features is None:
+            raise DarkroomError(
+                f"needs the features of reference images, and {self.reference.name} holds statistics alone; "
+                "give a reference of images"
+            )
+        return self.reference.features
+
+    @cached_property
+    def compared(self) -> np.ndarray:
+        """(n, d) features, of at most MOST_COMPARED images: which ones depends on their ids and the seed alone."""
+        return self._few(self.images.features, self.images.image_ids, "compared images")
+
+    @cached_property
+    def reference_compared(self) -> np.ndarray:
+        """(m, d), chosen likewise."""
+        features = self.reference_features
+        assert self.reference is not None
+        return self._few(features, self.reference.ids, "compared reference images")
+
+    @cached_property
+    def hits(self) -> Hits:
+        return neighbour_hits(self.compared, self.reference_compared, NEAREST_K)
+
+    def in_random_order(self) -> np.ndarray:
+        """(n,) rows, in an order that the images' ids and the seed decide."""
+        ids = self.images.image_ids
+        return subset(sample_keys(ids, len(ids), self.seed, "order"), 0, len(ids))
+
+    def _few(self, features: np.ndarray, ids: Sequence[str], purpose: str) -> np.ndarray:
+        if len(features) <= MOST_COMPARED:
+            return features
+        return features[subset(sample_keys(_told_apart(ids), len(features), self.seed, purpose), 0, MOST_COMPARED)]
+
+
+def _told_apart(ids: Sequence[str]) -> list[str]:
+    """Repeats by their occurrence: a reference may hold one image twice, under one digest."""
+    seen: Counter[str] = Counter()
+    names = []
+    for name in ids:
+        names.append(f"{name}:{seen[name]}")
+        seen[name] += 1
+    return names

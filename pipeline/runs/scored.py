@@ -1,0 +1,56 @@
+"""A cell's scored images, out of all of its shards, each with the pair that it belongs to. Knows no extractor."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.domain.errors import DarkroomError
+from pipeline.runs import manifest
+from pipeline.runs.features import ImageFeatures, get_features, joined
+from pipeline.runs.keys import ManifestName
+from pipeline.runs.records import OK
+from pipeline.storage.store import Store
+
+Pair = tuple[str, int]  # prompt_id and sample_index: images of two cells that share it share prompt and noise
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredImages:
+    """Features of N images, and what each is an image of."""
+
+    pairs: tuple[Pair, ...]
+    features: ImageFeatures
+
+
+def scored_cell(store: Store, cell_id: str, extractor_id: str) -> ScoredImages:
+    """All images of a cell that are there, by one extractor.
+
+    Raises DarkroomError where one is not scored, or where there is none.
+    """
+    parts = list(_scored_shards(store, cell_id, extractor_id))
+    if not any(part.pairs for part in parts):
+        raise DarkroomError(
+            f"{store.describe()}: no image of cell {cell_id} is there; go on with the command that started the run"
+        )
+    pairs = tuple(pair for part in parts for pair in part.pairs)
+    return ScoredImages(pairs, joined([part.features for part in parts]))
+
+
+def _scored_shards(store: Store, cell_id: str, extractor_id: str) -> Iterator[ScoredImages]:
+    for name in manifest.committed(store):
+        if name.cell_id == cell_id:
+            yield _scored_shard(store, name, extractor_id)
+
+
+def _scored_shard(store: Store, name: ManifestName, extractor_id: str) -> ScoredImages:
+    """In the order of records; features of an image that no record names any more are left out."""
+    table = manifest.read(store, name, ["image_id", "prompt_id", "sample_index", "status"])
+    ok = [row for row in table.to_pylist() if row["status"] == OK]
+    features = get_features(store, extractor_id, name)
+    places = {image_id: place for place, image_id in enumerate(features.image_ids)} if features else {}
+    if features is None or any(row["image_id"] not in places for row in ok):
+        raise DarkroomError(
+            f"{store.describe(name.key)}: not all of its images are scored; "
+            f"run `darkroom evaluate run={store.spec.uri}`"
+        )
+    pairs = tuple((row["prompt_id"], row["sample_index"]) for row in ok)
+    return ScoredImages(pairs, features.taken([places[row["image_id"]] for row in ok]))

@@ -1,0 +1,51 @@
+"""Seeded features to evaluate, and references to compare them with."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.features.extractor import ExtractorInfo
+from pipeline.metrics.gaussian import Gaussian
+from pipeline.metrics.moments import FeatureMoments
+from pipeline.runs.features import ImageFeatures
+from pipeline.runs.scored import ScoredImages
+
+DIMENSION = 6
+CLIP = ExtractorInfo("demo_clip", "sha256:00", "bicubic 64", DIMENSION)
+INCEPTION = ExtractorInfo("inception_v3", "sha256:11", "clean", DIMENSION)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """A reference, as the room of references gives one."""
+
+    name: str
+    digest: str
+    ids: tuple[str, ...]
+    features: np.ndarray | None
+    gaussian: Gaussian
+
+
+def images(count: int, seed: int = 0, shift: float = 0.0, named: str = "image") -> ImageFeatures:
+    rng = np.random.default_rng(seed)
+    return ImageFeatures(
+        tuple(f"{named}{number}" for number in range(count)),
+        rng.normal(shift, 1, (count, DIMENSION)).astype(np.float32),
+        rng.uniform(-0.1, 0.5, count).astype(np.float32),
+        np.zeros(count, bool),
+    )
+
+
+def reference(count: int, seed: int = 100) -> Known:
+    found = images(count, seed, named="real")
+    return Known("real", "d" * 64, found.image_ids, found.features, FeatureMoments.of(found.features).gaussian())
+
+
+def statistics() -> Known:
+    return Known("stats.npz", "e" * 64, (), None, Gaussian(np.zeros(DIMENSION), np.eye(DIMENSION), None))
+
+
+def cell(count: int, seed: int = 0, shift: float = 0.0, first: int = 0) -> ScoredImages:
+    """Of prompts p<first> and on, two images each."""
+    pairs = tuple((f"p{first + number // 2}", number % 2) for number in range(count))
+    return ScoredImages(pairs, images(count, seed, shift, f"s{seed}-"))
