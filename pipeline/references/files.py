@@ -18,7 +18,7 @@ from pyarrow import fs
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.identity import digest
 from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, parse_spec
+from pipeline.storage.store import Store, StoreError, parse_spec
 
 _WILDCARD = re.compile(r"[*?\[]")
 _LISTING_VERSION = 1  # counted up when the same files are to be read as other images
@@ -107,6 +107,8 @@ def reading(name: str) -> Iterator[None]:
     """Turn what goes wrong inside into one line that names the file."""
     try:
         yield
+    except StoreError as error:  # says what to do already
+        raise DarkroomError(f"reference {name}: {error}") from error
     except (OSError, pa.ArrowException) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise DarkroomError(

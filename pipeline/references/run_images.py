@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.references.blocks import NUM_IMAGES
+from pipeline.references.files import reading
 from pipeline.references.reference import Block, ImageFile, Images, Reference
 from pipeline.runs import manifest
 from pipeline.runs.cells import CellInfo, axes, read_cells
@@ -23,12 +24,13 @@ _CELLS_SHOWN = 4
 
 def run_reference(name: str, store: Store, cell_id: str | None) -> Reference:
     """The run at a store; `cell_id` may be None where it has one cell. Raises DarkroomError where none is chosen."""
-    open_run(store)
-    chosen = _chosen(name, read_cells(store), cell_id)
-    shards = [shard for shard in manifest.committed(store) if shard.cell_id == chosen]
+    with reading(name):
+        open_run(store)
+        chosen = _chosen(name, read_cells(store), cell_id)
+        shards = [shard for shard in manifest.committed(store) if shard.cell_id == chosen]
     if not shards:
         raise DarkroomError(f"reference {name}: cell {chosen} has no committed images yet; render it first")
-    return Reference(name, "run", None, Images(partial(_blocks, store, shards)))
+    return Reference(name, "run", None, Images(partial(_blocks, name, store, shards)))
 
 
 def _chosen(name: str, cells: dict[str, CellInfo], cell_id: str | None) -> str:
@@ -48,39 +50,38 @@ def _settings(info: CellInfo, differing: dict[str, list[object]]) -> str:
     return ", ".join(f"{name}={info.settings[name]}" for name in differing) or "its only cell"
 
 
-def _blocks(store: Store, shards: Sequence[ManifestName]) -> Iterator[Block]:
+def _blocks(name: str, store: Store, shards: Sequence[ManifestName]) -> Iterator[Block]:
     """One for each shard, since so are its features kept."""
     for shard in shards:
-        records = [record for record in to_records(manifest.read(store, shard)) if record.status == OK]
+        with reading(name):
+            records = [record for record in to_records(manifest.read(store, shard)) if record.status == OK]
         if records:
             ids = tuple(record.sha256 or "" for record in records)
-            yield Block(ids, partial(_files, store, records), partial(_stored, store, shard, records))
+            yield Block(ids, partial(_files, name, store, records), partial(_stored, name, store, shard, records))
 
 
-def _stored(store: Store, shard: ManifestName, records: Sequence[Record], extractor_id: str) -> np.ndarray | None:
+def _stored(
+    name: str, store: Store, shard: ManifestName, records: Sequence[Record], extractor_id: str
+) -> np.ndarray | None:
     """The shard's features in the order of its records; None where an image has none, as after a retry."""
-    found = get_features(store, extractor_id, shard)
+    with reading(name):
+        found = get_features(store, extractor_id, shard)
     rows = {image_id: row for row, image_id in enumerate(found.image_ids)} if found else {}
     if found is None or any(record.image_id not in rows for record in records):
         return None
     return found.features[[rows[record.image_id] for record in records]]
 
 
-def _files(store: Store, records: Sequence[Record]) -> Iterator[ImageFile]:
+def _files(run: str, store: Store, records: Sequence[Record]) -> Iterator[ImageFile]:
     """A container whole, since it is fetched whole; single objects some at a time."""
     step = len(records) if records[0].member else NUM_IMAGES
     for start in range(0, len(records), step):
-        try:
+        with reading(run):
             found = with_bytes(store, records[start : start + step])
-        except KeyError as error:
-            raise _spoiled(store, records[start], "an image of this shard is gone") from error
         for record, data in found:
+            name = f"{store.describe(record.key or '')}: {record.image_id}"
             if sha256(data).hexdigest() != record.sha256:
-                raise _spoiled(store, record, "its bytes are not those that were committed")
-            yield ImageFile(f"{store.describe(record.key or '')}: {record.image_id}", data)
-
-
-def _spoiled(store: Store, record: Record, problem: str) -> DarkroomError:
-    return DarkroomError(
-        f"reference {store.describe(record.key or '')}: {record.image_id}: {problem}; restore the run, or use another"
-    )
+                raise DarkroomError(
+                    f"reference {name}: not the bytes that were committed; bring them back with `darkroom repair`"
+                )
+            yield ImageFile(name, data)
