@@ -89,8 +89,8 @@ def aligned(first: ScoredImages, second: ScoredImages) -> tuple[ImageFeatures, I
         raise DarkroomError(f"pairs: of {found} no two share prompt_id and sample_index; render both from one dataset")
     names = tuple(digest("pair", *pair) for pair in shared)
     return (
-        replace(first.features.taken([rows[pair] for pair in shared]), image_ids=names),
-        replace(second.features.taken([other_rows[pair] for pair in shared]), image_ids=names),
+        replace(first.images.taken([rows[pair] for pair in shared]), image_ids=names),
+        replace(second.images.taken([other_rows[pair] for pair in shared]), image_ids=names),
     )
 
 

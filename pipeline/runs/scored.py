@@ -18,7 +18,7 @@ class ScoredImages:
     """Features of N images, and what each is an image of."""
 
     pairs: tuple[Pair, ...]
-    features: ImageFeatures
+    images: ImageFeatures
 
 
 def scored_cell(store: Store, cell_id: str, extractor_id: str) -> ScoredImages:
@@ -32,7 +32,7 @@ def scored_cell(store: Store, cell_id: str, extractor_id: str) -> ScoredImages:
             f"{store.describe()}: no image of cell {cell_id} is there; go on with the command that started the run"
         )
     pairs = tuple(pair for part in parts for pair in part.pairs)
-    return ScoredImages(pairs, joined([part.features for part in parts]))
+    return ScoredImages(pairs, joined([part.images for part in parts]))
 
 
 def _scored_shards(store: Store, cell_id: str, extractor_id: str) -> Iterator[ScoredImages]:

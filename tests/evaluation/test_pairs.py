@@ -17,7 +17,7 @@ from tests.evaluation.sets import CLIP, cell, reference
 def moved(found: ScoredImages, by: float, noise: float = 0.0, seed: int = 9) -> ScoredImages:
     """The same images, a little different: as another setting makes of the same noise."""
     rng = np.random.default_rng(seed)
-    features = found.features
+    features = found.images
     return ScoredImages(
         found.pairs,
         replace(
@@ -30,7 +30,7 @@ def moved(found: ScoredImages, by: float, noise: float = 0.0, seed: int = 9) -> 
 
 def turned(found: ScoredImages) -> ScoredImages:
     rows = list(range(len(found.pairs)))[::-1]
-    return ScoredImages(tuple(found.pairs[row] for row in rows), found.features.taken(rows))
+    return ScoredImages(tuple(found.pairs[row] for row in rows), found.images.taken(rows))
 
 
 def test_images_are_aligned_by_prompt_and_sample_whatever_their_order() -> None:
@@ -40,14 +40,14 @@ def test_images_are_aligned_by_prompt_and_sample_whatever_their_order() -> None:
     assert len(set(left.image_ids)) == 10
     shared = sorted(set(first.pairs) & set(second.pairs))
     for row, pair in enumerate(shared):
-        assert left.cosines[row] == first.features.cosines[first.pairs.index(pair)]
-        np.testing.assert_array_equal(right.features[row], second.features.features[second.pairs.index(pair)])
+        assert left.cosines[row] == first.images.cosines[first.pairs.index(pair)]
+        np.testing.assert_array_equal(right.features[row], second.images.features[second.pairs.index(pair)])
 
 
 def test_cells_without_a_pair_and_mixed_cells_are_refused() -> None:
     with pytest.raises(DarkroomError, match="of 20 and 20 images no two share"):
         aligned(cell(20), cell(20, first=50))
-    twice = ScoredImages((("p", 0),) * 4, cell(4).features)
+    twice = ScoredImages((("p", 0),) * 4, cell(4).images)
     with pytest.raises(DarkroomError, match="4 images of 1 prompt_ids"):
         aligned(twice, cell(4))
 
@@ -59,7 +59,7 @@ def test_a_difference_is_that_of_the_two_figures_over_the_pairs() -> None:
     assert found["b"].keys() == {
         f"demo_clip.{name}" for name in ("frechet", "kid", "cmmd", "precision", "density", "vendi", "clip_score")
     }
-    first, second = (figures_of(one.features, CLIP, real, None, "hessel", 0) for one in (base, other))
+    first, second = (figures_of(one.images, CLIP, real, None, "hessel", 0) for one in (base, other))
     for name, difference in found["b"].items():
         assert difference.baseline == pytest.approx(first[name].value, rel=1e-9)
         assert difference.value == pytest.approx(second[name].value, rel=1e-9)
@@ -84,7 +84,7 @@ def test_pairing_tells_apart_what_the_two_own_intervals_do_not() -> None:
     other = moved(base, 0.1, 0.02)
     both = {"a": base, "b": other}
     found = differences(both, "a", CLIP, real, ["frechet", "clip_score"], "hessel", 0)["b"]
-    own = [figures_of(one.features, CLIP, real, ["frechet", "clip_score"], "hessel", 0) for one in both.values()]
+    own = [figures_of(one.images, CLIP, real, ["frechet", "clip_score"], "hessel", 0) for one in both.values()]
     for name, difference in found.items():
         assert max(one[name].low for one in own) < min(one[name].high for one in own)  # they overlap
         assert difference.low > 0
