@@ -51,6 +51,11 @@ class ImageFormat(Enum):
     jpeg = "jpeg"
 
 
+class EvaluateMode(Enum):
+    none = "none"
+    inline = "inline"  # while the pixels are in memory
+
+
 class EngineKind(Enum):
     ray = "ray"
     local = "local"
@@ -125,8 +130,22 @@ class EngineConfig:
     batch_size: int = 8
     shard_size: int = 64
     max_attempts: int = 3
+    batch_timeout_s: float | None = None
     device: Device = Device.auto
     compile: bool = False
+
+
+@dataclass
+class EvaluationConfig:
+    """What is measured, against what."""
+
+    reference: str | None = None  # demo, images, tars, Parquet, a run, or an .npz of statistics
+    reference_endpoint_url: str | None = None
+    extractors: list[Any] = field(default_factory=lambda: ["demo_clip"])
+    metrics: list[str] | None = None  # without their extractor's name; None: those that the extractors are made for
+    clip_convention: str = "hessel"
+    seed: int = 0  # of subsets and resamples
+    expect: dict[str, Any] = field(default_factory=dict)  # figure -> [lowest, highest]; exit code 1 outside
 
 
 @dataclass
@@ -138,6 +157,8 @@ class GenerateConfig:
     sampling: SamplingConfig = MISSING
     output: OutputConfig = MISSING
     engine: EngineConfig = MISSING
+    evaluate: EvaluateMode = EvaluateMode.none
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)  # where evaluate is not none
 
 
 @dataclass
@@ -183,6 +204,11 @@ class RunConfig:
 
 @dataclass
 class RetryConfig(RunConfig):
+    engine: EngineConfig = MISSING
+
+
+@dataclass
+class EvaluateConfig(EvaluationConfig, RunConfig):
     engine: EngineConfig = MISSING
 
 
@@ -241,6 +267,7 @@ def register() -> None:
         "status": RunConfig,
         "retry": RetryConfig,
         "verify": VerifyConfig,
+        "evaluate": EvaluateConfig,
         "repair": RepairConfig,
         "gc": GcConfig,
         "train_demo": TrainDemoConfig,

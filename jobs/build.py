@@ -34,6 +34,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "engine.shard_size": (1, 1_000_000),
     "engine.max_attempts": (1, 100),
     "engine.num_workers": (1, 100_000),
+    "engine.batch_timeout_s": (0.1, 1_000_000),
 }
 
 

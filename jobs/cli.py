@@ -21,6 +21,7 @@ JOBS = {
     "plan": "check everything and say what `generate` would do",
     "generate": "render a prompt dataset; the same command again goes on where it was",
     "sweep": "render every cell of a grid as one job; a grid that grows renders its new cells alone",
+    "evaluate": "score a run's images, and say each cell's figures with their intervals",
     "status": "say what is committed, what failed and why, and what is left",
     "retry": "render failed records again",
     "verify": "render a sample of committed images again and compare their digests",
@@ -61,7 +62,7 @@ def run_job(job: str, overrides: Sequence[str] | None = None) -> None:
         code = _complain(str(error))
     except KeyboardInterrupt:
         code = INTERRUPTED
-    if code == INTERRUPTED:
+    if code in (INTERRUPTED, BAD_INPUT):
         _leave(code)
     sys.exit(code)
 
@@ -86,7 +87,7 @@ def interrupt(*_: Any) -> None:
 
 
 def _leave(code: int) -> None:
-    """End without waiting for threads that still render: what is not committed does not exist."""
+    """End without waiting for threads that still render, or hang: what is not committed does not exist."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -8,12 +8,16 @@ from itertools import groupby
 from jobs.build import Wanted, renderer_specs
 from jobs.cli import INTERRUPTED
 from jobs.engine import Engine
+from jobs.evaluation import WantedEvaluation, evaluate
 from jobs.progress import ProgressView
+from jobs.runs import OpenedRun
+from jobs.scoring import score
 from pipeline.dispatch.events import Summary
 from pipeline.planning.plan import num_shards, plan
 from pipeline.planning.tasks import shard_tasks
 from pipeline.report.contact_sheet import contact_sheet
 from pipeline.runs import manifest
+from pipeline.runs.cells import read_cells
 from pipeline.runs.keys import CONTACT_SHEET_KEY, ManifestName
 from pipeline.runs.reading import first_images, num_failed
 from pipeline.runs.run import RunInfo
@@ -24,8 +28,10 @@ from pipeline.worker.tasks import Task, task_name
 _SHEET_IMAGES = 32
 
 
-def render(found: Wanted, run_info: RunInfo, store: Store, engine: Engine) -> int:
-    """Render every shard of the wanted cells that is not committed; the exit code."""
+def render(
+    found: Wanted, run_info: RunInfo, store: Store, engine: Engine, evaluation: WantedEvaluation | None = None
+) -> int:
+    """Render every shard of the wanted cells that is not committed, and measure the run if asked to; the exit code."""
     before = committed(found, store)
     total = num_shards(run_info.prompts.num_rows, run_info.shard_size) * len(found.cells)
     left = total - len(before)
@@ -35,14 +41,25 @@ def render(found: Wanted, run_info: RunInfo, store: Store, engine: Engine) -> in
     try:
         with view:
             if left:
-                worker = WorkerSpec(run_info, renderer_specs(found, engine.device), found.store)
+                specs = renderer_specs(found, engine.device)
+                extractors = evaluation.specs(engine.device) if evaluation else ()
+                worker = WorkerSpec(run_info, specs, found.store, extractors, engine.config.batch_timeout_s)
                 done = {name.shard_id for name in before}
                 engine.dispatcher(worker).run(tasks(found, run_info, done), view.listen)
     except KeyboardInterrupt:
         _say_interrupted(view, store)
         return INTERRUPTED
     missing = total - len(committed(found, store))
-    return _say_end(view, found, store, num_failed(store, before), missing)
+    code = _say_end(view, found, store, num_failed(store, before), missing)
+    return (
+        max(code, _evaluate(OpenedRun(store, run_info, read_cells(store)), engine, evaluation)) if evaluation else code
+    )
+
+
+def _evaluate(run: OpenedRun, engine: Engine, evaluation: WantedEvaluation) -> int:
+    """Shards of earlier starts, that nobody scored inline, are scored first."""
+    score(run, evaluation.specs(engine.device), evaluation.extractor_ids, engine)
+    return evaluate(run, evaluation, engine.config.device)
 
 
 def committed(found: Wanted, store: Store) -> list[ManifestName]:

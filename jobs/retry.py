@@ -59,7 +59,7 @@ def _worker(config: DictConfig, found: OpenedRun, tasks: Sequence[RetryTask], de
     models = models_of([found.cells[task.name.cell_id] for task in tasks], device)
     engine = config.engine
     specs = [renderer_spec(model, device, engine.batch_size, engine.compile) for model in models.values()]
-    return WorkerSpec(found.info, tuple(specs), found.store.spec)
+    return WorkerSpec(found.info, tuple(specs), found.store.spec, batch_timeout_s=engine.batch_timeout_s)
 
 
 if __name__ == "__main__":

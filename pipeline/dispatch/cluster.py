@@ -47,10 +47,7 @@ class _Actor:
         threading.Event().wait()
 
     def run_task(self, task: Task, attempt: int) -> ShardReport:
-        try:
-            return self._worker.run_task(task, attempt)
-        except FatalDeviceError:
-            os._exit(1)  # a lost device never comes back to this process
+        return self._worker.run_task(task, attempt)
 
 
 @dataclass
@@ -265,6 +262,8 @@ class _Loop:
         except RayError as error:
             if isinstance(error, RayActorError) or ref not in slot.in_flight:
                 self._lost(slot, error)
+            elif isinstance(error, FatalDeviceError):
+                self._device_lost(slot, ref, error)
             else:
                 self._task_failed(slot, ref, error)
         else:
@@ -294,6 +293,16 @@ class _Loop:
         given_up = self._ledger.died(held, f"its worker died: {reason}", charge=not preempted)
         for attempt in held:
             self._listen(AttemptFailed(attempt.task, attempt.number, attempt.last_error, attempt in given_up))
+
+    def _device_lost(self, slot: _Slot, ref: Any, error: RayError) -> None:
+        """It never comes back to that process, which ends. Whose batch it was is known: its company is not charged."""
+        self._let_go(slot)
+        self._listen(WorkerLost(slot.name, _reason(error)))
+        self._task_failed(slot, ref, error)
+        company = list(slot.in_flight.values())
+        self._ledger.died(company, "its worker lost the device", charge=False)
+        for attempt in company:
+            self._listen(AttemptFailed(attempt.task, attempt.number, attempt.last_error, final=False))
 
     def _start_failed(self, reason: str) -> str:
         """What to add to the reason. Raises DarkroomError after several in a row, when no other works or loads."""

@@ -24,12 +24,14 @@ class WorkerSpec:
     renderers: tuple[RendererSpec, ...]  # one for each model of the run; the first is loaded at once
     store: StoreSpec
     extractors: tuple[ExtractorSpec, ...] = ()  # score images with these as they are rendered
+    batch_timeout_s: float | None = None  # how long a call of the renderer may take
 
     def __call__(self) -> Worker:
         store = open_store(self.store)
         _check_shared(store, self.run)
         first = self.renderers[0].model.identity
-        return Worker(self.run, self._load, first, store, self._load_extractors if self.extractors else None)
+        load_extractors = self._load_extractors if self.extractors else None
+        return Worker(self.run, self._load, first, store, load_extractors, self.batch_timeout_s)
 
     def _load_extractors(self) -> list[Extractor]:
         return [load_extractor(spec) for spec in self.extractors]

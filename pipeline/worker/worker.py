@@ -7,7 +7,7 @@ each in a thread of its caller: the second takes the device while the first one'
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
 import pyarrow as pa
@@ -50,10 +50,12 @@ class Worker:
         first: ModelIdentity,
         store: Store,
         load_extractors: LoadExtractors | None = None,
+        batch_timeout_s: float | None = None,
     ) -> None:
         """`first` is the model to load at once; with extractors, fresh shards are scored as they are rendered."""
         self._run = run
         self._store = store
+        self._batch_timeout_s = batch_timeout_s
         self._device = ThreadPoolExecutor(1, "device")
         self._encoders = ThreadPoolExecutor(_NUM_ENCODERS, "encode")
         self._turn = threading.Lock()  # one shard's batches at a time on the device
@@ -163,12 +165,32 @@ class Worker:
             if self._stop.is_set():
                 raise Stopped
             started = time.perf_counter()
-            images = self._device.submit(_render_batch, renderer, batch).result()
+            images = self._batch(renderer, batch)
             share_s = (time.perf_counter() - started) / len(batch)
             if inline:
                 inline.add(batch, images)
             for sample, image in zip(batch, images, strict=True):
                 yield sample, self._encode(model, sample, image, share_s)
+
+    def _batch(self, renderer: Renderer, batch: Sequence[Sample]) -> list[RenderedImage]:
+        """Render a batch; if the call as a whole fails, each image alone, so that one bad prompt costs one row."""
+        try:
+            return self._call(renderer, batch)
+        except FatalDeviceError:
+            raise
+        except Exception as error:
+            if self._stop.is_set():
+                raise Stopped from error
+            if len(batch) == 1:
+                return [RenderedImage(None, error=f"{type(error).__name__}: {error}")]
+            return [image for sample in batch for image in self._batch(renderer, [sample])]
+
+    def _call(self, renderer: Renderer, batch: Sequence[Sample]) -> list[RenderedImage]:
+        """On the device's thread. A call that does not come back takes the device with it: nobody can end it."""
+        called = self._device.submit(renderer.render, [sample.request for sample in batch])
+        if wait([called], self._batch_timeout_s).not_done:
+            raise FatalDeviceError(f"a batch did not end within engine.batch_timeout_s={self._batch_timeout_s:g}")
+        return called.result()
 
     def _encode(self, model: ModelIdentity, sample: Sample, image: RenderedImage, render_s: float) -> "Future[Outcome]":
         """Hand an image to the encoders, as soon as they have room for it."""
@@ -190,18 +212,6 @@ class Worker:
         if self._run.output.layout in CONTAINERS:
             return replace(outcome, member=member)
         return replace(outcome, placed=place_image(self._store, member, self._run.output.image_format))
-
-
-def _render_batch(renderer: Renderer, batch: Sequence[Sample]) -> list[RenderedImage]:
-    """Render a batch; if the call as a whole fails, each image alone, so that one bad prompt costs one row."""
-    try:
-        return renderer.render([sample.request for sample in batch])
-    except FatalDeviceError:
-        raise
-    except Exception as error:
-        if len(batch) == 1:
-            return [RenderedImage(None, error=f"{type(error).__name__}: {error}")]
-        return [image for sample in batch for image in _render_batch(renderer, [sample])]
 
 
 def _in_order(wanted: Sequence[Sample], done: Mapping[str, Outcome]) -> list[Outcome]:
