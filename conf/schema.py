@@ -213,6 +213,28 @@ class EvaluateConfig(EvaluationConfig, RunConfig):
 
 
 @dataclass
+class ReportConfig(RunConfig):
+    output: str | None = None  # folder or s3:// address; None: report/ under the run
+    num_prompts: int = 24  # shown in every cell, at most
+
+
+@dataclass
+class CompareConfig:
+    """Runs by their addresses; `uri#cell_id` for a cell of a sweep."""
+
+    a: str = MISSING
+    b: str = MISSING
+    endpoint_url: str | None = None
+    metrics: list[str] | None = None  # such as demo_clip.clip_score; None: all of the extractors that have intervals
+    extractors: list[Any] | None = None  # as in `evaluate`; None: those that the metrics name
+    reference: str | None = None
+    reference_endpoint_url: str | None = None
+    clip_convention: str = "hessel"
+    tolerance: float = 0.0  # by which b may be worse, in each metric's own unit
+    seed: int = 0  # of subsets and resamples
+
+
+@dataclass
 class VerifyConfig(RunConfig):
     num_images: int = 16
     seed: int = 0
@@ -267,7 +289,9 @@ def register() -> None:
         "status": RunConfig,
         "retry": RetryConfig,
         "verify": VerifyConfig,
+        "report": ReportConfig,
         "evaluate": EvaluateConfig,
+        "compare": CompareConfig,
         "repair": RepairConfig,
         "gc": GcConfig,
         "train_demo": TrainDemoConfig,

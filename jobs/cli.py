@@ -22,6 +22,8 @@ JOBS = {
     "generate": "render a prompt dataset; the same command again goes on where it was",
     "sweep": "render every cell of a grid as one job; a grid that grows renders its new cells alone",
     "evaluate": "score a run's images, and say each cell's figures with their intervals",
+    "report": "write the page that shows a run: figures, curves, contact sheets, picks, failures",
+    "compare": "say whether a run's images are worse than another's, image by image; exit code 1 where they are",
     "status": "say what is committed, what failed and why, and what is left",
     "retry": "render failed records again",
     "verify": "render a sample of committed images again and compare their digests",

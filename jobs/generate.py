@@ -6,6 +6,7 @@ from jobs.build import Wanted, wanted
 from jobs.checks import warn
 from jobs.cli import run_job
 from jobs.engine import likely_device, started
+from jobs.evaluation import wanted_inline
 from jobs.render import render, say_start
 from pipeline.runs.cells import add_cells, check_only_cell
 from pipeline.runs.run import create_or_check
@@ -15,6 +16,7 @@ from pipeline.storage.opening import open_store
 def run(config: DictConfig) -> int:
     found = wanted(config, likely_device(config.engine))
     warn(found)
+    evaluation = wanted_inline(config)
     store = open_store(found.store)
     store.check()
     with started(config.engine) as engine:
@@ -25,7 +27,7 @@ def run(config: DictConfig) -> int:
         add_cells(store, found.cell_infos)
         _say_what(found)
         say_start(found, run_info, store, engine)
-        return render(found, run_info, store, engine)
+        return render(found, run_info, store, engine, evaluation)
 
 
 def _say_what(found: Wanted) -> None:

@@ -1,7 +1,6 @@
-"""Makes the features that an evaluation needs, on the engine that was asked for, and reads them back."""
+"""Makes the features that an evaluation needs, on the engine that was asked for."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from jobs.engine import Engine
 from jobs.progress import ProgressView
@@ -9,20 +8,11 @@ from jobs.runs import OpenedRun
 from pipeline.domain.errors import DarkroomError
 from pipeline.features.spec import ExtractorSpec
 from pipeline.runs import manifest
-from pipeline.runs.features import ImageFeatures, get_features, joined, scored_shards
+from pipeline.runs.features import get_features, scored_shards
 from pipeline.runs.keys import ManifestName
 from pipeline.runs.records import OK
 from pipeline.scoring.spec import ScorerSpec
 from pipeline.worker.tasks import ScoreTask, task_name
-
-
-@dataclass(frozen=True)
-class CellImages:
-    """One cell's scored images: features of one extractor, and what pairs them with other cells."""
-
-    cell_id: str
-    features: ImageFeatures
-    pairs: tuple[tuple[str, int], ...]  # (prompt_id, sample_index) of each
 
 
 def score(found: OpenedRun, specs: Sequence[ExtractorSpec], extractor_ids: Sequence[str], engine: Engine) -> None:
@@ -33,24 +23,6 @@ def score(found: OpenedRun, specs: Sequence[ExtractorSpec], extractor_ids: Seque
     _score(found, _unscored(found, names, extractor_ids), specs, engine)
     stale = [name for name in names if any(_is_stale(found, name, extractor_id) for extractor_id in extractor_ids)]
     _score(found, stale, specs, engine)
-
-
-def read_cell(found: OpenedRun, cell_id: str, extractor_id: str) -> CellImages | None:
-    """All scored images of a cell, in order of rows; None where there is none."""
-    parts: list[ImageFeatures] = []
-    pairs: list[tuple[str, int]] = []
-    for name in manifest.committed(found.store):
-        if name.cell_id == cell_id and (features := get_features(found.store, extractor_id, name)) is not None:
-            parts.append(features)
-            pairs += _pairs(found, name, features)
-    return CellImages(cell_id, joined(parts), tuple(pairs)) if any(part.image_ids for part in parts) else None
-
-
-def _pairs(found: OpenedRun, name: ManifestName, features: ImageFeatures) -> Iterator[tuple[str, int]]:
-    table = manifest.read(found.store, name, ["image_id", "prompt_id", "sample_index"])
-    columns = (table[column].to_pylist() for column in ("image_id", "prompt_id", "sample_index"))
-    by_id = {image_id: (prompt_id, index) for image_id, prompt_id, index in zip(*columns, strict=True)}
-    return (by_id[image_id] for image_id in features.image_ids)
 
 
 def _unscored(found: OpenedRun, names: Sequence[ManifestName], extractor_ids: Sequence[str]) -> list[ManifestName]:

@@ -11,6 +11,7 @@ from jobs.build import Wanted, WantedCell, check_limits, checked_cell, collected
 from jobs.checks import warn
 from jobs.cli import run_job
 from jobs.engine import likely_device, started
+from jobs.evaluation import wanted_inline
 from jobs.render import render, say_start
 from pipeline.domain.cells import ModelRef
 from pipeline.domain.errors import DarkroomError
@@ -24,6 +25,7 @@ from pipeline.storage.opening import open_store
 def run(config: DictConfig) -> int:
     found = wanted_sweep(config, likely_device(config.engine))
     warn(found)
+    evaluation = wanted_inline(config)
     store = open_store(found.store)
     store.check()
     with started(config.engine) as engine:
@@ -33,7 +35,7 @@ def run(config: DictConfig) -> int:
         add_cells(store, found.cell_infos)
         _say_what(found)
         say_start(found, run_info, store, engine)
-        return render(found, run_info, store, engine)
+        return render(found, run_info, store, engine, evaluation)
 
 
 def wanted_sweep(config: DictConfig, device: str) -> Wanted:

@@ -17,9 +17,10 @@ from pipeline.storage.store import Store
 _OWN_COLUMNS = frozenset(RECORD_SCHEMA.names)
 
 
-def committed(store: Store) -> Iterator[ManifestName]:
-    """Names of the committed shards, from a listing alone, in order of key."""
-    names = (parse_manifest_key(info.key) for info in store.list(METADATA_PREFIX))
+def committed(store: Store, cell_id: str | None = None) -> Iterator[ManifestName]:
+    """Names of the committed shards, of one cell or of all, from a listing alone, in order of key."""
+    prefix = METADATA_PREFIX if cell_id is None else f"{METADATA_PREFIX}{cell_id}/"
+    names = (parse_manifest_key(info.key) for info in store.list(prefix))
     return (name for name in names if name)
 
 

@@ -36,9 +36,8 @@ def scored_cell(store: Store, cell_id: str, extractor_id: str) -> ScoredImages:
 
 
 def _scored_shards(store: Store, cell_id: str, extractor_id: str) -> Iterator[ScoredImages]:
-    for name in manifest.committed(store):
-        if name.cell_id == cell_id:
-            yield _scored_shard(store, name, extractor_id)
+    for name in manifest.committed(store, cell_id):
+        yield _scored_shard(store, name, extractor_id)
 
 
 def _scored_shard(store: Store, name: ManifestName, extractor_id: str) -> ScoredImages:
