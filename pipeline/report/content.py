@@ -77,6 +77,7 @@ class Picture:
     verify_command: str
     thumbnail: bytes | None  # encoded JPEG, WebP or PNG, some 256 pixels wide
     image_href: str | None = None  # the full image: relative to the report's folder, or http(s)
+    in_sheet: bool = True  # False for one that stands among the picks alone
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from pipeline.report.tables import metrics_table
 _PLOTLY = "plotly.min.js"
 _SCRIPTS = ("report.js", "plots.js", "pictures.js")  # in this order, after Plotly
 _STYLE = "report.css"
-_THUMBNAILS = "thumbnails"
+INDEX = "index.html"
+THUMBNAILS = "thumbnails"
 _MAGIC = {b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"\x89PNG": ".png"}
 # Scripts come from files beside the page alone: nothing written in it can run. A page on a disk has no origin of its
 # own, so "self" alone would not do everywhere. Plotly writes style elements and draws to blobs.
@@ -45,7 +46,7 @@ def write_report(content: ReportContent, folder: Path) -> Path:
     (folder / _PLOTLY).write_text(get_plotlyjs(), encoding="utf-8")
     for name in (*_SCRIPTS, _STYLE):
         (folder / name).write_bytes((files("pipeline.report") / "assets" / name).read_bytes())
-    index = folder / "index.html"
+    index = folder / INDEX
     index.write_text(page(content, thumbnails), encoding="utf-8", errors="replace")
     return index
 
@@ -89,14 +90,14 @@ def _main(shown: list[tuple[str, str, Markup]]) -> Markup:
 
 def _write_thumbnails(pictures: tuple[Picture, ...], folder: Path) -> dict[str, str]:
     """image_id -> path. Thumbnails of an earlier report go first."""
-    (folder / _THUMBNAILS).mkdir(exist_ok=True)
-    for old in (folder / _THUMBNAILS).iterdir():
+    (folder / THUMBNAILS).mkdir(exist_ok=True)
+    for old in (folder / THUMBNAILS).iterdir():
         if old.suffix in _MAGIC.values():
             old.unlink()
     paths = {}
     for picture in pictures:
         if picture.thumbnail is not None:
-            paths[picture.image_id] = f"{_THUMBNAILS}/{picture.image_id}{_suffix(picture.thumbnail)}"
+            paths[picture.image_id] = f"{THUMBNAILS}/{picture.image_id}{_suffix(picture.thumbnail)}"
             (folder / paths[picture.image_id]).write_bytes(picture.thumbnail)
     return paths
 

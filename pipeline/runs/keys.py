@@ -12,6 +12,7 @@ METADATA_PREFIX = "metadata/"
 CELLS_PREFIX = "cells/"
 FEATURES_PREFIX = "features/"
 EVALUATIONS_PREFIX = "evaluations/"
+REPORT_PREFIX = "report/"
 
 _MANIFEST = re.compile(r"metadata/([0-9a-f]+)/(\d{12})-(\d{12})-([0-9a-f]+)\.parquet")
 

@@ -2,8 +2,9 @@
 "use strict";
 
 const pictureById = new Map(data.pictures.map((picture) => [picture.image_id, picture]));
-const prompts = new Map(data.pictures.map((picture) => [picture.prompt_id, picture.prompt]));
-const samples = [...new Set(data.pictures.map((picture) => picture.sample_index))].sort((one, other) => one - other);
+const sheetPictures = data.pictures.filter((picture) => picture.in_sheet);
+const prompts = new Map(sheetPictures.map((picture) => [picture.prompt_id, picture.prompt]));
+const samples = [...new Set(sheetPictures.map((picture) => picture.sample_index))].sort((one, other) => one - other);
 const PROMPT = "prompt";
 const SAMPLE = "sample_index";
 
@@ -91,7 +92,7 @@ const sheetAxes = [
 ].filter((axis) => axis.name === PROMPT || axis.values.length > 1);
 const sheetAxis = (name) => sheetAxes.find((axis) => axis.name === name);
 const pictureKey = (cellId, promptId, sample) => JSON.stringify([cellId, promptId, sample]);
-const pictureAt = new Map(data.pictures.map((picture) => [pictureKey(picture.cell_id, picture.prompt_id, picture.sample_index), picture]));
+const pictureAt = new Map(sheetPictures.map((picture) => [pictureKey(picture.cell_id, picture.prompt_id, picture.sample_index), picture]));
 
 const sheet = {
   columns: axes[0]?.name ?? (samples.length > 1 ? SAMPLE : null),
@@ -110,7 +111,7 @@ const short = (text) => (text.length > 70 ? `${text.slice(0, 69)}…` : text);
 function sheetTable() {
   const [columns, rows] = [sheetAxis(sheet.columns), sheetAxis(sheet.rows)];
   // Nothing but prompts: they need no table.
-  if (!columns) return element("div", { class: "tiles" }, ...data.pictures.map((picture) => tile(picture, short(picture.prompt))));
+  if (!columns) return element("div", { class: "tiles" }, ...sheetPictures.map((picture) => tile(picture, short(picture.prompt))));
   const head = columns.values.map((text) => element("th", { scope: "col", dir: "auto" }, short(valueText(columns, text))));
   const body = rows.values.map((text) => {
     const tiles = columns.values.map((other) => {

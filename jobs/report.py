@@ -1,0 +1,50 @@
+"""Write the page that shows a run: figures by cell, curves, contact sheets, picks, failures."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from omegaconf import DictConfig
+
+from jobs.cli import run_job
+from jobs.runs import OpenedRun, opened
+from pipeline.domain.errors import DarkroomError
+from pipeline.report.building import ReportOptions, build
+from pipeline.report.commands import run_words
+from pipeline.report.content import ReportContent
+from pipeline.report.page import write_report
+from pipeline.report.upload import upload
+from pipeline.runs.keys import REPORT_PREFIX
+from pipeline.storage.local import LocalStore
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import Store, parse_spec
+
+
+def run(config: DictConfig) -> int:
+    if config.num_prompts < 1:
+        raise DarkroomError(f"num_prompts={config.num_prompts} shows nothing; give 1 or more")
+    found = opened(config)
+    options = ReportOptions(config.num_prompts, None if config.output else "..")
+    content = build(found.store, found.info, found.cells, options)
+    print(f"report: {_write(content, config, found)}")
+    print(f"next:   {_next(content, found)}", flush=True)
+    return 0
+
+
+def _write(content: ReportContent, config: DictConfig, found: OpenedRun) -> str:
+    """The address of its index.html: under the run, or where `output` says."""
+    store: Store = open_store(parse_spec(config.output, config.endpoint_url)) if config.output else found.store
+    prefix = "" if config.output else REPORT_PREFIX
+    if isinstance(store, LocalStore):
+        return str(write_report(content, Path(store.describe(prefix))))
+    with TemporaryDirectory() as folder:
+        write_report(content, Path(folder))
+        return upload(Path(folder), store, prefix)
+
+
+def _next(content: ReportContent, found: OpenedRun) -> str:
+    """Figures, where there are none yet; else a look at whether the images can be made again."""
+    return " ".join(["darkroom", "verify" if content.metrics else "evaluate", *run_words(found.store.spec)])
+
+
+if __name__ == "__main__":
+    run_job("report")

@@ -1,0 +1,157 @@
+"""From a run and what is stored beside it to a report's content. Reads stored results only; writes nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from pipeline.domain.errors import DarkroomError
+from pipeline.report.commands import run_command
+from pipeline.report.content import Axis, CellResult, FailedImage, Picks, Picture, ReportContent, Setting
+from pipeline.report.facts import facts, num_rows_left
+from pipeline.report.figures import Figures, merged
+from pipeline.report.notes import notes
+from pipeline.report.pictures import failed_image, pictures, read_rows
+from pipeline.report.sampling import PromptChoice, Seen, middle
+from pipeline.report.settings import MODEL, axes_of, common_settings, settings_of
+from pipeline.report.survey import NUM_PICKS, Survey, survey
+from pipeline.runs.cells import CellInfo
+from pipeline.runs.evaluations import Evaluation, read_evaluations
+from pipeline.runs.records import OK
+from pipeline.runs.run import RunInfo
+from pipeline.storage.store import Store
+
+_MOST_SAMPLES = 4  # images of a prompt and cell
+_MOST_PICTURES = 2000  # on the page
+_MOST_CONTAINERS = 300  # that they are taken from: each is fetched whole
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    num_prompts: int = 24  # shown in every cell, at most
+    run_href: str | None = None  # the run's folder as seen from the report's; None where no browser gets there from it
+
+
+@dataclass(frozen=True)
+class _Gathered:
+    """All that is known before a picture is looked at."""
+
+    store: Store
+    info: RunInfo
+    cells: Mapping[str, CellInfo]
+    settings: Mapping[str, Mapping[str, Setting]]
+    axes: tuple[Axis, ...]
+    evaluations: Sequence[Evaluation]
+    figures: Figures
+    found: Survey
+
+    @property
+    def order(self) -> list[str]:
+        """cell_ids along the axes."""
+        return sorted(
+            self.cells, key=lambda cell_id: [axis.values.index(self.settings[cell_id][axis.name]) for axis in self.axes]
+        )
+
+
+def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: ReportOptions) -> ReportContent:
+    """The run as it is now: finished or not, evaluated or not. Raises DarkroomError where nothing is committed."""
+    run = _gather(store, info, cells, options.num_prompts)
+    picked = _picked(run.found)
+    scoring = run.figures.score_info
+    shown = tuple(_shown(run, picked, options.run_href))
+    failures = tuple(_failures(run))
+    return ReportContent(
+        title=_title(run),
+        facts=facts(info, cells, common_settings(run.settings), run.found.counts, run.found.making, run.evaluations),
+        command=_command(run),
+        axes=run.axes,
+        cells=tuple(_cell(run, cell_id) for cell_id in run.order),
+        metrics=run.figures.metrics(),
+        score_metric=scoring.metric if scoring else None,
+        scores={name: [_score(seen) for seen in sample.images] for name, sample in run.found.scores.items()},
+        breakdown=run.found.breakdown.result(),
+        pictures=shown,
+        picks=Picks(*(tuple(seen.image_id for seen in picked[name]) for name in ("best", "median", "worst"))),
+        failures=failures,
+        notes=tuple(notes(info, run.found, run.figures, shown)),
+    )
+
+
+def _gather(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], num_prompts: int) -> _Gathered:
+    evaluations = read_evaluations(store)
+    figures = merged(evaluations, cells)
+    settings = settings_of(cells)
+    axes = axes_of(settings)
+    choice = _choice(info, len(cells), num_prompts)
+    found = survey(store, cells, choice, figures.score_info, [axis.name for axis in axes])
+    if not any(count.by_status for count in found.counts.values()):
+        raise DarkroomError(f"{store.describe()}: no shard is committed, so there is nothing to show; render it first")
+    return _Gathered(store, info, cells, settings, axes, evaluations, figures, found)
+
+
+def _choice(info: RunInfo, num_cells: int, num_prompts: int) -> PromptChoice:
+    """As many prompts as were asked for, where that makes no more pictures than a page bears."""
+    num_samples = min(info.num_images_per_prompt, _MOST_SAMPLES)
+    most = _MOST_PICTURES // (num_cells * num_samples)
+    if info.output.layout != "files":
+        most = min(most, _MOST_CONTAINERS // num_cells)
+    return PromptChoice(max(1, min(num_prompts, most)), num_samples)
+
+
+def _title(run: _Gathered) -> str:
+    models = {str(settings[MODEL]) for settings in run.settings.values()}
+    model = models.pop() if len(models) == 1 else f"{len(models)} models"
+    prompts = run.info.prompts.name
+    name = PurePosixPath(prompts.rstrip("/")).name if "/" in prompts else prompts
+    what = f"Sweep of {model} on {name}" if len(run.cells) > 1 else f"{model} on {name}"
+    return f"{what} (not finished)" if num_rows_left(run.info, run.found.counts.values()) else what
+
+
+def _command(run: _Gathered) -> str:
+    batch_sizes = run.found.making.values["batch_size"].most_common(1)
+    cells = [run.cells[cell_id] for cell_id in run.order]
+    return run_command(run.info, cells, run.store.spec, batch_sizes[0][0] if batch_sizes else None)
+
+
+def _cell(run: _Gathered, cell_id: str) -> CellResult:
+    count = run.found.counts[cell_id]
+    return CellResult(
+        cell_id, run.settings[cell_id], count.by_status[OK], count.num_failed, run.figures.of_cell(cell_id)
+    )
+
+
+# Scores ------------------------------------------------------------------------------------------------------------
+
+
+def _picked(found: Survey) -> dict[str, list[Seen]]:
+    """Of all cells together; the median among the subsample."""
+    sample = [seen for cell in found.scores.values() for seen in cell.images]
+    return {
+        "best": found.best.images(),
+        "median": middle(sample, NUM_PICKS),
+        "worst": found.worst.images()[::-1],
+    }
+
+
+def _score(seen: Seen) -> float:
+    assert seen.score is not None
+    return seen.score
+
+
+# Images ------------------------------------------------------------------------------------------------------------
+
+
+def _shown(run: _Gathered, picked: Mapping[str, list[Seen]], run_href: str | None) -> Iterator[Picture]:
+    """The chosen prompts in order of rows, in each cell; then the picks of other prompts."""
+    sheet = list(run.found.prompts.images())
+    rows = read_rows(run.store, [*sheet, *(seen for group in picked.values() for seen in group)])
+    in_sheet = {seen.image_id for seen in sheet}
+    place = {cell_id: index for index, cell_id in enumerate(run.order)}
+    ordered = sorted(
+        rows.values(), key=lambda row: (row.record.row, place[row.record.cell_id], row.record.sample_index)
+    )
+    return pictures(run.store, ordered, in_sheet, run_href)
+
+
+def _failures(run: _Gathered) -> Iterator[FailedImage]:
+    rows = read_rows(run.store, run.found.failures)
+    return (failed_image(rows[seen.image_id]) for seen in run.found.failures)

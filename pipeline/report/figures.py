@@ -1,0 +1,96 @@
+"""A run's evaluations as one set of metrics and figures: the latest of each metric stands. Knows no page."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.report.content import Figure, Metric
+from pipeline.runs.evaluations import CellFigure, Evaluation, MetricInfo
+
+_CLIP_SCORE = "clip_score"
+_FIRST = ("fid", "frechet", _CLIP_SCORE)  # ends of metric names, in the order to show them
+
+
+@dataclass(frozen=True)
+class ScoreInfo:
+    """The metric that is a mean over single images' scores."""
+
+    metric: str
+    extractor_id: str
+    convention: str
+
+    def of(self, cosine: float) -> float:
+        """One image's score, from the cosine of its features and its prompt's: Hessel et al. 2021, or 100 times it."""
+        return 2.5 * max(cosine, 0.0) if self.is_hessel else 100 * cosine
+
+    @property
+    def is_hessel(self) -> bool:
+        return "2.5" in self.convention
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What evaluations found out about the cells that there are."""
+
+    infos: Mapping[str, MetricInfo]  # by metric name, in the order to show them
+    cells: Mapping[str, Mapping[str, CellFigure]]  # by cell_id, then by metric name
+    notes: tuple[str, ...] = ()
+
+    @property
+    def score_info(self) -> ScoreInfo | None:
+        found = (info for name, info in self.infos.items() if _kind(name) == _CLIP_SCORE)
+        return next((ScoreInfo(info.name, info.extractor_id, info.convention) for info in found), None)
+
+    def metrics(self) -> tuple[Metric, ...]:
+        return tuple(_metric(info) for info in self.infos.values())
+
+    def of_cell(self, cell_id: str) -> dict[str, Figure]:
+        return {name: _figure(figure) for name, figure in self.cells.get(cell_id, {}).items()}
+
+
+def merged(evaluations: Sequence[Evaluation], cell_ids: Collection[str]) -> Figures:
+    """Oldest first. Figures of one metric that are defined otherwise than its latest are not comparable: left out."""
+    infos = {name: info for evaluation in evaluations for name, info in evaluation.metrics.items()}
+    cells: dict[str, dict[str, CellFigure]] = {cell_id: {} for cell_id in cell_ids}
+    outdated: set[str] = set()
+    for evaluation in evaluations:
+        for cell_id in cells.keys() & evaluation.cells.keys():
+            for name, figure in evaluation.cells[cell_id].items():
+                if evaluation.metrics.get(name) == infos.get(name):
+                    cells[cell_id][name] = figure
+                else:
+                    outdated.add(name)
+    known = {name: infos[name] for name in sorted(infos, key=_place) if any(name in found for found in cells.values())}
+    notes = [
+        f"{infos[name].title}: figures of earlier evaluations with another definition or reference are left out."
+        for name in sorted(outdated & known.keys())
+    ]
+    return Figures(known, cells, tuple(notes))
+
+
+def _kind(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _place(name: str) -> tuple[int, str]:
+    kind = _kind(name)
+    return (_FIRST.index(kind) if kind in _FIRST else len(_FIRST)), name
+
+
+def _metric(info: MetricInfo) -> Metric:
+    return Metric(
+        name=info.name,
+        title=info.title,
+        higher_is_better=info.higher_is_better,
+        convention=info.convention,
+        interval=info.interval,
+        extractor=info.extractor,
+        weights_digest=info.weights,
+        resize=info.resize,
+        reference=info.reference,
+    )
+
+
+def _figure(figure: CellFigure) -> Figure:
+    return Figure(
+        figure.value, figure.low, figure.high, figure.num_images, figure.num_reference, tuple(figure.warnings)
+    )

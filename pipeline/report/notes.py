@@ -1,0 +1,74 @@
+"""What a report leaves out and how it chose what it shows, in sentences. Knows no page."""
+
+from collections.abc import Iterator, Sequence
+
+from pipeline.report.content import Picture
+from pipeline.report.facts import num_rows_left
+from pipeline.report.figures import Figures
+from pipeline.report.survey import MOST_FAILURES, MOST_SCORES, Survey
+from pipeline.runs.records import OK
+from pipeline.runs.run import RunInfo
+
+
+def notes(info: RunInfo, found: Survey, figures: Figures, shown: Sequence[Picture]) -> Iterator[str]:
+    yield from _unfinished(info, found)
+    yield from _pictures(info, found, shown)
+    yield from _scores(found, figures)
+    yield from figures.notes
+    yield from _partial_figures(found, figures)
+    num_failed = sum(count.num_failed for count in found.counts.values())
+    if num_failed > MOST_FAILURES:
+        yield f"Failures: the first {MOST_FAILURES} of {num_failed:,} are listed."
+
+
+def _unfinished(info: RunInfo, found: Survey) -> Iterator[str]:
+    left = [count for count in found.counts.values() if count.num_rows < info.prompts.num_rows]
+    if left:
+        yield (
+            f"Not finished: {len(left)} of {len(found.counts)} cells have prompt rows left, "
+            f"{num_rows_left(info, left):,} in all. What is here is what is committed."
+        )
+
+
+def _pictures(info: RunInfo, found: Survey, shown: Sequence[Picture]) -> Iterator[str]:
+    num_prompts = len({picture.prompt_id for picture in shown if picture.in_sheet})
+    if num_prompts < info.prompts.num_rows:
+        yield (
+            f"Pictures: {num_prompts} of {info.prompts.num_rows:,} prompts, the same in every cell: those whose ids "
+            "have the lowest digests, so chance chose them, and chooses the same ones each time."
+        )
+    if found.prompts.num_samples < info.num_images_per_prompt:
+        yield f"Pictures: the first {found.prompts.num_samples} of each prompt's {info.num_images_per_prompt:,} images."
+    missing = sum(picture.thumbnail is None for picture in shown)
+    if missing:
+        yield f"Pictures: {missing:,} stored images are missing or cannot be opened; `darkroom verify` says more."
+
+
+def _scores(found: Survey, figures: Figures) -> Iterator[str]:
+    scoring = figures.score_info
+    if not found.scores or scoring is None:
+        return
+    factor = "2.5 times, but at least 0," if scoring.is_hessel else "100 times"
+    yield f"Scores: an image's own score is {factor} the cosine of its features and its prompt's."
+    cut = [sample for sample in found.scores.values() if sample.num_seen > MOST_SCORES]
+    if cut:
+        yield (
+            f"Scores: {MOST_SCORES:,} of a cell's {max(sample.num_seen for sample in cut):,} images, those with the "
+            "lowest ids, which are digests; means by prompt column are of all images."
+        )
+    yield "Picks: of all cells together, at most one image of each prompt; the median is that of the scores shown."
+
+
+def _partial_figures(found: Survey, figures: Figures) -> Iterator[str]:
+    """A figure that is older than some of its cell's images."""
+    fewer = {
+        cell_id
+        for cell_id, count in found.counts.items()
+        if figures.cells[cell_id]
+        and max(figure.num_images for figure in figures.cells[cell_id].values()) < count.by_status[OK]
+    }
+    if fewer:
+        yield f"Figures: those of {len(fewer)} cells are from fewer images than the cells have now; evaluate again."
+    without = sum(not figures.cells[cell_id] for cell_id in found.counts)
+    if figures.infos and without:
+        yield f"Figures: {without} of {len(found.counts)} cells are not evaluated yet."
