@@ -1,5 +1,7 @@
 """The demo's prompt set: captions of scenes that the embedded model was never trained on."""
 
+from functools import cache
+
 from pipeline.demo.world import Scene, distinct_scenes
 
 _SEED = 7
@@ -12,13 +14,14 @@ def demo_prompts() -> list[dict[str, str]]:
     return [_row(scene) for scene in demo_scenes()]
 
 
-def demo_scenes() -> list[Scene]:
-    """What the prompts describe, in their order."""
+@cache
+def demo_scenes() -> tuple[Scene, ...]:
+    """What the prompts describe, in their order; finding so many that are held out takes seconds."""
     found = distinct_scenes(_SEED, 512)
     ones = [scene for scene in found if not scene.second][:_ONE_OBJECT]
     twos = [scene for scene in found if scene.second][: NUM_PROMPTS - len(ones)]
     chosen = {*ones, *twos}
-    return [scene for scene in found if scene in chosen]
+    return tuple(scene for scene in found if scene in chosen)
 
 
 def _row(scene: Scene) -> dict[str, str]:

@@ -1,32 +1,36 @@
 """The reference of the embedded model: drawings of what its prompts say, by the hand that drew what it learned from."""
 
 import hashlib
+import inspect
+import sys
 from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.demo.prompts import demo_scenes
-from pipeline.demo.world import draw
+from pipeline.demo import prompts, world
+from pipeline.domain.identity import digest
 from pipeline.encoding.images import encode
 from pipeline.references.blocks import NUM_IMAGES
 from pipeline.references.reference import Block, ImageFile, Images, Reference
 
 DEMO = "demo"
 # Eight of each prompt: eight times the 64 dimensions of the embedded CLIP, so that their covariance has full rank, and
-# drawn in about a second.
+# drawn in a few seconds.
 NUM_DRAWINGS = 512
 _SEED = 11
 
 
 def demo_reference() -> Reference:
-    return Reference(DEMO, DEMO, NUM_DRAWINGS, Images(_blocks))
+    """The same in every place that has the same code, so its code says whether what is kept still holds."""
+    code = (inspect.getsource(module) for module in (world, prompts, sys.modules[__name__]))
+    return Reference(DEMO, DEMO, NUM_DRAWINGS, Images(_blocks, digest("drawings", np.__version__, *code)))
 
 
 def drawings() -> Iterator[np.ndarray]:
     """(64, 64, 3) uint8 RGB: scene after scene, over and over, each time drawn with another seed."""
-    scenes = demo_scenes()
+    scenes = prompts.demo_scenes()
     for number in range(NUM_DRAWINGS):
-        yield draw(scenes[number % len(scenes)], np.random.default_rng([_SEED, number]))
+        yield world.draw(scenes[number % len(scenes)], np.random.default_rng([_SEED, number]))
 
 
 def _blocks() -> Iterator[Block]:

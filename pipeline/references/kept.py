@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.domain.identity import digest
-from pipeline.features.extractor import ExtractorInfo
 from pipeline.runs.features import ImageFeatures, from_bytes, to_bytes
 from pipeline.storage.local import LocalStore
 from pipeline.storage.store import NotFound, Store, StoreSpec
@@ -31,20 +30,18 @@ def default_cache() -> Store:
 class Kept:
     """One extractor's view of a cache."""
 
-    def __init__(self, cache: Store, extractor: ExtractorInfo, report: Callable[[str], None]) -> None:
+    def __init__(self, cache: Store, extractor_id: str, report: Callable[[str], None]) -> None:
         self._cache = cache
-        self._extractor = extractor
+        self._extractor_id = extractor_id
         self._report = report
         self._is_writable = True
 
     def features(self, ids: Ids) -> np.ndarray | None:
         """(N, dimension) float32 of a block; None where they are not here."""
         try:
-            found = from_bytes(self._cache.get(self._features_key(ids)))
-        except (NotFound, pa.ArrowException, OSError, LookupError, ValueError, AttributeError):
+            return from_bytes(self._cache.get(self._features_key(ids))).features
+        except (NotFound, OSError, pa.ArrowException):
             return None
-        fits = found.image_ids == ids and found.features.shape == (len(ids), self._extractor.dimension)
-        return found.features if fits else None
 
     def keep_features(self, ids: Ids, features: np.ndarray) -> None:
         cosines, truncated = np.full(len(ids), np.nan, np.float32), np.zeros(len(ids), bool)
@@ -61,7 +58,7 @@ class Kept:
         self._put(_listing_key(listing), json.dumps(blocks).encode())
 
     def _features_key(self, ids: Ids) -> str:
-        return f"features/{self._extractor.extractor_id}/{digest('block', *ids)}.parquet"
+        return f"features/{self._extractor_id}/{digest('block', *ids)}.parquet"
 
     def _put(self, key: str, data: bytes) -> None:
         if self._is_writable:

@@ -32,7 +32,7 @@ def reference_features(
     source = reference.source
     if isinstance(source, Statistics):
         return _of_statistics(reference.name, source, extractor_info)
-    kept = Kept(cache, extractor_info, report)
+    kept = Kept(cache, extractor_info.extractor_id, report)
     parts = _kept_parts(source, kept)
     if parts is None:
         parts = _read_parts(reference, source, extractor_info, load, kept, report)

@@ -43,7 +43,7 @@ class Images:
     """A reference that can be looked at."""
 
     blocks: Callable[[], Iterator[Block]]
-    listing: str | None = None  # digest of the files' names, sizes and times; None where these do not tell a change
+    listing: str | None = None  # digest that tells cheaply whether the images are the same; None where none does
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,3 +1,4 @@
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,8 @@ from tests.references.making import Measuring
 def test_drawings_show_what_the_prompts_say() -> None:
     scenes = demo_scenes()
     assert [scene.caption() for scene in scenes] == [row["prompt"] for row in demo_prompts()]
-    drawn = list(drawings())
-    assert len(drawn) == NUM_DRAWINGS
-    for number in range(0, NUM_DRAWINGS, 37):
+    drawn = list(islice(drawings(), len(scenes) + 1))
+    for number in range(0, len(drawn), 5):
         assert judge(drawn[number], scenes[number % len(scenes)]).everything
     assert not np.array_equal(drawn[0], drawn[len(scenes)])
 
