@@ -74,13 +74,20 @@ def composed(job: str, overrides: Sequence[str]) -> DictConfig:
     schema.register()
     try:
         with initialize_config_dir(_CONF, version_base="1.3"):
-            config = compose(job, list(overrides))
+            config = compose(job, [_quoted(override) for override in overrides])
         missing = sorted(str(key) for key in OmegaConf.missing_keys(config))
     except (HydraException, OmegaConfBaseException) as error:
         raise DarkroomError(f"{_first_line(error)}; see `darkroom {job} --help`") from error
     if missing:
         raise DarkroomError(f"{missing[0]} has no value; give it as {missing[0]}=..., see `darkroom {job} --help`")
     return config
+
+
+def _quoted(override: str) -> str:
+    """A cell's address, `uri#cell_id`, as Hydra's grammar takes it, which knows no bare #."""
+    key, _, value = override.partition("=")
+    plain = "#" in value and not set(value) & set("\"'[]{}")
+    return f'{key}="{value}"' if plain else override
 
 
 def interrupt(*_: Any) -> None:

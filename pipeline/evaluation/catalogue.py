@@ -16,7 +16,7 @@ READS_CAPTIONS = ("demo_clip", "clip")
 _OF_INFLUENCES = "95 % bootstrap of the images' influences, 1,000 resamples; the reference is taken as fixed"
 _OF_MEAN = "95 % bootstrap of the mean over images, 1,000 resamples; the reference is taken as fixed"
 _NO_RESAMPLES = "none: a resample repeats images, and a repeated image is its own nearest neighbour"
-_NEIGHBOURS = f"neighbourhoods reach to the {NEAREST_K}th nearest image of the same set; equal to prdc"
+_NEIGHBOURS = f"k = {NEAREST_K}, as prdc"
 
 # How clip_score is scaled, by the names of metrics.clip_score.
 CLIP_SCALES: Mapping[str, str] = {

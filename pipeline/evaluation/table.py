@@ -6,10 +6,10 @@ One cell: a line a metric. Several: a line a cell and a column a metric, in as m
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from pipeline.evaluation.columns import aligned, arrow, decimals, interval, number
 from pipeline.runs.evaluations import CellFigure, CellFigures, MetricInfo
 
 _WIDTH = 120  # characters
-_DIGITS = 4  # significant, of a column's largest value
 _BEST = "*"
 
 Settings = Mapping[str, Mapping[str, object]]
@@ -22,21 +22,27 @@ def figures_table(infos: Mapping[str, MetricInfo], cells: Mapping[str, CellFigur
     """
     names = [name for name in infos if any(name in figures for figures in cells.values())]
     tables = [_single(infos, cells, names)] if len(cells) == 1 else _tables(infos, cells, names, settings)
-    best = ["", f"{_BEST} best of its column"] if len(cells) > 1 else []
-    return "\n".join([*tables, *best, *_notes(infos, cells, names)])
+    best = [f"{_BEST} best of its column"] if len(cells) > 1 else []
+    return "\n\n".join([*tables, "\n".join([*best, *_notes(infos, cells, names)])])
 
 
 def _single(infos: Mapping[str, MetricInfo], cells: Mapping[str, CellFigures], names: Sequence[str]) -> str:
     (figures,) = cells.values()
     header = ["metric", "", "figure", "95 % interval", "images", "reference"]
     rows = [_line(infos[name], figures[name]) for name in names]
-    return _aligned([header, *rows], num_left=1)
+    return aligned([header, *rows], num_left=1)
 
 
 def _line(info: MetricInfo, figure: CellFigure) -> list[str]:
-    places = _decimals([figure.value])
+    places = decimals([figure.value])
     counts = [_count(figure.num_images), _count(figure.num_reference)]
-    return [info.name, _arrow(info), _number(figure.value, places), _interval(figure, places), *counts]
+    return [
+        info.name,
+        arrow(info.higher_is_better),
+        number(figure.value, places),
+        interval(figure.low, figure.high, places),
+        *counts,
+    ]
 
 
 def _tables(
@@ -47,9 +53,9 @@ def _tables(
     left = [[axis.split(".")[-1] for axis in axes] or ["cell"]]
     left += [[_setting(settings[cell_id].get(axis)) for axis in axes] or [cell_id] for cell_id in cells]
     columns = [_column(infos[name], cells) for name in names]
-    room = _WIDTH - max(map(len, _aligned(left, len(left[0])).splitlines()))
+    room = _WIDTH - max(map(len, aligned(left, len(left[0])).splitlines()))
     return [
-        _aligned([[*row, *(column[place] for column in group)] for place, row in enumerate(left)], len(left[0])) + "\n"
+        aligned([[*row, *(column[place] for column in group)] for place, row in enumerate(left)], len(left[0]))
         for group in _groups(columns, room)
     ]
 
@@ -73,21 +79,21 @@ def _column(info: MetricInfo, cells: Mapping[str, CellFigures]) -> list[str]:
     figures = [figures.get(info.name) for figures in cells.values()]
     known = [figure for figure in figures if figure and math.isfinite(figure.value)]
     best = (max if info.higher_is_better else min)((figure.value for figure in known), default=math.nan)
-    places = _decimals(figure.value for figure in known)
-    return [f"{info.name} {_arrow(info)} ", *(_entry(figure, places, best) for figure in figures)]
-
-
-def _entry(figure: CellFigure | None, places: int, best: float) -> str:
-    """The figure, its interval, and a mark or its room, so that columns stand under each other."""
-    if figure is None:
-        return "- "
-    mark = _BEST if figure.value == best else " "
-    return f"{_number(figure.value, places)} {_interval(figure, places)}".rstrip() + mark
+    places = decimals(figure.value for figure in known)
+    intervals = [interval(figure.low, figure.high, places) if figure else "" for figure in figures]
+    width = max(map(len, intervals))
+    entries = [
+        (number(figure.value, places) if figure else "-")
+        + (f" {text:<{width}}" if width else "")
+        + (_BEST if figure and figure.value == best else " ")
+        for figure, text in zip(figures, intervals, strict=True)
+    ]
+    return [f"{info.name} {arrow(info.higher_is_better)} ", *entries]
 
 
 def _notes(infos: Mapping[str, MetricInfo], cells: Mapping[str, CellFigures], names: Sequence[str]) -> list[str]:
     """What the figures are, then what to mind about them, with the number of cells that it is about."""
-    about = [f"{name}: {infos[name].convention}; interval: {infos[name].interval}" for name in names]
+    about = [f"{name}: {infos[name].convention}" for name in names]
     about += [f"compared with {name}" for name in dict.fromkeys(infos[name].reference for name in names) if name]
     cautions: dict[str, int] = {}
     for figures in cells.values():
@@ -96,7 +102,7 @@ def _notes(infos: Mapping[str, MetricInfo], cells: Mapping[str, CellFigures], na
                 line = text if text.startswith(name) else f"{name}: {text}"
                 cautions[line] = cautions.get(line, 0) + 1
     of = f" ({{}} of {len(cells)} cells)" if len(cells) > 1 else ""
-    return ["", *about, *(f"warning: {line}{of.format(count)}" for line, count in cautions.items())]
+    return [*about, *(f"warning: {line}{of.format(count)}" for line, count in cautions.items())]
 
 
 def _axes(cells: Iterable[str], settings: Settings) -> list[str]:
@@ -105,41 +111,8 @@ def _axes(cells: Iterable[str], settings: Settings) -> list[str]:
     return [name for name in names if len({_setting(settings[cell_id].get(name)) for cell_id in cells}) > 1]
 
 
-def _aligned(rows: Sequence[Sequence[str]], num_left: int) -> str:
-    """Columns two spaces apart, the first `num_left` to the left and the others to the right."""
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    lines = (
-        "  ".join(
-            text.ljust(width) if place < num_left else text.rjust(width)
-            for place, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _decimals(values: Iterable[float]) -> int:
-    """Decimals that show the largest of the values with four significant digits."""
-    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
-    return max(0, min(8, _DIGITS - 1 - math.floor(math.log10(largest)))) if largest > 0 else 0
-
-
-def _number(value: float, places: int) -> str:
-    return f"{value:.{places}f}" if math.isfinite(value) else "-"
-
-
-def _interval(figure: CellFigure, places: int) -> str:
-    if figure.low is None or figure.high is None:
-        return ""
-    return f"[{_number(figure.low, places)}, {_number(figure.high, places)}]"
-
-
 def _count(number: int | None) -> str:
     return "" if number is None else f"{number:,}"
-
-
-def _arrow(info: MetricInfo) -> str:
-    return "↑" if info.higher_is_better else "↓"
 
 
 def _setting(value: object) -> str:

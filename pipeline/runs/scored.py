@@ -13,6 +13,10 @@ from pipeline.storage.store import Store
 Pair = tuple[str, int]  # prompt_id and sample_index: images of two cells that share it share prompt and noise
 
 
+class NotScored(DarkroomError):
+    """Images are there, and their features are not."""
+
+
 @dataclass(frozen=True, eq=False)
 class ScoredImages:
     """Features of N images, and what each is an image of."""
@@ -24,7 +28,7 @@ class ScoredImages:
 def scored_cell(store: Store, cell_id: str, extractor_id: str) -> ScoredImages:
     """All images of a cell that are there, by one extractor.
 
-    Raises DarkroomError where one is not scored, or where there is none.
+    Raises NotScored where one has no features, and DarkroomError where there is none.
     """
     parts = list(_scored_shards(store, cell_id, extractor_id))
     if not any(part.pairs for part in parts):
@@ -47,7 +51,7 @@ def _scored_shard(store: Store, name: ManifestName, extractor_id: str) -> Scored
     features = get_features(store, extractor_id, name)
     places = {image_id: place for place, image_id in enumerate(features.image_ids)} if features else {}
     if features is None or any(row["image_id"] not in places for row in ok):
-        raise DarkroomError(
+        raise NotScored(
             f"{store.describe(name.key)}: not all of its images are scored; "
             f"run `darkroom evaluate run={store.spec.uri}`"
         )

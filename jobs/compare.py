@@ -1,0 +1,144 @@
+"""Compare two scored runs image by image; exit code 1 where a metric of b is worse than a's by more than chance."""
+
+import math
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from omegaconf import DictConfig
+
+from jobs.cli import run_job
+from jobs.extractors import extractor_specs
+from jobs.runs import OpenedRun, open_at
+from pipeline.domain.errors import DarkroomError
+from pipeline.evaluation.catalogue import convention
+from pipeline.evaluation.comparison import Verdict, comparison_table, verdict
+from pipeline.evaluation.figures import metric_infos
+from pipeline.evaluation.pairs import Difference, differences, paired_metrics
+from pipeline.features.extractor import ExtractorInfo
+from pipeline.features.opening import inspect_extractor, load_extractor
+from pipeline.features.spec import ExtractorSpec
+from pipeline.references.kept import default_cache
+from pipeline.references.measuring import reference_features
+from pipeline.references.opening import open_reference
+from pipeline.references.reference import ReferenceFeatures, ReferenceSpec
+from pipeline.runs.cells import axes
+from pipeline.runs.evaluations import MetricInfo
+from pipeline.runs.scored import NotScored, ScoredImages, scored_cell
+
+_CELL = re.compile(r"(.+)#([0-9a-f]{16})")
+_DEFAULT = "demo_clip"
+_CELLS_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Side:
+    """One cell of a run, as the command names it."""
+
+    key: str  # a or b
+    uri: str  # of the run, as it was given
+    run: OpenedRun
+    cell_id: str
+
+
+def run(config: DictConfig) -> int:
+    _check(config)
+    wanted = _wanted(config)
+    sides = [_side("a", config.a, config.endpoint_url), _side("b", config.b, config.endpoint_url)]
+    if sides[0].run.info.seed != sides[1].run.info.seed:
+        print("note:   the runs have different seeds, so pairs share their prompt and not their noise")
+    infos: dict[str, MetricInfo] = {}
+    found: dict[str, Difference] = {}
+    for spec, metrics in wanted.items():
+        info = inspect_extractor(spec)
+        images = {side.key: _images(side, spec, info) for side in sides}
+        reference = _reference(config, spec, info)
+        names = paired_metrics(metrics, info.name, reference)
+        scale = config.clip_convention
+        infos |= metric_infos(info, reference, names, scale)
+        found |= differences(images, "a", info, reference, names, scale, config.seed)["b"]
+        _say_pairs(images)
+    print(comparison_table(infos, found, config.tolerance))
+    return _judged(infos, found, config.tolerance)
+
+
+def _check(config: DictConfig) -> None:
+    convention("clip_score", config.clip_convention)
+    if not (math.isfinite(config.tolerance) and config.tolerance >= 0):
+        raise DarkroomError(f"tolerance={config.tolerance}: give 0 or more, in the metric's own unit")
+
+
+def _wanted(config: DictConfig) -> dict[ExtractorSpec, list[str] | None]:
+    """Extractors, each with the metrics that are named of it; with None, all that can be compared, where none is."""
+    metrics: dict[str, list[str]] = {}
+    for name in config.metrics or ():
+        extractor, dot, metric = name.partition(".")
+        if not dot:
+            raise DarkroomError(f"metrics: {name} names no extractor; write it like {_DEFAULT}.{name}")
+        metrics.setdefault(extractor, []).append(metric)
+    specs = extractor_specs(config.extractors or list(metrics) or [_DEFAULT], "cpu")
+    unknown = metrics.keys() - {spec.name for spec in specs}
+    if unknown:
+        name = min(unknown)
+        raise DarkroomError(f"metrics: {name}.{metrics[name][0]} needs {name} among the extractors; add it there")
+    return {spec: metrics.get(spec.name) for spec in specs if not metrics or spec.name in metrics}
+
+
+def _side(key: str, text: str, endpoint_url: str | None) -> Side:
+    match = _CELL.fullmatch(text)
+    uri, cell_id = (match[1], match[2]) if match else (text, None)
+    found = open_at(uri, endpoint_url)
+    if cell_id is None and len(found.cells) == 1:
+        cell_id = next(iter(found.cells))
+    if cell_id not in found.cells:
+        problem = f"the run has no cell {cell_id}" if cell_id else f"the run has {len(found.cells)} cells"
+        raise DarkroomError(f"{key}={text}: {problem}; write {uri}#<cell_id> with one of {_cells(found)}")
+    return Side(key, uri, found, cell_id)
+
+
+def _cells(found: OpenedRun) -> str:
+    differing = axes(found.cells.values())
+    told = [
+        f"{cell_id} ({', '.join(f'{name}={info.settings[name]}' for name in differing)})" if differing else cell_id
+        for cell_id, info in list(found.cells.items())[:_CELLS_SHOWN]
+    ]
+    more = [f"{len(found.cells) - _CELLS_SHOWN} more"] if len(found.cells) > _CELLS_SHOWN else []
+    return ", ".join(told + more)
+
+
+def _images(side: Side, spec: ExtractorSpec, info: ExtractorInfo) -> ScoredImages:
+    try:
+        return scored_cell(side.run.store, side.cell_id, info.extractor_id)
+    except NotScored as error:
+        given = {"source": spec.source, "resize": spec.resize}
+        keys = ",".join(f"{name}:{value}" for name, value in {"name": spec.name, **given}.items() if value)
+        extractors = [] if keys == f"name:{_DEFAULT}" else [f"extractors=[{{{keys}}}]"]
+        endpoint_url = side.run.store.spec.endpoint_url
+        endpoint = [f"endpoint_url={endpoint_url}"] if endpoint_url else []
+        command = shlex.join(["darkroom", "evaluate", f"run={side.uri}", *endpoint, *extractors])
+        raise DarkroomError(f"{side.key}={side.uri}: not all of its images are scored; run {command}") from error
+
+
+def _reference(config: DictConfig, spec: ExtractorSpec, info: ExtractorInfo) -> ReferenceFeatures | None:
+    if config.reference is None:
+        return None
+    reference = open_reference(ReferenceSpec(config.reference, config.reference_endpoint_url))
+    return reference_features(reference, info, lambda: load_extractor(spec), default_cache(), print)
+
+
+def _say_pairs(images: Mapping[str, ScoredImages]) -> None:
+    first, second = (set(side.pairs) for side in images.values())
+    shared = len(first & second)
+    print(f"pairs:  {shared:,}, of {len(first):,} images in a and {len(second):,} in b")
+
+
+def _judged(infos: Mapping[str, MetricInfo], found: Mapping[str, Difference], tolerance: float) -> int:
+    worse = [name for name, one in found.items() if verdict(infos[name], one, tolerance) is Verdict.WORSE]
+    if worse:
+        print(f"b is worse than a by {', '.join(worse)}")
+    return 1 if worse else 0
+
+
+if __name__ == "__main__":
+    run_job("compare")

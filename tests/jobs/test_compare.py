@@ -1,0 +1,166 @@
+"""Comparing runs of the paint renderer, scored with features that are made up."""
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.domain.errors import DarkroomError
+from pipeline.features.opening import inspect_extractor
+from pipeline.features.spec import ExtractorSpec
+from pipeline.runs import manifest
+from pipeline.runs.features import ImageFeatures, put_features
+from pipeline.runs.records import to_records
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import parse_spec
+from tests.jobs.helpers import PAINT, run_here
+
+NUM_PROMPTS = 40
+CLIP = inspect_extractor(ExtractorSpec("demo_clip"))
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Renders a run of p<first> and on, in a folder of its own."""
+
+    def render(*overrides: str, job: str = "generate", first: int = 0) -> Path:
+        folder = tmp_path_factory.mktemp("run")
+        prompts = folder / "prompts.txt"
+        prompts.write_text("".join(f"p{number}\n" for number in range(first, first + NUM_PROMPTS)))
+        uri = folder / "run"
+        files = ("prompts=file", f"prompts.uri={prompts}", f"output.uri={uri}", "engine.shard_size=16")
+        assert run_here(job, *PAINT, *files, *overrides) == 0
+        return uri
+
+    return render
+
+
+def score(run: Path, better_by: float = 0.0, only: str | None = None) -> None:
+    """Features that prompts decide, with some noise of the run's own, and cosines `better_by` higher."""
+    store = open_store(parse_spec(str(run)))
+    own = np.random.default_rng(len(str(better_by)))
+    for name in manifest.committed(store):
+        if only in (None, name.cell_id):
+            records = to_records(manifest.read(store, name))
+            rngs = [np.random.default_rng([int(digit) for digit in record.prompt[1:]]) for record in records]
+            features = np.stack([rng.normal(10 * better_by, 1, CLIP.dimension) for rng in rngs])
+            features += own.normal(0, 0.01, features.shape)
+            cosines = np.array([rng.uniform(0.1, 0.5) for rng in rngs]) + better_by + own.normal(0, 0.01, len(rngs))
+            ids = tuple(record.image_id for record in records)
+            images = ImageFeatures(
+                ids, features.astype(np.float32), cosines.astype(np.float32), np.zeros(len(ids), bool)
+            )
+            put_features(store, CLIP.extractor_id, name, images)
+
+
+@pytest.fixture(scope="module")
+def base(rendered) -> Path:
+    run = rendered()
+    score(run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def worse(rendered) -> Path:
+    run = rendered("sampling.guidance_scale=9")
+    score(run, -0.05)
+    return run
+
+
+def test_a_worse_run_makes_the_exit_code_one_and_a_better_one_none(base: Path, worse: Path, capsys) -> None:
+    named = "metrics=[demo_clip.clip_score]"
+    assert run_here("compare", f"a={base}", f"b={worse}", named) == 1
+    said = capsys.readouterr().out
+    assert "pairs:  40, of 40 images in a and 40 in b" in said
+    assert re.search(r"demo_clip\.clip_score +↑ +0\.\d+ +0\.\d+ +-0\.1\d+ +\[-0\.1\d+, -0\.1\d+\] +b is worse", said)
+    assert "b is worse than a by demo_clip.clip_score" in said
+    assert "demo_clip.clip_score: hessel: " in said
+    assert run_here("compare", f"a={worse}", f"b={base}", named) == 0
+    assert "b is better" in capsys.readouterr().out
+
+
+def test_what_is_worse_within_the_tolerance_is_let_pass(base: Path, worse: Path, capsys) -> None:
+    arguments = (f"a={base}", f"b={worse}", "metrics=[demo_clip.clip_score]", "clip_convention=x100")
+    assert run_here("compare", *arguments, "tolerance=4") == 1  # it is 5 worse
+    assert run_here("compare", *arguments, "tolerance=6") == 0
+    assert "no difference shown" in capsys.readouterr().out
+
+
+def test_a_run_is_not_worse_than_itself(base: Path) -> None:
+    assert run_here("compare", f"a={base}", f"b={base}") == 0
+
+
+def test_without_names_every_metric_with_an_interval_is_compared(base: Path, worse: Path, capsys) -> None:
+    run_here("compare", f"a={base}", f"b={worse}")
+    found = re.findall(r"^demo_clip\.(\w+) ", capsys.readouterr().out, re.MULTILINE)
+    assert found == ["vendi", "clip_score"]
+
+
+def test_frechet_is_compared_with_the_features_of_a_reference(base: Path, worse: Path, capsys) -> None:
+    arguments = (f"a={base}", f"b={worse}", f"reference={base}")
+    assert run_here("compare", *arguments, "metrics=[demo_clip.frechet]") == 1
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("demo_clip.frechet "))
+    assert float(line.split()[2]) == pytest.approx(0, abs=1e-6)  # a is the reference
+    assert line.endswith("b is worse")
+    run_here("compare", *arguments)
+    found = re.findall(r"^demo_clip\.(\w+) ", capsys.readouterr().out, re.MULTILINE)
+    assert found == ["frechet", "kid", "cmmd", "precision", "density", "vendi", "clip_score"]
+
+
+def test_only_images_with_a_partner_count_and_other_seeds_are_said(base: Path, rendered, capsys) -> None:
+    other = rendered("sampling.seed=1", first=10)
+    score(other)
+    assert run_here("compare", f"a={base}", f"b={other}", "metrics=[demo_clip.clip_score]") == 0
+    said = capsys.readouterr().out
+    assert "pairs:  30, of 40 images in a and 40 in b" in said
+    assert "different seeds" in said
+
+
+def test_a_cell_of_a_sweep_is_named_by_its_id(base: Path, rendered, capsys) -> None:
+    sweep = rendered("grid.axes.guidance_scale=[2,7]", job="sweep")
+    cells = {name.cell_id for name in manifest.committed(open_store(parse_spec(str(sweep))))}
+    good, bad = sorted(cells)
+    score(sweep, 0.0, good)
+    score(sweep, -0.05, bad)
+    named = "metrics=[demo_clip.clip_score]"
+    assert run_here("compare", f"a={sweep}#{good}", f"b={sweep}#{bad}", named) == 1
+    assert run_here("compare", f"a={base}", f"b={sweep}#{good}", named) == 0
+    with pytest.raises(DarkroomError, match=rf"a=.*the run has 2 cells; write .*#<cell_id> with one of {good} \(sampl"):
+        run_here("compare", f"a={sweep}", f"b={base}")
+    with pytest.raises(DarkroomError, match=r"b=.*the run has no cell 0123456789abcdef; write"):
+        run_here("compare", f"a={base}", f"b={sweep}#0123456789abcdef")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["metrics=[clip_score]"], "clip_score names no extractor; write it like demo_clip.clip_score"),
+        (["metrics=[demo_clip.recall]"], "recall has no interval to compare by"),
+        (["metrics=[demo_clip.frechet]"], "demo_clip.frechet: needs reference images"),
+        (["metrics=[telescope.kid]"], "extractor telescope is not known"),
+        (["metrics=[clip.kid]", "extractors=[demo_clip]"], "clip.kid needs clip among the extractors"),
+        (["tolerance=-1"], "tolerance=-1.0: give 0 or more"),
+        (["clip_convention=best"], "no 'best'; take one of hessel"),
+        (["reference=/nowhere/at/all"], "/nowhere/at/all: nothing is there"),
+        (["b=/nowhere/at/all"], "does not exist"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_it(overrides: list[str], words: str, base: Path) -> None:
+    with pytest.raises(DarkroomError, match=words) as caught:
+        run_here("compare", f"a={base}", f"b={base}", *overrides)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_not_scored_is_refused_with_the_command_that_scores_it(base: Path, rendered) -> None:
+    other = rendered("sampling.num_inference_steps=3")
+    with pytest.raises(
+        DarkroomError, match=r"b=.*not all of its images are scored; run darkroom evaluate run="
+    ) as caught:
+        run_here("compare", f"a={base}", f"b={other}")
+    job, *overrides = shlex.split(str(caught.value).split("run darkroom ")[1])
+    run_here(job, *overrides, "engine=local")
+    assert run_here("compare", f"a={other}", f"b={other}") == 0
