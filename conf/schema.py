@@ -213,8 +213,16 @@ class EvaluateConfig(EvaluationConfig, RunConfig):
 
 
 @dataclass
+class PlaceConfig:
+    """A folder or s3:// address."""
+
+    uri: str | None = None
+    endpoint_url: str | None = None
+
+
+@dataclass
 class ReportConfig(RunConfig):
-    output: str | None = None  # folder or s3:// address; None: report/ under the run
+    output: PlaceConfig = field(default_factory=PlaceConfig)  # where the page goes; None: report/ under the run
     num_prompts: int = 24  # shown in every cell, at most
 
 

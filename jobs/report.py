@@ -23,17 +23,25 @@ def run(config: DictConfig) -> int:
     if config.num_prompts < 1:
         raise DarkroomError(f"num_prompts={config.num_prompts} shows nothing; give 1 or more")
     found = opened(config)
-    options = ReportOptions(config.num_prompts, None if config.output else "..")
+    store, prefix = _target(config, found)
+    options = ReportOptions(config.num_prompts, None if config.output.uri else "..")
     content = build(found.store, found.info, found.cells, options)
-    print(f"report: {_write(content, config, found)}")
+    print(f"report: {_write(content, store, prefix)}")
     print(f"next:   {_next(content, found)}", flush=True)
     return 0
 
 
-def _write(content: ReportContent, config: DictConfig, found: OpenedRun) -> str:
-    """The address of its index.html: under the run, or where `output` says."""
-    store: Store = open_store(parse_spec(config.output, config.endpoint_url)) if config.output else found.store
-    prefix = "" if config.output else REPORT_PREFIX
+def _target(config: DictConfig, found: OpenedRun) -> tuple[Store, str]:
+    """Where the page goes, tried before the work: under the run, or where `output.uri` says."""
+    store, prefix = found.store, REPORT_PREFIX
+    if config.output.uri:
+        store, prefix = open_store(parse_spec(config.output.uri, config.output.endpoint_url)), ""
+    store.check()
+    return store, prefix
+
+
+def _write(content: ReportContent, store: Store, prefix: str) -> str:
+    """The address of its index.html."""
     if isinstance(store, LocalStore):
         return str(write_report(content, Path(store.describe(prefix))))
     with TemporaryDirectory() as folder:

@@ -31,7 +31,7 @@ def facts(
         *_models(cells),
         *_sampling(info, cells, shared),
         *_images(info, counts, making),
-        *_machines(making),
+        *_machines(cells, making),
         *_times(making, sum((count.by_status for count in counts.values()), Counter())[OK]),
         *_evaluations(evaluations),
     )
@@ -89,13 +89,15 @@ def _images(info: RunInfo, counts: Mapping[str, CellCount], making: Making) -> F
     yield "stored as", f"{output.image_format}{quality}, layout {output.layout}, {making.num_bytes / 1e6:,.1f} MB"
 
 
-def _machines(making: Making) -> Facts:
+def _machines(cells: Mapping[str, CellInfo], making: Making) -> Facts:
     packages = {"darkroom": "darkroom_version", "torch": "torch_version", "diffusers": "diffusers_version"}
     said = [f"{name} {_list(making.values[column])}" for name, column in packages.items() if making.values[column]]
     yield "versions", ", ".join(said) or "unknown"
-    for name, column in {"device": "device", "dtype in use": "dtype", "batch size": "batch_size"}.items():
+    for name, column in {"device": "device", "batch size": "batch_size"}.items():
         if making.values[column]:
             yield name, _list(making.values[column])
+    if set(making.values["dtype"]) - {item.cell.model.dtype for item in cells.values()}:
+        yield "dtype in use", _list(making.values["dtype"])
 
 
 def _times(making: Making, num_ok: int) -> Facts:

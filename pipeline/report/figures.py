@@ -7,7 +7,8 @@ from pipeline.report.content import Figure, Metric
 from pipeline.runs.evaluations import CellFigure, Evaluation, MetricInfo
 
 _CLIP_SCORE = "clip_score"
-_FIRST = ("fid", "frechet", _CLIP_SCORE)  # ends of metric names, in the order to show them
+# Ends of metric names, in the order to show them; others come after.
+_FIRST = ("fid", "frechet", _CLIP_SCORE, "kid", "cmmd", "vendi", "precision", "recall", "density", "coverage")
 
 
 @dataclass(frozen=True)

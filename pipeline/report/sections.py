@@ -10,6 +10,8 @@ from pipeline.report.numbers import interval_text, metric_decimals, setting_text
 from pipeline.report.payload import cell_label
 from pipeline.report.ranking import dominated, figure_of, order_by, rivals
 
+_DIGEST_SHOWN = 19  # characters
+
 
 def sections(content: ReportContent) -> list[tuple[str, str, Markup]]:
     """Anchor, heading and content of each section that has something to say, in reading order."""
@@ -55,8 +57,7 @@ def _glance(content: ReportContent) -> Markup:
     beaten = len(dominated(content.cells, content.metrics))
     counts = f"{len(content.cells):,} {'cell' if len(content.cells) == 1 else 'cells'}, {images:,} images"
     left = f"{len(content.cells) - beaten} cells are not beaten by another one" if beaten else ""
-    order = " · ".join(axis.name for axis in content.axes)
-    details = [f"{failed:,} failed or filtered" if failed else "none failed", left, order]
+    details = [f"{failed:,} failed or filtered" if failed else "none failed", left]
     return element("div", {"class": "cards"}, _card("Rendered", counts, details), *cards)
 
 
@@ -69,7 +70,8 @@ def _winner(metric: Metric, content: ReportContent) -> Markup:
     value = value_text(figure.value, places) + (f" ({interval})" if interval else "")
     overlap = f"intervals of {near} other {'cell' if near == 1 else 'cells'} overlap" if near else ""
     heading = f"Best {metric.title}" if len(content.cells) > 1 else metric.title
-    return _card(heading, cell_label(best, content), [value, overlap], best)
+    settings = ", ".join(f"{axis.name} {setting_text(best.settings[axis.name])}" for axis in content.axes)
+    return _card(heading, cell_label(best, content), [settings, value, overlap], best)
 
 
 def _card(heading: str, text: str, details: Iterable[str], cell: CellResult | None = None) -> Markup:
@@ -171,4 +173,12 @@ def _methods(content: ReportContent) -> Markup:
     fields = ("title", "convention", "interval", "extractor", "weights_digest", "resize", "reference")
     shown = [name for name in fields if any(getattr(metric, name) for metric in content.metrics)]
     headings = ["metric" if name == "title" else name.replace("_", " ") for name in shown]
-    return _table(headings, [[getattr(metric, name) for name in shown] for metric in content.metrics])
+    return _table(headings, [[_method(metric, name) for name in shown] for metric in content.metrics])
+
+
+def _method(metric: Metric, name: str) -> str:
+    """A digest by its beginning: whoever points at it, or opens metrics.parquet, sees all of it."""
+    text = getattr(metric, name)
+    if name != "weights_digest" or len(text) <= _DIGEST_SHOWN:
+        return text
+    return element("span", {"title": text}, f"{text[:_DIGEST_SHOWN]}…")

@@ -13,6 +13,7 @@ _ORDER = (
     "revision", "dtype", "variant", "trust_remote_code",
 )  # fmt: skip
 _OF_MODEL = ("revision", "dtype", "variant", "trust_remote_code")
+_EMPTY = "(none)"  # of several values
 _LONGEST = 48  # characters of a text on an axis
 
 
@@ -55,6 +56,7 @@ def _labels(values: Sequence[Setting]) -> dict[Setting, str]:
     texts = list(dict.fromkeys(value for value in values if isinstance(value, str)))
     names = [PurePosixPath(text).name if text.startswith("/") else text for text in texts]
     names = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names]
+    names = [name or _EMPTY for name in names] if len(names) > 1 else names
     told_apart = [
         name if names.count(name) == 1 else f"{name} ({names[: index + 1].count(name)})"
         for index, name in enumerate(names)

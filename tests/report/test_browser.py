@@ -22,8 +22,14 @@ pytestmark = [
 
 
 def drive(content: ReportContent, script: str, folder: Path) -> tuple[dict, list[str]]:
-    """Open the report, run the body of a function in it, return what it returns, and the console's lines."""
-    index = write_report(content, folder)
+    """Write the report and open it, as `run_page` does."""
+    write_report(content, folder)
+    return run_page(folder, script)
+
+
+def run_page(folder: Path, script: str) -> tuple[dict, list[str]]:
+    """Open a report, run the body of a function in it, return what it returns, and the console's lines."""
+    index = folder / "index.html"
     body = f"const driven = (() => {{ {script} }})(); document.body.dataset.driven = JSON.stringify(driven);"
     (folder / "drive.js").write_text(body)
     page = index.read_text().replace("</head>", '<script src="drive.js" defer></script></head>')

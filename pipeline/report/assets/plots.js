@@ -20,9 +20,9 @@ function draw(name, traces, layout = {}) {
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: "system-ui, sans-serif", size: 13, color: css("--ink") },
     hoverlabel: { align: "left", bgcolor: css("--paper"), bordercolor: css("--line"), font: { color: css("--ink") } },
-    legend: { font: { size: 12 }, tracegroupgap: 6 },
     hovermode: "closest",
     ...layout,
+    legend: { font: { size: 12 }, tracegroupgap: 6, ...layout.legend },
     xaxis: { ...line, ...layout.xaxis },
     yaxis: { ...line, ...layout.yaxis },
   };
@@ -74,6 +74,9 @@ function curves(along, only) {
   return [...groups.values()].sort((one, other) => one.hue - other.hue || one.style - other.style);
 }
 
+// What a curve's name consists of.
+const legendOf = (along) => ({ title: { text: axes.filter((axis) => axis !== along).map((axis) => plain(axis.name)).join(" · ") } });
+
 function curveTrace(curve, x, y, error) {
   const colors = palette();
   const color = colors[curve.hue % colors.length];
@@ -114,7 +117,7 @@ function tradeoff(choice) {
     x: value(cell, x), y: value(cell, y), text: plain(settingText(cell.settings[along.name])),
     showarrow: false, yshift: y.higher_is_better ? 18 : -18, font: { size: 12, color: css("--ink") },
   }));
-  draw("tradeoff", [ring, ...traces], { height: 520, annotations, xaxis: { title: { text: titled(x) } }, yaxis: { title: { text: titled(y) } } });
+  draw("tradeoff", [ring, ...traces], { height: 520, annotations, legend: legendOf(along), xaxis: { title: { text: titled(x) } }, yaxis: { title: { text: titled(y) } } });
   const names = front.map((cell) => cell.label).join(",  ");
   return `Each curve holds everything but ${along.name} equal. No cell beats those on the front in both metrics: ${names}. Drag to zoom, double click to go back.`;
 }
@@ -180,6 +183,7 @@ function along(choice) {
   }));
   const numeric = axis.values.every(Number.isFinite);
   draw("along", traces, {
+    legend: legendOf(axis),
     xaxis: { title: { text: plain(axis.name) }, type: numeric ? "linear" : "category", tickvals: numeric ? axis.values : undefined },
     yaxis: { title: { text: titled(metric) } },
   });

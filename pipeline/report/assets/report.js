@@ -34,7 +34,7 @@ function figureText(cell, metric) {
 }
 
 function scoreText(score) {
-  return score === null ? "no score" : `score ${Number(score.toPrecision(4))}`;
+  return score === null ? "no score" : `score ${score.toFixed(scoreMetric?.decimals ?? 3)}`;
 }
 
 // A labelled <select>. options: [{label, value}]; `change` gets the chosen value.
