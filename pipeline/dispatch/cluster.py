@@ -1,7 +1,7 @@
-"""The dispatcher on Ray: an actor for each worker, and one loop that hands out shards. The one file that imports ray.
+"""The dispatcher on Ray: an actor for each worker, and one loop that hands out shards.
 
 Actors are never restarted by Ray and tasks never retried by it, so that nothing runs twice unseen: the loop replaces
-dead actors itself and counts every attempt.
+dead actors itself and counts every attempt. Only `own.py` imports ray besides.
 """
 
 import logging
@@ -18,6 +18,7 @@ from ray.exceptions import RayActorError, RayError
 
 from pipeline.dispatch.events import AttemptFailed, Listener, ShardDone, WorkerLost, WorkerReady, WorkersPending
 from pipeline.dispatch.ledger import Attempt, Ledger
+from pipeline.dispatch.own import start_own
 from pipeline.dispatch.starts import MAX_FAILED, Starts
 from pipeline.domain.errors import DarkroomError
 from pipeline.rendering.renderer import FatalDeviceError
@@ -88,7 +89,7 @@ def start(address: str | None, num_workers: int | None = None) -> None:
         if address:
             ray.init(address=address, logging_level="warning", log_to_driver=False)
         else:
-            _start_own(max(num_workers or 1, os.cpu_count() or 1))
+            start_own(max(num_workers or 1, os.cpu_count() or 1))
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DarkroomError(
@@ -98,19 +99,6 @@ def start(address: str | None, num_workers: int | None = None) -> None:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own there
-
-
-def _start_own(num_cpus: int) -> None:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
-    ray.init(
-        address="local",
-        num_cpus=num_cpus,
-        include_dashboard=False,
-        logging_level="warning",
-        log_to_driver=False,
-        _node_ip_address="127.0.0.1",
-    )
 
 
 def stop() -> None:
