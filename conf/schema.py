@@ -136,6 +136,15 @@ class EngineConfig:
 
 
 @dataclass
+class Expectation:
+    """Between which values a figure must lie in every cell."""
+
+    figure: str = MISSING  # such as inception_v3.fid
+    lowest: float = float("-inf")
+    highest: float = float("inf")
+
+
+@dataclass
 class EvaluationConfig:
     """What is measured, against what."""
 
@@ -145,7 +154,7 @@ class EvaluationConfig:
     metrics: list[str] | None = None  # without their extractor's name; None: those that the extractors are made for
     clip_convention: str = "hessel"
     seed: int = 0  # of subsets and resamples
-    expect: dict[str, Any] = field(default_factory=dict)  # figure -> [lowest, highest]; exit code 1 outside
+    expect: list[Expectation] = field(default_factory=list)  # exit code 1 where a figure is another
 
 
 @dataclass

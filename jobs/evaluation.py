@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from conf.schema import Device, EvaluateMode
 from jobs.engine import local_device
@@ -12,8 +12,8 @@ from jobs.extractors import extractor_specs
 from jobs.runs import OpenedRun
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.identity import digest
-from pipeline.evaluation.catalogue import convention
-from pipeline.evaluation.figures import figures_of, metric_infos
+from pipeline.evaluation.catalogue import checked_metrics, convention, default_metrics
+from pipeline.evaluation.figures import figure_name, figures_of, metric_infos
 from pipeline.evaluation.sides import Logits
 from pipeline.evaluation.table import figures_table
 from pipeline.features.extractor import ExtractorInfo
@@ -24,7 +24,7 @@ from pipeline.references.kept import default_cache
 from pipeline.references.measuring import reference_features
 from pipeline.references.opening import open_reference
 from pipeline.references.reference import Reference, ReferenceFeatures, ReferenceSpec
-from pipeline.runs.evaluations import CellFigure, Evaluation, MetricInfo, put_evaluation
+from pipeline.runs.evaluations import CellFigure, CellFigures, Evaluation, MetricInfo, put_evaluation
 from pipeline.runs.reading import states
 from pipeline.runs.records import OK
 from pipeline.runs.scored import scored_cell
@@ -49,10 +49,24 @@ class WantedEvaluation:
 def wanted_evaluation(config: DictConfig) -> WantedEvaluation:
     """Check the keys of an evaluation before anything is rendered or scored."""
     convention("clip_score", config.clip_convention)
-    for name, pair in config.expect.items():
-        _bounds(str(name), pair)
     infos = tuple(inspect_extractor(spec) for spec in extractor_specs(config.extractors, "cpu"))
-    return WantedEvaluation(config, infos, _opened_reference(config))
+    reference = _opened_reference(config)
+    _check_figures(config, infos, reference)
+    return WantedEvaluation(config, infos, reference)
+
+
+def _check_figures(config: DictConfig, infos: Sequence[ExtractorInfo], reference: Reference | None) -> None:
+    """Refuse metrics that are not known, and expectations of figures that will not be there."""
+    known = [figure_name(info, metric) for info in infos for metric in _metrics(config, info, reference)]
+    for expected in config.expect:
+        if expected.figure not in known:
+            raise DarkroomError(f"expect: no figure {expected.figure!r} will be there; those are {', '.join(known)}")
+
+
+def _metrics(config: DictConfig, info: ExtractorInfo, reference: Reference | None) -> list[str]:
+    if config.metrics is None:
+        return default_metrics(info.name, has_reference=reference is not None)
+    return checked_metrics(list(config.metrics), info.name)
 
 
 def wanted_inline(config: DictConfig) -> WantedEvaluation | None:
@@ -113,21 +127,19 @@ def _logits(spec: ExtractorSpec) -> Logits | None:
 
 def _judged(config: DictConfig, evaluation: Evaluation) -> int:
     """Exit code 1 where a figure lies outside of what `expect` says it must lie in."""
-    bounds = {str(name): _bounds(str(name), pair) for name, pair in config.expect.items()}
-    missed = 0
-    for name, (low, high) in bounds.items():
-        for cell_id, figures in evaluation.cells.items():
-            if name not in figures:
-                raise DarkroomError(f"expect.{name}: no such figure; there are {', '.join(figures)}")
-            inside = low <= figures[name].value <= high
-            missed += not inside
-            said = "pass" if inside else "FAIL"
-            print(f"{said}: {name} {figures[name].value:.8g} of cell {cell_id}, expected {low:.10g} to {high:.10g}")
-    return 1 if missed else 0
+    verdicts = [
+        _verdict(expected, cell_id, figures)
+        for expected in config.expect
+        for cell_id, figures in evaluation.cells.items()
+    ]
+    return 0 if all(verdicts) else 1
 
 
-def _bounds(name: str, pair: object) -> tuple[float, float]:
-    values: Sequence = OmegaConf.to_container(pair) if OmegaConf.is_list(pair) else ()  # type: ignore[assignment]
-    if len(values) != 2 or not all(isinstance(value, (int, float)) for value in values):
-        raise DarkroomError(f"expect.{name}={pair}: give the lowest and the highest value, such as [22.5,23.9]")
-    return float(values[0]), float(values[1])
+def _verdict(expected: DictConfig, cell_id: str, figures: CellFigures) -> bool:
+    value = figures[expected.figure].value
+    is_inside = expected.lowest <= value <= expected.highest
+    print(
+        f"{'pass' if is_inside else 'FAIL'}: {expected.figure} is {value:.8g} in cell {cell_id}, "
+        f"expected {expected.lowest:.10g} to {expected.highest:.10g}"
+    )
+    return is_inside

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pipeline.domain.errors import DarkroomError
 from pipeline.evaluation import measures
 from pipeline.evaluation.measures import Measured
-from pipeline.evaluation.sides import MOST_COMPARED, NEAREST_K, Reference, Sides
+from pipeline.evaluation.sides import MOST_COMPARED, NEAREST_K, Sides
 from pipeline.metrics.clip_score import CONVENTIONS
 
 INCEPTION = "inception_v3"
@@ -153,12 +153,12 @@ CATALOGUE: Mapping[str, Definition] = {
 _OF_INCEPTION = {"frechet": "fid", "frechet_infinity": "fid_infinity"}  # which has names of its own for them
 
 
-def default_metrics(extractor: str, reference: Reference | None) -> list[str]:
+def default_metrics(extractor: str, has_reference: bool) -> list[str]:
     """Names of the metrics that are measured where nobody names any: those that the extractor is made for."""
     return [
         name
         for name, definition in CATALOGUE.items()
-        if definition.default and _is_for(name, extractor) and (reference is not None or not definition.needs_reference)
+        if definition.default and _is_for(name, extractor) and (has_reference or not definition.needs_reference)
     ]
 
 

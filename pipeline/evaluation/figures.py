@@ -80,7 +80,7 @@ def cautions(name: str, sides: Sides, extractor: ExtractorInfo) -> Iterable[str]
 
 def _chosen(metrics: Sequence[str] | None, extractor: ExtractorInfo, reference: Reference | None) -> list[str]:
     if metrics is None:
-        return default_metrics(extractor.name, reference)
+        return default_metrics(extractor.name, reference is not None)
     return checked_metrics(metrics, extractor.name)
 
 

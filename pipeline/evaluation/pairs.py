@@ -68,7 +68,7 @@ def differences(
 def paired_metrics(metrics: Sequence[str] | None, extractor: str, reference: Reference | None) -> list[str]:
     """Names as the extractor calls them. A DarkroomError for a named one that has no interval to compare by."""
     if metrics is None:
-        return [name for name in default_metrics(extractor, reference) if CATALOGUE[name].has_interval]
+        return [name for name in default_metrics(extractor, reference is not None) if CATALOGUE[name].has_interval]
     names = checked_metrics(metrics, extractor)
     for name in names:
         if not CATALOGUE[name].has_interval:

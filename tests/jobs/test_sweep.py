@@ -1,0 +1,180 @@
+"""Sweeps and their evaluation, as a person starts them, with the paint model."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.domain.errors import DarkroomError
+from pipeline.runs.cells import read_cells
+from pipeline.runs.evaluations import read_evaluations
+from pipeline.runs.features import from_bytes, to_bytes
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import Store, parse_spec
+from tests.jobs.helpers import run_here
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[str]:
+    return ["model=paint", "engine=local", "engine.shard_size=16", f"output.uri={tmp_path / 'run'}"]
+
+
+def store_at(folder: Path) -> Store:
+    return open_store(parse_spec(str(folder / "run")))
+
+
+def frame(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / "run" / "metadata")
+
+
+def test_cells_share_noise_and_differ_in_what_the_axes_say(arguments, tmp_path: Path, capsys) -> None:
+    axes = ["grid.axes.guidance_scale=[1,3]", "grid.axes.num_inference_steps=[5,10]"]
+    assert run_here("sweep", *arguments, *axes) == 0
+    said = capsys.readouterr().out
+    assert "256 images: 4 cells of 64 prompts" in said
+    assert "sampling.guidance_scale: 1.0, 3.0" in said
+    assert "1 model load(s), for 1 model(s) and 4 cell(s)" in said
+    rows = frame(tmp_path)
+    assert len(rows) == rows["image_id"].nunique() == 256
+    assert (rows.groupby("prompt_id")["seed"].nunique() == 1).all()
+    assert set(zip(rows["guidance_scale"], rows["num_inference_steps"], strict=True)) == {
+        (1.0, 5),
+        (1.0, 10),
+        (3.0, 5),
+        (3.0, 10),
+    }
+
+
+def test_a_grid_that_grows_renders_the_new_cells_alone_and_one_that_shrinks_nothing(
+    arguments, tmp_path: Path, capsys
+) -> None:
+    for values, rendered in (("[1,3]", 128), ("[1,3,5]", 64), ("[5]", 0), ("[5.0,1]", 0)):
+        assert run_here("sweep", *arguments, f"grid.axes.guidance_scale={values}") == 0
+        assert f"\n{rendered} images rendered" in capsys.readouterr().out
+    assert len(read_cells(store_at(tmp_path))) == 3
+
+
+def test_one_model_is_loaded_once_a_model_and_worker(arguments, tmp_path: Path, capsys) -> None:
+    cells = "grid.cells=[{repo_id: darkroom/paint},{repo_id: darkroom/demo, num_inference_steps: 1}]"
+    assert run_here("sweep", *arguments, cells, "grid.axes.guidance_scale=[1,3]", "engine.batch_size=16") == 0
+    said = capsys.readouterr().out
+    assert "2 model load(s), for 2 model(s) and 4 cell(s)" in said
+    assert set(frame(tmp_path)["model"]) == {"darkroom/paint", "darkroom/demo"}
+    assert run_here("verify", f"run={tmp_path / 'run'}", "num_images=12") == 0
+
+
+def test_a_killed_sweep_goes_on_where_it_was(arguments, tmp_path: Path) -> None:
+    slow = ["engine.shard_size=4", "grid.axes.guidance_scale=[1,2,3,4,5,6]"]
+    command = [sys.executable, "-m", "jobs.sweep", *arguments, *slow]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while process.poll() is None and len(list((tmp_path / "run").glob("metadata/*/*.parquet"))) < 10:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("metadata/*/*.parquet")}
+    assert run_here("sweep", *arguments, *slow) == 0
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("metadata/*/*.parquet")}
+    assert len(after) == 96
+    assert before.items() <= after.items()
+    assert len(frame(tmp_path)) == 384
+
+
+@pytest.mark.parametrize(
+    ("grid", "words"),
+    [
+        ([], "grid.axes.guidance_scale"),
+        (["grid.axes.scheduler=[ddim,flow_euler]"], "scheduler=flow_euler does not fit darkroom/paint"),
+        (["grid.axes.num_inference_steps=[five]"], "num_inference_steps=five"),
+        (["grid.axes.guidance_scale=[-1]"], "guidance_scale=-1"),
+        (["grid.axes.guidance_scale=[]"], "has no value"),
+        (["grid.cells=[{seed: 3}]"], "no setting 'seed'"),
+        (["grid.axes.height=[63]"], "sampling.height=63"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused_before_anything_starts(arguments, tmp_path: Path, grid, words) -> None:
+    with pytest.raises(DarkroomError, match="grid") as caught:
+        run_here("sweep", *arguments, *grid)
+    assert words in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_generate_refuses_a_folder_whose_cells_are_others(arguments) -> None:
+    run_here("sweep", *arguments, "grid.axes.guidance_scale=[1,3]")
+    assert run_here("generate", *arguments, "sampling.guidance_scale=3") == 0
+    with pytest.raises(DarkroomError, match=r"sampling.guidance_scale is .* in this run and 4.0 in the command"):
+        run_here("generate", *arguments, "sampling.guidance_scale=4")
+
+
+def test_inline_and_later_evaluations_give_equal_figures(arguments, tmp_path: Path, capsys) -> None:
+    axes = "grid.axes.guidance_scale=[1,3]"
+    assert run_here("sweep", *arguments, axes, "evaluate=inline", "evaluation.reference=demo") == 0
+    inline = read_evaluations(store_at(tmp_path))[-1]
+    for path in (tmp_path / "run" / "features").rglob("*.parquet"):
+        path.unlink()
+    capsys.readouterr()
+    assert run_here("evaluate", f"run={tmp_path / 'run'}", "engine=local", "reference=demo") == 0
+    said = capsys.readouterr().out
+    assert "8 shards to score with demo_clip" in said
+    assert "demo_clip.clip_score" in said
+    later = read_evaluations(store_at(tmp_path))[-1]
+    assert later.cells == inline.cells
+    assert later.metrics == inline.metrics
+    capsys.readouterr()
+    assert run_here("evaluate", f"run={tmp_path / 'run'}", "engine=local", "reference=demo") == 0
+    assert "to score" not in capsys.readouterr().out
+
+
+def test_images_that_retry_made_are_scored_too(arguments, tmp_path: Path) -> None:
+    run_here("generate", *arguments)
+    run_here("evaluate", f"run={tmp_path / 'run'}", "engine=local", "extractors=[pixels]", "metrics=[vendi]")
+    path = sorted((tmp_path / "run").glob("metadata/*/*.parquet"))[0]
+    failed = pd.read_parquet(path)
+    failed.loc[0, "status"], failed.loc[0, "sha256"] = "failed", None
+    failed.to_parquet(path)
+    scored = sorted((tmp_path / "run" / "features").rglob("*.parquet"))[0]
+    scored.write_bytes(to_bytes(from_bytes(scored.read_bytes()).taken(range(1, 16))))
+    assert run_here("retry", f"run={tmp_path / 'run'}", "engine=local") == 0
+    run_here("evaluate", f"run={tmp_path / 'run'}", "engine=local", "extractors=[pixels]", "metrics=[vendi]")
+    (figures,) = read_evaluations(store_at(tmp_path))[-1].cells.values()
+    assert figures["pixels.vendi"].num_images == 64
+
+
+def test_a_figure_outside_of_what_is_expected_fails_the_job(arguments, tmp_path: Path, capsys) -> None:
+    run_here("generate", *arguments)
+    evaluate = ["evaluate", f"run={tmp_path / 'run'}", "engine=local", "extractors=[pixels]", "metrics=[vendi]"]
+    assert run_here(*evaluate, "expect=[{figure: pixels.vendi, highest: 1000}]") == 0
+    assert "pass: pixels.vendi" in capsys.readouterr().out
+    assert run_here(*evaluate, "expect=[{figure: pixels.vendi, highest: 1}]") == 1
+    assert "FAIL: pixels.vendi" in capsys.readouterr().out
+    with pytest.raises(DarkroomError, match="no figure 'clip_score'"):
+        run_here(*evaluate, "expect=[{figure: clip_score}]")
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        (["extractors=[inception]"], "inception is not known"),
+        (["extractors=[{name: pixels, size: 3}]"], "give a name"),
+        (["extractors=[{name: inception_v3, source: /nowhere.pth}]"], "/nowhere.pth"),
+        (["reference=/nowhere"], "/nowhere"),
+        (["clip_convention=mine"], "mine"),
+        (["metrics=[beauty]"], "beauty"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_is_refused(arguments, tmp_path: Path, keys, words) -> None:
+    run_here("generate", *arguments)
+    with pytest.raises(DarkroomError, match=words):
+        run_here("evaluate", f"run={tmp_path / 'run'}", "engine=local", *keys)
+
+
+def test_figures_are_stored_as_json_that_says_what_they_are(arguments, tmp_path: Path) -> None:
+    run_here("generate", *arguments, "evaluate=inline", "evaluation.extractors=[pixels]")
+    (path,) = (tmp_path / "run" / "evaluations").glob("*.json")
+    stored = json.loads(path.read_text())
+    assert set(stored["metrics"]) == {"pixels.vendi"}
+    assert stored["metrics"]["pixels.vendi"]["convention"]

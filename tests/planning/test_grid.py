@@ -1,0 +1,61 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.domain.errors import DarkroomError
+from pipeline.planning.grid import Grid, expand
+
+AXES = {"guidance_scale": [1, 3, 5], "scheduler": ["ddim", "euler"]}
+axes = st.dictionaries(
+    st.sampled_from("abcd"), st.lists(st.integers(), min_size=1, max_size=4, unique=True), min_size=1
+)
+
+
+@given(axes)
+def test_a_product_has_every_combination_once(axes: dict[str, list[int]]) -> None:
+    cells = expand(Grid(axes))
+    size = 1
+    for values in axes.values():
+        size *= len(values)
+    assert len({tuple(sorted(cell.items())) for cell in cells}) == len(cells) == size
+    assert all(cell[name] in values for cell in cells for name, values in axes.items())
+
+
+def test_zip_pairs_values_and_refuses_unequal_lengths() -> None:
+    cells = expand(Grid({"guidance_scale": [1, 3], "num_inference_steps": [5, 20]}, mode="zip"))
+    assert cells == [{"guidance_scale": 1, "num_inference_steps": 5}, {"guidance_scale": 3, "num_inference_steps": 20}]
+    with pytest.raises(DarkroomError, match="guidance_scale has 3, scheduler has 2"):
+        expand(Grid(AXES, mode="zip"))
+
+
+def test_listed_cells_come_after_the_axes_and_repeats_are_one() -> None:
+    cells = expand(Grid({"guidance_scale": [1, 3]}, cells=[{"guidance_scale": 3}, {"guidance_scale": 7, "height": 64}]))
+    assert cells == [{"guidance_scale": 1}, {"guidance_scale": 3}, {"guidance_scale": 7, "height": 64}]
+
+
+def test_rules_leave_out_the_cells_that_match_all_of_one() -> None:
+    kept = expand(Grid(AXES, exclude=[{"scheduler": "euler", "guidance_scale": [3, 5]}]))
+    assert [tuple(cell.values()) for cell in kept] == [(1, "ddim"), (1, "euler"), (3, "ddim"), (5, "ddim")]
+    assert expand(Grid(AXES, exclude=[{"num_inference_steps": 5}])) == expand(Grid(AXES))
+
+
+@pytest.mark.parametrize("grid", [Grid(), Grid(AXES, exclude=[{"scheduler": ["ddim", "euler"]}])])
+def test_a_grid_without_a_cell_is_refused(grid: Grid) -> None:
+    with pytest.raises(DarkroomError, match="grid"):
+        expand(grid)
+
+
+@given(st.integers(1, 24), st.integers(0, 5))
+def test_a_random_subset_is_of_the_grid_and_its_seed_decides(count: int, seed: int) -> None:
+    whole = {"a": [1, 2, 3, 4], "b": [1, 2, 3], "c": [1, 2]}
+    drawn = expand(Grid(whole, num_cells=count, seed=seed))
+    everything = expand(Grid(whole))
+    assert drawn == [cell for cell in everything if cell in drawn]
+    assert len(drawn) == count
+    assert drawn == expand(Grid(whole, num_cells=count, seed=seed))
+
+
+def test_a_subset_of_a_grown_grid_keeps_what_it_drew_but_for_what_the_new_cells_win() -> None:
+    small = expand(Grid({"a": list(range(20))}, num_cells=5))
+    grown = expand(Grid({"a": list(range(25))}, num_cells=5))
+    assert all(cell in small or cell["a"] >= 20 for cell in grown)
