@@ -45,10 +45,17 @@ def num_rows_left(info: RunInfo, counts: Collection[CellCount]) -> int:
 def duration_text(seconds: float) -> str:
     """Such as "11 h 42 min", "3 min 5 s" or "7.3 s"."""
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _size_text(num_bytes: int) -> str:
+    for unit, factor in {"TB": 1e12, "GB": 1e9, "MB": 1e6}.items():
+        if num_bytes >= factor:
+            return f"{num_bytes / factor:.1f} {unit}"
+    return f"{num_bytes / 1e3:.1f} kB"
 
 
 def _prompts(info: RunInfo) -> Facts:
@@ -86,7 +93,7 @@ def _images(info: RunInfo, counts: Mapping[str, CellCount], making: Making) -> F
         yield "truncated prompts", f"{making.num_truncated:,} images' prompts were longer than the text encoder reads"
     output = info.output
     quality = f", quality {output.quality}" if output.quality else ""
-    yield "stored as", f"{output.image_format}{quality}, layout {output.layout}, {making.num_bytes / 1e6:,.1f} MB"
+    yield "stored as", f"{output.image_format}{quality}, layout {output.layout}, {_size_text(making.num_bytes)}"
 
 
 def _machines(cells: Mapping[str, CellInfo], making: Making) -> Facts:

@@ -32,7 +32,7 @@ def _unfinished(info: RunInfo, found: Survey) -> Iterator[str]:
 
 def _pictures(info: RunInfo, found: Survey, shown: Sequence[Picture]) -> Iterator[str]:
     num_prompts = len({picture.prompt_id for picture in shown if picture.in_sheet})
-    if num_prompts < info.prompts.num_rows:
+    if not found.prompts.is_all:
         yield (
             f"Pictures: {num_prompts} of {info.prompts.num_rows:,} prompts, the same in every cell: those whose ids "
             "have the lowest digests, so chance chose them, and chooses the same ones each time."

@@ -24,7 +24,7 @@ class Row:
 
     seen: Seen
     record: Record
-    texts: Mapping[str, str]  # every column that has a value, the prompt file's too
+    texts: Mapping[str, str]  # every column that says something, the prompt file's too
 
 
 def read_rows(store: Store, images: Iterable[Seen]) -> dict[str, Row]:
@@ -85,8 +85,10 @@ def _rows(store: Store, name: ManifestName, images: Mapping[int, Seen]) -> list[
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:
-    return {name: cut(_text(value)) for name, value in values.items() if value is not None}
+    return {name: cut(_text(value)) for name, value in values.items() if value not in (None, "")}
 
 
 def _text(value: object) -> str:
-    return f"{value:%Y-%m-%d %H:%M:%S} UTC" if isinstance(value, datetime) else str(value)
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

@@ -30,6 +30,7 @@ class PromptChoice:
 
     num_prompts: int
     num_samples: int  # images of a prompt and cell, at most
+    is_all: bool = True  # whether no prompt was left out
     _ranks: list[tuple[str, str]] = field(default_factory=list)  # (digest, prompt_id), lowest first
     _images: dict[str, list[Seen]] = field(default_factory=lambda: defaultdict(list))
 
@@ -46,6 +47,7 @@ class PromptChoice:
             return True
         rank = (digest("report", prompt_id, length=16), prompt_id)
         if len(self._ranks) == self.num_prompts:
+            self.is_all = False
             if rank > self._ranks[-1]:
                 return False
             self._images.pop(self._ranks.pop()[1])

@@ -120,6 +120,7 @@ def test_failed_and_unfinished_work_is_said(tmp_path: Path) -> None:
     assert found.cells[0].num_failed == 2
     assert [failure.prompt for failure in found.failures] == ["fail alone", "fail alone again"]
     assert fact(found, "images") == "2 ok, 2 failed"
+    assert not any(note.startswith("Pictures") for note in found.notes)
     assert fact(found, "why images failed") == "2 x fails alone"
     assert fact(found, "not rendered yet").startswith("4 prompt rows")
     assert found.title.endswith("(not finished)")

@@ -17,7 +17,8 @@ function thumbnail(picture) {
 
 // lines: what stands below the score
 function tile(picture, ...lines) {
-  const caption = [element("strong", {}, scoreText(picture.score)), ...lines.map((line) => element("span", { dir: "auto" }, line))];
+  const scored = scoreMetric ? [element("strong", {}, scoreText(picture.score))] : [];
+  const caption = [...scored, ...lines.map((line) => element("span", { dir: "auto" }, line))];
   const button = element("button", { type: "button", class: "tile", "data-image": picture.image_id }, thumbnail(picture));
   return element("figure", {}, button, element("figcaption", {}, ...caption));
 }
@@ -45,24 +46,30 @@ function command(text) {
   return element("div", { class: "command" }, element("pre", {}, element("code", {}, text)), element("button", { type: "button", class: "copy" }, "Copy"));
 }
 
-function show(prompt, cellId, score, image, more, record) {
+// Settings by name, where cells differ.
+function cellText(cellId) {
+  const cell = cellById.get(cellId);
+  return cell && axes.length ? axes.map((axis) => `${axis.name} ${settingText(cell.settings[axis.name])}`).join(", ") : `cell ${cellId}`;
+}
+
+function show(prompt, cellId, about, image, more, record) {
   const close = element("button", { type: "button", class: "close", "aria-label": "Close", click: () => dialog.close() }, "×");
-  const about = element("div", {}, element("h2", { dir: "auto" }, prompt || "(empty prompt)"), element("p", { class: "quiet" }, cellById.get(cellId)?.label ?? cellId, score), ...more);
+  const heading = element("div", {}, element("h2", { dir: "auto" }, prompt || "(empty prompt)"), element("p", { class: "quiet" }, cellText(cellId), ...about), ...more);
   const rows = Object.entries(record);
-  dialog.replaceChildren(close, element("div", { class: "shown" }, ...image, about), ...(rows.length ? [element("h3", {}, "Record"), pairs(rows)] : []));
+  dialog.replaceChildren(close, element("div", { class: "shown" }, ...image, heading), ...(rows.length ? [element("h3", {}, "Record"), pairs(rows)] : []));
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
 }
 
 function showPicture(picture) {
   const verify = picture.verify_command ? [element("h3", {}, "Render it again and compare"), command(picture.verify_command)] : [];
-  show(picture.prompt, picture.cell_id, `, ${scoreText(picture.score)}`, [fullImage(picture)], verify, picture.record);
+  show(picture.prompt, picture.cell_id, scoreMetric ? [", ", scoreText(picture.score)] : [], [fullImage(picture)], verify, picture.record);
   dialog.dataset.image = picture.image_id;
 }
 
 function showFailure(failure) {
   delete dialog.dataset.image;
-  show(failure.prompt, failure.cell_id, `, ${failure.status}`, [], [element("p", {}, failure.reason)], failure.record);
+  show(failure.prompt, failure.cell_id, [", ", failure.status], [], [element("p", {}, failure.reason)], failure.record);
 }
 
 document.addEventListener("click", (event) => {
