@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from conf import schema
 from pipeline import __version__
 from pipeline.domain.errors import DarkroomError
+from pipeline.storage.store import StoreError
 
 JOBS = {
     "plan": "check everything and say what `generate` would do",
@@ -35,6 +36,7 @@ JOBS = {
 _CONF = str(Path(schema.__file__).parent)
 INTERRUPTED = 130
 BAD_INPUT = 2
+FAILED = 1
 
 
 def main() -> None:
@@ -62,11 +64,13 @@ def run_job(job: str, overrides: Sequence[str] | None = None) -> None:
         code = import_module(f"jobs.{job}").run(composed(job, overrides))
     except DarkroomError as error:
         code = _complain(str(error))
+    except StoreError as error:
+        _complain(f"{error}; then the same command goes on")
+        code = FAILED
     except KeyboardInterrupt:
         code = INTERRUPTED
-    if code in (INTERRUPTED, BAD_INPUT):
+    if code:
         _leave(code)
-    sys.exit(code)
 
 
 def composed(job: str, overrides: Sequence[str]) -> DictConfig:

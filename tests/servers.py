@@ -106,6 +106,7 @@ class FaultyProxy:
 
     def __init__(self, upstream: str) -> None:
         self.requests: list[tuple[str, str]] = []  # (method, path), in order of arrival
+        self.num_spoiled = 0
         self.stripped: frozenset[str] = frozenset()  # request headers, in lower case, that do not get through
         self._upstream = urlsplit(upstream)
         self._planned: list[_Planned] = []
@@ -139,9 +140,12 @@ class FaultyProxy:
             for planned in self._planned:
                 if planned.times and planned.method in ("", method):
                     planned.times -= 1
+                    self.num_spoiled += 1
                     return planned.fault
             faults, rate, chance = self._storm
-            return chance.choice(faults) if faults and chance.random() < rate else Fault()
+            spoils = bool(faults) and chance.random() < rate
+            self.num_spoiled += spoils
+            return chance.choice(faults) if spoils else Fault()
 
     def pass_on(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, list, bytes]:
         kept = {name: value for name, value in headers.items() if name.lower() not in self.stripped | {"expect"}}

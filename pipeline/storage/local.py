@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})  # FAT, exFAT, some network disks
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _LOCK_NAME = ".darkroom-lock"
 
 
@@ -129,12 +130,16 @@ class LocalStore:
     def _written(self, key: str, data: bytes) -> Iterator[Path]:
         """A synced temporary file beside the key; what the caller does with it is synced as well."""
         folder = self._path(key).parent
-        self._make_folder(folder)
         temporary = folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
         try:
+            self._make_folder(folder)
             _write_synced(temporary, data)
             yield temporary
             _sync_folder(folder)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            raise StoreError(f"{folder}: {error.strerror}; make room there") from None
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -1,0 +1,49 @@
+"""What a dataset became under a fault, against the one of an undisturbed run."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.runs.reading import image_bytes, records
+from pipeline.runs.records import OK
+from pipeline.storage.store import Store
+
+Whole = Mapping[tuple[str, int], str]  # (prompt_id, sample_index) -> sha256
+
+
+@dataclass(frozen=True)
+class Tally:
+    """One drill. The last three are zero."""
+
+    fault: str
+    injected: int  # times
+    expected: int  # images
+    found: int
+    lost: int
+    doubled: int
+    differing: int  # from the undisturbed run, or from what their own records say
+    said: str = ""  # by the processes
+
+    @property
+    def is_clean(self) -> bool:
+        return self.found == self.expected and not (self.lost or self.doubled or self.differing)
+
+
+def whole(store: Store) -> Whole:
+    return {(record.prompt_id, record.sample_index): record.sha256 or "" for record in records(store)}
+
+
+def account(
+    store: Store, expected: Whole, fault: str, injected: int, said: str = "", other_pixels: bool = False
+) -> Tally:
+    """`other_pixels`: writers made different pictures on purpose, so records need only tell what is stored."""
+    found = [record for record in records(store) if record.status == OK]
+    names = Counter((record.prompt_id, record.sample_index) for record in found)
+    differing = sum(
+        hashlib.sha256(image_bytes(store, record)).hexdigest() != record.sha256
+        or not (other_pixels or expected.get((record.prompt_id, record.sample_index)) == record.sha256)
+        for record in found
+    )
+    doubled = sum(names.values()) - len(names)
+    return Tally(fault, injected, len(expected), len(found), len(expected.keys() - names), doubled, differing, said)

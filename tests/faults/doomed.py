@@ -1,0 +1,56 @@
+"""Runs a job with a fault inside: `python -m tests.faults.doomed <fault> <when> <prefix> <nth> <job> ...`.
+
+At the nth write under a key's prefix, `before` or `after` it, the process kills itself (`kill`) or stops until it is
+told to go on (`stall`). What stalls also paints other pictures than it should, so that a late write would show.
+"""
+
+import os
+import signal
+import sys
+from itertools import count
+from typing import Any
+
+from jobs.cli import run_job
+from pipeline.rendering import paint
+from pipeline.storage.local import LocalStore
+from pipeline.storage.s3 import S3Store
+
+SIGNALS = {"kill": signal.SIGKILL, "stall": signal.SIGSTOP}
+
+
+def doom(store: type, fault: str, when: str, prefix: str, nth: int) -> None:
+    """Wrap the store's writes."""
+    numbers = count(1)
+    for name in ("put", "put_if_absent"):
+        setattr(store, name, _dooming(getattr(store, name), lambda key: _is_it(key, prefix, numbers, nth), fault, when))
+
+
+def _dooming(write: Any, is_it: Any, fault: str, when: str) -> Any:
+    def doomed(self: Any, key: str, *arguments: Any) -> Any:
+        now = is_it(key)
+        if now and when == "before":
+            os.kill(os.getpid(), SIGNALS[fault])
+        written = write(self, key, *arguments)
+        if now and when == "after":
+            os.kill(os.getpid(), SIGNALS[fault])
+        return written
+
+    return doomed
+
+
+def _is_it(key: str, prefix: str, numbers: Any, nth: int) -> bool:
+    return key.startswith(prefix) and next(numbers) == nth
+
+
+def main() -> None:
+    fault, when, prefix, nth, job, *overrides = sys.argv[1:]
+    for store in (LocalStore, S3Store):
+        doom(store, fault, when, prefix, int(nth))
+    if fault == "stall":
+        right = paint.paint
+        paint.paint = lambda request: 255 - right(request)
+    run_job(job, overrides)
+
+
+if __name__ == "__main__":
+    main()

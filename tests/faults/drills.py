@@ -1,0 +1,152 @@
+"""Drills: whole runs as processes of their own, with one kind of fault each, and an account of what came of it.
+
+Each renders a small dataset with the paint renderer, disturbs it, gives the same command again where it ended early,
+and counts. `python -m tests.faults` runs them many times.
+"""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import Store, parse_spec
+from tests.faults.account import Tally, Whole, account
+from tests.jobs.helpers import ROOT, command
+from tests.servers import Fault, FaultyProxy
+
+NUM_PROMPTS, NUM_IMAGES = 24, 4
+PAINT = ("model=paint", "sampling.height=16", "sampling.width=16", f"sampling.num_images_per_prompt={NUM_IMAGES}")
+STORM = (
+    *(Fault(500), Fault(502, code=""), Fault(503, code="SlowDown"), Fault(429, code="TooManyRequests")),
+    *(Fault(reset=True), Fault(lost_reply=True), Fault(truncated=True), Fault(delay_s=0.3)),
+)
+GONE = {
+    "a bucket that vanishes": Fault(404, code="NoSuchBucket"),
+    "expired credentials": Fault(400, code="ExpiredToken"),
+}
+DRIVER_PHASES = [
+    *(("before", "run.json", 1), ("after", "run.json", 1), ("before", "cells/", 1), ("after", "cells/", 1)),
+    *(("before", "images/", 1), ("after", "images/", 2), ("before", "metadata/", 1), ("after", "metadata/", 1)),
+    *(("after", "metadata/", 2), ("before", "contact_sheet", 1), ("after", "contact_sheet", 1)),
+]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a drill's run lies, and the command that makes it."""
+
+    store: Store  # by the straight way
+    arguments: tuple[str, ...]
+
+    def start(self, *doom: object) -> subprocess.Popen:
+        own = [sys.executable, "-m", "tests.faults.doomed", *map(str, doom), "generate"]
+        words = [*(own if doom else command("generate")), *self.arguments]
+        return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def finish(self) -> str:
+        """The same command, to its end; what it said."""
+        process = self.start()
+        said, _ = process.communicate(timeout=300)
+        if process.returncode != 0:
+            raise AssertionError(f"exit code {process.returncode}: {said}")
+        return said
+
+
+def place(folder: Path, endpoint_url: str | None = None, uri: str | None = None, *more: str) -> Place:
+    """A run in a folder, or in S3 by way of an endpoint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    prompts = folder / "prompts.txt"
+    prompts.write_text("".join(f"prompt {number}\n" for number in range(NUM_PROMPTS)))
+    uri = uri or str(folder / "run")
+    endpoint = [f"output.endpoint_url={endpoint_url}"] if endpoint_url else []
+    given = ("prompts=file", f"prompts.uri={prompts}", f"output.uri={uri}", "engine.shard_size=4", *endpoint, *more)
+    engine = () if any(word.startswith("engine=") for word in more) else ("engine=local",)
+    return Place(open_store(parse_spec(uri, endpoint_url)), (*PAINT, *engine, *given))
+
+
+def driver_killed(expected: Whole, here: Place, phases: Sequence[tuple] = DRIVER_PHASES) -> Tally:
+    """SIGKILL in one phase after the other, each start going a little further."""
+    killed = 0
+    for phase in phases:
+        process = here.start("kill", *phase)
+        process.communicate(timeout=300)
+        killed += process.returncode == -signal.SIGKILL
+    return account(here.store, expected, "SIGKILL of the driver", killed, here.finish())
+
+
+def two_drivers(expected: Whole, here: Place) -> Tally:
+    processes = [here.start() for _ in range(2)]
+    said = "".join(process.communicate(timeout=300)[0] for process in processes)
+    assert [process.returncode for process in processes] == [0, 0], said
+    return account(here.store, expected, "two drivers at once", 1, said)
+
+
+def zombie(expected: Whole, here: Place, when: str, prefix: str, nth: int) -> Tally:
+    """A driver that stops, is replaced, wakes up and writes on: other pictures, so that each late write would show."""
+    stalled = here.start("stall", when, prefix, nth)
+    wait_for(lambda: is_stopped(stalled.pid))
+    said = here.finish()
+    before = {info.key: here.store.get(info.key) for info in here.store.list("metadata/")}
+    stalled.send_signal(signal.SIGCONT)
+    stalled.communicate(timeout=300)
+    changed = sum(here.store.get(key) != data for key, data in before.items())
+    tally = account(here.store, expected, f"a zombie, {when} a write to {prefix}", 1, said, other_pixels=True)
+    assert not changed, f"{changed} manifests changed"
+    return tally
+
+
+def s3_storm(expected: Whole, here: Place, proxy: FaultyProxy, rate: float, seed: int = 0) -> Tally:
+    proxy.storm(STORM, rate, seed)
+    said = here.finish()
+    return account(here.store, expected, f"S3 that fails at {rate:.0%} of requests", proxy.num_spoiled, said)
+
+
+def s3_throttled(expected: Whole, here: Place, proxy: FaultyProxy, seconds: float) -> Tally:
+    process = here.start()
+    wait_for(lambda: num_puts(proxy) > 40)
+    proxy.storm([Fault(503, code="SlowDown")], 1.0)
+    time.sleep(seconds)
+    proxy.storm((), 0.0)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return account(here.store, expected, f"S3 that throttles all for {seconds:.0f} s", proxy.num_spoiled, said)
+
+
+def s3_gone(expected: Whole, here: Place, proxy: FaultyProxy, fault: str) -> Tally:
+    """From some moment on every answer is a refusal; the job ends; mended, the same command goes on."""
+    process = here.start()
+    wait_for(lambda: num_puts(proxy) > 40)
+    proxy.storm([GONE[fault]], 1.0)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 1, f"exit code {process.returncode}: {said}"
+    assert "Traceback" not in said, said
+    proxy.storm((), 0.0)
+    return account(here.store, expected, fault, proxy.num_spoiled, said + here.finish())
+
+
+def disk_full(expected: Whole, here: Place, grow: Callable[[], None]) -> Tally:
+    process = here.start()
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode in (1, 2), f"exit code {process.returncode}: {said}"
+    assert "Traceback" not in said, said
+    grow()
+    return account(here.store, expected, "a disk that is full", 1, said + here.finish())
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def num_puts(proxy: FaultyProxy) -> int:
+    return sum(method == "PUT" for method, _ in proxy.requests)

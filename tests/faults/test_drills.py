@@ -1,0 +1,108 @@
+"""Each drill once, as real processes, against a disk and a real S3 server behind a proxy that spoils."""
+
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import parse_spec
+from tests.faults import drills
+from tests.faults.account import Tally, Whole, whole
+from tests.servers import FaultyProxy
+
+pytestmark = pytest.mark.slow
+
+ZERO = (drills.NUM_PROMPTS * drills.NUM_IMAGES, 0, 0, 0)
+
+
+def counts(tally: Tally) -> tuple[int, int, int, int]:
+    return tally.found, tally.lost, tally.doubled, tally.differing
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Of an undisturbed run."""
+    here = drills.place(tmp_path_factory.mktemp("whole"))
+    here.finish()
+    return whole(here.store)
+
+
+@pytest.fixture
+def proxy(s3_endpoint: str) -> Iterator[FaultyProxy]:
+    with FaultyProxy(s3_endpoint) as running:
+        yield running
+
+
+@pytest.fixture
+def in_s3(proxy: FaultyProxy, s3_endpoint: str, tmp_path: Path) -> drills.Place:
+    """The job goes through the proxy, and the count does not."""
+    uri = f"s3://bucket/{uuid.uuid4().hex}"
+    return replace(drills.place(tmp_path, proxy.url, uri), store=open_store(parse_spec(uri, s3_endpoint)))
+
+
+@pytest.mark.parametrize("layout", ["files", "webdataset"])
+def test_a_driver_killed_in_every_phase(expected: Whole, tmp_path: Path, layout: str) -> None:
+    phases = [phase for phase in drills.DRIVER_PHASES if layout == "files" or phase[1] != "images/"]
+    tally = drills.driver_killed(expected, drills.place(tmp_path, None, None, f"output.layout={layout}"), phases)
+    assert tally.injected == len(phases)
+    assert counts(tally) == ZERO
+
+
+def test_two_drivers_at_once(expected: Whole, tmp_path: Path) -> None:
+    assert counts(drills.two_drivers(expected, drills.place(tmp_path))) == ZERO
+
+
+@pytest.mark.parametrize(
+    ("layout", "when", "prefix", "nth"),
+    [
+        ("files", "before", "images/", 3),
+        ("files", "before", "metadata/", 1),
+        ("webdataset", "before", "images/", 1),
+        ("parquet", "after", "images/", 2),
+    ],
+)
+def test_a_zombie(expected: Whole, tmp_path: Path, layout: str, when: str, prefix: str, nth: int) -> None:
+    here = drills.place(tmp_path, None, None, f"output.layout={layout}")
+    assert counts(drills.zombie(expected, here, when, prefix, nth)) == ZERO
+
+
+def test_s3_that_fails_now_and_then(expected: Whole, in_s3: drills.Place, proxy: FaultyProxy) -> None:
+    tally = drills.s3_storm(expected, in_s3, proxy, 0.1)
+    assert counts(tally) == ZERO
+    assert tally.injected > 10
+    assert "store calls were made again" in tally.said
+
+
+def test_s3_that_throttles_everything_for_a_while(expected: Whole, in_s3: drills.Place, proxy: FaultyProxy) -> None:
+    assert counts(drills.s3_throttled(expected, in_s3, proxy, 4.0)) == ZERO
+
+
+@pytest.mark.parametrize("fault", drills.GONE)
+def test_a_store_that_is_gone_and_comes_back(
+    expected: Whole, in_s3: drills.Place, proxy: FaultyProxy, fault: str
+) -> None:
+    assert counts(drills.s3_gone(expected, in_s3, proxy, fault)) == ZERO
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs the rights of root")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_disk_that_is_full(expected: Whole, tmp_path: Path, small_disk: Path) -> None:
+    def grow() -> None:
+        subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+
+    assert counts(drills.disk_full(expected, drills.place(tmp_path, None, str(small_disk / "run")), grow)) == ZERO
