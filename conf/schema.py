@@ -199,8 +199,18 @@ class GridConfig:
 
 
 @dataclass
+class HalvingConfig:
+    """Successive halving over cells, where `figure` is given."""
+
+    figure: str | None = None  # such as demo_clip.clip_score
+    num_images: int = 64  # of each cell in the first round; twice as many in the next
+    keep: float = 0.5  # share of the cells that go on
+
+
+@dataclass
 class SweepConfig(GenerateConfig):
     grid: GridConfig = MISSING
+    halving: HalvingConfig = field(default_factory=HalvingConfig)
 
 
 @dataclass

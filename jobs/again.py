@@ -10,6 +10,7 @@ from pipeline.domain.cells import ModelIdentity
 from pipeline.rendering.inspection import InspectedModel
 from pipeline.rendering.loading import load_renderer
 from pipeline.rendering.renderer import Renderer
+from pipeline.runs.cells import cell_of
 from pipeline.runs.records import Record
 from pipeline.worker.batches import batches
 from pipeline.worker.members import encode_member
@@ -31,7 +32,7 @@ class Again:
         """Each record with the bytes that its image has now; None where it could not be rendered."""
         groups: dict[tuple[ModelIdentity, int], list[Record]] = defaultdict(list)
         for record in records:
-            groups[self._found.cells[record.cell_id].cell.model, record.batch_size].append(record)
+            groups[cell_of(self._found.cells, record.cell_id).model, record.batch_size].append(record)
         for (identity, batch_size), group in groups.items():
             renderer = self._load(identity, batch_size)
             yield from self._rendered(renderer, identity, group)

@@ -1,5 +1,6 @@
 """From features to figures: every cell of a run measured, stored beside it and shown."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,6 +40,15 @@ class WantedEvaluation:
     reference: Reference | None
 
     @property
+    def figures(self) -> list[str]:
+        """Names of those that there will be."""
+        return [
+            figure_name(info, metric)
+            for info in self.extractors
+            for metric in _metrics(self.config, info, self.reference)
+        ]
+
+    @property
     def extractor_ids(self) -> list[str]:
         return [info.extractor_id for info in self.extractors]
 
@@ -50,17 +60,12 @@ def wanted_evaluation(config: DictConfig) -> WantedEvaluation:
     """Check the keys of an evaluation before anything is rendered or scored."""
     convention("clip_score", config.clip_convention)
     infos = tuple(inspect_extractor(spec) for spec in extractor_specs(config.extractors, "cpu"))
-    reference = _opened_reference(config)
-    _check_figures(config, infos, reference)
-    return WantedEvaluation(config, infos, reference)
-
-
-def _check_figures(config: DictConfig, infos: Sequence[ExtractorInfo], reference: Reference | None) -> None:
-    """Refuse metrics that are not known, and expectations of figures that will not be there."""
-    known = [figure_name(info, metric) for info in infos for metric in _metrics(config, info, reference)]
+    wanted = WantedEvaluation(config, infos, _opened_reference(config))
     for expected in config.expect:
-        if expected.figure not in known:
-            raise DarkroomError(f"expect: no figure {expected.figure!r} will be there; those are {', '.join(known)}")
+        if expected.figure not in wanted.figures:
+            known = ", ".join(wanted.figures)
+            raise DarkroomError(f"expect: no figure {expected.figure!r} will be there; those are {known}")
+    return wanted
 
 
 def _metrics(config: DictConfig, info: ExtractorInfo, reference: Reference | None) -> list[str]:
@@ -81,6 +86,31 @@ def evaluate(found: OpenedRun, wanted: WantedEvaluation, device: Device) -> int:
     settings = {cell_id: info.settings for cell_id, info in found.cells.items()}
     print(figures_table(evaluation.metrics, evaluation.cells, settings))
     return _judged(wanted.config, evaluation)
+
+
+def measured_figure(
+    found: OpenedRun,
+    wanted: WantedEvaluation,
+    figure: str,
+    cell_ids: Sequence[str],
+    starts: frozenset[int] | None,
+    device: str,
+) -> dict[str, CellFigure]:
+    """One figure of some cells, from their scored shards that start at `starts`; cells without an image get NaN."""
+    extractor, metric = figure.split(".")
+    spec, info = next(
+        pair for pair in zip(wanted.specs(device), wanted.extractors, strict=True) if pair[1].name == extractor
+    )
+    compared = _measured(wanted.reference, spec, info) if wanted.reference else None
+    options = ([metric], wanted.config.clip_convention, wanted.config.seed)
+    figures: dict[str, CellFigure] = {}
+    for cell_id in cell_ids:
+        try:
+            images = scored_cell(found.store, cell_id, info.extractor_id, starts).images
+            figures |= {cell_id: figures_of(images, info, compared, *options)[figure]}
+        except DarkroomError as error:
+            figures[cell_id] = CellFigure(math.nan, None, None, 0, None, (str(error),))
+    return figures
 
 
 def _opened_reference(config: DictConfig) -> Reference | None:

@@ -7,7 +7,7 @@ from jobs.checks import warn
 from jobs.cli import run_job
 from jobs.engine import likely_device, started
 from jobs.evaluation import wanted_inline
-from jobs.render import render, say_start
+from jobs.render import Rendering, render, say_start
 from pipeline.runs.cells import add_cells, check_only_cell
 from pipeline.runs.run import create_or_check
 from pipeline.storage.opening import open_store
@@ -26,8 +26,9 @@ def run(config: DictConfig) -> int:
         run_info = create_or_check(store, found.run_info())
         add_cells(store, found.cell_infos)
         _say_what(found)
-        say_start(found, run_info, store, engine)
-        return render(found, run_info, store, engine, evaluation)
+        job = Rendering(found, run_info, store, engine, evaluation)
+        say_start(job)
+        return render(job)
 
 
 def _say_what(found: Wanted) -> None:

@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from jobs.build import Wanted, renderer_specs
@@ -28,63 +29,94 @@ from pipeline.worker.tasks import Task, task_name
 _SHEET_IMAGES = 32
 
 
-def render(
-    found: Wanted, run_info: RunInfo, store: Store, engine: Engine, evaluation: WantedEvaluation | None = None
-) -> int:
+@dataclass(frozen=True)
+class Rendering:
+    """What is rendered where: a checked command, its run, and the engine that was started for it."""
+
+    found: Wanted
+    run: RunInfo
+    store: Store
+    engine: Engine
+    evaluation: WantedEvaluation | None = None  # score images as they are rendered, and measure the run at the end
+    starts: frozenset[int] | None = None  # first rows of the shards to render; None: all
+
+    @property
+    def num_shards(self) -> int:
+        """Of all cells."""
+        each = num_shards(self.run.prompts.num_rows, self.run.shard_size)
+        return len(self.found.cells) * (each if self.starts is None else len(self.starts))
+
+    def committed(self) -> list[ManifestName]:
+        """Those of its shards that are there."""
+        cells = self.found.cell_infos
+        return [name for name in manifest.committed(self.store) if name.cell_id in cells and self._has(name.start)]
+
+    def tasks(self, done: set[str]) -> Iterator[Task]:
+        """Model by model, so that a worker loads each once; then range by range, whose embeddings serve all cells."""
+        models, prompts = self.found.models, self.run.prompts
+        ordered = sorted(self.found.cells, key=lambda item: models.index(item.model))
+        for _, group in groupby(ordered, key=lambda item: item.model):
+            cells = {item.cell.cell_id: item.cell for item in group}
+            shards = plan(prompts.num_rows, self.run.shard_size, list(cells), prompts.fingerprint, done)
+            yield from shard_tasks(
+                filter(lambda shard: self._has(shard.start), shards), cells, self.found.dataset.blocks
+            )
+
+    def worker(self) -> WorkerSpec:
+        device, config = self.engine.device, self.engine.config
+        extractors = self.evaluation.specs(device) if self.evaluation else ()
+        return WorkerSpec(
+            self.run, renderer_specs(self.found, device), self.found.store, extractors, config.batch_timeout_s
+        )
+
+    def opened(self) -> OpenedRun:
+        return OpenedRun(self.store, self.run, read_cells(self.store))
+
+    def _has(self, start: int) -> bool:
+        return self.starts is None or start in self.starts
+
+
+def render(job: Rendering) -> int:
     """Render every shard of the wanted cells that is not committed, and measure the run if asked to; the exit code."""
-    before = committed(found, store)
-    total = num_shards(run_info.prompts.num_rows, run_info.shard_size) * len(found.cells)
-    left = total - len(before)
+    code = render_shards(job)
+    if code == INTERRUPTED:
+        return code
+    _say_where(job)
+    if job.evaluation is None:
+        return code
+    found = job.opened()
+    # Shards of earlier starts, that nobody scored inline, are scored first.
+    score(found, job.evaluation.specs(job.engine.device), job.evaluation.extractor_ids, job.engine)
+    return max(code, evaluate(found, job.evaluation, job.engine.config.device))
+
+
+def render_shards(job: Rendering) -> int:
+    """The exit code of rendering alone."""
+    before = job.committed()
+    left = job.num_shards - len(before)
     if before:
-        print(f"{len(before)} of {total} shards are committed already; {left} are left", flush=True)
-    view = ProgressView(round(found.scan.num_images * len(found.cells) * left / max(total, 1)))
+        print(f"{len(before)} of {job.num_shards} shards are committed already; {left} are left", flush=True)
+    each = job.found.scan.num_images / num_shards(job.run.prompts.num_rows, job.run.shard_size)
+    view = ProgressView(round(each * left))
     try:
         with view:
             if left:
-                specs = renderer_specs(found, engine.device)
-                extractors = evaluation.specs(engine.device) if evaluation else ()
-                worker = WorkerSpec(run_info, specs, found.store, extractors, engine.config.batch_timeout_s)
-                done = {name.shard_id for name in before}
-                engine.dispatcher(worker).run(tasks(found, run_info, done), view.listen)
+                tasks = job.tasks({name.shard_id for name in before})
+                job.engine.dispatcher(job.worker()).run(tasks, view.listen)
     except KeyboardInterrupt:
-        _say_interrupted(view, store)
+        _say_interrupted(view, job.store)
         return INTERRUPTED
-    missing = total - len(committed(found, store))
-    code = _say_end(view, found, store, num_failed(store, before), missing)
-    return (
-        max(code, _evaluate(OpenedRun(store, run_info, read_cells(store)), engine, evaluation)) if evaluation else code
-    )
-
-
-def _evaluate(run: OpenedRun, engine: Engine, evaluation: WantedEvaluation) -> int:
-    """Shards of earlier starts, that nobody scored inline, are scored first."""
-    score(run, evaluation.specs(engine.device), evaluation.extractor_ids, engine)
-    return evaluate(run, evaluation, engine.config.device)
-
-
-def committed(found: Wanted, store: Store) -> list[ManifestName]:
-    """Shards of the wanted cells that are there."""
-    cells = found.cell_infos
-    return [name for name in manifest.committed(store) if name.cell_id in cells]
-
-
-def tasks(found: Wanted, run_info: RunInfo, done: set[str]) -> Iterator[Task]:
-    """Model by model, so that a worker loads each once; then range by range, so that its embeddings serve all cells."""
-    ordered = sorted(found.cells, key=lambda item: found.models.index(item.model))
-    for _, group in groupby(ordered, key=lambda item: item.model):
-        cells = {item.cell.cell_id: item.cell for item in group}
-        prompts = run_info.prompts
-        shards = plan(prompts.num_rows, run_info.shard_size, list(cells), prompts.fingerprint, done)
-        yield from shard_tasks(shards, cells, found.dataset.blocks)
+    return _say_end(view, job, num_failed(job.store, before))
 
 
 # What a person reads -----------------------------------------------------------------------------------------------
 
 
-def say_start(found: Wanted, run_info: RunInfo, store: Store, engine: Engine) -> None:
-    print(f"into {store.describe()}, on {engine.num_workers} worker(s), {engine.device}", flush=True)
-    if run_info.shard_size != found.config.engine.shard_size:
-        print(f"engine.shard_size={found.config.engine.shard_size} is ignored: this run has {run_info.shard_size}")
+def say_start(job: Rendering) -> None:
+    asked = job.found.config.engine.shard_size
+    print(f"into {job.store.describe()}, on {job.engine.num_workers} worker(s), {job.engine.device}", flush=True)
+    if job.run.shard_size != asked:
+        print(f"engine.shard_size={asked} is ignored: this run has {job.run.shard_size}")
 
 
 def _say_interrupted(view: ProgressView, store: Store) -> None:
@@ -95,28 +127,29 @@ def _say_interrupted(view: ProgressView, store: Store) -> None:
     )
 
 
-def _say_end(view: ProgressView, found: Wanted, store: Store, failed_before: int, missing: int) -> int:
-    summary = view.summary
+def _say_end(view: ProgressView, job: Rendering, failed_before: int) -> int:
+    summary, missing = view.summary, job.num_shards - len(job.committed())
     rate = summary.num_ok / max(view.elapsed_s, 1e-9)
     print(f"\n{summary.num_ok} images rendered in {view.elapsed_s:.0f} s ({rate:.1f} images/s)")
     if summary.num_loads:
-        print(f"{summary.num_loads} model load(s), for {len(found.models)} model(s) and {len(found.cells)} cell(s)")
+        num_models, num_cells = len(job.found.models), len(job.found.cells)
+        print(f"{summary.num_loads} model load(s), for {num_models} model(s) and {num_cells} cell(s)")
     say_failures(summary)
     if failed_before:
         print(f"{failed_before} images had failed in earlier starts; `darkroom retry` renders them again")
     if missing:
         print(f"{missing} shards are missing: the same command tries them again")
-    _say_where(found, store)
     return 1 if summary.failed_shards or summary.num_failed or failed_before or missing else 0
 
 
-def _say_where(found: Wanted, store: Store) -> None:
-    images = first_images(store, _SHEET_IMAGES)
+def _say_where(job: Rendering) -> None:
+    images = first_images(job.store, _SHEET_IMAGES)
     if images:
-        store.put(CONTACT_SHEET_KEY, contact_sheet(images), "image/png")
-        print(f"contact sheet: {store.describe(CONTACT_SHEET_KEY)}")
-    print(f"output:        {store.describe()}")
-    print(f"next:          darkroom verify {run_arguments(found)}", flush=True)
+        job.store.put(CONTACT_SHEET_KEY, contact_sheet(images), "image/png")
+        print(f"contact sheet: {job.store.describe(CONTACT_SHEET_KEY)}")
+    print(f"output:        {job.store.describe()}")
+    verb = "report" if job.evaluation else "verify"
+    print(f"next:          darkroom {verb} {run_arguments(job.found)}", flush=True)
 
 
 def say_failures(summary: Summary) -> None:

@@ -12,7 +12,8 @@ from jobs.checks import warn
 from jobs.cli import run_job
 from jobs.engine import likely_device, started
 from jobs.evaluation import wanted_inline
-from jobs.render import render, say_start
+from jobs.halving import check_halving, render_by_halving
+from jobs.render import Rendering, render, say_start
 from pipeline.domain.cells import ModelRef
 from pipeline.domain.errors import DarkroomError
 from pipeline.planning.grid import Grid, Settings, expand
@@ -26,6 +27,8 @@ def run(config: DictConfig) -> int:
     found = wanted_sweep(config, likely_device(config.engine))
     warn(found)
     evaluation = wanted_inline(config)
+    if config.halving.figure:
+        check_halving(config.halving, evaluation)
     store = open_store(found.store)
     store.check()
     with started(config.engine) as engine:
@@ -34,8 +37,9 @@ def run(config: DictConfig) -> int:
         run_info = create_or_check(store, found.run_info())
         add_cells(store, found.cell_infos)
         _say_what(found)
-        say_start(found, run_info, store, engine)
-        return render(found, run_info, store, engine, evaluation)
+        job = Rendering(found, run_info, store, engine, evaluation)
+        say_start(job)
+        return render_by_halving(job, config.halving) if config.halving.figure else render(job)
 
 
 def wanted_sweep(config: DictConfig, device: str) -> Wanted:

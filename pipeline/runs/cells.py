@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pipeline.domain.cells import Cell, ModelIdentity, ModelRef, Sampling
 from pipeline.domain.errors import DarkroomError
 from pipeline.runs.keys import CELLS_PREFIX, cell_key
+from pipeline.runs.values import from_json
 from pipeline.storage.store import Store
 
 
@@ -34,6 +35,13 @@ class CellInfo:
 def read_cells(store: Store) -> dict[str, CellInfo]:
     """cell_id -> cell, in order of their ids."""
     return {key_id(info.key): _parse(store, info.key) for info in store.list(CELLS_PREFIX)}
+
+
+def cell_of(cells: Mapping[str, CellInfo], cell_id: str) -> Cell:
+    """Raises DarkroomError where a manifest or a record names a cell that the run does not have."""
+    if cell_id not in cells:
+        raise DarkroomError(f"{cell_key(cell_id[:64])} is missing, and committed images name it; restore it")
+    return cells[cell_id].cell
 
 
 def add_cells(store: Store, cells: Mapping[str, CellInfo]) -> None:
@@ -88,8 +96,8 @@ def _dump(info: CellInfo) -> bytes:
 def _parse(store: Store, key: str) -> CellInfo:
     try:
         value = json.loads(store.get(key))
-        cell = Cell(ModelIdentity(**value["identity"]), Sampling(**value["sampling"]))
-        return CellInfo(ModelRef(**value["model"]), cell)
+        cell = Cell(from_json(ModelIdentity, value["identity"]), from_json(Sampling, value["sampling"]))
+        return CellInfo(from_json(ModelRef, value["model"]), cell)
     except (ValueError, KeyError, TypeError) as error:
         raise DarkroomError(
             f"{store.describe(key)}: not readable as a cell ({error}); restore it, or use another output.uri"

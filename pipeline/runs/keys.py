@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pipeline.domain.shards import Shard
 
 RUN_KEY = "run.json"
+CHOICES_KEY = "choices.json"
 CONTACT_SHEET_KEY = "contact_sheet.png"
 IMAGES_PREFIX = "images/"
 METADATA_PREFIX = "metadata/"

@@ -5,10 +5,12 @@ Written last and conditionally, so a shard's images and records become visible t
 
 import io
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.domain.errors import DarkroomError
 from pipeline.domain.shards import Shard
 from pipeline.runs.keys import METADATA_PREFIX, ManifestName, manifest_key, parse_manifest_key
 from pipeline.runs.records import RECORD_SCHEMA
@@ -30,13 +32,18 @@ def commit(store: Store, shard: Shard, table: pa.Table) -> bool:
 
 
 def read(store: Store, name: ManifestName, columns: Sequence[str] | None = None) -> pa.Table:
-    return parse(store.get(name.key), columns)
+    """A shard's records, or some of their columns. Raises DarkroomError for a file that does not hold them."""
+    data = store.get(name.key)
+    with _named(store, name):
+        return parse(data, columns)
 
 
 def read_with_extras(store: Store, name: ManifestName, own: Collection[str]) -> pa.Table:
     """Some of the records' own columns, and every other one that the prompt file brought."""
-    file = pq.ParquetFile(io.BytesIO(store.get(name.key)))
-    return file.read([column for column in file.schema_arrow.names if column in own or column not in _OWN_COLUMNS])
+    data = store.get(name.key)
+    with _named(store, name):
+        names = pq.read_schema(io.BytesIO(data)).names
+        return parse(data, [column for column in names if column in own or column not in _OWN_COLUMNS])
 
 
 def revise(store: Store, name: ManifestName, before: bytes, table: pa.Table) -> bool:
@@ -51,5 +58,29 @@ def _to_bytes(table: pa.Table) -> bytes:
 
 
 def parse(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """The records in a manifest's bytes."""
-    return pq.read_table(io.BytesIO(data), columns=None if columns is None else list(columns))
+    """The records in a manifest's bytes, their own columns of their own types."""
+    table = pq.read_table(io.BytesIO(data), columns=None if columns is None else list(columns))
+    for name in RECORD_SCHEMA.names if columns is None else columns:
+        if name in _OWN_COLUMNS:
+            table = _typed(table, name)
+    return table
+
+
+def _typed(table: pa.Table, name: str) -> pa.Table:
+    field = RECORD_SCHEMA.field(name)
+    column = table[name].cast(field.type)
+    if column.null_count and not field.nullable:
+        raise ValueError(f"{name} is missing in {column.null_count} rows")
+    return table.set_column(table.column_names.index(name), table.schema.field(name).with_type(field.type), column)
+
+
+@contextmanager
+def _named(store: Store, name: ManifestName) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DarkroomError(
+            f"{store.describe(name.key)}: not readable as a shard's records ({reason}); remove it and give the command "
+            "that made the run again: it adopts the images that are stored"
+        ) from error

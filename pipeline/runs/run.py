@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.runs.keys import RUN_KEY
+from pipeline.runs.values import from_json
 from pipeline.storage.store import NotFound, Store
 
 
@@ -62,7 +63,7 @@ def open_run(store: Store) -> RunInfo:
         raise DarkroomError(
             f"{store.describe(RUN_KEY)}: no run here; name the folder that `darkroom generate` printed"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise DarkroomError(
             f"{store.describe(RUN_KEY)}: not readable as a run's description ({error}); "
             "restore it, or use another output.uri"
@@ -98,10 +99,13 @@ def _dump(value: Mapping[str, object]) -> bytes:
 
 
 def _parse(value: dict) -> RunInfo:
-    return RunInfo(
-        prompts=PromptsInfo(**value["prompts"]),
-        output=OutputInfo(**value["output"]),
+    info = RunInfo(
+        prompts=from_json(PromptsInfo, value["prompts"]),
+        output=from_json(OutputInfo, value["output"]),
         seed=int(value["seed"]),
         num_images_per_prompt=int(value["num_images_per_prompt"]),
         shard_size=int(value["shard_size"]),
     )
+    if min(info.shard_size, info.num_images_per_prompt, info.prompts.num_rows) < 1:
+        raise ValueError("a count is below 1")
+    return info

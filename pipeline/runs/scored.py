@@ -1,6 +1,6 @@
 """A cell's scored images, out of all of its shards, each with the pair that it belongs to. Knows no extractor."""
 
-from collections.abc import Iterator
+from collections.abc import Container
 from dataclasses import dataclass
 
 from pipeline.domain.errors import DarkroomError
@@ -25,23 +25,19 @@ class ScoredImages:
     images: ImageFeatures
 
 
-def scored_cell(store: Store, cell_id: str, extractor_id: str) -> ScoredImages:
-    """All images of a cell that are there, by one extractor.
+def scored_cell(store: Store, cell_id: str, extractor_id: str, starts: Container[int] | None = None) -> ScoredImages:
+    """All images of a cell that are there, by one extractor; with `starts`, of the shards that start at these rows.
 
     Raises NotScored where one has no features, and DarkroomError where there is none.
     """
-    parts = list(_scored_shards(store, cell_id, extractor_id))
+    names = [name for name in manifest.committed(store, cell_id) if starts is None or name.start in starts]
+    parts = [_scored_shard(store, name, extractor_id) for name in names]
     if not any(part.pairs for part in parts):
         raise DarkroomError(
             f"{store.describe()}: no image of cell {cell_id} is there; go on with the command that started the run"
         )
     pairs = tuple(pair for part in parts for pair in part.pairs)
     return ScoredImages(pairs, joined([part.images for part in parts]))
-
-
-def _scored_shards(store: Store, cell_id: str, extractor_id: str) -> Iterator[ScoredImages]:
-    for name in manifest.committed(store, cell_id):
-        yield _scored_shard(store, name, extractor_id)
 
 
 def _scored_shard(store: Store, name: ManifestName, extractor_id: str) -> ScoredImages:

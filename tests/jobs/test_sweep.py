@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.runs.cells import read_cells
+from pipeline.runs.choices import read_choices
 from pipeline.runs.evaluations import read_evaluations
 from pipeline.runs.features import from_bytes, to_bytes
 from pipeline.storage.opening import open_store
@@ -178,3 +179,46 @@ def test_figures_are_stored_as_json_that_says_what_they_are(arguments, tmp_path:
     stored = json.loads(path.read_text())
     assert set(stored["metrics"]) == {"pixels.vendi"}
     assert stored["metrics"]["pixels.vendi"]["convention"]
+
+
+HALVING = [
+    "model=demo",
+    "engine.shard_size=8",
+    "engine.batch_size=8",
+    "grid.axes.num_inference_steps=[1,2,6,7]",
+    "evaluate=inline",
+    "halving.figure=demo_clip.clip_score",
+    "halving.num_images=8",
+]
+
+
+@pytest.mark.slow
+def test_halving_drops_the_worst_cells_and_renders_only_the_last_to_its_end(arguments, tmp_path: Path, capsys) -> None:
+    assert run_here("sweep", *arguments, *HALVING) == 0
+    said = capsys.readouterr().out
+    assert "round 1 of 4: 4 cells, 1 shards of each" in said
+    rows = frame(tmp_path)
+    counts = rows.groupby("num_inference_steps").size()
+    assert sorted(counts) == [8, 8, 16, 64]
+    assert counts[1] == 8
+    dropped = read_choices(store_at(tmp_path))
+    assert [item.round for item in dropped] == [1, 1, 2]
+    assert all(item.figure == "demo_clip.clip_score" and item.num_kept < item.rank for item in dropped)
+    assert run_here("sweep", *arguments, *HALVING) == 0
+    assert len(frame(tmp_path)) == len(rows)
+    assert read_choices(store_at(tmp_path)) == dropped
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        (["halving.figure=demo_clip.clip_score"], "set evaluate=inline"),
+        (["halving.figure=demo_clip.beauty", "evaluate=inline"], "figures are demo_clip.vendi"),
+        (["halving.figure=demo_clip.vendi", "evaluate=inline", "halving.keep=1"], "halving.keep=1.0"),
+    ],
+)
+def test_a_choice_that_cannot_be_made_is_refused(arguments, tmp_path: Path, keys, words) -> None:
+    with pytest.raises(DarkroomError, match="halving") as caught:
+        run_here("sweep", *arguments, "grid.axes.guidance_scale=[1,3]", *keys)
+    assert words in str(caught.value)
+    assert not (tmp_path / "run").exists()
