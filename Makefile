@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help env demo test check format clean
+.PHONY: help env demo test drill check format clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ demo: env  ## render the embedded model's prompts on local Ray
 
 test: env  ## all tests, but those that take minutes
 	$(BIN)/python -m pytest
+
+drill: env  ## faults injected into whole runs, each many times, and a table of what was lost: nothing; about an hour
+	$(BIN)/python -m tests.faults
 
 check: env  ## what to run before a commit: format, lint, types, fast tests
 	$(BIN)/ruff format --check .

@@ -11,7 +11,7 @@ from pipeline.storage.store import NotFound, Store
 from pipeline.worker.layouts import CONTAINERS, Layout
 from pipeline.worker.members import as_member
 from pipeline.worker.outcomes import recorded_request
-from pipeline.worker.stored import StoredObject, damages_of
+from pipeline.worker.stored import NO_KEY, StoredObject, damages_of
 
 Rendered = Mapping[str, bytes | None]  # image_id -> its file, made again; None where that failed
 
@@ -24,6 +24,8 @@ def repair(
     Only bytes with the recorded digest are written, so whoever reads at the same time, or repairs too, sees right ones.
     A container is written whole or not at all.
     """
+    if NO_KEY in broken.damages.values():
+        return dict(broken.damages)
     damaged = [record for record in broken.records if record.image_id in broken.damages]
     left = {record.image_id: reason for record in damaged if (reason := _wrong(record, rendered[record.image_id]))}
     if left:

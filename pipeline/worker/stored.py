@@ -10,7 +10,7 @@ from functools import partial
 from pipeline.domain.cells import Cell, ModelIdentity
 from pipeline.encoding.containers import Indexed
 from pipeline.runs import manifest
-from pipeline.runs.cells import CellInfo
+from pipeline.runs.cells import CellInfo, cell_of
 from pipeline.runs.records import OK, Record, to_records
 from pipeline.runs.run import OutputInfo
 from pipeline.storage.store import NotFound, Store
@@ -18,6 +18,7 @@ from pipeline.worker.layouts import CONTAINERS
 from pipeline.worker.members import as_member
 from pipeline.worker.outcomes import recorded_request
 
+NO_KEY = "its record names no key that a run has"
 _NUM_READERS = 8  # threads that fetch and digest
 
 
@@ -35,7 +36,7 @@ def stored_objects(store: Store, cells: Mapping[str, CellInfo], output: OutputIn
     """Every object that a record names, looked at; in the memory of one shard's records and a few objects."""
     with ThreadPoolExecutor(_NUM_READERS, "check") as pool:
         for name in manifest.committed(store):
-            look = partial(_looked_at, store, cells[name.cell_id].cell, output)
+            look = partial(_looked_at, store, cell_of(cells, name.cell_id), output)
             yield from pool.map(look, _by_key(to_records(manifest.read(store, name))))
 
 
@@ -53,6 +54,8 @@ def _looked_at(store: Store, cell: Cell, output: OutputInfo, records: Sequence[R
         damages = damages_of(store.get(key), records, cell.model, output)
     except NotFound:
         damages = {record.image_id: "its object is missing" for record in records}
+    except ValueError:
+        damages = {record.image_id: NO_KEY for record in records}
     return StoredObject(key, cell.cell_id, records, damages)
 
 

@@ -14,9 +14,8 @@ Whole = Mapping[tuple[str, int], str]  # (prompt_id, sample_index) -> sha256
 
 @dataclass(frozen=True)
 class Tally:
-    """One drill. The last three are zero."""
+    """What one drill came to. Lost, doubled and differing are zero."""
 
-    fault: str
     injected: int  # times
     expected: int  # images
     found: int
@@ -34,9 +33,7 @@ def whole(store: Store) -> Whole:
     return {(record.prompt_id, record.sample_index): record.sha256 or "" for record in records(store)}
 
 
-def account(
-    store: Store, expected: Whole, fault: str, injected: int, said: str = "", other_pixels: bool = False
-) -> Tally:
+def account(store: Store, expected: Whole, injected: int, said: str = "", other_pixels: bool = False) -> Tally:
     """`other_pixels`: writers made different pictures on purpose, so records need only tell what is stored."""
     found = [record for record in records(store) if record.status == OK]
     names = Counter((record.prompt_id, record.sample_index) for record in found)
@@ -46,4 +43,4 @@ def account(
         for record in found
     )
     doubled = sum(names.values()) - len(names)
-    return Tally(fault, injected, len(expected), len(found), len(expected.keys() - names), doubled, differing, said)
+    return Tally(injected, len(expected), len(found), len(expected.keys() - names), doubled, differing, said)

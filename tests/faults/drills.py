@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.storage.opening import open_store
@@ -68,6 +70,25 @@ def place(folder: Path, endpoint_url: str | None = None, uri: str | None = None,
     return Place(open_store(parse_spec(uri, endpoint_url)), (*PAINT, *engine, *given))
 
 
+@contextmanager
+def s3_place(folder: Path, endpoint_url: str) -> Iterator[tuple[Place, FaultyProxy]]:
+    """The job goes through the proxy, and the count does not."""
+    with FaultyProxy(endpoint_url) as proxy:
+        uri = f"s3://bucket/{uuid.uuid4().hex}"
+        yield replace(place(folder, proxy.url, uri), store=open_store(parse_spec(uri, endpoint_url))), proxy
+
+
+@contextmanager
+def small_disk(disk: Path) -> Iterator[Path]:
+    """A disk too small for the dataset. Raises CalledProcessError without root's rights."""
+    disk.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", disk], check=True, capture_output=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
 def driver_killed(expected: Whole, here: Place, phases: Sequence[tuple] = DRIVER_PHASES) -> Tally:
     """SIGKILL in one phase after the other, each start going a little further."""
     killed = 0
@@ -75,14 +96,14 @@ def driver_killed(expected: Whole, here: Place, phases: Sequence[tuple] = DRIVER
         process = here.start("kill", *phase)
         process.communicate(timeout=300)
         killed += process.returncode == -signal.SIGKILL
-    return account(here.store, expected, "SIGKILL of the driver", killed, here.finish())
+    return account(here.store, expected, killed, here.finish())
 
 
 def two_drivers(expected: Whole, here: Place) -> Tally:
     processes = [here.start() for _ in range(2)]
     said = "".join(process.communicate(timeout=300)[0] for process in processes)
     assert [process.returncode for process in processes] == [0, 0], said
-    return account(here.store, expected, "two drivers at once", 1, said)
+    return account(here.store, expected, 1, said)
 
 
 def zombie(expected: Whole, here: Place, when: str, prefix: str, nth: int) -> Tally:
@@ -94,7 +115,7 @@ def zombie(expected: Whole, here: Place, when: str, prefix: str, nth: int) -> Ta
     stalled.send_signal(signal.SIGCONT)
     stalled.communicate(timeout=300)
     changed = sum(here.store.get(key) != data for key, data in before.items())
-    tally = account(here.store, expected, f"a zombie, {when} a write to {prefix}", 1, said, other_pixels=True)
+    tally = account(here.store, expected, 1, said, other_pixels=True)
     assert not changed, f"{changed} manifests changed"
     return tally
 
@@ -102,7 +123,7 @@ def zombie(expected: Whole, here: Place, when: str, prefix: str, nth: int) -> Ta
 def s3_storm(expected: Whole, here: Place, proxy: FaultyProxy, rate: float, seed: int = 0) -> Tally:
     proxy.storm(STORM, rate, seed)
     said = here.finish()
-    return account(here.store, expected, f"S3 that fails at {rate:.0%} of requests", proxy.num_spoiled, said)
+    return account(here.store, expected, proxy.num_spoiled, said)
 
 
 def s3_throttled(expected: Whole, here: Place, proxy: FaultyProxy, seconds: float) -> Tally:
@@ -113,7 +134,7 @@ def s3_throttled(expected: Whole, here: Place, proxy: FaultyProxy, seconds: floa
     proxy.storm((), 0.0)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
-    return account(here.store, expected, f"S3 that throttles all for {seconds:.0f} s", proxy.num_spoiled, said)
+    return account(here.store, expected, proxy.num_spoiled, said)
 
 
 def s3_gone(expected: Whole, here: Place, proxy: FaultyProxy, fault: str) -> Tally:
@@ -125,16 +146,16 @@ def s3_gone(expected: Whole, here: Place, proxy: FaultyProxy, fault: str) -> Tal
     assert process.returncode == 1, f"exit code {process.returncode}: {said}"
     assert "Traceback" not in said, said
     proxy.storm((), 0.0)
-    return account(here.store, expected, fault, proxy.num_spoiled, said + here.finish())
+    return account(here.store, expected, proxy.num_spoiled, said + here.finish())
 
 
-def disk_full(expected: Whole, here: Place, grow: Callable[[], None]) -> Tally:
+def disk_full(expected: Whole, here: Place, disk: Path) -> Tally:
     process = here.start()
     said, _ = process.communicate(timeout=300)
     assert process.returncode in (1, 2), f"exit code {process.returncode}: {said}"
     assert "Traceback" not in said, said
-    grow()
-    return account(here.store, expected, "a disk that is full", 1, said + here.finish())
+    subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+    return account(here.store, expected, 1, said + here.finish())
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:

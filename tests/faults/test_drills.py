@@ -1,15 +1,11 @@
 """Each drill once, as real processes, against a disk and a real S3 server behind a proxy that spoils."""
 
 import subprocess
-import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import parse_spec
 from tests.faults import drills
 from tests.faults.account import Tally, Whole, whole
 from tests.servers import FaultyProxy
@@ -32,16 +28,9 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 
 @pytest.fixture
-def proxy(s3_endpoint: str) -> Iterator[FaultyProxy]:
-    with FaultyProxy(s3_endpoint) as running:
-        yield running
-
-
-@pytest.fixture
-def in_s3(proxy: FaultyProxy, s3_endpoint: str, tmp_path: Path) -> drills.Place:
-    """The job goes through the proxy, and the count does not."""
-    uri = f"s3://bucket/{uuid.uuid4().hex}"
-    return replace(drills.place(tmp_path, proxy.url, uri), store=open_store(parse_spec(uri, s3_endpoint)))
+def in_s3(s3_endpoint: str, tmp_path: Path) -> Iterator[tuple[drills.Place, FaultyProxy]]:
+    with drills.s3_place(tmp_path, s3_endpoint) as made:
+        yield made
 
 
 @pytest.mark.parametrize("layout", ["files", "webdataset"])
@@ -70,39 +59,26 @@ def test_a_zombie(expected: Whole, tmp_path: Path, layout: str, when: str, prefi
     assert counts(drills.zombie(expected, here, when, prefix, nth)) == ZERO
 
 
-def test_s3_that_fails_now_and_then(expected: Whole, in_s3: drills.Place, proxy: FaultyProxy) -> None:
-    tally = drills.s3_storm(expected, in_s3, proxy, 0.1)
+def test_s3_that_fails_now_and_then(expected: Whole, in_s3: tuple) -> None:
+    tally = drills.s3_storm(expected, *in_s3, 0.1)
     assert counts(tally) == ZERO
     assert tally.injected > 10
     assert "store calls were made again" in tally.said
 
 
-def test_s3_that_throttles_everything_for_a_while(expected: Whole, in_s3: drills.Place, proxy: FaultyProxy) -> None:
-    assert counts(drills.s3_throttled(expected, in_s3, proxy, 4.0)) == ZERO
+def test_s3_that_throttles_everything_for_a_while(expected: Whole, in_s3: tuple) -> None:
+    assert counts(drills.s3_throttled(expected, *in_s3, 4.0)) == ZERO
 
 
 @pytest.mark.parametrize("fault", drills.GONE)
-def test_a_store_that_is_gone_and_comes_back(
-    expected: Whole, in_s3: drills.Place, proxy: FaultyProxy, fault: str
-) -> None:
-    assert counts(drills.s3_gone(expected, in_s3, proxy, fault)) == ZERO
+def test_a_store_that_is_gone_and_comes_back(expected: Whole, in_s3: tuple, fault: str) -> None:
+    assert counts(drills.s3_gone(expected, *in_s3, fault)) == ZERO
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode:
+def test_a_disk_that_is_full(expected: Whole, tmp_path: Path) -> None:
+    try:
+        with drills.small_disk(tmp_path / "disk") as disk:
+            here = drills.place(tmp_path, None, str(disk / "run"))
+            assert counts(drills.disk_full(expected, here, disk)) == ZERO
+    except subprocess.CalledProcessError:
         pytest.skip("mounting a small disk needs the rights of root")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
-
-
-def test_a_disk_that_is_full(expected: Whole, tmp_path: Path, small_disk: Path) -> None:
-    def grow() -> None:
-        subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
-
-    assert counts(drills.disk_full(expected, drills.place(tmp_path, None, str(small_disk / "run")), grow)) == ZERO
