@@ -75,6 +75,8 @@ def run_job(job: str, overrides: Sequence[str] | None = None) -> None:
 
 def composed(job: str, overrides: Sequence[str]) -> DictConfig:
     """The job's configuration. Raises DarkroomError for an unknown key, a wrong type or a missing value."""
+    for added in (override.partition("=")[0] for override in overrides if override.startswith("+")):
+        raise DarkroomError(f"{added}: keys cannot be added to this job, only set; see `darkroom {job} --help`")
     schema.register()
     try:
         with initialize_config_dir(_CONF, version_base="1.3"):

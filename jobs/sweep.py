@@ -19,6 +19,7 @@ from pipeline.domain.errors import DarkroomError
 from pipeline.planning.grid import Grid, Settings, expand
 from pipeline.rendering.inspection import InspectedModel
 from pipeline.runs.cells import add_cells, axes
+from pipeline.runs.choices import put_choices
 from pipeline.runs.run import create_or_check
 from pipeline.storage.opening import open_store
 
@@ -39,7 +40,10 @@ def run(config: DictConfig) -> int:
         _say_what(found)
         job = Rendering(found, run_info, store, engine, evaluation)
         say_start(job)
-        return render_by_halving(job, config.halving) if config.halving.figure else render(job)
+        if config.halving.figure:
+            return render_by_halving(job, config.halving)
+        put_choices(store, [])  # every cell is rendered to its end
+        return render(job)
 
 
 def wanted_sweep(config: DictConfig, device: str) -> Wanted:

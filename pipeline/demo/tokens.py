@@ -8,7 +8,7 @@ from transformers import CLIPTokenizer
 
 MAX_TOKENS = 32  # of a caption, start and end included; the world's longest takes 22
 _END = "</w>"  # how CLIP marks a word's last symbol
-# Byte-pair merges learned from the world's words, a pair a line. Kept as data: libraries' learners break ties at random.
+# Byte-pair merges of the world's words, a pair a line. Kept as data: learners of libraries break ties at random.
 _MERGES = Path(__file__).with_name("merges.txt")
 
 

@@ -84,13 +84,15 @@ class PromptFile:
 
 def find_files(uri: str, endings: frozenset[str], endpoint_url: str | None = None) -> list[PromptFile]:
     """The files that an address names, sorted by path: one file, all of a folder, or all that match a glob."""
+    _check_address("prompts.uri", uri)
+    _check_address("prompts.endpoint_url", endpoint_url or "")
     filesystem, path, prefix = _locate(uri, endpoint_url)
     try:
         paths = _expand(filesystem, path, endings)
         found = [
             PromptFile(_name(uri, path, prefix, each), filesystem, each, _state(filesystem, each)) for each in paths
         ]
-    except OSError as error:
+    except (OSError, pa.ArrowException) as error:
         reason = str(error).strip().split("\n")[0]
         raise DarkroomError(f"prompts.uri={uri}: cannot be reached ({reason}); check the address and access") from error
     if not found:
@@ -103,13 +105,24 @@ def find_files(uri: str, endings: frozenset[str], endpoint_url: str | None = Non
     return found
 
 
+def _check_address(setting: str, address: str) -> None:
+    """Refused without being repeated."""
+    _, is_address, rest = address.partition("://")
+    if is_address and "@" in rest.split("/")[0]:
+        raise DarkroomError(
+            f"{setting}: credentials in an address end up in logs; take them out of it and use the environment, ~/.aws "
+            "or an instance role"
+        )
+
+
 def _locate(uri: str, endpoint_url: str | None) -> tuple[fs.FileSystem, str, str]:
     """File system, path in it, and what a path lacks to be an address."""
     if uri.startswith("s3://"):
         path = uri.removeprefix("s3://").strip("/")
         return _s3(path.split("/")[0], endpoint_url), path, "s3://"
     if "://" in uri and not uri.startswith("file://"):
-        raise DarkroomError(f"prompts.uri={uri}: only local paths and s3:// are read; copy the file to one of them")
+        scheme = uri.split("://")[0]
+        raise DarkroomError(f"prompts.uri={scheme}://...: only local paths and s3:// are read; copy the file to one")
     local = Path(uri.removeprefix("file://")).expanduser()
     return fs.LocalFileSystem(), os.path.normpath(local.absolute()), ""
 

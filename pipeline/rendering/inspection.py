@@ -106,6 +106,8 @@ def _from_hub(ref: ModelRef) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    if "://" in ref.repo_id:  # not repeated: it may hold a token
+        raise DarkroomError("model.repo_id is an address; give a folder or a hub id, and a token in HF_TOKEN")
     if ref.repo_id.startswith((".", "/", "~")) or ref.repo_id.count("/") > 1:
         raise DarkroomError(f"model.repo_id={ref.repo_id}: no such folder; give a folder that is there, or a hub id")
     try:

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.report.commands import run_command
-from pipeline.report.content import Axis, CellResult, FailedImage, Picks, Picture, ReportContent, Setting
+from pipeline.report.content import Axis, CellResult, DroppedCell, FailedImage, Picks, Picture, ReportContent, Setting
 from pipeline.report.facts import facts, num_rows_left
 from pipeline.report.figures import Figures, merged
 from pipeline.report.notes import notes
@@ -15,6 +15,7 @@ from pipeline.report.sampling import PromptChoice, Seen, middle
 from pipeline.report.settings import MODEL, axes_of, common_settings, settings_of
 from pipeline.report.survey import NUM_PICKS, Survey, survey
 from pipeline.runs.cells import CellInfo
+from pipeline.runs.choices import Dropped, read_choices
 from pipeline.runs.evaluations import Evaluation, read_evaluations
 from pipeline.runs.records import OK
 from pipeline.runs.run import RunInfo
@@ -54,14 +55,16 @@ class _Gathered:
 
 def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: ReportOptions) -> ReportContent:
     """The run as it is now: finished or not, evaluated or not. Raises DarkroomError where nothing is committed."""
-    run = _gather(store, info, cells, options.num_prompts)
+    dropped = [item for item in read_choices(store) if item.cell_id in cells]
+    kept = {cell_id: cell for cell_id, cell in cells.items() if cell_id not in {item.cell_id for item in dropped}}
+    run = _gather(store, info, kept, options.num_prompts)
     picked = _picked(run.found)
     scoring = run.figures.score_info
     shown = tuple(_shown(run, picked, options.run_href))
     failures = tuple(_failures(run))
     return ReportContent(
         title=_title(run),
-        facts=facts(info, cells, common_settings(run.settings), run.found.counts, run.found.making, run.evaluations),
+        facts=facts(info, kept, common_settings(run.settings), run.found.counts, run.found.making, run.evaluations),
         command=_command(run),
         axes=run.axes,
         cells=tuple(_cell(run, cell_id) for cell_id in run.order),
@@ -72,6 +75,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         pictures=shown,
         picks=Picks(*(tuple(seen.image_id for seen in picked[name]) for name in ("best", "median", "worst"))),
         failures=failures,
+        dropped=tuple(_dropped(item, cells) for item in dropped),
         notes=tuple(notes(info, run.found, run.figures, shown)),
     )
 
@@ -116,6 +120,15 @@ def _cell(run: _Gathered, cell_id: str) -> CellResult:
     count = run.found.counts[cell_id]
     return CellResult(
         cell_id, run.settings[cell_id], count.by_status[OK], count.num_failed, run.figures.of_cell(cell_id)
+    )
+
+
+def _dropped(item: Dropped, cells: Mapping[str, CellInfo]) -> DroppedCell:
+    return DroppedCell(
+        item.cell_id,
+        settings_of({item.cell_id: cells[item.cell_id]})[item.cell_id],
+        when=f"round {item.round} of {item.num_rounds}, after {item.num_images} images",
+        why=f"{item.figure} {item.value:.4g}, rank {item.rank} of {item.num_cells}; {item.num_kept} went on",
     )
 
 

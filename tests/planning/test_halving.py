@@ -14,9 +14,7 @@ def test_rounds_double_until_all_is_rendered(num_shards: int, first: int) -> Non
     found = rounds(num_shards, first)
     assert found[0] == min(first, num_shards)
     assert found[-1] == num_shards
-    assert all(
-        later == min(2 * earlier, num_shards) > earlier for earlier, later in itertools.pairwise(found)
-    )
+    assert all(later == min(2 * earlier, num_shards) > earlier for earlier, later in itertools.pairwise(found))
 
 
 @given(st.integers(1, 60), st.integers(1, 60))

@@ -1,0 +1,91 @@
+"""Keys and tokens, wherever a person may put them, are in no file and no line that a run writes."""
+
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import parse_spec
+from tests.jobs.helpers import PAINT, ROOT, command
+
+SECRET = "s3cr3t0123456789abcdef"
+SECRETS = {
+    "AWS_ACCESS_KEY_ID": "AKIAS3CR3T0000000000",
+    "AWS_SECRET_ACCESS_KEY": f"aws{SECRET}",
+    "AWS_SESSION_TOKEN": f"session{SECRET}",
+    "HF_TOKEN": f"hf_{SECRET}",
+    "HUGGING_FACE_HUB_TOKEN": f"hub_{SECRET}",
+    "RAY_AUTH_TOKEN": f"ray{SECRET}" * 2,
+}
+
+
+def run(tmp_path: Path, *overrides: str) -> subprocess.CompletedProcess:
+    """A job whose environment holds secrets, and whose every temporary file lies below `tmp_path`."""
+    (tmp_path / "t").mkdir(exist_ok=True)
+    environment = {**os.environ, **SECRETS, "RAY_TMPDIR": str(tmp_path / "t"), "TMPDIR": str(tmp_path / "t")}
+    return subprocess.run(
+        command("generate", *overrides), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200,
+        check=False,
+    )  # fmt: skip
+
+
+def files(folder: Path) -> Iterator[bytes]:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            yield path.read_bytes()
+
+
+def held(texts: list[bytes]) -> set[str]:
+    """The secrets that are in one of the texts."""
+    return {secret for secret in SECRETS.values() if any(secret.encode() in text for text in texts)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["local", "ray"])
+@pytest.mark.parametrize("where", ["disk", "s3"])
+def test_no_secret_of_the_environment_is_written(
+    s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory, engine: str, where: str
+) -> None:
+    folder = tmp_path_factory.mktemp("s")  # short: Ray's sockets lie below
+    uri = str(folder / "run") if where == "disk" else f"s3://bucket/{uuid.uuid4().hex}"
+    endpoint = [] if where == "disk" else [f"output.endpoint_url={s3_endpoint}"]
+    done = run(folder, *PAINT, f"engine={engine}", "engine.num_workers=1", f"output.uri={uri}", *endpoint)
+    assert done.returncode == 0, done.stderr
+    store = open_store(parse_spec(uri, s3_endpoint if where == "s3" else None))
+    stored = [store.get(info.key) for info in store.list()]
+    assert len(stored) > 64
+    written = list(files(folder))
+    assert engine == "local" or len(written) > 10  # Ray's logs
+    assert held([*stored, *written, done.stdout.encode(), done.stderr.encode()]) == set()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        f"output.uri=s3://AKIA:{SECRET}@bucket/run",
+        f"output.uri=https://bucket.s3.amazonaws.com/run?X-Amz-Security-Token={SECRET}",
+        f"output.endpoint_url=http://user:{SECRET}@127.0.0.1:1",
+        f"prompts.uri=s3://AKIA:{SECRET}@bucket/prompts.csv",
+        f"prompts.uri=https://user:{SECRET}@host/prompts.csv",
+        f"prompts.endpoint_url=http://user:{SECRET}@127.0.0.1:1",
+        f"output.secret_access_key={SECRET}",
+        f"+aws.secret_access_key={SECRET}",
+        f"model.repo_id=https://user:{SECRET}@huggingface.co/some/model",
+    ],
+)
+def test_a_secret_in_the_command_is_refused_without_being_repeated(tmp_path: Path, override: str) -> None:
+    prompts = (
+        "prompts=file",
+        "prompts.uri=s3://bucket/prompts.csv" if "prompts.e" in override else "prompts.uri=x.csv",
+    )
+    uri = f"output.uri={'s3://bucket/run' if 'endpoint' in override else tmp_path / 'run'}"
+    given = [*PAINT, *(prompts if override.startswith("prompts") else ()), uri, override]
+    done = run(tmp_path, *given)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    assert not [data for data in files(tmp_path) if SECRET.encode() in data]
+    assert len(done.stderr.strip().splitlines()) == 1
