@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,13 @@ from pipeline.dispatch.local import LocalDispatcher
 from pipeline.runs.reading import image_bytes, records
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, parse_spec
+from pipeline.worker import worker
 from pipeline.worker.worker import Worker
 from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
 
 pytestmark = pytest.mark.slow
 
-PHASES = ("load", "before images", "after images", "before metadata", "after metadata")
+PHASES = ("load", "render", "encode", "before images", "after images", "before metadata", "after metadata")
 
 
 @dataclass
@@ -47,15 +48,25 @@ def die_once(flags: Path, phase: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def dying_first(flags: Path, phase: str, call: Callable) -> Callable:
+    def doomed(*arguments):
+        die_once(flags, phase)
+        return call(*arguments)
+
+    return doomed
+
+
 @dataclass(frozen=True)
 class MakeDoomed(MakeMisbehaving):
     flags: Path = Path()
 
     def __call__(self) -> Worker:
         die_once(self.flags, "load")
-        worker = super().__call__()
-        worker._store = KillingStore(worker._store, self.flags)
-        return worker
+        made = super().__call__()
+        made._store = KillingStore(made._store, self.flags)
+        made._call = dying_first(self.flags, "render", made._call)  # a shard is under way, none of its pixels are there
+        worker.encode_member = dying_first(self.flags, "encode", worker.encode_member)  # in a process that will die
+        return made
 
 
 @pytest.fixture(scope="module", autouse=True)
