@@ -3,13 +3,13 @@
 import hashlib
 import json
 
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)  # made once: three calls an image
 _SEED_BITS = 63  # int64 in Parquet; torch.Generator.manual_seed takes it whole
 
 
 def digest(*parts: object, length: int = 32) -> str:
     """Hex digest (`length` characters of SHA-256) of JSON-like parts: equal values, equal digest, in any process."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+    return hashlib.sha256(_JSON.encode(parts).encode()).hexdigest()[:length]
 
 
 def image_seed(run_seed: int, prompt_id: str, sample_index: int, row_seed: int | None = None) -> int:

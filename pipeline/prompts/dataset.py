@@ -40,7 +40,7 @@ class SourceDataset:
             fingerprint=self._fingerprint,
             extras_schema=self._extras_schema,
             max_prompt_chars=tally.max_prompt_chars,
-            num_repeats=len(facts.repeats.rows),
+            num_repeats=len(facts.repeats),
             warnings=tuple(self._warnings()),
         )
 

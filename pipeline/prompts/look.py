@@ -1,10 +1,10 @@
 """One look at every row of a dataset's sources: what is at fault, what is repeated, which extra columns there are.
 
-Memory is flat but for eight bytes a row, which find the repeats. Knows sources; makes no rows for others.
+Memory is flat, however many rows there are. Knows sources; makes no rows for others.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -17,10 +17,10 @@ from pipeline.prompts import ids
 from pipeline.prompts.checks import RANGES, Checked, Fault, check, shown
 from pipeline.prompts.columns import READ, concrete, plain_field, unify_extras
 from pipeline.prompts.raw import Source
-
-GivenIds = dict[int, tuple[str, int | None]]  # row with an id of its own and no fault -> id, number of images
+from pipeline.prompts.repeats import LATER, Later, Repeats
 
 _SCAN_ROWS = 16_384
+_EXPORTED = r"^[0-9a-f]{32}$"
 
 
 @dataclass
@@ -51,6 +51,7 @@ class Tally:
     num_images_given: int = 0  # over valid rows that say a number
     num_rows_without: int = 0  # valid rows that say none
     num_given_ids: int = 0
+    num_exported_ids: int = 0  # of these, in the form of the ids that we give
     max_prompt_chars: int = 0
     problems: dict[tuple[str, str, str], Problem] = field(default_factory=dict)
 
@@ -65,7 +66,9 @@ class Tally:
             self.max_prompt_chars, pc.max(pc.utf8_length(checked.columns["prompt"])).as_py() or 0
         )
         if "prompt_id" in checked.columns:
-            self.num_given_ids += len(checked) - checked.columns["prompt_id"].null_count
+            own = checked.columns["prompt_id"]
+            self.num_given_ids += len(own) - own.null_count
+            self.num_exported_ids += pc.sum(pc.match_substring_regex(own, _EXPORTED)).as_py() or 0
 
     def report(self, source: str, fault: Fault, row: int, place: str) -> None:
         known = self.problems.setdefault((source, fault.column, fault.kind), Problem(source, fault, row, place))
@@ -78,8 +81,8 @@ class Facts:
 
     starts: tuple[int, ...]  # dataset row of each source's first row, and the number of rows
     extras: pa.Schema  # by the sources' own names
-    repeats: ids.Occurrences
-    clashes: dict[int, int]  # row -> earlier row of the same id, where ids are given to some rows only
+    repeats: Later  # rows of one id, or without an id and of one saying
+    clashes: Later  # rows with an id that is also what a row without one is called
     tally: Tally
 
     @property
@@ -91,18 +94,21 @@ def look(sources: Sequence[Source]) -> Facts:
     schemas = [source.schema() for source in sources]  # all headers before any row
     extras = _known_extras(sources, schemas)
     tally = Tally()
-    hashes: list[np.ndarray] = []
+    repeats = Repeats()
     sizes: list[int] = []
     for source, schema in zip(sources, schemas, strict=True):
-        size, found = _first_pass(source, schema, sum(sizes), tally, hashes)
+        size, found = _first_pass(source, schema, sum(sizes), tally, repeats)
         extras = unify_extras(source.name, extras, found, loose=all(each is None for each in schemas))
         sizes.append(size)
     starts = tuple(accumulate(sizes, initial=0))
-    shared = ids.candidates(_joined(hashes))
-    repeats = _name_repeats(sources, starts, shared, tally)
-    mixed = 0 < tally.num_given_ids < starts[-1]
-    clashes = _clashes(sources, starts, repeats, tally) if mixed else {}
-    return Facts(starts, pa.schema([concrete(each) for each in extras]), repeats, clashes, tally)
+    repeated = _collected(repeats, starts)
+    if tally.num_given_ids:
+        _report_duplicates(sources, starts, repeated, tally)
+    clashes = Later(starts[-1])
+    if tally.num_exported_ids and tally.num_given_ids < starts[-1]:
+        clashes = _clashes(sources, starts, repeated)
+        _report_duplicates(sources, starts, clashes, tally)
+    return Facts(starts, pa.schema([concrete(each) for each in extras]), repeated, clashes, tally)
 
 
 def checked_blocks(sources: Sequence[Source], starts: Sequence[int], block_rows: int) -> Iterator[tuple[int, Checked]]:
@@ -112,14 +118,14 @@ def checked_blocks(sources: Sequence[Source], starts: Sequence[int], block_rows:
             yield start + raw.start, check(raw.table, raw.faults)
 
 
-def names(start: int, checked: Checked, repeats: ids.Occurrences, clashes: dict[int, int]) -> list[str]:
+def names(start: int, checked: Checked, repeats: Later, clashes: Later) -> list[str]:
     """The final id of every row of a block; adds a fault for a given id that is not the row's alone."""
-    given = ids.given_ids(checked)
-    later = repeats.within(start, start + len(checked))
+    given, stop = ids.given_ids(checked), start + len(checked)
+    later = clashes.within(start, stop) | repeats.within(start, stop)
     named = []
     for position, (prompt, said) in enumerate(ids.sayings(checked)):
         row, own = start + position, given[position]
-        count, first = later.get(row, (0, clashes.get(row)))
+        count, first = later.get(row, (0, None))
         if own is not None and first is not None:
             checked.faults.setdefault(position, duplicate(own, first))
             own = None
@@ -127,12 +133,6 @@ def names(start: int, checked: Checked, repeats: ids.Occurrences, clashes: dict[
             own = ids.invalid_digest(row, prompt)
         named.append(ids.row_digest(prompt, said, count) if own is None else own)
     return named
-
-
-def _joined(hashes: list[np.ndarray]) -> np.ndarray:
-    joined = np.concatenate([np.empty(0, np.int64), *hashes])
-    hashes.clear()  # eighty megabytes for ten million rows
-    return joined
 
 
 def duplicate(own: str, first: int) -> Fault:
@@ -151,13 +151,13 @@ def _extras_of(schema: pa.Schema) -> pa.Schema:
 
 
 def _first_pass(
-    source: Source, schema: pa.Schema | None, start: int, tally: Tally, hashes: list[np.ndarray]
+    source: Source, schema: pa.Schema | None, start: int, tally: Tally, repeats: Repeats
 ) -> tuple[int, pa.Schema]:
     """Look at one source's rows; its size, and the extra columns that were not known before."""
     size, found, has_prompt = 0, pa.schema([]), False
     for raw in source.read(0, _SCAN_ROWS, None):
         checked = check(raw.table, raw.faults)
-        hashes.append(ids.row_hashes(start + raw.start, checked))
+        repeats.add(ids.row_keys(start + raw.start, checked))
         tally.add(checked)
         for position, fault in checked.faults.items():
             row = raw.start + position
@@ -173,71 +173,55 @@ def _first_pass(
     return size, found
 
 
-def _name_repeats(
-    sources: Sequence[Source], starts: Sequence[int], shared: np.ndarray, tally: Tally
-) -> ids.Occurrences:
-    """Compare the rows that may be repeated by what they are named, and report given ids that are there twice."""
-    keys = bytearray()
-    given: GivenIds = {}
-    if len(shared):
-        for start, checked in checked_blocks(sources, starts, _SCAN_ROWS):
-            low, high = np.searchsorted(shared, [start, start + len(checked)])
-            for each in _keys(start, checked, (shared[low:high] - start).tolist(), given):
-                keys += each
-    pairs = np.frombuffer(keys, np.uint64).reshape(-1, 2)
-    repeats = ids.occurrences(shared, pairs)
-    later = zip(repeats.rows.tolist(), repeats.firsts.tolist(), strict=True)
-    _report_duplicates(sources, starts, ((row, first) for row, first in later if row in given), given, tally)
-    return repeats
-
-
-def _keys(start: int, checked: Checked, positions: list[int], given: GivenIds) -> Iterator[bytes]:
-    """What stands for each row's name before repeats are told apart; notes the ids that were given."""
-    if not positions:
-        return
-    own_ids = ids.given_ids(checked)
-    images = checked.columns.get("num_images_per_prompt")
-    for position, (prompt, said) in zip(positions, ids.sayings(checked, positions), strict=True):
-        own, row = own_ids[position], start + position
-        if own is not None and position not in checked.faults:
-            given[row] = (own, None if images is None else images[position].as_py())
-        if own is None:
-            own = ids.invalid_digest(row, prompt) if position in checked.faults else ids.row_digest(prompt, said)
-        yield ids.key(own)
-
-
-def _clashes(
-    sources: Sequence[Source], starts: Sequence[int], repeats: ids.Occurrences, tally: Tally
-) -> dict[int, int]:
-    """Given ids that are also what another row is called by what it says: possible once ids are exported and mixed."""
-    keys = bytearray()
-    given: GivenIds = {}
-    for start, checked in checked_blocks(sources, starts, _SCAN_ROWS):
-        own_ids, before = ids.given_ids(checked), set(checked.faults)
-        images = checked.columns.get("num_images_per_prompt")
-        for position, name in enumerate(names(start, checked, repeats, {})):
-            keys += ids.key(name)
-            if own_ids[position] == name and position not in before:
-                given[start + position] = (name, None if images is None else images[position].as_py())
-    pairs = np.frombuffer(keys, np.uint64).reshape(-1, 2)
-    same = ids.occurrences(np.arange(len(pairs)), pairs)
-    found: dict[int, int] = {}
-    for row, first in zip(same.rows.tolist(), same.firsts.tolist(), strict=True):
-        owner, other = (row, first) if row in given else (first, row)  # the row whose id was given is at fault
-        found[owner] = other
-    _report_duplicates(sources, starts, found.items(), given, tally)
+def _collected(repeats: Repeats, starts: Sequence[int]) -> Later:
+    found = Later(starts[-1])
+    for later in repeats.later():
+        found.add(later)
     return found
 
 
-def _report_duplicates(
-    sources: Sequence[Source], starts: Sequence[int], pairs: Iterable[tuple[int, int]], given: GivenIds, tally: Tally
-) -> None:
+def _clashes(sources: Sequence[Source], starts: Sequence[int], repeated: Later) -> Later:
+    """Given ids that are also what another row is called by what it says: possible once ids are exported and mixed."""
+    same, none = Repeats(), Later(0)
+    for start, checked in checked_blocks(sources, starts, _SCAN_ROWS):
+        own_ids = ids.given_ids(checked)
+        named = names(start, checked, repeated, none)
+        given = np.array([name == own for name, own in zip(named, own_ids, strict=True)])
+        rows = np.arange(start, start + len(checked))
+        same.add(ids.keyed(2 * rows + given, [name.encode() for name in named]))
+    found = Later(starts[-1])
+    for later in same.later():  # pairs of a row whose id was given and one whose was not; the former is at fault
+        found.add(_owners(later))
+    return found
+
+
+def _owners(later: np.ndarray) -> np.ndarray:
+    pairs = np.stack([later["row"], later["first"]])
+    pairs = np.where(pairs[0] % 2, pairs, pairs[::-1]) // 2
+    owners = np.zeros(len(later), LATER)
+    owners["row"], owners["first"] = pairs
+    return owners
+
+
+def _report_duplicates(sources: Sequence[Source], starts: Sequence[int], later: Later, tally: Tally) -> None:
     """Count each row that bears another's id as faulty, and its images no more."""
-    for row, first in pairs:
-        own, images = given[row]
-        index = bisect_right(starts, row) - 1
-        place = f" (row {row - starts[index]} of this file)" if index else ""
-        tally.report(sources[index].name, duplicate(own, first), row, place)
-        tally.num_faulty += 1
-        tally.num_images_given -= images or 0
-        tally.num_rows_without -= images is None
+    if not len(later):
+        return
+    for start, checked in checked_blocks(sources, starts, _SCAN_ROWS):
+        own_ids, images = ids.given_ids(checked), checked.columns.get("num_images_per_prompt")
+        for row, (_, first) in later.within(start, start + len(checked)).items():
+            own = own_ids[row - start]
+            if own is not None and row - start not in checked.faults:
+                given = None if images is None else images[row - start].as_py()
+                _report_duplicate(sources, starts, row, duplicate(own, first), given, tally)
+
+
+def _report_duplicate(
+    sources: Sequence[Source], starts: Sequence[int], row: int, fault: Fault, images: int | None, tally: Tally
+) -> None:
+    index = bisect_right(starts, row) - 1
+    place = f" (row {row - starts[index]} of this file)" if index else ""
+    tally.report(sources[index].name, fault, row, place)
+    tally.num_faulty += 1
+    tally.num_images_given -= images or 0
+    tally.num_rows_without -= images is None

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -57,9 +56,3 @@ def test_a_given_id_may_not_be_what_another_row_is_called() -> None:
         with pytest.raises(DarkroomError, match="duplicate row, first at row 0"):
             table_prompts(table, "table").scan(1)
     assert len(set(ids("a", "a", "a", prompt_id=["x", None, None]))) == 3
-
-
-def test_equal_hashes_of_different_rows_are_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(naming, "row_hashes", lambda start, checked: np.zeros(len(checked), np.int64))
-    assert ids("a", "b", "a") == [naming.row_digest("a", {}), naming.row_digest("b", {}), naming.row_digest("a", {}, 1)]
-    assert ids("a", "a", prompt_id=["x", "y"]) == ["x", "y"]
