@@ -133,6 +133,7 @@ class EngineConfig:
     batch_timeout_s: float | None = None
     device: Device = Device.auto
     compile: bool = False
+    profile: bool = False
 
 
 @dataclass
@@ -297,6 +298,18 @@ class CheckDemoConfig:
     seed: int = 0
 
 
+@dataclass
+class BenchConfig:
+    """Which ratios are measured, on how much work."""
+
+    figures: list[str] | None = None  # None: all
+    scale: float = 1.0  # of every size; at 0.01 most take seconds, and say little
+    num_repeats: int = 5
+    num_workers: int | None = None  # on Ray; None: all cores
+    device: Device = Device.auto
+    write_to: str = "bench.json"
+
+
 def register() -> None:
     """Tell Hydra about the schemas; the YAML files build on them by name."""
     store = ConfigStore.instance()
@@ -323,5 +336,6 @@ def register() -> None:
         "gc": GcConfig,
         "train_demo": TrainDemoConfig,
         "check_demo": CheckDemoConfig,
+        "bench": BenchConfig,
     }.items():
         store.store(name=f"{name}_schema", node=node)

@@ -10,6 +10,7 @@ from jobs.build import Wanted, renderer_specs
 from jobs.cli import INTERRUPTED
 from jobs.engine import Engine
 from jobs.evaluation import WantedEvaluation, evaluate
+from jobs.profile import JobProfile
 from jobs.progress import ProgressView
 from jobs.runs import OpenedRun
 from jobs.scoring import score
@@ -66,7 +67,12 @@ class Rendering:
         device, config = self.engine.device, self.engine.config
         extractors = self.evaluation.specs(device) if self.evaluation else ()
         return WorkerSpec(
-            self.run, renderer_specs(self.found, device), self.found.store, extractors, config.batch_timeout_s
+            self.run,
+            renderer_specs(self.found, device),
+            self.found.store,
+            extractors,
+            config.batch_timeout_s,
+            config.profile,
         )
 
     def opened(self) -> OpenedRun:
@@ -97,16 +103,18 @@ def render_shards(job: Rendering) -> int:
     if before:
         print(f"{len(before)} of {job.num_shards} shards are committed already; {left} are left", flush=True)
     each = job.found.scan.num_images / num_shards(job.run.prompts.num_rows, job.run.shard_size)
-    view = ProgressView(round(each * left))
+    view, profile = ProgressView(round(each * left)), JobProfile(job.engine.config.profile)
     try:
         with view:
             if left:
-                tasks = job.tasks({name.shard_id for name in before})
-                job.engine.dispatcher(job.worker()).run(tasks, view.listen)
+                tasks = profile.tasks(job.tasks({name.shard_id for name in before}))
+                job.engine.dispatcher(job.worker()).run(tasks, profile.listener(view.listen))
     except KeyboardInterrupt:
         _say_interrupted(view, job.store)
         return INTERRUPTED
-    return _say_end(view, job, num_failed(job.store, before))
+    code = _say_end(view, job, num_failed(job.store, before))
+    profile.keep(job.store)
+    return code
 
 
 # What a person reads -----------------------------------------------------------------------------------------------

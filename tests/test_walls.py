@@ -11,13 +11,13 @@ FILES = sorted(path for room in ("pipeline", "conf", "jobs") for path in (ROOT /
 
 # Module -> the only files that may import it.
 ONLY_IN = {
-    "ray": ["pipeline/dispatch/cluster.py", "pipeline/dispatch/own.py"],
+    "ray": ["pipeline/dispatch/cluster.py", "pipeline/dispatch/own.py", "pipeline/bench/ray_data.py"],
     "boto3": ["pipeline/storage/s3.py"],
     "botocore": ["pipeline/storage/"],
     "hydra": ["conf/", "jobs/"],
     "omegaconf": ["conf/", "jobs/"],
-    "torch": ["pipeline/rendering/", "pipeline/features/", "pipeline/demo/", "jobs/engine.py"],
-    "diffusers": ["pipeline/rendering/", "pipeline/demo/"],
+    "torch": ["pipeline/rendering/", "pipeline/features/", "pipeline/demo/", "pipeline/bench/", "jobs/engine.py"],
+    "diffusers": ["pipeline/rendering/", "pipeline/demo/", "pipeline/bench/"],
     "rich": ["jobs/"],
     "conf": ["conf/", "jobs/"],
     "jobs": ["jobs/"],
@@ -26,13 +26,14 @@ ONLY_IN = {
 MAY_IMPORT = {
     "domain": set(),
     "prompts": {"domain"},
-    "rendering": {"domain"},
+    "profiling": set(),
+    "rendering": {"domain", "profiling"},
     "features": {"domain", "demo"},
     "encoding": {"domain"},
     "storage": {"domain"},
     "planning": {"domain", "prompts"},
     "runs": {"domain", "encoding", "storage"},
-    "worker": {"domain", "features", "planning", "rendering", "encoding", "storage", "runs"},
+    "worker": {"domain", "profiling", "features", "planning", "rendering", "encoding", "storage", "runs"},
     "scoring": {"domain", "encoding", "features", "runs", "storage", "worker"},
     "dispatch": {"domain", "rendering", "worker"},
     "report": {"domain", "encoding", "runs", "storage"},
@@ -40,6 +41,18 @@ MAY_IMPORT = {
     "evaluation": {"domain", "features", "metrics", "runs"},
     "references": {"domain", "encoding", "storage", "runs", "features", "metrics", "demo"},
     "demo": {"metrics"},
+    "bench": {
+        "demo",
+        "dispatch",
+        "domain",
+        "encoding",
+        "planning",
+        "prompts",
+        "rendering",
+        "runs",
+        "storage",
+        "worker",
+    },
 }
 
 

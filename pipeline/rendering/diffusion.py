@@ -6,7 +6,8 @@ where a shard ends, and a compiled model is compiled once.
 
 import inspect
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ import torch
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.images import ImageRequest
-from pipeline.rendering.decode import decode_latents, to_pixels, trouble
+from pipeline.profiling.spans import OFF, Profile
+from pipeline.rendering.decode import decode_latents, to_pixels, troubles
 from pipeline.rendering.inspection import count_tokens
 from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, RendererInfo
 from pipeline.rendering.schedulers import build_scheduler
@@ -25,7 +27,7 @@ _SUCCESSES_BEFORE_GROWING = 16  # calls at a halved batch before the full one is
 _FATAL = ("CUDA error", "device-side assert", "unspecified launch failure", "illegal memory access")
 
 
-def load_diffusers(spec: RendererSpec) -> "DiffusersRenderer":
+def load_diffusers(spec: RendererSpec, profile: Profile = OFF) -> "DiffusersRenderer":
     """Load a pipeline onto its device, in its dtype; safetensors only."""
     import diffusers
     import transformers
@@ -49,7 +51,7 @@ def load_diffusers(spec: RendererSpec) -> "DiffusersRenderer":
     pipe.to(spec.device)
     if spec.compile:
         _compile(pipe)
-    return DiffusersRenderer(pipe, spec)
+    return DiffusersRenderer(pipe, spec, profile)
 
 
 def _compile(pipe: Any) -> None:
@@ -62,8 +64,9 @@ def _compile(pipe: Any) -> None:
 class DiffusersRenderer:
     """One loaded pipeline. Schedulers change from call to call; the model and the text embeddings stay."""
 
-    def __init__(self, pipe: Any, spec: RendererSpec) -> None:
+    def __init__(self, pipe: Any, spec: RendererSpec, profile: Profile = OFF) -> None:
         self._pipe = pipe
+        self._profile = profile
         self._own_scheduler = pipe.scheduler
         self._class_name = type(pipe).__name__
         self._fitting_size = spec.batch_size  # halved when memory runs out
@@ -88,13 +91,15 @@ class DiffusersRenderer:
     def _part(self, requests: Sequence[ImageRequest], truncated: list[bool], size: int) -> list[RenderedImage]:
         """One call of the model; nothing when memory ran out and a smaller batch is to be tried."""
         try:
-            decoded = self._call([*requests, *[requests[-1]] * (size - len(requests))])
+            images = self._images(self._call([*requests, *[requests[-1]] * (size - len(requests))]))
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise _explained(error) from error
             return self._halve(requests, truncated)
         self._succeeded()
-        return [_image(*pair, size) for pair in zip(decoded, truncated, strict=False)]
+        return [
+            RenderedImage(pixels, cut, error, size) for (pixels, error), cut in zip(images, truncated, strict=False)
+        ]
 
     def _halve(self, requests: Sequence[ImageRequest], truncated: list[bool]) -> list[RenderedImage]:
         _free_memory()
@@ -112,7 +117,13 @@ class DiffusersRenderer:
             self._fitting_size = min(2 * self._fitting_size, self.info.batch_size)
             self._successes = 0
 
-    def _call(self, requests: Sequence[ImageRequest]) -> np.ndarray:
+    def _images(self, decoded: torch.Tensor) -> list[tuple[np.ndarray | None, str | None]]:
+        """Pixels, (H, W, 3) uint8, or the reason why there are none, of each decoded image."""
+        with self._stage("copy"):
+            errors, pixels = troubles(decoded), to_pixels(decoded).cpu().numpy()
+        return [(None if error else pixels[index], error) for index, error in enumerate(errors)]
+
+    def _call(self, requests: Sequence[ImageRequest]) -> torch.Tensor:
         """(N, 3, H, W) float32 in [-1, 1] for exactly as many requests as the batch holds."""
         sampling = requests[0].sampling
         self._pipe.scheduler = build_scheduler(sampling.scheduler, self._own_scheduler)
@@ -128,20 +139,32 @@ class DiffusersRenderer:
             return self._call_with_prompts(requests, arguments)
         with_negative = sampling.guidance_scale > 1
         prompts = [request.prompt for request in requests]
-        arguments |= text_arguments(self._pipe, self._text, prompts, sampling.negative_prompt, with_negative)
-        arguments["latents"] = self._noise(generators, sampling.height, sampling.width)
-        latents = self._pipe(**arguments, output_type="latent").images
-        return decode_latents(self._pipe.vae, latents)
+        with self._stage("text"):
+            arguments |= text_arguments(self._pipe, self._text, prompts, sampling.negative_prompt, with_negative)
+        with self._stage("denoise"):
+            arguments["latents"] = self._noise(generators, sampling.height, sampling.width)
+            latents = self._pipe(**arguments, output_type="latent").images
+        with self._stage("decode"):
+            return decode_latents(self._pipe.vae, latents)
 
-    def _call_with_prompts(self, requests: Sequence[ImageRequest], arguments: dict[str, Any]) -> np.ndarray:
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """A measured stage ends when the device has ended it; otherwise the device is left to run behind."""
+        with self._profile.span(name):
+            yield
+            if self._profile.is_on and self._pipe.device.type == "cuda":
+                torch.cuda.synchronize()
+
+    def _call_with_prompts(self, requests: Sequence[ImageRequest], arguments: dict[str, Any]) -> torch.Tensor:
         """The way for pipelines whose text and latents we do not know: all in diffusers' hands."""
         negative_prompt = requests[0].sampling.negative_prompt
         if negative_prompt:
             if "negative_prompt" not in inspect.signature(type(self._pipe).__call__).parameters:
                 raise DarkroomError(f"{self._class_name} takes no negative_prompt; leave it out")
             arguments["negative_prompt"] = [negative_prompt] * len(requests)
-        images = self._pipe([request.prompt for request in requests], output_type="np", **arguments).images
-        return np.asarray(images, np.float32).transpose(0, 3, 1, 2) * 2 - 1
+        with self._stage("denoise"):
+            images = self._pipe([request.prompt for request in requests], output_type="pt", **arguments).images
+        return images.float() * 2 - 1
 
     def _noise(self, generators: list[torch.Generator], height: int, width: int) -> torch.Tensor:
         """Each image's own noise, drawn in float32 on the CPU: the same on every device and in every batch."""
@@ -154,11 +177,6 @@ class DiffusersRenderer:
         if self._limit is None:
             return [False] * len(prompts)
         return [count > self._limit for count in count_tokens(self._pipe.tokenizer, prompts)]
-
-
-def _image(decoded: np.ndarray, truncated: bool, batch_size: int) -> RenderedImage:
-    error = trouble(decoded)
-    return RenderedImage(None if error else to_pixels(decoded), truncated, error, batch_size)
 
 
 def versions() -> dict[str, str]:

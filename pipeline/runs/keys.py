@@ -14,6 +14,7 @@ CELLS_PREFIX = "cells/"
 FEATURES_PREFIX = "features/"
 EVALUATIONS_PREFIX = "evaluations/"
 REPORT_PREFIX = "report/"
+PROFILE_PREFIX = "profile/"  # of the last start that was profiled; part of nothing
 
 _MANIFEST = re.compile(r"metadata/([0-9a-f]+)/(\d{12})-(\d{12})-([0-9a-f]+)\.parquet")
 

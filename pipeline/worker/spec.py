@@ -1,12 +1,14 @@
 """Everything a worker is made from: small, picklable, and without a secret."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from pipeline.domain.cells import ModelIdentity
 from pipeline.domain.errors import DarkroomError
 from pipeline.features.extractor import Extractor
 from pipeline.features.opening import load_extractor
 from pipeline.features.spec import ExtractorSpec
+from pipeline.profiling.spans import Profile
 from pipeline.rendering.loading import load_renderer
 from pipeline.rendering.renderer import Renderer
 from pipeline.rendering.spec import RendererSpec
@@ -25,19 +27,24 @@ class WorkerSpec:
     store: StoreSpec
     extractors: tuple[ExtractorSpec, ...] = ()  # score images with these as they are rendered
     batch_timeout_s: float | None = None  # how long a call of the renderer may take
+    profile: bool = False  # measure the stages
 
     def __call__(self) -> Worker:
         store = open_store(self.store)
         _check_shared(store, self.run)
         first = self.renderers[0].model.identity
         load_extractors = self._load_extractors if self.extractors else None
-        return Worker(self.run, self._load, first, store, load_extractors, self.batch_timeout_s)
+        profile = Profile(self.profile)
+        load = partial(self._load, profile)
+        return Worker(self.run, load, first, store, load_extractors, self.batch_timeout_s, profile)
 
     def _load_extractors(self) -> list[Extractor]:
         return [load_extractor(spec) for spec in self.extractors]
 
-    def _load(self, identity: ModelIdentity) -> Renderer:
-        return load_renderer(next(spec for spec in self.renderers if spec.model.identity == identity))
+    def _load(self, profile: Profile, identity: ModelIdentity) -> Renderer:
+        spec = next(spec for spec in self.renderers if spec.model.identity == identity)
+        with profile.span("load"):
+            return load_renderer(spec, profile)
 
 
 def _check_shared(store: Store, run: RunInfo) -> None:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from pipeline.domain.cells import Cell
 from pipeline.planning.tasks import ShardTask
+from pipeline.profiling.spans import Span
 from pipeline.runs.keys import ManifestName
 
 
@@ -45,6 +46,7 @@ class ShardReport:
     num_loads: int = 0  # models loaded for it, the worker's first one apart
     ours: bool = True  # False: another attempt had committed the shard first
     errors: tuple[str, ...] = field(default=())  # reasons of the first few failed records
+    spans: tuple[Span, ...] = field(default=())  # of the worker since its last report, where it is profiled
 
 
 class TaskRunner(Protocol):

@@ -16,6 +16,7 @@ from pipeline.domain.cells import Cell, ModelIdentity
 from pipeline.domain.images import Sample, samples
 from pipeline.domain.shards import Shard
 from pipeline.planning.tasks import ShardTask
+from pipeline.profiling.spans import OFF, Profile
 from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, Renderer, RendererInfo
 from pipeline.runs import manifest
 from pipeline.runs.features import put_features
@@ -51,11 +52,13 @@ class Worker:
         store: Store,
         load_extractors: LoadExtractors | None = None,
         batch_timeout_s: float | None = None,
+        profile: Profile = OFF,
     ) -> None:
         """`first` is the model to load at once; with extractors, fresh shards are scored as they are rendered."""
         self._run = run
         self._store = store
         self._batch_timeout_s = batch_timeout_s
+        self._profile = profile
         self._device = ThreadPoolExecutor(1, "device")
         self._encoders = ThreadPoolExecutor(_NUM_ENCODERS, "encode")
         self._turn = threading.Lock()  # one shard's batches at a time on the device
@@ -73,7 +76,8 @@ class Worker:
         started = time.perf_counter()
         report = self._retry(task, attempt) if isinstance(task, RetryTask) else self._render(task, attempt)
         num_retries, num_loads = self._news()
-        return replace(report, wall_s=time.perf_counter() - started, num_retries=num_retries, num_loads=num_loads)
+        wall_s, spans = time.perf_counter() - started, self._profile.taken()
+        return replace(report, wall_s=wall_s, num_retries=num_retries, num_loads=num_loads, spans=spans)
 
     def _news(self) -> tuple[int, int]:
         """Store calls made again, and models loaded, since the last report."""
@@ -108,7 +112,8 @@ class Worker:
         maker = Maker(task.cell.model, info, shard.cell_id, shard.shard_id, attempt)
         records = [record(outcome, maker) for outcome in outcomes]
         extras = task.extras.take(pa.array([position for position, _ in wanted], pa.int64()))
-        ours = manifest.commit(self._store, shard, to_table(records, extras, _about(shard, records, info)))
+        with self._profile.span("commit"):
+            ours = manifest.commit(self._store, shard, to_table(records, extras, _about(shard, records, info)))
         return _report(records, ours)
 
     def _put_scores(self, shard: Shard, outcomes: Sequence[Outcome], inline: InlineScores) -> None:
@@ -133,7 +138,9 @@ class Worker:
         again = [record(outcome, maker) for outcome in outcomes]
         new = _spliced(old, failed, again)
         revised = to_table(new, extra_columns(table), _text(table.schema.metadata))
-        return _report(again, manifest.revise(self._store, task.name, before, revised))
+        with self._profile.span("commit"):
+            ours = manifest.revise(self._store, task.name, before, revised)
+        return _report(again, ours)
 
     # Samples to outcomes ---------------------------------------------------------------------------------------
 
@@ -142,9 +149,10 @@ class Worker:
     ) -> tuple[list[Outcome], RendererInfo]:
         """Render, encode and store; one outcome a sample, in order, and what rendered them."""
         valid = [sample for sample in wanted if not sample.row.error]
+        ready_s = time.time()
         with self._turn:
             renderer = self._device.submit(self._model.get, cell.model).result()
-            rendered = self._rendered(renderer, cell.model, valid, inline)
+            rendered = self._rendered(renderer, cell.model, valid, inline, ready_s)
             pending = {sample.request.image_id: future for sample, future in rendered}
         outcomes = _in_order(wanted, {image_id: future.result() for image_id, future in pending.items()})
         return self._contained(outcomes, container), renderer.info
@@ -155,27 +163,35 @@ class Worker:
         if layout is None:
             return outcomes
         members = [outcome.member for outcome in outcomes if outcome.member]
-        places = place_container(self._store, layout, container, members) if members else {}
+        with self._profile.span("put"):
+            places = place_container(self._store, layout, container, members) if members else {}
         return place_members(outcomes, places)
 
     def _rendered(
-        self, renderer: Renderer, model: ModelIdentity, wanted: Sequence[Sample], inline: InlineScores | None
+        self,
+        renderer: Renderer,
+        model: ModelIdentity,
+        wanted: Sequence[Sample],
+        inline: InlineScores | None,
+        ready_s: float,
     ) -> Iterator[tuple[Sample, "Future[Outcome]"]]:
         for batch in batches(wanted, renderer.info.batch_size):
             if self._stop.is_set():
                 raise Stopped
             started = time.perf_counter()
-            images = self._batch(renderer, batch)
+            images = self._batch(renderer, batch, ready_s)
             share_s = (time.perf_counter() - started) / len(batch)
             if inline:
-                inline.add(batch, images)
+                with self._profile.span("score"):
+                    inline.add(batch, images)
             for sample, image in zip(batch, images, strict=True):
                 yield sample, self._encode(model, sample, image, share_s)
+            ready_s = time.time()
 
-    def _batch(self, renderer: Renderer, batch: Sequence[Sample]) -> list[RenderedImage]:
+    def _batch(self, renderer: Renderer, batch: Sequence[Sample], ready_s: float) -> list[RenderedImage]:
         """Render a batch; if the call as a whole fails, each image alone, so that one bad prompt costs one row."""
         try:
-            return self._call(renderer, batch)
+            return self._call(renderer, batch, ready_s)
         except FatalDeviceError:
             raise
         except Exception as error:
@@ -183,35 +199,44 @@ class Worker:
                 raise Stopped from error
             if len(batch) == 1:
                 return [RenderedImage(None, error=f"{type(error).__name__}: {error}")]
-            return [image for sample in batch for image in self._batch(renderer, [sample])]
+            return [image for sample in batch for image in self._batch(renderer, [sample], ready_s=time.time())]
 
-    def _call(self, renderer: Renderer, batch: Sequence[Sample]) -> list[RenderedImage]:
+    def _call(self, renderer: Renderer, batch: Sequence[Sample], ready_s: float) -> list[RenderedImage]:
         """On the device's thread. A call that does not come back takes the device with it: nobody can end it."""
-        called = self._device.submit(renderer.render, [sample.request for sample in batch])
+        called = self._device.submit(self._on_device, renderer, batch, ready_s)
         if wait([called], self._batch_timeout_s).not_done:
             raise FatalDeviceError(f"a batch did not end within engine.batch_timeout_s={self._batch_timeout_s:g}")
         return called.result()
 
+    def _on_device(self, renderer: Renderer, batch: Sequence[Sample], ready_s: float) -> list[RenderedImage]:
+        with self._profile.span("render", ready_s):
+            return renderer.render([sample.request for sample in batch])
+
     def _encode(self, model: ModelIdentity, sample: Sample, image: RenderedImage, render_s: float) -> "Future[Outcome]":
         """Hand an image to the encoders, as soon as they have room for it."""
+        ready_s = time.time()
         while not self._room.acquire(timeout=_POLL_S):
             if self._stop.is_set():
                 raise Stopped
-        future = self._encoders.submit(self._finish, model, sample, image, render_s)
+        future = self._encoders.submit(self._finish, model, sample, image, render_s, ready_s)
         future.add_done_callback(lambda _: self._room.release())  # cancelled ones too
         return future
 
-    def _finish(self, model: ModelIdentity, sample: Sample, image: RenderedImage, render_s: float) -> Outcome:
+    def _finish(
+        self, model: ModelIdentity, sample: Sample, image: RenderedImage, render_s: float, ready_s: float
+    ) -> Outcome:
         """Encode one image and, where it is an object of its own, store it."""
         outcome = Outcome(sample, image.truncated, render_s=render_s, batch_size=image.batch_size)
         if image.pixels is None:
             return replace(outcome, error=image.error or "no pixels")
         started = time.perf_counter()
-        member = encode_member(sample, image, model, self._run.output)
+        with self._profile.span("encode", ready_s):
+            member = encode_member(sample, image, model, self._run.output)
         outcome = replace(outcome, encode_s=time.perf_counter() - started)
         if self._run.output.layout in CONTAINERS:
             return replace(outcome, member=member)
-        return replace(outcome, placed=place_image(self._store, member, self._run.output.image_format))
+        with self._profile.span("put"):
+            return replace(outcome, placed=place_image(self._store, member, self._run.output.image_format))
 
 
 def _in_order(wanted: Sequence[Sample], done: Mapping[str, Outcome]) -> list[Outcome]:

@@ -125,9 +125,30 @@ def test_half_precision_that_overflows_is_decoded_again_in_float32(models: dict[
 
     vae.decode = decode
     with torch.inference_mode():
-        assert np.isfinite(decode_latents(vae, torch.randn(1, 4, 8, 8, dtype=torch.bfloat16))).all()
+        assert torch.isfinite(decode_latents(vae, torch.randn(1, 4, 8, 8, dtype=torch.bfloat16))).all()
     assert dtypes == [torch.bfloat16, torch.float32]
     assert vae.dtype == torch.bfloat16
+
+
+def test_an_image_that_overflows_leaves_its_neighbours_as_they_are(models: dict[str, Path]) -> None:
+    from pipeline.rendering.decode import decode_latents
+
+    vae = load(models, "sd")._pipe.vae.to(torch.bfloat16)
+    latents = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    own = type(vae).decode
+
+    def decode(latents, return_dict=False):
+        (image,) = own(vae, latents, return_dict=False)
+        return (image.index_fill(0, torch.tensor([1]), float("inf")) if latents.dtype == torch.bfloat16 else image,)
+
+    with torch.inference_mode():
+        alone = decode_latents(vae, latents)
+        vae.decode = decode
+        beside = decode_latents(vae, latents)
+    assert torch.equal(beside[0], alone[0])
+    assert torch.equal(beside[2], alone[2])
+    assert torch.isfinite(beside[1]).all()
+    assert not torch.equal(beside[1], alone[1])
 
 
 def test_memory_that_runs_out_halves_the_batch_and_comes_back(models: dict[str, Path]) -> None:
