@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from pipeline.domain.errors import DarkroomError
+from pipeline.encoding.png import write_png
 
 CONTENT_TYPES = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
 EXTENSIONS = {"png": "png", "webp": "webp", "jpeg": "jpg"}
@@ -15,7 +15,6 @@ LOSSLESS = frozenset({"png"})
 MAX_PIXELS = 2**27  # of an image that is read
 MAX_BYTES = 2**29  # of its file
 _PIL_FORMATS = ("PNG", "WEBP", "JPEG")
-_PNG_COMPRESS_LEVEL = 1  # a third of the default's time for about a tenth more bytes
 
 
 def encode(pixels: np.ndarray, image_format: str, quality: int, text: Mapping[str, str]) -> bytes:
@@ -23,9 +22,7 @@ def encode(pixels: np.ndarray, image_format: str, quality: int, text: Mapping[st
 
     `quality` (1 to 100) is for webp and jpeg; `text` goes into PNG files. Equal input gives equal bytes.
     """
-    buffer = io.BytesIO()
-    _ENCODERS[image_format](Image.fromarray(pixels), buffer, quality, text)
-    return buffer.getvalue()
+    return _ENCODERS[image_format](pixels, quality, text)
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -47,33 +44,25 @@ def decode(data: bytes) -> np.ndarray:
         raise DarkroomError(f"not readable as an image ({type(error).__name__}); is the file whole?") from error
 
 
-def _png(image: Image.Image, buffer: io.BytesIO, _quality: int, text: Mapping[str, str]) -> None:
-    info = PngInfo()
-    for name, value in text.items():
-        _add_text(info, name, value)
-    image.save(buffer, "PNG", compress_level=_PNG_COMPRESS_LEVEL, pnginfo=info)
+def _png(pixels: np.ndarray, _quality: int, text: Mapping[str, str]) -> bytes:
+    return write_png(pixels, text)
 
 
-def _add_text(info: PngInfo, name: str, value: str) -> None:
-    """Latin-1 in the tEXt chunk that every tool reads, anything else in iTXt. PNG text holds no NUL."""
-    value = value.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    try:
-        value.encode("latin-1")
-    except UnicodeEncodeError:
-        info.add_itxt(name, value.encode("utf-8", "replace").decode())
-    else:
-        info.add_text(name, value)
+def _webp(pixels: np.ndarray, quality: int, _text: Mapping[str, str]) -> bytes:
+    return _by_pillow(pixels, "WEBP", quality)
 
 
-def _webp(image: Image.Image, buffer: io.BytesIO, quality: int, _text: Mapping[str, str]) -> None:
-    image.save(buffer, "WEBP", quality=quality)
+def _jpeg(pixels: np.ndarray, quality: int, _text: Mapping[str, str]) -> bytes:
+    return _by_pillow(pixels, "JPEG", quality)
 
 
-def _jpeg(image: Image.Image, buffer: io.BytesIO, quality: int, _text: Mapping[str, str]) -> None:
-    image.save(buffer, "JPEG", quality=quality)
+def _by_pillow(pixels: np.ndarray, name: str, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, name, quality=quality)
+    return buffer.getvalue()
 
 
-_ENCODERS: dict[str, Callable[[Image.Image, io.BytesIO, int, Mapping[str, str]], None]] = {
+_ENCODERS: dict[str, Callable[[np.ndarray, int, Mapping[str, str]], bytes]] = {
     "png": _png,
     "webp": _webp,
     "jpeg": _jpeg,

@@ -31,6 +31,17 @@ def test_png_is_lossless() -> None:
     assert np.array_equal(decode(encode(PIXELS, "png", 90, {"a": "b"})), PIXELS)
 
 
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 30, 256]), st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_png_files_of_any_size_are_whole_and_hold_their_pixels(
+    height: int, width: int, colours: int, seed: int
+) -> None:
+    pixels = np.random.default_rng(seed).integers(0, colours, (height, width, 3)).astype(np.uint8)
+    data = encode(pixels, "png", 90, {"a": "b"})
+    Image.open(io.BytesIO(data)).verify()  # every chunk's checksum
+    assert np.array_equal(decode(data), pixels)
+
+
 @given(st.text(max_size=200))
 @settings(max_examples=60, deadline=None)
 def test_any_prompt_can_be_written_into_a_png(prompt: str) -> None:
