@@ -152,7 +152,7 @@ class EvaluationConfig:
     reference: str | None = None  # demo, images, tars, Parquet, a run, or an .npz of statistics
     reference_endpoint_url: str | None = None
     extractors: list[Any] = field(default_factory=lambda: ["demo_clip"])
-    metrics: list[str] | None = None  # without their extractor's name; None: those that the extractors are made for
+    metrics: list[str] | None = None  # such as clip.kid, or kid of all that have it; None: what extractors are made for
     clip_convention: str = "hessel"
     seed: int = 0  # of subsets and resamples
     expect: list[Expectation] = field(default_factory=list)  # exit code 1 where a figure is another

@@ -15,6 +15,7 @@ from pipeline.domain.errors import DarkroomError
 from pipeline.evaluation.catalogue import convention
 from pipeline.evaluation.comparison import Verdict, comparison_table, verdict
 from pipeline.evaluation.figures import metric_infos
+from pipeline.evaluation.gathering import MOST_HELD, gathered
 from pipeline.evaluation.pairs import Difference, differences, paired_metrics
 from pipeline.features.extractor import ExtractorInfo
 from pipeline.features.opening import inspect_extractor, load_extractor
@@ -25,7 +26,7 @@ from pipeline.references.opening import open_reference
 from pipeline.references.reference import ReferenceFeatures, ReferenceSpec
 from pipeline.runs.cells import axes
 from pipeline.runs.evaluations import MetricInfo
-from pipeline.runs.scored import NotScored, ScoredImages, scored_cell
+from pipeline.runs.scored import NotScored, ScoredImages, scored_parts
 
 _CELL = re.compile(r"(.+)#([0-9a-f]{16})")
 _DEFAULT = "demo_clip"
@@ -50,11 +51,10 @@ def run(config: DictConfig) -> int:
         print("note:   the runs have different seeds, so pairs share their prompt and not their noise")
     infos: dict[str, MetricInfo] = {}
     found: dict[str, Difference] = {}
-    for spec, metrics in wanted.items():
-        info = inspect_extractor(spec)
+    for info, (spec, metrics) in wanted.items():
         images = {side.key: _images(side, spec, info) for side in sides}
         reference = _reference(config, spec, info)
-        names = paired_metrics(metrics, info.name, reference)
+        names = paired_metrics(metrics, info, reference)
         scale = config.clip_convention
         infos |= metric_infos(info, reference, names, scale)
         found |= differences(images, "a", info, reference, names, scale, config.seed)["b"]
@@ -69,7 +69,7 @@ def _check(config: DictConfig) -> None:
         raise DarkroomError(f"tolerance={config.tolerance}: give 0 or more, in the metric's own unit")
 
 
-def _wanted(config: DictConfig) -> dict[ExtractorSpec, list[str] | None]:
+def _wanted(config: DictConfig) -> dict[ExtractorInfo, tuple[ExtractorSpec, list[str] | None]]:
     """Extractors, each with the metrics that are named of it; with None, all that can be compared, where none is."""
     metrics: dict[str, list[str]] = {}
     for name in config.metrics or ():
@@ -78,11 +78,12 @@ def _wanted(config: DictConfig) -> dict[ExtractorSpec, list[str] | None]:
             raise DarkroomError(f"metrics: {name} names no extractor; write it like {_DEFAULT}.{name}")
         metrics.setdefault(extractor, []).append(metric)
     specs = extractor_specs(config.extractors or list(metrics) or [_DEFAULT], "cpu")
-    unknown = metrics.keys() - {spec.name for spec in specs}
+    infos = {inspect_extractor(spec): spec for spec in specs}
+    unknown = metrics.keys() - {info.name for info in infos}
     if unknown:
         name = min(unknown)
         raise DarkroomError(f"metrics: {name}.{metrics[name][0]} needs {name} among the extractors; add it there")
-    return {spec: metrics.get(spec.name) for spec in specs if not metrics or spec.name in metrics}
+    return {info: (spec, metrics.get(info.name)) for info, spec in infos.items() if not metrics or info.name in metrics}
 
 
 def _side(key: str, text: str, endpoint_url: str | None) -> Side:
@@ -109,7 +110,7 @@ def _cells(found: OpenedRun) -> str:
 
 def _images(side: Side, spec: ExtractorSpec, info: ExtractorInfo) -> ScoredImages:
     try:
-        return scored_cell(side.run.store, side.cell_id, info.extractor_id)
+        return gathered(scored_parts(side.run.store, side.cell_id, info.extractor_id)).held
     except NotScored as error:
         given = {"source": spec.source, "resize": spec.resize}
         keys = ",".join(f"{name}:{value}" for name, value in {"name": spec.name, **given}.items() if value)
@@ -130,7 +131,8 @@ def _reference(config: DictConfig, spec: ExtractorSpec, info: ExtractorInfo) -> 
 def _say_pairs(images: Mapping[str, ScoredImages]) -> None:
     first, second = (set(side.pairs) for side in images.values())
     shared = len(first & second)
-    print(f"pairs:  {shared:,}, of {len(first):,} images in a and {len(second):,} in b")
+    held = f", of which {MOST_HELD:,} at most are compared" if MOST_HELD in (len(first), len(second)) else ""
+    print(f"pairs:  {shared:,}, of {len(first):,} images in a and {len(second):,} in b{held}")
 
 
 def _judged(infos: Mapping[str, MetricInfo], found: Mapping[str, Difference], tolerance: float) -> int:

@@ -1,7 +1,7 @@
 """From features to figures: every cell of a run measured, stored beside it and shown."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,9 +13,12 @@ from jobs.extractors import extractor_specs
 from jobs.runs import OpenedRun
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.identity import digest
-from pipeline.evaluation.catalogue import checked_metrics, convention, default_metrics
+from pipeline.evaluation.catalogue import CATALOGUE, convention, default_metrics, metrics_by_extractor
 from pipeline.evaluation.figures import figure_name, figures_of, metric_infos
-from pipeline.evaluation.sides import Logits
+from pipeline.evaluation.gaps import MeasuredCell, gaps
+from pipeline.evaluation.gathering import Gathered, gathered
+from pipeline.evaluation.pairs import Difference, differences
+from pipeline.evaluation.sides import Logits, sides_of
 from pipeline.evaluation.table import figures_table
 from pipeline.features.extractor import ExtractorInfo
 from pipeline.features.inception_extractor import InceptionExtractor
@@ -25,10 +28,10 @@ from pipeline.references.kept import default_cache
 from pipeline.references.measuring import reference_features
 from pipeline.references.opening import open_reference
 from pipeline.references.reference import Reference, ReferenceFeatures, ReferenceSpec
-from pipeline.runs.evaluations import CellFigure, CellFigures, Evaluation, MetricInfo, put_evaluation
+from pipeline.runs.evaluations import CellFigure, CellFigures, Evaluation, Gap, MetricInfo, put_evaluation
 from pipeline.runs.reading import states
 from pipeline.runs.records import OK
-from pipeline.runs.scored import scored_cell
+from pipeline.runs.scored import scored_parts
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,16 @@ class WantedEvaluation:
     config: DictConfig
     extractors: tuple[ExtractorInfo, ...]
     reference: Reference | None
+    named: Mapping[str, Sequence[str]]  # extractor's name -> metrics; empty where the command names none
 
     @property
     def figures(self) -> list[str]:
         """Names of those that there will be."""
-        return [
-            figure_name(info, metric)
-            for info in self.extractors
-            for metric in _metrics(self.config, info, self.reference)
-        ]
+        return [figure_name(info, metric) for info in self.extractors for metric in self.metrics(info)]
+
+    def metrics(self, info: ExtractorInfo) -> Sequence[str]:
+        """Of one extractor."""
+        return self.named.get(info.name) or default_metrics(info, has_reference=self.reference is not None)
 
     @property
     def extractor_ids(self) -> list[str]:
@@ -60,18 +64,13 @@ def wanted_evaluation(config: DictConfig) -> WantedEvaluation:
     """Check the keys of an evaluation before anything is rendered or scored."""
     convention("clip_score", config.clip_convention)
     infos = tuple(inspect_extractor(spec) for spec in extractor_specs(config.extractors, "cpu"))
-    wanted = WantedEvaluation(config, infos, _opened_reference(config))
+    named = {} if config.metrics is None else metrics_by_extractor(list(config.metrics), infos)
+    wanted = WantedEvaluation(config, infos, _opened_reference(config), named)
     for expected in config.expect:
         if expected.figure not in wanted.figures:
             known = ", ".join(wanted.figures)
             raise DarkroomError(f"expect: no figure {expected.figure!r} will be there; those are {known}")
     return wanted
-
-
-def _metrics(config: DictConfig, info: ExtractorInfo, reference: Reference | None) -> list[str]:
-    if config.metrics is None:
-        return default_metrics(info.name, has_reference=reference is not None)
-    return checked_metrics(list(config.metrics), info.name)
 
 
 def wanted_inline(config: DictConfig) -> WantedEvaluation | None:
@@ -101,13 +100,11 @@ def measured_figure(
     spec, info = next(
         pair for pair in zip(wanted.specs(device), wanted.extractors, strict=True) if pair[1].name == extractor
     )
-    compared = _measured(wanted.reference, spec, info) if wanted.reference else None
-    options = ([metric], wanted.config.clip_convention, wanted.config.seed)
+    measuring = _Measuring(found, wanted, spec, info, [metric])
     figures: dict[str, CellFigure] = {}
     for cell_id in cell_ids:
         try:
-            images = scored_cell(found.store, cell_id, info.extractor_id, starts).images
-            figures |= {cell_id: figures_of(images, info, compared, *options)[figure]}
+            figures[cell_id] = measuring.cell(measuring.images(cell_id, starts)).figures[figure].figure
         except DarkroomError as error:
             figures[cell_id] = CellFigure(math.nan, None, None, 0, None, (str(error),))
     return figures
@@ -121,19 +118,55 @@ def _opened_reference(config: DictConfig) -> Reference | None:
 
 def _evaluated(found: OpenedRun, wanted: WantedEvaluation, device: str) -> tuple[Evaluation, str]:
     """The evaluation, and the name that it is stored by."""
-    config, reference = wanted.config, wanted.reference
+    config = wanted.config
     metrics: dict[str, MetricInfo] = {}
     cells: dict[str, dict[str, CellFigure]] = {cell_id: {} for cell_id in _cells_with_images(found)}
-    named = None if config.metrics is None else list(config.metrics)
+    distances: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
     for spec, info in zip(wanted.specs(device), wanted.extractors, strict=True):
-        compared = _measured(reference, spec, info) if reference else None
-        metrics |= metric_infos(info, compared, named, config.clip_convention)
-        logits = _logits(spec) if named and "inception_score" in named else None
-        for cell_id, figures in cells.items():
-            images = scored_cell(found.store, cell_id, info.extractor_id).images
-            figures |= figures_of(images, info, compared, named, config.clip_convention, config.seed, logits)
+        measuring = _Measuring(found, wanted, spec, info, wanted.named.get(info.name))
+        measured = {cell_id: measuring.cell(measuring.images(cell_id)) for cell_id in cells}
+        metrics |= measuring.infos
+        for cell_id, gap in gaps(measured, measuring.infos, config.seed, measuring.again).items():
+            cells[cell_id] |= {name: one.figure for name, one in measured[cell_id].figures.items()}
+            distances[cell_id] |= gap
+    named = None if config.metrics is None else list(config.metrics)
     key = digest("evaluation", sorted(wanted.extractor_ids), config.reference, named)
-    return Evaluation(datetime.now(UTC).isoformat(timespec="seconds"), metrics, cells), key
+    return Evaluation(datetime.now(UTC).isoformat(timespec="seconds"), metrics, cells, distances), key
+
+
+class _Measuring:
+    """One extractor's metrics of a run's cells; `metrics` as `figures_of` takes them."""
+
+    def __init__(
+        self,
+        found: OpenedRun,
+        wanted: WantedEvaluation,
+        spec: ExtractorSpec,
+        info: ExtractorInfo,
+        metrics: Sequence[str] | None,
+    ) -> None:
+        self._found, self._config, self._info, self._metrics = found, wanted.config, info, metrics
+        chosen = metrics or wanted.metrics(info)
+        needs_reference = any(CATALOGUE[name].needs_reference for name in chosen)
+        self._reference = _measured(wanted.reference, spec, info) if wanted.reference and needs_reference else None
+        self._logits = _logits(spec) if "inception_score" in chosen else None
+        self.infos = metric_infos(info, self._reference, metrics, self._config.clip_convention)
+
+    def images(self, cell_id: str, starts: frozenset[int] | None = None) -> Gathered:
+        return gathered(scored_parts(self._found.store, cell_id, self._info.extractor_id, starts))
+
+    def cell(self, images: Gathered) -> MeasuredCell:
+        config = self._config
+        sides = sides_of(images, self._reference, config.clip_convention, config.seed, self._logits)
+        return MeasuredCell(images.held.pairs, figures_of(sides, self._info, self._metrics))
+
+    def again(self, best: str, cell_id: str, figures: Sequence[str]) -> Mapping[str, Difference]:
+        """Over the images that both cells have."""
+        sides = {key: self.images(key).held for key in (best, cell_id)}
+        metrics = [name.partition(".")[2] for name in figures]
+        config = self._config
+        options = (metrics, config.clip_convention, config.seed)
+        return differences(sides, best, self._info, self._reference, *options)[cell_id]
 
 
 def _cells_with_images(found: OpenedRun) -> list[str]:

@@ -8,6 +8,7 @@ from pipeline.domain.errors import DarkroomError
 from pipeline.evaluation import measures
 from pipeline.evaluation.measures import Measured
 from pipeline.evaluation.sides import MOST_COMPARED, NEAREST_K, Sides
+from pipeline.features.extractor import ExtractorInfo
 from pipeline.metrics.clip_score import CONVENTIONS
 
 INCEPTION = "inception_v3"
@@ -38,6 +39,8 @@ class Definition:
     needs_reference: bool = True
     needs_reference_features: bool = False  # each image is compared with each, of MOST_COMPARED a side at most
     needs_captions: bool = False
+    of_all: bool = False  # of all images, however many; the others of those that are held in memory
+    of_scores: bool = False  # of pictures' own scores, and not of features
     has_interval: bool = True
     default: bool = True  # measured where nobody names metrics
     lowest: float = -math.inf  # value there can be: where an interval is cut
@@ -50,6 +53,7 @@ _FRECHET = Definition(
     convention="|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), ddof 1; Dowson and Landau 1982, Heusel et al. 2017",
     interval=_OF_INFLUENCES,
     measure=measures.frechet,
+    of_all=True,
     lowest=0.0,
 )
 _FRECHET_INFINITY = Definition(
@@ -135,7 +139,18 @@ CATALOGUE: Mapping[str, Definition] = {
         measure=measures.caption_fit,
         needs_reference=False,
         needs_captions=True,
+        of_all=True,
         extractors=READS_CAPTIONS,
+    ),
+    "score": Definition(
+        title="Mean score",
+        higher_is_better=True,
+        convention="mean of the scorer's own scores of single images",
+        interval=_OF_MEAN.partition(";")[0],
+        measure=measures.mean_score,
+        needs_reference=False,
+        of_all=True,
+        of_scores=True,
     ),
     "inception_score": Definition(
         title="Inception score",
@@ -153,28 +168,64 @@ CATALOGUE: Mapping[str, Definition] = {
 _OF_INCEPTION = {"frechet": "fid", "frechet_infinity": "fid_infinity"}  # which has names of its own for them
 
 
-def default_metrics(extractor: str, has_reference: bool) -> list[str]:
+def default_metrics(extractor: ExtractorInfo, has_reference: bool) -> list[str]:
     """Names of the metrics that are measured where nobody names any: those that the extractor is made for."""
     return [
         name
-        for name, definition in CATALOGUE.items()
-        if definition.default and _is_for(name, extractor) and (has_reference or not definition.needs_reference)
+        for name in metrics_for(extractor)
+        if CATALOGUE[name].default and (has_reference or not CATALOGUE[name].needs_reference)
     ]
 
 
-def checked_metrics(metrics: Sequence[str], extractor: str) -> list[str]:
+def checked_metrics(metrics: Sequence[str], extractor: ExtractorInfo) -> list[str]:
     """The same names, each once, as the extractor calls them. A DarkroomError for one that is not known or not for it.
 
     Names stand without their extractor; `frechet` of inception_v3 is `fid`.
     """
-    own = dict.fromkeys(_OF_INCEPTION.get(name, name) if extractor == INCEPTION else name for name in metrics)
+    own = dict.fromkeys(_own_name(name, extractor) for name in metrics)
     for name in own:
-        if name not in CATALOGUE:
-            raise DarkroomError(f"metrics: no {name!r}; metrics are {', '.join(CATALOGUE)}")
-        if not _is_for(name, extractor):
-            can = ", ".join(other for other in CATALOGUE if _is_for(other, extractor))
-            raise DarkroomError(f"metrics: {name} is not defined for {extractor}; of its features there are {can}")
+        if name not in metrics_for(extractor):
+            can = ", ".join(metrics_for(extractor))
+            raise DarkroomError(f"metrics: {name} is not defined for {extractor.name}; of its features there are {can}")
     return list(own)
+
+
+def metrics_by_extractor(metrics: Sequence[str], extractors: Sequence[ExtractorInfo]) -> dict[str, list[str]]:
+    """Extractor's name -> names of its metrics, of names such as `clip.kid`, or `kid` for all that have it.
+
+    A DarkroomError for a name that no extractor has, and for an extractor that is left with none.
+    """
+    found: dict[str, dict[str, None]] = {extractor.name: {} for extractor in extractors}
+    for text in metrics:
+        whose, _, name = text.rpartition(".")
+        having = [
+            (extractor.name, _own_name(name, extractor))
+            for extractor in extractors
+            if whose in ("", extractor.name) and _own_name(name, extractor) in metrics_for(extractor)
+        ]
+        if not having:
+            can = ", ".join(f"{extractor.name}.{one}" for extractor in extractors for one in metrics_for(extractor))
+            raise DarkroomError(f"metrics: no {text!r} of these extractors; there are {can}")
+        for extractor_name, own in having:
+            found[extractor_name][own] = None
+    for extractor in extractors:
+        if not found[extractor.name]:
+            can = ", ".join(metrics_for(extractor))
+            raise DarkroomError(
+                f"extractors: none of the metrics named is of {extractor.name}; leave it out, or name one of its: {can}"
+            )
+    return {name: list(own) for name, own in found.items()}
+
+
+def metrics_for(extractor: ExtractorInfo) -> list[str]:
+    """All that are defined for an extractor, by the names that it calls them."""
+    return [
+        name
+        for name, definition in CATALOGUE.items()
+        if definition.of_scores == extractor.is_scorer
+        and not (extractor.name == INCEPTION and name in _OF_INCEPTION)
+        and (not definition.extractors or extractor.name in definition.extractors)
+    ]
 
 
 def convention(name: str, clip_convention: str) -> str:
@@ -189,8 +240,5 @@ def convention(name: str, clip_convention: str) -> str:
     return definition.convention
 
 
-def _is_for(name: str, extractor: str) -> bool:
-    definition = CATALOGUE[name]
-    if extractor == INCEPTION and name in _OF_INCEPTION:
-        return False
-    return not definition.extractors or extractor in definition.extractors
+def _own_name(metric: str, extractor: ExtractorInfo) -> str:
+    return _OF_INCEPTION.get(metric, metric) if extractor.name == INCEPTION else metric

@@ -5,40 +5,40 @@ A figure is called by its extractor and its metric, such as demo_clip.clip_score
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.evaluation.catalogue import CATALOGUE, checked_metrics, convention, default_metrics
 from pipeline.evaluation.measures import Measured
-from pipeline.evaluation.sides import MOST_COMPARED, Logits, Reference, Sides
+from pipeline.evaluation.sides import MOST_COMPARED, Reference, Sides
 from pipeline.features.extractor import ExtractorInfo
 from pipeline.metrics.bootstrap import mean_interval
 from pipeline.metrics.sample_size import sample_size_warnings
 from pipeline.runs.evaluations import CellFigure, MetricInfo
-from pipeline.runs.features import ImageFeatures
 
 _NAMES_A_NETWORK = ("FID", "FID∞", "Inception score")  # titles that go without their extractor's name
 
 
-def figures_of(
-    features: ImageFeatures,
-    extractor: ExtractorInfo,
-    reference: Reference | None,
-    metrics: Sequence[str] | None,
-    clip_convention: str,
-    seed: int,
-    logits: Logits | None = None,
-) -> dict[str, CellFigure]:
-    """Figures of N images by name; `metrics` without their extractor's name, None for the extractor's own choice.
+@dataclass(frozen=True, eq=False)
+class MeasuredFigure:
+    """A figure, and what the difference from another set's is computed from (see `measures.Measured`)."""
 
-    One that cannot be had is a DarkroomError where `metrics` names it, else NaN with the reason as its warning.
-    `logits` turns (n, d) features into (n, classes), for the Inception score. The seed decides who is in a subset and
-    in a resample; the order of images changes nothing but the last bits.
+    figure: CellFigure
+    shares: np.ndarray | None = None
+
+
+def figures_of(sides: Sides, extractor: ExtractorInfo, metrics: Sequence[str] | None) -> dict[str, MeasuredFigure]:
+    """Figures by name; `metrics` without their extractor's name, None for the extractor's own choice.
+
+    One that cannot be had is a DarkroomError where `metrics` names it, else NaN with the reason as its warning. The
+    seed decides who is in a subset and in a resample; the order of images changes nothing but the last bits.
     """
-    convention("clip_score", clip_convention)  # refuse an unknown one before hours of work
-    sides = Sides(features, reference, clip_convention, seed, logits)
+    convention("clip_score", sides.clip_convention)  # refuse an unknown one before hours of work
     return {
         figure_name(extractor, name): _figure(name, sides, extractor, metrics is not None)
-        for name in _chosen(metrics, extractor, reference)
+        for name in _chosen(metrics, extractor, sides.reference)
     }
 
 
@@ -57,9 +57,8 @@ def figure_name(extractor: ExtractorInfo, metric: str) -> str:
 def measured(name: str, sides: Sides, extractor: ExtractorInfo) -> Measured:
     """One metric by its name. A DarkroomError that names the figure where it cannot be computed."""
     try:
-        num_images = len(sides.images.image_ids)
-        if num_images < 2:
-            raise DarkroomError(f"{num_images} image(s) are too few for a figure; render at least 2")
+        if sides.num_images < 2:
+            raise DarkroomError(f"{sides.num_images} image(s) are too few for a figure; render at least 2")
         return CATALOGUE[name].measure(sides)
     except DarkroomError as error:
         raise DarkroomError(f"{figure_name(extractor, name)}: {error}") from error
@@ -67,33 +66,42 @@ def measured(name: str, sides: Sides, extractor: ExtractorInfo) -> Measured:
 
 def cautions(name: str, sides: Sides, extractor: ExtractorInfo) -> Iterable[str]:
     """Lines to print beside a figure that was computed."""
-    num_images = len(sides.images.image_ids)
+    definition, count = CATALOGUE[name], sides.num_images
     if name in ("fid", "frechet"):
-        yield from sample_size_warnings(num_images, sides.gaussian.count, extractor.dimension)
-    if CATALOGUE[name].needs_reference_features:
-        for whose, count in (("", num_images), (" reference", len(sides.reference_features))):
-            if count > MOST_COMPARED:
-                yield f"computed from {MOST_COMPARED:,} of {count:,}{whose} images, chosen by their ids and the seed"
-    if CATALOGUE[name].needs_captions and (cut := int(sides.images.truncated.sum())):
-        yield f"{cut:,} of {num_images:,} prompts are longer than {extractor.name} reads; their rest is not judged"
+        yield from sample_size_warnings(count, sides.gaussian.count, extractor.dimension)
+    if definition.needs_reference_features:
+        yield from _thinned(count, len(sides.reference_features))
+    elif (held := len(sides.images.image_ids)) < count:
+        what = "its interval comes" if definition.of_all else "computed"
+        yield f"{what} from {held:,} of {count:,} images, chosen by their prompts"
+    cut = sides.totals.num_truncated if sides.totals else int(sides.images.truncated.sum())
+    if definition.needs_captions and cut:
+        yield f"{cut:,} of {count:,} prompts are longer than {extractor.name} reads; their rest is not judged"
+
+
+def _thinned(count: int, num_reference: int) -> Iterable[str]:
+    for whose, number in (("", count), (" reference", num_reference)):
+        if number > MOST_COMPARED:
+            yield f"computed from {MOST_COMPARED:,} of {number:,}{whose} images, chosen by their ids and the seed"
 
 
 def _chosen(metrics: Sequence[str] | None, extractor: ExtractorInfo, reference: Reference | None) -> list[str]:
     if metrics is None:
-        return default_metrics(extractor.name, reference is not None)
-    return checked_metrics(metrics, extractor.name)
+        return default_metrics(extractor, reference is not None)
+    return checked_metrics(metrics, extractor)
 
 
-def _figure(name: str, sides: Sides, extractor: ExtractorInfo, named: bool) -> CellFigure:
-    num_images, num_reference = _counts(name, sides)
+def _figure(name: str, sides: Sides, extractor: ExtractorInfo, named: bool) -> MeasuredFigure:
+    counts = _counts(name, sides)
     try:
         found = measured(name, sides, extractor)
-        low, high = _bounds(found, CATALOGUE[name].lowest, sides.seed)
+        bounds = _bounds(found, CATALOGUE[name].lowest, sides.seed)
     except DarkroomError as error:
         if named:
             raise
-        return CellFigure(math.nan, None, None, num_images, num_reference, (str(error),))
-    return CellFigure(found.value, low, high, num_images, num_reference, tuple(cautions(name, sides, extractor)))
+        return MeasuredFigure(CellFigure(math.nan, None, None, *counts, (str(error),)))
+    figure = CellFigure(found.value, *bounds, *counts, tuple(cautions(name, sides, extractor)))
+    return MeasuredFigure(figure, found.shares)
 
 
 def _counts(name: str, sides: Sides) -> tuple[int, int | None]:
@@ -103,7 +111,7 @@ def _counts(name: str, sides: Sides) -> tuple[int, int | None]:
         known = sides.reference is not None and sides.reference.features is not None
         return sides.num_compared, sides.num_reference_compared if known else None
     count = sides.reference.gaussian.count if definition.needs_reference and sides.reference is not None else None
-    return len(sides.images.image_ids), count
+    return sides.num_images if definition.of_all else len(sides.images.image_ids), count
 
 
 def _bounds(found: Measured, lowest: float, seed: int) -> tuple[float | None, float | None]:

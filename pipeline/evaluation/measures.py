@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.evaluation.sides import NEAREST_K, Sides
-from pipeline.metrics.clip_score import clip_score
+from pipeline.metrics.clip_score import clip_score, clip_score_of_means
 from pipeline.metrics.cmmd import cmmd
 from pipeline.metrics.extrapolation import extrapolated_fid
 from pipeline.metrics.frechet import frechet_distance
@@ -14,7 +14,6 @@ from pipeline.metrics.frechet_interval import influence
 from pipeline.metrics.inception_score import inception_score, softmax
 from pipeline.metrics.influences import cmmd_influence, kid_influence, vendi_influence
 from pipeline.metrics.kid import kid
-from pipeline.metrics.moments import FeatureMoments
 from pipeline.metrics.vendi import row_lengths, vendi_score
 
 
@@ -31,9 +30,9 @@ class Measured:
 
 
 def frechet(sides: Sides) -> Measured:
-    features, reference = sides.images.features, sides.gaussian
-    gaussian = FeatureMoments.of(features).gaussian()
-    return Measured(frechet_distance(gaussian, reference), influence(features, gaussian, reference))
+    gaussian, reference = sides.moments.gaussian(), sides.gaussian
+    shares = influence(sides.images.features, gaussian, reference)
+    return Measured(frechet_distance(gaussian, reference), sides.as_of_all(shares))
 
 
 def frechet_infinity(sides: Sides) -> Measured:
@@ -77,7 +76,13 @@ def caption_fit(sides: Sides) -> Measured:
     if np.isnan(cosines).any():
         raise DarkroomError("needs captions, and the stored features have no cosines with them; use demo_clip or clip")
     scores = image_scores(cosines, sides.clip_convention)
-    return Measured(clip_score(cosines, sides.clip_convention), scores - scores.mean())
+    return Measured(_clip_score(cosines, sides), sides.as_of_all(scores - scores.mean()))
+
+
+def mean_score(sides: Sides) -> Measured:
+    """Of a scorer, whose one feature is the score."""
+    scores = sides.images.features[:, 0].astype(np.float64)
+    return Measured(float(sides.moments.mean[0]), sides.as_of_all(scores - scores.mean()))
 
 
 def inception(sides: Sides) -> Measured:
@@ -90,6 +95,13 @@ def inception(sides: Sides) -> Measured:
 def image_scores(cosines: np.ndarray, convention: str) -> np.ndarray:
     """(n,) float64: each image's own CLIP score. Their mean is the set's, but where x100 cuts a mean below 0."""
     return 2.5 * np.maximum(cosines, 0) if convention == "hessel" else 100 * np.asarray(cosines, np.float64)
+
+
+def _clip_score(cosines: np.ndarray, sides: Sides) -> float:
+    if sides.totals is None:
+        return clip_score(cosines, sides.clip_convention)
+    means = sides.totals.cosines / sides.num_images, sides.totals.cut_cosines / sides.num_images
+    return clip_score_of_means(*means, sides.clip_convention)
 
 
 def _mean_of(values: np.ndarray) -> Measured:

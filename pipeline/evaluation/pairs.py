@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.domain.errors import DarkroomError
-from pipeline.domain.identity import digest
 from pipeline.evaluation.catalogue import CATALOGUE, checked_metrics, default_metrics
 from pipeline.evaluation.figures import cautions, figure_name, measured
 from pipeline.evaluation.measures import Measured
-from pipeline.evaluation.sides import Reference, Sides
+from pipeline.evaluation.sides import Reference, Sides, pair_names
 from pipeline.features.extractor import ExtractorInfo
 from pipeline.metrics.bootstrap import paired_interval
 from pipeline.runs.features import ImageFeatures
@@ -49,7 +48,7 @@ def differences(
     interval. The interval is a bootstrap over pairs of both sides' shares (see `measures.Measured`), the same resample
     for either. Raises DarkroomError where a metric has no interval or cannot be computed, or where nothing pairs.
     """
-    names = paired_metrics(metrics, extractor.name, reference)
+    names = paired_metrics(metrics, extractor, reference)
     found = {}
     known: dict[tuple[str, ...], dict[str, Measured]] = {}  # of the baseline; most often every cell pairs with all
     for cell_id, cell in cells.items():
@@ -65,7 +64,7 @@ def differences(
     return found
 
 
-def paired_metrics(metrics: Sequence[str] | None, extractor: str, reference: Reference | None) -> list[str]:
+def paired_metrics(metrics: Sequence[str] | None, extractor: ExtractorInfo, reference: Reference | None) -> list[str]:
     """Names as the extractor calls them. A DarkroomError for a named one that has no interval to compare by."""
     if metrics is None:
         return [name for name in default_metrics(extractor, reference is not None) if CATALOGUE[name].has_interval]
@@ -87,7 +86,7 @@ def aligned(first: ScoredImages, second: ScoredImages) -> tuple[ImageFeatures, I
     if not shared:
         found = f"{len(rows):,} and {len(other_rows):,} images"
         raise DarkroomError(f"pairs: of {found} no two share prompt_id and sample_index; render both from one dataset")
-    names = tuple(digest("pair", *pair) for pair in shared)
+    names = pair_names(shared)
     return (
         replace(first.images.taken([rows[pair] for pair in shared]), image_ids=names),
         replace(second.images.taken([other_rows[pair] for pair in shared]), image_ids=names),

@@ -9,10 +9,14 @@ from typing import Protocol
 import numpy as np
 
 from pipeline.domain.errors import DarkroomError
+from pipeline.domain.identity import digest
+from pipeline.evaluation.gathering import Gathered, Totals
 from pipeline.metrics.gaussian import Gaussian
+from pipeline.metrics.moments import FeatureMoments
 from pipeline.metrics.neighbours import Hits, neighbour_hits
 from pipeline.metrics.subsets import sample_keys, subset
 from pipeline.runs.features import ImageFeatures
+from pipeline.runs.scored import Pair
 
 MOST_COMPARED = 10_000  # images of one side where each is compared with each
 NEAREST_K = 5  # neighbours that make a neighbourhood
@@ -42,11 +46,23 @@ class Reference(Protocol):
 class Sides:
     """Both sides, and what else a metric may ask for. What several metrics share is computed once."""
 
-    images: ImageFeatures
+    images: ImageFeatures  # those that are held in memory
     reference: Reference | None
     clip_convention: str  # a name of metrics.clip_score.CONVENTIONS
     seed: int  # of subsets and resamples
     logits: Logits | None = None
+    totals: Totals | None = None  # of all images, where more are there than are held
+    names: Sequence[str] | None = None  # of the images held, by which some are chosen; None: by their ids
+
+    @property
+    def num_images(self) -> int:
+        """All, held or not."""
+        return self.totals.moments.count if self.totals else len(self.images.image_ids)
+
+    @cached_property
+    def moments(self) -> FeatureMoments:
+        """Of all images."""
+        return self.totals.moments if self.totals else FeatureMoments.of(self.images.features)
 
     @property
     def num_compared(self) -> int:
@@ -77,7 +93,7 @@ class Sides:
     @cached_property
     def compared(self) -> np.ndarray:
         """(n, d) features, of at most MOST_COMPARED images: which ones depends on their ids and the seed alone."""
-        return self._few(self.images.features, self.images.image_ids, "compared images")
+        return self._few(self.images.features, self.names or self.images.image_ids, "compared images")
 
     @cached_property
     def reference_compared(self) -> np.ndarray:
@@ -90,6 +106,10 @@ class Sides:
     def hits(self) -> Hits:
         return neighbour_hits(self.compared, self.reference_compared, NEAREST_K)
 
+    def as_of_all(self, shares: np.ndarray) -> np.ndarray:
+        """(n,) shares of the images held, scaled so that their mean varies as that of all images' shares does."""
+        return shares * (len(shares) / self.num_images) ** 0.5
+
     def in_random_order(self) -> np.ndarray:
         """(n,) rows, in an order that the images' ids and the seed decide."""
         ids = self.images.image_ids
@@ -99,6 +119,18 @@ class Sides:
         if len(features) <= MOST_COMPARED:
             return features
         return features[subset(sample_keys(_told_apart(ids), len(features), self.seed, purpose), 0, MOST_COMPARED)]
+
+
+def sides_of(
+    cell: Gathered, reference: Reference | None, clip_convention: str, seed: int, logits: Logits | None = None
+) -> Sides:
+    """Of a cell: the images that are compared are those of the same prompts and samples in every cell."""
+    names = pair_names(cell.held.pairs)
+    return Sides(cell.held.images, reference, clip_convention, seed, logits, cell.totals, names)
+
+
+def pair_names(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    return tuple(digest("pair", *pair) for pair in pairs)
 
 
 def _told_apart(ids: Sequence[str]) -> list[str]:

@@ -18,10 +18,11 @@ from pipeline.domain.identity import digest
 class ExtractorInfo:
     """What decides features, apart from the pictures."""
 
-    name: str  # demo_clip, clip, dinov2, inception_v3 or pixels
+    name: str  # demo_clip, clip, dinov2, inception_v3 or pixels, or a plug-in's own; without a dot
     weights: str  # "sha256:..." of the weights file or files that were loaded; "none" for pixels
     resize: str  # how pictures reach the network's size: tf1, torch, torch-aa, clean, or the processor's own words
     dimension: int  # floats in a picture's features
+    is_scorer: bool = False  # the one feature is how good the picture is; higher is better
 
     @property
     def extractor_id(self) -> str:

@@ -6,7 +6,7 @@ Stored as JSON beside the run; what a report reads. Knows no metric's formula.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from pipeline.runs.keys import EVALUATIONS_PREFIX, evaluation_key
 from pipeline.storage.store import Store
@@ -45,12 +45,24 @@ CellFigures = Mapping[str, CellFigure]  # by MetricInfo.name
 
 
 @dataclass(frozen=True)
+class Gap:
+    """One metric of a cell against that of the metric's best cell, image by image."""
+
+    best: str  # its cell_id
+    difference: float  # this cell's less the best's
+    low: float  # ends of the difference's 95 % interval
+    high: float
+    num_pairs: int  # images that it is computed from
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """One evaluation of a run."""
 
     created_at: str  # ISO 8601, UTC
     metrics: Mapping[str, MetricInfo]
     cells: Mapping[str, CellFigures]  # by cell_id
+    gaps: Mapping[str, Mapping[str, Gap]] = field(default_factory=dict)  # by cell_id and MetricInfo.name
 
 
 def put_evaluation(store: Store, evaluation_id: str, evaluation: Evaluation) -> None:
@@ -71,7 +83,10 @@ def _parse(value: dict) -> Evaluation:
         cell_id: {name: _figure(figure) for name, figure in figures.items()}
         for cell_id, figures in value["cells"].items()
     }
-    return Evaluation(value["created_at"], metrics, cells)
+    gaps = {
+        cell_id: {name: Gap(**gap) for name, gap in found.items()} for cell_id, found in value.get("gaps", {}).items()
+    }
+    return Evaluation(value["created_at"], metrics, cells, gaps)
 
 
 def _figure(value: dict) -> CellFigure:

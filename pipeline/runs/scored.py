@@ -1,6 +1,6 @@
-"""A cell's scored images, out of all of its shards, each with the pair that it belongs to. Knows no extractor."""
+"""A cell's scored images, shard by shard, each with the pair that it belongs to. Knows no extractor."""
 
-from collections.abc import Container
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.domain.errors import DarkroomError
@@ -24,20 +24,33 @@ class ScoredImages:
     pairs: tuple[Pair, ...]
     images: ImageFeatures
 
+    def taken(self, rows: Sequence[int]) -> "ScoredImages":
+        """The images at these rows."""
+        return ScoredImages(tuple(self.pairs[row] for row in rows), self.images.taken(rows))
 
-def scored_cell(store: Store, cell_id: str, extractor_id: str, starts: Container[int] | None = None) -> ScoredImages:
-    """All images of a cell that are there, by one extractor; with `starts`, of the shards that start at these rows.
+
+def together(parts: Sequence[ScoredImages]) -> ScoredImages:
+    """One after another; at least one part."""
+    return ScoredImages(tuple(pair for part in parts for pair in part.pairs), joined([part.images for part in parts]))
+
+
+def scored_parts(
+    store: Store, cell_id: str, extractor_id: str, starts: Container[int] | None = None
+) -> Iterator[ScoredImages]:
+    """A cell's images that are there, by one extractor; with `starts`, of the shards that start at these rows.
 
     Raises NotScored where one has no features, and DarkroomError where there is none.
     """
-    names = [name for name in manifest.committed(store, cell_id) if starts is None or name.start in starts]
-    parts = [_scored_shard(store, name, extractor_id) for name in names]
-    if not any(part.pairs for part in parts):
+    is_empty = True
+    for name in manifest.committed(store, cell_id):
+        if starts is None or name.start in starts:
+            part = _scored_shard(store, name, extractor_id)
+            is_empty = is_empty and not part.pairs
+            yield part
+    if is_empty:
         raise DarkroomError(
             f"{store.describe()}: no image of cell {cell_id} is there; go on with the command that started the run"
         )
-    pairs = tuple(pair for part in parts for pair in part.pairs)
-    return ScoredImages(pairs, joined([part.images for part in parts]))
 
 
 def _scored_shard(store: Store, name: ManifestName, extractor_id: str) -> ScoredImages:

@@ -1,12 +1,16 @@
 """Seeded features to evaluate, and references to compare them with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.evaluation import figures
+from pipeline.evaluation.sides import Logits, Sides
 from pipeline.features.extractor import ExtractorInfo
 from pipeline.metrics.gaussian import Gaussian
 from pipeline.metrics.moments import FeatureMoments
+from pipeline.runs.evaluations import CellFigure
 from pipeline.runs.features import ImageFeatures
 from pipeline.runs.scored import ScoredImages
 
@@ -49,3 +53,17 @@ def cell(count: int, seed: int = 0, shift: float = 0.0, first: int = 0) -> Score
     """Of prompts p<first> and on, two images each."""
     pairs = tuple((f"p{first + number // 2}", number % 2) for number in range(count))
     return ScoredImages(pairs, images(count, seed, shift, f"s{seed}-"))
+
+
+def figures_of(
+    shown: ImageFeatures,
+    extractor: ExtractorInfo,
+    real: Known | None,
+    metrics: Sequence[str] | None,
+    clip_convention: str,
+    seed: int,
+    logits: Logits | None = None,
+) -> dict[str, CellFigure]:
+    """Of images that are all in memory."""
+    sides = Sides(shown, real, clip_convention, seed, logits)
+    return {name: one.figure for name, one in figures.figures_of(sides, extractor, metrics).items()}

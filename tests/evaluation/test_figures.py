@@ -6,8 +6,9 @@ import pytest
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.evaluation.catalogue import CATALOGUE, CLIP_SCALES, checked_metrics, convention, default_metrics
-from pipeline.evaluation.figures import figures_of, metric_infos
+from pipeline.evaluation.figures import metric_infos
 from pipeline.evaluation.measures import image_scores
+from pipeline.features.extractor import ExtractorInfo
 from pipeline.metrics.clip_score import CONVENTIONS, clip_score
 from pipeline.metrics.cmmd import cmmd
 from pipeline.metrics.extrapolation import extrapolated_fid
@@ -20,7 +21,7 @@ from pipeline.runs.evaluations import Evaluation, put_evaluation, read_evaluatio
 from pipeline.runs.features import ImageFeatures
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import parse_spec
-from tests.evaluation.sets import CLIP, INCEPTION, images, reference, statistics
+from tests.evaluation.sets import CLIP, INCEPTION, figures_of, images, reference, statistics
 
 
 def by_metric(found: dict, extractor: str = "demo_clip") -> dict:
@@ -178,7 +179,7 @@ def test_features_without_cosines_have_no_clip_score() -> None:
 @pytest.mark.parametrize(
     ("metric", "extractor", "words"),
     [
-        ("fvd", "demo_clip", "no 'fvd'; metrics are fid, "),
+        ("fvd", "demo_clip", "fvd is not defined for demo_clip; of its features there are frechet"),
         ("fid", "demo_clip", "fid is not defined for demo_clip; of its features there are frechet"),
         ("clip_score", "dinov2", "clip_score is not defined for dinov2"),
         ("inception_score", "clip", "inception_score is not defined for clip"),
@@ -187,19 +188,21 @@ def test_features_without_cosines_have_no_clip_score() -> None:
 )
 def test_a_metric_that_is_none_of_the_extractors_is_refused(metric: str, extractor: str, words: str) -> None:
     with pytest.raises(DarkroomError, match=words) as caught:
-        checked_metrics([metric], extractor)
+        checked_metrics([metric], ExtractorInfo(extractor, "w", "r", 4))
     assert "\n" not in str(caught.value)
 
 
 def test_defaults_follow_the_extractor() -> None:
-    assert default_metrics("inception_v3", True)[0] == "fid"
-    assert default_metrics("dinov2", False) == ["vendi"]
-    assert "frechet_infinity" not in default_metrics("dinov2", True)
+    dinov2 = ExtractorInfo("dinov2", "w", "r", 4)
+    assert default_metrics(INCEPTION, True)[0] == "fid"
+    assert default_metrics(dinov2, False) == ["vendi"]
+    assert "frechet_infinity" not in default_metrics(dinov2, True)
 
 
 def test_definitions_are_complete_and_agree_with_what_is_measured() -> None:
     for name, definition in CATALOGUE.items():
         extractor = INCEPTION if "inception_v3" in definition.extractors else CLIP
+        extractor = replace(extractor, is_scorer=definition.of_scores)
         (figure,) = figures_of(images(120), extractor, reference(120), [name], "hessel", 0, doubled).values()
         assert (figure.low is not None) == definition.has_interval == (not definition.interval.startswith("none: "))
         assert math.isfinite(figure.value)

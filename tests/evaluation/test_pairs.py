@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 
 from pipeline.domain.errors import DarkroomError
-from pipeline.evaluation.figures import figures_of
 from pipeline.evaluation.measures import image_scores
 from pipeline.evaluation.pairs import aligned, differences, paired_metrics
 from pipeline.metrics.bootstrap import paired_interval
 from pipeline.metrics.frechet import frechet_distance
 from pipeline.metrics.moments import FeatureMoments
 from pipeline.runs.scored import ScoredImages
-from tests.evaluation.sets import CLIP, cell, reference
+from tests.evaluation.sets import CLIP, cell, figures_of, reference
 
 
 def moved(found: ScoredImages, by: float, noise: float = 0.0, seed: int = 9) -> ScoredImages:
@@ -140,4 +139,4 @@ def test_the_frechet_difference_is_over_gaussians_of_the_pairs() -> None:
 
 def test_a_metric_without_an_interval_is_refused() -> None:
     with pytest.raises(DarkroomError, match="recall has no interval to compare by; take "):
-        paired_metrics(["recall"], "demo_clip", reference(5))
+        paired_metrics(["recall"], CLIP, reference(5))

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation.comparison import Verdict, comparison_table, verdict
-from pipeline.evaluation.figures import figures_of, metric_infos
+from pipeline.evaluation.figures import metric_infos
 from pipeline.evaluation.pairs import Difference, differences
 from pipeline.evaluation.table import figures_table
 from pipeline.runs.evaluations import CellFigure, MetricInfo
-from tests.evaluation.sets import CLIP, cell, images, reference, statistics
+from tests.evaluation.sets import CLIP, cell, figures_of, images, reference, statistics
 
 
 def info(name: str, higher: bool) -> MetricInfo:
