@@ -14,7 +14,7 @@ from pipeline.report.pictures import failed_image, pictures, read_rows
 from pipeline.report.sampling import PromptChoice, Seen, middle
 from pipeline.report.settings import MODEL, axes_of, common_settings, settings_of
 from pipeline.report.survey import NUM_PICKS, Survey, survey
-from pipeline.runs.cells import CellInfo
+from pipeline.runs.cells import CellInfo, in_order
 from pipeline.runs.choices import Dropped, read_choices
 from pipeline.runs.evaluations import Evaluation, read_evaluations
 from pipeline.runs.records import OK
@@ -47,10 +47,8 @@ class _Gathered:
 
     @property
     def order(self) -> list[str]:
-        """cell_ids along the axes."""
-        return sorted(
-            self.cells, key=lambda cell_id: [axis.values.index(self.settings[cell_id][axis.name]) for axis in self.axes]
-        )
+        """cell_ids as every table has them."""
+        return list(in_order(self.cells))
 
 
 def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: ReportOptions) -> ReportContent:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pipeline.report.content import CellResult, Figure, Metric, ReportContent, Setting
 from pipeline.report.markup import Markup, element, join
 from pipeline.report.numbers import NO_FIGURE, better, interval_text, metric_decimals, setting_text, value_text
-from pipeline.report.ranking import best_cells, dominated, figure_of, order_all, rivals
+from pipeline.report.ranking import best_cells, dominated, figure_of, rivals
 
 _SPARK_WIDTH, _SPARK_HEIGHT = 72, 8  # pixels of an interval's picture
 
@@ -15,8 +15,7 @@ def cell_table(content: ReportContent) -> Markup:
     """Sorted by script; `data-value` carries what a column sorts by."""
     beaten = dominated(content.cells, content.metrics)
     columns = [_MetricColumn(metric, content.cells) for metric in content.metrics]
-    ordered = order_all(content.cells, content.metrics)
-    rows = [_row(cell, content, columns, cell.cell_id in beaten) for cell in ordered]
+    rows = [_row(cell, content, columns, cell.cell_id in beaten) for cell in content.cells]
     return element("table", {"id": "cells-table", "class": "sortable"}, _head(content), element("tbody", {}, *rows))
 
 

@@ -121,7 +121,7 @@ class ReportContent:
     facts: tuple[tuple[str, str], ...]  # name and value: settings, digests, versions, hardware, duration, images/s
     command: str  # that makes the run again
     axes: tuple[Axis, ...]  # empty for a plain run
-    cells: tuple[CellResult, ...]
+    cells: tuple[CellResult, ...]  # in the order of tables
     metrics: tuple[Metric, ...] = ()
     score_metric: str | None = None  # the metric whose per-image values `scores` and Picture.score are
     scores: Mapping[str, Sequence[float]] = field(default_factory=dict)  # by cell_id; subsampled: `notes` say how

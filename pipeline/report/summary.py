@@ -13,7 +13,7 @@ _MAX_FAILURES = 10
 
 
 def summary(content: ReportContent) -> str:
-    """Title, winners, table of cells (undominated ones first), warnings, failures, notes, command."""
+    """Title, winners, table of cells (the best where they are many), warnings, failures, notes, command."""
     parts = [
         [f"# {markdown(content.title)}"],
         _winners(content),
@@ -39,7 +39,8 @@ def _winners(content: ReportContent) -> list[str]:
 
 
 def _cells_table(content: ReportContent) -> list[str]:
-    shown = order_all(content.cells, content.metrics)[:_MAX_CELLS]
+    chosen = {cell.cell_id for cell in order_all(content.cells, content.metrics)[:_MAX_CELLS]}
+    shown = [cell for cell in content.cells if cell.cell_id in chosen]
     beaten = dominated(content.cells, content.metrics)
     names = ["cell", *(axis.name for axis in content.axes), "images", "failed"]
     arrows = [f"{metric.title} {better(metric)}" for metric in content.metrics]
@@ -48,7 +49,7 @@ def _cells_table(content: ReportContent) -> list[str]:
     columns = [_column(metric, content) for metric in content.metrics]
     rows = [_line([*_settings(cell, content, beaten), *(column[cell.cell_id] for column in columns)]) for cell in shown]
     legend = "**Bold**: best. †: another cell is at least as good in all metrics and better in one." if beaten else ""
-    cut = f"The first {len(shown)} of {len(content.cells)} cells." if len(shown) < len(content.cells) else ""
+    cut = f"The best {len(shown)} of {len(content.cells)} cells." if len(shown) < len(content.cells) else ""
     below = " ".join(filter(None, (cut, legend)))
     return head + rows + (["", below] if below else [])
 

@@ -1,6 +1,7 @@
 """The cells of a run, one small file each: a sweep grows by adding files, and none is ever changed."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
@@ -9,6 +10,9 @@ from pipeline.domain.errors import DarkroomError
 from pipeline.runs.keys import CELLS_PREFIX, cell_key
 from pipeline.runs.values import from_json
 from pipeline.storage.store import Store
+
+
+_LAST = ("scheduler", "num_inference_steps", "guidance_scale")  # of settings: what cells most often differ in
 
 
 @dataclass(frozen=True)
@@ -20,21 +24,27 @@ class CellInfo:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What tells this cell from others, by the names that a command uses."""
-        identity = self.cell.model
+        """What tells this cell from others, by the names that a command uses, in the order that sorts cells."""
+        identity, sampling = self.cell.model, asdict(self.cell.sampling)
+        names = [name for name in sampling if name not in _LAST]
         return {
             "model.repo_id": identity.repo_id,
             "model.revision": identity.revision,
             "model.variant": identity.variant,
             "model.dtype": identity.dtype,
             "model.trust_remote_code": identity.trust_remote_code,
-            **{f"sampling.{name}": value for name, value in asdict(self.cell.sampling).items()},
+            **{f"sampling.{name}": sampling[name] for name in (*names, *_LAST)},
         }
 
 
 def read_cells(store: Store) -> dict[str, CellInfo]:
-    """cell_id -> cell, in order of their ids."""
-    return {key_id(info.key): _parse(store, info.key) for info in store.list(CELLS_PREFIX)}
+    """cell_id -> cell, in the order of `in_order`."""
+    return in_order({key_id(info.key): _parse(store, info.key) for info in store.list(CELLS_PREFIX)})
+
+
+def in_order(cells: Mapping[str, CellInfo]) -> dict[str, CellInfo]:
+    """By their settings, numbers rising: guidance changes fastest, then steps, then scheduler; models slowest."""
+    return dict(sorted(cells.items(), key=lambda item: [_rank(value) for value in item[1].settings.values()]))
 
 
 def cell_of(cells: Mapping[str, CellInfo], cell_id: str) -> Cell:
@@ -75,6 +85,13 @@ def check_only_cell(store: Store, wanted: CellInfo) -> None:
         f"{store.describe(CELLS_PREFIX)}: {name} is {there!r} in this run and {here!r} in the command; go on with the "
         "run's own value, use another output.uri, or add cells to a run with `darkroom sweep`"
     )
+
+
+def _rank(value: object) -> tuple[bool, float, str]:
+    """Numbers before texts, and what is not set before both."""
+    if isinstance(value, int | float):
+        return False, float(value), ""
+    return value is not None, -math.inf, str(value or "")
 
 
 def key_id(key: str) -> str:

@@ -63,7 +63,7 @@ def test_axes_are_short_and_cells_stand_in_their_order(tmp_path: Path) -> None:
         ("scheduler", ("ddim", "euler")),
     ]
     settings = [(result.settings["guidance_scale"], result.settings["scheduler"]) for result in found.cells]
-    assert settings == [(1.0, "ddim"), (1.0, "euler"), (7.5, "ddim"), (7.5, "euler")]
+    assert settings == [(1.0, "ddim"), (7.5, "ddim"), (1.0, "euler"), (7.5, "euler")]
     assert found.title == "Sweep of darkroom/paint on test"
 
 

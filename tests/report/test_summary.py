@@ -17,7 +17,7 @@ def test_figures_intervals_marks_and_warnings() -> None:
     assert "| bbbbbbbb | 1,000 | 0 | **11.00** |" in text
     assert "| aaaaaaaa † | 1,000 | 2 | 12.35 (12.00 – 12.70) ⚠ |" in text
     assert "⚠ FID: too few images" in text
-    assert text.index("bbbbbbbb |") < text.index("aaaaaaaa †")
+    assert text.index("aaaaaaaa †") < text.index("bbbbbbbb |")
 
 
 def test_a_sweep_is_one_table_and_no_html_link_or_image() -> None:
@@ -37,7 +37,7 @@ def test_the_best_of_each_metric_is_bold_once_in_the_table() -> None:
 def test_long_sweeps_are_cut_and_say_so() -> None:
     content = sweep()
     more = tuple(replace(cell, cell_id=cell.cell_id + "x") for cell in content.cells)
-    assert "The first 50 of 90 cells." in summary(replace(content, cells=content.cells + more))
+    assert "The best 50 of 90 cells." in summary(replace(content, cells=content.cells + more))
 
 
 def test_a_plain_run_has_no_winners() -> None:
