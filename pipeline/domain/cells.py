@@ -1,8 +1,12 @@
 """Settings that shape pixels: the model, the sampling, and the cell that joins them under one digest."""
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 from pipeline.domain.identity import digest
+
+
+_LATER = {"guidance_start": 0.0, "guidance_stop": 1.0}  # defaults, which digests leave out: names stay as they were
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,22 @@ class Sampling:
     height: int  # pixels
     width: int  # pixels
     negative_prompt: str = ""
+    guidance_start: float = 0.0  # guidance acts from this share of the steps on ...
+    guidance_stop: float = 1.0  # ... and before this one
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether the model sees every image twice, with its prompt and without."""
+        return self.guidance_scale > 1
+
+    @property
+    def is_partly_guided(self) -> bool:
+        return self.is_guided and (self.guidance_start > 0 or self.guidance_stop < 1)
+
+    @property
+    def named(self) -> dict[str, object]:
+        """Settings by their names; those that came after the first release only where they do something."""
+        return {name: value for name, value in asdict(self).items() if _LATER.get(name) != value}
 
 
 @dataclass(frozen=True)
@@ -47,8 +67,8 @@ class Cell:
     model: ModelIdentity
     sampling: Sampling
 
-    @property
+    @cached_property
     def cell_id(self) -> str:
         model = self.model
         shaped_by = (model.revision, model.variant, model.dtype, model.trust_remote_code)
-        return digest("cell", *shaped_by, asdict(self.sampling), length=16)
+        return digest("cell", *shaped_by, self.sampling.named, length=16)

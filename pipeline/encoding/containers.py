@@ -6,13 +6,14 @@ What cannot be read of a damaged container is not in its index.
 
 import io
 import json
-import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from pipeline.encoding import tar
 
 _TEXTS = (".txt", ".json")  # endings of the prompt's and the settings' files in a tar
 # What `datasets` looks for to open the column as pictures without being told.
@@ -43,45 +44,28 @@ class Indexed:
 
 def write_tar(members: Iterable[Member]) -> bytes:
     """A WebDataset shard: `<image_id>.<ext>`, `.txt` (the prompt) and `.json` (the settings) for each image."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for member in members:
-            _add(tar, f"{member.image_id}.{member.extension}", member.data)
-            _add(tar, f"{member.image_id}{_TEXTS[0]}", member.prompt.encode("utf-8", "replace"))
-            _add(tar, f"{member.image_id}{_TEXTS[1]}", member.settings.encode("utf-8", "replace"))
-    return buffer.getvalue()
+    return tar.write(file for member in members for file in _files(member))
 
 
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)  # no owner, no time: equal members give equal bytes
-    info.size = len(data)
-    tar.addfile(info, io.BytesIO(data))
+def _files(member: Member) -> Iterator[tuple[str, bytes]]:
+    yield f"{member.image_id}.{member.extension}", member.data
+    for ending, text in zip(_TEXTS, (member.prompt, member.settings), strict=True):
+        yield member.image_id + ending, text.encode("utf-8", "replace")
 
 
 def index_tar(container: bytes) -> dict[str, Indexed]:
     """image_id -> where its image lies, for every image of a tar that `write_tar` wrote."""
-    entries = _entries(container)
-    texts = {name: _text(container[start:stop]) for name, (start, stop) in entries.items() if name.endswith(_TEXTS)}
-    found = {}
+    found, texts = {}, {}
+    entries = {name: (start, stop) for name, start, stop in tar.entries(container)}
+    for name, (start, stop) in entries.items():
+        if name.endswith(_TEXTS):
+            texts[name] = container[start:stop].decode("utf-8", "replace")
     for name, (start, stop) in entries.items():
         image_id = name.partition(".")[0]
         if name not in texts:
             beside = (texts.get(image_id + ending) for ending in _TEXTS)
             found[image_id] = Indexed(name, start, container[start:stop], *beside)
     return found
-
-
-def _entries(container: bytes) -> dict[str, tuple[int, int]]:
-    """Name -> first byte and the one after the last, up to where the tar is broken."""
-    entries = {}
-    with suppress(tarfile.TarError, ValueError), tarfile.open(fileobj=io.BytesIO(container), mode="r:") as tar:
-        for info in tar:
-            entries[info.name] = (info.offset_data, info.offset_data + info.size)
-    return entries
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")
 
 
 def write_parquet(members: Iterable[Member]) -> bytes:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipeline.domain.cells import ModelIdentity, Sampling
 from pipeline.domain.images import ImageRequest
+from pipeline.encoding import tar
 from pipeline.encoding.containers import Member, index_parquet, index_tar, write_parquet, write_tar
 from pipeline.encoding.images import CONTENT_TYPES, decode, encode
 from pipeline.encoding.settings_text import parameters_line, settings_json
@@ -73,6 +74,33 @@ def test_a_tar_is_a_webdataset_shard_and_offsets_point_at_images() -> None:
         assert tar.getnames() == ["0a.png", "0a.txt", "0a.json", "0b.png", "0b.txt", "0b.json"]
     found = index_tar(data)["0b"]
     assert data[found.offset : found.offset + 5] == b"three"
+
+
+FILES = st.lists(st.tuples(st.text("ab.0", min_size=1, max_size=100), st.binary(max_size=1100)), max_size=25)
+
+
+@given(FILES)
+def test_a_tar_is_what_tarfile_writes(files: list[tuple[str, bytes]]) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as whole:
+        for name, data in files:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            whole.addfile(info, io.BytesIO(data))
+    data = tar.write(files)
+    assert data == buffer.getvalue()
+    assert [(name, data[start:stop]) for name, start, stop in tar.entries(data)] == files
+
+
+@given(st.integers(0, 4000), st.binary(min_size=1, max_size=40))
+def test_a_damaged_tar_gives_what_comes_before_the_damage(place: int, noise: bytes) -> None:
+    data = tar.write([(f"{number}.png", b"x" * 300) for number in range(4)])
+    damaged = data[:place] + noise + data[place + len(noise) :]
+    whole = list(tar.entries(data))
+    found = list(tar.entries(damaged))
+    assert found[: place // 1024] == whole[: place // 1024]
+    assert list(tar.entries(data[:place]))[: place // 1024] == whole[: place // 1024]
+    assert list(tar.entries(noise)) == []
 
 
 def test_a_parquet_container_has_the_image_column_that_datasets_knows() -> None:
