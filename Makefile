@@ -17,8 +17,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: env  ## render the embedded model's prompts on local Ray
-	$(BIN)/darkroom generate engine.shard_size=8
+demo: env  ## a small sweep of the embedded model on local Ray, measured against the world it knows, and its report
+	$(BIN)/darkroom sweep output.uri=runs/demo engine.shard_size=16 evaluate=inline evaluation.reference=demo \
+	    grid.axes.guidance_scale=[1,4,12] grid.axes.scheduler=[ddim,dpmpp_2m] grid.axes.num_inference_steps=[5,20]
+	$(BIN)/darkroom report run=runs/demo
 
 test: env  ## all tests, but those that take minutes
 	$(BIN)/python -m pytest

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 LINES = "\n".join(BLOCKS).replace("\\\n", " ").splitlines()
-PLACES = {"<output.uri>": "/tmp/run", "<hub id or local folder>": "someone/model"}
+PLACES = {"<output.uri>": "/tmp/run", "<other run>": "/tmp/other", "<hub id or local folder>": "someone/model"}
 
 
 def commands() -> list[list[str]]:
