@@ -1,5 +1,6 @@
 """Chooses and loads a renderer. The only place that knows which ones there are."""
 
+from pipeline.domain.errors import DarkroomError
 from pipeline.profiling.spans import OFF, Profile
 from pipeline.rendering.paint import PAINT_REPO_ID, PaintRenderer
 from pipeline.rendering.renderer import Renderer
@@ -7,9 +8,21 @@ from pipeline.rendering.spec import RendererSpec
 
 
 def load_renderer(spec: RendererSpec, profile: Profile = OFF) -> Renderer:
-    """Load in the calling thread, which must also make every call."""
+    """Load in the calling thread, which must also make every call. Raises DarkroomError for files that are spoiled."""
     if spec.model.identity.repo_id == PAINT_REPO_ID:
         return PaintRenderer(spec.batch_size, spec.seconds_per_batch)
     from pipeline.rendering.diffusion import load_diffusers
 
-    return load_diffusers(spec, profile)
+    try:
+        return load_diffusers(spec, profile)
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:  # what the libraries raise on such files
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DarkroomError(
+            f"model.repo_id={spec.model.identity.repo_id}: cannot be loaded ({reason}); copy it anew"
+        ) from error

@@ -113,7 +113,7 @@ class Worker:
         records = [record(outcome, maker) for outcome in outcomes]
         extras = task.extras.take(pa.array([position for position, _ in wanted], pa.int64()))
         with self._profile.span("commit"):
-            ours = manifest.commit(self._store, shard, to_table(records, extras, _about(shard, records, info)))
+            ours = manifest.commit(self._store, shard, to_table(records, extras, _about(shard, records, maker)))
         return _report(records, ours)
 
     def _put_scores(self, shard: Shard, outcomes: Sequence[Outcome], inline: InlineScores) -> None:
@@ -247,7 +247,7 @@ def _in_order(wanted: Sequence[Sample], done: Mapping[str, Outcome]) -> list[Out
     ]
 
 
-def _about(shard: Shard, records: Sequence[Record], info: RendererInfo) -> dict[str, str]:
+def _about(shard: Shard, records: Sequence[Record], maker: Maker) -> dict[str, str]:
     """The manifest's own metadata: what it proves, beyond its rows."""
     return {
         "darkroom.shard_id": shard.shard_id,
@@ -255,7 +255,8 @@ def _about(shard: Shard, records: Sequence[Record], info: RendererInfo) -> dict[
         "darkroom.rows": f"{shard.start}:{shard.stop}",
         "darkroom.num_images": str(len(records)),
         "darkroom.num_ok": str(sum(record.status == OK for record in records)),
-        "darkroom.versions": ", ".join(f"{name} {value}" for name, value in info.versions.items()),
+        "darkroom.versions": ", ".join(f"{name} {value}" for name, value in maker.info.versions.items()),
+        "darkroom.trust_remote_code": str(maker.model.trust_remote_code).lower(),
     }
 
 
