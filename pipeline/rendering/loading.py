@@ -11,17 +11,14 @@ def load_renderer(spec: RendererSpec, profile: Profile = OFF) -> Renderer:
     """Load in the calling thread, which must also make every call. Raises DarkroomError for files that are spoiled."""
     if spec.model.identity.repo_id == PAINT_REPO_ID:
         return PaintRenderer(spec.batch_size, spec.seconds_per_batch)
+    from safetensors import SafetensorError
+
     from pipeline.rendering.diffusion import load_diffusers
 
+    spoiled = (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError)  # what libraries make of it
     try:
         return load_diffusers(spec, profile)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ) as error:  # what the libraries raise on such files
+    except spoiled as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DarkroomError(
             f"model.repo_id={spec.model.identity.repo_id}: cannot be loaded ({reason}); copy it anew"

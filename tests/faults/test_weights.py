@@ -1,4 +1,4 @@
-"""A model's files may be anybody's: no pickle is opened, and no code runs that was not trusted; trust is kept on record."""
+"""A model's files may be anybody's: no pickle is opened, and no code runs that was not trusted, on record."""
 
 import io
 import json
@@ -56,9 +56,14 @@ def test_a_pickle_is_refused_unopened_with_the_way_to_convert_it(model: Path, tm
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("disguise", ["pickle", "cut"])
-def test_weights_that_are_not_what_their_name_says_are_named(model: Path, tmp_path: Path, disguise: str) -> None:
-    file = model / "unet" / UNET
+@pytest.mark.parametrize(
+    ("weights", "disguise"),
+    [(f"unet/{UNET}", "pickle"), (f"unet/{UNET}", "cut"), ("text_encoder/model.safetensors", "cut")],
+)
+def test_weights_that_are_not_what_their_name_says_are_refused(
+    model: Path, tmp_path: Path, weights: str, disguise: str
+) -> None:
+    file = model / weights
     file.write_bytes(pickle.dumps(Payload(tmp_path / "trace")) if disguise == "pickle" else file.read_bytes()[:-100])
     assert str(model) in refused(model)
     assert not (tmp_path / "trace").exists()
