@@ -83,7 +83,7 @@ def evaluate(found: OpenedRun, wanted: WantedEvaluation, device: Device) -> int:
     evaluation, key = _evaluated(found, wanted, local_device(device))
     put_evaluation(found.store, key, evaluation)
     settings = {cell_id: info.settings for cell_id, info in found.cells.items()}
-    print(figures_table(evaluation.metrics, evaluation.cells, settings))
+    print(figures_table(evaluation.metrics, evaluation.cells, settings, evaluation.gaps))
     return _judged(wanted.config, evaluation)
 
 

@@ -7,23 +7,33 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pipeline.evaluation.columns import aligned, arrow, decimals, interval, number
-from pipeline.runs.evaluations import CellFigure, CellFigures, MetricInfo
+from pipeline.runs.evaluations import CellFigure, CellFigures, Gap, MetricInfo
 
 _WIDTH = 120  # characters
-_BEST = "*"
+_BEST, _NEAR = "*", "≈"
+_LEGEND = f"{_BEST} best of its column; {_NEAR} not told apart from it: the interval of their difference holds 0"
+_ABOUT_GAPS = "differences from each column's best, image by image, with their 95 % intervals:"
 
 Settings = Mapping[str, Mapping[str, object]]
+Gaps = Mapping[str, Mapping[str, Gap]]  # by cell_id and figure's name
 
 
-def figures_table(infos: Mapping[str, MetricInfo], cells: Mapping[str, CellFigures], settings: Settings) -> str:
+def figures_table(
+    infos: Mapping[str, MetricInfo], cells: Mapping[str, CellFigures], settings: Settings, gaps: Gaps
+) -> str:
     """Figures by cell_id, with the settings in which the cells differ; `*` marks each metric's best cell.
 
-    Below stand the metrics' conventions and all warnings, each once.
+    Of several cells the same again as differences from the best. Below stand the metrics' conventions and all
+    warnings, each once.
     """
     names = [name for name in infos if any(name in figures for figures in cells.values())]
-    tables = [_single(infos, cells, names)] if len(cells) == 1 else _tables(infos, cells, names, settings)
-    best = [f"{_BEST} best of its column"] if len(cells) > 1 else []
-    return "\n\n".join([*tables, "\n".join([*best, *_notes(infos, cells, names)])])
+    if len(cells) == 1:
+        return "\n\n".join([_single(infos, cells, names), "\n".join(_notes(infos, cells, names))])
+    figures = _tables(cells, [_column(infos[name], cells, gaps) for name in names], settings)
+    compared = [name for name in names if any(name in found for found in gaps.values())]
+    differences = _tables(cells, [_gap_column(infos[name], cells, gaps) for name in compared], settings)
+    about = [_ABOUT_GAPS] if differences else []
+    return "\n\n".join([*figures, *about, *differences, "\n".join([_LEGEND, *_notes(infos, cells, names)])])
 
 
 def _single(infos: Mapping[str, MetricInfo], cells: Mapping[str, CellFigures], names: Sequence[str]) -> str:
@@ -45,14 +55,11 @@ def _line(info: MetricInfo, figure: CellFigure) -> list[str]:
     ]
 
 
-def _tables(
-    infos: Mapping[str, MetricInfo], cells: Mapping[str, CellFigures], names: Sequence[str], settings: Settings
-) -> list[str]:
+def _tables(cells: Mapping[str, CellFigures], columns: Sequence[list[str]], settings: Settings) -> list[str]:
     """The settings come again in each."""
     axes = _axes(cells, settings)
     left = [[axis.split(".")[-1] for axis in axes] or ["cell"]]
     left += [[_setting(settings[cell_id].get(axis)) for axis in axes] or [cell_id] for cell_id in cells]
-    columns = [_column(infos[name], cells) for name in names]
     room = _WIDTH - max(map(len, aligned(left, len(left[0])).splitlines()))
     return [
         aligned([[*row, *(column[place] for column in group)] for place, row in enumerate(left)], len(left[0]))
@@ -75,20 +82,40 @@ def _groups(columns: Sequence[list[str]], room: int) -> Iterator[list[list[str]]
         yield group
 
 
-def _column(info: MetricInfo, cells: Mapping[str, CellFigures]) -> list[str]:
+def _column(info: MetricInfo, cells: Mapping[str, CellFigures], gaps: Gaps) -> list[str]:
     figures = [figures.get(info.name) for figures in cells.values()]
     known = [figure for figure in figures if figure and math.isfinite(figure.value)]
     best = (max if info.higher_is_better else min)((figure.value for figure in known), default=math.nan)
     places = decimals(figure.value for figure in known)
     intervals = [interval(figure.low, figure.high, places) if figure else "" for figure in figures]
     width = max(map(len, intervals))
+    near = [_is_near(gaps.get(cell_id, {}).get(info.name)) for cell_id in cells]
     entries = [
         (number(figure.value, places) if figure else "-")
         + (f" {text:<{width}}" if width else "")
-        + (_BEST if figure and figure.value == best else " ")
-        for figure, text in zip(figures, intervals, strict=True)
+        + (_BEST if figure and figure.value == best else _NEAR if is_near else " ")
+        for figure, text, is_near in zip(figures, intervals, near, strict=True)
     ]
     return [f"{info.name} {arrow(info.higher_is_better)} ", *entries]
+
+
+def _gap_column(info: MetricInfo, cells: Mapping[str, CellFigures], gaps: Gaps) -> list[str]:
+    found = [gaps.get(cell_id, {}).get(info.name) for cell_id in cells]
+    places = decimals(end for gap in found if gap for end in (gap.low, gap.high))
+    intervals = [interval(gap.low, gap.high, places) if gap else "" for gap in found]
+    width = max(map(len, intervals))
+    bests = {gap.best for gap in found if gap}
+    entries = [
+        f"{gap.difference:+.{places}f} {text:<{width}}{_NEAR if _is_near(gap) else ' '}"
+        if gap
+        else f"{'-':<{width}}{_BEST if cell_id in bests else ' '}"
+        for cell_id, gap, text in zip(cells, found, intervals, strict=True)
+    ]
+    return [f"{info.name} ", *entries]
+
+
+def _is_near(gap: Gap | None) -> bool:
+    return gap is not None and gap.low <= 0 <= gap.high
 
 
 def _notes(infos: Mapping[str, MetricInfo], cells: Mapping[str, CellFigures], names: Sequence[str]) -> list[str]:

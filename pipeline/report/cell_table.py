@@ -5,8 +5,17 @@ from collections.abc import Sequence
 
 from pipeline.report.content import CellResult, Figure, Metric, ReportContent, Setting
 from pipeline.report.markup import Markup, element, join
-from pipeline.report.numbers import NO_FIGURE, better, interval_text, metric_decimals, setting_text, value_text
-from pipeline.report.ranking import best_cells, dominated, figure_of, rivals
+from pipeline.report.numbers import (
+    NO_FIGURE,
+    better,
+    gap_decimals,
+    gap_text,
+    interval_text,
+    metric_decimals,
+    setting_text,
+    value_text,
+)
+from pipeline.report.ranking import best_cells, dominated, figure_of, gap_of, rivals
 
 _SPARK_WIDTH, _SPARK_HEIGHT = 72, 8  # pixels of an interval's picture
 
@@ -63,6 +72,8 @@ class _MetricColumn:
         self.decimals = metric_decimals(metric, cells)
         self.best = best_cells(cells, metric)
         self.rivals = rivals(cells, metric)
+        self.gaps = {cell.cell_id: gap for cell in cells if (gap := gap_of(cell, metric, self.best))}
+        self.gap_decimals = gap_decimals(self.gaps.values())
         figures = [figure for cell in cells if (figure := figure_of(cell, metric))]
         self.left = min((_ends(figure)[0] for figure in figures), default=0.0)
         self.right = max((_ends(figure)[1] for figure in figures), default=0.0)
@@ -75,7 +86,7 @@ class _MetricColumn:
         mark = self._mark(cell.cell_id)
         value = element("span", {"class": "value"}, value_text(figure.value, self.decimals))
         interval = element("span", {"class": "interval"}, interval_text(figure, self.decimals))
-        inner = join(_warning(figure), self._spark(figure), value, mark, interval)
+        inner = join(_warning(figure), self._spark(figure), value, mark, interval, self._gap(cell.cell_id))
         return element(
             "td", {"class": f"number {self._kind(cell.cell_id)}", "data-value": str(float(figure.value))}, inner
         )
@@ -87,9 +98,16 @@ class _MetricColumn:
         if cell_id in self.best:
             return element("span", {"class": "mark", "title": "best", "role": "img", "aria-label": "best"}, "★")
         if cell_id in self.rivals:
-            text = "its interval overlaps the best's"
+            text = "not told apart from the best"
             return element("span", {"class": "mark", "title": text, "role": "img", "aria-label": text}, "≈")
         return Markup("")
+
+    def _gap(self, cell_id: str) -> Markup:
+        gap = self.gaps.get(cell_id)
+        if gap is None:
+            return Markup("")
+        title = f"difference from the best cell, over {gap.num_pairs:,} pairs of images"
+        return element("span", {"class": "interval gap", "title": title}, f"Δ {gap_text(gap, self.gap_decimals)}")
 
     def _spark(self, figure: Figure) -> Markup:
         """The interval as a line with a dot, on the column's scale."""

@@ -33,6 +33,17 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Gap:
+    """A figure against that of the metric's best cell, image by image."""
+
+    best: str  # its cell_id
+    difference: float  # this cell's less the best's
+    low: float  # ends of the difference's 95 % interval
+    high: float
+    num_pairs: int  # images that it is computed from
+
+
+@dataclass(frozen=True)
 class Figure:
     """One metric of one cell. NaN is a figure that could not be computed; `warnings` say why."""
 
@@ -42,6 +53,7 @@ class Figure:
     num_images: int  # that it is computed from
     num_reference: int | None = None  # reference images; None where the metric has no reference
     warnings: tuple[str, ...] = ()
+    gap: Gap | None = None  # None for the best cell's own, and where none was measured
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """A run's evaluations as one set of metrics and figures: the latest of each metric stands. Knows no page."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
-from pipeline.report.content import Figure, Metric
+from pipeline.report.content import Figure, Gap, Metric
 from pipeline.runs.evaluations import CellFigure, Evaluation, MetricInfo
+from pipeline.runs.evaluations import Gap as StoredGap
 
 _CLIP_SCORE = "clip_score"
 # Ends of metric names, in the order to show them; others come after.
@@ -35,6 +36,7 @@ class Figures:
     infos: Mapping[str, MetricInfo]  # by metric name, in the order to show them
     cells: Mapping[str, Mapping[str, CellFigure]]  # by cell_id, then by metric name
     notes: tuple[str, ...] = ()
+    gaps: Mapping[str, Mapping[str, StoredGap | None]] = field(default_factory=dict)  # as `cells`, where measured
 
     @property
     def score_info(self) -> ScoreInfo | None:
@@ -45,19 +47,22 @@ class Figures:
         return tuple(_metric(info) for info in self.infos.values())
 
     def of_cell(self, cell_id: str) -> dict[str, Figure]:
-        return {name: _figure(figure) for name, figure in self.cells.get(cell_id, {}).items()}
+        gaps = self.gaps.get(cell_id, {})
+        return {name: _figure(figure, gaps.get(name)) for name, figure in self.cells.get(cell_id, {}).items()}
 
 
 def merged(evaluations: Sequence[Evaluation], cell_ids: Collection[str]) -> Figures:
     """Oldest first. Figures of one metric that are defined otherwise than its latest are not comparable: left out."""
     infos = {name: info for evaluation in evaluations for name, info in evaluation.metrics.items()}
     cells: dict[str, dict[str, CellFigure]] = {cell_id: {} for cell_id in cell_ids}
+    gaps: dict[str, dict[str, StoredGap | None]] = {cell_id: {} for cell_id in cell_ids}
     outdated: set[str] = set()
     for evaluation in evaluations:
         for cell_id in cells.keys() & evaluation.cells.keys():
             for name, figure in evaluation.cells[cell_id].items():
                 if evaluation.metrics.get(name) == infos.get(name):
                     cells[cell_id][name] = figure
+                    gaps[cell_id][name] = evaluation.gaps.get(cell_id, {}).get(name)
                 else:
                     outdated.add(name)
     known = {name: infos[name] for name in sorted(infos, key=_place) if any(name in found for found in cells.values())}
@@ -65,7 +70,7 @@ def merged(evaluations: Sequence[Evaluation], cell_ids: Collection[str]) -> Figu
         f"{infos[name].title}: figures of earlier evaluations with another definition or reference are left out."
         for name in sorted(outdated & known.keys())
     ]
-    return Figures(known, cells, tuple(notes))
+    return Figures(known, cells, tuple(notes), gaps)
 
 
 def _kind(name: str) -> str:
@@ -91,7 +96,7 @@ def _metric(info: MetricInfo) -> Metric:
     )
 
 
-def _figure(figure: CellFigure) -> Figure:
-    return Figure(
-        figure.value, figure.low, figure.high, figure.num_images, figure.num_reference, tuple(figure.warnings)
-    )
+def _figure(figure: CellFigure, gap: StoredGap | None) -> Figure:
+    counts = figure.num_images, figure.num_reference
+    known = Gap(**asdict(gap)) if gap else None
+    return Figure(figure.value, figure.low, figure.high, *counts, tuple(figure.warnings), known)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 
-from pipeline.report.content import CellResult, Figure, Metric, Setting
+from pipeline.report.content import CellResult, Figure, Gap, Metric, Setting
 
 _DIGITS = 4  # significant, of a column's largest value
 NO_FIGURE = "–"
@@ -28,6 +28,15 @@ def interval_text(figure: Figure, places: int) -> str:
     if figure.low is None or figure.high is None:
         return ""
     return f"{value_text(figure.low, places)} – {value_text(figure.high, places)}"
+
+
+def gap_decimals(gaps: Iterable[Gap | None]) -> int:
+    return decimals(end for gap in gaps if gap for end in (gap.low, gap.high))
+
+
+def gap_text(gap: Gap, places: int) -> str:
+    """Such as "+0.31 (-0.12 to 0.74)"."""
+    return f"{gap.difference:+.{places}f} ({gap.low:.{places}f} to {gap.high:.{places}f})"
 
 
 def better(metric: Metric) -> str:

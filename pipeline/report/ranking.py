@@ -1,11 +1,11 @@
 """Which cells are best, which are beaten in everything, and which lie on a Pareto front. Pure; knows no page."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from pipeline.report.content import CellResult, Figure, Metric
+from pipeline.report.content import CellResult, Figure, Gap, Metric
 
 
 def figure_of(cell: CellResult, metric: Metric) -> Figure | None:
@@ -40,16 +40,30 @@ def best_cells(cells: Sequence[CellResult], metric: Metric) -> frozenset[str]:
 
 
 def rivals(cells: Sequence[CellResult], metric: Metric) -> frozenset[str]:
-    """cell_ids whose interval overlaps that of a best cell, best cells left out: not clearly worse."""
+    """cell_ids that cannot be told apart from a best cell, best cells left out.
+
+    By the interval of the difference from it, image by image, which holds 0; where that was not measured, by the two
+    own intervals, which overlap.
+    """
     best = best_cells(cells, metric)
     leaders = [figure for cell in cells if cell.cell_id in best and (figure := figure_of(cell, metric))]
     return frozenset(
         cell.cell_id
         for cell in cells
-        if cell.cell_id not in best
-        and (figure := figure_of(cell, metric))
-        and any(_overlap(figure, leader) for leader in leaders)
+        if cell.cell_id not in best and (figure := figure_of(cell, metric)) and _is_near(figure, leaders, best)
     )
+
+
+def gap_of(cell: CellResult, metric: Metric, best: Collection[str]) -> Gap | None:
+    """The figure's difference from one of the best cells; None where it was measured from another or from none."""
+    figure = figure_of(cell, metric)
+    return figure.gap if figure and figure.gap and figure.gap.best in best else None
+
+
+def _is_near(figure: Figure, leaders: Sequence[Figure], best: Collection[str]) -> bool:
+    if figure.gap and figure.gap.best in best:
+        return figure.gap.low <= 0 <= figure.gap.high
+    return any(_overlap(figure, leader) for leader in leaders)
 
 
 def _overlap(one: Figure, other: Figure) -> bool:

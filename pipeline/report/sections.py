@@ -68,7 +68,7 @@ def _winner(metric: Metric, content: ReportContent) -> Markup:
     near = len(rivals(content.cells, metric))
     interval = interval_text(figure, places)
     value = value_text(figure.value, places) + (f" ({interval})" if interval else "")
-    overlap = f"intervals of {near} other {'cell' if near == 1 else 'cells'} overlap" if near else ""
+    overlap = f"{near} other {'cell is' if near == 1 else 'cells are'} not told apart from it" if near else ""
     heading = f"Best {metric.title}" if len(content.cells) > 1 else metric.title
     settings = ", ".join(f"{axis.name} {setting_text(best.settings[axis.name])}" for axis in content.axes)
     return _card(heading, cell_label(best, content), [settings, value, overlap], best)
@@ -101,7 +101,10 @@ def _command(command: str) -> Markup:
 
 
 def _cells(content: ReportContent) -> Markup:
-    legend = "★ best; ≈ its interval overlaps the best's; ↑ higher and ↓ lower is better. "
+    legend = (
+        "★ best; ↑ higher and ↓ lower is better. Δ: difference from the best, image by image, with its 95 % interval. "
+        "≈ not told apart from the best: Δ's interval holds 0, or where there is no Δ, the two intervals overlap. "
+    )
     beaten = "Grey cells are beaten: another one is at least as good in all metrics and better in one. "
     chosen = "Press a cell to choose it: heat map, contact sheet and prompts take what they hold equal from it."
     hide = element("label", {}, element("input", {"type": "checkbox", "id": "hide-dominated"}), " Hide grey cells")

@@ -4,12 +4,22 @@ from collections.abc import Sequence
 
 from pipeline.report.content import CellResult, Metric, ReportContent
 from pipeline.report.markup import markdown
-from pipeline.report.numbers import NO_FIGURE, better, interval_text, metric_decimals, setting_text, value_text
+from pipeline.report.numbers import (
+    NO_FIGURE,
+    better,
+    gap_decimals,
+    gap_text,
+    interval_text,
+    metric_decimals,
+    setting_text,
+    value_text,
+)
 from pipeline.report.payload import cell_label
-from pipeline.report.ranking import best_cells, dominated, figure_of, order_all, order_by
+from pipeline.report.ranking import best_cells, dominated, figure_of, gap_of, order_all, order_by, rivals
 
 _MAX_CELLS = 50  # rows of the table; metrics.parquet has all
 _MAX_FAILURES = 10
+_MAX_NEAR = 10  # cells named beside a winner
 
 
 def summary(content: ReportContent) -> str:
@@ -18,6 +28,7 @@ def summary(content: ReportContent) -> str:
         [f"# {markdown(content.title)}"],
         _winners(content),
         _cells_table(content),
+        _gaps_table(content),
         _list("Warnings", _warnings(content)),
         _list("Failed and filtered", _failures(content)),
         _list("Dropped early", [markdown(f"{cell.cell_id[:8]}: {cell.when}; {cell.why}") for cell in content.dropped]),
@@ -34,13 +45,21 @@ def _winners(content: ReportContent) -> list[str]:
         for best in order_by(content.cells, metric)[:1]:
             places = metric_decimals(metric, content.cells)
             value = f"**{_entry(best, metric, places)}**"
-            lines.append(f"- Best {markdown(metric.title)}: {markdown(cell_label(best, content))}, {value}")
+            near = [cell for cell in content.cells if cell.cell_id in rivals(content.cells, metric)]
+            said = ", ".join(markdown(cell_label(cell, content)) for cell in near[:_MAX_NEAR])
+            more = f" and {len(near) - _MAX_NEAR} more" if len(near) > _MAX_NEAR else ""
+            apart = f"; not told apart from it: {said}{more}" if near else ""
+            lines.append(f"- Best {markdown(metric.title)}: {markdown(cell_label(best, content))}, {value}{apart}")
     return lines if len(content.cells) > 1 else []
 
 
-def _cells_table(content: ReportContent) -> list[str]:
+def _shown(content: ReportContent) -> list[CellResult]:
     chosen = {cell.cell_id for cell in order_all(content.cells, content.metrics)[:_MAX_CELLS]}
-    shown = [cell for cell in content.cells if cell.cell_id in chosen]
+    return [cell for cell in content.cells if cell.cell_id in chosen]
+
+
+def _cells_table(content: ReportContent) -> list[str]:
+    shown = _shown(content)
     beaten = dominated(content.cells, content.metrics)
     names = ["cell", *(axis.name for axis in content.axes), "images", "failed"]
     arrows = [f"{metric.title} {better(metric)}" for metric in content.metrics]
@@ -49,9 +68,35 @@ def _cells_table(content: ReportContent) -> list[str]:
     columns = [_column(metric, content) for metric in content.metrics]
     rows = [_line([*_settings(cell, content, beaten), *(column[cell.cell_id] for column in columns)]) for cell in shown]
     legend = "**Bold**: best. †: another cell is at least as good in all metrics and better in one." if beaten else ""
+    near = any(rivals(content.cells, metric) for metric in content.metrics)
+    legend += " ≈: not told apart from the best." if near else ""
     cut = f"The best {len(shown)} of {len(content.cells)} cells." if len(shown) < len(content.cells) else ""
     below = " ".join(filter(None, (cut, legend)))
     return head + rows + (["", below] if below else [])
+
+
+def _gaps_table(content: ReportContent) -> list[str]:
+    """Differences from each metric's best cell; nothing where none was measured."""
+    columns = {metric: _gap_column(metric, content) for metric in content.metrics}
+    columns = {metric: column for metric, column in columns.items() if column}
+    if not columns:
+        return []
+    names = ["cell", *(axis.name for axis in content.axes), *(metric.title for metric in columns)]
+    head = [_line([markdown(name) for name in names])]
+    head += ["|" + " --- |" * (1 + len(content.axes)) + " ---: |" * len(columns)]
+    rows = [
+        _line([*_settings(cell, content, frozenset())[:-2], *(one.get(cell.cell_id, "") for one in columns.values())])
+        for cell in _shown(content)
+    ]
+    return ["Differences from the best cell, image by image, with their 95 % intervals:", "", *head, *rows]
+
+
+def _gap_column(metric: Metric, content: ReportContent) -> dict[str, str]:
+    best = best_cells(content.cells, metric)
+    gaps = {cell.cell_id: gap for cell in content.cells if (gap := gap_of(cell, metric, best))}
+    places = gap_decimals(gaps.values())
+    entries = {name: gap_text(gap, places) + (" ≈" if gap.low <= 0 <= gap.high else "") for name, gap in gaps.items()}
+    return entries | {name: "best" for name in best if gaps}
 
 
 def _settings(cell: CellResult, content: ReportContent, beaten: frozenset[str]) -> list[str]:
@@ -64,7 +109,10 @@ def _column(metric: Metric, content: ReportContent) -> dict[str, str]:
     """cell_id -> the metric's entry, the best in bold."""
     places = metric_decimals(metric, content.cells)
     best = best_cells(content.cells, metric)
-    entries = {cell.cell_id: _entry(cell, metric, places) for cell in content.cells}
+    near = rivals(content.cells, metric)
+    entries = {
+        cell.cell_id: _entry(cell, metric, places) + (" ≈" if cell.cell_id in near else "") for cell in content.cells
+    }
     return {name: f"**{entry}**" if name in best else entry for name, entry in entries.items()}
 
 

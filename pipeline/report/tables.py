@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from pipeline.report.content import CellResult, Figure, Metric, ReportContent
-from pipeline.report.ranking import best_cells, dominated
+from pipeline.report.content import CellResult, Figure, Gap, Metric, ReportContent
+from pipeline.report.ranking import best_cells, dominated, gap_of
 
 
 def metrics_table(content: ReportContent) -> pa.Table:
@@ -21,6 +21,7 @@ def metrics_table(content: ReportContent) -> pa.Table:
     columns |= {name: _setting_column(name, [cell for cell, _ in pairs]) for name in settings}
     columns |= _metric_columns([metric for _, metric in pairs])
     columns |= _figure_columns([cell.figures[metric.name] for cell, metric in pairs])
+    columns |= _gap_columns([gap_of(cell, metric, best[metric.name]) for cell, metric in pairs])
     columns["best"] = pa.array([cell.cell_id in best[metric.name] for cell, metric in pairs], pa.bool_())
     columns["dominated"] = pa.array([cell.cell_id in beaten for cell, _ in pairs], pa.bool_())
     return pa.table(columns)
@@ -52,4 +53,15 @@ def _figure_columns(figures: Sequence[Figure]) -> dict[str, pa.Array]:
         "num_images": pa.array([figure.num_images for figure in figures], pa.int64()),
         "num_reference": pa.array([figure.num_reference for figure in figures], pa.int64()),
         "warnings": pa.array([list(figure.warnings) for figure in figures], pa.list_(pa.string())),
+    }
+
+
+def _gap_columns(gaps: Sequence[Gap | None]) -> dict[str, pa.Array]:
+    """Differences from each metric's best cell; null for its own, and where none was measured."""
+    return {
+        "compared_with": pa.array([gap.best if gap else None for gap in gaps], pa.string()),
+        "difference": pa.array([gap.difference if gap else None for gap in gaps], pa.float64()),
+        "difference_low": pa.array([gap.low if gap else None for gap in gaps], pa.float64()),
+        "difference_high": pa.array([gap.high if gap else None for gap in gaps], pa.float64()),
+        "num_pairs": pa.array([gap.num_pairs if gap else None for gap in gaps], pa.int64()),
     }

@@ -11,7 +11,6 @@ from pipeline.runs.keys import CELLS_PREFIX, cell_key
 from pipeline.runs.values import from_json
 from pipeline.storage.store import Store
 
-
 _LAST = ("scheduler", "num_inference_steps", "guidance_scale")  # of settings: what cells most often differ in
 
 

@@ -7,7 +7,7 @@ from pipeline.evaluation.comparison import Verdict, comparison_table, verdict
 from pipeline.evaluation.figures import metric_infos
 from pipeline.evaluation.pairs import Difference, differences
 from pipeline.evaluation.table import figures_table
-from pipeline.runs.evaluations import CellFigure, MetricInfo
+from pipeline.runs.evaluations import CellFigure, Gap, MetricInfo
 from tests.evaluation.sets import CLIP, cell, figures_of, images, reference, statistics
 
 
@@ -28,6 +28,11 @@ CELLS = {
         "e.distance": figure(40.0, 39, 41, "too few"),
     },
 }
+GAPS = {
+    "c1": {"e.distance": Gap("c2", 8.8456, -0.5, 18.125, 20)},
+    "c2": {"e.score": Gap("c1", -0.25, -0.3125, -0.125, 20)},
+    "c3": {"e.distance": Gap("c2", 36.5, 30, 40, 20)},
+}
 SETTINGS = {
     "c1": {"sampling.guidance_scale": 1.0, "sampling.num_inference_steps": 20},
     "c2": {"sampling.guidance_scale": 2.5, "sampling.num_inference_steps": 20},
@@ -36,12 +41,20 @@ SETTINGS = {
 
 
 def test_a_sweeps_table_has_a_line_a_cell_and_marks_the_best() -> None:
-    lines = figures_table(INFOS, CELLS, SETTINGS).splitlines()
+    lines = figures_table(INFOS, CELLS, SETTINGS, GAPS).splitlines()
     assert [line.rstrip() for line in lines[:4]] == [
         "guidance_scale                e.score ↑           e.distance ↓",
-        "1               0.5000 [0.4100, 0.6200]*  12.35 [10.00, 14.00]",
+        "1               0.5000 [0.4100, 0.6200]*  12.35 [10.00, 14.00]≈",
         "2.5             0.2500 [0.2000, 0.3000]    3.50               *",
         "4                    -                    40.00 [39.00, 41.00]",
+    ]
+    assert [line.rstrip() for line in lines[5:11]] == [
+        "differences from each column's best, image by image, with their 95 % intervals:",
+        "",
+        "guidance_scale                     e.score              e.distance",
+        "1                       -                 *   +8.85 [-0.50, 18.12]≈",
+        "2.5             -0.2500 [-0.3125, -0.1250]          -             *",
+        "4                       -                    +36.50 [30.00, 40.00]",
     ]
     assert "e.distance: the formula" in lines
     assert lines[-2:] == ["warning: e.distance: too few (2 of 3 cells)", "warning: e.score: no captions (1 of 3 cells)"]
@@ -51,7 +64,7 @@ def test_a_wide_table_is_cut_between_metrics_and_repeats_the_settings() -> None:
     names = [f"extractor.metric_number_{number}" for number in range(7)]
     infos = {name: info(name, True) for name in names}
     cells = {cell_id: {name: figure(1.5, 1.25, 1.75) for name in names} for cell_id in CELLS}
-    text = figures_table(infos, cells, SETTINGS)
+    text = figures_table(infos, cells, SETTINGS, {})
     tables = text.split("\n\n* best")[0].split("\n\n")
     assert len(tables) > 1
     assert max(map(len, text.splitlines())) <= 120
@@ -63,7 +76,7 @@ def test_a_plain_runs_table_has_a_line_a_metric() -> None:
     shown, real = images(30), reference(40)
     infos = metric_infos(CLIP, real, None, "hessel")
     figures = figures_of(shown, CLIP, real, None, "hessel", 0)
-    lines = figures_table(infos, {"c": figures}, {"c": {}}).splitlines()
+    lines = figures_table(infos, {"c": figures}, {"c": {}}, {}).splitlines()
     table = lines[: len(figures) + 1]
     assert table[0].split() == ["metric", "figure", "95", "%", "interval", "images", "reference"]
     for line, (name, found) in zip(table[1:], figures.items(), strict=True):
@@ -80,7 +93,7 @@ def test_a_plain_runs_table_has_a_line_a_metric() -> None:
 def test_what_could_not_be_computed_is_a_dash_with_its_reason_below() -> None:
     infos = metric_infos(CLIP, statistics(), None, "hessel")
     figures = figures_of(images(30), CLIP, statistics(), None, "hessel", 0)
-    text = figures_table(infos, {"c": figures}, {"c": {}})
+    text = figures_table(infos, {"c": figures}, {"c": {}}, {})
     assert "nan" not in text
     assert "warning: demo_clip.kid: needs the features of reference images" in text
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.report.content import CellResult, Figure, Metric
+from pipeline.report.content import CellResult, Figure, Gap, Metric
 from pipeline.report.ranking import best_cells, dominated, order_all, order_by, pareto_front, rivals
 
 FID, CLIP = Metric("fid", "FID", False), Metric("clip", "CLIP score", True)
@@ -33,6 +33,18 @@ def test_missing_and_nan_figures_are_never_best() -> None:
 def test_rivals_are_those_whose_interval_reaches_the_best() -> None:
     cells = [cell("best", fid=10), cell("near", fid=12), cell("far", fid=12.1)]
     assert rivals(cells, FID) == {"near"}
+
+
+def behind(name: str, value: float, low: float, high: float, best: str = "best") -> CellResult:
+    gap = Gap(best, value - 10, low, high, 9)
+    return CellResult(name, {}, 1, 0, {"fid": Figure(value, value - 1, value + 1, 1, gap=gap)})
+
+
+def test_measured_differences_say_who_is_a_rival_whatever_the_own_intervals_say() -> None:
+    cells = [cell("best", fid=10), behind("worse", 10.5, 0.1, 0.9), behind("same", 13, -1, 7)]
+    assert rivals(cells, FID) == {"same"}
+    # A difference from a cell that is not the best any more says nothing.
+    assert rivals([*cells[:2], behind("old", 13, -1, 7, best="worse")], FID) == frozenset()
 
 
 def test_without_intervals_nobody_is_a_rival() -> None:

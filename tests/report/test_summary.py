@@ -3,7 +3,7 @@ from dataclasses import replace
 
 from markdown_it import MarkdownIt
 
-from pipeline.report.content import CellResult, Figure, Metric, ReportContent
+from pipeline.report.content import Axis, CellResult, Figure, Gap, Metric, ReportContent
 from pipeline.report.summary import summary
 from tests.report.contents import plain_run, sweep
 
@@ -45,3 +45,22 @@ def test_a_plain_run_has_no_winners() -> None:
     assert text.startswith("# Plain run\n")
     assert "Best" not in text
     assert "    darkroom generate\n" in text
+
+
+def test_differences_from_the_best_have_a_table_and_say_what_is_not_told_apart() -> None:
+    figures = {
+        "a": Figure(11.0, 10.0, 12.0, 9),
+        "b": Figure(11.3, 10.0, 12.5, 9, gap=Gap("a", 0.3, 0.1, 0.5, 9)),
+        "c": Figure(11.1, 10.0, 12.5, 9, gap=Gap("a", 0.1, -0.2, 0.4, 9)),
+    }
+    axis = Axis("guidance_scale", (1.0, 2.0, 3.0))
+    cells = tuple(
+        CellResult(name, {"guidance_scale": place + 1.0}, 9, 0, {"fid": figure})
+        for place, (name, figure) in enumerate(figures.items())
+    )
+    text = summary(ReportContent("T", (), "darkroom sweep", (axis,), cells, (Metric("fid", "FID", False),)))
+    assert "- Best FID: 1, **11.00 (10.00 – 12.00)**; not told apart from it: 3\n" in text
+    assert "| c † | 3 | 9 | 0 | 11.10 (10.00 – 12.50) ≈ |" in text
+    assert "| a | 1 | best |" in text
+    assert "| b | 2 | +0.3000 (0.1000 to 0.5000) |" in text
+    assert "| c | 3 | +0.1000 (-0.2000 to 0.4000) ≈ |" in text

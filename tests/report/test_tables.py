@@ -5,6 +5,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.report.content import CellResult, Figure, Gap
 from pipeline.report.tables import metrics_table
 from tests.report.contents import METRICS, plain_run, sweep
 
@@ -56,3 +57,12 @@ def test_a_run_without_figures_gives_an_empty_table_with_columns() -> None:
     table = metrics_table(plain_run())
     assert table.num_rows == 0
     assert {"cell_id", "metric", "value"} <= set(table.column_names)
+
+
+def test_differences_from_the_best_are_columns() -> None:
+    best = CellResult("a", {}, 9, 0, {"fid": Figure(11.0, 10.0, 12.0, 9)})
+    other = CellResult("b", {}, 9, 0, {"fid": Figure(11.3, 10.0, 12.5, 9, gap=Gap("a", 0.3, 0.1, 0.5, 8))})
+    content = replace(plain_run(), cells=(best, other), metrics=(METRICS[0],))
+    rows = metrics_table(content).to_pylist()
+    names = ("compared_with", "difference", "difference_low", "difference_high", "num_pairs")
+    assert [tuple(row[name] for name in names) for row in rows] == [(None,) * 5, ("a", 0.3, 0.1, 0.5, 8)]
