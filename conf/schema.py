@@ -111,6 +111,8 @@ class SamplingConfig:
     width: int | None = None
     negative_prompt: str = ""
     seed: int = 0
+    guidance_start: float = 0.0  # guidance acts from this share of the steps ...
+    guidance_stop: float = 1.0  # ... to this one: fewer steps with it are faster, and another picture
 
 
 @dataclass
@@ -181,6 +183,8 @@ class GridAxes:
     height: list[Any] | None = None
     width: list[Any] | None = None
     negative_prompt: list[Any] | None = None
+    guidance_start: list[Any] | None = None
+    guidance_stop: list[Any] | None = None
     repo_id: list[Any] | None = None
     revision: list[Any] | None = None
     dtype: list[Any] | None = None

@@ -42,7 +42,9 @@ class Again:
         self, renderer: Renderer, identity: ModelIdentity, group: Sequence[Record]
     ) -> Iterator[tuple[Record, bytes | None]]:
         by_id = {record.image_id: record for record in group}
-        for batch in batches([recorded_sample(record) for record in group], renderer.info.batch_size):
+        info = renderer.info
+        samples = [recorded_sample(record, cell_of(self._found.cells, record.cell_id)) for record in group]
+        for batch in batches(samples, info.batch_size, info.mixes_guidance):
             images = renderer.render([item.request for item in batch])
             for item, image in zip(batch, images, strict=True):
                 member = image.pixels is not None and encode_member(item, image, identity, self._found.info.output)

@@ -24,7 +24,7 @@ def run(config: DictConfig) -> int:
         rendered = {record.image_id: data for record, data in again.files(damaged)}
         num_damaged += len(damaged)
         for item in portion:
-            left = repair(found.store, item, rendered, found.cells[item.cell_id].cell.model, found.info.output)
+            left = repair(found.store, item, rendered, found.cells[item.cell_id].cell, found.info.output)
             num_left += len(left)
             for image_id in item.damages:
                 outcome = f"not repaired: {left[image_id]}" if image_id in left else "repaired"

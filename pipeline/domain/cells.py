@@ -5,7 +5,6 @@ from functools import cached_property
 
 from pipeline.domain.identity import digest
 
-
 _LATER = {"guidance_start": 0.0, "guidance_stop": 1.0}  # defaults, which digests leave out: names stay as they were
 
 

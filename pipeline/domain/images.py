@@ -1,7 +1,7 @@
 """What a renderer is asked for: one image, complete in itself."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from pipeline.domain.cells import Cell, Sampling
@@ -20,10 +20,11 @@ class ImageRequest:
     seed: int  # of a CPU torch.Generator, one each
     sampling: Sampling
 
-    @property
-    def batch_key(self) -> Sampling:
-        """Requests that share it may share a batch."""
-        return self.sampling
+    def batch_key(self, mixes_guidance: bool) -> Sampling:
+        """Requests that share it may share a batch, of a renderer that mixes guidance or of one that does not."""
+        if not mixes_guidance:
+            return self.sampling
+        return replace(self.sampling, guidance_scale=float(self.sampling.is_guided), negative_prompt="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,8 @@ def samples(row: PromptRow, cell: Cell, run_seed: int, num_images_per_prompt: in
 
 
 def row_sampling(row: PromptRow, sampling: Sampling) -> Sampling:
-    return Sampling(
-        scheduler=sampling.scheduler,
+    return replace(
+        sampling,
         guidance_scale=_first(row.guidance_scale, sampling.guidance_scale),
         num_inference_steps=_first(row.num_inference_steps, sampling.num_inference_steps),
         height=_first(row.height, sampling.height),

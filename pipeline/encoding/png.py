@@ -36,7 +36,7 @@ def _filtered(pixels: np.ndarray) -> np.ndarray:
 
 def _compressed(data: np.ndarray) -> bytes:
     compressor = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
-    return compressor.compress(data) + compressor.flush()
+    return compressor.compress(data.data) + compressor.flush()
 
 
 def _text(keyword: str, value: str) -> bytes:

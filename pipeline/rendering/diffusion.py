@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline.domain.cells import Sampling
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.images import ImageRequest
 from pipeline.profiling.spans import OFF, Profile
 from pipeline.rendering.decode import decode_latents, to_pixels, troubles
+from pipeline.rendering.guidance import GuidedSteps, RowScales
 from pipeline.rendering.inspection import count_tokens
 from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, RendererInfo
 from pipeline.rendering.schedulers import build_scheduler
@@ -75,11 +77,12 @@ class DiffusersRenderer:
         if self._class_name in ENCODERS:
             self._text = TextCache(ENCODERS[self._class_name][0](pipe), spec.batch_size)
         self._limit = spec.model.max_prompt_tokens
-        self.info = RendererInfo(_device_name(spec), spec.model.identity.dtype, spec.batch_size, versions())
+        mixes = self._text is not None
+        self.info = RendererInfo(_device_name(spec), spec.model.identity.dtype, spec.batch_size, versions(), mixes)
 
     @torch.inference_mode()
     def render(self, requests: Sequence[ImageRequest]) -> list[RenderedImage]:
-        """Render 1 to batch_size requests that share a `batch_key`."""
+        """Render 1 to batch_size requests that share a `batch_key(info.mixes_guidance)`."""
         assert 1 <= len(requests) <= self.info.batch_size
         truncated = self._truncated([request.prompt for request in requests])
         images: list[RenderedImage] = []
@@ -137,15 +140,37 @@ class DiffusersRenderer:
         }
         if self._text is None:
             return self._call_with_prompts(requests, arguments)
-        with_negative = sampling.guidance_scale > 1
-        prompts = [request.prompt for request in requests]
         with self._stage("text"):
-            arguments |= text_arguments(self._pipe, self._text, prompts, sampling.negative_prompt, with_negative)
+            arguments |= self._text_and_guidance(requests)
         with self._stage("denoise"):
             arguments["latents"] = self._noise(generators, sampling.height, sampling.width)
             latents = self._pipe(**arguments, output_type="latent").images
         with self._stage("decode"):
             return decode_latents(self._pipe.vae, latents)
+
+    def _text_and_guidance(self, requests: Sequence[ImageRequest]) -> dict[str, Any]:
+        """Arguments of a call whose images may differ in guidance scale and negative prompt."""
+        assert self._text is not None
+        sampling, prompts = requests[0].sampling, [request.prompt for request in requests]
+        if not sampling.is_guided:
+            return text_arguments(self._pipe, self._text, prompts, None)
+        negatives = [request.sampling.negative_prompt for request in requests]
+        arguments: dict[str, Any] = text_arguments(self._pipe, self._text, prompts, negatives)
+        scales = RowScales([request.sampling.guidance_scale for request in requests], self._pipe.device)
+        arguments["guidance_scale"] = scales
+        return arguments | self._interval(sampling, scales, arguments) if sampling.is_partly_guided else arguments
+
+    def _interval(self, sampling: Sampling, scales: RowScales, arguments: dict[str, Any]) -> dict[str, Any]:
+        """What to add to the arguments, or to put in their place, where guidance acts in some of the steps alone."""
+        own = self._pipe._callback_tensor_inputs
+        names = {"prompt_embeds": "negative_prompt_embeds", "add_text_embeds": "negative_pooled_prompt_embeds"}
+        negatives = {name: arguments[argument] for name, argument in names.items() if name in own}
+        steps = GuidedSteps(sampling, scales, negatives)
+        return {
+            "guidance_scale": steps.first_scale,
+            "callback_on_step_end": steps,
+            "callback_on_step_end_tensor_inputs": [name for name in steps.tensors if name in own],
+        }
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

@@ -11,6 +11,8 @@ from typing import Any
 from pipeline.domain.cells import ModelIdentity, ModelRef
 from pipeline.domain.errors import DarkroomError
 
+# Pipelines whose guidance may act in some of the steps alone, and be another one for each image of a batch.
+PARTLY_GUIDED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
 _IDENTITY_SUFFIXES = frozenset({".json", ".safetensors", ".txt", ".model"})
 _PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})

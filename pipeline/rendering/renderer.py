@@ -27,6 +27,7 @@ class RendererInfo:
     dtype: str
     batch_size: int  # images in a call of the model, padding included
     versions: dict[str, str]  # of torch, diffusers, ...; empty for a renderer without a model
+    mixes_guidance: bool = False  # a batch may hold any guidance scales above 1, and any negative prompts
 
 
 class Renderer(Protocol):
@@ -35,7 +36,7 @@ class Renderer(Protocol):
     info: RendererInfo
 
     def render(self, requests: Sequence[ImageRequest]) -> list[RenderedImage]:
-        """Render 1 to `info.batch_size` requests that share a `batch_key`; one result each, in order.
+        """Render 1 to `info.batch_size` requests with one `batch_key(info.mixes_guidance)`; one result each, in order.
 
         A request that cannot be rendered gives a result with an error; an exception means that the whole call failed.
         """

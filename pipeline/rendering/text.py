@@ -62,15 +62,23 @@ ENCODERS: Mapping[str, tuple[Callable[[Any], Callable[[list[str]], Embedding]], 
 
 
 def text_arguments(
-    pipe: Any, cache: TextCache, prompts: Sequence[str], negative_prompt: str, with_negative: bool
+    pipe: Any, cache: TextCache, prompts: Sequence[str], negative_prompts: Sequence[str] | None
 ) -> dict[str, torch.Tensor]:
-    """Keyword arguments of a pipeline's call that stand for its prompts."""
+    """Keyword arguments of a pipeline's call that stand for its prompts; no negative ones without guidance."""
     names = ENCODERS[type(pipe).__name__][1]
     arguments = dict(zip(names, cache.stacked(prompts), strict=True))
-    if with_negative:
-        if not negative_prompt and getattr(pipe.config, "force_zeros_for_empty_prompt", False):
-            negatives = tuple(torch.zeros_like(part) for part in arguments.values())
-        else:
-            negatives = cache.stacked([negative_prompt] * len(prompts))
+    if negative_prompts is not None:
+        negatives = _negatives(pipe, cache, prompts, negative_prompts)
         arguments |= {f"negative_{name}": part for name, part in zip(names, negatives, strict=True)}
     return arguments
+
+
+def _negatives(pipe: Any, cache: TextCache, prompts: Sequence[str], negative_prompts: Sequence[str]) -> Embedding:
+    """Of SDXL's kind of pipelines, zeros where there is none."""
+    if not getattr(pipe.config, "force_zeros_for_empty_prompt", False):
+        return cache.stacked(negative_prompts)
+    # The prompt, which is at hand, holds the place of what becomes zeros.
+    parts = cache.stacked([negative or prompt for negative, prompt in zip(negative_prompts, prompts, strict=True)])
+    for part in parts:
+        part[torch.tensor([not negative for negative in negative_prompts])] = 0
+    return parts

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from pipeline import __version__
-from pipeline.domain.cells import ModelIdentity, Sampling
+from pipeline.domain.cells import Cell, ModelIdentity
 from pipeline.domain.images import ImageRequest, Sample
 from pipeline.domain.prompts import PromptRow
 from pipeline.encoding.containers import Member
@@ -99,9 +99,10 @@ def _status(outcome: Outcome) -> str:
     return INVALID if outcome.sample.row.error else FAILED
 
 
-def recorded_request(record: Record) -> ImageRequest:
-    """The request that a record answers: enough to render its image again."""
-    sampling = Sampling(
+def recorded_request(record: Record, cell: Cell) -> ImageRequest:
+    """The request that a record of this cell answers: enough to render its image again."""
+    sampling = replace(
+        cell.sampling,
         scheduler=record.scheduler,
         guidance_scale=record.guidance_scale,
         num_inference_steps=record.num_inference_steps,
@@ -112,6 +113,6 @@ def recorded_request(record: Record) -> ImageRequest:
     return ImageRequest(record.image_id, record.prompt, record.seed, sampling)
 
 
-def recorded_sample(record: Record) -> Sample:
+def recorded_sample(record: Record, cell: Cell) -> Sample:
     row = PromptRow(row=record.row, prompt_id=record.prompt_id, prompt=record.prompt)
-    return Sample(row, record.sample_index, recorded_request(record))
+    return Sample(row, record.sample_index, recorded_request(record, cell))

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 
-from pipeline.domain.cells import ModelIdentity
+from pipeline.domain.cells import Cell
 from pipeline.encoding.images import CONTENT_TYPES
 from pipeline.runs.records import Record
 from pipeline.runs.run import OutputInfo
@@ -16,9 +16,7 @@ from pipeline.worker.stored import NO_KEY, StoredObject, damages_of
 Rendered = Mapping[str, bytes | None]  # image_id -> its file, made again; None where that failed
 
 
-def repair(
-    store: Store, broken: StoredObject, rendered: Rendered, model: ModelIdentity, output: OutputInfo
-) -> dict[str, str]:
+def repair(store: Store, broken: StoredObject, rendered: Rendered, cell: Cell, output: OutputInfo) -> dict[str, str]:
     """Write the object again from its intact images and these; image_id -> why it is still damaged.
 
     Only bytes with the recorded digest are written, so whoever reads at the same time, or repairs too, sees right ones.
@@ -33,9 +31,9 @@ def repair(
         return {record.image_id: left.get(record.image_id, others) for record in damaged}
     layout = CONTAINERS.get(output.layout)
     content_type = layout.content_type if layout else CONTENT_TYPES[output.image_format]
-    data = _container(store, layout, broken, rendered, model, output) if layout else rendered[damaged[0].image_id]
+    data = _container(store, layout, broken, rendered, cell, output) if layout else rendered[damaged[0].image_id]
     assert data is not None
-    left = damages_of(data, broken.records, model, output)
+    left = damages_of(data, broken.records, cell, output)
     if not left:
         store.put(broken.key, data, content_type)
     return left
@@ -49,7 +47,7 @@ def _wrong(record: Record, data: bytes | None) -> str | None:
 
 
 def _container(
-    store: Store, layout: Layout, broken: StoredObject, rendered: Rendered, model: ModelIdentity, output: OutputInfo
+    store: Store, layout: Layout, broken: StoredObject, rendered: Rendered, cell: Cell, output: OutputInfo
 ) -> bytes:
     """Its images in their order; equal members give equal bytes, so this is what was stored at first."""
     try:
@@ -57,5 +55,7 @@ def _container(
     except NotFound:
         index = {}
     files = {image_id: found.data for image_id, found in index.items()} | dict(rendered)
-    requests = [recorded_request(record) for record in broken.records]
-    return layout.write([as_member(request, files[request.image_id] or b"", model, output) for request in requests])
+    requests = [recorded_request(record, cell) for record in broken.records]
+    return layout.write(
+        [as_member(request, files[request.image_id] or b"", cell.model, output) for request in requests]
+    )

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from pipeline.domain.cells import Cell, ModelIdentity
+from pipeline.domain.cells import Cell
 from pipeline.encoding.containers import Indexed
 from pipeline.runs import manifest
 from pipeline.runs.cells import CellInfo, cell_of
@@ -51,7 +51,7 @@ def _by_key(records: Sequence[Record]) -> list[list[Record]]:
 def _looked_at(store: Store, cell: Cell, output: OutputInfo, records: Sequence[Record]) -> StoredObject:
     key = records[0].key or ""
     try:
-        damages = damages_of(store.get(key), records, cell.model, output)
+        damages = damages_of(store.get(key), records, cell, output)
     except NotFound:
         damages = {record.image_id: "its object is missing" for record in records}
     except ValueError:
@@ -59,14 +59,14 @@ def _looked_at(store: Store, cell: Cell, output: OutputInfo, records: Sequence[R
     return StoredObject(key, cell.cell_id, records, damages)
 
 
-def damages_of(data: bytes, records: Sequence[Record], model: ModelIdentity, output: OutputInfo) -> dict[str, str]:
+def damages_of(data: bytes, records: Sequence[Record], cell: Cell, output: OutputInfo) -> dict[str, str]:
     """image_id -> how an object with these bytes is not what these records of it say."""
     layout = CONTAINERS.get(output.layout)
     if layout is None:
         found = {record.image_id: _wrong_image(record, data) for record in records}
     else:
         index = layout.index(data)
-        found = {record.image_id: _wrong_member(record, index, model, output) for record in records}
+        found = {record.image_id: _wrong_member(record, index, cell, output) for record in records}
     return {image_id: reason for image_id, reason in found.items() if reason}
 
 
@@ -75,13 +75,13 @@ def _wrong_image(record: Record, data: bytes) -> str | None:
     return None if digest == record.sha256 else f"recorded {record.sha256}, stored {digest}"
 
 
-def _wrong_member(record: Record, index: Mapping[str, Indexed], model: ModelIdentity, output: OutputInfo) -> str | None:
+def _wrong_member(record: Record, index: Mapping[str, Indexed], cell: Cell, output: OutputInfo) -> str | None:
     """The image first; then what lies beside it, since a caption trains a model as much as its image does."""
     found = index.get(record.image_id)
     if found is None:
         return "its container is broken there"
     if (found.member, found.offset) != (record.member, record.offset):
         return f"recorded as {record.member} at {record.offset}, stored as {found.member} at {found.offset}"
-    right = as_member(recorded_request(record), found.data, model, output)
+    right = as_member(recorded_request(record, cell), found.data, cell.model, output)
     texts_are_right = (found.prompt, found.settings) == (right.prompt, right.settings)
     return _wrong_image(record, found.data) or (None if texts_are_right else "the text stored beside it differs")

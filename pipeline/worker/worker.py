@@ -133,7 +133,9 @@ class Worker:
         failed = [index for index, record in enumerate(old) if record.status == FAILED]
         attempt += max((record.attempt for record in old), default=0)
         container = f"{task.name.shard_id}-{attempt}"
-        outcomes, info = self._outcomes(task.cell, [recorded_sample(old[index]) for index in failed], container)
+        outcomes, info = self._outcomes(
+            task.cell, [recorded_sample(old[index], task.cell) for index in failed], container
+        )
         maker = Maker(task.cell.model, info, task.name.cell_id, task.name.shard_id, attempt)
         again = [record(outcome, maker) for outcome in outcomes]
         new = _spliced(old, failed, again)
@@ -175,7 +177,7 @@ class Worker:
         inline: InlineScores | None,
         ready_s: float,
     ) -> Iterator[tuple[Sample, "Future[Outcome]"]]:
-        for batch in batches(wanted, renderer.info.batch_size):
+        for batch in batches(wanted, renderer.info.batch_size, renderer.info.mixes_guidance):
             if self._stop.is_set():
                 raise Stopped
             started = time.perf_counter()

@@ -20,6 +20,12 @@ def test_digests_are_what_they_were() -> None:
     assert CELL.cell_id == "6e79fa1b223ab37a"
 
 
+def test_a_setting_that_came_later_names_other_cells_only_where_it_does_something() -> None:
+    same = replace(CELL, sampling=replace(SAMPLING, guidance_start=0.0, guidance_stop=1.0))
+    other = replace(CELL, sampling=replace(SAMPLING, guidance_stop=0.5))
+    assert same.cell_id == CELL.cell_id != other.cell_id
+
+
 @given(st.text(), st.text(), st.integers(0, 2**63 - 1))
 def test_parts_do_not_run_into_each_other(left: str, right: str, seed: int) -> None:
     assert (digest(left, right) == digest(left + right, "")) == (right == "")

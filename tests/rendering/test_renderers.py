@@ -94,6 +94,7 @@ def test_a_prompt_is_encoded_once(models: dict[str, Path]) -> None:
     renderer._text._encode = lambda prompts: calls.append(len(prompts)) or own(prompts)
     renderer.render(requests(3))
     renderer.render(requests(3, Sampling("ddim", 2.0, 3, 16, 16)))
+    renderer.render(requests(3, Sampling("ddim", 1.0, 3, 16, 16)))
     assert calls == [4, 4]  # three prompts and the negative, each padded to the batch
 
 
