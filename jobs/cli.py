@@ -32,6 +32,7 @@ JOBS = {
     "gc": "remove what no committed shard names",
     "train_demo": "train the embedded model from nothing",
     "check_demo": "measure how well the embedded model follows captions",
+    "bench": "measure speed as ratios: against the bare model, a plain script, Ray Data",
 }
 _CONF = str(Path(schema.__file__).parent)
 INTERRUPTED = 130

@@ -1,0 +1,69 @@
+"""Measure Darkroom against its ceilings and other ways to do the same, as ratios of one run: a table, and JSON."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from jobs.cli import INTERRUPTED, run_job
+from jobs.engine import local_device
+from pipeline.bench.catalogue import chosen
+from pipeline.bench.figure import Figure
+from pipeline.bench.machine import machine, num_cores
+from pipeline.bench.results import as_json, as_table
+from pipeline.bench.setting import Setting
+from pipeline.domain.errors import DarkroomError
+
+_DARKROOM = (sys.executable, "-m", "jobs.cli")
+
+
+def run(config: DictConfig) -> int:
+    _check(config)
+    benchmarks = chosen(config.figures)
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory(prefix="darkroom-bench-", ignore_cleanup_errors=True) as folder:
+        try:
+            for name, measure in benchmarks.items():
+                print(f"{name} ...", flush=True)
+                figures += measure(_setting(config, Path(folder) / name))
+                _write(config, figures)
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        finally:
+            print(f"\n{as_table(figures)}", flush=True)
+    print(f"\nevery repeat's seconds: {config.write_to}")
+    return 0
+
+
+def _check(config: DictConfig) -> None:
+    for name, low in {"scale": 0.0001, "num_repeats": 1, "num_workers": 1}.items():
+        if config[name] is not None and not config[name] >= low:
+            raise DarkroomError(f"{name}={config[name]} is too small; give {low:g} or more")
+    if not Path(config.write_to).absolute().parent.is_dir():
+        raise DarkroomError(f"write_to={config.write_to}: its folder does not exist; make it, or name another file")
+
+
+def _setting(config: DictConfig, folder: Path) -> Setting:
+    folder.mkdir()
+    return Setting(
+        folder=folder,
+        scale=config.scale,
+        num_repeats=config.num_repeats,
+        device=local_device(config.device),
+        num_workers=config.num_workers or num_cores(),
+        darkroom=_DARKROOM,
+        say=lambda line: print(line, flush=True),
+    )
+
+
+def _write(config: DictConfig, figures: list[Figure]) -> None:
+    """After each figure: a long run that ends early keeps what it has."""
+    setting = {"scale": config.scale, "num_repeats": config.num_repeats, "num_workers": config.num_workers}
+    value = as_json(figures, machine(), {**setting, "device": local_device(config.device)})
+    Path(config.write_to).write_text(json.dumps(value, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    run_job("bench")

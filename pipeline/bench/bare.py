@@ -1,0 +1,53 @@
+"""The ceiling: denoise and decode, batch after batch, and nothing else. For models of Stable Diffusion's kind."""
+
+import time
+
+import torch
+
+from pipeline.bench.figure import Timing
+from pipeline.bench.plain import plain_pipeline
+from pipeline.bench.work import Work, requests
+
+
+class BareLoop:
+    """A loaded model with its text and noise at hand: no reading, text encoding, pixels, files or records."""
+
+    def __init__(self, work: Work) -> None:
+        if work.device == "cpu":
+            torch.set_num_threads(1)  # as every worker has
+        sampling = work.sampling
+        pipe = plain_pipeline(work)
+        self._pipe = pipe
+        self._sampling = sampling
+        self._batch_size = work.batch_size
+        self._text = self._encoded([request.prompt for request in requests(work)[: work.batch_size]])
+        side = pipe.vae_scale_factor
+        shape = (work.batch_size, pipe.unet.config.in_channels, sampling.height // side, sampling.width // side)
+        self._noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(pipe.device, pipe.dtype)
+        self.batch()
+
+    def timing(self, num_batches: int) -> Timing:
+        started = time.perf_counter()
+        for _ in range(num_batches):
+            self.batch()
+        return Timing(num_batches * self._batch_size, time.perf_counter() - started)
+
+    @torch.inference_mode()
+    def batch(self) -> torch.Tensor:
+        """(N, 3, H, W) float32 on the CPU, so that a device has ended its work."""
+        pipe, guidance = self._pipe, self._sampling.guidance_scale
+        scheduler = pipe.scheduler
+        scheduler.set_timesteps(self._sampling.num_inference_steps)
+        latents = self._noise * scheduler.init_noise_sigma
+        for step in scheduler.timesteps:
+            both = scheduler.scale_model_input(torch.cat([latents, latents]), step)
+            without, with_text = pipe.unet(both, step, encoder_hidden_states=self._text, return_dict=False)[0].chunk(2)
+            noise = without + guidance * (with_text - without)
+            latents = scheduler.step(noise, step, latents, return_dict=False)[0]
+        return pipe.vae.decode(latents / pipe.vae.config.scaling_factor, return_dict=False)[0].float().cpu()
+
+    @torch.inference_mode()
+    def _encoded(self, prompts: list[str]) -> torch.Tensor:
+        """Negative ones first."""
+        texts, negatives = self._pipe.encode_prompt(prompts, self._pipe.device, 1, True)
+        return torch.cat([negatives, texts])

@@ -1,0 +1,51 @@
+"""The job as a person gives it, on next to no work: its JSON is whole. Says nothing of speed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs.cli import composed
+from pipeline.bench.catalogue import FIGURES, chosen
+from pipeline.domain.errors import DarkroomError
+from tests.jobs.helpers import run, run_here
+
+SMALL = ("scale=0.01", "num_repeats=1", "num_workers=1", "device=cpu")
+
+
+@pytest.mark.slow
+def test_every_figure_says_what_it_measured_and_each_repeats_seconds(tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    ended = run("bench", "figures=[invariance_tax,pipeline_efficiency_local,gpu_sdxl]", *SMALL, f"write_to={file}")
+    assert ended.returncode == 0, ended.stderr
+    value = json.loads(file.read_text())
+    assert {"cores", "memory_bytes", "torch", "diffusers", "ray", "darkroom"} <= set(value["machine"])
+    assert value["setting"] == {"scale": 0.01, "num_repeats": 1, "num_workers": 1, "device": "cpu"}
+    tax, efficiency, gpu = value["figures"]
+    assert list(tax["timings"]) == ["one shape", "free shapes"]
+    assert list(efficiency["timings"]) == ["darkroom", "bare loop"]
+    for figure in (tax, efficiency):
+        assert len(figure["values"]) == 1
+        assert all(timing["seconds"] > 0 for each in figure["timings"].values() for timing in each)
+        assert figure["name"] in ended.stdout
+    assert gpu["skipped"]
+
+
+def test_a_figure_that_does_not_exist_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(DarkroomError, match="figures: speed is not one of them; they are pipeline_efficiency_local"):
+        run_here("bench", "figures=[speed]")
+
+
+@pytest.mark.parametrize("override", ["scale=0", "num_repeats=0", "num_workers=0"])
+def test_too_little_is_refused(override: str) -> None:
+    with pytest.raises(DarkroomError, match="is too small"):
+        run_here("bench", override)
+
+
+def test_every_benchmark_is_there() -> None:
+    from importlib import import_module
+
+    for module, function in FIGURES.values():
+        assert callable(getattr(import_module(f"pipeline.bench.{module}"), function))
+    assert list(chosen(None)) == list(FIGURES)
+    assert composed("bench", []).figures is None

@@ -1,0 +1,58 @@
+"""The large models' benchmark, on small ones of the same kinds and on a CPU; and the work in the real ones."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.bench.architectures import SD15, SDXL, Architecture, random_pipeline
+from pipeline.bench.gpu import gpu_sdxl, gpu_work, rendered
+from pipeline.bench.limits import image_flop, unet_flop, vae_flop
+from tests.bench.painting import setting
+
+_VAE = {"block_out_channels": (8, 8, 8, 8), "norm_num_groups": 4, "layers_per_block": 1}
+_TEXT = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+def small(architecture: Architecture) -> Architecture:
+    levels = len(architecture.unet["block_out_channels"])
+    unet = {"sample_size": 8, "block_out_channels": (8,) * levels, "attention_head_dim": 2, "norm_num_groups": 4}
+    width = 16 * len(architecture.text_encoders)
+    if architecture.is_xl:
+        unet |= {"transformer_layers_per_block": 1, "projection_class_embeddings_input_dim": 6 * 256 + 16}
+    return replace(
+        architecture,
+        side=64,
+        unet={**architecture.unet, **unet, "cross_attention_dim": width},
+        vae={**architecture.vae, **_VAE, "sample_size": 64},
+        text_encoders=(_TEXT,) * len(architecture.text_encoders),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", [SD15, SDXL], ids=["sd15", "sdxl"])
+def test_random_weights_render_from_prompt_file_to_png(tmp_path: Path, architecture: Architecture) -> None:
+    little = small(architecture)
+    work = replace(gpu_work(setting(tmp_path), little), batch_size=2, shard_size=2)
+    work = replace(work, sampling=replace(work.sampling, num_inference_steps=2))
+    timing = rendered(random_pipeline(little, "cpu", torch.float32), work, tmp_path / "run")
+    assert timing.rate > 0
+    assert len(list((tmp_path / "run" / "images").rglob("*.png"))) == work.num_images
+
+
+def test_the_work_in_an_image_is_that_of_its_steps_and_its_decoding() -> None:
+    little = small(SD15)
+    assert image_flop(little, 20) == 40 * unet_flop(little) + vae_flop(little)
+
+
+@pytest.mark.slow
+def test_the_work_in_sdxl_is_the_published_one() -> None:
+    assert unet_flop(SDXL) == pytest.approx(6.761e12, rel=1e-3)
+    assert vae_flop(SDXL) == pytest.approx(10.47e12, rel=1e-3)
+
+
+def test_without_a_gpu_the_figure_is_skipped_and_says_why(tmp_path: Path) -> None:
+    (figure,) = gpu_sdxl(setting(tmp_path))
+    assert figure.value is None
+    assert figure.skipped == "needs a CUDA device, and this one is cpu"

@@ -1,0 +1,57 @@
+"""Runs that benchmarks make are real ones, and can be brought almost to their end without rendering."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.bench import ours
+from pipeline.bench.far_run import commit_all_but_last, forget_last
+from pipeline.bench.log import steady
+from pipeline.bench.sleeper import SleeperSpec
+from pipeline.bench.work import captions, requests
+from pipeline.domain.cells import ModelRef
+from pipeline.runs import manifest
+from pipeline.runs.cells import CellInfo, add_cells
+from pipeline.runs.reading import records
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import StoreSpec
+from pipeline.worker.spec import WorkerSpec
+from tests.bench.painting import paint_work
+
+
+def test_what_is_measured_is_committed(tmp_path: Path) -> None:
+    work = paint_work(tmp_path, num_images=6)
+    clock = ours.rendered(work, tmp_path / "run", ours.on_one)
+    assert [commit.count for commit in clock.commits] == [2, 2, 2]
+    assert list(clock.ready_at) == ["local"]
+    found = {record.image_id for record in records(open_store(StoreSpec(str(tmp_path / "run"))))}
+    assert found == {request.image_id for request in requests(work)}
+
+
+def test_a_sleeper_is_a_worker_that_takes_its_time(tmp_path: Path) -> None:
+    work = paint_work(tmp_path, num_images=4, shard_size=1)
+
+    def sleeper(spec: WorkerSpec) -> SleeperSpec:
+        return SleeperSpec(spec.run, work.model.identity, spec.store, 0.1)
+
+    clock = ours.rendered(work, tmp_path / "run", ours.on_one, sleeper)
+    assert steady(clock.commits).rate <= 10.5
+
+
+def test_a_run_is_brought_to_its_last_shard_with_the_records_that_rendering_makes(tmp_path: Path) -> None:
+    work, run = paint_work(tmp_path, num_images=7), tmp_path / "run"
+    ours.rendered(work, run, ours.on_one)
+    store = open_store(StoreSpec(str(run)))
+    add_cells(store, {work.cell.cell_id: CellInfo(ModelRef("darkroom/paint"), work.cell)})
+    real = [(record.image_id, record.row, record.seed, record.shard_id, record.key) for record in records(store)]
+    store.delete([name.key for name in list(manifest.committed(store))[1:]])
+    commit_all_but_last(run, work.prompts)
+    assert [(each.image_id, each.row, each.seed, each.shard_id, each.key) for each in records(store)] == real[:6]
+    forget_last(run)
+    assert [name.stop for name in manifest.committed(store)] == [2, 4, 6]
+    assert not (run / "images").exists()
+
+
+@pytest.mark.parametrize("count", [1, 300])
+def test_captions_differ(count: int) -> None:
+    assert len(set(captions(count))) == count
