@@ -27,7 +27,7 @@ from pipeline.features.spec import ExtractorSpec
 from pipeline.references.kept import default_cache
 from pipeline.references.measuring import reference_features
 from pipeline.references.opening import open_reference
-from pipeline.references.reference import Reference, ReferenceFeatures, ReferenceSpec
+from pipeline.references.reference import Reference, ReferenceFeatures, ReferenceSpec, Statistics
 from pipeline.runs.evaluations import CellFigure, CellFigures, Evaluation, Gap, MetricInfo, put_evaluation
 from pipeline.runs.reading import states
 from pipeline.runs.records import OK
@@ -66,11 +66,26 @@ def wanted_evaluation(config: DictConfig) -> WantedEvaluation:
     infos = tuple(inspect_extractor(spec) for spec in extractor_specs(config.extractors, "cpu"))
     named = {} if config.metrics is None else metrics_by_extractor(list(config.metrics), infos)
     wanted = WantedEvaluation(config, infos, _opened_reference(config), named)
+    _check_reference(wanted)
     for expected in config.expect:
         if expected.figure not in wanted.figures:
             known = ", ".join(wanted.figures)
             raise DarkroomError(f"expect: no figure {expected.figure!r} will be there; those are {known}")
     return wanted
+
+
+def _check_reference(wanted: WantedEvaluation) -> None:
+    """Refuse metrics that are named and could not be computed, before hours of work."""
+    for extractor, metrics in wanted.named.items():
+        for metric in metrics:
+            reference, definition = wanted.reference, CATALOGUE[metric]
+            if reference is None and definition.needs_reference:
+                raise DarkroomError(f"metrics: {extractor}.{metric} needs a reference; give one as reference=...")
+            if reference and definition.needs_reference_features and isinstance(reference.source, Statistics):
+                raise DarkroomError(
+                    f"reference={reference.name} holds statistics alone, and {extractor}.{metric} needs its images; "
+                    "give those, or leave the metric out"
+                )
 
 
 def wanted_inline(config: DictConfig) -> WantedEvaluation | None:

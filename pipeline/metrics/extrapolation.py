@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.metrics.features import checked
-from pipeline.metrics.frechet import covariance_factor, distance_to
+from pipeline.metrics.frechet import frechet_distance
 from pipeline.metrics.gaussian import Gaussian
 from pipeline.metrics.moments import FeatureMoments
 from pipeline.metrics.subsets import sample_keys, subset
@@ -26,9 +26,8 @@ def extrapolated_fid(
     features = checked(features)
     sizes = _sizes(len(features), num_points)
     keys = sample_keys(ids, len(features), seed, "extrapolated fid")
-    factor = covariance_factor(reference.covariance)
     distances = [
-        distance_to(FeatureMoments.of(features[subset(keys, draw, size)]).gaussian(), reference, factor)
+        frechet_distance(FeatureMoments.of(features[subset(keys, draw, size)]).gaussian(), reference)
         for draw, size in enumerate(sizes)
     ]
     slope_and_intercept = np.polyfit(1 / sizes, distances, deg=1)

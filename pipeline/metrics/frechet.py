@@ -13,25 +13,10 @@ def frechet_distance(first: Gaussian, second: Gaussian) -> float:
     would have to be square-rooted, and rounding of 1e-16 in the many that are zero where images are fewer than
     dimensions would come out as 1e-8 each. Never negative; zero to rounding for equal Gaussians.
     """
-    return distance_to(first, second, covariance_factor(second.covariance))
-
-
-def distance_to(first: Gaussian, second: Gaussian, second_factor: np.ndarray) -> float:
-    """The same, where the factor of the second covariance is at hand: for many distances to one reference."""
     if first.mean.shape != second.mean.shape:
         found = f"{len(first.mean)} and {len(second.mean)} dimensions"
         raise DarkroomError(f"Frechet distance: Gaussians of {found}; take both from one extractor")
     shift = first.mean - second.mean
-    cross = np.linalg.svd(covariance_factor(first.covariance).T @ second_factor, compute_uv=False).sum()
+    cross = np.linalg.svd(first.factor.T @ second.factor, compute_uv=False).sum()
     traces = np.trace(first.covariance) + np.trace(second.covariance)
     return max(0.0, float(shift @ shift + traces - 2 * cross))
-
-
-def covariance_factor(covariance: np.ndarray) -> np.ndarray:
-    """A (d, rank) float64 with A A^T = covariance (d, d), columns orthogonal.
-
-    Eigenvalues at the level of rounding count as zero, negative ones with them.
-    """
-    values, vectors = np.linalg.eigh(covariance)
-    kept = values > values[-1] * len(values) * np.finfo(np.float64).eps
-    return vectors[:, kept] * np.sqrt(values[kept])

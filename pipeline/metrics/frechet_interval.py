@@ -4,7 +4,7 @@ import numpy as np
 
 from pipeline.metrics.bootstrap import Interval, mean_interval
 from pipeline.metrics.features import checked, row_blocks
-from pipeline.metrics.frechet import covariance_factor, distance_to
+from pipeline.metrics.frechet import frechet_distance
 from pipeline.metrics.gaussian import Gaussian
 from pipeline.metrics.moments import FeatureMoments
 
@@ -22,7 +22,7 @@ def frechet_interval(features: np.ndarray, reference: Gaussian, num_resamples: i
     """
     features = checked(features)
     gaussian = FeatureMoments.of(features).gaussian()
-    distance = distance_to(gaussian, reference, covariance_factor(reference.covariance))
+    distance = frechet_distance(gaussian, reference)
     around = mean_interval(influence(features, gaussian, reference), num_resamples, seed)
     return Interval(distance, max(0.0, distance + around.low), max(0.0, distance + around.high))
 
@@ -33,8 +33,8 @@ def influence(features: np.ndarray, gaussian: Gaussian, reference: Gaussian) -> 
     With x centred it is 2 (m - m_r) . x + x^T (I - T) x less its mean, where T maps one Gaussian onto the other
     (Dowson and Landau 1982). Where C = A A^T and A^T A_r = U S V^T, x^T T x is the S-weighted square of U^T A^+ x.
     """
-    factor = covariance_factor(gaussian.covariance)
-    left, singular, _ = np.linalg.svd(factor.T @ covariance_factor(reference.covariance), full_matrices=False)
+    factor = gaussian.factor
+    left, singular, _ = np.linalg.svd(factor.T @ reference.factor, full_matrices=False)
     # The factor's columns are orthogonal, so its pseudo-inverse is its transpose over their squared lengths.
     maps = (factor / np.square(factor).sum(axis=0)) @ left * np.sqrt(singular)
     shift = 2 * (gaussian.mean - reference.mean)

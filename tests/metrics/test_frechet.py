@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.domain.errors import DarkroomError
-from pipeline.metrics.frechet import covariance_factor, frechet_distance
+from pipeline.metrics.frechet import frechet_distance
 from pipeline.metrics.gaussian import Gaussian
 from pipeline.metrics.moments import FeatureMoments
 from tests.metrics.references import reference_values
@@ -77,7 +77,7 @@ def test_no_spread_at_all_leaves_the_shift_and_the_other_spread() -> None:
 
 def test_a_factor_gives_its_covariance_back() -> None:
     covariance = np.cov(np.random.default_rng(0).normal(size=(5, 9)), rowvar=False)
-    factor = covariance_factor(covariance)
+    factor = Gaussian(np.zeros(len(covariance)), covariance, None).factor
     assert factor.shape == (9, 4)
     np.testing.assert_allclose(factor @ factor.T, covariance, atol=1e-14)
 
