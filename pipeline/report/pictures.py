@@ -8,9 +8,9 @@ from datetime import datetime
 from pipeline.report.commands import verify_command
 from pipeline.report.content import FailedImage, Picture
 from pipeline.report.sampling import Seen
-from pipeline.report.survey import read_ahead
 from pipeline.report.thumbnails import thumbnails
 from pipeline.runs import manifest
+from pipeline.runs.ahead import read_ahead
 from pipeline.runs.keys import ManifestName
 from pipeline.runs.records import Record, to_records
 from pipeline.storage.store import Store

@@ -4,12 +4,10 @@ Its memory depends on the number of cells, not on that of images.
 """
 
 import math
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +16,7 @@ from pipeline.report.breakdown import Breakdown
 from pipeline.report.figures import ScoreInfo
 from pipeline.report.sampling import Extremes, PromptChoice, Seen, Subsample
 from pipeline.runs import manifest
+from pipeline.runs.ahead import read_ahead
 from pipeline.runs.features import get_features
 from pipeline.runs.keys import ManifestName
 from pipeline.runs.records import OK, RECORD_SCHEMA
@@ -27,16 +26,12 @@ MOST_SCORES = 2000  # of a cell
 MOST_FAILURES = 100
 NUM_PICKS = 6  # best, median and worst, each
 _MOST_REASONS = 1000  # told apart
-_NUM_READERS = 8  # threads; a store far away answers each after a while
 _IDENTITY = ("image_id", "prompt_id", "sample_index", "status", "error")
 _MAKING = ("darkroom_version", "torch_version", "diffusers_version", "device", "dtype", "batch_size")
 _SUMS = ("render_s", "bytes", "truncated", "created_at")
 # Columns of a record that may differ between the rows of one cell.
 _GROUPING = ("truncated", "guidance_scale", "num_inference_steps", "height", "width")
 _COLUMNS = frozenset((*_IDENTITY, *_MAKING, *_SUMS, *_GROUPING))
-
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 
 @dataclass
@@ -103,18 +98,6 @@ def survey(
         _add_images(found, shard)
         _add_breakdown(found, shard, left_out)
     return found
-
-
-def read_ahead(items: Iterable[In], read: Callable[[In], Out]) -> Iterator[Out]:
-    """In order, a few at a time: a store far away is not waited for one by one."""
-    waiting: deque[Future[Out]] = deque()
-    with ThreadPoolExecutor(_NUM_READERS, "read") as pool:
-        for item in items:
-            waiting.append(pool.submit(read, item))
-            if len(waiting) > 2 * _NUM_READERS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def _read(store: Store, name: ManifestName, scoring: ScoreInfo | None) -> _Shard:

@@ -59,7 +59,8 @@ def _to_bytes(table: pa.Table) -> bytes:
 
 def parse(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     """The records in a manifest's bytes, their own columns of their own types."""
-    table = pq.read_table(io.BytesIO(data), columns=None if columns is None else list(columns))
+    # A tenth of the time of `read_table`, which makes a data set of the one file.
+    table = pq.ParquetFile(pa.BufferReader(data)).read(None if columns is None else list(columns), use_threads=False)
     for name in RECORD_SCHEMA.names if columns is None else columns:
         if name in _OWN_COLUMNS:
             table = _typed(table, name)

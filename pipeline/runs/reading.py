@@ -10,6 +10,7 @@ import pyarrow as pa
 from pipeline.domain.errors import DarkroomError
 from pipeline.encoding.containers import index_parquet, index_tar
 from pipeline.runs import manifest
+from pipeline.runs.ahead import read_ahead
 from pipeline.runs.keys import ManifestName
 from pipeline.runs.records import FAILED, OK, Record, to_records
 from pipeline.runs.run import RunInfo
@@ -35,9 +36,9 @@ def states(store: Store, run: RunInfo, cell_ids: Iterable[str]) -> dict[str, Cel
     """Each cell's state: every committed record counted by its status, from the few columns that say so."""
     num_rows = run.prompts.num_rows
     found = {cell_id: CellState(-(-num_rows // run.shard_size), num_rows) for cell_id in cell_ids}
-    for name in manifest.committed(store):
-        if name.cell_id in found:
-            _count(found[name.cell_id], name, manifest.read(store, name, ["status", "error", "truncated", "bytes"]))
+    names = (name for name in manifest.committed(store) if name.cell_id in found)
+    for name, table in _tables(store, names, ["status", "error", "truncated", "bytes"]):
+        _count(found[name.cell_id], name, table)
     return found
 
 
@@ -53,7 +54,13 @@ def _count(state: CellState, name: ManifestName, table: pa.Table) -> None:
 
 def num_failed(store: Store, names: Iterable[ManifestName]) -> int:
     """Records of these shards that could not be rendered, and that `retry` would render again."""
-    return sum(manifest.read(store, name, ["status"])["status"].to_pylist().count(FAILED) for name in names)
+    return sum(table["status"].to_pylist().count(FAILED) for _, table in _tables(store, names, ["status"]))
+
+
+def _tables(
+    store: Store, names: Iterable[ManifestName], columns: Sequence[str]
+) -> Iterator[tuple[ManifestName, pa.Table]]:
+    return read_ahead(names, lambda name: (name, manifest.read(store, name, columns)))
 
 
 def records(store: Store) -> Iterator[Record]:

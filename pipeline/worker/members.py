@@ -12,12 +12,15 @@ from pipeline.runs.run import OutputInfo
 def encode_member(sample: Sample, image: RenderedImage, model: ModelIdentity, output: OutputInfo) -> Member:
     """An image's file and what is stored beside it: a function of the request, the pixels and the run's format."""
     assert image.pixels is not None
-    request = sample.request
-    text = {"parameters": parameters_line(request, model), "darkroom": settings_json(request, model)}
-    return as_member(request, encode(image.pixels, output.image_format, output.quality, text), model, output)
+    request, settings = sample.request, settings_json(sample.request, model)
+    text = {"parameters": parameters_line(request, model), "darkroom": settings}
+    return _member(request, encode(image.pixels, output.image_format, output.quality, text), settings, output)
 
 
 def as_member(request: ImageRequest, data: bytes, model: ModelIdentity, output: OutputInfo) -> Member:
     """An image that is a file already, with what is stored beside it."""
-    extension = EXTENSIONS[output.image_format]
-    return Member(request.image_id, data, extension, request.prompt, settings_json(request, model))
+    return _member(request, data, settings_json(request, model), output)
+
+
+def _member(request: ImageRequest, data: bytes, settings: str, output: OutputInfo) -> Member:
+    return Member(request.image_id, data, EXTENSIONS[output.image_format], request.prompt, settings)

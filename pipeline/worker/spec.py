@@ -6,7 +6,6 @@ from functools import partial
 from pipeline.domain.cells import ModelIdentity
 from pipeline.domain.errors import DarkroomError
 from pipeline.features.extractor import Extractor
-from pipeline.features.opening import load_extractor
 from pipeline.features.spec import ExtractorSpec
 from pipeline.profiling.spans import Profile
 from pipeline.rendering.loading import load_renderer
@@ -39,6 +38,8 @@ class WorkerSpec:
         return Worker(self.run, load, first, store, load_extractors, self.batch_timeout_s, profile)
 
     def _load_extractors(self) -> list[Extractor]:
+        from pipeline.features.opening import load_extractor  # with torch, which not every renderer needs
+
         return [load_extractor(spec) for spec in self.extractors]
 
     def _load(self, profile: Profile, identity: ModelIdentity) -> Renderer:
