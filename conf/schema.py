@@ -129,7 +129,7 @@ class EngineConfig:
     kind: EngineKind = EngineKind.ray
     address: str | None = None
     num_workers: int | None = None
-    batch_size: int = 8
+    batch_size: Any = 8  # or auto
     shard_size: int = 64
     max_attempts: int = 3
     batch_timeout_s: float | None = None

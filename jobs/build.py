@@ -23,7 +23,9 @@ from pipeline.runs.run import OutputInfo, PromptsInfo, RunInfo
 from pipeline.storage.store import StoreSpec, parse_spec
 
 DEMO_REPO_ID = "darkroom/demo"
+AUTO = "auto"
 MAX_SIDE = 16384  # pixels
+_MAX_BATCH_SIZE = 4096
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "sampling.guidance_scale": (0, 1000),
     "sampling.num_inference_steps": (1, 10_000),
@@ -32,7 +34,6 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "sampling.num_images_per_prompt": (1, 1_000_000),
     "sampling.seed": (0, 2**63 - 1),
     "output.quality": (1, 100),
-    "engine.batch_size": (1, 4096),
     "engine.shard_size": (1, 1_000_000),
     "engine.max_attempts": (1, 100),
     "engine.num_workers": (1, 100_000),
@@ -70,6 +71,7 @@ class Wanted:
             seed=config.sampling.seed,
             num_images_per_prompt=config.sampling.num_images_per_prompt,
             shard_size=config.engine.shard_size,
+            batch_size=None if config.engine.batch_size == AUTO else config.engine.batch_size,
         )
 
     @property
@@ -99,10 +101,20 @@ def collected(config: DictConfig, cells: tuple[WantedCell, ...], name: Callable[
 
 
 def check_limits(config: DictConfig) -> None:
+    if "engine" in config:
+        _check_batch_size(config.engine.batch_size)
     for key, (low, high) in _LIMITS.items():
         value = OmegaConf.select(config, key)
         if value is not None and not (math.isfinite(value) and low <= value <= high):
             raise DarkroomError(f"{key}={value} is out of range; give a number from {low} to {high}")
+
+
+def _check_batch_size(value: object) -> None:
+    """The schema takes anything here, since a number or a word may stand."""
+    if value != AUTO and not (type(value) is int and 1 <= value <= _MAX_BATCH_SIZE):
+        raise DarkroomError(
+            f"engine.batch_size={value} is out of range; give a whole number from 1 to {_MAX_BATCH_SIZE}, or {AUTO}"
+        )
 
 
 def checked_cell(

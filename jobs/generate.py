@@ -2,6 +2,7 @@
 
 from omegaconf import DictConfig
 
+from jobs.batch_size import settle
 from jobs.build import Wanted, wanted
 from jobs.checks import warn
 from jobs.cli import run_job
@@ -23,6 +24,7 @@ def run(config: DictConfig) -> int:
         if engine.device != likely_device(config.engine):
             found = wanted(config, engine.device)
         check_only_cell(store, found.cells[0].info)
+        settle(found, store, engine)
         run_info = create_or_check(store, found.run_info())
         add_cells(store, found.cell_infos)
         _say_what(found)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from conf.schema import PromptsKind
+from jobs.batch_size import settle_here
 from jobs.build import Wanted, renderer_specs, wanted
 from jobs.checks import warn
 from jobs.cli import run_job
@@ -30,6 +31,7 @@ def run(config: DictConfig) -> int:
     if found.store.uri.startswith("s3://"):
         store.check(writing=False)  # a folder need not be there yet
     _write_prompts(found)
+    settle_here(found, device)
     cost = _probe(found, device)
     scan, engine, identity = found.scan, config.engine, found.cells[0].cell.model
     workers = engine.num_workers or 1

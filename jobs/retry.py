@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
+from jobs.batch_size import settle_as
 from jobs.build import check_limits, renderer_spec
 from jobs.cli import INTERRUPTED, run_job
 from jobs.engine import started
@@ -28,6 +29,7 @@ def run(config: DictConfig) -> int:
     num_images = sum(failed.values())
     print(f"{num_images} failed records in {len(failed)} shards", flush=True)
     found.store.check()
+    settle_as(config.engine, found.info.batch_size)
     with started(config.engine) as engine:
         view = ProgressView(num_images)
         try:

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from jobs.batch_size import settle
 from jobs.build import Wanted, WantedCell, check_limits, checked_cell, collected, find_model, sweep_name
 from jobs.checks import warn
 from jobs.cli import run_job
@@ -35,6 +36,7 @@ def run(config: DictConfig) -> int:
     with started(config.engine) as engine:
         if engine.device != likely_device(config.engine):
             found = wanted_sweep(config, engine.device)
+        settle(found, store, engine)
         run_info = create_or_check(store, found.run_info())
         add_cells(store, found.cell_infos)
         _say_what(found)

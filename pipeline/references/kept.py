@@ -5,26 +5,22 @@ time. Knows no source of images.
 """
 
 import json
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.domain.identity import digest
 from pipeline.runs.features import ImageFeatures, from_bytes, to_bytes
-from pipeline.storage.local import LocalStore
-from pipeline.storage.store import NotFound, Store, StoreSpec
+from pipeline.storage.cache import user_cache
+from pipeline.storage.store import NotFound, Store
 
 Ids = tuple[str, ...]
 
 
 def default_cache() -> Store:
-    """The user's own: `$XDG_CACHE_HOME/darkroom/references`, or below ~/.cache."""
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    home = given if given.is_absolute() else Path("~/.cache").expanduser()  # the standard says to ignore relative ones
-    return LocalStore(StoreSpec(str(home / "darkroom" / "references")))
+    """The user's own."""
+    return user_cache("references")
 
 
 class Kept:

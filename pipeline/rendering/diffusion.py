@@ -30,7 +30,12 @@ _FATAL = ("CUDA error", "device-side assert", "unspecified launch failure", "ill
 
 
 def load_diffusers(spec: RendererSpec, profile: Profile = OFF) -> "DiffusersRenderer":
-    """Load a pipeline onto its device, in its dtype; safetensors only."""
+    """Load a pipeline, and what renders with it."""
+    return DiffusersRenderer(load_pipeline(spec), spec, profile)
+
+
+def load_pipeline(spec: RendererSpec) -> Any:
+    """A diffusers pipeline on its device, in its dtype; safetensors only."""
     import diffusers
     import transformers
 
@@ -53,7 +58,7 @@ def load_diffusers(spec: RendererSpec, profile: Profile = OFF) -> "DiffusersRend
     pipe.to(spec.device)
     if spec.compile:
         _compile(pipe)
-    return DiffusersRenderer(pipe, spec, profile)
+    return pipe
 
 
 def _compile(pipe: Any) -> None:
@@ -78,7 +83,7 @@ class DiffusersRenderer:
             self._text = TextCache(ENCODERS[self._class_name][0](pipe), spec.batch_size)
         self._limit = spec.model.max_prompt_tokens
         mixes = self._text is not None
-        self.info = RendererInfo(_device_name(spec), spec.model.identity.dtype, spec.batch_size, versions(), mixes)
+        self.info = RendererInfo(device_name(spec), spec.model.identity.dtype, spec.batch_size, versions(), mixes)
 
     @torch.inference_mode()
     def render(self, requests: Sequence[ImageRequest]) -> list[RenderedImage]:
@@ -211,7 +216,7 @@ def versions() -> dict[str, str]:
     return {"torch": torch.__version__, "diffusers": diffusers.__version__, "transformers": transformers.__version__}
 
 
-def _device_name(spec: RendererSpec) -> str:
+def device_name(spec: RendererSpec) -> str:
     if spec.device == "cuda":
         return f"cuda ({torch.cuda.get_device_name()})"
     threads = f"{spec.num_threads} thread{'s' if spec.num_threads > 1 else ''}"

@@ -41,6 +41,7 @@ class RunInfo:
     seed: int
     num_images_per_prompt: int
     shard_size: int  # prompt rows a shard; the first start of a run decides
+    batch_size: int | None = None  # of the first start: what `auto` means ever after
 
 
 def create_or_check(store: Store, wanted: RunInfo) -> RunInfo:
@@ -85,7 +86,7 @@ def differences(found: RunInfo, wanted: RunInfo) -> Iterator[tuple[str, object, 
 
 
 def _fixed(run: RunInfo) -> dict[str, object]:
-    """What a run cannot change, by the names that the user knows. `shard_size` is not here: the run's own is kept."""
+    """What a run cannot change, by the names that the user knows. Not shard_size and batch_size: the run's own stay."""
     return {
         "the prompt dataset's fingerprint": run.prompts.fingerprint,
         "sampling.seed": run.seed,
@@ -105,6 +106,7 @@ def _parse(value: dict) -> RunInfo:
         seed=int(value["seed"]),
         num_images_per_prompt=int(value["num_images_per_prompt"]),
         shard_size=int(value["shard_size"]),
+        batch_size=int(value["batch_size"]) if value.get("batch_size") else None,
     )
     if min(info.shard_size, info.num_images_per_prompt, info.prompts.num_rows) < 1:
         raise ValueError("a count is below 1")

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pipeline.domain.cells import Cell
+from pipeline.domain.cells import Cell, Sampling
 from pipeline.planning.tasks import ShardTask
 from pipeline.profiling.spans import Span
+from pipeline.rendering.spec import RendererSpec
 from pipeline.runs.keys import ManifestName
 
 
@@ -24,11 +25,21 @@ class ScoreTask:
     name: ManifestName
 
 
-Task = ShardTask | RetryTask | ScoreTask
+@dataclass(frozen=True)
+class ProbeTask:
+    """Find the batch size at which this model is fastest."""
+
+    renderer: RendererSpec
+    sampling: Sampling
+
+
+Task = ShardTask | RetryTask | ScoreTask | ProbeTask
 
 
 def task_name(task: Task) -> str:
     """The shard, for people."""
+    if isinstance(task, ProbeTask):
+        return f"probe of {task.renderer.model.identity.repo_id}"
     place = task.shard if isinstance(task, ShardTask) else task.name
     return f"shard {place.shard_id[:12]} (cell {place.cell_id}, rows {place.start} to {place.stop - 1})"
 
@@ -46,6 +57,7 @@ class ShardReport:
     num_loads: int = 0  # models loaded for it, the worker's first one apart
     ours: bool = True  # False: another attempt had committed the shard first
     errors: tuple[str, ...] = field(default=())  # reasons of the first few failed records
+    batch_size: int | None = None  # that a probe found
     spans: tuple[Span, ...] = field(default=())  # of the worker since its last report, where it is profiled
 
 

@@ -30,7 +30,7 @@ from pipeline.worker.layouts import CONTAINERS, place_container, place_image
 from pipeline.worker.members import encode_member
 from pipeline.worker.models import Load, OneModel
 from pipeline.worker.outcomes import Maker, Outcome, place_members, record, recorded_sample
-from pipeline.worker.tasks import RetryTask, ScoreTask, ShardReport, Task
+from pipeline.worker.tasks import ProbeTask, RetryTask, ScoreTask, ShardReport, Task
 
 _NUM_ENCODERS = 8  # threads that encode and upload; both release the interpreter's lock
 _PENDING_BATCHES = 4  # with the encoders, per worker: what bounds its memory
@@ -72,7 +72,7 @@ class Worker:
 
     def run_task(self, task: Task, attempt: int) -> ShardReport:
         """Render and commit; returns once the manifest is there. An exception leaves nothing visible."""
-        assert not isinstance(task, ScoreTask), "a scorer's"
+        assert not isinstance(task, ScoreTask | ProbeTask), "another worker's"
         started = time.perf_counter()
         report = self._retry(task, attempt) if isinstance(task, RetryTask) else self._render(task, attempt)
         num_retries, num_loads = self._news()
