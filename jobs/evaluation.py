@@ -1,6 +1,7 @@
 """From features to figures: every cell of a run measured, stored beside it and shown."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -64,6 +65,9 @@ def wanted_evaluation(config: DictConfig) -> WantedEvaluation:
     """Check the keys of an evaluation before anything is rendered or scored."""
     convention("clip_score", config.clip_convention)
     infos = tuple(inspect_extractor(spec) for spec in extractor_specs(config.extractors, "cpu"))
+    again = [name for name, count in Counter(info.name for info in infos).items() if count > 1]
+    if again:
+        raise DarkroomError(f"extractors: {again[0]} is there twice, and figures are called by it; evaluate one by one")
     named = {} if config.metrics is None else metrics_by_extractor(list(config.metrics), infos)
     wanted = WantedEvaluation(config, infos, _opened_reference(config), named)
     _check_reference(wanted)

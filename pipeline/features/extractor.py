@@ -54,3 +54,18 @@ class CaptionScorer(Extractor, Protocol):
     def truncated(self, captions: Sequence[str]) -> np.ndarray:
         """(N,) bool: captions with more tokens than the text tower takes, start and end included."""
         ...
+
+
+@runtime_checkable
+class ImageScorer(Protocol):
+    """One loaded model that says how good each picture is; higher is better. Its scores are stored as features are.
+
+    For reward models and the like: `scores` preprocesses and calls the network through `batching.in_batches`, so that
+    no score depends on its neighbours; `info` has is_scorer=True, and digests in `weights` what decides scores.
+    """
+
+    info: ExtractorInfo
+
+    def scores(self, pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
+        """(N,) float32 of N pictures, each (H, W, 3) uint8 RGB, and their N captions; N may be 0."""
+        ...

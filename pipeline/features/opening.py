@@ -8,6 +8,7 @@ from pipeline.features.dinov2 import inspect_dinov2, load_dinov2
 from pipeline.features.extractor import CaptionScorer, Extractor, ExtractorInfo
 from pipeline.features.inception_extractor import InceptionExtractor, inspect_inception
 from pipeline.features.pixels import PixelExtractor, inspect_pixels
+from pipeline.features.plugins import is_plug_in, load_plug_in
 from pipeline.features.spec import ExtractorSpec
 
 # Name -> (how it is looked at, how it is loaded).
@@ -23,15 +24,19 @@ EXTRACTORS: Mapping[str, tuple[Callable[[ExtractorSpec], ExtractorInfo], Callabl
 def inspect_extractor(spec: ExtractorSpec) -> ExtractorInfo:
     """What `load_extractor` will make, without loading a network; what comes from the hub is downloaded.
 
-    Raises DarkroomError in one line where something is missing, with the remedy.
+    A plug-in alone is loaded for it. Raises DarkroomError in one line where something is missing, with the remedy.
     """
     _check(spec)
+    if is_plug_in(spec.name):
+        return load_plug_in(spec).info
     return EXTRACTORS[spec.name][0](spec)
 
 
 def load_extractor(spec: ExtractorSpec) -> Extractor:
-    """Load onto the spec's device. Raises DarkroomError as `inspect_extractor` does."""
+    """Load onto the spec's device; a plug-in may be an ImageScorer. Raises as `inspect_extractor` does."""
     _check(spec)
+    if is_plug_in(spec.name):
+        return load_plug_in(spec)
     return EXTRACTORS[spec.name][1](spec)
 
 
@@ -44,7 +49,8 @@ def load_caption_scorer(spec: ExtractorSpec) -> CaptionScorer:
 
 
 def _check(spec: ExtractorSpec) -> None:
-    if spec.name not in EXTRACTORS:
-        raise DarkroomError(f"extractor {spec.name} is not known; use one of {', '.join(EXTRACTORS)}")
+    if spec.name not in EXTRACTORS and not is_plug_in(spec.name):
+        known = ", ".join(EXTRACTORS)
+        raise DarkroomError(f"extractor {spec.name} is not known; use one of {known}, or your own as my_module:make")
     if spec.batch_size < 1:
         raise DarkroomError(f"extractor {spec.name}: batch_size={spec.batch_size}; give 1 or more")

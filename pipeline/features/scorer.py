@@ -1,13 +1,7 @@
-"""Scores of single pictures: the protocol for reward models, and one worked example. Knows no store and no metric.
-
-A plug-in reward model (ImageReward, HPS, PickScore, one's own) is a class with the two members of ImageScorer. Its
-constructor loads the network; `scores` preprocesses, calls the network through `batching.in_batches` with width 1, so
-that a score does not depend on its neighbours, and drops the last axis; `scorer_id` digests whatever decides scores.
-"""
+"""An aesthetic score from another network's features. `plugins.py` says how to use it, and how to add one's own."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,22 +9,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pipeline.domain.errors import DarkroomError
-from pipeline.domain.identity import digest
 from pipeline.features.batching import in_batches
-from pipeline.features.extractor import Extractor
+from pipeline.features.extractor import Extractor, ExtractorInfo
 from pipeline.features.weights import weights_digest
 
 _BATCH_SIZE = 256  # feature rows in every call of a head
-
-
-class ImageScorer(Protocol):
-    """One loaded model that says how good each picture is; higher is better."""
-
-    scorer_id: str  # 16 hex digits: scores with the same id may be compared with each other
-
-    def scores(self, pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
-        """(N,) float32 of N pictures, each (H, W, 3) uint8 RGB, and their N captions."""
-        ...
 
 
 class AestheticHead:
@@ -43,7 +26,8 @@ class AestheticHead:
     def __init__(self, extractor: Extractor, path: Path) -> None:
         self._extractor = extractor
         self._layers = _read_layers(path, extractor.info.dimension)
-        self.scorer_id = digest("aesthetic", extractor.info.extractor_id, weights_digest([path]), length=16)
+        weights = f"{weights_digest([path])} on {extractor.info.extractor_id}"
+        self.info = ExtractorInfo("aesthetic", weights, extractor.info.resize, dimension=1, is_scorer=True)
 
     def scores(self, pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
         return self.scores_of(self._extractor.features(pictures))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class ExtractorSpec:
     """Small and picklable; one spec makes the same extractor in every process."""
 
-    name: str = "demo_clip"  # one of opening.EXTRACTORS
+    name: str = "demo_clip"  # one of opening.EXTRACTORS, or module:function of a plug-in
     source: str | None = None  # of the weights: a file, a folder or a hub id; None: where the name's own lie
     resize: str | None = None  # tf1, torch, torch-aa or clean; None: inception_v3 takes clean, others their processor's
     device: str = "cpu"  # cpu, cuda or mps

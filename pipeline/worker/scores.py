@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.features.extractor import CaptionScorer, Extractor
+from pipeline.features.extractor import CaptionScorer, Extractor, ImageScorer
 from pipeline.runs.features import ImageFeatures
 
 
@@ -18,14 +18,21 @@ def scored(
 def _by_one(
     extractor: Extractor, image_ids: tuple[str, ...], pictures: Sequence[np.ndarray], prompts: Sequence[str]
 ) -> ImageFeatures:
+    if isinstance(extractor, ImageScorer):
+        scores = np.asarray(extractor.scores(pictures, prompts), np.float32).reshape(len(pictures), 1)
+        return _without_captions(image_ids, scores)
     features = extractor.features(pictures)
     if not isinstance(extractor, CaptionScorer):
-        unknown = np.full(len(pictures), np.nan, np.float32)
-        return ImageFeatures(image_ids, features, unknown, np.zeros(len(pictures), bool))
+        return _without_captions(image_ids, features)
     distinct = list(dict.fromkeys(prompts))  # cells and samples share prompts
     rows = [distinct.index(prompt) for prompt in prompts]
     cosines = _cosines(features, extractor.caption_features(distinct)[rows])
     return ImageFeatures(image_ids, features, cosines, np.asarray(extractor.truncated(distinct), bool)[rows])
+
+
+def _without_captions(image_ids: tuple[str, ...], features: np.ndarray) -> ImageFeatures:
+    unknown = np.full(len(image_ids), np.nan, np.float32)
+    return ImageFeatures(image_ids, features, unknown, np.zeros(len(image_ids), bool))
 
 
 def _cosines(features: np.ndarray, captions: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The worked example of a per-picture scorer."""
+"""The aesthetic head."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_scores_are_the_layers_of_unit_features(tmp_path: Path, pictures) -> Non
 def test_an_id_follows_the_extractor_and_the_head(tmp_path: Path) -> None:
     first = AestheticHead(PIXELS, head(tmp_path / "first.safetensors"))
     other = AestheticHead(PIXELS, head(tmp_path / "other.safetensors", (WIDTH, 5, 1)))
-    assert first.scorer_id == AestheticHead(PIXELS, tmp_path / "first.safetensors").scorer_id != other.scorer_id
+    assert first.info == AestheticHead(PIXELS, tmp_path / "first.safetensors").info != other.info
 
 
 def test_a_head_that_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -130,6 +130,40 @@ def test_inline_and_later_evaluations_give_equal_figures(arguments, tmp_path: Pa
     assert "to score" not in capsys.readouterr().out
 
 
+SHARPNESS = "pipeline.features.sharpness:make"
+
+
+def test_scorers_of_ones_own_are_evaluated_and_cells_stand_in_order_with_their_distance_from_the_best(
+    arguments, tmp_path: Path, capsys
+) -> None:
+    run_here("sweep", *arguments, "grid.axes.guidance_scale=[12,1,3]", "grid.axes.scheduler=[euler,ddim]")
+    capsys.readouterr()
+    evaluate = ["evaluate", f"run={tmp_path / 'run'}", "engine=local", f"extractors=[{SHARPNESS},pixels]"]
+    assert run_here(*evaluate, "metrics=[sharpness.score,vendi]") == 0
+    lines = capsys.readouterr().out.splitlines()
+    starts = [line.split()[:2] for line in lines if line.startswith(("ddim", "euler"))]
+    assert starts == [[name, scale] for name in ("ddim", "euler") for scale in ("1", "3", "12")] * 2
+    stored = read_evaluations(store_at(tmp_path))[-1]
+    assert set(stored.metrics) == {"sharpness.score", "pixels.vendi"}
+    for name in stored.metrics:
+        best = max(stored.cells, key=lambda cell_id: stored.cells[cell_id][name].value)
+        gaps = {cell_id: found[name] for cell_id, found in stored.gaps.items() if name in found}
+        assert gaps.keys() == stored.cells.keys() - {best}
+        assert {gap.best for gap in gaps.values()} == {best}
+    assert list(stored.cells) == list(read_cells(store_at(tmp_path)))
+
+
+def test_cells_that_lack_an_image_are_compared_over_the_others(arguments, tmp_path: Path) -> None:
+    run_here("sweep", *arguments, "grid.axes.guidance_scale=[1,3]")
+    path = sorted((tmp_path / "run").glob("metadata/*/*.parquet"))[0]
+    failed = pd.read_parquet(path)
+    failed.loc[:4, "status"], failed.loc[:4, "sha256"] = "failed", None
+    failed.to_parquet(path)
+    run_here("evaluate", f"run={tmp_path / 'run'}", "engine=local", f"extractors=[{SHARPNESS}]")
+    ((gap,),) = [found.values() for found in read_evaluations(store_at(tmp_path))[-1].gaps.values() if found]
+    assert gap.num_pairs == 59
+
+
 def test_images_that_retry_made_are_scored_too(arguments, tmp_path: Path) -> None:
     run_here("generate", *arguments)
     run_here("evaluate", f"run={tmp_path / 'run'}", "engine=local", "extractors=[pixels]", "metrics=[vendi]")
@@ -164,7 +198,11 @@ def test_a_figure_outside_of_what_is_expected_fails_the_job(arguments, tmp_path:
         (["extractors=[{name: inception_v3, source: /nowhere.pth}]"], "/nowhere.pth"),
         (["reference=/nowhere"], "/nowhere"),
         (["clip_convention=mine"], "mine"),
-        (["metrics=[beauty]"], "beauty"),
+        (["metrics=[beauty]"], "no 'beauty' of these extractors; there are demo_clip.frechet, "),
+        (["metrics=[demo_clip.fid]"], "no 'demo_clip.fid'"),
+        (["metrics=[kid]"], "demo_clip.kid needs a reference"),
+        (["extractors=[pixels,pixels]"], "pixels is there twice"),
+        (["extractors=['nowhere:make']"], "nowhere:make: cannot be imported"),
     ],
 )
 def test_an_evaluation_that_cannot_be_is_refused(arguments, tmp_path: Path, keys, words) -> None:
