@@ -135,6 +135,7 @@ def _help(job: str) -> str:
         config = compose(job)
     keys = OmegaConf.to_yaml(config).rstrip().replace("???", "  # needed")
     groups = "\n\ngroups: prompts=demo|file|template, model=demo|diffusers|sd15|sdxl|paint, engine=ray|local"
+    groups += ", preset=mlperf-sdxl"
     if "grid" in config:
         groups += ", grid=custom|guidance|samplers|both"
     return f"darkroom {job}: {JOBS[job]}\n\n{keys}{groups if 'prompts' in config else ''}"

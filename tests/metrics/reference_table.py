@@ -1,0 +1,78 @@
+"""Our figures beside the reference packages' on their seeded data: `python -m tests.metrics.reference_table`."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipeline.metrics.frechet import frechet_distance
+from pipeline.metrics.kid import kid
+from pipeline.metrics.moments import FeatureMoments
+from pipeline.metrics.neighbours import neighbours
+from pipeline.metrics.vendi import vendi_score, vendi_score_of_kernel
+from tests.metrics.references import reference_values
+
+Line = tuple[str, str, float, float]  # figure and its data, package, theirs, ours
+
+
+def lines() -> Iterator[Line]:
+    yield from _fid()
+    yield from _kid()
+    yield from _neighbours()
+    yield from _vendi()
+
+
+def table() -> str:
+    head = f"{'figure':<40} {'package':<24} {'theirs':>18} {'ours':>18} {'relative difference':>20}"
+    rows = (
+        f"{name:<40} {package:<24} {theirs:>18.12g} {ours:>18.12g} {abs(ours / theirs - 1):>20.1e}"
+        for name, package, theirs, ours in lines()
+    )
+    return "\n".join([head, *rows])
+
+
+def _fid() -> Iterator[Line]:
+    for case in reference_values("fid"):
+        rng = np.random.RandomState(case["seed"])
+        first, second = (
+            FeatureMoments.of(rng.randn(case["N"], case["C"])).gaussian() for _ in range(2)
+        )  # in that order
+        ours = frechet_distance(first, second)
+        for package in ("torch_fidelity", "clean_fid_sqrtm", "pytorch_fid_sqrtm", "torchmetrics_float64"):
+            yield f"FID, {case['N']} x {case['C']}, seed {case['seed']}", package, case[package], ours
+
+
+def _kid() -> Iterator[Line]:
+    for case in reference_values("kid"):
+        rng = np.random.RandomState(case["seed"])
+        features = rng.randn(case["n"], case["d"])
+        reference = rng.randn(case["m"], case["d"]) + case["shift"]
+        size = min(case["n"], case["m"])  # the packages take as many of both
+        ours = kid(features[:size], reference[:size])
+        name = f"KID, {case['n']} and {case['m']} x {case['d']}, shift {case['shift']:g}"
+        yield name, "formula of the paper", case["full_unbiased_mmd2_first_min_nm"], ours
+        if case["n"] == case["m"]:
+            yield name, "torchmetrics", case["torchmetrics_poly_mmd"], ours
+
+
+def _neighbours() -> Iterator[Line]:
+    for case in reference_values("prdc"):
+        rng = np.random.RandomState(case["seed"])
+        real = rng.randn(case["n_real"], case["d"])
+        fake = rng.randn(case["n_fake"], case["d"]) * case["fake_scale"] + case["fake_shift"]
+        ours = vars(neighbours(fake, real, case["k"]))
+        for name, theirs in case["prdc"].items():
+            yield f"{name}, {case['n_fake']} against {case['n_real']} x {case['d']}", "prdc", theirs, ours[name]
+
+
+def _vendi() -> Iterator[Line]:
+    for case in reference_values("vendi"):
+        features = np.random.RandomState(case["seed"]).randn(case["n"], case["d"]) + case["offset"]
+        yield f"Vendi, {case['n']} x {case['d']}", "vendi-score", case["score_X"], vendi_score(features)
+    for case in reference_values("vendi_published"):
+        samples = np.array(case.get("samples", []), float)
+        kernel = np.array(case["K"]) if "K" in case else np.exp(-np.abs(samples[:, None] - samples))
+        yield f"Vendi, kernel of {len(kernel)}, its README", "vendi-score", case["score"], vendi_score_of_kernel(kernel)
+
+
+if __name__ == "__main__":
+    print(table())
