@@ -1,6 +1,6 @@
 """Settings that shape pixels: the model, the sampling, and the cell that joins them under one digest."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 
 from pipeline.domain.identity import digest
@@ -56,7 +56,7 @@ class Sampling:
     @property
     def named(self) -> dict[str, object]:
         """Settings by their names; those that came after the first release only where they do something."""
-        return {name: value for name, value in asdict(self).items() if _LATER.get(name) != value}
+        return {name: value for name, value in vars(self).items() if _LATER.get(name) != value}
 
 
 @dataclass(frozen=True)

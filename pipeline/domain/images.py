@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from pipeline.domain.cells import Cell, Sampling
 from pipeline.domain.identity import image_id, image_seed
 from pipeline.domain.prompts import PromptRow
 
-T = TypeVar("T")
+_ROW_SAMPLING = ("guidance_scale", "num_inference_steps", "height", "width", "negative_prompt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +45,6 @@ def samples(row: PromptRow, cell: Cell, run_seed: int, num_images_per_prompt: in
 
 
 def row_sampling(row: PromptRow, sampling: Sampling) -> Sampling:
-    return replace(
-        sampling,
-        guidance_scale=_first(row.guidance_scale, sampling.guidance_scale),
-        num_inference_steps=_first(row.num_inference_steps, sampling.num_inference_steps),
-        height=_first(row.height, sampling.height),
-        width=_first(row.width, sampling.width),
-        negative_prompt=_first(row.negative_prompt, sampling.negative_prompt),
-    )
-
-
-def _first(own: T | None, shared: T) -> T:
-    return shared if own is None else own
+    """The cell's settings with the row's own; the cell's very object where the row has none."""
+    own = {name: value for name in _ROW_SAMPLING if (value := getattr(row, name)) is not None}
+    return replace(sampling, **own) if own else sampling

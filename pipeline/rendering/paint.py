@@ -38,10 +38,10 @@ def paint(request: ImageRequest) -> np.ndarray:
     """(height, width, 3) uint8: a stripe pattern under a disc, colours and places drawn from the seed."""
     rng = np.random.default_rng([request.seed, len(request.prompt)])
     height, width = request.sampling.height, request.sampling.width
-    y, x = np.ogrid[0:height, 0:width]
+    y, x = np.arange(height)[:, None], np.arange(width)
     colours = rng.integers(0, 256, (3, 3), dtype=np.uint8)
-    stripes = (x * int(rng.integers(1, 5)) + y * int(rng.integers(1, 5))) // max(4, width // 8) % 2
+    across, down = int(rng.integers(1, 5)), int(rng.integers(1, 5))
+    places = (x * across + y * down) // max(4, width // 8) % 2  # of the colour of every pixel
     centre_y, centre_x, radius = rng.random(3) * (height, width, min(height, width) / 2)
-    picture = colours[stripes]
-    picture[(y - centre_y) ** 2 + (x - centre_x) ** 2 < radius**2] = colours[2]
-    return picture
+    places[(y - centre_y) ** 2 + (x - centre_x) ** 2 < radius**2] = 2
+    return colours.take(places, axis=0)
