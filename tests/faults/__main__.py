@@ -1,6 +1,6 @@
-"""The long drills: every one several times, and one table. `make drill`, or `python -m tests.faults [rounds]`.
+"""The long drills: every one several times, and one table. `make drill`, or `python -m tests.faults [rounds [part]]`.
 
-Exit code 1 where an image is lost, there twice or different.
+A part of their names chooses some. Exit code 1 where an image is lost, there twice or different.
 """
 
 import sys
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tests.conftest  # noqa: F401 - credentials for the server
-from tests.faults import drills
+from tests.faults import drills, ray_drills
 from tests.faults.account import Tally, Whole, whole
 from tests.servers import make_bucket, moto_server
 
@@ -63,6 +63,23 @@ def gone(fault: str) -> Callable[[Ground], Tally]:
     return drill
 
 
+def in_s3(drill: Callable[..., Tally], num_nodes: int = 0) -> Callable[[Ground], Tally]:
+    """On Ray: this machine's own, or one of several nodes."""
+
+    def on_ray(ground: Ground) -> Tally:
+        with drills.s3_place(ground.folder, ground.endpoint_url) as (here, proxy):
+            if not num_nodes:
+                return drill(ground.expected, here, proxy)
+            with ray_drills.cluster(num_nodes) as nodes:
+                return drill(ground.expected, here, proxy, nodes)
+
+    return on_ray
+
+
+def bits_flipped(ground: Ground) -> Tally:
+    return drills.bits_flipped(ground.expected, drills.place(ground.folder))
+
+
 def disk_full(ground: Ground) -> Tally:
     with drills.small_disk(ground.folder / "disk") as disk:
         return drills.disk_full(ground.expected, drills.place(ground.folder, None, str(disk / "run")), disk)
@@ -70,6 +87,10 @@ def disk_full(ground: Ground) -> Tally:
 
 DRILLS: dict[str, Callable[[Ground], Tally]] = {
     "SIGKILL of the driver": driver,
+    "SIGKILL of workers": in_s3(ray_drills.workers_killed),
+    "SIGKILL of Ray nodes": in_s3(ray_drills.nodes_killed, 2),
+    "SIGKILL of Ray's head": in_s3(ray_drills.head_killed, 2),
+    "SIGTERM, 30 s to go": in_s3(ray_drills.terminated),
     "two drivers at once": two_drivers,
     "a zombie that wakes up": zombie,
     "S3 that fails at 5 % of requests": storm(0.05),
@@ -77,27 +98,32 @@ DRILLS: dict[str, Callable[[Ground], Tally]] = {
     "S3 that throttles all for a minute": throttled,
     **{fault: gone(fault) for fault in drills.GONE},
     "a disk that is full": disk_full,
+    "a flipped bit in a stored image": bits_flipped,
 }
 
 
 def main() -> int:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    part = sys.argv[2] if len(sys.argv) > 2 else ""
     with tempfile.TemporaryDirectory() as name, moto_server() as endpoint:
         folder = Path(name)
         make_bucket(endpoint, "bucket")
         here = drills.place(folder / "whole")
         here.finish()
         expected = whole(here.store)
-        tallies = {fault: total(list(repeated(fault, rounds, expected, folder, endpoint))) for fault in DRILLS}
+        chosen = [fault for fault in DRILLS if part in fault]
+        tallies = {fault: total(list(repeated(fault, rounds, expected, folder, endpoint))) for fault in chosen}
     print_table(tallies)
     return 0 if all(tally.is_clean for tally in tallies.values()) else 1
 
 
 def repeated(fault: str, rounds: int, expected: Whole, folder: Path, endpoint: str) -> Iterator[Tally]:
     for number in range(rounds):
-        print(f"{fault}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
         own = folder / f"{list(DRILLS).index(fault)}-{number}"
-        yield DRILLS[fault](Ground(expected, own, endpoint, number))
+        tally = DRILLS[fault](Ground(expected, own, endpoint, number))
+        said = ", ".join(f"{name} {getattr(tally, name)}" for name in COLUMNS[1:])
+        print(f"{fault}: round {number + 1} of {rounds}: {said}", file=sys.stderr, flush=True)
+        yield tally
 
 
 def total(tallies: list[Tally]) -> Tally:

@@ -1,4 +1,4 @@
-"""Runs a job with a fault inside: `python -m tests.faults.doomed <fault> <when> <prefix> <nth> <job> ...`.
+"""Faults inside a job's own process.
 
 At the nth write under a key's prefix, `before` or `after` it, the process kills itself (`kill`) or stops until it is
 told to go on (`stall`). What stalls also paints other pictures than it should, so that a late write would show.
@@ -6,11 +6,10 @@ told to go on (`stall`). What stalls also paints other pictures than it should, 
 
 import os
 import signal
-import sys
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from jobs.cli import run_job
 from pipeline.rendering import paint
 from pipeline.storage.local import LocalStore
 from pipeline.storage.s3 import S3Store
@@ -42,15 +41,18 @@ def _is_it(key: str, prefix: str, numbers: Any, nth: int) -> bool:
     return key.startswith(prefix) and next(numbers) == nth
 
 
-def main() -> None:
-    fault, when, prefix, nth, job, *overrides = sys.argv[1:]
-    for store in (LocalStore, S3Store):
-        doom(store, fault, when, prefix, int(nth))
-    if fault == "stall":
-        right = paint.paint
-        paint.paint = lambda request: 255 - right(request)
-    run_job(job, overrides)
+@dataclass(frozen=True)
+class Doom:
+    """Called in the process that shall suffer it."""
 
+    fault: str  # kill or stall
+    when: str  # before or after
+    prefix: str
+    nth: int
 
-if __name__ == "__main__":
-    main()
+    def __call__(self) -> None:
+        for store in (LocalStore, S3Store):
+            doom(store, self.fault, self.when, self.prefix, self.nth)
+        if self.fault == "stall":
+            right = paint.paint
+            paint.paint = lambda request: 255 - right(request)

@@ -6,7 +6,6 @@ and counts. `python -m tests.faults` runs them many times.
 
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,8 @@ from pathlib import Path
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, parse_spec
 from tests.faults.account import Tally, Whole, account
-from tests.jobs.helpers import ROOT, command
+from tests.faults.doomed import Doom
+from tests.faults.processes import Job
 from tests.servers import Fault, FaultyProxy
 
 NUM_PROMPTS, NUM_IMAGES = 24, 4
@@ -44,18 +44,12 @@ class Place:
     store: Store  # by the straight way
     arguments: tuple[str, ...]
 
-    def start(self, *doom: object) -> subprocess.Popen:
-        own = [sys.executable, "-m", "tests.faults.doomed", *map(str, doom), "generate"]
-        words = [*(own if doom else command("generate")), *self.arguments]
-        return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    def start(self, doom: Doom | None = None) -> Job:
+        return Job("generate", self.arguments, doom)
 
     def finish(self) -> str:
         """The same command, to its end; what it said."""
-        process = self.start()
-        said, _ = process.communicate(timeout=300)
-        if process.returncode != 0:
-            raise AssertionError(f"exit code {process.returncode}: {said}")
-        return said
+        return ended(self.start(), 0)
 
 
 def place(folder: Path, endpoint_url: str | None = None, uri: str | None = None, *more: str) -> Place:
@@ -89,31 +83,37 @@ def small_disk(disk: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", disk], check=True)
 
 
+def ended(job: Job, *codes: int) -> str:
+    """What a job has said at its end, which must have one of these exit codes."""
+    said = job.end()
+    assert job.returncode in codes, f"exit code {job.returncode}: {said}"
+    assert "Traceback" not in said, said
+    return said
+
+
 def driver_killed(expected: Whole, here: Place, phases: Sequence[tuple] = DRIVER_PHASES) -> Tally:
     """SIGKILL in one phase after the other, each start going a little further."""
     killed = 0
     for phase in phases:
-        process = here.start("kill", *phase)
-        process.communicate(timeout=300)
-        killed += process.returncode == -signal.SIGKILL
+        job = here.start(Doom("kill", *phase))
+        job.end()
+        killed += job.returncode == -signal.SIGKILL
     return account(here.store, expected, killed, here.finish())
 
 
 def two_drivers(expected: Whole, here: Place) -> Tally:
-    processes = [here.start() for _ in range(2)]
-    said = "".join(process.communicate(timeout=300)[0] for process in processes)
-    assert [process.returncode for process in processes] == [0, 0], said
-    return account(here.store, expected, 1, said)
+    jobs = [here.start() for _ in range(2)]
+    return account(here.store, expected, 1, "".join(ended(job, 0) for job in jobs))
 
 
 def zombie(expected: Whole, here: Place, when: str, prefix: str, nth: int) -> Tally:
     """A driver that stops, is replaced, wakes up and writes on: other pictures, so that each late write would show."""
-    stalled = here.start("stall", when, prefix, nth)
+    stalled = here.start(Doom("stall", when, prefix, nth))
     wait_for(lambda: is_stopped(stalled.pid))
     said = here.finish()
     before = {info.key: here.store.get(info.key) for info in here.store.list("metadata/")}
     stalled.send_signal(signal.SIGCONT)
-    stalled.communicate(timeout=300)
+    stalled.end()
     changed = sum(here.store.get(key) != data for key, data in before.items())
     tally = account(here.store, expected, 1, said, other_pixels=True)
     assert not changed, f"{changed} manifests changed"
@@ -127,35 +127,43 @@ def s3_storm(expected: Whole, here: Place, proxy: FaultyProxy, rate: float, seed
 
 
 def s3_throttled(expected: Whole, here: Place, proxy: FaultyProxy, seconds: float) -> Tally:
-    process = here.start()
+    job = here.start()
     wait_for(lambda: num_puts(proxy) > 40)
     proxy.storm([Fault(503, code="SlowDown")], 1.0)
     time.sleep(seconds)
     proxy.storm((), 0.0)
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    return account(here.store, expected, proxy.num_spoiled, said)
+    return account(here.store, expected, proxy.num_spoiled, ended(job, 0))
 
 
 def s3_gone(expected: Whole, here: Place, proxy: FaultyProxy, fault: str) -> Tally:
     """From some moment on every answer is a refusal; the job ends; mended, the same command goes on."""
-    process = here.start()
+    job = here.start()
     wait_for(lambda: num_puts(proxy) > 40)
     proxy.storm([GONE[fault]], 1.0)
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 1, f"exit code {process.returncode}: {said}"
-    assert "Traceback" not in said, said
+    said = ended(job, 1)
     proxy.storm((), 0.0)
     return account(here.store, expected, proxy.num_spoiled, said + here.finish())
 
 
 def disk_full(expected: Whole, here: Place, disk: Path) -> Tally:
-    process = here.start()
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode in (1, 2), f"exit code {process.returncode}: {said}"
-    assert "Traceback" not in said, said
+    said = ended(here.start(), 1, 2)
     subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
     return account(here.store, expected, 1, said + here.finish())
+
+
+def bits_flipped(expected: Whole, here: Place) -> Tally:
+    """One bit in every fifth stored object; each is found, named and mended, and no other is touched."""
+    here.finish()
+    keys = [info.key for info in here.store.list("images/")][::5]
+    for key in keys:
+        data = bytearray(here.store.get(key))
+        data[len(data) // 2] ^= 1
+        here.store.put(key, bytes(data))
+    where = f"run={here.store.spec.uri}"
+    named = ended(Job("verify", [where, "stored=true"]), 1)
+    assert all(key in named for key in keys), named
+    said = ended(Job("repair", [where]), 0) + ended(Job("verify", [where, "stored=true"]), 0)
+    return account(here.store, expected, len(keys), said)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:

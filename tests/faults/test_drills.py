@@ -61,3 +61,9 @@ def test_a_disk_that_is_full(expected: Whole, tmp_path: Path) -> None:
             assert counts(drills.disk_full(expected, here, disk)) == ZERO
     except subprocess.CalledProcessError:
         pytest.skip("mounting a small disk needs the rights of root")
+
+
+def test_flipped_bits_in_stored_images(expected: Whole, tmp_path: Path) -> None:
+    tally = drills.bits_flipped(expected, drills.place(tmp_path))
+    assert counts(tally) == ZERO
+    assert tally.injected == 20

@@ -1,0 +1,63 @@
+"""Jobs as processes of their own, forked from one that has imported everything: a start costs a moment.
+
+Real in all else: own signals, own exit codes, killed and stopped as any other.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from jobs.cli import run_job
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["jobs.render", "jobs.generate", "tests.faults.doomed"])
+
+
+class Job:
+    """A job that runs, and what it says; `doom` is called first, in its process."""
+
+    def __init__(self, job: str, overrides: Sequence[str], doom: Callable[[], None] | None = None) -> None:
+        handle, name = tempfile.mkstemp(prefix="darkroom-said-")
+        os.close(handle)
+        self._said = Path(name)
+        arguments = (job, tuple(overrides), dict(os.environ), name, doom)
+        self._process = _FORKS.Process(target=_run, args=arguments, daemon=True)
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs; the negative number of the signal that ended it."""
+        return self._process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def end(self, timeout_s: float = 300) -> str:
+        """Wait for its end; all that it said. TimeoutError where it goes on."""
+        self._process.join(timeout_s)
+        said = self._said.read_text()
+        if self.returncode is None:
+            self._process.kill()
+            raise TimeoutError(f"the job did not end within {timeout_s:g} s: {said}")
+        self._said.unlink()
+        return said
+
+
+def _run(job: str, overrides: Sequence[str], environ: dict[str, str], said: str, doom: Callable | None) -> None:
+    os.environ.update(environ)
+    handle = os.open(said, os.O_WRONLY | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(handle, stream)
+    sys.argv = ["darkroom", job, *overrides]
+    if doom:
+        doom()
+    run_job(job, overrides)
