@@ -131,6 +131,22 @@ def test_half_precision_that_overflows_is_decoded_again_in_float32(models: dict[
     assert vae.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize(
+    ("name", "dtype", "decoded_in"),
+    [("sdxl", "float16", "bfloat16"), ("sdxl", "bfloat16", "bfloat16"), ("sd", "float16", "float16")],
+)
+def test_a_decoder_that_float16_overflows_is_not_run_in_float32(
+    models: dict[str, Path], name: str, dtype: str, decoded_in: str
+) -> None:
+    model = inspect_model(ModelRef(str(models[name]), dtype=dtype), "cpu")
+    renderer = load_renderer(RendererSpec(model, "cpu", 2))
+    seen: list[torch.dtype] = []
+    own = renderer._pipe.vae.decode
+    renderer._pipe.vae.decode = lambda latents, **options: seen.append(latents.dtype) or own(latents, **options)
+    assert [image.error for image in renderer.render(requests(2))] == [None, None]
+    assert seen == [getattr(torch, decoded_in)]
+
+
 def test_an_image_that_overflows_leaves_its_neighbours_as_they_are(models: dict[str, Path]) -> None:
     from pipeline.rendering.decode import decode_latents
 
