@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help env demo test drill check format licences clean
+.PHONY: help env demo test drill load check format licences clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: env  ## all tests, but those that take minutes
 
 drill: env  ## faults injected into whole runs, each many times, and a table of what was lost: nothing; about an hour
 	$(BIN)/python -m tests.faults
+
+load: env  ## speed and memory with the painter, and a table: a million images, a hundred million prompts; half an hour
+	$(BIN)/python -m tests.load
 
 check: env  ## what to run before a commit: format, lint, types, fast tests
 	$(BIN)/ruff format --check .
