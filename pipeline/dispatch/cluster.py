@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from pipeline.dispatch.events import AttemptFailed, Listener, ShardDone, WorkerLost, WorkerReady, WorkersPending
 from pipeline.dispatch.ledger import Attempt, Ledger
@@ -248,7 +248,7 @@ class _Loop:
         try:
             answer = ray.get(ref)
         except RayError as error:
-            if isinstance(error, RayActorError) or ref not in slot.in_flight:
+            if not isinstance(error, RayTaskError) or ref not in slot.in_flight:  # died, or was killed for its memory
                 self._lost(slot, error)
             elif isinstance(error, FatalDeviceError):
                 self._device_lost(slot, ref, error)
