@@ -1,8 +1,6 @@
 """The denoiser: a small UNet2DConditionModel, trained on velocities (Salimans and Ho 2022) of the latents' noise."""
 
-import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,21 +15,10 @@ from pipeline.demo.text import WIDTH
 
 _DROPPED_CAPTIONS = 0.1  # what teaches the model to do without, as guidance needs
 _MIDDLE_TIMESTEPS = 0.6  # share drawn logit-normally, the rest evenly
+_CENTRE = -0.4  # of those, as a logit: timestep 401, where shapes are decided
 # Stable Diffusion's 0.012 leaves so much of such plain pictures in the last timesteps that a denoiser reads from them
 # which object lies where, and never learns to read it in the caption.
 _BETA_END = 0.024
-
-
-@dataclass(frozen=True)
-class Focus:
-    """Which timesteps a phase of the training dwells on."""
-
-    centre: float  # of the logit-normal timesteps, as a logit: 0 is timestep 500, -0.4 is 401
-    is_balanced: bool  # whether each timestep's loss is divided by about what it ends at, lest the noisiest drown all
-
-
-ON_PLACES = Focus(centre=0.0, is_balanced=False)  # the noisiest timesteps decide what lies where
-ON_SHAPES = Focus(centre=-0.4, is_balanced=True)
 
 
 def make_denoiser() -> UNet2DConditionModel:
@@ -68,45 +55,40 @@ def train_denoiser(
     world: World,
     latents: torch.Tensor,
     phase: Phase,
-    focus: Focus,
     seed: int,
     folder: Path,
     report: Report,
     look: Callable[[int], None] | None = None,
 ) -> None:
     """Train denoiser and text encoder together; `no_caption` is the (32,) tokens of the empty caption."""
-    scheduler, fast = make_scheduler(), _compiled(denoiser, phase.num_steps)
-    weights = _weights(scheduler) if focus.is_balanced else torch.ones(len(scheduler))
+    # Not compiled: under bfloat16 autocast on a CPU, torch 2.13 gives a compiled UNet's down blocks and captions gradients
+    # of zero, and says nothing.
+    scheduler = make_scheduler()
+    weights = _weights(scheduler)
 
     def loss_of(generator: torch.Generator) -> torch.Tensor:
         index = torch.randint(len(latents), (phase.batch_size,), generator=generator)
         noise = torch.randn(phase.batch_size, *latents.shape[1:], generator=generator)
-        timesteps = _timesteps(phase.batch_size, focus.centre, generator)
+        timesteps = _timesteps(phase.batch_size, generator)
         tokens = _captions(world.tokens[index], no_caption, generator)
         noisy = scheduler.add_noise(latents[index], noise, timesteps)
         velocity = scheduler.get_velocity(latents[index], noise, timesteps)
         with torch.autocast("cpu", torch.bfloat16):
             states = text_encoder(tokens).last_hidden_state
-            predicted = fast(noisy, timesteps, states).sample
+            predicted = denoiser(noisy, timesteps, states).sample
         return (weights[timesteps] * (predicted.float() - velocity).square().mean((1, 2, 3))).mean()
 
     train_steps(phase, nn.ModuleList([denoiser, text_encoder]), loss_of, seed, folder, report, look)
 
 
-def _compiled(denoiser: UNet2DConditionModel, num_steps: int) -> Callable:
-    """Half as fast again, where there is a compiler and the minute it takes is won back; low bits move."""
-    is_worth_it = num_steps >= 200 and (shutil.which("g++") or shutil.which("clang++"))
-    return torch.compile(denoiser) if is_worth_it else denoiser
-
-
 def _weights(scheduler: DDIMScheduler) -> torch.Tensor:
-    """(1000,), by timestep: a tenth of the inverse of a curve fitted to the losses of a trained denoiser."""
+    """(1000,), by timestep: about the inverse root of what its loss ends at, lest the noisiest drown all others."""
     noise_share = 1 - scheduler.alphas_cumprod
-    return 0.1 / (0.03 + 0.3 * noise_share**10)
+    return (0.1 / (0.03 + 0.3 * noise_share**10)).sqrt()
 
 
-def _timesteps(count: int, centre: float, generator: torch.Generator) -> torch.Tensor:
-    middle = torch.sigmoid(torch.randn(count, generator=generator) + centre)
+def _timesteps(count: int, generator: torch.Generator) -> torch.Tensor:
+    middle = torch.sigmoid(torch.randn(count, generator=generator) + _CENTRE)
     anywhere = torch.rand(count, generator=generator)
     is_middle = torch.rand(count, generator=generator) < _MIDDLE_TIMESTEPS
     return (torch.where(is_middle, middle, anywhere) * 1000).long().clamp(max=999)

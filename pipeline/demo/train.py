@@ -14,7 +14,7 @@ from transformers import CLIPTokenizer
 
 from pipeline.demo.autoencoder import encode_world, make_autoencoder, train_autoencoder
 from pipeline.demo.clip import make_clip, save_clip, train_clip, train_clip_words
-from pipeline.demo.denoiser import ON_PLACES, ON_SHAPES, make_denoiser, make_scheduler, train_denoiser
+from pipeline.demo.denoiser import make_denoiser, make_scheduler, train_denoiser
 from pipeline.demo.pictures import World, make_world, tokenize
 from pipeline.demo.saving import halve_weights
 from pipeline.demo.steps import Phase, Report
@@ -31,8 +31,7 @@ class TrainSettings:
     num_scenes: int = 40_000  # pictures drawn for training
     text: Phase = field(default_factory=lambda: Phase("text", 600, 256, 1.5e-3))
     autoencoder: Phase = field(default_factory=lambda: Phase("autoencoder", 1400, 24, 2e-3, average=0.99))
-    places: Phase = field(default_factory=lambda: Phase("places", 4200, 64, 1.2e-3, average=0.998))
-    shapes: Phase = field(default_factory=lambda: Phase("shapes", 4800, 64, 1.2e-3, average=0.998))
+    denoiser: Phase = field(default_factory=lambda: Phase("denoiser", 3600, 64, 1.2e-3, average=0.998))
     clip_attributes: Phase = field(default_factory=lambda: Phase("clip_attributes", 1800, 64, 1e-3))
     clip: Phase = field(default_factory=lambda: Phase("clip", 700, 256, 1e-3, average=0.99))
     clip_words: Phase = field(default_factory=lambda: Phase("clip_words", 700, 128, 7e-4, average=0.98))
@@ -72,10 +71,7 @@ def train_model(
     )
     no_caption = tokenize(tokenizer, [""])[0]
     save = lambda _step: save_pipeline(pipeline, folder)  # noqa: E731
-    for number, (phase, focus) in enumerate(((settings.places, ON_PLACES), (settings.shapes, ON_SHAPES))):
-        train_denoiser(
-            denoiser, text_encoder, no_caption, world, latents, phase, focus, seed + number, work, report, save
-        )
+    train_denoiser(denoiser, text_encoder, no_caption, world, latents, settings.denoiser, seed, work, report, save)
     save_pipeline(pipeline, folder)
 
 

@@ -19,8 +19,7 @@ TINY = TrainSettings(
     num_scenes=64,
     text=Phase("text", 2, 8, 1e-3, checkpoint_every=1),
     autoencoder=Phase("autoencoder", 2, 2, 1e-3, average=0.9, checkpoint_every=1),
-    places=Phase("places", 2, 4, 1e-3, average=0.9, checkpoint_every=1),
-    shapes=Phase("shapes", 2, 4, 1e-3, average=0.9, checkpoint_every=1),
+    denoiser=Phase("denoiser", 2, 4, 1e-3, average=0.9, checkpoint_every=1),
     clip_attributes=Phase("clip_attributes", 2, 4, 1e-3, checkpoint_every=1),
     clip=Phase("clip", 2, 8, 1e-3, average=0.9, checkpoint_every=1),
     clip_words=Phase("clip_words", 2, 4, 1e-3, average=0.9, checkpoint_every=1),
@@ -48,7 +47,7 @@ def test_the_same_seed_makes_the_same_weights(tmp_path: Path) -> None:
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert {tensor.dtype for tensor in first.values()} == {torch.float16}
-    assert any(line.startswith("shapes: step 2/2") and "samples/s" in line for line in said[0].splitlines())
+    assert any(line.startswith("denoiser: step 2/2") and "samples/s" in line for line in said[0].splitlines())
 
 
 def _train_in_a_process(folder: Path) -> str:
