@@ -61,8 +61,8 @@ def train_denoiser(
     look: Callable[[int], None] | None = None,
 ) -> None:
     """Train denoiser and text encoder together; `no_caption` is the (32,) tokens of the empty caption."""
-    # Not compiled: under bfloat16 autocast on a CPU, torch 2.13 gives a compiled UNet's down blocks and captions gradients
-    # of zero, and says nothing.
+    # Not compiled: under bfloat16 autocast on a CPU, torch 2.13 gives a compiled UNet's down blocks and its captions
+    # gradients of zero, and says nothing.
     scheduler = make_scheduler()
     weights = _weights(scheduler)
 
