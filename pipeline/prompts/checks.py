@@ -91,7 +91,7 @@ def _prompts(array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
     text = _text("prompt", array, faults)
     _mark(faults, pc.is_null(text), lambda row: Fault("prompt", "null"))
     blank = pc.equal(pc.utf8_trim_whitespace(text), "")
-    _mark(faults, pc.fill_null(blank, False), lambda row: Fault("prompt", "empty"))
+    _mark(faults, blank, lambda row: Fault("prompt", "empty"))
     return text
 
 
@@ -179,6 +179,7 @@ def _raw(scalar: pa.Scalar) -> object:
 
 
 def _mark(faults: dict[int, Fault], mask: pa.Array, fault: Callable[[int], Fault]) -> None:
-    for row in np.flatnonzero(mask.to_numpy(zero_copy_only=False)).tolist():
+    """Where the mask is true, and not where it is null."""
+    for row in pc.indices_nonzero(mask).to_pylist():
         if row not in faults:
             faults[row] = fault(row)
