@@ -309,7 +309,7 @@ class BenchConfig:
     figures: list[str] | None = None  # None: all
     scale: float = 1.0  # of every size; at 0.01 most take seconds, and say little
     num_repeats: int = 5
-    num_workers: int | None = None  # on Ray; None: all cores
+    num_workers: int | None = None  # on Ray; None: all cores, or all GPUs
     device: Device = Device.auto
     write_to: str = "bench.json"
 

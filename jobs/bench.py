@@ -11,7 +11,7 @@ from jobs.cli import INTERRUPTED, run_job
 from jobs.engine import local_device
 from pipeline.bench.catalogue import chosen
 from pipeline.bench.figure import Figure
-from pipeline.bench.machine import machine, num_cores
+from pipeline.bench.machine import machine, num_devices
 from pipeline.bench.results import as_json, as_table
 from pipeline.bench.setting import Setting
 from pipeline.domain.errors import DarkroomError
@@ -47,12 +47,13 @@ def _check(config: DictConfig) -> None:
 
 def _setting(config: DictConfig, folder: Path) -> Setting:
     folder.mkdir()
+    device = local_device(config.device)
     return Setting(
         folder=folder,
         scale=config.scale,
         num_repeats=config.num_repeats,
-        device=local_device(config.device),
-        num_workers=config.num_workers or num_cores(),
+        device=device,
+        num_workers=config.num_workers or num_devices(device),
         darkroom=_DARKROOM,
         say=lambda line: print(line, flush=True),
     )

@@ -28,15 +28,14 @@ def local(setting: Setting) -> list[Figure]:
 
 
 def on_ray(setting: Setting) -> list[Figure]:
-    """As many workers as there are cores; the bare loop runs in as many processes at once."""
+    """As many workers as there are cores, or GPUs; the bare loop runs in as many processes at once."""
     from pipeline.dispatch import cluster
 
     size = setting.num_workers
-    num_gpus = 1.0 if setting.device == "cuda" else 0.0
     work = demo_work(setting, size * setting.sized(_IMAGES_A_WORKER, 24))
 
     def darkroom(folder: Path) -> Timing:
-        return steady(ours.rendered(work, folder, ours.on_ray(size, num_gpus)).commits)
+        return steady(ours.rendered(work, folder, ours.on_ray(folder, size, setting.device)).commits)
 
     cluster.start(None, size)
     try:

@@ -1,29 +1,29 @@
 """Large models on a real GPU, from prompt file to PNG: images a second, the share of the card's limit, peak memory."""
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from pipeline.bench import ours
 from pipeline.bench.architectures import SD15, SDXL, Architecture, random_pipeline
-from pipeline.bench.figure import Figure, Timing
+from pipeline.bench.figure import Figure, Timing, Timings
 from pipeline.bench.limits import image_flop, matrix_rate
 from pipeline.bench.log import steady
 from pipeline.bench.setting import Setting, alternated
 from pipeline.bench.work import Work, captions, requests, write_prompts
-from pipeline.domain.cells import ModelIdentity, Sampling
-from pipeline.rendering.diffusion import DiffusersRenderer
-from pipeline.rendering.inspection import InspectedModel
-from pipeline.storage.opening import open_store
-from pipeline.worker.spec import WorkerSpec
-from pipeline.worker.worker import Worker
+from pipeline.domain.cells import ModelRef, Sampling
+from pipeline.rendering.diffusion import DiffusersRenderer, load_pipeline
+from pipeline.rendering.inspection import inspect_model
 
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 _STEPS = 20
 _GUIDANCE = 8.0
 _IMAGES = 96
-_DTYPE = torch.bfloat16
 
 
 @dataclass(frozen=True)
@@ -49,65 +49,73 @@ def _measured(setting: Setting, architecture: Architecture) -> list[Figure]:
     name, what = f"gpu_{architecture.name}", "images/s from prompt file to PNG files"
     if setting.device != "cuda":
         return [Figure(name, what, "images/s", skipped=f"needs a CUDA device, and this one is {setting.device}")]
-    pipe = random_pipeline(architecture, setting.device, _DTYPE)
-    work = gpu_work(setting, architecture)
-    loads = [load for size in _BATCH_SIZES if (load := _load(pipe, replace(work, batch_size=size)))]
+    work = random_work(setting, architecture, "bfloat16")
+    loads = _loads(work)
     best = max(loads, key=lambda load: load.images_per_second).batch_size
     work = replace(work, batch_size=best, shard_size=best)
-    timings = alternated(setting, {"darkroom": lambda folder: rendered(pipe, work, folder)})
-    rate, flop = matrix_rate(setting.device, _DTYPE), image_flop(architecture, _STEPS)
-    limit = rate / flop
+    ways = {"plain": work, "compiled": replace(work, compile=True)}
+    timings = alternated(setting, {way: partial(rendered, each) for way, each in ways.items()})
+    rate, flop = (
+        matrix_rate(setting.device, torch.bfloat16),
+        image_flop(architecture, work.sampling.num_inference_steps),
+    )
     settings = {
         **work.said,
         "card": torch.cuda.get_device_name(),
-        "matrix_tflops": rate / 1e12,
-        "tflop_an_image": flop / 1e12,
-        "limit_images_per_second": limit,
+        "matrix_tflop_per_second": rate / 1e12,
+        "tflop_per_image": flop / 1e12,
+        "limit_images_per_second": rate / flop,
         "by_batch": loads,
     }
-    rates = [timing.rate for timing in timings["darkroom"]]
-    shares = [each / limit for each in rates]
-    shared = "images/s over those of the card's matrix rate alone"
     return [
-        Figure(name, what, "images/s", rates, None, timings, settings),
-        Figure(f"{name}_share", shared, "", shares, None, timings, {"limit_images_per_second": limit}),
+        figure
+        for way in ways
+        for figure in _figures(f"{name}_{way}", what, [each.rate for each in timings[way]], timings, settings)
     ]
 
 
-def gpu_work(setting: Setting, architecture: Architecture) -> Work:
-    """Without files of a model: its pipeline is in memory."""
-    identity = ModelIdentity(f"random/{architecture.name}", "random", "bfloat16", architecture.pipeline_class)
-    side = architecture.side
-    model = InspectedModel(identity, "", None, None, side, side, False, 77, None)
-    sampling = Sampling("default", _GUIDANCE, _STEPS, side, side)
-    num_images = setting.sized(_IMAGES, 4) * (1 if architecture.is_xl else 4)
+def _figures(
+    name: str, what: str, rates: list[float], timings: Timings, settings: Mapping[str, object]
+) -> list[Figure]:
+    limit = float(str(settings["limit_images_per_second"]))
+    shares = [each / limit for each in rates]
+    return [
+        Figure(name, what, "images/s", rates, None, timings, settings),
+        Figure(f"{name}_share", f"{what} over those of the card's matrix rate alone", "", shares, None, {}, settings),
+    ]
+
+
+def random_work(setting: Setting, architecture: Architecture, dtype: str) -> Work:
+    """A model of random weights on the disk, to be loaded as any other is."""
+    folder, side = setting.folder / architecture.name, architecture.side
+    random_pipeline(architecture, setting.device, getattr(torch, dtype)).save_pretrained(folder)
+    sampling = Sampling("default", _GUIDANCE, min(_STEPS, setting.sized(_STEPS, 2)), side, side)
+    num_images = setting.sized(_IMAGES, 8) * (1 if architecture.is_xl else 4)
     prompts = write_prompts(setting.folder / f"{architecture.name}.parquet", captions(num_images))
+    model = inspect_model(ModelRef(str(folder), dtype=dtype), setting.device)
     return Work(prompts, num_images, model, sampling, setting.device)
 
 
-def rendered(pipe: object, work: Work, folder: Path) -> Timing:
-    """By the pipeline in memory; everything else is a real run's."""
-    renderer = DiffusersRenderer(pipe, work.renderer)
-
-    def make(spec: WorkerSpec) -> ours.MakeWorker:
-        store = open_store(spec.store)
-        return lambda: Worker(spec.run, lambda _: renderer, work.model.identity, store)
-
-    return steady(ours.rendered(work, folder, ours.on_one, make).commits)
+def rendered(work: Work, folder: Path) -> Timing:
+    return steady(ours.rendered(work, folder, ours.on_one).commits)
 
 
-def _load(pipe: object, work: Work) -> Load | None:
+def _loads(work: Work) -> list[Load]:
+    """Of every batch size that fits."""
+    pipe = load_pipeline(work.renderer)
+    found = [_load(pipe, replace(work, batch_size=size)) for size in _BATCH_SIZES]
+    return [load for load in found if load]
+
+
+def _load(pipe: Any, work: Work) -> Load | None:
     """Two batches, the second of them timed; None where a batch does not fit."""
     wanted = [*requests(work) * work.batch_size][: work.batch_size]
     renderer = DiffusersRenderer(pipe, work.renderer)
     torch.cuda.reset_peak_memory_stats()
-    events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
     renderer.render(wanted)
-    events[0].record()
-    images = renderer.render(wanted)
-    events[1].record()
-    torch.cuda.synchronize()
+    started = time.perf_counter()
+    images = renderer.render(wanted)  # pixels lie on the CPU at its end, so the device has ended too
+    seconds = time.perf_counter() - started
     if any(image.batch_size != work.batch_size for image in images):
         return None  # it was halved
-    seconds = events[0].elapsed_time(events[1]) / 1000
     return Load(work.batch_size, work.batch_size / seconds, torch.cuda.max_memory_allocated())

@@ -27,6 +27,15 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def num_devices(device: str) -> int:
+    """How many workers this machine has room for: a core each, or a GPU."""
+    if device != "cuda":
+        return num_cores() if device == "cpu" else 1
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []

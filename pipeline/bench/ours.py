@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pipeline.bench.gate import Together
 from pipeline.bench.log import Commit
 from pipeline.bench.work import Work
 from pipeline.dispatch.events import AttemptFailed, Dispatcher, Event, ShardDone, WorkerReady
@@ -73,8 +74,13 @@ def on_one(make_worker: MakeWorker) -> Dispatcher:
     return LocalDispatcher(make_worker, _MAX_ATTEMPTS)
 
 
-def on_ray(num_workers: int, num_gpus: float = 0.0) -> Callable[[MakeWorker], Dispatcher]:
-    """Actors of the Ray that was started."""
+def on_ray(folder: Path, num_workers: int, device: str) -> Callable[[MakeWorker], Dispatcher]:
+    """Actors of the Ray that was started, which begin when all are loaded; they meet beside `folder`."""
     from pipeline.dispatch.cluster import RayDispatcher
 
-    return lambda make_worker: RayDispatcher(make_worker, num_workers, num_gpus, _MAX_ATTEMPTS)
+    meeting = folder.with_name(f"{folder.name}-meeting")
+    meeting.mkdir()
+    num_gpus = 1 if device == "cuda" else 0
+    return lambda make_worker: RayDispatcher(
+        Together(make_worker, meeting, num_workers), num_workers, num_gpus, _MAX_ATTEMPTS
+    )

@@ -55,18 +55,12 @@ def ray_data(setting: Setting) -> list[Figure]:
 
 
 def _measured(setting: Setting, work: Work, size: int) -> Figure:
-    num_gpus = 1.0 if work.device == "cuda" else 0.0
-
     def darkroom(folder: Path) -> Timing:
-        return whole(ours.rendered(work, folder, ours.on_ray(size, num_gpus)).commits)
+        return whole(ours.rendered(work, folder, ours.on_ray(folder, size, work.device)).commits)
 
     few = replace(work, num_images=min(work.num_images, size * setting.sized(64, 12)))
-    best, rates = tuned(
-        setting, _BATCH_SIZES, lambda each: rival(few, each, size, num_gpus, setting.folder / f"tuning-{each}")
-    )
-    timings = alternated(
-        setting, {"darkroom": darkroom, "ray data": lambda folder: rival(work, best, size, num_gpus, folder)}
-    )
+    best, rates = tuned(setting, _BATCH_SIZES, lambda each: rival(few, each, size, setting.folder / f"tuning-{each}"))
+    timings = alternated(setting, {"darkroom": darkroom, "ray data": lambda folder: rival(work, best, size, folder)})
     return Figure(
         name="ray_data",
         what="images/s from prompt file to committed shards over those of Ray Data to written images, both warm",
@@ -78,7 +72,7 @@ def _measured(setting: Setting, work: Work, size: int) -> Figure:
     )
 
 
-def rival(work: Work, batch_size: int, num_workers: int, num_gpus: float, folder: Path) -> Timing:
+def rival(work: Work, batch_size: int, num_workers: int, folder: Path) -> Timing:
     """From when every actor had finished a batch to the last written image."""
     import ray.data
 
@@ -93,7 +87,7 @@ def rival(work: Work, batch_size: int, num_workers: int, num_gpus: float, folder
             batch_size=batch_size,
             compute=ray.data.ActorPoolStrategy(size=num_workers),
             num_cpus=1,
-            num_gpus=num_gpus or None,
+            num_gpus=1 if work.device == "cuda" else None,
         )
         .write_images(str(images), column="image")
     )

@@ -54,14 +54,14 @@ def _sleeping(setting: Setting, number: int, each: int, seconds: float, folder: 
     def sleeper(spec: WorkerSpec) -> SleeperSpec:
         return SleeperSpec(spec.run, work.model.identity, spec.store, seconds)
 
-    return steady(ours.rendered(work, folder, ours.on_ray(number), sleeper).commits)
+    return steady(ours.rendered(work, folder, ours.on_ray(folder, number, work.device), sleeper).commits)
 
 
 def _ceiling(setting: Setting, number: int) -> Figure:
     work = _work(setting, max(20 * number, setting.sized(_IDLE_SHARDS)))
 
     def idling(folder: Path) -> Timing:
-        return whole(ours.rendered(work, folder, ours.on_ray(number), lambda _: Idler).commits)
+        return whole(ours.rendered(work, folder, ours.on_ray(folder, number, work.device), lambda _: Idler).commits)
 
     timings = alternated(setting, {f"{number} idle workers": idling})
     (only,) = timings.values()

@@ -70,7 +70,7 @@ def _measured(setting: Setting, work: Work, size: int, crew: Crew) -> Figure:
         return crew.call(Script.timing, batch_size, num_images, folder)[0]
 
     def darkroom(folder: Path) -> Timing:
-        return whole(ours.rendered(work, folder, ours.on_ray(size, 1.0 if work.device == "cuda" else 0.0)).commits)
+        return whole(ours.rendered(work, folder, ours.on_ray(folder, size, work.device)).commits)
 
     few = setting.sized(64, 2)
     best, rates = tuned(setting, _BATCH_SIZES, lambda each: script(each, few, setting.folder / f"tuning-{each}"))

@@ -34,6 +34,7 @@ class Work:
     batch_size: int = BATCH_SIZE
     shard_size: int = BATCH_SIZE
     seed: int = _RUN_SEED
+    compile: bool = False
 
     @property
     def cell(self) -> Cell:
@@ -41,7 +42,7 @@ class Work:
 
     @property
     def renderer(self) -> RendererSpec:
-        return RendererSpec(self.model, self.device, self.batch_size)
+        return RendererSpec(self.model, self.device, self.batch_size, self.compile)
 
     @property
     def said(self) -> dict[str, object]:

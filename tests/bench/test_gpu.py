@@ -4,10 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
-from pipeline.bench.architectures import SD15, SDXL, Architecture, random_pipeline
-from pipeline.bench.gpu import gpu_sdxl, gpu_work, rendered
+from pipeline.bench.architectures import SD15, SDXL, Architecture
+from pipeline.bench.gpu import gpu_sdxl, random_work, rendered
 from pipeline.bench.limits import image_flop, unet_flop, vae_flop
 from tests.bench.painting import setting
 
@@ -33,10 +32,8 @@ def small(architecture: Architecture) -> Architecture:
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", [SD15, SDXL], ids=["sd15", "sdxl"])
 def test_random_weights_render_from_prompt_file_to_png(tmp_path: Path, architecture: Architecture) -> None:
-    little = small(architecture)
-    work = replace(gpu_work(setting(tmp_path), little), batch_size=2, shard_size=2)
-    work = replace(work, sampling=replace(work.sampling, num_inference_steps=2))
-    timing = rendered(random_pipeline(little, "cpu", torch.float32), work, tmp_path / "run")
+    work = random_work(setting(tmp_path), small(architecture), "float32")
+    timing = rendered(replace(work, batch_size=2, shard_size=2), tmp_path / "run")
     assert timing.rate > 0
     assert len(list((tmp_path / "run" / "images").rglob("*.png"))) == work.num_images
 
