@@ -92,9 +92,13 @@ def start(address: str | None, num_workers: int | None = None) -> None:
             start_own(max(num_workers or 1, os.cpu_count() or 1))
     except Exception as error:  # Ray raises what it likes; a start that took too long is a plain Exception
         first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        remedy = (
+            "start one there with `ray start --head`, or leave engine.address out for one of this machine's own"
+            if address
+            else "give the command again when the machine is less busy, or with engine=local"
+        )
         raise DarkroomError(
-            f"engine.address: no Ray at {address or 'this machine'} ({first_line}); start one with `ray start --head`, "
-            "or leave engine.address out for one of this machine's own"
+            f"engine.address: no Ray at {address or 'this machine'} ({first_line}); {remedy}"
         ) from error
     finally:
         if threading.current_thread() is threading.main_thread():
