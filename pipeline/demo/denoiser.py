@@ -60,11 +60,13 @@ def train_denoiser(
     report: Report,
     look: Callable[[int], None] | None = None,
 ) -> None:
-    """Train denoiser and text encoder together; `no_caption` is the (32,) tokens of the empty caption."""
-    # Not compiled: under bfloat16 autocast on a CPU, torch 2.13 gives a compiled UNet's down blocks and its captions
-    # gradients of zero, and says nothing.
+    """Train the denoiser alone; `no_caption` is the (32,) tokens of the empty caption.
+
+    The text encoder stays as its warm-up left it: trained along, it forgets what lies where before the denoiser has
+    learned to ask for it. Nothing is compiled: under bfloat16 autocast on a CPU, torch 2.13 gives a compiled UNet's
+    down blocks gradients of zero, and says nothing.
+    """
     scheduler = make_scheduler()
-    weights = _weights(scheduler)
 
     def loss_of(generator: torch.Generator) -> torch.Tensor:
         index = torch.randint(len(latents), (phase.batch_size,), generator=generator)
@@ -74,17 +76,12 @@ def train_denoiser(
         noisy = scheduler.add_noise(latents[index], noise, timesteps)
         velocity = scheduler.get_velocity(latents[index], noise, timesteps)
         with torch.autocast("cpu", torch.bfloat16):
-            states = text_encoder(tokens).last_hidden_state
+            with torch.no_grad():
+                states = text_encoder(tokens).last_hidden_state
             predicted = denoiser(noisy, timesteps, states).sample
-        return (weights[timesteps] * (predicted.float() - velocity).square().mean((1, 2, 3))).mean()
+        return nn.functional.mse_loss(predicted.float(), velocity)
 
-    train_steps(phase, nn.ModuleList([denoiser, text_encoder]), loss_of, seed, folder, report, look)
-
-
-def _weights(scheduler: DDIMScheduler) -> torch.Tensor:
-    """(1000,), by timestep: about the inverse root of what its loss ends at, lest the noisiest drown all others."""
-    noise_share = 1 - scheduler.alphas_cumprod
-    return (0.1 / (0.03 + 0.3 * noise_share**10)).sqrt()
+    train_steps(phase, denoiser, loss_of, seed, folder, report, look)
 
 
 def _timesteps(count: int, generator: torch.Generator) -> torch.Tensor:

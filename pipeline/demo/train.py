@@ -31,7 +31,7 @@ class TrainSettings:
     num_scenes: int = 40_000  # pictures drawn for training
     text: Phase = field(default_factory=lambda: Phase("text", 600, 256, 1.5e-3))
     autoencoder: Phase = field(default_factory=lambda: Phase("autoencoder", 1400, 24, 2e-3, average=0.99))
-    denoiser: Phase = field(default_factory=lambda: Phase("denoiser", 3600, 64, 1.2e-3, average=0.998))
+    denoiser: Phase = field(default_factory=lambda: Phase("denoiser", 2800, 64, 1.2e-3, average=0.998))
     clip_attributes: Phase = field(default_factory=lambda: Phase("clip_attributes", 1800, 64, 1e-3))
     clip: Phase = field(default_factory=lambda: Phase("clip", 700, 256, 1e-3, average=0.99))
     clip_words: Phase = field(default_factory=lambda: Phase("clip_words", 700, 128, 7e-4, average=0.98))
