@@ -1,6 +1,7 @@
 """Measure Darkroom against its ceilings and other ways to do the same, as ratios of one run: a table, and JSON."""
 
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -11,7 +12,7 @@ from jobs.cli import INTERRUPTED, run_job
 from jobs.engine import local_device
 from pipeline.bench.catalogue import chosen
 from pipeline.bench.figure import Figure
-from pipeline.bench.machine import machine, num_devices
+from pipeline.bench.machine import machine, num_cores, num_devices
 from pipeline.bench.results import as_json, as_table
 from pipeline.bench.setting import Setting
 from pipeline.domain.errors import DarkroomError
@@ -23,12 +24,14 @@ def run(config: DictConfig) -> int:
     _check(config)
     benchmarks = chosen(config.figures)
     figures: list[Figure] = []
+    about = machine()
+    _warn(about)
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-", ignore_cleanup_errors=True) as folder:
         try:
             for name, measure in benchmarks.items():
                 print(f"{name} ...", flush=True)
                 figures += measure(_setting(config, Path(folder) / name))
-                _write(config, figures)
+                _write(config, figures, about)
         except KeyboardInterrupt:
             return INTERRUPTED
         finally:
@@ -45,6 +48,13 @@ def _check(config: DictConfig) -> None:
         raise DarkroomError(f"write_to={config.write_to}: its folder does not exist; make it, or name another file")
 
 
+def _warn(about: dict[str, object]) -> None:
+    if os.getloadavg()[0] > num_cores() / 2:
+        print(
+            f"warning: this machine is busy (load {about['load_before']}); its figures will say little", file=sys.stderr
+        )
+
+
 def _setting(config: DictConfig, folder: Path) -> Setting:
     folder.mkdir()
     device = local_device(config.device)
@@ -59,10 +69,10 @@ def _setting(config: DictConfig, folder: Path) -> Setting:
     )
 
 
-def _write(config: DictConfig, figures: list[Figure]) -> None:
+def _write(config: DictConfig, figures: list[Figure], about: dict[str, object]) -> None:
     """After each figure: a long run that ends early keeps what it has."""
     setting = {"scale": config.scale, "num_repeats": config.num_repeats, "num_workers": config.num_workers}
-    value = as_json(figures, machine(), {**setting, "device": local_device(config.device)})
+    value = as_json(figures, about, {**setting, "device": local_device(config.device)})
     Path(config.write_to).write_text(json.dumps(value, indent=2) + "\n")
 
 

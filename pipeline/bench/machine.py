@@ -15,6 +15,7 @@ def machine() -> dict[str, object]:
         "processor": _processor(),
         "cores": num_cores(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "load_before": os.getloadavg()[0],  # what else ran, averaged over a minute
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "darkroom": __version__,
