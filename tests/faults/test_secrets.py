@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import parse_spec
+from tests.faults.processes import Job
 from tests.jobs.helpers import PAINT, ROOT, command
 
 SECRET = "s3cr3t0123456789abcdef"
@@ -83,9 +84,9 @@ def test_a_secret_in_the_command_is_refused_without_being_repeated(tmp_path: Pat
         "prompts.uri=s3://bucket/prompts.csv" if "prompts.e" in override else "prompts.uri=x.csv",
     )
     uri = f"output.uri={'s3://bucket/run' if 'endpoint' in override else tmp_path / 'run'}"
-    given = [*PAINT, *(prompts if override.startswith("prompts") else ()), uri, override]
-    done = run(tmp_path, *given)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert SECRET not in done.stdout + done.stderr
+    job = Job("generate", [*PAINT, *(prompts if override.startswith("prompts") else ()), uri, override])
+    said = job.end()
+    assert job.returncode == 2, said
+    assert SECRET not in said
     assert not [data for data in files(tmp_path) if SECRET.encode() in data]
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert len(said.strip().splitlines()) == 1
