@@ -18,6 +18,7 @@ from pipeline.worker.outcomes import recorded_request
 from tests.jobs.helpers import ROOT
 from tests.load import measuring
 from tests.load.measuring import Load
+from tests.load.watching import Watched
 
 # In a process of its own, whose peak the system keeps.
 _PLANNED = """
@@ -66,3 +67,10 @@ def planned(folder: Path, num_rows: int) -> float:
     assert int(num_repeats) == num_rows * 9 // 10
     assert len(last) == 32
     return float(peak)
+
+
+def test_memory_of_a_time_between_two_looks_is_that_of_the_look_before() -> None:
+    seen = Watched(0, 1.0, [], [(0.0, 10.0), (0.2, 30.0), (0.4, 20.0)])
+    assert seen.peak_between(0.25, 0.3) == 30.0
+    assert seen.peak_between(0.3, 0.5) == 20.0
+    assert seen.peak_between(0.0, 0.5) == 30.0

@@ -36,8 +36,9 @@ class Watched:
         return next(at for at, line in self.lines if words in line)
 
     def peak_between(self, start: float, stop: float) -> float:
-        """Most memory in this part of the time."""
-        return max(size for at, size in self.rss_mb if start <= at <= stop)
+        """Most memory in this part of the time; where it passed between two looks, memory at the look before its end."""
+        inside = [size for at, size in self.rss_mb if start <= at <= stop]
+        return max(inside, default=[size for at, size in self.rss_mb if at <= stop][-1])
 
 
 def watch(job: str, *overrides: str) -> Watched:
