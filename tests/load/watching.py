@@ -36,7 +36,7 @@ class Watched:
         return next(at for at, line in self.lines if words in line)
 
     def peak_between(self, start: float, stop: float) -> float:
-        """Most memory in this part of the time; where it passed between two looks, memory at the look before its end."""
+        """Most memory in this part of the time; memory at the look before, where it passed between two looks."""
         inside = [size for at, size in self.rss_mb if start <= at <= stop]
         return max(inside, default=[size for at, size in self.rss_mb if at <= stop][-1])
 
