@@ -32,6 +32,7 @@ class Dtype(Enum):
     float32 = "float32"
     float16 = "float16"
     bfloat16 = "bfloat16"
+    float8 = "float8"  # its attention and feed-forward layers; bfloat16 elsewhere
 
 
 class GridMode(Enum):
@@ -113,6 +114,7 @@ class SamplingConfig:
     seed: int = 0
     guidance_start: float = 0.0  # guidance acts from this share of the steps ...
     guidance_stop: float = 1.0  # ... to this one: fewer steps with it are faster, and another picture
+    cache_interval: int = 1  # of so many calls of the UNet one computes all: faster, and another picture
 
 
 @dataclass
@@ -185,6 +187,7 @@ class GridAxes:
     negative_prompt: list[Any] | None = None
     guidance_start: list[Any] | None = None
     guidance_stop: list[Any] | None = None
+    cache_interval: list[Any] | None = None
     repo_id: list[Any] | None = None
     revision: list[Any] | None = None
     dtype: list[Any] | None = None

@@ -14,7 +14,7 @@ from pipeline.domain.cells import Cell, ModelRef, Sampling
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.identity import digest
 from pipeline.prompts.source import PromptDataset, PromptScan, open_prompts, table_prompts, template_prompts
-from pipeline.rendering.inspection import PARTLY_GUIDED, InspectedModel, inspect_model
+from pipeline.rendering.inspection import STEERED, InspectedModel, inspect_model
 from pipeline.rendering.paint import PAINT_REPO_ID, paint_model
 from pipeline.rendering.schedulers import check_scheduler
 from pipeline.rendering.spec import RendererSpec
@@ -31,6 +31,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "sampling.num_inference_steps": (1, 10_000),
     "sampling.guidance_start": (0, 1),
     "sampling.guidance_stop": (0, 1),
+    "sampling.cache_interval": (1, 1000),
     "sampling.num_images_per_prompt": (1, 1_000_000),
     "sampling.seed": (0, 2**63 - 1),
     "output.quality": (1, 100),
@@ -128,7 +129,7 @@ def checked_cell(
     model = (find or find_model)(ref, device)
     sampling = sampling_of(sampling_config, model)
     check_scheduler(sampling.scheduler, model)
-    _check_guidance(sampling, model)
+    _check_lossy(sampling, model)
     return WantedCell(CellInfo(ref, Cell(model.identity, sampling)), model)
 
 
@@ -160,17 +161,19 @@ def sampling_of(config: DictConfig, model: InspectedModel) -> Sampling:
         negative_prompt=config.negative_prompt,
         guidance_start=float(config.guidance_start),
         guidance_stop=float(config.guidance_stop),
+        cache_interval=config.cache_interval,
     )
 
 
-def _check_guidance(sampling: Sampling, model: InspectedModel) -> None:
+def _check_lossy(sampling: Sampling, model: InspectedModel) -> None:
     start, stop = sampling.guidance_start, sampling.guidance_stop
     if start >= stop:
         raise DarkroomError(f"sampling.guidance_start={start:g} is not before sampling.guidance_stop={stop:g}")
-    if (start, stop) != (0, 1) and model.identity.pipeline_class not in PARTLY_GUIDED:
+    if sampling.lossy and model.identity.pipeline_class not in STEERED:
+        asked = ", ".join(f"sampling.{name}={value:g}" for name, value in sampling.lossy.items())
         raise DarkroomError(
-            f"sampling.guidance_start={start:g}, guidance_stop={stop:g}: {model.identity.pipeline_class} guides every "
-            f"step; leave them out, or use one of {', '.join(PARTLY_GUIDED)}"
+            f"{asked}: the steps of {model.identity.pipeline_class} are not ours to change; leave it out, or use one "
+            f"of {', '.join(STEERED)}"
         )
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,11 +16,11 @@ from pipeline.domain.errors import DarkroomError
 from pipeline.domain.identity import digest
 from pipeline.evaluation.catalogue import CATALOGUE, convention, default_metrics, metrics_by_extractor
 from pipeline.evaluation.figures import figure_name, figures_of, metric_infos
-from pipeline.evaluation.gaps import MeasuredCell, gaps
+from pipeline.evaluation.gaps import MeasuredCell, costs, gaps
 from pipeline.evaluation.gathering import Gathered, gathered
 from pipeline.evaluation.pairs import Difference, differences
 from pipeline.evaluation.sides import Logits, sides_of
-from pipeline.evaluation.table import figures_table
+from pipeline.evaluation.table import costs_table, figures_table
 from pipeline.features.extractor import ExtractorInfo
 from pipeline.features.inception_extractor import InceptionExtractor
 from pipeline.features.opening import inspect_extractor, load_extractor
@@ -29,6 +29,7 @@ from pipeline.references.kept import default_cache
 from pipeline.references.measuring import reference_features
 from pipeline.references.opening import open_reference
 from pipeline.references.reference import Reference, ReferenceFeatures, ReferenceSpec, Statistics
+from pipeline.runs.cells import lossless_of
 from pipeline.runs.evaluations import CellFigure, CellFigures, Evaluation, Gap, MetricInfo, put_evaluation
 from pipeline.runs.reading import states
 from pipeline.runs.records import OK
@@ -103,6 +104,8 @@ def evaluate(found: OpenedRun, wanted: WantedEvaluation, device: Device) -> int:
     put_evaluation(found.store, key, evaluation)
     settings = {cell_id: info.settings for cell_id, info in found.cells.items()}
     print(figures_table(evaluation.metrics, evaluation.cells, settings, evaluation.gaps))
+    if any(evaluation.costs.values()):
+        print(f"\n{costs_table(evaluation.metrics, _for_speed(found, evaluation), evaluation.costs)}")
     return _judged(wanted.config, evaluation)
 
 
@@ -141,6 +144,8 @@ def _evaluated(found: OpenedRun, wanted: WantedEvaluation, device: str) -> tuple
     metrics: dict[str, MetricInfo] = {}
     cells: dict[str, dict[str, CellFigure]] = {cell_id: {} for cell_id in _cells_with_images(found)}
     distances: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
+    lost: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
+    lossless = _lossless(found, cells)
     for spec, info in zip(wanted.specs(device), wanted.extractors, strict=True):
         measuring = _Measuring(found, wanted, spec, info, wanted.named.get(info.name))
         measured = {cell_id: measuring.cell(measuring.images(cell_id)) for cell_id in cells}
@@ -148,9 +153,23 @@ def _evaluated(found: OpenedRun, wanted: WantedEvaluation, device: str) -> tuple
         for cell_id, gap in gaps(measured, measuring.infos, config.seed, measuring.again).items():
             cells[cell_id] |= {name: one.figure for name, one in measured[cell_id].figures.items()}
             distances[cell_id] |= gap
+        for cell_id, gap in costs(measured, lossless, config.seed, measuring.again).items():
+            lost[cell_id] |= gap
     named = None if config.metrics is None else list(config.metrics)
     key = digest("evaluation", sorted(wanted.extractor_ids), config.reference, named)
-    return Evaluation(datetime.now(UTC).isoformat(timespec="seconds"), metrics, cells, distances), key
+    return Evaluation(datetime.now(UTC).isoformat(timespec="seconds"), metrics, cells, distances, lost), key
+
+
+def _for_speed(found: OpenedRun, evaluation: Evaluation) -> dict[str, str]:
+    """The settings of cells whose cost was measured, such as "cache_interval=2"."""
+    lossy = {cell_id: found.cells[cell_id].cell.lossy for cell_id, gaps in evaluation.costs.items() if gaps}
+    return {cell_id: ", ".join(f"{name}={value}" for name, value in some.items()) for cell_id, some in lossy.items()}
+
+
+def _lossless(found: OpenedRun, having: Collection[str]) -> dict[str, str]:
+    """Of cells with images: those that trade quality for speed -> the same without."""
+    bases = lossless_of(found.cells).items()
+    return {cell_id: base for cell_id, base in bases if base in having and cell_id in having and base is not None}
 
 
 class _Measuring:

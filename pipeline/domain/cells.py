@@ -1,11 +1,15 @@
 """Settings that shape pixels: the model, the sampling, and the cell that joins them under one digest."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pipeline.domain.identity import digest
 
-_LATER = {"guidance_start": 0.0, "guidance_stop": 1.0}  # defaults, which digests leave out: names stay as they were
+# Settings that trade quality for speed, and the values at which they do nothing. Digests leave these out.
+_LOSSLESS: Mapping[str, float] = {"guidance_start": 0.0, "guidance_stop": 1.0, "cache_interval": 1}
+FLOAT8 = "float8"  # a dtype: faster than those below, and lossy
+_EXACT_DTYPES = ("bfloat16", "float16", "float32")
 
 
 @dataclass(frozen=True)
@@ -14,7 +18,7 @@ class ModelRef:
 
     repo_id: str  # hub id or local folder
     revision: str | None = None  # branch, tag or commit; None for a local folder
-    dtype: str = "auto"  # auto, float32, float16 or bfloat16; auto: float32 on CPU, float16 elsewhere
+    dtype: str = "auto"  # auto, float32, float16, bfloat16 or float8; auto: float32 on CPU, float16 elsewhere
     variant: str | None = None  # file variant, such as fp16
     trust_remote_code: bool = False
 
@@ -25,7 +29,7 @@ class ModelIdentity:
 
     repo_id: str  # as the user named it
     revision: str  # hub commit, or "sha256:..." over a local folder's weights and configuration
-    dtype: str  # float32, float16 or bfloat16
+    dtype: str  # float32, float16, bfloat16 or float8
     pipeline_class: str  # diffusers class, such as StableDiffusionPipeline
     trust_remote_code: bool = False
     variant: str | None = None  # file variant, such as fp16
@@ -43,6 +47,7 @@ class Sampling:
     negative_prompt: str = ""
     guidance_start: float = 0.0  # guidance acts from this share of the steps on ...
     guidance_stop: float = 1.0  # ... and before this one
+    cache_interval: int = 1  # of so many calls of the UNet one is whole, and the others take its deep features
 
     @property
     def is_guided(self) -> bool:
@@ -54,9 +59,14 @@ class Sampling:
         return self.is_guided and (self.guidance_start > 0 or self.guidance_stop < 1)
 
     @property
+    def lossy(self) -> dict[str, float]:
+        """The settings that trade quality for speed, where they do something."""
+        return {name: vars(self)[name] for name, nothing in _LOSSLESS.items() if vars(self)[name] != nothing}
+
+    @property
     def named(self) -> dict[str, object]:
-        """Settings by their names; those that came after the first release only where they do something."""
-        return {name: value for name, value in vars(self).items() if _LATER.get(name) != value}
+        """Settings by their names; the lossy ones only where they do something."""
+        return {name: value for name, value in vars(self).items() if name not in _LOSSLESS or name in self.lossy}
 
 
 @dataclass(frozen=True)
@@ -71,3 +81,17 @@ class Cell:
         model = self.model
         shaped_by = (model.revision, model.variant, model.dtype, model.trust_remote_code)
         return digest("cell", *shaped_by, self.sampling.named, length=16)
+
+    @property
+    def lossy(self) -> dict[str, float | str]:
+        """What trades this cell's quality for speed."""
+        return {**self.sampling.lossy, **({"dtype": FLOAT8} if self.model.dtype == FLOAT8 else {})}
+
+    @property
+    def lossless(self) -> tuple["Cell", ...]:
+        """The same without that, the nearest first; nothing where nothing is lost."""
+        if not self.lossy:
+            return ()
+        dtypes = _EXACT_DTYPES if self.model.dtype == FLOAT8 else (self.model.dtype,)
+        sampling = replace(self.sampling, guidance_start=0.0, guidance_stop=1.0, cache_interval=1)
+        return tuple(Cell(replace(self.model, dtype=dtype), sampling) for dtype in dtypes)

@@ -19,7 +19,7 @@ def settings(request: ImageRequest, model: ModelIdentity) -> dict[str, object]:
         "num_inference_steps": sampling.num_inference_steps,
         "height": sampling.height,
         "width": sampling.width,
-        **{name: value for name, value in sampling.named.items() if name in ("guidance_start", "guidance_stop")},
+        **sampling.lossy,
         "model": model.repo_id,
         "model_revision": model.revision,
         "dtype": model.dtype,

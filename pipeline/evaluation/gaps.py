@@ -1,7 +1,7 @@
-"""How far each cell lies from each metric's best one, image by image: which cells cannot be told apart. Knows no store.
+"""How far cells lie from one another, image by image, and so which cannot be told apart. Knows no store.
 
-The best cell is chosen by the figures that it is then compared by, which flatters it a little: an interval that just
-leaves out 0 says less than it seems.
+A metric's best cell is chosen by the figures that it is then compared by, which flatters it a little: an interval that
+just leaves out 0 says less than it seems.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from pipeline.metrics.bootstrap import paired_interval
 from pipeline.runs.evaluations import Gap, MetricInfo
 from pipeline.runs.scored import Pair
 
-# (best cell, other cell, figures' names) -> the other's differences by name, over the images that both have.
+# (base, other cell, figures' names) -> the other's differences by name, over the images that both have.
 Again = Callable[[str, str, Sequence[str]], Mapping[str, Difference]]
 
 
@@ -34,18 +34,35 @@ def gaps(
     The best cell itself has none, nor has a metric without an interval. Cells of the same images need their shares
     alone; where some are missing, as after failures, `again` measures both sides over the images that they share.
     """
-    found: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
     asked: dict[tuple[str, str], list[str]] = {}
     for name, info in infos.items():
         best = _best(cells, name, info.higher_is_better)
         for cell_id in _comparable(cells, name):
             if best and cell_id != best:
                 asked.setdefault((best, cell_id), []).append(name)
-    for (best, cell_id), names in asked.items():
-        if cells[best].pairs == cells[cell_id].pairs:
-            found[cell_id] |= {name: _gap(cells, best, cell_id, name, seed) for name in names}
+    return _measured(cells, asked, seed, again)
+
+
+def costs(
+    cells: Mapping[str, MeasuredCell], lossless: Mapping[str, str], seed: int, again: Again
+) -> dict[str, dict[str, Gap]]:
+    """The same for every cell of `lossless` (cell_id -> its base's) and each metric with an interval."""
+    asked = {
+        (base, cell_id): [name for name in cells[cell_id].figures if cell_id in _comparable(cells, name)]
+        for cell_id, base in lossless.items()
+    }
+    return _measured(cells, asked, seed, again)
+
+
+def _measured(
+    cells: Mapping[str, MeasuredCell], asked: Mapping[tuple[str, str], Sequence[str]], seed: int, again: Again
+) -> dict[str, dict[str, Gap]]:
+    found: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
+    for (base, cell_id), names in asked.items():
+        if cells[base].pairs == cells[cell_id].pairs:
+            found[cell_id] |= {name: _gap(cells, base, cell_id, name, seed) for name in names}
         else:
-            found[cell_id] |= _measured_again(best, cell_id, names, again)
+            found[cell_id] |= _measured_again(base, cell_id, names, again)
     return found
 
 
@@ -59,18 +76,18 @@ def _comparable(cells: Mapping[str, MeasuredCell], name: str) -> list[str]:
     return [cell_id for cell_id, cell in cells.items() if cell.figures[name].shares is not None]
 
 
-def _gap(cells: Mapping[str, MeasuredCell], best: str, cell_id: str, name: str, seed: int) -> Gap:
-    first, other = cells[best].figures[name], cells[cell_id].figures[name]
+def _gap(cells: Mapping[str, MeasuredCell], base: str, cell_id: str, name: str, seed: int) -> Gap:
+    first, other = cells[base].figures[name], cells[cell_id].figures[name]
     assert first.shares is not None
     assert other.shares is not None
     shift = other.figure.value - first.figure.value
     around = paired_interval(other.shares, first.shares, seed=seed)
-    return Gap(best, shift, shift + around.low, shift + around.high, len(other.shares))
+    return Gap(base, shift, shift + around.low, shift + around.high, len(other.shares))
 
 
-def _measured_again(best: str, cell_id: str, names: Sequence[str], again: Again) -> dict[str, Gap]:
+def _measured_again(base: str, cell_id: str, names: Sequence[str], again: Again) -> dict[str, Gap]:
     try:
-        found = again(best, cell_id, names)
+        found = again(base, cell_id, names)
     except DarkroomError:  # they share too few images
         return {}
-    return {name: Gap(best, one.difference, one.low, one.high, one.num_pairs) for name, one in found.items()}
+    return {name: Gap(base, one.difference, one.low, one.high, one.num_pairs) for name, one in found.items()}

@@ -7,15 +7,15 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pipeline.evaluation.columns import aligned, arrow, decimals, interval, number
-from pipeline.runs.evaluations import CellFigure, CellFigures, Gap, MetricInfo
+from pipeline.runs.evaluations import CellFigure, CellFigures, Gap, Gaps, MetricInfo
 
 _WIDTH = 120  # characters
 _BEST, _NEAR = "*", "≈"
 _LEGEND = f"{_BEST} best of its column; {_NEAR} not told apart from it: the interval of their difference holds 0"
+_ABOUT_COSTS = "what faster settings cost, image by image, against the same cell without them:"
 _ABOUT_GAPS = "differences from each column's best, image by image, with their 95 % intervals:"
 
 Settings = Mapping[str, Mapping[str, object]]
-Gaps = Mapping[str, Mapping[str, Gap]]  # by cell_id and figure's name
 
 
 def figures_table(
@@ -29,11 +29,21 @@ def figures_table(
     names = [name for name in infos if any(name in figures for figures in cells.values())]
     if len(cells) == 1:
         return "\n\n".join([_single(infos, cells, names), "\n".join(_notes(infos, cells, names))])
-    figures = _tables(cells, [_column(infos[name], cells, gaps) for name in names], settings)
+    left = _cells_named(cells, settings)
+    figures = _tables(left, [_column(infos[name], cells, gaps) for name in names])
     compared = [name for name in names if any(name in found for found in gaps.values())]
-    differences = _tables(cells, [_gap_column(infos[name], cells, gaps) for name in compared], settings)
+    differences = _tables(left, [_gap_column(infos[name], cells, gaps) for name in compared])
     about = [_ABOUT_GAPS] if differences else []
     return "\n\n".join([*figures, *about, *differences, "\n".join([_LEGEND, *_notes(infos, cells, names)])])
+
+
+def costs_table(infos: Mapping[str, MetricInfo], lossy: Mapping[str, str], costs: Gaps) -> str:
+    """Cells that trade quality for speed: what for (`lossy`, by cell_id), and differences from the same without."""
+    left = [["for speed", "cell"], *([text, cell_id] for cell_id, text in lossy.items())]
+    cells: dict[str, CellFigures] = {cell_id: {} for cell_id in lossy}
+    names = [name for name in infos if any(name in found for found in costs.values())]
+    tables = _tables(left, [_gap_column(infos[name], cells, costs) for name in names])
+    return "\n\n".join([_ABOUT_COSTS, *tables])
 
 
 def _single(infos: Mapping[str, MetricInfo], cells: Mapping[str, CellFigures], names: Sequence[str]) -> str:
@@ -55,11 +65,15 @@ def _line(info: MetricInfo, figure: CellFigure) -> list[str]:
     ]
 
 
-def _tables(cells: Mapping[str, CellFigures], columns: Sequence[list[str]], settings: Settings) -> list[str]:
-    """The settings come again in each."""
+def _cells_named(cells: Iterable[str], settings: Settings) -> list[list[str]]:
+    """A line of names, and a line a cell, with what tells it from others."""
     axes = _axes(cells, settings)
-    left = [[axis.split(".")[-1] for axis in axes] or ["cell"]]
-    left += [[_setting(settings[cell_id].get(axis)) for axis in axes] or [cell_id] for cell_id in cells]
+    head = [axis.split(".")[-1] for axis in axes] or ["cell"]
+    return [head, *([_setting(settings[cell_id].get(axis)) for axis in axes] or [cell_id] for cell_id in cells)]
+
+
+def _tables(left: Sequence[list[str]], columns: Sequence[list[str]]) -> list[str]:
+    """`left` comes again in each."""
     room = _WIDTH - max(map(len, aligned(left, len(left[0])).splitlines()))
     return [
         aligned([[*row, *(column[place] for column in group)] for place, row in enumerate(left)], len(left[0]))
@@ -104,7 +118,7 @@ def _gap_column(info: MetricInfo, cells: Mapping[str, CellFigures], gaps: Gaps) 
     places = decimals(end for gap in found if gap for end in (gap.low, gap.high))
     intervals = [interval(gap.low, gap.high, places) if gap else "" for gap in found]
     width = max(map(len, intervals))
-    bests = {gap.best for gap in found if gap}
+    bests = {gap.base for gap in found if gap}
     entries = [
         f"{gap.difference:+.{places}f} {text:<{width}}{_NEAR if _is_near(gap) else ' '}"
         if gap

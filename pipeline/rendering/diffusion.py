@@ -13,17 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.domain.cells import Sampling
+from pipeline.domain.cells import FLOAT8, Sampling
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.images import ImageRequest
 from pipeline.profiling.spans import OFF, Profile
 from pipeline.rendering.compiling import compile_pipeline
 from pipeline.rendering.decode import decode_latents, to_pixels, troubles
+from pipeline.rendering.float8 import to_float8
 from pipeline.rendering.guidance import GuidedSteps, RowScales
 from pipeline.rendering.inspection import count_tokens
 from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, RendererInfo
 from pipeline.rendering.schedulers import build_scheduler
 from pipeline.rendering.spec import RendererSpec
+from pipeline.rendering.step_cache import StepCache
 from pipeline.rendering.text import ENCODERS, TextCache, text_arguments
 
 _SUCCESSES_BEFORE_GROWING = 16  # calls at a halved batch before the full one is tried again
@@ -46,17 +48,20 @@ def load_pipeline(spec: RendererSpec) -> Any:
     if spec.device == "cpu":
         torch.set_num_threads(spec.num_threads)
     model = spec.model
+    is_float8 = model.identity.dtype == FLOAT8
     pipe = diffusers.DiffusionPipeline.from_pretrained(
         model.source,
         revision=model.revision,
         variant=model.variant,
-        dtype=getattr(torch, model.identity.dtype),
+        dtype=torch.bfloat16 if is_float8 else getattr(torch, model.identity.dtype),
         use_safetensors=True,
         trust_remote_code=model.identity.trust_remote_code,
         **dict.fromkeys(model.absent),
     )
     pipe.set_progress_bar_config(disable=True)
     pipe.to(spec.device)
+    if is_float8:
+        to_float8(pipe)
     if hasattr(pipe, "upcast_vae") and pipe.vae.config.force_upcast and pipe.vae.dtype == torch.float16:
         # Its range is float32's, so what overflows in float16 need not be decoded twice, nor in float32 at all.
         pipe.vae.to(torch.bfloat16)
@@ -86,6 +91,7 @@ class DiffusersRenderer:
         self._successes = 0
         self._text = None
         if self._class_name in ENCODERS:
+            self._step_cache = StepCache(getattr(pipe.unet, "_orig_mod", pipe.unet))
             self._text = TextCache(ENCODERS[self._class_name][0](pipe), spec.batch_size)
         self._limit = spec.model.max_prompt_tokens
         mixes = self._text is not None
@@ -155,7 +161,8 @@ class DiffusersRenderer:
             arguments |= self._text_and_guidance(requests)
         with self._stage("denoise"):
             arguments["latents"] = self._noise(generators, sampling.height, sampling.width)
-            latents = self._pipe(**arguments, output_type="latent").images
+            with self._step_cache.every(sampling.cache_interval, self._pipe.unet):
+                latents = self._pipe(**arguments, output_type="latent").images
         with self._stage("decode"):
             return decode_latents(self._pipe.vae, latents)
 

@@ -11,8 +11,8 @@ from typing import Any
 from pipeline.domain.cells import ModelIdentity, ModelRef
 from pipeline.domain.errors import DarkroomError
 
-# Pipelines whose guidance may act in some of the steps alone, and be another one for each image of a batch.
-PARTLY_GUIDED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+# Pipelines whose steps are ours to steer: guidance by image and by step, deep features that are kept.
+STEERED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
 _IDENTITY_SUFFIXES = frozenset({".json", ".safetensors", ".txt", ".model"})
 _PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from pipeline.domain.errors import DarkroomError
 from pipeline.report.commands import run_command
 from pipeline.report.content import Axis, CellResult, DroppedCell, FailedImage, Picks, Picture, ReportContent, Setting
+from pipeline.report.costs import costs
 from pipeline.report.facts import facts, num_rows_left
 from pipeline.report.figures import Figures, merged
 from pipeline.report.notes import notes
@@ -74,6 +75,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         picks=Picks(*(tuple(seen.image_id for seen in picked[name]) for name in ("best", "median", "worst"))),
         failures=failures,
         dropped=tuple(_dropped(item, cells) for item in dropped),
+        costs=tuple(costs({cell_id: kept[cell_id] for cell_id in run.order}, run.found.counts, run.figures)),
         notes=tuple(notes(info, run.found, run.figures, shown)),
     )
 

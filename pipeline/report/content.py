@@ -34,10 +34,10 @@ class Metric:
 
 @dataclass(frozen=True)
 class Gap:
-    """A figure against that of the metric's best cell, image by image."""
+    """A figure against another cell's, image by image."""
 
-    best: str  # its cell_id
-    difference: float  # this cell's less the best's
+    base: str  # cell_id of the other cell
+    difference: float  # this cell's less the other one's
     low: float  # ends of the difference's 95 % interval
     high: float
     num_pairs: int  # images that it is computed from
@@ -117,6 +117,17 @@ class DroppedCell:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a cell gains and loses by settings that trade quality for speed."""
+
+    cell_id: str
+    settings: Mapping[str, Setting]  # those settings
+    base: str | None  # cell_id of the cell that is the same without them; None: not there, so nothing is known
+    speed_up: float | None  # time on the device of one of its images, over that of this cell's; None: unknown
+    gaps: Mapping[str, Gap]  # by Metric.name
+
+
+@dataclass(frozen=True)
 class Picks:
     """image_ids of pictures with the best, the middle and the worst scores, best first."""
 
@@ -143,4 +154,5 @@ class ReportContent:
     picks: Picks = Picks()
     failures: tuple[FailedImage, ...] = ()
     dropped: tuple[DroppedCell, ...] = ()
+    costs: tuple[Cost, ...] = ()
     notes: tuple[str, ...] = ()  # what was sampled, and from how many

@@ -37,6 +37,7 @@ class Figures:
     cells: Mapping[str, Mapping[str, CellFigure]]  # by cell_id, then by metric name
     notes: tuple[str, ...] = ()
     gaps: Mapping[str, Mapping[str, StoredGap | None]] = field(default_factory=dict)  # as `cells`, where measured
+    costs: Mapping[str, Mapping[str, StoredGap]] = field(default_factory=dict)  # of lossy cells, likewise
 
     @property
     def score_info(self) -> ScoreInfo | None:
@@ -56,6 +57,7 @@ def merged(evaluations: Sequence[Evaluation], cell_ids: Collection[str]) -> Figu
     infos = {name: info for evaluation in evaluations for name, info in evaluation.metrics.items()}
     cells: dict[str, dict[str, CellFigure]] = {cell_id: {} for cell_id in cell_ids}
     gaps: dict[str, dict[str, StoredGap | None]] = {cell_id: {} for cell_id in cell_ids}
+    costs: dict[str, dict[str, StoredGap]] = {cell_id: {} for cell_id in cell_ids}
     outdated: set[str] = set()
     for evaluation in evaluations:
         for cell_id in cells.keys() & evaluation.cells.keys():
@@ -63,6 +65,7 @@ def merged(evaluations: Sequence[Evaluation], cell_ids: Collection[str]) -> Figu
                 if evaluation.metrics.get(name) == infos.get(name):
                     cells[cell_id][name] = figure
                     gaps[cell_id][name] = evaluation.gaps.get(cell_id, {}).get(name)
+                    costs[cell_id] |= _only(evaluation.costs.get(cell_id, {}), name)
                 else:
                     outdated.add(name)
     known = {name: infos[name] for name in sorted(infos, key=_place) if any(name in found for found in cells.values())}
@@ -70,7 +73,11 @@ def merged(evaluations: Sequence[Evaluation], cell_ids: Collection[str]) -> Figu
         f"{infos[name].title}: figures of earlier evaluations with another definition or reference are left out."
         for name in sorted(outdated & known.keys())
     ]
-    return Figures(known, cells, tuple(notes), gaps)
+    return Figures(known, cells, tuple(notes), gaps, costs)
+
+
+def _only(found: Mapping[str, StoredGap], name: str) -> dict[str, StoredGap]:
+    return {name: found[name]} if name in found else {}
 
 
 def _kind(name: str) -> str:

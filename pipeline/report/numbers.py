@@ -39,6 +39,11 @@ def gap_text(gap: Gap, places: int) -> str:
     return f"{gap.difference:+.{places}f} ({gap.low:.{places}f} to {gap.high:.{places}f})"
 
 
+def speed_text(speed_up: float | None) -> str:
+    """Such as "1.83x"."""
+    return NO_FIGURE if speed_up is None else f"{speed_up:.2f}x"
+
+
 def better(metric: Metric) -> str:
     """The arrow that says where better is."""
     return "↑" if metric.higher_is_better else "↓"

@@ -57,11 +57,11 @@ def rivals(cells: Sequence[CellResult], metric: Metric) -> frozenset[str]:
 def gap_of(cell: CellResult, metric: Metric, best: Collection[str]) -> Gap | None:
     """The figure's difference from one of the best cells; None where it was measured from another or from none."""
     figure = figure_of(cell, metric)
-    return figure.gap if figure and figure.gap and figure.gap.best in best else None
+    return figure.gap if figure and figure.gap and figure.gap.base in best else None
 
 
 def _is_near(figure: Figure, leaders: Sequence[Figure], best: Collection[str]) -> bool:
-    if figure.gap and figure.gap.best in best:
+    if figure.gap and figure.gap.base in best:
         return figure.gap.low <= 0 <= figure.gap.high
     return any(_overlap(figure, leader) for leader in leaders)
 

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 
 from pipeline.report.cell_table import cell_table
 from pipeline.report.content import CellResult, DroppedCell, Metric, ReportContent
+from pipeline.report.cost_text import NO_BASE, cost_column, cost_label
 from pipeline.report.markup import Markup, element, join
-from pipeline.report.numbers import interval_text, metric_decimals, setting_text, value_text
+from pipeline.report.numbers import better, interval_text, metric_decimals, setting_text, speed_text, value_text
 from pipeline.report.payload import cell_label
 from pipeline.report.ranking import dominated, figure_of, order_by, rivals
 
@@ -22,6 +23,7 @@ def sections(content: ReportContent) -> list[tuple[str, str, Markup]]:
         ("glance", "At a glance", _glance(content), True),
         ("run", "Run", _run(content), True),
         ("cells", "Cells", _cells(content), True),
+        ("costs", "Cost of speed", _costs(content), bool(content.costs)),
         ("tradeoff", "Trade-off", _plot("tradeoff"), has_figures and len(content.metrics) > 1 and bool(several)),
         ("heatmap", "Heat map", _plot("heatmap"), has_figures and len(several) > 1),
         ("along", "Curves", _plot("along"), has_figures and bool(several)),
@@ -145,6 +147,19 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
     head = element("thead", {}, element("tr", {}, *(element("th", {"scope": "col"}, text) for text in headings)))
     body = [element("tr", {}, *(element("td", {"dir": "auto"}, text) for text in row)) for row in rows]
     return element("div", {"class": "wide"}, element("table", {}, head, element("tbody", {}, *body)))
+
+
+def _costs(content: ReportContent) -> Markup:
+    metrics = [metric for metric in content.metrics if any(metric.name in cost.gaps for cost in content.costs)]
+    headings = ["cell", "for speed", "as fast", *(f"Δ {metric.title} {better(metric)}" for metric in metrics)]
+    columns = [cost_column(metric, content.costs) for metric in metrics]
+    rows = [
+        (cost.cell_id[:8], cost_label(cost), speed_text(cost.speed_up), *(column[place] for column in columns))
+        for place, cost in enumerate(content.costs)
+    ]
+    text = "Against the cell that is the same without these settings, image by image, with 95 % intervals. "
+    alone = f"{NO_BASE} " if any(cost.base is None for cost in content.costs) else ""
+    return join(element("p", {"class": "quiet"}, text, alone), _table(headings, rows))
 
 
 def _failures(content: ReportContent) -> Markup:

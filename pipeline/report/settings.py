@@ -10,7 +10,7 @@ MODEL = "model"
 # Settings in the order that a reader looks at them; those that are not here come after.
 _ORDER = (
     "guidance_scale", "scheduler", "num_inference_steps", MODEL, "height", "width", "negative_prompt",
-    "guidance_start", "guidance_stop",
+    "guidance_start", "guidance_stop", "cache_interval",
     "revision", "dtype", "variant", "trust_remote_code",
 )  # fmt: skip
 _OF_MODEL = ("revision", "dtype", "variant", "trust_remote_code")

@@ -59,7 +59,7 @@ def _figure_columns(figures: Sequence[Figure]) -> dict[str, pa.Array]:
 def _gap_columns(gaps: Sequence[Gap | None]) -> dict[str, pa.Array]:
     """Differences from each metric's best cell; null for its own, and where none was measured."""
     return {
-        "compared_with": pa.array([gap.best if gap else None for gap in gaps], pa.string()),
+        "compared_with": pa.array([gap.base if gap else None for gap in gaps], pa.string()),
         "difference": pa.array([gap.difference if gap else None for gap in gaps], pa.float64()),
         "difference_low": pa.array([gap.low if gap else None for gap in gaps], pa.float64()),
         "difference_high": pa.array([gap.high if gap else None for gap in gaps], pa.float64()),

@@ -70,6 +70,15 @@ def axes(cells: Iterable[CellInfo]) -> dict[str, list[object]]:
     return {name: known for name, known in values.items() if len(known) > 1}
 
 
+def lossless_of(cells: Mapping[str, CellInfo]) -> dict[str, str | None]:
+    """cell_id of each cell that trades quality for speed -> that of the same without; None where it is not there."""
+    lossy = {cell_id: info.cell.lossless for cell_id, info in cells.items() if info.cell.lossy}
+    return {
+        cell_id: next((cell.cell_id for cell in others if cell.cell_id in cells), None)
+        for cell_id, others in lossy.items()
+    }
+
+
 def check_only_cell(store: Store, wanted: CellInfo) -> None:
     """Refuse a plain job whose one cell is none of the run's: its folder holds something else.
 

@@ -46,13 +46,16 @@ CellFigures = Mapping[str, CellFigure]  # by MetricInfo.name
 
 @dataclass(frozen=True)
 class Gap:
-    """One metric of a cell against that of the metric's best cell, image by image."""
+    """One metric of a cell against that of another one, image by image."""
 
-    best: str  # its cell_id
-    difference: float  # this cell's less the best's
+    base: str  # cell_id of the other one
+    difference: float  # this cell's less the other one's
     low: float  # ends of the difference's 95 % interval
     high: float
     num_pairs: int  # images that it is computed from
+
+
+Gaps = Mapping[str, Mapping[str, Gap]]  # by cell_id and MetricInfo.name
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class Evaluation:
     created_at: str  # ISO 8601, UTC
     metrics: Mapping[str, MetricInfo]
     cells: Mapping[str, CellFigures]  # by cell_id
-    gaps: Mapping[str, Mapping[str, Gap]] = field(default_factory=dict)  # by cell_id and MetricInfo.name
+    gaps: Gaps = field(default_factory=dict)  # from each metric's best cell
+    costs: Gaps = field(default_factory=dict)  # of cells that trade quality for speed, from the same without
 
 
 def put_evaluation(store: Store, evaluation_id: str, evaluation: Evaluation) -> None:
@@ -83,10 +87,13 @@ def _parse(value: dict) -> Evaluation:
         cell_id: {name: _figure(figure) for name, figure in figures.items()}
         for cell_id, figures in value["cells"].items()
     }
-    gaps = {
-        cell_id: {name: Gap(**gap) for name, gap in found.items()} for cell_id, found in value.get("gaps", {}).items()
+    return Evaluation(value["created_at"], metrics, cells, _gaps(value, "gaps"), _gaps(value, "costs"))
+
+
+def _gaps(value: dict, name: str) -> Gaps:
+    return {
+        cell_id: {metric: Gap(**gap) for metric, gap in found.items()} for cell_id, found in value.get(name, {}).items()
     }
-    return Evaluation(value["created_at"], metrics, cells, gaps)
 
 
 def _figure(value: dict) -> CellFigure:

@@ -21,9 +21,20 @@ def test_digests_are_what_they_were() -> None:
 
 
 def test_a_setting_that_came_later_names_other_cells_only_where_it_does_something() -> None:
-    same = replace(CELL, sampling=replace(SAMPLING, guidance_start=0.0, guidance_stop=1.0))
+    same = replace(CELL, sampling=replace(SAMPLING, guidance_start=0.0, guidance_stop=1.0, cache_interval=1))
     other = replace(CELL, sampling=replace(SAMPLING, guidance_stop=0.5))
     assert same.cell_id == CELL.cell_id != other.cell_id
+
+
+def test_a_cell_knows_what_it_trades_for_speed_and_the_same_without() -> None:
+    assert (CELL.lossy, CELL.lossless) == ({}, ())
+    fast = replace(CELL, sampling=replace(SAMPLING, guidance_stop=0.5, cache_interval=3))
+    assert fast.lossy == {"guidance_stop": 0.5, "cache_interval": 3}
+    assert fast.lossless == (CELL,)
+    coarse = replace(fast, model=replace(MODEL, dtype="float8"))
+    assert coarse.lossy == {"guidance_stop": 0.5, "cache_interval": 3, "dtype": "float8"}
+    assert [cell.model.dtype for cell in coarse.lossless] == ["bfloat16", "float16", "float32"]
+    assert coarse.lossless[2] == CELL
 
 
 @given(st.text(), st.text(), st.integers(0, 2**63 - 1))

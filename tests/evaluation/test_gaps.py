@@ -7,7 +7,7 @@ import pytest
 from pipeline.domain.errors import DarkroomError
 from pipeline.evaluation.catalogue import metrics_by_extractor
 from pipeline.evaluation.figures import figures_of, metric_infos
-from pipeline.evaluation.gaps import MeasuredCell, gaps
+from pipeline.evaluation.gaps import MeasuredCell, costs, gaps
 from pipeline.evaluation.gathering import Gathered, gathered
 from pipeline.evaluation.pairs import Difference, differences
 from pipeline.evaluation.sides import sides_of
@@ -46,7 +46,7 @@ def test_every_metric_with_an_interval_has_each_cells_distance_from_its_own_best
     found = found_gaps(CELLS)
     figures = {name: one.figures for name, one in measured(CELLS).items()}
     score = {name: gap["demo_clip.clip_score"] for name, gap in found.items() if "demo_clip.clip_score" in gap}
-    assert {gap.best for gap in score.values()} == {"near"}
+    assert {gap.base for gap in score.values()} == {"near"}
     assert set(score) == {"base", "far"}
     for name, gap in score.items():
         assert gap.difference == pytest.approx(
@@ -62,7 +62,7 @@ def test_every_metric_with_an_interval_has_each_cells_distance_from_its_own_best
 def test_a_distance_is_the_paired_difference_that_compare_gives() -> None:
     gap = found_gaps(CELLS)["far"]["demo_clip.frechet"]
     # `differences` sorts the pairs, and a bootstrap goes by rows.
-    said = differences(CELLS, gap.best, CLIP, REAL, ["frechet"], "hessel", 0)["far"]["demo_clip.frechet"]
+    said = differences(CELLS, gap.base, CLIP, REAL, ["frechet"], "hessel", 0)["far"]["demo_clip.frechet"]
     assert gap.difference == pytest.approx(said.difference, rel=1e-9)
     assert (gap.low, gap.high) == pytest.approx((said.low, said.high), rel=0.1)
 
@@ -134,3 +134,22 @@ def test_a_name_that_no_extractor_has_and_an_extractor_without_a_name_are_refuse
         metrics_by_extractor(names, [CLIP, INCEPTION])
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_cost_is_the_distance_from_the_same_cell_without() -> None:
+    cells = measured(CELLS)
+    found = costs(cells, {"far": "base"}, 0, never)
+    assert {name for name, gaps_of_cell in found.items() if gaps_of_cell} == {"far"}
+    score = found["far"]["demo_clip.clip_score"]
+    assert score.base == "base"
+    figures = {name: one.figures["demo_clip.clip_score"].figure.value for name, one in cells.items()}
+    assert score.difference == figures["far"] - figures["base"]
+    assert score.low < score.difference < score.high < 0
+
+
+def test_costs_are_kept_beside_the_figures(tmp_path) -> None:
+    store = open_store(parse_spec(str(tmp_path)))
+    gap = {"c": {"m": Gap("base", 0.5, 0.25, 0.75, 9)}}
+    put_evaluation(store, "e", Evaluation("2026-01-01", {}, {}, {}, gap))
+    (found,) = read_evaluations(store)
+    assert (found.gaps, found.costs) == ({}, gap)

@@ -6,7 +6,7 @@ import pytest
 from pipeline.evaluation.comparison import Verdict, comparison_table, verdict
 from pipeline.evaluation.figures import metric_infos
 from pipeline.evaluation.pairs import Difference, differences
-from pipeline.evaluation.table import figures_table
+from pipeline.evaluation.table import costs_table, figures_table
 from pipeline.runs.evaluations import CellFigure, Gap, MetricInfo
 from tests.evaluation.sets import CLIP, cell, figures_of, images, reference, statistics
 
@@ -129,3 +129,13 @@ def test_the_comparison_shows_both_values_the_difference_and_the_verdict() -> No
     shown = [float(text) for text in line.replace("[", "").replace("]", "").replace(",", "").split()[2:7]]
     np.testing.assert_allclose(shown, [one.baseline, one.value, one.difference, one.low, one.high], rtol=2e-3)
     assert line.endswith("b is worse")
+
+
+def test_what_speed_costs_has_a_line_a_cell() -> None:
+    lost = {"e.distance": Gap("c9", 0.5, -0.25, 1.0, 20), "e.score": Gap("c9", -0.5, -0.75, -0.25, 20)}
+    costs = {"c1": lost, "c2": {}}
+    lines = costs_table(INFOS, {"c1": "cache_interval=2"}, costs).splitlines()
+    assert [line.rstrip() for line in lines[2:]] == [
+        "for speed         cell                     e.score               e.distance",
+        "cache_interval=2  c1    -0.5000 [-0.7500, -0.2500]   +0.500 [-0.250, 1.000]≈",
+    ]

@@ -149,7 +149,7 @@ def test_scorers_of_ones_own_are_evaluated_and_cells_stand_in_order_with_their_d
         best = max(stored.cells, key=lambda cell_id: stored.cells[cell_id][name].value)
         gaps = {cell_id: found[name] for cell_id, found in stored.gaps.items() if name in found}
         assert gaps.keys() == stored.cells.keys() - {best}
-        assert {gap.best for gap in gaps.values()} == {best}
+        assert {gap.base for gap in gaps.values()} == {best}
     assert list(stored.cells) == list(read_cells(store_at(tmp_path)))
 
 

@@ -3,7 +3,8 @@ from dataclasses import replace
 
 from markdown_it import MarkdownIt
 
-from pipeline.report.content import Axis, CellResult, Figure, Gap, Metric, ReportContent
+from pipeline.report.content import Axis, CellResult, Cost, Figure, Gap, Metric, ReportContent
+from pipeline.report.page import page
 from pipeline.report.summary import summary
 from tests.report.contents import plain_run, sweep
 
@@ -64,3 +65,19 @@ def test_differences_from_the_best_have_a_table_and_say_what_is_not_told_apart()
     assert "| a | 1 | best |" in text
     assert "| b | 2 | +0.3000 (0.1000 to 0.5000) |" in text
     assert "| c | 3 | +0.1000 (-0.2000 to 0.4000) ≈ |" in text
+
+
+def test_cells_made_faster_say_what_they_gain_and_lose() -> None:
+    cells = (CellResult("a", {}, 9, 0, {"fid": Figure(11.0, 10.0, 12.0, 9)}), CellResult("b", {}, 9, 0, {}))
+    costs = (
+        Cost("b", {"cache_interval": 3}, "a", 1.834, {"fid": Gap("a", 0.5, 0.25, 0.75, 9)}),
+        Cost("c", {"guidance_stop": 0.5}, None, None, {}),
+    )
+    content = ReportContent("T", (), "darkroom sweep", (), cells, (Metric("fid", "FID", False),), costs=costs)
+    text = summary(content)
+    assert "| cell | for speed | as fast | Δ FID |" in text
+    assert "| b | cache_interval=3 | 1.83x | +0.5000 (0.2500 to 0.7500) |" in text
+    assert "| c | guidance_stop=0.5 | – | – |" in text
+    assert "\n–: not known, where the run has no such cell; add it to the grid.\n" in text
+    assert "Cost of speed" not in summary(replace(content, costs=()))
+    assert "1.83x" in page(content, {})
