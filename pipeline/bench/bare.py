@@ -5,18 +5,16 @@ import time
 import torch
 
 from pipeline.bench.figure import Timing
-from pipeline.bench.plain import plain_pipeline
 from pipeline.bench.work import Work, requests
+from pipeline.rendering.diffusion import load_pipeline
 
 
 class BareLoop:
     """A loaded model with its text and noise at hand: no reading, text encoding, pixels, files or records."""
 
     def __init__(self, work: Work) -> None:
-        if work.device == "cpu":
-            torch.set_num_threads(1)  # as every worker has
         sampling = work.sampling
-        pipe = plain_pipeline(work)
+        pipe = load_pipeline(work.renderer)  # as a worker has it, threads included
         self._pipe = pipe
         self._sampling = sampling
         self._batch_size = work.batch_size

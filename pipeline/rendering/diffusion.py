@@ -22,6 +22,8 @@ from pipeline.rendering.decode import decode_latents, to_pixels, troubles
 from pipeline.rendering.float8 import to_float8
 from pipeline.rendering.guidance import GuidedSteps, RowScales
 from pipeline.rendering.inspection import count_tokens
+from pipeline.rendering.packed import pack_linear_layers
+from pipeline.rendering.parts import denoiser
 from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, RendererInfo
 from pipeline.rendering.schedulers import build_scheduler
 from pipeline.rendering.spec import RendererSpec
@@ -69,6 +71,9 @@ def load_pipeline(spec: RendererSpec) -> Any:
         _lay_channels_last(pipe)
     if spec.compile:
         compile_pipeline(pipe)
+    elif spec.device == "cpu":
+        for part in (denoiser(pipe), pipe.vae):
+            pack_linear_layers(part)
     return pipe
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.functional import ScalingType, scaled_mm
 
 from pipeline.domain.errors import DarkroomError
+from pipeline.rendering.parts import denoiser
 
 _FORMAT = torch.float8_e4m3fn
 _LARGEST = torch.finfo(_FORMAT).max
@@ -46,8 +47,7 @@ def scaled(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def to_float8(pipe: Any) -> None:
     """Put float8 layers in the place of a pipeline's. Raises DarkroomError on a device that has no float8."""
     _check(pipe.device)
-    denoiser = getattr(pipe, "unet", None) or pipe.transformer
-    for name, module in list(denoiser.named_modules()):
+    for name, module in list(denoiser(pipe).named_modules()):
         if _BLOCKS in name:
             for child, layer in list(module.named_children()):
                 if isinstance(layer, nn.Linear) and not (

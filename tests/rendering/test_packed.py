@@ -1,0 +1,62 @@
+"""Linear layers packed for oneDNN: the same numbers, and the same module to everybody else."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pipeline.rendering.packed import PackedLinear, _has_onednn, pack_linear_layers
+from tests.rendering.test_renderers import load, requests
+
+pytestmark = pytest.mark.skipif(not _has_onednn(), reason="this torch has no oneDNN for x86")
+
+
+@pytest.mark.parametrize("shape", [(5, 24), (2, 7, 24), (3, 1, 24), (1, 24), (2, 3, 4, 24)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_products_are_equal_up_to_the_order_of_sums(shape: tuple[int, ...], bias: bool) -> None:
+    torch.manual_seed(0)
+    layer, values = nn.Linear(24, 40, bias), torch.randn(shape)
+    exact = nn.functional.linear(values.double(), layer.weight.double(), layer.bias.double() if bias else None)
+    pack_linear_layers(nn.Sequential(layer))
+    assert type(layer) is PackedLinear
+    with torch.inference_mode():
+        found = layer(values)
+    assert found.shape == exact.shape
+    assert (found - exact).abs().max() < 1e-5
+
+
+def test_rows_do_not_depend_on_one_another() -> None:
+    torch.manual_seed(0)
+    layer, values = nn.Linear(112, 896), torch.randn(16, 64, 112)
+    pack_linear_layers(layer)
+    with torch.inference_mode():
+        assert torch.equal(layer(values), layer(values.flip(0)).flip(0))
+
+
+def test_other_dtypes_and_other_layers_stay_as_they_are() -> None:
+    half, table = nn.Linear(8, 8).bfloat16(), nn.Embedding(4, 8)
+    pack_linear_layers(nn.ModuleList([half, table]))
+    assert (type(half), type(table)) == (nn.Linear, nn.Embedding)
+
+
+def test_names_and_weights_stay() -> None:
+    layer = nn.Linear(8, 4)
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    pack_linear_layers(layer)
+    assert layer.in_features == 8
+    assert layer.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl", "sd3"])
+def test_a_renderers_layers_are_packed_and_its_pixels_the_same(models, name: str) -> None:
+    renderer = load(models, name)
+    part = getattr(renderer._pipe, "unet", None) or renderer._pipe.transformer
+    packed = [module for module in part.modules() if isinstance(module, PackedLinear)]
+    assert packed
+    assert not [module for module in part.modules() if type(module) is nn.Linear]
+    ours = np.stack([image.pixels for image in renderer.render(requests(2))]).astype(int)
+    for module in packed:
+        module.__class__ = nn.Linear
+    plain = np.stack([image.pixels for image in renderer.render(requests(2))]).astype(int)
+    assert np.abs(ours - plain).max() <= 1
