@@ -8,6 +8,7 @@ from itertools import groupby
 
 from jobs.build import Wanted, renderer_specs
 from jobs.cli import INTERRUPTED
+from jobs.compiled import KeptCompiled
 from jobs.engine import Engine
 from jobs.evaluation import WantedEvaluation, evaluate
 from jobs.profile import JobProfile
@@ -63,7 +64,8 @@ class Rendering:
                 filter(lambda shard: self._has(shard.start), shards), cells, self.found.dataset.blocks
             )
 
-    def worker(self) -> WorkerSpec:
+    def worker(self, compiled: bytes | None = None) -> WorkerSpec:
+        """`compiled`: see `WorkerSpec`."""
         device, config = self.engine.device, self.engine.config
         extractors = self.evaluation.specs(device) if self.evaluation else ()
         return WorkerSpec(
@@ -73,6 +75,7 @@ class Rendering:
             extractors,
             config.batch_timeout_s,
             config.profile,
+            compiled,
         )
 
     def opened(self) -> OpenedRun:
@@ -104,11 +107,13 @@ def render_shards(job: Rendering) -> int:
         print(f"{len(before)} of {job.num_shards} shards are committed already; {left} are left", flush=True)
     each = job.found.scan.num_images / num_shards(job.run.prompts.num_rows, job.run.shard_size)
     view, profile = ProgressView(round(each * left)), JobProfile(job.engine.config.profile)
+    compiled = KeptCompiled(job.found, job.engine.device)
     try:
         with view:
             if left:
                 tasks = profile.tasks(job.tasks({name.shard_id for name in before}))
-                job.engine.dispatcher(job.worker()).run(tasks, profile.listener(view.listen))
+                listen = compiled.listener(profile.listener(view.listen))
+                job.engine.dispatcher(job.worker(compiled.get())).run(tasks, listen)
     except KeyboardInterrupt:
         _say_interrupted(view, job.store)
         return INTERRUPTED

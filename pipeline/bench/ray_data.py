@@ -18,11 +18,11 @@ from pipeline.bench.figure import Figure, Reach, Timing, ratios
 from pipeline.bench.log import Commit, whole
 from pipeline.bench.plain import call, plain_pipeline
 from pipeline.bench.setting import Setting, alternated
-from pipeline.bench.tuning import tuned
+from pipeline.bench.tuning import tuned, with_own_best
 from pipeline.bench.work import Work, demo_work, requests
 from pipeline.dispatch import cluster
 
-_IMAGES_A_WORKER = 160
+_IMAGES_A_WORKER = 240
 _BATCH_SIZES = (4, 8, 16)
 _SPARE_CPUS = 2  # for Ray Data's own tasks that read and write: without them its actors would starve those
 
@@ -46,7 +46,7 @@ class Painter:
 def ray_data(setting: Setting) -> list[Figure]:
     """Both have one actor of one thread a core."""
     size = setting.num_workers
-    work = demo_work(setting, size * setting.sized(_IMAGES_A_WORKER, 24))
+    work = with_own_best(setting, demo_work(setting, size * setting.sized(_IMAGES_A_WORKER, 24)))
     cluster.start(None, size + _SPARE_CPUS)
     try:
         return [_measured(setting, work, size)]

@@ -14,14 +14,14 @@ from pipeline.bench.figure import Figure, Reach, Timing, ratios
 from pipeline.bench.log import whole
 from pipeline.bench.plain import call, plain_pipeline
 from pipeline.bench.setting import Setting, alternated
-from pipeline.bench.tuning import tuned
+from pipeline.bench.tuning import tuned, with_own_best
 from pipeline.bench.work import Work, demo_work, requests
 from pipeline.dispatch import cluster
 from pipeline.domain.images import ImageRequest
 from pipeline.encoding.images import decode
 from pipeline.runs.keys import image_key
 
-_IMAGES_A_WORKER = 160
+_IMAGES_A_WORKER = 240
 _BATCH_SIZES = (1, 4, 8, 16, 32)
 
 
@@ -56,7 +56,7 @@ class Script:
 def diffusers_script(setting: Setting) -> list[Figure]:
     """Both have the whole machine: Darkroom a worker a core, the script torch's own threads."""
     size = setting.num_workers
-    work = demo_work(setting, size * setting.sized(_IMAGES_A_WORKER, 24))
+    work = with_own_best(setting, demo_work(setting, size * setting.sized(_IMAGES_A_WORKER, 24)))
     cluster.start(None, size)
     try:
         with Crew(1, partial(Script, work)) as crew:

@@ -1,4 +1,4 @@
-"""What `torch.compile` is put on."""
+"""What `torch.compile` is put on, and what it made, as bytes that spare another process the work."""
 
 from typing import Any
 
@@ -15,3 +15,17 @@ def compile_pipeline(pipe: Any) -> None:
     if getattr(pipe, "unet", None) is not None:
         pipe.unet = torch.compile(pipe.unet, dynamic=False)
     pipe.vae.decode = torch.compile(pipe.vae.decode, dynamic=False)
+
+
+def compiled() -> bytes | None:
+    """All that this process has compiled so far; None where there is nothing."""
+    saved = torch.compiler.save_cache_artifacts()
+    return saved[0] if saved else None
+
+
+def use_compiled(data: bytes) -> None:
+    """Take what `compiled` gave; what does not fit this software or device is compiled anew.
+
+    The bytes hold pickled objects: they must come from where code comes from, never from a store that others write to.
+    """
+    torch.compiler.load_cache_artifacts(data)

@@ -1,6 +1,6 @@
 """Everything a worker is made from: small, picklable, and without a secret."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from pipeline.domain.cells import ModelIdentity
@@ -27,6 +27,7 @@ class WorkerSpec:
     extractors: tuple[ExtractorSpec, ...] = ()  # score images with these as they are rendered
     batch_timeout_s: float | None = None  # how long a call of the renderer may take
     profile: bool = False  # measure the stages
+    compiled: bytes | None = field(default=None, repr=False)  # what torch.compile made in an earlier run
 
     def __call__(self) -> Worker:
         store = open_store(self.store)
@@ -35,7 +36,8 @@ class WorkerSpec:
         load_extractors = self._load_extractors if self.extractors else None
         profile = Profile(self.profile)
         load = partial(self._load, profile)
-        return Worker(self.run, load, first, store, load_extractors, self.batch_timeout_s, profile)
+        compiled = self._compiled if self.renderers[0].compile and not self.compiled else None
+        return Worker(self.run, load, first, store, load_extractors, self.batch_timeout_s, profile, compiled)
 
     def _load_extractors(self) -> list[Extractor]:
         from pipeline.features.opening import load_extractor  # with torch, which not every renderer needs
@@ -45,7 +47,19 @@ class WorkerSpec:
     def _load(self, profile: Profile, identity: ModelIdentity) -> Renderer:
         spec = next(spec for spec in self.renderers if spec.model.identity == identity)
         with profile.span("load"):
+            if self.compiled:
+                self._use_compiled(self.compiled)
             return load_renderer(spec, profile)
+
+    def _compiled(self) -> bytes | None:
+        from pipeline.rendering.compiling import compiled  # with torch
+
+        return compiled()
+
+    def _use_compiled(self, data: bytes) -> None:
+        from pipeline.rendering.compiling import use_compiled
+
+        use_compiled(data)
 
 
 def _check_shared(store: Store, run: RunInfo) -> None:

@@ -58,6 +58,7 @@ class ShardReport:
     ours: bool = True  # False: another attempt had committed the shard first
     errors: tuple[str, ...] = field(default=())  # reasons of the first few failed records
     batch_size: int | None = None  # that a probe found
+    compiled: bytes | None = field(default=None, repr=False)  # what torch.compile made, for workers to come
     spans: tuple[Span, ...] = field(default=())  # of the worker since its last report, where it is profiled
 
 

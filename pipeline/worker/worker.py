@@ -6,7 +6,7 @@ each in a thread of its caller: the second takes the device while the first one'
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
@@ -53,12 +53,17 @@ class Worker:
         load_extractors: LoadExtractors | None = None,
         batch_timeout_s: float | None = None,
         profile: Profile = OFF,
+        compiled: Callable[[], bytes | None] | None = None,
     ) -> None:
-        """`first` is the model to load at once; with extractors, fresh shards are scored as they are rendered."""
+        """`first` is the model to load at once; with extractors, fresh shards are scored as they are rendered.
+
+        `compiled` tells what torch.compile has made: it is asked for by who renders a cell's first shard.
+        """
         self._run = run
         self._store = store
         self._batch_timeout_s = batch_timeout_s
         self._profile = profile
+        self._compiled = compiled
         self._device = ThreadPoolExecutor(1, "device")
         self._encoders = ThreadPoolExecutor(_NUM_ENCODERS, "encode")
         self._turn = threading.Lock()  # one shard's batches at a time on the device
@@ -76,8 +81,15 @@ class Worker:
         started = time.perf_counter()
         report = self._retry(task, attempt) if isinstance(task, RetryTask) else self._render(task, attempt)
         num_retries, num_loads = self._news()
-        wall_s, spans = time.perf_counter() - started, self._profile.taken()
-        return replace(report, wall_s=wall_s, num_retries=num_retries, num_loads=num_loads, spans=spans)
+        wall_s, spans, compiled = time.perf_counter() - started, self._profile.taken(), self._made(task)
+        return replace(
+            report, wall_s=wall_s, num_retries=num_retries, num_loads=num_loads, spans=spans, compiled=compiled
+        )
+
+    def _made(self, task: Task) -> bytes | None:
+        """One worker of a run tells, where all have compiled the same."""
+        is_first = isinstance(task, ShardTask) and task.shard.start == 0
+        return self._compiled() if self._compiled and is_first else None
 
     def _news(self) -> tuple[int, int]:
         """Store calls made again, and models loaded, since the last report."""

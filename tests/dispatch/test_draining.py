@@ -10,6 +10,7 @@ from pipeline.dispatch.events import AttemptFailed, Event, ShardDone, WorkerLost
 from pipeline.runs.reading import records
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import parse_spec
+from tests.faults.ray_drills import drain
 from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
 
 pytestmark = pytest.mark.slow
@@ -33,20 +34,9 @@ def leaving() -> Iterator[tuple[str, Callable]]:
         nodes.shutdown()
 
 
-def drain(node_id: str) -> None:
-    """What a cloud's notice of preemption becomes: the node stays for a minute, and takes nothing new."""
-    import ray
-    from ray._raylet import GcsClient
-    from ray.core.generated.autoscaler_pb2 import DrainNodeReason
-
-    reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
-    deadline_ms = int((time.time() + 60) * 1000)
-    client = GcsClient(address=ray.get_runtime_context().gcs_address)
-    accepted, why = client.drain_node(node_id, reason, "preemption", deadline_ms)
-    assert accepted, why
-
-
 def test_a_worker_on_a_node_that_leaves_is_replaced_elsewhere(leaving: tuple, tmp_path: Path) -> None:
+    import ray
+
     from pipeline.dispatch.cluster import RayDispatcher
 
     node_id, add_node = leaving
@@ -58,7 +48,7 @@ def test_a_worker_on_a_node_that_leaves_is_replaced_elsewhere(leaving: tuple, tm
     def hear(event: Event) -> None:
         events.append(event)
         if isinstance(event, ShardDone) and not any(isinstance(other, ShardDone) for other in events[:-1]):
-            drain(node_id)
+            drain(ray.get_runtime_context().gcs_address, node_id)
             add_node()
 
     started = time.monotonic()

@@ -90,6 +90,7 @@ DRILLS: dict[str, Callable[[Ground], Tally]] = {
     "SIGKILL of workers": in_s3(ray_drills.workers_killed),
     "SIGKILL of Ray nodes": in_s3(ray_drills.nodes_killed, 2),
     "SIGKILL of Ray's head": in_s3(ray_drills.head_killed, 2),
+    "a preempted node": in_s3(ray_drills.node_preempted, 2),
     "SIGTERM, 30 s to go": in_s3(ray_drills.terminated),
     "two drivers at once": two_drivers,
     "a zombie that wakes up": zombie,

@@ -73,6 +73,30 @@ def nodes_killed(expected: Whole, here: Place, proxy: FaultyProxy, nodes: "Clust
     return account(here.store, expected, len(old), ended(job, 0))
 
 
+def node_preempted(expected: Whole, here: Place, proxy: FaultyProxy, nodes: "Cluster") -> Tally:
+    """The cloud gives notice to a node that holds a worker, and takes it a little later; another one comes."""
+    proxy.storm([SLOW], 1.0)
+    job = on_ray(here, f"engine.address={nodes.address}").start()
+    further(job, here, 0)
+    leaving = min(nodes.worker_nodes, key=lambda node: node.node_id)
+    drain(nodes.address, leaving.node_id)
+    nodes.add_node(num_cpus=1)
+    further(job, here, num_committed(here))
+    nodes.remove_node(leaving, allow_graceful=False)
+    return account(here.store, expected, 1, ended(job, 0))
+
+
+def drain(address: str, node_id: str) -> None:
+    """What a cloud's notice of preemption becomes: the node stays for a minute, and takes nothing new."""
+    from ray._raylet import GcsClient
+    from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+    reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    deadline_ms = int((time.time() + 60) * 1000)
+    accepted, why = GcsClient(address=address).drain_node(node_id, reason, "preemption", deadline_ms)
+    assert accepted, why
+
+
 def head_killed(expected: Whole, here: Place, proxy: FaultyProxy, nodes: "Cluster") -> Tally:
     """The job cannot go on without it, and ends; the same run goes on elsewhere while orphans may still write."""
     proxy.storm([SLOW], 1.0)

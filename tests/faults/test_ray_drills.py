@@ -23,6 +23,11 @@ def test_nodes_killed_one_after_the_other(expected: Whole, in_s3: tuple[drills.P
     assert counts(tally) == ZERO
 
 
+def test_a_node_that_the_cloud_takes_back(expected: Whole, in_s3: tuple[drills.Place, FaultyProxy]) -> None:
+    with ray_drills.cluster(2) as nodes:
+        assert counts(ray_drills.node_preempted(expected, *in_s3, nodes)) == ZERO
+
+
 def test_a_head_that_is_killed(expected: Whole, in_s3: tuple[drills.Place, FaultyProxy]) -> None:
     with ray_drills.cluster(2) as nodes:
         tally = ray_drills.head_killed(expected, *in_s3, nodes)

@@ -1,0 +1,53 @@
+"""What one run compiled serves the next one, also on a machine that has never compiled anything."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.jobs.helpers import ROOT
+from tests.rendering.tiny_models import tiny_sd
+
+# A node of its own: torch's caches are in a folder that nobody else has.
+_NODE = """
+import json, sys
+from jobs.cli import composed
+from jobs.generate import run
+code = run(composed("generate", sys.argv[1:]))
+from torch._dynamo.utils import counters
+print(json.dumps([code, counters["inductor"]["fxgraph_cache_hit"], counters["inductor"]["fxgraph_cache_miss"]]))
+"""
+
+
+def generated(folder: Path, node: str, model: Path) -> tuple[int, int, int]:
+    """(exit code, graphs taken from a cache, graphs compiled) of a run by this node."""
+    overrides = (
+        "prompts=template", "prompts.pattern='a {colour} circle'", "prompts.slots={colour: [red, blue]}",
+        "model=diffusers", f"model.repo_id={model}", "engine=local", "engine.batch_size=2", "engine.compile=true",
+        "sampling.num_inference_steps=2", "sampling.height=16", "sampling.width=16", f"output.uri={folder / node}",
+    )  # fmt: skip
+    caches = {"XDG_CACHE_HOME": str(folder / "cache"), "TORCHINDUCTOR_CACHE_DIR": str(folder / f"inductor-{node}")}
+    ended = subprocess.run(
+        [sys.executable, "-c", _NODE, *overrides],
+        cwd=ROOT, env=os.environ | caches, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return tuple(json.loads(ended.stdout.splitlines()[-1]))
+
+
+@pytest.mark.slow
+def test_a_later_run_compiles_nothing_again_unless_what_was_kept_is_spoiled(tmp_path: Path) -> None:
+    model = tiny_sd(tmp_path / "model")
+    code, hits, misses = generated(tmp_path, "first", model)
+    assert (code, hits) == (0, 0)
+    assert misses > 0
+    (kept,) = (tmp_path / "cache" / "darkroom" / "compiled").iterdir()
+    assert kept.stat().st_size > 1000
+    assert generated(tmp_path, "second", model) == (0, misses, 0)
+    frames = [pd.read_parquet(tmp_path / node / "metadata") for node in ("first", "second")]
+    assert sorted(frames[0]["sha256"]) == sorted(frames[1]["sha256"])
+    kept.write_bytes(b"spoiled")
+    assert generated(tmp_path, "third", model) == (0, 0, misses)
