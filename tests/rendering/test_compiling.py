@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 from torch import nn
 
-from pipeline.rendering.compiling import compile_pipeline
+from pipeline.rendering.compiling import compile_pipeline, use_compiled
 
 
 def pipe(transformer: nn.Module) -> SimpleNamespace:
@@ -36,3 +36,8 @@ def test_of_another_transformer_the_whole_is() -> None:
     compile_pipeline(whole)
     assert whole.transformer is not sd3
     assert whole.transformer._orig_mod is sd3
+
+
+def test_spoiled_bytes_are_no_error() -> None:
+    """What they would have spared is compiled anew."""
+    use_compiled(b"spoiled")
