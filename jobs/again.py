@@ -1,11 +1,14 @@
-"""Renders committed images again, with the settings, the model and the batch size that their records name."""
+"""Renders committed images again, with the settings, the model and the batch shape that their records name."""
 
+import gc
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from jobs.build import renderer_spec
 from jobs.runs import OpenedRun, models_of
+from pipeline import __version__
 from pipeline.domain.cells import ModelIdentity
 from pipeline.rendering.inspection import InspectedModel
 from pipeline.rendering.loading import load_renderer
@@ -17,6 +20,15 @@ from pipeline.worker.members import encode_member
 from pipeline.worker.outcomes import recorded_sample
 
 
+@dataclass(frozen=True)
+class _How:
+    """What a renderer must have to make the same bytes."""
+
+    model: ModelIdentity
+    batch_size: int
+    compiled: bool
+
+
 class Again:
     """Makes the files of committed images again. Holds one model at a time."""
 
@@ -24,18 +36,19 @@ class Again:
         self._found = found
         self._device = device
         self._model = cache(self._find)
-        self._held: tuple[ModelIdentity, int] | None = None
+        self._held: _How | None = None
         self._renderer: Renderer | None = None
         self._said: set[tuple] = set()
 
     def files(self, records: Sequence[Record]) -> Iterator[tuple[Record, bytes | None]]:
         """Each record with the bytes that its image has now; None where it could not be rendered."""
-        groups: dict[tuple[ModelIdentity, int], list[Record]] = defaultdict(list)
+        groups: dict[_How, list[Record]] = defaultdict(list)
         for record in records:
-            groups[cell_of(self._found.cells, record.cell_id).model, record.batch_size].append(record)
-        for (identity, batch_size), group in groups.items():
-            renderer = self._load(identity, batch_size)
-            yield from self._rendered(renderer, identity, group)
+            model = cell_of(self._found.cells, record.cell_id).model
+            groups[_How(model, record.batch_size, record.compiled)].append(record)
+        for how, group in groups.items():
+            renderer = self._load(how)
+            yield from self._rendered(renderer, how.model, group)
             self._say_how(group, renderer)
 
     def _rendered(
@@ -50,11 +63,14 @@ class Again:
                 member = image.pixels is not None and encode_member(item, image, identity, self._found.info.output)
                 yield by_id[item.request.image_id], member.data if member else None
 
-    def _load(self, identity: ModelIdentity, batch_size: int) -> Renderer:
-        if self._renderer is None or self._held != (identity, batch_size):
-            self._renderer = None  # before the next one takes its memory
-            self._renderer = load_renderer(renderer_spec(self._model(identity), self._device, batch_size))
-            self._held = identity, batch_size
+    def _load(self, how: "_How") -> Renderer:
+        if self._renderer is None or self._held != how:
+            self._renderer = None
+            gc.collect()  # it refers to itself, and the next one needs its memory
+            self._renderer = load_renderer(
+                renderer_spec(self._model(how.model), self._device, how.batch_size, how.compiled)
+            )
+            self._held = how
         return self._renderer
 
     def _find(self, identity: ModelIdentity) -> InspectedModel:
@@ -63,8 +79,11 @@ class Again:
 
     def _say_how(self, group: Sequence[Record], renderer: Renderer) -> None:
         """Software and device of then and now, where they are not the same: why bytes may differ."""
-        then = {(record.device, record.torch_version, record.diffusers_version) for record in group}
-        now = (renderer.info.device, renderer.info.versions.get("torch"), renderer.info.versions.get("diffusers"))
+        then = {
+            (record.device, record.darkroom_version, record.torch_version, record.diffusers_version) for record in group
+        }
+        versions = renderer.info.versions
+        now = (renderer.info.device, __version__, versions.get("torch"), versions.get("diffusers"))
         for other in sorted(then - {now} - self._said, key=str):
             print(f"note: rendered then on {other}, now on {now}; low bits may differ")
         self._said |= then

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from conf.schema import ImageFormat, PromptsKind
 from pipeline.demo import MODEL_FOLDER
-from pipeline.domain.cells import Cell, ModelRef, Sampling
+from pipeline.domain.cells import FLOAT8, Cell, ModelRef, Sampling
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.identity import digest
 from pipeline.prompts.source import PromptDataset, PromptScan, open_prompts, table_prompts, template_prompts
@@ -130,6 +130,8 @@ def checked_cell(
     sampling = sampling_of(sampling_config, model)
     check_scheduler(sampling.scheduler, model)
     _check_lossy(sampling, model)
+    if model.identity.dtype == FLOAT8 and device == "mps":
+        raise DarkroomError("model.dtype=float8: mps has no float8; use model.dtype=bfloat16")
     return WantedCell(CellInfo(ref, Cell(model.identity, sampling)), model)
 
 

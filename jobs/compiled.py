@@ -4,48 +4,44 @@ It goes from a worker to the driver and from the driver to workers, and never th
 objects, and whoever may write images need not be somebody whose code is run.
 """
 
+import hashlib
 from contextlib import suppress
-from importlib.metadata import version
 
 from jobs.build import Wanted
 from pipeline.dispatch.events import Event, Listener, ShardDone
 from pipeline.domain.identity import digest
+from pipeline.rendering.spec import Compiled
 from pipeline.storage.cache import user_cache
-from pipeline.storage.store import NotFound
 
 
 class KeptCompiled:
-    """Stands between a job and its dispatcher. Does nothing without engine.compile."""
+    """Stands between a job and its dispatcher. Does nothing without engine.compile; what is lost is made again."""
 
-    def __init__(self, found: Wanted, device: str) -> None:
+    def __init__(self, found: Wanted) -> None:
         self._is_on = found.config.engine.compile
         self._cache = user_cache("compiled")
-        self._key = _key(found, device)
+        models = [(model.identity.revision, model.identity.dtype) for model in found.models]
+        self._key = digest("compiled", models, found.config.engine.batch_size)
 
-    def get(self) -> bytes | None:
-        """What an earlier run of the same models, sizes and software made."""
-        if not self._is_on:
-            return None
-        try:
-            return self._cache.get(self._key)
-        except (NotFound, OSError):
-            return None
+    def get(self) -> tuple[Compiled, ...]:
+        """What earlier runs of the same models made, on any kind of machine."""
+        found: list[Compiled] = []
+        with suppress(OSError):
+            for info in self._cache.list(f"{self._key}/") if self._is_on else ():
+                found.append(Compiled(info.key.split("/")[1], self._cache.get(info.key)))
+        return tuple(found)
 
     def listener(self, listen: Listener) -> Listener:
         """Hears what `listen` hears, and hands it on."""
 
         def hear(event: Event) -> None:
             if isinstance(event, ShardDone) and event.report.compiled:
-                with suppress(OSError):  # the next run compiles again
-                    self._cache.put(self._key, event.report.compiled)
+                self._keep(event.report.compiled)
             listen(event)
 
         return hear
 
-
-def _key(found: Wanted, device: str) -> str:
-    samplings = [item.cell.sampling for item in found.cells]
-    shapes = sorted({(each.height, each.width, each.is_guided, each.cache_interval > 1) for each in samplings})
-    models = [(model.identity.revision, model.identity.dtype, model.identity.pipeline_class) for model in found.models]
-    software = [version(name) for name in ("torch", "diffusers", "transformers")]
-    return digest("compiled", models, shapes, found.config.engine.batch_size, device, software)
+    def _keep(self, compiled: Compiled) -> None:
+        with suppress(OSError):
+            name = hashlib.sha256(compiled.data).hexdigest()[:16]
+            self._cache.put(f"{self._key}/{compiled.machine}/{name}", compiled.data)

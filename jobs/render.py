@@ -18,6 +18,7 @@ from jobs.scoring import score
 from pipeline.dispatch.events import Summary
 from pipeline.planning.plan import num_shards, plan
 from pipeline.planning.tasks import shard_tasks
+from pipeline.rendering.spec import Compiled
 from pipeline.report.contact_sheet import contact_sheet
 from pipeline.runs import manifest
 from pipeline.runs.cells import read_cells
@@ -64,7 +65,7 @@ class Rendering:
                 filter(lambda shard: self._has(shard.start), shards), cells, self.found.dataset.blocks
             )
 
-    def worker(self, compiled: bytes | None = None) -> WorkerSpec:
+    def worker(self, compiled: tuple[Compiled, ...] = ()) -> WorkerSpec:
         """`compiled`: see `WorkerSpec`."""
         device, config = self.engine.device, self.engine.config
         extractors = self.evaluation.specs(device) if self.evaluation else ()
@@ -107,7 +108,7 @@ def render_shards(job: Rendering) -> int:
         print(f"{len(before)} of {job.num_shards} shards are committed already; {left} are left", flush=True)
     each = job.found.scan.num_images / num_shards(job.run.prompts.num_rows, job.run.shard_size)
     view, profile = ProgressView(round(each * left)), JobProfile(job.engine.config.profile)
-    compiled = KeptCompiled(job.found, job.engine.device)
+    compiled = KeptCompiled(job.found)
     try:
         with view:
             if left:

@@ -72,8 +72,8 @@ def load_pipeline(spec: RendererSpec) -> Any:
     if spec.compile:
         compile_pipeline(pipe)
     elif spec.device == "cpu":
-        for part in (denoiser(pipe), pipe.vae):
-            pack_linear_layers(part)
+        for part in (denoiser(pipe), getattr(pipe, "vae", None)):
+            pack_linear_layers(part or torch.nn.Identity())
     return pipe
 
 
@@ -99,8 +99,8 @@ class DiffusersRenderer:
             self._step_cache = StepCache(getattr(pipe.unet, "_orig_mod", pipe.unet))
             self._text = TextCache(ENCODERS[self._class_name][0](pipe), spec.batch_size)
         self._limit = spec.model.max_prompt_tokens
-        mixes = self._text is not None
-        self.info = RendererInfo(device_name(spec), spec.model.identity.dtype, spec.batch_size, versions(), mixes)
+        mixes, dtype = self._text is not None, spec.model.identity.dtype
+        self.info = RendererInfo(device_name(spec), dtype, spec.batch_size, versions(), spec.compile, mixes)
 
     @torch.inference_mode()
     def render(self, requests: Sequence[ImageRequest]) -> list[RenderedImage]:

@@ -47,13 +47,21 @@ def scaled(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def to_float8(pipe: Any) -> None:
     """Put float8 layers in the place of a pipeline's. Raises DarkroomError on a device that has no float8."""
     _check(pipe.device)
-    for name, module in list(denoiser(pipe).named_modules()):
-        if _BLOCKS in name:
-            for child, layer in list(module.named_children()):
-                if isinstance(layer, nn.Linear) and not (
-                    layer.in_features % _MULTIPLE or layer.out_features % _MULTIPLE
-                ):
-                    setattr(module, child, Float8Linear(layer))
+    network = denoiser(pipe)
+    names = [name for name, module in network.named_modules() if _fits(name, module)] if network else []
+    if not names:
+        raise DarkroomError(
+            f"model.dtype=float8: {type(pipe).__name__} has no {_BLOCKS} with layers to convert; use bfloat16"
+        )
+    for name in names:
+        network.set_submodule(name, Float8Linear(network.get_submodule(name)))
+
+
+def _fits(name: str, module: nn.Module) -> bool:
+    """Attention and feed-forward layers of the repeated blocks; what makes norms adapt is left exact."""
+    if not isinstance(module, nn.Linear) or _BLOCKS not in name or "norm" in name:
+        return False
+    return module.in_features % _MULTIPLE == module.out_features % _MULTIPLE == 0
 
 
 def _check(device: torch.device) -> None:

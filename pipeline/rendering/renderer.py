@@ -27,6 +27,7 @@ class RendererInfo:
     dtype: str
     batch_size: int  # images in a call of the model, padding included
     versions: dict[str, str]  # of torch, diffusers, ...; empty for a renderer without a model
+    compiled: bool = False  # by torch.compile
     mixes_guidance: bool = False  # a batch may hold any guidance scales above 1, and any negative prompts
 
 

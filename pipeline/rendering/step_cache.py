@@ -12,7 +12,7 @@ _LAYERS = ("resnets", "attentions", "downsamplers", "upsamplers")
 
 
 class StepCache:
-    """Put over a UNet2DConditionModel once; does nothing but within `every`."""
+    """Put over a UNet2DConditionModel; does nothing but within `every`."""
 
     def __init__(self, unet: Any) -> None:
         self._is_on = False

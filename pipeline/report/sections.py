@@ -157,7 +157,8 @@ def _costs(content: ReportContent) -> Markup:
         (cost.cell_id[:8], cost_label(cost), speed_text(cost.speed_up), *(column[place] for column in columns))
         for place, cost in enumerate(content.costs)
     ]
-    text = "Against the cell that is the same without these settings, image by image, with 95 % intervals. "
+    text = "Against the cell that is the same without these settings, image by image, with 95 % intervals; "
+    text += "speed by the median image's time on the device. "
     alone = f"{NO_BASE} " if any(cost.base is None for cost in content.costs) else ""
     return join(element("p", {"class": "quiet"}, text, alone), _table(headings, rows))
 

@@ -40,7 +40,7 @@ class CellCount:
 
     num_rows: int = 0
     by_status: Counter[str] = field(default_factory=Counter)  # records
-    image_s: float = math.inf  # on the device, an image of the fastest shard: others hold a compilation, or a pause
+    image_s: float = math.inf  # on the device, of the median image of the fastest shard: pauses and compilations apart
 
     @property
     def num_failed(self) -> int:
@@ -115,7 +115,12 @@ def _scores(store: Store, name: ManifestName, scoring: ScoreInfo) -> dict[str, f
 def _count(count: CellCount, shard: _Shard) -> None:
     count.num_rows += shard.name.stop - shard.name.start
     count.by_status.update(shard.table["status"].to_pylist())
-    count.image_s = min(count.image_s, pc.mean(shard.table["render_s"]).as_py() or math.inf)
+    count.image_s = min(count.image_s, _median(shard.table["render_s"]))
+
+
+def _median(values: pa.ChunkedArray) -> float:
+    (median,) = pc.quantile(values, 0.5).to_pylist()
+    return median or math.inf
 
 
 def _add_making(making: Making, table: pa.Table) -> None:

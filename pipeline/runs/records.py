@@ -46,6 +46,7 @@ class Record:
     diffusers_version: str | None
     device: str
     batch_size: int  # images in the device's batch, padding included
+    compiled: bool  # by torch.compile, which may move low bits
     dtype: str
     render_s: float | None  # this image's share of its batch's time on the device
     encode_s: float | None

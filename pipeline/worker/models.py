@@ -1,5 +1,6 @@
 """The one model that a worker holds: loaded when a task first needs it, let go when another cell needs another one."""
 
+import gc
 from collections.abc import Callable
 
 from pipeline.domain.cells import ModelIdentity
@@ -19,7 +20,8 @@ class OneModel:
 
     def get(self, identity: ModelIdentity) -> Renderer:
         if self._renderer is None or identity != self._identity:
-            self._renderer = None  # before the next one takes its memory
+            self._renderer = None
+            gc.collect()  # it refers to itself, and the next one needs its memory
             self._renderer = self._load(identity)
             self._identity = identity
             self.num_loads += 1

@@ -85,6 +85,7 @@ def record(outcome: Outcome, maker: Maker) -> Record:
         diffusers_version=maker.info.versions.get("diffusers"),
         device=maker.info.device,
         batch_size=outcome.batch_size or maker.info.batch_size,
+        compiled=maker.info.compiled,
         dtype=maker.info.dtype,
         render_s=outcome.render_s,
         encode_s=outcome.encode_s,

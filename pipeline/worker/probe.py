@@ -47,5 +47,5 @@ class Prober:
 def _key(spec: RendererSpec, sampling: Sampling) -> str:
     """What the best size depends on: the model, the images' size, guidance and the device."""
     model = spec.model.identity
-    shape = sampling.height, sampling.width, sampling.is_guided
+    shape = sampling.height, sampling.width, sampling.is_guided, sampling.lossy
     return digest("batch size", model.revision, model.variant, model.dtype, shape, where(spec))

@@ -1,7 +1,8 @@
 """Everything a worker is made from: small, picklable, and without a secret."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from pipeline.domain.cells import ModelIdentity
 from pipeline.domain.errors import DarkroomError
@@ -10,11 +11,14 @@ from pipeline.features.spec import ExtractorSpec
 from pipeline.profiling.spans import Profile
 from pipeline.rendering.loading import load_renderer
 from pipeline.rendering.renderer import Renderer
-from pipeline.rendering.spec import RendererSpec
+from pipeline.rendering.spec import Compiled, RendererSpec
 from pipeline.runs.run import RunInfo, open_run
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, StoreSpec
 from pipeline.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from pipeline.worker.compiled import KnownCompiled
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class WorkerSpec:
     extractors: tuple[ExtractorSpec, ...] = ()  # score images with these as they are rendered
     batch_timeout_s: float | None = None  # how long a call of the renderer may take
     profile: bool = False  # measure the stages
-    compiled: bytes | None = field(default=None, repr=False)  # what torch.compile made in an earlier run
+    compiled: tuple[Compiled, ...] = ()  # by torch.compile in earlier runs
 
     def __call__(self) -> Worker:
         store = open_store(self.store)
@@ -36,8 +40,9 @@ class WorkerSpec:
         load_extractors = self._load_extractors if self.extractors else None
         profile = Profile(self.profile)
         load = partial(self._load, profile)
-        compiled = self._compiled if self.renderers[0].compile and not self.compiled else None
-        return Worker(self.run, load, first, store, load_extractors, self.batch_timeout_s, profile, compiled)
+        compiled = self._known_compiled()
+        news = compiled.news if compiled else None
+        return Worker(self.run, load, first, store, load_extractors, self.batch_timeout_s, profile, news)
 
     def _load_extractors(self) -> list[Extractor]:
         from pipeline.features.opening import load_extractor  # with torch, which not every renderer needs
@@ -47,19 +52,14 @@ class WorkerSpec:
     def _load(self, profile: Profile, identity: ModelIdentity) -> Renderer:
         spec = next(spec for spec in self.renderers if spec.model.identity == identity)
         with profile.span("load"):
-            if self.compiled:
-                self._use_compiled(self.compiled)
             return load_renderer(spec, profile)
 
-    def _compiled(self) -> bytes | None:
-        from pipeline.rendering.compiling import compiled  # with torch
+    def _known_compiled(self) -> "KnownCompiled | None":
+        if not self.renderers[0].compile:
+            return None
+        from pipeline.worker.compiled import KnownCompiled  # with torch
 
-        return compiled()
-
-    def _use_compiled(self, data: bytes) -> None:
-        from pipeline.rendering.compiling import use_compiled
-
-        use_compiled(data)
+        return KnownCompiled(self.renderers[0].device, self.compiled)
 
 
 def _check_shared(store: Store, run: RunInfo) -> None:

@@ -6,7 +6,7 @@ from typing import Protocol
 from pipeline.domain.cells import Cell, Sampling
 from pipeline.planning.tasks import ShardTask
 from pipeline.profiling.spans import Span
-from pipeline.rendering.spec import RendererSpec
+from pipeline.rendering.spec import Compiled, RendererSpec
 from pipeline.runs.keys import ManifestName
 
 
@@ -58,7 +58,7 @@ class ShardReport:
     ours: bool = True  # False: another attempt had committed the shard first
     errors: tuple[str, ...] = field(default=())  # reasons of the first few failed records
     batch_size: int | None = None  # that a probe found
-    compiled: bytes | None = field(default=None, repr=False)  # what torch.compile made, for workers to come
+    compiled: Compiled | None = None  # what torch.compile made, for workers to come
     spans: tuple[Span, ...] = field(default=())  # of the worker since its last report, where it is profiled
 
 

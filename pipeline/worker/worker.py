@@ -18,6 +18,7 @@ from pipeline.domain.shards import Shard
 from pipeline.planning.tasks import ShardTask
 from pipeline.profiling.spans import OFF, Profile
 from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, Renderer, RendererInfo
+from pipeline.rendering.spec import Compiled
 from pipeline.runs import manifest
 from pipeline.runs.features import put_features
 from pipeline.runs.keys import manifest_key, parse_manifest_key
@@ -53,11 +54,11 @@ class Worker:
         load_extractors: LoadExtractors | None = None,
         batch_timeout_s: float | None = None,
         profile: Profile = OFF,
-        compiled: Callable[[], bytes | None] | None = None,
+        compiled: Callable[[], Compiled | None] | None = None,
     ) -> None:
         """`first` is the model to load at once; with extractors, fresh shards are scored as they are rendered.
 
-        `compiled` tells what torch.compile has made: it is asked for by who renders a cell's first shard.
+        `compiled` tells what torch.compile made anew: who renders a cell's first shard asks.
         """
         self._run = run
         self._store = store
@@ -86,10 +87,11 @@ class Worker:
             report, wall_s=wall_s, num_retries=num_retries, num_loads=num_loads, spans=spans, compiled=compiled
         )
 
-    def _made(self, task: Task) -> bytes | None:
+    def _made(self, task: Task) -> Compiled | None:
         """One worker of a run tells, where all have compiled the same."""
-        is_first = isinstance(task, ShardTask) and task.shard.start == 0
-        return self._compiled() if self._compiled and is_first else None
+        if self._compiled is None or not isinstance(task, ShardTask) or task.shard.start:
+            return None
+        return self._device.submit(self._compiled).result()
 
     def _news(self) -> tuple[int, int]:
         """Store calls made again, and models loaded, since the last report."""
