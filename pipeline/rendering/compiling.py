@@ -11,8 +11,6 @@ from pipeline.domain.identity import digest
 from pipeline.rendering.spec import Compiled
 
 _MOST_SHAPES = 256  # a sweep's sizes, rows and cached steps; past its limit torch goes on uncompiled: other bytes
-    256  # of a sweep's sizes, rows and cached steps; past its limit torch goes on uncompiled, and bytes differ
-)
 
 
 def compile_pipeline(pipe: Any) -> None:
