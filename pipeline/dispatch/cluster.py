@@ -16,9 +16,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from pipeline.dispatch import pulse
 from pipeline.dispatch.events import AttemptFailed, Listener, ShardDone, WorkerLost, WorkerReady, WorkersPending
 from pipeline.dispatch.ledger import Attempt, Ledger
 from pipeline.dispatch.own import start_own
+from pipeline.dispatch.pulse import Pulse
 from pipeline.dispatch.starts import MAX_FAILED, Starts
 from pipeline.domain.errors import DarkroomError
 from pipeline.rendering.renderer import FatalDeviceError
@@ -47,6 +49,9 @@ class _Actor:
         """Never answers: its error tells the loop that this process is gone, though it was given nothing to do."""
         threading.Event().wait()
 
+    def answer(self) -> None:
+        """At once, whatever its other threads do."""
+
     def run_task(self, task: Task, attempt: int) -> ShardReport:
         return self._worker.run_task(task, attempt)
 
@@ -59,6 +64,7 @@ class _Slot:
     actor: Any
     ready_ref: Any
     watch_ref: Any
+    pulse: Pulse
     node_id: str | None = None
     is_ready: bool = False
     in_flight: dict[Any, Attempt] = field(default_factory=dict)  # by object ref
@@ -135,7 +141,7 @@ class RayDispatcher:
 
     def _new_actor(self) -> Any:
         options = {"num_cpus": 1, "num_gpus": self._num_gpus, "max_restarts": 0, "max_task_retries": 0}
-        return ray.remote(_Actor).options(max_concurrency=_IN_FLIGHT + 1, **options).remote(self._make_worker)
+        return ray.remote(_Actor).options(max_concurrency=_IN_FLIGHT + 2, **options).remote(self._make_worker)
 
 
 class _Loop:
@@ -149,7 +155,7 @@ class _Loop:
         self._num_started = 0
         self._starts = Starts()
         self._draining_nodes: Container[str] = ()
-        self._draining_at = self._said_at = time.monotonic()
+        self._draining_at = self._said_at = self._asked_at = time.monotonic()
 
     def run(self, num_workers: int) -> None:
         while True:
@@ -165,6 +171,7 @@ class _Loop:
             for ref in done:
                 self._settle(ref)
             self._say_if_waiting()
+            self._drop_silent()
 
     def close(self) -> None:
         for slot in self._slots:
@@ -191,13 +198,23 @@ class _Loop:
         self._num_started += 1
         actor = self._new_actor()
         name = f"worker {self._num_started}"
-        self._slots.append(_Slot(name, actor, actor.ready.remote(), actor.watch.remote()))
+        heart = Pulse(actor.answer.remote, lambda ref: bool(ray.wait([ref], timeout=0)[0]))
+        self._slots.append(_Slot(name, actor, actor.ready.remote(), actor.watch.remote(), heart))
 
     def _let_go(self, slot: _Slot) -> None:
         self._slots.remove(slot)
         ray.kill(slot.actor)
         if slot.is_ready:
             self._starts.forget()
+
+    def _drop_silent(self) -> None:
+        """A worker that does not answer keeps its shards, and its device, for ever: another one takes its place."""
+        if time.monotonic() - self._asked_at < pulse.ASK_EVERY_S:
+            return
+        self._asked_at = time.monotonic()
+        for slot in [slot for slot in self._slots if slot.is_ready]:
+            if (silent_s := slot.pulse.silent_s) > pulse.MOST_SILENT_S:
+                self._lost(slot, TimeoutError(f"it has not answered for {silent_s:.0f} s"))
 
     def _say_if_waiting(self) -> None:
         """A cluster without room for a worker is worth a line now and then."""
@@ -275,7 +292,7 @@ class _Loop:
         final = self._ledger.failed(attempt, reason)
         self._listen(AttemptFailed(attempt.task, attempt.number, reason, final))
 
-    def _lost(self, slot: _Slot, error: RayError) -> None:
+    def _lost(self, slot: _Slot, error: Exception) -> None:
         self._let_go(slot)  # an actor that is only out of reach must not come back
         reason = _reason(error)
         preempted = getattr(error, "preempted", False)

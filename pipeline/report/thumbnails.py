@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
 
+from pipeline.domain.errors import DarkroomError
+from pipeline.encoding.images import decode
 from pipeline.runs.reading import image_files
 from pipeline.runs.records import Record
 from pipeline.storage.store import Store
@@ -29,9 +31,8 @@ def thumbnails(store: Store, records: Iterable[Record]) -> dict[str, bytes]:
 
 
 def thumbnail(data: bytes) -> bytes:
-    """WebP of an encoded image, in a square of SIDE pixels and never enlarged. Raises OSError or ValueError."""
-    with Image.open(io.BytesIO(data)) as image:
-        small = image.convert("RGB")
+    """WebP of an encoded image, in a square of SIDE pixels and never enlarged. Raises DarkroomError for no image."""
+    small = Image.fromarray(decode(data))
     small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=_QUALITY)
@@ -43,6 +44,11 @@ def _of_object(store: Store, key: str, records: Sequence[Record]) -> dict[str, b
     try:
         for image_id, data in image_files(store.get(key), key, records).items():
             made[image_id] = thumbnail(data)
-    except (LookupError, ValueError, OSError):  # missing, damaged, or no image: the page says that it has none
+    except (
+        LookupError,
+        ValueError,
+        OSError,
+        DarkroomError,
+    ):  # missing, damaged, or no image: the page says that it has none
         pass
     return made

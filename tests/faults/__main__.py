@@ -5,6 +5,7 @@ A part of their names chooses some. Exit code 1 where an image is lost, there tw
 
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.faults.account import Tally, Whole, whole
 from tests.servers import make_bucket, moto_server
 
 ROUNDS = 10
-COLUMNS = ("fault", "injected", "expected", "found", "lost", "doubled", "differing")
+COLUMNS = ("injected", "expected", "found", "lost", "doubled", "differing")
 ZOMBIES = (("before", "images/", 3), ("after", "images/", 5), ("before", "metadata/", 1), ("before", "metadata/", 4))
 THROTTLED_S = 60.0
 
@@ -88,12 +89,14 @@ def disk_full(ground: Ground) -> Tally:
 DRILLS: dict[str, Callable[[Ground], Tally]] = {
     "SIGKILL of the driver": driver,
     "SIGKILL of workers": in_s3(ray_drills.workers_killed),
+    "SIGKILL of a driver on Ray": in_s3(ray_drills.driver_killed),
     "SIGKILL of Ray nodes": in_s3(ray_drills.nodes_killed, 2),
     "SIGKILL of Ray's head": in_s3(ray_drills.head_killed, 2),
     "a preempted node": in_s3(ray_drills.node_preempted, 2),
     "SIGTERM, 30 s to go": in_s3(ray_drills.terminated),
     "two drivers at once": two_drivers,
     "a zombie that wakes up": zombie,
+    "a worker that stalls": in_s3(ray_drills.worker_stalled),
     "S3 that fails at 5 % of requests": storm(0.05),
     "S3 that fails at 20 % of requests": storm(0.2),
     "S3 that throttles all for a minute": throttled,
@@ -113,30 +116,34 @@ def main() -> int:
         here.finish()
         expected = whole(here.store)
         chosen = [fault for fault in DRILLS if part in fault]
-        tallies = {fault: total(list(repeated(fault, rounds, expected, folder, endpoint))) for fault in chosen}
-    print_table(tallies)
-    return 0 if all(tally.is_clean for tally in tallies.values()) else 1
+        width = max(map(len, chosen))
+        print(" | ".join(["fault".ljust(width), *COLUMNS]), flush=True)
+        verdicts = [shown(fault, width, list(repeated(fault, rounds, expected, folder, endpoint))) for fault in chosen]
+    return 0 if all(verdicts) else 1
 
 
-def repeated(fault: str, rounds: int, expected: Whole, folder: Path, endpoint: str) -> Iterator[Tally]:
+def shown(fault: str, width: int, tallies: list[Tally | None]) -> bool:
+    """Print a fault's line; whether all of its rounds came to their end, and to nothing lost."""
+    ended = [tally for tally in tallies if tally]
+    cells = [str(sum(getattr(tally, name) for tally in ended)).rjust(len(name)) for name in COLUMNS]
+    broken = f" | {len(tallies) - len(ended)} of {len(tallies)} rounds failed" if len(ended) < len(tallies) else ""
+    print(" | ".join([fault.ljust(width), *cells]) + broken, flush=True)
+    return not broken and all(tally.is_clean for tally in ended)
+
+
+def repeated(fault: str, rounds: int, expected: Whole, folder: Path, endpoint: str) -> Iterator[Tally | None]:
+    """None for a round that itself failed: a long drill goes on, and says so at the end."""
     for number in range(rounds):
         own = folder / f"{list(DRILLS).index(fault)}-{number}"
-        tally = DRILLS[fault](Ground(expected, own, endpoint, number))
-        said = ", ".join(f"{name} {getattr(tally, name)}" for name in COLUMNS[1:])
+        try:
+            tally = DRILLS[fault](Ground(expected, own, endpoint, number))
+        except Exception:
+            traceback.print_exc()
+            yield None
+            continue
+        said = ", ".join(f"{name} {getattr(tally, name)}" for name in COLUMNS)
         print(f"{fault}: round {number + 1} of {rounds}: {said}", file=sys.stderr, flush=True)
         yield tally
-
-
-def total(tallies: list[Tally]) -> Tally:
-    return Tally(**{name: sum(getattr(tally, name) for tally in tallies) for name in COLUMNS[1:]})
-
-
-def print_table(tallies: dict[str, Tally]) -> None:
-    width = max(map(len, tallies))
-    print(" | ".join([COLUMNS[0].ljust(width), *COLUMNS[1:]]))
-    for fault, tally in tallies.items():
-        cells = [str(getattr(tally, name)).rjust(len(name)) for name in COLUMNS[1:]]
-        print(" | ".join([fault.ljust(width), *cells]))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Tally:
 
     @property
     def is_clean(self) -> bool:
-        return self.found == self.expected and not (self.lost or self.doubled or self.differing)
+        return self.injected > 0 and self.found == self.expected and not (self.lost or self.doubled or self.differing)
 
 
 def whole(store: Store) -> Whole:

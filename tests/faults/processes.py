@@ -38,6 +38,11 @@ class Job:
         """None while it runs; the negative number of the signal that ended it."""
         return self._process.exitcode
 
+    @property
+    def said(self) -> str:
+        """So far."""
+        return self._said.read_text() if self.returncode is None else ""
+
     def send_signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 

@@ -61,6 +61,31 @@ def workers_killed(expected: Whole, here: Place, proxy: FaultyProxy, times: int 
     return account(here.store, expected, killed, ended(job, 0))
 
 
+def worker_stalled(expected: Whole, here: Place, proxy: FaultyProxy) -> Tally:
+    """A worker is stopped in the middle of its work, replaced after a while, and goes on when others have done it."""
+    proxy.storm([SLOW], 1.0)
+    job = on_ray(here).start()
+    further(job, here, 0)
+    stalled = workers_of(job)[0]
+    stalled.suspend()
+    wait_for(lambda: job.returncode is not None or "has not answered" in job.said, 300)
+    if is_alive(stalled):
+        stalled.resume()
+    said = ended(job, 0)
+    assert "1 worker(s) were lost and replaced" in said
+    return account(here.store, expected, 1, said)
+
+
+def driver_killed(expected: Whole, here: Place, proxy: FaultyProxy) -> Tally:
+    """SIGKILL of a job whose Ray, and workers, outlive it for a moment; the same command again at once."""
+    proxy.storm([SLOW], 1.0)
+    job = on_ray(here).start()
+    further(job, here, 0)
+    job.send_signal(signal.SIGKILL)
+    ended(job, -signal.SIGKILL)
+    return account(here.store, expected, 1, here.finish())
+
+
 def nodes_killed(expected: Whole, here: Place, proxy: FaultyProxy, nodes: "Cluster") -> Tally:
     """Both nodes that hold workers, one after the other; a new one comes after each."""
     proxy.storm([SLOW], 1.0)

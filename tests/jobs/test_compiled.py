@@ -38,6 +38,13 @@ def generated(folder: Path, node: str, model: Path) -> tuple[int, int, int]:
     return tuple(json.loads(ended.stdout.splitlines()[-1]))
 
 
+def verified(folder: Path, node: str) -> int:
+    """By this node, which compiles as its records say."""
+    caches = {"XDG_CACHE_HOME": str(folder / "cache"), "TORCHINDUCTOR_CACHE_DIR": str(folder / f"inductor-{node}")}
+    command = [sys.executable, "-m", "jobs.verify", f"run={folder / node}"]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | caches, check=False).returncode
+
+
 @pytest.mark.slow
 def test_a_later_run_compiles_nothing_again(tmp_path: Path) -> None:
     model = tiny_sd(tmp_path / "model")
@@ -47,5 +54,7 @@ def test_a_later_run_compiles_nothing_again(tmp_path: Path) -> None:
     (kept,) = (path for path in (tmp_path / "cache" / "darkroom" / "compiled").rglob("*") if path.is_file())
     assert kept.stat().st_size > 1000
     assert generated(tmp_path, "second", model) == (0, misses, 0)
+    assert verified(tmp_path, "second") == 0
     frames = [pd.read_parquet(tmp_path / node / "metadata") for node in ("first", "second")]
+    assert all(frame["compiled"].all() for frame in frames)
     assert sorted(frames[0]["sha256"]) == sorted(frames[1]["sha256"])

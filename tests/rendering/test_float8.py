@@ -65,3 +65,19 @@ def test_a_model_renders_another_but_similar_picture(models: dict[str, Path], na
 def test_a_device_without_float8_is_refused() -> None:
     with pytest.raises(DarkroomError, match="dtype=float8: mps here has no float8"):
         to_float8(SimpleNamespace(device=torch.device("mps")))
+
+
+def test_a_model_without_such_layers_is_refused() -> None:
+    pipe = SimpleNamespace(device=torch.device("cpu"), unet=torch.nn.Sequential(torch.nn.Linear(16, 16)))
+    with pytest.raises(DarkroomError, match="has no transformer_blocks"):
+        to_float8(pipe)
+
+
+def test_what_makes_norms_adapt_stays_exact(models: dict[str, Path]) -> None:
+    converted = [
+        name
+        for name, module in load_float8(models, "sd3")._pipe.transformer.named_modules()
+        if isinstance(module, Float8Linear)
+    ]
+    assert converted
+    assert not [name for name in converted if "norm" in name]
