@@ -24,7 +24,7 @@ from pipeline.dispatch import cluster
 
 _IMAGES_A_WORKER = 240
 _BATCH_SIZES = (4, 8, 16)
-_BLOCKS_AN_ACTOR = 4  # one block would keep one actor busy and leave the others idle
+_BLOCKS_AN_ACTOR = 4  # a small file is one block, which would keep one actor busy and leave the others idle
 _SPARE_CPUS = 2  # for Ray Data's own tasks that read and write: without them its actors would starve those
 
 
@@ -81,7 +81,8 @@ def rival(work: Work, batch_size: int, num_workers: int, folder: Path) -> Timing
     images, log = folder / "images", folder / "log"
     log.mkdir(parents=True)
     (
-        ray.data.read_parquet(str(_with_seeds(work, folder)), override_num_blocks=_BLOCKS_AN_ACTOR * num_workers)
+        ray.data.read_parquet(str(_with_seeds(work, folder)))
+        .repartition(_BLOCKS_AN_ACTOR * num_workers)
         .map_batches(
             Painter,
             fn_constructor_args=(work, log),
