@@ -28,6 +28,7 @@ from pipeline.worker.tasks import ShardReport, Task, TaskRunner
 
 _IN_FLIGHT = 2  # shards a worker: the device starts the next while the last one's bytes leave
 _POLL_S = 1.0
+_QUIET_S = 1.0
 _SAY_EVERY_S = 30.0
 
 MakeWorker = Callable[[], TaskRunner]
@@ -67,6 +68,7 @@ class _Slot:
     pulse: Pulse
     node_id: str | None = None
     is_ready: bool = False
+    heard_at: float = 0.0  # when it last answered
     in_flight: dict[Any, Attempt] = field(default_factory=dict)  # by object ref
 
     @property
@@ -78,6 +80,20 @@ class _Slot:
     def is_dead(self) -> bool:
         """Known to be dead, though the loop has not come to it yet."""
         return bool(ray.wait([self.watch_ref], timeout=0)[0])
+
+    @property
+    def answers(self) -> bool:
+        """Asked where nothing was heard of it for a while: Ray takes seconds to tell that a process died."""
+        if time.monotonic() - self.heard_at < _QUIET_S:
+            return True
+        question = self.actor.answer.remote()
+        try:
+            done, _ = ray.wait([question], timeout=_POLL_S)
+            ray.get(done)
+        except RayError:
+            return False
+        self.heard_at = time.monotonic() if done else self.heard_at
+        return bool(done)
 
     @property
     def refs(self) -> list[Any]:
@@ -232,7 +248,7 @@ class _Loop:
     def _give_one(self, slot: _Slot) -> bool:
         if len(slot.in_flight) >= _IN_FLIGHT or slot.is_reserved:
             return False
-        if self._ledger.is_empty or slot.is_dead:  # in this order: reading the next prompts may take a while
+        if self._ledger.is_empty or slot.is_dead or not slot.answers:  # in this order: to read prompts may take a while
             return False
         attempt = self._next_for(slot)
         if attempt is not None:
@@ -279,6 +295,7 @@ class _Loop:
             self._answered(slot, ref, answer)
 
     def _answered(self, slot: _Slot, ref: Any, answer: Any) -> None:
+        slot.heard_at = time.monotonic()
         if not slot.is_ready:
             slot.is_ready = True
             load_s, slot.node_id = answer
