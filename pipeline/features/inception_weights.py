@@ -15,6 +15,7 @@ URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{F
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # of FILE, 95,628,359 bytes
 # The same bytes, as pytorch-fid and torch-fidelity keep them.
 _CACHED = (FILE, FILE.replace("pt_inception", "weights-inception"))
+_CONVERT = "safetensors.torch.save_file(torch.load('weights.pth', weights_only=True), 'weights.safetensors')"
 
 
 def find_inception(source: str | None) -> Path:
@@ -46,9 +47,17 @@ def inception_digest(path: Path) -> str:
 
 
 def read_inception(path: Path, expected: set[str]) -> dict[str, torch.Tensor]:
-    """Name -> tensor. Raises DarkroomError where names are missing or foreign; batch counters do not count."""
+    """Name -> tensor. Raises DarkroomError where names are missing or foreign; batch counters do not count.
+
+    A pickle is read only where its bytes are those of the one file that everybody knows.
+    """
+    safe = path.suffix == ".safetensors"
+    if not safe and weights_digest([path]) != f"sha256:{SHA256}":
+        raise DarkroomError(
+            f"extractor inception_v3: {path} is a pickle, which can run code, and not the known file of {URL}; "
+            f"convert it, where you trust it, with `{_CONVERT}`"
+        )
     try:
-        safe = path.suffix == ".safetensors"
         state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         line = next(iter(str(error).splitlines()), type(error).__name__)

@@ -11,8 +11,8 @@ from pipeline.domain.errors import DarkroomError
 from pipeline.features.spec import ExtractorSpec
 
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
-# What transformers looks for, in its order. A .bin file is read as plain tensors, which cannot run code.
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_CONVERT = "AutoModel.from_pretrained(folder).save_pretrained(new_folder)"
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,10 @@ def _weights(spec: ExtractorSpec, folder: Path, from_hub: bool) -> tuple[Path, .
         if missing:
             raise DarkroomError(f"extractor {spec.name}: source={spec.source} lacks {missing[0]}; copy the model anew")
         return tuple(folder / name for name in names)
-    raise DarkroomError(f"extractor {spec.name}: source={spec.source} has no {_WEIGHTS[0]}; copy the model anew")
+    raise DarkroomError(
+        f"extractor {spec.name}: source={spec.source} has no {_WEIGHTS[0]}; copy the model anew, or, where its "
+        f"weights are a pickle, which can run code, convert it where you trust it with `{_CONVERT}`"
+    )
 
 
 def _download(spec: ExtractorSpec, patterns: list[str], revision: str | None = None) -> Path:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from safetensors.torch import save_file
 
 from pipeline.demo import CLIP_FOLDER
 from pipeline.features.spec import ExtractorSpec
@@ -12,8 +12,8 @@ from tests.features.random_weights import random_inception, tiny_dinov2
 
 @pytest.fixture(scope="session")
 def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("inception") / "random.pth"
-    torch.save(random_inception(), path)
+    path = tmp_path_factory.mktemp("inception") / "random.safetensors"
+    save_file(random_inception(), path)
     return path
 
 

@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.features.inception_extractor import InceptionExtractor, inspect_inception, parameter_names
-from pipeline.features.inception_weights import FILE, SHA256, read_inception
+from pipeline.features.inception_weights import FILE, SHA256
 from pipeline.features.spec import ExtractorSpec
+from tests.features.random_weights import random_inception
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +69,6 @@ def test_the_way_of_resizing_changes_features_and_the_id(spec: ExtractorSpec, ex
     assert np.abs(clean.features([picture]) - extractor.features([picture])).max() > 0.01
 
 
-def test_a_safetensors_conversion_serves_as_well(tmp_path: Path, spec: ExtractorSpec) -> None:
-    path = tmp_path / "inception.safetensors"
-    save_file(torch.load(spec.source), path)
-    converted = InceptionExtractor(replace(spec, source=str(path)))
-    assert converted.info.weights != inspect_inception(spec).weights
-    first, second = (read_inception(Path(source), parameter_names()) for source in (path, spec.source))
-    assert all(torch.equal(first[name], second[name]) for name in parameter_names())
-
-
 def test_weights_are_looked_for_in_the_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(DarkroomError, match=f"neither a source nor .*{FILE}; download https"):
@@ -98,19 +90,19 @@ class Trap:
 
 
 def test_other_files_are_refused_with_what_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file({"fc.weight": torch.zeros(1000, 2048), "aux.weight": torch.zeros(1)}, path)
+    with pytest.raises(DarkroomError, match="471 tensors missing, 1 foreign, such as Conv2d_1a_3x3"):
+        inspect_inception(ExtractorSpec("inception_v3", str(path)))
+    path.write_bytes(b"no tensors at all")
+    with pytest.raises(DarkroomError, match="no plain tensors"):
+        inspect_inception(ExtractorSpec("inception_v3", str(path)))
+
+
+def test_a_pickle_is_refused_with_the_way_to_convert_it(tmp_path: Path) -> None:
     path, trap = tmp_path / "weights.pth", tmp_path / "sprung"
-    few = {"fc.weight": torch.zeros(1000, 2048), "aux.weight": torch.zeros(1)}
-    for content, words in (
-        (few, "471 tensors missing, 1 foreign, such as Conv2d_1a_3x3"),
-        ({"fc.weight": Trap(trap)}, "no plain tensors"),
-        ([1, 2], "472 tensors missing"),
-    ):
+    for content in (random_inception(), {"fc.weight": Trap(trap)}):
         torch.save(content, path)
-        with pytest.raises(DarkroomError, match=words) as caught:
+        with pytest.raises(DarkroomError, match="is a pickle, which can run code"):
             inspect_inception(ExtractorSpec("inception_v3", str(path)))
-        assert "\n" not in str(caught.value)
     assert not trap.exists()
-    for name in ("weights.pth", "weights.safetensors"):
-        (tmp_path / name).write_bytes(b"no tensors at all")
-        with pytest.raises(DarkroomError, match="no plain tensors"):
-            inspect_inception(ExtractorSpec("inception_v3", str(tmp_path / name)))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from safetensors.torch import save_file
 
 from jobs.cli import composed
 from pipeline.demo import CLIP_FOLDER
@@ -51,10 +51,10 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("mlperf")
     captions = ["a red circle", "a blue square", "two green circles", "a small red square"]
     pd.DataFrame({"prompt": captions, "seed": 0}).to_parquet(folder / "captions.parquet")
-    torch.save(random_inception(), folder / "inception.pth")
+    save_file(random_inception(), folder / "inception.safetensors")
     (folder / "stats.npz").write_bytes(to_npz(np.zeros(2048), np.eye(2048)))
     clip = f"{{name: clip, source: {CLIP_FOLDER}}}"
-    inception = f"{{name: inception_v3, source: {folder / 'inception.pth'}, resize: torch, batch_size: 2}}"
+    inception = f"{{name: inception_v3, source: {folder / 'inception.safetensors'}, resize: torch, batch_size: 2}}"
     return [
         "preset=mlperf-sdxl", f"prompts.uri={folder / 'captions.parquet'}", f"output.uri={folder / 'run'}",
         "model=demo", "engine=local", "engine.batch_size=4",
