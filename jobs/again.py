@@ -63,7 +63,7 @@ class Again:
                 member = image.pixels is not None and encode_member(item, image, identity, self._found.info.output)
                 yield by_id[item.request.image_id], member.data if member else None
 
-    def _load(self, how: "_How") -> Renderer:
+    def _load(self, how: _How) -> Renderer:
         if self._renderer is None or self._held != how:
             self._renderer = None
             gc.collect()  # it refers to itself, and the next one needs its memory

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from pipeline.domain.identity import digest
 
 # Settings that trade quality for speed, and the values at which they do nothing. Digests leave these out.
-_LOSSLESS: Mapping[str, float] = {"guidance_start": 0.0, "guidance_stop": 1.0, "cache_interval": 1}
+_LOSSLESS: Mapping[str, Any] = {"guidance_start": 0.0, "guidance_stop": 1.0, "cache_interval": 1}
 FLOAT8 = "float8"  # a dtype: faster than those below, and lossy
 _EXACT_DTYPES = ("bfloat16", "float16", "float32")
 
@@ -66,7 +67,7 @@ class Sampling:
     @property
     def named(self) -> dict[str, object]:
         """Settings by their names; the lossy ones only where they do something."""
-        return {name: value for name, value in vars(self).items() if name not in _LOSSLESS or name in self.lossy}
+        return {name: value for name, value in vars(self).items() if _LOSSLESS.get(name) != value}
 
 
 @dataclass(frozen=True)
@@ -93,5 +94,5 @@ class Cell:
         if not self.lossy:
             return ()
         dtypes = _EXACT_DTYPES if self.model.dtype == FLOAT8 else (self.model.dtype,)
-        sampling = replace(self.sampling, guidance_start=0.0, guidance_stop=1.0, cache_interval=1)
+        sampling = replace(self.sampling, **_LOSSLESS)
         return tuple(Cell(replace(self.model, dtype=dtype), sampling) for dtype in dtypes)

@@ -73,7 +73,8 @@ def load_pipeline(spec: RendererSpec) -> Any:
         compile_pipeline(pipe)
     elif spec.device == "cpu":
         for part in (denoiser(pipe), getattr(pipe, "vae", None)):
-            pack_linear_layers(part or torch.nn.Identity())
+            if part is not None:
+                pack_linear_layers(part)
     return pipe
 
 
