@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from diffusers.models.activations import GEGLU
 from torch import nn
 
-from pipeline.rendering.packed import PackedLinear, _has_onednn, pack_linear_layers
+from pipeline.rendering import packed
+from pipeline.rendering.packed import PackedGEGLU, PackedLinear, _has_onednn, pack_linear_layers
+from pipeline.rendering.parts import denoiser
 from tests.rendering.test_renderers import load, requests
 
 pytestmark = pytest.mark.skipif(not _has_onednn(), reason="this torch has no oneDNN for x86")
@@ -43,20 +46,30 @@ def test_names_and_weights_stay() -> None:
     layer = nn.Linear(8, 4)
     before = {name: value.clone() for name, value in layer.state_dict().items()}
     pack_linear_layers(layer)
-    assert layer.in_features == 8
+    assert (layer.in_features, layer.weight.dtype, layer.weight.shape) == (8, torch.float32, (4, 8))
     assert layer.state_dict().keys() == before.keys()
-    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
+    assert all(torch.equal(value.to_dense(), before[name]) for name, value in layer.state_dict().items())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_gated_layer_stays_what_it_was(bias: bool) -> None:
+    torch.manual_seed(0)
+    layer, values = GEGLU(24, 40, bias=bias), torch.randn(3, 5, 24)
+    with torch.inference_mode():
+        exact = layer.double()(values.double())
+        pack_linear_layers(layer.float())
+        assert type(layer) is PackedGEGLU
+        assert (layer(values) - exact).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("name", ["sd", "sdxl", "sd3"])
-def test_a_renderers_layers_are_packed_and_its_pixels_the_same(models, name: str) -> None:
+def test_a_renderers_layers_are_packed_and_its_pixels_the_same(models, monkeypatch, name: str) -> None:
     renderer = load(models, name)
-    part = getattr(renderer._pipe, "unet", None) or renderer._pipe.transformer
-    packed = [module for module in part.modules() if isinstance(module, PackedLinear)]
-    assert packed
-    assert not [module for module in part.modules() if type(module) is nn.Linear]
-    ours = np.stack([image.pixels for image in renderer.render(requests(2))]).astype(int)
-    for module in packed:
-        module.__class__ = nn.Linear
-    plain = np.stack([image.pixels for image in renderer.render(requests(2))]).astype(int)
-    assert np.abs(ours - plain).max() <= 1
+    layers = list(denoiser(renderer._pipe).modules())
+    assert [layer for layer in layers if isinstance(layer, PackedLinear)]
+    assert not [layer for layer in layers if type(layer) in (nn.Linear, GEGLU)]
+    monkeypatch.setattr(packed, "_has_onednn", lambda: False)
+    plain = load(models, name)
+    assert not [layer for layer in denoiser(plain._pipe).modules() if isinstance(layer, PackedLinear)]
+    pairs = zip(renderer.render(requests(2)), plain.render(requests(2)), strict=True)
+    assert all(np.abs(one.pixels.astype(int) - other.pixels).max() <= 1 for one, other in pairs)

@@ -19,8 +19,8 @@ from pipeline.rendering.spec import RendererSpec
 SAMPLING = Sampling("default", 4.0, 3, 16, 16)
 
 
-def load(models: dict[str, Path], name: str, batch_size: int = 4, **options) -> Renderer:
-    model = paint_model() if name == "paint" else inspect_model(ModelRef(str(models[name])), "cpu")
+def load(models: dict[str, Path], name: str, batch_size: int = 4, dtype: str = "auto", **options) -> Renderer:
+    model = paint_model() if name == "paint" else inspect_model(ModelRef(str(models[name]), dtype=dtype), "cpu")
     return load_renderer(RendererSpec(model, "cpu", batch_size, **options))
 
 
@@ -115,7 +115,7 @@ def test_latents_that_overflow_become_an_error_of_their_image_alone(models: dict
 def test_half_precision_that_overflows_is_decoded_again_in_float32(models: dict[str, Path]) -> None:
     from pipeline.rendering.decode import decode_latents
 
-    vae = load(models, "sd")._pipe.vae.to(torch.bfloat16)
+    vae = load(models, "sd", dtype="bfloat16")._pipe.vae
     own = type(vae).decode
     dtypes: list[torch.dtype] = []
 
@@ -138,8 +138,7 @@ def test_half_precision_that_overflows_is_decoded_again_in_float32(models: dict[
 def test_a_decoder_that_float16_overflows_is_not_run_in_float32(
     models: dict[str, Path], name: str, dtype: str, decoded_in: str
 ) -> None:
-    model = inspect_model(ModelRef(str(models[name]), dtype=dtype), "cpu")
-    renderer = load_renderer(RendererSpec(model, "cpu", 2))
+    renderer = load(models, name, 2, dtype)
     seen: list[torch.dtype] = []
     own = renderer._pipe.vae.decode
     renderer._pipe.vae.decode = lambda latents, **options: seen.append(latents.dtype) or own(latents, **options)
@@ -150,7 +149,7 @@ def test_a_decoder_that_float16_overflows_is_not_run_in_float32(
 def test_an_image_that_overflows_leaves_its_neighbours_as_they_are(models: dict[str, Path]) -> None:
     from pipeline.rendering.decode import decode_latents
 
-    vae = load(models, "sd")._pipe.vae.to(torch.bfloat16)
+    vae = load(models, "sd", dtype="bfloat16")._pipe.vae
     latents = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
     own = type(vae).decode
 
