@@ -1,12 +1,14 @@
 """The ceiling: denoise and decode, batch after batch, and nothing else. For models of Stable Diffusion's kind."""
 
 import time
+from contextlib import nullcontext
 
 import torch
 
 from pipeline.bench.figure import Timing
 from pipeline.bench.work import Work, requests
 from pipeline.rendering.diffusion import load_pipeline
+from pipeline.rendering.shared_work import SharedWork
 
 
 class BareLoop:
@@ -21,6 +23,7 @@ class BareLoop:
         self._text = self._encoded([request.prompt for request in requests(work)[: work.batch_size]])
         side = pipe.vae_scale_factor
         shape = (work.batch_size, pipe.unet.config.in_channels, sampling.height // side, sampling.width // side)
+        self._shared_of = nullcontext if work.compile else SharedWork(pipe.unet).of  # as a worker's UNet is called
         self._noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(pipe.device, pipe.dtype)
         self.batch()
 
@@ -37,11 +40,13 @@ class BareLoop:
         scheduler = pipe.scheduler
         scheduler.set_timesteps(self._sampling.num_inference_steps)
         latents = self._noise * scheduler.init_noise_sigma
-        for step in scheduler.timesteps:
-            both = scheduler.scale_model_input(torch.cat([latents, latents]), step)
-            without, with_text = pipe.unet(both, step, encoder_hidden_states=self._text, return_dict=False)[0].chunk(2)
-            noise = without + guidance * (with_text - without)
-            latents = scheduler.step(noise, step, latents, return_dict=False)[0]
+        with self._shared_of(self._batch_size):
+            for step in scheduler.timesteps:
+                both = scheduler.scale_model_input(torch.cat([latents, latents]), step)
+                rows = pipe.unet(both, step, encoder_hidden_states=self._text, return_dict=False)[0]
+                without, with_text = rows.chunk(2)
+                noise = without + guidance * (with_text - without)
+                latents = scheduler.step(noise, step, latents, return_dict=False)[0]
         return pipe.vae.decode(latents / pipe.vae.config.scaling_factor, return_dict=False)[0].float().cpu()
 
     @torch.inference_mode()

@@ -7,7 +7,7 @@ where a shard ends, and a compiled model is compiled once.
 import inspect
 import platform
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,11 @@ from pipeline.rendering.packed import pack_linear_layers
 from pipeline.rendering.parts import denoiser
 from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, RendererInfo
 from pipeline.rendering.schedulers import build_scheduler
+from pipeline.rendering.shared_work import SharedWork
 from pipeline.rendering.spec import RendererSpec
 from pipeline.rendering.step_cache import StepCache
 from pipeline.rendering.text import ENCODERS, TextCache, text_arguments
+from pipeline.rendering.upsampling import upsample_by_subpixels
 
 _SUCCESSES_BEFORE_GROWING = 16  # calls at a halved batch before the full one is tried again
 _FATAL = ("CUDA error", "device-side assert", "unspecified launch failure", "illegal memory access")
@@ -67,19 +69,19 @@ def load_pipeline(spec: RendererSpec) -> Any:
     if hasattr(pipe, "upcast_vae") and pipe.vae.config.force_upcast and pipe.vae.dtype == torch.float16:
         # Its range is float32's, so what overflows in float16 need not be decoded twice, nor in float32 at all.
         pipe.vae.to(torch.bfloat16)
-    if spec.device == "cuda":
-        _lay_channels_last(pipe)
+    _lay_channels_last(pipe)
     if spec.compile:
         compile_pipeline(pipe)
     elif spec.device == "cpu":
         for part in (denoiser(pipe), getattr(pipe, "vae", None)):
             if part is not None:
                 pack_linear_layers(part)
+                upsample_by_subpixels(part)
     return pipe
 
 
 def _lay_channels_last(pipe: Any) -> None:
-    """As a GPU's convolutions want it; on a CPU it was no faster."""
+    """As convolutions want it."""
     for name in ("unet", "vae"):
         if getattr(pipe, name, None) is not None:
             getattr(pipe, name).to(memory_format=torch.channels_last)
@@ -97,6 +99,7 @@ class DiffusersRenderer:
         self._successes = 0
         self._text = None
         if self._class_name in ENCODERS:
+            self._shared_of = nullcontext if spec.compile else SharedWork(pipe.unet).of
             self._step_cache = StepCache(getattr(pipe.unet, "_orig_mod", pipe.unet))
             self._text = TextCache(ENCODERS[self._class_name][0](pipe), spec.batch_size)
         self._limit = spec.model.max_prompt_tokens
@@ -167,7 +170,7 @@ class DiffusersRenderer:
             arguments |= self._text_and_guidance(requests)
         with self._stage("denoise"):
             arguments["latents"] = self._noise(generators, sampling.height, sampling.width)
-            with self._step_cache.every(sampling.cache_interval, self._pipe.unet):
+            with self._step_cache.every(sampling.cache_interval, self._pipe.unet), self._shared_of(len(requests)):
                 latents = self._pipe(**arguments, output_type="latent").images
         with self._stage("decode"):
             return decode_latents(self._pipe.vae, latents)

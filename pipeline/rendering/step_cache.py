@@ -58,11 +58,13 @@ class StepCache:
 def deep_layers(unet: Any) -> list[Any]:
     """All layers of the blocks but the outermost: the first going down, the last two going up."""
     first, last = unet.down_blocks[0], unet.up_blocks[-1]
-    outermost = {id(layer) for name in _LAYERS[:2] for layer in (*_of(first, name)[:1], *_of(last, name)[-2:])}
+    outermost = {
+        id(layer) for name in _LAYERS[:2] for layer in (*layers_of(first, name)[:1], *layers_of(last, name)[-2:])
+    }
     blocks = (*unet.down_blocks, *([unet.mid_block] if unet.mid_block else []), *unet.up_blocks)
-    layers = [layer for block in blocks for name in _LAYERS for layer in _of(block, name)]
+    layers = [layer for block in blocks for name in _LAYERS for layer in layers_of(block, name)]
     return [layer for layer in layers if id(layer) not in outermost]
 
 
-def _of(block: Any, name: str) -> list[Any]:
+def layers_of(block: Any, name: str) -> list[Any]:
     return [layer for layer in getattr(block, name, None) or () if layer is not None]
