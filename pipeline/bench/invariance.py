@@ -1,12 +1,12 @@
 """What it costs that every batch has one shape: the short last batch padded, against rendered as it is."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from pipeline.bench import ours
 from pipeline.bench.figure import Figure, Reach, Timing, ratios
-from pipeline.bench.setting import Setting, alternated
+from pipeline.bench.setting import Setting
 from pipeline.bench.work import BATCH_SIZE, Work, demo_work, requests
 from pipeline.domain.images import ImageRequest
 from pipeline.rendering.loading import load_renderer
@@ -19,6 +19,7 @@ from pipeline.worker.worker import Worker
 _SHARD_SIZE = 64  # engine.shard_size's default
 _BATCHES = 37  # whole ones; and a short one at the end
 _SHORT = 3  # images in that
+_ONE_SHAPE, _FREE_SHAPES = "one shape", "free shapes"
 
 
 class FreeShapes:
@@ -38,24 +39,43 @@ class FreeShapes:
         return self._by_size[size]
 
 
+class InTurns:
+    """Renders every batch both ways, one first and then the other, and keeps how long each has taken."""
+
+    def __init__(self, ways: Mapping[str, Renderer]) -> None:
+        self._ways = dict(ways)
+        self.info = self._ways[_ONE_SHAPE].info
+        self.seconds = dict.fromkeys(ways, 0.0)
+
+    def render(self, requests: Sequence[ImageRequest]) -> list[RenderedImage]:
+        images = {name: self._timed(name, requests) for name in self._ways}
+        self._ways = dict(reversed(self._ways.items()))
+        return images[_ONE_SHAPE]
+
+    def _timed(self, name: str, requests: Sequence[ImageRequest]) -> list[RenderedImage]:
+        started = time.perf_counter()
+        images = self._ways[name].render(requests)
+        self.seconds[name] += time.perf_counter() - started
+        return images
+
+
 def invariance_tax(setting: Setting) -> list[Figure]:
-    """One worker in this process, from its being ready and warm to the last commit."""
+    """One worker in this process, both ways in turns: so small a difference would drown in the machine's drift."""
     num_images = setting.sized(_BATCHES, 2) * BATCH_SIZE + _SHORT
     work = replace(demo_work(setting, num_images), shard_size=_SHARD_SIZE)
-    timings = alternated(
-        setting,
-        {
-            "one shape": lambda folder: _timing(work, folder, load_renderer(work.renderer)),
-            "free shapes": lambda folder: _timing(work, folder, FreeShapes(work.renderer)),
-        },
-    )
-    slower = ratios(timings["free shapes"], timings["one shape"])
+    ways = {_ONE_SHAPE: load_renderer(work.renderer), _FREE_SHAPES: FreeShapes(work.renderer)}
+    warm = requests(replace(work, seed=1))[:BATCH_SIZE]  # other noise; the prompts' embeddings are kept by both
+    for renderer in ways.values():
+        renderer.render(warm)
+        renderer.render(warm[:_SHORT])
+    repeats = [_seconds(setting, work, ways, repeat) for repeat in range(setting.num_repeats)]
+    timings = {name: [Timing(num_images, seconds[name]) for seconds in repeats] for name in ways}
     return [
         Figure(
             name="invariance_tax",
             what=f"time of {num_images} images in padded batches of one shape, over that in free shapes",
             unit="%",
-            values=[100 * (ratio - 1) for ratio in slower],
+            values=[100 * (ratio - 1) for ratio in ratios(timings[_FREE_SHAPES], timings[_ONE_SHAPE])],
             reach=Reach(3, at_least=False),
             timings=timings,
             settings=work.said,
@@ -63,14 +83,14 @@ def invariance_tax(setting: Setting) -> list[Figure]:
     ]
 
 
-def _timing(work: Work, folder: Path, renderer: Renderer) -> Timing:
-    warm = requests(replace(work, seed=1))[: work.batch_size]  # other noise; the prompts' embeddings are kept by both
-    renderer.render(warm)
-    renderer.render(warm[: work.num_images % work.batch_size])
+def _seconds(setting: Setting, work: Work, ways: Mapping[str, Renderer], repeat: int) -> dict[str, float]:
+    """In the renderers; what comes after them is the same."""
+    renderer = InTurns(ways)
 
     def make(spec: WorkerSpec) -> ours.MakeWorker:
         store = open_store(spec.store)
         return lambda: Worker(spec.run, lambda _: renderer, work.model.identity, store)
 
-    clock = ours.rendered(work, folder, ours.on_one, make)
-    return Timing(work.num_images, max(each.at_s for each in clock.commits) - min(clock.ready_at.values()))
+    ours.rendered(work, setting.folder / f"turns-{repeat}", ours.on_one, make)
+    setting.say("  " + ", ".join(f"{name}: {seconds:.2f} s" for name, seconds in renderer.seconds.items()))
+    return renderer.seconds
