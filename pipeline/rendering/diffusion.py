@@ -22,7 +22,7 @@ from pipeline.rendering.decode import decode_latents, to_pixels, troubles
 from pipeline.rendering.float8 import to_float8
 from pipeline.rendering.guidance import GuidedSteps, RowScales
 from pipeline.rendering.inspection import count_tokens
-from pipeline.rendering.packed import pack_linear_layers
+from pipeline.rendering.packed import pack_layers
 from pipeline.rendering.parts import denoiser
 from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, RendererInfo
 from pipeline.rendering.schedulers import build_scheduler
@@ -75,8 +75,8 @@ def load_pipeline(spec: RendererSpec) -> Any:
     elif spec.device == "cpu":
         for part in (denoiser(pipe), getattr(pipe, "vae", None)):
             if part is not None:
-                pack_linear_layers(part)
                 upsample_by_subpixels(part)
+                pack_layers(part)
     return pipe
 
 

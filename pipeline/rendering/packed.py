@@ -1,7 +1,7 @@
-"""Linear layers whose weights are packed for oneDNN: on x86 CPUs twice as fast as torch's own way through MKL.
+"""Layers whose weights are packed for oneDNN: on x86 CPUs linear ones are twice as fast as torch's own, through MKL.
 
-MKL leaves half of the vector units of other makers' CPUs idle, and copies the bias into the result first. The product
-is float32 either way, and equal but for the order of its sums.
+MKL leaves half of the vector units of other makers' CPUs idle, and copies the bias into the result first; and torch
+packs a convolution's weight anew in every call. Products are float32 either way, and equal but for the order of sums.
 """
 
 import platform
@@ -21,6 +21,33 @@ class PackedLinear(nn.Linear):
         return torch.ops.mkldnn._linear_pointwise(values, self.weight, self.bias, "none", [], "")
 
 
+class PackedConv2d(nn.Conv2d):
+    """A convolution whose weight is in the layout that is best for the pictures it was given last.
+
+    Takes (N, C, H, W) float32, and gives such, channels last in memory.
+    """
+
+    packed_for: torch.Size | None = None
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        if pictures.shape != self.packed_for:
+            self._pack(pictures.shape)
+        return torch.ops.mkldnn._convolution_pointwise(
+            pictures.contiguous(memory_format=torch.channels_last), self.weight, self.bias, *self._how, "none", [], ""
+        )
+
+    @property
+    def _how(self) -> tuple[Any, Any, Any, int]:
+        return self.padding, self.stride, self.dilation, self.groups
+
+    def _pack(self, shape: torch.Size) -> None:
+        plain = self.weight.detach() if self.packed_for is None else self.weight.to_dense()
+        reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+        packed = reorder(plain.contiguous().to_mkldnn(), *self._how, shape)
+        self.weight = nn.Parameter(packed, requires_grad=False)
+        self.packed_for = shape
+
+
 class PackedGEGLU(GEGLU):
     """A gated layer whose halves are two products, so that the gate's GELU is taken while the product is at hand."""
 
@@ -32,8 +59,8 @@ class PackedGEGLU(GEGLU):
         return gate.mul_(self.value(hidden_states))
 
 
-def pack_linear_layers(module: nn.Module) -> None:
-    """Make all of a module's float32 linear layers such. Does nothing where torch has no oneDNN."""
+def pack_layers(module: nn.Module) -> None:
+    """Make all of a module's float32 linear layers and convolutions such. Does nothing where torch has no oneDNN."""
     if not _has_onednn():
         return
     for layer in list(module.modules()):
@@ -42,10 +69,16 @@ def pack_linear_layers(module: nn.Module) -> None:
     for layer in list(module.modules()):
         if _is_packable(layer):
             _pack(layer)
+        elif type(layer) is nn.Conv2d and layer.weight.dtype == torch.float32 and _is_plain(layer):
+            layer.__class__ = PackedConv2d
 
 
 def _is_packable(layer: nn.Module) -> bool:
     return type(layer) is nn.Linear and layer.weight.dtype == torch.float32
+
+
+def _is_plain(layer: nn.Conv2d) -> bool:
+    return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
 
 
 def _pack(layer: Any) -> None:
@@ -75,5 +108,7 @@ def _has_onednn() -> bool:
     return (
         platform.machine().lower() in ("x86_64", "amd64")
         and torch.backends.mkldnn.is_available()
-        and all(hasattr(operators, name) for name in ("_linear_pointwise", "_reorder_linear_weight"))
+        and all(hasattr(operators, f"_{name}") for name in ("linear_pointwise", "reorder_linear_weight"))
+        and hasattr(operators, "_convolution_pointwise")
+        and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
     )

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
-from torch.nn.functional import conv2d
 
 _TAPS = torch.tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])  # (even or odd pixel, small pixel, kernel's row)
 
@@ -18,24 +17,20 @@ _TAPS = torch.tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])  # (even 
 class SubPixelUpsample(Upsample2D):
     """Takes (N, C, H, W) and gives (N, C', 2H, 2W), channels last in memory."""
 
-    small_weight: torch.Tensor  # (4 C', C, 2, 2)
-    small_bias: torch.Tensor | None  # (4 C')
+    small: nn.Conv2d  # of the small picture: (N, C, H, W) to (N, 4 C', H + 1, W + 1)
 
     def forward(self, hidden_states: torch.Tensor, output_size: Any = None, *_: Any, **__: Any) -> torch.Tensor:
         height, width = hidden_states.shape[-2:]
         if output_size is not None and tuple(output_size) != (2 * height, 2 * width):
             return super().forward(hidden_states, output_size)
-        return _interleaved(conv2d(hidden_states, self.small_weight, self.small_bias, padding=1))
+        return _interleaved(self.small(hidden_states))
 
 
 def upsample_by_subpixels(module: nn.Module) -> None:
     """Make all of a module's doublings such that have an ordinary 3x3 convolution behind them."""
     for layer in module.modules():
         if type(layer) is Upsample2D and _is_ordinary(layer):
-            conv: Any = layer.conv
-            layer.register_buffer("small_weight", _small(conv.weight.detach()), persistent=False)
-            bias = None if conv.bias is None else conv.bias.detach().repeat(4)
-            layer.register_buffer("small_bias", bias, persistent=False)
+            layer.small = _small(layer.conv)
             layer.__class__ = SubPixelUpsample
 
 
@@ -47,11 +42,15 @@ def _is_ordinary(layer: Upsample2D) -> bool:
     return found == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
 
 
-def _small(weight: torch.Tensor) -> torch.Tensor:
-    """(C', C, 3, 3) to (4 C', C, 2, 2): one after another the kernels of the pixels 00, 01, 10 and 11 of each 2x2."""
-    taps = _TAPS.to(weight)
-    kernels = torch.einsum("ahy,bwx,oiyx->aboihw", taps, taps, weight)
-    return kernels.flatten(0, 2).contiguous(memory_format=torch.channels_last)
+def _small(conv: Any) -> nn.Conv2d:
+    """One after another the kernels of the pixels 00, 01, 10 and 11 of each 2x2."""
+    small = nn.Conv2d(conv.in_channels, 4 * conv.out_channels, 2, padding=1, bias=conv.bias is not None)
+    taps = _TAPS.to(conv.weight)
+    kernels = torch.einsum("ahy,bwx,oiyx->aboihw", taps, taps, conv.weight.detach()).flatten(0, 2)
+    small.weight = nn.Parameter(kernels.contiguous(memory_format=torch.channels_last), requires_grad=False)
+    if conv.bias is not None:
+        small.bias = nn.Parameter(conv.bias.detach().repeat(4), requires_grad=False)
+    return small
 
 
 def _interleaved(parts: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,6 @@
-"""Linear layers packed for oneDNN: the same numbers, and the same module to everybody else."""
+"""Layers packed for oneDNN: the same numbers, and the same modules to everybody else."""
+
+import copy
 
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from diffusers.models.activations import GEGLU
 from torch import nn
 
 from pipeline.rendering import packed
-from pipeline.rendering.packed import PackedGEGLU, PackedLinear, _has_onednn, pack_linear_layers
+from pipeline.rendering.packed import PackedConv2d, PackedGEGLU, PackedLinear, _has_onednn, pack_layers
 from pipeline.rendering.parts import denoiser
 from tests.rendering.test_renderers import load, requests
 
@@ -20,7 +22,7 @@ def test_products_are_equal_up_to_the_order_of_sums(shape: tuple[int, ...], bias
     torch.manual_seed(0)
     layer, values = nn.Linear(24, 40, bias), torch.randn(shape)
     exact = nn.functional.linear(values.double(), layer.weight.double(), layer.bias.double() if bias else None)
-    pack_linear_layers(nn.Sequential(layer))
+    pack_layers(nn.Sequential(layer))
     assert type(layer) is PackedLinear
     with torch.inference_mode():
         found = layer(values)
@@ -31,24 +33,45 @@ def test_products_are_equal_up_to_the_order_of_sums(shape: tuple[int, ...], bias
 def test_rows_do_not_depend_on_one_another() -> None:
     torch.manual_seed(0)
     layer, values = nn.Linear(112, 896), torch.randn(16, 64, 112)
-    pack_linear_layers(layer)
+    pack_layers(layer)
     with torch.inference_mode():
         assert torch.equal(layer(values), layer(values.flip(0)).flip(0))
 
 
 def test_other_dtypes_and_other_layers_stay_as_they_are() -> None:
-    half, table = nn.Linear(8, 8).bfloat16(), nn.Embedding(4, 8)
-    pack_linear_layers(nn.ModuleList([half, table]))
-    assert (type(half), type(table)) == (nn.Linear, nn.Embedding)
+    half, table, narrow = nn.Linear(8, 8).bfloat16(), nn.Embedding(4, 8), nn.Conv2d(8, 8, 3).bfloat16()
+    pack_layers(nn.ModuleList([half, table, narrow]))
+    assert (type(half), type(table), type(narrow)) == (nn.Linear, nn.Embedding, nn.Conv2d)
 
 
 def test_names_and_weights_stay() -> None:
     layer = nn.Linear(8, 4)
     before = {name: value.clone() for name, value in layer.state_dict().items()}
-    pack_linear_layers(layer)
+    pack_layers(layer)
     assert (layer.in_features, layer.weight.dtype, layer.weight.shape) == (8, torch.float32, (4, 8))
     assert layer.state_dict().keys() == before.keys()
     assert all(torch.equal(value.to_dense(), before[name]) for name, value in layer.state_dict().items())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("options", [{}, {"stride": 2}, {"groups": 4}, {"dilation": 2, "padding": 0}])
+def test_convolutions_of_pictures_of_any_size(bias: bool, options: dict) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(8, 12, 3, bias=bias, **{"padding": 1, **options})
+    exact = copy.deepcopy(layer).double()
+    pack_layers(layer)
+    assert type(layer) is PackedConv2d
+    with torch.inference_mode():
+        for shape in ((4, 8, 16, 16), (2, 8, 16, 16), (2, 8, 9, 5), (4, 8, 16, 16)):
+            pictures = torch.randn(shape)
+            assert (layer(pictures) - exact(pictures.double())).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("options", [{"padding": "same"}, {"padding_mode": "circular", "padding": 1}])
+def test_convolutions_of_other_kinds_stay_as_they_are(options: dict) -> None:
+    layer = nn.Conv2d(4, 4, 3, **options)
+    pack_layers(layer)
+    assert type(layer) is nn.Conv2d
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -57,7 +80,7 @@ def test_a_gated_layer_stays_what_it_was(bias: bool) -> None:
     layer, values = GEGLU(24, 40, bias=bias), torch.randn(3, 5, 24)
     with torch.inference_mode():
         exact = layer.double()(values.double())
-        pack_linear_layers(layer.float())
+        pack_layers(layer.float())
         assert type(layer) is PackedGEGLU
         assert (layer(values) - exact).abs().max() < 1e-5
 
@@ -67,7 +90,7 @@ def test_a_renderers_layers_are_packed_and_its_pixels_the_same(models, monkeypat
     renderer = load(models, name)
     layers = list(denoiser(renderer._pipe).modules())
     assert [layer for layer in layers if isinstance(layer, PackedLinear)]
-    assert not [layer for layer in layers if type(layer) in (nn.Linear, GEGLU)]
+    assert not [layer for layer in layers if type(layer) in (nn.Linear, nn.Conv2d, GEGLU)]
     monkeypatch.setattr(packed, "_has_onednn", lambda: False)
     plain = load(models, name)
     assert not [layer for layer in denoiser(plain._pipe).modules() if isinstance(layer, PackedLinear)]
