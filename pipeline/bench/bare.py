@@ -23,7 +23,7 @@ class BareLoop:
         self._text = self._encoded([request.prompt for request in requests(work)[: work.batch_size]])
         side = pipe.vae_scale_factor
         shape = (work.batch_size, pipe.unet.config.in_channels, sampling.height // side, sampling.width // side)
-        self._shared_of = nullcontext if work.compile else SharedWork(pipe.unet).of  # as a worker's UNet is called
+        self._shared_of = SharedWork(pipe.unet).of if work.renderer.is_eager_on_cpu else nullcontext
         self._noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(pipe.device, pipe.dtype)
         self.batch()
 

@@ -60,9 +60,7 @@ class PackedGEGLU(GEGLU):
 
 
 def pack_layers(module: nn.Module) -> None:
-    """Make all of a module's float32 linear layers and convolutions such. Does nothing where torch has no oneDNN."""
-    if not _has_onednn():
-        return
+    """Make all of a module's float32 linear layers and convolutions such: it stays float32, and can't be copied."""
     for layer in list(module.modules()):
         if type(layer) is GEGLU and _is_packable(layer.get_submodule("proj")):
             _halve(layer)
@@ -103,7 +101,8 @@ def _rows(whole: nn.Linear, number: int) -> nn.Linear:
     return half
 
 
-def _has_onednn() -> bool:
+def has_onednn() -> bool:
+    """Whether this torch computes by oneDNN on this CPU."""
     operators: Any = torch.ops.mkldnn
     return (
         platform.machine().lower() in ("x86_64", "amd64")

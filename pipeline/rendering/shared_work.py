@@ -14,7 +14,10 @@ from pipeline.rendering.step_cache import layers_of
 
 
 class SharedWork:
-    """Put over a UNet2DConditionModel; does nothing but within `of`."""
+    """Put over a UNet2DConditionModel; does nothing but within `of`.
+
+    There a text is known by its object, which must not be changed, and its keys and values stay in memory.
+    """
 
     def __init__(self, unet: Any) -> None:
         self._num_images = 0
@@ -81,8 +84,9 @@ def layers_before_text(unet: Any) -> list[Any]:
 def _before_text(block: Any) -> list[Any]:
     """Of a block that reads text: its first layers, up to the first attention of the image to itself."""
     transformer = block.attentions[0]
-    inner = transformer.transformer_blocks[0]
-    return [block.resnets[0], transformer.norm, transformer.proj_in, inner.norm1, inner.attn1]
+    inner = list(getattr(transformer, "transformer_blocks", []))[:1]
+    first = [layer for each in inner for layer in (transformer.norm, transformer.proj_in, each.norm1, each.attn1)]
+    return [block.resnets[0], *first]
 
 
 def text_layers(unet: Any) -> list[Any]:

@@ -27,7 +27,10 @@ class SubPixelUpsample(Upsample2D):
 
 
 def upsample_by_subpixels(module: nn.Module) -> None:
-    """Make all of a module's doublings such that have an ordinary 3x3 convolution behind them."""
+    """Make all of a module's doublings such that have an ordinary float32 3x3 convolution behind them.
+
+    Its weight stays, for other sizes than the double.
+    """
     for layer in module.modules():
         if type(layer) is Upsample2D and _is_ordinary(layer):
             layer.small = _small(layer.conv)
@@ -38,16 +41,16 @@ def _is_ordinary(layer: Upsample2D) -> bool:
     conv = getattr(layer, "conv", None)
     if not layer.interpolate or layer.norm is not None or type(conv) is not nn.Conv2d or conv.padding_mode != "zeros":
         return False
-    found = conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups
-    return found == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
+    found = conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.weight.dtype
+    return found == ((3, 3), (1, 1), (1, 1), (1, 1), 1, torch.float32)
 
 
 def _small(conv: Any) -> nn.Conv2d:
     """One after another the kernels of the pixels 00, 01, 10 and 11 of each 2x2."""
     small = nn.Conv2d(conv.in_channels, 4 * conv.out_channels, 2, padding=1, bias=conv.bias is not None)
     taps = _TAPS.to(conv.weight)
-    kernels = torch.einsum("ahy,bwx,oiyx->aboihw", taps, taps, conv.weight.detach()).flatten(0, 2)
-    small.weight = nn.Parameter(kernels.contiguous(memory_format=torch.channels_last), requires_grad=False)
+    kernels = torch.einsum("ahy,bwx,oiyx->aboihw", taps, taps, conv.weight.detach())
+    small.weight = nn.Parameter(kernels.flatten(0, 2), requires_grad=False)
     if conv.bias is not None:
         small.bias = nn.Parameter(conv.bias.detach().repeat(4), requires_grad=False)
     return small

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 
 from pipeline.domain.cells import Sampling
-from pipeline.rendering.shared_work import layers_before_text, text_layers, time_layers
+from pipeline.rendering.shared_work import SharedWork, layers_before_text, text_layers, time_layers
 from tests.rendering.test_renderers import load, requests
 
 GUIDED = Sampling("ddim", 4.0, 4, 16, 16)
@@ -22,7 +23,7 @@ def pixels(renderer, sampling: Sampling, count: int = 3) -> list[np.ndarray]:
 
 
 def rows(renderer, layer, sampling: Sampling) -> list[int]:
-    """Of each call of a layer's norm or weights."""
+    """How many rows the layer was given, call by call."""
     seen: list[int] = []
     hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     renderer.render(requests(4, sampling))
@@ -48,37 +49,89 @@ def test_with_pooled_text_in_the_time_both_branches_are_computed(models: dict[st
 @pytest.mark.parametrize("name", ["sd", "sdxl"])
 def test_keys_and_values_of_the_text_are_made_once_a_call(models: dict[str, Path], name: str, monkeypatch) -> None:
     renderer = load(models, name)
-    layers = text_layers(renderer._pipe.unet)
-    made = Counter(type(layer).__name__ for layer in layers)
-    calls: Counter = Counter()
-    for kind in {type(layer) for layer in layers}:
-        own = kind.forward
-        monkeypatch.setattr(kind, "forward", lambda self, x, own=own: calls.update([id(self)]) or own(self, x))
+    seen = given(monkeypatch, {type(layer) for layer in text_layers(renderer._pipe.unet)})
     fresh = load(models, name)
-    fresh.render(requests(3, GUIDED))
-    of_text = [calls[id(layer)] for layer in text_layers(fresh._pipe.unet)]
-    assert of_text == [1] * sum(made.values())
-    fresh.render(requests(3, GUIDED))
-    assert [calls[id(layer)] for layer in text_layers(fresh._pipe.unet)] == [2] * len(of_text)
+    numbers = {id(layer) for layer in text_layers(fresh._pipe.unet)}
+    for calls in (1, 2):
+        fresh.render(requests(3, GUIDED))
+        assert Counter(number for number, _ in seen if number in numbers) == dict.fromkeys(numbers, calls)
 
 
 def test_the_times_part_of_each_block_is_one_row(models: dict[str, Path], monkeypatch) -> None:
-    seen: set[int] = set()
-    kind = type(time_layers(load(models, "sd")._pipe.unet)[0])
-    own = kind.forward
     renderer = load(models, "sd")
-    times = {id(layer) for layer in time_layers(renderer._pipe.unet)}
+    seen = given(monkeypatch, {type(layer) for layer in time_layers(renderer._pipe.unet)})
+    fresh = load(models, "sd")
+    numbers = {id(layer) for layer in time_layers(fresh._pipe.unet)}
+    fresh.render(requests(3, GUIDED))
+    assert Counter(seen_rows for number, seen_rows in seen if number in numbers) == {1: 4 * len(numbers)}
 
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        if id(self) in times:
-            seen.add(len(values))
-        return own(self, values)
 
-    monkeypatch.setattr(kind, "forward", forward)
-    for layer in time_layers(renderer._pipe.unet):
-        assert layer.forward.__name__ == "of_one_row"
-    renderer.render(requests(3, GUIDED))
-    assert seen <= {1}
+def given(monkeypatch, kinds: set[type]) -> list[tuple[int, int]]:
+    """(which layer, how many rows) of all calls from now on, of layers of models yet to be loaded."""
+    seen: list[tuple[int, int]] = []
+    for kind in kinds:
+        own = kind.forward
+        monkeypatch.setattr(
+            kind, "forward", lambda self, rows, own=own: seen.append((id(self), len(rows))) or own(self, rows)
+        )
+    return seen
+
+
+SMALL = {
+    "sample_size": 8,
+    "block_out_channels": (8, 16),
+    "layers_per_block": 1,
+    "cross_attention_dim": 12,
+    "norm_num_groups": 4,
+    "attention_head_dim": 2,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+}
+SDXL = {
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 4,
+    "projection_class_embeddings_input_dim": 6 * 4 + 10,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"use_linear_projection": True},
+        {"only_cross_attention": (True, False)},
+        {"transformer_layers_per_block": (0, 1)},
+        {"down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"), "up_block_types": ("UpBlock2D", "UpBlock2D")},
+        {"down_block_types": ("DownBlock2D", "AttnDownBlock2D"), "up_block_types": ("AttnUpBlock2D", "UpBlock2D")},
+        {"encoder_hid_dim_type": "text_proj", "encoder_hid_dim": 12},
+        {"resnet_time_scale_shift": "scale_shift"},
+        SDXL,
+    ],
+)
+def test_unets_of_all_kinds_say_the_same(config: dict) -> None:
+    """Put over twice, as a probe of batch sizes does, and called with and without guidance in turn."""
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(**{**SMALL, **config}).eval()
+    added = {"text_embeds": torch.randn(6, 10), "time_ids": torch.ones(6, 6)} if "addition_embed_type" in config else {}
+    latents, text = torch.randn(3, 4, 8, 8), torch.randn(6, 5, 12)
+    calls = [(torch.cat([latents, latents]), time, text) for time in (7, 7, 900)]
+    calls += [(latents, 900, text[:3]), (torch.cat([latents, latents]), 3, text.flip(0))]
+
+    def answers() -> list[torch.Tensor]:
+        return [
+            unet(sample, time, words, added_cond_kwargs={name: rows[: len(sample)] for name, rows in added.items()})[0]
+            for sample, time, words in calls
+        ]
+
+    with torch.inference_mode():
+        wanted = answers()
+        SharedWork(unet)
+        with SharedWork(unet).of(3):
+            found = answers()
+        found += answers()
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(found, wanted * 2, strict=True))
 
 
 @pytest.mark.parametrize("name", ["sd", "sdxl"])

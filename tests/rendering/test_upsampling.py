@@ -1,5 +1,6 @@
 """A doubling and its convolution in one: the same pictures with fewer products, and nothing else touched."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipeline.rendering.packed import has_onednn
 from pipeline.rendering.upsampling import SubPixelUpsample, upsample_by_subpixels
 from tests.rendering.test_renderers import load
 
@@ -17,15 +19,15 @@ from tests.rendering.test_renderers import load
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_pictures_are_equal_up_to_the_order_of_sums(size: tuple[int, int], bias: bool, layout) -> None:
     torch.manual_seed(0)
-    layer = Upsample2D(5, use_conv=True, out_channels=7, bias=bias).double()
-    small = torch.randn(2, 5, *size, dtype=torch.float64).contiguous(memory_format=layout)
+    layer = Upsample2D(5, use_conv=True, out_channels=7, bias=bias)
+    small = torch.randn(2, 5, *size).contiguous(memory_format=layout)
     with torch.inference_mode():
-        wanted = layer(small)
+        wanted = copy.deepcopy(layer).double()(small.double())
         upsample_by_subpixels(layer)
         assert type(layer) is SubPixelUpsample
         doubled = (2 * size[0], 2 * size[1])
         for found in (layer(small), layer(small, doubled), layer(small, torch.Size(doubled))):
-            assert (found - wanted).abs().max() < 1e-12
+            assert (found - wanted).abs().max() < 1e-6
 
 
 def test_another_size_is_made_as_ever() -> None:
@@ -64,17 +66,16 @@ def test_other_doublings_stay_as_they_are(layer: Upsample2D) -> None:
     assert type(layer) is Upsample2D
 
 
-def test_other_dtypes_follow() -> None:
-    layer = Upsample2D(4, use_conv=True)
+def test_half_precision_stays_as_it_is() -> None:
+    """Sums of weights would be rounded once more."""
+    layer = Upsample2D(4, use_conv=True).bfloat16()
     upsample_by_subpixels(layer)
-    assert layer.bfloat16()(torch.randn(1, 4, 2, 2).bfloat16()).dtype == torch.bfloat16
+    assert type(layer) is Upsample2D
 
 
-@pytest.mark.parametrize("name", ["sd", "sdxl", "sd3"])
+@pytest.mark.skipif(not has_onednn(), reason="this torch has no oneDNN for x86")
+@pytest.mark.parametrize("name", ["sd", "sdxl"])
 def test_a_renderers_doublings_are_such(models: dict[str, Path], name: str) -> None:
-    pipe = load(models, name)._pipe
-    parts = [pipe.vae, *([pipe.unet] if hasattr(pipe, "unet") else [])]
-    for part in parts:
-        doublings = [layer for layer in part.modules() if isinstance(layer, Upsample2D)]
-        assert doublings
-        assert all(isinstance(layer, SubPixelUpsample) for layer in doublings)
+    doublings = [layer for layer in load(models, name)._pipe.unet.modules() if isinstance(layer, Upsample2D)]
+    assert doublings
+    assert all(isinstance(layer, SubPixelUpsample) for layer in doublings)
