@@ -1,6 +1,5 @@
 """Renders committed images again, with the settings, the model and the batch shape that their records name."""
 
-import gc
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pipeline.runs.cells import cell_of
 from pipeline.runs.records import Record
 from pipeline.worker.batches import batches
 from pipeline.worker.members import encode_member
+from pipeline.worker.models import OneModel
 from pipeline.worker.outcomes import recorded_sample
 
 
@@ -36,8 +36,7 @@ class Again:
         self._found = found
         self._device = device
         self._model = cache(self._find)
-        self._held: _How | None = None
-        self._renderer: Renderer | None = None
+        self._held = OneModel(self._load)
         self._said: set[tuple] = set()
 
     def files(self, records: Sequence[Record]) -> Iterator[tuple[Record, bytes | None]]:
@@ -47,7 +46,7 @@ class Again:
             model = cell_of(self._found.cells, record.cell_id).model
             groups[_How(model, record.batch_size, record.compiled)].append(record)
         for how, group in groups.items():
-            renderer = self._load(how)
+            renderer = self._held.get(how)
             yield from self._rendered(renderer, how.model, group)
             self._say_how(group, renderer)
 
@@ -64,14 +63,7 @@ class Again:
                 yield by_id[item.request.image_id], member.data if member else None
 
     def _load(self, how: _How) -> Renderer:
-        if self._renderer is None or self._held != how:
-            self._renderer = None
-            gc.collect()  # it refers to itself, and the next one needs its memory
-            self._renderer = load_renderer(
-                renderer_spec(self._model(how.model), self._device, how.batch_size, how.compiled)
-            )
-            self._held = how
-        return self._renderer
+        return load_renderer(renderer_spec(self._model(how.model), self._device, how.batch_size, how.compiled))
 
     def _find(self, identity: ModelIdentity) -> InspectedModel:
         info = next(info for info in self._found.cells.values() if info.cell.model == identity)

@@ -2,19 +2,32 @@
 
 from collections.abc import Sequence
 
-from pipeline.report.content import Cost, Metric
-from pipeline.report.numbers import NO_FIGURE, gap_decimals, gap_text, setting_text
+from pipeline.report.content import Cost, Metric, ReportContent
+from pipeline.report.numbers import NO_FIGURE, gap_decimals, gap_text, setting_text, speed_text
 
 NO_BASE = f"{NO_FIGURE}: not known, where the run has no such cell; add it to the grid."
 
 
-def cost_label(cost: Cost) -> str:
+def _label(cost: Cost) -> str:
     """Such as "cache_interval=2"."""
     return ", ".join(f"{name}={setting_text(value)}" for name, value in cost.settings.items())
 
 
-def cost_column(metric: Metric, costs: Sequence[Cost]) -> list[str]:
-    """One metric's differences, an entry for each cost."""
+def cost_metrics(content: ReportContent) -> list[Metric]:
+    """Those in which any of the costs is known."""
+    return [metric for metric in content.metrics if any(metric.name in cost.gaps for cost in content.costs)]
+
+
+def cost_rows(content: ReportContent) -> list[list[str]]:
+    """Of each cost its cell, its settings, how much faster it is, and its difference in each of the metrics."""
+    columns = [_column(metric, content.costs) for metric in cost_metrics(content)]
+    return [
+        [cost.cell_id[:8], _label(cost), speed_text(cost.speed_up), *(column[place] for column in columns)]
+        for place, cost in enumerate(content.costs)
+    ]
+
+
+def _column(metric: Metric, costs: Sequence[Cost]) -> list[str]:
     gaps = [cost.gaps.get(metric.name) for cost in costs]
     places = gap_decimals(gaps)
     return [gap_text(gap, places) if gap else NO_FIGURE for gap in gaps]

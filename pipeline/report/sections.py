@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 
 from pipeline.report.cell_table import cell_table
 from pipeline.report.content import CellResult, DroppedCell, Metric, ReportContent
-from pipeline.report.cost_text import NO_BASE, cost_column, cost_label
+from pipeline.report.cost_text import NO_BASE, cost_metrics, cost_rows
 from pipeline.report.markup import Markup, element, join
-from pipeline.report.numbers import better, interval_text, metric_decimals, setting_text, speed_text, value_text
+from pipeline.report.numbers import better, interval_text, metric_decimals, setting_text, value_text
 from pipeline.report.payload import cell_label
 from pipeline.report.ranking import dominated, figure_of, order_by, rivals
 
@@ -150,17 +150,14 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
 
 
 def _costs(content: ReportContent) -> Markup:
-    metrics = [metric for metric in content.metrics if any(metric.name in cost.gaps for cost in content.costs)]
-    headings = ["cell", "for speed", "as fast", *(f"Δ {metric.title} {better(metric)}" for metric in metrics)]
-    columns = [cost_column(metric, content.costs) for metric in metrics]
-    rows = [
-        (cost.cell_id[:8], cost_label(cost), speed_text(cost.speed_up), *(column[place] for column in columns))
-        for place, cost in enumerate(content.costs)
-    ]
+    deltas = [f"Δ {metric.title} {better(metric)}" for metric in cost_metrics(content)]
     text = "Against the cell that is the same without these settings, image by image, with 95 % intervals; "
     text += "speed by the median image's time on the device. "
     alone = f"{NO_BASE} " if any(cost.base is None for cost in content.costs) else ""
-    return join(element("p", {"class": "quiet"}, text, alone), _table(headings, rows))
+    return join(
+        element("p", {"class": "quiet"}, text, alone),
+        _table(["cell", "for speed", "as fast", *deltas], cost_rows(content)),
+    )
 
 
 def _failures(content: ReportContent) -> Markup:

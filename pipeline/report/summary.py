@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pipeline.report.content import CellResult, Metric, ReportContent
-from pipeline.report.cost_text import NO_BASE, cost_column, cost_label
+from pipeline.report.cost_text import NO_BASE, cost_metrics, cost_rows
 from pipeline.report.markup import markdown
 from pipeline.report.numbers import (
     NO_FIGURE,
@@ -13,7 +13,6 @@ from pipeline.report.numbers import (
     interval_text,
     metric_decimals,
     setting_text,
-    speed_text,
     value_text,
 )
 from pipeline.report.payload import cell_label
@@ -98,14 +97,9 @@ def _costs_table(content: ReportContent) -> list[str]:
     """What faster settings gain and lose; nothing where no cell has any."""
     if not content.costs:
         return []
-    metrics = [metric for metric in content.metrics if any(metric.name in cost.gaps for cost in content.costs)]
-    head = [_line(["cell", "for speed", "as fast", *(f"Δ {markdown(metric.title)}" for metric in metrics)])]
-    head += ["|" + " --- |" * 2 + " ---: |" * (1 + len(metrics))]
-    columns = [cost_column(metric, content.costs) for metric in metrics]
-    rows = [
-        _line([cost.cell_id[:8], markdown(cost_label(cost)), speed_text(cost.speed_up), *(one[n] for one in columns)])
-        for n, cost in enumerate(content.costs)
-    ]
+    deltas = [f"Δ {markdown(metric.title)}" for metric in cost_metrics(content)]
+    head = [_line(["cell", "for speed", "as fast", *deltas]), "|" + " --- |" * 2 + " ---: |" * (1 + len(deltas))]
+    rows = [_line([cell, markdown(settings), *figures]) for cell, settings, *figures in cost_rows(content)]
     alone = ["", NO_BASE] if any(cost.base is None for cost in content.costs) else []
     said = "Cost of speed, against the same cell without these settings, image by image, with 95 % intervals:"
     return [said, "", *head, *rows, *alone]
