@@ -7,7 +7,7 @@ import torch
 
 from pipeline.bench.figure import Timing
 from pipeline.bench.work import Work, requests
-from pipeline.rendering.diffusion import load_pipeline
+from pipeline.rendering.pretrained import load_pipeline
 from pipeline.rendering.shared_work import SharedWork
 
 

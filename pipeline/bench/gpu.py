@@ -17,8 +17,9 @@ from pipeline.bench.log import steady
 from pipeline.bench.setting import Setting, alternated
 from pipeline.bench.work import Work, captions, requests, write_prompts
 from pipeline.domain.cells import ModelRef, Sampling
-from pipeline.rendering.diffusion import DiffusersRenderer, load_pipeline
+from pipeline.rendering.diffusion import DiffusersRenderer
 from pipeline.rendering.inspection import inspect_model
+from pipeline.rendering.pretrained import load_pipeline
 
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 _STEPS = 20

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from pipeline.domain.cells import Sampling
 from pipeline.domain.images import ImageRequest
-from pipeline.rendering.diffusion import DiffusersRenderer, device_name, load_pipeline
+from pipeline.rendering.diffusion import DiffusersRenderer, device_name
+from pipeline.rendering.pretrained import load_pipeline
 from pipeline.rendering.spec import RendererSpec
 
 _SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64)

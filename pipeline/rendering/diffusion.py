@@ -13,25 +13,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.domain.cells import FLOAT8, Sampling
+from pipeline.domain.cells import Sampling
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.images import ImageRequest
 from pipeline.profiling.spans import OFF, Profile
-from pipeline.rendering.compiling import compile_pipeline
 from pipeline.rendering.decode import decode_latents, to_pixels, troubles
-from pipeline.rendering.float8 import to_float8
-from pipeline.rendering.group_norm import norm_channels_last
 from pipeline.rendering.guidance import GuidedSteps, RowScales
 from pipeline.rendering.inspection import count_tokens
-from pipeline.rendering.packed import has_onednn, pack_layers
-from pipeline.rendering.parts import denoiser
+from pipeline.rendering.pretrained import load_pipeline
 from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, RendererInfo
 from pipeline.rendering.schedulers import build_scheduler
 from pipeline.rendering.shared_work import SharedWork
 from pipeline.rendering.spec import RendererSpec
 from pipeline.rendering.step_cache import StepCache
 from pipeline.rendering.text import ENCODERS, TextCache, text_arguments
-from pipeline.rendering.upsampling import upsample_by_subpixels
 
 _SUCCESSES_BEFORE_GROWING = 16  # calls at a halved batch before the full one is tried again
 _FATAL = ("CUDA error", "device-side assert", "unspecified launch failure", "illegal memory access")
@@ -40,59 +35,6 @@ _FATAL = ("CUDA error", "device-side assert", "unspecified launch failure", "ill
 def load_diffusers(spec: RendererSpec, profile: Profile = OFF) -> "DiffusersRenderer":
     """Load a pipeline, and what renders with it."""
     return DiffusersRenderer(load_pipeline(spec), spec, profile)
-
-
-def load_pipeline(spec: RendererSpec) -> Any:
-    """A diffusers pipeline on its device, in its dtype; safetensors only."""
-    import diffusers
-    import transformers
-
-    for library in (transformers, diffusers):
-        library.utils.logging.set_verbosity_error()
-        library.utils.logging.disable_progress_bar()
-    if spec.device == "cpu":
-        torch.set_num_threads(spec.num_threads)
-    model = spec.model
-    is_float8 = model.identity.dtype == FLOAT8
-    pipe = diffusers.DiffusionPipeline.from_pretrained(
-        model.source,
-        revision=model.revision,
-        variant=model.variant,
-        dtype=torch.bfloat16 if is_float8 else getattr(torch, model.identity.dtype),
-        use_safetensors=True,
-        trust_remote_code=model.identity.trust_remote_code,
-        **dict.fromkeys(model.absent),
-    )
-    pipe.set_progress_bar_config(disable=True)
-    pipe.to(spec.device)
-    if is_float8:
-        to_float8(pipe)
-    if hasattr(pipe, "upcast_vae") and pipe.vae.config.force_upcast and pipe.vae.dtype == torch.float16:
-        # Its range is float32's, so what overflows in float16 need not be decoded twice, nor in float32 at all.
-        pipe.vae.to(torch.bfloat16)
-    if spec.device == "cuda":
-        _lay_channels_last(pipe)
-    if spec.compile:
-        compile_pipeline(pipe)
-    elif spec.is_eager_on_cpu:
-        _suit_to_cpu(pipe)
-    return pipe
-
-
-def _suit_to_cpu(pipe: Any) -> None:
-    """The same pictures up to the order of sums, sooner."""
-    network = denoiser(pipe)
-    if network is not None and has_onednn():
-        upsample_by_subpixels(network)
-        pack_layers(network)
-        norm_channels_last(network)
-
-
-def _lay_channels_last(pipe: Any) -> None:
-    """As a GPU's convolutions want it."""
-    for name in ("unet", "vae"):
-        if getattr(pipe, name, None) is not None:
-            getattr(pipe, name).to(memory_format=torch.channels_last)
 
 
 class DiffusersRenderer:

@@ -8,7 +8,7 @@ import torch
 from diffusers.models.activations import GEGLU
 from torch import nn
 
-from pipeline.rendering import diffusion
+from pipeline.rendering import pretrained
 from pipeline.rendering.packed import PackedConv2d, PackedGEGLU, PackedLinear, has_onednn, pack_layers
 from pipeline.rendering.parts import denoiser
 from tests.rendering.test_renderers import load, requests
@@ -91,7 +91,7 @@ def test_a_renderers_layers_are_packed_and_its_pixels_the_same(models, monkeypat
     layers = list(denoiser(renderer._pipe).modules())
     assert [layer for layer in layers if isinstance(layer, PackedLinear)]
     assert not [layer for layer in layers if type(layer) in (nn.Linear, nn.Conv2d, GEGLU)]
-    monkeypatch.setattr(diffusion, "has_onednn", lambda: False)
+    monkeypatch.setattr(pretrained, "has_onednn", lambda: False)
     plain = load(models, name)
     assert not [layer for layer in denoiser(plain._pipe).modules() if isinstance(layer, PackedLinear)]
     pairs = zip(renderer.render(requests(2)), plain.render(requests(2)), strict=True)
