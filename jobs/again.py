@@ -46,21 +46,19 @@ class Again:
             model = cell_of(self._found.cells, record.cell_id).model
             groups[_How(model, record.batch_size, record.compiled)].append(record)
         for how, group in groups.items():
-            renderer = self._held.get(how)
-            yield from self._rendered(renderer, how.model, group)
-            self._say_how(group, renderer)
+            yield from self._rendered(how, group)
 
-    def _rendered(
-        self, renderer: Renderer, identity: ModelIdentity, group: Sequence[Record]
-    ) -> Iterator[tuple[Record, bytes | None]]:
+    def _rendered(self, how: _How, group: Sequence[Record]) -> Iterator[tuple[Record, bytes | None]]:
+        renderer = self._held.get(how)
         by_id = {record.image_id: record for record in group}
         info = renderer.info
         samples = [recorded_sample(record, cell_of(self._found.cells, record.cell_id)) for record in group]
         for batch in batches(samples, info.batch_size, info.mixes_guidance):
             images = renderer.render([item.request for item in batch])
             for item, image in zip(batch, images, strict=True):
-                member = image.pixels is not None and encode_member(item, image, identity, self._found.info.output)
+                member = image.pixels is not None and encode_member(item, image, how.model, self._found.info.output)
                 yield by_id[item.request.image_id], member.data if member else None
+        self._say_how(group, renderer)
 
     def _load(self, how: _How) -> Renderer:
         return load_renderer(renderer_spec(self._model(how.model), self._device, how.batch_size, how.compiled))

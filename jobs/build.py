@@ -177,6 +177,11 @@ def _check_lossy(sampling: Sampling, model: InspectedModel) -> None:
             f"{asked}: the steps of {model.identity.pipeline_class} are not ours to change; leave it out, or use one "
             f"of {', '.join(STEERED)}"
         )
+    if sampling.is_partly_guided and model.is_distilled:
+        raise DarkroomError(
+            f"sampling.guidance_start={start:g}, sampling.guidance_stop={stop:g}: {model.identity.repo_id} is told its "
+            "guidance in every step; leave them out"
+        )
 
 
 def _side(name: str, given: int | None, own: int | None) -> int:

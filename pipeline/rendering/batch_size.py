@@ -11,7 +11,7 @@ from pipeline.rendering.pretrained import load_pipeline
 from pipeline.rendering.spec import RendererSpec
 
 _SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64)
-_MAX_UNET_ROWS = 63  # at 64 the Stable Diffusion UNets' `Upsample2D` leaves channels_last, and is slower
+_MAX_UNET_ROWS = 63  # at 64 the Stable Diffusion UNets' `Upsample2D` leaves channels_last on a GPU, and is slower
 _NUM_STEPS = 3
 _NUM_TIMED = 2  # calls, after one that is not
 _LONGEST_S = 30.0  # of a call; a larger batch is not tried after it
@@ -20,7 +20,8 @@ _NEAR = 0.97  # of the best rate: less memory and a shorter tail are worth as mu
 
 def measured_rates(spec: RendererSpec, sampling: Sampling) -> dict[int, float]:
     """Batch size -> images a second of a few steps, as far as memory, time and use go."""
-    pipe = load_pipeline(replace(spec, compile=False))
+    spec = replace(spec, compile=False)
+    pipe = load_pipeline(spec)
     sampling = replace(sampling, num_inference_steps=min(_NUM_STEPS, sampling.num_inference_steps))
     rates: dict[int, float] = {}
     for size in _sizes(hasattr(pipe, "unet"), sampling.is_guided):

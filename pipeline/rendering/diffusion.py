@@ -53,8 +53,9 @@ class DiffusersRenderer:
             self._step_cache = StepCache(getattr(pipe.unet, "_orig_mod", pipe.unet))
             self._text = TextCache(ENCODERS[self._class_name][0](pipe), spec.batch_size)
         self._limit = spec.model.max_prompt_tokens
-        mixes, dtype = self._text is not None, spec.model.identity.dtype
-        self.info = RendererInfo(device_name(spec), dtype, spec.batch_size, versions(), spec.compile, mixes)
+        self._is_steered = self._text is not None and not spec.model.is_distilled  # by guidance of two branches
+        dtype = spec.model.identity.dtype
+        self.info = RendererInfo(device_name(spec), dtype, spec.batch_size, versions(), spec.compile, self._is_steered)
 
     @torch.inference_mode()
     def render(self, requests: Sequence[ImageRequest]) -> list[RenderedImage]:
@@ -129,7 +130,7 @@ class DiffusersRenderer:
         """Arguments of a call whose images may differ in guidance scale and negative prompt."""
         assert self._text is not None
         sampling, prompts = requests[0].sampling, [request.prompt for request in requests]
-        if not sampling.is_guided:
+        if not (sampling.is_guided and self._is_steered):
             return text_arguments(self._pipe, self._text, prompts, None)
         negatives = [request.sampling.negative_prompt for request in requests]
         arguments: dict[str, Any] = text_arguments(self._pipe, self._text, prompts, negatives)

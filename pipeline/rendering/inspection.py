@@ -38,6 +38,7 @@ class InspectedModel:
     is_flow: bool  # flow matching, and not diffusion
     max_prompt_tokens: int | None  # start and end included
     folder: str | None  # where its small files lie on this machine; None for a renderer without a model
+    is_distilled: bool = False  # guidance is a number that the UNet is told, as latent consistency models are
     absent: tuple[str, ...] = ()  # components that the model does without, such as SD3's third text encoder
 
 
@@ -66,6 +67,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         variant=ref.variant,
         height=side,
         width=side,
+        is_distilled=_config(folder / "unet").get("time_cond_proj_dim") is not None,
         is_flow="FlowMatch" in _class_in(folder, "scheduler"),
         max_prompt_tokens=_max_tokens(folder),
         folder=str(folder),

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from diffusers.models.activations import GEGLU
 from torch import nn
+from torch.nn.utils import skip_init
 
 _ROWS = 1024  # what weights are packed for; any number works
 
@@ -41,10 +42,9 @@ class PackedConv2d(nn.Conv2d):
         return self.padding, self.stride, self.dilation, self.groups
 
     def _pack(self, shape: torch.Size) -> None:
-        plain = self.weight.detach() if self.packed_for is None else self.weight.to_dense()
+        weight = self.weight if self.weight.is_mkldnn else self.weight.detach().contiguous().to_mkldnn()
         reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
-        packed = reorder(plain.contiguous().to_mkldnn(), *self._how, shape)
-        self.weight = nn.Parameter(packed, requires_grad=False)
+        self.weight = nn.Parameter(reorder(weight, *self._how, shape), requires_grad=False)
         self.packed_for = shape
 
 
@@ -94,7 +94,7 @@ def _halve(layer: Any) -> None:
 
 def _rows(whole: nn.Linear, number: int) -> nn.Linear:
     """The first or the second half of a layer's outputs."""
-    half = nn.Linear(whole.in_features, whole.out_features // 2, whole.bias is not None)
+    half = skip_init(nn.Linear, whole.in_features, whole.out_features // 2, whole.bias is not None)
     half.weight = nn.Parameter(whole.weight.detach().chunk(2)[number].clone(), requires_grad=False)
     if whole.bias is not None:
         half.bias = nn.Parameter(whole.bias.detach().chunk(2)[number].clone(), requires_grad=False)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
+from torch.nn.utils import skip_init
 
 _TAPS = torch.tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])  # (even or odd pixel, small pixel, kernel's row)
 
@@ -29,7 +30,7 @@ class SubPixelUpsample(Upsample2D):
 def upsample_by_subpixels(module: nn.Module) -> None:
     """Make all of a module's doublings such that have an ordinary float32 3x3 convolution behind them.
 
-    Its weight stays, for other sizes than the double.
+    Its weight stays, for other sizes than the double, beside one of 16/9 of its size.
     """
     for layer in module.modules():
         if type(layer) is Upsample2D and _is_ordinary(layer):
@@ -47,7 +48,7 @@ def _is_ordinary(layer: Upsample2D) -> bool:
 
 def _small(conv: Any) -> nn.Conv2d:
     """One after another the kernels of the pixels 00, 01, 10 and 11 of each 2x2."""
-    small = nn.Conv2d(conv.in_channels, 4 * conv.out_channels, 2, padding=1, bias=conv.bias is not None)
+    small = skip_init(nn.Conv2d, conv.in_channels, 4 * conv.out_channels, 2, padding=1, bias=conv.bias is not None)
     taps = _TAPS.to(conv.weight)
     kernels = torch.einsum("ahy,bwx,oiyx->aboihw", taps, taps, conv.weight.detach())
     small.weight = nn.Parameter(kernels.flatten(0, 2), requires_grad=False)

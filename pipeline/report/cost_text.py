@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pipeline.report.content import Cost, Metric, ReportContent
-from pipeline.report.numbers import NO_FIGURE, gap_decimals, gap_text, setting_text, speed_text
+from pipeline.report.numbers import NO_FIGURE, better, gap_decimals, gap_text, setting_text, speed_text
 
 NO_BASE = f"{NO_FIGURE}: not known, where the run has no such cell; add it to the grid."
 
@@ -13,14 +13,20 @@ def _label(cost: Cost) -> str:
     return ", ".join(f"{name}={setting_text(value)}" for name, value in cost.settings.items())
 
 
-def cost_metrics(content: ReportContent) -> list[Metric]:
+def _metrics(content: ReportContent) -> list[Metric]:
     """Those in which any of the costs is known."""
     return [metric for metric in content.metrics if any(metric.name in cost.gaps for cost in content.costs)]
 
 
+def cost_headings(content: ReportContent) -> list[str]:
+    """Of the columns of `cost_rows`."""
+    deltas = [f"Δ {metric.title} {better(metric)}" for metric in _metrics(content)]
+    return ["cell", "for speed", "as fast", *deltas]
+
+
 def cost_rows(content: ReportContent) -> list[list[str]]:
     """Of each cost its cell, its settings, how much faster it is, and its difference in each of the metrics."""
-    columns = [_column(metric, content.costs) for metric in cost_metrics(content)]
+    columns = [_column(metric, content.costs) for metric in _metrics(content)]
     return [
         [cost.cell_id[:8], _label(cost), speed_text(cost.speed_up), *(column[place] for column in columns)]
         for place, cost in enumerate(content.costs)

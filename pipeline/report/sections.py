@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 
 from pipeline.report.cell_table import cell_table
 from pipeline.report.content import CellResult, DroppedCell, Metric, ReportContent
-from pipeline.report.cost_text import NO_BASE, cost_metrics, cost_rows
+from pipeline.report.cost_text import NO_BASE, cost_headings, cost_rows
 from pipeline.report.markup import Markup, element, join
-from pipeline.report.numbers import better, interval_text, metric_decimals, setting_text, value_text
+from pipeline.report.numbers import interval_text, metric_decimals, setting_text, value_text
 from pipeline.report.payload import cell_label
 from pipeline.report.ranking import dominated, figure_of, order_by, rivals
 
@@ -150,13 +150,12 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
 
 
 def _costs(content: ReportContent) -> Markup:
-    deltas = [f"Δ {metric.title} {better(metric)}" for metric in cost_metrics(content)]
     text = "Against the cell that is the same without these settings, image by image, with 95 % intervals; "
     text += "speed by the median image's time on the device. "
     alone = f"{NO_BASE} " if any(cost.base is None for cost in content.costs) else ""
     return join(
         element("p", {"class": "quiet"}, text, alone),
-        _table(["cell", "for speed", "as fast", *deltas], cost_rows(content)),
+        _table(cost_headings(content), cost_rows(content)),
     )
 
 

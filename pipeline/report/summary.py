@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pipeline.report.content import CellResult, Metric, ReportContent
-from pipeline.report.cost_text import NO_BASE, cost_metrics, cost_rows
+from pipeline.report.cost_text import NO_BASE, cost_headings, cost_rows
 from pipeline.report.markup import markdown
 from pipeline.report.numbers import (
     NO_FIGURE,
@@ -97,11 +97,12 @@ def _costs_table(content: ReportContent) -> list[str]:
     """What faster settings gain and lose; nothing where no cell has any."""
     if not content.costs:
         return []
-    deltas = [f"Δ {markdown(metric.title)}" for metric in cost_metrics(content)]
-    head = [_line(["cell", "for speed", "as fast", *deltas]), "|" + " --- |" * 2 + " ---: |" * (1 + len(deltas))]
+    headings = [markdown(heading) for heading in cost_headings(content)]
+    head = [_line(headings), "|" + " --- |" * 2 + " ---: |" * (len(headings) - 2)]
     rows = [_line([cell, markdown(settings), *figures]) for cell, settings, *figures in cost_rows(content)]
     alone = ["", NO_BASE] if any(cost.base is None for cost in content.costs) else []
-    said = "Cost of speed, against the same cell without these settings, image by image, with 95 % intervals:"
+    said = "Cost of speed, against the same cell without these settings, image by image, with 95 % intervals; speed by "
+    said += "the median image's time on the device:"
     return [said, "", *head, *rows, *alone]
 
 

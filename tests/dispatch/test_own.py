@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -33,16 +34,16 @@ def listening() -> set[tuple[str, str]]:
 
 
 def sockets(pid: int) -> set[str]:
-    """Inodes of a process's sockets and of its children's."""
-    found = set()
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            found.add(str(link.readlink()).removeprefix("socket:[").removesuffix("]"))
-        except OSError:
-            continue
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found |= sockets(int(child))
+    """Inodes of a process's sockets and of its children's; none of those that end meanwhile."""
+    found, process = set(), Path(f"/proc/{pid}")
+    with suppress(OSError):
+        for link in (process / "fd").iterdir():
+            with suppress(OSError):
+                found.add(str(link.readlink()).removeprefix("socket:[").removesuffix("]"))
+    with suppress(OSError):
+        for task in (process / "task").iterdir():
+            for child in (task / "children").read_text().split():
+                found |= sockets(int(child))
     return found
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.domain.errors import DarkroomError
 from tests.jobs.helpers import PAINT, run_here
+from tests.rendering.tiny_models import tiny_sd
 
 
 def test_rows_of_their_own_guidance_are_rendered_together_and_verified(tmp_path: Path) -> None:
@@ -35,3 +36,10 @@ def test_rows_of_their_own_guidance_are_rendered_together_and_verified(tmp_path:
 def test_an_interval_that_cannot_be_is_refused(tmp_path: Path, override: str, said: str) -> None:
     with pytest.raises(DarkroomError, match=said):
         run_here("generate", *PAINT, f"output.uri={tmp_path}", override)
+
+
+def test_a_model_that_is_told_its_guidance_refuses_an_interval(tmp_path: Path) -> None:
+    model = tiny_sd(tmp_path / "model", time_cond_proj_dim=16)
+    options = ("engine=local", "model=diffusers", f"model.repo_id={model}", "sampling.guidance_stop=0.5")
+    with pytest.raises(DarkroomError, match=r"is told its guidance in every step; leave them out"):
+        run_here("generate", *options, f"output.uri={tmp_path / 'run'}")

@@ -30,12 +30,21 @@ def test_products_are_equal_up_to_the_order_of_sums(shape: tuple[int, ...], bias
     assert (found - exact).abs().max() < 1e-5
 
 
-def test_rows_do_not_depend_on_one_another() -> None:
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Linear(112, 896), (16, 64, 112)),
+        (GEGLU(112, 448), (5, 64, 112)),
+        (nn.Conv2d(48, 48, 3, padding=1), (16, 48, 16, 16)),
+        (nn.Conv2d(7, 20, 3, stride=2), (5, 7, 9, 9)),
+    ],
+)
+def test_rows_do_not_depend_on_one_another(layer: nn.Module, shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    layer, values = nn.Linear(112, 896), torch.randn(16, 64, 112)
-    pack_layers(layer)
+    pack_layers(whole := nn.Sequential(layer))
+    values = torch.randn(shape)
     with torch.inference_mode():
-        assert torch.equal(layer(values), layer(values.flip(0)).flip(0))
+        assert torch.equal(whole(values), whole(values.flip(0)).flip(0))
 
 
 def test_other_dtypes_and_other_layers_stay_as_they_are() -> None:
@@ -65,6 +74,18 @@ def test_convolutions_of_pictures_of_any_size(bias: bool, options: dict) -> None
         for shape in ((4, 8, 16, 16), (2, 8, 16, 16), (2, 8, 9, 5), (4, 8, 16, 16)):
             pictures = torch.randn(shape)
             assert (layer(pictures) - exact(pictures.double())).abs().max() < 1e-5
+
+
+def test_a_convolution_is_packed_anew_where_the_shape_changes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, shapes = nn.Conv2d(4, 4, 3), [(2, 4, 8, 8), (2, 4, 8, 8), (1, 4, 8, 8), (2, 4, 8, 8)]
+    pack_layers(layer)
+    packed, own = [], PackedConv2d._pack
+    monkeypatch.setattr(PackedConv2d, "_pack", lambda self, shape: packed.append(tuple(shape)) or own(self, shape))
+    with torch.inference_mode():
+        for shape in shapes:
+            layer(torch.randn(shape))
+            assert layer.weight.is_mkldnn
+    assert packed == [shapes[0], shapes[2], shapes[3]]
 
 
 @pytest.mark.parametrize("options", [{"padding": "same"}, {"padding_mode": "circular", "padding": 1}])

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from pipeline.rendering.loading import load_renderer
 from pipeline.rendering.paint import paint_model
 from pipeline.rendering.renderer import FatalDeviceError, Renderer
 from pipeline.rendering.spec import RendererSpec
+from tests.rendering.tiny_models import tiny_sd
 
 SAMPLING = Sampling("default", 4.0, 3, 16, 16)
 
@@ -41,7 +43,27 @@ def test_pixels_have_the_asked_size_and_differ_with_the_seed(renderer: Renderer)
 
 
 def test_an_image_depends_on_neither_place_nor_neighbours_nor_tail(renderer: Renderer) -> None:
-    wanted = requests(4)
+    check_that_images_stand_alone(renderer, requests(4))
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl"])
+@pytest.mark.parametrize(
+    "other", [{"guidance_stop": 0.5}, {"cache_interval": 2}, {"width": 24}, {"guidance_scale": 1.0}]
+)
+def test_nor_does_it_with_other_settings(models: dict[str, Path], name: str, other: dict) -> None:
+    check_that_images_stand_alone(load(models, name), requests(4, replace(SAMPLING, num_inference_steps=4, **other)))
+
+
+def test_nor_where_a_model_is_told_its_guidance(tmp_path: Path) -> None:
+    folder = tiny_sd(tmp_path, time_cond_proj_dim=16)
+    renderer = load({"distilled": folder}, "distilled")
+    assert not renderer.info.mixes_guidance  # so that no batch holds two scales
+    low, high = (renderer.render(requests(1, replace(SAMPLING, guidance_scale=scale)))[0] for scale in (2.0, 8.0))
+    assert not np.array_equal(low.pixels, high.pixels)
+    check_that_images_stand_alone(renderer, requests(4))
+
+
+def check_that_images_stand_alone(renderer: Renderer, wanted: list[ImageRequest]) -> None:
     together = [image.pixels for image in renderer.render(wanted)]
     backwards = [image.pixels for image in renderer.render(wanted[::-1])][::-1]
     alone = [renderer.render([request])[0].pixels for request in wanted]

@@ -21,13 +21,13 @@ from pipeline.demo.tokens import MAX_TOKENS, make_tokenizer
 WIDTH = 32
 
 
-def tiny_sd(folder: Path) -> Path:
+def tiny_sd(folder: Path, **unet: object) -> Path:
     torch.manual_seed(0)
     pipeline = StableDiffusionPipeline(
         vae=_vae(4),
         text_encoder=CLIPTextModel(_text_config()),
         tokenizer=make_tokenizer(),
-        unet=_unet(WIDTH),
+        unet=_unet(WIDTH, **unet),
         scheduler=make_scheduler(),
         safety_checker=None,
         feature_extractor=None,
