@@ -1,14 +1,13 @@
 """The ceiling: denoise and decode, batch after batch, and nothing else. For models of Stable Diffusion's kind."""
 
 import time
-from contextlib import nullcontext
 
 import torch
 
 from pipeline.bench.figure import Timing
 from pipeline.bench.work import Work, requests
 from pipeline.rendering.pretrained import load_pipeline
-from pipeline.rendering.shared_work import SharedWork
+from pipeline.rendering.shared_work import sharing
 
 
 class BareLoop:
@@ -23,7 +22,7 @@ class BareLoop:
         self._text = self._encoded([request.prompt for request in requests(work)[: work.batch_size]])
         side = pipe.vae_scale_factor
         shape = (work.batch_size, pipe.unet.config.in_channels, sampling.height // side, sampling.width // side)
-        self._shared_of = SharedWork(pipe.unet).of if work.renderer.is_eager_on_cpu else nullcontext
+        self._shared_of = sharing(pipe.unet, work.renderer)
         self._noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(pipe.device, pipe.dtype)
         self.batch()
 

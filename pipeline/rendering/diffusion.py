@@ -7,7 +7,7 @@ where a shard ends, and a compiled model is compiled once.
 import inspect
 import platform
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from pipeline.rendering.inspection import count_tokens
 from pipeline.rendering.pretrained import load_pipeline
 from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, RendererInfo
 from pipeline.rendering.schedulers import build_scheduler
-from pipeline.rendering.shared_work import SharedWork
+from pipeline.rendering.shared_work import sharing
 from pipeline.rendering.spec import RendererSpec
 from pipeline.rendering.step_cache import StepCache
 from pipeline.rendering.text import ENCODERS, TextCache, text_arguments
@@ -49,7 +49,7 @@ class DiffusersRenderer:
         self._successes = 0
         self._text = None
         if self._class_name in ENCODERS:
-            self._shared_of = SharedWork(pipe.unet).of if spec.is_eager_on_cpu else nullcontext
+            self._shared_of = sharing(pipe.unet, spec)
             self._step_cache = StepCache(getattr(pipe.unet, "_orig_mod", pipe.unet))
             self._text = TextCache(ENCODERS[self._class_name][0](pipe), spec.batch_size)
         self._limit = spec.model.max_prompt_tokens

@@ -12,6 +12,7 @@ from diffusers.models.activations import GEGLU
 from torch import nn
 from torch.nn.utils import skip_init
 
+_OPERATORS = ("_linear_pointwise", "_reorder_linear_weight", "_convolution_pointwise")
 _ROWS = 1024  # what weights are packed for; any number works
 
 
@@ -107,7 +108,6 @@ def has_onednn() -> bool:
     return (
         platform.machine().lower() in ("x86_64", "amd64")
         and torch.backends.mkldnn.is_available()
-        and all(hasattr(operators, f"_{name}") for name in ("linear_pointwise", "reorder_linear_weight"))
-        and hasattr(operators, "_convolution_pointwise")
+        and all(hasattr(operators, name) for name in _OPERATORS)
         and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
     )

@@ -5,12 +5,18 @@ same; all rows are at the same time; and the text's keys and values are the same
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 
+from pipeline.rendering.spec import RendererSpec
 from pipeline.rendering.step_cache import layers_of
+
+
+def sharing(unet: Any, spec: RendererSpec) -> Callable[[int], AbstractContextManager[Any]]:
+    """Called with the number of images: within what to call a UNet. Shares nothing where that was not measured."""
+    return SharedWork(unet).of if spec.device == "cpu" and not spec.compile else nullcontext
 
 
 class SharedWork:

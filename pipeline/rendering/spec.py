@@ -16,10 +16,6 @@ class RendererSpec:
     num_threads: int = 1  # of the CPU, a worker; one number everywhere, since another one may move low bits
     seconds_per_batch: float = 0.0  # of the paint renderer: how long it pretends to work
 
-    @property
-    def is_eager_on_cpu(self) -> bool:
-        return self.device == "cpu" and not self.compile
-
 
 @dataclass(frozen=True)
 class Compiled:
