@@ -9,11 +9,11 @@ from jobs.build import renderer_spec
 from jobs.runs import OpenedRun, models_of
 from pipeline import __version__
 from pipeline.domain.cells import ModelIdentity
+from pipeline.domain.records import Record
 from pipeline.rendering.inspection import InspectedModel
 from pipeline.rendering.loading import load_renderer
 from pipeline.rendering.renderer import Renderer
 from pipeline.runs.cells import cell_of
-from pipeline.runs.records import Record
 from pipeline.worker.batches import batches
 from pipeline.worker.members import encode_member
 from pipeline.worker.models import OneModel

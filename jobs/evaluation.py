@@ -14,6 +14,7 @@ from jobs.extractors import extractor_specs
 from jobs.runs import OpenedRun
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.identity import digest
+from pipeline.domain.records import OK
 from pipeline.evaluation.catalogue import CATALOGUE, convention, default_metrics, metrics_by_extractor
 from pipeline.evaluation.figures import figure_name, figures_of, metric_infos
 from pipeline.evaluation.gaps import MeasuredCell, costs, gaps
@@ -32,7 +33,6 @@ from pipeline.references.reference import Reference, ReferenceFeatures, Referenc
 from pipeline.runs.cells import lossless_of
 from pipeline.runs.evaluations import CellFigure, CellFigures, Evaluation, Gap, MetricInfo, put_evaluation
 from pipeline.runs.reading import states
-from pipeline.runs.records import OK
 from pipeline.runs.scored import scored_parts
 
 

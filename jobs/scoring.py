@@ -6,11 +6,11 @@ from jobs.engine import Engine
 from jobs.progress import ProgressView
 from jobs.runs import OpenedRun
 from pipeline.domain.errors import DarkroomError
+from pipeline.domain.records import OK
 from pipeline.features.spec import ExtractorSpec
 from pipeline.runs import manifest
 from pipeline.runs.features import get_features, scored_shards
 from pipeline.runs.keys import ManifestName
-from pipeline.runs.records import OK
 from pipeline.scoring.spec import ScorerSpec
 from pipeline.worker.tasks import ScoreTask, task_name
 

@@ -14,9 +14,9 @@ from jobs.cli import run_job
 from jobs.engine import local_device
 from jobs.runs import OpenedRun, opened
 from pipeline.domain.errors import DarkroomError
+from pipeline.domain.records import OK, Record
 from pipeline.encoding.images import decode
 from pipeline.runs.reading import image_bytes, records, sample
-from pipeline.runs.records import OK, Record
 from pipeline.storage.store import Store
 from pipeline.worker.stored import stored_objects
 

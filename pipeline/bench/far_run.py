@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.domain.cells import Cell
 from pipeline.domain.images import samples
+from pipeline.domain.records import Record
 from pipeline.planning.plan import plan
 from pipeline.planning.tasks import ShardTask, shard_tasks
 from pipeline.prompts.source import open_prompts
@@ -15,7 +16,7 @@ from pipeline.runs import manifest
 from pipeline.runs.cells import read_cells
 from pipeline.runs.keys import IMAGES_PREFIX, image_key
 from pipeline.runs.reading import records
-from pipeline.runs.records import Record, to_table
+from pipeline.runs.records import to_table
 from pipeline.runs.run import RunInfo, open_run
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import StoreSpec

@@ -4,58 +4,21 @@ Knows names and Arrow types; reads no rows.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 
 import pyarrow as pa
 import pyarrow.types as pt
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.prompts import ROW_COLUMNS
+from pipeline.domain.records import Record
 
 READ = ("prompt", *ROW_COLUMNS)
 TEXT = ("prompt", *(name for name, kind in ROW_COLUMNS.items() if kind is str))
 OVERRIDES = tuple(name for name in ROW_COLUMNS if name != "prompt_id")
 
-# Columns that a record has of its own; an extra column of that name is carried as source_<name>.
-RESERVED = frozenset(
-    [
-        "image_id",
-        "prompt_id",
-        "prompt",
-        "negative_prompt",
-        "sample_index",
-        "seed",
-        "row",
-        "scheduler",
-        "guidance_scale",
-        "num_inference_steps",
-        "height",
-        "width",
-        "num_images_per_prompt",
-        "model",
-        "model_revision",
-        "pipeline_class",
-        "cell_id",
-        "shard_id",
-        "key",
-        "member",
-        "offset",
-        "sha256",
-        "bytes",
-        "status",
-        "error",
-        "truncated",
-        "darkroom_version",
-        "torch_version",
-        "diffusers_version",
-        "device",
-        "batch_size",
-        "dtype",
-        "render_s",
-        "encode_s",
-        "attempt",
-        "created_at",
-    ]
-)
+# Columns that a record has of its own, and those that are read; an extra one of that name is carried as source_<name>.
+RESERVED = frozenset([*(field.name for field in fields(Record)), *READ])
 
 JSON_TEXT = {b"content": b"json"}  # field metadata of a column whose values are mixed and kept as JSON text
 

@@ -7,6 +7,7 @@ from hashlib import sha256
 import numpy as np
 
 from pipeline.domain.errors import DarkroomError
+from pipeline.domain.records import OK, Record
 from pipeline.references.blocks import NUM_IMAGES
 from pipeline.references.files import reading
 from pipeline.references.reference import Block, ImageFile, Images, Reference
@@ -15,7 +16,7 @@ from pipeline.runs.cells import CellInfo, axes, read_cells
 from pipeline.runs.features import get_features
 from pipeline.runs.keys import ManifestName
 from pipeline.runs.reading import with_bytes
-from pipeline.runs.records import OK, Record, to_records
+from pipeline.runs.records import to_records
 from pipeline.runs.run import open_run
 from pipeline.storage.store import Store
 

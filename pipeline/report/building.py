@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from pipeline.domain.errors import DarkroomError
+from pipeline.domain.records import OK
 from pipeline.report.commands import run_command
 from pipeline.report.content import Axis, CellResult, DroppedCell, FailedImage, Picks, Picture, ReportContent, Setting
 from pipeline.report.costs import costs
@@ -18,7 +19,6 @@ from pipeline.report.survey import NUM_PICKS, Survey, survey
 from pipeline.runs.cells import CellInfo, in_order
 from pipeline.runs.choices import Dropped, read_choices
 from pipeline.runs.evaluations import Evaluation, read_evaluations
-from pipeline.runs.records import OK
 from pipeline.runs.run import RunInfo
 from pipeline.storage.store import Store
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from pipeline.domain.records import Record
 from pipeline.encoding.images import decode
-from pipeline.runs.records import Record
 
 _COLUMNS = 8
 _TILE = 144  # pixels, the longer side of an image

@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from pipeline.domain.records import OK
 from pipeline.report.content import Setting
 from pipeline.report.numbers import setting_text
 from pipeline.report.settings import MODEL
 from pipeline.report.survey import CellCount, Making
 from pipeline.runs.cells import CellInfo
 from pipeline.runs.evaluations import Evaluation
-from pipeline.runs.records import OK
 from pipeline.runs.run import RunInfo
 
 Facts = Iterator[tuple[str, str]]

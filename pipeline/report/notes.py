@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
+from pipeline.domain.records import OK
 from pipeline.report.content import Picture
 from pipeline.report.facts import num_rows_left
 from pipeline.report.figures import Figures
 from pipeline.report.survey import MOST_FAILURES, MOST_SCORES, Survey
-from pipeline.runs.records import OK
 from pipeline.runs.run import RunInfo
 
 

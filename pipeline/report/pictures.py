@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from pipeline.domain.records import Record
 from pipeline.report.commands import verify_command
 from pipeline.report.content import FailedImage, Picture
 from pipeline.report.sampling import Seen
@@ -12,7 +13,7 @@ from pipeline.report.thumbnails import thumbnails
 from pipeline.runs import manifest
 from pipeline.runs.ahead import read_ahead
 from pipeline.runs.keys import ManifestName
-from pipeline.runs.records import Record, to_records
+from pipeline.runs.records import to_records
 from pipeline.storage.store import Store
 
 _LONGEST = 2000  # characters of one text of a record

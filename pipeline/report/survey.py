@@ -12,6 +12,7 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.domain.records import OK
 from pipeline.report.breakdown import Breakdown
 from pipeline.report.figures import ScoreInfo
 from pipeline.report.sampling import Extremes, PromptChoice, Seen, Subsample
@@ -19,7 +20,7 @@ from pipeline.runs import manifest
 from pipeline.runs.ahead import read_ahead
 from pipeline.runs.features import get_features
 from pipeline.runs.keys import ManifestName
-from pipeline.runs.records import OK, RECORD_SCHEMA
+from pipeline.runs.records import RECORD_SCHEMA
 from pipeline.storage.store import Store
 
 MOST_SCORES = 2000  # of a cell

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from PIL import Image
 
 from pipeline.domain.errors import DarkroomError
+from pipeline.domain.records import Record
 from pipeline.encoding.images import decode
 from pipeline.runs.reading import image_files
-from pipeline.runs.records import Record
 from pipeline.storage.store import Store
 
 SIDE = 256  # pixels, at most

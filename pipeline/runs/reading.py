@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from pipeline.domain.errors import DarkroomError
+from pipeline.domain.records import FAILED, OK, Record
 from pipeline.encoding.containers import index_parquet, index_tar
 from pipeline.runs import manifest
 from pipeline.runs.ahead import read_ahead
 from pipeline.runs.keys import ManifestName
-from pipeline.runs.records import FAILED, OK, Record, to_records
+from pipeline.runs.records import to_records
 from pipeline.runs.run import RunInfo
 from pipeline.storage.store import Store
 

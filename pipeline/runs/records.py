@@ -1,58 +1,12 @@
-"""One row an image: the schema of a run's metadata, and tables of it. Knows neither stores nor models."""
+"""Tables of records: their schema, and back. Knows neither stores nor models."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import get_args, get_type_hints
 
 import pyarrow as pa
 
-OK = "ok"  # the image is there
-FAILED = "failed"  # it could not be rendered; `error` says why, `retry` tries again
-INVALID = "invalid"  # its prompt row cannot be rendered; `error` says why
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One image's metadata. Everything that the image is a function of, where it lies, and how it was made."""
-
-    image_id: str
-    prompt_id: str
-    prompt: str
-    negative_prompt: str
-    sample_index: int
-    seed: int
-    row: int  # of the prompt dataset, from 0
-    scheduler: str
-    guidance_scale: float
-    num_inference_steps: int
-    height: int
-    width: int
-    model: str
-    model_revision: str
-    pipeline_class: str
-    cell_id: str
-    shard_id: str
-    key: str | None  # object that holds the image, relative to the run
-    member: str | None  # its name inside a container
-    offset: int | None  # bytes into a tar, or row in a Parquet container
-    sha256: str | None  # of the encoded image
-    bytes: int | None  # size of the encoded image
-    status: str
-    error: str | None
-    truncated: bool  # the prompt was longer than the text encoder takes
-    darkroom_version: str
-    torch_version: str | None
-    diffusers_version: str | None
-    device: str
-    batch_size: int  # images in the device's batch, padding included
-    compiled: bool  # by torch.compile, which may move low bits
-    dtype: str
-    render_s: float | None  # this image's share of its batch's time on the device
-    encode_s: float | None
-    attempt: int  # which try at the shard made this row, from 1
-    created_at: datetime  # UTC
-
+from pipeline.domain.records import Record
 
 _ARROW_TYPES: dict[object, pa.DataType] = {
     str: pa.string(),

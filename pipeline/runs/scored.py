@@ -4,10 +4,10 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.domain.errors import DarkroomError
+from pipeline.domain.records import OK
 from pipeline.runs import manifest
 from pipeline.runs.features import ImageFeatures, get_features, joined
 from pipeline.runs.keys import ManifestName
-from pipeline.runs.records import OK
 from pipeline.storage.store import Store
 
 Pair = tuple[str, int]  # prompt_id and sample_index: images of two cells that share it share prompt and noise

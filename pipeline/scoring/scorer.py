@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from pipeline.domain.records import OK, Record
 from pipeline.encoding.images import decode
 from pipeline.features.extractor import Extractor
 from pipeline.runs import manifest
 from pipeline.runs.features import ImageFeatures, joined, put_features
 from pipeline.runs.reading import with_bytes
-from pipeline.runs.records import OK, Record, to_records
+from pipeline.runs.records import to_records
 from pipeline.storage.store import Store
 from pipeline.worker.scores import scored
 from pipeline.worker.tasks import ScoreTask, ShardReport, Task

@@ -8,9 +8,9 @@ from pipeline import __version__
 from pipeline.domain.cells import Cell, ModelIdentity
 from pipeline.domain.images import ImageRequest, Sample
 from pipeline.domain.prompts import PromptRow
+from pipeline.domain.records import FAILED, INVALID, OK, Record
 from pipeline.encoding.containers import Member
 from pipeline.rendering.renderer import RendererInfo
-from pipeline.runs.records import FAILED, INVALID, OK, Record
 from pipeline.worker.layouts import Placed
 
 _MAX_ERROR_CHARS = 500

@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Mapping
 
 from pipeline.domain.cells import Cell
+from pipeline.domain.records import Record
 from pipeline.encoding.images import CONTENT_TYPES
-from pipeline.runs.records import Record
 from pipeline.runs.run import OutputInfo
 from pipeline.storage.store import NotFound, Store
 from pipeline.worker.layouts import CONTAINERS, Layout

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from pipeline.domain.cells import Cell
+from pipeline.domain.records import OK, Record
 from pipeline.encoding.containers import Indexed
 from pipeline.runs import manifest
 from pipeline.runs.cells import CellInfo, cell_of
-from pipeline.runs.records import OK, Record, to_records
+from pipeline.runs.records import to_records
 from pipeline.runs.run import OutputInfo
 from pipeline.storage.store import NotFound, Store
 from pipeline.worker.layouts import CONTAINERS

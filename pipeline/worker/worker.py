@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from pipeline.domain.cells import Cell, ModelIdentity
 from pipeline.domain.images import Sample, samples
+from pipeline.domain.records import FAILED, OK, Record
 from pipeline.domain.shards import Shard
 from pipeline.planning.tasks import ShardTask
 from pipeline.profiling.spans import OFF, Profile
@@ -22,7 +23,7 @@ from pipeline.rendering.spec import Compiled
 from pipeline.runs import manifest
 from pipeline.runs.features import put_features
 from pipeline.runs.keys import manifest_key, parse_manifest_key
-from pipeline.runs.records import FAILED, OK, Record, extra_columns, to_records, to_table
+from pipeline.runs.records import extra_columns, to_records, to_table
 from pipeline.runs.run import RunInfo
 from pipeline.storage.store import Store
 from pipeline.worker.batches import batches

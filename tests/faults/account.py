@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline.domain.records import OK
 from pipeline.runs.reading import image_bytes, records
-from pipeline.runs.records import OK
 from pipeline.storage.store import Store
 
 Whole = Mapping[tuple[str, int], str]  # (prompt_id, sample_index) -> sha256

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from pipeline.domain.records import FAILED
 from pipeline.runs.reading import records
-from pipeline.runs.records import FAILED
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import parse_spec
 from tests.jobs.helpers import run_here

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.domain.errors import DarkroomError
+from pipeline.domain.records import INVALID, OK
 from pipeline.prompts.blocks import BLOCK_ROWS
 from pipeline.prompts.source import open_prompts
 from pipeline.runs import manifest
 from pipeline.runs.reading import records
-from pipeline.runs.records import INVALID, OK
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import parse_spec
 from tests.faults.drills import wait_for

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.domain.cells import ModelRef
 from pipeline.domain.errors import DarkroomError
+from pipeline.domain.records import OK
 from pipeline.encoding.images import decode
 from pipeline.features.opening import load_extractor
 from pipeline.references.opening import open_reference
@@ -17,7 +18,7 @@ from pipeline.runs import manifest
 from pipeline.runs.cells import CellInfo, add_cells
 from pipeline.runs.features import ImageFeatures, put_features
 from pipeline.runs.reading import image_bytes, records
-from pipeline.runs.records import OK, to_records
+from pipeline.runs.records import to_records
 from pipeline.runs.run import create_or_check
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, parse_spec

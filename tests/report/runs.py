@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.domain.cells import Cell, ModelRef
+from pipeline.domain.records import OK
 from pipeline.planning.plan import plan
 from pipeline.planning.tasks import shard_tasks
 from pipeline.report.building import ReportOptions, build
@@ -15,7 +16,6 @@ from pipeline.runs import manifest
 from pipeline.runs.cells import CellInfo, add_cells
 from pipeline.runs.evaluations import CellFigure, Evaluation, MetricInfo, put_evaluation
 from pipeline.runs.features import ImageFeatures, put_features
-from pipeline.runs.records import OK
 from pipeline.runs.run import RunInfo, create_or_check
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, parse_spec

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from pipeline.domain.errors import DarkroomError
+from pipeline.domain.records import OK
 from pipeline.report.building import ReportOptions, build
 from pipeline.report.checks import check
 from pipeline.report.content import ReportContent
 from pipeline.report.thumbnails import SIDE, thumbnail
 from pipeline.runs.reading import records
-from pipeline.runs.records import OK
 from pipeline.worker.layouts import LAYOUTS
 from tests.report.contents import HOSTILE
 from tests.report.runs import CLIP, FID, KID, cell, content, evaluate, rendered, score

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.domain.records import OK
 from pipeline.encoding.images import decode
 from pipeline.features.opening import load_extractor
 from pipeline.features.spec import ExtractorSpec
 from pipeline.runs import manifest
 from pipeline.runs.features import get_features, scored_shards
 from pipeline.runs.reading import records, with_bytes
-from pipeline.runs.records import OK
 from pipeline.scoring.spec import ScorerSpec
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import StoreSpec, parse_spec

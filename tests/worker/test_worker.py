@@ -11,11 +11,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.domain.records import FAILED, INVALID, OK
 from pipeline.rendering.paint import PaintRenderer
 from pipeline.rendering.renderer import FatalDeviceError
 from pipeline.runs import manifest
 from pipeline.runs.reading import image_bytes, records
-from pipeline.runs.records import FAILED, INVALID, OK
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, parse_spec
 from pipeline.worker.layouts import LAYOUTS
