@@ -25,7 +25,7 @@ from pipeline.runs import manifest
 from pipeline.runs.features import put_features
 from pipeline.runs.keys import manifest_key, parse_manifest_key
 from pipeline.runs.records import extra_columns, to_records, to_table
-from pipeline.runs.run import RunInfo
+from pipeline.runs.run import RunInfo, to_metadata
 from pipeline.storage.store import Store
 from pipeline.worker.batches import batches
 from pipeline.worker.inline import InlineScores, LoadExtractors
@@ -131,7 +131,9 @@ class Worker:
         records = [record(outcome, maker) for outcome in outcomes]
         extras = task.extras.take(pa.array([position for position, _ in wanted], pa.int64()))
         with self._profile.span("commit"):
-            ours = manifest.commit(self._store, shard, to_table(records, extras, _about(shard, records, maker)))
+            ours = manifest.commit(
+                self._store, shard, to_table(records, extras, _about(self._run, shard, records, maker))
+            )
             self._clear(outcomes, ours)
         return _report(records, ours, [sample for _, sample in wanted])
 
@@ -157,7 +159,7 @@ class Worker:
         maker = Maker(task.cell.model, info, task.name.cell_id, task.name.shard_id, attempt, self._name)
         again = [record(outcome, maker) for outcome in outcomes]
         new = _spliced(old, failed, again)
-        revised = to_table(new, extra_columns(table), _text(table.schema.metadata))
+        revised = to_table(new, extra_columns(table), manifest.texts(table.schema))
         with self._profile.span("commit"):
             ours = manifest.revise(self._store, task.name, before, revised)
             self._clear(outcomes, ours)
@@ -277,9 +279,10 @@ class Worker:
             return replace(outcome, placed=place_image(self._store, member, self._run.output.image_format))
 
 
-def _about(shard: Shard, records: Sequence[Record], maker: Maker) -> dict[str, str]:
+def _about(run: RunInfo, shard: Shard, records: Sequence[Record], maker: Maker) -> dict[str, str]:
     """The manifest's own metadata: what it proves, beyond its rows."""
     return {
+        **to_metadata(run),
         "darkroom.shard_id": shard.shard_id,
         "darkroom.prompts_fingerprint": shard.fingerprint,
         "darkroom.rows": f"{shard.start}:{shard.stop}",
@@ -293,10 +296,6 @@ def _about(shard: Shard, records: Sequence[Record], maker: Maker) -> dict[str, s
 def _spliced(old: Sequence[Record], places: Sequence[int], new: Sequence[Record]) -> list[Record]:
     by_place = dict(zip(places, new, strict=True))
     return [by_place.get(index, record) for index, record in enumerate(old)]
-
-
-def _text(metadata: dict[bytes, bytes] | None) -> dict[str, str]:
-    return {key.decode(): value.decode() for key, value in (metadata or {}).items() if key.startswith(b"darkroom.")}
 
 
 def _report(records: Sequence[Record], ours: bool, wanted: Sequence[Sample]) -> ShardReport:
