@@ -73,7 +73,7 @@ class WorkerSpec:
 def _check_shared(store: Store, run: RunInfo) -> None:
     """A folder of the driver's machine may be another one, or none, on the worker's."""
     try:
-        same = open_run(store) == run
+        same = replace(open_run(store), batch_size=None) == replace(run, batch_size=None)  # may be settled meanwhile
     except DarkroomError:
         same = False
     if not same:
