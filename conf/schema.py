@@ -230,8 +230,17 @@ class RunConfig:
 
 
 @dataclass
+class AgainConfig:
+    """Of a run's model, where it is rendered with again: what a stored run does not decide."""
+
+    repo_id: str | None = None  # where it lies now: its folder, or one that holds it and others; None: where it lay
+    trust_remote_code: bool = False
+
+
+@dataclass
 class RetryConfig(RunConfig):
     engine: EngineConfig = MISSING
+    model: AgainConfig = field(default_factory=AgainConfig)
 
 
 @dataclass
@@ -276,11 +285,13 @@ class VerifyConfig(RunConfig):
     image_id: str | None = None
     device: Device = Device.auto
     stored: bool = False  # compare every image's stored bytes, and render nothing
+    model: AgainConfig = field(default_factory=AgainConfig)
 
 
 @dataclass
 class RepairConfig(RunConfig):
     device: Device = Device.auto
+    model: AgainConfig = field(default_factory=AgainConfig)
 
 
 @dataclass

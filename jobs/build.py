@@ -54,6 +54,12 @@ class WantedCell:
     def cell(self) -> Cell:
         return self.info.cell
 
+    def called_as(self, repo_id: str) -> "WantedCell":
+        """The same, with its model called so in images and records."""
+        identity = replace(self.cell.model, repo_id=repo_id)
+        info = replace(self.info, cell=replace(self.cell, model=identity))
+        return WantedCell(info, replace(self.model, identity=identity))
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -75,6 +81,11 @@ class Wanted:
             shard_size=config.engine.shard_size,
             batch_size=None if config.engine.batch_size == AUTO else config.engine.batch_size,
         )
+
+    def called_as_in(self, run: Mapping[str, CellInfo]) -> "Wanted":
+        """The same, with models called as the run has known them first: a folder's name may be another by now."""
+        cells = (item.called_as(run[item.cell.cell_id].cell.model.repo_id) for item in self.cells)
+        return replace(self, cells=tuple(cells))
 
     @property
     def cell_infos(self) -> dict[str, CellInfo]:

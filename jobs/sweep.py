@@ -20,7 +20,7 @@ from pipeline.domain.cells import ModelRef
 from pipeline.domain.errors import DarkroomError
 from pipeline.planning.grid import Grid, Settings, expand
 from pipeline.rendering.inspection import InspectedModel
-from pipeline.runs.cells import axes
+from pipeline.runs.cells import axes, read_cells
 from pipeline.runs.choices import put_choices
 from pipeline.runs.opening import claim
 from pipeline.storage.opening import open_store
@@ -38,6 +38,7 @@ def run(config: DictConfig) -> int:
         if engine.device != likely_device(config.engine):
             found = wanted_sweep(config, engine.device)
         run_info = claim(store, replace(found.run_info(), cell_id=""), found.cell_infos)
+        found = found.called_as_in(read_cells(store))
         run_info = settle(found, store, engine, run_info)
         _say_what(found)
         job = Rendering(found, run_info, store, engine, evaluation)
