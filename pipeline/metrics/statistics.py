@@ -46,7 +46,7 @@ def _arrays(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = _members(archive, name)
             shapes = [_shape(archive, member) for member in members]
-            _check_shapes(*shapes, name=name)
+            _check_shapes(shapes, name)
             _check_size(shapes, members, len(data), name)
             mu, sigma = (_array(archive, member) for member in members)
             return mu, sigma
@@ -73,10 +73,12 @@ def _shape(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...]
     return _HEADERS[np.lib.format.read_magic(head)](head)[0]
 
 
-def _check_shapes(mu: tuple[int, ...], sigma: tuple[int, ...], name: str) -> None:
+def _check_shapes(shapes: Sequence[tuple[int, ...]], name: str) -> None:
+    mu, sigma = shapes
     if len(mu) != 1 or mu[0] == 0 or sigma != (*mu, *mu):
-        shapes = f"mu has shape {mu} and sigma {sigma}"
-        raise DarkroomError(f"{name}: {shapes}; they must be (d,) and (d, d) of one extractor")
+        raise DarkroomError(
+            f"{name}: mu has shape {mu} and sigma {sigma}; they must be (d,) and (d, d) of one extractor"
+        )
 
 
 def _check_size(shapes: Sequence[tuple[int, ...]], members: Sequence[zipfile.ZipInfo], packed: int, name: str) -> None:
