@@ -171,6 +171,8 @@ def say_failures(summary: Summary) -> None:
         print(f"{summary.num_failed} images failed; their records say why:")
         for error in summary.errors:
             print(f"  {error}")
+    for change in sorted(summary.resized):
+        print(f"warning: the model changed the size of images, {change}; their records and files say what they have")
     for task, reason in summary.failed_shards:
         print(f"not committed: {task_name(task)}: {reason}")
     if summary.workers_lost:

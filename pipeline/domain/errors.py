@@ -10,6 +10,10 @@ class DarkroomError(ValueError):
         super().__init__(redacted(text))
 
 
+class WrongModel(DarkroomError):
+    """The files on this machine are not those that the job was started with: another machine may have them."""
+
+
 def credentials_in(setting: str) -> DarkroomError:
     """Refuses an address without repeating it."""
     return DarkroomError(

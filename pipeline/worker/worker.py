@@ -135,7 +135,7 @@ class Worker:
                 self._store, shard, to_table(records, extras, _about(self._run, shard, records, maker))
             )
             self._clear(outcomes, ours)
-        return _report(records, ours)
+        return _report(records, ours, [sample for _, sample in wanted])
 
     def _put_scores(self, shard: Shard, outcomes: Sequence[Outcome], inline: InlineScores) -> None:
         """Features of what was stored, before the shard is visible."""
@@ -154,9 +154,8 @@ class Worker:
         failed = [index for index, record in enumerate(old) if record.status == FAILED]
         attempt += max((record.attempt for record in old), default=0)
         container = f"{task.name.shard_id}-{attempt}"
-        outcomes, info = self._outcomes(
-            task.cell, [recorded_sample(old[index], task.cell) for index in failed], container
-        )
+        wanted = [recorded_sample(old[index], task.cell) for index in failed]
+        outcomes, info = self._outcomes(task.cell, wanted, container)
         maker = Maker(task.cell.model, info, task.name.cell_id, task.name.shard_id, attempt, self._name)
         again = [record(outcome, maker) for outcome in outcomes]
         new = _spliced(old, failed, again)
@@ -164,7 +163,7 @@ class Worker:
         with self._profile.span("commit"):
             ours = manifest.revise(self._store, task.name, before, revised)
             self._clear(outcomes, ours)
-        return _report(again, ours)
+        return _report(again, ours, wanted)
 
     # Samples to outcomes ---------------------------------------------------------------------------------------
 
@@ -299,7 +298,7 @@ def _spliced(old: Sequence[Record], places: Sequence[int], new: Sequence[Record]
     return [by_place.get(index, record) for index, record in enumerate(old)]
 
 
-def _report(records: Sequence[Record], ours: bool) -> ShardReport:
+def _report(records: Sequence[Record], ours: bool, wanted: Sequence[Sample]) -> ShardReport:
     failed = [record for record in records if record.status != OK]
     return ShardReport(
         num_ok=len(records) - len(failed),
@@ -309,4 +308,15 @@ def _report(records: Sequence[Record], ours: bool) -> ShardReport:
         wall_s=0.0,
         ours=ours,
         errors=tuple(f"row {record.row}: {record.error}" for record in failed[:3]),
+        resized=tuple(_resized(records, wanted)),
     )
+
+
+def _resized(records: Sequence[Record], wanted: Sequence[Sample]) -> set[str]:
+    """Each change of size that the model made."""
+    pairs = [(sample.request.sampling, record) for sample, record in zip(wanted, records, strict=True)]
+    return {
+        f"{asked.width}x{asked.height} to {record.width}x{record.height}"
+        for asked, record in pairs
+        if (asked.width, asked.height) != (record.width, record.height)
+    }
