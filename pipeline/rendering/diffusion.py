@@ -55,7 +55,16 @@ class DiffusersRenderer:
         self._limit = spec.model.max_prompt_tokens
         self._is_steered = self._text is not None and not spec.model.is_distilled  # by guidance of two branches
         dtype = spec.model.identity.dtype
-        self.info = RendererInfo(device_name(spec), dtype, spec.batch_size, versions(), spec.compile, self._is_steered)
+        self.info = RendererInfo(
+            device_name(spec),
+            dtype,
+            spec.batch_size,
+            versions(),
+            spec.compile,
+            self._is_steered,
+            _device_id(spec.device),
+            keeps_size=self._text is not None,  # others round sizes, or choose among some
+        )
 
     @torch.inference_mode()
     def render(self, requests: Sequence[ImageRequest]) -> list[RenderedImage]:
@@ -194,6 +203,10 @@ def device_name(spec: RendererSpec) -> str:
         return f"cuda ({torch.cuda.get_device_name()})"
     threads = f"{spec.num_threads} thread{'s' if spec.num_threads > 1 else ''}"
     return f"{spec.device} ({platform.machine()}, {threads})"
+
+
+def _device_id(device: str) -> str:
+    return str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid) if device == "cuda" else device
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

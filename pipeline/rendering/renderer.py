@@ -29,6 +29,8 @@ class RendererInfo:
     versions: dict[str, str]  # of torch, diffusers, ...; empty for a renderer without a model
     compiled: bool = False  # by torch.compile
     mixes_guidance: bool = False  # a batch may hold any guidance scales above 1, and any negative prompts
+    device_id: str = "cpu"  # which of the machine's devices: a GPU's UUID where it has one
+    keeps_size: bool = True  # an image has the height and width that were asked for, whatever they are
 
 
 class Renderer(Protocol):
