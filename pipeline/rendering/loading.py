@@ -22,6 +22,4 @@ def load_renderer(spec: RendererSpec, profile: Profile = OFF) -> Renderer:
         raise  # says it already
     except spoiled as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise DarkroomError(
-            f"model.repo_id={spec.model.source}: cannot be loaded ({reason}); copy it anew"
-        ) from error
+        raise DarkroomError(f"model.repo_id={spec.model.source}: cannot be loaded ({reason}); copy it anew") from error
