@@ -3,12 +3,14 @@
 Mutable dataclasses, since OmegaConf merges into them; frozen domain values are made from them in `jobs`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from enum import Enum
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
+
+from pipeline.domain.prompts import ROW_COLUMNS
 
 
 class PromptsKind(Enum):
@@ -74,12 +76,17 @@ class DemoPrompts:
     kind: PromptsKind = PromptsKind.demo
 
 
+# What is read -> the column that it is read from; null: from none, and a column of that name is only carried.
+PromptColumns = make_dataclass("PromptColumns", [(name, str | None, name) for name in ("prompt", *ROW_COLUMNS)])
+
+
 @dataclass
 class FilePrompts:
     kind: PromptsKind = PromptsKind.file
     uri: str = MISSING
     on_invalid: OnInvalid = OnInvalid.fail
     endpoint_url: str | None = None
+    columns: PromptColumns = field(default_factory=PromptColumns)  # type: ignore[valid-type]
 
 
 @dataclass

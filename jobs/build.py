@@ -226,7 +226,7 @@ def _demo(_config: DictConfig) -> PromptDataset:
 
 
 def _file(config: DictConfig) -> PromptDataset:
-    return open_prompts(config.uri, config.on_invalid.value, config.endpoint_url)
+    return open_prompts(config.uri, config.on_invalid.value, config.endpoint_url, dict(config.columns))
 
 
 def _template(config: DictConfig) -> PromptDataset:
@@ -243,7 +243,9 @@ _PROMPTS = {PromptsKind.demo: _demo, PromptsKind.file: _file, PromptsKind.templa
 
 def prompts_info(config: DictConfig, scan: PromptScan) -> PromptsInfo:
     settings: Any = OmegaConf.to_container(config, enum_to_str=True)
+    columns = {name: column for name, column in settings.pop("columns", {}).items() if column != name}
     given = {name: value for name, value in settings.items() if value is not None and name != "write_to"}
+    given |= {"columns": columns} if columns else {}
     return PromptsInfo(prompts_name(config), scan.fingerprint, scan.num_rows, given)
 
 

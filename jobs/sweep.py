@@ -95,6 +95,7 @@ def _say_what(found: Wanted) -> None:
     print(
         f"{found.scan.num_images * cells} images: {cells} cells of {found.scan.num_rows} prompts "
         f"({found.run_info().prompts.name}), the same noise in each"
+        + (f"; rows override {found.scan.overriding}" if found.scan.overriding else "")
     )
     for name, values in axes(found.cell_infos.values()).items():
         print(f"  {name}: {', '.join(str(value) for value in values)}")
