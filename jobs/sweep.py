@@ -20,7 +20,7 @@ from pipeline.domain.errors import DarkroomError
 from pipeline.planning.grid import Grid, Settings, expand
 from pipeline.rendering.inspection import InspectedModel
 from pipeline.runs.cells import add_cells, axes
-from pipeline.runs.choices import put_choices
+from pipeline.runs.choices import put_choices, read_choices
 from pipeline.runs.run import create_or_check
 from pipeline.storage.opening import open_store
 
@@ -39,12 +39,13 @@ def run(config: DictConfig) -> int:
         settle(found, store, engine)
         run_info = create_or_check(store, found.run_info())
         add_cells(store, found.cell_infos)
+        read_choices(store)  # refuses what cannot be read now, and not once the cells are rendered
         _say_what(found)
         job = Rendering(found, run_info, store, engine, evaluation)
         say_start(job)
         if config.halving.figure:
             return render_by_halving(job, config.halving)
-        put_choices(store, [])  # every cell is rendered to its end
+        put_choices(store, list(found.cell_infos), [])  # every cell of this grid is rendered to its end
         return render(job)
 
 
