@@ -1,7 +1,7 @@
 """From a run and what is stored beside it to a report's content. Reads stored results only; writes nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from pipeline.domain.errors import DarkroomError
@@ -89,6 +89,7 @@ def _gather(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], num_prom
     found = survey(store, cells, choice, figures.score_info, [axis.name for axis in axes])
     if not any(count.by_status for count in found.counts.values()):
         raise DarkroomError(f"{store.describe()}: no shard is committed, so there is nothing to show; render it first")
+    figures = replace(figures, present={cell_id: count.presence.images for cell_id, count in found.counts.items()})
     return _Gathered(store, info, cells, settings, axes, evaluations, figures, found)
 
 
