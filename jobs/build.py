@@ -13,6 +13,7 @@ from pipeline.demo import MODEL_FOLDER
 from pipeline.domain.cells import FLOAT8, Cell, ModelRef, Sampling
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.identity import digest
+from pipeline.encoding.images import size_fault
 from pipeline.prompts.source import PromptDataset, PromptScan, open_prompts, table_prompts, template_prompts
 from pipeline.rendering.inspection import STEERED, InspectedModel, inspect_model
 from pipeline.rendering.paint import PAINT_REPO_ID, paint_model
@@ -94,6 +95,8 @@ def wanted(config: DictConfig, device: str) -> Wanted:
 
 def collected(config: DictConfig, cells: tuple[WantedCell, ...], name: Callable[[Wanted], str]) -> Wanted:
     """The cells with their prompts and their store; `name(wanted)` is the default folder."""
+    for cell in cells:
+        _check_format(config.output.image_format, cell.cell.sampling)
     dataset = prompts(config.prompts)
     scan = dataset.scan(config.sampling.num_images_per_prompt)
     found = Wanted(dataset, scan, cells, StoreSpec(""), config)
@@ -182,6 +185,12 @@ def _check_lossy(sampling: Sampling, model: InspectedModel) -> None:
             f"sampling.guidance_start={start:g}, sampling.guidance_stop={stop:g}: {model.identity.repo_id} is told its "
             "guidance in every step; leave them out"
         )
+
+
+def _check_format(image_format: ImageFormat, sampling: Sampling) -> None:
+    fault = size_fault(image_format.value, sampling.height, sampling.width)
+    if fault:
+        raise DarkroomError(f"output.image_format={image_format.value}, {fault}")
 
 
 def _side(name: str, given: int | None, own: int | None) -> int:

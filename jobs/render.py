@@ -24,9 +24,9 @@ from pipeline.planning.plan import num_shards, plan
 from pipeline.planning.tasks import shard_tasks
 from pipeline.rendering.spec import Compiled
 from pipeline.report.contact_sheet import contact_sheet
-from pipeline.runs import manifest
 from pipeline.runs.cells import read_cells
 from pipeline.runs.keys import CONTACT_SHEET_KEY, ManifestName
+from pipeline.runs.opening import own_shards
 from pipeline.runs.reading import StoredFile, first_images, num_failed
 from pipeline.runs.run import RunInfo
 from pipeline.storage.store import Store
@@ -54,9 +54,9 @@ class Rendering:
         return len(self.found.cells) * (each if self.starts is None else len(self.starts))
 
     def committed(self) -> list[ManifestName]:
-        """Those of its shards that are there."""
+        """Those of its shards that are there. Raises DarkroomError where there are shards of another run."""
         cells = self.found.cell_infos
-        return [name for name in manifest.committed(self.store) if name.cell_id in cells and self._has(name.start)]
+        return [name for name in own_shards(self.store, self.run) if name.cell_id in cells and self._has(name.start)]
 
     def tasks(self, done: set[str]) -> Iterator[Task]:
         """Model by model, so that a worker loads each once; then range by range, whose embeddings serve all cells."""
@@ -185,6 +185,8 @@ def say_failures(summary: Summary) -> None:
         print(f"{summary.num_failed} images failed; their records say why:")
         for error in summary.errors:
             print(f"  {error}")
+    for change in sorted(summary.resized):
+        print(f"warning: the model changed the size of images, {change}; their records and files say what they have")
     for task, reason in summary.failed_shards:
         print(f"not committed: {task_name(task)}: {reason}")
     if summary.workers_lost:

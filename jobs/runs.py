@@ -8,8 +8,9 @@ from jobs.build import find_model
 from pipeline.domain.cells import ModelIdentity
 from pipeline.domain.errors import DarkroomError
 from pipeline.rendering.inspection import InspectedModel
-from pipeline.runs.cells import CellInfo, read_cells
-from pipeline.runs.run import RunInfo, open_run
+from pipeline.runs.cells import CellInfo
+from pipeline.runs.opening import open_whole
+from pipeline.runs.run import RunInfo
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, parse_spec
 
@@ -29,9 +30,10 @@ def opened(config: DictConfig) -> OpenedRun:
 
 
 def open_at(uri: str, endpoint_url: str | None) -> OpenedRun:
+    """The same by its address."""
     store = open_store(parse_spec(uri, endpoint_url))
     store.check(writing=False)
-    return OpenedRun(store, open_run(store), read_cells(store))
+    return OpenedRun(store, *open_whole(store))
 
 
 def models_of(cells: list[CellInfo], device: str) -> dict[ModelIdentity, InspectedModel]:

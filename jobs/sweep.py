@@ -1,6 +1,7 @@
 """Render every cell of a grid as one job. A grid that grows renders its new cells alone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -19,9 +20,9 @@ from pipeline.domain.cells import ModelRef
 from pipeline.domain.errors import DarkroomError
 from pipeline.planning.grid import Grid, Settings, expand
 from pipeline.rendering.inspection import InspectedModel
-from pipeline.runs.cells import add_cells, axes
+from pipeline.runs.cells import axes
 from pipeline.runs.choices import put_choices, read_choices
-from pipeline.runs.run import create_or_check
+from pipeline.runs.opening import claim
 from pipeline.storage.opening import open_store
 
 
@@ -36,10 +37,9 @@ def run(config: DictConfig) -> int:
     with started(config.engine) as engine:
         if engine.device != likely_device(config.engine):
             found = wanted_sweep(config, engine.device)
-        settle(found, store, engine)
-        run_info = create_or_check(store, found.run_info())
-        add_cells(store, found.cell_infos)
+        run_info = claim(store, replace(found.run_info(), cell_id=""), found.cell_infos)
         read_choices(store)  # refuses what cannot be read now, and not once the cells are rendered
+        run_info = settle(found, store, engine, run_info)
         _say_what(found)
         job = Rendering(found, run_info, store, engine, evaluation)
         say_start(job)

@@ -61,6 +61,7 @@ class Summary:
     workers_lost: int = 0
     failed_shards: list[tuple[Task, str]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)  # reasons of the first failed records
+    resized: set[str] = field(default_factory=set)  # sizes that a model changed
 
     def add(self, event: Event) -> None:
         match event:
@@ -75,6 +76,7 @@ class Summary:
                 self.num_retries += report.num_retries
                 self.num_loads += report.num_loads
                 self.errors.extend(report.errors[: 10 - len(self.errors)])
+                self.resized.update(report.resized)
             case AttemptFailed(task=task, reason=reason, final=True):
                 self.failed_shards.append((task, reason))
             case WorkerLost():

@@ -3,3 +3,7 @@
 
 class DarkroomError(ValueError):
     """Input that cannot be used. The text names the thing, the value and the remedy, in one line."""
+
+
+class WrongModel(DarkroomError):
+    """The files on this machine are not those that the job was started with: another machine may have them."""

@@ -15,7 +15,7 @@ from pipeline.references.reference import Reference, ReferenceSpec, check_count
 from pipeline.references.run_images import run_reference
 from pipeline.references.tables import parquet_reference
 from pipeline.references.tars import tar_reference
-from pipeline.runs.keys import RUN_KEY
+from pipeline.runs.keys import RUN_KEY, parse_manifest_key
 
 _NEEDED = "give demo, a folder or glob of images, .tar, .parquet, an .npz, or the folder of a run"
 _READERS: Mapping[str, Callable[[str, Sequence[File], str | None], Reference]] = {
@@ -37,7 +37,7 @@ def open_reference(spec: ReferenceSpec) -> Reference:
     place = locate(spec.text, spec.endpoint_url)
     if place.holds(RUN_KEY):
         return run_reference(spec.text, place.store, None)
-    return _of_cell(spec, place) or _of_files(spec, find(place))
+    return _of_cell(spec, place) or _of_files(spec, place)
 
 
 def _of_cell(spec: ReferenceSpec, place: Place) -> Reference | None:
@@ -49,7 +49,19 @@ def _of_cell(spec: ReferenceSpec, place: Place) -> Reference | None:
     return run_reference(spec.text, run.store, cell_id) if run.holds(RUN_KEY) else None
 
 
-def _of_files(spec: ReferenceSpec, files: Sequence[File]) -> Reference:
+def _check_is_no_run(spec: ReferenceSpec, place: Place, files: Sequence[File]) -> None:
+    """A run whose description is lost is no folder of images: some may be of no shard, or of another cell."""
+    below = len(place.path) + 1
+    if any(parse_manifest_key(file.path[below:]) for file in files if file.ending == ".parquet"):
+        raise DarkroomError(
+            f"reference {spec.text}: {RUN_KEY} is missing, and shards are committed there; restore it, or give the "
+            "command that started the run again, which writes it anew"
+        )
+
+
+def _of_files(spec: ReferenceSpec, place: Place) -> Reference:
+    files = find(place)
+    _check_is_no_run(spec, place, files)
     if len(files) == 1 and files[0].ending == statistics.ENDING:
         return statistics.statistics_reference(spec.text, files[0])
     by_reader: dict[Callable, list[File]] = {}

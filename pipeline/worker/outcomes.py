@@ -116,6 +116,11 @@ def recorded_request(record: Record, cell: Cell) -> ImageRequest:
     return ImageRequest(record.image_id, record.prompt, record.seed, sampling)
 
 
+def called_as_then(model: ModelIdentity, record: Record) -> ModelIdentity:
+    """The cell's model by the name that this record's file has for it: another attempt may have called it otherwise."""
+    return replace(model, repo_id=record.model)
+
+
 def recorded_sample(record: Record, cell: Cell) -> Sample:
     row = PromptRow(row=record.row, prompt_id=record.prompt_id, prompt=record.prompt)
     return Sample(row, record.sample_index, recorded_request(record, cell))

@@ -1,6 +1,6 @@
 """Everything a worker is made from: small, picklable, and without a secret."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -65,7 +65,7 @@ class WorkerSpec:
 def _check_shared(store: Store, run: RunInfo) -> None:
     """A folder of the driver's machine may be another one, or none, on the worker's."""
     try:
-        same = open_run(store) == run
+        same = replace(open_run(store), batch_size=None) == replace(run, batch_size=None)  # may be settled meanwhile
     except DarkroomError:
         same = False
     if not same:

@@ -25,7 +25,7 @@ from pipeline.runs import manifest
 from pipeline.runs.features import put_features
 from pipeline.runs.keys import manifest_key, parse_manifest_key
 from pipeline.runs.records import extra_columns, to_records, to_table
-from pipeline.runs.run import RunInfo
+from pipeline.runs.run import RunInfo, to_metadata
 from pipeline.storage.store import Store
 from pipeline.worker.batches import batches
 from pipeline.worker.inline import InlineScores, LoadExtractors
@@ -131,9 +131,11 @@ class Worker:
         records = [record(outcome, maker) for outcome in outcomes]
         extras = task.extras.take(pa.array([position for position, _ in wanted], pa.int64()))
         with self._profile.span("commit"):
-            ours = manifest.commit(self._store, shard, to_table(records, extras, _about(shard, records, maker)))
+            ours = manifest.commit(
+                self._store, shard, to_table(records, extras, _about(self._run, shard, records, maker))
+            )
             self._clear(outcomes, ours)
-        return _report(records, ours)
+        return _report(records, ours, [sample for _, sample in wanted])
 
     def _inline(self) -> InlineScores | None:
         if not self._extractors:
@@ -157,17 +159,16 @@ class Worker:
         failed = [index for index, record in enumerate(old) if record.status == FAILED]
         attempt += max((record.attempt for record in old), default=0)
         container = f"{task.name.shard_id}-{attempt}"
-        outcomes, info = self._outcomes(
-            task.cell, [recorded_sample(old[index], task.cell) for index in failed], container
-        )
+        wanted = [recorded_sample(old[index], task.cell) for index in failed]
+        outcomes, info = self._outcomes(task.cell, wanted, container)
         maker = Maker(task.cell.model, info, task.name.cell_id, task.name.shard_id, attempt, self._name)
         again = [record(outcome, maker) for outcome in outcomes]
         new = _spliced(old, failed, again)
-        revised = to_table(new, extra_columns(table), _text(table.schema.metadata))
+        revised = to_table(new, extra_columns(table), manifest.texts(table.schema))
         with self._profile.span("commit"):
             ours = manifest.revise(self._store, task.name, before, revised)
             self._clear(outcomes, ours)
-        return _report(again, ours)
+        return _report(again, ours, wanted)
 
     # Samples to outcomes ---------------------------------------------------------------------------------------
 
@@ -295,9 +296,10 @@ class Worker:
             return replace(outcome, placed=place_image(self._store, member, self._run.output.image_format))
 
 
-def _about(shard: Shard, records: Sequence[Record], maker: Maker) -> dict[str, str]:
+def _about(run: RunInfo, shard: Shard, records: Sequence[Record], maker: Maker) -> dict[str, str]:
     """The manifest's own metadata: what it proves, beyond its rows."""
     return {
+        **to_metadata(run),
         "darkroom.shard_id": shard.shard_id,
         "darkroom.prompts_fingerprint": shard.fingerprint,
         "darkroom.rows": f"{shard.start}:{shard.stop}",
@@ -313,11 +315,7 @@ def _spliced(old: Sequence[Record], places: Sequence[int], new: Sequence[Record]
     return [by_place.get(index, record) for index, record in enumerate(old)]
 
 
-def _text(metadata: dict[bytes, bytes] | None) -> dict[str, str]:
-    return {key.decode(): value.decode() for key, value in (metadata or {}).items() if key.startswith(b"darkroom.")}
-
-
-def _report(records: Sequence[Record], ours: bool) -> ShardReport:
+def _report(records: Sequence[Record], ours: bool, wanted: Sequence[Sample]) -> ShardReport:
     failed = [record for record in records if record.status != OK]
     return ShardReport(
         num_ok=len(records) - len(failed),
@@ -327,4 +325,15 @@ def _report(records: Sequence[Record], ours: bool) -> ShardReport:
         wall_s=0.0,
         ours=ours,
         errors=tuple(f"row {record.row}: {record.error}" for record in failed[:3]),
+        resized=tuple(_resized(records, wanted)),
     )
+
+
+def _resized(records: Sequence[Record], wanted: Sequence[Sample]) -> set[str]:
+    """Each change of size that the model made."""
+    pairs = [(sample.request.sampling, record) for sample, record in zip(wanted, records, strict=True)]
+    return {
+        f"{asked.width}x{asked.height} to {record.width}x{record.height}"
+        for asked, record in pairs
+        if (asked.width, asked.height) != (record.width, record.height)
+    }

@@ -279,7 +279,9 @@ def test_an_evaluation_that_did_not_note_its_images_is_not_taken_for_current(tmp
     assert result.figures[CLIP.name].is_outdated
 
 
-@pytest.mark.parametrize("damaged", [b"", b"{", b"{}", b"null", b"[1]", b'{"created_at": 1, "metrics": 3}', b"\xff\x00"])
+@pytest.mark.parametrize(
+    "damaged", [b"", b"{", b"{}", b"null", b"[1]", b'{"created_at": 1, "metrics": 3}', b"\xff\x00"]
+)
 @pytest.mark.parametrize("key", ["evaluations/x.json", "choices.json"])
 def test_a_file_that_is_no_evaluation_or_choice_is_named_in_one_line(tmp_path: Path, key: str, damaged: bytes) -> None:
     run = rendered(tmp_path, PROMPTS[:4])
