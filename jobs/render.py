@@ -25,6 +25,7 @@ from pipeline.planning.tasks import shard_tasks
 from pipeline.rendering.spec import Compiled
 from pipeline.report.contact_sheet import contact_sheet
 from pipeline.runs.cells import read_cells
+from pipeline.runs.equal_pixels import equal_lines
 from pipeline.runs.keys import CONTACT_SHEET_KEY, ManifestName
 from pipeline.runs.opening import own_shards
 from pipeline.runs.reading import StoredFile, first_images, num_failed
@@ -95,6 +96,8 @@ def render(job: Rendering) -> int:
     code = render_shards(job)
     if code == INTERRUPTED:
         return code
+    for line in equal_lines(job.store, read_cells(job.store)):
+        print(f"note: {line}")
     _say_where(job)
     if job.evaluation is None:
         return code

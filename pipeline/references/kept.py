@@ -34,10 +34,10 @@ class Kept:
     def features(self, ids: Ids) -> np.ndarray | None:
         """(N, dimension) float32 of a block; None where they are not here."""
         try:
-            found = from_bytes(self._cache.get(self._features_key(ids))).images
+            found = from_bytes(self._cache.get(self._features_key(ids)))
         except (NotFound, OSError, ValueError):
             return None
-        return found.features if found.image_ids == ids else None
+        return found.images.features if found.image_ids == ids else None
 
     def keep_features(self, ids: Ids, features: np.ndarray) -> None:
         cosines, truncated = np.full(len(ids), np.nan, np.float32), np.zeros(len(ids), bool)

@@ -11,8 +11,12 @@ from pipeline.runs.run import RunInfo
 _FAULTS_NAMED = 5
 
 
-def notes(info: RunInfo, found: Survey, figures: Figures, shown: Sequence[Picture]) -> Iterator[str]:
+def notes(
+    info: RunInfo, found: Survey, figures: Figures, shown: Sequence[Picture], equal: Sequence[str] = ()
+) -> Iterator[str]:
+    """`equal`: what is said of cells whose images are the same."""
     yield from _unfinished(info, found)
+    yield from (f"Equal: {line}." for line in equal)
     yield from _pictures(info, found, shown)
     yield from _scores(found, figures)
     yield from figures.notes

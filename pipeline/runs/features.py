@@ -51,9 +51,13 @@ class ScoredFiles:
     sha256s: tuple[str, ...]  # of each file that was looked at; "" for one that was missing
     errors: tuple[str, ...]  # "" where there are features
 
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        return self.images.image_ids
+
     @cached_property
     def _places(self) -> dict[str, int]:
-        return {image_id: place for place, image_id in enumerate(self.images.image_ids)}
+        return {image_id: place for place, image_id in enumerate(self.image_ids)}
 
     def place(self, image_id: str, sha256: str | None) -> int | None:
         """The row of an image whose file has this digest; None where that file was not looked at."""

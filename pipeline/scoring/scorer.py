@@ -102,13 +102,13 @@ class _Shard:
     def result(self) -> ScoredFiles:
         """In the order of records."""
         whole = joined_files(self._parts)
-        rows = {image_id: row for row, image_id in enumerate(whole.images.image_ids)}
+        rows = {image_id: row for row, image_id in enumerate(whole.image_ids)}
         return whole.taken([rows[image_id] for image_id in self._order])
 
     def failed(self) -> list[str]:
         """Images without features."""
         found = self.result()
-        return [image_id for image_id, error in zip(found.images.image_ids, found.errors, strict=True) if error]
+        return [image_id for image_id, error in zip(found.image_ids, found.errors, strict=True) if error]
 
 
 def _add(shards: Sequence[_Shard], files: Sequence[tuple[StoredFile, np.ndarray | None]]) -> None:
