@@ -21,7 +21,7 @@ from pipeline.domain.errors import DarkroomError
 from pipeline.planning.grid import Grid, Settings, expand
 from pipeline.rendering.inspection import InspectedModel
 from pipeline.runs.cells import axes, read_cells
-from pipeline.runs.choices import put_choices
+from pipeline.runs.choices import put_choices, read_choices
 from pipeline.runs.opening import claim
 from pipeline.storage.opening import open_store
 
@@ -38,6 +38,7 @@ def run(config: DictConfig) -> int:
         if engine.device != likely_device(config.engine):
             found = wanted_sweep(config, engine.device)
         run_info = claim(store, replace(found.run_info(), cell_id=""), found.cell_infos)
+        read_choices(store)  # refuses what cannot be read now, and not once the cells are rendered
         found = found.called_as_in(read_cells(store))
         run_info = settle(found, store, engine, run_info)
         _say_what(found)
@@ -45,7 +46,7 @@ def run(config: DictConfig) -> int:
         say_start(job)
         if config.halving.figure:
             return render_by_halving(job, config.halving)
-        put_choices(store, [])  # every cell is rendered to its end
+        put_choices(store, list(found.cell_infos), [])  # every cell of this grid is rendered to its end
         return render(job)
 
 
