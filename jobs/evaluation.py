@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 
 from omegaconf import DictConfig
 
-from conf.schema import Device, EvaluateMode
-from jobs.engine import local_device
+from conf.schema import EvaluateMode
+from jobs.exits import ExitCode
 from jobs.extractors import extractor_specs
+from jobs.printed import on_run
 from jobs.runs import OpenedRun
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.identity import digest
@@ -98,9 +99,9 @@ def wanted_inline(config: DictConfig) -> WantedEvaluation | None:
     return wanted_evaluation(config.evaluation) if config.evaluate is EvaluateMode.inline else None
 
 
-def evaluate(found: OpenedRun, wanted: WantedEvaluation, device: Device) -> int:
+def evaluate(found: OpenedRun, wanted: WantedEvaluation, device: str) -> ExitCode:
     """Measure cells that are scored, store the figures, show them; the exit code."""
-    evaluation, key = _evaluated(found, wanted, local_device(device))
+    evaluation, key = _evaluated(found, wanted, device)
     put_evaluation(found.store, key, evaluation)
     settings = {cell_id: info.settings for cell_id, info in found.cells.items()}
     print(figures_table(evaluation.metrics, evaluation.cells, settings, evaluation.gaps))
@@ -210,7 +211,9 @@ class _Measuring:
 def _cells_with_images(found: OpenedRun) -> list[str]:
     having = [cell for cell, state in states(found.store, found.info, found.cells).items() if state.by_status[OK]]
     if not having:
-        raise DarkroomError(f"{found.store.describe()}: no image is committed; see `darkroom status`")
+        raise DarkroomError(
+            f"{found.store.describe()}: no image is committed; see `{on_run('status', found.store.spec)}`"
+        )
     if len(having) < len(found.cells):
         print(f"{len(found.cells) - len(having)} cells have no image and are left out")
     return having
@@ -226,14 +229,14 @@ def _logits(spec: ExtractorSpec) -> Logits | None:
     return extractor.logits if isinstance(extractor, InceptionExtractor) else None
 
 
-def _judged(config: DictConfig, evaluation: Evaluation) -> int:
+def _judged(config: DictConfig, evaluation: Evaluation) -> ExitCode:
     """Exit code 1 where a figure lies outside of what `expect` says it must lie in."""
     verdicts = [
         _verdict(expected, cell_id, figures)
         for expected in config.expect
         for cell_id, figures in evaluation.cells.items()
     ]
-    return 0 if all(verdicts) else 1
+    return ExitCode.OK if all(verdicts) else ExitCode.CHECK_FAILED
 
 
 def _verdict(expected: DictConfig, cell_id: str, figures: CellFigures) -> bool:

@@ -12,6 +12,8 @@ from omegaconf import DictConfig
 from jobs.again import Again
 from jobs.cli import run_job
 from jobs.engine import local_device
+from jobs.exits import ExitCode
+from jobs.printed import on_run
 from jobs.runs import OpenedRun, opened
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.records import OK, Record
@@ -23,10 +25,10 @@ from pipeline.worker.stored import stored_objects
 
 def run(config: DictConfig) -> int:
     found = opened(config)
-    return _check_stored(config, found) if config.stored else _check_sample(config, found)
+    return _check_stored(found) if config.stored else _check_sample(config, found)
 
 
-def _check_stored(config: DictConfig, found: OpenedRun) -> int:
+def _check_stored(found: OpenedRun) -> int:
     num_images = num_damaged = 0
     for item in stored_objects(found.store, found.cells, found.info.output):
         num_images += len(item.records)
@@ -35,9 +37,8 @@ def _check_stored(config: DictConfig, found: OpenedRun) -> int:
             print(f"{image_id} ({found.store.describe(item.key)}): {reason}", flush=True)
     print(f"{num_images - num_damaged} of {num_images} stored images are what their records say")
     if num_damaged:
-        endpoint = f" endpoint_url={config.endpoint_url}" if config.endpoint_url else ""
-        print(f"next: darkroom repair run={config.run}{endpoint}")
-    return 1 if num_damaged else 0
+        print(f"next: {on_run('repair', found.store.spec)}")
+    return ExitCode.CHECK_FAILED if num_damaged else ExitCode.OK
 
 
 def _check_sample(config: DictConfig, found: OpenedRun) -> int:
@@ -45,7 +46,7 @@ def _check_sample(config: DictConfig, found: OpenedRun) -> int:
     again = Again(found, local_device(config.device))
     differing = sum(_compare(record, data, found.store) for record, data in again.files(chosen))
     print(f"{len(chosen) - differing} of {len(chosen)} images are equal byte by byte when they are rendered again")
-    return 1 if differing else 0
+    return ExitCode.CHECK_FAILED if differing else ExitCode.OK
 
 
 def _chosen(config: DictConfig, store: Store) -> list[Record]:
@@ -55,7 +56,9 @@ def _chosen(config: DictConfig, store: Store) -> list[Record]:
         chosen = [record for record in records(store) if record.image_id == config.image_id and record.status == OK]
     if not chosen:
         asked = f"image_id={config.image_id}" if config.image_id else "an image"
-        raise DarkroomError(f"{store.describe()}: {asked} is not among the committed images; see `darkroom status`")
+        raise DarkroomError(
+            f"{store.describe()}: {asked} is not among the committed images; see `{on_run('status', store.spec)}`"
+        )
     return chosen
 
 

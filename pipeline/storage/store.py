@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-from pipeline.domain.errors import DarkroomError
+from pipeline.domain.errors import DarkroomError, EndsRun
 
 _MAX_KEY, _MAX_SEGMENT = 512, 255  # characters; a disk takes no longer file name
 _KEY = re.compile(r"[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*")
@@ -28,7 +28,11 @@ class NotFound(KeyError):
 
 
 class StoreError(OSError):
-    """The store failed or refused, and trying again did not help. One line, without a secret."""
+    """The store failed, and trying again did not help. One line, without a secret."""
+
+
+class StoreRefusal(StoreError, EndsRun):
+    """It has no room, or gives no right, and refuses every call like this one until somebody acts."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipeline.domain.cells import Cell, ModelIdentity
 from pipeline.domain.images import Sample, samples
-from pipeline.domain.records import FAILED, OK, Record
+from pipeline.domain.records import FAILED, INVALID, OK, Record
 from pipeline.domain.shards import Shard
 from pipeline.planning.tasks import ShardTask
 from pipeline.profiling.spans import OFF, Profile
@@ -295,5 +295,6 @@ def _report(records: Sequence[Record], ours: bool) -> ShardReport:
         render_s=sum(record.render_s or 0.0 for record in records),
         wall_s=0.0,
         ours=ours,
+        num_invalid=sum(record.status == INVALID for record in records),
         errors=tuple(f"row {record.row}: {record.error}" for record in failed[:3]),
     )
