@@ -15,7 +15,7 @@ from pyarrow import csv
 from pipeline.prompts.columns import READ, Reading
 from pipeline.prompts.faults import Fault, shown
 from pipeline.prompts.files import PromptFile
-from pipeline.prompts.quoting import is_quoted
+from pipeline.prompts.quoting import Quoting, quoting_of
 from pipeline.prompts.raw import RawBlock
 
 _BLOCK_BYTES = 2 << 20  # also the longest row; Arrow reads some thirty blocks ahead
@@ -57,7 +57,7 @@ class DelimitedSource:
         self.file.check_unchanged()
 
     def content_digest(self) -> str:
-        return self.file.content_digest()
+        return self.file.text_digest("literal quotes" if self._quoting == "literal" else "")
 
     @cached_property
     def _called(self) -> dict[str, str]:
@@ -68,8 +68,11 @@ class DelimitedSource:
         return self.reading.called(names)
 
     @cached_property
-    def _is_quoted(self) -> bool:
-        return self.delimiter != "\t" or is_quoted(self.file.open_stream())
+    def _quoting(self) -> Quoting:
+        if self.delimiter != "\t":
+            return "quoted"
+        with self.file.reading():
+            return quoting_of(self.file.open_stream())
 
     def _tables(self, names: list[str]) -> Iterator[tuple[pa.Table, dict[int, Fault]]]:
         """The rows batch by batch, ragged ones in their places, and the fault of each of those."""
@@ -88,7 +91,9 @@ class DelimitedSource:
             ragged.append(row)
             return "skip"
 
-        quoting = {"newlines_in_values": True} if self._is_quoted else {"quote_char": False, "double_quote": False}
+        quoting = (
+            {"newlines_in_values": True} if self._quoting == "quoted" else {"quote_char": False, "double_quote": False}
+        )
         return csv.open_csv(
             self.file.open_stream(),
             csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),  # row numbers need one thread

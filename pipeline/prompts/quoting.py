@@ -5,6 +5,7 @@ Told by the whole file, since one cell may be either: `"Hello"` is a quoted Hell
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 import pyarrow as pa
 
@@ -14,9 +15,15 @@ _LINE_END = re.compile(rb"\r\n|\r|\n")
 _QUOTED = re.compile(rb'"((?:[^"]|"")*+)"(?=[\t\r\n]|\Z)')
 
 
-def is_quoted(stream: pa.NativeFile) -> bool:
-    """Every cell that begins with a quote is quoted well, and one of them is the header's or needs its quotes."""
-    is_needed, num_tabs, header_end = False, 0, -1
+Quoting = Literal["absent", "quoted", "literal"]
+
+
+def quoting_of(stream: pa.NativeFile) -> Quoting:
+    """Absent where no cell begins with a quote.
+
+    Quoted where all that do are quoted well, and one of them is the header's or needs its quotes; else literal.
+    """
+    is_seen, is_needed, num_tabs, header_end = False, False, 0, -1
     held = b"\n"  # cells begin behind a separator
     for chunk, is_last in _chunks(stream):
         held += chunk
@@ -30,11 +37,12 @@ def is_quoted(stream: pa.NativeFile) -> bool:
             if not is_whole and len(held) - opening < _MOST_BYTES:
                 break
             if cell is None:
-                return False
+                return "literal"
+            is_seen = True
             is_needed = is_needed or opening <= header_end or _needs_quotes(cell[1], num_tabs)
             place = cell.end()
         held, header_end = held[opening - 1 if opening > 0 else max(place, len(held) - 1) :], 0
-    return is_needed
+    return "quoted" if is_needed else "literal" if is_seen else "absent"
 
 
 def _opening(text: bytes, place: int) -> int:
