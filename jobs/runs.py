@@ -1,13 +1,12 @@
 """Opens a run that is there, for the jobs that work on one."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
-from jobs.build import find_model
-from pipeline.domain.cells import ModelIdentity
 from pipeline.domain.errors import DarkroomError
-from pipeline.rendering.inspection import InspectedModel
 from pipeline.runs.cells import CellInfo
 from pipeline.runs.opening import open_whole
 from pipeline.runs.run import RunInfo
@@ -31,24 +30,22 @@ def opened(config: DictConfig) -> OpenedRun:
 
 def open_at(uri: str, endpoint_url: str | None) -> OpenedRun:
     """The same by its address."""
-    store = open_store(parse_spec(uri, endpoint_url))
-    store.check(writing=False)
+    with _named_as_run():
+        store = open_store(parse_spec(uri, endpoint_url))
+        store.check(writing=False)
     return OpenedRun(store, *open_whole(store))
 
 
-def models_of(cells: list[CellInfo], device: str) -> dict[ModelIdentity, InspectedModel]:
-    """The cells' models, found again. Raises DarkroomError when one is not what the run was made with."""
-    refs = {info.cell.model: info for info in cells}
-    return {identity: _model_of(info, device) for identity, info in refs.items()}
+def check_writable(found: OpenedRun) -> None:
+    """Raises DarkroomError where nothing can be stored beside the run."""
+    with _named_as_run():
+        found.store.check()
 
 
-def _model_of(info: CellInfo, device: str) -> InspectedModel:
-    identity = info.cell.model
-    commit = info.ref.revision if identity.revision.startswith("sha256:") else identity.revision
-    model = find_model(replace(info.ref, dtype=identity.dtype, revision=commit), device)
-    if model.identity.revision != identity.revision:
-        raise DarkroomError(
-            f"model.repo_id={info.ref.repo_id} is now {model.identity.revision}, and the run was made with "
-            f"{identity.revision}; restore that model"
-        )
-    return replace(model, identity=identity)
+@contextmanager
+def _named_as_run() -> Iterator[None]:
+    """A store speaks of where a run goes, and these jobs call it `run`."""
+    try:
+        yield
+    except DarkroomError as error:
+        raise type(error)(str(error).replace("output.uri", "run").replace("output.endpoint", "endpoint")) from error
