@@ -12,10 +12,11 @@ from functools import cached_property
 import pyarrow as pa
 from pyarrow import csv
 
+from pipeline.domain.errors import DarkroomError
 from pipeline.prompts.columns import READ, Reading
 from pipeline.prompts.faults import Fault, shown
 from pipeline.prompts.files import PromptFile
-from pipeline.prompts.quoting import Quoting, quoting_of
+from pipeline.prompts.quoting import Quoting, is_closed, quoting_of
 from pipeline.prompts.raw import RawBlock
 
 _BLOCK_BYTES = 2 << 20  # also the longest row; Arrow reads some thirty blocks ahead
@@ -82,9 +83,21 @@ class DelimitedSource:
             empty = pa.schema([(name, pa.binary()) for name in names]).empty_table()
             for batch in reader:
                 table, faults = _with_ragged(pa.Table.from_batches([batch]), first, ragged)
+                self._check_closed(table)
                 yield table, faults
                 first += len(table)
             yield _with_ragged(empty, first, ragged)
+
+    def _check_closed(self, table: pa.Table) -> None:
+        """Refuse a file whose last row goes on to its end since a quote is never closed."""
+        last = table.slice(len(table) - 1).to_pylist() if len(table) else []
+        has_lines = any(b"\n" in cell or b"\r" in cell for row in last for cell in row.values() if cell)
+        if has_lines and self._quoting == "quoted" and not self._is_closed:
+            raise DarkroomError(f"{self.name}: a quote that begins a cell is never closed; close or remove it")
+
+    @cached_property
+    def _is_closed(self) -> bool:
+        return is_closed(self.file.open_stream(), self.delimiter)
 
     def _open(self, names: list[str], ragged: Ragged) -> csv.CSVStreamingReader:
         def put_aside(row: csv.InvalidRow) -> str:

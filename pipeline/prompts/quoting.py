@@ -1,4 +1,5 @@
-"""Whether a tab-separated file quotes its cells, as spreadsheets write them, or holds quotes as they are.
+"""Whether a tab-separated file quotes its cells, as spreadsheets write them, or holds quotes as they are; and whether
+a quoted cell has an end.
 
 Told by the whole file, since one cell may be either: `"Hello"` is a quoted Hello, or Hello in quotes. Knows bytes.
 """
@@ -14,6 +15,8 @@ _MOST_BYTES = 2 << 20  # of a quoted cell
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _QUOTED = re.compile(rb'"((?:[^"]|"")*+)"(?=[\t\r\n]|\Z)')
 
+
+_CLOSED = re.compile(rb'"(?:[^"]|"")*+"')
 
 Quoting = Literal["absent", "quoted", "literal"]
 
@@ -31,7 +34,7 @@ def quoting_of(stream: pa.NativeFile) -> Quoting:
             header_end = len(header := _LINE_END.split(held[1:], 1)[0])
             num_tabs = header.count(b"\t")
         place = 0
-        while (opening := _opening(held, place)) > 0:
+        while (opening := _opening(held, place, b"\t\r\n")) > 0:
             cell = _QUOTED.match(held, opening)
             is_whole = is_last or (cell is not None and cell.end() < len(held))
             if not is_whole and len(held) - opening < _MOST_BYTES:
@@ -45,9 +48,24 @@ def quoting_of(stream: pa.NativeFile) -> Quoting:
     return "quoted" if is_needed else "literal" if is_seen else "absent"
 
 
-def _opening(text: bytes, place: int) -> int:
+def is_closed(stream: pa.NativeFile, delimiter: str) -> bool:
+    """Whether each quote that begins a cell has one that ends it: otherwise the last cell has taken what follows."""
+    held, opening = b"\n", -1
+    for chunk, is_last in _chunks(stream):
+        held += chunk
+        place = 0
+        while (opening := _opening(held, place, delimiter.encode() + b"\r\n")) > 0:
+            cell = _CLOSED.match(held, opening)
+            if cell is None or (cell.end() == len(held) and not is_last):
+                break
+            place = cell.end()
+        held = held[opening - 1 if opening > 0 else max(place, len(held) - 1) :]
+    return opening < 0
+
+
+def _opening(text: bytes, place: int, separators: bytes) -> int:
     """Where the next quote behind a separator is; -1 where none is."""
-    while (place := text.find(b'"', place)) > 0 and text[place - 1] not in b"\t\r\n":
+    while (place := text.find(b'"', place)) > 0 and text[place - 1] not in separators:
         place += 1
     return place
 

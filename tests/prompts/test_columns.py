@@ -51,7 +51,10 @@ def test_what_is_said_of_columns_is_checked(photos: str) -> None:
     ]:
         with pytest.raises(DarkroomError, match=message):
             open_prompts(photos, columns=columns).scan(1)
-    if "jsonl" not in photos:
+    if "jsonl" in photos:
+        with pytest.raises(DarkroomError, match=r"no row has 'seeed', and prompts.columns.seed names it"):
+            open_prompts(photos, "record", columns={"prompt": "caption", "seed": "seeed"}).scan(1)
+    else:
         with pytest.raises(
             DarkroomError, match=r"no column 'text' among 'caption', .* prompts.columns.prompt names it"
         ):
@@ -70,6 +73,11 @@ def test_a_column_that_is_nearly_read_is_said_to_be_unused(tmp_path: Path, name:
         dataset = open_prompts(write(tmp_path / "p.csv", f"prompt,{spelled}\na,8\n"))
         assert f"column {spelled!r} is not read as {name!r}" in " ".join(dataset.scan(1).warnings)
         assert list(extras(dataset)[0].values()) == ["8"]
+
+
+def test_lines_have_no_columns(tmp_path: Path) -> None:
+    with pytest.raises(DarkroomError, match=r"p.txt: prompts.columns says how columns are read, and lines have none"):
+        open_prompts(write(tmp_path / "p.txt", "a\n"), columns={"prompt": "caption"})
 
 
 def test_the_prompt_may_have_spaces_around_it(tmp_path: Path) -> None:
