@@ -12,6 +12,7 @@ from collections.abc import Callable
 from io import BytesIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
@@ -111,6 +112,8 @@ def _converted(cells: pa.Array, kind: pa.DataType) -> pa.Array:
     except pa.ArrowInvalid:
         converted = converted.take(pa.array(range(len(cells))))  # a part of a nested array still has all of its values
         converted.validate(full=True)
+    if pt.is_timestamp(kind) or pt.is_date(kind):
+        pc.min_max(converted).as_py()  # in no year that Python does not have
     return converted
 
 

@@ -15,7 +15,7 @@ from pipeline.domain.identity import digest
 from pipeline.domain.prompts import PromptRow
 from pipeline.prompts.blocks import BLOCK_ROWS, PromptBlock, PromptScan
 from pipeline.prompts.checks import Checked
-from pipeline.prompts.columns import OVERRIDES, extra_names, nearly_read
+from pipeline.prompts.columns import OVERRIDES, Reading, extra_names, nearly_read
 from pipeline.prompts.look import Facts, Problem, checked_block, look, names
 from pipeline.prompts.raw import RawBlock, Source
 
@@ -29,7 +29,8 @@ class SourceDataset:
     name: str
     sources: Sequence[Source]
     on_invalid: OnInvalid = "fail"
-    said: Mapping[str, object] = field(default_factory=dict)  # of how sources are read, beside what is in them
+    reading: Reading = field(default_factory=Reading)
+    partitions: Sequence[Mapping[str, str | None]] = ()  # settings that the sources' folders say
     warnings: tuple[str, ...] = ()  # of what was found before any file was opened
 
     def scan(self, num_images_per_prompt: int) -> PromptScan:
@@ -62,13 +63,18 @@ class SourceDataset:
         contents = [source.content_digest() for source in self.sources]
         for source in self.sources:
             source.check_unchanged()  # what was looked at is what was digested
-        return digest("prompts", contents, *([dict(self.said)] if self.said else []), length=64)
+        said: dict[str, object] = {"columns": dict(self.reading.given)} if self.reading.given else {}
+        said |= {"partitions": list(map(dict, self.partitions))} if any(self.partitions) else {}
+        return digest("prompts", contents, *([said] if said else []), length=64)
 
     @cached_property
     def _facts(self) -> Facts:
         facts = look(self.sources)
         if not facts.num_rows:
             raise DarkroomError(f"{self.name}: no rows; a run needs at least one prompt")
+        for name, column in self.reading.given.items():
+            if column is not None and name not in facts.tally.seen:
+                raise DarkroomError(f"{self.name}: no row has {column!r}, and prompts.columns.{name} names it")
         problems = list(facts.tally.problems.values())
         if problems and self.on_invalid == "fail":
             raise DarkroomError(_refusal(problems))

@@ -12,10 +12,11 @@ from functools import cached_property
 import pyarrow as pa
 from pyarrow import csv
 
+from pipeline.domain.errors import DarkroomError
 from pipeline.prompts.columns import READ, Reading
 from pipeline.prompts.faults import Fault, shown
 from pipeline.prompts.files import PromptFile
-from pipeline.prompts.quoting import is_quoted
+from pipeline.prompts.quoting import Quoting, is_closed, quoting_of
 from pipeline.prompts.raw import RawBlock
 
 _BLOCK_BYTES = 2 << 20  # also the longest row; Arrow reads some thirty blocks ahead
@@ -57,7 +58,7 @@ class DelimitedSource:
         self.file.check_unchanged()
 
     def content_digest(self) -> str:
-        return self.file.content_digest()
+        return self.file.text_digest("literal quotes" if self._quoting == "literal" else "")
 
     @cached_property
     def _called(self) -> dict[str, str]:
@@ -68,8 +69,11 @@ class DelimitedSource:
         return self.reading.called(names)
 
     @cached_property
-    def _is_quoted(self) -> bool:
-        return self.delimiter != "\t" or is_quoted(self.file.open_stream())
+    def _quoting(self) -> Quoting:
+        if self.delimiter != "\t":
+            return "quoted"
+        with self.file.reading():
+            return quoting_of(self.file.open_stream())
 
     def _tables(self, names: list[str]) -> Iterator[tuple[pa.Table, dict[int, Fault]]]:
         """The rows batch by batch, ragged ones in their places, and the fault of each of those."""
@@ -79,16 +83,30 @@ class DelimitedSource:
             empty = pa.schema([(name, pa.binary()) for name in names]).empty_table()
             for batch in reader:
                 table, faults = _with_ragged(pa.Table.from_batches([batch]), first, ragged)
+                self._check_closed(table)
                 yield table, faults
                 first += len(table)
             yield _with_ragged(empty, first, ragged)
+
+    def _check_closed(self, table: pa.Table) -> None:
+        """Refuse a file whose last row goes on to its end since a quote is never closed."""
+        last = table.slice(len(table) - 1).to_pylist() if len(table) else []
+        has_lines = any(b"\n" in cell or b"\r" in cell for row in last for cell in row.values() if cell)
+        if has_lines and self._quoting == "quoted" and not self._is_closed:
+            raise DarkroomError(f"{self.name}: a quote that begins a cell is never closed; close or remove it")
+
+    @cached_property
+    def _is_closed(self) -> bool:
+        return is_closed(self.file.open_stream(), self.delimiter)
 
     def _open(self, names: list[str], ragged: Ragged) -> csv.CSVStreamingReader:
         def put_aside(row: csv.InvalidRow) -> str:
             ragged.append(row)
             return "skip"
 
-        quoting = {"newlines_in_values": True} if self._is_quoted else {"quote_char": False, "double_quote": False}
+        quoting = (
+            {"newlines_in_values": True} if self._quoting == "quoted" else {"quote_char": False, "double_quote": False}
+        )
         return csv.open_csv(
             self.file.open_stream(),
             csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),  # row numbers need one thread

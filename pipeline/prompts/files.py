@@ -74,6 +74,11 @@ class PromptFile:
                 sha.update(chunk)
         return sha.hexdigest()
 
+    def text_digest(self, way: str) -> str:
+        """The content's digest, another one where the same bytes are read in a way that is not the plainest."""
+        ways = " ".join(filter(None, [self._encoding, way]))
+        return hashlib.sha256(f"{self.content_digest()} {ways}".encode()).hexdigest() if ways else self.content_digest()
+
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Turn what goes wrong inside into one line that names the file; a change of the file explains it best."""

@@ -16,7 +16,7 @@ from pipeline.prompts.columns import READ, TEXT, Reading
 from pipeline.prompts.faults import Fault, shown
 from pipeline.prompts.files import PromptFile
 from pipeline.prompts.raw import RawBlock
-from pipeline.prompts.texts import lines
+from pipeline.prompts.texts import lines, lines_digest
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class JsonlSource:
         self.file.check_unchanged()
 
     def content_digest(self) -> str:
-        return self.file.content_digest()
+        return lines_digest(self.file)
 
 
 def _block(start: int, rows: Sequence[tuple[int, bytes]], types: pa.Schema | None, reading: Reading) -> RawBlock:

@@ -17,8 +17,8 @@ _MAGIC = re.compile(r"[*?\[]")
 _HIDDEN = "._"  # first characters of files that are markers and notes of programs
 _LINES = ".txt"
 _NOTES = re.compile(
-    r"(read[-_ ]?me|licen[cs]e|copying|notice|authors|contributors|citation|change[-_ ]?log|changes|requirements|"
-    r"notes?|todo|about|credits)\b.*",
+    r"(read[-_ ]?me|licen[cs]e|copying|requirements)([-_. ].*)?|notice|authors|contributors|citation|change[-_ ]?log|"
+    r"notes?|todo",
     re.IGNORECASE,
 )
 _MOST_NAMED = 5

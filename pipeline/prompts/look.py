@@ -60,10 +60,12 @@ class Tally:
     max_prompt_chars: int = 0
     num_overriding: dict[str, int] = field(default_factory=dict)  # setting -> valid rows that say it themselves
     num_flagged: int = 0  # prompts with a comment's or a command's signs in them
+    seen: set[str] = field(default_factory=set)  # names of READ that some source has
     problems: dict[tuple[str, str, str], Problem] = field(default_factory=dict)
 
     def add(self, checked: Checked) -> None:
         prompts = checked.columns["prompt"]
+        self.seen.update(checked.columns)
         self.num_faulty += len(checked.faults)
         self.max_prompt_chars = max(self.max_prompt_chars, pc.max(pc.utf8_length(prompts)).as_py() or 0)
         self.num_flagged += _num_flagged(prompts)

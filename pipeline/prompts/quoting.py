@@ -1,10 +1,12 @@
-"""Whether a tab-separated file quotes its cells, as spreadsheets write them, or holds quotes as they are.
+"""Whether a tab-separated file quotes its cells, as spreadsheets write them, or holds quotes as they are; and whether
+a quoted cell has an end.
 
 Told by the whole file, since one cell may be either: `"Hello"` is a quoted Hello, or Hello in quotes. Knows bytes.
 """
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 import pyarrow as pa
 
@@ -14,9 +16,17 @@ _LINE_END = re.compile(rb"\r\n|\r|\n")
 _QUOTED = re.compile(rb'"((?:[^"]|"")*+)"(?=[\t\r\n]|\Z)')
 
 
-def is_quoted(stream: pa.NativeFile) -> bool:
-    """Every cell that begins with a quote is quoted well, and one of them is the header's or needs its quotes."""
-    is_needed, num_tabs, header_end = False, 0, -1
+_CLOSED = re.compile(rb'"(?:[^"]|"")*+"')
+
+Quoting = Literal["absent", "quoted", "literal"]
+
+
+def quoting_of(stream: pa.NativeFile) -> Quoting:
+    """Absent where no cell begins with a quote.
+
+    Quoted where all that do are quoted well, and one of them is the header's or needs its quotes; else literal.
+    """
+    is_seen, is_needed, num_tabs, header_end = False, False, 0, -1
     held = b"\n"  # cells begin behind a separator
     for chunk, is_last in _chunks(stream):
         held += chunk
@@ -24,22 +34,38 @@ def is_quoted(stream: pa.NativeFile) -> bool:
             header_end = len(header := _LINE_END.split(held[1:], 1)[0])
             num_tabs = header.count(b"\t")
         place = 0
-        while (opening := _opening(held, place)) > 0:
+        while (opening := _opening(held, place, b"\t\r\n")) > 0:
             cell = _QUOTED.match(held, opening)
             is_whole = is_last or (cell is not None and cell.end() < len(held))
             if not is_whole and len(held) - opening < _MOST_BYTES:
                 break
             if cell is None:
-                return False
+                return "literal"
+            is_seen = True
             is_needed = is_needed or opening <= header_end or _needs_quotes(cell[1], num_tabs)
             place = cell.end()
         held, header_end = held[opening - 1 if opening > 0 else max(place, len(held) - 1) :], 0
-    return is_needed
+    return "quoted" if is_needed else "literal" if is_seen else "absent"
 
 
-def _opening(text: bytes, place: int) -> int:
+def is_closed(stream: pa.NativeFile, delimiter: str) -> bool:
+    """Whether each quote that begins a cell has one that ends it: otherwise the last cell has taken what follows."""
+    held, opening = b"\n", -1
+    for chunk, is_last in _chunks(stream):
+        held += chunk
+        place = 0
+        while (opening := _opening(held, place, delimiter.encode() + b"\r\n")) > 0:
+            cell = _CLOSED.match(held, opening)
+            if cell is None or (cell.end() == len(held) and not is_last):
+                break
+            place = cell.end()
+        held = held[opening - 1 if opening > 0 else max(place, len(held) - 1) :]
+    return opening < 0
+
+
+def _opening(text: bytes, place: int, separators: bytes) -> int:
     """Where the next quote behind a separator is; -1 where none is."""
-    while (place := text.find(b'"', place)) > 0 and text[place - 1] not in b"\t\r\n":
+    while (place := text.find(b'"', place)) > 0 and text[place - 1] not in separators:
         place += 1
     return place
 

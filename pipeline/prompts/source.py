@@ -63,14 +63,16 @@ def open_prompts(
     found = find_files(uri, frozenset(_READERS), endpoint_url)
     sources = [_source(file, asked, said, found) for file, said in zip(found.files, found.partitions, strict=True)]
     settings = [{name: value for name, value in said.items() if name in READ} for said in found.partitions]
-    said: dict[str, object] = {"columns": dict(asked.given)} if asked.given else {}
-    said |= {"partitions": settings} if any(settings) else {}
-    return SourceDataset(uri, sources, on_invalid, said, found.warnings)
+    return SourceDataset(uri, sources, on_invalid, asked, settings, found.warnings)
 
 
 def _source(file: PromptFile, asked: Reading, said: Mapping[str, str | None], found: Found) -> Source:
     if file.is_empty and not all(each.is_empty for each in found.files):
         return EmptySource(file)
+    if file.ending == ".txt" and asked.given:
+        raise DarkroomError(
+            f"{file.name}: prompts.columns says how columns are read, and lines have none; leave it out"
+        )
     source = _READERS[file.ending](file, asked)
     return (
         PartitionedSource(source, {asked.called_alone(name): value for name, value in said.items()}) if said else source

@@ -42,7 +42,7 @@ class LinesSource:
         self.file.check_unchanged()
 
     def content_digest(self) -> str:
-        return self.file.content_digest()
+        return lines_digest(self.file)
 
 
 def _not_text(rows: Sequence[tuple[int, bytes]]) -> dict[int, Fault]:
@@ -53,6 +53,16 @@ def _not_text(rows: Sequence[tuple[int, bytes]]) -> dict[int, Fault]:
 def lines(stream: pa.NativeFile) -> Iterator[tuple[int, bytes]]:
     """Numbered lines without their ends and without a byte order mark."""
     return enumerate(_lines(stream), start=1)
+
+
+def lines_digest(file: PromptFile) -> str:
+    """Of a file of lines, which was another one before a lone \\r ended a line."""
+    last, num_returns = b"", 0
+    with file.reading(), file.open_stream() as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            num_returns += chunk.count(b"\r") - (last + chunk).count(b"\r\n")
+            last = chunk[-1:]
+    return file.text_digest("lone returns" if num_returns else "")
 
 
 def _lines(stream: pa.NativeFile) -> Iterator[bytes]:

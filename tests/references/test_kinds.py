@@ -1,6 +1,7 @@
 """Every kind of reference holds the images that were put into it, whatever way they were put there."""
 
 import hashlib
+import io
 import os
 import uuid
 from collections.abc import Callable, Sequence
@@ -16,8 +17,9 @@ from pipeline.encoding.images import encode
 from pipeline.features.opening import load_extractor
 from pipeline.metrics.moments import FeatureMoments
 from pipeline.metrics.statistics import from_npz, to_npz
+from pipeline.references.decoding import ENDINGS, decode
 from pipeline.references.opening import open_reference
-from pipeline.references.reference import ReferenceFeatures, ReferenceSpec
+from pipeline.references.reference import ImageFile, ReferenceFeatures, ReferenceSpec
 from pipeline.references.statistics import write_statistics
 from tests.references.making import (
     PIXELS,
@@ -177,3 +179,74 @@ def test_statistics_of_another_extractor_are_refused(tmp_path: Path, measure: Me
     (tmp_path / "fid.npz").write_bytes(to_npz(np.zeros(2048), np.eye(2048)))
     with pytest.raises(DarkroomError, match="statistics of 2048 dimensions, but extractor pixels has 192"):
         measure(tmp_path / "fid.npz")
+
+
+def test_every_format_that_is_read_safely_is_measured(tmp_path: Path, measure: Measuring) -> None:
+    from PIL import Image
+
+    flat = Image.fromarray(np.full((8, 8, 3), 77, np.uint8))
+    for ending in sorted(ENDINGS):
+        path = tmp_path / "all" / f"{ending[1:]}{ending.upper()}"
+        path.parent.mkdir(exist_ok=True)
+        flat.convert("1" if ending == ".pbm" else "RGB").save(path, _FORMAT_OF.get(ending))
+    found = measure(tmp_path / "all")
+    assert len(found.ids) == found.gaussian.count
+    same = np.abs(found.features - 77 / 255).max(axis=1) < 3 / 255
+    assert np.count_nonzero(~same) == 1  # the bitmap, which is black
+    assert found.gaussian.count == len(list((tmp_path / "all").iterdir()))
+
+
+_FORMAT_OF = {".apng": "PNG", ".jfif": "JPEG", ".jpe": "JPEG", ".dib": "BMP", ".pnm": "PPM", ".pbm": "PPM"}
+
+
+def _gray(kind: str) -> np.ndarray:
+    return np.linspace(0, 65535, 64).reshape(8, 8).astype(kind)
+
+
+@pytest.mark.parametrize(("image_format", "kind"), [("PNG", "<u2"), ("TIFF", "<u2"), ("TIFF", ">u2"), ("PPM", "<i4")])
+def test_gray_of_sixteen_bits_is_scaled(image_format: str, kind: str) -> None:
+    found = decode(ImageFile("a", _saved(_gray(kind), image_format)))
+    np.testing.assert_array_equal(found, np.repeat((_gray("f8") / 257).round().astype(np.uint8)[..., None], 3, 2))
+
+
+@pytest.mark.parametrize("kind", ["<i4", "<f4"])
+def test_numbers_of_no_known_white_are_refused(kind: str) -> None:
+    with pytest.raises(DarkroomError, match="32-bit numbers of no known range; convert it to 8 or 16 bits"):
+        decode(ImageFile("a", _saved(_gray(kind), "TIFF")))
+
+
+@pytest.mark.parametrize(
+    ("mode", "image_format"),
+    [("1", "PNG"), ("L", "GIF"), ("LA", "PNG"), ("P", "PNG"), ("RGBA", "PNG"), ("CMYK", "TIFF")],
+)
+def test_other_modes_become_the_colours_that_they_mean(mode: str, image_format: str) -> None:
+    from PIL import Image
+
+    colour = np.full((8, 8, 3), 255, np.uint8)
+    colour[:4] = 0
+    buffer = io.BytesIO()
+    image = Image.fromarray(colour).convert(mode)
+    image.save(buffer, image_format, **({"transparency": 0} if mode == "P" else {}))
+    np.testing.assert_array_equal(decode(ImageFile("a", buffer.getvalue())), colour)
+
+
+def _saved(values: np.ndarray, image_format: str) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, image_format)
+    return buffer.getvalue()
+
+
+def test_what_is_not_read_is_counted(tmp_path: Path) -> None:
+    others = {"a.heic": b"x", "b.HEIC": b"x", "c.txt": b"x", "d": b"x"}
+    reference = open_reference(ReferenceSpec(str(write_folder(tmp_path / "a", named(IMAGES) | others))))
+    assert (reference.num_images, reference.left_out) == (7, "1 without an ending, 2 .heic, 1 .txt")
+    assert not open_reference(ReferenceSpec(str(write_folder(tmp_path / "b", named(IMAGES))))).left_out
+
+
+def test_image_columns_may_be_views(tmp_path: Path, measure: Measuring) -> None:
+    structs = image_structs(IMAGES[:3]).cast(pa.struct([("bytes", pa.binary_view()), ("path", pa.string_view())]))
+    write_table(tmp_path / "data" / "0.parquet", image=structs)
+    write_table(tmp_path / "data" / "1.parquet", image=pa.array(IMAGES[3:], pa.binary_view()))
+    check_holds_images(measure(tmp_path / "data"))
