@@ -64,8 +64,8 @@ def load_extractor(spec: ExtractorSpec) -> Extractor:
     loaded = _loaded(spec)
     if spec.seen and loaded.info.extractor_id != spec.seen.extractor_id:
         raise WrongModel(
-            f"extractor {spec.name}: on {platform.node()}, it is {loaded.info.extractor_id} ({loaded.info.weights}) and "
-            f"not {spec.seen.extractor_id}, which this job was started with; install the same there"
+            f"extractor {spec.name}: on {platform.node()}, it is {loaded.info.extractor_id} ({loaded.info.weights}) "
+            f"and not {spec.seen.extractor_id}, which this job was started with; install the same there"
         )
     return loaded
 
