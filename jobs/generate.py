@@ -41,6 +41,7 @@ def _say_what(found: Wanted) -> None:
         f"{found.scan.num_images} images from {found.scan.num_rows} prompts ({found.run_info().prompts.name}) with "
         f"{info.ref.repo_id}: {sampling.num_inference_steps} steps of {sampling.scheduler}, guidance "
         f"{sampling.guidance_scale:g}, {sampling.width}x{sampling.height}"
+        + (f"; rows override {found.scan.overriding}" if found.scan.overriding else "")
     )
 
 

@@ -8,20 +8,23 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from conf.schema import NO_AXES
 from jobs.batch_size import settle
-from jobs.build import Wanted, WantedCell, check_limits, checked_cell, collected, find_model, sweep_name
+from jobs.build import Wanted, WantedCell, checked_cell, collected, find_model, sweep_name
 from jobs.checks import warn
 from jobs.cli import run_job
 from jobs.engine import likely_device, started
 from jobs.evaluation import wanted_inline
 from jobs.halving import check_halving, render_by_halving
+from jobs.limits import check_limits
+from jobs.overrides import escaped
 from jobs.render import Rendering, render, say_start
 from pipeline.domain.cells import ModelRef
 from pipeline.domain.errors import DarkroomError
 from pipeline.planning.grid import Grid, Settings, expand
 from pipeline.rendering.inspection import InspectedModel
 from pipeline.runs.cells import axes, read_cells
-from pipeline.runs.choices import put_choices
+from pipeline.runs.choices import put_choices, read_choices
 from pipeline.runs.opening import claim
 from pipeline.storage.opening import open_store
 
@@ -38,6 +41,7 @@ def run(config: DictConfig) -> int:
         if engine.device != likely_device(config.engine):
             found = wanted_sweep(config, engine.device)
         run_info = claim(store, replace(found.run_info(), cell_id=""), found.cell_infos)
+        read_choices(store)  # refuses what cannot be read now, and not once the cells are rendered
         found = found.called_as_in(read_cells(store))
         run_info = settle(found, store, engine, run_info)
         _say_what(found)
@@ -45,7 +49,7 @@ def run(config: DictConfig) -> int:
         say_start(job)
         if config.halving.figure:
             return render_by_halving(job, config.halving)
-        put_choices(store, [])  # every cell is rendered to its end
+        put_choices(store, list(found.cell_infos), [])  # every cell of this grid is rendered to its end
         return render(job)
 
 
@@ -59,7 +63,7 @@ def wanted_sweep(config: DictConfig, device: str) -> Wanted:
 
 
 def _grid(config: DictConfig) -> Grid:
-    plain: Any = OmegaConf.to_container(config)
+    plain: Any = OmegaConf.to_container(config, resolve=True)
     axes = {name: values for name, values in plain["axes"].items() if values is not None}
     empty = [name for name, values in axes.items() if not values]
     if empty:
@@ -75,7 +79,8 @@ def _cell(
     own: Any = OmegaConf.masked_copy(config, ["sampling", "model"])
     try:
         for name, value in settings.items():
-            OmegaConf.update(own, f"{_part(config, name)}.{name}", value)
+            text = escaped(value) if isinstance(value, str) else value
+            OmegaConf.update(own, f"{_part(config, name)}.{name}", text)
         check_limits(own)
         return checked_cell(own.model, own.sampling, device, find)
     except (OmegaConfBaseException, DarkroomError) as error:
@@ -87,6 +92,8 @@ def _part(config: DictConfig, name: str) -> str:
     for part in ("sampling", "model"):
         if name in config[part] and name in config.grid.axes:
             return part
+    if name in NO_AXES:
+        raise DarkroomError(f"{name} is no axis: {NO_AXES[name]}")
     raise DarkroomError(f"no setting {name!r} tells cells apart; those that do are {', '.join(config.grid.axes)}")
 
 
@@ -95,6 +102,7 @@ def _say_what(found: Wanted) -> None:
     print(
         f"{found.scan.num_images * cells} images: {cells} cells of {found.scan.num_rows} prompts "
         f"({found.run_info().prompts.name}), the same noise in each"
+        + (f"; rows override {found.scan.overriding}" if found.scan.overriding else "")
     )
     for name, values in axes(found.cell_infos.values()).items():
         print(f"  {name}: {', '.join(str(value) for value in values)}")

@@ -12,7 +12,7 @@ from pipeline.domain.errors import DarkroomError
 from pipeline.features.opening import inspect_extractor
 from pipeline.features.spec import ExtractorSpec
 from pipeline.runs import manifest
-from pipeline.runs.features import ImageFeatures, put_features
+from pipeline.runs.features import ImageFeatures, ScoredFiles, put_features
 from pipeline.runs.records import to_records
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import parse_spec
@@ -53,7 +53,8 @@ def score(run: Path, better_by: float = 0.0, only: str | None = None) -> None:
             images = ImageFeatures(
                 ids, features.astype(np.float32), cosines.astype(np.float32), np.zeros(len(ids), bool)
             )
-            put_features(store, CLIP.extractor_id, name, images)
+            digests = tuple(str(record.sha256) for record in records)
+            put_features(store, CLIP.extractor_id, name, ScoredFiles(images, digests, ("",) * len(ids)))
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,7 @@ def test_a_cell_of_a_sweep_is_named_by_its_id(base: Path, rendered, capsys) -> N
         (["metrics=[demo_clip.frechet]"], "demo_clip.frechet: needs reference images"),
         (["metrics=[telescope.kid]"], "extractor telescope is not known"),
         (["metrics=[clip.kid]", "extractors=[demo_clip]"], "clip.kid needs clip among the extractors"),
-        (["tolerance=-1"], "tolerance=-1.0: give 0 or more"),
+        (["tolerance=-1"], "tolerance=-1.0 is out of range"),
         (["clip_convention=best"], "no 'best'; take one of hessel"),
         (["reference=/nowhere/at/all"], "/nowhere/at/all: nothing is there"),
         (["b=/nowhere/at/all"], "does not exist"),
