@@ -4,7 +4,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from omegaconf import DictConfig
@@ -26,8 +26,8 @@ from pipeline.evaluation.sides import Logits, sides_of
 from pipeline.evaluation.table import costs_table, figures_table
 from pipeline.features.extractor import ExtractorInfo
 from pipeline.features.inception_extractor import InceptionExtractor
-from pipeline.features.opening import inspect_extractor, load_extractor
-from pipeline.features.spec import ExtractorSpec
+from pipeline.features.opening import as_seen, inspect_extractor, load_extractor
+from pipeline.features.spec import ExtractorSpec, Seen
 from pipeline.references.kept import default_cache
 from pipeline.references.measuring import reference_features
 from pipeline.references.opening import open_reference
@@ -46,6 +46,7 @@ class WantedEvaluation:
     extractors: tuple[ExtractorInfo, ...]
     reference: Reference | None
     named: Mapping[str, Sequence[str]]  # extractor's name -> metrics; empty where the command names none
+    seen: tuple[Seen, ...]  # of each extractor
 
     @property
     def figures(self) -> list[str]:
@@ -61,18 +62,20 @@ class WantedEvaluation:
         return [info.extractor_id for info in self.extractors]
 
     def specs(self, device: str) -> tuple[ExtractorSpec, ...]:
-        return extractor_specs(self.config.extractors, device)
+        specs = extractor_specs(self.config.extractors, device)
+        return tuple(replace(spec, seen=seen) for spec, seen in zip(specs, self.seen, strict=True))
 
 
 def wanted_evaluation(config: DictConfig) -> WantedEvaluation:
     """Check the keys of an evaluation before anything is rendered or scored."""
     convention("clip_score", config.clip_convention)
-    infos = tuple(inspect_extractor(spec) for spec in extractor_specs(config.extractors, "cpu"))
+    specs = extractor_specs(config.extractors, "cpu")
+    infos = tuple(map(inspect_extractor, specs))
     again = [name for name, count in Counter(info.name for info in infos).items() if count > 1]
     if again:
         raise DarkroomError(f"extractors: {again[0]} is there twice, and figures are called by it; evaluate one by one")
     named = {} if config.metrics is None else metrics_by_extractor(list(config.metrics), infos)
-    wanted = WantedEvaluation(config, infos, _opened_reference(config), named)
+    wanted = WantedEvaluation(config, infos, _opened_reference(config), named, tuple(map(as_seen, specs, infos)))
     _check_reference(wanted)
     for expected in config.expect:
         if expected.figure not in wanted.figures:

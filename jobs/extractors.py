@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from pipeline.domain.errors import DarkroomError
 from pipeline.features.spec import ExtractorSpec
 
-_KEYS = tuple(field.name for field in fields(ExtractorSpec) if field.name != "device")
+_KEYS = tuple(field.name for field in fields(ExtractorSpec) if field.name not in ("device", "seen"))
 
 
 def extractor_specs(config: Iterable[Any], device: str) -> tuple[ExtractorSpec, ...]:

@@ -188,7 +188,7 @@ def _model_settings(job: Rendering) -> dict[str, object]:
     }
     trusts = any(item.cell.model.trust_remote_code for item in job.found.cells)
     place: dict[str, object] = {"model.repo_id": moved.pop()} if len(moved) == 1 else {}
-    return place | ({"model.trust_remote_code": "true"} if trusts else {})
+    return place | ({"model.trust_remote_code": True} if trusts else {})
 
 
 def _opened(store: Store, files: Iterable[StoredFile]) -> Iterator[tuple[Record, np.ndarray]]:

@@ -18,7 +18,10 @@ from pipeline.features.extractor import ExtractorInfo
 from pipeline.features.networks import load_network
 from pipeline.features.preprocessing import Preprocessing, read_preprocessing
 from pipeline.features.spec import ExtractorSpec
-from pipeline.features.weights import ModelFolder, find_model, weights_digest
+from pipeline.features.weights import ModelFolder, find_model, model_files, weights_digest
+from pipeline.models.proof import LocalFiles
+
+_TYPES = ("clip",)  # of transformers' models
 
 
 def inspect_clip(spec: ExtractorSpec) -> ExtractorInfo:
@@ -41,6 +44,14 @@ def load_demo_clip(spec: ExtractorSpec) -> "ClipExtractor":
     return load_clip(_embedded(spec))
 
 
+def clip_files(spec: ExtractorSpec) -> LocalFiles:
+    return model_files(spec, _TYPES)
+
+
+def demo_clip_files(spec: ExtractorSpec) -> LocalFiles:
+    return clip_files(_embedded(spec))
+
+
 def _embedded(spec: ExtractorSpec) -> ExtractorSpec:
     if spec.source is not None:
         raise DarkroomError(
@@ -50,7 +61,7 @@ def _embedded(spec: ExtractorSpec) -> ExtractorSpec:
 
 
 def _found(spec: ExtractorSpec) -> tuple[ModelFolder, Preprocessing, ExtractorInfo]:
-    model = find_model(spec, ("clip",))
+    model = find_model(spec, _TYPES)
     preprocessing = read_preprocessing(model.path, spec)
     side = model.config.get("vision_config", {}).get("image_size", 224)
     if preprocessing.crop != (side, side):

@@ -16,7 +16,10 @@ from pipeline.features.extractor import ExtractorInfo
 from pipeline.features.networks import load_network
 from pipeline.features.preprocessing import Preprocessing, read_preprocessing
 from pipeline.features.spec import ExtractorSpec
-from pipeline.features.weights import ModelFolder, find_model, weights_digest
+from pipeline.features.weights import ModelFolder, find_model, model_files, weights_digest
+from pipeline.models.proof import LocalFiles
+
+_TYPES = ("dinov2", "dinov2_with_registers")  # of transformers' models
 
 
 def inspect_dinov2(spec: ExtractorSpec) -> ExtractorInfo:
@@ -30,8 +33,12 @@ def load_dinov2(spec: ExtractorSpec) -> "Dinov2Extractor":
     return Dinov2Extractor(load_network(AutoModel, model, spec), preprocessing, info, spec)
 
 
+def dinov2_files(spec: ExtractorSpec) -> LocalFiles:
+    return model_files(spec, _TYPES)
+
+
 def _found(spec: ExtractorSpec) -> tuple[ModelFolder, Preprocessing, ExtractorInfo]:
-    model = find_model(spec, ("dinov2", "dinov2_with_registers"))
+    model = find_model(spec, _TYPES)
     preprocessing = read_preprocessing(model.path, spec)
     dimension = model.config.get("hidden_size", 768)
     return model, preprocessing, ExtractorInfo(spec.name, weights_digest(model.weights), preprocessing.words, dimension)

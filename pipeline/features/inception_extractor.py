@@ -12,19 +12,33 @@ from pipeline.features.inception import NUM_CLASSES, NUM_FEATURES, SIDE, FidInce
 from pipeline.features.inception_weights import find_inception, inception_digest, read_inception
 from pipeline.features.resize import RESIZES, resize
 from pipeline.features.spec import ExtractorSpec
+from pipeline.features.weights import local_files
+from pipeline.models.proof import LocalFiles
 
 _DEFAULT_RESIZE = "clean"  # the one that does not alias: pictures here are most often larger than 299
 
 
 def inspect_inception(spec: ExtractorSpec) -> ExtractorInfo:
     """Checks the weights file's bytes and names, without building the network."""
-    mode = spec.resize or _DEFAULT_RESIZE
-    if mode not in RESIZES:
-        raise DarkroomError(f"extractor inception_v3: resize={mode} is not known; use one of {', '.join(RESIZES)}")
+    mode = _resize_mode(spec)
     path = find_inception(spec.source)
     info = ExtractorInfo("inception_v3", inception_digest(path), mode, NUM_FEATURES)
     read_inception(path, parameter_names())
     return info
+
+
+def inception_files(spec: ExtractorSpec) -> LocalFiles:
+    """The one file, and what it must be."""
+    _resize_mode(spec)
+    path = find_inception(spec.source)
+    return local_files(spec, path.parent, lambda: [path.name])
+
+
+def _resize_mode(spec: ExtractorSpec) -> str:
+    mode = spec.resize or _DEFAULT_RESIZE
+    if mode not in RESIZES:
+        raise DarkroomError(f"extractor inception_v3: resize={mode} is not known; use one of {', '.join(RESIZES)}")
+    return mode
 
 
 def parameter_names() -> set[str]:

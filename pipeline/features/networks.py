@@ -7,6 +7,7 @@ import torch
 from pipeline.domain.errors import DarkroomError
 from pipeline.features.spec import ExtractorSpec
 from pipeline.features.weights import ModelFolder
+from pipeline.models.memory import leave_files
 
 
 def load_network(network_class: Any, model: ModelFolder, spec: ExtractorSpec) -> Any:
@@ -25,7 +26,9 @@ def load_network(network_class: Any, model: ModelFolder, spec: ExtractorSpec) ->
             f"extractor {spec.name}: the weights of source={spec.source} lack {len(lacking)} tensors that its "
             f"config.json asks for, such as {lacking[0]}; copy the model anew"
         )
-    return network.eval().requires_grad_(False).to(spec.device)
+    network = network.eval().requires_grad_(False).to(spec.device)
+    leave_files([network])
+    return network
 
 
 def quieten() -> None:

@@ -1,23 +1,42 @@
 """Chooses, checks and loads an extractor. The only place that knows which ones there are."""
 
+import platform
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.features.clip import inspect_clip, inspect_demo_clip, load_clip, load_demo_clip
-from pipeline.features.dinov2 import inspect_dinov2, load_dinov2
+from pipeline.domain.errors import DarkroomError, WrongModel
+from pipeline.features.clip import (
+    clip_files,
+    demo_clip_files,
+    inspect_clip,
+    inspect_demo_clip,
+    load_clip,
+    load_demo_clip,
+)
+from pipeline.features.dinov2 import dinov2_files, inspect_dinov2, load_dinov2
 from pipeline.features.extractor import CaptionScorer, Extractor, ExtractorInfo
-from pipeline.features.inception_extractor import InceptionExtractor, inspect_inception
+from pipeline.features.inception_extractor import InceptionExtractor, inception_files, inspect_inception
 from pipeline.features.pixels import PixelExtractor, inspect_pixels
 from pipeline.features.plugins import is_plug_in, load_plug_in
-from pipeline.features.spec import ExtractorSpec
+from pipeline.features.spec import ExtractorSpec, Seen
+from pipeline.models.proof import LocalFiles, proved
 
-# Name -> (how it is looked at, how it is loaded).
-EXTRACTORS: Mapping[str, tuple[Callable[[ExtractorSpec], ExtractorInfo], Callable[[ExtractorSpec], Extractor]]] = {
-    "demo_clip": (inspect_demo_clip, load_demo_clip),
-    "clip": (inspect_clip, load_clip),
-    "dinov2": (inspect_dinov2, load_dinov2),
-    "inception_v3": (inspect_inception, InceptionExtractor),
-    "pixels": (inspect_pixels, PixelExtractor),
+
+@dataclass(frozen=True)
+class _Kind:
+    """How an extractor of one name is looked at, how it is loaded, and which files it is read from."""
+
+    inspect: Callable[[ExtractorSpec], ExtractorInfo]
+    load: Callable[[ExtractorSpec], Extractor]
+    files: Callable[[ExtractorSpec], LocalFiles] | None = None
+
+
+EXTRACTORS: Mapping[str, _Kind] = {
+    "demo_clip": _Kind(inspect_demo_clip, load_demo_clip, demo_clip_files),
+    "clip": _Kind(inspect_clip, load_clip, clip_files),
+    "dinov2": _Kind(inspect_dinov2, load_dinov2, dinov2_files),
+    "inception_v3": _Kind(inspect_inception, InceptionExtractor, inception_files),
+    "pixels": _Kind(inspect_pixels, PixelExtractor),
 }
 
 
@@ -29,15 +48,33 @@ def inspect_extractor(spec: ExtractorSpec) -> ExtractorInfo:
     _check(spec)
     if is_plug_in(spec.name):
         return load_plug_in(spec).info
-    return EXTRACTORS[spec.name][0](spec)
+    return EXTRACTORS[spec.name].inspect(spec)
+
+
+def as_seen(spec: ExtractorSpec, info: ExtractorInfo) -> Seen:
+    """What every worker must find; `info` is what `inspect_extractor` said."""
+    files = None if is_plug_in(spec.name) else EXTRACTORS[spec.name].files
+    return Seen(tuple(files(spec).expected.items()) if files else (), info.extractor_id)
 
 
 def load_extractor(spec: ExtractorSpec) -> Extractor:
-    """Load onto the spec's device; a plug-in may be an ImageScorer. Raises as `inspect_extractor` does."""
+    """Load onto the spec's device; a plug-in may be an ImageScorer. Raises as `inspect_extractor` does, and WrongModel
+    where it is not what the job has seen, or changes meanwhile."""
     _check(spec)
+    loaded = _loaded(spec)
+    if spec.seen and loaded.info.extractor_id != spec.seen.extractor_id:
+        raise WrongModel(
+            f"extractor {spec.name}: on {platform.node()}, it is {loaded.info.extractor_id} ({loaded.info.weights}) "
+            f"and not {spec.seen.extractor_id}, which this job was started with; install the same there"
+        )
+    return loaded
+
+
+def _loaded(spec: ExtractorSpec) -> Extractor:
     if is_plug_in(spec.name):
         return load_plug_in(spec)
-    return EXTRACTORS[spec.name][1](spec)
+    kind = EXTRACTORS[spec.name]
+    return proved(kind.files(spec), lambda: kind.load(spec)) if kind.files else kind.load(spec)
 
 
 def load_caption_scorer(spec: ExtractorSpec) -> CaptionScorer:

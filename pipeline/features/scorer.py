@@ -1,17 +1,17 @@
 """An aesthetic score from another network's features. `plugins.py` says how to use it, and how to add one's own."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.features.batching import in_batches
 from pipeline.features.extractor import Extractor, ExtractorInfo
-from pipeline.features.weights import weights_digest
 
 _BATCH_SIZE = 256  # feature rows in every call of a head
 
@@ -25,8 +25,8 @@ class AestheticHead:
 
     def __init__(self, extractor: Extractor, path: Path) -> None:
         self._extractor = extractor
-        self._layers = _read_layers(path, extractor.info.dimension)
-        weights = f"{weights_digest([path])} on {extractor.info.extractor_id}"
+        self._layers, digest = _read_layers(path, extractor.info.dimension)
+        weights = f"{digest} on {extractor.info.extractor_id}"
         self.info = ExtractorInfo("aesthetic", weights, extractor.info.resize, dimension=1, is_scorer=True)
 
     def scores(self, pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
@@ -43,10 +43,14 @@ class AestheticHead:
         return x
 
 
-def _read_layers(path: Path, dimension: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """(weight, bias) in order. Raises DarkroomError where they do not lead from `dimension` to one number."""
+def _read_layers(path: Path, dimension: int) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], str]:
+    """(weight, bias) in order, and "sha256:..." of the bytes that they are read from.
+
+    Raises DarkroomError where they do not lead from `dimension` to one number.
+    """
     try:
-        state = {name: tensor.float() for name, tensor in load_file(path).items()}
+        data = path.read_bytes()
+        state = {name: tensor.float() for name, tensor in load(data).items()}
         names = sorted((name for name in state if name.endswith("weight")), key=_numbers)
         layers = [(state[name], state[name.removesuffix("weight") + "bias"]) for name in names]
     except (OSError, SafetensorError, KeyError) as error:
@@ -61,7 +65,7 @@ def _read_layers(path: Path, dimension: int) -> list[tuple[torch.Tensor, torch.T
             f"aesthetic head {path}: its layers, {widths}, do not lead from the extractor's {dimension} features to "
             "one number; use the extractor that it was trained with"
         )
-    return layers
+    return layers, f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def _numbers(name: str) -> tuple[int, ...]:

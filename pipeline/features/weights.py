@@ -2,13 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.features.spec import ExtractorSpec
+from pipeline.models.digests import file_digests
+from pipeline.models.folders import files_in
+from pipeline.models.proof import LocalFiles
 
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -41,12 +44,22 @@ def find_model(spec: ExtractorSpec, model_types: tuple[str, ...]) -> ModelFolder
     return ModelFolder(path, config, _weights(spec, path, from_hub))
 
 
+def model_files(spec: ExtractorSpec, model_types: tuple[str, ...]) -> LocalFiles:
+    """All that a transformers model is read from, and what it must be: as the job saw it, or else as it is now."""
+    path = find_model(spec, model_types).path
+    return local_files(spec, path, lambda: sorted(file.relative_to(path).as_posix() for file in files_in(path)))
+
+
+def local_files(spec: ExtractorSpec, folder: Path, find: Callable[[], Sequence[str]]) -> LocalFiles:
+    names = find() if spec.seen is None else []
+    now = zip(names, file_digests(folder / name for name in names), strict=True)
+    return LocalFiles(f"extractor {spec.name}", folder, dict(spec.seen.digests if spec.seen else now), find)
+
+
 def weights_digest(files: Sequence[Path]) -> str:
     """ "sha256:..." of one file's bytes; of several, of their names and digests in the order of names."""
-    digests = {}
-    for path in files:
-        with path.open("rb") as file:
-            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    found = zip(files, file_digests(files), strict=True)
+    digests = {path.name: digest.removeprefix("sha256:") for path, digest in found}
     if len(digests) == 1:
         return f"sha256:{next(iter(digests.values()))}"
     lines = "".join(f"{name}\0{digest}\n" for name, digest in sorted(digests.items()))

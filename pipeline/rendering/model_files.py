@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.models.digests import GIT_SHA1, SHA256, file_digests
+from pipeline.models.folders import NEVER_READ, files_in
 from pipeline.models.proof import Digests
 
 INDEX = "model_index.json"
-# In a component's folder: weights in formats that are never opened here, and words for people.
-_NEVER_READ = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl", ".h5", ".msgpack", ".onnx", ".onnx_data", ".md"})
 _WORDS = frozenset({".md", ".pyc"})
 _BLOB = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 
@@ -25,7 +24,7 @@ def components_of(index: Mapping[str, Any]) -> dict[str, str]:
 
 def shaping_files(folder: Path, trusts_code: bool) -> list[str]:
     """Names of the files that pixels depend on, sorted; where the model's own code may run, of all that it can read."""
-    found = {folder / INDEX, *(_files(folder, _WORDS) if trusts_code else _of_components(folder))}
+    found = {folder / INDEX, *(files_in(folder, _WORDS) if trusts_code else _of_components(folder))}
     return [path.relative_to(folder).as_posix() for path in sorted(found) if path.is_file()]
 
 
@@ -57,14 +56,6 @@ def _of_blob(path: Path) -> str | None:
 def _of_components(folder: Path) -> Iterator[Path]:
     for name in components_of(json.loads((folder / INDEX).read_text())):
         if (folder / name).is_dir():
-            yield from _files(folder / name, _NEVER_READ)
+            yield from files_in(folder / name)
         else:  # diffusers looks for it in the model's own folder
-            yield from (path for path in folder.glob("*") if path.suffix not in _NEVER_READ and path.name[0] != ".")
-
-
-def _files(folder: Path, ignored: frozenset[str]) -> Iterator[Path]:
-    """Hidden ones are others' notes, such as those of a download."""
-    for path in folder.rglob("*"):
-        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not is_hidden and path.suffix not in ignored:
-            yield path
+            yield from (path for path in folder.glob("*") if path.suffix not in NEVER_READ and path.name[0] != ".")

@@ -9,6 +9,7 @@ import torch
 import transformers
 
 from pipeline.domain.cells import FLOAT8
+from pipeline.models.memory import leave_files
 from pipeline.models.proof import LocalFiles, proved
 from pipeline.rendering.compiling import compile_pipeline
 from pipeline.rendering.float8 import to_float8
@@ -29,7 +30,7 @@ def load_pipeline(spec: RendererSpec) -> Any:
         torch.set_num_threads(spec.num_threads)
     _quieten()
     folder = _here(spec.model)
-    pipe = proved(_files(spec.model, folder), lambda: _from_pretrained(spec.model, folder).to(spec.device))
+    pipe = proved(_files(spec.model, folder), lambda: _loaded(spec, folder))
     pipe.set_progress_bar_config(disable=True)
     leave_text_as_it_is(pipe)
     if spec.model.identity.dtype == FLOAT8:
@@ -69,6 +70,13 @@ def _files(model: InspectedModel, folder: Path) -> LocalFiles:
         expected = snapshot_digests(folder, trusts_code, expected)
         return LocalFiles(called, folder, expected, lambda: [name for name in expected if (folder / name).is_file()])
     return LocalFiles(called, folder, expected, lambda: shaping_files(folder, trusts_code))
+
+
+def _loaded(spec: RendererSpec, folder: Path) -> Any:
+    """On its device, and in no way tied to its files any more."""
+    pipe = _from_pretrained(spec.model, folder).to(spec.device)
+    leave_files(part for part in pipe.components.values() if isinstance(part, torch.nn.Module))
+    return pipe
 
 
 def _from_pretrained(model: InspectedModel, folder: Path) -> Any:

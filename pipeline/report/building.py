@@ -164,7 +164,8 @@ def _shown(run: _Gathered, picked: Mapping[str, list[Seen]], run_href: str | Non
     ordered = sorted(
         rows.values(), key=lambda row: (row.record.row, place[row.record.cell_id], row.record.sample_index)
     )
-    return pictures(run.store, ordered, in_sheet, run_href)
+    trusted = {cell_id for cell_id, info in run.cells.items() if info.cell.model.trust_remote_code}
+    return pictures(run.store, ordered, in_sheet, trusted, run_href)
 
 
 def _failures(run: _Gathered) -> Iterator[FailedImage]:

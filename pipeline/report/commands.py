@@ -19,8 +19,11 @@ _QUOTES = re.compile(r'(\\*)("|\Z)')  # with the backslashes before them
 Settings = Mapping[str, object]
 
 
-def verify_command(store: StoreSpec, image_id: str) -> str:
-    return _command("verify", [*run_words(store), word("image_id", image_id)])
+def verify_command(store: StoreSpec, image_id: str, trusts: bool = False) -> str:
+    """`trusts`: its model's own code must run, which no stored run decides."""
+    return _command(
+        "verify", [*run_words(store), word("image_id", image_id), *_given("model.trust_remote_code", trusts)]
+    )
 
 
 def run_words(store: StoreSpec) -> list[str]:

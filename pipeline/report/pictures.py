@@ -37,8 +37,11 @@ def read_rows(store: Store, images: Iterable[Seen]) -> dict[str, Row]:
     return {row.record.image_id: row for part in parts for row in part}
 
 
-def pictures(store: Store, rows: Sequence[Row], in_sheet: Collection[str], run_href: str | None) -> Iterator[Picture]:
-    """`in_sheet`: image_ids; `run_href`: the run's folder as seen from the report, or None."""
+def pictures(
+    store: Store, rows: Sequence[Row], in_sheet: Collection[str], trusted: Collection[str], run_href: str | None
+) -> Iterator[Picture]:
+    """`in_sheet`: image_ids; `trusted`: cell_ids of models whose own code runs; `run_href`: the run's folder as seen
+    from the report, or None."""
     small = thumbnails(store, (row.record for row in rows))
     for row in rows:
         record, shown = row.record, small[row.record.image_id]
@@ -50,7 +53,7 @@ def pictures(store: Store, rows: Sequence[Row], in_sheet: Collection[str], run_h
             sample_index=record.sample_index,
             score=row.seen.score,
             record=row.texts,
-            verify_command=verify_command(store.spec, record.image_id),
+            verify_command=verify_command(store.spec, record.image_id, record.cell_id in trusted),
             thumbnail=shown.webp,
             image_href=f"{run_href}/{record.key}" if run_href and record.member is None else None,
             in_sheet=record.image_id in in_sheet,

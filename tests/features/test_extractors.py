@@ -1,15 +1,18 @@
 """One contract for every extractor."""
 
 import pickle
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.domain.errors import DarkroomError
+from pipeline.demo import CLIP_FOLDER
+from pipeline.domain.errors import DarkroomError, WrongModel
 from pipeline.domain.identity import digest
 from pipeline.features.extractor import Extractor, ExtractorInfo
-from pipeline.features.opening import EXTRACTORS, inspect_extractor, load_caption_scorer, load_extractor
+from pipeline.features.opening import EXTRACTORS, as_seen, inspect_extractor, load_caption_scorer, load_extractor
 from pipeline.features.spec import ExtractorSpec
 
 
@@ -82,3 +85,24 @@ def test_captions_need_an_extractor_that_reads(specs: dict[str, ExtractorSpec]) 
     assert load_caption_scorer(specs["demo_clip"]).caption_features(["a red circle"]).shape == (1, 64)
     with pytest.raises(DarkroomError, match="pixels reads no captions; use demo_clip or clip"):
         load_caption_scorer(specs["pixels"])
+
+
+def test_a_worker_that_finds_another_extractor_refuses_it(tmp_path: Path) -> None:
+    """Another file's bytes, one more tokenizer file, or a plug-in of another version."""
+    folder = Path(shutil.copytree(CLIP_FOLDER, tmp_path / "clip"))
+    spec = ExtractorSpec("clip", str(folder))
+    seen = replace(spec, seen=as_seen(spec, inspect_extractor(spec)))
+    assert load_extractor(seen).info == inspect_extractor(spec)
+    (folder / "merges.txt").write_text("more")
+    with pytest.raises(WrongModel, match=rf"^extractor clip: on \S+, merges\.txt in {folder} is one file more"):
+        load_extractor(seen)
+    (folder / "merges.txt").unlink()
+    tokenizer = folder / "tokenizer.json"
+    tokenizer.write_bytes(tokenizer.read_bytes() + b"\n")
+    assert inspect_extractor(spec).extractor_id == load_extractor(spec).info.extractor_id  # weights alone name it
+    with pytest.raises(WrongModel, match=r"tokenizer\.json in .* is sha256:\w+ and not sha256:\w+"):
+        load_extractor(seen)
+    plug_in = ExtractorSpec("pipeline.features.sharpness:make")
+    older = replace(inspect_extractor(plug_in), weights="sharpness-0")
+    with pytest.raises(WrongModel, match="which this job was started with"):
+        load_extractor(replace(plug_in, seen=as_seen(plug_in, older)))

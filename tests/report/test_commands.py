@@ -59,6 +59,11 @@ def test_verify_takes_ids_that_look_like_numbers_as_text(image_id: str) -> None:
     assert (config.run, config.endpoint_url, config.image_id) == (store.uri, store.endpoint_url, image_id)
 
 
+def test_verify_says_that_a_models_code_is_trusted() -> None:
+    assert not read(verify_command(StoreSpec("/tmp/run"), "ab")).model.trust_remote_code
+    assert read(verify_command(StoreSpec("/tmp/run"), "ab", trusts=True)).model.trust_remote_code
+
+
 def test_addresses_with_spaces_and_quotes_are_quoted() -> None:
     assert read(verify_command(StoreSpec("/tmp/it's a run"), "ab")).run == "/tmp/it's a run"
 
