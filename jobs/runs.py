@@ -31,9 +31,15 @@ def opened(config: DictConfig) -> OpenedRun:
 
 def open_at(uri: str, endpoint_url: str | None) -> OpenedRun:
     """The same by its address."""
+    store = store_at(uri, endpoint_url)
+    return OpenedRun(store, *open_whole(store))
+
+
+def store_at(uri: str, endpoint_url: str | None) -> Store:
+    """The store at an address, which can be read. Raises DarkroomError where it cannot."""
     store = open_store(parse_spec(uri, endpoint_url))
     store.check(writing=False)
-    return OpenedRun(store, *open_whole(store))
+    return store
 
 
 def models_of(cells: list[CellInfo], device: str) -> dict[ModelIdentity, InspectedModel]:
