@@ -15,11 +15,11 @@ def run(config: DictConfig) -> int:
     found.store.check()
     try:
         with started(config.engine) as engine:
-            score(found, wanted.specs(engine.device), wanted.extractor_ids, engine)
+            scored = score(found, wanted.specs(engine.device), wanted.extractor_ids, engine)
     except KeyboardInterrupt:
         print("\ninterrupted: what was scored stays; the same command goes on")
         return INTERRUPTED
-    code = evaluate(found, wanted, config.engine.device)
+    code = evaluate(found, wanted, scored, config.engine.device)
     print(f"next: darkroom report run={config.run}", flush=True)
     return code
 

@@ -2,9 +2,11 @@
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+
+import numpy as np
 
 from jobs.build import Wanted, renderer_specs
 from jobs.cli import INTERRUPTED
@@ -16,14 +18,17 @@ from jobs.progress import ProgressView
 from jobs.runs import OpenedRun
 from jobs.scoring import score
 from pipeline.dispatch.events import Summary
+from pipeline.domain.errors import DarkroomError
+from pipeline.domain.records import Record
 from pipeline.planning.plan import num_shards, plan
 from pipeline.planning.tasks import shard_tasks
 from pipeline.rendering.spec import Compiled
 from pipeline.report.contact_sheet import contact_sheet
 from pipeline.runs.cells import read_cells
+from pipeline.runs.equal_pixels import equal_lines
 from pipeline.runs.keys import CONTACT_SHEET_KEY, ManifestName
 from pipeline.runs.opening import own_shards
-from pipeline.runs.reading import first_images, num_failed
+from pipeline.runs.reading import StoredFile, first_images, num_failed
 from pipeline.runs.run import RunInfo
 from pipeline.storage.store import Store
 from pipeline.worker.spec import WorkerSpec
@@ -91,13 +96,15 @@ def render(job: Rendering) -> int:
     code = render_shards(job)
     if code == INTERRUPTED:
         return code
+    for line in equal_lines(job.store, read_cells(job.store)):
+        print(f"note: {line}")
     _say_where(job)
     if job.evaluation is None:
         return code
     found = job.opened()
     # Shards of earlier starts, that nobody scored inline, are scored first.
-    score(found, job.evaluation.specs(job.engine.device), job.evaluation.extractor_ids, job.engine)
-    return max(code, evaluate(found, job.evaluation, job.engine.config.device))
+    scored = score(found, job.evaluation.specs(job.engine.device), job.evaluation.extractor_ids, job.engine)
+    return max(code, evaluate(found, job.evaluation, scored, job.engine.config.device))
 
 
 def render_shards(job: Rendering) -> int:
@@ -157,13 +164,34 @@ def _say_end(view: ProgressView, job: Rendering, failed_before: int) -> int:
 
 
 def _say_where(job: Rendering) -> None:
-    images = first_images(job.store, _SHEET_IMAGES)
+    images = list(_opened(job.store, first_images(job.store, _SHEET_IMAGES)))
     if images:
         job.store.put(CONTACT_SHEET_KEY, contact_sheet(images), "image/png")
         print(f"contact sheet: {job.store.describe(CONTACT_SHEET_KEY)}")
     print(f"output:        {job.store.describe()}")
-    verb = "report" if job.evaluation else "verify"
-    print(f"next:          darkroom {verb} {run_arguments(job.found)}", flush=True)
+    verb, more = ("report", []) if job.evaluation else ("verify", _model_words(job))
+    print(f"next:          {' '.join(['darkroom', verb, run_arguments(job.found), *more])}", flush=True)
+
+
+def _model_words(job: Rendering) -> list[str]:
+    """What no run says of its models, or says no more: that they are trusted, and where they lie by now."""
+    run = read_cells(job.store)
+    moved = {
+        item.info.ref.repo_id for item in job.found.cells if item.info.ref.repo_id != run[item.cell.cell_id].ref.repo_id
+    }
+    trusts = any(item.cell.model.trust_remote_code for item in job.found.cells)
+    words = [f"model.repo_id={place}" for place in moved if len(moved) == 1]
+    return [shlex.quote(word) for word in [*words, *(["model.trust_remote_code=true"] if trusts else [])]]
+
+
+def _opened(store: Store, files: Iterable[StoredFile]) -> Iterator[tuple[Record, np.ndarray]]:
+    """Images with their pixels; who is not what was committed is named, and left out."""
+    for file in files:
+        try:
+            yield file.record, file.pixels()
+        except DarkroomError as error:
+            said = f"{file.record.image_id} ({store.describe(file.record.key or '')}): {error}"
+            print(f"not on the contact sheet: image {said}; see `darkroom verify stored=true`")
 
 
 def say_failures(summary: Summary) -> None:

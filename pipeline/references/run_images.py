@@ -64,13 +64,14 @@ def _blocks(name: str, store: Store, shards: Sequence[ManifestName]) -> Iterator
 def _stored(
     name: str, store: Store, shard: ManifestName, records: Sequence[Record], extractor_id: str
 ) -> np.ndarray | None:
-    """The shard's features in the order of its records; None where an image has none, as after a retry."""
+    """The shard's features in the order of its records; None where one has none of the file that it names."""
     with reading(name):
         found = get_features(store, extractor_id, shard)
-    rows = {image_id: row for row, image_id in enumerate(found.image_ids)} if found else {}
-    if found is None or any(record.image_id not in rows for record in records):
+    rows = [found.place(record.image_id, record.sha256) for record in records] if found else [None]
+    known = [row for row in rows if row is not None]
+    if found is None or len(known) < len(rows) or any(found.errors[row] for row in known):
         return None
-    return found.features[[rows[record.image_id] for record in records]]
+    return found.images.features[known]
 
 
 def _files(run: str, store: Store, records: Sequence[Record]) -> Iterator[ImageFile]:

@@ -48,3 +48,11 @@ class Renderer(Protocol):
 
 class FatalDeviceError(RuntimeError):
     """The device is lost to this process: it must end, and a new one take its place."""
+
+
+_FATAL = ("CUDA error", "device-side assert", "unspecified launch failure", "illegal memory access")
+
+
+def explained(error: Exception) -> Exception:
+    """What a call on a device raised, as FatalDeviceError where its words say that the device is lost."""
+    return FatalDeviceError(str(error)) if any(word in str(error) for word in _FATAL) else error

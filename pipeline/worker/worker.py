@@ -128,7 +128,7 @@ class Worker:
             for position, row in enumerate(task.rows)
             for sample in samples(row, task.cell, self._run.seed, self._run.num_images_per_prompt)
         ]
-        inline = InlineScores(self._extractors, self._device) if self._extractors else None
+        inline = self._inline()
         outcomes, info = self._outcomes(task.cell, [sample for _, sample in wanted], shard.shard_id, inline)
         if inline:
             self._put_scores(shard, outcomes, inline)
@@ -142,11 +142,16 @@ class Worker:
             self._clear(outcomes, ours)
         return _report(records, ours, [sample for _, sample in wanted])
 
+    def _inline(self) -> InlineScores | None:
+        if not self._extractors:
+            return None
+        return InlineScores(self._extractors, self._device, self._run.output.image_format, self._profile)
+
     def _put_scores(self, shard: Shard, outcomes: Sequence[Outcome], inline: InlineScores) -> None:
         """Features of what was stored, before the shard is visible."""
         name = parse_manifest_key(manifest_key(shard))
         assert name
-        stored = {item.sample.request.image_id for item in outcomes if item.placed}
+        stored = {item.sample.request.image_id: item.placed.sha256 for item in outcomes if item.placed}
         for extractor_id, features in inline.kept(stored).items():
             put_features(self._store, extractor_id, name, features)
 
@@ -223,11 +228,8 @@ class Worker:
             started = time.perf_counter()
             images = self._batch(renderer, batch, ready_s)
             share_s = (time.perf_counter() - started) / len(batch)
-            if inline:
-                with self._profile.span("score"):
-                    inline.add(batch, images)
             for sample, image in zip(batch, images, strict=True):
-                yield sample, self._encode(model, sample, image, share_s)
+                yield sample, self._encode(model, sample, image, share_s, inline)
             ready_s = time.time()
 
     def _batch(self, renderer: Renderer, batch: Sequence[Sample], ready_s: float) -> list[RenderedImage]:
@@ -254,18 +256,31 @@ class Worker:
         with self._profile.span("render", ready_s):
             return renderer.render([sample.request for sample in batch])
 
-    def _encode(self, model: ModelIdentity, sample: Sample, image: RenderedImage, render_s: float) -> "Future[Outcome]":
+    def _encode(
+        self,
+        model: ModelIdentity,
+        sample: Sample,
+        image: RenderedImage,
+        render_s: float,
+        inline: InlineScores | None,
+    ) -> "Future[Outcome]":
         """Hand an image to the encoders, as soon as they have room for it."""
         ready_s = time.time()
         while not self._room.acquire(timeout=_POLL_S):
             if self._stop.is_set():
                 raise Stopped
-        future = self._encoders.submit(self._finish, model, sample, image, render_s, ready_s)
+        future = self._encoders.submit(self._finish, model, sample, image, render_s, ready_s, inline)
         future.add_done_callback(lambda _: self._room.release())  # cancelled ones too
         return future
 
     def _finish(
-        self, model: ModelIdentity, sample: Sample, image: RenderedImage, render_s: float, ready_s: float
+        self,
+        model: ModelIdentity,
+        sample: Sample,
+        image: RenderedImage,
+        render_s: float,
+        ready_s: float,
+        inline: InlineScores | None,
     ) -> Outcome:
         """Encode one image and, where it is an object of its own, store it."""
         outcome = Outcome(sample, image.truncated, render_s=render_s, batch_size=image.batch_size)
@@ -278,6 +293,8 @@ class Worker:
                 member = encode_member(sample, image, model, self._run.output)
         except Exception as error:  # encoders raise what they like, and one image costs one record
             return replace(outcome, error=f"not encoded as {self._run.output.image_format}: {error}")
+        if inline:
+            inline.add(member, image.pixels)
         digest, encode_s = pixels_digest(image.pixels), time.perf_counter() - started
         outcome = replace(outcome, sample=sample, encode_s=encode_s, pixels_sha256=digest)
         if self._run.output.layout in CONTAINERS:
