@@ -1,36 +1,56 @@
 """Remove what no committed shard of a complete run names: images of attempts that lost, and broken writes."""
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from jobs.cli import run_job
-from jobs.runs import OpenedRun, opened
+from jobs.runs import OpenedRun, opened, store_at
 from pipeline.domain.errors import DarkroomError
+from pipeline.domain.records import FAILED
 from pipeline.runs import manifest
-from pipeline.runs.keys import IMAGES_PREFIX
+from pipeline.runs.collecting import marked
+from pipeline.runs.keys import IMAGES_PREFIX, ManifestName, is_image_key
 from pipeline.runs.reading import states
 from pipeline.storage.local import LocalStore
-from pipeline.storage.store import Store
+from pipeline.storage.store import ObjectInfo, Store
+
+_AT_ONCE = 1000  # objects removed between two looks at the time
 
 
 def run(config: DictConfig) -> int:
+    # Listed before all else: whoever is at work on an image that is listed has its cell in the run by then, so that the
+    # run is not complete until its shard is committed, which the manifests, read last, then show.
+    listed = _listed(store_at(config.run, config.endpoint_url), config.older_than_s)
     found = opened(config)
     store = found.store
     if not config.incomplete:
         _check_complete(found)
-    orphans = _orphans(store, config.older_than_s)
-    size = sum(size_bytes for _, size_bytes in orphans)
+    named, revisable = _named(store)
+    orphans = [info for info in listed if info.key not in named]
+    ours = [info for info in orphans if is_image_key(info.key)]
     broken = _broken_writes(store, config.older_than_s)
-    if not config.dry_run:
-        store.delete(key for key, _ in orphans)
+    if config.dry_run:
+        _say(ours, broken, "would be removed")
+    else:
+        _say(_removed(store, ours, revisable), broken, "removed")
         for path in broken:
             path.unlink(missing_ok=True)
-    verb = "would be removed" if config.dry_run else "removed"
-    print(f"{len(orphans)} objects ({size / 1e6:.1f} MB) that no shard names, and {len(broken)} broken writes {verb}")
+    _say_strangers(store, [info for info in orphans if not is_image_key(info.key)])
     return 0
+
+
+def _say(removed: Sequence[ObjectInfo], broken: Sequence[Path], verb: str) -> None:
+    size = sum(info.size_bytes for info in removed)
+    print(f"{len(removed)} objects ({size / 1e6:.1f} MB) that no shard names, and {len(broken)} broken writes {verb}")
+
+
+def _say_strangers(store: Store, strangers: Sequence[ObjectInfo]) -> None:
+    if strangers:
+        print(f"{len(strangers)} files there that no job writes stay, such as {store.describe(strangers[0].key)}")
 
 
 def _check_complete(found: OpenedRun) -> None:
@@ -45,15 +65,34 @@ def _check_complete(found: OpenedRun) -> None:
         )
 
 
-def _orphans(store: Store, older_than_s: float) -> list[tuple[str, int]]:
-    """(key, bytes) of images that no manifest names. Listed before the manifests are read, and old enough that no
-    running job can be about to commit them."""
+def _listed(store: Store, older_than_s: float) -> list[ObjectInfo]:
     before = datetime.now(UTC) - timedelta(seconds=older_than_s)
-    listed = [(info.key, info.size_bytes) for info in store.list(IMAGES_PREFIX) if info.modified <= before]
-    named = {
-        key for name in manifest.committed(store) for key in manifest.read(store, name, ["key"])["key"].to_pylist()
-    }
-    return [(key, size_bytes) for key, size_bytes in listed if key not in named]
+    return [info for info in store.list(IMAGES_PREFIX) if info.modified <= before]
+
+
+def _named(store: Store) -> tuple[set[str], list[ManifestName]]:
+    """(keys that manifests name, the shards of which a retry may make more named)."""
+    keys: set[str] = set()
+    revisable = []
+    for name in manifest.committed(store):
+        table = manifest.read(store, name, ["key", "status"])
+        keys.update(table["key"].to_pylist())
+        if FAILED in table["status"].to_pylist():
+            revisable.append(name)
+    return keys, revisable
+
+
+def _removed(store: Store, orphans: Sequence[ObjectInfo], revisable: Sequence[ManifestName]) -> list[ObjectInfo]:
+    """Those that were removed: none that a retry has come to name since, or could still. The next start does the rest,
+    where there are so many that the mark would not hold."""
+    if not orphans:
+        return []
+    with marked(store, revisable) as mark:
+        left = [info for info in orphans if info.key not in mark.named]
+        done = 0
+        while done < len(left) and mark.holds:
+            done += store.delete(info.key for info in left[done : done + _AT_ONCE])
+    return left[:done]
 
 
 def _broken_writes(store: Store, older_than_s: float) -> list[Path]:

@@ -30,10 +30,16 @@ def opened(config: DictConfig) -> OpenedRun:
 
 def open_at(uri: str, endpoint_url: str | None) -> OpenedRun:
     """The same by its address."""
+    store = store_at(uri, endpoint_url)
+    return OpenedRun(store, *open_whole(store))
+
+
+def store_at(uri: str, endpoint_url: str | None) -> Store:
+    """The store at an address, which can be read. Raises DarkroomError where it cannot."""
     with _named_as_run():
         store = open_store(parse_spec(uri, endpoint_url))
         store.check(writing=False)
-    return OpenedRun(store, *open_whole(store))
+    return store
 
 
 def check_writable(found: OpenedRun) -> None:

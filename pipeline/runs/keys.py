@@ -16,6 +16,8 @@ EVALUATIONS_PREFIX = "evaluations/"
 REPORT_PREFIX = "report/"
 PROFILE_PREFIX = "profile/"  # of the last start that was profiled; part of nothing
 
+# What `image_key` and `container_key` make: a digest, the attempt of a retry or the start of the bytes' own digest.
+_IMAGE = re.compile(r"images/([0-9a-f]{2}/)?[0-9a-f]+(-[0-9a-f]+)*\.[a-z]+")
 _MANIFEST = re.compile(r"metadata/([0-9a-f]+)/(\d{12})-(\d{12})-([0-9a-f]+)\.parquet")
 
 
@@ -40,6 +42,11 @@ def image_key(image_id: str, extension: str) -> str:
 
 def container_key(name: str, extension: str) -> str:
     return f"{IMAGES_PREFIX}{name}.{extension}"
+
+
+def is_image_key(key: str) -> bool:
+    """Whether a job may have put this object among the images: anything else there is somebody else's."""
+    return bool(_IMAGE.fullmatch(key))
 
 
 def features_key(extractor_id: str, name: ManifestName) -> str:

@@ -22,6 +22,7 @@ from pipeline.profiling.spans import OFF, Profile
 from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, Renderer, RendererInfo
 from pipeline.rendering.spec import Compiled
 from pipeline.runs import manifest
+from pipeline.runs.collecting import check_unmarked
 from pipeline.runs.features import put_features
 from pipeline.runs.keys import manifest_key, parse_manifest_key
 from pipeline.runs.records import extra_columns, to_records, to_table
@@ -42,6 +43,10 @@ _POLL_S = 0.5  # how often who waits for room looks whether the worker was stopp
 
 class Stopped(Exception):
     """The worker was asked to stop between two batches."""
+
+
+class Revised(Exception):
+    """The manifest is not what this attempt read: the next one begins with what it is now."""
 
 
 class Worker:
@@ -155,6 +160,7 @@ class Worker:
     def _retry(self, task: RetryTask, attempt: int) -> ShardReport:
         before = self._store.get(task.name.key)
         table = manifest.parse(before)
+        check_unmarked(task.name, table.schema)
         old = to_records(table)
         failed = [index for index, record in enumerate(old) if record.status == FAILED]
         attempt += max((record.attempt for record in old), default=0)
@@ -166,9 +172,10 @@ class Worker:
         new = _spliced(old, failed, again)
         revised = to_table(new, extra_columns(table), manifest.texts(table.schema))
         with self._profile.span("commit"):
-            ours = manifest.revise(self._store, task.name, before, revised)
-            self._clear(outcomes, ours)
-        return _report(again, ours, wanted)
+            if not manifest.revise(self._store, task.name, before, revised):
+                raise Revised(f"{task.name.key} was replaced by another job meanwhile")
+            self._clear(outcomes, ours=True)
+        return _report(again, True, wanted)
 
     # Samples to outcomes ---------------------------------------------------------------------------------------
 

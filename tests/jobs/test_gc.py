@@ -1,0 +1,149 @@
+"""Removing what nothing names, beside whatever else is at work: no committed image is ever lost by it."""
+
+import hashlib
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.domain.errors import DarkroomError
+from pipeline.domain.records import FAILED, OK
+from pipeline.runs import collecting, manifest
+from pipeline.runs.collecting import check_unmarked, marked
+from pipeline.runs.reading import image_bytes, records
+from pipeline.runs.records import extra_columns, to_records, to_table
+from pipeline.storage.opening import open_store
+from pipeline.storage.store import Store, parse_spec
+from pipeline.worker.worker import Worker
+from tests.jobs.helpers import PAINT, run_here
+
+Where = tuple[Store, list[str]]  # a run, and what names it
+
+
+@pytest.fixture(params=["files on disk", "files on s3", "webdataset on disk"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Where:
+    layout, place = request.param.split(" on ")
+    uri, endpoint = str(tmp_path / "run"), None
+    if place == "s3":
+        uri, endpoint = f"s3://bucket/{uuid.uuid4().hex}", request.getfixturevalue("s3_endpoint")
+    output = [f"output.uri={uri}", *([f"output.endpoint_url={endpoint}"] if endpoint else [])]
+    slots = ("prompts=template", "prompts.pattern='a {n} circle'", "prompts.slots={n: [red, blue, green, grey]}")
+    assert run_here("generate", *PAINT, *slots, f"output.layout={layout}", "engine.shard_size=2", *output) == 0
+    return open_store(parse_spec(uri, endpoint)), [f"run={uri}", *([f"endpoint_url={endpoint}"] if endpoint else [])]
+
+
+def fail_first(store: Store) -> None:
+    """As if the first image of every shard had failed, and a killed attempt had stored the right one since."""
+    for name in list(manifest.committed(store)):
+        before = store.get(name.key)
+        table = manifest.parse(before)
+        first, *others = to_records(table)
+        lost = replace(
+            first, status=FAILED, error="x", key=None, member=None, offset=None, sha256=None, bytes=None,
+            pixels_sha256=None,
+        )  # fmt: skip
+        failed = to_table([lost, *others], extra_columns(table), manifest.texts(table.schema))
+        assert manifest.revise(store, name, before, failed)
+
+
+def gc(where: list[str]) -> int:
+    return run_here("gc", *where, "older_than_s=0")
+
+
+def retry(where: list[str]) -> int:
+    return run_here("retry", *where, "engine=local", "engine.max_attempts=3")
+
+
+def is_whole(store: Store) -> bool:
+    """Every record is of an image that is stored as it says."""
+    found = list(records(store))
+    assert len(found) == 4
+    return all(
+        record.status == OK and hashlib.sha256(image_bytes(store, record)).hexdigest() == record.sha256
+        for record in found
+    )
+
+
+def once_before(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, act: Callable[[], object]) -> None:
+    """`act` happens in the middle of another job: right before its first call of this function."""
+    original, left = getattr(owner, name), [act]
+
+    def called(*arguments: Any, **named: Any) -> Any:
+        if left:
+            left.pop()()
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, called)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(Worker, "_outcomes"), (Worker, "_contained"), (manifest, "revise"), (Worker, "_clear")],
+    ids=["it has read", "it has stored", "it commits", "it has committed"],
+)
+def test_gc_in_the_middle_of_a_retry(run: Where, monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> None:
+    store, where = run
+    fail_first(store)
+    once_before(monkeypatch, owner, name, lambda: gc(where))
+    assert retry(where) == 0
+    assert is_whole(store)
+
+
+@pytest.mark.parametrize("moment", ["_named", "marked", "_removed", "delete"])
+def test_a_retry_in_the_middle_of_gc(run: Where, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    import jobs.gc
+
+    store, where = run
+    fail_first(store)
+    codes: list[int] = []
+    owner = type(store) if moment == "delete" else jobs.gc
+    once_before(monkeypatch, owner, moment, lambda: codes.append(retry(where)))
+    assert gc(where) == 0
+    if 0 not in codes:  # it met the mark
+        assert retry(where) == 0
+    assert is_whole(store)
+
+
+def test_an_attempt_that_sleeps_through_all_of_a_gc_cannot_commit(run: Where) -> None:
+    store, where = run
+    fail_first(store)
+    name = next(manifest.committed(store))
+    before = store.get(name.key)
+    store.put("images/00/00ff.png", b"an orphan")
+    assert gc(where) == 0
+    assert not manifest.revise(store, name, before, manifest.parse(before))
+    table = manifest.read(store, name)
+    assert table.equals(manifest.parse(before))
+    assert manifest.texts(table.schema)["darkroom.run"] == manifest.texts(manifest.parse(before).schema)["darkroom.run"]
+
+
+def test_a_mark_keeps_others_away_and_is_void_in_the_end(run: Where, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, where = run
+    fail_first(store)
+    names = list(manifest.committed(store))
+    with marked(store, names) as mark:
+        assert mark.holds
+        assert not replace(mark, begun=datetime.now(UTC) - timedelta(minutes=16)).holds
+        with pytest.raises(DarkroomError, match=r"darkroom gc.*since"), marked(store, names):
+            pass
+        assert retry(where) != 0
+        monkeypatch.setattr(collecting, "_VOID_AFTER", timedelta(0))
+        check_unmarked(names[0], manifest.read(store, names[0]).schema)
+        assert retry(where) == 0
+    assert is_whole(store)
+
+
+def test_what_no_job_has_put_among_the_images_stays(run: Where, capsys: pytest.CaptureFixture) -> None:
+    store, where = run
+    theirs, ours = ["images/holiday.jpg", "images/00/mine.png", "images/notes/a.txt"], ["images/00/00ff.png"]
+    for key in theirs + ours:
+        store.put(key, b"x")
+    assert gc(where) == 0
+    there = {info.key for info in store.list("images/")}
+    assert there >= set(theirs)
+    assert not there & set(ours)
+    assert "3 files there that no job writes stay" in capsys.readouterr().out
