@@ -5,8 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from omegaconf import DictConfig
+
+from jobs.again_models import models_of
 from jobs.build import renderer_spec
-from jobs.runs import OpenedRun, models_of
+from jobs.runs import OpenedRun
 from pipeline import __version__
 from pipeline.domain.cells import ModelIdentity
 from pipeline.domain.images import Sample
@@ -40,10 +43,11 @@ class Remade:
 
 
 class Again:
-    """Makes the files of committed images again. Holds one model at a time."""
+    """Makes the files of committed images again. Holds one model at a time; `config` is a job's `model`."""
 
-    def __init__(self, found: OpenedRun, device: str) -> None:
+    def __init__(self, found: OpenedRun, config: DictConfig, device: str) -> None:
         self._found = found
+        self._config = config
         self._device = device
         self._model = cache(self._find)
         self._held = OneModel(self._load)
@@ -55,6 +59,8 @@ class Again:
         for record in records:
             model = cell_of(self._found.cells, record.cell_id).model
             groups[_How(model, record.batch_size, record.compiled)].append(record)
+        for how in groups:  # all are found, and trusted, before anything is rendered
+            self._model(how.model)
         for how, group in groups.items():
             yield from self._rendered(how, group)
 
@@ -81,7 +87,7 @@ class Again:
 
     def _find(self, identity: ModelIdentity) -> InspectedModel:
         info = next(info for info in self._found.cells.values() if info.cell.model == identity)
-        return models_of([info], self._device)[identity]
+        return models_of([info], self._config, self._device)[identity]
 
     def _say_how(self, group: Sequence[Record], renderer: Renderer) -> None:
         """Software and device of then and now, where they are not the same: why bytes may differ."""

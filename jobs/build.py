@@ -54,6 +54,12 @@ class WantedCell:
     def cell(self) -> Cell:
         return self.info.cell
 
+    def called_as(self, repo_id: str) -> "WantedCell":
+        """The same, with its model called so in images and records."""
+        identity = replace(self.cell.model, repo_id=repo_id)
+        info = replace(self.info, cell=replace(self.cell, model=identity))
+        return WantedCell(info, replace(self.model, identity=identity))
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -75,6 +81,11 @@ class Wanted:
             shard_size=config.engine.shard_size,
             batch_size=None if config.engine.batch_size == AUTO else config.engine.batch_size,
         )
+
+    def called_as_in(self, run: Mapping[str, CellInfo]) -> "Wanted":
+        """The same, with models called as the run has known them first: a folder's name may be another by now."""
+        cells = (item.called_as(run[item.cell.cell_id].cell.model.repo_id) for item in self.cells)
+        return replace(self, cells=tuple(cells))
 
     @property
     def cell_infos(self) -> dict[str, CellInfo]:
@@ -215,7 +226,7 @@ def _demo(_config: DictConfig) -> PromptDataset:
 
 
 def _file(config: DictConfig) -> PromptDataset:
-    return open_prompts(config.uri, config.on_invalid.value, config.endpoint_url)
+    return open_prompts(config.uri, config.on_invalid.value, config.endpoint_url, dict(config.columns))
 
 
 def _template(config: DictConfig) -> PromptDataset:
@@ -232,7 +243,9 @@ _PROMPTS = {PromptsKind.demo: _demo, PromptsKind.file: _file, PromptsKind.templa
 
 def prompts_info(config: DictConfig, scan: PromptScan) -> PromptsInfo:
     settings: Any = OmegaConf.to_container(config, enum_to_str=True)
+    columns = {name: column for name, column in settings.pop("columns", {}).items() if column != name}
     given = {name: value for name, value in settings.items() if value is not None and name != "write_to"}
+    given |= {"columns": columns} if columns else {}
     return PromptsInfo(prompts_name(config), scan.fingerprint, scan.num_rows, given)
 
 

@@ -15,7 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from conf import schema
 from pipeline import __version__
-from pipeline.domain.errors import DarkroomError
+from pipeline.domain.errors import DarkroomError, credentials_in
+from pipeline.domain.secrets import has_credentials, redacted
 from pipeline.storage.store import StoreError
 
 JOBS = {
@@ -78,6 +79,9 @@ def composed(job: str, overrides: Sequence[str]) -> DictConfig:
     """The job's configuration. Raises DarkroomError for an unknown key, a wrong type or a missing value."""
     for added in (override.partition("=")[0] for override in overrides if override.startswith("+")):
         raise DarkroomError(f"{added}: keys cannot be added to this job, only set; see `darkroom {job} --help`")
+    for key, _, value in (override.partition("=") for override in overrides):
+        if has_credentials(value.strip("'\"")):
+            raise credentials_in(key)
     schema.register()
     try:
         with initialize_config_dir(_CONF, version_base="1.3"):
@@ -110,7 +114,7 @@ def _leave(code: int) -> None:
 
 
 def _complain(text: str) -> int:
-    print(f"darkroom: {text}", file=sys.stderr)
+    print(f"darkroom: {redacted(text)}", file=sys.stderr)
     return BAD_INPUT
 
 

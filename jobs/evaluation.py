@@ -1,6 +1,7 @@
 """From features to figures: every cell of a run measured, stored beside it and shown."""
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -137,7 +138,11 @@ def measured_figure(
 def _opened_reference(config: DictConfig) -> Reference | None:
     if config.reference is None:
         return None
-    return open_reference(ReferenceSpec(config.reference, config.reference_endpoint_url))
+    reference = open_reference(ReferenceSpec(config.reference, config.reference_endpoint_url))
+    if reference.left_out:
+        say = f"warning: reference {reference.name}: left out {reference.left_out}, which are not read as images"
+        print(say, file=sys.stderr, flush=True)
+    return reference
 
 
 def _evaluated(found: OpenedRun, wanted: WantedEvaluation, scored: Scored, device: str) -> tuple[Evaluation, str]:

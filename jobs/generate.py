@@ -11,6 +11,7 @@ from jobs.cli import run_job
 from jobs.engine import likely_device, started
 from jobs.evaluation import wanted_inline
 from jobs.render import Rendering, render, say_start
+from pipeline.runs.cells import read_cells
 from pipeline.runs.opening import claim
 from pipeline.storage.opening import open_store
 
@@ -25,6 +26,7 @@ def run(config: DictConfig) -> int:
         if engine.device != likely_device(config.engine):
             found = wanted(config, engine.device)
         run_info = claim(store, replace(found.run_info(), cell_id=found.cells[0].cell.cell_id), found.cell_infos)
+        found = found.called_as_in(read_cells(store))
         run_info = settle(found, store, engine, run_info)
         _say_what(found)
         job = Rendering(found, run_info, store, engine, evaluation)
@@ -39,6 +41,7 @@ def _say_what(found: Wanted) -> None:
         f"{found.scan.num_images} images from {found.scan.num_rows} prompts ({found.run_info().prompts.name}) with "
         f"{info.ref.repo_id}: {sampling.num_inference_steps} steps of {sampling.scheduler}, guidance "
         f"{sampling.guidance_scale:g}, {sampling.width}x{sampling.height}"
+        + (f"; rows override {found.scan.overriding}" if found.scan.overriding else "")
     )
 
 

@@ -43,6 +43,8 @@ def run(config: DictConfig) -> int:
     scan, engine, identity = found.scan, config.engine, found.cells[0].cell.model
     workers = engine.num_workers or 1
     print(f"prompts: {scan.num_rows} rows, {scan.num_invalid} of them invalid, fingerprint {scan.fingerprint[:16]}")
+    if scan.overriding:
+        print(f"rows that override a setting: {scan.overriding}; prompts.columns.<setting>=null leaves the run's")
     print(f"model:   {found.cells[0].info.ref.repo_id} {identity.revision[:19]} {identity.dtype}")
     print(f"output:  {store.describe()}")
     shards = num_shards(scan.num_rows, engine.shard_size)

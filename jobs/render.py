@@ -169,8 +169,19 @@ def _say_where(job: Rendering) -> None:
         job.store.put(CONTACT_SHEET_KEY, contact_sheet(images), "image/png")
         print(f"contact sheet: {job.store.describe(CONTACT_SHEET_KEY)}")
     print(f"output:        {job.store.describe()}")
-    verb = "report" if job.evaluation else "verify"
-    print(f"next:          darkroom {verb} {run_arguments(job.found)}", flush=True)
+    verb, more = ("report", []) if job.evaluation else ("verify", _model_words(job))
+    print(f"next:          {' '.join(['darkroom', verb, run_arguments(job.found), *more])}", flush=True)
+
+
+def _model_words(job: Rendering) -> list[str]:
+    """What no run says of its models, or says no more: that they are trusted, and where they lie by now."""
+    run = read_cells(job.store)
+    moved = {
+        item.info.ref.repo_id for item in job.found.cells if item.info.ref.repo_id != run[item.cell.cell_id].ref.repo_id
+    }
+    trusts = any(item.cell.model.trust_remote_code for item in job.found.cells)
+    words = [f"model.repo_id={place}" for place in moved if len(moved) == 1]
+    return [shlex.quote(word) for word in [*words, *(["model.trust_remote_code=true"] if trusts else [])]]
 
 
 def _opened(store: Store, files: Iterable[StoredFile]) -> Iterator[tuple[Record, np.ndarray]]:

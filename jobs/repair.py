@@ -17,7 +17,7 @@ _AT_ONCE = 64  # images held in memory
 def run(config: DictConfig) -> int:
     found = opened(config)
     found.store.check()
-    again = Again(found, local_device(config.device))
+    again = Again(found, config.model, local_device(config.device))
     num_damaged = num_left = 0
     for portion in _portions(stored_objects(found.store, found.cells, found.info.output)):
         damaged = [record for item in portion for record in item.records if record.image_id in item.damages]

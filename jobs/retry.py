@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
+from jobs.again_models import models_of
 from jobs.batch_size import settle_as
 from jobs.build import check_limits, renderer_spec
 from jobs.cli import INTERRUPTED, run_job
 from jobs.engine import started
 from jobs.progress import ProgressView
 from jobs.render import say_failures
-from jobs.runs import OpenedRun, models_of, opened
+from jobs.runs import OpenedRun, opened
 from pipeline.domain.cells import ModelIdentity
 from pipeline.runs import manifest
 from pipeline.runs.keys import ManifestName
@@ -58,7 +59,7 @@ def _model(found: OpenedRun, name: ManifestName) -> ModelIdentity:
 
 
 def _worker(config: DictConfig, found: OpenedRun, tasks: Sequence[RetryTask], device: str) -> WorkerSpec:
-    models = models_of([found.cells[task.name.cell_id] for task in tasks], device)
+    models = models_of([found.cells[task.name.cell_id] for task in tasks], config.model, device)
     engine = config.engine
     specs = [renderer_spec(model, device, engine.batch_size, engine.compile) for model in models.values()]
     return WorkerSpec(found.info, tuple(specs), found.store.spec, batch_timeout_s=engine.batch_timeout_s)

@@ -20,7 +20,7 @@ from pipeline.domain.cells import ModelRef
 from pipeline.domain.errors import DarkroomError
 from pipeline.planning.grid import Grid, Settings, expand
 from pipeline.rendering.inspection import InspectedModel
-from pipeline.runs.cells import axes
+from pipeline.runs.cells import axes, read_cells
 from pipeline.runs.choices import put_choices, read_choices
 from pipeline.runs.opening import claim
 from pipeline.storage.opening import open_store
@@ -39,6 +39,7 @@ def run(config: DictConfig) -> int:
             found = wanted_sweep(config, engine.device)
         run_info = claim(store, replace(found.run_info(), cell_id=""), found.cell_infos)
         read_choices(store)  # refuses what cannot be read now, and not once the cells are rendered
+        found = found.called_as_in(read_cells(store))
         run_info = settle(found, store, engine, run_info)
         _say_what(found)
         job = Rendering(found, run_info, store, engine, evaluation)
@@ -95,6 +96,7 @@ def _say_what(found: Wanted) -> None:
     print(
         f"{found.scan.num_images * cells} images: {cells} cells of {found.scan.num_rows} prompts "
         f"({found.run_info().prompts.name}), the same noise in each"
+        + (f"; rows override {found.scan.overriding}" if found.scan.overriding else "")
     )
     for name, values in axes(found.cell_infos.values()).items():
         print(f"  {name}: {', '.join(str(value) for value in values)}")

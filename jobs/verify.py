@@ -45,7 +45,7 @@ def _check_stored(config: DictConfig, found: OpenedRun) -> int:
 
 def _check_sample(config: DictConfig, found: OpenedRun) -> int:
     chosen = _chosen(config, found.store)
-    again = Again(found, local_device(config.device))
+    again = Again(found, config.model, local_device(config.device))
     counts = Counter(_compared(record, made, found.store) for record, made in again.images(chosen))
     print(f"{counts[EQUAL]} of {len(chosen)} images are equal byte by byte when they are rendered again")
     if counts[PIXELS_EQUAL]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pipeline.domain.secrets import redacted
 from pipeline.worker.tasks import ShardReport, Task
 
 
@@ -17,6 +18,9 @@ class WorkerReady:
 class WorkerLost:
     worker: str
     reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", redacted(self.reason))
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class AttemptFailed:
     attempt: int
     reason: str
     final: bool  # no attempt is left: the shard stays undone
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", redacted(self.reason))
 
 
 Event = WorkerReady | WorkerLost | WorkersPending | ShardDone | AttemptFailed

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from pipeline.models.digests import State, file_digest, is_known_at_once, state
 
 _NUM_THREADS = 4
 
+Found = TypeVar("Found")
 Loaded = TypeVar("Loaded")
 Digests = Mapping[str, str]  # name inside the folder -> "sha256:..." or "git-sha1:..."
 
@@ -35,8 +37,9 @@ def proved(files: LocalFiles, load: Callable[[], Loaded]) -> Loaded:
     Small files, code among them, are compared before anything is loaded; large ones are digested while it loads.
     """
     before = _states(files)
-    large = [name for name in files.expected if not is_known_at_once(files.folder / name)]
-    _compare(files, (name for name in files.expected if name not in large))
+    large = [name for name in before if not is_known_at_once(files.folder / name)]
+    _compare(files, (name for name in before if name not in large))
+    _check_untouched(files, before)
     with ThreadPoolExecutor(_NUM_THREADS, "prove") as pool:
         compared = [pool.submit(_compare, files, [name]) for name in large]
         try:
@@ -49,35 +52,32 @@ def proved(files: LocalFiles, load: Callable[[], Loaded]) -> Loaded:
 
 
 def _states(files: LocalFiles) -> dict[str, State]:
-    found = set(files.find())
-    for name in sorted(files.expected.keys() ^ found):
-        raise _wrong(files, name, "is missing" if name in files.expected else "was not there")
-    try:
-        return {name: state(files.folder / name) for name in sorted(found)}
-    except FileNotFoundError as error:
-        raise _wrong(files, _inside(files, error), "is missing") from None
+    return {name: _found(files, name, state) for name in files.expected}
 
 
 def _compare(files: LocalFiles, names: Iterable[str]) -> None:
     for name in names:
         wanted = files.expected[name]
-        try:
-            found = file_digest(files.folder / name, wanted.partition(":")[0])
-        except FileNotFoundError:
-            raise _wrong(files, name, "is missing") from None
+        found = _found(files, name, partial(file_digest, kind=wanted.partition(":")[0]))
         if found != wanted:
-            raise _wrong(files, name, f"is {_short(found)}, not {_short(wanted)}")
+            raise _wrong(files, name, f"is {_short(found)} and not {_short(wanted)}")
 
 
 def _check_untouched(files: LocalFiles, before: Mapping[str, State]) -> None:
-    now = _states(files)
-    for name in before:
-        if now[name] != before[name]:
+    """Once small files are known to be right, they say which others there may be."""
+    for name in sorted(set(files.find()) - files.expected.keys()):
+        raise _wrong(files, name, "is one file more")
+    for name, now in _states(files).items():
+        if now != before[name]:
             raise _wrong(files, name, "was changed while it was loaded")
 
 
-def _inside(files: LocalFiles, error: FileNotFoundError) -> str:
-    return Path(error.filename).relative_to(files.folder).as_posix()
+def _found(files: LocalFiles, name: str, look: Callable[[Path], Found]) -> Found:
+    try:
+        return look(files.folder / name)
+    except OSError as error:
+        how = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise _wrong(files, name, how) from None
 
 
 def _short(digest: str) -> str:
@@ -87,6 +87,6 @@ def _short(digest: str) -> str:
 
 def _wrong(files: LocalFiles, name: str, how: str) -> WrongModel:
     return WrongModel(
-        f"{files.called}: on {platform.node()}, {name} in {files.folder} {how}, unlike where this job was started; "
-        "copy the model there anew, or start again for a run of what is there now"
+        f"{files.called}: on {platform.node()}, {name} in {files.folder} {how}: not what this job was started with; "
+        "copy the model there anew"
     )

@@ -106,7 +106,11 @@ def _converted(cells: pa.Array, kind: pa.DataType) -> pa.Array:
     if _by_value(cells.type):
         return pa.array([_value(cell) for cell in cells.to_pylist()], kind)
     converted = cells if cells.type == kind else cells.cast(kind)
-    converted.validate(full=True)
+    try:
+        converted.validate(full=True)
+    except pa.ArrowInvalid:
+        converted = converted.take(pa.array(range(len(cells))))  # a part of a nested array still has all of its values
+        converted.validate(full=True)
     return converted
 
 

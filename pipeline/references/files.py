@@ -21,7 +21,7 @@ from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, StoreError, parse_spec
 
 _WILDCARD = re.compile(r"[*?\[]")
-_LISTING_VERSION = 1  # counted up when the same files are to be read as other images
+_LISTING_VERSION = 2  # counted up when the same files are to be read as other images
 _SETTLED_S = 2.0  # files changed later than this before a look may change again within their clock's step
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pipeline.domain.identity import digest
+from pipeline.references.decoding import VERSION
 from pipeline.runs.features import ImageFeatures, ScoredFiles, from_bytes, to_bytes
 from pipeline.storage.cache import user_cache
 from pipeline.storage.store import NotFound, Store
@@ -55,7 +56,7 @@ class Kept:
         self._put(_listing_key(listing), json.dumps(blocks).encode())
 
     def _features_key(self, ids: Ids) -> str:
-        return f"features/{self._extractor_id}/{digest('block', *ids)}.parquet"
+        return f"features/{self._extractor_id}/{digest('block', VERSION, *ids)}.parquet"
 
     def _put(self, key: str, data: bytes) -> None:
         if self._is_writable:

@@ -1,7 +1,8 @@
 """Chooses how a reference is read, by what lies at its address. A cheap look: no image decoded, no network loaded."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from pyarrow import fs
 
@@ -72,13 +73,16 @@ def _of_files(spec: ReferenceSpec, place: Place) -> Reference:
         found = f"{len(files)} files there, and none is of images" if files else "nothing is there"
         raise DarkroomError(f"reference {spec.text}: {found}; {_NEEDED}")
     if len(by_reader) > 1:
-        counts = Counter(file.ending for group in by_reader.values() for file in group)
-        held = ", ".join(f"{count} {ending}" for ending, count in counts.items())
+        endings = [file.ending for group in by_reader.values() for file in group]
         raise DarkroomError(
-            f"reference {spec.text}: it holds {held}; name one kind of them, as folder/**/*{min(counts)}"
+            f"reference {spec.text}: it holds {_counted(endings)}; name one kind of them, as folder/**/*{min(endings)}"
         )
     reader, chosen = by_reader.popitem()
     reference = reader(spec.text, chosen, spec.endpoint_url)
     if reference.num_images is not None:
         check_count(reference.name, reference.num_images)
-    return reference
+    return replace(reference, left_out=_counted(file.ending for file in files if file.ending not in _READERS))
+
+
+def _counted(endings: Iterable[str]) -> str:
+    return ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in sorted(Counter(endings).items()))

@@ -10,6 +10,7 @@ from pipeline.domain.cells import Cell, ModelIdentity
 from pipeline.domain.images import ImageRequest, Sample
 from pipeline.domain.prompts import PromptRow
 from pipeline.domain.records import FAILED, INVALID, OK, Record
+from pipeline.domain.secrets import redacted
 from pipeline.encoding.containers import Member
 from pipeline.rendering.renderer import RendererInfo
 from pipeline.worker.layouts import Placed
@@ -76,7 +77,7 @@ def record(outcome: Outcome, maker: Maker) -> Record:
         sha256=placed.sha256 if placed else None,
         bytes=placed.size_bytes if placed else None,
         status=_status(outcome),
-        error=outcome.error[:_MAX_ERROR_CHARS] if outcome.error else None,
+        error=redacted(outcome.error)[:_MAX_ERROR_CHARS] if outcome.error else None,
         truncated=outcome.truncated,
         darkroom_version=__version__,
         torch_version=maker.info.versions.get("torch"),

@@ -8,6 +8,7 @@ from pipeline.domain.cells import ModelIdentity
 from pipeline.domain.errors import DarkroomError
 from pipeline.features.extractor import Extractor
 from pipeline.features.spec import ExtractorSpec
+from pipeline.planning.tasks import ShardTask
 from pipeline.profiling.spans import Profile
 from pipeline.rendering.loading import load_renderer
 from pipeline.rendering.renderer import Renderer
@@ -15,6 +16,7 @@ from pipeline.rendering.spec import Compiled, RendererSpec
 from pipeline.runs.run import RunInfo, open_run
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, StoreSpec
+from pipeline.worker.tasks import RetryTask, Task
 from pipeline.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -43,6 +45,12 @@ class WorkerSpec:
         compiled = self._known_compiled()
         news = compiled.news if compiled else None
         return Worker(self.run, load, first, store, load_extractors, self.batch_timeout_s, profile, news)
+
+    def beginning_with(self, task: Task) -> "WorkerSpec":
+        """The same, but that the task's model is the one that is loaded at once."""
+        assert isinstance(task, ShardTask | RetryTask)
+        needed = task.cell.model
+        return replace(self, renderers=tuple(sorted(self.renderers, key=lambda spec: spec.model.identity != needed)))
 
     def _load_extractors(self) -> list[Extractor]:
         from pipeline.features.opening import load_extractor  # with torch, which not every renderer needs

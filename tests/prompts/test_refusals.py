@@ -164,6 +164,6 @@ def test_extra_columns_do_not_take_a_records_names() -> None:
     assert extras(dataset) == [{"source_source_sha256": "b", "source_sha256": "c", "source_Width": 3, "tag": 1}]
     assert dataset.scan(1).warnings == (
         "table: column 'sha256' is carried as 'source_source_sha256', since records have one of that name",
-        "table: column 'Width' is not read as 'width', but carried as 'source_Width'; rename it, or set prompts.columns.width "
-        "to its name",
+        "table: column 'Width' is not read as 'width', but carried as 'source_Width'; rename it, or set "
+        "prompts.columns.width to its name",
     )
