@@ -93,6 +93,11 @@ def test_damaged_images_are_named_and_not_scored_and_repaired_ones_are(
     assert f"{left} images have no features" in said
     assert any(f"{left} of {NUM_PROMPTS} images are left out" in line for line in figure(tmp_path).warnings)
     assert evaluated(tmp_path) == 1
+    capsys.readouterr()
+    assert run_here("compare", f"a={tmp_path / 'run'}", f"b={tmp_path / 'clean' / 'run'}", "tolerance=1") == 0
+    said = capsys.readouterr().out
+    assert f"note:   a: {left} of {NUM_PROMPTS} images are left out" in said
+    assert f"pairs:  {NUM_PROMPTS - left}, of {NUM_PROMPTS - left} images in a and {NUM_PROMPTS} in b" in said
     assert run_here("repair", f"run={tmp_path / 'run'}") == 0
     assert evaluated(tmp_path) == evaluated(tmp_path / "clean") == 0
     assert figure(tmp_path) == figure(tmp_path / "clean")
