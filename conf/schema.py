@@ -12,6 +12,13 @@ from omegaconf import MISSING
 
 from pipeline.domain.prompts import ROW_COLUMNS
 
+IS_PLACE = "is_place"  # metadata of keys that may name a file or folder of this machine: `~` is the home folder there
+
+
+def place(default: Any = MISSING) -> Any:
+    """A field whose text may name a file or folder."""
+    return field(default=default, metadata={IS_PLACE: True})
+
 
 class PromptsKind(Enum):
     demo = "demo"
@@ -83,7 +90,7 @@ PromptColumns = make_dataclass("PromptColumns", [(name, str | None, name) for na
 @dataclass
 class FilePrompts:
     kind: PromptsKind = PromptsKind.file
-    uri: str = MISSING
+    uri: str = place()
     on_invalid: OnInvalid = OnInvalid.fail
     endpoint_url: str | None = None
     columns: PromptColumns = field(default_factory=PromptColumns)  # type: ignore[valid-type]
@@ -97,12 +104,12 @@ class TemplatePrompts:
     mode: TemplateMode = TemplateMode.product
     num_prompts: int | None = None
     seed: int = 0
-    write_to: str | None = None
+    write_to: str | None = place(None)
 
 
 @dataclass
 class ModelConfig:
-    repo_id: str = MISSING
+    repo_id: str = place()
     revision: str | None = None
     dtype: Dtype = Dtype.auto
     variant: str | None = None
@@ -126,7 +133,7 @@ class SamplingConfig:
 
 @dataclass
 class OutputConfig:
-    uri: str | None = None
+    uri: str | None = place(None)
     endpoint_url: str | None = None
     layout: LayoutKind = LayoutKind.files
     image_format: ImageFormat = ImageFormat.png
@@ -160,7 +167,7 @@ class Expectation:
 class EvaluationConfig:
     """What is measured, against what."""
 
-    reference: str | None = None  # demo, images, tars, Parquet, a run, or an .npz of statistics
+    reference: str | None = place(None)  # demo, images, tars, Parquet, a run, or an .npz of statistics
     reference_endpoint_url: str | None = None
     extractors: list[Any] = field(default_factory=lambda: ["demo_clip"])
     metrics: list[str] | None = None  # such as clip.kid, or kid of all that have it; None: what extractors are made for
@@ -201,6 +208,15 @@ class GridAxes:
     variant: list[Any] | None = None
 
 
+NO_AXES = {
+    "seed": "cells share their noise, so that they differ by their settings alone; sampling.num_images_per_prompt=4 "
+    "gives each prompt four seeds, and another run (sampling.seed, output.uri) other ones",
+    "num_images_per_prompt": "cells share their images' noise one by one, so all have equally many; give it once as "
+    "sampling.num_images_per_prompt",
+    "trust_remote_code": "whether a model's own code may run is said once, by the command, as model.trust_remote_code",
+}  # settings of `sampling` and `model` that tell no cells apart, and why
+
+
 @dataclass
 class GridConfig:
     """Which cells a sweep has."""
@@ -232,7 +248,7 @@ class SweepConfig(GenerateConfig):
 class RunConfig:
     """Of `status`: an existing run, by its address."""
 
-    run: str = MISSING
+    run: str = place()
     endpoint_url: str | None = None
 
 
@@ -259,7 +275,7 @@ class EvaluateConfig(EvaluationConfig, RunConfig):
 class PlaceConfig:
     """A folder or s3:// address."""
 
-    uri: str | None = None
+    uri: str | None = place(None)
     endpoint_url: str | None = None
 
 
@@ -273,12 +289,12 @@ class ReportConfig(RunConfig):
 class CompareConfig:
     """Runs by their addresses; `uri#cell_id` for a cell of a sweep."""
 
-    a: str = MISSING
-    b: str = MISSING
+    a: str = place()
+    b: str = place()
     endpoint_url: str | None = None
     metrics: list[str] | None = None  # such as demo_clip.clip_score; None: all of the extractors that have intervals
     extractors: list[Any] | None = None  # as in `evaluate`; None: those that the metrics name
-    reference: str | None = None
+    reference: str | None = place(None)
     reference_endpoint_url: str | None = None
     clip_convention: str = "hessel"
     tolerance: float = 0.0  # by which b may be worse, in each metric's own unit
@@ -310,15 +326,15 @@ class GcConfig(RunConfig):
 
 @dataclass
 class TrainDemoConfig:
-    folder: str = MISSING
+    folder: str = place()
     seed: int = 0
     num_threads: int = 1
 
 
 @dataclass
 class CheckDemoConfig:
-    model_folder: str | None = None
-    clip_folder: str | None = None
+    model_folder: str | None = place(None)
+    clip_folder: str | None = place(None)
     num_captions: int = 512
     seed: int = 0
 
@@ -332,7 +348,7 @@ class BenchConfig:
     num_repeats: int = 5
     num_workers: int | None = None  # on Ray; None: all cores, or all GPUs
     device: Device = Device.auto
-    write_to: str = "bench.json"
+    write_to: str = place("bench.json")
 
 
 def register() -> None:

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from omegaconf import DictConfig
 
-from jobs.build import AUTO, Wanted, WantedCell, renderer_spec
+from jobs.build import Wanted, WantedCell, renderer_spec
 from jobs.engine import Engine
+from jobs.limits import AUTO
 from pipeline.dispatch.events import AttemptFailed, Event, ShardDone
 from pipeline.domain.errors import DarkroomError
 from pipeline.rendering.inspection import InspectedModel

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from jobs.cli import INTERRUPTED, run_job
+from jobs.cli import run_job
 from jobs.engine import local_device
+from jobs.exits import ExitCode
 from pipeline.bench.catalogue import chosen
 from pipeline.bench.figure import Figure
 from pipeline.bench.machine import machine, num_cores, num_devices
@@ -33,7 +34,7 @@ def run(config: DictConfig) -> int:
                 figures += measure(_setting(config, Path(folder) / name))
                 _write(config, figures, about)
         except KeyboardInterrupt:
-            return INTERRUPTED
+            return ExitCode.INTERRUPTED
         finally:
             print(f"\n{as_table(figures)}", flush=True)
     print(f"\nevery repeat's seconds: {config.write_to}")
@@ -41,9 +42,6 @@ def run(config: DictConfig) -> int:
 
 
 def _check(config: DictConfig) -> None:
-    for name, low in {"scale": 0.0001, "num_repeats": 1, "num_workers": 1}.items():
-        if config[name] is not None and not config[name] >= low:
-            raise DarkroomError(f"{name}={config[name]} is too small; give {low:g} or more")
     if not Path(config.write_to).absolute().parent.is_dir():
         raise DarkroomError(f"write_to={config.write_to}: its folder does not exist; make it, or name another file")
 

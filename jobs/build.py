@@ -1,6 +1,5 @@
 """From a configuration to the values that the pipeline works on: the edge where checked input becomes domain types."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from conf.schema import ImageFormat, PromptsKind
+from jobs.limits import AUTO, MAX_SIDE, check_limits
 from pipeline.demo import MODEL_FOLDER
 from pipeline.domain.cells import FLOAT8, Cell, ModelRef, Sampling
 from pipeline.domain.errors import DarkroomError
@@ -24,23 +24,6 @@ from pipeline.runs.run import OutputInfo, PromptsInfo, RunInfo
 from pipeline.storage.store import StoreSpec, parse_spec
 
 DEMO_REPO_ID = "darkroom/demo"
-AUTO = "auto"
-MAX_SIDE = 16384  # pixels
-_MAX_BATCH_SIZE = 4096
-_LIMITS: Mapping[str, tuple[float, float]] = {
-    "sampling.guidance_scale": (0, 1000),
-    "sampling.num_inference_steps": (1, 10_000),
-    "sampling.guidance_start": (0, 1),
-    "sampling.guidance_stop": (0, 1),
-    "sampling.cache_interval": (1, 1000),
-    "sampling.num_images_per_prompt": (1, 1_000_000),
-    "sampling.seed": (0, 2**63 - 1),
-    "output.quality": (1, 100),
-    "engine.shard_size": (1, 1_000_000),
-    "engine.max_attempts": (1, 100),
-    "engine.num_workers": (1, 100_000),
-    "engine.batch_timeout_s": (0.1, 1_000_000),
-}
 
 
 @dataclass(frozen=True)
@@ -111,25 +94,8 @@ def collected(config: DictConfig, cells: tuple[WantedCell, ...], name: Callable[
     dataset = prompts(config.prompts)
     scan = dataset.scan(config.sampling.num_images_per_prompt)
     found = Wanted(dataset, scan, cells, StoreSpec(""), config)
-    uri = config.output.uri or f"runs/{name(found)}"
+    uri = f"runs/{name(found)}" if config.output.uri is None else config.output.uri
     return replace(found, store=parse_spec(uri, config.output.endpoint_url))
-
-
-def check_limits(config: DictConfig) -> None:
-    if "engine" in config:
-        _check_batch_size(config.engine.batch_size)
-    for key, (low, high) in _LIMITS.items():
-        value = OmegaConf.select(config, key)
-        if value is not None and not (math.isfinite(value) and low <= value <= high):
-            raise DarkroomError(f"{key}={value} is out of range; give a number from {low} to {high}")
-
-
-def _check_batch_size(value: object) -> None:
-    """The schema takes anything here, since a number or a word may stand."""
-    if value != AUTO and not (type(value) is int and 1 <= value <= _MAX_BATCH_SIZE):
-        raise DarkroomError(
-            f"engine.batch_size={value} is out of range; give a whole number from 1 to {_MAX_BATCH_SIZE}, or {AUTO}"
-        )
 
 
 def checked_cell(
@@ -205,7 +171,7 @@ def _check_format(image_format: ImageFormat, sampling: Sampling) -> None:
 
 
 def _side(name: str, given: int | None, own: int | None) -> int:
-    value = given or own
+    value = own if given is None else given
     if value is None:
         raise DarkroomError(f"sampling.{name} has no value, and the model names none; give sampling.{name}=...")
     if not 8 <= value <= MAX_SIDE or value % 8:
@@ -234,7 +200,7 @@ def _template(config: DictConfig) -> PromptDataset:
         raise DarkroomError(
             "prompts.slots needs a value for each slot of the pattern: prompts.slots={colour: [red, blue]}"
         )
-    slots: Any = OmegaConf.to_container(config.slots)
+    slots: Any = OmegaConf.to_container(config.slots, resolve=True)
     return template_prompts(config.pattern, slots, config.mode.value, config.num_prompts, config.seed)
 
 
@@ -242,7 +208,7 @@ _PROMPTS = {PromptsKind.demo: _demo, PromptsKind.file: _file, PromptsKind.templa
 
 
 def prompts_info(config: DictConfig, scan: PromptScan) -> PromptsInfo:
-    settings: Any = OmegaConf.to_container(config, enum_to_str=True)
+    settings: Any = OmegaConf.to_container(config, enum_to_str=True, resolve=True)
     columns = {name: column for name, column in settings.pop("columns", {}).items() if column != name}
     given = {name: value for name, value in settings.items() if value is not None and name != "write_to"}
     given |= {"columns": columns} if columns else {}

@@ -5,6 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from jobs.cli import run_job
+from jobs.exits import ExitCode
 from pipeline.demo import CLIP_FOLDER, MODEL_FOLDER
 
 
@@ -27,7 +28,7 @@ def run(config: DictConfig) -> int:
     }
     for what, holds in verdicts.items():
         print(f"{what}: {'the bar is reached' if holds else 'BELOW THE BAR'}")
-    return 0 if all(verdicts.values()) else 1
+    return ExitCode.OK if all(verdicts.values()) else ExitCode.CHECK_FAILED
 
 
 if __name__ == "__main__":

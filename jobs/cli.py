@@ -1,22 +1,28 @@
-"""The console command: `darkroom <job> key=value ...`, the same as `python -m jobs.<job> key=value ...`."""
+"""The console command: `darkroom <job> key=value ...`, the same as `python -m jobs.<job> key=value ...`.
 
+`run_job` is what a program or a notebook calls: it returns the exit code, raises what went wrong, and leaves streams,
+signals and the process alone. `console` is the same as a command.
+"""
+
+import errno
 import os
+import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import OmegaConf
 
-from conf import schema
+from jobs.console import guard
+from jobs.exits import ExitCode
+from jobs.overrides import composed, composition, groups
+from jobs.printed import program
 from pipeline import __version__
-from pipeline.domain.errors import DarkroomError, credentials_in
-from pipeline.domain.secrets import has_credentials, redacted
+from pipeline.domain.errors import DarkroomError, TryAgain
 from pipeline.storage.store import StoreError
 
 JOBS = {
@@ -35,70 +41,50 @@ JOBS = {
     "check_demo": "measure how well the embedded model follows captions",
     "bench": "measure speed as ratios: against the bare model, a plain script, Ray Data",
 }
-_CONF = str(Path(schema.__file__).parent)
-INTERRUPTED = 130
-BAD_INPUT = 2
-FAILED = 1
+_HELP = ("-h", "--help")
+_FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES})  # of files that no store writes
 
 
 def main() -> None:
     """Entry point of the `darkroom` command."""
+    guard()
     arguments = sys.argv[1:]
     if arguments[:1] == ["--version"]:
         print(f"darkroom {__version__}")
-    elif not arguments or arguments[0] in ("-h", "--help", "help"):
+    elif not arguments or arguments[0] in (*_HELP, "help"):
         print(_overview())
     elif arguments[0] not in JOBS:
-        sys.exit(_complain(f"no job {arguments[0]!r}; jobs are {', '.join(JOBS)}"))
+        _leave(_complain(_no_job(arguments[0]), ExitCode.BAD_INPUT))
     else:
-        run_job(arguments[0], arguments[1:])
+        console(arguments[0], arguments[1:])
 
 
-def run_job(job: str, overrides: Sequence[str] | None = None) -> None:
-    """Compose the job's configuration, run it, and end the process with its exit code."""
-    overrides = sys.argv[1:] if overrides is None else overrides
-    if {"-h", "--help"} & set(overrides):
+def run_job(job: str, overrides: Sequence[str] | None = None) -> ExitCode:
+    """Compose the job's configuration and run it; its exit code. Without `overrides`, as the command that was given.
+
+    Raises DarkroomError for what cannot be run as given, and StoreError where the store fails.
+    """
+    if overrides is None:
+        console(job, sys.argv[1:])
+        return ExitCode.OK
+    if job not in JOBS:
+        raise DarkroomError(_no_job(job))
+    if set(_HELP) & set(overrides):
         print(_help(job))
-        return
+        return ExitCode.OK
+    return ExitCode(import_module(f"jobs.{job}").run(composed(job, overrides)))  # type: ignore[call-arg]
+
+
+def console(job: str, overrides: Sequence[str]) -> None:
+    """Run the job as a person's command does: SIGTERM is Ctrl-C, errors are one line, and the process ends."""
+    guard()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
-    try:
-        code = import_module(f"jobs.{job}").run(composed(job, overrides))
-    except DarkroomError as error:
-        code = _complain(str(error))
-    except StoreError as error:
-        _complain(f"{error}; then the same command goes on")
-        code = FAILED
-    except KeyboardInterrupt:
-        code = INTERRUPTED
+    code = _ended(job, overrides)
+    if code is ExitCode.INTERRUPTED:
+        print(f"the same command goes on from there: {_same_command(job, overrides)}", flush=True)
     if code:
         _leave(code)
-
-
-def composed(job: str, overrides: Sequence[str]) -> DictConfig:
-    """The job's configuration. Raises DarkroomError for an unknown key, a wrong type or a missing value."""
-    for added in (override.partition("=")[0] for override in overrides if override.startswith("+")):
-        raise DarkroomError(f"{added}: keys cannot be added to this job, only set; see `darkroom {job} --help`")
-    for key, _, value in (override.partition("=") for override in overrides):
-        if has_credentials(value.strip("'\"")):
-            raise credentials_in(key)
-    schema.register()
-    try:
-        with initialize_config_dir(_CONF, version_base="1.3"):
-            config = compose(job, [_quoted(override) for override in overrides])
-        missing = sorted(str(key) for key in OmegaConf.missing_keys(config))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise DarkroomError(f"{_first_line(error)}; see `darkroom {job} --help`") from error
-    if missing:
-        raise DarkroomError(f"{missing[0]} has no value; give it as {missing[0]}=..., see `darkroom {job} --help`")
-    return config
-
-
-def _quoted(override: str) -> str:
-    """A cell's address, `uri#cell_id`, as Hydra's grammar takes it, which knows no bare #."""
-    key, _, value = override.partition("=")
-    plain = "#" in value and not set(value) & set("\"'[]{}")
-    return f'{key}="{value}"' if plain else override
 
 
 def interrupt(*_: Any) -> None:
@@ -106,43 +92,71 @@ def interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _leave(code: int) -> None:
+def _ended(job: str, overrides: Sequence[str]) -> ExitCode:
+    """The job's exit code, and a line on the error that ended it."""
+    try:
+        return run_job(job, overrides)
+    except TryAgain as error:
+        return _complain(str(error), ExitCode.UNFINISHED)
+    except DarkroomError as error:
+        return _complain(str(error), ExitCode.BAD_INPUT)
+    except StoreError as error:
+        return _complain(f"{error}; then the same command goes on", ExitCode.UNFINISHED)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except OSError as error:
+        if error.errno in _FULL_DISK and error.filename:
+            remedy = "make room there, or make it writable; then give the same command again"
+            return _complain(f"{error.filename}: {error.strerror}; {remedy}", ExitCode.UNFINISHED)
+        return _our_fault()
+    except Exception:
+        return _our_fault()
+
+
+def _our_fault() -> ExitCode:
+    traceback.print_exc()
+    return ExitCode.OUR_FAULT
+
+
+def _complain(text: str, code: ExitCode) -> ExitCode:
+    print(f"darkroom: {' '.join(text.splitlines())}", file=sys.stderr)
+    return code
+
+
+def _same_command(job: str, overrides: Sequence[str]) -> str:
+    return " ".join([program(), shlex.join([job, *overrides])])
+
+
+def _leave(code: ExitCode) -> None:
     """End without waiting for threads that still render, or hang: what is not committed does not exist."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
-def _complain(text: str) -> int:
-    print(f"darkroom: {redacted(text)}", file=sys.stderr)
-    return BAD_INPUT
+# Help --------------------------------------------------------------------------------------------------------------
 
 
-def _first_line(error: Exception) -> str:
-    """And, where a key is unknown, the line that says so."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    reason = next((f" {line}" for line in lines[1:] if line.startswith("Key '")), "")
-    return lines[0] + reason
+def _no_job(job: str) -> str:
+    close = get_close_matches(job, JOBS, 1)
+    return f"no job {job!r}; {f'did you mean {close[0]}? Jobs' if close else 'jobs'} are {', '.join(JOBS)}"
 
 
 def _overview() -> str:
     jobs = "\n".join(f"  {name:<12} {text}" for name, text in JOBS.items())
+    codes = "\n".join(f"  {code:<12} {code.meaning}" for code in ExitCode)
     return (
         f"darkroom {__version__}: prompts in, a committed dataset of images out\n\n"
-        f"usage: darkroom <job> [key=value ...]\n\n{jobs}\n\n`darkroom <job> --help` shows a job's keys and defaults."
+        f"usage: darkroom <job> [key=value ...]\n\n{jobs}\n\n"
+        f"exit codes; of several, the last one of this list:\n{codes}\n\n"
+        "`darkroom <job> --help` shows a job's keys and defaults."
     )
 
 
 def _help(job: str) -> str:
-    schema.register()
-    with initialize_config_dir(_CONF, version_base="1.3"):
-        config = compose(job)
-    keys = OmegaConf.to_yaml(config).rstrip().replace("???", "  # needed")
-    groups = "\n\ngroups: prompts=demo|file|template, model=demo|diffusers|sd15|sdxl|paint, engine=ray|local"
-    groups += ", preset=mlperf-sdxl"
-    if "grid" in config:
-        groups += ", grid=custom|guidance|samplers|both"
-    return f"darkroom {job}: {JOBS[job]}\n\n{keys}{groups if 'prompts' in config else ''}"
+    keys = OmegaConf.to_yaml(composition(job, {})).rstrip().replace("???", "  # needed")
+    choices = ", ".join(f"{group}={'|'.join(names)}" for group, names in groups(job).items())
+    return f"darkroom {job}: {JOBS[job]}\n\n{keys}" + (f"\n\ngroups: {choices}" if choices else "")
 
 
 if __name__ == "__main__":

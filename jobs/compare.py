@@ -1,15 +1,15 @@
 """Compare two scored runs image by image; exit code 1 where a metric of b is worse than a's by more than chance."""
 
-import math
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
 from jobs.cli import run_job
+from jobs.exits import ExitCode
 from jobs.extractors import extractor_specs
+from jobs.printed import on_run
 from jobs.runs import OpenedRun, open_at
 from pipeline.domain.errors import DarkroomError
 from pipeline.evaluation.catalogue import convention
@@ -66,8 +66,6 @@ def run(config: DictConfig) -> int:
 
 def _check(config: DictConfig) -> None:
     convention("clip_score", config.clip_convention)
-    if not (math.isfinite(config.tolerance) and config.tolerance >= 0):
-        raise DarkroomError(f"tolerance={config.tolerance}: give 0 or more, in the metric's own unit")
 
 
 def _wanted(config: DictConfig) -> dict[ExtractorInfo, tuple[ExtractorSpec, list[str] | None]]:
@@ -118,11 +116,9 @@ def _images(side: Side, spec: ExtractorSpec, info: ExtractorInfo) -> ScoredImage
         return found.held
     except NotScored as error:
         given = {"source": spec.source, "resize": spec.resize}
-        keys = ",".join(f"{name}:{value}" for name, value in {"name": spec.name, **given}.items() if value)
-        extractors = [] if keys == f"name:{_DEFAULT}" else [f"extractors=[{{{keys}}}]"]
-        endpoint_url = side.run.store.spec.endpoint_url
-        endpoint = [f"endpoint_url={endpoint_url}"] if endpoint_url else []
-        command = shlex.join(["darkroom", "evaluate", f"run={side.uri}", *endpoint, *extractors])
+        keys = {name: value for name, value in {"name": spec.name, **given}.items() if value}
+        extractors = {} if keys == {"name": _DEFAULT} else {"extractors": [keys]}
+        command = on_run("evaluate", side.run.store.spec, **extractors)
         raise DarkroomError(f"{side.key}={side.uri}: not all of its images are scored; run {command}") from error
 
 
@@ -144,7 +140,7 @@ def _judged(infos: Mapping[str, MetricInfo], found: Mapping[str, Difference], to
     worse = [name for name, one in found.items() if verdict(infos[name], one, tolerance) is Verdict.WORSE]
     if worse:
         print(f"b is worse than a by {', '.join(worse)}")
-    return 1 if worse else 0
+    return ExitCode.CHECK_FAILED if worse else ExitCode.OK
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Starts what an `engine` configuration asks for, and runs tasks on it."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from conf.schema import Device, EngineKind
 from pipeline.dispatch.events import Dispatcher
 from pipeline.domain.errors import DarkroomError
 from pipeline.worker.tasks import TaskRunner
+
+_KEY = "engine.device"
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ class Engine:
 def started(config: DictConfig) -> Iterator[Engine]:
     """The engine, stopped at the end whatever happens."""
     if config.kind is EngineKind.local:
-        yield Engine(config, local_device(config.device), 1)
+        yield Engine(config, local_device(config.device, _KEY), 1)
         return
+    likely_device(config)
     from pipeline.dispatch import cluster
 
     cluster.start(config.address, config.num_workers)
@@ -50,22 +52,43 @@ def started(config: DictConfig) -> Iterator[Engine]:
                 "engine.device=cuda, but the cluster has no GPU; use engine.device=cpu or add a GPU node"
             )
         available = {"cuda": num_gpus, "mps": 1}.get(device, num_cpus)  # a Mac has one such device, for all its cores
-        yield Engine(config, device, config.num_workers or max(1, available))
+        yield Engine(config, device, max(1, available) if config.num_workers is None else config.num_workers)
     finally:
         cluster.stop()
 
 
-def local_device(device: Device) -> str:
-    """The device of this machine that `auto` means."""
-    if device is not Device.auto:
-        return device.value
+def local_device(device: Device, key: str = "device") -> str:
+    """The device of this machine that is meant. Raises DarkroomError where it has no such."""
+    available = _devices()
+    if device is Device.auto:
+        return available[0]
+    if device.value not in available:
+        raise DarkroomError(
+            f"{key}={device.value}: this machine has no {device.value} device that torch can use; choices are "
+            f"{', '.join(['auto', *available])}"
+        )
+    return device.value
+
+
+def own_device(config: DictConfig) -> str:
+    """What this process measures on: as the workers do, where this machine has such a device too."""
+    device = likely_device(config)
+    return device if device in _devices() else local_device(Device.auto)
+
+
+def _devices() -> list[str]:
+    """This machine's, the fastest first."""
     import torch
 
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return [name for name, is_there in there.items() if is_there]
 
 
 def likely_device(config: DictConfig) -> str:
-    """What `auto` will probably mean, without starting anything: for a plan."""
-    return "cpu" if os.environ.get("CUDA_VISIBLE_DEVICES") == "" else local_device(config.device)
+    """What the workers will probably use, without starting anything; a cluster may have what this machine has not.
+
+    Raises DarkroomError where this machine alone is asked, and has no such device.
+    """
+    if config.address and config.device is not Device.auto:
+        return config.device.value
+    return local_device(config.device, _KEY)

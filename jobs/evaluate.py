@@ -2,25 +2,27 @@
 
 from omegaconf import DictConfig
 
-from jobs.cli import INTERRUPTED, run_job
-from jobs.engine import started
+from jobs.cli import run_job
+from jobs.engine import own_device, started
 from jobs.evaluation import evaluate, wanted_evaluation
-from jobs.runs import opened
+from jobs.exits import ExitCode
+from jobs.printed import on_run
+from jobs.runs import check_writable, opened
 from jobs.scoring import score
 
 
 def run(config: DictConfig) -> int:
     found = opened(config)
     wanted = wanted_evaluation(config)
-    found.store.check()
+    check_writable(found)
     try:
         with started(config.engine) as engine:
             scored = score(found, wanted.specs(engine.device), wanted.extractor_ids, engine)
     except KeyboardInterrupt:
         print("\ninterrupted: what was scored stays; the same command goes on")
-        return INTERRUPTED
-    code = evaluate(found, wanted, scored, config.engine.device)
-    print(f"next: darkroom report run={config.run}", flush=True)
+        return ExitCode.INTERRUPTED
+    code = evaluate(found, wanted, scored, own_device(config.engine))
+    print(f"next: {on_run('report', found.store.spec)}", flush=True)
     return code
 
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 
 from omegaconf import DictConfig
 
-from conf.schema import Device, EvaluateMode
-from jobs.cli import FAILED
-from jobs.engine import local_device
+from conf.schema import EvaluateMode
+from jobs.exits import ExitCode, most_urgent
 from jobs.extractors import extractor_specs
+from jobs.printed import on_run
 from jobs.runs import OpenedRun
 from jobs.scoring import Scored
 from pipeline.domain.errors import DarkroomError
@@ -100,15 +100,16 @@ def wanted_inline(config: DictConfig) -> WantedEvaluation | None:
     return wanted_evaluation(config.evaluation) if config.evaluate is EvaluateMode.inline else None
 
 
-def evaluate(found: OpenedRun, wanted: WantedEvaluation, scored: Scored, device: Device) -> int:
+def evaluate(found: OpenedRun, wanted: WantedEvaluation, scored: Scored, device: str) -> ExitCode:
     """Measure cells that are scored, store the figures, show them; the exit code, not 0 where an image is left out."""
-    evaluation, key = _evaluated(found, wanted, scored, local_device(device))
+    evaluation, key = _evaluated(found, wanted, scored, device)
     put_evaluation(found.store, key, evaluation)
     settings = {cell_id: info.settings for cell_id, info in found.cells.items()}
     print(figures_table(evaluation.metrics, evaluation.cells, settings, evaluation.gaps))
     if any(evaluation.costs.values()):
         print(f"\n{costs_table(evaluation.metrics, _for_speed(found, evaluation), evaluation.costs)}")
-    return max(_judged(wanted.config, evaluation), FAILED if scored.num_left_out else 0)
+    left_out = ExitCode.CHECK_FAILED if scored.num_left_out else ExitCode.OK
+    return most_urgent(_judged(wanted.config, evaluation), left_out)
 
 
 def measured_figure(
@@ -223,7 +224,9 @@ def _present(found: OpenedRun, scored: Scored) -> dict[str, PresentImages]:
     """Of cells that have images, in the run's order."""
     having = present_images(found.store, scored.names)
     if not having:
-        raise DarkroomError(f"{found.store.describe()}: no image is committed; see `darkroom status`")
+        raise DarkroomError(
+            f"{found.store.describe()}: no image is committed; see `{on_run('status', found.store.spec)}`"
+        )
     if len(having) < len(found.cells):
         print(f"{len(found.cells) - len(having)} cells have no image and are left out")
     return {cell_id: having[cell_id] for cell_id in found.cells if cell_id in having}
@@ -239,14 +242,14 @@ def _logits(spec: ExtractorSpec) -> Logits | None:
     return extractor.logits if isinstance(extractor, InceptionExtractor) else None
 
 
-def _judged(config: DictConfig, evaluation: Evaluation) -> int:
+def _judged(config: DictConfig, evaluation: Evaluation) -> ExitCode:
     """Exit code 1 where a figure lies outside of what `expect` says it must lie in."""
     verdicts = [
         _verdict(expected, cell_id, figures)
         for expected in config.expect
         for cell_id, figures in evaluation.cells.items()
     ]
-    return 0 if all(verdicts) else 1
+    return ExitCode.OK if all(verdicts) else ExitCode.CHECK_FAILED
 
 
 def _verdict(expected: DictConfig, cell_id: str, figures: CellFigures) -> bool:

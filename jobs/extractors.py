@@ -23,7 +23,7 @@ def extractor_specs(config: Iterable[Any], device: str) -> tuple[ExtractorSpec, 
 def _spec(item: Any, device: str) -> ExtractorSpec:
     if isinstance(item, str):
         return ExtractorSpec(item, device=device)
-    values: Any = OmegaConf.to_container(item) if OmegaConf.is_dict(item) else None
+    values: Any = OmegaConf.to_container(item, resolve=True) if OmegaConf.is_dict(item) else None
     if values is None or "name" not in values or set(values) - set(_KEYS):
         raise DarkroomError(f"extractors: {item} is none; give a name, or a name with {', '.join(_KEYS[1:])}")
     return ExtractorSpec(**values, device=device)

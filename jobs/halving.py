@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from omegaconf import DictConfig
 
-from jobs.cli import INTERRUPTED
-from jobs.engine import local_device
+from jobs.engine import own_device
 from jobs.evaluation import WantedEvaluation, measured_figure
+from jobs.exits import ExitCode, most_urgent
 from jobs.render import Rendering, render, render_shards
 from jobs.scoring import score
 from pipeline.domain.errors import DarkroomError
@@ -29,7 +29,7 @@ def check_halving(config: DictConfig, evaluation: WantedEvaluation | None) -> No
         raise DarkroomError(f"halving.num_images={config.num_images}: give at least 2, better dozens")
 
 
-def render_by_halving(job: Rendering, config: DictConfig) -> int:
+def render_by_halving(job: Rendering, config: DictConfig) -> ExitCode:
     """Rounds of rendering and dropping, then the cells that are left as any sweep; the exit code.
 
     A start that goes on after a kill makes the same choices again, from images that are there already.
@@ -40,20 +40,21 @@ def render_by_halving(job: Rendering, config: DictConfig) -> int:
     steps = rounds(len(starts), -(-config.num_images // images_a_shard))
     dropped: list[Dropped] = []
     chosen_from = list(job.found.cell_infos)
+    codes: list[ExitCode] = []  # of all rounds: cells that are dropped have rows too
     for number, num_shards in enumerate(steps[:-1], start=1):
         part = replace(job, starts=drawn(job.run.prompts.fingerprint, starts, num_shards))
         print(
             f"\nround {number} of {len(steps)}: {len(part.found.cells)} cells, {num_shards} shards of each", flush=True
         )
-        code = render_shards(part)
-        if code == INTERRUPTED:
-            return code
+        codes.append(render_shards(part))
+        if codes[-1] is ExitCode.INTERRUPTED:
+            return codes[-1]
         kept, lost = _chosen(part, config, number, len(steps))
         dropped += lost
         job = replace(job, found=replace(job.found, cells=tuple(c for c in job.found.cells if c.cell.cell_id in kept)))
     put_choices(job.store, chosen_from, dropped)
     print(f"\nlast round: {len(job.found.cells)} cells to their end", flush=True)
-    return render(job)
+    return most_urgent(*codes, render(job))
 
 
 def _chosen(part: Rendering, config: DictConfig, number: int, num_rounds: int) -> tuple[Sequence[str], list[Dropped]]:
@@ -61,7 +62,7 @@ def _chosen(part: Rendering, config: DictConfig, number: int, num_rounds: int) -
     assert part.evaluation
     found = part.opened()
     scored = score(found, part.evaluation.specs(part.engine.device), part.evaluation.extractor_ids, part.engine)
-    device = local_device(part.engine.config.device)
+    device = own_device(part.engine.config)
     cell_ids = list(part.found.cell_infos)
     figures = measured_figure(found, part.evaluation, config.figure, cell_ids, scored, part.starts, device)
     values = {cell_id: figure.value for cell_id, figure in figures.items()}

@@ -56,7 +56,7 @@ class ProgressView:
                 outcome = "given up" if final else "will be tried again"
                 self._console.print(f"{task_name(task)}: attempt {attempt} failed, {outcome}: {reason}", markup=False)
             case ShardDone(report=report):
-                self._advance(report.num_ok + report.num_failed)
+                self._advance(report.num_ok + report.num_failed - report.num_invalid)
 
     @property
     def elapsed_s(self) -> float:
@@ -71,8 +71,9 @@ class ProgressView:
 
     def _advance(self, count: int) -> None:
         self._done += count
+        self._num_images = max(self._num_images, self._done)  # of the shards that are left, an estimate
         rate = f"{self._done / max(self.elapsed_s, 1e-9):.1f} images/s"
-        self._bar.update(self._task, advance=count, rate=rate)
+        self._bar.update(self._task, advance=count, total=self._num_images, rate=rate)
         now = time.monotonic()
         if not self._console.is_terminal and (now - self._last_line > _LINE_EVERY_S or self._done >= self._num_images):
             self._last_line = now

@@ -1,25 +1,25 @@
 """What `generate` and `sweep` share: start the engine, render what is not committed, say what became of it."""
 
-import shlex
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 
 from jobs.build import Wanted, renderer_specs
-from jobs.cli import INTERRUPTED
 from jobs.compiled import KeptCompiled
-from jobs.engine import Engine
+from jobs.engine import Engine, own_device
 from jobs.evaluation import WantedEvaluation, evaluate
+from jobs.exits import ExitCode, most_urgent
+from jobs.printed import on_run
 from jobs.profile import JobProfile
 from jobs.progress import ProgressView
 from jobs.runs import OpenedRun
 from jobs.scoring import score
 from pipeline.dispatch.events import Summary
 from pipeline.domain.errors import DarkroomError
-from pipeline.domain.records import Record
+from pipeline.domain.records import FAILED, INVALID, Record
 from pipeline.planning.plan import num_shards, plan
 from pipeline.planning.tasks import shard_tasks
 from pipeline.rendering.spec import Compiled
@@ -28,9 +28,9 @@ from pipeline.runs.cells import read_cells
 from pipeline.runs.equal_pixels import equal_lines
 from pipeline.runs.keys import CONTACT_SHEET_KEY, ManifestName
 from pipeline.runs.opening import own_shards
-from pipeline.runs.reading import StoredFile, first_images, num_failed
+from pipeline.runs.reading import StoredFile, count_statuses, first_images
 from pipeline.runs.run import RunInfo
-from pipeline.storage.store import Store
+from pipeline.storage.store import Store, StoreError
 from pipeline.worker.spec import WorkerSpec
 from pipeline.worker.tasks import Task, task_name
 
@@ -91,10 +91,10 @@ class Rendering:
         return self.starts is None or start in self.starts
 
 
-def render(job: Rendering) -> int:
+def render(job: Rendering) -> ExitCode:
     """Render every shard of the wanted cells that is not committed, and measure the run if asked to; the exit code."""
     code = render_shards(job)
-    if code == INTERRUPTED:
+    if code is ExitCode.INTERRUPTED:
         return code
     for line in equal_lines(job.store, read_cells(job.store)):
         print(f"note: {line}")
@@ -104,10 +104,10 @@ def render(job: Rendering) -> int:
     found = job.opened()
     # Shards of earlier starts, that nobody scored inline, are scored first.
     scored = score(found, job.evaluation.specs(job.engine.device), job.evaluation.extractor_ids, job.engine)
-    return max(code, evaluate(found, job.evaluation, scored, job.engine.config.device))
+    return most_urgent(code, evaluate(found, job.evaluation, scored, own_device(job.engine.config)))
 
 
-def render_shards(job: Rendering) -> int:
+def render_shards(job: Rendering) -> ExitCode:
     """The exit code of rendering alone."""
     before = job.committed()
     left = job.num_shards - len(before)
@@ -123,9 +123,12 @@ def render_shards(job: Rendering) -> int:
                 listen = compiled.listener(profile.listener(view.listen))
                 job.engine.dispatcher(job.worker(compiled.get())).run(tasks, listen)
     except KeyboardInterrupt:
-        _say_interrupted(view, job.store)
-        return INTERRUPTED
-    code = _say_end(view, job, num_failed(job.store, before))
+        _say_stopped("interrupted", view, job.store)
+        return ExitCode.INTERRUPTED
+    except StoreError:
+        _say_stopped("stopped", view, job.store)
+        raise
+    code = _say_end(view, job, count_statuses(job.store, before))
     profile.keep(job.store)
     return code
 
@@ -140,15 +143,15 @@ def say_start(job: Rendering) -> None:
         print(f"engine.shard_size={asked} is ignored: this run has {job.run.shard_size}")
 
 
-def _say_interrupted(view: ProgressView, store: Store) -> None:
+def _say_stopped(how: str, view: ProgressView, store: Store) -> None:
     print(
-        f"\ninterrupted: {view.summary.num_shards} shards were committed by this start, and nothing half done is "
-        f"visible in {store.describe()}\nthe same command goes on from there: {same_command()}",
+        f"\n{how}: {view.summary.num_shards} shards were committed by this start, and nothing half done is visible in "
+        f"{store.describe()}",
         flush=True,
     )
 
 
-def _say_end(view: ProgressView, job: Rendering, failed_before: int) -> int:
+def _say_end(view: ProgressView, job: Rendering, before: Counter[str]) -> ExitCode:
     summary, missing = view.summary, job.num_shards - len(job.committed())
     rate = summary.num_ok / max(view.elapsed_s, 1e-9)
     print(f"\n{summary.num_ok} images rendered in {view.elapsed_s:.0f} s ({rate:.1f} images/s)")
@@ -156,11 +159,15 @@ def _say_end(view: ProgressView, job: Rendering, failed_before: int) -> int:
         num_models, num_cells = len(job.found.models), len(job.found.cells)
         print(f"{summary.num_loads} model load(s), for {num_models} model(s) and {num_cells} cell(s)")
     say_failures(summary)
-    if failed_before:
-        print(f"{failed_before} images had failed in earlier starts; `darkroom retry` renders them again")
+    if before[FAILED]:
+        print(f"{before[FAILED]} images had failed in earlier starts; to render them again:")
+        print(f"  {on_run('retry', job.found.store)}")
+    if before[INVALID]:
+        print(f"{before[INVALID]} prompt rows were invalid in earlier starts; their records say why")
     if missing:
         print(f"{missing} shards are missing: the same command tries them again")
-    return 1 if summary.failed_shards or summary.num_failed or failed_before or missing else 0
+        return ExitCode.UNFINISHED
+    return ExitCode.ROWS_FAILED if summary.num_failed or before[FAILED] or before[INVALID] else ExitCode.OK
 
 
 def _say_where(job: Rendering) -> None:
@@ -169,19 +176,19 @@ def _say_where(job: Rendering) -> None:
         job.store.put(CONTACT_SHEET_KEY, contact_sheet(images), "image/png")
         print(f"contact sheet: {job.store.describe(CONTACT_SHEET_KEY)}")
     print(f"output:        {job.store.describe()}")
-    verb, more = ("report", []) if job.evaluation else ("verify", _model_words(job))
-    print(f"next:          {' '.join(['darkroom', verb, run_arguments(job.found), *more])}", flush=True)
+    verb, more = ("report", {}) if job.evaluation else ("verify", _model_settings(job))
+    print(f"next:          {on_run(verb, job.found.store, **more)}", flush=True)
 
 
-def _model_words(job: Rendering) -> list[str]:
+def _model_settings(job: Rendering) -> dict[str, object]:
     """What no run says of its models, or says no more: that they are trusted, and where they lie by now."""
     run = read_cells(job.store)
     moved = {
         item.info.ref.repo_id for item in job.found.cells if item.info.ref.repo_id != run[item.cell.cell_id].ref.repo_id
     }
     trusts = any(item.cell.model.trust_remote_code for item in job.found.cells)
-    words = [f"model.repo_id={place}" for place in moved if len(moved) == 1]
-    return [shlex.quote(word) for word in [*words, *(["model.trust_remote_code=true"] if trusts else [])]]
+    place = {"model.repo_id": moved.pop()} if len(moved) == 1 else {}
+    return place | ({"model.trust_remote_code": "true"} if trusts else {})
 
 
 def _opened(store: Store, files: Iterable[StoredFile]) -> Iterator[tuple[Record, np.ndarray]]:
@@ -207,14 +214,3 @@ def say_failures(summary: Summary) -> None:
         print(f"{summary.workers_lost} worker(s) were lost and replaced")
     if summary.num_retries:
         print(f"{summary.num_retries} store calls were made again")
-
-
-def run_arguments(found: Wanted) -> str:
-    endpoint = f" endpoint_url={found.store.endpoint_url}" if found.store.endpoint_url else ""
-    return shlex.join([f"run={found.store.uri}"]) + endpoint
-
-
-def same_command(jobs: Sequence[str] = ("generate", "sweep")) -> str:
-    words = sys.argv[1:]
-    job = next((job for job in jobs if job in words or sys.argv[0].endswith(f"{job}.py")), jobs[0])
-    return shlex.join(["darkroom", *(words if job in words else [job, *words])])

@@ -7,7 +7,9 @@ from omegaconf import DictConfig
 from jobs.again import Again
 from jobs.cli import run_job
 from jobs.engine import local_device
-from jobs.runs import opened
+from jobs.exits import ExitCode
+from jobs.printed import on_run
+from jobs.runs import check_writable, opened
 from pipeline.worker.repair import repair
 from pipeline.worker.stored import StoredObject, stored_objects
 
@@ -16,7 +18,7 @@ _AT_ONCE = 64  # images held in memory
 
 def run(config: DictConfig) -> int:
     found = opened(config)
-    found.store.check()
+    check_writable(found)
     again = Again(found, config.model, local_device(config.device))
     num_damaged = num_left = 0
     for portion in _portions(stored_objects(found.store, found.cells, found.info.output)):
@@ -31,8 +33,9 @@ def run(config: DictConfig) -> int:
                 print(f"{image_id} ({found.store.describe(item.key)}): {outcome}", flush=True)
     print(f"{num_damaged - num_left} of {num_damaged} damaged images are repaired")
     if num_left:
-        print("what is not repaired is as it was, and so are all records; see `darkroom verify stored=true`")
-    return 1 if num_left else 0
+        print("what is not repaired is as it was, and so are all records")
+        print(f"next: {on_run('verify', found.store.spec, stored=True)}")
+    return ExitCode.CHECK_FAILED if num_left else ExitCode.OK
 
 
 def _portions(objects: Iterable[StoredObject]) -> Iterator[list[StoredObject]]:

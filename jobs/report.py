@@ -3,10 +3,9 @@
 from omegaconf import DictConfig
 
 from jobs.cli import run_job
+from jobs.printed import on_run
 from jobs.runs import OpenedRun, opened
-from pipeline.domain.errors import DarkroomError
 from pipeline.report.building import ReportOptions, build
-from pipeline.report.commands import run_words
 from pipeline.report.content import ReportContent
 from pipeline.report.page import report_files
 from pipeline.report.publishing import publish
@@ -16,11 +15,9 @@ from pipeline.storage.store import Store, parse_spec
 
 
 def run(config: DictConfig) -> int:
-    if config.num_prompts < 1:
-        raise DarkroomError(f"num_prompts={config.num_prompts} shows nothing; give 1 or more")
     found = opened(config)
     store, prefix = _target(config, found)
-    options = ReportOptions(config.num_prompts, None if config.output.uri else "..")
+    options = ReportOptions(config.num_prompts, ".." if config.output.uri is None else None)
     content = build(found.store, found.info, found.cells, options)
     print(f"report: {publish(report_files(content), store, prefix)}")
     print(f"next:   {_next(content, found)}", flush=True)
@@ -30,7 +27,7 @@ def run(config: DictConfig) -> int:
 def _target(config: DictConfig, found: OpenedRun) -> tuple[Store, str]:
     """Where the page goes, tried before the work: under the run, or where `output.uri` says."""
     store, prefix = found.store, REPORT_PREFIX
-    if config.output.uri:
+    if config.output.uri is not None:
         store, prefix = open_store(parse_spec(config.output.uri, config.output.endpoint_url)), ""
     store.check()
     return store, prefix
@@ -38,7 +35,7 @@ def _target(config: DictConfig, found: OpenedRun) -> tuple[Store, str]:
 
 def _next(content: ReportContent, found: OpenedRun) -> str:
     """Figures, where there are none yet; else a look at whether the images can be made again."""
-    return " ".join(["darkroom", "verify" if content.metrics else "evaluate", *run_words(found.store.spec)])
+    return on_run("verify" if content.metrics else "evaluate", found.store.spec)
 
 
 if __name__ == "__main__":

@@ -6,30 +6,31 @@ from omegaconf import DictConfig
 
 from jobs.again_models import models_of
 from jobs.batch_size import settle_as
-from jobs.build import check_limits, renderer_spec
-from jobs.cli import INTERRUPTED, run_job
+from jobs.build import renderer_spec
+from jobs.cli import run_job
 from jobs.engine import started
+from jobs.exits import ExitCode
 from jobs.progress import ProgressView
 from jobs.render import say_failures
-from jobs.runs import OpenedRun, opened
+from jobs.runs import OpenedRun, check_writable, opened
 from pipeline.domain.cells import ModelIdentity
+from pipeline.domain.records import FAILED, INVALID
 from pipeline.runs import manifest
 from pipeline.runs.keys import ManifestName
-from pipeline.runs.reading import num_failed
+from pipeline.runs.reading import count_statuses
 from pipeline.worker.spec import WorkerSpec
 from pipeline.worker.tasks import RetryTask
 
 
 def run(config: DictConfig) -> int:
-    check_limits(config)
     found = opened(config)
     failed = _failed(found)
     if not failed:
         print("no failed records: nothing to render again")
-        return 0
+        return _say_left(found)
     num_images = sum(failed.values())
     print(f"{num_images} failed records in {len(failed)} shards", flush=True)
-    found.store.check()
+    check_writable(found)
     settle_as(config.engine, found.info.batch_size)
     with started(config.engine) as engine:
         view = ProgressView(num_images)
@@ -38,17 +39,26 @@ def run(config: DictConfig) -> int:
                 tasks = [RetryTask(name, found.cells[name.cell_id].cell) for name in failed]
                 engine.dispatcher(_worker(config, found, tasks, engine.device)).run(iter(tasks), view.listen)
         except KeyboardInterrupt:
-            print("\ninterrupted: shards that were not yet replaced are as they were; the same command goes on")
-            return INTERRUPTED
+            print("\ninterrupted: shards that were not yet replaced are as they were")
+            return ExitCode.INTERRUPTED
     summary = view.summary
     print(f"\n{summary.num_ok} images rendered that had failed before")
     say_failures(summary)
-    return 1 if summary.failed_shards or summary.num_failed else 0
+    left = _say_left(found)
+    return ExitCode.UNFINISHED if summary.failed_shards else left
+
+
+def _say_left(found: OpenedRun) -> ExitCode:
+    """What no retry mends is no less failed."""
+    by_status = count_statuses(found.store, manifest.committed(found.store))
+    if by_status[INVALID]:
+        print(f"{by_status[INVALID]} prompt rows are invalid, and stay so; their records say why")
+    return ExitCode.ROWS_FAILED if by_status[FAILED] or by_status[INVALID] else ExitCode.OK
 
 
 def _failed(found: OpenedRun) -> dict[ManifestName, int]:
     """Committed shards with failed records, and how many; those of one model together."""
-    counts = {name: num_failed(found.store, [name]) for name in manifest.committed(found.store)}
+    counts = {name: count_statuses(found.store, [name])[FAILED] for name in manifest.committed(found.store)}
     order = list({info.cell.model: None for info in found.cells.values()})
     names = sorted(filter(counts.__getitem__, counts), key=lambda name: order.index(_model(found, name)))
     return {name: counts[name] for name in names}

@@ -1,9 +1,12 @@
 """Opens a run that is there, for the jobs that work on one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
+from pipeline.domain.errors import DarkroomError
 from pipeline.runs.cells import CellInfo
 from pipeline.runs.opening import open_whole
 from pipeline.runs.run import RunInfo
@@ -27,6 +30,22 @@ def opened(config: DictConfig) -> OpenedRun:
 
 def open_at(uri: str, endpoint_url: str | None) -> OpenedRun:
     """The same by its address."""
-    store = open_store(parse_spec(uri, endpoint_url))
-    store.check(writing=False)
+    with _named_as_run():
+        store = open_store(parse_spec(uri, endpoint_url))
+        store.check(writing=False)
     return OpenedRun(store, *open_whole(store))
+
+
+def check_writable(found: OpenedRun) -> None:
+    """Raises DarkroomError where nothing can be stored beside the run."""
+    with _named_as_run():
+        found.store.check()
+
+
+@contextmanager
+def _named_as_run() -> Iterator[None]:
+    """A store speaks of where a run goes, and these jobs call it `run`."""
+    try:
+        yield
+    except DarkroomError as error:
+        raise type(error)(str(error).replace("output.uri", "run").replace("output.endpoint", "endpoint")) from error

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jobs.engine import Engine
 from jobs.progress import ProgressView
 from jobs.runs import OpenedRun
-from pipeline.domain.errors import DarkroomError
+from pipeline.domain.errors import DarkroomError, TryAgain
 from pipeline.domain.records import OK
 from pipeline.features.spec import ExtractorSpec
 from pipeline.runs import manifest
@@ -97,4 +97,4 @@ def _score(found: OpenedRun, names: Sequence[ManifestName], specs: Sequence[Extr
         dispatcher.run((ScoreTask(name) for name in names), view.listen)
     for task, reason in view.summary.failed_shards[:1]:
         left = len(view.summary.failed_shards)
-        raise DarkroomError(f"{left} shards could not be scored; {task_name(task)}: {reason}; the same command goes on")
+        raise TryAgain(f"{left} shards could not be scored; {task_name(task)}: {reason}; the same command goes on")

@@ -8,13 +8,16 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from conf.schema import NO_AXES
 from jobs.batch_size import settle
-from jobs.build import Wanted, WantedCell, check_limits, checked_cell, collected, find_model, sweep_name
+from jobs.build import Wanted, WantedCell, checked_cell, collected, find_model, sweep_name
 from jobs.checks import warn
 from jobs.cli import run_job
 from jobs.engine import likely_device, started
 from jobs.evaluation import wanted_inline
 from jobs.halving import check_halving, render_by_halving
+from jobs.limits import check_limits
+from jobs.overrides import escaped
 from jobs.render import Rendering, render, say_start
 from pipeline.domain.cells import ModelRef
 from pipeline.domain.errors import DarkroomError
@@ -60,7 +63,7 @@ def wanted_sweep(config: DictConfig, device: str) -> Wanted:
 
 
 def _grid(config: DictConfig) -> Grid:
-    plain: Any = OmegaConf.to_container(config)
+    plain: Any = OmegaConf.to_container(config, resolve=True)
     axes = {name: values for name, values in plain["axes"].items() if values is not None}
     empty = [name for name, values in axes.items() if not values]
     if empty:
@@ -76,7 +79,8 @@ def _cell(
     own: Any = OmegaConf.masked_copy(config, ["sampling", "model"])
     try:
         for name, value in settings.items():
-            OmegaConf.update(own, f"{_part(config, name)}.{name}", value)
+            text = escaped(value) if isinstance(value, str) else value
+            OmegaConf.update(own, f"{_part(config, name)}.{name}", text)
         check_limits(own)
         return checked_cell(own.model, own.sampling, device, find)
     except (OmegaConfBaseException, DarkroomError) as error:
@@ -88,6 +92,8 @@ def _part(config: DictConfig, name: str) -> str:
     for part in ("sampling", "model"):
         if name in config[part] and name in config.grid.axes:
             return part
+    if name in NO_AXES:
+        raise DarkroomError(f"{name} is no axis: {NO_AXES[name]}")
     raise DarkroomError(f"no setting {name!r} tells cells apart; those that do are {', '.join(config.grid.axes)}")
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from jobs.cli import run_job
+from jobs.printed import command
+from pipeline.report.commands import word
 
 
 def run(config: DictConfig) -> int:
@@ -13,7 +15,8 @@ def run(config: DictConfig) -> int:
     folder = Path(config.folder)
     settings = TrainSettings(seed=config.seed, num_threads=config.num_threads)
     train(settings, folder, lambda line: print(line, flush=True))
-    print(f"{folder / 'model'} and {folder / 'clip'}; next: darkroom check_demo model_folder={folder / 'model'}")
+    print(f"{folder / 'model'} and {folder / 'clip'}")
+    print(f"next: {command('check_demo', word('model_folder', str(folder / 'model')))}")
     return 0
 
 

@@ -13,6 +13,8 @@ from omegaconf import DictConfig
 from jobs.again import Again, Remade
 from jobs.cli import run_job
 from jobs.engine import local_device
+from jobs.exits import ExitCode
+from jobs.printed import on_run
 from jobs.runs import OpenedRun, opened
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.records import OK, Record
@@ -26,10 +28,10 @@ EQUAL, PIXELS_EQUAL, DIFFERS = "equal", "pixels equal", "differs"
 
 def run(config: DictConfig) -> int:
     found = opened(config)
-    return _check_stored(config, found) if config.stored else _check_sample(config, found)
+    return _check_stored(found) if config.stored else _check_sample(config, found)
 
 
-def _check_stored(config: DictConfig, found: OpenedRun) -> int:
+def _check_stored(found: OpenedRun) -> int:
     num_images = num_damaged = 0
     for item in stored_objects(found.store, found.cells, found.info.output):
         num_images += len(item.records)
@@ -38,9 +40,8 @@ def _check_stored(config: DictConfig, found: OpenedRun) -> int:
             print(f"{image_id} ({found.store.describe(item.key)}): {reason}", flush=True)
     print(f"{num_images - num_damaged} of {num_images} stored images are what their records say")
     if num_damaged:
-        endpoint = f" endpoint_url={config.endpoint_url}" if config.endpoint_url else ""
-        print(f"next: darkroom repair run={config.run}{endpoint}")
-    return 1 if num_damaged else 0
+        print(f"next: {on_run('repair', found.store.spec)}")
+    return ExitCode.CHECK_FAILED if num_damaged else ExitCode.OK
 
 
 def _check_sample(config: DictConfig, found: OpenedRun) -> int:
@@ -50,7 +51,7 @@ def _check_sample(config: DictConfig, found: OpenedRun) -> int:
     print(f"{counts[EQUAL]} of {len(chosen)} images are equal byte by byte when they are rendered again")
     if counts[PIXELS_EQUAL]:
         print(f"{counts[PIXELS_EQUAL]} more have equal pixels, and a file that differs: another text or encoder")
-    return 1 if counts[EQUAL] < len(chosen) else 0
+    return ExitCode.CHECK_FAILED if counts[EQUAL] < len(chosen) else ExitCode.OK
 
 
 def _chosen(config: DictConfig, store: Store) -> list[Record]:
@@ -60,7 +61,9 @@ def _chosen(config: DictConfig, store: Store) -> list[Record]:
         chosen = [record for record in records(store) if record.image_id == config.image_id and record.status == OK]
     if not chosen:
         asked = f"image_id={config.image_id}" if config.image_id else "an image"
-        raise DarkroomError(f"{store.describe()}: {asked} is not among the committed images; see `darkroom status`")
+        raise DarkroomError(
+            f"{store.describe()}: {asked} is not among the committed images; see `{on_run('status', store.spec)}`"
+        )
     return chosen
 
 

@@ -22,7 +22,7 @@ from pipeline.dispatch.ledger import Attempt, Ledger
 from pipeline.dispatch.own import start_own
 from pipeline.dispatch.pulse import Pulse
 from pipeline.dispatch.starts import MAX_FAILED, Starts
-from pipeline.domain.errors import DarkroomError, WrongModel
+from pipeline.domain.errors import DarkroomError, EndsRun, TryAgain, WrongModel
 from pipeline.rendering.renderer import FatalDeviceError
 from pipeline.worker.tasks import ShardReport, Task, TaskRunner
 
@@ -113,15 +113,18 @@ def start(address: str | None, num_workers: int | None = None) -> None:
             ray.init(address=address, logging_level="warning", log_to_driver=False)
         else:
             start_own(max(num_workers or 1, os.cpu_count() or 1))
+    except DarkroomError:
+        raise
     except Exception as error:  # Ray raises what it likes; a start that took too long is a plain Exception
         first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        remedy = (
-            "start one there with `ray start --head`, or leave engine.address out for one of this machine's own"
-            if address
-            else "give the command again when the machine is less busy, or with engine=local"
-        )
-        raise DarkroomError(
-            f"engine.address: no Ray at {address or 'this machine'} ({first_line}); {remedy}"
+        if address:
+            remedy = (
+                "start one there with `ray start --head`, or leave engine.address out for one of this machine's own"
+            )
+            raise DarkroomError(f"engine.address: no Ray at {address} ({first_line}); {remedy}") from error
+        raise TryAgain(
+            f"no Ray could be started on this machine ({first_line}); give the command again when the machine is less "
+            "busy, or with engine=local"
         ) from error
     finally:
         if threading.current_thread() is threading.main_thread():
@@ -297,6 +300,8 @@ class _Loop:
         except RayError as error:
             if not isinstance(error, RayTaskError) or ref not in slot.in_flight:  # died, or was killed for its memory
                 self._lost(slot, error)
+            elif isinstance(error, EndsRun):
+                raise getattr(error, "cause", error) from None
             elif isinstance(error, FatalDeviceError):
                 self._device_lost(slot, ref, error)
             elif isinstance(error, WrongModel):

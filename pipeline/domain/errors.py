@@ -1,4 +1,4 @@
-"""The error that a user can mend. Anything else that is raised is our own fault."""
+"""Errors that a user can mend, or can wait out. Anything else that is raised is our own fault."""
 
 from pipeline.domain.secrets import redacted
 
@@ -20,3 +20,11 @@ def credentials_in(setting: str) -> DarkroomError:
         f"{setting}: credentials in an address end up in logs; take them out of it and use the environment, "
         "~/.aws or an instance role"
     )
+
+
+class TryAgain(DarkroomError):
+    """Nothing is wrong with the input: the same command, given again later, goes on."""
+
+
+class EndsRun(Exception):
+    """What one task met every other one would meet too: it is not charged, none is tried again, and the job ends."""

@@ -75,7 +75,7 @@ def locate(uri: str, endpoint_url: str | None) -> Place:
             store.check(writing=False)
     except DarkroomError as error:  # a store speaks of where a run goes
         words = str(error).replace("output.uri", "reference").replace("output.endpoint_url", "its endpoint_url")
-        raise DarkroomError(words) from error
+        raise type(error)(words) from error
     return Place(store, *store.filesystem())
 
 

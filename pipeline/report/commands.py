@@ -14,8 +14,7 @@ _USUAL = [("on_invalid", "fail"), ("mode", "product")]  # of the prompts' settin
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BARE = re.compile(r"[A-Za-z0-9_./@%+:-]+")
 _KEYWORDS = {"null", "true", "false"}
-_QUOTES = re.compile(r'(\\*)("|$)')  # with the backslashes before them
-_INTERPOLATION = re.compile(r"(\\*)\$\{")
+_QUOTES = re.compile(r'(\\*)("|\Z)')  # with the backslashes before them
 
 Settings = Mapping[str, object]
 
@@ -52,8 +51,9 @@ def run_command(info: RunInfo, cells: Sequence[CellInfo], store: StoreSpec, batc
 
 
 def word(name: str, value: object) -> str:
-    """`name=value`, ready for a shell. https://hydra.cc/docs/advanced/override_grammar/basic/"""
-    return shlex.quote(f"{name}={_hydra(value)}")
+    """`name=value`, ready for a shell. A text is taken whole; what is in a list or in keys with values is read by
+    Hydra's grammar. https://hydra.cc/docs/advanced/override_grammar/basic/"""
+    return shlex.quote(f"{name}={_whole(value) if isinstance(value, str) else _hydra(value)}")
 
 
 # Cells -------------------------------------------------------------------------------------------------------------
@@ -146,11 +146,19 @@ def _hydra(value: object) -> str:
 
 
 def _text(text: str) -> str:
-    """Quoted where it would be read as anything but this text; what OmegaConf would fill in is escaped too."""
+    """Quoted where it would be read as anything but this text."""
     if _BARE.fullmatch(text) and text.lower() not in _KEYWORDS and not _is_number(text):
         return text
-    escaped = _INTERPOLATION.sub(lambda found: found[1] * 2 + "\\${", text)
-    return '"' + _QUOTES.sub(lambda found: found[1] * 2 + ('\\"' if found[2] else ""), escaped) + '"'
+    return _quoted(text)
+
+
+def _whole(text: str) -> str:
+    """As it is, unless that would be read as none, or without the quotes around it."""
+    return _quoted(text) if text == "null" or text[:1] in ("'", '"') else text
+
+
+def _quoted(text: str) -> str:
+    return '"' + _QUOTES.sub(lambda found: found[1] * 2 + ('\\"' if found[2] else ""), text) + '"'
 
 
 def _is_number(text: str) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.domain.errors import DarkroomError
-from pipeline.domain.records import FAILED, OK, Record
+from pipeline.domain.records import OK, Record
 from pipeline.encoding.containers import index_parquet, index_tar
 from pipeline.encoding.images import decode
 from pipeline.runs import manifest
@@ -55,9 +55,10 @@ def _count(state: CellState, name: ManifestName, table: pa.Table) -> None:
     state.num_bytes += sum(size or 0 for size in table["bytes"].to_pylist())
 
 
-def num_failed(store: Store, names: Iterable[ManifestName]) -> int:
-    """Records of these shards that could not be rendered, and that `retry` would render again."""
-    return sum(table["status"].to_pylist().count(FAILED) for _, table in _tables(store, names, ["status"]))
+def count_statuses(store: Store, names: Iterable[ManifestName]) -> Counter[str]:
+    """Records of these shards by their status."""
+    tables = _tables(store, names, ["status"])
+    return sum((Counter(table["status"].to_pylist()) for _, table in tables), Counter())
 
 
 def _tables(

@@ -22,6 +22,7 @@ from pipeline.storage.store import (
     NotFound,
     ObjectInfo,
     StoreError,
+    StoreRefusal,
     StoreSpec,
     check_conditional_puts,
     check_key,
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})  # FAT, exFAT, some network disks
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_REFUSALS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable"),
+}
 _LOCK_NAME = ".darkroom-lock"
 
 
@@ -109,11 +113,11 @@ class LocalStore:
             self._root.mkdir(parents=True, exist_ok=True)
             check_conditional_puts(self)
         except StoreError as error:
-            raise DarkroomError(f"output.uri: {error}") from None
+            raise DarkroomError(f"output.uri: {error}, or name another folder") from None
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise DarkroomError(
-                f"output.uri: {self._root} cannot be written ({reason}); name a folder on a disk that is writable"
+                f"output.uri: {self._root} cannot be written ({reason}); make it writable, or name another folder"
             ) from error
         return None
 
@@ -151,9 +155,9 @@ class LocalStore:
             yield temporary
             _sync_folder(folder)
         except OSError as error:
-            if error.errno not in _NO_ROOM:
+            if isinstance(error, StoreError) or error.errno not in _REFUSALS:
                 raise
-            raise StoreError(f"{folder}: {error.strerror}; make room there") from None
+            raise StoreRefusal(f"{folder}: {error.strerror}; {_REFUSALS[error.errno]}") from None
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import create_loader
 
-from pipeline.domain.errors import DarkroomError
+from pipeline.domain.errors import DarkroomError, TryAgain
 from pipeline.storage.advice import advice
 from pipeline.storage.retry import Retrier, RetryPolicy
 from pipeline.storage.store import (
@@ -25,6 +25,7 @@ from pipeline.storage.store import (
     NotFound,
     ObjectInfo,
     StoreError,
+    StoreRefusal,
     StoreSpec,
     check_conditional_puts,
     check_key,
@@ -123,8 +124,10 @@ class S3Store:
             if writing:
                 check_conditional_puts(hasty)
                 hasty._check_if_match()
-        except StoreError as error:
+        except StoreRefusal as error:
             raise DarkroomError(f"output.uri: {error}") from None
+        except StoreError as error:
+            raise TryAgain(f"output.uri: {error}") from None
 
     def filesystem(self) -> "tuple[FileSystem, str]":
         return _arrow_filesystem(self._bucket, self.spec.endpoint_url), f"{self._bucket}/{self._prefix}".rstrip("/")
@@ -196,7 +199,8 @@ class S3Store:
         try:
             return self._retrier.call(function)
         except (ClientError, BotoCoreError) as error:
-            raise StoreError(f"{self.describe(key)}: {self._explained(error)}") from None
+            kind = StoreError if is_passing(error) else StoreRefusal
+            raise kind(f"{self.describe(key)}: {self._explained(error)}") from None
 
     def _explained(self, error: Exception) -> str:
         """What went wrong and what to do, without a word of the request that failed."""

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-from pipeline.domain.errors import DarkroomError, credentials_in
+from pipeline.domain.errors import DarkroomError, EndsRun, credentials_in
 from pipeline.domain.secrets import has_credentials, redacted
 
 _MAX_KEY, _MAX_SEGMENT = 512, 255  # characters; a disk takes no longer file name
@@ -29,10 +29,14 @@ class NotFound(KeyError):
 
 
 class StoreError(OSError):
-    """The store failed or refused, and trying again did not help. One line, without a secret."""
+    """The store failed, and trying again did not help. One line, without a secret."""
 
     def __init__(self, text: str) -> None:
         super().__init__(redacted(text))
+
+
+class StoreRefusal(StoreError, EndsRun):
+    """It has no room, or gives no right, and refuses every call like this one until somebody acts."""
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ class ShardReport:
     num_retries: int = 0  # store calls made again
     num_loads: int = 0  # models loaded for it, the worker's first one apart
     ours: bool = True  # False: another attempt had committed the shard first
+    num_invalid: int = 0  # of those that failed: rows of which no image was wanted
     errors: tuple[str, ...] = field(default=())  # reasons of the first few failed records
     resized: tuple[str, ...] = field(default=())  # sizes that the model changed, such as "1920x1080 to 1920x1072"
     batch_size: int | None = None  # that a probe found

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipeline.domain.cells import Cell, ModelIdentity
 from pipeline.domain.images import Sample, samples
-from pipeline.domain.records import FAILED, OK, Record
+from pipeline.domain.records import FAILED, INVALID, OK, Record
 from pipeline.domain.shards import Shard
 from pipeline.encoding.images import pixels_digest, size_fault
 from pipeline.planning.tasks import ShardTask
@@ -324,6 +324,7 @@ def _report(records: Sequence[Record], ours: bool, wanted: Sequence[Sample]) -> 
         render_s=sum(record.render_s or 0.0 for record in records),
         wall_s=0.0,
         ours=ours,
+        num_invalid=sum(record.status == INVALID for record in records),
         errors=tuple(f"row {record.row}: {record.error}" for record in failed[:3]),
         resized=tuple(_resized(records, wanted)),
     )

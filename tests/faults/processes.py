@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jobs.cli import run_job
+from jobs.cli import console
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["jobs.render", "jobs.generate", "tests.faults.doomed"])
@@ -65,4 +65,4 @@ def _run(job: str, overrides: Sequence[str], environ: dict[str, str], said: str,
     sys.argv = ["darkroom", job, *overrides]
     if doom:
         doom()
-    run_job(job, overrides)
+    console(job, overrides)

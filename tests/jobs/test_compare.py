@@ -143,7 +143,7 @@ def test_a_cell_of_a_sweep_is_named_by_its_id(base: Path, rendered, capsys) -> N
         (["metrics=[demo_clip.frechet]"], "demo_clip.frechet: needs reference images"),
         (["metrics=[telescope.kid]"], "extractor telescope is not known"),
         (["metrics=[clip.kid]", "extractors=[demo_clip]"], "clip.kid needs clip among the extractors"),
-        (["tolerance=-1"], "tolerance=-1.0: give 0 or more"),
+        (["tolerance=-1"], "tolerance=-1.0 is out of range"),
         (["clip_convention=best"], "no 'best'; take one of hessel"),
         (["reference=/nowhere/at/all"], "/nowhere/at/all: nothing is there"),
         (["b=/nowhere/at/all"], "does not exist"),

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from jobs.cli import JOBS
+from jobs.exits import ExitCode
 from pipeline.domain.errors import DarkroomError
 from pipeline.runs.reading import records
 from pipeline.storage.opening import open_store
@@ -171,12 +172,19 @@ def test_every_layout_and_format_can_be_verified(arguments, layout: str, image_f
     assert run_here("verify", f"run={tmp_path / 'run'}", "num_images=5") == 0
 
 
-def test_a_bad_row_that_is_recorded_makes_the_exit_code_one(arguments, prompts: Path, tmp_path: Path, capsys) -> None:
+def test_a_bad_row_that_is_recorded_is_said_by_the_exit_code_of_every_start(
+    arguments, prompts: Path, tmp_path: Path, capsys
+) -> None:
     prompts.write_text("prompt,width\nfine,16\n,16\nodd,13\n")
     with pytest.raises(DarkroomError):
         run_here("generate", *arguments)
-    assert run_here("generate", *arguments, "prompts.on_invalid=record") == 1
-    assert "2 images failed" in capsys.readouterr().out
+    assert run_here("generate", *arguments, "prompts.on_invalid=record") is ExitCode.ROWS_FAILED
+    said = capsys.readouterr().out
+    assert "2 images failed" in said
+    assert "1 of 1 images" in said
+    assert run_here("generate", *arguments, "prompts.on_invalid=record") is ExitCode.ROWS_FAILED
+    assert "2 prompt rows were invalid in earlier starts" in capsys.readouterr().out
+    assert run_here("retry", f"run={tmp_path / 'run'}", "engine=local") is ExitCode.ROWS_FAILED
     assert [record.status for record in stored(tmp_path / "run")] == ["ok", "invalid", "invalid"]
 
 

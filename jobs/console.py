@@ -1,0 +1,65 @@
+"""Standard output and error of a batch job, which outlives whoever reads them.
+
+A pipe that closes, a full disk and an encoding without a letter must neither end a job nor show a traceback: what
+cannot be printed is replaced or dropped, and the job goes on.
+"""
+
+import errno
+import io
+import os
+import sys
+
+_STREAMS = {1: "stdout", 2: "stderr"}
+
+
+def guard() -> None:
+    """Make this process's streams such ones. Harmless when done twice."""
+    _open_missing()
+    for handle, name in _STREAMS.items():
+        stream = getattr(sys, name)
+        if stream is None:
+            stream = io.TextIOWrapper(os.fdopen(handle, "wb", closefd=False), "utf-8")
+        if not isinstance(stream, _Lasting):
+            guarded = _Lasting(stream, handle)
+            setattr(sys, name, guarded)
+            setattr(sys, f"__{name}__", guarded)
+
+
+def _open_missing() -> None:
+    """Streams that the caller closed lead nowhere; else the next file that is opened would take their number."""
+    for handle in (0, *_STREAMS):
+        try:
+            os.fstat(handle)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+
+
+class _Lasting(io.TextIOWrapper):
+    """A stream that never raises for what becomes of its text."""
+
+    def __init__(self, stream: io.TextIOWrapper, handle: int) -> None:
+        encoding, line_buffering = stream.encoding, stream.line_buffering
+        super().__init__(stream.detach(), encoding, errors="replace", line_buffering=line_buffering)
+        self._handle = handle
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._give_up(error)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        """Lead the rest nowhere, what is still buffered too. A reader that has gone needs no word; a full disk does."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._handle)
+        os.close(nowhere)
+        if error.errno != errno.EPIPE and self is sys.stdout:
+            reason = error.strerror or type(error).__name__
+            print(f"darkroom: what is printed is lost ({reason}); the job goes on", file=sys.stderr, flush=True)

@@ -1,0 +1,102 @@
+"""What is said of a word of the command line that cannot be used: the reason, the choices and the nearest of them."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from omegaconf import BooleanNode, DictConfig, FloatNode, IntegerNode, ListConfig, Node
+
+from conf.schema import NO_AXES
+from pipeline.domain.errors import DarkroomError
+
+_QUOTES = "text in it with more than letters and digits goes in quotes, as ['a b','c, d']"
+_NEEDED: Mapping[type, str] = {
+    IntegerNode: "a whole number",
+    FloatNode: "a number",
+    BooleanNode: "true or false",
+    ListConfig: f"a list, such as [a,b]; {_QUOTES}",
+    DictConfig: f"keys with values, such as {{a: 1}}; {_QUOTES}",
+}
+_ANY = f"a number, a word, a list or keys with values; {_QUOTES}"
+_SECRET = re.compile(r"://[^/]*@|[?&]X-Amz-")
+
+
+def refuse_word(job: str, word: str, groups: Mapping[str, Sequence[str]]) -> DarkroomError:
+    """No `key=value`."""
+    group, _, choice = word.partition("/")
+    if group in groups:
+        return DarkroomError(f"{_shown(word)}: write {group}=...; {_among(choice, groups[group], f'{group}=')}")
+    return DarkroomError(f"{_shown(word)}: no key=value; see `darkroom {job} --help`")
+
+
+def refuse_choice(said: str, choice: str, known: Sequence[str]) -> DarkroomError:
+    """No file of a group."""
+    group = said.partition("=")[0]
+    own = "; a model of your own is model=diffusers model.repo_id=..." if group == "model" else ""
+    return DarkroomError(f"{_shown(said)}: no such choice; {_among(choice, known, f'{group}=')}{own}")
+
+
+def refuse_enum(said: str, choice: str, known: Sequence[str]) -> DarkroomError:
+    """No member."""
+    return DarkroomError(f"{_shown(said)}: no such choice; {_among(choice, known)}")
+
+
+def refuse_key(job: str, key: str, config: DictConfig, groups: Sequence[str], homes: Sequence[str]) -> DarkroomError:
+    """No key of this job; `homes`: choices of its group that do have it."""
+    section, _, name = key.rpartition(".")
+    if section == "grid.axes" and name in NO_AXES:
+        return DarkroomError(f"{key}: {name} is no axis: {NO_AXES[name]}")
+    if homes:
+        return DarkroomError(f"{key}: the key needs {' or '.join(homes)} beside it")
+    nearest = nearest_key(key, [*_keys(config), *groups])
+    start = f"did you mean {nearest}? Keys" if nearest else "keys"
+    siblings = _siblings(config, section)
+    where = section if siblings else "the job"
+    names = siblings or list(dict.fromkeys([*map(str, config), *groups]))
+    return DarkroomError(f"{key}: no such key of `darkroom {job}`; {start} of {where} are {', '.join(names)}")
+
+
+def refuse_value(said: str, node: Node, error: Exception | None = None) -> DarkroomError:
+    """Not what the key's type takes; `error`: what the schema says of it."""
+    needed = next((text for kind, text in _NEEDED.items() if isinstance(node, kind)), _ANY)
+    reason = next((line.strip() for line in str(error).splitlines() if "Key '" in line), "") if error else ""
+    return DarkroomError(f"{_shown(said)}: {f'{reason}; ' if reason else ''}give {needed}")
+
+
+def nearest_key(key: str, known: Sequence[str]) -> str | None:
+    """The first that goes on as the key does, or ends as it does; else the one that looks most like it."""
+    name = key.rpartition(".")[2]
+    longer = [each for each in known if each.startswith(key)]
+    elsewhere = [each for each in known if each.rpartition(".")[2] == name]
+    return next(iter(longer + elsewhere + get_close_matches(key, known, 1)), None)
+
+
+def _among(choice: str, known: Sequence[str], prefix: str = "") -> str:
+    close = get_close_matches(choice.lower(), known, 1, 0.5)
+    found = f"did you mean {prefix}{close[0]}? " if close else ""
+    return f"{found}Choices are {', '.join(known)}" if found else f"choices are {', '.join(known)}"
+
+
+def _keys(config: DictConfig, above: str = "") -> Iterator[str]:
+    for name in config:
+        node = config._get_node(name)
+        yield f"{above}{name!s}"
+        if isinstance(node, DictConfig) and not node._is_none():
+            yield from _keys(node, f"{above}{name!s}.")
+
+
+def _siblings(config: DictConfig, section: str) -> list[str]:
+    """The keys of a section; none where it is no section."""
+    node: Any = config if section else None
+    for part in section.split("."):
+        node = node._get_node(part) if isinstance(node, DictConfig) and part in node else None
+    return list(map(str, node)) if isinstance(node, DictConfig) and not node._is_none() else []
+
+
+def _shown(text: str) -> str:
+    """In one line, and without a password in an address."""
+    key, sign, _ = text.partition("=")
+    if _SECRET.search(text):
+        return f"{key}{sign}..." if sign else "..."
+    return text.replace("\n", "\\n")
