@@ -187,7 +187,7 @@ def _model_settings(job: Rendering) -> dict[str, object]:
         item.info.ref.repo_id for item in job.found.cells if item.info.ref.repo_id != run[item.cell.cell_id].ref.repo_id
     }
     trusts = any(item.cell.model.trust_remote_code for item in job.found.cells)
-    place = {"model.repo_id": moved.pop()} if len(moved) == 1 else {}
+    place: dict[str, object] = {"model.repo_id": moved.pop()} if len(moved) == 1 else {}
     return place | ({"model.trust_remote_code": "true"} if trusts else {})
 
 
