@@ -65,7 +65,8 @@ def _look(store: Store, name: ManifestName, extractor_ids: Sequence[str]) -> _Lo
         is_complete = is_complete and found is not None and all(_has(found, row) for row in ok)
         for row in ok if found else ():
             if found and (error := found.error(row["image_id"])):
-                left_out[row["image_id"]] = row["key"], error
+                remedy = "" if _has(found, row) else "; `darkroom repair` brings it back, then evaluate again"
+                left_out[row["image_id"]] = row["key"], error + remedy
     return _Look(is_complete, left_out)
 
 
@@ -81,11 +82,7 @@ def _say_left_out(store: Store, looks: Iterable[_Look]) -> int:
     if left_out:
         unnamed = max(0, len(left_out) - _MOST_NAMED)
         more = f" ({unnamed} are not named here)" if unnamed else ""
-        print(
-            f"{len(left_out)} images have no features and count in no figure{more}; damaged files come back with "
-            "`darkroom repair`, and the next evaluation scores them",
-            flush=True,
-        )
+        print(f"{len(left_out)} images have no features and count in no figure{more}", flush=True)
     return len(left_out)
 
 
