@@ -172,7 +172,9 @@ def test_every_layout_and_format_can_be_verified(arguments, layout: str, image_f
     assert run_here("verify", f"run={tmp_path / 'run'}", "num_images=5") == 0
 
 
-def test_a_bad_row_that_is_recorded_is_said_by_the_exit_code_of_every_start(arguments, prompts: Path, tmp_path: Path, capsys) -> None:
+def test_a_bad_row_that_is_recorded_is_said_by_the_exit_code_of_every_start(
+    arguments, prompts: Path, tmp_path: Path, capsys
+) -> None:
     prompts.write_text("prompt,width\nfine,16\n,16\nodd,13\n")
     with pytest.raises(DarkroomError):
         run_here("generate", *arguments)
