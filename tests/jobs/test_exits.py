@@ -14,9 +14,9 @@ from tests.jobs.helpers import PAINT
 
 @pytest.fixture
 def bad_rows(tmp_path: Path) -> list[str]:
-    """One prompt that can be rendered and one that cannot."""
+    """Seven prompts that can be rendered and one that cannot."""
     path = tmp_path / "prompts.csv"
-    path.write_text("prompt,width\nfine,16\nodd,13\n")
+    path.write_text("prompt,width\n" + "".join(f"prompt {number},16\n" for number in range(7)) + "odd,13\n")
     return [
         *PAINT,
         "prompts=file",
@@ -50,7 +50,7 @@ def test_every_code_is_in_the_help(capsys: pytest.CaptureFixture, monkeypatch: p
 def test_a_sweep_with_failed_rows_says_so_at_every_start(bad_rows: list[str], halving: bool) -> None:
     words = [*bad_rows, "grid.axes.guidance_scale=[1,2]", "engine.shard_size=1", "evaluate=inline"]
     words += ["evaluation.extractors=[pixels]", "evaluation.metrics=[pixels.vendi]"]
-    words += ["halving.figure=pixels.vendi", "halving.num_images=2"] if halving else []
+    words += ["halving.figure=pixels.vendi", "halving.num_images=4"] if halving else []
     assert run_job("sweep", words) is ExitCode.ROWS_FAILED
     assert run_job("sweep", words) is ExitCode.ROWS_FAILED
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import fields
-from itertools import product
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,9 @@ from pipeline.domain.errors import DarkroomError
 
 WHOLE = (
     "my data (v2)/p.csv", "données/p.csv", "it's.csv", "a,b.csv", "a=b.csv", "a&b.csv", "a!b.csv", "true", "007", "1e5",
-    " x ", "\\", "a\\", "$HOME", "100%", "a#b", "{}", "{a: 1}", "[x]", "[", "a: b", "(worst quality:1.4)", "'a' and 'b'",
-    '"', "a\nb", "${", "${oc.env:HOME}", "\\${x}", "choice(1,2)", "1,2", "?", "???x", "/~", "~nobody-of-this-name/x", "日本",
+    " x ", "\\", "a\\", "$HOME", "100%", "a#b", "{}", "{a: 1}", "[x]", "[", "a: b",
+    "(worst quality:1.4)", "'a' and 'b'", '"', "a\nb", "${", "${oc.env:HOME}", "\\${x}", "choice(1,2)", "1,2", "?",
+    "???x", "/~", "~nobody-of-this-name/x", "日本",
 )  # fmt: skip
 
 
@@ -30,30 +31,19 @@ def nodes(config: DictConfig, above: str = "") -> Iterator[tuple[str, object]]:
             yield f"{above}{name}", node
 
 
-def leaves(job: str, kind: type | tuple) -> dict[str, tuple[tuple[str, ...], object]]:
-    """Key -> (a choice of groups that has it, its node)."""
-    found: dict = {}
-    for choice in product(*([f"{group}={name}" for name in names] for group, names in groups(job).items() if names)):
-        if any(word.startswith(("model=sd", "grid=b", "grid=g", "grid=s", "preset=m")) for word in choice):
-            continue  # other defaults of the same keys
-        given = dict(word.split("=") for word in choice)
-        found |= {key: (choice, node) for key, node in nodes(composition(job, given)) if isinstance(node, kind)}
-    return found
-
-
-def needed(job: str, choice: tuple[str, ...]) -> list[str]:
-    """Values for keys that have none."""
-    config = composition(job, dict(word.split("=") for word in choice))
-    return [f"{key}=x" for key in sorted(OmegaConf.missing_keys(config))]
+def leaves(job: str, kind: type | tuple) -> Iterator[tuple[dict[str, str], list[str]]]:
+    """(choices of groups, the keys of this type that there are with them); each choice of each group once."""
+    for choice in [{}, *({group: name} for group, names in groups(job).items() for name in names)]:
+        yield choice, [key for key, node in nodes(composition(job, choice)) if isinstance(node, kind)]
 
 
 @pytest.mark.parametrize("job", JOBS)
 def test_every_text_is_taken_whole(job: str) -> None:
-    texts = leaves(job, StringNode)
-    for number, (key, (choice, _)) in enumerate(texts.items()):
-        for text in (WHOLE[number % len(WHOLE)], WHOLE[-1 - number % len(WHOLE)]):
-            config = composed(job, [*choice, *needed(job, choice), f"{key}={text}"])
-            assert OmegaConf.select(config, key) == text, key
+    awkward = cycle(WHOLE)
+    for choice, keys in leaves(job, StringNode):
+        texts = {key: next(awkward) for key in keys}
+        config = composed(job, [f"{key}={text}" for key, text in (choice | texts).items()])
+        assert {key: OmegaConf.select(config, key) for key in keys} == texts
 
 
 @pytest.mark.parametrize("text", WHOLE)
@@ -149,6 +139,11 @@ def test_a_password_in_an_address_is_not_repeated() -> None:
     assert "s3cr3t" not in str(caught.value)
 
 
+def test_bytes_that_are_no_letters_here_are_refused() -> None:
+    with pytest.raises(DarkroomError, match="run: it has bytes that are no letters of this locale"):
+        composed("status", ["run=/tmp/\udcc3"])
+
+
 def test_slots_may_be_given_one_by_one() -> None:
     words = ["prompts=template", "prompts.pattern=a {größe} dot", "prompts.slots.größe=[small, large]"]
     assert composed("plan", words).prompts.slots == {"größe": ["small", "large"]}
@@ -156,7 +151,7 @@ def test_slots_may_be_given_one_by_one() -> None:
 
 @pytest.mark.parametrize("job", JOBS)
 def test_every_number_has_limits(job: str) -> None:
-    assert set(leaves(job, (IntegerNode, FloatNode))) <= set(LIMITS)
+    assert {key for _, keys in leaves(job, (IntegerNode, FloatNode)) for key in keys} <= set(LIMITS)
 
 
 def test_every_setting_of_a_cell_is_an_axis_or_says_why_not() -> None:

@@ -93,7 +93,7 @@ def test_a_killed_sweep_goes_on_where_it_was(arguments, tmp_path: Path) -> None:
         (["grid.axes.num_inference_steps=[five]"], "num_inference_steps=five"),
         (["grid.axes.guidance_scale=[-1]"], "guidance_scale=-1"),
         (["grid.axes.guidance_scale=[]"], "has no value"),
-        (["grid.cells=[{seed: 3}]"], "no setting 'seed'"),
+        (["grid.cells=[{seed: 3}]"], "seed is no axis"),
         (["grid.axes.height=[63]"], "sampling.height=63"),
     ],
 )
