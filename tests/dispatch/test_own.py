@@ -75,8 +75,15 @@ def test_nobody_outside_this_machine_or_without_the_token_gets_in() -> None:
 LONG = "/tmp/" + "job_1355700_node_0016/" * 4
 
 
-@pytest.mark.parametrize(("names", "folder"), [({}, None), ({"TMPDIR": "/tmp/short"}, None), ({"TMPDIR": LONG}, "/tmp/ray"),
-                                               ({"TMPDIR": LONG, "RAY_TMPDIR": "/tmp/short"}, None)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("names", "folder"),
+    [
+        ({}, None),
+        ({"TMPDIR": "/tmp/short"}, None),
+        ({"TMPDIR": LONG}, "/tmp/ray"),
+        ({"TMPDIR": LONG, "RAY_TMPDIR": "/tmp/short"}, None),
+    ],
+)
 def test_rays_sockets_get_a_folder_that_they_fit_in(
     names: dict[str, str], folder: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,5 +96,5 @@ def test_rays_sockets_get_a_folder_that_they_fit_in(
 
 def test_a_folder_for_ray_itself_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", LONG)
-    with pytest.raises(DarkroomError, match="RAY_TMPDIR=.*name a folder whose path has at most"):
+    with pytest.raises(DarkroomError, match=r"RAY_TMPDIR=.*name a folder whose path has at most"):
         start(None)
