@@ -3,12 +3,14 @@
 Mutable dataclasses, since OmegaConf merges into them; frozen domain values are made from them in `jobs`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from enum import Enum
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
+
+from pipeline.domain.prompts import ROW_COLUMNS
 
 IS_PLACE = "is_place"  # metadata of keys that may name a file or folder of this machine: `~` is the home folder there
 
@@ -81,12 +83,17 @@ class DemoPrompts:
     kind: PromptsKind = PromptsKind.demo
 
 
+# What is read -> the column that it is read from; null: from none, and a column of that name is only carried.
+PromptColumns = make_dataclass("PromptColumns", [(name, str | None, name) for name in ("prompt", *ROW_COLUMNS)])
+
+
 @dataclass
 class FilePrompts:
     kind: PromptsKind = PromptsKind.file
     uri: str = place()
     on_invalid: OnInvalid = OnInvalid.fail
     endpoint_url: str | None = None
+    columns: PromptColumns = field(default_factory=PromptColumns)  # type: ignore[valid-type]
 
 
 @dataclass
@@ -246,8 +253,17 @@ class RunConfig:
 
 
 @dataclass
+class AgainConfig:
+    """Of a run's model, where it is rendered with again: what a stored run does not decide."""
+
+    repo_id: str | None = None  # where it lies now: its folder, or one that holds it and others; None: where it lay
+    trust_remote_code: bool = False
+
+
+@dataclass
 class RetryConfig(RunConfig):
     engine: EngineConfig = MISSING
+    model: AgainConfig = field(default_factory=AgainConfig)
 
 
 @dataclass
@@ -292,11 +308,13 @@ class VerifyConfig(RunConfig):
     image_id: str | None = None
     device: Device = Device.auto
     stored: bool = False  # compare every image's stored bytes, and render nothing
+    model: AgainConfig = field(default_factory=AgainConfig)
 
 
 @dataclass
 class RepairConfig(RunConfig):
     device: Device = Device.auto
+    model: AgainConfig = field(default_factory=AgainConfig)
 
 
 @dataclass

@@ -5,19 +5,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from omegaconf import DictConfig
+
+from jobs.again_models import models_of
 from jobs.build import renderer_spec
-from jobs.runs import OpenedRun, models_of
+from jobs.runs import OpenedRun
 from pipeline import __version__
 from pipeline.domain.cells import ModelIdentity
+from pipeline.domain.images import Sample
 from pipeline.domain.records import Record
+from pipeline.encoding.images import pixels_digest
 from pipeline.rendering.inspection import InspectedModel
 from pipeline.rendering.loading import load_renderer
-from pipeline.rendering.renderer import Renderer
+from pipeline.rendering.renderer import RenderedImage, Renderer
 from pipeline.runs.cells import cell_of
 from pipeline.worker.batches import batches
-from pipeline.worker.members import encode_member
+from pipeline.worker.members import as_rendered, encode_member
 from pipeline.worker.models import OneModel
-from pipeline.worker.outcomes import recorded_sample
+from pipeline.worker.outcomes import called_as_then, recorded_sample
 
 
 @dataclass(frozen=True)
@@ -29,26 +34,37 @@ class _How:
     compiled: bool
 
 
-class Again:
-    """Makes the files of committed images again. Holds one model at a time."""
+@dataclass(frozen=True)
+class Remade:
+    """A committed image, made again."""
 
-    def __init__(self, found: OpenedRun, device: str) -> None:
+    data: bytes  # its file
+    pixels_sha256: str
+
+
+class Again:
+    """Makes the files of committed images again. Holds one model at a time; `config` is a job's `model`."""
+
+    def __init__(self, found: OpenedRun, config: DictConfig, device: str) -> None:
         self._found = found
+        self._config = config
         self._device = device
         self._model = cache(self._find)
         self._held = OneModel(self._load)
         self._said: set[tuple] = set()
 
-    def files(self, records: Sequence[Record]) -> Iterator[tuple[Record, bytes | None]]:
-        """Each record with the bytes that its image has now; None where it could not be rendered."""
+    def images(self, records: Sequence[Record]) -> Iterator[tuple[Record, Remade | None]]:
+        """Each record with its image as it is made now; None where it could not be rendered."""
         groups: dict[_How, list[Record]] = defaultdict(list)
         for record in records:
             model = cell_of(self._found.cells, record.cell_id).model
             groups[_How(model, record.batch_size, record.compiled)].append(record)
+        for how in groups:  # all are found, and trusted, before anything is rendered
+            self._model(how.model)
         for how, group in groups.items():
             yield from self._rendered(how, group)
 
-    def _rendered(self, how: _How, group: Sequence[Record]) -> Iterator[tuple[Record, bytes | None]]:
+    def _rendered(self, how: _How, group: Sequence[Record]) -> Iterator[tuple[Record, Remade | None]]:
         renderer = self._held.get(how)
         by_id = {record.image_id: record for record in group}
         info = renderer.info
@@ -56,16 +72,22 @@ class Again:
         for batch in batches(samples, info.batch_size, info.mixes_guidance):
             images = renderer.render([item.request for item in batch])
             for item, image in zip(batch, images, strict=True):
-                member = image.pixels is not None and encode_member(item, image, how.model, self._found.info.output)
-                yield by_id[item.request.image_id], member.data if member else None
+                record = by_id[item.request.image_id]
+                yield record, None if image.pixels is None else self._remade(record, item, image)
         self._say_how(group, renderer)
+
+    def _remade(self, record: Record, sample: Sample, image: RenderedImage) -> Remade:
+        assert image.pixels is not None
+        model = called_as_then(cell_of(self._found.cells, record.cell_id).model, record)
+        member = encode_member(as_rendered(sample, image.pixels), image, model, self._found.info.output)
+        return Remade(member.data, pixels_digest(image.pixels))
 
     def _load(self, how: _How) -> Renderer:
         return load_renderer(renderer_spec(self._model(how.model), self._device, how.batch_size, how.compiled))
 
     def _find(self, identity: ModelIdentity) -> InspectedModel:
         info = next(info for info in self._found.cells.values() if info.cell.model == identity)
-        return models_of([info], self._device)[identity]
+        return models_of([info], self._config, self._device)[identity]
 
     def _say_how(self, group: Sequence[Record], renderer: Renderer) -> None:
         """Software and device of then and now, where they are not the same: why bytes may differ."""

@@ -12,20 +12,25 @@ from pipeline.dispatch.events import AttemptFailed, Event, ShardDone
 from pipeline.domain.errors import DarkroomError
 from pipeline.rendering.inspection import InspectedModel
 from pipeline.rendering.paint import PAINT_REPO_ID
-from pipeline.runs.keys import RUN_KEY
-from pipeline.runs.run import open_run
-from pipeline.storage.store import NotFound, Store
+from pipeline.runs.run import RunInfo, settle_batch_size
+from pipeline.storage.store import Store
 from pipeline.worker.tasks import ProbeTask
 
 _DEFAULT = 8  # of a renderer without a model, and of runs that name no number
 
 
-def settle(found: Wanted, store: Store, engine: Engine) -> None:
-    """Where `auto` is asked for, the run's own number if it has started, else what a probe on a worker finds."""
-    if engine.config.batch_size == AUTO:
-        number = _of_run(store) or _best(found, engine.device, lambda task: _on_worker(task, engine))
-        engine.config.batch_size = number
-        print(f"engine.batch_size={number}", flush=True)
+def settle(found: Wanted, store: Store, engine: Engine, run: RunInfo) -> RunInfo:
+    """Where `auto` is asked for, the number of this run, which is claimed; else, what a probe on a worker finds.
+
+    Of two starts at once that both probe, both take the number that was written first.
+    """
+    if engine.config.batch_size != AUTO:
+        return run
+    if run.batch_size is None:
+        run = settle_batch_size(store, _best(found, engine.device, lambda task: _on_worker(task, engine)))
+    engine.config.batch_size = run.batch_size
+    print(f"engine.batch_size={run.batch_size}", flush=True)
+    return run
 
 
 def settle_here(found: Wanted, device: str) -> None:
@@ -71,11 +76,3 @@ def _in_this_process(task: ProbeTask) -> int:
     from pipeline.worker.probe import make_prober
 
     return make_prober().run_task(task, 1).batch_size or _DEFAULT
-
-
-def _of_run(store: Store) -> int | None:
-    try:
-        store.get(RUN_KEY)
-    except NotFound:
-        return None
-    return open_run(store).batch_size

@@ -1,6 +1,6 @@
 """From a configuration to the values that the pipeline works on: the edge where checked input becomes domain types."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from pipeline.demo import MODEL_FOLDER
 from pipeline.domain.cells import FLOAT8, Cell, ModelRef, Sampling
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.identity import digest
+from pipeline.encoding.images import size_fault
 from pipeline.prompts.source import PromptDataset, PromptScan, open_prompts, table_prompts, template_prompts
 from pipeline.rendering.inspection import STEERED, InspectedModel, inspect_model
 from pipeline.rendering.paint import PAINT_REPO_ID, paint_model
@@ -36,6 +37,12 @@ class WantedCell:
     def cell(self) -> Cell:
         return self.info.cell
 
+    def called_as(self, repo_id: str) -> "WantedCell":
+        """The same, with its model called so in images and records."""
+        identity = replace(self.cell.model, repo_id=repo_id)
+        info = replace(self.info, cell=replace(self.cell, model=identity))
+        return WantedCell(info, replace(self.model, identity=identity))
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -58,6 +65,11 @@ class Wanted:
             batch_size=None if config.engine.batch_size == AUTO else config.engine.batch_size,
         )
 
+    def called_as_in(self, run: Mapping[str, CellInfo]) -> "Wanted":
+        """The same, with models called as the run has known them first: a folder's name may be another by now."""
+        cells = (item.called_as(run[item.cell.cell_id].cell.model.repo_id) for item in self.cells)
+        return replace(self, cells=tuple(cells))
+
     @property
     def cell_infos(self) -> dict[str, CellInfo]:
         """By cell_id."""
@@ -77,6 +89,8 @@ def wanted(config: DictConfig, device: str) -> Wanted:
 
 def collected(config: DictConfig, cells: tuple[WantedCell, ...], name: Callable[[Wanted], str]) -> Wanted:
     """The cells with their prompts and their store; `name(wanted)` is the default folder."""
+    for cell in cells:
+        _check_format(config.output.image_format, cell.cell.sampling)
     dataset = prompts(config.prompts)
     scan = dataset.scan(config.sampling.num_images_per_prompt)
     found = Wanted(dataset, scan, cells, StoreSpec(""), config)
@@ -150,6 +164,12 @@ def _check_lossy(sampling: Sampling, model: InspectedModel) -> None:
         )
 
 
+def _check_format(image_format: ImageFormat, sampling: Sampling) -> None:
+    fault = size_fault(image_format.value, sampling.height, sampling.width)
+    if fault:
+        raise DarkroomError(f"output.image_format={image_format.value}, {fault}")
+
+
 def _side(name: str, given: int | None, own: int | None) -> int:
     value = own if given is None else given
     if value is None:
@@ -172,7 +192,7 @@ def _demo(_config: DictConfig) -> PromptDataset:
 
 
 def _file(config: DictConfig) -> PromptDataset:
-    return open_prompts(config.uri, config.on_invalid.value, config.endpoint_url)
+    return open_prompts(config.uri, config.on_invalid.value, config.endpoint_url, dict(config.columns))
 
 
 def _template(config: DictConfig) -> PromptDataset:
@@ -189,7 +209,9 @@ _PROMPTS = {PromptsKind.demo: _demo, PromptsKind.file: _file, PromptsKind.templa
 
 def prompts_info(config: DictConfig, scan: PromptScan) -> PromptsInfo:
     settings: Any = OmegaConf.to_container(config, enum_to_str=True, resolve=True)
+    columns = {name: column for name, column in settings.pop("columns", {}).items() if column != name}
     given = {name: value for name, value in settings.items() if value is not None and name != "write_to"}
+    given |= {"columns": columns} if columns else {}
     return PromptsInfo(prompts_name(config), scan.fingerprint, scan.num_rows, given)
 
 

@@ -15,7 +15,7 @@ from pipeline.domain.errors import DarkroomError
 from pipeline.evaluation.catalogue import convention
 from pipeline.evaluation.comparison import Verdict, comparison_table, verdict
 from pipeline.evaluation.figures import metric_infos
-from pipeline.evaluation.gathering import MOST_HELD, gathered
+from pipeline.evaluation.gathering import MOST_HELD, gathered, left_out_lines
 from pipeline.evaluation.pairs import Difference, differences, paired_metrics
 from pipeline.features.extractor import ExtractorInfo
 from pipeline.features.opening import inspect_extractor, load_extractor
@@ -24,6 +24,7 @@ from pipeline.references.kept import default_cache
 from pipeline.references.measuring import reference_features
 from pipeline.references.opening import open_reference
 from pipeline.references.reference import ReferenceFeatures, ReferenceSpec
+from pipeline.runs import manifest
 from pipeline.runs.cells import axes
 from pipeline.runs.evaluations import MetricInfo
 from pipeline.runs.scored import NotScored, ScoredImages, scored_parts
@@ -108,7 +109,11 @@ def _cells(found: OpenedRun) -> str:
 
 def _images(side: Side, spec: ExtractorSpec, info: ExtractorInfo) -> ScoredImages:
     try:
-        return gathered(scored_parts(side.run.store, side.cell_id, info.extractor_id)).held
+        names = manifest.committed(side.run.store, side.cell_id)
+        found = gathered(scored_parts(side.run.store, names, info.extractor_id, info.dimension))
+        for line in left_out_lines(found.left_out, len(found.held.pairs)):
+            print(f"note:   {side.key}: {line}")
+        return found.held
     except NotScored as error:
         given = {"source": spec.source, "resize": spec.resize}
         keys = {name: value for name, value in {"name": spec.name, **given}.items() if value}

@@ -17,11 +17,11 @@ def run(config: DictConfig) -> int:
     check_writable(found)
     try:
         with started(config.engine) as engine:
-            score(found, wanted.specs(engine.device), wanted.extractor_ids, engine)
+            scored = score(found, wanted.specs(engine.device), wanted.extractor_ids, engine)
     except KeyboardInterrupt:
-        print("\ninterrupted: what was scored stays")
+        print("\ninterrupted: what was scored stays; the same command goes on")
         return ExitCode.INTERRUPTED
-    code = evaluate(found, wanted, own_device(config.engine))
+    code = evaluate(found, wanted, scored, own_device(config.engine))
     print(f"next: {on_run('report', found.store.spec)}", flush=True)
     return code
 

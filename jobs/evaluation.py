@@ -1,6 +1,7 @@
 """From features to figures: every cell of a run measured, stored beside it and shown."""
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +10,13 @@ from datetime import UTC, datetime
 from omegaconf import DictConfig
 
 from conf.schema import EvaluateMode
-from jobs.exits import ExitCode
+from jobs.exits import ExitCode, most_urgent
 from jobs.extractors import extractor_specs
 from jobs.printed import on_run
 from jobs.runs import OpenedRun
+from jobs.scoring import Scored
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.identity import digest
-from pipeline.domain.records import OK
 from pipeline.evaluation.catalogue import CATALOGUE, convention, default_metrics, metrics_by_extractor
 from pipeline.evaluation.figures import figure_name, figures_of, metric_infos
 from pipeline.evaluation.gaps import MeasuredCell, costs, gaps
@@ -33,7 +34,7 @@ from pipeline.references.opening import open_reference
 from pipeline.references.reference import Reference, ReferenceFeatures, ReferenceSpec, Statistics
 from pipeline.runs.cells import lossless_of
 from pipeline.runs.evaluations import CellFigure, CellFigures, Evaluation, Gap, MetricInfo, put_evaluation
-from pipeline.runs.reading import states
+from pipeline.runs.present import PresentImages, present_images
 from pipeline.runs.scored import scored_parts
 
 
@@ -99,15 +100,16 @@ def wanted_inline(config: DictConfig) -> WantedEvaluation | None:
     return wanted_evaluation(config.evaluation) if config.evaluate is EvaluateMode.inline else None
 
 
-def evaluate(found: OpenedRun, wanted: WantedEvaluation, device: str) -> ExitCode:
-    """Measure cells that are scored, store the figures, show them; the exit code."""
-    evaluation, key = _evaluated(found, wanted, device)
+def evaluate(found: OpenedRun, wanted: WantedEvaluation, scored: Scored, device: str) -> ExitCode:
+    """Measure cells that are scored, store the figures, show them; the exit code, not 0 where an image is left out."""
+    evaluation, key = _evaluated(found, wanted, scored, device)
     put_evaluation(found.store, key, evaluation)
     settings = {cell_id: info.settings for cell_id, info in found.cells.items()}
     print(figures_table(evaluation.metrics, evaluation.cells, settings, evaluation.gaps))
     if any(evaluation.costs.values()):
         print(f"\n{costs_table(evaluation.metrics, _for_speed(found, evaluation), evaluation.costs)}")
-    return _judged(wanted.config, evaluation)
+    left_out = ExitCode.CHECK_FAILED if scored.num_left_out else ExitCode.OK
+    return most_urgent(_judged(wanted.config, evaluation), left_out)
 
 
 def measured_figure(
@@ -115,6 +117,7 @@ def measured_figure(
     wanted: WantedEvaluation,
     figure: str,
     cell_ids: Sequence[str],
+    scored: Scored,
     starts: frozenset[int] | None,
     device: str,
 ) -> dict[str, CellFigure]:
@@ -123,7 +126,7 @@ def measured_figure(
     spec, info = next(
         pair for pair in zip(wanted.specs(device), wanted.extractors, strict=True) if pair[1].name == extractor
     )
-    measuring = _Measuring(found, wanted, spec, info, [metric])
+    measuring = _Measuring(found, wanted, scored, spec, info, [metric])
     figures: dict[str, CellFigure] = {}
     for cell_id in cell_ids:
         try:
@@ -136,19 +139,24 @@ def measured_figure(
 def _opened_reference(config: DictConfig) -> Reference | None:
     if config.reference is None:
         return None
-    return open_reference(ReferenceSpec(config.reference, config.reference_endpoint_url))
+    reference = open_reference(ReferenceSpec(config.reference, config.reference_endpoint_url))
+    if reference.left_out:
+        say = f"warning: reference {reference.name}: left out {reference.left_out}, which are not read as images"
+        print(say, file=sys.stderr, flush=True)
+    return reference
 
 
-def _evaluated(found: OpenedRun, wanted: WantedEvaluation, device: str) -> tuple[Evaluation, str]:
+def _evaluated(found: OpenedRun, wanted: WantedEvaluation, scored: Scored, device: str) -> tuple[Evaluation, str]:
     """The evaluation, and the name that it is stored by."""
     config = wanted.config
     metrics: dict[str, MetricInfo] = {}
-    cells: dict[str, dict[str, CellFigure]] = {cell_id: {} for cell_id in _cells_with_images(found)}
+    images = _present(found, scored)
+    cells: dict[str, dict[str, CellFigure]] = {cell_id: {} for cell_id in images}
     distances: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
     lost: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
     lossless = _lossless(found, cells)
     for spec, info in zip(wanted.specs(device), wanted.extractors, strict=True):
-        measuring = _Measuring(found, wanted, spec, info, wanted.named.get(info.name))
+        measuring = _Measuring(found, wanted, scored, spec, info, wanted.named.get(info.name))
         measured = {cell_id: measuring.cell(measuring.images(cell_id)) for cell_id in cells}
         metrics |= measuring.infos
         for cell_id, gap in gaps(measured, measuring.infos, config.seed, measuring.again).items():
@@ -158,7 +166,8 @@ def _evaluated(found: OpenedRun, wanted: WantedEvaluation, device: str) -> tuple
             lost[cell_id] |= gap
     named = None if config.metrics is None else list(config.metrics)
     key = digest("evaluation", sorted(wanted.extractor_ids), config.reference, named)
-    return Evaluation(datetime.now(UTC).isoformat(timespec="seconds"), metrics, cells, distances, lost), key
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    return Evaluation(now, metrics, cells, distances, lost, images), key
 
 
 def _for_speed(found: OpenedRun, evaluation: Evaluation) -> dict[str, str]:
@@ -180,11 +189,13 @@ class _Measuring:
         self,
         found: OpenedRun,
         wanted: WantedEvaluation,
+        scored: Scored,
         spec: ExtractorSpec,
         info: ExtractorInfo,
         metrics: Sequence[str] | None,
     ) -> None:
-        self._found, self._config, self._info, self._metrics = found, wanted.config, info, metrics
+        self._store, self._config, self._info, self._metrics = found.store, wanted.config, info, metrics
+        self._scored = scored
         chosen = metrics or wanted.metrics(info)
         needs_reference = any(CATALOGUE[name].needs_reference for name in chosen)
         self._reference = _measured(wanted.reference, spec, info) if wanted.reference and needs_reference else None
@@ -192,7 +203,8 @@ class _Measuring:
         self.infos = metric_infos(info, self._reference, metrics, self._config.clip_convention)
 
     def images(self, cell_id: str, starts: frozenset[int] | None = None) -> Gathered:
-        return gathered(scored_parts(self._found.store, cell_id, self._info.extractor_id, starts))
+        names = self._scored.of_cell(cell_id, starts)
+        return gathered(scored_parts(self._store, names, self._info.extractor_id, self._info.dimension))
 
     def cell(self, images: Gathered) -> MeasuredCell:
         config = self._config
@@ -208,15 +220,16 @@ class _Measuring:
         return differences(sides, best, self._info, self._reference, *options)[cell_id]
 
 
-def _cells_with_images(found: OpenedRun) -> list[str]:
-    having = [cell for cell, state in states(found.store, found.info, found.cells).items() if state.by_status[OK]]
+def _present(found: OpenedRun, scored: Scored) -> dict[str, PresentImages]:
+    """Of cells that have images, in the run's order."""
+    having = present_images(found.store, scored.names)
     if not having:
         raise DarkroomError(
             f"{found.store.describe()}: no image is committed; see `{on_run('status', found.store.spec)}`"
         )
     if len(having) < len(found.cells):
         print(f"{len(found.cells) - len(having)} cells have no image and are left out")
-    return having
+    return {cell_id: having[cell_id] for cell_id in found.cells if cell_id in having}
 
 
 def _measured(reference: Reference, spec: ExtractorSpec, info: ExtractorInfo) -> ReferenceFeatures:

@@ -1,5 +1,7 @@
 """Render a prompt dataset. The same command again goes on where it was, and renders nothing twice."""
 
+from dataclasses import replace
+
 from omegaconf import DictConfig
 
 from jobs.batch_size import settle
@@ -9,8 +11,8 @@ from jobs.cli import run_job
 from jobs.engine import likely_device, started
 from jobs.evaluation import wanted_inline
 from jobs.render import Rendering, render, say_start
-from pipeline.runs.cells import add_cells, check_only_cell
-from pipeline.runs.run import create_or_check
+from pipeline.runs.cells import read_cells
+from pipeline.runs.opening import claim
 from pipeline.storage.opening import open_store
 
 
@@ -23,10 +25,9 @@ def run(config: DictConfig) -> int:
     with started(config.engine) as engine:
         if engine.device != likely_device(config.engine):
             found = wanted(config, engine.device)
-        check_only_cell(store, found.cells[0].info)
-        settle(found, store, engine)
-        run_info = create_or_check(store, found.run_info())
-        add_cells(store, found.cell_infos)
+        run_info = claim(store, replace(found.run_info(), cell_id=found.cells[0].cell.cell_id), found.cell_infos)
+        found = found.called_as_in(read_cells(store))
+        run_info = settle(found, store, engine, run_info)
         _say_what(found)
         job = Rendering(found, run_info, store, engine, evaluation)
         say_start(job)
@@ -40,6 +41,7 @@ def _say_what(found: Wanted) -> None:
         f"{found.scan.num_images} images from {found.scan.num_rows} prompts ({found.run_info().prompts.name}) with "
         f"{info.ref.repo_id}: {sampling.num_inference_steps} steps of {sampling.scheduler}, guidance "
         f"{sampling.guidance_scale:g}, {sampling.width}x{sampling.height}"
+        + (f"; rows override {found.scan.overriding}" if found.scan.overriding else "")
     )
 
 

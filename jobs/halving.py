@@ -39,6 +39,7 @@ def render_by_halving(job: Rendering, config: DictConfig) -> ExitCode:
     images_a_shard = max(1, job.found.scan.num_images // len(starts))
     steps = rounds(len(starts), -(-config.num_images // images_a_shard))
     dropped: list[Dropped] = []
+    chosen_from = list(job.found.cell_infos)
     codes: list[ExitCode] = []  # of all rounds: cells that are dropped have rows too
     for number, num_shards in enumerate(steps[:-1], start=1):
         part = replace(job, starts=drawn(job.run.prompts.fingerprint, starts, num_shards))
@@ -51,7 +52,7 @@ def render_by_halving(job: Rendering, config: DictConfig) -> ExitCode:
         kept, lost = _chosen(part, config, number, len(steps))
         dropped += lost
         job = replace(job, found=replace(job.found, cells=tuple(c for c in job.found.cells if c.cell.cell_id in kept)))
-    put_choices(job.store, dropped)
+    put_choices(job.store, chosen_from, dropped)
     print(f"\nlast round: {len(job.found.cells)} cells to their end", flush=True)
     return most_urgent(*codes, render(job))
 
@@ -60,9 +61,10 @@ def _chosen(part: Rendering, config: DictConfig, number: int, num_rounds: int) -
     """(cells that go on, what is said of the others)."""
     assert part.evaluation
     found = part.opened()
-    score(found, part.evaluation.specs(part.engine.device), part.evaluation.extractor_ids, part.engine)
+    scored = score(found, part.evaluation.specs(part.engine.device), part.evaluation.extractor_ids, part.engine)
     device = own_device(part.engine.config)
-    figures = measured_figure(found, part.evaluation, config.figure, list(part.found.cell_infos), part.starts, device)
+    cell_ids = list(part.found.cell_infos)
+    figures = measured_figure(found, part.evaluation, config.figure, cell_ids, scored, part.starts, device)
     values = {cell_id: figure.value for cell_id, figure in figures.items()}
     higher = CATALOGUE[config.figure.split(".")[1]].higher_is_better
     ranked = survivors(values, 1.0, higher)

@@ -23,7 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 from conf import schema
 from jobs.limits import check_limits
 from jobs.refusals import refuse_choice, refuse_enum, refuse_key, refuse_value, refuse_word
-from pipeline.domain.errors import DarkroomError
+from pipeline.domain.errors import DarkroomError, credentials_in
+from pipeline.domain.secrets import has_credentials
 
 _CONF = Path(schema.__file__).parent
 _KEY = re.compile(r"[^\W\d]\w*(\.\w+)*")
@@ -94,6 +95,8 @@ def _given(job: str, word: str) -> Given:
         raise DarkroomError(f"{key}: keys cannot be added to this job, only set; see `darkroom {job} --help`")
     if not (sign and _KEY.fullmatch(key)):
         raise refuse_word(job, key, groups(job))
+    if has_credentials(_unquoted(text)):
+        raise credentials_in(key)
     return Given(key, text)
 
 

@@ -1,8 +1,10 @@
 """Check everything and say what `generate` would do: images, shards, bytes and time. Renders nothing into the run."""
 
+import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from omegaconf import DictConfig
 
@@ -12,15 +14,18 @@ from jobs.build import Wanted, renderer_specs, wanted
 from jobs.checks import warn
 from jobs.cli import run_job
 from jobs.engine import likely_device
-from pipeline.domain.images import Sample, samples
+from pipeline.domain.cells import Sampling
+from pipeline.domain.images import ImageRequest, Sample, samples
 from pipeline.planning.plan import num_shards
 from pipeline.prompts.source import write_parquet
 from pipeline.rendering.loading import load_renderer
+from pipeline.rendering.renderer import Renderer
 from pipeline.storage.opening import open_store
 from pipeline.worker.batches import batches
 from pipeline.worker.members import encode_member
 
 _PROBE_BATCHES = 2  # timed, after one that is not
+_MOST_SIZES, _FEW_STEPS = 8, 2  # tried, of a model that may change them
 
 
 def run(config: DictConfig) -> int:
@@ -32,10 +37,14 @@ def run(config: DictConfig) -> int:
         store.check(writing=False)  # a folder need not be there yet
     _write_prompts(found)
     settle_here(found, device)
-    cost = _probe(found, device)
+    renderer = load_renderer(renderer_specs(found, device)[0])
+    cost = _probe(found, renderer)
+    _warn_of_sizes(found, renderer)
     scan, engine, identity = found.scan, config.engine, found.cells[0].cell.model
     workers = engine.num_workers or 1
     print(f"prompts: {scan.num_rows} rows, {scan.num_invalid} of them invalid, fingerprint {scan.fingerprint[:16]}")
+    if scan.overriding:
+        print(f"rows that override a setting: {scan.overriding}; prompts.columns.<setting>=null leaves the run's")
     print(f"model:   {found.cells[0].info.ref.repo_id} {identity.revision[:19]} {identity.dtype}")
     print(f"output:  {store.describe()}")
     shards = num_shards(scan.num_rows, engine.shard_size)
@@ -66,36 +75,59 @@ class _Cost:
     size_bytes: float  # encoded
 
 
-def _probe(found: Wanted, device: str) -> _Cost | None:
+def _probe(found: Wanted, renderer: Renderer) -> _Cost | None:
     """From real batches of the dataset's first valid prompts; None where the first rows hold none."""
     batch = _first_batch(found)
     if not batch:
         return None
-    (spec,), (only,) = renderer_specs(found, device), found.cells
-    renderer = load_renderer(spec)
+    (only,) = found.cells
     requests = [sample.request for sample in batch]
     renderer.render(requests)
     started = time.perf_counter()
     for _ in range(_PROBE_BATCHES):
         images = renderer.render(requests)
     # A short batch costs what a full one does.
-    seconds = (time.perf_counter() - started) / _PROBE_BATCHES / spec.batch_size
+    seconds = (time.perf_counter() - started) / _PROBE_BATCHES / renderer.info.batch_size
     pairs = [(sample, image) for sample, image in zip(batch, images, strict=True) if image.pixels is not None]
     output = found.run_info().output
     sizes = [len(encode_member(sample, image, only.cell.model, output).data) for sample, image in pairs]
     return _Cost(seconds, sum(sizes) / max(1, len(sizes)))
 
 
+def _warn_of_sizes(found: Wanted, renderer: Renderer) -> None:
+    """Where the model is one that may change sizes: try those that the first rows ask for."""
+    if renderer.info.keeps_size:
+        return
+    samplings = {(item.height, item.width): item for item in (each.request.sampling for each in _first_samples(found))}
+    for (height, width), sampling in list(samplings.items())[:_MOST_SIZES]:
+        few = replace(sampling, num_inference_steps=min(_FEW_STEPS, sampling.num_inference_steps))
+        made = _size_made(renderer, few)
+        if made != f"{width}x{height}":
+            print(f"warning: the model makes {made} of {width}x{height}; records will say so", file=sys.stderr)
+
+
+def _size_made(renderer: Renderer, sampling: Sampling) -> str:
+    """Width and height of what a request becomes, or why it becomes nothing."""
+    try:
+        [image] = renderer.render([ImageRequest("size", "a photograph", 0, sampling)])
+    except Exception as error:  # pipelines raise what they like for a size that they do not take
+        return f"an error ({error})"
+    return (
+        f"{image.pixels.shape[1]}x{image.pixels.shape[0]}" if image.pixels is not None else f"an error ({image.error})"
+    )
+
+
 def _first_batch(found: Wanted) -> Sequence[Sample]:
-    run_info, (only,) = found.run_info(), found.cells
-    rows = [row for row in next(found.dataset.blocks(0)).rows if not row.error]
     size = found.config.engine.batch_size
-    images = [
-        sample
-        for row in rows[:size]
-        for sample in samples(row, only.cell, run_info.seed, run_info.num_images_per_prompt)
-    ]
-    return next(batches(images, size), ())
+    return next(batches(islice(_first_samples(found), size), size), ())
+
+
+def _first_samples(found: Wanted) -> Iterator[Sample]:
+    """Of the first block's valid rows."""
+    run_info, (only,) = found.run_info(), found.cells
+    for row in next(found.dataset.blocks(0)).rows:
+        if not row.error:
+            yield from samples(row, only.cell, run_info.seed, run_info.num_images_per_prompt)
 
 
 def _readable(size_bytes: float) -> str:

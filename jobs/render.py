@@ -1,9 +1,11 @@
 """What `generate` and `sweep` share: start the engine, render what is not committed, say what became of it."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
+
+import numpy as np
 
 from jobs.build import Wanted, renderer_specs
 from jobs.compiled import KeptCompiled
@@ -16,15 +18,17 @@ from jobs.progress import ProgressView
 from jobs.runs import OpenedRun
 from jobs.scoring import score
 from pipeline.dispatch.events import Summary
-from pipeline.domain.records import FAILED, INVALID
+from pipeline.domain.errors import DarkroomError
+from pipeline.domain.records import FAILED, INVALID, Record
 from pipeline.planning.plan import num_shards, plan
 from pipeline.planning.tasks import shard_tasks
 from pipeline.rendering.spec import Compiled
 from pipeline.report.contact_sheet import contact_sheet
-from pipeline.runs import manifest
 from pipeline.runs.cells import read_cells
+from pipeline.runs.equal_pixels import equal_lines
 from pipeline.runs.keys import CONTACT_SHEET_KEY, ManifestName
-from pipeline.runs.reading import count_statuses, first_images
+from pipeline.runs.opening import own_shards
+from pipeline.runs.reading import StoredFile, count_statuses, first_images
 from pipeline.runs.run import RunInfo
 from pipeline.storage.store import Store, StoreError
 from pipeline.worker.spec import WorkerSpec
@@ -51,9 +55,9 @@ class Rendering:
         return len(self.found.cells) * (each if self.starts is None else len(self.starts))
 
     def committed(self) -> list[ManifestName]:
-        """Those of its shards that are there."""
+        """Those of its shards that are there. Raises DarkroomError where there are shards of another run."""
         cells = self.found.cell_infos
-        return [name for name in manifest.committed(self.store) if name.cell_id in cells and self._has(name.start)]
+        return [name for name in own_shards(self.store, self.run) if name.cell_id in cells and self._has(name.start)]
 
     def tasks(self, done: set[str]) -> Iterator[Task]:
         """Model by model, so that a worker loads each once; then range by range, whose embeddings serve all cells."""
@@ -92,13 +96,15 @@ def render(job: Rendering) -> ExitCode:
     code = render_shards(job)
     if code is ExitCode.INTERRUPTED:
         return code
+    for line in equal_lines(job.store, read_cells(job.store)):
+        print(f"note: {line}")
     _say_where(job)
     if job.evaluation is None:
         return code
     found = job.opened()
     # Shards of earlier starts, that nobody scored inline, are scored first.
-    score(found, job.evaluation.specs(job.engine.device), job.evaluation.extractor_ids, job.engine)
-    return most_urgent(code, evaluate(found, job.evaluation, own_device(job.engine.config)))
+    scored = score(found, job.evaluation.specs(job.engine.device), job.evaluation.extractor_ids, job.engine)
+    return most_urgent(code, evaluate(found, job.evaluation, scored, own_device(job.engine.config)))
 
 
 def render_shards(job: Rendering) -> ExitCode:
@@ -165,13 +171,34 @@ def _say_end(view: ProgressView, job: Rendering, before: Counter[str]) -> ExitCo
 
 
 def _say_where(job: Rendering) -> None:
-    images = first_images(job.store, _SHEET_IMAGES)
+    images = list(_opened(job.store, first_images(job.store, _SHEET_IMAGES)))
     if images:
         job.store.put(CONTACT_SHEET_KEY, contact_sheet(images), "image/png")
         print(f"contact sheet: {job.store.describe(CONTACT_SHEET_KEY)}")
     print(f"output:        {job.store.describe()}")
-    verb = "report" if job.evaluation else "verify"
-    print(f"next:          {on_run(verb, job.found.store)}", flush=True)
+    verb, more = ("report", {}) if job.evaluation else ("verify", _model_settings(job))
+    print(f"next:          {on_run(verb, job.found.store, **more)}", flush=True)
+
+
+def _model_settings(job: Rendering) -> dict[str, object]:
+    """What no run says of its models, or says no more: that they are trusted, and where they lie by now."""
+    run = read_cells(job.store)
+    moved = {
+        item.info.ref.repo_id for item in job.found.cells if item.info.ref.repo_id != run[item.cell.cell_id].ref.repo_id
+    }
+    trusts = any(item.cell.model.trust_remote_code for item in job.found.cells)
+    place: dict[str, object] = {"model.repo_id": moved.pop()} if len(moved) == 1 else {}
+    return place | ({"model.trust_remote_code": True} if trusts else {})
+
+
+def _opened(store: Store, files: Iterable[StoredFile]) -> Iterator[tuple[Record, np.ndarray]]:
+    """Images with their pixels; who is not what was committed is named, and left out."""
+    for file in files:
+        try:
+            yield file.record, file.pixels()
+        except DarkroomError as error:
+            said = f"{file.record.image_id} ({store.describe(file.record.key or '')}): {error}"
+            print(f"not on the contact sheet: image {said}; see `{on_run('verify', store.spec, stored=True)}`")
 
 
 def say_failures(summary: Summary) -> None:
@@ -179,6 +206,8 @@ def say_failures(summary: Summary) -> None:
         print(f"{summary.num_failed} images failed; their records say why:")
         for error in summary.errors:
             print(f"  {error}")
+    for change in sorted(summary.resized):
+        print(f"warning: the model changed the size of images, {change}; their records and files say what they have")
     for task, reason in summary.failed_shards:
         print(f"not committed: {task_name(task)}: {reason}")
     if summary.workers_lost:

@@ -19,11 +19,11 @@ _AT_ONCE = 64  # images held in memory
 def run(config: DictConfig) -> int:
     found = opened(config)
     check_writable(found)
-    again = Again(found, local_device(config.device))
+    again = Again(found, config.model, local_device(config.device))
     num_damaged = num_left = 0
     for portion in _portions(stored_objects(found.store, found.cells, found.info.output)):
         damaged = [record for item in portion for record in item.records if record.image_id in item.damages]
-        rendered = {record.image_id: data for record, data in again.files(damaged)}
+        rendered = {record.image_id: made.data if made else None for record, made in again.images(damaged)}
         num_damaged += len(damaged)
         for item in portion:
             left = repair(found.store, item, rendered, found.cells[item.cell_id].cell, found.info.output)

@@ -1,8 +1,5 @@
 """Write the page that shows a run: figures by cell, curves, contact sheets, picks, failures."""
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
 from omegaconf import DictConfig
 
 from jobs.cli import run_job
@@ -10,10 +7,9 @@ from jobs.printed import on_run
 from jobs.runs import OpenedRun, opened
 from pipeline.report.building import ReportOptions, build
 from pipeline.report.content import ReportContent
-from pipeline.report.page import write_report
-from pipeline.report.upload import upload
+from pipeline.report.page import report_files
+from pipeline.report.publishing import publish
 from pipeline.runs.keys import REPORT_PREFIX
-from pipeline.storage.local import LocalStore
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, parse_spec
 
@@ -23,7 +19,7 @@ def run(config: DictConfig) -> int:
     store, prefix = _target(config, found)
     options = ReportOptions(config.num_prompts, ".." if config.output.uri is None else None)
     content = build(found.store, found.info, found.cells, options)
-    print(f"report: {_write(content, store, prefix)}")
+    print(f"report: {publish(report_files(content), store, prefix)}")
     print(f"next:   {_next(content, found)}", flush=True)
     return 0
 
@@ -35,15 +31,6 @@ def _target(config: DictConfig, found: OpenedRun) -> tuple[Store, str]:
         store, prefix = open_store(parse_spec(config.output.uri, config.output.endpoint_url)), ""
     store.check()
     return store, prefix
-
-
-def _write(content: ReportContent, store: Store, prefix: str) -> str:
-    """The address of its index.html."""
-    if isinstance(store, LocalStore):
-        return str(write_report(content, Path(store.describe(prefix))))
-    with TemporaryDirectory() as folder:
-        write_report(content, Path(folder))
-        return upload(Path(folder), store, prefix)
 
 
 def _next(content: ReportContent, found: OpenedRun) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
+from jobs.again_models import models_of
 from jobs.batch_size import settle_as
 from jobs.build import renderer_spec
 from jobs.cli import run_job
@@ -11,7 +12,7 @@ from jobs.engine import started
 from jobs.exits import ExitCode
 from jobs.progress import ProgressView
 from jobs.render import say_failures
-from jobs.runs import OpenedRun, check_writable, models_of, opened
+from jobs.runs import OpenedRun, check_writable, opened
 from pipeline.domain.cells import ModelIdentity
 from pipeline.domain.records import FAILED, INVALID
 from pipeline.runs import manifest
@@ -68,7 +69,7 @@ def _model(found: OpenedRun, name: ManifestName) -> ModelIdentity:
 
 
 def _worker(config: DictConfig, found: OpenedRun, tasks: Sequence[RetryTask], device: str) -> WorkerSpec:
-    models = models_of([found.cells[task.name.cell_id] for task in tasks], device)
+    models = models_of([found.cells[task.name.cell_id] for task in tasks], config.model, device)
     engine = config.engine
     specs = [renderer_spec(model, device, engine.batch_size, engine.compile) for model in models.values()]
     return WorkerSpec(found.info, tuple(specs), found.store.spec, batch_timeout_s=engine.batch_timeout_s)

@@ -2,16 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
-from jobs.build import find_model
-from pipeline.domain.cells import ModelIdentity
 from pipeline.domain.errors import DarkroomError
-from pipeline.rendering.inspection import InspectedModel
-from pipeline.runs.cells import CellInfo, read_cells
-from pipeline.runs.run import RunInfo, open_run
+from pipeline.runs.cells import CellInfo
+from pipeline.runs.opening import open_whole
+from pipeline.runs.run import RunInfo
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, parse_spec
 
@@ -31,10 +29,11 @@ def opened(config: DictConfig) -> OpenedRun:
 
 
 def open_at(uri: str, endpoint_url: str | None) -> OpenedRun:
+    """The same by its address."""
     with _named_as_run():
         store = open_store(parse_spec(uri, endpoint_url))
         store.check(writing=False)
-    return OpenedRun(store, open_run(store), read_cells(store))
+    return OpenedRun(store, *open_whole(store))
 
 
 def check_writable(found: OpenedRun) -> None:
@@ -50,21 +49,3 @@ def _named_as_run() -> Iterator[None]:
         yield
     except DarkroomError as error:
         raise type(error)(str(error).replace("output.uri", "run").replace("output.endpoint", "endpoint")) from error
-
-
-def models_of(cells: list[CellInfo], device: str) -> dict[ModelIdentity, InspectedModel]:
-    """The cells' models, found again. Raises DarkroomError when one is not what the run was made with."""
-    refs = {info.cell.model: info for info in cells}
-    return {identity: _model_of(info, device) for identity, info in refs.items()}
-
-
-def _model_of(info: CellInfo, device: str) -> InspectedModel:
-    identity = info.cell.model
-    commit = info.ref.revision if identity.revision.startswith("sha256:") else identity.revision
-    model = find_model(replace(info.ref, dtype=identity.dtype, revision=commit), device)
-    if model.identity.revision != identity.revision:
-        raise DarkroomError(
-            f"model.repo_id={info.ref.repo_id} is now {model.identity.revision}, and the run was made with "
-            f"{identity.revision}; restore that model"
-        )
-    return replace(model, identity=identity)

@@ -1,6 +1,7 @@
 """Makes the features that an evaluation needs, on the engine that was asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from jobs.engine import Engine
 from jobs.progress import ProgressView
@@ -9,33 +10,83 @@ from pipeline.domain.errors import DarkroomError, TryAgain
 from pipeline.domain.records import OK
 from pipeline.features.spec import ExtractorSpec
 from pipeline.runs import manifest
-from pipeline.runs.features import get_features, scored_shards
+from pipeline.runs.ahead import read_ahead
+from pipeline.runs.features import ScoredFiles, get_features
 from pipeline.runs.keys import ManifestName
 from pipeline.scoring.spec import ScorerSpec
+from pipeline.storage.store import Store
 from pipeline.worker.tasks import ScoreTask, task_name
 
+_MOST_NAMED = 10  # images without features
 
-def score(found: OpenedRun, specs: Sequence[ExtractorSpec], extractor_ids: Sequence[str], engine: Engine) -> None:
-    """Score every committed shard that has no features yet, or none of images that `retry` made later."""
-    names = list(manifest.committed(found.store))
+
+@dataclass(frozen=True)
+class Scored:
+    """The shards that were there when scoring began: what an evaluation is of, whatever is committed beside it."""
+
+    names: tuple[ManifestName, ...]
+    num_left_out: int  # images that have no features
+
+    def of_cell(self, cell_id: str, starts: Collection[int] | None = None) -> list[ManifestName]:
+        """With `starts`, of the shards that start at these rows."""
+        return [name for name in self.names if name.cell_id == cell_id and (starts is None or name.start in starts)]
+
+
+def score(found: OpenedRun, specs: Sequence[ExtractorSpec], extractor_ids: Sequence[str], engine: Engine) -> Scored:
+    """Score every committed image that has no features of the file that its record names; say which have none after."""
+    names = tuple(name for name in manifest.committed(found.store) if name.cell_id in found.cells)
     if not names:
         raise DarkroomError(f"{found.store.describe()}: no shard is committed; render it first")
-    _score(found, _unscored(found, names, extractor_ids), specs, engine)
-    stale = [name for name in names if any(_is_stale(found, name, extractor_id) for extractor_id in extractor_ids)]
-    _score(found, stale, specs, engine)
+    looks = _looks(found.store, names, extractor_ids)
+    unscored = [name for name, look in looks.items() if not look.is_complete]
+    _score(found, unscored, specs, engine)
+    looks |= _looks(found.store, unscored, extractor_ids)
+    return Scored(names, _say_left_out(found.store, looks.values()))
 
 
-def _unscored(found: OpenedRun, names: Sequence[ManifestName], extractor_ids: Sequence[str]) -> list[ManifestName]:
-    done = [scored_shards(found.store, extractor_id) for extractor_id in extractor_ids]
-    return [name for name in names if not all(name.key in keys for keys in done)]
+@dataclass(frozen=True)
+class _Look:
+    """A shard's features as they are stored."""
+
+    is_complete: bool  # every file that a record names was looked at, by every extractor
+    left_out: dict[str, tuple[str, str]]  # image_id -> key, and why it has no features
 
 
-def _is_stale(found: OpenedRun, name: ManifestName, extractor_id: str) -> bool:
-    features = get_features(found.store, extractor_id, name)
-    table = manifest.read(found.store, name, ["image_id", "status"])
-    columns = table["image_id"].to_pylist(), table["status"].to_pylist()
-    ok = {image_id for image_id, status in zip(*columns, strict=True) if status == OK}
-    return features is None or set(features.image_ids) != ok
+def _looks(store: Store, names: Sequence[ManifestName], extractor_ids: Sequence[str]) -> dict[ManifestName, _Look]:
+    looks = read_ahead(names, lambda name: _look(store, name, extractor_ids))
+    return dict(zip(names, looks, strict=True))
+
+
+def _look(store: Store, name: ManifestName, extractor_ids: Sequence[str]) -> _Look:
+    table = manifest.read(store, name, ["image_id", "status", "sha256", "key"])
+    ok = [row for row in table.to_pylist() if row["status"] == OK]
+    is_complete, left_out = True, {}
+    for found in (get_features(store, extractor_id, name) for extractor_id in extractor_ids):
+        is_complete = is_complete and found is not None and all(_has(found, row) for row in ok)
+        for row in ok if found else ():
+            if found and (error := found.error(row["image_id"])):
+                left_out[row["image_id"]] = row["key"], error
+    return _Look(is_complete, left_out)
+
+
+def _has(found: ScoredFiles, row: dict) -> bool:
+    return found.place(row["image_id"], row["sha256"]) is not None
+
+
+def _say_left_out(store: Store, looks: Iterable[_Look]) -> int:
+    """How many images have no features; the first ones by name."""
+    left_out = [item for look in looks for item in look.left_out.items()]
+    for image_id, (key, reason) in left_out[:_MOST_NAMED]:
+        print(f"left out: image {image_id} ({store.describe(key)}): {reason}")
+    if left_out:
+        unnamed = max(0, len(left_out) - _MOST_NAMED)
+        more = f" ({unnamed} are not named here)" if unnamed else ""
+        print(
+            f"{len(left_out)} images have no features and count in no figure{more}; damaged files come back with "
+            "`darkroom repair`, and the next evaluation scores them",
+            flush=True,
+        )
+    return len(left_out)
 
 
 def _score(found: OpenedRun, names: Sequence[ManifestName], specs: Sequence[ExtractorSpec], engine: Engine) -> None:

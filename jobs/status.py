@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from jobs.cli import run_job
 from jobs.runs import OpenedRun, opened
 from pipeline.runs.cells import axes
+from pipeline.runs.equal_pixels import equal_lines
 from pipeline.runs.reading import CellState, states
 
 _MAX_REASONS = 10
@@ -21,6 +22,8 @@ def run(config: DictConfig) -> int:
     _say_what(found)
     _say_state(list(cells.values()))
     _say_unfinished(found, cells)
+    for line in equal_lines(found.store, found.cells):
+        print(f"equal:     {line}")
     return 0
 
 

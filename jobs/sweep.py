@@ -1,6 +1,7 @@
 """Render every cell of a grid as one job. A grid that grows renders its new cells alone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -22,9 +23,9 @@ from pipeline.domain.cells import ModelRef
 from pipeline.domain.errors import DarkroomError
 from pipeline.planning.grid import Grid, Settings, expand
 from pipeline.rendering.inspection import InspectedModel
-from pipeline.runs.cells import add_cells, axes
-from pipeline.runs.choices import put_choices
-from pipeline.runs.run import create_or_check
+from pipeline.runs.cells import axes, read_cells
+from pipeline.runs.choices import put_choices, read_choices
+from pipeline.runs.opening import claim
 from pipeline.storage.opening import open_store
 
 
@@ -39,15 +40,16 @@ def run(config: DictConfig) -> int:
     with started(config.engine) as engine:
         if engine.device != likely_device(config.engine):
             found = wanted_sweep(config, engine.device)
-        settle(found, store, engine)
-        run_info = create_or_check(store, found.run_info())
-        add_cells(store, found.cell_infos)
+        run_info = claim(store, replace(found.run_info(), cell_id=""), found.cell_infos)
+        read_choices(store)  # refuses what cannot be read now, and not once the cells are rendered
+        found = found.called_as_in(read_cells(store))
+        run_info = settle(found, store, engine, run_info)
         _say_what(found)
         job = Rendering(found, run_info, store, engine, evaluation)
         say_start(job)
         if config.halving.figure:
             return render_by_halving(job, config.halving)
-        put_choices(store, [])  # every cell is rendered to its end
+        put_choices(store, list(found.cell_infos), [])  # every cell of this grid is rendered to its end
         return render(job)
 
 
@@ -100,6 +102,7 @@ def _say_what(found: Wanted) -> None:
     print(
         f"{found.scan.num_images * cells} images: {cells} cells of {found.scan.num_rows} prompts "
         f"({found.run_info().prompts.name}), the same noise in each"
+        + (f"; rows override {found.scan.overriding}" if found.scan.overriding else "")
     )
     for name, values in axes(found.cell_infos.values()).items():
         print(f"  {name}: {', '.join(str(value) for value in values)}")

@@ -5,11 +5,12 @@ of all images are compared.
 """
 
 import hashlib
+from collections import Counter
 
 import numpy as np
 from omegaconf import DictConfig
 
-from jobs.again import Again
+from jobs.again import Again, Remade
 from jobs.cli import run_job
 from jobs.engine import local_device
 from jobs.exits import ExitCode
@@ -21,6 +22,8 @@ from pipeline.encoding.images import decode
 from pipeline.runs.reading import image_bytes, records, sample
 from pipeline.storage.store import Store
 from pipeline.worker.stored import stored_objects
+
+EQUAL, PIXELS_EQUAL, DIFFERS = "equal", "pixels equal", "differs"
 
 
 def run(config: DictConfig) -> int:
@@ -43,10 +46,12 @@ def _check_stored(found: OpenedRun) -> int:
 
 def _check_sample(config: DictConfig, found: OpenedRun) -> int:
     chosen = _chosen(config, found.store)
-    again = Again(found, local_device(config.device))
-    differing = sum(_compare(record, data, found.store) for record, data in again.files(chosen))
-    print(f"{len(chosen) - differing} of {len(chosen)} images are equal byte by byte when they are rendered again")
-    return ExitCode.CHECK_FAILED if differing else ExitCode.OK
+    again = Again(found, config.model, local_device(config.device))
+    counts = Counter(_compared(record, made, found.store) for record, made in again.images(chosen))
+    print(f"{counts[EQUAL]} of {len(chosen)} images are equal byte by byte when they are rendered again")
+    if counts[PIXELS_EQUAL]:
+        print(f"{counts[PIXELS_EQUAL]} more have equal pixels, and a file that differs: another text or encoder")
+    return ExitCode.CHECK_FAILED if counts[EQUAL] < len(chosen) else ExitCode.OK
 
 
 def _chosen(config: DictConfig, store: Store) -> list[Record]:
@@ -62,19 +67,32 @@ def _chosen(config: DictConfig, store: Store) -> list[Record]:
     return chosen
 
 
-def _compare(record: Record, data: bytes | None, store: Store) -> bool:
-    """Whether the image differs; says how."""
-    now = hashlib.sha256(data).hexdigest() if data else "nothing"
+def _compared(record: Record, made: Remade | None, store: Store) -> str:
+    """One of EQUAL, PIXELS_EQUAL and DIFFERS; says how the image differs."""
+    now = hashlib.sha256(made.data).hexdigest() if made else "nothing"
     if now == record.sha256:
-        return False
-    print(f"{record.image_id} differs ({store.describe(record.key or '')}): recorded {record.sha256}, now {now}")
-    if data:
-        print(f"  {_pixel_difference(image_bytes(store, record), data)}; prompt row {record.row}, seed {record.seed}")
-    return True
+        return EQUAL
+    where, digests = store.describe(record.key or ""), f"recorded {record.sha256}, now {now}"
+    if made and made.pixels_sha256 == record.pixels_sha256:
+        print(f"{record.image_id}: pixels equal, file differs ({where}): {digests}")
+        return PIXELS_EQUAL
+    print(f"{record.image_id} differs ({where}): {digests}; {_made_by(record)}")
+    if made:
+        print(f"  {_pixel_difference(record, made, store)}; prompt row {record.row}, seed {record.seed}")
+    return DIFFERS
 
 
-def _pixel_difference(stored: bytes, rendered: bytes) -> str:
-    old, new = (decode(data).astype(np.int16) for data in (stored, rendered))
+def _made_by(record: Record) -> str:
+    """So that a bad node can be found."""
+    places = (("host", record.host), ("device", record.device_id), ("worker", record.worker))
+    return "made by " + ", ".join(f"{name} {value}" for name, value in places if value)
+
+
+def _pixel_difference(record: Record, made: Remade, store: Store) -> str:
+    try:
+        old, new = (decode(data).astype(np.int16) for data in (image_bytes(store, record), made.data))
+    except DarkroomError as error:
+        return f"the stored one cannot be compared: {error}"
     if old.shape != new.shape:
         return f"stored {old.shape}, now {new.shape}"
     difference = np.abs(old - new)

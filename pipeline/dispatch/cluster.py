@@ -22,7 +22,7 @@ from pipeline.dispatch.ledger import Attempt, Ledger
 from pipeline.dispatch.own import start_own
 from pipeline.dispatch.pulse import Pulse
 from pipeline.dispatch.starts import MAX_FAILED, Starts
-from pipeline.domain.errors import DarkroomError, EndsRun, TryAgain
+from pipeline.domain.errors import DarkroomError, EndsRun, TryAgain, WrongModel
 from pipeline.rendering.renderer import FatalDeviceError
 from pipeline.worker.tasks import ShardReport, Task, TaskRunner
 
@@ -69,6 +69,7 @@ class _Slot:
     node_id: str | None = None
     is_ready: bool = False
     heard_at: float = 0.0  # when it last answered
+    refused: str = ""  # why it is given nothing more: its machine has not the files of a model
     in_flight: dict[Any, Attempt] = field(default_factory=dict)  # by object ref
 
     @property
@@ -158,15 +159,20 @@ class RayDispatcher:
         finally:
             loop.close()
 
-    def _new_actor(self) -> Any:
+    def _new_actor(self, task: Task | None) -> Any:
+        """`task`: the one that it may be given first."""
         options = {"num_cpus": 1, "num_gpus": self._num_gpus, "max_restarts": 0, "max_task_retries": 0}
-        return ray.remote(_Actor).options(max_concurrency=_IN_FLIGHT + 2, **options).remote(self._make_worker)
+        return (
+            ray.remote(_Actor)
+            .options(max_concurrency=_IN_FLIGHT + 2, **options)
+            .remote(_beginning_with(task, self._make_worker))
+        )
 
 
 class _Loop:
     """One `ray.wait` loop over a bounded window of attempts."""
 
-    def __init__(self, ledger: Ledger, listen: Listener, new_actor: Callable[[], Any]) -> None:
+    def __init__(self, ledger: Ledger, listen: Listener, new_actor: Callable[[Task | None], Any]) -> None:
         self._ledger = ledger
         self._listen = listen
         self._new_actor = new_actor
@@ -207,15 +213,18 @@ class _Loop:
             for slot in [slot for slot in idle if slot.is_ready or nothing_under_way]:
                 self._let_go(slot)
             return
-        for slot in [slot for slot in idle if slot.node_id in self._draining()]:
+        for slot in [slot for slot in idle if slot.node_id in self._draining() and not slot.refused]:
             self._let_go(slot)
             self._listen(WorkerLost(slot.name, "its node is about to leave"))
+        for slot in [slot for slot in idle if slot.refused]:
+            self._let_go(slot)
+            self._listen(WorkerLost(slot.name, slot.refused + self._start_failed(slot.refused)))
         while len(self._slots) < num_workers and self._starts.are_allowed:
             self._start()
 
     def _start(self) -> None:
         self._num_started += 1
-        actor = self._new_actor()
+        actor = self._new_actor(self._ledger.next_task)
         name = f"worker {self._num_started}"
         heart = Pulse(actor.answer.remote, lambda ref: bool(ray.wait([ref], timeout=0)[0]))
         self._slots.append(_Slot(name, actor, actor.ready.remote(), actor.watch.remote(), heart))
@@ -260,7 +269,8 @@ class _Loop:
 
     def _usable(self) -> list[_Slot]:
         """Ready actors, those with least to do first, on nodes that will stay."""
-        usable = [slot for slot in self._slots if slot.is_ready and slot.node_id not in self._draining()]
+        ready = [slot for slot in self._slots if slot.is_ready and not slot.refused]
+        usable = [slot for slot in ready if slot.node_id not in self._draining()]
         return sorted(usable, key=lambda slot: len(slot.in_flight))
 
     def _draining(self) -> Container[str]:
@@ -294,6 +304,8 @@ class _Loop:
                 raise getattr(error, "cause", error) from None
             elif isinstance(error, FatalDeviceError):
                 self._device_lost(slot, ref, error)
+            elif isinstance(error, WrongModel):
+                self._model_refused(slot, ref, error)
             else:
                 self._task_failed(slot, ref, error)
         else:
@@ -335,12 +347,25 @@ class _Loop:
         for attempt in company:
             self._listen(AttemptFailed(attempt.task, attempt.number, attempt.last_error, final=False))
 
+    def _model_refused(self, slot: _Slot, ref: Any, error: RayError) -> None:
+        """Its machine has not the model's files, which is no shard's fault: another one gets it. The worker ends what
+        else it has, and goes; the next one is given that model first, so that on the same machine it cannot start."""
+        attempt, slot.refused = slot.in_flight.pop(ref), _reason(error)
+        self._ledger.failed(attempt, slot.refused, to_blame=False)
+        self._listen(AttemptFailed(attempt.task, attempt.number, slot.refused, final=False))
+
     def _start_failed(self, reason: str) -> str:
         """What to add to the reason. Raises DarkroomError after several in a row, when no other works or loads."""
         pause_s = self._starts.failed()
         if self._starts.num_failed >= MAX_FAILED and not self._slots:
             raise DarkroomError(f"no worker could start ({self._starts.num_failed} tries): {reason}")
         return f"; the next start waits {pause_s:.0f} s"
+
+
+def _beginning_with(task: Task | None, make_worker: MakeWorker) -> MakeWorker:
+    """Where workers hold one of several models, the one that the task needs is loaded first."""
+    choose = getattr(make_worker, "beginning_with", None)
+    return choose(task) if choose and task else make_worker
 
 
 def _reason(error: Exception) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pipeline.domain.secrets import redacted
 from pipeline.worker.tasks import ShardReport, Task
 
 
@@ -17,6 +18,9 @@ class WorkerReady:
 class WorkerLost:
     worker: str
     reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", redacted(self.reason))
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,9 @@ class AttemptFailed:
     reason: str
     final: bool  # no attempt is left: the shard stays undone
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", redacted(self.reason))
+
 
 Event = WorkerReady | WorkerLost | WorkersPending | ShardDone | AttemptFailed
 Listener = Callable[[Event], None]
@@ -61,6 +68,7 @@ class Summary:
     workers_lost: int = 0
     failed_shards: list[tuple[Task, str]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)  # reasons of the first failed records
+    resized: set[str] = field(default_factory=set)  # sizes that a model changed
 
     def add(self, event: Event) -> None:
         match event:
@@ -75,6 +83,7 @@ class Summary:
                 self.num_retries += report.num_retries
                 self.num_loads += report.num_loads
                 self.errors.extend(report.errors[: 10 - len(self.errors)])
+                self.resized.update(report.resized)
             case AttemptFailed(task=task, reason=reason, final=True):
                 self.failed_shards.append((task, reason))
             case WorkerLost():

@@ -40,6 +40,12 @@ class Ledger:
     def is_empty(self) -> bool:
         return not (self._suspects or self._again or self._peek())
 
+    @property
+    def next_task(self) -> Task | None:
+        """Of those that were read already."""
+        waiting = (*self._suspects, *self._again, self._next_fresh)
+        return next((attempt.task for attempt in waiting if attempt), None)
+
     def take(self) -> Attempt | None:
         """The next task that may share a worker."""
         if self._again:

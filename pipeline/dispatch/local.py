@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from pipeline.dispatch.events import AttemptFailed, Listener, ShardDone, WorkerReady
 from pipeline.dispatch.ledger import Attempt, Ledger
-from pipeline.domain.errors import EndsRun, TryAgain
+from pipeline.domain.errors import EndsRun, TryAgain, WrongModel
 from pipeline.rendering.renderer import FatalDeviceError
 from pipeline.worker.tasks import ShardReport, Task, TaskRunner
 
@@ -51,7 +51,7 @@ def _settle(future: Future[ShardReport], attempt: Attempt, ledger: Ledger, liste
         listen(ShardDone(attempt.task, future.result(), _NAME))
     elif isinstance(error, FatalDeviceError):
         raise TryAgain(f"the device was lost ({error}); run the same command again in a new process") from error
-    elif isinstance(error, EndsRun) or not isinstance(error, Exception):
+    elif isinstance(error, EndsRun | WrongModel) or not isinstance(error, Exception):
         raise error
     else:
         reason = f"{type(error).__name__}: {error}"

@@ -1,1 +1,1 @@
-"""What Darkroom talks about: identity, cells, prompt rows, shards, records, errors. Standard library only, nothing of ours."""
+"""What Darkroom talks about: identity, cells, prompt rows, shards, records, errors. Standard library only."""

@@ -28,7 +28,7 @@ class ModelRef:
 class ModelIdentity:
     """A model as it was found: enough to name its pixels, nothing about the machine that holds it."""
 
-    repo_id: str  # as the user named it
+    repo_id: str  # hub id, or the name of a local folder
     revision: str  # hub commit, or "sha256:..." over a local folder's weights and configuration
     dtype: str  # float32, float16, bfloat16 or float8
     pipeline_class: str  # diffusers class, such as StableDiffusionPipeline

@@ -48,7 +48,7 @@ class Record:
     encode_s: float | None
     attempt: int  # which try at the shard made this row, from 1
     created_at: datetime  # UTC
-    pixels_sha256: str | None = None  # of the decoded pixels, (height, width, 3) uint8 RGB row by row
+    pixels_sha256: str | None = None  # of the pixels before they were encoded, (height, width, 3) uint8 RGB row by row
     host: str | None = None  # the machine that made it ...
     device_id: str | None = None  # ... the device of it, such as a GPU's UUID ...
     worker: str | None = None  # ... and the worker, as the job's messages call it

@@ -1,5 +1,6 @@
 """Pixels to the bytes of an image file. Knows formats; knows no store, run or layout."""
 
+import hashlib
 import io
 from collections.abc import Callable, Mapping
 
@@ -12,9 +13,18 @@ from pipeline.encoding.png import write_png
 CONTENT_TYPES = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
 EXTENSIONS = {"png": "png", "webp": "webp", "jpeg": "jpg"}
 LOSSLESS = frozenset({"png"})
+_MOST_PIXELS_A_SIDE = {"webp": 16_383, "jpeg": 65_500}  # RFC 9649, 2.5; libjpeg's JPEG_MAX_DIMENSION
 MAX_PIXELS = 2**27  # of an image that is read
 MAX_BYTES = 2**29  # of its file
 _PIL_FORMATS = ("PNG", "WEBP", "JPEG")
+
+
+def size_fault(image_format: str, height: int, width: int) -> str | None:
+    """Why no image of so many pixels can be a file of this format; None where it can."""
+    most = _MOST_PIXELS_A_SIDE.get(image_format)
+    if most is None or max(height, width) <= most:
+        return None
+    return f"{width}x{height} pixels: {image_format} holds at most {most} a side; use another image_format or size"
 
 
 def encode(pixels: np.ndarray, image_format: str, quality: int, text: Mapping[str, str]) -> bytes:
@@ -23,6 +33,11 @@ def encode(pixels: np.ndarray, image_format: str, quality: int, text: Mapping[st
     `quality` (1 to 100) is for webp and jpeg; `text` goes into PNG files. Equal input gives equal bytes.
     """
     return _ENCODERS[image_format](pixels, quality, text)
+
+
+def pixels_digest(pixels: np.ndarray) -> str:
+    """SHA-256 of (height, width, 3) uint8 RGB, row by row: equal for equal pictures in unequal files."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
 
 def decode(data: bytes) -> np.ndarray:

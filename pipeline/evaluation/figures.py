@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.evaluation.catalogue import CATALOGUE, checked_metrics, convention, default_metrics
+from pipeline.evaluation.gathering import left_out_lines
 from pipeline.evaluation.measures import Measured
 from pipeline.evaluation.sides import MOST_COMPARED, Reference, Sides
 from pipeline.features.extractor import ExtractorInfo
@@ -32,8 +33,9 @@ class MeasuredFigure:
 def figures_of(sides: Sides, extractor: ExtractorInfo, metrics: Sequence[str] | None) -> dict[str, MeasuredFigure]:
     """Figures by name; `metrics` without their extractor's name, None for the extractor's own choice.
 
-    One that cannot be had is a DarkroomError where `metrics` names it, else NaN with the reason as its warning. The
-    seed decides who is in a subset and in a resample; the order of images changes nothing but the last bits.
+    One that cannot be had is a DarkroomError where `metrics` names it and every image has features, else NaN with the
+    reason as its warning. The seed decides who is in a subset and in a resample; the order of images changes nothing
+    but the last bits.
     """
     convention("clip_score", sides.clip_convention)  # refuse an unknown one before hours of work
     return {
@@ -67,6 +69,7 @@ def measured(name: str, sides: Sides, extractor: ExtractorInfo) -> Measured:
 def cautions(name: str, sides: Sides, extractor: ExtractorInfo) -> Iterable[str]:
     """Lines to print beside a figure that was computed."""
     definition, count = CATALOGUE[name], sides.num_images
+    yield from left_out_lines(sides.left_out, count)
     if name in ("fid", "frechet"):
         yield from sample_size_warnings(count, sides.gaussian.count, extractor.dimension)
     if definition.needs_reference_features:
@@ -97,9 +100,10 @@ def _figure(name: str, sides: Sides, extractor: ExtractorInfo, named: bool) -> M
         found = measured(name, sides, extractor)
         bounds = _bounds(found, CATALOGUE[name].lowest, sides.seed)
     except DarkroomError as error:
-        if named:
+        if named and not sides.left_out:
             raise
-        return MeasuredFigure(CellFigure(math.nan, None, None, *counts, (str(error),)))
+        reasons = (str(error), *left_out_lines(sides.left_out, sides.num_images))
+        return MeasuredFigure(CellFigure(math.nan, None, None, *counts, reasons))
     figure = CellFigure(found.value, *bounds, *counts, tuple(cautions(name, sides, extractor)))
     return MeasuredFigure(figure, found.shares)
 

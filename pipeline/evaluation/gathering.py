@@ -1,7 +1,8 @@
 """A cell's images in memory that does not grow with their number: sums over all, rows of some. Knows no store."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import add
 
@@ -13,6 +14,7 @@ from pipeline.runs.features import ImageFeatures
 from pipeline.runs.scored import ScoredImages, together
 
 MOST_HELD = 50_000  # images of a cell whose features are in memory: 400 MB of 2,048 dimensions
+_MOST_REASONS, _REASONS_SHOWN = 1000, 3
 _BLOCK = 8192  # images that are added to the moments at once, since each addition costs O(d^2) beside its work
 
 
@@ -46,13 +48,16 @@ class Gathered:
 
     held: ScoredImages  # all, or MOST_HELD of them: the same prompts and samples in every cell
     totals: Totals | None = None  # of all; None where all are held
+    left_out: Counter[str] = field(default_factory=Counter)  # why images have no features -> how many
 
 
 def gathered(parts: Iterable[ScoredImages], most: int = MOST_HELD) -> Gathered:
     """Of at least one part. Which images are held depends on their prompt_ids and sample_indexes alone."""
     held: list[_Held] = []
     totals: Totals | None = None
+    left_out: Counter[str] = Counter()
     for block in _blocks(parts):
+        _count(left_out, block.left_out)
         held.append(_Held(block))
         if totals is not None:
             totals += Totals.of(block.images)
@@ -60,7 +65,21 @@ def gathered(parts: Iterable[ScoredImages], most: int = MOST_HELD) -> Gathered:
             totals = reduce(add, (Totals.of(part.images.images) for part in held))
         if totals is not None:
             held = _thinned(held, most)
-    return Gathered(together([part.images for part in held]), totals)
+    return Gathered(together([part.images for part in held]), totals, left_out)
+
+
+def left_out_lines(left_out: Counter[str], num_scored: int) -> Iterator[str]:
+    """What is said beside a figure of the images that do have features; nothing where all have."""
+    if left_out:
+        reasons = "; ".join(f"{count:,} x {reason}" for reason, count in left_out.most_common(_REASONS_SHOWN))
+        more = f" and {len(left_out) - _REASONS_SHOWN} other reasons" if len(left_out) > _REASONS_SHOWN else ""
+        total = left_out.total()
+        yield f"{total:,} of {num_scored + total:,} images are left out, since they have no features: {reasons}{more}"
+
+
+def _count(counts: Counter[str], more: Counter[str]) -> None:
+    for reason, number in more.items():
+        counts[reason if len(counts) < _MOST_REASONS or reason in counts else "other reasons"] += number
 
 
 @dataclass(frozen=True, eq=False)

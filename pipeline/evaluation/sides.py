@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -53,6 +53,7 @@ class Sides:
     logits: Logits | None = None
     totals: Totals | None = None  # of all images, where more are there than are held
     names: Sequence[str] | None = None  # of the images held, by which some are chosen; None: by their ids
+    left_out: Counter[str] = field(default_factory=Counter)  # why images have no features -> how many
 
     @property
     def num_images(self) -> int:
@@ -126,7 +127,7 @@ def sides_of(
 ) -> Sides:
     """Of a cell: the images that are compared are those of the same prompts and samples in every cell."""
     names = pair_names(cell.held.pairs)
-    return Sides(cell.held.images, reference, clip_convention, seed, logits, cell.totals, names)
+    return Sides(cell.held.images, reference, clip_convention, seed, logits, cell.totals, names, cell.left_out)
 
 
 def pair_names(pairs: Sequence[Pair]) -> tuple[str, ...]:

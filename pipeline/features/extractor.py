@@ -23,11 +23,13 @@ class ExtractorInfo:
     resize: str  # how pictures reach the network's size: tf1, torch, torch-aa, clean, or the processor's own words
     dimension: int  # floats in a picture's features
     is_scorer: bool = False  # the one feature is how good the picture is; higher is better
+    code: str = ""  # "sha256:..." of what else a plug-in is made of: its modules' code and its source
 
     @property
     def extractor_id(self) -> str:
         """16 hex digits: features with the same id may be compared with each other."""
-        return digest("extractor", self.name, self.weights, self.resize, length=16)
+        code = [self.code] if self.code else []
+        return digest("extractor", self.name, self.weights, self.resize, *code, length=16)
 
 
 class Extractor(Protocol):

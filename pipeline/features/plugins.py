@@ -8,15 +8,22 @@ ImageScorer; `sharpness.py` is the shortest there is. A scorer that stands on an
         clip = load_extractor(ExtractorSpec("clip", "openai/clip-vit-large-patch14", device=spec.device))
         return AestheticHead(clip, Path(spec.source))
 
-Its `info` says what figures are called: those of a scorer named `aesthetic` are `aesthetic.score`. Importing runs the
-module's code, so nothing but the user's own command may name one. Knows none of the extractors that are ours.
+Its `info` says what figures are called: those of a scorer named `aesthetic` are `aesthetic.score`. Its scores are known
+by more than what `info` digests: by the code of the plug-in's modules and by its source too (see `code.py`), so that
+scores of changed code are made again. Importing runs the module's code, so nothing but the user's own command may name
+one. Knows none of the extractors that are ours.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+
 from pipeline.domain.errors import DarkroomError
-from pipeline.features.extractor import ExtractorInfo, ImageScorer
+from pipeline.features.code import code_digest
+from pipeline.features.extractor import CaptionScorer, Extractor, ExtractorInfo, ImageScorer
 from pipeline.features.spec import ExtractorSpec
 
 
@@ -24,7 +31,35 @@ def is_plug_in(name: str) -> bool:
     return ":" in name
 
 
-def load_plug_in(spec: ExtractorSpec) -> Any:
+@dataclass(frozen=True, eq=False)
+class _Features:
+    """A plug-in under an `info` that covers its code."""
+
+    info: ExtractorInfo
+    made: Any
+
+    def features(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        return self.made.features(pictures)
+
+
+class _Captions(_Features):
+    def caption_features(self, captions: Sequence[str]) -> np.ndarray:
+        return self.made.caption_features(captions)
+
+    def truncated(self, captions: Sequence[str]) -> np.ndarray:
+        return self.made.truncated(captions)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    info: ExtractorInfo
+    made: Any
+
+    def scores(self, pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
+        return self.made.scores(pictures, captions)
+
+
+def load_plug_in(spec: ExtractorSpec) -> Extractor:
     """What its function makes. Raises DarkroomError where it cannot be imported, or makes something else."""
     module, _, function = spec.name.partition(":")
     try:
@@ -37,7 +72,8 @@ def load_plug_in(spec: ExtractorSpec) -> Any:
     fault = _fault(made)
     if fault:
         raise DarkroomError(f"extractor {spec.name}: {fault}; see pipeline/features/plugins.py")
-    return made
+    kind = _Scores if isinstance(made, ImageScorer) else _Captions if isinstance(made, CaptionScorer) else _Features
+    return kind(replace(made.info, code=code_digest(module, spec)), made)  # type: ignore[return-value]
 
 
 def _fault(made: object) -> str | None:

@@ -3,7 +3,7 @@
 Knows no file format.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,7 +35,13 @@ class PromptScan:
     extras_schema: pa.Schema
     max_prompt_chars: int
     num_repeats: int  # rows without an id that say what an earlier row says
+    num_overriding: Mapping[str, int]  # setting -> valid rows that say it themselves, where there are any
     warnings: tuple[str, ...]
+
+    @property
+    def overriding(self) -> str:
+        """For people: how many rows override which of the run's settings; empty where none does."""
+        return ", ".join(f"{name} ({count:,})" for name, count in self.num_overriding.items())
 
 
 class PromptDataset(Protocol):

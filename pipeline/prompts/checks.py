@@ -10,46 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from pipeline.domain.prompts import ROW_COLUMNS
 from pipeline.prompts.columns import TEXT
-
-
-@dataclass(frozen=True)
-class Range:
-    low: int
-    high: int
-    multiple: int = 1
-
-    def __str__(self) -> str:
-        step = f"a multiple of {self.multiple} " if self.multiple > 1 else ""
-        return f"{step}from {self.low} to {self.high}"
-
-
-RANGES = {
-    "seed": Range(0, 2**63 - 1),
-    "guidance_scale": Range(0, 1000),
-    "num_inference_steps": Range(1, 10_000),
-    "height": Range(8, 16_384, multiple=8),
-    "width": Range(8, 16_384, multiple=8),
-    "num_images_per_prompt": Range(1, 1_000_000),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why a row cannot be rendered."""
-
-    column: str  # empty when the row as a whole cannot be read
-    kind: str  # null, empty, not text, not valid UTF-8, not a number, not a whole number, out of range, ...
-    value: str = ""  # what was found, cut short
-
-    def __str__(self) -> str:
-        found = f": {self.value}" if self.value else ""
-        if not self.column:
-            return f"the row is {self.kind}{found}"
-        needed = f" (needed: {RANGES[self.column]})" if self.kind == "out of range" else ""
-        return f"column {self.column!r} is {self.kind}{needed}{found}"
+from pipeline.prompts.faults import RANGES, Fault, Range, shown
 
 
 @dataclass(frozen=True)
@@ -72,12 +37,6 @@ def check(table: pa.Table, faults: dict[int, Fault]) -> Checked:
             read = _text if name in TEXT else _numbers
             columns[name] = read(name, _column(table, name), found)
     return Checked(columns, found)
-
-
-def shown(value: object, most: int = 60) -> str:
-    """A value for a message, in one line."""
-    text = repr(value)
-    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:
@@ -120,13 +79,14 @@ def _decoded(name: str, array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
 
 def _numbers(name: str, array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
     kind = pa.float64() if ROW_COLUMNS[name] is float else pa.int64()
+    array = _text(name, array, faults) if pt.is_binary(array.type) else array
     try:
         numbers = array.cast(kind)  # a safe cast: refuses fractions, overflow and words
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         numbers = _parsed(name, array, kind, faults)
     outside = ~_inside(RANGES[name], numbers)
     if outside.any():
-        _mark(faults, pa.array(outside), lambda row: Fault(name, "out of range", shown(_raw(array[row]))))
+        _mark(faults, pa.array(outside), lambda row: Fault(name, "out of range", shown(array[row].as_py())))
         numbers = pc.if_else(pa.array(outside), pa.scalar(None, kind), numbers)
     return numbers
 
@@ -149,7 +109,7 @@ def _parsed(name: str, array: pa.Array, kind: pa.DataType, faults: dict[int, Fau
             cells.append(None if cell is None or cell == "" else _number(cell, ROW_COLUMNS[name]))
         except _NotANumber as error:
             cells.append(None)
-            faults.setdefault(row, Fault(name, str(error), shown(_raw(array[row]))))
+            faults.setdefault(row, Fault(name, str(error), shown(array[row].as_py())))
     return pa.array(cells, kind)
 
 
@@ -172,10 +132,6 @@ def _number(cell: object, wanted: type) -> int | float:
     if not -(2**63) <= number < 2**63:
         raise _NotANumber("out of range")
     return int(number)
-
-
-def _raw(scalar: pa.Scalar) -> object:
-    return scalar.as_py()
 
 
 def _mark(faults: dict[int, Fault], mask: pa.Array, fault: Callable[[int], Fault]) -> None:

@@ -3,8 +3,9 @@
 Knows names and Arrow types; reads no rows.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import fields
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 
 import pyarrow as pa
 import pyarrow.types as pt
@@ -20,35 +21,80 @@ OVERRIDES = tuple(name for name in ROW_COLUMNS if name != "prompt_id")
 # Columns that a record has of its own, and those that are read; an extra one of that name is carried as source_<name>.
 RESERVED = frozenset([*(field.name for field in fields(Record)), *READ])
 
-JSON_TEXT = {b"content": b"json"}  # field metadata of a column whose values are mixed and kept as JSON text
+
+@dataclass(frozen=True)
+class Reading:
+    """Which column each name of READ is read from, where it is not the one of that name; None: from no column."""
+
+    given: Mapping[str, str | None] = field(default_factory=dict)
+
+    def called(self, names: Sequence[str]) -> dict[str, str]:
+        """A file's name -> ours. What is read bears the name it is read as; of what is not, none bears such a name."""
+        columns = {column: name for name, column in self.given.items() if column is not None}
+        for name in READ:
+            column = find_prompt(names) if name == "prompt" else name
+            if name not in self.given and column is not None:
+                columns.setdefault(column, name)
+        taken = {name.lower() for name in names}
+        return {name: columns.get(name) or (_free(f"source_{name}", taken) if name in READ else name) for name in names}
+
+    def called_alone(self, name: str) -> str:
+        """What a column outside of the file's own is called."""
+        read = {column: name for name, column in self.given.items()}
+        return read.get(name) or (f"source_{name}" if name in self.given else name)
+
+    def check(self, source: str, names: Sequence[str]) -> None:
+        """Refuse a header that cannot be read: one name twice, no prompt, or none of the columns that were given."""
+        if len(set(names)) < len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise DarkroomError(f"{source}: column {twice[0]!r} is there twice; rename one of them")
+        for name, column in self.given.items():
+            if column is not None and column not in names:
+                raise DarkroomError(
+                    f"{source}: no column {column!r} among {_listed(names)}, and prompts.columns.{name} names it"
+                )
+        if "prompt" not in self.called(names).values():
+            raise DarkroomError(
+                f"{source}: no column 'prompt' among {_listed(names)}; rename the one that holds the prompts, or set "
+                "prompts.columns.prompt to its name"
+            )
+
+    def check_types(self, source: str, schema: pa.Schema) -> None:
+        """Refuse a typed file whose read columns cannot hold what is read from them."""
+        for column, name in zip(schema, self.called(schema.names).values(), strict=True):
+            if name in READ and not _can_hold(name, _plain(column.type)):
+                needed = "text" if name in TEXT else "a number" if name == "guidance_scale" else "an integer"
+                raise DarkroomError(
+                    f"{source}: column {column.name!r} is {column.type}, needed {needed}; convert the column"
+                )
+
+
+def reading(columns: Mapping[str, str | None]) -> Reading:
+    """What a command says of columns, checked."""
+    for name in columns:
+        if name not in READ:
+            raise DarkroomError(f"prompts.columns.{name}: only these are read from columns: {', '.join(READ)}")
+    if columns.get("prompt", "prompt") is None:
+        raise DarkroomError("prompts.columns.prompt=null: a prompt is needed; give the column that holds it")
+    named = [column for column in columns.values() if column is not None]
+    for column in named:
+        if named.count(column) > 1:
+            raise DarkroomError(f"prompts.columns: column {column!r} is named twice; a column is read as one thing")
+    return Reading({name: column for name, column in columns.items() if column != name})
 
 
 def find_prompt(names: Sequence[str]) -> str | None:
-    """The column that holds the prompt: `prompt`, or the only one that is spelled so in another case."""
+    """The column that holds the prompt: `prompt`, or the only one in another case or with spaces around it."""
     if "prompt" in names:
         return "prompt"
-    spelled = [name for name in names if name.lower() == "prompt"]
+    spelled = [name for name in names if name.strip().lower() == "prompt"]
     return spelled[0] if len(spelled) == 1 else None
 
 
-def check_names(source: str, names: Sequence[str]) -> None:
-    """Refuse a header that cannot be read: no prompt, or one name twice."""
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise DarkroomError(f"{source}: column {twice[0]!r} is there twice; rename one of them")
-    if find_prompt(names) is None:
-        raise DarkroomError(
-            f"{source}: no column 'prompt' among {_listed(names)}; rename the one that holds the prompts"
-        )
-
-
-def check_types(source: str, schema: pa.Schema) -> None:
-    """Refuse a typed file whose read columns cannot hold what is read from them."""
-    for field in schema:
-        name = "prompt" if field.name == find_prompt(schema.names) else field.name
-        if name in READ and not _can_hold(name, _plain(field.type)):
-            needed = "text" if name in TEXT else "a number" if name == "guidance_scale" else "an integer"
-            raise DarkroomError(f"{source}: column {field.name!r} is {field.type}, needed {needed}; convert the column")
+def nearly_read(name: str) -> str | None:
+    """The name that is read and that this one is but for case, spaces and hyphens; such a column is not read."""
+    plain = re.sub(r"[\s-]+", "_", name.strip().lower())
+    return plain if plain in READ and plain != name else None
 
 
 def extra_names(names: Iterable[str]) -> dict[str, str]:
@@ -60,55 +106,6 @@ def extra_names(names: Iterable[str]) -> dict[str, str]:
         if name.lower() in RESERVED:
             renamed[name] = _free(f"source_{name}", taken)
     return renamed
-
-
-def unify_extras(source: str, known: pa.Schema, found: pa.Schema, loose: bool = False) -> pa.Schema:
-    """One schema for the extra columns of several sources; a column that one of them lacks is null there.
-
-    Where types conflict, a loose schema turns to JSON text, and any other is refused.
-    """
-    for field in found:
-        index = known.get_field_index(field.name)
-        if index < 0:
-            known = known.append(field)
-        else:
-            known = known.set(index, _unify_field(source, known.field(index), field, loose))
-    return known
-
-
-def plain_field(field: pa.Field) -> pa.Field:
-    """Nullable, and without the metadata that would make equal columns of two files differ."""
-    return pa.field(field.name, field.type, nullable=True, metadata=JSON_TEXT if is_json_text(field) else None)
-
-
-def concrete(field: pa.Field) -> pa.Field:
-    """The field with text where no value ever told a type: Arrow handles lists of the null type badly."""
-    kind = field.type
-    if pt.is_null(kind):
-        return field.with_type(pa.string())
-    if pt.is_struct(kind):
-        return field.with_type(pa.struct([concrete(kind.field(index)) for index in range(kind.num_fields)]))
-    return field.with_type(pa.list_(concrete(kind.value_field))) if pt.is_list(kind) else field
-
-
-def is_json_text(field: pa.Field) -> bool:
-    return (field.metadata or {}).get(b"content") == JSON_TEXT[b"content"]
-
-
-def _unify_field(source: str, known: pa.Field, found: pa.Field, loose: bool) -> pa.Field:
-    if known.equals(found, check_metadata=True):
-        return known
-    try:
-        schemas = [pa.schema([known.remove_metadata()]), pa.schema([found.remove_metadata()])]
-        joined = pa.unify_schemas(schemas, promote_options="permissive").field(0)
-        return joined.with_metadata(JSON_TEXT) if is_json_text(known) or is_json_text(found) else joined
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        if loose:
-            return pa.field(known.name, pa.string(), metadata=JSON_TEXT)
-        raise DarkroomError(
-            f"{source}: column {found.name!r} is {found.type}, but {known.type} in the files before it; "
-            "make them one type, or drop the column"
-        ) from error
 
 
 def _can_hold(name: str, kind: pa.DataType) -> bool:

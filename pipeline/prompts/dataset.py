@@ -3,8 +3,8 @@
 Knows sources and what a look at them found; knows no file format.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -14,9 +14,9 @@ from pipeline.domain.errors import DarkroomError
 from pipeline.domain.identity import digest
 from pipeline.domain.prompts import PromptRow
 from pipeline.prompts.blocks import BLOCK_ROWS, PromptBlock, PromptScan
-from pipeline.prompts.checks import Checked, check
-from pipeline.prompts.columns import OVERRIDES, extra_names
-from pipeline.prompts.look import Facts, Problem, look, names
+from pipeline.prompts.checks import Checked
+from pipeline.prompts.columns import OVERRIDES, extra_names, nearly_read
+from pipeline.prompts.look import Facts, Problem, checked_block, look, names
 from pipeline.prompts.raw import RawBlock, Source
 
 OnInvalid = Literal["fail", "record"]
@@ -29,6 +29,8 @@ class SourceDataset:
     name: str
     sources: Sequence[Source]
     on_invalid: OnInvalid = "fail"
+    said: Mapping[str, object] = field(default_factory=dict)  # of how sources are read, beside what is in them
+    warnings: tuple[str, ...] = ()  # of what was found before any file was opened
 
     def scan(self, num_images_per_prompt: int) -> PromptScan:
         facts = self._facts
@@ -41,6 +43,7 @@ class SourceDataset:
             extras_schema=self._extras_schema,
             max_prompt_chars=tally.max_prompt_chars,
             num_repeats=len(facts.repeats),
+            num_overriding={name: count for name, count in tally.num_overriding.items() if count},
             warnings=tuple(self._warnings()),
         )
 
@@ -59,7 +62,7 @@ class SourceDataset:
         contents = [source.content_digest() for source in self.sources]
         for source in self.sources:
             source.check_unchanged()  # what was looked at is what was digested
-        return digest("prompts", contents, length=64)
+        return digest("prompts", contents, *([dict(self.said)] if self.said else []), length=64)
 
     @cached_property
     def _facts(self) -> Facts:
@@ -77,26 +80,26 @@ class SourceDataset:
         return pa.schema([field.with_name(called[field.name]) for field in self._facts.extras])
 
     def _block(self, start: int, raw: RawBlock) -> PromptBlock:
-        checked = check(raw.table, raw.faults)
+        checked, extras = checked_block(raw, self._facts.extras)
         named = names(start, checked, self._facts.repeats, self._facts.clashes)
-        return PromptBlock(start, list(_rows(start, checked, named)), self._extras(raw.table))
-
-    def _extras(self, table: pa.Table) -> pa.Table:
-        size = len(table)
-        if not self._extras_schema.names:
-            return pa.table({})
-        columns = [
-            table.column(field.name).cast(field.type)
-            if field.name in table.column_names
-            else pa.nulls(size, field.type)
-            for field in self._facts.extras
-        ]
-        return pa.table(columns, schema=self._extras_schema)
+        return PromptBlock(start, list(_rows(start, checked, named)), extras.rename_columns(self._extras_schema.names))
 
     def _warnings(self) -> Iterator[str]:
+        yield from self.warnings
         for name, called in extra_names(self._facts.extras.names).items():
-            if name != called:
+            near = nearly_read(name)
+            if near:
+                yield (
+                    f"{self.name}: column {name!r} is not read as {near!r}, but carried as {called!r}; rename it, or "
+                    f"set prompts.columns.{near} to its name"
+                )
+            elif name != called:
                 yield f"{self.name}: column {name!r} is carried as {called!r}, since records have one of that name"
+        if flagged := self._facts.tally.num_flagged:
+            yield (
+                f"{self.name}: {flagged} prompts begin with # or hold flags such as --steps; they are rendered as they "
+                "are written"
+            )
 
 
 def _rows(start: int, checked: Checked, named: Sequence[str]) -> Iterator[PromptRow]:

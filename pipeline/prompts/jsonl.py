@@ -5,14 +5,15 @@ An extra column keeps an Arrow type, nested too, where its values agree on one; 
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import pyarrow as pa
 
 from pipeline.domain.prompts import ROW_COLUMNS
-from pipeline.prompts.checks import Fault, shown
-from pipeline.prompts.columns import JSON_TEXT, READ, TEXT, find_prompt, is_json_text
+from pipeline.prompts.carried import JSON_TEXT, is_json_text
+from pipeline.prompts.columns import READ, TEXT, Reading
+from pipeline.prompts.faults import Fault, shown
 from pipeline.prompts.files import PromptFile
 from pipeline.prompts.raw import RawBlock
 from pipeline.prompts.texts import lines
@@ -23,6 +24,7 @@ class JsonlSource:
     """Blank lines are skipped; a line that is no object is a faulty row."""
 
     file: PromptFile
+    reading: Reading = field(default_factory=Reading)
 
     @property
     def name(self) -> str:
@@ -36,7 +38,7 @@ class JsonlSource:
             written = islice(((number, line) for number, line in lines(stream) if line.strip()), start, None)
             while rows := list(islice(written, block_rows)):
                 self.file.check_unchanged()
-                yield _block(start, rows, types)
+                yield _block(start, rows, types, self.reading)
                 start += len(rows)
 
     def check_unchanged(self) -> None:
@@ -46,20 +48,20 @@ class JsonlSource:
         return self.file.content_digest()
 
 
-def _block(start: int, rows: Sequence[tuple[int, bytes]], types: pa.Schema | None) -> RawBlock:
+def _block(start: int, rows: Sequence[tuple[int, bytes]], types: pa.Schema | None, reading: Reading) -> RawBlock:
     faults: dict[int, Fault] = {}
-    objects = [_object(position, line, faults) for position, (_, line) in enumerate(rows)]
+    objects = [_object(position, line, faults, reading) for position, (_, line) in enumerate(rows)]
     names = list(dict.fromkeys(name for values in objects for name in values))
     columns: dict[str, pa.Array] = {}
     fields = []
     for name in names if types is None else [*(n for n in names if n in READ), *(n for n in names if n in types.names)]:
         cells = [values.get(name) for values in objects]
         if name in READ:
-            array, field = pa.array(_read_cells(name, cells, faults), pa.string()), pa.field(name, pa.string())
+            array, kind = pa.array(_read_cells(name, cells, faults), pa.string()), pa.field(name, pa.string())
         else:
-            array, field = _extra(name, cells, None if types is None else types.field(name))
+            array, kind = _extra(name, cells, None if types is None else types.field(name))
         columns[name] = array
-        fields.append(field)
+        fields.append(kind)
     if "prompt" not in columns:
         columns["prompt"] = pa.nulls(len(rows))  # of type null: no row of this block has the key
         fields.append(pa.field("prompt", pa.null()))
@@ -67,7 +69,7 @@ def _block(start: int, rows: Sequence[tuple[int, bytes]], types: pa.Schema | Non
     return RawBlock(start, pa.table(list(columns.values()), schema=schema), faults, [number for number, _ in rows])
 
 
-def _object(position: int, line: bytes, faults: dict[int, Fault]) -> dict[str, object]:
+def _object(position: int, line: bytes, faults: dict[int, Fault], reading: Reading) -> dict[str, object]:
     try:
         values = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -76,9 +78,9 @@ def _object(position: int, line: bytes, faults: dict[int, Fault]) -> dict[str, o
     if not isinstance(values, dict):
         faults[position] = Fault("", "not a JSON object", shown(values))
         return {}
-    if "prompt" not in values:
-        spelled = find_prompt(list(values))
-        values = {"prompt" if name == spelled else name: value for name, value in values.items()}
+    if reading.given or "prompt" not in values:
+        called = reading.called(list(values))
+        values = {called[name]: value for name, value in values.items()}
     return values if line.isascii() and b"\\u" not in line else {_whole(name): value for name, value in values.items()}
 
 
@@ -117,7 +119,10 @@ def _extra(name: str, cells: list[object], target: pa.Field | None) -> tuple[pa.
 def _typed(cells: list[object], kind: pa.DataType) -> pa.Array:
     if pa.types.is_floating(kind):  # Arrow refuses integers that a float cannot hold to the digit
         cells = [float(cell) if isinstance(cell, int) else cell for cell in cells]
-    return pa.array(cells, kind)
+    try:
+        return pa.array(cells, kind)
+    except pa.ArrowInvalid:  # so it does inside of lists and objects
+        return pa.array(cells).cast(kind, safe=False)
 
 
 def _json_text(cell: object) -> str:

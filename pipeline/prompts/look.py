@@ -14,13 +14,18 @@ import pyarrow.compute as pc
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.prompts import ids
-from pipeline.prompts.checks import RANGES, Checked, Fault, check, shown
-from pipeline.prompts.columns import READ, concrete, plain_field, unify_extras
-from pipeline.prompts.raw import Source
+from pipeline.prompts.carried import carry, concrete, plain_field, unify
+from pipeline.prompts.checks import Checked, check
+from pipeline.prompts.columns import OVERRIDES, READ
+from pipeline.prompts.faults import RANGES, Fault, shown
+from pipeline.prompts.raw import RawBlock, Source
 from pipeline.prompts.repeats import LATER, Later, Repeats
 
 _SCAN_ROWS = 16_384
 _EXPORTED = r"^[0-9a-f]{32}$"
+_FLAG = r"(^|\s)--[a-z]"  # as in --steps 10
+
+Carried = Sequence[tuple[Source, pa.Schema | None]]  # with the extra columns as each is checked; None: by rows alone
 
 
 @dataclass
@@ -53,26 +58,42 @@ class Tally:
     num_given_ids: int = 0
     num_exported_ids: int = 0  # of these, in the form of the ids that we give
     max_prompt_chars: int = 0
+    num_overriding: dict[str, int] = field(default_factory=dict)  # setting -> valid rows that say it themselves
+    num_flagged: int = 0  # prompts with a comment's or a command's signs in them
     problems: dict[tuple[str, str, str], Problem] = field(default_factory=dict)
 
     def add(self, checked: Checked) -> None:
-        images = checked.columns.get("num_images_per_prompt", pa.nulls(len(checked), pa.int64()))
-        if checked.faults:
-            images = images.take(pa.array([i for i in range(len(checked)) if i not in checked.faults], pa.int64()))
-        self.num_images_given += pc.sum(images).as_py() or 0
-        self.num_rows_without += images.null_count
+        prompts = checked.columns["prompt"]
         self.num_faulty += len(checked.faults)
-        self.max_prompt_chars = max(
-            self.max_prompt_chars, pc.max(pc.utf8_length(checked.columns["prompt"])).as_py() or 0
-        )
+        self.max_prompt_chars = max(self.max_prompt_chars, pc.max(pc.utf8_length(prompts)).as_py() or 0)
+        self.num_flagged += _num_flagged(prompts)
         if "prompt_id" in checked.columns:
             own = checked.columns["prompt_id"]
             self.num_given_ids += len(own) - own.null_count
             self.num_exported_ids += pc.sum(pc.match_substring_regex(own, _EXPORTED)).as_py() or 0
+        valid = {name: _valid(checked, checked.columns[name]) for name in OVERRIDES if name in checked.columns}
+        for name, cells in valid.items():
+            self.num_overriding[name] = self.num_overriding.get(name, 0) + len(cells) - cells.null_count
+        images = valid.get("num_images_per_prompt", pa.nulls(len(checked) - len(checked.faults), pa.int64()))
+        self.num_images_given += pc.sum(images).as_py() or 0
+        self.num_rows_without += images.null_count
 
     def report(self, source: str, fault: Fault, row: int, place: str) -> None:
         known = self.problems.setdefault((source, fault.column, fault.kind), Problem(source, fault, row, place))
         known.count += 1
+
+
+def _valid(checked: Checked, cells: pa.Array) -> pa.Array:
+    """Those of rows without a fault."""
+    if not checked.faults:
+        return cells
+    return cells.take(pa.array([row for row in range(len(checked)) if row not in checked.faults], pa.int64()))
+
+
+def _num_flagged(prompts: pa.Array) -> int:
+    comments = pc.sum(pc.starts_with(prompts, "#")).as_py() or 0
+    dashed = prompts.filter(pc.match_substring(prompts, "--"))  # cheap, and seldom true
+    return comments + (pc.sum(pc.match_substring_regex(dashed, _FLAG)).as_py() or 0)
 
 
 @dataclass(frozen=True)
@@ -92,30 +113,39 @@ class Facts:
 
 def look(sources: Sequence[Source]) -> Facts:
     schemas = [source.schema() for source in sources]  # all headers before any row
-    extras = _known_extras(sources, schemas)
+    known = _known_extras(sources, schemas)
+    parts = [(source, _carried_of(schema, known)) for source, schema in zip(sources, schemas, strict=True)]
     tally = Tally()
     repeats = Repeats()
     sizes: list[int] = []
-    for source, schema in zip(sources, schemas, strict=True):
-        size, found = _first_pass(source, schema, sum(sizes), tally, repeats)
-        extras = unify_extras(source.name, extras, found, loose=all(each is None for each in schemas))
+    found = pa.schema([])  # by rows alone
+    for source, carried in parts:
+        size, named = _first_pass(source, carried, sum(sizes), tally, repeats)
+        found = unify(source.name, found, named, loose=True)
         sizes.append(size)
+    extras = _joined(parts, known, found)
     starts = tuple(accumulate(sizes, initial=0))
     repeated = _collected(repeats, starts)
     if tally.num_given_ids:
-        _report_duplicates(sources, starts, repeated, tally)
+        _report_duplicates(parts, starts, repeated, tally)
     clashes = Later(starts[-1])
     if tally.num_exported_ids and tally.num_given_ids < starts[-1]:
-        clashes = _clashes(sources, starts, repeated)
-        _report_duplicates(sources, starts, clashes, tally)
-    return Facts(starts, pa.schema([concrete(each) for each in extras]), repeated, clashes, tally)
+        clashes = _clashes(parts, starts, repeated)
+        _report_duplicates(parts, starts, clashes, tally)
+    return Facts(starts, extras, repeated, clashes, tally)
 
 
-def checked_blocks(sources: Sequence[Source], starts: Sequence[int], block_rows: int) -> Iterator[tuple[int, Checked]]:
-    """Every block of the dataset, checked, with its dataset row; read columns only."""
-    for source, start in zip(sources, starts, strict=False):
-        for raw in source.read(0, block_rows, None):
-            yield start + raw.start, check(raw.table, raw.faults)
+def checked_blocks(parts: Carried, starts: Sequence[int], block_rows: int) -> Iterator[tuple[int, Checked]]:
+    """Every block of the dataset, checked, with its dataset row."""
+    for (source, carried), start in zip(parts, starts, strict=False):
+        for raw in source.read(0, block_rows, carried):
+            yield start + raw.start, checked_block(raw, carried)[0]
+
+
+def checked_block(raw: RawBlock, carried: pa.Schema | None) -> tuple[Checked, pa.Table]:
+    """A block's read columns and its extra ones; the faults are those of both."""
+    checked = check(raw.table, raw.faults)
+    return checked, carry(raw.table, carried or pa.schema([]), checked.faults)
 
 
 def names(start: int, checked: Checked, repeats: Later, clashes: Later) -> list[str]:
@@ -142,33 +172,57 @@ def duplicate(own: str, first: int) -> Fault:
 def _known_extras(sources: Sequence[Source], schemas: Sequence[pa.Schema | None]) -> pa.Schema:
     extras = pa.schema([])
     for source, schema in zip(sources, schemas, strict=True):
-        extras = unify_extras(source.name, extras, _extras_of(schema or pa.schema([])))
+        extras = unify(source.name, extras, _extras_of(source.name, schema or pa.schema([])))
     return extras
 
 
-def _extras_of(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([plain_field(each) for each in schema if each.name not in READ])
+def _extras_of(source: str, schema: pa.Schema) -> pa.Schema:
+    return pa.schema([plain_field(source, each) for each in schema if each.name not in READ])
+
+
+def _carried_of(schema: pa.Schema | None, known: pa.Schema) -> pa.Schema | None:
+    return None if schema is None else pa.schema([concrete(each) for each in known if each.name in schema.names])
+
+
+def _joined(parts: Carried, known: pa.Schema, found: pa.Schema) -> pa.Schema:
+    """What headers and rows together tell of the extra columns. Cells that were checked in another type still fit."""
+    if not known.names:
+        return pa.schema([concrete(each) for each in found])
+    joined = pa.schema([concrete(each) for each in unify("lines of JSON", known, found)])
+    changed = pa.schema(
+        [joined.field(each.name) for each in known if concrete(each).type != joined.field(each.name).type]
+    )
+    for source, carried in parts if changed.names else ():
+        for raw in () if carried is None else source.read(0, _SCAN_ROWS, changed):
+            faults: dict[int, Fault] = {}
+            carry(raw.table, changed, faults)
+            for fault in faults.values():
+                raise DarkroomError(
+                    f"{source.name}: column {fault.column!r} does not fit the type that lines of JSON give it "
+                    f"({fault.kind}: {fault.value}); make them one type, or drop the column"
+                )
+    return joined
 
 
 def _first_pass(
-    source: Source, schema: pa.Schema | None, start: int, tally: Tally, repeats: Repeats
+    source: Source, carried: pa.Schema | None, start: int, tally: Tally, repeats: Repeats
 ) -> tuple[int, pa.Schema]:
     """Look at one source's rows; its size, and the extra columns that were not known before."""
     size, found, has_prompt = 0, pa.schema([]), False
-    for raw in source.read(0, _SCAN_ROWS, None):
-        checked = check(raw.table, raw.faults)
+    for raw in source.read(0, _SCAN_ROWS, carried):
+        checked, _ = checked_block(raw, carried)
         repeats.add(ids.row_keys(start + raw.start, checked))
         tally.add(checked)
         for position, fault in checked.faults.items():
             row = raw.start + position
             place = f" (line {raw.lines[position]})" if raw.lines else f" (row {row} of this file)" if start else ""
             tally.report(source.name, fault, start + row, place)
-        if schema is None:
-            found = unify_extras(source.name, found, _extras_of(raw.table.schema), loose=True)
+        if carried is None:
+            found = unify(source.name, found, _extras_of(source.name, raw.table.schema), loose=True)
             has_prompt |= bool(raw.faults) or raw.table.schema.field("prompt").type != pa.null()
         size += len(checked)
     source.check_unchanged()
-    if schema is None and size and not has_prompt:
+    if carried is None and size and not has_prompt:
         raise DarkroomError(f"{source.name}: no row has a 'prompt'; rename the key that holds the prompts")
     return size, found
 
@@ -180,10 +234,10 @@ def _collected(repeats: Repeats, starts: Sequence[int]) -> Later:
     return found
 
 
-def _clashes(sources: Sequence[Source], starts: Sequence[int], repeated: Later) -> Later:
+def _clashes(parts: Carried, starts: Sequence[int], repeated: Later) -> Later:
     """Given ids that are also what another row is called by what it says: possible once ids are exported and mixed."""
     same, none = Repeats(), Later(0)
-    for start, checked in checked_blocks(sources, starts, _SCAN_ROWS):
+    for start, checked in checked_blocks(parts, starts, _SCAN_ROWS):
         own_ids = ids.given_ids(checked)
         named = names(start, checked, repeated, none)
         given = np.array([name == own for name, own in zip(named, own_ids, strict=True)])
@@ -203,25 +257,25 @@ def _owners(later: np.ndarray) -> np.ndarray:
     return owners
 
 
-def _report_duplicates(sources: Sequence[Source], starts: Sequence[int], later: Later, tally: Tally) -> None:
+def _report_duplicates(parts: Carried, starts: Sequence[int], later: Later, tally: Tally) -> None:
     """Count each row that bears another's id as faulty, and its images no more."""
     if not len(later):
         return
-    for start, checked in checked_blocks(sources, starts, _SCAN_ROWS):
+    for start, checked in checked_blocks(parts, starts, _SCAN_ROWS):
         own_ids, images = ids.given_ids(checked), checked.columns.get("num_images_per_prompt")
         for row, (_, first) in later.within(start, start + len(checked)).items():
             own = own_ids[row - start]
             if own is not None and row - start not in checked.faults:
                 given = None if images is None else images[row - start].as_py()
-                _report_duplicate(sources, starts, row, duplicate(own, first), given, tally)
+                _report_duplicate(parts, starts, row, duplicate(own, first), given, tally)
 
 
 def _report_duplicate(
-    sources: Sequence[Source], starts: Sequence[int], row: int, fault: Fault, images: int | None, tally: Tally
+    parts: Carried, starts: Sequence[int], row: int, fault: Fault, images: int | None, tally: Tally
 ) -> None:
     index = bisect_right(starts, row) - 1
     place = f" (row {row - starts[index]} of this file)" if index else ""
-    tally.report(sources[index].name, fault, row, place)
+    tally.report(parts[index][0].name, fault, row, place)
     tally.num_faulty += 1
     tally.num_images_given -= images or 0
     tally.num_rows_without -= images is None

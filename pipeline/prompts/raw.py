@@ -1,6 +1,6 @@
 """What a reader gives: a source's rows as they are written, before any check.
 
-A source is a file, a table or a template. Its columns bear their own names, save that the prompt's is `prompt`.
+A source is a file, a table or a template. Its columns bear their own names, save those that are read, which bear ours.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from pipeline.prompts.checks import Fault
+from pipeline.prompts.faults import Fault
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,8 @@ class Source(Protocol):
         ...
 
     def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[RawBlock]:
-        """Rows from `start` on, with the extra columns of `types`.
-
-        Without `types` the rows are only to be checked: a source that knows its schema leaves extra columns out.
+        """Rows from `start` on, with the extra columns of `types`; without `types`, a source that knows its schema
+        leaves extra columns out.
         """
         ...
 
@@ -44,9 +43,3 @@ class Source(Protocol):
     def content_digest(self) -> str:
         """Equal for equal content, in any process."""
         ...
-
-
-def with_prompt(schema: pa.Schema, prompt: str) -> pa.Schema:
-    """The schema with the prompt's column under its own name."""
-    index = schema.get_field_index(prompt)
-    return schema.set(index, schema.field(index).with_name("prompt"))

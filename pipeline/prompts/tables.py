@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.domain.identity import digest
-from pipeline.prompts.columns import READ, check_names, check_types, find_prompt
+from pipeline.prompts.columns import READ, Reading
 from pipeline.prompts.files import PromptFile
-from pipeline.prompts.raw import RawBlock, with_prompt
+from pipeline.prompts.raw import RawBlock
 
 _BUFFER_BYTES = 1 << 20  # of a column that is being read: memory stays flat however large a row group is
 
@@ -19,24 +19,23 @@ _BUFFER_BYTES = 1 << 20  # of a column that is being read: memory stays flat how
 @dataclass(frozen=True)
 class ParquetSource:
     file: PromptFile
+    reading: Reading = field(default_factory=Reading)
 
     @property
     def name(self) -> str:
         return self.file.name
 
     def schema(self) -> pa.Schema:
-        return with_prompt(self._schema, _prompt(self._schema))
+        return _called(self._schema, self.reading)
 
     def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[RawBlock]:
-        prompt = _prompt(self._schema)
-        wanted = _wanted(self.schema(), types)
+        wanted = _wanted(self._schema, self.reading, types)
         with self.file.reading(), self.file.open_file() as opened:
             parquet = pq.ParquetFile(opened, buffer_size=_BUFFER_BYTES, pre_buffer=False)
             first, groups = _groups_from(parquet.metadata, start)
-            named = [prompt if name == "prompt" else name for name in wanted]
-            for batch in parquet.iter_batches(block_rows, row_groups=groups, columns=named):
+            for batch in parquet.iter_batches(block_rows, row_groups=groups, columns=list(wanted)):
                 self.file.check_unchanged()
-                table = pa.Table.from_batches([batch]).select(named).rename_columns(wanted)
+                table = pa.Table.from_batches([batch]).select(list(wanted)).rename_columns(list(wanted.values()))
                 skipped = min(max(start - first, 0), len(batch))
                 if skipped < len(batch):
                     yield RawBlock(first + skipped, table.slice(skipped))
@@ -52,8 +51,8 @@ class ParquetSource:
     def _schema(self) -> pa.Schema:
         with self.file.reading(), self.file.open_file() as opened:
             schema = pq.read_schema(opened)
-        check_names(self.name, schema.names)
-        check_types(self.name, schema)
+        self.reading.check(self.name, schema.names)
+        self.reading.check_types(self.name, schema)
         return schema
 
 
@@ -63,12 +62,14 @@ class TableSource:
     table: pa.Table
 
     def schema(self) -> pa.Schema:
-        check_names(self.name, self.table.schema.names)
-        check_types(self.name, self.table.schema)
-        return with_prompt(self.table.schema, _prompt(self.table.schema))
+        reading = Reading()
+        reading.check(self.name, self.table.schema.names)
+        reading.check_types(self.name, self.table.schema)
+        return _called(self.table.schema, reading)
 
     def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[RawBlock]:
-        table = self.table.rename_columns(self.schema().names).select(_wanted(self.schema(), types))
+        wanted = _wanted(self.table.schema, Reading(), types)
+        table = self.table.select(list(wanted)).rename_columns(list(wanted.values()))
         for first in range(start, len(table), block_rows):
             yield RawBlock(first, table.slice(first, block_rows))
 
@@ -79,14 +80,15 @@ class TableSource:
         return digest(json.dumps([str(self.table.schema), self.table.to_pylist()], default=str), length=64)
 
 
-def _prompt(schema: pa.Schema) -> str:
-    prompt = find_prompt(schema.names)
-    assert prompt is not None, "names are checked first"
-    return prompt
+def _called(schema: pa.Schema, reading: Reading) -> pa.Schema:
+    names = reading.called(schema.names).values()
+    return pa.schema([column.with_name(name) for column, name in zip(schema, names, strict=True)])
 
 
-def _wanted(schema: pa.Schema, types: pa.Schema | None) -> list[str]:
-    return [name for name in schema.names if name in READ or (types is not None and name in types.names)]
+def _wanted(schema: pa.Schema, reading: Reading, types: pa.Schema | None) -> dict[str, str]:
+    """Column of the file -> our name of it."""
+    asked = {*READ, *(types.names if types is not None else ())}
+    return {theirs: ours for theirs, ours in reading.called(schema.names).items() if ours in asked}
 
 
 def _groups_from(metadata: pq.FileMetaData, start: int) -> tuple[int, list[int]]:

@@ -5,15 +5,27 @@ import warnings
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.references.files import shown
 from pipeline.references.reference import ImageFile
 
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # no other decoder sees a byte
+_ENDINGS = {  # format, as Pillow calls it -> endings of its files
+    "PNG": (".png", ".apng"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    **({"AVIF": (".avif",)} if features.check("avif") else {}),
+}
+ENDINGS = frozenset(ending for endings in _ENDINGS.values() for ending in endings)
+_FORMATS = tuple(_ENDINGS)  # no other decoder sees a byte
+VERSION = 2  # counted up when the same bytes become other pixels
 MAX_BYTES = 256 << 20  # of a file: what the most pixels that Pillow opens take when they are not compressed
+_SIXTEEN_BIT = ("PNG", "PPM")  # formats whose gray beyond 8 bits has 16, though Pillow opens it as 32
 _BATCH_IMAGES = 256
 _BATCH_PIXELS = 1 << 26  # 192 MiB
 
@@ -30,19 +42,29 @@ def check_size(name: str, size_bytes: int) -> None:
 def decode(file: ImageFile) -> np.ndarray:
     """(height, width, 3) uint8 RGB, as the file holds it: first frame, no turn by EXIF, alpha dropped.
 
-    So do pytorch-fid and clean-fid. Raises DarkroomError for what is no image of ENDINGS, is cut off, or has more
-    pixels than Pillow's MAX_IMAGE_PIXELS.
+    So do pytorch-fid and clean-fid. Raises DarkroomError for what is no image of ENDINGS, is cut off, has more pixels
+    than Pillow's MAX_IMAGE_PIXELS, or has numbers of which nobody can tell which one is white.
     """
     check_size(file.name, len(file.data))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return np.asarray(Image.open(io.BytesIO(file.data), formats=_FORMATS).convert("RGB"))
+            return np.asarray(_eight_bit(Image.open(io.BytesIO(file.data), formats=_FORMATS)).convert("RGB"))
     except Exception as error:  # decoders raise a dozen kinds on bytes that are cut or spoiled
         raise DarkroomError(
             f"reference {file.name}: cannot be read as an image ({_reason(error)}); replace it, or take it out of "
             "the reference"
         ) from error
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Gray of 16 bits scaled to 8; Pillow would clip it to white. Raises ValueError for what has no known white."""
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;"):
+        return image
+    if image.mode == "F" or (image.mode == "I" and image.format not in _SIXTEEN_BIT):
+        raise ValueError("its pixels are 32-bit numbers of no known range; convert it to 8 or 16 bits")
+    values = np.asarray(image).astype(np.float32)
+    return Image.fromarray((values * (255 / 65535)).round().astype(np.uint8))
 
 
 def decoded(files: Iterable[ImageFile], faults: list[DarkroomError]) -> Iterator[np.ndarray]:

@@ -3,25 +3,25 @@
 Knows disks and buckets by Arrow's file systems; knows no format.
 """
 
-import os
 import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 from pyarrow import fs
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.identity import digest
+from pipeline.domain.walking import walk
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, StoreError, parse_spec
 
 _WILDCARD = re.compile(r"[*?\[]")
-_LISTING_VERSION = 1  # counted up when the same files are to be read as other images
+_LISTING_VERSION = 2  # counted up when the same files are to be read as other images
 _SETTLED_S = 2.0  # files changed later than this before a look may change again within their clock's step
 
 
@@ -144,28 +144,10 @@ def _matches(parts: Sequence[str], patterns: Sequence[str]) -> bool:
 
 def _below(place: Place, folder: str, recursive: bool) -> list[fs.FileInfo]:
     if _is_local(place):
-        return place.filesystem.get_file_info(list(_walk(folder, recursive)))
+        return place.filesystem.get_file_info(list(walk(folder, recursive)))
     selector = fs.FileSelector(folder, allow_not_found=True, recursive=recursive)
     found = place.filesystem.get_file_info(selector)
     return [info for info in found if not _is_hidden(info.path[len(folder) :])]
-
-
-def _walk(folder: str, recursive: bool) -> Iterator[str]:
-    """Files below a folder; links to folders are followed, but each folder is entered once, lest they go in circles."""
-    entered: set[str] = set()
-    for where, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
-        real = os.path.realpath(where)
-        if real in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
-        yield from (str(Path(where, name)) for name in names if not name.startswith("."))
-
-
-def _raise(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
 
 
 def _is_hidden(path: str) -> bool:

@@ -8,10 +8,10 @@ import json
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import pyarrow as pa
 
 from pipeline.domain.identity import digest
-from pipeline.runs.features import ImageFeatures, from_bytes, to_bytes
+from pipeline.references.decoding import VERSION
+from pipeline.runs.features import ImageFeatures, ScoredFiles, from_bytes, to_bytes
 from pipeline.storage.cache import user_cache
 from pipeline.storage.store import NotFound, Store
 
@@ -35,13 +35,15 @@ class Kept:
     def features(self, ids: Ids) -> np.ndarray | None:
         """(N, dimension) float32 of a block; None where they are not here."""
         try:
-            return from_bytes(self._cache.get(self._features_key(ids))).features
-        except (NotFound, OSError, pa.ArrowException):
+            found = from_bytes(self._cache.get(self._features_key(ids)))
+        except (NotFound, OSError, ValueError):
             return None
+        return found.images.features if found.image_ids == ids else None
 
     def keep_features(self, ids: Ids, features: np.ndarray) -> None:
         cosines, truncated = np.full(len(ids), np.nan, np.float32), np.zeros(len(ids), bool)
-        self._put(self._features_key(ids), to_bytes(ImageFeatures(ids, features, cosines, truncated)))
+        images = ImageFeatures(ids, features, cosines, truncated)
+        self._put(self._features_key(ids), to_bytes(ScoredFiles(images, ids, ("",) * len(ids))))
 
     def blocks(self, listing: str) -> list[Ids] | None:
         """What the files of a listing held when they were last read."""
@@ -54,7 +56,7 @@ class Kept:
         self._put(_listing_key(listing), json.dumps(blocks).encode())
 
     def _features_key(self, ids: Ids) -> str:
-        return f"features/{self._extractor_id}/{digest('block', *ids)}.parquet"
+        return f"features/{self._extractor_id}/{digest('block', VERSION, *ids)}.parquet"
 
     def _put(self, key: str, data: bytes) -> None:
         if self._is_writable:

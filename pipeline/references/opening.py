@@ -1,7 +1,8 @@
 """Chooses how a reference is read, by what lies at its address. A cheap look: no image decoded, no network loaded."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from pyarrow import fs
 
@@ -15,7 +16,7 @@ from pipeline.references.reference import Reference, ReferenceSpec, check_count
 from pipeline.references.run_images import run_reference
 from pipeline.references.tables import parquet_reference
 from pipeline.references.tars import tar_reference
-from pipeline.runs.keys import RUN_KEY
+from pipeline.runs.keys import RUN_KEY, parse_manifest_key
 
 _NEEDED = "give demo, a folder or glob of images, .tar, .parquet, an .npz, or the folder of a run"
 _READERS: Mapping[str, Callable[[str, Sequence[File], str | None], Reference]] = {
@@ -37,7 +38,7 @@ def open_reference(spec: ReferenceSpec) -> Reference:
     place = locate(spec.text, spec.endpoint_url)
     if place.holds(RUN_KEY):
         return run_reference(spec.text, place.store, None)
-    return _of_cell(spec, place) or _of_files(spec, find(place))
+    return _of_cell(spec, place) or _of_files(spec, place)
 
 
 def _of_cell(spec: ReferenceSpec, place: Place) -> Reference | None:
@@ -49,7 +50,19 @@ def _of_cell(spec: ReferenceSpec, place: Place) -> Reference | None:
     return run_reference(spec.text, run.store, cell_id) if run.holds(RUN_KEY) else None
 
 
-def _of_files(spec: ReferenceSpec, files: Sequence[File]) -> Reference:
+def _check_is_no_run(spec: ReferenceSpec, place: Place, files: Sequence[File]) -> None:
+    """A run whose description is lost is no folder of images: some may be of no shard, or of another cell."""
+    below = len(place.path) + 1
+    if any(parse_manifest_key(file.path[below:]) for file in files if file.ending == ".parquet"):
+        raise DarkroomError(
+            f"reference {spec.text}: {RUN_KEY} is missing, and shards are committed there; restore it, or give the "
+            "command that started the run again, which writes it anew"
+        )
+
+
+def _of_files(spec: ReferenceSpec, place: Place) -> Reference:
+    files = find(place)
+    _check_is_no_run(spec, place, files)
     if len(files) == 1 and files[0].ending == statistics.ENDING:
         return statistics.statistics_reference(spec.text, files[0])
     by_reader: dict[Callable, list[File]] = {}
@@ -60,13 +73,16 @@ def _of_files(spec: ReferenceSpec, files: Sequence[File]) -> Reference:
         found = f"{len(files)} files there, and none is of images" if files else "nothing is there"
         raise DarkroomError(f"reference {spec.text}: {found}; {_NEEDED}")
     if len(by_reader) > 1:
-        counts = Counter(file.ending for group in by_reader.values() for file in group)
-        held = ", ".join(f"{count} {ending}" for ending, count in counts.items())
+        endings = [file.ending for group in by_reader.values() for file in group]
         raise DarkroomError(
-            f"reference {spec.text}: it holds {held}; name one kind of them, as folder/**/*{min(counts)}"
+            f"reference {spec.text}: it holds {_counted(endings)}; name one kind of them, as folder/**/*{min(endings)}"
         )
     reader, chosen = by_reader.popitem()
     reference = reader(spec.text, chosen, spec.endpoint_url)
     if reference.num_images is not None:
         check_count(reference.name, reference.num_images)
-    return reference
+    return replace(reference, left_out=_counted(file.ending for file in files if file.ending not in _READERS))
+
+
+def _counted(endings: Iterable[str]) -> str:
+    return ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in sorted(Counter(endings).items()))

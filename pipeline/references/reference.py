@@ -62,6 +62,7 @@ class Reference:
     kind: str  # demo, images, webdataset, parquet, run or statistics
     num_images: int | None  # None where counting takes reading
     source: Images | Statistics
+    left_out: str = ""  # files there that are not read, for people
 
 
 def check_count(name: str, num_images: int) -> None:

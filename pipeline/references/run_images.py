@@ -12,12 +12,12 @@ from pipeline.references.blocks import NUM_IMAGES
 from pipeline.references.files import reading
 from pipeline.references.reference import Block, ImageFile, Images, Reference
 from pipeline.runs import manifest
-from pipeline.runs.cells import CellInfo, axes, read_cells
+from pipeline.runs.cells import CellInfo, axes
 from pipeline.runs.features import get_features
 from pipeline.runs.keys import ManifestName
+from pipeline.runs.opening import open_whole
 from pipeline.runs.reading import with_bytes
 from pipeline.runs.records import to_records
-from pipeline.runs.run import open_run
 from pipeline.storage.store import Store
 
 _CELLS_SHOWN = 4
@@ -26,8 +26,8 @@ _CELLS_SHOWN = 4
 def run_reference(name: str, store: Store, cell_id: str | None) -> Reference:
     """The run at a store; `cell_id` may be None where it has one cell. Raises DarkroomError where none is chosen."""
     with reading(name):
-        open_run(store)
-        chosen = _chosen(name, read_cells(store), cell_id)
+        _, cells = open_whole(store)
+        chosen = _chosen(name, cells, cell_id)
         shards = [shard for shard in manifest.committed(store) if shard.cell_id == chosen]
     if not shards:
         raise DarkroomError(f"reference {name}: cell {chosen} has no committed images yet; render it first")
@@ -64,13 +64,14 @@ def _blocks(name: str, store: Store, shards: Sequence[ManifestName]) -> Iterator
 def _stored(
     name: str, store: Store, shard: ManifestName, records: Sequence[Record], extractor_id: str
 ) -> np.ndarray | None:
-    """The shard's features in the order of its records; None where an image has none, as after a retry."""
+    """The shard's features in the order of its records; None where one has none of the file that it names."""
     with reading(name):
         found = get_features(store, extractor_id, shard)
-    rows = {image_id: row for row, image_id in enumerate(found.image_ids)} if found else {}
-    if found is None or any(record.image_id not in rows for record in records):
+    rows = [found.place(record.image_id, record.sha256) for record in records] if found else [None]
+    known = [row for row in rows if row is not None]
+    if found is None or len(known) < len(rows) or any(found.errors[row] for row in known):
         return None
-    return found.features[[rows[record.image_id] for record in records]]
+    return found.images.features[known]
 
 
 def _files(run: str, store: Store, records: Sequence[Record]) -> Iterator[ImageFile]:

@@ -21,7 +21,7 @@ from pipeline.rendering.decode import decode_latents, to_pixels, troubles
 from pipeline.rendering.guidance import GuidedSteps, RowScales
 from pipeline.rendering.inspection import count_tokens
 from pipeline.rendering.pretrained import load_pipeline
-from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, RendererInfo
+from pipeline.rendering.renderer import RenderedImage, RendererInfo, explained
 from pipeline.rendering.schedulers import build_scheduler
 from pipeline.rendering.shared_work import sharing
 from pipeline.rendering.spec import RendererSpec
@@ -29,7 +29,6 @@ from pipeline.rendering.step_cache import StepCache
 from pipeline.rendering.text import ENCODERS, TextCache, text_arguments
 
 _SUCCESSES_BEFORE_GROWING = 16  # calls at a halved batch before the full one is tried again
-_FATAL = ("CUDA error", "device-side assert", "unspecified launch failure", "illegal memory access")
 
 
 def load_diffusers(spec: RendererSpec, profile: Profile = OFF) -> "DiffusersRenderer":
@@ -55,7 +54,16 @@ class DiffusersRenderer:
         self._limit = spec.model.max_prompt_tokens
         self._is_steered = self._text is not None and not spec.model.is_distilled  # by guidance of two branches
         dtype = spec.model.identity.dtype
-        self.info = RendererInfo(device_name(spec), dtype, spec.batch_size, versions(), spec.compile, self._is_steered)
+        self.info = RendererInfo(
+            device_name(spec),
+            dtype,
+            spec.batch_size,
+            versions(),
+            spec.compile,
+            self._is_steered,
+            _device_id(spec.device),
+            keeps_size=self._text is not None,  # others round sizes, or choose among some
+        )
 
     @torch.inference_mode()
     def render(self, requests: Sequence[ImageRequest]) -> list[RenderedImage]:
@@ -74,7 +82,7 @@ class DiffusersRenderer:
             images = self._images(self._call([*requests, *[requests[-1]] * (size - len(requests))]))
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
-                raise _explained(error) from error
+                raise explained(error) from error
             return self._halve(requests, truncated)
         self._succeeded()
         return [
@@ -196,12 +204,12 @@ def device_name(spec: RendererSpec) -> str:
     return f"{spec.device} ({platform.machine()}, {threads})"
 
 
+def _device_id(device: str) -> str:
+    return str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid) if device == "cuda" else device
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
-
-
-def _explained(error: Exception) -> Exception:
-    return FatalDeviceError(str(error)) if any(word in str(error) for word in _FATAL) else error
 
 
 def _free_memory() -> None:

@@ -1,20 +1,19 @@
 """Looks at a model's small files and says what it is, before anything heavy is loaded. Knows no torch."""
 
-import hashlib
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.domain.cells import ModelIdentity, ModelRef
 from pipeline.domain.errors import DarkroomError
+from pipeline.rendering.model_files import INDEX, components_of, folder_digests, folder_revision
 
 # Pipelines whose steps are ours to steer: guidance by image and by step, deep features that are kept.
 STEERED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
-_IDENTITY_SUFFIXES = frozenset({".json", ".safetensors", ".txt", ".model"})
 _PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
 _LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion"})
 _OTHER_TASKS = ("Img2Img", "Inpaint", "ControlNet", "Video", "Upscale", "Audio", "Edit", "Depth2Img", "Pix2Pix")
@@ -40,6 +39,7 @@ class InspectedModel:
     folder: str | None  # where its small files lie on this machine; None for a renderer without a model
     is_distilled: bool = False  # guidance is a number that the UNet is told, as latent consistency models are
     absent: tuple[str, ...] = ()  # components that the model does without, such as SD3's third text encoder
+    digests: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # of files in `folder`, by their names
 
 
 def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
@@ -47,13 +47,14 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
     folder, commit = (Path(ref.repo_id), None) if Path(ref.repo_id).is_dir() else _from_hub(ref)
     index = _model_index(folder, ref)
     class_name = _pipeline_class(index, ref)
-    components = _components(index)
+    components = components_of(index)
     _check_code(components, index, ref)
     files = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
     _check_weights(components, files if commit is None else _hub_files(ref, commit), ref)
+    digests = folder_digests(folder, ref.trust_remote_code, but_blobs=commit is not None)
     identity = ModelIdentity(
-        repo_id=ref.repo_id,
-        revision=commit or folder_digest(folder, list(components)),
+        repo_id=ref.repo_id if commit else _folder_name(folder),
+        revision=commit or folder_revision(digests),
         dtype=resolved_dtype(ref.dtype, device),
         pipeline_class=class_name,
         trust_remote_code=ref.trust_remote_code,
@@ -72,22 +73,18 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         max_prompt_tokens=_max_tokens(folder),
         folder=str(folder),
         absent=tuple(name for name, value in index.items() if value == [None, None]),
+        digests=tuple(digests.items()),
     )
+
+
+def _folder_name(folder: Path) -> str:
+    """What a local model is called in images and records, which go where its path says nothing."""
+    return folder.resolve().name or "model"
 
 
 def resolved_dtype(dtype: str, device: str) -> str:
     """`auto` is float32 on a CPU and float16 on anything faster."""
     return dtype if dtype != "auto" else ("float32" if device == "cpu" else "float16")
-
-
-def folder_digest(folder: Path, components: list[str]) -> str:
-    """ "sha256:..." over the names and bytes of all that shapes pixels; where the folder lies does not matter."""
-    total = hashlib.sha256()
-    for path in sorted([folder / "model_index.json", *_identity_files(folder, components)]):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
-    return f"sha256:{total.hexdigest()}"
 
 
 def token_counter(model: InspectedModel) -> Callable[[list[str]], list[int]]:
@@ -141,7 +138,7 @@ def _hub_files(ref: ModelRef, commit: str) -> list[str]:
 
 
 def _model_index(folder: Path, ref: ModelRef) -> dict[str, Any]:
-    path = folder / "model_index.json"
+    path = folder / INDEX
     if not path.is_file():
         raise DarkroomError(f"model.repo_id={ref.repo_id}: no model_index.json; give a model in diffusers' layout")
     try:
@@ -169,12 +166,6 @@ def _pipeline_class(index: dict[str, Any], ref: ModelRef) -> str:
     return name
 
 
-def _components(index: dict[str, Any]) -> dict[str, str]:
-    """Component -> library that its class comes from."""
-    pairs = {name: value for name, value in index.items() if isinstance(value, list) and not name.startswith("_")}
-    return {name: value[0] for name, value in pairs.items() if len(value) == 2 and value[0] is not None}
-
-
 def _check_code(components: dict[str, str], index: dict[str, Any], ref: ModelRef) -> None:
     own = [name for name, library in components.items() if library not in _LIBRARIES]
     if own and not ref.trust_remote_code:
@@ -198,11 +189,6 @@ def _check_weights(components: dict[str, str], files: list[str], ref: ModelRef) 
             )
         variant = f" of model.variant={ref.variant}" if ref.variant else ""
         raise DarkroomError(f"model.repo_id={ref.repo_id}: {name} has no safetensors weights{variant}; copy them anew")
-
-
-def _identity_files(folder: Path, components: list[str]) -> Iterator[Path]:
-    for name in components:
-        yield from (path for path in (folder / name).rglob("*") if path.suffix in _IDENTITY_SUFFIXES)
 
 
 def _side(folder: Path) -> int | None:

@@ -18,8 +18,8 @@ def load_renderer(spec: RendererSpec, profile: Profile = OFF) -> Renderer:
     spoiled = (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError)  # what libraries make of it
     try:
         return load_diffusers(spec, profile)
+    except DarkroomError:
+        raise  # says it already
     except spoiled as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise DarkroomError(
-            f"model.repo_id={spec.model.identity.repo_id}: cannot be loaded ({reason}); copy it anew"
-        ) from error
+        raise DarkroomError(f"model.repo_id={spec.model.source}: cannot be loaded ({reason}); copy it anew") from error

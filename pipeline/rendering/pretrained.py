@@ -1,5 +1,7 @@
 """Loads a diffusers pipeline and suits it to its device: dtype, memory layout, compilation, faster layers."""
 
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -7,12 +9,16 @@ import torch
 import transformers
 
 from pipeline.domain.cells import FLOAT8
+from pipeline.models.proof import LocalFiles, proved
 from pipeline.rendering.compiling import compile_pipeline
 from pipeline.rendering.float8 import to_float8
 from pipeline.rendering.group_norm import norm_channels_last
 from pipeline.rendering.inspection import InspectedModel
+from pipeline.rendering.model_code import own_modules
+from pipeline.rendering.model_files import shaping_files, snapshot_digests
 from pipeline.rendering.packed import has_onednn, pack_layers
 from pipeline.rendering.parts import denoiser
+from pipeline.rendering.prompt_text import leave_text_as_it_is
 from pipeline.rendering.spec import RendererSpec
 from pipeline.rendering.upsampling import upsample_by_subpixels
 
@@ -21,9 +27,11 @@ def load_pipeline(spec: RendererSpec) -> Any:
     """A diffusers pipeline on its device, in its dtype; safetensors only."""
     if spec.device == "cpu":
         torch.set_num_threads(spec.num_threads)
-    pipe = _from_pretrained(spec.model)
+    _quieten()
+    folder = _here(spec.model)
+    pipe = proved(_files(spec.model, folder), lambda: _from_pretrained(spec.model, folder).to(spec.device))
     pipe.set_progress_bar_config(disable=True)
-    pipe.to(spec.device)
+    leave_text_as_it_is(pipe)
     if spec.model.identity.dtype == FLOAT8:
         to_float8(pipe)
     if hasattr(pipe, "upcast_vae") and pipe.vae.config.force_upcast and pipe.vae.dtype == torch.float16:
@@ -33,20 +41,47 @@ def load_pipeline(spec: RendererSpec) -> Any:
     return pipe
 
 
-def _from_pretrained(model: InspectedModel) -> Any:
+def _quieten() -> None:
     for library in (transformers, diffusers):
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()
-    dtype = model.identity.dtype
-    return diffusers.DiffusionPipeline.from_pretrained(
+
+
+def _here(model: InspectedModel) -> Path:
+    """The model's folder on this machine; a hub's is downloaded, as far as it is needed."""
+    if model.revision is None:
+        return Path(model.source)
+    folder = diffusers.DiffusionPipeline.download(
         model.source,
         revision=model.revision,
         variant=model.variant,
-        dtype=torch.bfloat16 if dtype == FLOAT8 else getattr(torch, dtype),
         use_safetensors=True,
         trust_remote_code=model.identity.trust_remote_code,
         **dict.fromkeys(model.absent),
     )
+    return Path(folder)
+
+
+def _files(model: InspectedModel, folder: Path) -> LocalFiles:
+    called, trusts_code = f"model.repo_id={model.identity.repo_id}", model.identity.trust_remote_code
+    expected = dict(model.digests)
+    if model.revision is not None:
+        expected = snapshot_digests(folder, trusts_code, expected)
+        return LocalFiles(called, folder, expected, lambda: [name for name in expected if (folder / name).is_file()])
+    return LocalFiles(called, folder, expected, lambda: shaping_files(folder, trusts_code))
+
+
+def _from_pretrained(model: InspectedModel, folder: Path) -> Any:
+    dtype, trusts_code = model.identity.dtype, model.identity.trust_remote_code
+    with own_modules() if trusts_code else nullcontext():
+        return diffusers.DiffusionPipeline.from_pretrained(
+            folder,
+            variant=model.variant,
+            dtype=torch.bfloat16 if dtype == FLOAT8 else getattr(torch, dtype),
+            use_safetensors=True,
+            trust_remote_code=trusts_code,
+            **dict.fromkeys(model.absent),
+        )
 
 
 def _suit_to_device(pipe: Any, spec: RendererSpec) -> None:

@@ -29,6 +29,8 @@ class RendererInfo:
     versions: dict[str, str]  # of torch, diffusers, ...; empty for a renderer without a model
     compiled: bool = False  # by torch.compile
     mixes_guidance: bool = False  # a batch may hold any guidance scales above 1, and any negative prompts
+    device_id: str = "cpu"  # which of the machine's devices: a GPU's UUID where it has one
+    keeps_size: bool = True  # an image has the height and width that were asked for, whatever they are
 
 
 class Renderer(Protocol):
@@ -46,3 +48,11 @@ class Renderer(Protocol):
 
 class FatalDeviceError(RuntimeError):
     """The device is lost to this process: it must end, and a new one take its place."""
+
+
+_FATAL = ("CUDA error", "device-side assert", "unspecified launch failure", "illegal memory access")
+
+
+def explained(error: Exception) -> Exception:
+    """What a call on a device raised, as FatalDeviceError where its words say that the device is lost."""
+    return FatalDeviceError(str(error)) if any(word in str(error) for word in _FATAL) else error

@@ -1,7 +1,7 @@
 """From a run and what is stored beside it to a report's content. Reads stored results only; writes nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from pipeline.domain.errors import DarkroomError
@@ -18,6 +18,7 @@ from pipeline.report.settings import MODEL, axes_of, common_settings, settings_o
 from pipeline.report.survey import NUM_PICKS, Survey, survey
 from pipeline.runs.cells import CellInfo, in_order
 from pipeline.runs.choices import Dropped, read_choices
+from pipeline.runs.equal_pixels import equal_lines
 from pipeline.runs.evaluations import Evaluation, read_evaluations
 from pipeline.runs.run import RunInfo
 from pipeline.storage.store import Store
@@ -76,7 +77,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         failures=failures,
         dropped=tuple(_dropped(item, cells) for item in dropped),
         costs=tuple(costs({cell_id: kept[cell_id] for cell_id in run.order}, run.found.counts, run.figures)),
-        notes=tuple(notes(info, run.found, run.figures, shown)),
+        notes=tuple(notes(info, run.found, run.figures, shown, list(equal_lines(store, kept)))),
     )
 
 
@@ -89,6 +90,7 @@ def _gather(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], num_prom
     found = survey(store, cells, choice, figures.score_info, [axis.name for axis in axes])
     if not any(count.by_status for count in found.counts.values()):
         raise DarkroomError(f"{store.describe()}: no shard is committed, so there is nothing to show; render it first")
+    figures = replace(figures, present={cell_id: count.presence.images for cell_id, count in found.counts.items()})
     return _Gathered(store, info, cells, settings, axes, evaluations, figures, found)
 
 

@@ -1,4 +1,4 @@
-"""A contact sheet: some of a run's images on one picture, each above its prompt. Reads stored results only."""
+"""A contact sheet: some of a run's images on one picture, each above its prompt. Knows no store."""
 
 import io
 import textwrap
@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.domain.records import Record
-from pipeline.encoding.images import decode
 
 _COLUMNS = 8
 _TILE = 144  # pixels, the longer side of an image
@@ -18,17 +17,17 @@ _FONT_SIZE = 11
 _PAPER, _INK = (255, 255, 255), (60, 60, 60)
 
 
-def contact_sheet(images: Sequence[tuple[Record, bytes]]) -> bytes:
-    """PNG of records and their encoded images, row by row."""
+def contact_sheet(images: Sequence[tuple[Record, np.ndarray]]) -> bytes:
+    """PNG of records and their images' pixels, row by row."""
     columns = min(_COLUMNS, max(1, len(images)))
     rows = -(-len(images) // columns)
     size = (columns * (_TILE + _GAP) + _GAP, rows * (_TILE + _CAPTION + _GAP) + _GAP)
     sheet = Image.new("RGB", size, _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT_SIZE)
-    for index, (record, data) in enumerate(images):
+    for index, (record, pixels) in enumerate(images):
         x = _GAP + index % columns * (_TILE + _GAP)
         y = _GAP + index // columns * (_TILE + _CAPTION + _GAP)
-        sheet.paste(_tile(decode(data)), (x, y))
+        sheet.paste(_tile(pixels), (x, y))
         draw.multiline_text((x, y + _TILE + 4), _caption(record.prompt), _INK, font, spacing=1)
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG", optimize=True)

@@ -54,6 +54,7 @@ class Figure:
     num_reference: int | None = None  # reference images; None where the metric has no reference
     warnings: tuple[str, ...] = ()
     gap: Gap | None = None  # None for the best cell's own, and where none was measured
+    is_outdated: bool = False  # made from other images than the cell has now; a warning says so
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class Picture:
     thumbnail: bytes | None  # encoded JPEG, WebP or PNG, some 256 pixels wide
     image_href: str | None = None  # the full image: relative to the report's folder, or http(s)
     in_sheet: bool = True  # False for one that stands among the picks alone
+    fault: str = ""  # its file, and why it has no thumbnail
 
 
 @dataclass(frozen=True)

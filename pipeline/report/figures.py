@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pipeline.report.content import Figure, Gap, Metric
 from pipeline.runs.evaluations import CellFigure, Evaluation, MetricInfo
 from pipeline.runs.evaluations import Gap as StoredGap
+from pipeline.runs.present import PresentImages
 
 _CLIP_SCORE = "clip_score"
 # Ends of metric names, in the order to show them; others come after.
@@ -38,6 +39,10 @@ class Figures:
     notes: tuple[str, ...] = ()
     gaps: Mapping[str, Mapping[str, StoredGap | None]] = field(default_factory=dict)  # as `cells`, where measured
     costs: Mapping[str, Mapping[str, StoredGap]] = field(default_factory=dict)  # of lossy cells, likewise
+    images: Mapping[str, Mapping[str, PresentImages | None]] = field(
+        default_factory=dict
+    )  # that were measured, likewise
+    present: Mapping[str, PresentImages] = field(default_factory=dict)  # by cell_id: those that are there now
 
     @property
     def score_info(self) -> ScoreInfo | None:
@@ -47,9 +52,28 @@ class Figures:
     def metrics(self) -> tuple[Metric, ...]:
         return tuple(_metric(info) for info in self.infos.values())
 
+    def outdated(self) -> dict[str, list[str]]:
+        """metric name -> cells whose figure is of other images than they have now."""
+        return {name: [cell_id for cell_id in self.cells if self._age(cell_id, name)] for name in self.infos}
+
     def of_cell(self, cell_id: str) -> dict[str, Figure]:
         gaps = self.gaps.get(cell_id, {})
-        return {name: _figure(figure, gaps.get(name)) for name, figure in self.cells.get(cell_id, {}).items()}
+        return {
+            name: _figure(figure, gaps.get(name), self._age(cell_id, name))
+            for name, figure in self.cells.get(cell_id, {}).items()
+        }
+
+    def _age(self, cell_id: str, name: str) -> str:
+        """How a figure is older than its cell's images; empty where it is not, or where there is none."""
+        if name not in self.cells[cell_id] or cell_id not in self.present:
+            return ""
+        then, now = self.images[cell_id].get(name), self.present[cell_id]
+        if then is None:
+            return "its evaluation did not note which images it is of; evaluate again"
+        if then == now:
+            return ""
+        what = f"there were {then.count:,}" if then.count != now.count else "some of them were made again since"
+        return f"older than the cell's {now.count:,} images: {what}; evaluate again"
 
 
 def merged(evaluations: Sequence[Evaluation], cell_ids: Collection[str]) -> Figures:
@@ -58,22 +82,24 @@ def merged(evaluations: Sequence[Evaluation], cell_ids: Collection[str]) -> Figu
     cells: dict[str, dict[str, CellFigure]] = {cell_id: {} for cell_id in cell_ids}
     gaps: dict[str, dict[str, StoredGap | None]] = {cell_id: {} for cell_id in cell_ids}
     costs: dict[str, dict[str, StoredGap]] = {cell_id: {} for cell_id in cell_ids}
-    outdated: set[str] = set()
+    images: dict[str, dict[str, PresentImages | None]] = {cell_id: {} for cell_id in cell_ids}
+    redefined: set[str] = set()
     for evaluation in evaluations:
         for cell_id in cells.keys() & evaluation.cells.keys():
             for name, figure in evaluation.cells[cell_id].items():
                 if evaluation.metrics.get(name) == infos.get(name):
                     cells[cell_id][name] = figure
+                    images[cell_id][name] = evaluation.images.get(cell_id)
                     gaps[cell_id][name] = evaluation.gaps.get(cell_id, {}).get(name)
                     costs[cell_id] |= _only(evaluation.costs.get(cell_id, {}), name)
                 else:
-                    outdated.add(name)
+                    redefined.add(name)
     known = {name: infos[name] for name in sorted(infos, key=_place) if any(name in found for found in cells.values())}
     notes = [
         f"{infos[name].title}: figures of earlier evaluations with another definition or reference are left out."
-        for name in sorted(outdated & known.keys())
+        for name in sorted(redefined & known.keys())
     ]
-    return Figures(known, cells, tuple(notes), gaps, costs)
+    return Figures(known, cells, tuple(notes), gaps, costs, images)
 
 
 def _only(found: Mapping[str, StoredGap], name: str) -> dict[str, StoredGap]:
@@ -103,7 +129,8 @@ def _metric(info: MetricInfo) -> Metric:
     )
 
 
-def _figure(figure: CellFigure, gap: StoredGap | None) -> Figure:
+def _figure(figure: CellFigure, gap: StoredGap | None, age: str) -> Figure:
     counts = figure.num_images, figure.num_reference
     known = Gap(**asdict(gap)) if gap else None
-    return Figure(figure.value, figure.low, figure.high, *counts, tuple(figure.warnings), known)
+    warnings = (*([age] if age else ()), *figure.warnings)
+    return Figure(figure.value, figure.low, figure.high, *counts, warnings, known, bool(age))

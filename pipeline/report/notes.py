@@ -2,20 +2,25 @@
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.domain.records import OK
 from pipeline.report.content import Picture
 from pipeline.report.facts import num_rows_left
 from pipeline.report.figures import Figures
 from pipeline.report.survey import MOST_FAILURES, MOST_SCORES, Survey
 from pipeline.runs.run import RunInfo
 
+_FAULTS_NAMED = 5
 
-def notes(info: RunInfo, found: Survey, figures: Figures, shown: Sequence[Picture]) -> Iterator[str]:
+
+def notes(
+    info: RunInfo, found: Survey, figures: Figures, shown: Sequence[Picture], equal: Sequence[str] = ()
+) -> Iterator[str]:
+    """`equal`: what is said of cells whose images are the same."""
     yield from _unfinished(info, found)
+    yield from (f"Equal: {line}." for line in equal)
     yield from _pictures(info, found, shown)
     yield from _scores(found, figures)
     yield from figures.notes
-    yield from _partial_figures(found, figures)
+    yield from _missing_figures(found, figures)
     num_failed = sum(count.num_failed for count in found.counts.values())
     if num_failed > MOST_FAILURES:
         yield f"Failures: the first {MOST_FAILURES} of {num_failed:,} are listed."
@@ -39,9 +44,13 @@ def _pictures(info: RunInfo, found: Survey, shown: Sequence[Picture]) -> Iterato
         )
     if found.prompts.num_samples < info.num_images_per_prompt:
         yield f"Pictures: the first {found.prompts.num_samples} of each prompt's {info.num_images_per_prompt:,} images."
-    missing = sum(picture.thumbnail is None for picture in shown)
-    if missing:
-        yield f"Pictures: {missing:,} stored images are missing or cannot be opened; `darkroom verify` says more."
+    faults = [picture.fault for picture in shown if picture.thumbnail is None]
+    if faults:
+        named = "; ".join(faults[:_FAULTS_NAMED]) + (" and others" if len(faults) > _FAULTS_NAMED else "")
+        yield (
+            f"Pictures: {len(faults):,} stored images are missing or not what was committed: {named}. "
+            "`darkroom verify stored=true` names all, and `darkroom repair` brings them back."
+        )
 
 
 def _scores(found: Survey, figures: Figures) -> Iterator[str]:
@@ -59,16 +68,16 @@ def _scores(found: Survey, figures: Figures) -> Iterator[str]:
     yield "Picks: of all cells together, at most one image of each prompt; the median is that of the scores shown."
 
 
-def _partial_figures(found: Survey, figures: Figures) -> Iterator[str]:
-    """A figure that is older than some of its cell's images."""
-    fewer = {
-        cell_id
-        for cell_id, count in found.counts.items()
-        if figures.cells[cell_id]
-        and max(figure.num_images for figure in figures.cells[cell_id].values()) < count.by_status[OK]
-    }
-    if fewer:
-        yield f"Figures: those of {len(fewer)} cells are from fewer images than the cells have now; evaluate again."
+def _missing_figures(found: Survey, figures: Figures) -> Iterator[str]:
+    outdated = {name: cells for name, cells in figures.outdated().items() if cells}
+    if outdated:
+        named = ", ".join(f"{figures.infos[name].title} of {len(cells)} cells" for name, cells in outdated.items())
+        yield f"Figures: older than the images that are there now, and marked so: {named}; evaluate again."
+    if found.num_stale:
+        yield (
+            f"Scores: {found.num_stale:,} images have no score of the file that is there now, and are not among the "
+            "scores of single images; evaluate again."
+        )
     without = sum(not figures.cells[cell_id] for cell_id in found.counts)
     if figures.infos and without:
         yield f"Figures: {without} of {len(found.counts)} cells are not evaluated yet."

@@ -1,12 +1,12 @@
-"""The report's folder: index.html, what it needs beside it, report.md and metrics.parquet.
+"""The report's files: index.html, what it needs beside it, report.md and metrics.parquet.
 
-It opens from a disk or a static bucket without a network: scripts and styles lie beside the page, data inside it. Knows
-what a section is, not what is in it.
+They open from a disk or a static bucket without a network: scripts and styles lie beside the page, data inside it.
+Knows what a section is, not what is in it, nor where the files go.
 """
 
+import io
 from collections.abc import Mapping
 from importlib.resources import files
-from pathlib import Path
 
 import pyarrow.parquet as pq
 from plotly.offline import get_plotlyjs
@@ -21,7 +21,7 @@ from pipeline.report.tables import metrics_table
 
 _PLOTLY = "plotly.min.js"
 _SCRIPTS = ("report.js", "plots.js", "pictures.js")  # in this order, after Plotly
-_STYLE = "report.css"
+STYLE = "report.css"
 INDEX = "index.html"
 THUMBNAILS = "thumbnails"
 _MAGIC = {b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"\x89PNG": ".png"}
@@ -33,22 +33,21 @@ _POLICY = (
 )
 
 
-def write_report(content: ReportContent, folder: Path) -> Path:
-    """Writes the report, over one that may be there, and returns the path of its index.html.
-
-    Raises DarkroomError where the content does not fit together, before anything is written.
-    """
+def report_files(content: ReportContent) -> dict[str, bytes]:
+    """Name -> content. Raises DarkroomError where the content does not fit together."""
     check(content)
-    folder.mkdir(parents=True, exist_ok=True)
-    thumbnails = _write_thumbnails(content.pictures, folder)
-    pq.write_table(metrics_table(content), folder / "metrics.parquet")
-    (folder / "report.md").write_text(summary(content), encoding="utf-8", errors="replace")
-    (folder / _PLOTLY).write_text(get_plotlyjs(), encoding="utf-8")
-    for name in (*_SCRIPTS, _STYLE):
-        (folder / name).write_bytes((files("pipeline.report") / "assets" / name).read_bytes())
-    index = folder / INDEX
-    index.write_text(page(content, thumbnails), encoding="utf-8", errors="replace")
-    return index
+    thumbnails = _thumbnails(content.pictures)
+    paths = {image_id: path for image_id, (path, _) in thumbnails.items()}
+    metrics = io.BytesIO()
+    pq.write_table(metrics_table(content), metrics)
+    return {
+        **dict(thumbnails.values()),
+        "metrics.parquet": metrics.getvalue(),
+        "report.md": summary(content).encode("utf-8", "replace"),
+        _PLOTLY: get_plotlyjs().encode(),
+        **{name: (files("pipeline.report") / "assets" / name).read_bytes() for name in (*_SCRIPTS, STYLE)},
+        INDEX: page(content, paths).encode("utf-8", "replace"),
+    }
 
 
 def page(content: ReportContent, thumbnails: Mapping[str, str]) -> str:
@@ -67,7 +66,7 @@ def _head(title: str) -> list[Markup]:
         element("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
         element("meta", {"name": "color-scheme", "content": "light dark"}),
         element("title", {}, title),
-        element("link", {"rel": "stylesheet", "href": _STYLE}),
+        element("link", {"rel": "stylesheet", "href": STYLE}),
         *(element("script", {"src": name, "defer": ""}) for name in (_PLOTLY, *_SCRIPTS)),
     ]
 
@@ -88,18 +87,13 @@ def _main(shown: list[tuple[str, str, Markup]]) -> Markup:
     return element("main", {"id": "main"}, needs, *blocks)
 
 
-def _write_thumbnails(pictures: tuple[Picture, ...], folder: Path) -> dict[str, str]:
-    """image_id -> path. Thumbnails of an earlier report go first."""
-    (folder / THUMBNAILS).mkdir(exist_ok=True)
-    for old in (folder / THUMBNAILS).iterdir():
-        if old.suffix in _MAGIC.values():
-            old.unlink()
-    paths = {}
-    for picture in pictures:
-        if picture.thumbnail is not None:
-            paths[picture.image_id] = f"{THUMBNAILS}/{picture.image_id}{_suffix(picture.thumbnail)}"
-            (folder / paths[picture.image_id]).write_bytes(picture.thumbnail)
-    return paths
+def _thumbnails(pictures: tuple[Picture, ...]) -> dict[str, tuple[str, bytes]]:
+    """image_id -> (path, content)."""
+    return {
+        picture.image_id: (f"{THUMBNAILS}/{picture.image_id}{_suffix(picture.thumbnail)}", picture.thumbnail)
+        for picture in pictures
+        if picture.thumbnail is not None
+    }
 
 
 def _suffix(data: bytes) -> str:

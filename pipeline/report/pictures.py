@@ -41,7 +41,7 @@ def pictures(store: Store, rows: Sequence[Row], in_sheet: Collection[str], run_h
     """`in_sheet`: image_ids; `run_href`: the run's folder as seen from the report, or None."""
     small = thumbnails(store, (row.record for row in rows))
     for row in rows:
-        record = row.record
+        record, shown = row.record, small[row.record.image_id]
         yield Picture(
             image_id=record.image_id,
             cell_id=record.cell_id,
@@ -51,9 +51,10 @@ def pictures(store: Store, rows: Sequence[Row], in_sheet: Collection[str], run_h
             score=row.seen.score,
             record=row.texts,
             verify_command=verify_command(store.spec, record.image_id),
-            thumbnail=small.get(record.image_id),
+            thumbnail=shown.webp,
             image_href=f"{run_href}/{record.key}" if run_href and record.member is None else None,
             in_sheet=record.image_id in in_sheet,
+            fault=f"{store.describe(record.key or '')}: {shown.fault}" if shown.fault else "",
         )
 
 

@@ -6,7 +6,7 @@ Its memory depends on the number of cells, not on that of images.
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import pyarrow as pa
@@ -18,8 +18,9 @@ from pipeline.report.figures import ScoreInfo
 from pipeline.report.sampling import Extremes, PromptChoice, Seen, Subsample
 from pipeline.runs import manifest
 from pipeline.runs.ahead import read_ahead
-from pipeline.runs.features import get_features
+from pipeline.runs.features import ScoredFiles, get_features
 from pipeline.runs.keys import ManifestName
+from pipeline.runs.present import COLUMNS, Presence
 from pipeline.runs.records import RECORD_SCHEMA
 from pipeline.storage.store import Store
 
@@ -27,7 +28,7 @@ MOST_SCORES = 2000  # of a cell
 MOST_FAILURES = 100
 NUM_PICKS = 6  # best, median and worst, each
 _MOST_REASONS = 1000  # told apart
-_IDENTITY = ("image_id", "prompt_id", "sample_index", "status", "error")
+_IDENTITY = ("image_id", "prompt_id", "sample_index", "status", "error", "sha256")
 _MAKING = ("darkroom_version", "torch_version", "diffusers_version", "device", "dtype", "batch_size")
 _SUMS = ("render_s", "bytes", "truncated", "created_at")
 # Columns of a record that may differ between the rows of one cell.
@@ -41,6 +42,7 @@ class CellCount:
 
     num_rows: int = 0
     by_status: Counter[str] = field(default_factory=Counter)  # records
+    presence: Presence = field(default_factory=Presence)  # which images are there
     image_s: float = math.inf  # on the device, of the median image of the fastest shard: pauses and compilations apart
 
     @property
@@ -75,13 +77,15 @@ class Survey:
     worst: Extremes = field(default_factory=lambda: Extremes(NUM_PICKS, -1))
     scores: dict[str, Subsample] = field(default_factory=dict)  # by cell_id
     breakdown: Breakdown = field(default_factory=Breakdown)
+    num_stale: int = 0  # images that were not scored as they are now
 
 
 @dataclass(frozen=True)
 class _Shard:
     name: ManifestName
     table: pa.Table
-    scores: Mapping[str, float]  # image_id -> finite score
+    scores: Mapping[str, float] = field(default_factory=dict)  # image_id -> finite score
+    num_stale: int = 0
 
 
 def survey(
@@ -96,6 +100,7 @@ def survey(
     left_out = {name for name in RECORD_SCHEMA.names if name in axes or name not in _GROUPING}
     for shard in read_ahead(names, lambda name: _read(store, name, scoring)):
         _count(found.counts[shard.name.cell_id], shard)
+        found.num_stale += shard.num_stale
         _add_making(found.making, shard.table)
         _add_images(found, shard)
         _add_breakdown(found, shard, left_out)
@@ -104,18 +109,25 @@ def survey(
 
 def _read(store: Store, name: ManifestName, scoring: ScoreInfo | None) -> _Shard:
     table = manifest.read_with_extras(store, name, _COLUMNS)
-    return _Shard(name, table, _scores(store, name, scoring) if scoring else {})
+    shard = _Shard(name, table)
+    return _scored(shard, get_features(store, scoring.extractor_id, name), scoring) if scoring else shard
 
 
-def _scores(store: Store, name: ManifestName, scoring: ScoreInfo) -> dict[str, float]:
-    features = get_features(store, scoring.extractor_id, name)
-    pairs = zip(features.image_ids, features.cosines.tolist(), strict=True) if features else ()
-    return {image_id: scoring.of(cosine) for image_id, cosine in pairs if math.isfinite(cosine)}
+def _scored(shard: _Shard, found: ScoredFiles | None, scoring: ScoreInfo) -> _Shard:
+    """With the scores of exactly the files that its records name."""
+    columns = (shard.table[name].to_pylist() for name in COLUMNS)
+    ok = [(image_id, sha256) for image_id, status, sha256 in zip(*columns, strict=True) if status == OK]
+    places = {image_id: found.place(image_id, sha256) if found else None for image_id, sha256 in ok}
+    cosines = found.images.cosines.tolist() if found else []
+    known = {image_id: cosines[place] for image_id, place in places.items() if place is not None}
+    scores = {image_id: scoring.of(cosine) for image_id, cosine in known.items() if math.isfinite(cosine)}
+    return replace(shard, scores=scores, num_stale=len(ok) - len(known))
 
 
 def _count(count: CellCount, shard: _Shard) -> None:
     count.num_rows += shard.name.stop - shard.name.start
     count.by_status.update(shard.table["status"].to_pylist())
+    count.presence.add(shard.table)
     count.image_s = min(count.image_s, _median(shard.table["render_s"]))
 
 

@@ -52,6 +52,7 @@ def _figure_columns(figures: Sequence[Figure]) -> dict[str, pa.Array]:
         "high": pa.array([figure.high for figure in figures], pa.float64()),
         "num_images": pa.array([figure.num_images for figure in figures], pa.int64()),
         "num_reference": pa.array([figure.num_reference for figure in figures], pa.int64()),
+        "outdated": pa.array([figure.is_outdated for figure in figures], pa.bool_()),
         "warnings": pa.array([list(figure.warnings) for figure in figures], pa.list_(pa.string())),
     }
 

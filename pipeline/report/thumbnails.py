@@ -4,13 +4,14 @@ import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.records import Record
-from pipeline.encoding.images import decode
-from pipeline.runs.reading import image_files
+from pipeline.runs.reading import StoredFile, stored_files
 from pipeline.storage.store import Store
 
 SIDE = 256  # pixels, at most
@@ -18,37 +19,41 @@ _QUALITY = 82  # of WebP
 _NUM_READERS = 4  # threads, each with one object in memory: a container holds a shard's images
 
 
-def thumbnails(store: Store, records: Iterable[Record]) -> dict[str, bytes]:
-    """image_id -> WebP. An image that is missing or cannot be opened has none."""
+@dataclass(frozen=True)
+class Thumbnail:
+    """A picture, or why there is none."""
+
+    webp: bytes | None
+    fault: str = ""
+
+
+def thumbnails(store: Store, records: Iterable[Record]) -> dict[str, Thumbnail]:
+    """By image_id. An image that is missing, or is not what was committed, has no picture."""
     by_key: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_key[record.key or ""].append(record)
-    found: dict[str, bytes] = {}
+    found: dict[str, Thumbnail] = {}
     with ThreadPoolExecutor(_NUM_READERS, "thumbnail") as pool:
-        for made in pool.map(lambda key: _of_object(store, key, by_key[key]), by_key):
+        for made in pool.map(lambda group: _of_object(store, group), by_key.values()):
             found |= made
     return found
 
 
-def thumbnail(data: bytes) -> bytes:
-    """WebP of an encoded image, in a square of SIDE pixels and never enlarged. Raises DarkroomError for no image."""
-    small = Image.fromarray(decode(data))
+def thumbnail(pixels: np.ndarray) -> bytes:
+    """WebP of (height, width, 3) uint8 RGB, in a square of SIDE pixels and never enlarged."""
+    small = Image.fromarray(pixels)
     small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=_QUALITY)
     return buffer.getvalue()
 
 
-def _of_object(store: Store, key: str, records: Sequence[Record]) -> dict[str, bytes]:
-    made: dict[str, bytes] = {}
+def _of_object(store: Store, records: Sequence[Record]) -> dict[str, Thumbnail]:
+    return {file.record.image_id: _of_file(file) for file in stored_files(store, records)}
+
+
+def _of_file(file: StoredFile) -> Thumbnail:
     try:
-        for image_id, data in image_files(store.get(key), key, records).items():
-            made[image_id] = thumbnail(data)
-    except (
-        LookupError,
-        ValueError,
-        OSError,
-        DarkroomError,
-    ):  # missing, damaged, or no image: the page says that it has none
-        pass
-    return made
+        return Thumbnail(thumbnail(file.pixels()))
+    except DarkroomError as error:
+        return Thumbnail(None, str(error))

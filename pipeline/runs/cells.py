@@ -79,20 +79,10 @@ def lossless_of(cells: Mapping[str, CellInfo]) -> dict[str, str | None]:
     }
 
 
-def check_only_cell(store: Store, wanted: CellInfo) -> None:
-    """Refuse a plain job whose one cell is none of the run's: its folder holds something else.
-
-    Raises DarkroomError that names the field in which it differs from the nearest of the run's cells.
-    """
-    found = read_cells(store)
-    if not found or wanted.cell.cell_id in found:
-        return
-    differences = min((_differences(info, wanted) for info in found.values()), key=len)
-    name, there, here = differences[0]
-    raise DarkroomError(
-        f"{store.describe(CELLS_PREFIX)}: {name} is {there!r} in this run and {here!r} in the command; go on with the "
-        "run's own value, use another output.uri, or add cells to a run with `darkroom sweep`"
-    )
+def nearest_difference(cells: Iterable[CellInfo], wanted: CellInfo) -> tuple[str, object, object] | None:
+    """(setting, its value there, its value here) in which a cell differs from the most similar of others."""
+    found = sorted((_differences(info, wanted) for info in cells), key=len)
+    return found[0][0] if found and found[0] else None
 
 
 def _rank(value: object) -> tuple[bool, float, str]:
@@ -120,8 +110,18 @@ def _parse(store: Store, key: str) -> CellInfo:
     try:
         value = json.loads(store.get(key))
         cell = Cell(from_json(ModelIdentity, value["identity"]), from_json(Sampling, value["sampling"]))
-        return CellInfo(from_json(ModelRef, value["model"]), cell)
+        info = CellInfo(from_json(ModelRef, value["model"]), cell)
     except (ValueError, KeyError, TypeError) as error:
         raise DarkroomError(
             f"{store.describe(key)}: not readable as a cell ({error}); restore it, or use another output.uri"
         ) from error
+    _check_is_named_by_content(store, key, info)
+    return info
+
+
+def _check_is_named_by_content(store: Store, key: str, info: CellInfo) -> None:
+    if info.cell.cell_id != key_id(key):
+        raise DarkroomError(
+            f"{store.describe(key)}: what it says is not the cell that its name says, so it was edited or mixed up; "
+            "restore it, or remove it and give the command that made it again"
+        )

@@ -1,9 +1,10 @@
 """Which cells an early choice dropped, when and why: written by the sweep, read by the report."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
+from pipeline.domain.errors import DarkroomError
 from pipeline.runs.keys import CHOICES_KEY
 from pipeline.storage.store import NotFound, Store
 
@@ -23,15 +24,48 @@ class Dropped:
     num_kept: int
 
 
-def put_choices(store: Store, dropped: Sequence[Dropped]) -> None:
-    """Over those of an earlier start: a grid that has grown is chosen from anew."""
-    text = json.dumps([asdict(item) for item in dropped], indent=1)
-    store.put(CHOICES_KEY, text.encode(), "application/json")
+def put_choices(store: Store, chosen_from: Collection[str], dropped: Sequence[Dropped]) -> None:
+    """What a sweep dropped of its cells. What earlier sweeps dropped stays, but for cells that are in this one too.
+
+    Raises DarkroomError where what is there cannot be read: it is nobody's to throw away.
+    """
+    while True:
+        before = _stored(store)
+        kept = [item for item in _parsed(store, before) if item.cell_id not in chosen_from]
+        text = json.dumps([asdict(item) for item in [*kept, *dropped]], indent=1).encode()
+        if before is None:
+            done = store.put_if_absent(CHOICES_KEY, text, "application/json")
+        else:
+            done = store.replace(CHOICES_KEY, text, before, "application/json")
+        if done:  # else another sweep of this run came between
+            return
 
 
 def read_choices(store: Store) -> list[Dropped]:
-    """None where every cell was rendered to its end."""
+    """None where every cell was rendered to its end. Raises DarkroomError for a file that holds no choices."""
+    return _parsed(store, _stored(store))
+
+
+def _stored(store: Store) -> bytes | None:
     try:
-        return [Dropped(**item) for item in json.loads(store.get(CHOICES_KEY))]
+        return store.get(CHOICES_KEY)
     except NotFound:
-        return []
+        return None
+
+
+def _parsed(store: Store, data: bytes | None) -> list[Dropped]:
+    try:
+        return [] if data is None else [Dropped(**item) for item in _list(json.loads(data))]
+    except (ValueError, TypeError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise DarkroomError(
+            f"{store.describe(CHOICES_KEY)}: not readable as a sweep's early choices ({reason}); "
+            "remove it, and give the command of the sweep with halving again: it makes the same choices from the "
+            "images that are there"
+        ) from error
+
+
+def _list(value: object) -> list:
+    if not isinstance(value, list):
+        raise TypeError(f"a {type(value).__name__}, not a list")
+    return value

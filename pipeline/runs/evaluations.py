@@ -8,7 +8,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from pipeline.domain.errors import DarkroomError
 from pipeline.runs.keys import EVALUATIONS_PREFIX, evaluation_key
+from pipeline.runs.present import PresentImages
 from pipeline.storage.store import Store
 
 
@@ -67,6 +69,7 @@ class Evaluation:
     cells: Mapping[str, CellFigures]  # by cell_id
     gaps: Gaps = field(default_factory=dict)  # from each metric's best cell
     costs: Gaps = field(default_factory=dict)  # of cells that trade quality for speed, from the same without
+    images: Mapping[str, PresentImages] = field(default_factory=dict)  # by cell_id: what was there to be measured
 
 
 def put_evaluation(store: Store, evaluation_id: str, evaluation: Evaluation) -> None:
@@ -76,9 +79,21 @@ def put_evaluation(store: Store, evaluation_id: str, evaluation: Evaluation) -> 
 
 
 def read_evaluations(store: Store) -> list[Evaluation]:
-    """All of a run's, oldest first."""
-    found = [_parse(json.loads(store.get(info.key))) for info in store.list(EVALUATIONS_PREFIX)]
+    """All of a run's, oldest first. Raises DarkroomError for a file that is none."""
+    found = [_read(store, info.key) for info in store.list(EVALUATIONS_PREFIX)]
     return sorted(found, key=lambda evaluation: evaluation.created_at)
+
+
+def _read(store: Store, key: str) -> Evaluation:
+    data = store.get(key)
+    try:
+        return _parse(json.loads(data))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise DarkroomError(
+            f"{store.describe(key)}: not readable as an evaluation ({type(error).__name__}: {reason}); remove it, and "
+            "evaluate again where its figures are wanted"
+        ) from error
 
 
 def _parse(value: dict) -> Evaluation:
@@ -87,7 +102,8 @@ def _parse(value: dict) -> Evaluation:
         cell_id: {name: _figure(figure) for name, figure in figures.items()}
         for cell_id, figures in value["cells"].items()
     }
-    return Evaluation(value["created_at"], metrics, cells, _gaps(value, "gaps"), _gaps(value, "costs"))
+    images = {cell_id: PresentImages(**found) for cell_id, found in value.get("images", {}).items()}
+    return Evaluation(str(value["created_at"]), metrics, cells, _gaps(value, "gaps"), _gaps(value, "costs"), images)
 
 
 def _gaps(value: dict, name: str) -> Gaps:

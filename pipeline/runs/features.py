@@ -1,14 +1,19 @@
-"""Features of a run's images as they are stored: one Parquet file for each shard and extractor. Knows no extractor."""
+"""Features of a run's images as they are stored: one Parquet file for each shard and extractor. Knows no extractor.
+
+Each row says which bytes it was made from, so that features never outlive their image: they count only where that is
+the digest in the image's record. A file that cannot be read holds no features; whoever scores makes them again.
+"""
 
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.runs.keys import FEATURES_PREFIX, METADATA_PREFIX, ManifestName, features_key
+from pipeline.runs.keys import ManifestName, features_key
 from pipeline.storage.store import NotFound, Store
 
 
@@ -38,48 +43,95 @@ def joined(parts: Sequence[ImageFeatures]) -> ImageFeatures:
     )
 
 
-def scored_shards(store: Store, extractor_id: str) -> set[str]:
-    """Keys of the manifests whose shards have features by this extractor."""
-    prefix = f"{FEATURES_PREFIX}{extractor_id}/"
-    return {METADATA_PREFIX + info.key.removeprefix(prefix) for info in store.list(prefix)}
+@dataclass(frozen=True, eq=False)
+class ScoredFiles:
+    """What scoring a shard's image files gave, image by image: features, or why there are none."""
+
+    images: ImageFeatures  # NaN where an image has none
+    sha256s: tuple[str, ...]  # of each file that was looked at; "" for one that was missing
+    errors: tuple[str, ...]  # "" where there are features
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        return self.images.image_ids
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {image_id: place for place, image_id in enumerate(self.image_ids)}
+
+    def place(self, image_id: str, sha256: str | None) -> int | None:
+        """The row of an image whose file has this digest; None where that file was not looked at."""
+        place = self._places.get(image_id)
+        return place if place is not None and self.sha256s[place] == sha256 else None
+
+    def error(self, image_id: str) -> str | None:
+        """Why an image has no features, whatever its record says now; None where nothing is known against it."""
+        place = self._places.get(image_id)
+        return self.errors[place] or None if place is not None else None
+
+    def taken(self, rows: Sequence[int]) -> "ScoredFiles":
+        """The images at these rows."""
+        return ScoredFiles(
+            self.images.taken(rows), tuple(self.sha256s[row] for row in rows), tuple(self.errors[row] for row in rows)
+        )
 
 
-def put_features(store: Store, extractor_id: str, name: ManifestName, features: ImageFeatures) -> None:
+def joined_files(parts: Sequence[ScoredFiles]) -> ScoredFiles:
+    """One after another; at least one part."""
+    return ScoredFiles(
+        joined([part.images for part in parts]),
+        tuple(sha256 for part in parts for sha256 in part.sha256s),
+        tuple(error for part in parts for error in part.errors),
+    )
+
+
+def put_features(store: Store, extractor_id: str, name: ManifestName, scored: ScoredFiles) -> None:
     """Write a shard's features, over older ones: they are a function of the images, so either is right."""
-    store.put(features_key(extractor_id, name), to_bytes(features))
+    store.put(features_key(extractor_id, name), to_bytes(scored))
 
 
-def get_features(store: Store, extractor_id: str, name: ManifestName) -> ImageFeatures | None:
-    """A shard's features; None where it was not scored."""
+def get_features(store: Store, extractor_id: str, name: ManifestName) -> ScoredFiles | None:
+    """A shard's features; None where it was not scored, or where what is there cannot be read."""
     try:
         return from_bytes(store.get(features_key(extractor_id, name)))
-    except NotFound:
+    except (NotFound, ValueError):
         return None
 
 
-def to_bytes(features: ImageFeatures) -> bytes:
-    count, dimension = features.features.shape
-    flat = pa.array(np.ascontiguousarray(features.features, np.float32).reshape(count * dimension))
+def to_bytes(scored: ScoredFiles) -> bytes:
+    images = scored.images
+    count, dimension = images.features.shape
+    flat = pa.array(np.ascontiguousarray(images.features, np.float32).reshape(count * dimension))
     table = pa.table(
         {
-            "image_id": pa.array(features.image_ids, pa.string()),
+            "image_id": pa.array(images.image_ids, pa.string()),
+            "sha256": pa.array(scored.sha256s, pa.string()),
+            "error": pa.array(scored.errors, pa.string()),
             "features": pa.FixedSizeListArray.from_arrays(flat, dimension),
-            "cosine": pa.array(np.asarray(features.cosines, np.float32), from_pandas=True),
-            "truncated": pa.array(features.truncated, pa.bool_()),
+            "cosine": pa.array(np.asarray(images.cosines, np.float32), from_pandas=True),
+            "truncated": pa.array(images.truncated, pa.bool_()),
         }
     )
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     return buffer.getvalue()
 
 
-def from_bytes(data: bytes) -> ImageFeatures:
-    table = pq.read_table(io.BytesIO(data)).combine_chunks()
+def from_bytes(data: bytes) -> ScoredFiles:
+    """Raises ValueError for what is damaged, is something else, or was written before rows had digests."""
+    try:
+        return _parsed(pq.read_table(io.BytesIO(data), page_checksum_verification=True).combine_chunks())
+    except (pa.ArrowException, OSError, LookupError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"not readable as features ({(str(error).splitlines() or [''])[0]})") from error
+
+
+def _parsed(table: pa.Table) -> ScoredFiles:
     column = table["features"]
     values = column.chunk(0).flatten().to_numpy() if column.num_chunks else np.empty(0, np.float32)
-    return ImageFeatures(
+    images = ImageFeatures(
         tuple(table["image_id"].to_pylist()),
         values.reshape(len(table), column.type.list_size),
         table["cosine"].to_numpy().astype(np.float32),
         np.asarray(table["truncated"].to_pylist(), bool),
     )
+    return ScoredFiles(images, tuple(table["sha256"].to_pylist()), tuple(table["error"].to_pylist()))

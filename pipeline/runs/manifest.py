@@ -16,6 +16,7 @@ from pipeline.runs.keys import METADATA_PREFIX, ManifestName, manifest_key, pars
 from pipeline.runs.records import RECORD_SCHEMA
 from pipeline.storage.store import Store
 
+_OURS = b"darkroom."  # begins the names of a manifest's own metadata
 _OWN_COLUMNS = frozenset(RECORD_SCHEMA.names)
 
 
@@ -35,7 +36,24 @@ def read(store: Store, name: ManifestName, columns: Sequence[str] | None = None)
     """A shard's records, or some of their columns. Raises DarkroomError for a file that does not hold them."""
     data = store.get(name.key)
     with _named(store, name):
-        return parse(data, columns)
+        table = parse(data, columns)
+        shard_id = texts(table.schema).get("darkroom.shard_id", name.shard_id)
+        if shard_id != name.shard_id:
+            raise ValueError(f"they are those of shard {shard_id}")
+        return table
+
+
+def metadata(store: Store, name: ManifestName) -> dict[str, str]:
+    """What a shard's file says beside its records."""
+    data = store.get(name.key)
+    with _named(store, name):
+        return texts(pq.read_schema(io.BytesIO(data)))
+
+
+def texts(schema: pa.Schema) -> dict[str, str]:
+    """Our own part of a file's metadata."""
+    found = (schema.metadata or {}).items()
+    return {key.decode(): value.decode() for key, value in found if key.startswith(_OURS)}
 
 
 def read_with_extras(store: Store, name: ManifestName, own: Collection[str]) -> pa.Table:

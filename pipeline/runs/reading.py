@@ -5,17 +5,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.records import OK, Record
 from pipeline.encoding.containers import index_parquet, index_tar
+from pipeline.encoding.images import decode
 from pipeline.runs import manifest
 from pipeline.runs.ahead import read_ahead
 from pipeline.runs.keys import ManifestName
 from pipeline.runs.records import to_records
 from pipeline.runs.run import RunInfo
-from pipeline.storage.store import Store
+from pipeline.storage.store import NotFound, Store, StoreError
 
 _MAX_REASONS = 1000  # told apart, so that counting them takes little memory whatever fails
 
@@ -84,12 +86,12 @@ def sample(store: Store, count: int, seed: int) -> list[Record]:
     return chosen
 
 
-def first_images(store: Store, count: int) -> list[tuple[Record, bytes]]:
-    """The first images in order of rows, with their bytes, from as few shards as hold them."""
-    found: list[tuple[Record, bytes]] = []
+def first_images(store: Store, count: int) -> list["StoredFile"]:
+    """The first images in order of rows, from as few shards as hold them; those that cannot be had are named."""
+    found: list[StoredFile] = []
     for name in manifest.committed(store):
         ok = [record for record in to_records(manifest.read(store, name)) if record.status == OK]
-        found += with_bytes(store, ok[: count - len(found)])
+        found += stored_files(store, ok[: count - len(found)])
         if len(found) >= count:
             break
     return found
@@ -117,9 +119,60 @@ def with_bytes(store: Store, wanted: Sequence[Record]) -> list[tuple[Record, byt
     return [(record, files[record.image_id]) for record in wanted]
 
 
+@dataclass(frozen=True)
+class StoredFile:
+    """An image's file as it is stored, and what is wrong with it."""
+
+    record: Record
+    data: bytes
+    sha256: str  # of the data; "" where there is none
+    fault: str | None = None  # why it is not the image that was committed
+
+    def pixels(self) -> np.ndarray:
+        """(height, width, 3) uint8 RGB. Raises DarkroomError for what is not the image that was committed."""
+        if self.fault:
+            raise DarkroomError(self.fault)
+        return decode(self.data)
+
+
+def stored_files(store: Store, wanted: Sequence[Record]) -> list[StoredFile]:
+    """Images' files, each compared with its record's digest; an object that holds several is fetched once."""
+    by_key: dict[str, list[Record]] = {}
+    for record in wanted:
+        by_key.setdefault(record.key or "", []).append(record)
+    found = {file.record.image_id: file for key, group in by_key.items() for file in _of_object(store, key, group)}
+    return [found[record.image_id] for record in wanted]
+
+
+def _of_object(store: Store, key: str, group: Sequence[Record]) -> list[StoredFile]:
+    try:
+        files = _images_in(store.get(key), key, group)
+    except (NotFound, ValueError):  # gone, or no key that a run has
+        return [StoredFile(record, b"", "", "its file is missing") for record in group]
+    except StoreError:
+        raise
+    except OSError as error:  # a bad sector, a file of somebody else's
+        reason = f"its file cannot be read ({error.strerror or error})"
+        return [StoredFile(record, b"", "", reason) for record in group]
+    return [_compared(record, files.get(record.image_id)) for record in group]
+
+
+def _compared(record: Record, data: bytes | None) -> StoredFile:
+    if data is None:
+        return StoredFile(record, b"", "", "its container is broken there")
+    digest = hashlib.sha256(data).hexdigest()
+    return StoredFile(record, data, digest, None if digest == record.sha256 else "its file is not what was committed")
+
+
 def image_files(data: bytes, key: str, group: Sequence[Record]) -> dict[str, bytes]:
     """image_id -> file, for images of one object. Raises KeyError for one that is not in it."""
+    found = _images_in(data, key, group)
+    return {record.image_id: found[record.image_id] for record in group}
+
+
+def _images_in(data: bytes, key: str, group: Sequence[Record]) -> dict[str, bytes]:
+    """image_id -> file, for what of one object can be read."""
     if group[0].member is None:
         return {group[0].image_id: data}
     index = index_tar(data) if key.endswith(".tar") else index_parquet(data)
-    return {record.image_id: index[record.image_id].data for record in group}
+    return {image_id: found.data for image_id, found in index.items()}

@@ -1,7 +1,9 @@
 """A cell's scored images, shard by shard, each with the pair that it belongs to. Knows no extractor."""
 
-from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.records import OK
@@ -23,6 +25,7 @@ class ScoredImages:
 
     pairs: tuple[Pair, ...]
     images: ImageFeatures
+    left_out: Counter[str] = field(default_factory=Counter)  # why images have no features -> how many
 
     def taken(self, rows: Sequence[int]) -> "ScoredImages":
         """The images at these rows."""
@@ -31,38 +34,52 @@ class ScoredImages:
 
 def together(parts: Sequence[ScoredImages]) -> ScoredImages:
     """One after another; at least one part."""
-    return ScoredImages(tuple(pair for part in parts for pair in part.pairs), joined([part.images for part in parts]))
+    return ScoredImages(
+        tuple(pair for part in parts for pair in part.pairs),
+        joined([part.images for part in parts]),
+        sum((part.left_out for part in parts), Counter()),
+    )
 
 
 def scored_parts(
-    store: Store, cell_id: str, extractor_id: str, starts: Container[int] | None = None
+    store: Store, names: Iterable[ManifestName], extractor: str, dimension: int | None = None
 ) -> Iterator[ScoredImages]:
-    """A cell's images that are there, by one extractor; with `starts`, of the shards that start at these rows.
+    """The images of some shards by one extractor (its extractor_id), features of exactly the files that records name.
 
-    Raises NotScored where one has no features, and DarkroomError where there is none.
+    Raises NotScored where one was not looked at, and DarkroomError where there is none.
     """
     is_empty = True
-    for name in manifest.committed(store, cell_id):
-        if starts is None or name.start in starts:
-            part = _scored_shard(store, name, extractor_id)
-            is_empty = is_empty and not part.pairs
-            yield part
+    for name in names:
+        part = _scored_shard(store, name, extractor, dimension)
+        is_empty = is_empty and not part.pairs and not part.left_out
+        yield part
     if is_empty:
-        raise DarkroomError(
-            f"{store.describe()}: no image of cell {cell_id} is there; go on with the command that started the run"
-        )
+        raise DarkroomError(f"{store.describe()}: no image is there; go on with the command that started the run")
 
 
-def _scored_shard(store: Store, name: ManifestName, extractor_id: str) -> ScoredImages:
+def _scored_shard(store: Store, name: ManifestName, extractor_id: str, dimension: int | None) -> ScoredImages:
     """In the order of records; features of an image that no record names any more are left out."""
-    table = manifest.read(store, name, ["image_id", "prompt_id", "sample_index", "status"])
+    table = manifest.read(store, name, ["image_id", "prompt_id", "sample_index", "status", "sha256"])
     ok = [row for row in table.to_pylist() if row["status"] == OK]
-    features = get_features(store, extractor_id, name)
-    places = {image_id: place for place, image_id in enumerate(features.image_ids)} if features else {}
-    if features is None or any(row["image_id"] not in places for row in ok):
-        raise NotScored(
-            f"{store.describe(name.key)}: not all of its images are scored; "
-            f"run `darkroom evaluate run={store.spec.uri}`"
-        )
-    pairs = tuple((row["prompt_id"], row["sample_index"]) for row in ok)
-    return ScoredImages(pairs, features.taken([places[row["image_id"]] for row in ok]))
+    found = get_features(store, extractor_id, name)
+    if found is None or dimension not in (None, found.images.features.shape[1]):
+        raise _not_scored(store, name)
+    pairs, rows, left_out = [], [], Counter[str]()
+    for record in ok:
+        error = found.error(record["image_id"])
+        place = found.place(record["image_id"], record["sha256"])
+        if error:
+            left_out[error] += 1
+        elif place is None:
+            raise _not_scored(store, name)
+        else:
+            pairs.append((record["prompt_id"], record["sample_index"]))
+            rows.append(place)
+    return ScoredImages(tuple(pairs), found.images.taken(rows), left_out)
+
+
+def _not_scored(store: Store, name: ManifestName) -> NotScored:
+    return NotScored(
+        f"{store.describe(name.key)}: not all of its images are scored; run "
+        f"`darkroom evaluate {shlex.quote(f'run={store.spec.uri}')}`"
+    )

@@ -1,17 +1,21 @@
-"""Objects as files in a folder. Knows disks: what is synced when, and which calls are atomic."""
+"""Objects as files in a folder. Knows disks: what is synced when, which calls are atomic, and where links would lead.
+
+The folder itself may be a link, or lie behind one. Below it no link to a folder is followed, neither to read nor to
+write: what lies behind it is somebody else's. A link to a file is read as that file, and replaced or removed itself.
+"""
 
 import errno
-import fcntl
 import os
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.domain.errors import DarkroomError, TryAgain
+from pipeline.storage.lock import locked
 from pipeline.storage.store import (
     OCTETS,
     TEMPORARY_PREFIX,
@@ -88,8 +92,7 @@ class LocalStore:
             return True
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        folder = self._root / check_prefix(prefix).rpartition("/")[0]
-        for path in _files(folder):
+        for path in _files(self._inside(f"{check_prefix(prefix)}x").parent):
             key = path.relative_to(self._root).as_posix()
             if key.startswith(prefix) and is_listed(key):
                 with suppress(FileNotFoundError):
@@ -127,10 +130,21 @@ class LocalStore:
 
     def temporaries(self) -> Iterator[Path]:
         """Writes that have not ended, or never will."""
-        return (Path(folder) / name for folder, name in _walk(self._root) if name.startswith(TEMPORARY_PREFIX))
+        found = _walk(self._root, lambda _: None)
+        return (Path(folder) / name for folder, name in found if name.startswith(TEMPORARY_PREFIX))
 
     def _path(self, key: str) -> Path:
-        return self._root / check_key(key)
+        return self._inside(check_key(key))
+
+    def _inside(self, key: str) -> Path:
+        """Raises DarkroomError where a folder on the way to it is a link."""
+        *folders, name = key.split("/")
+        place = self._root
+        for folder in folders:
+            place /= folder
+            if place.is_symlink():
+                raise _leads_out(place)
+        return place / name
 
     @contextmanager
     def _written(self, key: str, data: bytes) -> Iterator[Path]:
@@ -173,8 +187,7 @@ class LocalStore:
     def _locked(self) -> Iterator[None]:
         """One `replace` at a time among all processes of this machine."""
         self._root.mkdir(parents=True, exist_ok=True)
-        with (self._root / _LOCK_NAME).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self._root / _LOCK_NAME):
             yield
 
     @staticmethod
@@ -216,19 +229,32 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def _leads_out(link: Path) -> DarkroomError:
+    return DarkroomError(
+        f"{link} is a link, and links inside a run's folder are not followed; put the folder itself there, or remove it"
+    )
+
+
+def _refuse(link: Path) -> None:
+    raise _leads_out(link)
+
+
 def _files(folder: Path) -> Iterator[Path]:
-    return (Path(where) / name for where, name in _walk(folder) if not name.startswith("."))  # locks and temporaries
+    found = _walk(folder, _refuse)
+    return (Path(where) / name for where, name in found if not name.startswith("."))  # locks and temporaries
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, str]]:
-    """Every file below a folder, in order of its path."""
+def _walk(folder: Path, met: Callable[[Path], None]) -> Iterator[tuple[str, str]]:
+    """Every file below a folder, in order of its path; `met` hears of links to folders, which are not entered."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name + ("/" if entry.is_dir() else ""))
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
-        if entry.is_dir():
-            if not entry.name.startswith("."):  # a hidden folder is somebody else's
-                yield from _walk(Path(entry.path))
-        else:
+        if not entry.is_dir():
             yield str(folder), entry.name
+        elif not entry.name.startswith("."):  # a hidden folder is somebody else's
+            if entry.is_symlink():
+                met(Path(entry.path))
+            else:
+                yield from _walk(Path(entry.path), met)

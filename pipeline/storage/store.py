@@ -13,7 +13,8 @@ from urllib.parse import unquote, urlsplit
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-from pipeline.domain.errors import DarkroomError, EndsRun
+from pipeline.domain.errors import DarkroomError, EndsRun, credentials_in
+from pipeline.domain.secrets import has_credentials, redacted
 
 _MAX_KEY, _MAX_SEGMENT = 512, 255  # characters; a disk takes no longer file name
 _KEY = re.compile(r"[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*")
@@ -29,6 +30,9 @@ class NotFound(KeyError):
 
 class StoreError(OSError):
     """The store failed, and trying again did not help. One line, without a secret."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(redacted(text))
 
 
 class StoreRefusal(StoreError, EndsRun):
@@ -110,8 +114,8 @@ def parse_spec(uri: str, endpoint_url: str | None = None) -> StoreSpec:
         raise DarkroomError(
             f"output.uri: {uri.split('://')[0]}:// is not known here; use a folder or s3://bucket/prefix"
         )
-    if "@" in uri or ":" in match["bucket"]:
-        raise _credentials_in("output.uri")
+    if "@" in uri or ":" in match["bucket"] or has_credentials(uri):
+        raise credentials_in("output.uri")
     if not match["bucket"]:
         raise DarkroomError("output.uri: s3:// without a bucket; write s3://bucket/prefix")
     prefix = match["prefix"].strip("/")
@@ -139,17 +143,10 @@ def _checked_endpoint(url: str | None) -> str | None:
     except ValueError:
         usable = False
     if "@" in url:
-        raise _credentials_in("output.endpoint_url")
+        raise credentials_in("output.endpoint_url")
     if not usable or parts.query or parts.fragment:
         raise DarkroomError("output.endpoint_url: no usable address; write it like http://127.0.0.1:4566")
     return url.rstrip("/")
-
-
-def _credentials_in(setting: str) -> DarkroomError:
-    return DarkroomError(
-        f"{setting}: credentials in an address end up in logs; take them out of it and use the environment, "
-        "~/.aws or an instance role"
-    )
 
 
 def split_s3(uri: str) -> tuple[str, str]:

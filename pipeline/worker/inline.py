@@ -1,46 +1,68 @@
-"""Scores a shard's images while their pixels are still in memory: nothing is stored, fetched or decoded for it."""
+"""Scores a shard's images while they are in memory: nothing is stored or fetched for it, nor decoded if lossless.
 
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Executor
+What is scored is what the image's file shows. A lossy format's file shows other pixels than those that were rendered.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import replace
 
 import numpy as np
 
-from pipeline.domain.images import Sample
+from pipeline.encoding.containers import Member
+from pipeline.encoding.images import LOSSLESS, decode
 from pipeline.features.extractor import Extractor
-from pipeline.rendering.renderer import RenderedImage
-from pipeline.runs.features import ImageFeatures, joined
-from pipeline.worker.scores import scored
+from pipeline.profiling.spans import OFF, Profile
+from pipeline.runs.features import ScoredFiles, joined_files
+from pipeline.worker.scores import Picture, scored
 
 _CHUNK = 32  # pictures held before they are scored
 LoadExtractors = Callable[[], Sequence[Extractor]]
 
 
 class InlineScores:
-    """Of one shard. Extractors belong to the device's thread."""
+    """Of one shard. Extractors belong to the device's thread; images come from any."""
 
-    def __init__(self, extractors: Sequence[Extractor], device: Executor) -> None:
+    def __init__(
+        self, extractors: Sequence[Extractor], device: Executor, image_format: str, profile: Profile = OFF
+    ) -> None:
         self._extractors = extractors
         self._device = device
-        self._waiting: list[tuple[Sample, np.ndarray]] = []
-        self._parts: list[list[ImageFeatures]] = []
+        self._is_lossless = image_format in LOSSLESS
+        self._profile = profile
+        self._adding = threading.Lock()
+        self._waiting: list[Picture] = []
+        self._parts: list[Future[list[ScoredFiles]]] = []
 
-    def add(self, batch: Sequence[Sample], images: Sequence[RenderedImage]) -> None:
-        pairs = zip(batch, images, strict=True)
-        self._waiting += [(sample, image.pixels) for sample, image in pairs if image.pixels is not None]
-        if len(self._waiting) >= _CHUNK:
+    def add(self, member: Member, pixels: np.ndarray) -> None:
+        """An image that was encoded from these pixels. The device scores it between its batches."""
+        shown = pixels if self._is_lossless else decode(member.data)
+        with self._adding:
+            self._waiting.append(Picture(member.image_id, member.prompt, shown))
+            if len(self._waiting) >= _CHUNK:
+                self._flush()
+
+    def kept(self, stored: Mapping[str, str]) -> dict[str, ScoredFiles]:
+        """extractor_id -> features of these images (image_id -> its file's digest), of all that were added."""
+        with self._adding:
             self._flush()
-
-    def kept(self, image_ids: Collection[str]) -> dict[str, ImageFeatures]:
-        """extractor_id -> features of these images, of all that were added."""
-        self._flush()
         ids = [extractor.info.extractor_id for extractor in self._extractors]
-        wholes = [joined([part[number] for part in self._parts]) for number in range(len(ids))]
-        rows = [row for row, image_id in enumerate(wholes[0].image_ids) if image_id in image_ids] if wholes else []
-        return {extractor_id: whole.taken(rows) for extractor_id, whole in zip(ids, wholes, strict=True)}
+        parts = [part.result() for part in self._parts]
+        wholes = [joined_files([part[number] for part in parts]) for number in range(len(ids))]
+        return {extractor_id: _of(whole, stored) for extractor_id, whole in zip(ids, wholes, strict=True)}
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
-        requests = [sample.request for sample, _ in waiting]
-        names, prompts = [request.image_id for request in requests], [request.prompt for request in requests]
-        pictures = [pixels for _, pixels in waiting]
-        self._parts.append(self._device.submit(scored, self._extractors, names, pictures, prompts).result())
+        self._parts.append(self._device.submit(self._scored, waiting))
+
+    def _scored(self, pictures: Sequence[Picture]) -> list[ScoredFiles]:
+        with self._profile.span("score"):
+            return scored(self._extractors, pictures)
+
+
+def _of(whole: ScoredFiles, stored: Mapping[str, str]) -> ScoredFiles:
+    """In the order of `stored`, whatever order the images came in."""
+    rows = {image_id: row for row, image_id in enumerate(whole.image_ids)}
+    kept = whole.taken([rows[image_id] for image_id in stored if image_id in rows])
+    return replace(kept, sha256s=tuple(stored[image_id] for image_id in kept.image_ids))

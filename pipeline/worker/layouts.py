@@ -1,6 +1,8 @@
 """Where a shard's encoded images go: one object each, a WebDataset tar, or Parquet.
 
-Every put is conditional. Who comes second adopts the bytes that are there, so records always describe what is stored.
+Every put is conditional. Who comes second adopts bytes that are equal to its own. Where others lie under the key, such
+as those of another batch size or of a copy that broke off, its own go under a key that has their digest in it: so a
+record describes the attempt that made its bytes, and no attempt changes what another one may be about to commit.
 """
 
 import hashlib
@@ -11,7 +13,7 @@ from pipeline.encoding import containers
 from pipeline.encoding.containers import Indexed, Member
 from pipeline.encoding.images import CONTENT_TYPES
 from pipeline.runs.keys import container_key, image_key
-from pipeline.storage.store import Store
+from pipeline.storage.store import NotFound, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class Placed:
     offset: int | None
     sha256: str
     size_bytes: int
-    adopted: bool  # another attempt's bytes
+    superseded: str | None  # key of other bytes, which nothing names once this attempt has committed
 
 
 @dataclass(frozen=True)
@@ -45,19 +47,44 @@ LAYOUTS = ("files", *CONTAINERS)
 
 def place_image(store: Store, member: Member, image_format: str) -> Placed:
     """Store one image as an object of its own."""
-    key = image_key(member.image_id, member.extension)
-    written = store.put_if_absent(key, member.data, CONTENT_TYPES[image_format])
-    return _placed(key, None, None, member.data if written else store.get(key), not written)
+    digest = _digest(member.data)
+    keys = [image_key(name, member.extension) for name in _names(member.image_id, digest)]
+    key, superseded = _put(store, keys, member.data, CONTENT_TYPES[image_format])
+    return Placed(key, None, None, digest, len(member.data), superseded)
 
 
 def place_container(store: Store, layout: Layout, name: str, members: Sequence[Member]) -> dict[str, Placed]:
-    """Store a shard's images as one object; image_id -> place, for all that the stored object holds."""
-    key = container_key(name, layout.extension)
+    """Store a shard's images as one object; image_id -> place."""
     data = layout.write(members)
-    written = store.put_if_absent(key, data, layout.content_type)
-    index = layout.index(data if written else store.get(key))
-    return {name: _placed(key, found.member, found.offset, found.data, not written) for name, found in index.items()}
+    keys = [container_key(each, layout.extension) for each in _names(name, _digest(data))]
+    key, superseded = _put(store, keys, data, layout.content_type)
+    return {
+        image_id: Placed(key, found.member, found.offset, _digest(found.data), len(found.data), superseded)
+        for image_id, found in layout.index(data).items()
+    }
 
 
-def _placed(key: str, member: str | None, offset: int | None, data: bytes, adopted: bool) -> Placed:
-    return Placed(key, member, offset, hashlib.sha256(data).hexdigest(), len(data), adopted)
+def _names(name: str, digest: str) -> tuple[str, str]:
+    """What an object is called, and what it is called where other bytes have that name."""
+    return name, f"{name}-{digest[:16]}"
+
+
+def _put(store: Store, keys: Sequence[str], data: bytes, content_type: str) -> tuple[str, str | None]:
+    """(the key under which exactly these bytes lie now, the key of other bytes that were in their way)."""
+    first, second = keys
+    if store.put_if_absent(first, data, content_type) or _holds(store, first, data):
+        return first, None
+    if not (store.put_if_absent(second, data, content_type) or _holds(store, second, data)):
+        store.put(second, data, content_type)  # it is named by these bytes, so what lies there is damaged
+    return second, first
+
+
+def _holds(store: Store, key: str, data: bytes) -> bool:
+    try:
+        return store.get(key) == data
+    except NotFound:  # removed meanwhile, or a folder of that name
+        return False
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

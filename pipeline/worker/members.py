@@ -1,5 +1,9 @@
 """Rendered images as the files that a run keeps, with the texts beside them. Pure; knows no store."""
 
+from dataclasses import replace
+
+import numpy as np
+
 from pipeline.domain.cells import ModelIdentity
 from pipeline.domain.images import ImageRequest, Sample
 from pipeline.encoding.containers import Member
@@ -15,6 +19,15 @@ def encode_member(sample: Sample, image: RenderedImage, model: ModelIdentity, ou
     request, settings = sample.request, settings_json(sample.request, model)
     text = {"parameters": parameters_line(request, model), "darkroom": settings}
     return _member(request, encode(image.pixels, output.image_format, output.quality, text), settings, output)
+
+
+def as_rendered(sample: Sample, pixels: np.ndarray) -> Sample:
+    """The sample with the size that its image has: some pipelines round what they are asked for."""
+    request, (height, width) = sample.request, pixels.shape[:2]
+    if (height, width) == (request.sampling.height, request.sampling.width):
+        return sample
+    sampling = replace(request.sampling, height=height, width=width)
+    return replace(sample, request=replace(request, sampling=sampling))
 
 
 def as_member(request: ImageRequest, data: bytes, model: ModelIdentity, output: OutputInfo) -> Member:

@@ -1,5 +1,6 @@
 """From a sample and what became of it to its record. Pure; knows neither devices nor stores."""
 
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from pipeline.domain.cells import Cell, ModelIdentity
 from pipeline.domain.images import ImageRequest, Sample
 from pipeline.domain.prompts import PromptRow
 from pipeline.domain.records import FAILED, INVALID, OK, Record
+from pipeline.domain.secrets import redacted
 from pipeline.encoding.containers import Member
 from pipeline.rendering.renderer import RendererInfo
 from pipeline.worker.layouts import Placed
@@ -28,6 +30,7 @@ class Outcome:
     render_s: float | None = None
     encode_s: float | None = None
     batch_size: int | None = None  # that it was rendered in; None: the renderer's own
+    pixels_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +42,12 @@ class Maker:
     cell_id: str
     shard_id: str
     attempt: int
+    worker: str
 
 
 def place_members(outcomes: Sequence[Outcome], places: Mapping[str, Placed]) -> list[Outcome]:
-    """Outcomes with their place in a container that may be another attempt's: what it holds is what is true."""
-    return [_in_container(outcome, places.get(outcome.sample.request.image_id)) for outcome in outcomes]
-
-
-def _in_container(outcome: Outcome, placed: Placed | None) -> Outcome:
-    lost = "another attempt stored this shard's container without this image" if outcome.member else outcome.error
-    return replace(outcome, error=None if placed else lost, member=None, placed=placed)
+    """Outcomes with their place in their container."""
+    return [replace(outcome, member=None, placed=places.get(outcome.sample.request.image_id)) for outcome in outcomes]
 
 
 def record(outcome: Outcome, maker: Maker) -> Record:
@@ -78,7 +77,7 @@ def record(outcome: Outcome, maker: Maker) -> Record:
         sha256=placed.sha256 if placed else None,
         bytes=placed.size_bytes if placed else None,
         status=_status(outcome),
-        error=outcome.error[:_MAX_ERROR_CHARS] if outcome.error else None,
+        error=redacted(outcome.error)[:_MAX_ERROR_CHARS] if outcome.error else None,
         truncated=outcome.truncated,
         darkroom_version=__version__,
         torch_version=maker.info.versions.get("torch"),
@@ -91,6 +90,10 @@ def record(outcome: Outcome, maker: Maker) -> Record:
         encode_s=outcome.encode_s,
         attempt=maker.attempt,
         created_at=datetime.now(UTC),
+        pixels_sha256=outcome.pixels_sha256,
+        host=socket.gethostname(),
+        device_id=maker.info.device_id,
+        worker=maker.worker,
     )
 
 
@@ -112,6 +115,11 @@ def recorded_request(record: Record, cell: Cell) -> ImageRequest:
         negative_prompt=record.negative_prompt,
     )
     return ImageRequest(record.image_id, record.prompt, record.seed, sampling)
+
+
+def called_as_then(model: ModelIdentity, record: Record) -> ModelIdentity:
+    """The cell's model by the name that this record's file has for it: another attempt may have called it otherwise."""
+    return replace(model, repo_id=record.model)
 
 
 def recorded_sample(record: Record, cell: Cell) -> Sample:

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 
 from pipeline.domain.cells import Cell
 from pipeline.domain.records import Record
+from pipeline.encoding.containers import Member
 from pipeline.encoding.images import CONTENT_TYPES
 from pipeline.runs.run import OutputInfo
 from pipeline.storage.store import NotFound, Store
 from pipeline.worker.layouts import CONTAINERS, Layout
 from pipeline.worker.members import as_member
-from pipeline.worker.outcomes import recorded_request
+from pipeline.worker.outcomes import called_as_then, recorded_request
 from pipeline.worker.stored import NO_KEY, StoredObject, damages_of
 
 Rendered = Mapping[str, bytes | None]  # image_id -> its file, made again; None where that failed
@@ -55,7 +56,8 @@ def _container(
     except NotFound:
         index = {}
     files = {image_id: found.data for image_id, found in index.items()} | dict(rendered)
-    requests = [recorded_request(record, cell) for record in broken.records]
-    return layout.write(
-        [as_member(request, files[request.image_id] or b"", cell.model, output) for request in requests]
-    )
+    return layout.write([_member(record, files[record.image_id] or b"", cell, output) for record in broken.records])
+
+
+def _member(record: Record, data: bytes, cell: Cell, output: OutputInfo) -> Member:
+    return as_member(recorded_request(record, cell), data, called_as_then(cell.model, record), output)

@@ -1,6 +1,6 @@
 """Everything a worker is made from: small, picklable, and without a secret."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ from pipeline.domain.cells import ModelIdentity
 from pipeline.domain.errors import DarkroomError
 from pipeline.features.extractor import Extractor
 from pipeline.features.spec import ExtractorSpec
+from pipeline.planning.tasks import ShardTask
 from pipeline.profiling.spans import Profile
 from pipeline.rendering.loading import load_renderer
 from pipeline.rendering.renderer import Renderer
@@ -15,6 +16,7 @@ from pipeline.rendering.spec import Compiled, RendererSpec
 from pipeline.runs.run import RunInfo, open_run
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, StoreSpec
+from pipeline.worker.tasks import RetryTask, Task
 from pipeline.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -44,6 +46,12 @@ class WorkerSpec:
         news = compiled.news if compiled else None
         return Worker(self.run, load, first, store, load_extractors, self.batch_timeout_s, profile, news)
 
+    def beginning_with(self, task: Task) -> "WorkerSpec":
+        """The same, but that the task's model is the one that is loaded at once."""
+        assert isinstance(task, ShardTask | RetryTask)
+        needed = task.cell.model
+        return replace(self, renderers=tuple(sorted(self.renderers, key=lambda spec: spec.model.identity != needed)))
+
     def _load_extractors(self) -> list[Extractor]:
         from pipeline.features.opening import load_extractor  # with torch, which not every renderer needs
 
@@ -65,7 +73,7 @@ class WorkerSpec:
 def _check_shared(store: Store, run: RunInfo) -> None:
     """A folder of the driver's machine may be another one, or none, on the worker's."""
     try:
-        same = open_run(store) == run
+        same = replace(open_run(store), batch_size=None) == replace(run, batch_size=None)  # may be settled meanwhile
     except DarkroomError:
         same = False
     if not same:

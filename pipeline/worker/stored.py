@@ -17,7 +17,7 @@ from pipeline.runs.run import OutputInfo
 from pipeline.storage.store import NotFound, Store
 from pipeline.worker.layouts import CONTAINERS
 from pipeline.worker.members import as_member
-from pipeline.worker.outcomes import recorded_request
+from pipeline.worker.outcomes import called_as_then, recorded_request
 
 NO_KEY = "its record names no key that a run has"
 _NUM_READERS = 8  # threads that fetch and digest
@@ -83,6 +83,6 @@ def _wrong_member(record: Record, index: Mapping[str, Indexed], cell: Cell, outp
         return "its container is broken there"
     if (found.member, found.offset) != (record.member, record.offset):
         return f"recorded as {record.member} at {record.offset}, stored as {found.member} at {found.offset}"
-    right = as_member(recorded_request(record, cell), found.data, cell.model, output)
+    right = as_member(recorded_request(record, cell), found.data, called_as_then(cell.model, record), output)
     texts_are_right = (found.prompt, found.settings) == (right.prompt, right.settings)
     return _wrong_image(record, found.data) or (None if texts_are_right else "the text stored beside it differs")

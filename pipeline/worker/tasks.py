@@ -58,6 +58,7 @@ class ShardReport:
     ours: bool = True  # False: another attempt had committed the shard first
     num_invalid: int = 0  # of those that failed: rows of which no image was wanted
     errors: tuple[str, ...] = field(default=())  # reasons of the first few failed records
+    resized: tuple[str, ...] = field(default=())  # sizes that the model changed, such as "1920x1080 to 1920x1072"
     batch_size: int | None = None  # that a probe found
     compiled: Compiled | None = None  # what torch.compile made, for workers to come
     spans: tuple[Span, ...] = field(default=())  # of the worker since its last report, where it is profiled

@@ -6,7 +6,7 @@ each in a thread of its caller: the second takes the device while the first one'
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
@@ -16,6 +16,7 @@ from pipeline.domain.cells import Cell, ModelIdentity
 from pipeline.domain.images import Sample, samples
 from pipeline.domain.records import FAILED, INVALID, OK, Record
 from pipeline.domain.shards import Shard
+from pipeline.encoding.images import pixels_digest, size_fault
 from pipeline.planning.tasks import ShardTask
 from pipeline.profiling.spans import OFF, Profile
 from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, Renderer, RendererInfo
@@ -24,12 +25,12 @@ from pipeline.runs import manifest
 from pipeline.runs.features import put_features
 from pipeline.runs.keys import manifest_key, parse_manifest_key
 from pipeline.runs.records import extra_columns, to_records, to_table
-from pipeline.runs.run import RunInfo
+from pipeline.runs.run import RunInfo, to_metadata
 from pipeline.storage.store import Store
 from pipeline.worker.batches import batches
 from pipeline.worker.inline import InlineScores, LoadExtractors
 from pipeline.worker.layouts import CONTAINERS, place_container, place_image
-from pipeline.worker.members import encode_member
+from pipeline.worker.members import as_rendered, encode_member
 from pipeline.worker.models import Load, OneModel
 from pipeline.worker.outcomes import Maker, Outcome, place_members, record, recorded_sample
 from pipeline.worker.tasks import ProbeTask, RetryTask, ScoreTask, ShardReport, Task
@@ -56,6 +57,7 @@ class Worker:
         batch_timeout_s: float | None = None,
         profile: Profile = OFF,
         compiled: Callable[[], Compiled | None] | None = None,
+        name: str = "local",
     ) -> None:
         """`first` is the model to load at once; with extractors, fresh shards are scored as they are rendered.
 
@@ -66,6 +68,7 @@ class Worker:
         self._batch_timeout_s = batch_timeout_s
         self._profile = profile
         self._compiled = compiled
+        self._name = name
         self._device = ThreadPoolExecutor(1, "device")
         self._encoders = ThreadPoolExecutor(_NUM_ENCODERS, "encode")
         self._turn = threading.Lock()  # one shard's batches at a time on the device
@@ -120,23 +123,31 @@ class Worker:
             for position, row in enumerate(task.rows)
             for sample in samples(row, task.cell, self._run.seed, self._run.num_images_per_prompt)
         ]
-        inline = InlineScores(self._extractors, self._device) if self._extractors else None
+        inline = self._inline()
         outcomes, info = self._outcomes(task.cell, [sample for _, sample in wanted], shard.shard_id, inline)
         if inline:
             self._put_scores(shard, outcomes, inline)
-        maker = Maker(task.cell.model, info, shard.cell_id, shard.shard_id, attempt)
+        maker = Maker(task.cell.model, info, shard.cell_id, shard.shard_id, attempt, self._name)
         records = [record(outcome, maker) for outcome in outcomes]
         extras = task.extras.take(pa.array([position for position, _ in wanted], pa.int64()))
         with self._profile.span("commit"):
-            ours = manifest.commit(self._store, shard, to_table(records, extras, _about(shard, records, maker)))
-        return _report(records, ours)
+            ours = manifest.commit(
+                self._store, shard, to_table(records, extras, _about(self._run, shard, records, maker))
+            )
+            self._clear(outcomes, ours)
+        return _report(records, ours, [sample for _, sample in wanted])
+
+    def _inline(self) -> InlineScores | None:
+        if not self._extractors:
+            return None
+        return InlineScores(self._extractors, self._device, self._run.output.image_format, self._profile)
 
     def _put_scores(self, shard: Shard, outcomes: Sequence[Outcome], inline: InlineScores) -> None:
-        """Features of what was stored, before the shard is visible. An adopted image is left to `evaluate`."""
+        """Features of what was stored, before the shard is visible."""
         name = parse_manifest_key(manifest_key(shard))
         assert name
-        own = {item.sample.request.image_id for item in outcomes if item.placed and not item.placed.adopted}
-        for extractor_id, features in inline.kept(own).items():
+        stored = {item.sample.request.image_id: item.placed.sha256 for item in outcomes if item.placed}
+        for extractor_id, features in inline.kept(stored).items():
             put_features(self._store, extractor_id, name, features)
 
     # Failed records, again -------------------------------------------------------------------------------------
@@ -148,16 +159,16 @@ class Worker:
         failed = [index for index, record in enumerate(old) if record.status == FAILED]
         attempt += max((record.attempt for record in old), default=0)
         container = f"{task.name.shard_id}-{attempt}"
-        outcomes, info = self._outcomes(
-            task.cell, [recorded_sample(old[index], task.cell) for index in failed], container
-        )
-        maker = Maker(task.cell.model, info, task.name.cell_id, task.name.shard_id, attempt)
+        wanted = [recorded_sample(old[index], task.cell) for index in failed]
+        outcomes, info = self._outcomes(task.cell, wanted, container)
+        maker = Maker(task.cell.model, info, task.name.cell_id, task.name.shard_id, attempt, self._name)
         again = [record(outcome, maker) for outcome in outcomes]
         new = _spliced(old, failed, again)
-        revised = to_table(new, extra_columns(table), _text(table.schema.metadata))
+        revised = to_table(new, extra_columns(table), manifest.texts(table.schema))
         with self._profile.span("commit"):
             ours = manifest.revise(self._store, task.name, before, revised)
-        return _report(again, ours)
+            self._clear(outcomes, ours)
+        return _report(again, ours, wanted)
 
     # Samples to outcomes ---------------------------------------------------------------------------------------
 
@@ -165,14 +176,26 @@ class Worker:
         self, cell: Cell, wanted: Sequence[Sample], container: str, inline: InlineScores | None = None
     ) -> tuple[list[Outcome], RendererInfo]:
         """Render, encode and store; one outcome a sample, in order, and what rendered them."""
-        valid = [sample for sample in wanted if not sample.row.error]
+        valid = [sample for sample in wanted if not self._fault(sample)]
         ready_s = time.time()
         with self._turn:
             renderer = self._device.submit(self._model.get, cell.model).result()
             rendered = self._rendered(renderer, cell.model, valid, inline, ready_s)
             pending = {sample.request.image_id: future for sample, future in rendered}
-        outcomes = _in_order(wanted, {image_id: future.result() for image_id, future in pending.items()})
+        done = {image_id: future.result() for image_id, future in pending.items()}
+        outcomes = [done.get(item.request.image_id) or Outcome(item, error=self._fault(item)) for item in wanted]
         return self._contained(outcomes, container), renderer.info
+
+    def _fault(self, sample: Sample) -> str | None:
+        """Why a sample is not worth rendering: its row is invalid, or no file of the run's format could hold it."""
+        sampling = sample.request.sampling
+        return sample.row.error or size_fault(self._run.output.image_format, sampling.height, sampling.width)
+
+    def _clear(self, outcomes: Sequence[Outcome], ours: bool) -> None:
+        """Remove what lay in the way of this attempt's objects: the shard is committed, so nothing can name it now."""
+        if ours:
+            placed = [outcome.placed for outcome in outcomes if outcome.placed]
+            self._store.delete({place.superseded for place in placed if place.superseded})
 
     def _contained(self, outcomes: list[Outcome], container: str) -> list[Outcome]:
         """Store the members in their container, where the run's layout has one."""
@@ -198,11 +221,8 @@ class Worker:
             started = time.perf_counter()
             images = self._batch(renderer, batch, ready_s)
             share_s = (time.perf_counter() - started) / len(batch)
-            if inline:
-                with self._profile.span("score"):
-                    inline.add(batch, images)
             for sample, image in zip(batch, images, strict=True):
-                yield sample, self._encode(model, sample, image, share_s)
+                yield sample, self._encode(model, sample, image, share_s, inline)
             ready_s = time.time()
 
     def _batch(self, renderer: Renderer, batch: Sequence[Sample], ready_s: float) -> list[RenderedImage]:
@@ -229,44 +249,57 @@ class Worker:
         with self._profile.span("render", ready_s):
             return renderer.render([sample.request for sample in batch])
 
-    def _encode(self, model: ModelIdentity, sample: Sample, image: RenderedImage, render_s: float) -> "Future[Outcome]":
+    def _encode(
+        self,
+        model: ModelIdentity,
+        sample: Sample,
+        image: RenderedImage,
+        render_s: float,
+        inline: InlineScores | None,
+    ) -> "Future[Outcome]":
         """Hand an image to the encoders, as soon as they have room for it."""
         ready_s = time.time()
         while not self._room.acquire(timeout=_POLL_S):
             if self._stop.is_set():
                 raise Stopped
-        future = self._encoders.submit(self._finish, model, sample, image, render_s, ready_s)
+        future = self._encoders.submit(self._finish, model, sample, image, render_s, ready_s, inline)
         future.add_done_callback(lambda _: self._room.release())  # cancelled ones too
         return future
 
     def _finish(
-        self, model: ModelIdentity, sample: Sample, image: RenderedImage, render_s: float, ready_s: float
+        self,
+        model: ModelIdentity,
+        sample: Sample,
+        image: RenderedImage,
+        render_s: float,
+        ready_s: float,
+        inline: InlineScores | None,
     ) -> Outcome:
         """Encode one image and, where it is an object of its own, store it."""
         outcome = Outcome(sample, image.truncated, render_s=render_s, batch_size=image.batch_size)
         if image.pixels is None:
             return replace(outcome, error=image.error or "no pixels")
+        sample = as_rendered(sample, image.pixels)
         started = time.perf_counter()
-        with self._profile.span("encode", ready_s):
-            member = encode_member(sample, image, model, self._run.output)
-        outcome = replace(outcome, encode_s=time.perf_counter() - started)
+        try:
+            with self._profile.span("encode", ready_s):
+                member = encode_member(sample, image, model, self._run.output)
+        except Exception as error:  # encoders raise what they like, and one image costs one record
+            return replace(outcome, error=f"not encoded as {self._run.output.image_format}: {error}")
+        if inline:
+            inline.add(member, image.pixels)
+        digest, encode_s = pixels_digest(image.pixels), time.perf_counter() - started
+        outcome = replace(outcome, sample=sample, encode_s=encode_s, pixels_sha256=digest)
         if self._run.output.layout in CONTAINERS:
             return replace(outcome, member=member)
         with self._profile.span("put"):
             return replace(outcome, placed=place_image(self._store, member, self._run.output.image_format))
 
 
-def _in_order(wanted: Sequence[Sample], done: Mapping[str, Outcome]) -> list[Outcome]:
-    """One outcome a sample; an invalid row's is its error."""
-    return [
-        done.get(sample.request.image_id) or Outcome(sample, error=sample.row.error or "not rendered")
-        for sample in wanted
-    ]
-
-
-def _about(shard: Shard, records: Sequence[Record], maker: Maker) -> dict[str, str]:
+def _about(run: RunInfo, shard: Shard, records: Sequence[Record], maker: Maker) -> dict[str, str]:
     """The manifest's own metadata: what it proves, beyond its rows."""
     return {
+        **to_metadata(run),
         "darkroom.shard_id": shard.shard_id,
         "darkroom.prompts_fingerprint": shard.fingerprint,
         "darkroom.rows": f"{shard.start}:{shard.stop}",
@@ -282,11 +315,7 @@ def _spliced(old: Sequence[Record], places: Sequence[int], new: Sequence[Record]
     return [by_place.get(index, record) for index, record in enumerate(old)]
 
 
-def _text(metadata: dict[bytes, bytes] | None) -> dict[str, str]:
-    return {key.decode(): value.decode() for key, value in (metadata or {}).items() if key.startswith(b"darkroom.")}
-
-
-def _report(records: Sequence[Record], ours: bool) -> ShardReport:
+def _report(records: Sequence[Record], ours: bool, wanted: Sequence[Sample]) -> ShardReport:
     failed = [record for record in records if record.status != OK]
     return ShardReport(
         num_ok=len(records) - len(failed),
@@ -297,4 +326,15 @@ def _report(records: Sequence[Record], ours: bool) -> ShardReport:
         ours=ours,
         num_invalid=sum(record.status == INVALID for record in records),
         errors=tuple(f"row {record.row}: {record.error}" for record in failed[:3]),
+        resized=tuple(_resized(records, wanted)),
     )
+
+
+def _resized(records: Sequence[Record], wanted: Sequence[Sample]) -> set[str]:
+    """Each change of size that the model made."""
+    pairs = [(sample.request.sampling, record) for sample, record in zip(wanted, records, strict=True)]
+    return {
+        f"{asked.width}x{asked.height} to {record.width}x{record.height}"
+        for asked, record in pairs
+        if (asked.width, asked.height) != (record.width, record.height)
+    }

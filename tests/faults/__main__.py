@@ -77,6 +77,14 @@ def in_s3(drill: Callable[..., Tally], num_nodes: int = 0) -> Callable[[Ground],
     return on_ray
 
 
+def other_pixels_left(ground: Ground) -> Tally:
+    return drills.other_pixels_left(ground.expected, drills.place(ground.folder))
+
+
+def images_spoiled(ground: Ground) -> Tally:
+    return drills.images_spoiled(ground.expected, drills.place(ground.folder))
+
+
 def bits_flipped(ground: Ground) -> Tally:
     return drills.bits_flipped(ground.expected, drills.place(ground.folder))
 
@@ -103,6 +111,8 @@ DRILLS: dict[str, Callable[[Ground], Tally]] = {
     **{fault: gone(fault) for fault in drills.GONE},
     "a disk that is full": disk_full,
     "a flipped bit in a stored image": bits_flipped,
+    "images spoiled before a resume": images_spoiled,
+    "a killed start that made other pixels": other_pixels_left,
 }
 
 

@@ -1,7 +1,8 @@
 """Faults inside a job's own process.
 
 At the nth write under a key's prefix, `before` or `after` it, the process kills itself (`kill`) or stops until it is
-told to go on (`stall`). What stalls also paints other pictures than it should, so that a late write would show.
+told to go on (`stall`). What stalls also paints other pictures than it should, so that a late write would show; what is
+killed does where it is asked to, as another batch size would.
 """
 
 import os
@@ -49,10 +50,11 @@ class Doom:
     when: str  # before or after
     prefix: str
     nth: int
+    other_pixels: bool = False
 
     def __call__(self) -> None:
         for store in (LocalStore, S3Store):
             doom(store, self.fault, self.when, self.prefix, self.nth)
-        if self.fault == "stall":
+        if self.fault == "stall" or self.other_pixels:
             right = paint.paint
             paint.paint = lambda request: 255 - right(request)

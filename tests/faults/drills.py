@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.exits import ExitCode
+from pipeline.runs.reading import records
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, parse_spec
 from tests.faults.account import Tally, Whole, account
@@ -100,6 +101,32 @@ def driver_killed(expected: Whole, here: Place, phases: Sequence[tuple] = DRIVER
         job.end()
         killed += job.returncode == -signal.SIGKILL
     return account(here.store, expected, killed, here.finish())
+
+
+def other_pixels_left(expected: Whole, here: Place) -> Tally:
+    """A start that makes other pictures is killed before it commits any: each is replaced, and none stays behind."""
+    job = here.start(Doom("kill", "before", "metadata/", 1, other_pixels=True))
+    job.end()
+    left = num_images(here)
+    tally = account(here.store, expected, left, here.finish())
+    assert num_images(here) == len({record.key for record in records(here.store)}), "images that no shard names"
+    return tally
+
+
+def images_spoiled(expected: Whole, here: Place) -> Tally:
+    """Stored before the kill and spoiled before the same command again: cut, emptied, or another file's bytes."""
+    job = here.start(Doom("kill", "before", "metadata/", 1))
+    job.end()
+    keys = [info.key for info in here.store.list("images/")]
+    for number, key in enumerate(keys):
+        here.store.put(key, (here.store.get(key)[:100], b"", b"another file's bytes")[number % 3])
+    tally = account(here.store, expected, len(keys), here.finish())
+    assert num_images(here) == len({record.key for record in records(here.store)}), "images that no shard names"
+    return tally
+
+
+def num_images(here: Place) -> int:
+    return sum(1 for _ in here.store.list("images/"))
 
 
 def two_drivers(expected: Whole, here: Place) -> Tally:

@@ -67,3 +67,11 @@ def test_flipped_bits_in_stored_images(expected: Whole, tmp_path: Path) -> None:
     tally = drills.bits_flipped(expected, drills.place(tmp_path))
     assert counts(tally) == ZERO
     assert tally.injected == 20
+
+
+@pytest.mark.parametrize("layout", ["files", "webdataset"])
+@pytest.mark.parametrize("drill", [drills.other_pixels_left, drills.images_spoiled])
+def test_what_a_killed_start_left_is_not_taken_over(expected: Whole, tmp_path: Path, layout: str, drill) -> None:
+    tally = drill(expected, drills.place(tmp_path, None, None, f"output.layout={layout}"))
+    assert tally.injected
+    assert counts(tally) == ZERO

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs.cli import composed
+from pipeline.domain.errors import DarkroomError
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import parse_spec
 from tests.faults.processes import Job
@@ -90,3 +92,41 @@ def test_a_secret_in_the_command_is_refused_without_being_repeated(tmp_path: Pat
     assert SECRET not in said
     assert not [data for data in files(tmp_path) if SECRET.encode() in data]
     assert len(said.strip().splitlines()) == 1
+
+
+ADDRESSES = (
+    f"https://user:{SECRET}@host/x",
+    f"https://host/x?X-Amz-Algorithm=a&X-Amz-Signature={SECRET}",
+    f"'s3://bucket/x?X-Amz-Security-Token={SECRET}'",
+)
+PLACES = [
+    ("generate", "output.uri"),
+    ("generate", "output.endpoint_url"),
+    ("generate", "prompts.uri"),
+    ("generate", "prompts.endpoint_url"),
+    ("generate", "model.repo_id"),
+    ("generate", "engine.address"),
+    ("generate", "evaluation.reference"),
+    ("sweep", "grid.axes.repo_id"),
+    ("evaluate", "run"),
+    ("evaluate", "reference"),
+    ("evaluate", "endpoint_url"),
+    ("evaluate", "engine.address"),
+    ("compare", "a"),
+    ("compare", "reference"),
+    ("status", "run"),
+    ("report", "output.uri"),
+    ("gc", "run"),
+    ("verify", "run"),
+    ("retry", "no.such.key"),
+]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize(("job", "key"), PLACES)
+def test_no_job_takes_an_address_with_credentials(job: str, key: str, address: str) -> None:
+    for value in (address, f"[{address},b]"):
+        with pytest.raises(DarkroomError, match=f"^{key}: credentials") as caught:
+            composed(job, [f"{key}={value}"])
+        assert SECRET not in str(caught.value)
+        assert "\n" not in str(caught.value)

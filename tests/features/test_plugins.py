@@ -1,5 +1,9 @@
 """Scorers and extractors of one's own."""
 
+import os
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +11,12 @@ import pytest
 from PIL import Image, ImageFilter
 
 from pipeline.domain.errors import DarkroomError
+from pipeline.features.code import _modules
 from pipeline.features.extractor import ExtractorInfo, ImageScorer
 from pipeline.features.opening import inspect_extractor, load_extractor
 from pipeline.features.sharpness import Sharpness
 from pipeline.features.spec import ExtractorSpec
-from pipeline.worker.scores import scored
+from pipeline.worker.scores import Picture, scored
 
 SHARPNESS = ExtractorSpec("pipeline.features.sharpness:make")
 
@@ -45,7 +50,8 @@ def dotted(_spec: ExtractorSpec) -> WithScores:
 def test_a_plug_in_is_looked_at_and_loaded_by_its_functions_name() -> None:
     found = load_extractor(SHARPNESS)
     assert isinstance(found, ImageScorer)
-    assert found.info == inspect_extractor(SHARPNESS) == Sharpness.info
+    assert found.info == inspect_extractor(SHARPNESS)
+    assert replace(found.info, code="") == Sharpness.info
 
 
 def test_a_blurred_picture_is_less_sharp_and_a_flat_one_not_at_all(pictures) -> None:
@@ -60,10 +66,11 @@ def test_a_blurred_picture_is_less_sharp_and_a_flat_one_not_at_all(pictures) -> 
 def test_scores_are_stored_as_features_are_and_see_their_captions(pictures) -> None:
     mine = load_extractor(ExtractorSpec(f"{__name__}:reads_captions", source="twice"))
     assert mine.info.name == "captions_twice"
-    (images,) = scored([mine], ["i", "j"], pictures(2), ["a", "longer"])
-    assert images.features.tolist() == [[1.0], [6.0]]
-    assert np.isnan(images.cosines).all()
-    assert scored([mine], [], [], [])[0].features.shape == (0, 1)
+    first, second = pictures(2)
+    (found,) = scored([mine], [Picture("i", "a", first), Picture("j", "longer", second)])
+    assert found.images.features.tolist() == [[1.0], [6.0]]
+    assert np.isnan(found.images.cosines).all()
+    assert scored([mine], [])[0].images.features.shape == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +91,74 @@ def test_what_is_no_plug_in_is_refused_in_one_line(name: str, words: str) -> Non
     assert "\n" not in str(caught.value)
 
 
+MINE = """
+import numpy as np
+import my_helper
+from pipeline.features.extractor import ExtractorInfo
+
+
+class Mine:
+    info = ExtractorInfo("mine", "none", "none", 1, is_scorer=True)
+
+    def scores(self, pictures, captions):
+        return np.array([my_helper.score(picture) for picture in pictures], np.float32)
+
+
+def make(spec):
+    return Mine()
+"""
+
+
+def looked_at(folder: Path, **options: str) -> str:
+    """The id of the plug-in in this folder, as a process of its own sees it."""
+    code = (
+        "from pipeline.features.opening import inspect_extractor; from pipeline.features.spec import ExtractorSpec; "
+        f"print(inspect_extractor(ExtractorSpec('mine:make', **{options!r})).extractor_id)"
+    )
+    paths = os.pathsep.join([str(folder), *filter(None, sys.path)])
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": paths}
+    ).stdout.strip()
+
+
+def test_changed_code_is_another_extractor_wherever_it_lies(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    for folder in (first, second):
+        folder.mkdir()
+        (folder / "mine.py").write_text(MINE)
+        (folder / "my_helper.py").write_text("def score(picture):\n    return picture.mean()\n")
+        (folder / "unrelated.py").write_text(f"place = {str(folder)!r}\n")
+        (folder / "head.bin").write_text("weights")
+    found = looked_at(first, source=str(first / "head.bin"))
+    assert looked_at(second, source=str(second / "head.bin")) == found
+    (second / "head.bin").write_text("other weights")
+    changed = {found, looked_at(second, source=str(second / "head.bin")), looked_at(second)}
+    (second / "my_helper.py").write_text("def score(picture):\n    return picture.max()\n")
+    changed |= {looked_at(second)}
+    (second / "mine.py").write_text(MINE.replace("np.float32)", "np.float32) * 2"))
+    changed |= {looked_at(second), looked_at(second, resize="clean")}
+    assert len(changed) == 6
+
+
+def test_code_in_a_package_and_in_functions_counts_and_installed_packages_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "my_package"
+    (package / "heads").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "heads" / "__init__.py").write_text("")
+    (package / "heads" / "linear.py").write_text("weight = 1\n")
+    (package / "scorer.py").write_text(
+        "import json, torch.nn, not_there.at_all\nfrom pipeline.features import sharpness\n\n\n"
+        "def make(spec):\n    from .heads.linear import weight\n    return weight\n"
+    )
+    names = _modules("my_package.scorer")
+    assert set(names) == {"my_package", "my_package.scorer", "my_package.heads", "my_package.heads.linear"}
+
+
 def test_a_folder_on_the_path_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_scores.py").write_text("from pipeline.features.sharpness import make\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert inspect_extractor(ExtractorSpec("my_scores:make")) == Sharpness.info
+    assert replace(inspect_extractor(ExtractorSpec("my_scores:make")), code="") == Sharpness.info

@@ -12,7 +12,7 @@ from pipeline.domain.errors import DarkroomError
 from pipeline.features.opening import inspect_extractor
 from pipeline.features.spec import ExtractorSpec
 from pipeline.runs import manifest
-from pipeline.runs.features import ImageFeatures, put_features
+from pipeline.runs.features import ImageFeatures, ScoredFiles, put_features
 from pipeline.runs.records import to_records
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import parse_spec
@@ -53,7 +53,8 @@ def score(run: Path, better_by: float = 0.0, only: str | None = None) -> None:
             images = ImageFeatures(
                 ids, features.astype(np.float32), cosines.astype(np.float32), np.zeros(len(ids), bool)
             )
-            put_features(store, CLIP.extractor_id, name, images)
+            digests = tuple(str(record.sha256) for record in records)
+            put_features(store, CLIP.extractor_id, name, ScoredFiles(images, digests, ("",) * len(ids)))
 
 
 @pytest.fixture(scope="module")

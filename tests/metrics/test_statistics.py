@@ -1,4 +1,6 @@
 import io
+import tracemalloc
+import zipfile
 from contextlib import suppress
 
 import numpy as np
@@ -59,6 +61,53 @@ def test_float32_and_further_arrays_are_read_too() -> None:
 def test_what_is_malformed_is_named(data: bytes, message: str) -> None:
     with pytest.raises(DarkroomError, match=rf"coco\.npz: .*{message}"):
         from_npz(data, "coco.npz")
+
+
+def huge(version: tuple[int, int], shape: tuple[int, ...], header: int | None = None) -> bytes:
+    """A member whose header claims what no small file holds, with zeros behind it."""
+    head = io.BytesIO()
+    write = np.lib.format.write_array_header_1_0 if version == (1, 0) else np.lib.format.write_array_header_2_0
+    write(head, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    text = head.getvalue()
+    if header is not None:
+        text = text[:8] + header.to_bytes(4, "little") + text[12:]
+    return text + bytes(64 << 20)
+
+
+def bomb(**members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(f"{name}.npy", data)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bomb(mu=huge((1, 0), (20_000,)), sigma=huge((1, 0), (20_000, 20_000))),
+        bomb(mu=huge((1, 0), (3000,)), sigma=huge((2, 0), (3000, 3000))),
+        bomb(mu=huge((1, 0), (2**40,)), sigma=huge((1, 0), (2**40, 2**40))),
+        bomb(mu=huge((1, 0), (10**9,)), sigma=huge((1, 0), (3, 3))),
+        bomb(mu=huge((2, 0), (3,), header=2**32 - 1), sigma=huge((1, 0), (3, 3))),
+        bomb(mu=huge((1, 0), (3,)), sigma=huge((1, 0), (3, 3))),
+    ],
+)
+def test_a_small_file_takes_little_memory_before_it_is_refused(data: bytes) -> None:
+    assert len(data) < 1 << 18
+    tracemalloc.start()
+    try:
+        with pytest.raises(DarkroomError, match=r"bomb\.npz"):
+            from_npz(data, "bomb.npz")
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_covariance_that_packs_well_is_read_where_it_is_small() -> None:
+    data = npz(mu=np.zeros(2048), sigma=np.eye(2048))
+    assert len(data) < 1 << 18
+    assert from_npz(data).covariance.shape == (2048, 2048)
 
 
 def test_a_bare_array_is_no_archive() -> None:

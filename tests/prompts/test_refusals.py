@@ -56,7 +56,7 @@ def test_parquet_trouble_is_named(tmp_path: Path, columns: dict, message: str) -
         ("p.txt", b"a\n\xff\n", "1 not valid UTF-8 row, first at row 1 (line 2): b'\\xff'"),
         ("p.csv", b"prompt,x\na,\n\xff,\n", "1 not valid UTF-8 row, first at row 1"),
         ("p.csv", "prompt,seed\na,x\n", "column 'seed' has 1 not a number row, needed from 0"),
-        ("p.csv", "prompt,seed\na,1,2\n", "cannot be read as csv (CSV parse error"),
+        ("p.csv", "prompt,seed\na,1,2\n", "1 row is not of the header's 2 columns, first at row 0: 3 cells: 'a,1,2'"),
         ("p.csv", "prompt,prompt\na,b\n", "column 'prompt' is there twice"),
         ("p.csv", "text\na\n", "no column 'prompt' among 'text'"),
         ("p.csv", "", "cannot be read as csv"),
@@ -164,5 +164,6 @@ def test_extra_columns_do_not_take_a_records_names() -> None:
     assert extras(dataset) == [{"source_source_sha256": "b", "source_sha256": "c", "source_Width": 3, "tag": 1}]
     assert dataset.scan(1).warnings == (
         "table: column 'sha256' is carried as 'source_source_sha256', since records have one of that name",
-        "table: column 'Width' is carried as 'source_Width', since records have one of that name",
+        "table: column 'Width' is not read as 'width', but carried as 'source_Width'; rename it, or set "
+        "prompts.columns.width to its name",
     )

@@ -16,7 +16,7 @@ from pipeline.references.opening import open_reference
 from pipeline.references.reference import ReferenceSpec
 from pipeline.runs import manifest
 from pipeline.runs.cells import CellInfo, add_cells
-from pipeline.runs.features import ImageFeatures, put_features
+from pipeline.runs.features import ImageFeatures, ScoredFiles, put_features
 from pipeline.runs.reading import image_bytes, records
 from pipeline.runs.records import to_records
 from pipeline.runs.run import create_or_check
@@ -66,12 +66,16 @@ def test_a_run_in_a_bucket_is_measured(s3_endpoint: str, measure: Measuring) -> 
     assert set(measure("s3://bucket/reference-run", s3_endpoint).ids) == set(pixels_of(store))
 
 
-def _put_features(store: Store, extractor_id: str, value: float, leave_out: int) -> None:
+def _put_features(
+    store: Store, extractor_id: str, value: float, leave_out: int = 0, of: str | None = None, error: str = ""
+) -> None:
     """Features that no extractor would give, so that one can tell where they came from; of the first shard alone."""
     name = next(iter(manifest.committed(store)))
-    ok = [record.image_id for record in to_records(manifest.read(store, name))][leave_out:][::-1]
+    ok = to_records(manifest.read(store, name))[leave_out:][::-1]
     rows = value + np.arange(len(ok), dtype=np.float32)[:, None] + np.zeros((1, 192), np.float32)
-    put_features(store, extractor_id, name, ImageFeatures(tuple(ok), rows, rows[:, 0], rows[:, 0] < 0))
+    images = ImageFeatures(tuple(record.image_id for record in ok), rows, rows[:, 0], rows[:, 0] < 0)
+    digests = tuple(of or str(record.sha256) for record in ok)
+    put_features(store, extractor_id, name, ScoredFiles(images, digests, tuple(error for _ in ok)))
 
 
 def test_features_that_lie_beside_the_run_are_taken(tmp_path: Path, measure: Measuring) -> None:
@@ -87,9 +91,10 @@ def test_features_that_lie_beside_the_run_are_taken(tmp_path: Path, measure: Mea
     assert sorted(info.key for info in store.list()) == before
 
 
-def test_features_that_lack_an_image_are_made_anew(tmp_path: Path, measure: Measuring) -> None:
+@pytest.mark.parametrize("lack", [{"leave_out": 1}, {"of": "0" * 64}, {"error": "RuntimeError: out of luck"}])
+def test_features_that_lack_an_image_are_made_anew(tmp_path: Path, measure: Measuring, lack: dict) -> None:
     store = rendered(str(tmp_path / "run"))
-    _put_features(store, measure.info.extractor_id, 1000.0, leave_out=1)
+    _put_features(store, measure.info.extractor_id, 1000.0, **lack)
     found = measure(tmp_path / "run")
     assert found.features is not None
     assert found.features.max() <= 1

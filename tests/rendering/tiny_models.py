@@ -7,13 +7,15 @@ from diffusers import (
     AutoencoderKL,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 from pipeline.demo.denoiser import make_scheduler
 from pipeline.demo.tokens import MAX_TOKENS, make_tokenizer
@@ -86,6 +88,34 @@ def tiny_sd3(folder: Path) -> Path:
     return folder
 
 
+def tiny_flux(folder: Path) -> Path:
+    """Rounds heights and widths down to multiples of 16."""
+    torch.manual_seed(0)
+    t5 = T5Config(vocab_size=len(make_tokenizer()), d_model=WIDTH, d_kv=8, d_ff=WIDTH, num_layers=1, num_heads=4)
+    pipeline = FluxPipeline(
+        vae=_vae(4, num_blocks=4, shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=CLIPTextModel(_text_config()),
+        text_encoder_2=T5EncoderModel(t5),
+        tokenizer=make_tokenizer(),
+        tokenizer_2=make_tokenizer(),
+        transformer=FluxTransformer2DModel(
+            patch_size=1,
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=WIDTH,
+            pooled_projection_dim=WIDTH,
+            axes_dims_rope=(4, 4, 8),
+            guidance_embeds=False,
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
 def _text_config() -> CLIPTextConfig:
     tokenizer = make_tokenizer()
     return CLIPTextConfig(
@@ -102,11 +132,11 @@ def _text_config() -> CLIPTextConfig:
     )
 
 
-def _vae(latent_channels: int, **options: float) -> AutoencoderKL:
+def _vae(latent_channels: int, num_blocks: int = 2, **options: float) -> AutoencoderKL:
     return AutoencoderKL(
-        block_out_channels=(8, 16),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 16, 16, 16)[:num_blocks],
+        down_block_types=("DownEncoderBlock2D",) * num_blocks,
+        up_block_types=("UpDecoderBlock2D",) * num_blocks,
         latent_channels=latent_channels,
         norm_num_groups=4,
         sample_size=16,

@@ -15,7 +15,8 @@ from pipeline.report.content import ReportContent
 from pipeline.runs import manifest
 from pipeline.runs.cells import CellInfo, add_cells
 from pipeline.runs.evaluations import CellFigure, Evaluation, MetricInfo, put_evaluation
-from pipeline.runs.features import ImageFeatures, put_features
+from pipeline.runs.features import ImageFeatures, ScoredFiles, put_features
+from pipeline.runs.present import present_images
 from pipeline.runs.run import RunInfo, create_or_check
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, parse_spec
@@ -65,15 +66,15 @@ def score(store: Store, cosine: Mapping[str, float] | None = None) -> dict[str, 
     """Features of every image, with a cosine by its prompt or, without, by its id; image_id -> cosine."""
     cosines = {}
     for name in manifest.committed(store):
-        table = manifest.read(store, name, ["image_id", "prompt", "status"])
+        table = manifest.read(store, name, ["image_id", "prompt", "status", "sha256"])
         rows = [row for row in table.to_pylist() if row["status"] == OK]
         own = [cosine[row["prompt"]] if cosine else int(row["image_id"][:6], 16) / 2**24 for row in rows]
         cosines |= {row["image_id"]: value for row, value in zip(rows, own, strict=True)}
         features = np.zeros((len(rows), 3), np.float32)
         ids = tuple(row["image_id"] for row in rows)
-        put_features(
-            store, EXTRACTOR_ID, name, ImageFeatures(ids, features, np.float32(own), np.zeros(len(rows), bool))
-        )
+        images = ImageFeatures(ids, features, np.float32(own), np.zeros(len(rows), bool))
+        digests = tuple(row["sha256"] for row in rows)
+        put_features(store, EXTRACTOR_ID, name, ScoredFiles(images, digests, ("",) * len(rows)))
     return cosines
 
 
@@ -85,7 +86,8 @@ def evaluate(
         cell_id: {info.name: CellFigure(value + place, value - 1, value + 2, 8, None) for info in infos}
         for place, cell_id in enumerate(cells)
     }
-    put_evaluation(store, at, Evaluation(f"{at}T00:00:00Z", {info.name: info for info in infos}, figures))
+    defined, images = {info.name: info for info in infos}, present_images(store, manifest.committed(store))
+    put_evaluation(store, at, Evaluation(f"{at}T00:00:00Z", defined, figures, images=images))
 
 
 def content(run: tuple[Store, RunInfo, dict[str, CellInfo]], **options: object) -> ReportContent:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.report.content import ReportContent
-from pipeline.report.page import write_report
 from tests.report.contents import HOSTILE, plain_run, sweep
+from tests.report.writing import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [

@@ -1,12 +1,14 @@
 """Content from real runs of the paint renderer: what it says is what is stored."""
 
 import io
+import json
 import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -15,7 +17,11 @@ from pipeline.domain.records import OK
 from pipeline.report.building import ReportOptions, build
 from pipeline.report.checks import check
 from pipeline.report.content import ReportContent
+from pipeline.report.summary import summary
+from pipeline.report.tables import metrics_table
 from pipeline.report.thumbnails import SIDE, thumbnail
+from pipeline.runs import manifest
+from pipeline.runs.present import present_images
 from pipeline.runs.reading import records
 from pipeline.worker.layouts import LAYOUTS
 from tests.report.contents import HOSTILE
@@ -109,7 +115,9 @@ def test_missing_and_broken_images_are_said_and_cost_no_report(tmp_path: Path) -
     found = content(run)
     check(found)
     assert sum(picture.thumbnail is None for picture in found.pictures) == 2
-    assert any("2 stored images are missing or cannot be opened" in note for note in found.notes)
+    [note] = [note for note in found.notes if "2 stored images are missing or not what was committed" in note]
+    assert f"{first}: its file is missing" in note
+    assert f"{second}: its file is not what was committed" in note
 
 
 def test_failed_and_unfinished_work_is_said(tmp_path: Path) -> None:
@@ -220,10 +228,78 @@ def test_figures_against_another_reference_are_not_mixed_in(tmp_path: Path) -> N
     assert any("1 of 2 cells are not evaluated" in note for note in found.notes)
 
 
-def test_a_figure_of_fewer_images_than_there_are_is_said(tmp_path: Path) -> None:
+def test_a_figure_that_is_older_than_images_is_said(tmp_path: Path) -> None:
+    store, _, cells = rendered(tmp_path, PROMPTS, unfinished=1)
+    before = present_images(store, manifest.committed(store))
+    evaluate(store, cells, CLIP, at="2026-01-01")
     run = rendered(tmp_path, PROMPTS)
-    evaluate(run[0], run[2], CLIP)
-    assert any("fewer images than the cells have now" in note for note in content(run).notes)
+    evaluate(store, cells, FID, at="2026-01-02")
+    found = content(run)
+    [result] = found.cells
+    count = before[result.cell_id].count
+    assert result.figures[CLIP.name].is_outdated
+    assert result.figures[CLIP.name].warnings == (
+        f"older than the cell's {result.num_images} images: there were {count}; evaluate again",
+    )
+    assert not result.figures[FID.name].is_outdated
+    assert any("older than the images that are there now" in note and CLIP.title in note for note in found.notes)
+    assert metrics_table(found).to_pydict()["outdated"] == [False, True]
+    assert "older than the cell" in summary(found)
+
+
+def test_a_figure_of_images_that_were_made_again_since_is_said(tmp_path: Path) -> None:
+    run = rendered(tmp_path, PROMPTS)
+    store, _, cells = run
+    score(store)
+    evaluate(store, cells, CLIP)
+    assert not any("older" in note or "score of the file" in note for note in content(run).notes)
+    name = next(iter(manifest.committed(store)))
+    before = store.get(name.key)
+    table = manifest.parse(before)
+    digests = ["0" * 64, *table["sha256"].to_pylist()[1:]]
+    place = table.column_names.index("sha256")
+    again = table.set_column(place, table.schema.field("sha256"), pa.array(digests, pa.string()))
+    assert manifest.revise(store, name, before, again)
+    found = content(run)
+    [result] = found.cells
+    assert "some of them were made again since" in result.figures[CLIP.name].warnings[0]
+    assert any("1 images have no score of the file that is there now" in note for note in found.notes)
+    assert sum(map(len, found.scores.values())) == result.num_images - 1
+
+
+def test_an_evaluation_that_did_not_note_its_images_is_not_taken_for_current(tmp_path: Path) -> None:
+    run = rendered(tmp_path, PROMPTS)
+    store, _, cells = run
+    evaluate(store, cells, CLIP)
+    (key,) = [info.key for info in store.list("evaluations/")]
+    stored = json.loads(store.get(key))
+    del stored["images"]
+    store.put(key, json.dumps(stored).encode())
+    [result] = content(run).cells
+    assert result.figures[CLIP.name].is_outdated
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"{", b"{}", b"null", b"[1]", b'{"created_at": 1, "metrics": 3}', b"\xff\x00"]
+)
+@pytest.mark.parametrize("key", ["evaluations/x.json", "choices.json"])
+def test_a_file_that_is_no_evaluation_or_choice_is_named_in_one_line(tmp_path: Path, key: str, damaged: bytes) -> None:
+    run = rendered(tmp_path, PROMPTS[:4])
+    run[0].put(key, damaged)
+    with pytest.raises(DarkroomError, match=r"not readable as .*remove it") as caught:
+        content(run)
+    assert str(tmp_path / key) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_features_cost_their_scores_alone(tmp_path: Path) -> None:
+    run = rendered(tmp_path, PROMPTS)
+    store, _, cells = run
+    score(store)
+    evaluate(store, cells, CLIP)
+    key = next(info.key for info in store.list("features/"))
+    store.put(key, store.get(key)[:-20])
+    assert any("have no score of the file" in note for note in content(run).notes)
 
 
 def test_scores_are_subsampled_by_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +344,5 @@ def test_records_tell_how_many_and_how_fast(tmp_path: Path) -> None:
 
 
 def test_a_thumbnail_is_small_and_never_enlarged() -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(np.zeros((600, 1200, 3), np.uint8)).save(buffer, "PNG")
-    small = Image.open(io.BytesIO(thumbnail(buffer.getvalue())))
+    small = Image.open(io.BytesIO(thumbnail(np.zeros((600, 1200, 3), np.uint8))))
     assert (small.format, small.size) == ("WEBP", (SIDE, SIDE // 2))

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.report.content import Figure, ReportContent
-from pipeline.report.page import write_report
 from tests.report.contents import HOSTILE, METRICS, PROMPTS, plain_run, sweep
+from tests.report.writing import write_report
 
 
 class Reader(HTMLParser):

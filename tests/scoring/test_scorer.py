@@ -10,7 +10,7 @@ from pipeline.encoding.images import decode
 from pipeline.features.opening import load_extractor
 from pipeline.features.spec import ExtractorSpec
 from pipeline.runs import manifest
-from pipeline.runs.features import get_features, scored_shards
+from pipeline.runs.features import get_features
 from pipeline.runs.reading import records, with_bytes
 from pipeline.scoring.spec import ScorerSpec
 from pipeline.storage.opening import open_store
@@ -42,9 +42,13 @@ def test_every_stored_image_has_the_features_of_its_pixels(tmp_path: Path, layou
     names = list(manifest.committed(store))
     reports = [scorer.run_task(ScoreTask(name), 1) for name in names]
     assert sum(report.num_ok for report in reports) == 4
-    assert scored_shards(store, extractor.info.extractor_id) == {name.key for name in names}
-    parts = [get_features(store, extractor.info.extractor_id, name) for name in names]
+    found = [get_features(store, extractor.info.extractor_id, name) for name in names]
+    parts = [part.images for part in found]
     stored = dict(row for part in parts for row in zip(part.image_ids, part.features, strict=True))
+    assert {digest for part in found for digest in part.sha256s} == {record.sha256 for record in records(store)} - {
+        None
+    }
+    assert not any(error for part in found for error in part.errors)
     ok = [record for record in records(store) if record.status == OK]
     assert set(stored) == {record.image_id for record in ok}
     for record, data in with_bytes(store, ok):
@@ -57,7 +61,7 @@ def test_cosines_pair_each_picture_with_its_own_prompt(tmp_path: Path) -> None:
     store, extractor = open_store(spec), load_extractor(DEMO_CLIP)
     [name] = manifest.committed(store)
     ScorerSpec((DEMO_CLIP, PIXELS), spec)().run_task(ScoreTask(name), 1)
-    found = get_features(store, extractor.info.extractor_id, name)
+    found = get_features(store, extractor.info.extractor_id, name).images
     prompts = [record.prompt for record in records(store)]
     captions = extractor.caption_features(prompts)
     unit = found.features / np.linalg.norm(found.features, axis=1, keepdims=True)
@@ -71,6 +75,6 @@ def test_a_shard_without_an_image_has_features_of_none(tmp_path: Path) -> None:
     store = open_store(spec)
     [name] = manifest.committed(store)
     ScorerSpec((PIXELS,), spec)().run_task(ScoreTask(name), 1)
-    found = get_features(store, load_extractor(PIXELS).info.extractor_id, name)
+    found = get_features(store, load_extractor(PIXELS).info.extractor_id, name).images
     assert found.image_ids == ()
     assert found.features.shape == (0, load_extractor(PIXELS).info.dimension)

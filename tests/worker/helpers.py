@@ -30,11 +30,13 @@ def dataset(prompts: Sequence[str], **columns: Sequence) -> PromptDataset:
     return table_prompts(pa.table({"prompt": list(prompts), **columns}), "test")
 
 
-def run_info(prompts: PromptDataset, shard_size: int = 4, layout: str = "files", images: int = 1) -> RunInfo:
+def run_info(
+    prompts: PromptDataset, shard_size: int = 4, layout: str = "files", images: int = 1, image_format: str = "png"
+) -> RunInfo:
     scan = prompts.scan(images)
     return RunInfo(
         prompts=PromptsInfo("test", scan.fingerprint, scan.num_rows),
-        output=OutputInfo(layout, "png", 95),
+        output=OutputInfo(layout, image_format, 95),
         seed=0,
         num_images_per_prompt=images,
         shard_size=shard_size,

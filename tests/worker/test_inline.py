@@ -5,10 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.encoding.images import CONTENT_TYPES
+from pipeline.features.extractor import ExtractorInfo
 from pipeline.features.opening import load_extractor
 from pipeline.features.spec import ExtractorSpec
+from pipeline.rendering.renderer import FatalDeviceError
 from pipeline.runs import manifest
-from pipeline.runs.features import features_key, get_features
+from pipeline.runs.features import features_key, from_bytes, get_features
 from pipeline.scoring.spec import ScorerSpec
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import parse_spec
@@ -19,12 +22,13 @@ from tests.worker.helpers import Misbehaving, dataset, run_info, tasks, worker
 SPECS = (ExtractorSpec("demo_clip"), ExtractorSpec("pixels"))
 
 
+@pytest.mark.parametrize("image_format", CONTENT_TYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_inline_features_are_those_of_the_stored_images(tmp_path: Path, layout: str) -> None:
+def test_inline_features_are_those_of_the_stored_images(tmp_path: Path, layout: str, image_format: str) -> None:
     spec = parse_spec(str(tmp_path))
     store, data = open_store(spec), dataset([f"a {word} circle" for word in "abcdefgh"] + ["fail alone"])
     extractors = [load_extractor(spec) for spec in SPECS]
-    run = run_info(data, shard_size=6, layout=layout, images=7)
+    run = run_info(data, shard_size=6, layout=layout, images=7, image_format=image_format)
     renderer = worker(run, Misbehaving(), store, extractors)
     for task in tasks(run, data, store):
         renderer.run_task(task, 1)
@@ -32,17 +36,52 @@ def test_inline_features_are_those_of_the_stored_images(tmp_path: Path, layout: 
     scorer = ScorerSpec(SPECS, spec)()
     for name in names:
         for extractor in extractors:
-            inline = get_features(store, extractor.info.extractor_id, name)
-            store.delete([features_key(extractor.info.extractor_id, name)])
+            key = features_key(extractor.info.extractor_id, name)
+            inline = store.get(key)
+            assert len(from_bytes(inline).images.image_ids) > 0
+            store.delete([key])
             scorer.run_task(ScoreTask(name), 1)
-            later = get_features(store, extractor.info.extractor_id, name)
-            order = [inline.image_ids.index(image_id) for image_id in later.image_ids]
-            assert len(order) == len(inline.image_ids) > 0
-            np.testing.assert_array_equal(inline.features[order], later.features)
-            np.testing.assert_array_equal(inline.cosines[order], later.cosines)
+            assert store.get(key) == inline
 
 
-def test_an_adopted_image_is_not_scored_by_pixels_that_were_not_stored(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_picture_that_a_scorer_fails_on_costs_its_own_score_alone(tmp_path: Path, layout: str) -> None:
+    store, data = open_store(parse_spec(str(tmp_path))), dataset(["a", "b unlucky", "c", "d nowhere", "e"])
+    run = run_info(data, shard_size=8, layout=layout)
+    [task] = tasks(run, data, store)
+    scorer = Choosy()
+    report = worker(run, Misbehaving(), store, [scorer, load_extractor(SPECS[1])]).run_task(task, 1)
+    assert (report.num_ok, report.num_failed) == (5, 0)
+    [name] = manifest.committed(store)
+    found = get_features(store, scorer.info.extractor_id, name)
+    assert found.errors == ("", "RuntimeError: out of luck", "", "its features are not finite numbers", "")
+    assert np.isfinite(found.images.features[:, 0]).tolist() == [True, False, True, False, True]
+    assert not any(get_features(store, load_extractor(SPECS[1]).info.extractor_id, name).errors)
+
+
+def test_a_lost_device_is_no_pictures_fault(tmp_path: Path) -> None:
+    store, data = open_store(parse_spec(str(tmp_path))), dataset(["a", "b break the device"])
+    run = run_info(data)
+    [task] = tasks(run, data, store)
+    with pytest.raises(FatalDeviceError, match="CUDA error"):
+        worker(run, Misbehaving(), store, [Choosy()]).run_task(task, 1)
+    assert not list(manifest.committed(store))
+
+
+class Choosy:
+    """Scores pictures by their prompts' lengths, and not all."""
+
+    info = ExtractorInfo("choosy", "none", "none", 1, is_scorer=True)
+
+    def scores(self, pictures, captions):
+        if any("unlucky" in caption for caption in captions):
+            raise RuntimeError("out of luck")
+        if any("break the device" in caption for caption in captions):
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return np.array([np.inf if "nowhere" in caption else len(caption) for caption in captions], np.float32)
+
+
+def test_an_adopted_image_is_scored_since_its_bytes_are_equal(tmp_path: Path) -> None:
     store, data = open_store(parse_spec(str(tmp_path))), dataset(["a", "b"])
     run = run_info(data)
     [task] = tasks(run, data, store)
@@ -51,4 +90,4 @@ def test_an_adopted_image_is_not_scored_by_pixels_that_were_not_stored(tmp_path:
     store.delete([name.key])  # as if the first attempt had died before its commit
     extractor = load_extractor(SPECS[1])
     worker(run, Misbehaving(), store, [extractor]).run_task(task, 2)
-    assert get_features(store, extractor.info.extractor_id, name).image_ids == ()
+    assert len(get_features(store, extractor.info.extractor_id, name).images.image_ids) == 2

@@ -76,22 +76,6 @@ def test_a_second_attempt_adopts_what_the_first_one_left(store: Store) -> None:
         store.delete(before)
 
 
-def test_records_describe_the_bytes_that_won_when_two_attempts_differ(store: Store) -> None:
-    """A zombie that makes other bytes: whichever image was stored first is what the records say."""
-    prompts = dataset(["a", "b", "c"])
-    run = run_info(prompts)
-    [task] = tasks(run, prompts, store)
-    worker = make_worker(run, Misbehaving(), store)
-    worker.run_task(task, 1)
-    [name] = manifest.committed(store)
-    victim = next(records(store))
-    store.delete([name.key])
-    store.put(victim.key, b"other bytes")
-    worker.run_task(task, 2)
-    for record in records(store):
-        assert hashlib.sha256(store.get(record.key)).hexdigest() == record.sha256
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_bad_prompt_costs_one_row(store: Store, layout: str) -> None:
     prompts = dataset(["a", "fail alone", "b", "break the batch", "c"])
