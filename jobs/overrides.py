@@ -6,6 +6,7 @@ Lists, dicts and numbers are read by Hydra's grammar. https://hydra.cc/docs/adva
 
 import os.path
 import re
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -85,6 +86,11 @@ def escaped(text: str) -> str:
 
 def _given(job: str, word: str) -> Given:
     key, sign, text = word.partition("=")
+    if any("\ud800" <= letter <= "\udfff" for letter in word):  # what Python makes of bytes that it cannot decode
+        raise DarkroomError(
+            f"{key if key.isascii() else 'a word'}: it has bytes that are no letters of this locale "
+            f"({sys.getfilesystemencoding()}); set PYTHONUTF8=1, or rename what it names"
+        )
     if key.startswith("+"):
         raise DarkroomError(f"{key}: keys cannot be added to this job, only set; see `darkroom {job} --help`")
     if not (sign and _KEY.fullmatch(key)):

@@ -198,7 +198,7 @@ def _opened(store: Store, files: Iterable[StoredFile]) -> Iterator[tuple[Record,
             yield file.record, file.pixels()
         except DarkroomError as error:
             said = f"{file.record.image_id} ({store.describe(file.record.key or '')}): {error}"
-            print(f"not on the contact sheet: image {said}; see `darkroom verify stored=true`")
+            print(f"not on the contact sheet: image {said}; see `{on_run('verify', store.spec, stored=True)}`")
 
 
 def say_failures(summary: Summary) -> None:

@@ -1,5 +1,6 @@
 """A cell's scored images, shard by shard, each with the pair that it belongs to. Knows no extractor."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -79,5 +80,6 @@ def _scored_shard(store: Store, name: ManifestName, extractor_id: str, dimension
 
 def _not_scored(store: Store, name: ManifestName) -> NotScored:
     return NotScored(
-        f"{store.describe(name.key)}: not all of its images are scored; run `darkroom evaluate run={store.spec.uri}`"
+        f"{store.describe(name.key)}: not all of its images are scored; run "
+        f"`darkroom evaluate {shlex.quote(f'run={store.spec.uri}')}`"
     )

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.domain.errors import DarkroomError
+from pipeline.domain.errors import DarkroomError, TryAgain
 from pipeline.storage.lock import locked
 from pipeline.storage.store import (
     OCTETS,
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})  # FAT, exFAT, some network disks
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFUSALS = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there"),
+    **dict.fromkeys(_NO_ROOM, "make room there"),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable"),
 }
 _LOCK_NAME = ".darkroom-lock"
@@ -113,7 +114,8 @@ class LocalStore:
             self._root.mkdir(parents=True, exist_ok=True)
             check_conditional_puts(self)
         except StoreError as error:
-            raise DarkroomError(f"output.uri: {error}, or name another folder") from None
+            kind = TryAgain if error.errno in _NO_ROOM else DarkroomError
+            raise kind(f"output.uri: {error}") from None
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise DarkroomError(
@@ -157,7 +159,9 @@ class LocalStore:
         except OSError as error:
             if isinstance(error, StoreError) or error.errno not in _REFUSALS:
                 raise
-            raise StoreRefusal(f"{folder}: {error.strerror}; {_REFUSALS[error.errno]}") from None
+            refusal = StoreRefusal(f"{folder}: {error.strerror}; {_REFUSALS[error.errno]}")
+            refusal.errno = error.errno
+            raise refusal from None
         finally:
             temporary.unlink(missing_ok=True)
 

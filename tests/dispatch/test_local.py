@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dispatch.events import Summary
+from pipeline.dispatch.events import AttemptFailed, ShardDone, Summary
 from pipeline.dispatch.local import LocalDispatcher
 from pipeline.runs.reading import records
 from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, parse_spec
-from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
+from pipeline.storage.store import Store, StoreRefusal, parse_spec
+from tests.worker.helpers import MakeMisbehaving, Misbehaving, dataset, run_info, tasks, worker
 
 
 class BrokenStore:
@@ -57,8 +57,6 @@ def test_everything_is_rendered_in_this_process(store: Store) -> None:
 
 
 def test_a_shard_that_cannot_be_committed_fails_alone(store: Store) -> None:
-    from tests.worker.helpers import Misbehaving, worker
-
     data = dataset([f"p{number:02}" for number in range(12)])
     run = run_info(data)
     broken = BrokenStore(store, "000000000004-000000000008")
@@ -71,8 +69,6 @@ def test_a_shard_that_cannot_be_committed_fails_alone(store: Store) -> None:
 
 
 def test_a_shard_whose_commit_went_unanswered_counts_like_any_other(store: Store) -> None:
-    from tests.worker.helpers import Misbehaving, worker
-
     data = dataset([f"p{number:02}" for number in range(12)])
     run = run_info(data)
     summary = Summary()
@@ -80,3 +76,20 @@ def test_a_shard_whose_commit_went_unanswered_counts_like_any_other(store: Store
     LocalDispatcher(lambda: worker(run, Misbehaving(), forgetful), 2).run(tasks(run, data, store), summary.add)
     assert (summary.num_ok, summary.num_shards, summary.num_adopted) == (12, 3, 1)
     assert len(list(records(store))) == 12
+
+
+class FullStore(BrokenStore):
+    """A store that refuses them for good."""
+
+    def put_if_absent(self, key: str, data: bytes, content_type: str = "") -> bool:
+        if self._broken in key:
+            raise StoreRefusal("the disk: No space left on device; make room there")
+        return self._store.put_if_absent(key, data)
+
+
+def test_a_store_that_refuses_ends_the_run_and_charges_no_shard(store: Store) -> None:
+    data = dataset([f"p{number:02}" for number in range(12)])
+    run, full, events = run_info(data), FullStore(store, "metadata"), []
+    with pytest.raises(StoreRefusal, match="make room"):
+        LocalDispatcher(lambda: worker(run, Misbehaving(), full), 3).run(tasks(run, data, store), events.append)
+    assert [event for event in events if isinstance(event, AttemptFailed | ShardDone)] == []

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.dispatch.cluster import start
+from pipeline.dispatch.own import _temp_dir
+from pipeline.domain.errors import DarkroomError
 from tests.jobs.helpers import ROOT
 
 LOOPBACK = ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
@@ -67,3 +70,31 @@ def test_nobody_outside_this_machine_or_without_the_token_gets_in() -> None:
         assert "uthentication" in asked.stderr
     finally:
         process.communicate("\n", timeout=60)
+
+
+LONG = "/tmp/" + "job_1355700_node_0016/" * 4
+
+
+@pytest.mark.parametrize(
+    ("names", "folder"),
+    [
+        ({}, None),
+        ({"TMPDIR": "/tmp/short"}, None),
+        ({"TMPDIR": LONG}, "/tmp/ray"),
+        ({"TMPDIR": LONG, "RAY_TMPDIR": "/tmp/short"}, None),
+    ],
+)
+def test_rays_sockets_get_a_folder_that_they_fit_in(
+    names: dict[str, str], folder: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TMPDIR", "RAY_TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+    assert _temp_dir() == folder
+
+
+def test_a_folder_for_ray_itself_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", LONG)
+    with pytest.raises(DarkroomError, match=r"RAY_TMPDIR=.*name a folder whose path has at most"):
+        start(None)

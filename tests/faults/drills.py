@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from jobs.exits import ExitCode
 from pipeline.runs.reading import records
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, parse_spec
@@ -167,13 +168,13 @@ def s3_gone(expected: Whole, here: Place, proxy: FaultyProxy, fault: str) -> Tal
     job = here.start()
     wait_for(lambda: num_puts(proxy) > 40)
     proxy.storm([GONE[fault]], 1.0)
-    said = ended(job, 1)
+    said = ended(job, ExitCode.UNFINISHED)
     proxy.storm((), 0.0)
     return account(here.store, expected, proxy.num_spoiled, said + here.finish())
 
 
 def disk_full(expected: Whole, here: Place, disk: Path) -> Tally:
-    said = ended(here.start(), 1, 2)
+    said = ended(here.start(), ExitCode.UNFINISHED)
     subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
     return account(here.store, expected, 1, said + here.finish())
 
@@ -187,7 +188,7 @@ def bits_flipped(expected: Whole, here: Place) -> Tally:
         data[len(data) // 2] ^= 1
         here.store.put(key, bytes(data))
     where = f"run={here.store.spec.uri}"
-    named = ended(Job("verify", [where, "stored=true"]), 1)
+    named = ended(Job("verify", [where, "stored=true"]), ExitCode.CHECK_FAILED)
     assert all(key in named for key in keys), named
     said = ended(Job("repair", [where]), 0) + ended(Job("verify", [where, "stored=true"]), 0)
     return account(here.store, expected, len(keys), said)

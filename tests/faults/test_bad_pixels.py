@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from jobs.exits import ExitCode
 from pipeline.domain.records import FAILED
 from pipeline.runs.reading import records
 from pipeline.storage.opening import open_store
@@ -27,7 +28,7 @@ def test_black_and_nan_images_are_failed_records(tmp_path: Path, weight: float, 
     model = ("model=diffusers", f"model.repo_id={tmp_path / 'model'}", "sampling.num_inference_steps=1")
     engine = ("engine=local", "engine.device=cpu", "engine.batch_size=2")
     prompts = ("prompts=file", f"prompts.uri={tmp_path / 'prompts.txt'}", f"output.uri={tmp_path / 'run'}")
-    assert run_here("generate", *model, *engine, *prompts) == 1
+    assert run_here("generate", *model, *engine, *prompts) is ExitCode.ROWS_FAILED
     found = list(records(open_store(parse_spec(str(tmp_path / "run")))))
     assert [(record.status, record.key) for record in found] == [(FAILED, None)] * 3
     assert all(reason in (record.error or "") for record in found)

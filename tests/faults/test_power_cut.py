@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from jobs.exits import ExitCode
 from pipeline.runs import manifest
 from pipeline.worker.layouts import LAYOUTS
 from tests.jobs.helpers import PAINT, run_here
@@ -92,7 +93,7 @@ def test_what_a_manifest_names_lasts_before_the_manifest_can(disk: Disk, generat
 def test_so_do_images_that_a_killed_attempt_left(disk: Disk, generate: Callable, layout: str) -> None:
     """They lie there, but their names were never made to last; who adopts them sees to it."""
     disk.forgets_folders = disk.refuses_manifests = True
-    assert generate(layout) == 1
+    assert generate(layout) is ExitCode.UNFINISHED
     disk.forgets_folders = disk.refuses_manifests = False
     left = {path for path in disk.run.glob("images/**/*") if path.is_file()}
     assert left

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.exits import ExitCode
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.records import INVALID, OK
 from pipeline.prompts.blocks import BLOCK_ROWS
@@ -79,7 +80,7 @@ def test_a_file_that_changes_under_a_job_ends_it_in_one_line_and_restored_goes_o
     assert f"{path}: changed since it was first looked at" in said
     assert 0 < sum(1 for _ in manifest.committed(store)) < 34
     path.write_bytes(original)
-    assert run_here("generate", *given) == 1  # all is there, and what could not be rendered is said
+    assert run_here("generate", *given) is ExitCode.ROWS_FAILED  # all is there, and what could not be rendered is said
     found = {record.row: record.status for record in records(store)}
     assert found == {row: INVALID if row % 32 else OK for row in range(num_rows)}
 
@@ -91,7 +92,7 @@ def test_no_id_or_caption_leaves_the_runs_folder_or_becomes_a_name_in_it(tmp_pat
     pq.write_table(pa.table({"prompt": [*HOSTILE[:-2], "b", "c"], "prompt_id": list(HOSTILE)}), path)
     prompts = ["prompts=file", f"prompts.uri={path}", "prompts.on_invalid=record"]
     code = run_here("generate", *PAINT, *prompts, f"output.uri={tmp_path / 'a' / 'run'}", f"output.layout={layout}")
-    assert code in (0, 1)  # a prompt of a newline alone is a row that failed
+    assert code in (ExitCode.OK, ExitCode.ROWS_FAILED)  # a prompt of a newline alone is a row that failed
     written = {file for file in tmp_path.rglob("*") if file.is_file()} - {path}
     assert all(file.is_relative_to(tmp_path / "a" / "run") for file in written)
     assert all(

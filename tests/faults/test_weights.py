@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.exits import ExitCode
 from pipeline.domain.errors import DarkroomError
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import parse_spec
@@ -79,7 +80,10 @@ def test_code_that_a_model_brings_runs_only_where_it_is_trusted(model: Path, tmp
 
 @pytest.mark.parametrize("trusts", [True, False])
 def test_trust_is_kept_in_the_cell_and_in_every_manifest(model: Path, trusts: bool) -> None:
-    assert generate(model, f"model.trust_remote_code={trusts}") in (0, 1)  # noise may come out black
+    assert generate(model, f"model.trust_remote_code={trusts}") in (
+        ExitCode.OK,
+        ExitCode.ROWS_FAILED,
+    )  # noise may come out black
     store = open_store(parse_spec(str(model.parent / "run")))
     [cell] = [json.loads(store.get(info.key)) for info in store.list("cells/")]
     assert cell["identity"]["trust_remote_code"] is trusts

@@ -1,0 +1,61 @@
+"""Output that goes nowhere, or where not every letter can go, neither ends a job nor shows a traceback."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.helpers import PAINT, ROOT, run_here
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    path = tmp_path / "prömpts ↑.txt"
+    path.write_text("".join(f"prompt {number}\n" for number in range(40)))
+    given = ["prompts=file", f"prompts.uri={path}", "engine.shard_size=2", f"output.uri={tmp_path / 'run'}"]
+    return ["generate", *PAINT, *given]
+
+
+def said_in_shell(redirection: str, words: list[str], **environ: str) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of the job with a shell's redirection behind it."""
+    script = f'"$@" {redirection}'
+    call = ["bash", "-c", script, "bash", sys.executable, "-m", "jobs.cli", *words]
+    done = subprocess.run(call, cwd=ROOT, env=os.environ | environ, capture_output=True, timeout=200, check=False)
+    return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("redirection", "environ", "stderr"),
+    [
+        ("| true; exit ${PIPESTATUS[0]}", {"PYTHONUNBUFFERED": "1"}, ""),
+        ("> /dev/full", {}, "darkroom: what is printed is lost (No space left on device); the job goes on\n"),
+        (">&- 2>&- <&-", {}, ""),
+        ("2> /dev/full", {}, ""),
+        ("", {"PYTHONIOENCODING": "ascii"}, ""),
+    ],
+)
+@pytest.mark.slow
+def test_a_job_is_done_whatever_becomes_of_its_output(
+    words: list[str], tmp_path: Path, redirection: str, environ: dict[str, str], stderr: str
+) -> None:
+    code, _, said = said_in_shell(redirection, words, **environ)
+    assert (code, said) == (0, stderr)
+    assert len(list((tmp_path / "run" / "metadata").rglob("*.parquet"))) == 20
+
+
+@pytest.mark.parametrize("redirection", ["| head -1; exit ${PIPESTATUS[0]}", "> /dev/full", ">&-"])
+def test_a_look_at_a_run_ends_without_a_traceback(words: list[str], tmp_path: Path, redirection: str) -> None:
+    run_here(*words)
+    code, _, said = said_in_shell(redirection, ["status", f"run={tmp_path / 'run'}"])
+    assert code == 0
+    assert "Traceback" not in said
+    assert "Exception" not in said
+
+
+def test_an_error_of_letters_that_cannot_be_shown_is_one_line(tmp_path: Path) -> None:
+    code, _, said = said_in_shell("", ["status", f"run={tmp_path}/é↑"], PYTHONIOENCODING="ascii")
+    assert code == 2
+    assert said.startswith("darkroom: run: ")
+    assert len(said.splitlines()) == 1

@@ -1,0 +1,64 @@
+"""Lines that are printed for copying run when they are pasted into a shell, whatever the places are called."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from jobs.cli import _same_command
+from jobs.overrides import composed
+from jobs.printed import on_run
+from pipeline.storage.store import StoreSpec
+from tests.jobs.helpers import PAINT, run_here
+
+SHELLS = [shell for shell in ("sh", "bash", "zsh") if shutil.which(shell)]
+NAMES = ["my run (v2)", "it's", 'say "x"', "a,b=[c]{d}", "-x", "dönnées ↑", "$HOME `id` \\", "a&b;c|d!e", "*?#~", "'q'"]
+
+
+@pytest.fixture(autouse=True)
+def echo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `darkroom` on the PATH that says which words reach it."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "darkroom").write_text('#!/bin/sh\nprintf "%s\\0" "$@"\n')
+    (folder / "darkroom").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+def pasted(line: str, shell: str) -> list[str]:
+    """The words of the command as the shell passes them."""
+    done = subprocess.run([shell], input=line + "\n", capture_output=True, text=True, check=True)
+    return done.stdout.split("\0")[:-1]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("name", [*NAMES, "two\nlines"])
+def test_a_job_on_a_run_reaches_that_run(name: str, shell: str) -> None:
+    uri = f"/tmp/{name}"
+    job, *words = pasted(on_run("verify", StoreSpec(uri), stored=True, image_id="0012e4"), shell)
+    config = composed(job, words)
+    assert (config.run, config.stored, config.image_id) == (uri, True, "0012e4")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_same_command_is_the_same(shell: str) -> None:
+    words = [f"sampling.negative_prompt={' '.join(NAMES)}", "grid.axes.scheduler=['a b', \"c\"]", "x=~/y"]
+    assert pasted(_same_command("sweep", words), shell) == ["sweep", *words]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_jobs_print_leads_to_their_run(tmp_path: Path, name: str, capsys: pytest.CaptureFixture) -> None:
+    folder = tmp_path / name
+    assert run_here("generate", *PAINT, f"output.uri={folder}") == 0
+    next((folder / "images").rglob("*.png")).write_bytes(b"damaged")
+    run_here("verify", f"run={folder}", "stored=true")
+    run_here("repair", f"run={folder}")
+    run_here("report", f"run={folder}")
+    lines = re.findall(r"^next: +(darkroom .*)$", capsys.readouterr().out, re.MULTILINE)
+    assert [line.split()[1] for line in lines] == ["verify", "repair", "evaluate"]
+    for line in lines:
+        job, *words = pasted(line, "sh")
+        assert composed(job, words).run == str(folder)
