@@ -159,20 +159,20 @@ class RayDispatcher:
         finally:
             loop.close()
 
-    def _new_actor(self, task: Task | None) -> Any:
+    def _new_actor(self, name: str, task: Task | None) -> Any:
         """`task`: the one that it may be given first."""
         options = {"num_cpus": 1, "num_gpus": self._num_gpus, "max_restarts": 0, "max_task_retries": 0}
         return (
             ray.remote(_Actor)
             .options(max_concurrency=_IN_FLIGHT + 2, **options)
-            .remote(_beginning_with(task, self._make_worker))
+            .remote(_for_worker(self._make_worker, name, task))
         )
 
 
 class _Loop:
     """One `ray.wait` loop over a bounded window of attempts."""
 
-    def __init__(self, ledger: Ledger, listen: Listener, new_actor: Callable[[Task | None], Any]) -> None:
+    def __init__(self, ledger: Ledger, listen: Listener, new_actor: Callable[[str, Task | None], Any]) -> None:
         self._ledger = ledger
         self._listen = listen
         self._new_actor = new_actor
@@ -224,8 +224,8 @@ class _Loop:
 
     def _start(self) -> None:
         self._num_started += 1
-        actor = self._new_actor(self._ledger.next_task)
         name = f"worker {self._num_started}"
+        actor = self._new_actor(name, self._ledger.next_task)
         heart = Pulse(actor.answer.remote, lambda ref: bool(ray.wait([ref], timeout=0)[0]))
         self._slots.append(_Slot(name, actor, actor.ready.remote(), actor.watch.remote(), heart))
 
@@ -362,10 +362,10 @@ class _Loop:
         return f"; the next start waits {pause_s:.0f} s"
 
 
-def _beginning_with(task: Task | None, make_worker: MakeWorker) -> MakeWorker:
-    """Where workers hold one of several models, the one that the task needs is loaded first."""
-    choose = getattr(make_worker, "beginning_with", None)
-    return choose(task) if choose and task else make_worker
+def _for_worker(make_worker: MakeWorker, name: str, task: Task | None) -> MakeWorker:
+    """What makes the worker of this name, where makers tell workers apart: with the model that its first task needs."""
+    for_worker = getattr(make_worker, "for_worker", None)
+    return for_worker(name, task) if for_worker else make_worker
 
 
 def _reason(error: Exception) -> str:

@@ -34,6 +34,7 @@ class WorkerSpec:
     batch_timeout_s: float | None = None  # how long a call of the renderer may take
     profile: bool = False  # measure the stages
     compiled: tuple[Compiled, ...] = ()  # by torch.compile in earlier runs
+    name: str = "local"  # of the worker, as records and messages call it
 
     def __call__(self) -> Worker:
         store = open_store(self.store)
@@ -44,13 +45,15 @@ class WorkerSpec:
         load = partial(self._load, profile)
         compiled = self._known_compiled()
         news = compiled.news if compiled else None
-        return Worker(self.run, load, first, store, load_extractors, self.batch_timeout_s, profile, news)
+        return Worker(self.run, load, first, store, load_extractors, self.batch_timeout_s, profile, news, self.name)
 
-    def beginning_with(self, task: Task) -> "WorkerSpec":
-        """The same, but that the task's model is the one that is loaded at once."""
-        assert isinstance(task, ShardTask | RetryTask)
+    def for_worker(self, name: str, task: Task | None) -> "WorkerSpec":
+        """The same for the worker of this name, which loads at once the model that its first task needs."""
+        if not isinstance(task, ShardTask | RetryTask):
+            return replace(self, name=name)
         needed = task.cell.model
-        return replace(self, renderers=tuple(sorted(self.renderers, key=lambda spec: spec.model.identity != needed)))
+        renderers = sorted(self.renderers, key=lambda spec: spec.model.identity != needed)
+        return replace(self, name=name, renderers=tuple(renderers))
 
     def _load_extractors(self) -> list[Extractor]:
         from pipeline.features.opening import load_extractor  # with torch, which not every renderer needs

@@ -62,8 +62,8 @@ class OnTwoMachines:
     def __call__(self) -> Worker:
         return (self.spec if self._number() < self.num_good else self._elsewhere())()
 
-    def beginning_with(self, task: Task) -> "OnTwoMachines":
-        return replace(self, spec=self.spec.beginning_with(task))
+    def for_worker(self, name: str, task: Task | None) -> "OnTwoMachines":
+        return replace(self, spec=self.spec.for_worker(name, task))
 
     def _number(self) -> int:
         for number in range(8):

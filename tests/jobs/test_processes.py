@@ -86,6 +86,7 @@ def test_a_killed_run_on_ray_and_s3_ends_as_an_undisturbed_one(s3_endpoint: str,
                 "engine.num_workers=1", "engine.shard_size=9", f"output.uri={tmp_path / 'whole'}")  # fmt: skip
     assert whole.returncode == 0, whole.stderr
     assert digests(store) == digests(undisturbed)
+    assert {record.worker for record in records(undisturbed)} == {"worker 1"}
     verified = run("verify", f"run={uri}", f"endpoint_url={s3_endpoint}", "num_images=8")
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
