@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.domain.errors import DarkroomError
+from pipeline.domain.errors import TryAgain
 from pipeline.runs import manifest
 from pipeline.runs.keys import ManifestName
 from pipeline.storage.store import Store
@@ -43,7 +43,7 @@ class Marked:
 
 @contextmanager
 def marked(store: Store, names: Iterable[ManifestName]) -> Iterator[Marked]:
-    """The shards, marked until the end. Raises DarkroomError where another process has marked one."""
+    """The shards, marked until the end. Raises TryAgain where another process has marked one."""
     begun, files = datetime.now(UTC), dict[ManifestName, bytes]()
     stamp = f"{begun.isoformat()} {uuid.uuid4().hex}"
     try:
@@ -57,11 +57,11 @@ def marked(store: Store, names: Iterable[ManifestName]) -> Iterator[Marked]:
 
 
 def check_unmarked(name: ManifestName, schema: pa.Schema) -> None:
-    """For whoever is to replace this manifest. Raises DarkroomError where objects are being removed."""
+    """For whoever is to replace this manifest. Raises TryAgain where objects are being removed."""
     began, _, _ = manifest.texts(schema).get(_BEGUN, "").partition(" ")
     until = datetime.fromisoformat(began) + _VOID_AFTER if began else None
     if until and datetime.now(UTC) < until:
-        raise DarkroomError(
+        raise TryAgain(
             f"{name.key}: `darkroom gc` removes objects of this run since {began[:19]} UTC; give the command again "
             f"when it has ended, or, if it was killed, after {until.isoformat()[:19]} UTC"
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tests.conftest  # noqa: F401 - credentials for the server
-from tests.faults import drills, ray_drills
+from tests.faults import drills, mixing_drills, ray_drills
 from tests.faults.account import Tally, Whole, whole
 from tests.servers import make_bucket, moto_server
 
@@ -85,6 +85,22 @@ def images_spoiled(ground: Ground) -> Tally:
     return drills.images_spoiled(ground.expected, drills.place(ground.folder))
 
 
+def two_commands(ground: Ground) -> Tally:
+    return mixing_drills.two_commands(ground.expected, ground.folder)
+
+
+def run_json_lost(ground: Ground) -> Tally:
+    return mixing_drills.run_json_lost(ground.expected, drills.place(ground.folder))
+
+
+def gc_beside_retry(ground: Ground) -> Tally:
+    return mixing_drills.gc_beside_retry(ground.expected, drills.place(ground.folder))
+
+
+def weights_replaced(ground: Ground) -> Tally:
+    return mixing_drills.weights_replaced(ground.folder)
+
+
 def bits_flipped(ground: Ground) -> Tally:
     return drills.bits_flipped(ground.expected, drills.place(ground.folder))
 
@@ -113,6 +129,10 @@ DRILLS: dict[str, Callable[[Ground], Tally]] = {
     "a flipped bit in a stored image": bits_flipped,
     "images spoiled before a resume": images_spoiled,
     "a killed start that made other pixels": other_pixels_left,
+    "two different commands at once": two_commands,
+    "run.json lost, another shard size": run_json_lost,
+    "gc beside a retry": gc_beside_retry,
+    "a model's weights replaced": weights_replaced,
 }
 
 

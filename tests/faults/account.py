@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.domain.records import OK
+from pipeline.domain.records import OK, Record
 from pipeline.runs.reading import image_bytes, records
 from pipeline.storage.store import Store
 
-Whole = Mapping[tuple[str, int], str]  # (prompt_id, sample_index) -> sha256
+Name = tuple[str, str, int]  # cell_id, prompt_id, sample_index
+Whole = Mapping[Name, str]  # -> sha256
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,20 @@ class Tally:
 
 
 def whole(store: Store) -> Whole:
-    return {(record.prompt_id, record.sample_index): record.sha256 or "" for record in records(store)}
+    return {_name(record): record.sha256 or "" for record in records(store)}
+
+
+def _name(record: Record) -> Name:
+    return record.cell_id, record.prompt_id, record.sample_index
 
 
 def account(store: Store, expected: Whole, injected: int, said: str = "", other_pixels: bool = False) -> Tally:
     """`other_pixels`: writers made different pictures on purpose, so records need only tell what is stored."""
     found = [record for record in records(store) if record.status == OK]
-    names = Counter((record.prompt_id, record.sample_index) for record in found)
+    names = Counter(map(_name, found))
     differing = sum(
         hashlib.sha256(image_bytes(store, record)).hexdigest() != record.sha256
-        or not (other_pixels or expected.get((record.prompt_id, record.sample_index)) == record.sha256)
+        or not (other_pixels or expected.get(_name(record)) == record.sha256)
         for record in found
     )
     doubled = sum(names.values()) - len(names)

@@ -18,6 +18,23 @@ from pipeline.storage.s3 import S3Store
 SIGNALS = {"kill": signal.SIGKILL, "stall": signal.SIGSTOP}
 
 
+@dataclass(frozen=True)
+class Failing:
+    """Called in a process, makes the painter fail for prompts with this word."""
+
+    word: str
+
+    def __call__(self) -> None:
+        right = paint.paint
+
+        def failing(request: Any) -> Any:
+            if self.word in request.prompt:
+                raise RuntimeError("out of luck")
+            return right(request)
+
+        paint.paint = failing
+
+
 def doom(store: type, fault: str, when: str, prefix: str, nth: int) -> None:
     """Wrap the store's writes."""
     numbers = count(1)

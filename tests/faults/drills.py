@@ -45,16 +45,24 @@ class Place:
 
     store: Store  # by the straight way
     arguments: tuple[str, ...]
+    job: str = "generate"
 
-    def start(self, doom: Doom | None = None) -> Job:
-        return Job("generate", self.arguments, doom)
+    def start(self, doom: Callable[[], None] | None = None, more: Sequence[str] = ()) -> Job:
+        return Job(self.job, (*self.arguments, *more), doom)
 
     def finish(self) -> str:
         """The same command, to its end; what it said."""
         return ended(self.start(), 0)
 
 
-def place(folder: Path, endpoint_url: str | None = None, uri: str | None = None, *more: str) -> Place:
+def place(
+    folder: Path,
+    endpoint_url: str | None = None,
+    uri: str | None = None,
+    *more: str,
+    job: str = "generate",
+    model: Sequence[str] = PAINT,
+) -> Place:
     """A run in a folder, or in S3 by way of an endpoint."""
     folder.mkdir(parents=True, exist_ok=True)
     prompts = folder / "prompts.txt"
@@ -63,7 +71,7 @@ def place(folder: Path, endpoint_url: str | None = None, uri: str | None = None,
     endpoint = [f"output.endpoint_url={endpoint_url}"] if endpoint_url else []
     given = ("prompts=file", f"prompts.uri={prompts}", f"output.uri={uri}", "engine.shard_size=4", *endpoint, *more)
     engine = () if any(word.startswith("engine=") for word in more) else ("engine=local",)
-    return Place(open_store(parse_spec(uri, endpoint_url)), (*PAINT, *engine, *given))
+    return Place(open_store(parse_spec(uri, endpoint_url)), (*model, *engine, *given), job)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import drills
+from tests.faults import drills, mixing_drills
 from tests.faults.account import Whole
 from tests.faults.conftest import ZERO, counts
 
@@ -75,3 +75,17 @@ def test_what_a_killed_start_left_is_not_taken_over(expected: Whole, tmp_path: P
     tally = drill(expected, drills.place(tmp_path, None, None, f"output.layout={layout}"))
     assert tally.injected
     assert counts(tally) == ZERO
+
+
+def test_two_different_commands_at_once(expected: Whole, tmp_path: Path) -> None:
+    assert counts(mixing_drills.two_commands(expected, tmp_path)) == ZERO
+
+
+@pytest.mark.parametrize("drill", [mixing_drills.run_json_lost, mixing_drills.gc_beside_retry])
+def test_what_does_not_belong_together_is_kept_apart(expected: Whole, tmp_path: Path, drill) -> None:
+    assert counts(drill(expected, drills.place(tmp_path))) == ZERO
+
+
+def test_weights_that_are_replaced_while_a_sweep_runs(tmp_path: Path) -> None:
+    tally = mixing_drills.weights_replaced(tmp_path)
+    assert tally.is_clean, tally
