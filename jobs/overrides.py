@@ -48,10 +48,11 @@ class Given:
 def composed(job: str, words: Sequence[str]) -> DictConfig:
     """The job's configuration. Raises DarkroomError for an unknown key, a wrong type or a missing value."""
     given = [_given(job, word) for word in words]
-    choices = {item.key: _chosen(job, item) for item in given if item.key in groups(job)}
+    chosen = [item for item in given if item.key in groups(job) and not item.text.startswith("{")]
+    choices = {item.key: _chosen(job, item) for item in chosen}
     config = composition(job, choices)
     for item in given:
-        if item.key not in choices:
+        if item not in chosen:
             _set(config, job, item, choices)
     missing = sorted(str(key) for key in OmegaConf.missing_keys(config))
     if missing:
@@ -145,8 +146,8 @@ def _child(node: Node, name: str) -> Node | None:
 
 
 def _is_free(node: Node) -> bool:
-    """A value of any shape."""
-    return isinstance(node, ValueNode) and node._metadata.ref_type is Any
+    """A value of any shape, also one that has got its shape."""
+    return node._metadata.ref_type is Any and (isinstance(node, ValueNode) or OmegaConf.get_type(node) is dict)
 
 
 def _value(item: Given, parent: Node, node: Node) -> Any:
