@@ -10,7 +10,7 @@ import pytest
 
 from jobs.cli import _same_command
 from jobs.overrides import composed
-from jobs.printed import on_run
+from pipeline.runs.commands import on_run
 from pipeline.storage.store import StoreSpec
 from tests.jobs.helpers import PAINT, run_here
 
@@ -41,6 +41,15 @@ def test_a_job_on_a_run_reaches_that_run(name: str, shell: str) -> None:
     job, *words = pasted(on_run("verify", StoreSpec(uri), stored=True, image_id="0012e4"), shell)
     config = composed(job, words)
     assert (config.run, config.stored, config.image_id) == (uri, True, "0012e4")
+
+
+def test_a_hint_names_its_run_and_where_it_is_reached() -> None:
+    """Of all that speak of a job: one that lacks run=... cannot be pasted."""
+    store = StoreSpec("s3://bucket/run", "http://127.0.0.1:9000")
+    assert on_run("repair", store) == "darkroom repair run=s3://bucket/run endpoint_url=http://127.0.0.1:9000"
+    spoken = re.compile(r"`darkroom (evaluate|repair|retry|report|status|verify)\b")
+    files = [path for room in ("jobs", "pipeline") for path in Path(room).rglob("*.py")]
+    assert [str(path) for path in files if spoken.search(path.read_text())] == []
 
 
 @pytest.mark.parametrize("shell", SHELLS)
