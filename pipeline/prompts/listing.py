@@ -86,7 +86,9 @@ def _below(filesystem: fs.FileSystem, folder: str, recursive: bool, hidden: str 
     else:
         found = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=recursive))
         infos = [
-            each for each in found if not any(part[:1] in hidden for part in _inside(each.path, folder).split("/"))
+            each
+            for each in found
+            if not any(part.startswith(tuple(hidden)) for part in _inside(each.path, folder).split("/"))
         ]
     return [info.path for info in infos if info.type in (fs.FileType.File, fs.FileType.NotFound)]
 

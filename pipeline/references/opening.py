@@ -78,6 +78,11 @@ def _of_files(spec: ReferenceSpec, place: Place) -> Reference:
             f"reference {spec.text}: it holds {_counted(endings)}; name one kind of them, as folder/**/*{min(endings)}"
         )
     reader, chosen = by_reader.popitem()
+    for file in chosen:
+        if file.size_bytes < 0:
+            raise DarkroomError(
+                f"reference {file.name}: nothing is there, as when a link leads nowhere; mend or remove it"
+            )
     reference = reader(spec.text, chosen, spec.endpoint_url)
     if reference.num_images is not None:
         check_count(reference.name, reference.num_images)

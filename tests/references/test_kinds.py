@@ -238,6 +238,17 @@ def _saved(values: np.ndarray, image_format: str) -> bytes:
     return buffer.getvalue()
 
 
+def test_a_link_that_leads_nowhere_is_no_image_and_is_named(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "a", named(IMAGES))
+    (folder / "notes").symlink_to("gone")
+    assert open_reference(ReferenceSpec(str(folder))).left_out == "1 without an ending"
+    (folder / "x.png").symlink_to("gone.png")
+    with pytest.raises(
+        DarkroomError, match=r"x.png: nothing is there, as when a link leads nowhere; mend or remove it"
+    ):
+        open_reference(ReferenceSpec(str(folder)))
+
+
 def test_what_is_not_read_is_counted(tmp_path: Path) -> None:
     others = {"a.heic": b"x", "b.HEIC": b"x", "c.txt": b"x", "d": b"x"}
     reference = open_reference(ReferenceSpec(str(write_folder(tmp_path / "a", named(IMAGES) | others))))
