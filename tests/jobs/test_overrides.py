@@ -121,6 +121,8 @@ def test_a_name_that_only_starts_with_a_tilde_is_itself() -> None:
         ("sweep", ["grid.axes.negative_prompt=[café]"], "goes in quotes"),
         ("sweep", ["grid.axes.seed=[1,2]"], "seed is no axis: cells share their noise"),
         ("generate", ["output.uri="], "the value is empty"),
+        ("generate", ["model=diffusers", "model.repo_id="], "model.repo_id=: the value is empty; give one"),
+        ("sweep", ["grid.axes.scheduler=ddim,dpmpp_2m"], "grid.axes.scheduler=ddim,dpmpp_2m: give a list"),
         ("generate", ["~model"], "no key=value"),
         ("generate", ["+x=1"], "keys cannot be added"),
         ("generate", ["just words"], "no key=value"),
