@@ -71,3 +71,10 @@ def test_what_jobs_print_leads_to_their_run(tmp_path: Path, name: str, capsys: p
     for line in lines:
         job, *words = pasted(line, "sh")
         assert composed(job, words).run == str(folder)
+
+
+def test_no_shell_takes_a_readme_command_for_a_pattern() -> None:
+    """zsh refuses a word with a bare bracket that names no file."""
+    for block in re.findall(r"```sh\n(.*?)```", Path("README.md").read_text(), re.DOTALL):
+        bare = re.sub(r"\"[^\"]*\"|'[^']*'|\s#.*|<[^>]*>", "", block)
+        assert not re.search(r"\S*[\[*?{]\S*", bare), bare
