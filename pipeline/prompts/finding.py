@@ -1,6 +1,7 @@
 """From an address to prompt files: a path, a folder, a glob or s3://. Knows file systems; knows no format."""
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,8 +56,8 @@ def _mixed(files: Sequence[PromptFile], folder: str) -> Iterator[str]:
     counts = sorted(Counter(file.ending for file in files).items())
     if len(counts) > 1:
         said = " and ".join(f"{count} {ending}" for ending, count in counts)
-        one_kind = f"{folder}/**/*{counts[0][0]}".removeprefix("/")
-        yield f"{said} are read together; if they hold the same rows, give one kind as prompts.uri={one_kind}"
+        one_kind = shlex.quote(f"prompts.uri={folder or '.'}/**/*{counts[0][0]}")
+        yield f"{said} are read together; if they hold the same rows, give one kind as {one_kind}"
 
 
 def _check_file(file: PromptFile, endings: frozenset[str]) -> None:
