@@ -20,9 +20,9 @@ from omegaconf import OmegaConf
 from jobs.console import guard
 from jobs.exits import ExitCode
 from jobs.overrides import composed, composition, groups
-from jobs.printed import program
 from pipeline import __version__
 from pipeline.domain.errors import DarkroomError, TryAgain
+from pipeline.runs.commands import program
 from pipeline.storage.store import StoreError
 
 JOBS = {

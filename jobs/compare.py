@@ -9,7 +9,6 @@ from omegaconf import DictConfig
 from jobs.cli import run_job
 from jobs.exits import ExitCode
 from jobs.extractors import extractor_specs
-from jobs.printed import on_run
 from jobs.runs import OpenedRun, open_at
 from pipeline.domain.errors import DarkroomError
 from pipeline.evaluation.catalogue import convention
@@ -26,6 +25,7 @@ from pipeline.references.opening import open_reference
 from pipeline.references.reference import ReferenceFeatures, ReferenceSpec
 from pipeline.runs import manifest
 from pipeline.runs.cells import axes
+from pipeline.runs.commands import on_run
 from pipeline.runs.evaluations import MetricInfo
 from pipeline.runs.scored import NotScored, ScoredImages, scored_parts
 

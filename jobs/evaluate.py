@@ -6,9 +6,9 @@ from jobs.cli import run_job
 from jobs.engine import own_device, started
 from jobs.evaluation import evaluate, wanted_evaluation
 from jobs.exits import ExitCode
-from jobs.printed import on_run
 from jobs.runs import check_writable, opened
 from jobs.scoring import score
+from pipeline.runs.commands import on_run
 
 
 def run(config: DictConfig) -> int:

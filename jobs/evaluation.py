@@ -12,7 +12,6 @@ from omegaconf import DictConfig
 from conf.schema import EvaluateMode
 from jobs.exits import ExitCode, most_urgent
 from jobs.extractors import extractor_specs
-from jobs.printed import on_run
 from jobs.runs import OpenedRun
 from jobs.scoring import Scored
 from pipeline.domain.errors import DarkroomError
@@ -33,6 +32,7 @@ from pipeline.references.measuring import reference_features
 from pipeline.references.opening import open_reference
 from pipeline.references.reference import Reference, ReferenceFeatures, ReferenceSpec, Statistics
 from pipeline.runs.cells import lossless_of
+from pipeline.runs.commands import on_run
 from pipeline.runs.evaluations import CellFigure, CellFigures, Evaluation, Gap, MetricInfo, put_evaluation
 from pipeline.runs.present import PresentImages, present_images
 from pipeline.runs.scored import scored_parts

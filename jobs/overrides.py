@@ -17,7 +17,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, EnumNode, ListConfig, Node, OmegaConf, StringNode, ValueNode
+from omegaconf import DictConfig, EnumNode, FloatNode, IntegerNode, ListConfig, Node, OmegaConf, StringNode, ValueNode
 from omegaconf.errors import OmegaConfBaseException
 
 from conf import schema
@@ -48,10 +48,11 @@ class Given:
 def composed(job: str, words: Sequence[str]) -> DictConfig:
     """The job's configuration. Raises DarkroomError for an unknown key, a wrong type or a missing value."""
     given = [_given(job, word) for word in words]
-    choices = {item.key: _chosen(job, item) for item in given if item.key in groups(job)}
+    chosen = [item for item in given if item.key in groups(job) and not item.text.startswith("{")]
+    choices = {item.key: _chosen(job, item) for item in chosen}
     config = composition(job, choices)
     for item in given:
-        if item.key not in choices:
+        if item not in chosen:
             _set(config, job, item, choices)
     missing = sorted(str(key) for key in OmegaConf.missing_keys(config))
     if missing:
@@ -145,8 +146,8 @@ def _child(node: Node, name: str) -> Node | None:
 
 
 def _is_free(node: Node) -> bool:
-    """A value of any shape."""
-    return isinstance(node, ValueNode) and node._metadata.ref_type is Any
+    """A value of any shape, also one that has got its shape."""
+    return node._metadata.ref_type is Any and (isinstance(node, ValueNode) or OmegaConf.get_type(node) is dict)
 
 
 def _value(item: Given, parent: Node, node: Node) -> Any:
@@ -164,10 +165,11 @@ def _text(item: Given, parent: Node, node: StringNode) -> str | None:
     """The text itself; in one pair of quotes, what is in them. `null` is none where there may be none."""
     if item.text == _NULL and node._is_optional():
         return None
-    text = _unquoted(item.text)
-    if not text and node._is_optional():
-        raise DarkroomError(f"{item}: the value is empty; give one, or {item.key}={_NULL} for none")
-    return escaped(_at_home(text) if _is_place(parent, item.key) else text)
+    text, is_place = _unquoted(item.text), _is_place(parent, item.key)
+    if not text and (is_place or node._is_optional()):
+        none = f", or {item.key}={_NULL} for none" if node._is_optional() else ""
+        raise DarkroomError(f"{item}: the value is empty; give one{none}")
+    return escaped(_at_home(text) if is_place else text)
 
 
 def _is_place(parent: Node, key: str) -> bool:
@@ -189,13 +191,13 @@ def _parsed(item: Given, node: Node) -> Any:
     """Any other value, by Hydra's grammar; its texts are texts, and nothing is filled in."""
     try:
         override = _parse(f"value={item.text}")
-        several = override.is_sweep_override()
-        value = None if several else override.value()
     except HydraException as error:
         raise refuse_value(str(item), node) from error
-    if several:
+    if not override.is_sweep_override():
+        return _escaped_in(override.value())
+    if isinstance(node, IntegerNode | FloatNode):
         raise DarkroomError(f"{item}: one value is needed here; `darkroom sweep grid.axes...=[...]` takes several")
-    return _escaped_in(value)
+    raise refuse_value(str(item), node)
 
 
 def _parse(override: str) -> Any:

@@ -1,6 +1,5 @@
 """What is said of a word of the command line that cannot be used: the reason, the choices and the nearest of them."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -19,7 +18,6 @@ _NEEDED: Mapping[type, str] = {
     DictConfig: f"keys with values, such as {{a: 1}}; {_QUOTES}",
 }
 _ANY = f"a number, a word, a list or keys with values; {_QUOTES}"
-_SECRET = re.compile(r"://[^/]*@|[?&]X-Amz-")
 
 
 def refuse_word(job: str, word: str, groups: Mapping[str, Sequence[str]]) -> DarkroomError:
@@ -95,8 +93,5 @@ def _siblings(config: DictConfig, section: str) -> list[str]:
 
 
 def _shown(text: str) -> str:
-    """In one line, and without a password in an address."""
-    key, sign, _ = text.partition("=")
-    if _SECRET.search(text):
-        return f"{key}{sign}..." if sign else "..."
+    """In one line."""
     return text.replace("\n", "\\n")

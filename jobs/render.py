@@ -12,7 +12,6 @@ from jobs.compiled import KeptCompiled
 from jobs.engine import Engine, own_device
 from jobs.evaluation import WantedEvaluation, evaluate
 from jobs.exits import ExitCode, most_urgent
-from jobs.printed import on_run
 from jobs.profile import JobProfile
 from jobs.progress import ProgressView
 from jobs.runs import OpenedRun
@@ -25,6 +24,7 @@ from pipeline.planning.tasks import shard_tasks
 from pipeline.rendering.spec import Compiled
 from pipeline.report.contact_sheet import contact_sheet
 from pipeline.runs.cells import read_cells
+from pipeline.runs.commands import on_run
 from pipeline.runs.equal_pixels import equal_lines
 from pipeline.runs.keys import CONTACT_SHEET_KEY, ManifestName
 from pipeline.runs.opening import own_shards
@@ -161,7 +161,7 @@ def _say_end(view: ProgressView, job: Rendering, before: Counter[str]) -> ExitCo
     say_failures(summary)
     if before[FAILED]:
         print(f"{before[FAILED]} images had failed in earlier starts; to render them again:")
-        print(f"  {on_run('retry', job.found.store)}")
+        print(f"  {on_run('retry', job.found.store, **_model_settings(job))}")
     if before[INVALID]:
         print(f"{before[INVALID]} prompt rows were invalid in earlier starts; their records say why")
     if missing:

@@ -8,8 +8,8 @@ from jobs.again import Again
 from jobs.cli import run_job
 from jobs.engine import local_device
 from jobs.exits import ExitCode
-from jobs.printed import on_run
 from jobs.runs import check_writable, opened
+from pipeline.runs.commands import on_run
 from pipeline.worker.repair import repair
 from pipeline.worker.stored import StoredObject, stored_objects
 

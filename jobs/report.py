@@ -3,12 +3,12 @@
 from omegaconf import DictConfig
 
 from jobs.cli import run_job
-from jobs.printed import on_run
 from jobs.runs import OpenedRun, opened
 from pipeline.report.building import ReportOptions, build
 from pipeline.report.content import ReportContent
 from pipeline.report.page import report_files
 from pipeline.report.publishing import publish
+from pipeline.runs.commands import on_run
 from pipeline.runs.keys import REPORT_PREFIX
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import Store, parse_spec

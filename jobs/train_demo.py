@@ -5,8 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from jobs.cli import run_job
-from jobs.printed import command
-from pipeline.report.commands import word
+from pipeline.runs.commands import program, word
 
 
 def run(config: DictConfig) -> int:
@@ -16,7 +15,7 @@ def run(config: DictConfig) -> int:
     settings = TrainSettings(seed=config.seed, num_threads=config.num_threads)
     train(settings, folder, lambda line: print(line, flush=True))
     print(f"{folder / 'model'} and {folder / 'clip'}")
-    print(f"next: {command('check_demo', word('model_folder', str(folder / 'model')))}")
+    print(f"next: {program()} check_demo {word('model_folder', str(folder / 'model'))}")
     return 0
 
 

@@ -14,11 +14,11 @@ from jobs.again import Again, Remade
 from jobs.cli import run_job
 from jobs.engine import local_device
 from jobs.exits import ExitCode
-from jobs.printed import on_run
 from jobs.runs import OpenedRun, opened
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.records import OK, Record
 from pipeline.encoding.images import decode
+from pipeline.runs.commands import on_run
 from pipeline.runs.reading import image_bytes, records, sample
 from pipeline.storage.store import Store
 from pipeline.worker.stored import stored_objects
@@ -28,10 +28,10 @@ EQUAL, PIXELS_EQUAL, DIFFERS = "equal", "pixels equal", "differs"
 
 def run(config: DictConfig) -> int:
     found = opened(config)
-    return _check_stored(found) if config.stored else _check_sample(config, found)
+    return _check_stored(config, found) if config.stored else _check_sample(config, found)
 
 
-def _check_stored(found: OpenedRun) -> int:
+def _check_stored(config: DictConfig, found: OpenedRun) -> int:
     num_images = num_damaged = 0
     for item in stored_objects(found.store, found.cells, found.info.output):
         num_images += len(item.records)
@@ -40,8 +40,13 @@ def _check_stored(found: OpenedRun) -> int:
             print(f"{image_id} ({found.store.describe(item.key)}): {reason}", flush=True)
     print(f"{num_images - num_damaged} of {num_images} stored images are what their records say")
     if num_damaged:
-        print(f"next: {on_run('repair', found.store.spec)}")
+        print(f"next: {on_run('repair', found.store.spec, **_model_settings(config.model))}")
     return ExitCode.CHECK_FAILED if num_damaged else ExitCode.OK
+
+
+def _model_settings(model: DictConfig) -> dict[str, object]:
+    """What this command says of the run's model."""
+    return {f"model.{name!s}": value for name, value in model.items() if value}
 
 
 def _check_sample(config: DictConfig, found: OpenedRun) -> int:

@@ -82,17 +82,18 @@ class DelimitedSource:
         with self.file.reading(), self._open(names, ragged) as reader:
             empty = pa.schema([(name, pa.binary()) for name in names]).empty_table()
             for batch in reader:
+                self._check_closed(batch, ragged)
                 table, faults = _with_ragged(pa.Table.from_batches([batch]), first, ragged)
-                self._check_closed(table)
                 yield table, faults
                 first += len(table)
+            self._check_closed(empty, ragged)
             yield _with_ragged(empty, first, ragged)
 
-    def _check_closed(self, table: pa.Table) -> None:
-        """Refuse a file whose last row goes on to its end since a quote is never closed."""
-        last = table.slice(len(table) - 1).to_pylist() if len(table) else []
-        has_lines = any(b"\n" in cell or b"\r" in cell for row in last for cell in row.values() if cell)
-        if has_lines and self._quoting == "quoted" and not self._is_closed:
+    def _check_closed(self, rows: pa.RecordBatch | pa.Table, ragged: Ragged) -> None:
+        """Refuse a file whose last row, ragged or not, goes on to its end since a quote is never closed."""
+        last = rows.slice(len(rows) - 1).to_pylist() if len(rows) else []
+        cells = [cell for row in last for cell in row.values() if cell] + [row.text.encode() for row in ragged]
+        if any(b"\n" in cell or b"\r" in cell for cell in cells) and self._quoting == "quoted" and not self._is_closed:
             raise DarkroomError(f"{self.name}: a quote that begins a cell is never closed; close or remove it")
 
     @cached_property

@@ -1,7 +1,9 @@
 """From an address to prompt files: a path, a folder, a glob or s3://. Knows file systems; knows no format."""
 
 import os
-from collections.abc import Mapping
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -45,7 +47,17 @@ def find_files(uri: str, endings: frozenset[str], endpoint_url: str | None = Non
     for file in files:
         _check_file(file, endings)
     partitions = tuple(_partitions(file.path[len(listing.base) :]) for file in files)
-    return Found(files, partitions, tuple(f"{uri}: {warning}" for warning in listing.warnings))
+    warnings = [*listing.warnings, *_mixed(files, uri.rstrip("/") if listing.base == path else base_of(uri))]
+    return Found(files, partitions, tuple(f"{uri}: {warning}" for warning in warnings))
+
+
+def _mixed(files: Sequence[PromptFile], folder: str) -> Iterator[str]:
+    """Tables of several kinds: often the same rows, written twice."""
+    counts = sorted(Counter(file.ending for file in files).items())
+    if len(counts) > 1:
+        said = " and ".join(f"{count} {ending}" for ending, count in counts)
+        one_kind = shlex.quote(f"prompts.uri={folder or '.'}/**/*{counts[0][0]}")
+        yield f"{said} are read together; if they hold the same rows, give one kind as {one_kind}"
 
 
 def _check_file(file: PromptFile, endings: frozenset[str]) -> None:

@@ -85,10 +85,12 @@ def _below(filesystem: fs.FileSystem, folder: str, recursive: bool, hidden: str 
         infos = filesystem.get_file_info(list(walk(folder, recursive, hidden)))
     else:
         found = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=recursive))
-        infos = [
-            each for each in found if not any(part[:1] in hidden for part in _inside(each.path, folder).split("/"))
-        ]
+        infos = [each for each in found if not _is_hidden(_inside(each.path, folder).split("/"), hidden)]
     return [info.path for info in infos if info.type in (fs.FileType.File, fs.FileType.NotFound)]
+
+
+def _is_hidden(parts: Sequence[str], hidden: str) -> bool:
+    return any(part.startswith(tuple(hidden)) for part in parts)
 
 
 def _unnamed(pattern: str) -> str:

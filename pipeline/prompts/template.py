@@ -120,8 +120,10 @@ def _check_slots(pattern: str, slots: Mapping[str, Sequence[str]], named: set[st
             raise DarkroomError(
                 f"prompts.slots.{name}: the name means a setting of the row; call the slot something else"
             )
-        if isinstance(values, str) or not values or not all(isinstance(value, str) for value in values):
-            raise DarkroomError(f"prompts.slots.{name}={values!r}: needed a list of one or more texts")
+        if not isinstance(values, list | tuple) or not values or not all(isinstance(value, str) for value in values):
+            raise DarkroomError(
+                f"prompts.slots.{name}={values!r}: needed a list of one or more texts, numbers in quotes as ['1','2']"
+            )
 
 
 def _mixed_radix(number: int, sizes: Sequence[int]) -> list[int]:

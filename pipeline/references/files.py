@@ -32,7 +32,7 @@ class File:
     filesystem: fs.FileSystem
     path: str  # in the file system
     name: str  # for people, in one line
-    size_bytes: int
+    size_bytes: int  # -1 of what is no file: a pipe, or a link that leads nowhere
     mtime_ns: int
 
     @property
@@ -89,9 +89,14 @@ def find(place: Place) -> list[File]:
         else:
             found = _matching(place)
     sign = "" if _is_local(place) else "s3://"
-    files = [info for info in found if info.type == fs.FileType.File]
+    files = [info for info in found if info.type != fs.FileType.Directory]
     files.sort(key=lambda info: info.path)
-    return [File(place.filesystem, info.path, shown(sign + info.path), info.size, info.mtime_ns or 0) for info in files]
+    return [_file(place.filesystem, sign, info) for info in files]
+
+
+def _file(filesystem: fs.FileSystem, sign: str, info: fs.FileInfo) -> File:
+    size = info.size if info.type == fs.FileType.File else -1
+    return File(filesystem, info.path, shown(sign + info.path), size, info.mtime_ns or 0)
 
 
 def listing(kind: str, files: Sequence[File], endpoint_url: str | None) -> str | None:

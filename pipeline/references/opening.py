@@ -60,6 +60,13 @@ def _check_is_no_run(spec: ReferenceSpec, place: Place, files: Sequence[File]) -
         )
 
 
+def _check_are_files(files: Sequence[File]) -> None:
+    """An image that is named and cannot be had is not left out in silence."""
+    for file in files:
+        if file.size_bytes < 0:
+            raise DarkroomError(f"reference {file.name}: a pipe, or a link that leads nowhere; mend or remove it")
+
+
 def _of_files(spec: ReferenceSpec, place: Place) -> Reference:
     files = find(place)
     _check_is_no_run(spec, place, files)
@@ -78,6 +85,7 @@ def _of_files(spec: ReferenceSpec, place: Place) -> Reference:
             f"reference {spec.text}: it holds {_counted(endings)}; name one kind of them, as folder/**/*{min(endings)}"
         )
     reader, chosen = by_reader.popitem()
+    _check_are_files(chosen)
     reference = reader(spec.text, chosen, spec.endpoint_url)
     if reference.num_images is not None:
         check_count(reference.name, reference.num_images)

@@ -13,6 +13,7 @@ from pipeline.references.files import reading
 from pipeline.references.reference import Block, ImageFile, Images, Reference
 from pipeline.runs import manifest
 from pipeline.runs.cells import CellInfo, axes
+from pipeline.runs.commands import on_run
 from pipeline.runs.features import get_features
 from pipeline.runs.keys import ManifestName
 from pipeline.runs.opening import open_whole
@@ -84,6 +85,7 @@ def _files(run: str, store: Store, records: Sequence[Record]) -> Iterator[ImageF
             name = f"{store.describe(record.key or '')}: {record.image_id}"
             if sha256(data).hexdigest() != record.sha256:
                 raise DarkroomError(
-                    f"reference {name}: not the bytes that were committed; bring them back with `darkroom repair`"
+                    f"reference {name}: not the bytes that were committed; bring them back with "
+                    f"`{on_run('repair', store.spec)}`"
                 )
             yield ImageFile(name, data)

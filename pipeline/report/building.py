@@ -77,7 +77,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         failures=failures,
         dropped=tuple(_dropped(item, cells) for item in dropped),
         costs=tuple(costs({cell_id: kept[cell_id] for cell_id in run.order}, run.found.counts, run.figures)),
-        notes=tuple(notes(info, run.found, run.figures, shown, list(equal_lines(store, kept)))),
+        notes=tuple(notes(info, store.spec, run.found, run.figures, shown, list(equal_lines(store, kept)))),
     )
 
 

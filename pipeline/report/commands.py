@@ -1,35 +1,25 @@
 """The commands that make a run, or one image of it, again. Knows the command line's words, not what reads them."""
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from itertools import product
 
 from pipeline.runs.cells import CellInfo
+from pipeline.runs.commands import called_by_name, word
 from pipeline.runs.run import PromptsInfo, RunInfo
 from pipeline.storage.store import StoreSpec
 
 _PRESETS = {"darkroom/demo": "demo", "darkroom/paint": "paint"}  # models that have a configuration of their own
 _USUAL = [("on_invalid", "fail"), ("mode", "product")]  # of the prompts' settings: need no word
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_BARE = re.compile(r"[A-Za-z0-9_./@%+:-]+")
-_KEYWORDS = {"null", "true", "false"}
-_QUOTES = re.compile(r'(\\*)("|\Z)')  # with the backslashes before them
 
 Settings = Mapping[str, object]
 
 
 def verify_command(store: StoreSpec, image_id: str, trusts: bool = False) -> str:
     """`trusts`: its model's own code must run, which no stored run decides."""
-    return _command(
-        "verify", [*run_words(store), word("image_id", image_id), *_given("model.trust_remote_code", trusts)]
-    )
-
-
-def run_words(store: StoreSpec) -> list[str]:
-    """What names a run to the jobs that work on one."""
-    endpoint = [word("endpoint_url", store.endpoint_url)] if store.endpoint_url else []
-    return [word("run", store.uri), *endpoint]
+    trust = {"model.trust_remote_code": True} if trusts else {}
+    return called_by_name("verify", store, image_id=image_id, **trust)
 
 
 def run_command(info: RunInfo, cells: Sequence[CellInfo], store: StoreSpec, batch_size: int | None) -> str:
@@ -49,14 +39,8 @@ def run_command(info: RunInfo, cells: Sequence[CellInfo], store: StoreSpec, batc
             word("engine.shard_size", info.shard_size),
             *_given("engine.batch_size", batch_size),
         ]
-        lines.append(_command("sweep" if grid else "generate", words))
+        lines.append(" ".join(["darkroom", "sweep" if grid else "generate", *words]))
     return "\n".join(lines)
-
-
-def word(name: str, value: object) -> str:
-    """`name=value`, ready for a shell. A text is taken whole; what is in a list or in keys with values is read by
-    Hydra's grammar. https://hydra.cc/docs/advanced/override_grammar/basic/"""
-    return shlex.quote(f"{name}={_whole(value) if isinstance(value, str) else _hydra(value)}")
 
 
 # Cells -------------------------------------------------------------------------------------------------------------
@@ -127,46 +111,3 @@ def _output_words(info: RunInfo, store: StoreSpec) -> list[str]:
 
 def _given(name: str, value: object) -> list[str]:
     return [word(name, value)] if value else []
-
-
-# Words -------------------------------------------------------------------------------------------------------------
-
-
-def _command(job: str, words: Sequence[str]) -> str:
-    return " ".join(["darkroom", job, *words])
-
-
-def _hydra(value: object) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, int | float):
-        return repr(value).removesuffix(".0")
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{name}:{_hydra(item)}" for name, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_hydra, value)) + "]"
-    return _text(str(value))
-
-
-def _text(text: str) -> str:
-    """Quoted where it would be read as anything but this text."""
-    if _BARE.fullmatch(text) and text.lower() not in _KEYWORDS and not _is_number(text):
-        return text
-    return _quoted(text)
-
-
-def _whole(text: str) -> str:
-    """As it is, unless that would be read as none, or without the quotes around it."""
-    return _quoted(text) if text == "null" or text[:1] in ("'", '"') else text
-
-
-def _quoted(text: str) -> str:
-    return '"' + _QUOTES.sub(lambda found: found[1] * 2 + ('\\"' if found[2] else ""), text) + '"'
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

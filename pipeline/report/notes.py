@@ -6,18 +6,25 @@ from pipeline.report.content import Picture
 from pipeline.report.facts import num_rows_left
 from pipeline.report.figures import Figures
 from pipeline.report.survey import MOST_FAILURES, MOST_SCORES, Survey
+from pipeline.runs.commands import called_by_name
 from pipeline.runs.run import RunInfo
+from pipeline.storage.store import StoreSpec
 
 _FAULTS_NAMED = 5
 
 
 def notes(
-    info: RunInfo, found: Survey, figures: Figures, shown: Sequence[Picture], equal: Sequence[str] = ()
+    info: RunInfo,
+    store: StoreSpec,
+    found: Survey,
+    figures: Figures,
+    shown: Sequence[Picture],
+    equal: Sequence[str] = (),
 ) -> Iterator[str]:
     """`equal`: what is said of cells whose images are the same."""
     yield from _unfinished(info, found)
     yield from (f"Equal: {line}." for line in equal)
-    yield from _pictures(info, found, shown)
+    yield from _pictures(info, store, found, shown)
     yield from _scores(found, figures)
     yield from figures.notes
     yield from _missing_figures(found, figures)
@@ -35,7 +42,7 @@ def _unfinished(info: RunInfo, found: Survey) -> Iterator[str]:
         )
 
 
-def _pictures(info: RunInfo, found: Survey, shown: Sequence[Picture]) -> Iterator[str]:
+def _pictures(info: RunInfo, store: StoreSpec, found: Survey, shown: Sequence[Picture]) -> Iterator[str]:
     num_prompts = len({picture.prompt_id for picture in shown if picture.in_sheet})
     if not found.prompts.is_all:
         yield (
@@ -49,7 +56,8 @@ def _pictures(info: RunInfo, found: Survey, shown: Sequence[Picture]) -> Iterato
         named = "; ".join(faults[:_FAULTS_NAMED]) + (" and others" if len(faults) > _FAULTS_NAMED else "")
         yield (
             f"Pictures: {len(faults):,} stored images are missing or not what was committed: {named}. "
-            "`darkroom verify stored=true` names all, and `darkroom repair` brings them back."
+            f"`{called_by_name('verify', store, stored=True)}` names all, and "
+            f"`{called_by_name('repair', store)}` brings them back."
         )
 
 

@@ -14,6 +14,7 @@ from pipeline.encoding.containers import index_parquet, index_tar
 from pipeline.encoding.images import decode
 from pipeline.runs import manifest
 from pipeline.runs.ahead import read_ahead
+from pipeline.runs.commands import on_run
 from pipeline.runs.keys import ManifestName
 from pipeline.runs.records import to_records
 from pipeline.runs.run import RunInfo
@@ -113,8 +114,8 @@ def with_bytes(store: Store, wanted: Sequence[Record]) -> list[tuple[Record, byt
             files |= image_files(store.get(key), key, group)
         except KeyError:  # NotFound is one too
             raise DarkroomError(
-                f"{store.describe(key)}: an image that is committed is missing; see `darkroom verify stored=true`, and "
-                "bring it back with `darkroom repair`"
+                f"{store.describe(key)}: an image that is committed is missing; bring it back with "
+                f"`{on_run('repair', store.spec)}`"
             ) from None
     return [(record, files[record.image_id]) for record in wanted]
 

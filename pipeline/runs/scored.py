@@ -1,6 +1,5 @@
 """A cell's scored images, shard by shard, each with the pair that it belongs to. Knows no extractor."""
 
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.records import OK
 from pipeline.runs import manifest
+from pipeline.runs.commands import on_run
 from pipeline.runs.features import ImageFeatures, get_features, joined
 from pipeline.runs.keys import ManifestName
 from pipeline.storage.store import Store
@@ -80,6 +80,5 @@ def _scored_shard(store: Store, name: ManifestName, extractor_id: str, dimension
 
 def _not_scored(store: Store, name: ManifestName) -> NotScored:
     return NotScored(
-        f"{store.describe(name.key)}: not all of its images are scored; run "
-        f"`darkroom evaluate {shlex.quote(f'run={store.spec.uri}')}`"
+        f"{store.describe(name.key)}: not all of its images are scored; run `{on_run('evaluate', store.spec)}`"
     )

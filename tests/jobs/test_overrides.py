@@ -121,6 +121,8 @@ def test_a_name_that_only_starts_with_a_tilde_is_itself() -> None:
         ("sweep", ["grid.axes.negative_prompt=[café]"], "goes in quotes"),
         ("sweep", ["grid.axes.seed=[1,2]"], "seed is no axis: cells share their noise"),
         ("generate", ["output.uri="], "the value is empty"),
+        ("generate", ["model=diffusers", "model.repo_id="], "model.repo_id=: the value is empty; give one"),
+        ("sweep", ["grid.axes.scheduler=ddim,dpmpp_2m"], "grid.axes.scheduler=ddim,dpmpp_2m: give a list"),
         ("generate", ["~model"], "no key=value"),
         ("generate", ["+x=1"], "keys cannot be added"),
         ("generate", ["just words"], "no key=value"),
@@ -147,6 +149,15 @@ def test_bytes_that_are_no_letters_here_are_refused() -> None:
 def test_slots_may_be_given_one_by_one() -> None:
     words = ["prompts=template", "prompts.pattern=a {größe} dot", "prompts.slots.größe=[small, large]"]
     assert composed("plan", words).prompts.slots == {"größe": ["small", "large"]}
+    more = composed("plan", [*words, "prompts.slots.colour=[red]", "prompts.slots={shape: [dot]}"])
+    assert more.prompts.slots == {"größe": ["small", "large"], "colour": ["red"], "shape": ["dot"]}
+
+
+def test_a_group_takes_its_keys_with_values_too() -> None:
+    config = composed("sweep", ["model=paint", "sampling={width: 64}", "sampling.height=72", "grid={mode: zip}"])
+    assert (config.sampling.width, config.sampling.height, config.grid.mode.value) == (64, 72, "zip")
+    with pytest.raises(DarkroomError, match="Key 'widht' not in 'SamplingConfig'"):
+        composed("plan", ["sampling={widht: 64}"])
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.cli import _same_command
 from jobs.overrides import composed
-from jobs.printed import on_run
+from pipeline.runs.commands import on_run
 from pipeline.storage.store import StoreSpec
 from tests.jobs.helpers import PAINT, run_here
 
@@ -43,6 +43,15 @@ def test_a_job_on_a_run_reaches_that_run(name: str, shell: str) -> None:
     assert (config.run, config.stored, config.image_id) == (uri, True, "0012e4")
 
 
+def test_a_hint_names_its_run_and_where_it_is_reached() -> None:
+    """Of all that speak of a job: one that lacks run=... cannot be pasted."""
+    store = StoreSpec("s3://bucket/run", "http://127.0.0.1:9000")
+    assert on_run("repair", store) == "darkroom repair run=s3://bucket/run endpoint_url=http://127.0.0.1:9000"
+    spoken = re.compile(r"`darkroom (evaluate|repair|retry|report|status|verify)\b")
+    files = [path for room in ("jobs", "pipeline") for path in Path(room).rglob("*.py")]
+    assert [str(path) for path in files if spoken.search(path.read_text())] == []
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_same_command_is_the_same(shell: str) -> None:
     words = [f"sampling.negative_prompt={' '.join(NAMES)}", "grid.axes.scheduler=['a b', \"c\"]", "x=~/y"]
@@ -62,3 +71,10 @@ def test_what_jobs_print_leads_to_their_run(tmp_path: Path, name: str, capsys: p
     for line in lines:
         job, *words = pasted(line, "sh")
         assert composed(job, words).run == str(folder)
+
+
+def test_no_shell_takes_a_readme_command_for_a_pattern() -> None:
+    """zsh refuses a word with a bare bracket that names no file."""
+    for block in re.findall(r"```sh\n(.*?)```", Path("README.md").read_text(), re.DOTALL):
+        bare = re.sub(r"\"[^\"]*\"|'[^']*'|\s#.*|<[^>]*>", "", block)
+        assert not re.search(r"\S*[\[*?{]\S*", bare), bare

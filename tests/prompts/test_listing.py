@@ -42,6 +42,15 @@ def prompts(dataset: PromptDataset) -> list[str]:
 NOTES = {"README.txt": "read me", "LICENSE.txt": "MIT", "requirements.txt": "numpy"}
 
 
+def test_tables_of_several_kinds_are_said_to_be_read_together(put: Put) -> None:
+    opened = put({"de/p.csv": "prompt\na cat\n", "p.jsonl": '{"prompt": "a cat"}\n'})
+    (warning,) = opened().scan(1).warnings
+    assert "1 .csv and 1 .jsonl are read together" in warning
+    assert warning.endswith(f"give one kind as 'prompts.uri={opened().name}/**/*.csv'")
+    assert (prompts(opened()), prompts(opened("/**/*.csv"))) == (["a cat", "a cat"], ["a cat"])
+    assert opened("/**/*.csv").scan(1).warnings == ()
+
+
 @pytest.mark.parametrize("rest", ["", "/*", "/**/*", "/**"])
 def test_notes_beside_a_table_are_left_out_by_name(put: Put, rest: str) -> None:
     dataset = put({**NOTES, "notes of mine.txt": "x", "prompts.csv": "prompt\na cat\n", "a.md": "#", "_SUCCESS": ""})(

@@ -54,6 +54,8 @@ def test_the_fingerprint_says_all_that_was_asked() -> None:
         ("a {", {}, "product", None, "write a brace itself"),
         ("{seed}", {"seed": ["1"]}, "product", None, "means a setting of the row"),
         ("a {x}", {"x": ["1"]}, "random", None, "needs prompts.num_prompts"),
+        ("a {x}", {"x": 5}, "product", None, "needed a list of one or more texts"),
+        ("a {x}", {"x": {"y": ["1"]}}, "product", None, "needed a list of one or more texts"),
         ("a {x}", {"x": ["1"]}, "product", 2, "the slots make 1 combinations"),
         ("a {x}", {"x": ["1"]}, "product", 0, "needed at least 1"),
         ("a {x}", {"x": ["1"]}, "some", 1, "needed product or random"),

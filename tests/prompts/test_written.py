@@ -152,7 +152,12 @@ def test_flags_and_comments_are_rendered_as_they_are_and_said_once(tmp_path: Pat
 @pytest.mark.parametrize("chunk", [1 << 20, 3])
 def test_a_quote_that_is_never_closed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     monkeypatch.setattr(quoting, "_CHUNK_BYTES", chunk)
-    for text in ('prompt\n"a cat\na dog\n', 'x,prompt\n1,"a cat\n2,a ""dog""\n', 'x,prompt\n1,"a"\n2,"a ""\ndog\n'):
+    for text in (
+        'prompt\n"a cat\na dog\n',
+        'x,prompt\n1,"a cat\n2,a ""dog""\n',
+        'x,prompt\n1,"a"\n2,"a ""\ndog\n',
+        'prompt,x\n"a cat,1\na dog,2\n',
+    ):
         with pytest.raises(DarkroomError, match=r"p.csv: a quote that begins a cell is never closed"):
             open_prompts(write(tmp_path / "p.csv", text), on_invalid="record").scan(1)
     for text in ('x,prompt\n5" nails,"a\nb"\n', 'x,prompt\n"1","a ""\n"""\n', 'x,prompt\n1,"a\nb"c\n'):

@@ -147,8 +147,8 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path, measure: Measurin
     more = write_folder(tmp_path / "b", named(IMAGES[4:]))
     (images / "circle").symlink_to(images)
     (images / "more").symlink_to(more)
-    (images / "gone.png").symlink_to(tmp_path / "nowhere")
-    os.mkfifo(images / "pipe.png")
+    (images / "gone").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(images / "pipe")
     check_holds_images(measure(images))
 
 
@@ -236,6 +236,14 @@ def _saved(values: np.ndarray, image_format: str) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(values).save(buffer, image_format)
     return buffer.getvalue()
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("gone"), os.mkfifo])
+def test_what_is_called_an_image_and_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    folder = write_folder(tmp_path / "a", named(IMAGES))
+    make(folder / "x.png")
+    with pytest.raises(DarkroomError, match=r"x.png: a pipe, or a link that leads nowhere; mend or remove it"):
+        open_reference(ReferenceSpec(str(folder)))
 
 
 def test_what_is_not_read_is_counted(tmp_path: Path) -> None:

@@ -124,8 +124,14 @@ def test_a_folder_whose_name_has_the_sign_is_that_folder(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda path: path.unlink(), "an image that is committed is missing"),
-        (lambda path: path.write_bytes(b"other"), "not the bytes that were committed; bring them back"),
+        (
+            lambda path: path.unlink(),
+            "an image that is committed is missing; bring it back with `.*darkroom repair run=/",
+        ),
+        (
+            lambda path: path.write_bytes(b"other"),
+            r"not the bytes that were committed; bring them back with `.*darkroom repair run=/.*/run`",
+        ),
     ],
 )
 def test_a_damaged_run_is_refused(tmp_path: Path, measure: Measuring, spoil, message: str) -> None:

@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 
 from jobs.cli import composed
 from pipeline.domain.cells import Cell, ModelIdentity, ModelRef
-from pipeline.report.commands import run_command, verify_command, word
+from pipeline.report.commands import run_command, verify_command
 from pipeline.runs.cells import CellInfo
+from pipeline.runs.commands import word
 from pipeline.runs.run import OutputInfo, PromptsInfo, RunInfo
 from pipeline.storage.store import StoreSpec
 from tests.report.runs import cell
