@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.domain.cells import ModelIdentity, ModelRef
 from pipeline.domain.errors import DarkroomError
+from pipeline.models.folders import files_in
 from pipeline.rendering.model_files import INDEX, components_of, folder_digests, folder_revision
 
 # Pipelines whose steps are ours to steer: guidance by image and by step, deep features that are kept.
@@ -49,7 +50,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
     class_name = _pipeline_class(index, ref)
     components = components_of(index)
     _check_code(components, index, ref)
-    files = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = [path.relative_to(folder).as_posix() for path in files_in(folder, frozenset())]
     _check_weights(components, files if commit is None else _hub_files(ref, commit), ref)
     digests = folder_digests(folder, ref.trust_remote_code, but_blobs=commit is not None)
     identity = ModelIdentity(
