@@ -88,12 +88,17 @@ def resolved_dtype(dtype: str, device: str) -> str:
     return dtype if dtype != "auto" else ("float32" if device == "cpu" else "float16")
 
 
-def token_counter(model: InspectedModel) -> Callable[[list[str]], list[int]]:
-    """Counts the tokens of prompts, start and end included, as the model's first tokenizer sees them."""
-    from transformers import AutoTokenizer
+def token_counter(model: InspectedModel) -> Callable[[list[str]], list[int]] | None:
+    """Counts the tokens of prompts, start and end included, as the model's first tokenizer sees them; None where that
+    is code of the model's own. Its class is the pipeline's: transformers' choice asks on stdin to run such code."""
+    import transformers
 
     assert model.folder
-    return partial(count_tokens, AutoTokenizer.from_pretrained(Path(model.folder) / "tokenizer"))
+    folder = Path(model.folder)
+    library, name = json.loads((folder / INDEX).read_text())["tokenizer"]
+    if library != "transformers":
+        return None
+    return partial(count_tokens, getattr(transformers, name).from_pretrained(folder / "tokenizer"))
 
 
 def count_tokens(tokenizer: Any, prompts: list[str]) -> list[int]:

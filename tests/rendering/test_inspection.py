@@ -59,7 +59,26 @@ def test_size_family_and_token_limit_are_read_from_small_files(models: dict[str,
     sd, sd3 = (inspect_model(ModelRef(str(models[name])), "cpu") for name in ("sd", "sd3"))
     assert (sd.height, sd.width, sd.is_flow, sd.max_prompt_tokens) == (16, 16, False, 32)
     assert sd3.is_flow
-    assert token_counter(sd)(["", "a red circle"]) == [2, 5]
+    count = token_counter(sd)
+    assert count
+    assert count(["", "a red circle"]) == [2, 5]
+
+
+def test_a_tokenizer_that_names_code_does_not_run_it_whatever_stdin_says(copy: Path, monkeypatch) -> None:
+    trace, path = copy / "trace", copy / "tokenizer" / "tokenizer_config.json"
+    named = {"auto_map": {"AutoTokenizer": ["mine.Mine", "mine.Mine"]}, "tokenizer_class": "Mine"}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **named}))
+    (copy / "tokenizer" / "mine.py").write_text(f"open({str(trace)!r}, 'w')\nclass Mine: pass\n")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    count = token_counter(inspect_model(ModelRef(str(copy)), "cpu"))
+    assert count
+    assert count(["", "a red circle"]) == [2, 5]
+    assert not trace.exists()
+
+
+def test_a_tokenizer_of_a_models_own_is_not_counted_with(copy: Path) -> None:
+    edit_index(copy, tokenizer=["mine", "Mine"])
+    assert token_counter(inspect_model(ModelRef(str(copy), trust_remote_code=True), "cpu")) is None
 
 
 def test_auto_is_float32_on_a_cpu_only() -> None:
