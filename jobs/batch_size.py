@@ -47,7 +47,7 @@ def settle_as(config: DictConfig, number: int | None) -> None:
 
 def _best(found: Wanted, device: str, probe: Callable[[ProbeTask], int]) -> int:
     """The smallest of the models' best, each at the largest size of its cells."""
-    models = [model for model in found.models if model.identity.repo_id != PAINT_REPO_ID]
+    models = [model for model in found.models if model.source != PAINT_REPO_ID]
     return min((probe(_task(model, found.cells, device)) for model in models), default=_DEFAULT)
 
 

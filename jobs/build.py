@@ -116,9 +116,10 @@ def checked_cell(
 
 
 def model_ref(config: DictConfig) -> ModelRef:
-    """The model as named; a local folder by its absolute path, so that a run can be verified from anywhere."""
+    """The model as named; a local folder by its absolute path, so that a run can be verified from anywhere. What is
+    embedded is that, whatever folder of such a name lies where the command is given."""
     repo_id = config.repo_id
-    if Path(repo_id).expanduser().is_dir():
+    if repo_id not in (PAINT_REPO_ID, DEMO_REPO_ID) and Path(repo_id).expanduser().is_dir():
         repo_id = str(Path(repo_id).expanduser().resolve())
     return ModelRef(repo_id, config.revision, config.dtype.value, config.variant, config.trust_remote_code)
 

@@ -19,9 +19,10 @@ def _long_prompts(found: Wanted) -> list[str]:
 
 def _long_prompts_of(model: InspectedModel, found: Wanted) -> str | None:
     limit = model.max_prompt_tokens
-    if limit is None:
+    counter = None if limit is None else token_counter(model)
+    if limit is None or counter is None:
         return None
-    count = count_long_prompts(found.dataset, token_counter(model), limit)
+    count = count_long_prompts(found.dataset, counter, limit)
     if not count.num_long:
         return None
     checked = "" if count.num_checked == count.num_rows else f" of the first {count.num_checked}"

@@ -33,7 +33,9 @@ def load_clip(spec: ExtractorSpec) -> "ClipExtractor":
 
     model, preprocessing, info = _found(spec)
     network = load_network(CLIPModel, model, spec)
-    return ClipExtractor(network, AutoTokenizer.from_pretrained(model.path), preprocessing, info, spec)
+    return ClipExtractor(
+        network, AutoTokenizer.from_pretrained(model.path, trust_remote_code=False), preprocessing, info, spec
+    )
 
 
 def inspect_demo_clip(spec: ExtractorSpec) -> ExtractorInfo:

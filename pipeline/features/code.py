@@ -13,6 +13,7 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
+from pipeline.domain.walking import walk
 from pipeline.features.spec import ExtractorSpec
 
 _INSTALLED = {"site-packages", "dist-packages"}
@@ -96,7 +97,7 @@ def _source(source: str | None) -> Iterator[str]:
     if path is None or not path.exists():
         yield str(source)
         return
-    for file in [path] if path.is_file() else sorted(item for item in path.rglob("*") if item.is_file()):
+    for file in [path] if path.is_file() else sorted(map(Path, walk(str(path), hidden=""))):
         name = "" if file == path else file.relative_to(path).as_posix()
         with file.open("rb") as opened:
             yield f"{name} {hashlib.file_digest(opened, 'sha256').hexdigest()}"

@@ -17,6 +17,7 @@ def load_network(network_class: Any, model: ModelFolder, spec: ExtractorSpec) ->
         model.path,
         dtype=torch.float32,
         local_files_only=True,
+        trust_remote_code=False,  # said, or else it is asked for on stdin
         use_safetensors=model.weights[0].suffix == ".safetensors",
         output_loading_info=True,
     )

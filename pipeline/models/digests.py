@@ -36,15 +36,11 @@ def file_digest(path: Path, kind: str = SHA256) -> str:
     now = state(path)
     if now[2] < _WORTH_BYTES:
         return f"{kind}:{_read(path, kind)}"
-    known = _memory(path, kind)
-    words = " ".join(map(str, (_machine(), *now)))
-    with suppress(OSError, ValueError):
-        about, found = known.read_text().split("\n")
-        if about == words:
-            return f"{kind}:{found}"
-    found = _read(path, kind)
-    if state(path) == now and time.time_ns() - max(now[3:]) > _SETTLED_S * 1e9:
-        _remember(known, f"{words}\n{found}")
+    found = _remembered(path, kind, now)
+    if found is None:
+        found = _read(path, kind)
+        if state(path) == now and time.time_ns() - max(now[3:]) > _SETTLED_S * 1e9:
+            _remember(_memory(path, kind), f"{_words(now)}\n{found}")
     return f"{kind}:{found}"
 
 
@@ -54,9 +50,10 @@ def file_digests(paths: Iterable[Path]) -> list[str]:
         return list(pool.map(file_digest, paths))
 
 
-def is_known_at_once(path: Path) -> bool:
+def is_known_at_once(path: Path, kind: str = SHA256) -> bool:
     """Whether its digest is not worth waiting for in another thread."""
-    return path.stat().st_size < _WORTH_BYTES
+    now = state(path)
+    return now[2] < _WORTH_BYTES or _remembered(path, kind, now) is not None
 
 
 def _read(path: Path, kind: str) -> str:
@@ -72,6 +69,17 @@ def _read(path: Path, kind: str) -> str:
 def _memory(path: Path, kind: str) -> Path:
     name = hashlib.sha256(f"{kind}\0{path.resolve()}".encode("utf-8", "surrogateescape")).hexdigest()
     return cache_folder("digests") / name
+
+
+def _remembered(path: Path, kind: str, now: State) -> str | None:
+    with suppress(OSError, ValueError):
+        about, found = _memory(path, kind).read_text().split("\n")
+        return found if about == _words(now) else None
+    return None
+
+
+def _words(now: State) -> str:
+    return " ".join(map(str, (_machine(), *now)))
 
 
 def _remember(known: Path, text: str) -> None:

@@ -13,7 +13,7 @@ def leave_files(modules: Iterable[Any]) -> None:
     starts, stops = _mapped()
     for module in modules:
         for tensor in (*module.parameters(), *module.buffers()):
-            if tensor.device.type == "cpu" and _lies_in(tensor.data_ptr(), starts, stops):
+            if tensor.device.type == "cpu" and not tensor.is_mkldnn and _lies_in(tensor.data_ptr(), starts, stops):
                 tensor.data = tensor.data.clone()
 
 

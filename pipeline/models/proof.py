@@ -34,10 +34,11 @@ class LocalFiles:
 def proved(files: LocalFiles, load: Callable[[], Loaded]) -> Loaded:
     """What `load` makes of the files. Raises WrongModel where they are others, or change while it reads.
 
-    Small files, code among them, are compared before anything is loaded; large ones are digested while it loads.
+    Small files, code among them, and those whose digest is known are compared before anything is loaded; large ones are
+    digested while it loads.
     """
     before = _states(files)
-    large = [name for name in before if not is_known_at_once(files.folder / name)]
+    large = [name for name in before if not _found(files, name, partial(is_known_at_once, kind=_kind(files, name)))]
     _compare(files, (name for name in before if name not in large))
     _check_untouched(files, before)
     with ThreadPoolExecutor(_NUM_THREADS, "prove") as pool:
@@ -58,9 +59,13 @@ def _states(files: LocalFiles) -> dict[str, State]:
 def _compare(files: LocalFiles, names: Iterable[str]) -> None:
     for name in names:
         wanted = files.expected[name]
-        found = _found(files, name, partial(file_digest, kind=wanted.partition(":")[0]))
+        found = _found(files, name, partial(file_digest, kind=_kind(files, name)))
         if found != wanted:
             raise _wrong(files, name, f"is {_short(found)} and not {_short(wanted)}")
+
+
+def _kind(files: LocalFiles, name: str) -> str:
+    return files.expected[name].partition(":")[0]
 
 
 def _check_untouched(files: LocalFiles, before: Mapping[str, State]) -> None:

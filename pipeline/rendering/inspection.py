@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.domain.cells import ModelIdentity, ModelRef
 from pipeline.domain.errors import DarkroomError
+from pipeline.models.folders import files_in
 from pipeline.rendering.model_files import INDEX, components_of, folder_digests, folder_revision
 
 # Pipelines whose steps are ours to steer: guidance by image and by step, deep features that are kept.
@@ -49,7 +50,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
     class_name = _pipeline_class(index, ref)
     components = components_of(index)
     _check_code(components, index, ref)
-    files = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = [path.relative_to(folder).as_posix() for path in files_in(folder, frozenset())]
     _check_weights(components, files if commit is None else _hub_files(ref, commit), ref)
     digests = folder_digests(folder, ref.trust_remote_code, but_blobs=commit is not None)
     identity = ModelIdentity(
@@ -87,12 +88,17 @@ def resolved_dtype(dtype: str, device: str) -> str:
     return dtype if dtype != "auto" else ("float32" if device == "cpu" else "float16")
 
 
-def token_counter(model: InspectedModel) -> Callable[[list[str]], list[int]]:
-    """Counts the tokens of prompts, start and end included, as the model's first tokenizer sees them."""
-    from transformers import AutoTokenizer
+def token_counter(model: InspectedModel) -> Callable[[list[str]], list[int]] | None:
+    """Counts the tokens of prompts, start and end included, as the model's first tokenizer sees them; None where that
+    is code of the model's own. Its class is the pipeline's: transformers' choice asks on stdin to run such code."""
+    import transformers
 
     assert model.folder
-    return partial(count_tokens, AutoTokenizer.from_pretrained(Path(model.folder) / "tokenizer"))
+    folder = Path(model.folder)
+    library, name = json.loads((folder / INDEX).read_text())["tokenizer"]
+    if library != "transformers":
+        return None
+    return partial(count_tokens, getattr(transformers, name).from_pretrained(folder / "tokenizer"))
 
 
 def count_tokens(tokenizer: Any, prompts: list[str]) -> list[int]:

@@ -9,7 +9,7 @@ from pipeline.rendering.spec import RendererSpec
 
 def load_renderer(spec: RendererSpec, profile: Profile = OFF) -> Renderer:
     """Load in the calling thread, which must also make every call. Raises DarkroomError for files that are spoiled."""
-    if spec.model.identity.repo_id == PAINT_REPO_ID:
+    if spec.model.source == PAINT_REPO_ID:
         return PaintRenderer(spec.batch_size, spec.seconds_per_batch)
     from safetensors import SafetensorError
 

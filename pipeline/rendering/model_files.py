@@ -25,7 +25,7 @@ def components_of(index: Mapping[str, Any]) -> dict[str, str]:
 def shaping_files(folder: Path, trusts_code: bool) -> list[str]:
     """Names of the files that pixels depend on, sorted; where the model's own code may run, of all that it can read."""
     found = {folder / INDEX, *(files_in(folder, _WORDS) if trusts_code else _of_components(folder))}
-    return [path.relative_to(folder).as_posix() for path in sorted(found) if path.is_file()]
+    return [path.relative_to(folder).as_posix() for path in sorted(found)]
 
 
 def folder_digests(folder: Path, trusts_code: bool, but_blobs: bool = False) -> dict[str, str]:

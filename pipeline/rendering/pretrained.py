@@ -30,16 +30,7 @@ def load_pipeline(spec: RendererSpec) -> Any:
         torch.set_num_threads(spec.num_threads)
     _quieten()
     folder = _here(spec.model)
-    pipe = proved(_files(spec.model, folder), lambda: _loaded(spec, folder))
-    pipe.set_progress_bar_config(disable=True)
-    leave_text_as_it_is(pipe)
-    if spec.model.identity.dtype == FLOAT8:
-        to_float8(pipe)
-    if hasattr(pipe, "upcast_vae") and pipe.vae.config.force_upcast and pipe.vae.dtype == torch.float16:
-        # Its range is float32's, so what overflows in float16 need not be decoded twice, nor in float32 at all.
-        pipe.vae.to(torch.bfloat16)
-    _suit_to_device(pipe, spec)
-    return pipe
+    return proved(_files(spec.model, folder), lambda: _loaded(spec, folder))
 
 
 def _quieten() -> None:
@@ -73,9 +64,17 @@ def _files(model: InspectedModel, folder: Path) -> LocalFiles:
 
 
 def _loaded(spec: RendererSpec, folder: Path) -> Any:
-    """On its device, and in no way tied to its files any more."""
+    """Ready to render, and in no way tied to its files any more."""
     pipe = _from_pretrained(spec.model, folder).to(spec.device)
-    leave_files(part for part in pipe.components.values() if isinstance(part, torch.nn.Module))
+    pipe.set_progress_bar_config(disable=True)
+    leave_text_as_it_is(pipe)
+    if spec.model.identity.dtype == FLOAT8:
+        to_float8(pipe)
+    if hasattr(pipe, "upcast_vae") and pipe.vae.config.force_upcast and pipe.vae.dtype == torch.float16:
+        # Its range is float32's, so what overflows in float16 need not be decoded twice, nor in float32 at all.
+        pipe.vae.to(torch.bfloat16)
+    _suit_to_device(pipe, spec)
+    leave_files(part for part in pipe.components.values() if isinstance(part, torch.nn.Module))  # what is still there
     return pipe
 
 

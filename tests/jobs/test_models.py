@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from jobs.build import find_model, model_ref
+from jobs.cli import composed
 from pipeline.domain.errors import DarkroomError, WrongModel
 from pipeline.runs.reading import image_bytes, records
 from pipeline.storage.opening import open_store
@@ -108,6 +110,25 @@ def test_of_several_models_each_is_found_by_its_digest(model: Path, tmp_path: Pa
     assert run_here("verify", f"run={run}", f"model.repo_id={tmp_path / 'new'}") == 0
     first.rename(model)  # the other one alone has moved
     assert run_here("verify", f"run={run}", f"model.repo_id={second}") == 0
+
+
+def test_a_cell_that_calls_its_model_otherwise_is_rendered_with_that_model(model: Path, tmp_path: Path) -> None:
+    """Its name is no part of the digest that a cell's file is checked by."""
+    run = tmp_path / "run"
+    generate(model, run)
+    [cell] = (run / "cells").iterdir()
+    told = json.loads(cell.read_text())
+    told["identity"]["repo_id"] = "darkroom/paint"
+    cell.write_text(json.dumps(told))
+    assert run_here("verify", f"run={run}") == 0
+
+
+@pytest.mark.parametrize("name", ["demo", "paint"])
+def test_a_folder_of_its_name_is_not_taken_for_an_embedded_model(name: str, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "darkroom" / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    config = composed("plan", [f"model={name}"])
+    assert find_model(model_ref(config.model), "cpu").identity.repo_id == f"darkroom/{name}"
 
 
 def test_another_model_in_its_place_is_named(model: Path, tmp_path: Path) -> None:

@@ -30,11 +30,55 @@ def test_a_model_is_named_by_its_bytes_wherever_it_lies(models: dict[str, Path],
     assert inspect_model(ModelRef(str(copy)), "cpu").identity.revision != first.revision
 
 
+def test_a_model_of_links_is_the_model_that_they_point_to(models: dict[str, Path], tmp_path: Path) -> None:
+    for item in models["sd"].iterdir():
+        (tmp_path / item.name).symlink_to(item)
+    for trusts in (False, True):
+        real, linked = (ModelRef(str(folder), trust_remote_code=trusts) for folder in (models["sd"], tmp_path))
+        assert inspect_model(linked, "cpu").identity.revision == inspect_model(real, "cpu").identity.revision
+
+
+def test_linked_code_belongs_to_a_trusted_models_digest(copy: Path, tmp_path: Path) -> None:
+    trusted, more = ModelRef(str(copy), trust_remote_code=True), tmp_path / "more"
+    more.mkdir()
+    (copy / "more").symlink_to(more)
+    (more / "circle").symlink_to(copy)
+    before = inspect_model(trusted, "cpu").identity.revision
+    (more / "code.py").write_text("STRENGTH = 2\n")
+    assert inspect_model(trusted, "cpu").identity.revision != before
+
+
+def test_weights_for_other_programs_are_no_part_of_a_model(copy: Path) -> None:
+    before = inspect_model(ModelRef(str(copy)), "cpu").identity.revision
+    for name in ("openvino_model.xml", "openvino_model.bin", "flax_model.msgpack", "model.onnx"):
+        (copy / "unet" / name).write_text("as a hub's snapshot has them")
+    assert inspect_model(ModelRef(str(copy)), "cpu").identity.revision == before
+
+
 def test_size_family_and_token_limit_are_read_from_small_files(models: dict[str, Path]) -> None:
     sd, sd3 = (inspect_model(ModelRef(str(models[name])), "cpu") for name in ("sd", "sd3"))
     assert (sd.height, sd.width, sd.is_flow, sd.max_prompt_tokens) == (16, 16, False, 32)
     assert sd3.is_flow
-    assert token_counter(sd)(["", "a red circle"]) == [2, 5]
+    count = token_counter(sd)
+    assert count
+    assert count(["", "a red circle"]) == [2, 5]
+
+
+def test_a_tokenizer_that_names_code_does_not_run_it_whatever_stdin_says(copy: Path, monkeypatch) -> None:
+    trace, path = copy / "trace", copy / "tokenizer" / "tokenizer_config.json"
+    named = {"auto_map": {"AutoTokenizer": ["mine.Mine", "mine.Mine"]}, "tokenizer_class": "Mine"}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **named}))
+    (copy / "tokenizer" / "mine.py").write_text(f"open({str(trace)!r}, 'w')\nclass Mine: pass\n")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    count = token_counter(inspect_model(ModelRef(str(copy)), "cpu"))
+    assert count
+    assert count(["", "a red circle"]) == [2, 5]
+    assert not trace.exists()
+
+
+def test_a_tokenizer_of_a_models_own_is_not_counted_with(copy: Path) -> None:
+    edit_index(copy, tokenizer=["mine", "Mine"])
+    assert token_counter(inspect_model(ModelRef(str(copy), trust_remote_code=True), "cpu")) is None
 
 
 def test_auto_is_float32_on_a_cpu_only() -> None:
