@@ -12,13 +12,11 @@ from jobs.runs import OpenedRun, opened, store_at
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.records import FAILED
 from pipeline.runs import manifest
-from pipeline.runs.collecting import marked
+from pipeline.runs.collecting import named_for_good
 from pipeline.runs.keys import IMAGES_PREFIX, ManifestName, is_image_key
 from pipeline.runs.reading import states
 from pipeline.storage.local import LocalStore
 from pipeline.storage.store import ObjectInfo, Store
-
-_AT_ONCE = 1000  # objects removed between two looks at the time
 
 
 def run(config: DictConfig) -> int:
@@ -83,16 +81,13 @@ def _named(store: Store) -> tuple[set[str], list[ManifestName]]:
 
 
 def _removed(store: Store, orphans: Sequence[ObjectInfo], revisable: Sequence[ManifestName]) -> list[ObjectInfo]:
-    """Those that were removed: none that a retry has come to name since, or could still. The next start does the rest,
-    where there are so many that the mark would not hold."""
+    """Those that were removed: all but what a retry has come to name since."""
     if not orphans:
         return []
-    with marked(store, revisable) as mark:
-        left = [info for info in orphans if info.key not in mark.named]
-        done = 0
-        while done < len(left) and mark.holds:
-            done += store.delete(info.key for info in left[done : done + _AT_ONCE])
-    return left[:done]
+    named = named_for_good(store, revisable)
+    left = [info for info in orphans if info.key not in named]
+    store.delete(info.key for info in left)
+    return left
 
 
 def _broken_writes(store: Store, older_than_s: float) -> list[Path]:

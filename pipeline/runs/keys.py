@@ -16,7 +16,7 @@ EVALUATIONS_PREFIX = "evaluations/"
 REPORT_PREFIX = "report/"
 PROFILE_PREFIX = "profile/"  # of the last start that was profiled; part of nothing
 
-# What `image_key` and `container_key` make: a digest, the attempt of a retry or the start of the bytes' own digest.
+# What `image_key` and `container_key` make: a digest, the start of a retried manifest's, the start of the bytes' own.
 _IMAGE = re.compile(r"images/([0-9a-f]{2}/)?[0-9a-f]+(-[0-9a-f]+)*\.[a-z]+")
 _MANIFEST = re.compile(r"metadata/([0-9a-f]+)/(\d{12})-(\d{12})-([0-9a-f]+)\.parquet")
 

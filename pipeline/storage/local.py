@@ -106,20 +106,20 @@ class LocalStore:
         return str(self._root / key)
 
     def check(self, writing: bool = True) -> None:
-        if self._root.exists() and not self._root.is_dir():
-            raise DarkroomError(f"output.uri: {self._root} is a file; name a folder")
-        if not writing:
-            return self._check_readable()
         try:
+            if self._root.is_file():
+                raise DarkroomError(f"output.uri: {self._root} is a file; name a folder")
+            if not writing:
+                return self._check_readable()
             self._root.mkdir(parents=True, exist_ok=True)
             check_conditional_puts(self)
         except StoreError as error:
             kind = TryAgain if error.errno in _NO_ROOM else DarkroomError
             raise kind(f"output.uri: {error}") from None
         except OSError as error:
-            reason = error.strerror or type(error).__name__
+            verb, remedy = ("written", "make it writable") if writing else ("read", "ask its owner for the right to")
             raise DarkroomError(
-                f"output.uri: {self._root} cannot be written ({reason}); make it writable, or name another folder"
+                f"output.uri: {self._root} cannot be {verb} ({error.strerror}); {remedy}, or name another folder"
             ) from error
         return None
 

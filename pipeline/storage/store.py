@@ -1,5 +1,6 @@
 """The store protocol: whole objects under keys, put at most once where it matters. Knows no cloud and no disk."""
 
+import os
 import re
 import uuid
 from collections.abc import Iterable, Iterator
@@ -106,7 +107,7 @@ def parse_spec(uri: str, endpoint_url: str | None = None) -> StoreSpec:
     if not uri.strip():
         raise DarkroomError("output.uri is empty; use a folder or s3://bucket/prefix")
     if "://" not in uri:
-        return StoreSpec(str(Path(uri).expanduser().resolve()))
+        return StoreSpec(os.path.realpath(_at_home(uri)))
     if uri.startswith("file://"):
         return StoreSpec(_file_path(uri))
     match = _S3_URI.fullmatch(uri)
@@ -126,11 +127,18 @@ def parse_spec(uri: str, endpoint_url: str | None = None) -> StoreSpec:
     return StoreSpec(f"s3://{match['bucket']}/{prefix}".rstrip("/"), _checked_endpoint(endpoint_url))
 
 
+def _at_home(uri: str) -> Path:
+    try:
+        return Path(uri).expanduser()
+    except RuntimeError:
+        raise DarkroomError(f"output.uri: {uri}: no home folder of that user; name the folder itself") from None
+
+
 def _file_path(uri: str) -> str:
     path = Path(unquote(uri.removeprefix("file://")))
     if not path.is_absolute():
         raise DarkroomError("output.uri: a file:// address has three slashes; write file:///folder")
-    return str(path.resolve())
+    return os.path.realpath(path)
 
 
 def _checked_endpoint(url: str | None) -> str | None:

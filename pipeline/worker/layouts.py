@@ -45,10 +45,10 @@ CONTAINERS: Mapping[str, Layout] = {
 LAYOUTS = ("files", *CONTAINERS)
 
 
-def place_image(store: Store, member: Member, image_format: str) -> Placed:
+def place_image(store: Store, member: Member, image_format: str, suffix: str = "") -> Placed:
     """Store one image as an object of its own."""
     digest = _digest(member.data)
-    keys = [image_key(name, member.extension) for name in _names(member.image_id, digest)]
+    keys = [image_key(name, member.extension) for name in _names(f"{member.image_id}{suffix}", digest)]
     key, superseded = _put(store, keys, member.data, CONTENT_TYPES[image_format])
     return Placed(key, None, None, digest, len(member.data), superseded)
 

@@ -4,11 +4,12 @@ One device thread owns the model of the day. A bounded pool encodes and uploads.
 each in a thread of its caller: the second takes the device while the first one's bytes leave.
 """
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -22,7 +23,6 @@ from pipeline.profiling.spans import OFF, Profile
 from pipeline.rendering.renderer import FatalDeviceError, RenderedImage, Renderer, RendererInfo
 from pipeline.rendering.spec import Compiled
 from pipeline.runs import manifest
-from pipeline.runs.collecting import check_unmarked
 from pipeline.runs.features import put_features
 from pipeline.runs.keys import manifest_key, parse_manifest_key
 from pipeline.runs.records import extra_columns, to_records, to_table
@@ -47,6 +47,16 @@ class Stopped(Exception):
 
 class Revised(Exception):
     """The manifest is not what this attempt read: the next one begins with what it is now."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What all images of one task share."""
+
+    cell: Cell
+    shard_id: str
+    suffix: str = ""  # of the names of what is stored
+    inline: InlineScores | None = None
 
 
 class Worker:
@@ -129,7 +139,8 @@ class Worker:
             for sample in samples(row, task.cell, self._run.seed, self._run.num_images_per_prompt)
         ]
         inline = self._inline()
-        outcomes, info = self._outcomes(task.cell, [sample for _, sample in wanted], shard.shard_id, inline)
+        work = _Work(task.cell, shard.shard_id, inline=inline)
+        outcomes, info = self._outcomes(work, [sample for _, sample in wanted])
         if inline:
             self._put_scores(shard, outcomes, inline)
         maker = Maker(task.cell.model, info, shard.cell_id, shard.shard_id, attempt, self._name)
@@ -158,15 +169,15 @@ class Worker:
     # Failed records, again -------------------------------------------------------------------------------------
 
     def _retry(self, task: RetryTask, attempt: int) -> ShardReport:
+        """What it stores is named after the manifest that it read: see `runs/collecting.py`."""
         before = self._store.get(task.name.key)
         table = manifest.parse(before)
-        check_unmarked(task.name, table.schema)
         old = to_records(table)
         failed = [index for index, record in enumerate(old) if record.status == FAILED]
         attempt += max((record.attempt for record in old), default=0)
-        container = f"{task.name.shard_id}-{attempt}"
         wanted = [recorded_sample(old[index], task.cell) for index in failed]
-        outcomes, info = self._outcomes(task.cell, wanted, container)
+        work = _Work(task.cell, task.name.shard_id, f"-{hashlib.sha256(before).hexdigest()[:16]}")
+        outcomes, info = self._outcomes(work, wanted)
         maker = Maker(task.cell.model, info, task.name.cell_id, task.name.shard_id, attempt, self._name)
         again = [record(outcome, maker) for outcome in outcomes]
         new = _spliced(old, failed, again)
@@ -179,19 +190,17 @@ class Worker:
 
     # Samples to outcomes ---------------------------------------------------------------------------------------
 
-    def _outcomes(
-        self, cell: Cell, wanted: Sequence[Sample], container: str, inline: InlineScores | None = None
-    ) -> tuple[list[Outcome], RendererInfo]:
+    def _outcomes(self, work: _Work, wanted: Sequence[Sample]) -> tuple[list[Outcome], RendererInfo]:
         """Render, encode and store; one outcome a sample, in order, and what rendered them."""
         valid = [sample for sample in wanted if not self._fault(sample)]
         ready_s = time.time()
         with self._turn:
-            renderer = self._device.submit(self._model.get, cell.model).result()
-            rendered = self._rendered(renderer, cell.model, valid, inline, ready_s)
+            renderer = self._device.submit(self._model.get, work.cell.model).result()
+            rendered = self._rendered(renderer, work, valid, ready_s)
             pending = {sample.request.image_id: future for sample, future in rendered}
         done = {image_id: future.result() for image_id, future in pending.items()}
         outcomes = [done.get(item.request.image_id) or Outcome(item, error=self._fault(item)) for item in wanted]
-        return self._contained(outcomes, container), renderer.info
+        return self._contained(outcomes, work), renderer.info
 
     def _fault(self, sample: Sample) -> str | None:
         """Why a sample is not worth rendering: its row is invalid, or no file of the run's format could hold it."""
@@ -204,23 +213,19 @@ class Worker:
             placed = [outcome.placed for outcome in outcomes if outcome.placed]
             self._store.delete({place.superseded for place in placed if place.superseded})
 
-    def _contained(self, outcomes: list[Outcome], container: str) -> list[Outcome]:
+    def _contained(self, outcomes: list[Outcome], work: _Work) -> list[Outcome]:
         """Store the members in their container, where the run's layout has one."""
         layout = CONTAINERS.get(self._run.output.layout)
         if layout is None:
             return outcomes
         members = [outcome.member for outcome in outcomes if outcome.member]
         with self._profile.span("put"):
-            places = place_container(self._store, layout, container, members) if members else {}
+            name = f"{work.shard_id}{work.suffix}"
+            places = place_container(self._store, layout, name, members) if members else {}
         return place_members(outcomes, places)
 
     def _rendered(
-        self,
-        renderer: Renderer,
-        model: ModelIdentity,
-        wanted: Sequence[Sample],
-        inline: InlineScores | None,
-        ready_s: float,
+        self, renderer: Renderer, work: _Work, wanted: Sequence[Sample], ready_s: float
     ) -> Iterator[tuple[Sample, "Future[Outcome]"]]:
         for batch in batches(wanted, renderer.info.batch_size, renderer.info.mixes_guidance):
             if self._stop.is_set():
@@ -229,7 +234,7 @@ class Worker:
             images = self._batch(renderer, batch, ready_s)
             share_s = (time.perf_counter() - started) / len(batch)
             for sample, image in zip(batch, images, strict=True):
-                yield sample, self._encode(model, sample, image, share_s, inline)
+                yield sample, self._encode(work, sample, image, share_s)
             ready_s = time.time()
 
     def _batch(self, renderer: Renderer, batch: Sequence[Sample], ready_s: float) -> list[RenderedImage]:
@@ -256,32 +261,17 @@ class Worker:
         with self._profile.span("render", ready_s):
             return renderer.render([sample.request for sample in batch])
 
-    def _encode(
-        self,
-        model: ModelIdentity,
-        sample: Sample,
-        image: RenderedImage,
-        render_s: float,
-        inline: InlineScores | None,
-    ) -> "Future[Outcome]":
+    def _encode(self, work: _Work, sample: Sample, image: RenderedImage, render_s: float) -> "Future[Outcome]":
         """Hand an image to the encoders, as soon as they have room for it."""
         ready_s = time.time()
         while not self._room.acquire(timeout=_POLL_S):
             if self._stop.is_set():
                 raise Stopped
-        future = self._encoders.submit(self._finish, model, sample, image, render_s, ready_s, inline)
+        future = self._encoders.submit(self._finish, work, sample, image, render_s, ready_s)
         future.add_done_callback(lambda _: self._room.release())  # cancelled ones too
         return future
 
-    def _finish(
-        self,
-        model: ModelIdentity,
-        sample: Sample,
-        image: RenderedImage,
-        render_s: float,
-        ready_s: float,
-        inline: InlineScores | None,
-    ) -> Outcome:
+    def _finish(self, work: _Work, sample: Sample, image: RenderedImage, render_s: float, ready_s: float) -> Outcome:
         """Encode one image and, where it is an object of its own, store it."""
         outcome = Outcome(sample, image.truncated, render_s=render_s, batch_size=image.batch_size)
         if image.pixels is None:
@@ -290,17 +280,18 @@ class Worker:
         started = time.perf_counter()
         try:
             with self._profile.span("encode", ready_s):
-                member = encode_member(sample, image, model, self._run.output)
+                member = encode_member(sample, image, work.cell.model, self._run.output)
         except Exception as error:  # encoders raise what they like, and one image costs one record
             return replace(outcome, error=f"not encoded as {self._run.output.image_format}: {error}")
-        if inline:
-            inline.add(member, image.pixels)
+        if work.inline:
+            work.inline.add(member, image.pixels)
         digest, encode_s = pixels_digest(image.pixels), time.perf_counter() - started
         outcome = replace(outcome, sample=sample, encode_s=encode_s, pixels_sha256=digest)
         if self._run.output.layout in CONTAINERS:
             return replace(outcome, member=member)
         with self._profile.span("put"):
-            return replace(outcome, placed=place_image(self._store, member, self._run.output.image_format))
+            placed = place_image(self._store, member, self._run.output.image_format, work.suffix)
+            return replace(outcome, placed=placed)
 
 
 def _about(run: RunInfo, shard: Shard, records: Sequence[Record], maker: Maker) -> dict[str, str]:

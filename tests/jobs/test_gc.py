@@ -4,16 +4,14 @@ import hashlib
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from pipeline.domain.errors import DarkroomError
 from pipeline.domain.records import FAILED, OK
-from pipeline.runs import collecting, manifest
-from pipeline.runs.collecting import check_unmarked, marked
+from pipeline.runs import manifest
 from pipeline.runs.reading import image_bytes, records
 from pipeline.runs.records import extra_columns, to_records, to_table
 from pipeline.storage.opening import open_store
@@ -37,7 +35,8 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Where:
 
 
 def fail_first(store: Store) -> None:
-    """As if the first image of every shard had failed, and a killed attempt had stored the right one since."""
+    """As if the first image of every shard had failed, and killed attempts had stored the right one and another."""
+    store.put("images/00/00ff.png", b"an orphan")
     for name in list(manifest.committed(store)):
         before = store.get(name.key)
         table = manifest.parse(before)
@@ -93,7 +92,7 @@ def test_gc_in_the_middle_of_a_retry(run: Where, monkeypatch: pytest.MonkeyPatch
     assert is_whole(store)
 
 
-@pytest.mark.parametrize("moment", ["_named", "marked", "_removed", "delete"])
+@pytest.mark.parametrize("moment", ["_named", "named_for_good", "_removed", "delete"])
 def test_a_retry_in_the_middle_of_gc(run: Where, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     import jobs.gc
 
@@ -103,8 +102,7 @@ def test_a_retry_in_the_middle_of_gc(run: Where, monkeypatch: pytest.MonkeyPatch
     owner = type(store) if moment == "delete" else jobs.gc
     once_before(monkeypatch, owner, moment, lambda: codes.append(retry(where)))
     assert gc(where) == 0
-    if 0 not in codes:  # it met the mark
-        assert retry(where) == 0
+    assert codes == [0]
     assert is_whole(store)
 
 
@@ -113,7 +111,6 @@ def test_an_attempt_that_sleeps_through_all_of_a_gc_cannot_commit(run: Where) ->
     fail_first(store)
     name = next(manifest.committed(store))
     before = store.get(name.key)
-    store.put("images/00/00ff.png", b"an orphan")
     assert gc(where) == 0
     assert not manifest.revise(store, name, before, manifest.parse(before))
     table = manifest.read(store, name)
@@ -121,19 +118,27 @@ def test_an_attempt_that_sleeps_through_all_of_a_gc_cannot_commit(run: Where) ->
     assert manifest.texts(table.schema)["darkroom.run"] == manifest.texts(manifest.parse(before).schema)["darkroom.run"]
 
 
-def test_a_mark_keeps_others_away_and_is_void_in_the_end(run: Where, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gc_that_was_killed_is_in_nobodys_way(run: Where, monkeypatch: pytest.MonkeyPatch) -> None:
     store, where = run
     fail_first(store)
-    names = list(manifest.committed(store))
-    with marked(store, names) as mark:
-        assert mark.holds
-        assert not replace(mark, begun=datetime.now(UTC) - timedelta(minutes=16)).holds
-        with pytest.raises(DarkroomError, match=r"darkroom gc.*since"), marked(store, names):
-            pass
+    with monkeypatch.context() as broken:
+        broken.setattr(type(store), "delete", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            gc(where)
+    assert gc(where) == retry(where) == gc(where) == 0
+    assert is_whole(store)
+    assert {info.key for info in store.list("images/")} == {record.key for record in records(store)}
+
+
+def test_a_killed_retry_is_gone_on_with(run: Where, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, where = run
+    fail_first(store)
+    with monkeypatch.context() as broken:
+        broken.setattr(manifest, "revise", Mock(return_value=False))
         assert retry(where) != 0
-        monkeypatch.setattr(collecting, "_VOID_AFTER", timedelta(0))
-        check_unmarked(names[0], manifest.read(store, names[0]).schema)
-        assert retry(where) == 0
+    before = {info.key for info in store.list("images/")}
+    assert retry(where) == 0
+    assert {info.key for info in store.list("images/")} == before
     assert is_whole(store)
 
 

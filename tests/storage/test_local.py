@@ -148,3 +148,17 @@ def test_an_address_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert parse_spec(f"file://{tmp_path}/a%20b") == StoreSpec(str(tmp_path / "a b"))
     assert parse_spec("s3://bucket/a/b/", "http://host:1/") == StoreSpec("s3://bucket/a/b", "http://host:1")
     assert parse_spec("s3://bucket/") == StoreSpec("s3://bucket")
+
+
+@pytest.mark.parametrize("writing", [True, False])
+@pytest.mark.parametrize("place", ["loop", "a" * 300, "file/below"])
+def test_a_place_that_can_be_none_is_refused_in_one_line(tmp_path: Path, place: str, writing: bool) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    with pytest.raises(DarkroomError, match=f"output.uri: .*{place}.*(cannot be|does not exist).*; "):
+        LocalStore(parse_spec(str(tmp_path / place))).check(writing)
+
+
+def test_the_home_of_nobody_is_refused_in_one_line() -> None:
+    with pytest.raises(DarkroomError, match="~nobody-here/x: no home folder"):
+        parse_spec("~nobody-here/x")

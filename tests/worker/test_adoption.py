@@ -129,6 +129,8 @@ def test_retry_does_not_adopt_an_older_failures_bytes(store: Store, tmp_path: Pa
     store.put(f"images/{failed.image_id[:2]}/{failed.image_id}.png", b"other bytes")
     [name] = manifest.committed(store)
     make_worker(run, renderer, store).run_task(RetryTask(name, CELL), 1)
+    assert b"other bytes" not in [store.get(str(record.key)) for record in records(store)]
+    store.delete([f"images/{failed.image_id[:2]}/{failed.image_id}.png"])
     committed_whole(store, "files")
 
 
