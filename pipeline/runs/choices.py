@@ -46,6 +46,11 @@ def read_choices(store: Store) -> list[Dropped]:
     return _parsed(store, _stored(store))
 
 
+def dropped_cells(store: Store) -> set[str]:
+    """cell_ids."""
+    return {item.cell_id for item in read_choices(store)}
+
+
 def _stored(store: Store) -> bytes | None:
     try:
         return store.get(CHOICES_KEY)
