@@ -180,3 +180,15 @@ def test_a_folder_on_the_path_is_enough(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "my_scores.py").write_text("from pipeline.features.sharpness import make\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert replace(inspect_extractor(ExtractorSpec("my_scores:make")), code="") == Sharpness.info
+
+
+def test_code_that_changes_once_it_is_imported_counts_from_the_next_process_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "edited_later.py"
+    code.write_text("from pipeline.features.sharpness import make\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = ExtractorSpec("edited_later:make")
+    before = inspect_extractor(spec)
+    code.write_text("# what this process runs is still as it was\n")
+    assert inspect_extractor(spec) == before
