@@ -3,7 +3,7 @@
 Mutable dataclasses, since OmegaConf merges into them; frozen domain values are made from them in `jobs`.
 """
 
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from enum import Enum
 from typing import Any
 
@@ -13,11 +13,17 @@ from omegaconf import MISSING
 from pipeline.domain.prompts import ROW_COLUMNS
 
 IS_PLACE = "is_place"  # metadata of keys that may name a file or folder of this machine: `~` is the home folder there
+IS_PROMPT = "is_prompt"  # metadata of keys whose text is for a model
 
 
 def place(default: Any = MISSING) -> Any:
     """A field whose text may name a file or folder."""
     return field(default=default, metadata={IS_PLACE: True})
+
+
+def prompt_text(default: Any = MISSING) -> Any:
+    """A field whose text a model reads: it is no address, whatever it looks like."""
+    return field(default=default, metadata={IS_PROMPT: True})
 
 
 class PromptsKind(Enum):
@@ -99,7 +105,7 @@ class FilePrompts:
 @dataclass
 class TemplatePrompts:
     kind: PromptsKind = PromptsKind.template
-    pattern: str = MISSING
+    pattern: str = prompt_text()
     slots: Any = None  # slot -> its values
     mode: TemplateMode = TemplateMode.product
     num_prompts: int | None = None
@@ -124,7 +130,7 @@ class SamplingConfig:
     num_images_per_prompt: int = 1
     height: int | None = None
     width: int | None = None
-    negative_prompt: str = ""
+    negative_prompt: str = prompt_text("")
     seed: int = 0
     guidance_start: float = 0.0  # guidance acts from this share of the steps ...
     guidance_stop: float = 1.0  # ... to this one: fewer steps with it are faster, and another picture
@@ -349,6 +355,11 @@ class BenchConfig:
     num_workers: int | None = None  # on Ray; None: all cores, or all GPUs
     device: Device = Device.auto
     write_to: str = place("bench.json")
+
+
+PROMPT_TEXTS = frozenset(
+    each.name for kind in (TemplatePrompts, SamplingConfig) for each in fields(kind) if IS_PROMPT in each.metadata
+)
 
 
 def register() -> None:

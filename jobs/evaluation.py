@@ -3,7 +3,7 @@
 import math
 import sys
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -32,6 +32,7 @@ from pipeline.references.measuring import reference_features
 from pipeline.references.opening import open_reference
 from pipeline.references.reference import Reference, ReferenceFeatures, ReferenceSpec, Statistics
 from pipeline.runs.cells import lossless_of
+from pipeline.runs.choices import dropped_cells
 from pipeline.runs.commands import on_run
 from pipeline.runs.evaluations import CellFigure, CellFigures, Evaluation, Gap, MetricInfo, put_evaluation
 from pipeline.runs.present import PresentImages, present_images
@@ -112,7 +113,7 @@ def evaluate(found: OpenedRun, wanted: WantedEvaluation, scored: Scored, device:
     if any(evaluation.costs.values()):
         print(f"\n{costs_table(evaluation.metrics, _for_speed(found, evaluation), evaluation.costs)}")
     left_out = ExitCode.CHECK_FAILED if scored.num_left_out else ExitCode.OK
-    return most_urgent(_judged(wanted.config, evaluation), left_out)
+    return most_urgent(_judged(wanted.config, evaluation, dropped_cells(found.store)), left_out)
 
 
 def measured_figure(
@@ -162,6 +163,8 @@ def _evaluated(found: OpenedRun, wanted: WantedEvaluation, scored: Scored, devic
         measuring = _Measuring(found, wanted, scored, spec, info, wanted.named.get(info.name))
         measured = {cell_id: measuring.cell(measuring.images(cell_id)) for cell_id in cells}
         metrics |= measuring.infos
+        if info.name in wanted.named and not scored.num_left_out:
+            _check_had(measured.values(), measuring.infos)
         for cell_id, gap in gaps(measured, measuring.infos, config.seed, measuring.again).items():
             cells[cell_id] |= {name: one.figure for name, one in measured[cell_id].figures.items()}
             distances[cell_id] |= gap
@@ -171,6 +174,14 @@ def _evaluated(found: OpenedRun, wanted: WantedEvaluation, scored: Scored, devic
     key = digest("evaluation", sorted(wanted.extractor_ids), config.reference, named)
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     return Evaluation(now, metrics, cells, distances, lost, images), key
+
+
+def _check_had(cells: Collection[MeasuredCell], named: Iterable[str]) -> None:
+    """Refuse a figure that the command names where no cell has it; one cell of several may be too small for it."""
+    for name in named:
+        figures = [cell.figures[name].figure for cell in cells]
+        if all(math.isnan(figure.value) for figure in figures):
+            raise DarkroomError(figures[0].warnings[0])
 
 
 def _for_speed(found: OpenedRun, evaluation: Evaluation) -> dict[str, str]:
@@ -245,12 +256,13 @@ def _logits(spec: ExtractorSpec) -> Logits | None:
     return extractor.logits if isinstance(extractor, InceptionExtractor) else None
 
 
-def _judged(config: DictConfig, evaluation: Evaluation) -> ExitCode:
-    """Exit code 1 where a figure lies outside of what `expect` says it must lie in."""
+def _judged(config: DictConfig, evaluation: Evaluation, dropped: Collection[str]) -> ExitCode:
+    """Exit code 1 where a figure lies outside of what `expect` says it must lie in; of cells that were not dropped."""
     verdicts = [
         _verdict(expected, cell_id, figures)
         for expected in config.expect
         for cell_id, figures in evaluation.cells.items()
+        if cell_id not in dropped
     ]
     return ExitCode.OK if all(verdicts) else ExitCode.CHECK_FAILED
 

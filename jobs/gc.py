@@ -12,6 +12,7 @@ from jobs.runs import OpenedRun, opened, store_at
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.records import FAILED
 from pipeline.runs import manifest
+from pipeline.runs.choices import dropped_cells
 from pipeline.runs.collecting import named_for_good
 from pipeline.runs.keys import IMAGES_PREFIX, ManifestName, is_image_key
 from pipeline.runs.reading import states
@@ -52,10 +53,10 @@ def _say_strangers(store: Store, strangers: Sequence[ObjectInfo]) -> None:
 
 
 def _check_complete(found: OpenedRun) -> None:
-    """An orphan of an incomplete run is what its next start adopts: it may be about to be named."""
-    left = sum(
-        state.num_shards - len(state.committed) for state in states(found.store, found.info, found.cells).values()
-    )
+    """An orphan of an incomplete run is what its next start adopts: it may be about to be named. A cell that an early
+    choice dropped is complete as it is, until a sweep that renders more of it takes the choice back."""
+    kept = found.cells.keys() - dropped_cells(found.store)
+    left = sum(state.num_shards - len(state.committed) for state in states(found.store, found.info, kept).values())
     if left:
         raise DarkroomError(
             f"{found.store.describe()}: {left} shards are not committed, and their images may be adopted; finish the "

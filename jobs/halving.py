@@ -46,6 +46,7 @@ def render_by_halving(job: Rendering, config: DictConfig) -> ExitCode:
         print(
             f"\nround {number} of {len(steps)}: {len(part.found.cells)} cells, {num_shards} shards of each", flush=True
         )
+        put_choices(job.store, part.unfinished(), [])  # earlier ones: these cells go on
         codes.append(render_shards(part))
         if codes[-1] is ExitCode.INTERRUPTED:
             return codes[-1]

@@ -96,7 +96,7 @@ def _given(job: str, word: str) -> Given:
         raise DarkroomError(f"{key}: keys cannot be added to this job, only set; see `darkroom {job} --help`")
     if not (sign and _KEY.fullmatch(key)):
         raise refuse_word(job, key, groups(job))
-    if has_credentials(_unquoted(text)):
+    if key.rpartition(".")[2] not in schema.PROMPT_TEXTS and has_credentials(_unquoted(text)):
         raise credentials_in(key)
     return Given(key, text)
 

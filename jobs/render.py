@@ -59,6 +59,12 @@ class Rendering:
         cells = self.found.cell_infos
         return [name for name in own_shards(self.store, self.run) if name.cell_id in cells and self._has(name.start)]
 
+    def unfinished(self) -> list[str]:
+        """Cells of which shards are missing."""
+        done = Counter(name.cell_id for name in self.committed())
+        each = self.num_shards // len(self.found.cells)
+        return [cell_id for cell_id in self.found.cell_infos if done[cell_id] < each]
+
     def tasks(self, done: set[str]) -> Iterator[Task]:
         """Model by model, so that a worker loads each once; then range by range, whose embeddings serve all cells."""
         models, prompts = self.found.models, self.run.prompts

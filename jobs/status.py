@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from jobs.cli import run_job
 from jobs.runs import OpenedRun, opened
 from pipeline.runs.cells import axes
+from pipeline.runs.choices import dropped_cells
 from pipeline.runs.equal_pixels import equal_lines
 from pipeline.runs.reading import CellState, states
 
@@ -20,8 +21,11 @@ def run(config: DictConfig) -> int:
     cells = states(found.store, found.info, found.cells)
     print(f"run:       {found.store.describe()}")
     _say_what(found)
-    _say_state(list(cells.values()))
-    _say_unfinished(found, cells)
+    dropped = dropped_cells(found.store) & cells.keys()
+    _say_records(list(cells.values()))
+    if dropped:
+        print(f"dropped:   {len(dropped)} cells, by the sweep's early choice; the report says when and why")
+    _say_left(found, {cell_id: state for cell_id, state in cells.items() if cell_id not in dropped})
     for line in equal_lines(found.store, found.cells):
         print(f"equal:     {line}")
     return 0
@@ -44,11 +48,10 @@ def _say_what(found: OpenedRun) -> None:
             print(f"  {name}: {', '.join(str(value) for value in values)}")
 
 
-def _say_state(cells: Sequence[CellState]) -> None:
+def _say_records(cells: Sequence[CellState]) -> None:
     by_status = sum((cell.by_status for cell in cells), Counter())
     errors = sum((cell.errors for cell in cells), Counter())
     num_truncated = sum(cell.num_truncated for cell in cells)
-    left = sum(cell.num_rows_left for cell in cells)
     done, total = sum(len(cell.committed) for cell in cells), sum(cell.num_shards for cell in cells)
     print(f"committed: {done} of {total} shards, {sum(cell.num_bytes for cell in cells) / 1e6:.1f} MB of images")
     print(f"records:   {', '.join(f'{count} {name}' for name, count in by_status.most_common()) or 'none'}")
@@ -56,10 +59,11 @@ def _say_state(cells: Sequence[CellState]) -> None:
         print(f"truncated: {num_truncated} prompts were longer than the text encoder reads")
     for reason, count in errors.most_common(_MAX_REASONS):
         print(f"  {count} x {reason}")
+
+
+def _say_left(found: OpenedRun, cells: dict[str, CellState]) -> None:
+    left = sum(cell.num_rows_left for cell in cells.values())
     print(f"left:      {f'{left} prompt rows; the command that started the run goes on' if left else 'nothing'}")
-
-
-def _say_unfinished(found: OpenedRun, cells: dict[str, CellState]) -> None:
     unfinished = [(cell_id, state) for cell_id, state in cells.items() if state.num_rows_left]
     names = axes(found.cells.values())
     for cell_id, state in unfinished[:_MAX_CELLS] if names else []:

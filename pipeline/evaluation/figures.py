@@ -33,13 +33,12 @@ class MeasuredFigure:
 def figures_of(sides: Sides, extractor: ExtractorInfo, metrics: Sequence[str] | None) -> dict[str, MeasuredFigure]:
     """Figures by name; `metrics` without their extractor's name, None for the extractor's own choice.
 
-    One that cannot be had is a DarkroomError where `metrics` names it and every image has features, else NaN with the
-    reason as its warning. The seed decides who is in a subset and in a resample; the order of images changes nothing
-    but the last bits.
+    One that cannot be had is NaN with the reason as its first warning. The seed decides who is in a subset and in a
+    resample; the order of images changes nothing but the last bits.
     """
     convention("clip_score", sides.clip_convention)  # refuse an unknown one before hours of work
     return {
-        figure_name(extractor, name): _figure(name, sides, extractor, metrics is not None)
+        figure_name(extractor, name): _figure(name, sides, extractor)
         for name in _chosen(metrics, extractor, sides.reference)
     }
 
@@ -94,14 +93,12 @@ def _chosen(metrics: Sequence[str] | None, extractor: ExtractorInfo, reference: 
     return checked_metrics(metrics, extractor)
 
 
-def _figure(name: str, sides: Sides, extractor: ExtractorInfo, named: bool) -> MeasuredFigure:
+def _figure(name: str, sides: Sides, extractor: ExtractorInfo) -> MeasuredFigure:
     counts = _counts(name, sides)
     try:
         found = measured(name, sides, extractor)
         bounds = _bounds(found, CATALOGUE[name].lowest, sides.seed)
     except DarkroomError as error:
-        if named and not sides.left_out:
-            raise
         reasons = (str(error), *left_out_lines(sides.left_out, sides.num_images))
         return MeasuredFigure(CellFigure(math.nan, None, None, *counts, reasons))
     figure = CellFigure(found.value, *bounds, *counts, tuple(cautions(name, sides, extractor)))

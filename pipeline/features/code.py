@@ -9,6 +9,7 @@ import ast
 import hashlib
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
@@ -27,8 +28,9 @@ def code_digest(module: str, spec: ExtractorSpec) -> str:
     return f"sha256:{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()}"
 
 
+@cache
 def _modules(first: str) -> dict[str, bytes]:
-    """Module's name -> its file's bytes."""
+    """Module's name -> its file's bytes, as this process first saw them: what it has imported stays as it was, too."""
     found: dict[str, bytes] = {}
     waiting = [first]
     while waiting:

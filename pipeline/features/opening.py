@@ -64,8 +64,9 @@ def load_extractor(spec: ExtractorSpec) -> Extractor:
     loaded = _loaded(spec)
     if spec.seen and loaded.info.extractor_id != spec.seen.extractor_id:
         raise WrongModel(
-            f"extractor {spec.name}: on {platform.node()}, it is {loaded.info.extractor_id} ({loaded.info.weights}) "
-            f"and not {spec.seen.extractor_id}, which this job was started with; install the same there"
+            f"extractor {spec.name}: on {platform.node()} its code, weights or source are not those that this job was "
+            f"started with (extractor_id {loaded.info.extractor_id} there, {spec.seen.extractor_id} here); install the "
+            "same there"
         )
     return loaded
 

@@ -39,7 +39,7 @@ class _Features:
     made: Any
 
     def features(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
-        return self.made.features(pictures)
+        return self.made.features(_own(pictures))
 
 
 class _Captions(_Features):
@@ -56,7 +56,12 @@ class _Scores:
     made: Any
 
     def scores(self, pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
-        return self.made.scores(pictures, captions)
+        return self.made.scores(_own(pictures), captions)
+
+
+def _own(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Copies: what a plug-in writes into its pictures is nothing that another extractor may see."""
+    return [picture.copy() for picture in pictures]
 
 
 def load_plug_in(spec: ExtractorSpec) -> Extractor:

@@ -20,7 +20,7 @@ from pipeline.report.ranking import best_cells, dominated, figure_of, gap_of, or
 
 _MAX_CELLS = 50  # rows of the table; metrics.parquet has all
 _MAX_FAILURES = 10
-_MAX_NEAR = 10  # cells named beside a winner
+_MAX_NEAR = 10  # cells named at once
 
 
 def summary(content: ReportContent) -> str:
@@ -141,14 +141,22 @@ def _entry(cell: CellResult, metric: Metric, places: int) -> str:
 
 
 def _warnings(content: ReportContent) -> list[str]:
-    found = dict.fromkeys(
-        (metric.title, text)
-        for metric in content.metrics
-        for cell in content.cells
-        if metric.name in cell.figures
-        for text in cell.figures[metric.name].warnings
-    )
-    return [f"⚠ {markdown(title)}: {markdown(text)}" for title, text in found]
+    """Each once, with the cells whose figure it is about where those are not all."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for metric in content.metrics:
+        for cell in content.cells:
+            for text in cell.figures[metric.name].warnings if metric.name in cell.figures else ():
+                found.setdefault((metric.title, text), []).append(cell.cell_id[:8])
+    return [
+        f"⚠ {markdown(title)}{_only_of(cells, content)}: {markdown(text)}" for (title, text), cells in found.items()
+    ]
+
+
+def _only_of(cells: Sequence[str], content: ReportContent) -> str:
+    if len(cells) == len(content.cells):
+        return ""
+    more = f" and {len(cells) - _MAX_NEAR} more cells" if len(cells) > _MAX_NEAR else ""
+    return f" of {', '.join(cells[:_MAX_NEAR])}{more}"
 
 
 def _failures(content: ReportContent) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.runs.keys import CHOICES_KEY
+from pipeline.runs.values import from_json
 from pipeline.storage.store import NotFound, Store
 
 
@@ -46,6 +47,11 @@ def read_choices(store: Store) -> list[Dropped]:
     return _parsed(store, _stored(store))
 
 
+def dropped_cells(store: Store) -> set[str]:
+    """cell_ids."""
+    return {item.cell_id for item in read_choices(store)}
+
+
 def _stored(store: Store) -> bytes | None:
     try:
         return store.get(CHOICES_KEY)
@@ -55,7 +61,7 @@ def _stored(store: Store) -> bytes | None:
 
 def _parsed(store: Store, data: bytes | None) -> list[Dropped]:
     try:
-        return [] if data is None else [Dropped(**item) for item in _list(json.loads(data))]
+        return [] if data is None else [from_json(Dropped, item) for item in _list(json.loads(data))]
     except (ValueError, TypeError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise DarkroomError(

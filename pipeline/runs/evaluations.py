@@ -7,11 +7,15 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.runs.keys import EVALUATIONS_PREFIX, evaluation_key
 from pipeline.runs.present import PresentImages
+from pipeline.runs.values import from_json
 from pipeline.storage.store import Store
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -97,24 +101,34 @@ def _read(store: Store, key: str) -> Evaluation:
 
 
 def _parse(value: dict) -> Evaluation:
-    metrics = {name: MetricInfo(**info) for name, info in value["metrics"].items()}
+    metrics = {name: from_json(MetricInfo, info) for name, info in value["metrics"].items()}
     cells = {
         cell_id: {name: _figure(figure) for name, figure in figures.items()}
         for cell_id, figures in value["cells"].items()
     }
-    images = {cell_id: PresentImages(**found) for cell_id, found in value.get("images", {}).items()}
-    return Evaluation(str(value["created_at"]), metrics, cells, _gaps(value, "gaps"), _gaps(value, "costs"), images)
+    images = {cell_id: from_json(PresentImages, found) for cell_id, found in value.get("images", {}).items()}
+    return Evaluation(
+        _checked(value["created_at"], str), metrics, cells, _gaps(value, "gaps"), _gaps(value, "costs"), images
+    )
 
 
 def _gaps(value: dict, name: str) -> Gaps:
     return {
-        cell_id: {metric: Gap(**gap) for metric, gap in found.items()} for cell_id, found in value.get(name, {}).items()
+        cell_id: {metric: from_json(Gap, gap) for metric, gap in found.items()}
+        for cell_id, found in value.get(name, {}).items()
     }
 
 
 def _figure(value: dict) -> CellFigure:
     number = math.nan if value["value"] is None else value["value"]
-    return CellFigure(**{**value, "value": number, "warnings": tuple(value["warnings"])})
+    warnings = tuple(_checked(line, str) for line in _checked(value["warnings"], list))
+    return from_json(CellFigure, {**value, "value": number, "warnings": warnings})
+
+
+def _checked(value: Any, kind: type[T]) -> T:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is no {kind.__name__}"[:80])
+    return value
 
 
 def _nullified(value: object) -> object:

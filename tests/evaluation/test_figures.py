@@ -1,4 +1,5 @@
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -63,6 +64,13 @@ def test_every_figure_says_how_many_images_it_is_of_and_where_its_interval_lies(
             assert figure.low is figure.high is None
 
 
+def unhad(*arguments) -> str:
+    """Why the one figure that is asked for cannot be had."""
+    (figure,) = figures_of(*arguments).values()
+    assert math.isnan(figure.value)
+    return figure.warnings[0]
+
+
 def test_a_distance_warns_of_too_few_images_and_unequal_numbers() -> None:
     (figure,) = figures_of(images(10), CLIP, reference(80), ["frechet"], "hessel", 0).values()
     assert [words in " ".join(figure.warnings) for words in ("fewer than twice", "10 images against 80")] == [True] * 2
@@ -96,8 +104,10 @@ def test_the_inception_score_depends_on_who_the_images_are_and_not_on_their_orde
     in_given_order = inception_score(softmax(2 * shown.features)).mean
     assert first.value != in_given_order
     assert first.value == pytest.approx(in_given_order, rel=0.5)
-    with pytest.raises(DarkroomError, match=r"inception_v3\.inception_score: needs the network's class logits"):
-        figures_of(shown, INCEPTION, None, ["inception_score"], "hessel", 0)
+    assert re.search(
+        r"inception_v3\.inception_score: needs the network's class logits",
+        unhad(shown, INCEPTION, None, ["inception_score"], "hessel", 0),
+    )
 
 
 @pytest.mark.parametrize("scale", CONVENTIONS)
@@ -144,8 +154,9 @@ def test_large_sets_are_thinned_by_ids_and_say_so(monkeypatch: pytest.MonkeyPatc
 
 def test_without_a_reference_only_figures_that_need_none_are_had() -> None:
     assert by_metric(figures_of(images(9), CLIP, None, None, "hessel", 0)).keys() == {"vendi", "clip_score"}
-    with pytest.raises(DarkroomError, match=r"demo_clip\.kid: needs reference images; give a reference"):
-        figures_of(images(9), CLIP, None, ["kid"], "hessel", 0)
+    assert re.search(
+        r"demo_clip\.kid: needs reference images; give a reference", unhad(images(9), CLIP, None, ["kid"], "hessel", 0)
+    )
 
 
 def test_what_nobody_named_and_cannot_be_computed_is_nan_with_its_reason() -> None:
@@ -154,8 +165,10 @@ def test_what_nobody_named_and_cannot_be_computed_is_nan_with_its_reason() -> No
     assert found["frechet"].num_reference is None
     assert math.isnan(found["kid"].value)
     assert "stats.npz holds statistics alone" in found["kid"].warnings[0]
-    with pytest.raises(DarkroomError, match="holds statistics alone; give a reference of images"):
-        figures_of(images(40), CLIP, statistics(), ["kid"], "hessel", 0)
+    assert re.search(
+        "holds statistics alone; give a reference of images",
+        unhad(images(40), CLIP, statistics(), ["kid"], "hessel", 0),
+    )
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -165,15 +178,13 @@ def test_too_few_images_give_nan_and_a_reason(count: int) -> None:
         assert math.isnan(figure.value)
         assert figure.warnings[0].startswith(f"{name}: ")
         assert figure.num_images == count
-    with pytest.raises(DarkroomError, match=r"demo_clip\.vendi: "):
-        figures_of(images(count), CLIP, None, ["vendi"], "hessel", 0)
+    assert re.search(r"demo_clip\.vendi: ", unhad(images(count), CLIP, None, ["vendi"], "hessel", 0))
 
 
 def test_features_without_cosines_have_no_clip_score() -> None:
     shown = images(9)
     blind = ImageFeatures(shown.image_ids, shown.features, np.full(9, np.nan, np.float32), shown.truncated)
-    with pytest.raises(DarkroomError, match="needs captions"):
-        figures_of(blind, CLIP, None, ["clip_score"], "hessel", 0)
+    assert re.search("needs captions", unhad(blind, CLIP, None, ["clip_score"], "hessel", 0))
 
 
 @pytest.mark.parametrize(

@@ -104,5 +104,5 @@ def test_a_worker_that_finds_another_extractor_refuses_it(tmp_path: Path) -> Non
         load_extractor(seen)
     plug_in = ExtractorSpec("pipeline.features.sharpness:make")
     older = replace(inspect_extractor(plug_in), weights="sharpness-0")
-    with pytest.raises(WrongModel, match="which this job was started with"):
+    with pytest.raises(WrongModel, match="are not those that this job was started with"):
         load_extractor(replace(plug_in, seen=as_seen(plug_in, older)))

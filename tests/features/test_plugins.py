@@ -54,6 +54,24 @@ def test_a_plug_in_is_looked_at_and_loaded_by_its_functions_name() -> None:
     assert replace(found.info, code="") == Sharpness.info
 
 
+class Painter(WithScores):
+    def scores(self, pictures, captions):
+        for picture in pictures:
+            picture[:] = 0
+        return super().scores(pictures, captions)
+
+
+def paints(_spec: ExtractorSpec) -> Painter:
+    return Painter(ExtractorInfo("paints", "none", "none", 1, is_scorer=True))
+
+
+def test_what_a_plug_in_writes_into_its_pictures_is_its_own_affair(pictures) -> None:
+    (picture,) = pictures(1)
+    before = picture.copy()
+    scored([load_extractor(ExtractorSpec(f"{__name__}:paints"))], [Picture("a", "b", picture)])
+    assert np.array_equal(picture, before)
+
+
 def test_a_blurred_picture_is_less_sharp_and_a_flat_one_not_at_all(pictures) -> None:
     (picture,) = pictures(1)
     blurred = np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(1)))
@@ -162,3 +180,15 @@ def test_a_folder_on_the_path_is_enough(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "my_scores.py").write_text("from pipeline.features.sharpness import make\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert replace(inspect_extractor(ExtractorSpec("my_scores:make")), code="") == Sharpness.info
+
+
+def test_code_that_changes_once_it_is_imported_counts_from_the_next_process_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "edited_later.py"
+    code.write_text("from pipeline.features.sharpness import make\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = ExtractorSpec("edited_later:make")
+    before = inspect_extractor(spec)
+    code.write_text("# what this process runs is still as it was\n")
+    assert inspect_extractor(spec) == before

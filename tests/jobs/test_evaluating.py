@@ -135,6 +135,20 @@ def test_a_cell_of_which_no_image_can_be_scored_leaves_the_others_their_figures(
     assert any("left out" in line for line in cells[broken]["demo_clip.clip_score"].warnings)
 
 
+def test_a_cell_with_too_few_images_for_a_figure_leaves_the_others_theirs(arguments, tmp_path: Path) -> None:
+    assert run_here("sweep", *arguments, "engine.shard_size=1", "grid.axes.guidance_scale=[1,3]") == 0
+    store, named = store_at(tmp_path), "metrics=[demo_clip.clip_score]"
+    small, whole = sorted({name.cell_id for name in manifest.committed(store)})
+    store.delete([name.key for name in manifest.committed(store, small)][1:])
+    assert evaluated(tmp_path, named) == 0
+    cells = read_evaluations(store)[-1].cells
+    assert cells[whole]["demo_clip.clip_score"].num_images == NUM_PROMPTS
+    assert "1 image(s) are too few" in cells[small]["demo_clip.clip_score"].warnings[0]
+    store.delete([name.key for name in manifest.committed(store, whole)])
+    with pytest.raises(DarkroomError, match=r"demo_clip.clip_score: 1 image\(s\) are too few"):
+        evaluated(tmp_path, named)
+
+
 def test_a_scorer_that_fails_on_one_picture_costs_that_score_until_its_code_changes(
     arguments, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:

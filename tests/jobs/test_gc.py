@@ -10,8 +10,10 @@ from unittest.mock import Mock
 
 import pytest
 
+from pipeline.domain.errors import DarkroomError
 from pipeline.domain.records import FAILED, OK
 from pipeline.runs import manifest
+from pipeline.runs.choices import dropped_cells, put_choices
 from pipeline.runs.reading import image_bytes, records
 from pipeline.runs.records import extra_columns, to_records, to_table
 from pipeline.storage.opening import open_store
@@ -152,3 +154,34 @@ def test_what_no_job_has_put_among_the_images_stays(run: Where, capsys: pytest.C
     assert there >= set(theirs)
     assert not there & set(ours)
     assert "3 files there that no job writes stay" in capsys.readouterr().out
+
+
+def test_cells_that_an_early_choice_dropped_leave_nothing_unfinished(tmp_path: Path, capsys) -> None:
+    slots = ("prompts=template", "prompts.pattern='a {n} circle'", "prompts.slots={n: [red, blue, green, grey]}")
+    words = [*PAINT, *slots, f"output.uri={tmp_path}", "engine.shard_size=1"]
+    words += ["grid.axes.guidance_scale=[1,2,3,4]"]
+    score = ["evaluate=inline", "evaluation.metrics=[demo_clip.clip_score]"]
+    score += ["evaluation.expect=[{figure: demo_clip.clip_score, lowest: -1, highest: 2.6}]"]
+    halving = ["halving.figure=demo_clip.clip_score", "halving.num_images=2"]
+    assert run_here("sweep", *words, *score, *halving) == 0
+    store, where = open_store(parse_spec(str(tmp_path))), [f"run={tmp_path}"]
+    dropped = dropped_cells(store)
+    assert len(dropped) == 2
+    assert capsys.readouterr().out.count("pass: demo_clip.clip_score") == 2
+    lost = next(name for name in manifest.committed(store) if name.cell_id in dropped)
+    table = manifest.read(store, lost, ["image_id", "key"])
+    key, image_id = table["key"][0].as_py(), table["image_id"][0].as_py()
+    orphan = tmp_path / key.replace(image_id, image_id[:2] + "0" * (len(image_id) - 2))
+    orphan.write_bytes(b"of an attempt that lost")
+    capsys.readouterr()
+    assert (run_here("status", *where), gc(where)) == (0, 0)
+    said = capsys.readouterr().out
+    assert "dropped:   2 cells" in said
+    assert "left:      nothing" in said
+    assert not orphan.exists()
+    store.delete([lost.key])
+    assert run_here("sweep", *words, *score, *halving) == 0
+    assert dropped_cells(store) == dropped
+    put_choices(store, [lost.cell_id], [])  # as a sweep that goes on with it, and was killed
+    with pytest.raises(DarkroomError, match="shards are not committed"):
+        gc(where)

@@ -169,3 +169,9 @@ def test_every_setting_of_a_cell_is_an_axis_or_says_why_not() -> None:
     settings = {field.name for kind in (SamplingConfig, ModelConfig) for field in fields(kind)}
     assert {field.name for field in fields(GridAxes)} | set(NO_AXES) == settings
     assert not {field.name for field in fields(GridAxes)} & set(NO_AXES)
+
+
+@pytest.mark.parametrize("text", ["a:b@c", "http://me:secret@host/x", "https://host/?token=abc"])
+def test_what_a_model_reads_is_no_address(text: str) -> None:
+    config = composed("generate", ["prompts=template", f"sampling.negative_prompt={text}", f"prompts.pattern={text}"])
+    assert (config.sampling.negative_prompt, config.prompts.pattern) == (text, text)

@@ -17,7 +17,7 @@ def test_figures_intervals_marks_and_warnings() -> None:
     text = summary(ReportContent("T", (), "darkroom sweep", (), cells, (Metric("fid", "FID", False),)))
     assert "| bbbbbbbb | 1,000 | 0 | **11.00** |" in text
     assert "| aaaaaaaa † | 1,000 | 2 | 12.35 (12.00 – 12.70) ⚠ |" in text
-    assert "⚠ FID: too few images" in text
+    assert "⚠ FID of aaaaaaaa: too few images" in text
     assert text.index("aaaaaaaa †") < text.index("bbbbbbbb |")
 
 

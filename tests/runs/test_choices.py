@@ -1,6 +1,8 @@
 """What sweeps dropped is remembered by later ones."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,9 @@ from pipeline.storage.store import parse_spec
 
 def dropped(cell_id: str, value: float = 1.0) -> Dropped:
     return Dropped(cell_id, 1, 2, 8, "demo_clip.clip_score", value, 3, 4, 2)
+
+
+SPOILED = json.dumps([asdict(dropped("a")) | {"value": "high"}]).encode()
 
 
 def test_choices_of_other_cells_stay(tmp_path: Path) -> None:
@@ -36,7 +41,7 @@ def test_two_sweeps_at_once_forget_nothing(tmp_path: Path) -> None:
     assert sorted(item.cell_id for item in read_choices(store)) == sorted(names)
 
 
-@pytest.mark.parametrize("damaged", [b"", b"[", b"{}", b"null", b"[{}]", b"[1]", b"\xff"])
+@pytest.mark.parametrize("damaged", [b"", b"[", b"{}", b"null", b"[{}]", b"[1]", b"\xff", SPOILED])
 def test_damaged_choices_are_named_and_not_overwritten(tmp_path: Path, damaged: bytes) -> None:
     store = open_store(parse_spec(str(tmp_path)))
     store.put(CHOICES_KEY, damaged)
