@@ -16,7 +16,7 @@ from pipeline.rendering.inspection import InspectedModel
 from pipeline.rendering.model_files import INDEX
 from pipeline.runs.cells import CellInfo
 
-_REMEDY = "give the model's place as model.repo_id=..."
+_REMEDY = "give the model's place, or the folder that holds all models of the run, as model.repo_id=..."
 
 
 def models_of(cells: Iterable[CellInfo], config: DictConfig, device: str) -> dict[ModelIdentity, InspectedModel]:

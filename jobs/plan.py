@@ -16,6 +16,7 @@ from jobs.cli import run_job
 from jobs.engine import likely_device
 from pipeline.domain.cells import Sampling
 from pipeline.domain.images import ImageRequest, Sample, samples
+from pipeline.encoding.images import size_fault
 from pipeline.planning.plan import num_shards
 from pipeline.prompts.source import write_parquet
 from pipeline.rendering.loading import load_renderer
@@ -95,10 +96,12 @@ def _probe(found: Wanted, renderer: Renderer) -> _Cost | None:
 
 
 def _warn_of_sizes(found: Wanted, renderer: Renderer) -> None:
-    """Where the model is one that may change sizes: try those that the first rows ask for."""
+    """Of the first rows: what no file can hold, and, of a model that may change sizes, what it makes of them."""
+    for fault in dict.fromkeys(fault for sample in _first_samples(found) if (fault := _fault(found, sample))):
+        print(f"warning: {fault}, or these rows will fail", file=sys.stderr)
     if renderer.info.keeps_size:
         return
-    samplings = {(item.height, item.width): item for item in (each.request.sampling for each in _first_samples(found))}
+    samplings = {(item.height, item.width): item for item in (each.request.sampling for each in _storable(found))}
     for (height, width), sampling in list(samplings.items())[:_MOST_SIZES]:
         few = replace(sampling, num_inference_steps=min(_FEW_STEPS, sampling.num_inference_steps))
         made = _size_made(renderer, few)
@@ -119,7 +122,16 @@ def _size_made(renderer: Renderer, sampling: Sampling) -> str:
 
 def _first_batch(found: Wanted) -> Sequence[Sample]:
     size = found.config.engine.batch_size
-    return next(batches(islice(_first_samples(found), size), size), ())
+    return next(batches(islice(_storable(found), size), size), ())
+
+
+def _storable(found: Wanted) -> Iterator[Sample]:
+    return (sample for sample in _first_samples(found) if not _fault(found, sample))
+
+
+def _fault(found: Wanted, sample: Sample) -> str | None:
+    sampling = sample.request.sampling
+    return size_fault(found.config.output.image_format.value, sampling.height, sampling.width)
 
 
 def _first_samples(found: Wanted) -> Iterator[Sample]:

@@ -52,7 +52,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
     _check_code(components, index, ref)
     files = [path.relative_to(folder).as_posix() for path in files_in(folder, frozenset())]
     _check_weights(components, files if commit is None else _hub_files(ref, commit), ref)
-    digests = folder_digests(folder, ref.trust_remote_code, but_blobs=commit is not None)
+    digests = _digests(folder, ref, but_blobs=commit is not None)
     identity = ModelIdentity(
         repo_id=ref.repo_id if commit else _folder_name(folder),
         revision=commit or folder_revision(digests),
@@ -76,6 +76,16 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         absent=tuple(name for name, value in index.items() if value == [None, None]),
         digests=tuple(digests.items()),
     )
+
+
+def _digests(folder: Path, ref: ModelRef, but_blobs: bool) -> dict[str, str]:
+    try:
+        return folder_digests(folder, ref.trust_remote_code, but_blobs)
+    except OSError as error:
+        raise DarkroomError(
+            f"model.repo_id={ref.repo_id}: {error.filename} cannot be read ({error.strerror}); make it readable, or "
+            "copy the model anew"
+        ) from error
 
 
 def _folder_name(folder: Path) -> str:

@@ -91,7 +91,7 @@ def test_a_run_goes_on_and_is_verified_where_its_model_lies_now(
     assert generate(now, run) == 0
     assert f"darkroom verify run={run} model.repo_id={now}" in capsys.readouterr().out
     (run / pd.read_parquet(other).key[0]).write_bytes(b"")
-    with pytest.raises(DarkroomError, match=r"no such folder.*give the model's place as model\.repo_id=") as caught:
+    with pytest.raises(DarkroomError, match=r"no such folder.*give the model's place, .*as model\.repo_id=") as caught:
         run_here("verify", f"run={run}")
     assert "\n" not in str(caught.value)
     assert run_here("repair", f"run={run}", f"model.repo_id={now}") == 0

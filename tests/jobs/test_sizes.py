@@ -49,6 +49,12 @@ def test_a_row_that_its_format_cannot_hold_costs_one_record(tmp_path: Path, layo
     assert set(found["attempt"]) == {1}
 
 
+def test_plan_says_what_the_format_cannot_hold(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    given = arguments(tmp_path, "prompt,width,height\na,16384,8\nb,16,16\n")
+    assert run_here("plan", *PAINT, *given, "output.image_format=webp") == 0
+    assert "warning: 16384x8 pixels: webp holds at most 16383" in capsys.readouterr().err
+
+
 def test_a_size_that_no_image_of_the_format_has_is_refused(tmp_path: Path) -> None:
     given = arguments(tmp_path, "prompt\na\n")
     with pytest.raises(DarkroomError, match="webp holds at most 16383"):

@@ -48,6 +48,15 @@ def test_linked_code_belongs_to_a_trusted_models_digest(copy: Path, tmp_path: Pa
     assert inspect_model(trusted, "cpu").identity.revision != before
 
 
+def test_a_file_that_cannot_be_read_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, kind: str) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pipeline.models.digests._read", refuse)  # who runs the tests may read everything
+    with pytest.raises(DarkroomError, match=r"cannot be read \(Permission denied\); make it readable"):
+        inspect_model(ModelRef(str(copy)), "cpu")
+
+
 def test_weights_for_other_programs_are_no_part_of_a_model(copy: Path) -> None:
     before = inspect_model(ModelRef(str(copy)), "cpu").identity.revision
     for name in ("openvino_model.xml", "openvino_model.bin", "flax_model.msgpack", "model.onnx"):
