@@ -6,6 +6,7 @@ dead actors itself and counts every attempt. Only `own.py` imports ray besides.
 
 import logging
 import os
+import re
 import signal
 import threading
 import time
@@ -30,6 +31,7 @@ _IN_FLIGHT = 2  # shards a worker: the device starts the next while the last one
 _POLL_S = 1.0
 _QUIET_S = 1.0
 _SAY_EVERY_S = 30.0
+_MODULE = re.compile(r"^(?:\w+\.)+(?=\w+: )")  # before an error's class in what Ray says of it
 
 MakeWorker = Callable[[], TaskRunner]
 
@@ -373,5 +375,5 @@ def _reason(error: Exception) -> str:
     cause = getattr(error, "cause", None) or error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
     if isinstance(error, RayActorError):
-        return lines[-1] if "creation task" in lines[0] else lines[0]
+        return _MODULE.sub("", lines[-1]) if "creation task" in lines[0] else lines[0]
     return f"{type(cause).__name__}: {lines[0]}"
