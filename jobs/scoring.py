@@ -64,9 +64,8 @@ def _look(store: Store, name: ManifestName, extractor_ids: Sequence[str]) -> _Lo
     for found in (get_features(store, extractor_id, name) for extractor_id in extractor_ids):
         is_complete = is_complete and found is not None and all(_has(found, row) for row in ok)
         for row in ok if found else ():
-            if found and (error := found.error(row["image_id"])):
-                remedy = "" if _has(found, row) else "; `darkroom repair` brings it back, then evaluate again"
-                left_out[row["image_id"]] = row["key"], error + remedy
+            if found and (error := found.error(row["image_id"], row["sha256"])):
+                left_out[row["image_id"]] = row["key"], error
     return _Look(is_complete, left_out)
 
 

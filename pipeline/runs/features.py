@@ -64,10 +64,13 @@ class ScoredFiles:
         place = self._places.get(image_id)
         return place if place is not None and self.sha256s[place] == sha256 else None
 
-    def error(self, image_id: str) -> str | None:
-        """Why an image has no features, whatever its record says now; None where nothing is known against it."""
+    def error(self, image_id: str, sha256: str | None) -> str | None:
+        """Why an image whose record has this digest has no features, and the remedy where another file lay there."""
         place = self._places.get(image_id)
-        return self.errors[place] or None if place is not None else None
+        if place is None or not self.errors[place]:
+            return None
+        remedy = "" if self.sha256s[place] == sha256 else "; `darkroom repair` brings it back, then evaluate again"
+        return self.errors[place] + remedy
 
     def taken(self, rows: Sequence[int]) -> "ScoredFiles":
         """The images at these rows."""
