@@ -11,7 +11,6 @@ from pipeline.domain.records import OK
 from pipeline.features.spec import ExtractorSpec
 from pipeline.runs import manifest
 from pipeline.runs.ahead import read_ahead
-from pipeline.runs.commands import on_run
 from pipeline.runs.features import ScoredFiles, get_features
 from pipeline.runs.keys import ManifestName
 from pipeline.scoring.spec import ScorerSpec
@@ -65,10 +64,8 @@ def _look(store: Store, name: ManifestName, extractor_ids: Sequence[str]) -> _Lo
     for found in (get_features(store, extractor_id, name) for extractor_id in extractor_ids):
         is_complete = is_complete and found is not None and all(_has(found, row) for row in ok)
         for row in ok if found else ():
-            if found and (error := found.error(row["image_id"])):
-                repaired = f"; `{on_run('repair', store.spec)}` brings it back, then evaluate again"
-                remedy = "" if _has(found, row) else repaired
-                left_out[row["image_id"]] = row["key"], error + remedy
+            if found and (error := found.error(row["image_id"], row["sha256"], store.spec)):
+                left_out[row["image_id"]] = row["key"], error
     return _Look(is_complete, left_out)
 
 

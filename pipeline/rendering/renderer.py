@@ -53,6 +53,6 @@ class FatalDeviceError(RuntimeError):
 _FATAL = ("CUDA error", "device-side assert", "unspecified launch failure", "illegal memory access")
 
 
-def explained(error: Exception) -> Exception:
+def explained(error: BaseException) -> BaseException:
     """What a call on a device raised, as FatalDeviceError where its words say that the device is lost."""
     return FatalDeviceError(str(error)) if any(word in str(error) for word in _FATAL) else error

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.runs.commands import on_run
 from pipeline.runs.keys import ManifestName, features_key
-from pipeline.storage.store import NotFound, Store
+from pipeline.storage.store import NotFound, Store, StoreSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +65,13 @@ class ScoredFiles:
         place = self._places.get(image_id)
         return place if place is not None and self.sha256s[place] == sha256 else None
 
-    def error(self, image_id: str) -> str | None:
-        """Why an image has no features, whatever its record says now; None where nothing is known against it."""
+    def error(self, image_id: str, sha256: str | None, store: StoreSpec) -> str | None:
+        """Why an image whose record has this digest has no features, and the remedy where another file lay there."""
         place = self._places.get(image_id)
-        return self.errors[place] or None if place is not None else None
+        if place is None or not self.errors[place]:
+            return None
+        remedy = f"; `{on_run('repair', store)}` brings it back, then evaluate again"
+        return self.errors[place] + ("" if self.sha256s[place] == sha256 else remedy)
 
     def taken(self, rows: Sequence[int]) -> "ScoredFiles":
         """The images at these rows."""

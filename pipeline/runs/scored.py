@@ -66,7 +66,7 @@ def _scored_shard(store: Store, name: ManifestName, extractor_id: str, dimension
         raise _not_scored(store, name)
     pairs, rows, left_out = [], [], Counter[str]()
     for record in ok:
-        error = found.error(record["image_id"])
+        error = found.error(record["image_id"], record["sha256"], store.spec)
         place = found.place(record["image_id"], record["sha256"])
         if error:
             left_out[error] += 1

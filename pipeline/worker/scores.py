@@ -37,7 +37,7 @@ def scored_by(extractor: Extractor, pictures: Sequence[Picture]) -> ScoredFiles:
         return ScoredFiles(_without_captions((), none), (), ())
     try:
         images = _checked(_by_one(extractor, pictures), extractor)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plug-in may well call sys.exit
         if _is_the_devices(error):
             raise explained(error) from error
         if len(pictures) > 1:
@@ -54,7 +54,7 @@ def unscored(extractor: Extractor, image_id: str, sha256: str, reason: str) -> S
     return ScoredFiles(_without_captions((image_id,), features), (sha256,), (reason,))
 
 
-def _is_the_devices(error: Exception) -> bool:
+def _is_the_devices(error: BaseException) -> bool:
     """The fault is not the picture's: another worker, or the same one later, may well score it."""
     is_lost = isinstance(explained(error), FatalDeviceError)
     return is_lost or isinstance(error, MemoryError) or "out of memory" in str(error)

@@ -46,7 +46,7 @@ def test_inline_features_are_those_of_the_stored_images(tmp_path: Path, layout: 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_picture_that_a_scorer_fails_on_costs_its_own_score_alone(tmp_path: Path, layout: str) -> None:
-    store, data = open_store(parse_spec(str(tmp_path))), dataset(["a", "b unlucky", "c", "d nowhere", "e"])
+    store, data = open_store(parse_spec(str(tmp_path))), dataset(["a", "b unlucky", "c", "d nowhere", "e quits"])
     run = run_info(data, shard_size=8, layout=layout)
     [task] = tasks(run, data, store)
     scorer = Choosy()
@@ -54,8 +54,14 @@ def test_a_picture_that_a_scorer_fails_on_costs_its_own_score_alone(tmp_path: Pa
     assert (report.num_ok, report.num_failed) == (5, 0)
     [name] = manifest.committed(store)
     found = get_features(store, scorer.info.extractor_id, name)
-    assert found.errors == ("", "RuntimeError: out of luck", "", "its features are not finite numbers", "")
-    assert np.isfinite(found.images.features[:, 0]).tolist() == [True, False, True, False, True]
+    assert found.errors == (
+        "",
+        "RuntimeError: out of luck",
+        "",
+        "its features are not finite numbers",
+        "SystemExit: bye",
+    )
+    assert np.isfinite(found.images.features[:, 0]).tolist() == [True, False, True, False, False]
     assert not any(get_features(store, load_extractor(SPECS[1]).info.extractor_id, name).errors)
 
 
@@ -76,6 +82,8 @@ class Choosy:
     def scores(self, pictures, captions):
         if any("unlucky" in caption for caption in captions):
             raise RuntimeError("out of luck")
+        if any("quits" in caption for caption in captions):
+            raise SystemExit("bye")
         if any("break the device" in caption for caption in captions):
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         return np.array([np.inf if "nowhere" in caption else len(caption) for caption in captions], np.float32)
