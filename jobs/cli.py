@@ -42,7 +42,11 @@ JOBS = {
     "bench": "measure speed as ratios: against the bare model, a plain script, Ray Data",
 }
 _HELP = ("-h", "--help")
-_FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES})  # of files that no store writes
+_REMEDIES = {  # of what a disk refuses outside a store
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there"),
+    errno.EROFS: "make it writable",
+    errno.EACCES: "make it readable and writable for you",
+}
 
 
 def main() -> None:
@@ -105,8 +109,8 @@ def _ended(job: str, overrides: Sequence[str]) -> ExitCode:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except OSError as error:
-        if error.errno in _FULL_DISK and error.filename:
-            remedy = "make room there, or make it writable; then give the same command again"
+        if error.errno in _REMEDIES and error.filename:
+            remedy = f"{_REMEDIES[error.errno]}; then give the same command again"
             return _complain(f"{error.filename}: {error.strerror}; {remedy}", ExitCode.UNFINISHED)
         return _our_fault()
     except Exception:

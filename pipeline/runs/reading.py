@@ -148,6 +148,8 @@ def stored_files(store: Store, wanted: Sequence[Record]) -> list[StoredFile]:
 def _of_object(store: Store, key: str, group: Sequence[Record]) -> list[StoredFile]:
     try:
         files = _images_in(store.get(key), key, group)
+    except DarkroomError as error:  # behind a link
+        return [StoredFile(record, b"", "", str(error)) for record in group]
     except (NotFound, ValueError):  # gone, or no key that a run has
         return [StoredFile(record, b"", "", "its file is missing") for record in group]
     except StoreError:

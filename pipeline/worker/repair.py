@@ -8,7 +8,7 @@ from pipeline.domain.records import Record
 from pipeline.encoding.containers import Member
 from pipeline.encoding.images import CONTENT_TYPES
 from pipeline.runs.run import OutputInfo
-from pipeline.storage.store import NotFound, Store
+from pipeline.storage.store import Store
 from pipeline.worker.layouts import CONTAINERS, Layout
 from pipeline.worker.members import as_member
 from pipeline.worker.outcomes import called_as_then, recorded_request
@@ -51,10 +51,8 @@ def _container(
     store: Store, layout: Layout, broken: StoredObject, rendered: Rendered, cell: Cell, output: OutputInfo
 ) -> bytes:
     """Its images in their order; equal members give equal bytes, so this is what was stored at first."""
-    try:
-        index = layout.index(store.get(broken.key))
-    except NotFound:
-        index = {}
+    has_intact = len(broken.damages) < len(broken.records)
+    index = layout.index(store.get(broken.key)) if has_intact else {}
     files = {image_id: found.data for image_id, found in index.items()} | dict(rendered)
     return layout.write([_member(record, files[record.image_id] or b"", cell, output) for record in broken.records])
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from pipeline.domain.cells import Cell
+from pipeline.domain.errors import DarkroomError
 from pipeline.domain.records import OK, Record
 from pipeline.encoding.containers import Indexed
 from pipeline.runs import manifest
 from pipeline.runs.cells import CellInfo, cell_of
 from pipeline.runs.records import to_records
 from pipeline.runs.run import OutputInfo
-from pipeline.storage.store import NotFound, Store
+from pipeline.storage.store import NotFound, Store, StoreError
 from pipeline.worker.layouts import CONTAINERS
 from pipeline.worker.members import as_member
 from pipeline.worker.outcomes import called_as_then, recorded_request
@@ -53,11 +54,19 @@ def _looked_at(store: Store, cell: Cell, output: OutputInfo, records: Sequence[R
     key = records[0].key or ""
     try:
         damages = damages_of(store.get(key), records, cell, output)
-    except NotFound:
-        damages = {record.image_id: "its object is missing" for record in records}
-    except ValueError:
-        damages = {record.image_id: NO_KEY for record in records}
+    except StoreError:
+        raise
+    except (NotFound, ValueError, OSError) as error:
+        damages = {record.image_id: _unread(error) for record in records}
     return StoredObject(key, cell.cell_id, records, damages)
+
+
+def _unread(error: Exception) -> str:
+    if isinstance(error, NotFound):
+        return "its object is missing"
+    if isinstance(error, OSError):  # a bad sector, a file of somebody else's
+        return f"its object cannot be read ({error.strerror or error})"
+    return str(error) if isinstance(error, DarkroomError) else NO_KEY
 
 
 def damages_of(data: bytes, records: Sequence[Record], cell: Cell, output: OutputInfo) -> dict[str, str]:

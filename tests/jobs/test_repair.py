@@ -123,3 +123,17 @@ def test_a_reader_of_a_missing_image_is_told_the_remedy(tmp_path: Path) -> None:
     remove(store, record.key or "")
     with pytest.raises(DarkroomError, match="darkroom repair"):
         image_bytes(store, record)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_object_that_cannot_be_read_is_named_and_mended(tmp_path: Path, layout: str, capsys) -> None:
+    store = generate((str(tmp_path / "run"), None), tmp_path, layout)
+    before = contents(store)
+    key = next(info.key for info in store.list("images/"))
+    path = tmp_path / "run" / key
+    path.unlink()
+    path.symlink_to(path.name)
+    assert run_here("verify", f"run={tmp_path / 'run'}", "stored=true") == 1
+    assert "its object cannot be read (Too many levels of symbolic links)" in capsys.readouterr().out
+    assert run_here("repair", f"run={tmp_path / 'run'}") == 0
+    assert contents(store) == before
