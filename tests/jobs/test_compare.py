@@ -162,6 +162,6 @@ def test_a_run_that_is_not_scored_is_refused_with_the_command_that_scores_it(bas
         DarkroomError, match=r"b=.*not all of its images are scored; run \S*darkroom evaluate run="
     ) as caught:
         run_here("compare", f"a={base}", f"b={other}")
-    job, *overrides = shlex.split(str(caught.value).split("run darkroom ")[1])
+    _, job, *overrides = shlex.split(str(caught.value).split("; run ")[1])
     run_here(job, *overrides, "engine=local")
     assert run_here("compare", f"a={other}", f"b={other}") == 0
