@@ -4,10 +4,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
 # Weights in formats that are never opened here (.xml is OpenVINO's network), and words for people.
-NEVER_READ = frozenset(
-    {".bin", ".ckpt", ".pt", ".pth", ".pkl", ".h5", ".msgpack", ".onnx", ".onnx_data", ".xml", ".md"}
-)
+NEVER_READ = PICKLES | {".h5", ".msgpack", ".onnx", ".onnx_data", ".xml", ".md"}
 
 
 def files_in(folder: Path, ignored: frozenset[str] = NEVER_READ, above: frozenset[str] = frozenset()) -> Iterator[Path]:

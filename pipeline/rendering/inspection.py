@@ -9,13 +9,12 @@ from typing import Any
 
 from pipeline.domain.cells import ModelIdentity, ModelRef
 from pipeline.domain.errors import DarkroomError
-from pipeline.models.folders import files_in
+from pipeline.models.folders import PICKLES, files_in
 from pipeline.rendering.model_files import INDEX, components_of, folder_digests, folder_revision
 
 # Pipelines whose steps are ours to steer: guidance by image and by step, deep features that are kept.
 STEERED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
-_PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
 _LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion"})
 _OTHER_TASKS = ("Img2Img", "Inpaint", "ControlNet", "Video", "Upscale", "Audio", "Edit", "Depth2Img", "Pix2Pix")
 _NO_WEIGHTS = ("tokenizer", "scheduler", "feature_extractor", "image_processor")
@@ -199,7 +198,7 @@ def _check_weights(components: dict[str, str], files: list[str], ref: ModelRef) 
         there = [file for file in files if file.startswith(f"{name}/")]
         if any(file.endswith(".safetensors") and (ref.variant or "") in file for file in there):
             continue
-        if any(Path(file).suffix in _PICKLES for file in there):
+        if any(Path(file).suffix in PICKLES for file in there):
             raise DarkroomError(
                 f"model.repo_id={ref.repo_id}: {name} has its weights as a pickle, which can run code; {_CONVERT}"
             )

@@ -1,7 +1,6 @@
 """Small pictures of stored images, each object fetched once. Knows layouts by what reads them, and no page."""
 
 import io
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from PIL import Image
 
 from pipeline.domain.errors import DarkroomError
 from pipeline.domain.records import Record
-from pipeline.runs.reading import StoredFile, stored_files
+from pipeline.runs.reading import StoredFile, by_key, stored_files
 from pipeline.storage.store import Store
 
 SIDE = 256  # pixels, at most
@@ -29,12 +28,9 @@ class Thumbnail:
 
 def thumbnails(store: Store, records: Iterable[Record]) -> dict[str, Thumbnail]:
     """By image_id. An image that is missing, or is not what was committed, has no picture."""
-    by_key: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        by_key[record.key or ""].append(record)
     found: dict[str, Thumbnail] = {}
     with ThreadPoolExecutor(_NUM_READERS, "thumbnail") as pool:
-        for made in pool.map(lambda group: _of_object(store, group), by_key.values()):
+        for made in pool.map(lambda group: _of_object(store, group), by_key(records).values()):
             found |= made
     return found
 

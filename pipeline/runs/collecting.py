@@ -9,7 +9,6 @@ with the same records in other bytes, after the objects were listed:
 Nobody waits for anybody, and who is killed leaves nothing to clear up.
 """
 
-import io
 import uuid
 from collections.abc import Iterable
 
@@ -31,14 +30,7 @@ def named_for_good(store: Store, revisable: Iterable[ManifestName]) -> set[str]:
 def _renewed(store: Store, name: ManifestName) -> pa.Table:
     while True:
         before = store.get(name.key)
-        after = _with(before, {_RENEWED: uuid.uuid4().hex})
-        if store.replace(name.key, after, expected=before):
-            return manifest.parse(after, ["key"])
-
-
-def _with(data: bytes, said: dict[str, str]) -> bytes:
-    """The same records in a file that says this too."""
-    table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
-    buffer = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **said}), buffer, compression="zstd")
-    return buffer.getvalue()
+        table = pq.ParquetFile(pa.BufferReader(before)).read(use_threads=False)
+        said = {**(table.schema.metadata or {}), _RENEWED: uuid.uuid4().hex}
+        if manifest.revise(store, name, before, table.replace_schema_metadata(said)):
+            return table

@@ -5,7 +5,7 @@ the digest in the image's record. A file that cannot be read holds no features; 
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -70,8 +70,13 @@ class ScoredFiles:
         place = self._places.get(image_id)
         if place is None or not self.errors[place]:
             return None
-        remedy = f"; `{on_run('repair', store)}` brings it back, then evaluate again"
-        return self.errors[place] + ("" if self.sha256s[place] == sha256 else remedy)
+        if self.sha256s[place] == sha256:
+            return self.errors[place]
+        return f"{self.errors[place]}; `{on_run('repair', store)}` brings it back, then evaluate again"
+
+    def of(self, image_ids: Iterable[str]) -> "ScoredFiles":
+        """These images in this order; those that were not looked at are left out."""
+        return self.taken([self._places[image_id] for image_id in image_ids if image_id in self._places])
 
     def taken(self, rows: Sequence[int]) -> "ScoredFiles":
         """The images at these rows."""

@@ -79,9 +79,8 @@ def parse(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     """The records in a manifest's bytes, their own columns of their own types."""
     # A tenth of the time of `read_table`, which makes a data set of the one file.
     file = pq.ParquetFile(pa.BufferReader(data))
-    wanted = (
-        file.schema_arrow.names if columns is None else [name for name in columns if name in file.schema_arrow.names]
-    )
+    there = file.schema_arrow.names
+    wanted = there if columns is None else [name for name in columns if name in there]
     table = file.read(wanted, use_threads=False)
     for name in RECORD_SCHEMA.names if columns is None else columns:
         if name in _OWN_COLUMNS:

@@ -105,11 +105,8 @@ def image_bytes(store: Store, record: Record) -> bytes:
 
 def with_bytes(store: Store, wanted: Sequence[Record]) -> list[tuple[Record, bytes]]:
     """Records with their images' files; an object that holds several is fetched once."""
-    by_key: dict[str, list[Record]] = {}
-    for record in wanted:
-        by_key.setdefault(record.key or "", []).append(record)
     files: dict[str, bytes] = {}
-    for key, group in by_key.items():
+    for key, group in by_key(wanted).items():
         try:
             files |= image_files(store.get(key), key, group)
         except KeyError:  # NotFound is one too
@@ -118,6 +115,14 @@ def with_bytes(store: Store, wanted: Sequence[Record]) -> list[tuple[Record, byt
                 f"`{on_run('repair', store.spec)}`"
             ) from None
     return [(record, files[record.image_id]) for record in wanted]
+
+
+def by_key(wanted: Iterable[Record]) -> dict[str, list[Record]]:
+    """Key of an object -> the records of it."""
+    groups: dict[str, list[Record]] = {}
+    for record in wanted:
+        groups.setdefault(record.key or "", []).append(record)
+    return groups
 
 
 @dataclass(frozen=True)
@@ -138,10 +143,8 @@ class StoredFile:
 
 def stored_files(store: Store, wanted: Sequence[Record]) -> list[StoredFile]:
     """Images' files, each compared with its record's digest; an object that holds several is fetched once."""
-    by_key: dict[str, list[Record]] = {}
-    for record in wanted:
-        by_key.setdefault(record.key or "", []).append(record)
-    found = {file.record.image_id: file for key, group in by_key.items() for file in _of_object(store, key, group)}
+    objects = by_key(wanted).items()
+    found = {file.record.image_id: file for key, group in objects for file in _of_object(store, key, group)}
     return [found[record.image_id] for record in wanted]
 
 

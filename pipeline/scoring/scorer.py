@@ -48,9 +48,11 @@ class Scorer:
         missing = [record for record in ok if any(shard.is_missing(record) for shard in shards)]
         for chunk in _chunks(missing):
             self._score(chunk, shards)
+        failed = set[str]()
         for shard in shards:
-            put_features(self._store, shard.extractor.info.extractor_id, task.name, shard.result())
-        failed = {image_id for shard in shards for image_id in shard.failed()}
+            whole = shard.result()
+            put_features(self._store, shard.extractor.info.extractor_id, task.name, whole)
+            failed.update(image_id for image_id, error in zip(whole.image_ids, whole.errors, strict=True) if error)
         num_bytes = sum(record.bytes or 0 for record in missing)
         wall_s = time.perf_counter() - started
         return ShardReport(len(ok) - len(failed), len(failed), num_bytes, render_s=0.0, wall_s=wall_s)
@@ -101,14 +103,7 @@ class _Shard:
 
     def result(self) -> ScoredFiles:
         """In the order of records."""
-        whole = joined_files(self._parts)
-        rows = {image_id: row for row, image_id in enumerate(whole.image_ids)}
-        return whole.taken([rows[image_id] for image_id in self._order])
-
-    def failed(self) -> list[str]:
-        """Images without features."""
-        found = self.result()
-        return [image_id for image_id, error in zip(found.image_ids, found.errors, strict=True) if error]
+        return joined_files(self._parts).of(self._order)
 
 
 def _add(shards: Sequence[_Shard], files: Sequence[tuple[StoredFile, np.ndarray | None]]) -> None:

@@ -63,6 +63,5 @@ class InlineScores:
 
 def _of(whole: ScoredFiles, stored: Mapping[str, str]) -> ScoredFiles:
     """In the order of `stored`, whatever order the images came in."""
-    rows = {image_id: row for row, image_id in enumerate(whole.image_ids)}
-    kept = whole.taken([rows[image_id] for image_id in stored if image_id in rows])
+    kept = whole.of(stored)
     return replace(kept, sha256s=tuple(stored[image_id] for image_id in kept.image_ids))

@@ -150,7 +150,8 @@ class Worker:
             ours = manifest.commit(
                 self._store, shard, to_table(records, extras, _about(self._run, shard, records, maker))
             )
-            self._clear(outcomes, ours)
+        if ours:
+            self._clear(outcomes)
         return _report(records, ours, [sample for _, sample in wanted])
 
     def _inline(self) -> InlineScores | None:
@@ -185,7 +186,7 @@ class Worker:
         with self._profile.span("commit"):
             if not manifest.revise(self._store, task.name, before, revised):
                 raise Revised(f"{task.name.key} was replaced by another job meanwhile")
-            self._clear(outcomes, ours=True)
+        self._clear(outcomes)
         return _report(again, True, wanted)
 
     # Samples to outcomes ---------------------------------------------------------------------------------------
@@ -207,11 +208,10 @@ class Worker:
         sampling = sample.request.sampling
         return sample.row.error or size_fault(self._run.output.image_format, sampling.height, sampling.width)
 
-    def _clear(self, outcomes: Sequence[Outcome], ours: bool) -> None:
+    def _clear(self, outcomes: Sequence[Outcome]) -> None:
         """Remove what lay in the way of this attempt's objects: the shard is committed, so nothing can name it now."""
-        if ours:
-            placed = [outcome.placed for outcome in outcomes if outcome.placed]
-            self._store.delete({place.superseded for place in placed if place.superseded})
+        placed = [outcome.placed for outcome in outcomes if outcome.placed]
+        self._store.delete({place.superseded for place in placed if place.superseded})
 
     def _contained(self, outcomes: list[Outcome], work: _Work) -> list[Outcome]:
         """Store the members in their container, where the run's layout has one."""
@@ -283,10 +283,10 @@ class Worker:
                 member = encode_member(sample, image, work.cell.model, self._run.output)
         except Exception as error:  # encoders raise what they like, and one image costs one record
             return replace(outcome, error=f"not encoded as {self._run.output.image_format}: {error}")
+        encode_s = time.perf_counter() - started
+        outcome = replace(outcome, sample=sample, encode_s=encode_s, pixels_sha256=pixels_digest(image.pixels))
         if work.inline:
             work.inline.add(member, image.pixels)
-        digest, encode_s = pixels_digest(image.pixels), time.perf_counter() - started
-        outcome = replace(outcome, sample=sample, encode_s=encode_s, pixels_sha256=digest)
         if self._run.output.layout in CONTAINERS:
             return replace(outcome, member=member)
         with self._profile.span("put"):
