@@ -10,12 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from pipeline.domain.errors import DarkroomError
 from pipeline.encoding.containers import Member
 from pipeline.encoding.images import LOSSLESS, decode
 from pipeline.features.extractor import Extractor
 from pipeline.profiling.spans import OFF, Profile
 from pipeline.runs.features import ScoredFiles, joined_files
-from pipeline.worker.scores import Picture, scored
+from pipeline.worker.scores import Picture, scored, unscored
 
 _CHUNK = 32  # pictures held before they are scored
 LoadExtractors = Callable[[], Sequence[Extractor]]
@@ -34,10 +35,15 @@ class InlineScores:
         self._adding = threading.Lock()
         self._waiting: list[Picture] = []
         self._parts: list[Future[list[ScoredFiles]]] = []
+        self._unscored: list[list[ScoredFiles]] = []  # one image each
 
     def add(self, member: Member, pixels: np.ndarray) -> None:
         """An image that was encoded from these pixels. The device scores it between its batches."""
-        shown = pixels if self._is_lossless else decode(member.data)
+        try:
+            shown = pixels if self._is_lossless else decode(member.data)
+        except DarkroomError as error:  # such as an image that is larger than any that is read
+            self._unscored.append([unscored(each, member.image_id, "", str(error)) for each in self._extractors])
+            return
         with self._adding:
             self._waiting.append(Picture(member.image_id, member.prompt, shown))
             if len(self._waiting) >= _CHUNK:
@@ -48,7 +54,7 @@ class InlineScores:
         with self._adding:
             self._flush()
         ids = [extractor.info.extractor_id for extractor in self._extractors]
-        parts = [part.result() for part in self._parts]
+        parts = [*(part.result() for part in self._parts), *self._unscored]
         wholes = [joined_files([part[number] for part in parts]) for number in range(len(ids))]
         return {extractor_id: _of(whole, stored) for extractor_id, whole in zip(ids, wholes, strict=True)}
 

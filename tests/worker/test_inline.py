@@ -44,6 +44,24 @@ def test_inline_features_are_those_of_the_stored_images(tmp_path: Path, layout: 
             assert store.get(key) == inline
 
 
+def test_an_image_that_is_too_large_to_be_read_costs_its_own_score_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = parse_spec(str(tmp_path))
+    store, data = open_store(spec), dataset(["a", "b", "c"], width=[16, 32, 16])
+    run = run_info(data, image_format="jpeg")
+    [task] = tasks(run, data, store)
+    monkeypatch.setattr("pipeline.encoding.images.MAX_PIXELS", 16 * 16)
+    extractor = load_extractor(SPECS[1])
+    assert worker(run, Misbehaving(), store, [extractor]).run_task(task, 1).num_ok == 3
+    [name] = manifest.committed(store)
+    inline = store.get(features_key(extractor.info.extractor_id, name))
+    assert [bool(error) for error in from_bytes(inline).errors] == [False, True, False]
+    store.delete([features_key(extractor.info.extractor_id, name)])
+    ScorerSpec(SPECS[1:], spec)().run_task(ScoreTask(name), 1)
+    assert store.get(features_key(extractor.info.extractor_id, name)) == inline
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_picture_that_a_scorer_fails_on_costs_its_own_score_alone(tmp_path: Path, layout: str) -> None:
     store, data = open_store(parse_spec(str(tmp_path))), dataset(["a", "b unlucky", "c", "d nowhere", "e quits"])
