@@ -115,9 +115,10 @@ def _size_made(renderer: Renderer, sampling: Sampling) -> str:
         [image] = renderer.render([ImageRequest("size", "a photograph", 0, sampling)])
     except Exception as error:  # pipelines raise what they like for a size that they do not take
         return f"an error ({error})"
-    return (
-        f"{image.pixels.shape[1]}x{image.pixels.shape[0]}" if image.pixels is not None else f"an error ({image.error})"
-    )
+    if image.pixels is None:
+        return f"an error ({image.error})"
+    height, width = image.pixels.shape[:2]
+    return f"{width}x{height}"
 
 
 def _first_batch(found: Wanted) -> Sequence[Sample]:

@@ -1,7 +1,7 @@
 """What `generate` and `sweep` share: start the engine, render what is not committed, say what became of it."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -23,7 +23,7 @@ from pipeline.planning.plan import num_shards, plan
 from pipeline.planning.tasks import shard_tasks
 from pipeline.rendering.spec import Compiled
 from pipeline.report.contact_sheet import contact_sheet
-from pipeline.runs.cells import read_cells
+from pipeline.runs.cells import CellInfo, read_cells
 from pipeline.runs.commands import on_run
 from pipeline.runs.equal_pixels import equal_lines
 from pipeline.runs.keys import CONTACT_SHEET_KEY, ManifestName
@@ -102,9 +102,10 @@ def render(job: Rendering) -> ExitCode:
     code = render_shards(job)
     if code is ExitCode.INTERRUPTED:
         return code
-    for line in equal_lines(job.store, read_cells(job.store)):
+    cells = read_cells(job.store)
+    for line in equal_lines(job.store, cells):
         print(f"note: {line}")
-    _say_where(job)
+    _say_where(job, cells)
     if job.evaluation is None:
         return code
     found = job.opened()
@@ -167,7 +168,7 @@ def _say_end(view: ProgressView, job: Rendering, before: Counter[str]) -> ExitCo
     say_failures(summary)
     if before[FAILED]:
         print(f"{before[FAILED]} images had failed in earlier starts; to render them again:")
-        print(f"  {on_run('retry', job.found.store, **_model_settings(job))}")
+        print(f"  {on_run('retry', job.found.store, **_model_settings(job, read_cells(job.store)))}")
     if before[INVALID]:
         print(f"{before[INVALID]} prompt rows were invalid in earlier starts; their records say why")
     if missing:
@@ -176,19 +177,18 @@ def _say_end(view: ProgressView, job: Rendering, before: Counter[str]) -> ExitCo
     return ExitCode.ROWS_FAILED if summary.num_failed or before[FAILED] or before[INVALID] else ExitCode.OK
 
 
-def _say_where(job: Rendering) -> None:
+def _say_where(job: Rendering, run: Mapping[str, CellInfo]) -> None:
     images = list(_opened(job.store, first_images(job.store, _SHEET_IMAGES)))
     if images:
         job.store.put(CONTACT_SHEET_KEY, contact_sheet(images), "image/png")
         print(f"contact sheet: {job.store.describe(CONTACT_SHEET_KEY)}")
     print(f"output:        {job.store.describe()}")
-    verb, more = ("report", {}) if job.evaluation else ("verify", _model_settings(job))
+    verb, more = ("report", {}) if job.evaluation else ("verify", _model_settings(job, run))
     print(f"next:          {on_run(verb, job.found.store, **more)}", flush=True)
 
 
-def _model_settings(job: Rendering) -> dict[str, object]:
-    """What no run says of its models, or says no more: that they are trusted, and where they lie by now."""
-    run = read_cells(job.store)
+def _model_settings(job: Rendering, run: Mapping[str, CellInfo]) -> dict[str, object]:
+    """What the run's cells do not say of their models, or say no more: that they are trusted, and where they lie."""
     moved = {
         item.info.ref.repo_id for item in job.found.cells if item.info.ref.repo_id != run[item.cell.cell_id].ref.repo_id
     }

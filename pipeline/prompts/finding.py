@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from pipeline.domain.errors import DarkroomError
+from pipeline.domain.errors import DarkroomError, credentials_in
 from pipeline.prompts.files import PromptFile, state_of
 from pipeline.prompts.listing import base_of, listed
 
@@ -81,10 +81,7 @@ def _check_address(setting: str, address: str) -> None:
     """Refused without being repeated."""
     _, is_address, rest = address.partition("://")
     if is_address and "@" in rest.split("/")[0]:
-        raise DarkroomError(
-            f"{setting}: credentials in an address end up in logs; take them out of it and use the environment, ~/.aws "
-            "or an instance role"
-        )
+        raise credentials_in(setting)
 
 
 def _locate(uri: str, endpoint_url: str | None) -> tuple[fs.FileSystem, str, str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from pipeline.domain.cells import Cell, ModelIdentity, ModelRef, Sampling
 from pipeline.domain.errors import DarkroomError
+from pipeline.runs.ahead import read_ahead
 from pipeline.runs.keys import CELLS_PREFIX, cell_key
 from pipeline.runs.values import from_json
 from pipeline.storage.store import Store
@@ -38,7 +39,8 @@ class CellInfo:
 
 def read_cells(store: Store) -> dict[str, CellInfo]:
     """cell_id -> cell, in the order of `in_order`."""
-    return in_order({key_id(info.key): _parse(store, info.key) for info in store.list(CELLS_PREFIX)})
+    keys = (info.key for info in store.list(CELLS_PREFIX))
+    return in_order(dict(read_ahead(keys, lambda key: (key_id(key), _parse(store, key)))))
 
 
 def in_order(cells: Mapping[str, CellInfo]) -> dict[str, CellInfo]:
