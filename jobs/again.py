@@ -7,22 +7,22 @@ from functools import cache
 
 from omegaconf import DictConfig
 
-from jobs.again_models import models_of
-from jobs.build import renderer_spec
-from jobs.runs import OpenedRun
-from pipeline import __version__
-from pipeline.domain.cells import ModelIdentity
-from pipeline.domain.images import Sample
-from pipeline.domain.records import Record
-from pipeline.encoding.images import pixels_digest
-from pipeline.rendering.inspection import InspectedModel
-from pipeline.rendering.loading import load_renderer
-from pipeline.rendering.renderer import RenderedImage, Renderer
-from pipeline.runs.cells import cell_of
-from pipeline.worker.batches import batches
-from pipeline.worker.members import as_rendered, encode_member
-from pipeline.worker.models import OneModel
-from pipeline.worker.outcomes import called_as_then, recorded_sample
+from darkroom import __version__
+from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.images import Sample
+from darkroom.domain.records import Record
+from darkroom.encoding.images import pixels_digest
+from darkroom.jobs.again_models import models_of
+from darkroom.jobs.build import renderer_spec
+from darkroom.jobs.runs import OpenedRun
+from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.loading import load_renderer
+from darkroom.rendering.renderer import RenderedImage, Renderer
+from darkroom.runs.cells import cell_of
+from darkroom.worker.batches import batches
+from darkroom.worker.members import as_rendered, encode_member
+from darkroom.worker.models import OneModel
+from darkroom.worker.outcomes import called_as_then, recorded_sample
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,21 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from conf.schema import ImageFormat, PromptsKind
-from jobs.limits import AUTO, MAX_SIDE, check_limits
-from pipeline.demo import MODEL_FOLDER
-from pipeline.domain.cells import FLOAT8, Cell, ModelRef, Sampling
-from pipeline.domain.errors import DarkroomError
-from pipeline.domain.identity import digest
-from pipeline.encoding.images import size_fault
-from pipeline.prompts.source import PromptDataset, PromptScan, open_prompts, table_prompts, template_prompts
-from pipeline.rendering.inspection import STEERED, InspectedModel, inspect_model
-from pipeline.rendering.paint import PAINT_REPO_ID, paint_model
-from pipeline.rendering.schedulers import check_scheduler
-from pipeline.rendering.spec import RendererSpec
-from pipeline.runs.cells import CellInfo
-from pipeline.runs.run import OutputInfo, PromptsInfo, RunInfo
-from pipeline.storage.store import StoreSpec, parse_spec
+from darkroom.conf.schema import ImageFormat, PromptsKind
+from darkroom.demo import MODEL_FOLDER
+from darkroom.domain.cells import FLOAT8, Cell, ModelRef, Sampling
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import digest
+from darkroom.encoding.images import size_fault
+from darkroom.jobs.limits import AUTO, MAX_SIDE, check_limits
+from darkroom.prompts.source import PromptDataset, PromptScan, open_prompts, table_prompts, template_prompts
+from darkroom.rendering.inspection import STEERED, InspectedModel, inspect_model
+from darkroom.rendering.paint import PAINT_REPO_ID, paint_model
+from darkroom.rendering.schedulers import check_scheduler
+from darkroom.rendering.spec import RendererSpec
+from darkroom.runs.cells import CellInfo
+from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo
+from darkroom.storage.store import StoreSpec, parse_spec
 
 DEMO_REPO_ID = "darkroom/demo"
 
@@ -187,7 +187,7 @@ def prompts(config: DictConfig) -> PromptDataset:
 def _demo(_config: DictConfig) -> PromptDataset:
     import pyarrow as pa
 
-    from pipeline.demo.prompts import demo_prompts
+    from darkroom.demo.prompts import demo_prompts
 
     return table_prompts(pa.Table.from_pylist(demo_prompts()), "demo")
 

@@ -1,4 +1,4 @@
-"""The console command: `darkroom <job> key=value ...`, the same as `python -m jobs.<job> key=value ...`.
+"""The console command: `darkroom <job> key=value ...`, the same as `python -m darkroom <job> key=value ...`.
 
 `run_job` is what a program or a notebook calls: it returns the exit code, raises what went wrong, and leaves streams,
 signals and the process alone. `console` is the same as a command.
@@ -17,13 +17,13 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from jobs.console import guard
-from jobs.exits import ExitCode
-from jobs.overrides import composed, composition, groups
-from pipeline import __version__
-from pipeline.domain.errors import DarkroomError, TryAgain
-from pipeline.runs.commands import program
-from pipeline.storage.store import StoreError
+from darkroom import __version__
+from darkroom.domain.errors import DarkroomError, TryAgain
+from darkroom.jobs.console import guard
+from darkroom.jobs.exits import ExitCode
+from darkroom.jobs.overrides import composed, composition, groups
+from darkroom.runs.commands import program
+from darkroom.storage.store import StoreError
 
 JOBS = {
     "plan": "check everything and say what `generate` would do",
@@ -76,7 +76,7 @@ def run_job(job: str, overrides: Sequence[str] | None = None) -> ExitCode:
     if set(_HELP) & set(overrides):
         print(_help(job))
         return ExitCode.OK
-    return ExitCode(import_module(f"jobs.{job}").run(composed(job, overrides)))  # type: ignore[call-arg]
+    return ExitCode(import_module(f"darkroom.jobs.{job}").run(composed(job, overrides)))  # type: ignore[call-arg]
 
 
 def console(job: str, overrides: Sequence[str]) -> None:
@@ -161,7 +161,3 @@ def _help(job: str) -> str:
     keys = OmegaConf.to_yaml(composition(job, {})).rstrip().replace("???", "  # needed")
     choices = ", ".join(f"{group}={'|'.join(names)}" for group, names in groups(job).items())
     return f"darkroom {job}: {JOBS[job]}\n\n{keys}" + (f"\n\ngroups: {choices}" if choices else "")
-
-
-if __name__ == "__main__":
-    main()

@@ -6,28 +6,27 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
-from jobs.cli import run_job
-from jobs.exits import ExitCode
-from jobs.extractors import extractor_specs
-from jobs.runs import OpenedRun, open_at
-from pipeline.domain.errors import DarkroomError
-from pipeline.evaluation.catalogue import convention
-from pipeline.evaluation.comparison import Verdict, comparison_table, verdict
-from pipeline.evaluation.figures import metric_infos
-from pipeline.evaluation.gathering import MOST_HELD, gathered, left_out_lines
-from pipeline.evaluation.pairs import Difference, differences, paired_metrics
-from pipeline.features.extractor import ExtractorInfo
-from pipeline.features.opening import inspect_extractor, load_extractor
-from pipeline.features.spec import ExtractorSpec
-from pipeline.references.kept import default_cache
-from pipeline.references.measuring import reference_features
-from pipeline.references.opening import open_reference
-from pipeline.references.reference import ReferenceFeatures, ReferenceSpec
-from pipeline.runs import manifest
-from pipeline.runs.cells import axes
-from pipeline.runs.commands import on_run
-from pipeline.runs.evaluations import MetricInfo
-from pipeline.runs.scored import NotScored, ScoredImages, scored_parts
+from darkroom.domain.errors import DarkroomError
+from darkroom.evaluation.catalogue import convention
+from darkroom.evaluation.comparison import Verdict, comparison_table, verdict
+from darkroom.evaluation.figures import metric_infos
+from darkroom.evaluation.gathering import MOST_HELD, gathered, left_out_lines
+from darkroom.evaluation.pairs import Difference, differences, paired_metrics
+from darkroom.features.extractor import ExtractorInfo
+from darkroom.features.opening import inspect_extractor, load_extractor
+from darkroom.features.spec import ExtractorSpec
+from darkroom.jobs.exits import ExitCode
+from darkroom.jobs.extractors import extractor_specs
+from darkroom.jobs.runs import OpenedRun, open_at
+from darkroom.references.kept import default_cache
+from darkroom.references.measuring import reference_features
+from darkroom.references.opening import open_reference
+from darkroom.references.reference import ReferenceFeatures, ReferenceSpec
+from darkroom.runs import manifest
+from darkroom.runs.cells import axes
+from darkroom.runs.commands import on_run
+from darkroom.runs.evaluations import MetricInfo
+from darkroom.runs.scored import NotScored, ScoredImages, scored_parts
 
 _CELL = re.compile(r"(.+)#([0-9a-f]{16})")
 _DEFAULT = "demo_clip"
@@ -141,7 +140,3 @@ def _judged(infos: Mapping[str, MetricInfo], found: Mapping[str, Difference], to
     if worse:
         print(f"b is worse than a by {', '.join(worse)}")
     return ExitCode.CHECK_FAILED if worse else ExitCode.OK
-
-
-if __name__ == "__main__":
-    run_job("compare")

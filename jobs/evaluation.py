@@ -9,34 +9,34 @@ from datetime import UTC, datetime
 
 from omegaconf import DictConfig
 
-from conf.schema import EvaluateMode
-from jobs.exits import ExitCode, most_urgent
-from jobs.extractors import extractor_specs
-from jobs.runs import OpenedRun
-from jobs.scoring import Scored
-from pipeline.domain.errors import DarkroomError
-from pipeline.domain.identity import digest
-from pipeline.evaluation.catalogue import CATALOGUE, convention, default_metrics, metrics_by_extractor
-from pipeline.evaluation.figures import figure_name, figures_of, metric_infos
-from pipeline.evaluation.gaps import MeasuredCell, costs, gaps
-from pipeline.evaluation.gathering import Gathered, gathered
-from pipeline.evaluation.pairs import Difference, differences
-from pipeline.evaluation.sides import Logits, sides_of
-from pipeline.evaluation.table import costs_table, figures_table
-from pipeline.features.extractor import ExtractorInfo
-from pipeline.features.inception_extractor import InceptionExtractor
-from pipeline.features.opening import as_seen, inspect_extractor, load_extractor
-from pipeline.features.spec import ExtractorSpec, Seen
-from pipeline.references.kept import default_cache
-from pipeline.references.measuring import reference_features
-from pipeline.references.opening import open_reference
-from pipeline.references.reference import Reference, ReferenceFeatures, ReferenceSpec, Statistics
-from pipeline.runs.cells import lossless_of
-from pipeline.runs.choices import dropped_cells
-from pipeline.runs.commands import on_run
-from pipeline.runs.evaluations import CellFigure, CellFigures, Evaluation, Gap, MetricInfo, put_evaluation
-from pipeline.runs.present import PresentImages, present_images
-from pipeline.runs.scored import scored_parts
+from darkroom.conf.schema import EvaluateMode
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import digest
+from darkroom.evaluation.catalogue import CATALOGUE, convention, default_metrics, metrics_by_extractor
+from darkroom.evaluation.figures import figure_name, figures_of, metric_infos
+from darkroom.evaluation.gaps import MeasuredCell, costs, gaps
+from darkroom.evaluation.gathering import Gathered, gathered
+from darkroom.evaluation.pairs import Difference, differences
+from darkroom.evaluation.sides import Logits, sides_of
+from darkroom.evaluation.table import costs_table, figures_table
+from darkroom.features.extractor import ExtractorInfo
+from darkroom.features.inception_extractor import InceptionExtractor
+from darkroom.features.opening import as_seen, inspect_extractor, load_extractor
+from darkroom.features.spec import ExtractorSpec, Seen
+from darkroom.jobs.exits import ExitCode, most_urgent
+from darkroom.jobs.extractors import extractor_specs
+from darkroom.jobs.runs import OpenedRun
+from darkroom.jobs.scoring import Scored
+from darkroom.references.kept import default_cache
+from darkroom.references.measuring import reference_features
+from darkroom.references.opening import open_reference
+from darkroom.references.reference import Reference, ReferenceFeatures, ReferenceSpec, Statistics
+from darkroom.runs.cells import lossless_of
+from darkroom.runs.choices import dropped_cells
+from darkroom.runs.commands import on_run
+from darkroom.runs.evaluations import CellFigure, CellFigures, Evaluation, Gap, MetricInfo, put_evaluation
+from darkroom.runs.present import PresentImages, present_images
+from darkroom.runs.scored import scored_parts
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,16 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from jobs.cli import run_job
-from jobs.runs import OpenedRun, opened, store_at
-from pipeline.domain.errors import DarkroomError
-from pipeline.domain.records import FAILED
-from pipeline.runs import manifest
-from pipeline.runs.choices import dropped_cells
-from pipeline.runs.collecting import named_for_good
-from pipeline.runs.keys import IMAGES_PREFIX, ManifestName, is_image_key
-from pipeline.runs.reading import states
-from pipeline.storage.local import LocalStore
-from pipeline.storage.store import ObjectInfo, Store
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.records import FAILED
+from darkroom.jobs.runs import OpenedRun, opened, store_at
+from darkroom.runs import manifest
+from darkroom.runs.choices import dropped_cells
+from darkroom.runs.collecting import named_for_good
+from darkroom.runs.keys import IMAGES_PREFIX, ManifestName, is_image_key
+from darkroom.runs.reading import states
+from darkroom.storage.local import LocalStore
+from darkroom.storage.store import ObjectInfo, Store
 
 
 def run(config: DictConfig) -> int:
@@ -103,7 +102,3 @@ def _age_s(path: Path) -> float:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return -1.0
-
-
-if __name__ == "__main__":
-    run_job("gc")

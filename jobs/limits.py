@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError
 
 AUTO = "auto"
 MAX_SIDE = 16384  # pixels

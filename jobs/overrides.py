@@ -20,11 +20,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, EnumNode, FloatNode, IntegerNode, ListConfig, Node, OmegaConf, StringNode, ValueNode
 from omegaconf.errors import OmegaConfBaseException
 
-from conf import schema
-from jobs.limits import check_limits
-from jobs.refusals import refuse_choice, refuse_enum, refuse_key, refuse_value, refuse_word
-from pipeline.domain.errors import DarkroomError, credentials_in
-from pipeline.domain.secrets import has_credentials
+from darkroom.conf import schema
+from darkroom.domain.errors import DarkroomError, credentials_in
+from darkroom.domain.secrets import has_credentials
+from darkroom.jobs.limits import check_limits
+from darkroom.jobs.refusals import refuse_choice, refuse_enum, refuse_key, refuse_value, refuse_word
 
 _CONF = Path(schema.__file__).parent
 _KEY = re.compile(r"[^\W\d]\w*(\.\w+)*")

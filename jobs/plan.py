@@ -8,22 +8,21 @@ from itertools import islice
 
 from omegaconf import DictConfig
 
-from conf.schema import PromptsKind
-from jobs.batch_size import settle_here
-from jobs.build import Wanted, renderer_specs, wanted
-from jobs.checks import warn
-from jobs.cli import run_job
-from jobs.engine import likely_device
-from pipeline.domain.cells import Sampling
-from pipeline.domain.images import ImageRequest, Sample, samples
-from pipeline.encoding.images import size_fault
-from pipeline.planning.plan import num_shards
-from pipeline.prompts.source import write_parquet
-from pipeline.rendering.loading import load_renderer
-from pipeline.rendering.renderer import Renderer
-from pipeline.storage.opening import open_store
-from pipeline.worker.batches import batches
-from pipeline.worker.members import encode_member
+from darkroom.conf.schema import PromptsKind
+from darkroom.domain.cells import Sampling
+from darkroom.domain.images import ImageRequest, Sample, samples
+from darkroom.encoding.images import size_fault
+from darkroom.jobs.batch_size import settle_here
+from darkroom.jobs.build import Wanted, renderer_specs, wanted
+from darkroom.jobs.checks import warn
+from darkroom.jobs.engine import likely_device
+from darkroom.planning.plan import num_shards
+from darkroom.prompts.source import write_parquet
+from darkroom.rendering.loading import load_renderer
+from darkroom.rendering.renderer import Renderer
+from darkroom.storage.opening import open_store
+from darkroom.worker.batches import batches
+from darkroom.worker.members import encode_member
 
 _PROBE_BATCHES = 2  # timed, after one that is not
 _MOST_SIZES, _FEW_STEPS = 8, 2  # tried, of a model that may change them
@@ -155,7 +154,3 @@ def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-if __name__ == "__main__":
-    run_job("plan")

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from pipeline.dispatch.events import Event, Listener, ShardDone
-from pipeline.profiling.account import Account
-from pipeline.profiling.spans import Profile
-from pipeline.runs.keys import PROFILE_PREFIX
-from pipeline.storage.store import Store
-from pipeline.worker.tasks import Task
+from darkroom.dispatch.events import Event, Listener, ShardDone
+from darkroom.profiling.account import Account
+from darkroom.profiling.spans import Profile
+from darkroom.runs.keys import PROFILE_PREFIX
+from darkroom.storage.store import Store
+from darkroom.worker.tasks import Task
 
 
 class JobProfile:

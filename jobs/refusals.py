@@ -6,8 +6,8 @@ from typing import Any
 
 from omegaconf import BooleanNode, DictConfig, FloatNode, IntegerNode, ListConfig, Node
 
-from conf.schema import NO_AXES
-from pipeline.domain.errors import DarkroomError
+from darkroom.conf.schema import NO_AXES
+from darkroom.domain.errors import DarkroomError
 
 _QUOTES = "text in it with more than letters and digits goes in quotes, as ['a b','c, d']"
 _NEEDED: Mapping[type, str] = {

@@ -7,32 +7,32 @@ from itertools import groupby
 
 import numpy as np
 
-from jobs.build import Wanted, renderer_specs
-from jobs.compiled import KeptCompiled
-from jobs.engine import Engine, own_device
-from jobs.evaluation import WantedEvaluation, evaluate
-from jobs.exits import ExitCode, most_urgent
-from jobs.profile import JobProfile
-from jobs.progress import ProgressView
-from jobs.runs import OpenedRun
-from jobs.scoring import score
-from pipeline.dispatch.events import Summary
-from pipeline.domain.errors import DarkroomError
-from pipeline.domain.records import FAILED, INVALID, Record
-from pipeline.planning.plan import num_shards, plan
-from pipeline.planning.tasks import shard_tasks
-from pipeline.rendering.spec import Compiled
-from pipeline.report.contact_sheet import contact_sheet
-from pipeline.runs.cells import CellInfo, read_cells
-from pipeline.runs.commands import on_run
-from pipeline.runs.equal_pixels import equal_lines
-from pipeline.runs.keys import CONTACT_SHEET_KEY, ManifestName
-from pipeline.runs.opening import own_shards
-from pipeline.runs.reading import StoredFile, count_statuses, first_images
-from pipeline.runs.run import RunInfo
-from pipeline.storage.store import Store, StoreError
-from pipeline.worker.spec import WorkerSpec
-from pipeline.worker.tasks import Task, task_name
+from darkroom.dispatch.events import Summary
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.records import FAILED, INVALID, Record
+from darkroom.jobs.build import Wanted, renderer_specs
+from darkroom.jobs.compiled import KeptCompiled
+from darkroom.jobs.engine import Engine, own_device
+from darkroom.jobs.evaluation import WantedEvaluation, evaluate
+from darkroom.jobs.exits import ExitCode, most_urgent
+from darkroom.jobs.profile import JobProfile
+from darkroom.jobs.progress import ProgressView
+from darkroom.jobs.runs import OpenedRun
+from darkroom.jobs.scoring import score
+from darkroom.planning.plan import num_shards, plan
+from darkroom.planning.tasks import shard_tasks
+from darkroom.rendering.spec import Compiled
+from darkroom.report.contact_sheet import contact_sheet
+from darkroom.runs.cells import CellInfo, read_cells
+from darkroom.runs.commands import on_run
+from darkroom.runs.equal_pixels import equal_lines
+from darkroom.runs.keys import CONTACT_SHEET_KEY, ManifestName
+from darkroom.runs.opening import own_shards
+from darkroom.runs.reading import StoredFile, count_statuses, first_images
+from darkroom.runs.run import RunInfo
+from darkroom.storage.store import Store, StoreError
+from darkroom.worker.spec import WorkerSpec
+from darkroom.worker.tasks import Task, task_name
 
 _SHEET_IMAGES = 32
 

@@ -4,22 +4,21 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
-from jobs.again_models import models_of
-from jobs.batch_size import settle_as
-from jobs.build import renderer_spec
-from jobs.cli import run_job
-from jobs.engine import started
-from jobs.exits import ExitCode
-from jobs.progress import ProgressView
-from jobs.render import say_failures
-from jobs.runs import OpenedRun, check_writable, opened
-from pipeline.domain.cells import ModelIdentity
-from pipeline.domain.records import FAILED, INVALID
-from pipeline.runs import manifest
-from pipeline.runs.keys import ManifestName
-from pipeline.runs.reading import count_statuses
-from pipeline.worker.spec import WorkerSpec
-from pipeline.worker.tasks import RetryTask
+from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.records import FAILED, INVALID
+from darkroom.jobs.again_models import models_of
+from darkroom.jobs.batch_size import settle_as
+from darkroom.jobs.build import renderer_spec
+from darkroom.jobs.engine import started
+from darkroom.jobs.exits import ExitCode
+from darkroom.jobs.progress import ProgressView
+from darkroom.jobs.render import say_failures
+from darkroom.jobs.runs import OpenedRun, check_writable, opened
+from darkroom.runs import manifest
+from darkroom.runs.keys import ManifestName
+from darkroom.runs.reading import count_statuses
+from darkroom.worker.spec import WorkerSpec
+from darkroom.worker.tasks import RetryTask
 
 
 def run(config: DictConfig) -> int:
@@ -73,7 +72,3 @@ def _worker(config: DictConfig, found: OpenedRun, tasks: Sequence[RetryTask], de
     engine = config.engine
     specs = [renderer_spec(model, device, engine.batch_size, engine.compile) for model in models.values()]
     return WorkerSpec(found.info, tuple(specs), found.store.spec, batch_timeout_s=engine.batch_timeout_s)
-
-
-if __name__ == "__main__":
-    run_job("retry")

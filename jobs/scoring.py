@@ -3,19 +3,19 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from jobs.engine import Engine
-from jobs.progress import ProgressView
-from jobs.runs import OpenedRun
-from pipeline.domain.errors import DarkroomError, TryAgain
-from pipeline.domain.records import OK
-from pipeline.features.spec import ExtractorSpec
-from pipeline.runs import manifest
-from pipeline.runs.ahead import read_ahead
-from pipeline.runs.features import ScoredFiles, get_features
-from pipeline.runs.keys import ManifestName
-from pipeline.scoring.spec import ScorerSpec
-from pipeline.storage.store import Store
-from pipeline.worker.tasks import ScoreTask, task_name
+from darkroom.domain.errors import DarkroomError, TryAgain
+from darkroom.domain.records import OK
+from darkroom.features.spec import ExtractorSpec
+from darkroom.jobs.engine import Engine
+from darkroom.jobs.progress import ProgressView
+from darkroom.jobs.runs import OpenedRun
+from darkroom.runs import manifest
+from darkroom.runs.ahead import read_ahead
+from darkroom.runs.features import ScoredFiles, get_features
+from darkroom.runs.keys import ManifestName
+from darkroom.scoring.spec import ScorerSpec
+from darkroom.storage.store import Store
+from darkroom.worker.tasks import ScoreTask, task_name
 
 _MOST_NAMED = 10  # images without features
 

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
-from jobs.cli import run_job
-from jobs.runs import OpenedRun, opened
-from pipeline.runs.cells import axes
-from pipeline.runs.choices import dropped_cells
-from pipeline.runs.equal_pixels import equal_lines
-from pipeline.runs.reading import CellState, states
+from darkroom.jobs.runs import OpenedRun, opened
+from darkroom.runs.cells import axes
+from darkroom.runs.choices import dropped_cells
+from darkroom.runs.equal_pixels import equal_lines
+from darkroom.runs.reading import CellState, states
 
 _MAX_REASONS = 10
 _MAX_CELLS = 50  # unfinished ones that are named
@@ -70,7 +69,3 @@ def _say_left(found: OpenedRun, cells: dict[str, CellState]) -> None:
         settings = found.cells[cell_id].settings
         said = ", ".join(f"{name.split('.')[1]} {settings[name]}" for name in names)
         print(f"  {len(state.committed)} of {state.num_shards} shards: {said}")
-
-
-if __name__ == "__main__":
-    run_job("status")

@@ -8,25 +8,24 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conf.schema import NO_AXES
-from jobs.batch_size import settle
-from jobs.build import Wanted, WantedCell, checked_cell, collected, find_model, sweep_name
-from jobs.checks import warn
-from jobs.cli import run_job
-from jobs.engine import likely_device, started
-from jobs.evaluation import wanted_inline
-from jobs.halving import check_halving, render_by_halving
-from jobs.limits import check_limits
-from jobs.overrides import escaped
-from jobs.render import Rendering, render, say_start
-from pipeline.domain.cells import ModelRef
-from pipeline.domain.errors import DarkroomError
-from pipeline.planning.grid import Grid, Settings, expand
-from pipeline.rendering.inspection import InspectedModel
-from pipeline.runs.cells import axes, read_cells
-from pipeline.runs.choices import put_choices, read_choices
-from pipeline.runs.opening import claim
-from pipeline.storage.opening import open_store
+from darkroom.conf.schema import NO_AXES
+from darkroom.domain.cells import ModelRef
+from darkroom.domain.errors import DarkroomError
+from darkroom.jobs.batch_size import settle
+from darkroom.jobs.build import Wanted, WantedCell, checked_cell, collected, find_model, sweep_name
+from darkroom.jobs.checks import warn
+from darkroom.jobs.engine import likely_device, started
+from darkroom.jobs.evaluation import wanted_inline
+from darkroom.jobs.halving import check_halving, render_by_halving
+from darkroom.jobs.limits import check_limits
+from darkroom.jobs.overrides import escaped
+from darkroom.jobs.render import Rendering, render, say_start
+from darkroom.planning.grid import Grid, Settings, expand
+from darkroom.rendering.inspection import InspectedModel
+from darkroom.runs.cells import axes, read_cells
+from darkroom.runs.choices import put_choices, read_choices
+from darkroom.runs.opening import claim
+from darkroom.storage.opening import open_store
 
 
 def run(config: DictConfig) -> int:
@@ -106,7 +105,3 @@ def _say_what(found: Wanted) -> None:
     )
     for name, values in axes(found.cell_infos.values()).items():
         print(f"  {name}: {', '.join(str(value) for value in values)}")
-
-
-if __name__ == "__main__":
-    run_job("sweep")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.bench.figure import Figure, Reach, Timing, ratios
-from pipeline.bench.results import as_json, as_table
-from pipeline.bench.setting import alternated
+from darkroom.bench.figure import Figure, Reach, Timing, ratios
+from darkroom.bench.results import as_json, as_table
+from darkroom.bench.setting import alternated
 from tests.bench.painting import setting
 
 

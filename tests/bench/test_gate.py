@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.bench.gate import Together
-from pipeline.bench.sleeper import Idler
+from darkroom.bench.gate import Together
+from darkroom.bench.sleeper import Idler
 
 
 def _met_at(gate: Together) -> float:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.bench.log import Commit, steady, whole
-from pipeline.domain.errors import DarkroomError
+from darkroom.bench.log import Commit, steady, whole
+from darkroom.domain.errors import DarkroomError
 
 # `slow` is ready late, and ends early.
 COMMITS = [Commit("fast", float(at), 4) for at in range(1, 11)] + [Commit("slow", float(at), 4) for at in (4, 6, 8)]

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.bench import ours
-from pipeline.bench.far_run import commit_all_but_last, forget_last
-from pipeline.bench.log import steady
-from pipeline.bench.sleeper import SleeperSpec
-from pipeline.bench.work import captions, requests
-from pipeline.domain.cells import ModelRef
-from pipeline.runs import manifest
-from pipeline.runs.cells import CellInfo, add_cells
-from pipeline.runs.reading import records
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import StoreSpec
-from pipeline.worker.spec import WorkerSpec
+from darkroom.bench import ours
+from darkroom.bench.far_run import commit_all_but_last, forget_last
+from darkroom.bench.log import steady
+from darkroom.bench.sleeper import SleeperSpec
+from darkroom.bench.work import captions, requests
+from darkroom.domain.cells import ModelRef
+from darkroom.runs import manifest
+from darkroom.runs.cells import CellInfo, add_cells
+from darkroom.runs.reading import records
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import StoreSpec
+from darkroom.worker.spec import WorkerSpec
 from tests.bench.painting import paint_work
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.bench import ours
-from pipeline.bench.script import Script, largest_difference
-from pipeline.bench.work import demo_work
+from darkroom.bench import ours
+from darkroom.bench.script import Script, largest_difference
+from darkroom.bench.work import demo_work
 from tests.bench.painting import setting
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dispatch.events import AttemptFailed, Event, ShardDone, WorkerLost, WorkerReady
-from pipeline.runs.reading import records
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import parse_spec
+from darkroom.dispatch.events import AttemptFailed, Event, ShardDone, WorkerLost, WorkerReady
+from darkroom.runs.reading import records
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
 from tests.faults.ray_drills import drain
 from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
 
@@ -21,7 +21,7 @@ def leaving() -> Iterator[tuple[str, Callable]]:
     """The id of the one node with room for a worker, and what adds another."""
     from ray.cluster_utils import Cluster
 
-    from pipeline.dispatch import cluster
+    from darkroom.dispatch import cluster
 
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     only = nodes.add_node(num_cpus=1)
@@ -37,7 +37,7 @@ def leaving() -> Iterator[tuple[str, Callable]]:
 def test_a_worker_on_a_node_that_leaves_is_replaced_elsewhere(leaving: tuple, tmp_path: Path) -> None:
     import ray
 
-    from pipeline.dispatch.cluster import RayDispatcher
+    from darkroom.dispatch.cluster import RayDispatcher
 
     node_id, add_node = leaving
     store = open_store(parse_spec(str(tmp_path)))

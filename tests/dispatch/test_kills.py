@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dispatch.events import Event, WorkerLost
-from pipeline.dispatch.local import LocalDispatcher
-from pipeline.runs.reading import image_bytes, records
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, parse_spec
-from pipeline.worker import worker
-from pipeline.worker.worker import Worker
+from darkroom.dispatch.events import Event, WorkerLost
+from darkroom.dispatch.local import LocalDispatcher
+from darkroom.runs.reading import image_bytes, records
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, parse_spec
+from darkroom.worker import worker
+from darkroom.worker.worker import Worker
 from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
 
 pytestmark = pytest.mark.slow
@@ -71,7 +71,7 @@ class MakeDoomed(MakeMisbehaving):
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_cluster() -> Iterator[None]:
-    from pipeline.dispatch import cluster
+    from darkroom.dispatch import cluster
 
     cluster.start(None, num_workers=2)
     yield
@@ -80,7 +80,7 @@ def ray_cluster() -> Iterator[None]:
 
 @pytest.mark.parametrize("layout", ["files", "webdataset"])
 def test_a_worker_killed_in_every_phase_leaves_the_same_dataset(tmp_path: Path, layout: str) -> None:
-    from pipeline.dispatch.cluster import RayDispatcher
+    from darkroom.dispatch.cluster import RayDispatcher
 
     prompts = dataset([f"p{number:02}" for number in range(16)])
     run = run_info(prompts, shard_size=2, layout=layout, images=2)

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dispatch.events import AttemptFailed, ShardDone, Summary
-from pipeline.dispatch.local import LocalDispatcher
-from pipeline.runs.reading import records
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, StoreRefusal, parse_spec
+from darkroom.dispatch.events import AttemptFailed, ShardDone, Summary
+from darkroom.dispatch.local import LocalDispatcher
+from darkroom.runs.reading import records
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, StoreRefusal, parse_spec
 from tests.worker.helpers import MakeMisbehaving, Misbehaving, dataset, run_info, tasks, worker
 
 

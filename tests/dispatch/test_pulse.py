@@ -11,12 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.dispatch import pulse
-from pipeline.dispatch.events import Event, ShardDone, WorkerLost
-from pipeline.dispatch.pulse import Pulse
-from pipeline.runs.reading import image_bytes, records
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import parse_spec
+from darkroom.dispatch import pulse
+from darkroom.dispatch.events import Event, ShardDone, WorkerLost
+from darkroom.dispatch.pulse import Pulse
+from darkroom.runs.reading import image_bytes, records
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
 from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
 
 
@@ -41,7 +41,7 @@ def test_who_answers_is_asked_again_and_who_does_not_owes_from_the_question_on()
 
 @pytest.fixture
 def ray_cluster() -> Iterator[None]:
-    from pipeline.dispatch import cluster
+    from darkroom.dispatch import cluster
 
     cluster.start(None, num_workers=2)
     yield
@@ -51,7 +51,7 @@ def ray_cluster() -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_worker_that_is_stopped_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.dispatch.cluster import RayDispatcher
+    from darkroom.dispatch.cluster import RayDispatcher
 
     monkeypatch.setattr(pulse, "ASK_EVERY_S", 0.5)
     monkeypatch.setattr(pulse, "MOST_SILENT_S", 5.0)
@@ -80,7 +80,7 @@ def test_a_worker_that_is_stopped_is_replaced(tmp_path: Path, monkeypatch: pytes
 
 def actors() -> list[psutil.Process]:
     below = psutil.Process(os.getpid()).children(recursive=True)
-    return [child for child in below if "ray::_Actor" in " ".join(child.cmdline())]
+    return [child for child in below if "ray::WorkerActor" in " ".join(child.cmdline())]
 
 
 def wake(process: psutil.Process) -> None:

@@ -1,4 +1,4 @@
-from pipeline.dispatch.starts import Starts
+from darkroom.dispatch.starts import Starts
 
 
 def test_pauses_double_up_to_five_minutes_and_end() -> None:

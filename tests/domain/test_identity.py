@@ -3,10 +3,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.cells import Cell, ModelIdentity, Sampling
-from pipeline.domain.identity import digest, image_seed
-from pipeline.domain.images import samples
-from pipeline.domain.prompts import PromptRow
+from darkroom.domain.cells import Cell, ModelIdentity, Sampling
+from darkroom.domain.identity import digest, image_seed
+from darkroom.domain.images import samples
+from darkroom.domain.prompts import PromptRow
 
 MODEL = ModelIdentity("m", "sha256:1", "float32", "StableDiffusionPipeline")
 SAMPLING = Sampling("ddim", 5.0, 20, 64, 64)

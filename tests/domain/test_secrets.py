@@ -4,9 +4,9 @@ import pickle
 
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.domain.secrets import has_credentials, redacted
-from pipeline.storage.store import StoreError
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.secrets import has_credentials, redacted
+from darkroom.storage.store import StoreError
 
 SECRET = "s3cr3t0123"
 WITH = [
@@ -37,7 +37,7 @@ WITHOUT = [
     "a red circle, 16:9 @ night, seed=3&token",
     "runs/key=value/x?",
     "stabilityai/sdxl-turbo",
-    "pipeline.features.sharpness:make",
+    "darkroom.features.sharpness:make",
     "10.0.0.1:6379",
     "author?design=1&width=2",
 ]

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.evaluation import figures
-from pipeline.evaluation.sides import Logits, Sides
-from pipeline.features.extractor import ExtractorInfo
-from pipeline.metrics.gaussian import Gaussian
-from pipeline.metrics.moments import FeatureMoments
-from pipeline.runs.evaluations import CellFigure
-from pipeline.runs.features import ImageFeatures
-from pipeline.runs.scored import ScoredImages
+from darkroom.evaluation import figures
+from darkroom.evaluation.sides import Logits, Sides
+from darkroom.features.extractor import ExtractorInfo
+from darkroom.metrics.gaussian import Gaussian
+from darkroom.metrics.moments import FeatureMoments
+from darkroom.runs.evaluations import CellFigure
+from darkroom.runs.features import ImageFeatures
+from darkroom.runs.scored import ScoredImages
 
 DIMENSION = 6
 CLIP = ExtractorInfo("demo_clip", "sha256:00", "bicubic 64", DIMENSION)

@@ -5,23 +5,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.evaluation.catalogue import CATALOGUE, CLIP_SCALES, checked_metrics, convention, default_metrics
-from pipeline.evaluation.figures import metric_infos
-from pipeline.evaluation.measures import image_scores
-from pipeline.features.extractor import ExtractorInfo
-from pipeline.metrics.clip_score import CONVENTIONS, clip_score
-from pipeline.metrics.cmmd import cmmd
-from pipeline.metrics.extrapolation import extrapolated_fid
-from pipeline.metrics.frechet_interval import frechet_interval
-from pipeline.metrics.inception_score import inception_score, softmax
-from pipeline.metrics.kid import kid
-from pipeline.metrics.neighbours import neighbours
-from pipeline.metrics.vendi import vendi_score
-from pipeline.runs.evaluations import Evaluation, put_evaluation, read_evaluations
-from pipeline.runs.features import ImageFeatures
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import parse_spec
+from darkroom.domain.errors import DarkroomError
+from darkroom.evaluation.catalogue import CATALOGUE, CLIP_SCALES, checked_metrics, convention, default_metrics
+from darkroom.evaluation.figures import metric_infos
+from darkroom.evaluation.measures import image_scores
+from darkroom.features.extractor import ExtractorInfo
+from darkroom.metrics.clip_score import CONVENTIONS, clip_score
+from darkroom.metrics.cmmd import cmmd
+from darkroom.metrics.extrapolation import extrapolated_fid
+from darkroom.metrics.frechet_interval import frechet_interval
+from darkroom.metrics.inception_score import inception_score, softmax
+from darkroom.metrics.kid import kid
+from darkroom.metrics.neighbours import neighbours
+from darkroom.metrics.vendi import vendi_score
+from darkroom.runs.evaluations import Evaluation, put_evaluation, read_evaluations
+from darkroom.runs.features import ImageFeatures
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
 from tests.evaluation.sets import CLIP, INCEPTION, figures_of, images, reference, statistics
 
 
@@ -136,7 +136,7 @@ def test_truncated_prompts_are_counted() -> None:
 
 def test_large_sets_are_thinned_by_ids_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("sides", "figures"):
-        monkeypatch.setattr(f"pipeline.evaluation.{module}.MOST_COMPARED", 30)
+        monkeypatch.setattr(f"darkroom.evaluation.{module}.MOST_COMPARED", 30)
     shown, real = images(50), reference(70)
     twice = replace(real, ids=(real.ids[1], *real.ids[1:]))  # a reference may hold one image twice
     turned = shown.taken(list(range(49, -1, -1)))

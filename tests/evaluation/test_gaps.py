@@ -4,18 +4,18 @@ from collections.abc import Sequence
 
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.evaluation.catalogue import metrics_by_extractor
-from pipeline.evaluation.figures import figures_of, metric_infos
-from pipeline.evaluation.gaps import MeasuredCell, costs, gaps
-from pipeline.evaluation.gathering import Gathered, gathered
-from pipeline.evaluation.pairs import Difference, differences
-from pipeline.evaluation.sides import sides_of
-from pipeline.features.extractor import ExtractorInfo
-from pipeline.runs.evaluations import Evaluation, Gap, put_evaluation, read_evaluations
-from pipeline.runs.scored import ScoredImages
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import parse_spec
+from darkroom.domain.errors import DarkroomError
+from darkroom.evaluation.catalogue import metrics_by_extractor
+from darkroom.evaluation.figures import figures_of, metric_infos
+from darkroom.evaluation.gaps import MeasuredCell, costs, gaps
+from darkroom.evaluation.gathering import Gathered, gathered
+from darkroom.evaluation.pairs import Difference, differences
+from darkroom.evaluation.sides import sides_of
+from darkroom.features.extractor import ExtractorInfo
+from darkroom.runs.evaluations import Evaluation, Gap, put_evaluation, read_evaluations
+from darkroom.runs.scored import ScoredImages
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
 from tests.evaluation.sets import CLIP, INCEPTION, cell, reference
 from tests.evaluation.test_pairs import moved
 
@@ -85,7 +85,7 @@ def test_cells_with_missing_images_are_measured_again_over_those_they_share() ->
 
 def test_large_cells_are_paired_over_the_images_held(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("sides", "figures"):
-        monkeypatch.setattr(f"pipeline.evaluation.{module}.MOST_COMPARED", 20)
+        monkeypatch.setattr(f"darkroom.evaluation.{module}.MOST_COMPARED", 20)
     found = found_gaps({"near": CELLS["near"], "base": BASE}, most=40)
     all_gaps = {name: gap for by_name in found.values() for name, gap in by_name.items()}
     assert all_gaps["demo_clip.frechet"].num_pairs == 40

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from pipeline.evaluation.figures import figures_of
-from pipeline.evaluation.gathering import gathered
-from pipeline.evaluation.sides import sides_of
-from pipeline.features.extractor import ExtractorInfo
-from pipeline.metrics.clip_score import CONVENTIONS
-from pipeline.metrics.gaussian import Gaussian
-from pipeline.runs.features import ImageFeatures
-from pipeline.runs.scored import ScoredImages, together
+from darkroom.evaluation.figures import figures_of
+from darkroom.evaluation.gathering import gathered
+from darkroom.evaluation.sides import sides_of
+from darkroom.features.extractor import ExtractorInfo
+from darkroom.metrics.clip_score import CONVENTIONS
+from darkroom.metrics.gaussian import Gaussian
+from darkroom.runs.features import ImageFeatures
+from darkroom.runs.scored import ScoredImages, together
 from tests.evaluation.sets import CLIP, cell, reference
 
 SCORER = ExtractorInfo("sharpness", "none", "none", 1, is_scorer=True)
@@ -21,7 +21,7 @@ SCORER = ExtractorInfo("sharpness", "none", "none", 1, is_scorer=True)
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.evaluation.gathering._BLOCK", 64)
+    monkeypatch.setattr("darkroom.evaluation.gathering._BLOCK", 64)
 
 
 def parts(whole: ScoredImages, size: int = 16) -> Iterator[ScoredImages]:
@@ -113,7 +113,7 @@ def peak_bytes(num_images: int) -> int:
 
 
 def test_peak_memory_does_not_grow_with_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.evaluation.gathering._BLOCK", 512)
+    monkeypatch.setattr("darkroom.evaluation.gathering._BLOCK", 512)
     peaks = [peak_bytes(count) for count in (2_000, 8_000)]
     assert peaks[1] < 1.1 * peaks[0]
 

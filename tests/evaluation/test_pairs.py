@@ -3,13 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.evaluation.measures import image_scores
-from pipeline.evaluation.pairs import aligned, differences, paired_metrics
-from pipeline.metrics.bootstrap import paired_interval
-from pipeline.metrics.frechet import frechet_distance
-from pipeline.metrics.moments import FeatureMoments
-from pipeline.runs.scored import ScoredImages
+from darkroom.domain.errors import DarkroomError
+from darkroom.evaluation.measures import image_scores
+from darkroom.evaluation.pairs import aligned, differences, paired_metrics
+from darkroom.metrics.bootstrap import paired_interval
+from darkroom.metrics.frechet import frechet_distance
+from darkroom.metrics.moments import FeatureMoments
+from darkroom.runs.scored import ScoredImages
 from tests.evaluation.sets import CLIP, cell, figures_of, reference
 
 
@@ -105,7 +105,7 @@ def test_the_frechet_interval_holds_the_difference_expected_at_that_size() -> No
 
 def test_large_sets_are_thinned_by_pairs_so_that_both_sides_keep_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("sides", "figures"):
-        monkeypatch.setattr(f"pipeline.evaluation.{module}.MOST_COMPARED", 30)
+        monkeypatch.setattr(f"darkroom.evaluation.{module}.MOST_COMPARED", 30)
     base = cell(60)
     found = differences({"a": base, "b": turned(base)}, "a", CLIP, reference(60), ["kid"], "hessel", 0)["b"]
     difference = found["demo_clip.kid"]

@@ -3,11 +3,11 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.evaluation.comparison import Verdict, comparison_table, verdict
-from pipeline.evaluation.figures import metric_infos
-from pipeline.evaluation.pairs import Difference, differences
-from pipeline.evaluation.table import costs_table, figures_table
-from pipeline.runs.evaluations import CellFigure, Gap, MetricInfo
+from darkroom.evaluation.comparison import Verdict, comparison_table, verdict
+from darkroom.evaluation.figures import metric_infos
+from darkroom.evaluation.pairs import Difference, differences
+from darkroom.evaluation.table import costs_table, figures_table
+from darkroom.runs.evaluations import CellFigure, Gap, MetricInfo
 from tests.evaluation.sets import CLIP, cell, figures_of, images, reference, statistics
 
 

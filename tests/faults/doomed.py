@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from pipeline.rendering import paint
-from pipeline.storage.local import LocalStore
-from pipeline.storage.s3 import S3Store
+from darkroom.rendering import paint
+from darkroom.storage.local import LocalStore
+from darkroom.storage.s3 import S3Store
 
 SIGNALS = {"kill": signal.SIGKILL, "stall": signal.SIGSTOP}
 

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.build import check_limits
-from jobs.cli import composed
-from jobs.runs import open_at
-from pipeline.domain.errors import DarkroomError
-from pipeline.encoding.images import decode, encode
-from pipeline.prompts.source import open_prompts
-from pipeline.runs.reading import records, states
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, parse_spec
-from pipeline.worker.stored import stored_objects
+from darkroom.domain.errors import DarkroomError
+from darkroom.encoding.images import decode, encode
+from darkroom.jobs.build import check_limits
+from darkroom.jobs.cli import composed
+from darkroom.jobs.runs import open_at
+from darkroom.prompts.source import open_prompts
+from darkroom.runs.reading import records, states
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, parse_spec
+from darkroom.worker.stored import stored_objects
 from tests.jobs.helpers import PAINT, run_here
 
 FILE = ("prompts=file", "prompts.uri=prompts.csv")

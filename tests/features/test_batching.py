@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.features.batching import in_batches
+from darkroom.features.batching import in_batches
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 7])

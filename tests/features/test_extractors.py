@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.demo import CLIP_FOLDER
-from pipeline.domain.errors import DarkroomError, WrongModel
-from pipeline.domain.identity import digest
-from pipeline.features.extractor import Extractor, ExtractorInfo
-from pipeline.features.opening import EXTRACTORS, as_seen, inspect_extractor, load_caption_scorer, load_extractor
-from pipeline.features.spec import ExtractorSpec
+from darkroom.demo import CLIP_FOLDER
+from darkroom.domain.errors import DarkroomError, WrongModel
+from darkroom.domain.identity import digest
+from darkroom.features.extractor import Extractor, ExtractorInfo
+from darkroom.features.opening import EXTRACTORS, as_seen, inspect_extractor, load_caption_scorer, load_extractor
+from darkroom.features.spec import ExtractorSpec
 
 
 @pytest.fixture(params=EXTRACTORS, scope="module")
@@ -102,7 +102,7 @@ def test_a_worker_that_finds_another_extractor_refuses_it(tmp_path: Path) -> Non
     assert inspect_extractor(spec).extractor_id == load_extractor(spec).info.extractor_id  # weights alone name it
     with pytest.raises(WrongModel, match=r"tokenizer\.json in .* is sha256:\w+ and not sha256:\w+"):
         load_extractor(seen)
-    plug_in = ExtractorSpec("pipeline.features.sharpness:make")
+    plug_in = ExtractorSpec("darkroom.features.sharpness:make")
     older = replace(inspect_extractor(plug_in), weights="sharpness-0")
     with pytest.raises(WrongModel, match="are not those that this job was started with"):
         load_extractor(replace(plug_in, seen=as_seen(plug_in, older)))

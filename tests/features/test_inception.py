@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.features.inception_extractor import InceptionExtractor, inspect_inception, parameter_names
-from pipeline.features.inception_weights import FILE, SHA256
-from pipeline.features.spec import ExtractorSpec
+from darkroom.domain.errors import DarkroomError
+from darkroom.features.inception_extractor import InceptionExtractor, inspect_inception, parameter_names
+from darkroom.features.inception_weights import FILE, SHA256
+from darkroom.features.spec import ExtractorSpec
 from tests.features.random_weights import random_inception
 
 

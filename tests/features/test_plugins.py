@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.features.code import _modules
-from pipeline.features.extractor import ExtractorInfo, ImageScorer
-from pipeline.features.opening import inspect_extractor, load_extractor
-from pipeline.features.sharpness import Sharpness
-from pipeline.features.spec import ExtractorSpec
-from pipeline.worker.scores import Picture, scored
+from darkroom.domain.errors import DarkroomError
+from darkroom.features.code import _modules
+from darkroom.features.extractor import ExtractorInfo, ImageScorer
+from darkroom.features.opening import inspect_extractor, load_extractor
+from darkroom.features.sharpness import Sharpness
+from darkroom.features.spec import ExtractorSpec
+from darkroom.worker.scores import Picture, scored
 
-SHARPNESS = ExtractorSpec("pipeline.features.sharpness:make")
+SHARPNESS = ExtractorSpec("darkroom.features.sharpness:make")
 
 
 class Plain:
@@ -95,7 +95,7 @@ def test_scores_are_stored_as_features_are_and_see_their_captions(pictures) -> N
     ("name", "words"),
     [
         ("nowhere.at_all:make", "cannot be imported (No module named 'nowhere'); install its package"),
-        ("pipeline.features.sharpness:nothing", "has no attribute 'nothing'); install its package"),
+        ("darkroom.features.sharpness:nothing", "has no attribute 'nothing'); install its package"),
         (":make", "cannot be imported"),
         (f"{__name__}:no_scores", "it made a Plain, which has no info, or neither features nor scores"),
         (f"{__name__}:not_said_to_score", "needs an info with is_scorer=True and dimension=1"),
@@ -112,7 +112,7 @@ def test_what_is_no_plug_in_is_refused_in_one_line(name: str, words: str) -> Non
 MINE = """
 import numpy as np
 import my_helper
-from pipeline.features.extractor import ExtractorInfo
+from darkroom.features.extractor import ExtractorInfo
 
 
 class Mine:
@@ -130,7 +130,7 @@ def make(spec):
 def looked_at(folder: Path, **options: str) -> str:
     """The id of the plug-in in this folder, as a process of its own sees it."""
     code = (
-        "from pipeline.features.opening import inspect_extractor; from pipeline.features.spec import ExtractorSpec; "
+        "from darkroom.features.opening import inspect_extractor; from darkroom.features.spec import ExtractorSpec; "
         f"print(inspect_extractor(ExtractorSpec('mine:make', **{options!r})).extractor_id)"
     )
     paths = os.pathsep.join([str(folder), *filter(None, sys.path)])
@@ -169,7 +169,7 @@ def test_code_in_a_package_and_in_functions_counts_and_installed_packages_do_not
     (package / "heads" / "__init__.py").write_text("")
     (package / "heads" / "linear.py").write_text("weight = 1\n")
     (package / "scorer.py").write_text(
-        "import json, torch.nn, not_there.at_all\nfrom pipeline.features import sharpness\n\n\n"
+        "import json, torch.nn, not_there.at_all\nfrom darkroom.features import sharpness\n\n\n"
         "def make(spec):\n    from .heads.linear import weight\n    return weight\n"
     )
     names = _modules("my_package.scorer")
@@ -177,7 +177,7 @@ def test_code_in_a_package_and_in_functions_counts_and_installed_packages_do_not
 
 
 def test_a_folder_on_the_path_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_scores.py").write_text("from pipeline.features.sharpness import make\n")
+    (tmp_path / "my_scores.py").write_text("from darkroom.features.sharpness import make\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert replace(inspect_extractor(ExtractorSpec("my_scores:make")), code="") == Sharpness.info
 
@@ -186,7 +186,7 @@ def test_code_that_changes_once_it_is_imported_counts_from_the_next_process_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = tmp_path / "edited_later.py"
-    code.write_text("from pipeline.features.sharpness import make\n")
+    code.write_text("from darkroom.features.sharpness import make\n")
     monkeypatch.syspath_prepend(tmp_path)
     spec = ExtractorSpec("edited_later:make")
     before = inspect_extractor(spec)

@@ -8,10 +8,10 @@ import pytest
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.features.preprocessing import Preprocessing, read_preprocessing
-from pipeline.features.resize import resize
-from pipeline.features.spec import ExtractorSpec
+from darkroom.domain.errors import DarkroomError
+from darkroom.features.preprocessing import Preprocessing, read_preprocessing
+from darkroom.features.resize import resize
+from darkroom.features.spec import ExtractorSpec
 
 SPEC = ExtractorSpec("clip", "somewhere")
 OPENAI = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}

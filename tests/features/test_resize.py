@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.features.resize import RESIZES, resize
+from darkroom.features.resize import RESIZES, resize
 
 REFERENCE = Path(__file__).parents[2].parent / "shared" / "data" / "metrics" / "resize_astronaut_299_reference.npz"
 RAMP = [0, 10, 20, 30]

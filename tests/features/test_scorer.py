@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.features.opening import load_extractor
-from pipeline.features.scorer import AestheticHead
-from pipeline.features.spec import ExtractorSpec
+from darkroom.domain.errors import DarkroomError
+from darkroom.features.opening import load_extractor
+from darkroom.features.scorer import AestheticHead
+from darkroom.features.spec import ExtractorSpec
 
 PIXELS = load_extractor(ExtractorSpec("pixels"))
 WIDTH = PIXELS.info.dimension

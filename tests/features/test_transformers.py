@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer, CLIPModel
 
-from pipeline.demo import CLIP_FOLDER, world
-from pipeline.domain.errors import DarkroomError
-from pipeline.features.opening import inspect_extractor, load_caption_scorer, load_extractor
-from pipeline.features.spec import ExtractorSpec
+from darkroom.demo import CLIP_FOLDER, world
+from darkroom.domain.errors import DarkroomError
+from darkroom.features.opening import inspect_extractor, load_caption_scorer, load_extractor
+from darkroom.features.spec import ExtractorSpec
 
 LONG = "a large red circle above a small blue square on a white background " * 4
 CAPTIONS = ["", "a red circle", LONG]

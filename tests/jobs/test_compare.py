@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.features.opening import inspect_extractor
-from pipeline.features.spec import ExtractorSpec
-from pipeline.runs import manifest
-from pipeline.runs.features import ImageFeatures, ScoredFiles, put_features
-from pipeline.runs.records import to_records
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import parse_spec
+from darkroom.domain.errors import DarkroomError
+from darkroom.features.opening import inspect_extractor
+from darkroom.features.spec import ExtractorSpec
+from darkroom.runs import manifest
+from darkroom.runs.features import ImageFeatures, ScoredFiles, put_features
+from darkroom.runs.records import to_records
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
 from tests.jobs.helpers import PAINT, run_here
 
 NUM_PROMPTS = 40

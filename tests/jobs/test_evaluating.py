@@ -9,25 +9,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.cli import composed
-from jobs.engine import started
-from jobs.evaluation import evaluate, wanted_evaluation
-from jobs.runs import open_at
-from jobs.scoring import score
-from pipeline.domain.errors import DarkroomError
-from pipeline.runs import manifest
-from pipeline.runs.evaluations import CellFigure, read_evaluations
-from pipeline.runs.features import from_bytes
-from pipeline.runs.reading import records
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, parse_spec
-from pipeline.worker.layouts import LAYOUTS
+from darkroom.domain.errors import DarkroomError
+from darkroom.jobs.cli import composed
+from darkroom.jobs.engine import started
+from darkroom.jobs.evaluation import evaluate, wanted_evaluation
+from darkroom.jobs.runs import open_at
+from darkroom.jobs.scoring import score
+from darkroom.runs import manifest
+from darkroom.runs.evaluations import CellFigure, read_evaluations
+from darkroom.runs.features import from_bytes
+from darkroom.runs.reading import records
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, parse_spec
+from darkroom.worker.layouts import LAYOUTS
 from tests.jobs.helpers import PAINT, run_here
 
 NUM_PROMPTS = 8
 SCORER = """
 import numpy as np
-from pipeline.features.extractor import ExtractorInfo
+from darkroom.features.extractor import ExtractorInfo
 
 
 class Choosy:

@@ -10,15 +10,15 @@ from unittest.mock import Mock
 
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.domain.records import FAILED, OK
-from pipeline.runs import manifest
-from pipeline.runs.choices import dropped_cells, put_choices
-from pipeline.runs.reading import image_bytes, records
-from pipeline.runs.records import extra_columns, to_records, to_table
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, parse_spec
-from pipeline.worker.worker import Worker
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.records import FAILED, OK
+from darkroom.runs import manifest
+from darkroom.runs.choices import dropped_cells, put_choices
+from darkroom.runs.reading import image_bytes, records
+from darkroom.runs.records import extra_columns, to_records, to_table
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, parse_spec
+from darkroom.worker.worker import Worker
 from tests.jobs.helpers import PAINT, run_here
 
 Where = tuple[Store, list[str]]  # a run, and what names it
@@ -96,12 +96,12 @@ def test_gc_in_the_middle_of_a_retry(run: Where, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("moment", ["_named", "named_for_good", "_removed", "delete"])
 def test_a_retry_in_the_middle_of_gc(run: Where, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
-    import jobs.gc
+    import darkroom.jobs.gc
 
     store, where = run
     fail_first(store)
     codes: list[int] = []
-    owner = type(store) if moment == "delete" else jobs.gc
+    owner = type(store) if moment == "delete" else darkroom.jobs.gc
     once_before(monkeypatch, owner, moment, lambda: codes.append(retry(where)))
     assert gc(where) == 0
     assert codes == [0]

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, FloatNode, IntegerNode, OmegaConf, StringNode
 
-from conf.schema import NO_AXES, GridAxes, ModelConfig, SamplingConfig
-from jobs.cli import JOBS
-from jobs.limits import LIMITS
-from jobs.overrides import composed, composition, groups
-from pipeline.domain.errors import DarkroomError
+from darkroom.conf.schema import NO_AXES, GridAxes, ModelConfig, SamplingConfig
+from darkroom.domain.errors import DarkroomError
+from darkroom.jobs.cli import JOBS
+from darkroom.jobs.limits import LIMITS
+from darkroom.jobs.overrides import composed, composition, groups
 
 WHOLE = (
     "my data (v2)/p.csv", "données/p.csv", "it's.csv", "a,b.csv", "a=b.csv", "a&b.csv", "a!b.csv", "true", "007", "1e5",

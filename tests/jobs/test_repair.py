@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.runs.reading import image_bytes, records
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, parse_spec
-from pipeline.worker.layouts import LAYOUTS
+from darkroom.domain.errors import DarkroomError
+from darkroom.runs.reading import image_bytes, records
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, parse_spec
+from darkroom.worker.layouts import LAYOUTS
 from tests.jobs.helpers import PAINT, run_here
 
 NUM_IMAGES = 20

@@ -10,13 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.runs.cells import read_cells
-from pipeline.runs.choices import read_choices
-from pipeline.runs.evaluations import read_evaluations
-from pipeline.runs.features import from_bytes, to_bytes
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, parse_spec
+from darkroom.domain.errors import DarkroomError
+from darkroom.runs.cells import read_cells
+from darkroom.runs.choices import read_choices
+from darkroom.runs.evaluations import read_evaluations
+from darkroom.runs.features import from_bytes, to_bytes
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, parse_spec
 from tests.jobs.helpers import run_here
 
 
@@ -71,7 +71,7 @@ def test_one_model_is_loaded_once_a_model_and_worker(arguments, tmp_path: Path, 
 
 def test_a_killed_sweep_goes_on_where_it_was(arguments, tmp_path: Path) -> None:
     slow = ["engine.shard_size=4", "grid.axes.guidance_scale=[1,2,3,4,5,6]"]
-    command = [sys.executable, "-m", "jobs.sweep", *arguments, *slow]
+    command = [sys.executable, "-m", "darkroom.jobs.sweep", *arguments, *slow]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     while process.poll() is None and len(list((tmp_path / "run").glob("metadata/*/*.parquet"))) < 10:
         time.sleep(0.005)
@@ -130,7 +130,7 @@ def test_inline_and_later_evaluations_give_equal_figures(arguments, tmp_path: Pa
     assert "to score" not in capsys.readouterr().out
 
 
-SHARPNESS = "pipeline.features.sharpness:make"
+SHARPNESS = "darkroom.features.sharpness:make"
 
 
 def test_scorers_of_ones_own_are_evaluated_and_cells_stand_in_order_with_their_distance_from_the_best(

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.runs import manifest
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import parse_spec
+from darkroom.runs import manifest
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
 from tests.load.watching import Watched, watch
 
 _BLOCK_ROWS = 1_000_000

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.metrics.frechet import frechet_distance
-from pipeline.metrics.kid import kid
-from pipeline.metrics.moments import FeatureMoments
-from pipeline.metrics.neighbours import neighbours
-from pipeline.metrics.vendi import vendi_score, vendi_score_of_kernel
+from darkroom.metrics.frechet import frechet_distance
+from darkroom.metrics.kid import kid
+from darkroom.metrics.moments import FeatureMoments
+from darkroom.metrics.neighbours import neighbours
+from darkroom.metrics.vendi import vendi_score, vendi_score_of_kernel
 from tests.metrics.references import reference_values
 
 Line = tuple[str, str, float, float]  # figure and its data, package, theirs, ours

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.metrics.bootstrap import interval, mean_interval, paired_interval
+from darkroom.domain.errors import DarkroomError
+from darkroom.metrics.bootstrap import interval, mean_interval, paired_interval
 
 
 def test_intervals_of_a_mean_hold_the_truth_95_times_in_100() -> None:

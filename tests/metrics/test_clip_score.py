@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.metrics.clip_score import clip_score
+from darkroom.domain.errors import DarkroomError
+from darkroom.metrics.clip_score import clip_score
 
 COSINES = np.array([0.3, 0.2, -0.1, 0.4])
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.metrics.cmmd import cmmd
+from darkroom.metrics.cmmd import cmmd
 
 
 def unit(rng: np.random.Generator, count: int, shift: float = 0.0) -> np.ndarray:
@@ -10,7 +10,7 @@ def unit(rng: np.random.Generator, count: int, shift: float = 0.0) -> np.ndarray
 
 
 def test_it_equals_its_definition_with_unequal_counts_and_many_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.metrics.features._TILE_ROWS", 7)
+    monkeypatch.setattr("darkroom.metrics.features._TILE_ROWS", 7)
     rng = np.random.default_rng(0)
     first, second = unit(rng, 20), unit(rng, 33, 1.0)
 

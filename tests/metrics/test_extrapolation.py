@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.metrics.extrapolation import extrapolated_fid
-from pipeline.metrics.frechet import frechet_distance
-from pipeline.metrics.gaussian import Gaussian
-from pipeline.metrics.moments import FeatureMoments
+from darkroom.domain.errors import DarkroomError
+from darkroom.metrics.extrapolation import extrapolated_fid
+from darkroom.metrics.frechet import frechet_distance
+from darkroom.metrics.gaussian import Gaussian
+from darkroom.metrics.moments import FeatureMoments
 
 _TRUTH = 16 * 0.5**2  # N(0.5, I) against N(0, I)
 

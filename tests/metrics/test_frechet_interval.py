@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.metrics.frechet import frechet_distance
-from pipeline.metrics.frechet_interval import frechet_interval, influence
-from pipeline.metrics.gaussian import Gaussian
-from pipeline.metrics.moments import FeatureMoments
+from darkroom.domain.errors import DarkroomError
+from darkroom.metrics.frechet import frechet_distance
+from darkroom.metrics.frechet_interval import frechet_interval, influence
+from darkroom.metrics.gaussian import Gaussian
+from darkroom.metrics.moments import FeatureMoments
 
 
 def standard(dimension: int) -> Gaussian:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.metrics.inception_score import inception_score, softmax
+from darkroom.domain.errors import DarkroomError
+from darkroom.metrics.inception_score import inception_score, softmax
 
 
 def test_sure_and_even_classes_give_their_number() -> None:

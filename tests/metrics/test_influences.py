@@ -3,10 +3,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pipeline.metrics.cmmd import cmmd
-from pipeline.metrics.influences import cmmd_influence, kid_influence, vendi_influence
-from pipeline.metrics.kid import kid
-from pipeline.metrics.vendi import vendi_score
+from darkroom.metrics.cmmd import cmmd
+from darkroom.metrics.influences import cmmd_influence, kid_influence, vendi_influence
+from darkroom.metrics.kid import kid
+from darkroom.metrics.vendi import vendi_score
 
 COPIES = 400
 
@@ -61,8 +61,8 @@ def test_influences_do_not_depend_on_tiles_and_have_mean_zero(monkeypatch: pytes
     rng = np.random.default_rng(0)
     features, reference = unit(rng, 31), unit(rng, 20)
     whole = [kid_influence(features, reference), cmmd_influence(features, reference), vendi_influence(features)]
-    monkeypatch.setattr("pipeline.metrics.features._TILE_ROWS", 7)
-    monkeypatch.setattr("pipeline.metrics.features._BLOCK_ELEMENTS", 50)
+    monkeypatch.setattr("darkroom.metrics.features._TILE_ROWS", 7)
+    monkeypatch.setattr("darkroom.metrics.features._BLOCK_ELEMENTS", 50)
     tiled = [kid_influence(features, reference), cmmd_influence(features, reference), vendi_influence(features)]
     np.testing.assert_allclose(tiled, whole, rtol=1e-9, atol=1e-12)
     assert np.abs(np.mean(whole, axis=1)).max() < 1e-12

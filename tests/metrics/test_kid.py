@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.metrics.kid import kid, kid_over_subsets
+from darkroom.domain.errors import DarkroomError
+from darkroom.metrics.kid import kid, kid_over_subsets
 from tests.metrics.references import reference_values
 
 
@@ -27,7 +27,7 @@ def test_it_equals_the_reference_values() -> None:
 
 
 def test_it_equals_its_definition_with_unequal_counts_and_many_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.metrics.features._TILE_ROWS", 7)
+    monkeypatch.setattr("darkroom.metrics.features._TILE_ROWS", 7)
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(20, 4)).astype(np.float32), rng.normal(1, 1, size=(33, 4)).astype(np.float32)
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.metrics.moments import FeatureMoments
+from darkroom.domain.errors import DarkroomError
+from darkroom.metrics.moments import FeatureMoments
 
 
 def assert_equal(found: FeatureMoments, expected: FeatureMoments) -> None:
@@ -36,7 +36,7 @@ def test_mean_and_covariance_equal_numpy(offset: float) -> None:
 def test_many_blocks_equal_one(monkeypatch: pytest.MonkeyPatch) -> None:
     features = np.random.default_rng(2).normal(3, 1, size=(257, 6)).astype(np.float32)
     whole = FeatureMoments.of(features)
-    monkeypatch.setattr("pipeline.metrics.features._BLOCK_ELEMENTS", 60)  # ten rows a block
+    monkeypatch.setattr("darkroom.metrics.features._BLOCK_ELEMENTS", 60)  # ten rows a block
     assert_equal(FeatureMoments.of(features), whole)
     assert_equal(FeatureMoments.empty(6).add(features[:100]).add(features[100:]), whole)
 

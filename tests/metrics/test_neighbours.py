@@ -3,8 +3,8 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.metrics.neighbours import Neighbours, neighbours
+from darkroom.domain.errors import DarkroomError
+from darkroom.metrics.neighbours import Neighbours, neighbours
 from tests.metrics.references import reference_values
 
 
@@ -15,7 +15,7 @@ def seeded(seed: int, num_real: int, num_fake: int, dimension: int) -> tuple[np.
 
 @pytest.mark.parametrize("tile_rows", [2048, 64])
 def test_it_equals_prdc(tile_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.metrics.features._TILE_ROWS", tile_rows)
+    monkeypatch.setattr("darkroom.metrics.features._TILE_ROWS", tile_rows)
     real, fake = seeded(0, 300, 250, 8)
     # prdc 0.2 on the same seeded features.
     assert asdict(neighbours(fake, real)) == pytest.approx(

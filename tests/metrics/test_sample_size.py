@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.metrics.sample_size import sample_size_warnings
+from darkroom.metrics.sample_size import sample_size_warnings
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.metrics.moments import FeatureMoments
-from pipeline.metrics.statistics import from_npz, to_npz
+from darkroom.domain.errors import DarkroomError
+from darkroom.metrics.moments import FeatureMoments
+from darkroom.metrics.statistics import from_npz, to_npz
 
 
 def npz(**arrays: np.ndarray) -> bytes:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.metrics.subsets import sample_keys, subset
+from darkroom.domain.errors import DarkroomError
+from darkroom.metrics.subsets import sample_keys, subset
 
 IDS = [f"image {row}" for row in range(2000)]
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.metrics.vendi import vendi_score, vendi_score_of_kernel
+from darkroom.domain.errors import DarkroomError
+from darkroom.metrics.vendi import vendi_score, vendi_score_of_kernel
 from tests.metrics.references import reference_values
 
 
@@ -32,7 +32,7 @@ def test_the_published_examples() -> None:
 def test_the_dual_equals_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     features = seeded(1, 50, 8, 0.2).astype(np.float32)
     unit = features / np.linalg.norm(features.astype(float), axis=1, keepdims=True)
-    monkeypatch.setattr("pipeline.metrics.features._BLOCK_ELEMENTS", 80)  # ten rows a block
+    monkeypatch.setattr("darkroom.metrics.features._BLOCK_ELEMENTS", 80)  # ten rows a block
     assert vendi_score(features) == pytest.approx(vendi_score_of_kernel(unit @ unit.T), rel=1e-9)
 
 

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.planning.grid import Grid, expand
+from darkroom.domain.errors import DarkroomError
+from darkroom.planning.grid import Grid, expand
 
 AXES = {"guidance_scale": [1, 3, 5], "scheduler": ["ddim", "euler"]}
 axes = st.dictionaries(

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.prompts import PromptRow
-from pipeline.planning.plan import num_shards, plan
-from pipeline.planning.tasks import shard_tasks
-from pipeline.prompts.source import PromptBlock
+from darkroom.domain.prompts import PromptRow
+from darkroom.planning.plan import num_shards, plan
+from darkroom.planning.tasks import shard_tasks
+from darkroom.prompts.source import PromptBlock
 from tests.domain.test_identity import CELL
 
 CELLS = {CELL.cell_id: CELL}

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from pipeline.profiling.account import Account
-from pipeline.profiling.spans import OFF, STAGES, Profile, Span
+from darkroom.profiling.account import Account
+from darkroom.profiling.spans import OFF, STAGES, Profile, Span
 
 
 def test_a_span_measures_what_is_inside_and_how_long_it_lay_ready() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.prompts.columns import READ
-from pipeline.prompts.source import open_prompts
+from darkroom.domain.errors import DarkroomError
+from darkroom.prompts.columns import READ
+from darkroom.prompts.source import open_prompts
 from tests.jobs.helpers import PAINT, run_here
 from tests.prompts.reading import extras, parquet, rows, write
 

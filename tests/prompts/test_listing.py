@@ -8,8 +8,8 @@ from pathlib import Path
 import boto3
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.prompts.source import PromptDataset, open_prompts
+from darkroom.domain.errors import DarkroomError
+from darkroom.prompts.source import PromptDataset, open_prompts
 from tests.prompts.reading import extras, parquet, rows, write
 
 Put = Callable[[Mapping[str, str | bytes]], Callable[..., PromptDataset]]

@@ -7,22 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.domain.cells import ModelRef
-from pipeline.domain.errors import DarkroomError
-from pipeline.domain.records import OK
-from pipeline.encoding.images import decode
-from pipeline.features.opening import load_extractor
-from pipeline.references.opening import open_reference
-from pipeline.references.reference import ReferenceSpec
-from pipeline.runs import manifest
-from pipeline.runs.cells import CellInfo, add_cells
-from pipeline.runs.features import ImageFeatures, ScoredFiles, put_features
-from pipeline.runs.reading import image_bytes, records
-from pipeline.runs.records import to_records
-from pipeline.runs.run import create_or_check
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, parse_spec
-from pipeline.worker.layouts import LAYOUTS
+from darkroom.domain.cells import ModelRef
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.records import OK
+from darkroom.encoding.images import decode
+from darkroom.features.opening import load_extractor
+from darkroom.references.opening import open_reference
+from darkroom.references.reference import ReferenceSpec
+from darkroom.runs import manifest
+from darkroom.runs.cells import CellInfo, add_cells
+from darkroom.runs.features import ImageFeatures, ScoredFiles, put_features
+from darkroom.runs.reading import image_bytes, records
+from darkroom.runs.records import to_records
+from darkroom.runs.run import create_or_check
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, parse_spec
+from darkroom.worker.layouts import LAYOUTS
 from tests.references.making import PIXELS, Measuring
 from tests.worker.helpers import CELL, SAMPLING, MakeMisbehaving, dataset, run_info, tasks
 

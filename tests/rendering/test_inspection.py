@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.domain.cells import ModelRef
-from pipeline.domain.errors import DarkroomError
-from pipeline.rendering.inspection import inspect_model, resolved_dtype, token_counter
-from pipeline.rendering.schedulers import SCHEDULERS, build_scheduler, check_scheduler, fitting
+from darkroom.domain.cells import ModelRef
+from darkroom.domain.errors import DarkroomError
+from darkroom.rendering.inspection import inspect_model, resolved_dtype, token_counter
+from darkroom.rendering.schedulers import SCHEDULERS, build_scheduler, check_scheduler, fitting
 
 
 def edit_index(folder: Path, **changes: object) -> None:
@@ -52,7 +52,7 @@ def test_a_file_that_cannot_be_read_is_named(copy: Path, monkeypatch: pytest.Mon
     def refuse(path: Path, kind: str) -> str:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("pipeline.models.digests._read", refuse)  # who runs the tests may read everything
+    monkeypatch.setattr("darkroom.models.digests._read", refuse)  # who runs the tests may read everything
     with pytest.raises(DarkroomError, match=r"cannot be read \(Permission denied\); make it readable"):
         inspect_model(ModelRef(str(copy)), "cpu")
 

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pipeline.report.content import (
+from darkroom.report.content import (
     Axis,
     CellResult,
     DroppedCell,

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.domain.cells import Cell, ModelRef
-from pipeline.domain.records import OK
-from pipeline.planning.plan import plan
-from pipeline.planning.tasks import shard_tasks
-from pipeline.report.building import ReportOptions, build
-from pipeline.report.content import ReportContent
-from pipeline.runs import manifest
-from pipeline.runs.cells import CellInfo, add_cells
-from pipeline.runs.evaluations import CellFigure, Evaluation, MetricInfo, put_evaluation
-from pipeline.runs.features import ImageFeatures, ScoredFiles, put_features
-from pipeline.runs.present import present_images
-from pipeline.runs.run import RunInfo, create_or_check
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, parse_spec
+from darkroom.domain.cells import Cell, ModelRef
+from darkroom.domain.records import OK
+from darkroom.planning.plan import plan
+from darkroom.planning.tasks import shard_tasks
+from darkroom.report.building import ReportOptions, build
+from darkroom.report.content import ReportContent
+from darkroom.runs import manifest
+from darkroom.runs.cells import CellInfo, add_cells
+from darkroom.runs.evaluations import CellFigure, Evaluation, MetricInfo, put_evaluation
+from darkroom.runs.features import ImageFeatures, ScoredFiles, put_features
+from darkroom.runs.present import present_images
+from darkroom.runs.run import RunInfo, create_or_check
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, parse_spec
 from tests.worker.helpers import CELL, Misbehaving, dataset, run_info, worker
 
 EXTRACTOR_ID = "0123456789abcdef"

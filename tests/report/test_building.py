@@ -12,18 +12,18 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.domain.records import OK
-from pipeline.report.building import ReportOptions, build
-from pipeline.report.checks import check
-from pipeline.report.content import ReportContent
-from pipeline.report.summary import summary
-from pipeline.report.tables import metrics_table
-from pipeline.report.thumbnails import SIDE, thumbnail
-from pipeline.runs import manifest
-from pipeline.runs.present import present_images
-from pipeline.runs.reading import records
-from pipeline.worker.layouts import LAYOUTS
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.records import OK
+from darkroom.report.building import ReportOptions, build
+from darkroom.report.checks import check
+from darkroom.report.content import ReportContent
+from darkroom.report.summary import summary
+from darkroom.report.tables import metrics_table
+from darkroom.report.thumbnails import SIDE, thumbnail
+from darkroom.runs import manifest
+from darkroom.runs.present import present_images
+from darkroom.runs.reading import records
+from darkroom.worker.layouts import LAYOUTS
 from tests.report.contents import HOSTILE
 from tests.report.runs import CLIP, FID, KID, cell, content, evaluate, rendered, score
 from tests.runs.test_reading import CountingStore
@@ -303,7 +303,7 @@ def test_damaged_features_cost_their_scores_alone(tmp_path: Path) -> None:
 
 
 def test_scores_are_subsampled_by_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.report.survey.MOST_SCORES", 4)
+    monkeypatch.setattr("darkroom.report.survey.MOST_SCORES", 4)
     run = rendered(tmp_path, PROMPTS)
     cosines = score(run[0])
     evaluate(run[0], run[2], CLIP)

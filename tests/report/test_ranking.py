@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.report.content import CellResult, Figure, Gap, Metric
-from pipeline.report.ranking import best_cells, dominated, order_all, order_by, pareto_front, rivals
+from darkroom.report.content import CellResult, Figure, Gap, Metric
+from darkroom.report.ranking import best_cells, dominated, order_all, order_by, pareto_front, rivals
 
 FID, CLIP = Metric("fid", "FID", False), Metric("clip", "CLIP score", True)
 

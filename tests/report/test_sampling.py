@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.identity import digest
-from pipeline.report.sampling import Extremes, PromptChoice, Seen, Subsample, middle
-from pipeline.runs.keys import ManifestName
+from darkroom.domain.identity import digest
+from darkroom.report.sampling import Extremes, PromptChoice, Seen, Subsample, middle
+from darkroom.runs.keys import ManifestName
 
 NAME = ManifestName("key", "cell", 0, 4, "shard")
 SEEN = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.floats(-1, 1)), min_size=1, max_size=40).map(

@@ -3,9 +3,9 @@ from dataclasses import replace
 
 from markdown_it import MarkdownIt
 
-from pipeline.report.content import Axis, CellResult, Cost, Figure, Gap, Metric, ReportContent
-from pipeline.report.page import page
-from pipeline.report.summary import summary
+from darkroom.report.content import Axis, CellResult, Cost, Figure, Gap, Metric, ReportContent
+from darkroom.report.page import page
+from darkroom.report.summary import summary
 from tests.report.contents import plain_run, sweep
 
 

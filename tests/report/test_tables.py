@@ -5,8 +5,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.report.content import CellResult, Figure, Gap
-from pipeline.report.tables import metrics_table
+from darkroom.report.content import CellResult, Figure, Gap
+from darkroom.report.tables import metrics_table
 from tests.report.contents import METRICS, plain_run, sweep
 
 

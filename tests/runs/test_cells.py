@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from pipeline.runs.cells import add_cells, in_order, read_cells
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import parse_spec
+from darkroom.runs.cells import add_cells, in_order, read_cells
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
 from tests.report.runs import cell
 
 SETTINGS = [

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.runs.choices import Dropped, put_choices, read_choices
-from pipeline.runs.keys import CHOICES_KEY
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import parse_spec
+from darkroom.domain.errors import DarkroomError
+from darkroom.runs.choices import Dropped, put_choices, read_choices
+from darkroom.runs.keys import CHOICES_KEY
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
 
 
 def dropped(cell_id: str, value: float = 1.0) -> Dropped:

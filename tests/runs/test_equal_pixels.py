@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.runs import manifest
-from pipeline.runs.cells import CellInfo
-from pipeline.runs.equal_pixels import EqualCells, equal_cells, equal_lines
-from pipeline.storage.store import Store
+from darkroom.runs import manifest
+from darkroom.runs.cells import CellInfo
+from darkroom.runs.equal_pixels import EqualCells, equal_cells, equal_lines
+from darkroom.storage.store import Store
 from tests.report.runs import cell, content, rendered
 
 PROMPTS = [f"prompt {number}" for number in range(10)]

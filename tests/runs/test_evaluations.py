@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.runs.evaluations import CellFigure, Evaluation, Gap, MetricInfo, put_evaluation, read_evaluations
-from pipeline.runs.keys import evaluation_key
-from pipeline.runs.present import PresentImages
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, parse_spec
+from darkroom.domain.errors import DarkroomError
+from darkroom.runs.evaluations import CellFigure, Evaluation, Gap, MetricInfo, put_evaluation, read_evaluations
+from darkroom.runs.keys import evaluation_key
+from darkroom.runs.present import PresentImages
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, parse_spec
 
 INFO = MetricInfo("m.s", "S", True, "c", "i", "m", "1" * 16, "w", "r", "", "")
 FIGURE = CellFigure(float("nan"), None, None, 3, None, ("few",))

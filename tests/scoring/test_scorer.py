@@ -5,18 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.domain.records import OK
-from pipeline.encoding.images import decode
-from pipeline.features.opening import load_extractor
-from pipeline.features.spec import ExtractorSpec
-from pipeline.runs import manifest
-from pipeline.runs.features import get_features
-from pipeline.runs.reading import records, with_bytes
-from pipeline.scoring.spec import ScorerSpec
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import StoreSpec, parse_spec
-from pipeline.worker.layouts import LAYOUTS
-from pipeline.worker.tasks import ScoreTask
+from darkroom.domain.records import OK
+from darkroom.encoding.images import decode
+from darkroom.features.opening import load_extractor
+from darkroom.features.spec import ExtractorSpec
+from darkroom.runs import manifest
+from darkroom.runs.features import get_features
+from darkroom.runs.reading import records, with_bytes
+from darkroom.scoring.spec import ScorerSpec
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import StoreSpec, parse_spec
+from darkroom.worker.layouts import LAYOUTS
+from darkroom.worker.tasks import ScoreTask
 from tests.worker.helpers import Misbehaving, dataset, run_info, tasks, worker
 
 PIXELS = ExtractorSpec("pixels", batch_size=4)

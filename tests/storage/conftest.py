@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.storage.retry import RetryPolicy
-from pipeline.storage.s3 import S3Store
-from pipeline.storage.store import parse_spec
+from darkroom.storage.retry import RetryPolicy
+from darkroom.storage.s3 import S3Store
+from darkroom.storage.store import parse_spec
 from tests.servers import FaultyProxy
 
 QUICK = RetryPolicy(deadline_s=10.0, first_pause_s=0.01, longest_pause_s=0.05, read_timeout_s=1.0)

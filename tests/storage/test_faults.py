@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.storage.s3 import S3Store
-from pipeline.storage.store import NotFound, StoreError, parse_spec
+from darkroom.domain.errors import DarkroomError
+from darkroom.storage.s3 import S3Store
+from darkroom.storage.store import NotFound, StoreError, parse_spec
 from tests.servers import CREDENTIALS, Fault, FaultyProxy
 from tests.storage.conftest import QUICK
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.storage.local import LocalStore
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import NotFound, Store, StoreSpec, parse_spec
+from darkroom.domain.errors import DarkroomError
+from darkroom.storage.local import LocalStore
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import NotFound, Store, StoreSpec, parse_spec
 from tests.servers import make_bucket, ministack_server
 
 
@@ -163,7 +163,7 @@ def test_a_key_cannot_leave_the_prefix(store: Store) -> None:
 
 def test_a_killed_put_leaves_no_part_of_an_object(tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom pipeline.storage.opening import open_store\nfrom pipeline.storage.store import parse_spec\n"
+        "import sys\nfrom darkroom.storage.opening import open_store\nfrom darkroom.storage.store import parse_spec\n"
         "s = open_store(parse_spec(sys.argv[1]))\n"
         "print('ready', flush=True)\nfor i in range(10**6): s.put_if_absent(f'k/{i}', bytes([i % 256]) * 3_000_000)"
     )

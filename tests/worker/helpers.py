@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from pipeline.domain.cells import Cell, Sampling
-from pipeline.domain.images import ImageRequest
-from pipeline.features.extractor import Extractor
-from pipeline.planning.plan import plan
-from pipeline.planning.tasks import ShardTask, shard_tasks
-from pipeline.prompts.source import PromptDataset, table_prompts
-from pipeline.rendering.paint import PaintRenderer, paint_model
-from pipeline.rendering.renderer import RenderedImage, Renderer
-from pipeline.runs import manifest
-from pipeline.runs.run import OutputInfo, PromptsInfo, RunInfo
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, StoreSpec
-from pipeline.worker.worker import Worker
+from darkroom.domain.cells import Cell, Sampling
+from darkroom.domain.images import ImageRequest
+from darkroom.features.extractor import Extractor
+from darkroom.planning.plan import plan
+from darkroom.planning.tasks import ShardTask, shard_tasks
+from darkroom.prompts.source import PromptDataset, table_prompts
+from darkroom.rendering.paint import PaintRenderer, paint_model
+from darkroom.rendering.renderer import RenderedImage, Renderer
+from darkroom.runs import manifest
+from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, StoreSpec
+from darkroom.worker.worker import Worker
 
 SAMPLING = Sampling("default", 5.0, 20, 16, 16)
 CELL = Cell(paint_model().identity, SAMPLING)

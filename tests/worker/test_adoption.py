@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.rendering.paint import PaintRenderer
-from pipeline.rendering.renderer import RenderedImage
-from pipeline.runs import manifest
-from pipeline.runs.keys import IMAGES_PREFIX
-from pipeline.runs.reading import records
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, StoreSpec
-from pipeline.worker.layouts import LAYOUTS
-from pipeline.worker.stored import stored_objects
-from pipeline.worker.tasks import RetryTask
+from darkroom.rendering.paint import PaintRenderer
+from darkroom.rendering.renderer import RenderedImage
+from darkroom.runs import manifest
+from darkroom.runs.keys import IMAGES_PREFIX
+from darkroom.runs.reading import records
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, StoreSpec
+from darkroom.worker.layouts import LAYOUTS
+from darkroom.worker.stored import stored_objects
+from darkroom.worker.tasks import RetryTask
 from tests.worker.helpers import CELL, Misbehaving, dataset, run_info, tasks
 from tests.worker.helpers import worker as make_worker
 
@@ -147,6 +147,6 @@ def test_records_say_where_an_image_was_made_and_what_its_pixels_are(store: Stor
 
 
 def _samples(task: object, run: object) -> list:
-    from pipeline.domain.images import samples
+    from darkroom.domain.images import samples
 
     return [item for row in task.rows for item in samples(row, CELL, run.seed, run.num_images_per_prompt)]

@@ -5,18 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.encoding.images import CONTENT_TYPES
-from pipeline.features.extractor import ExtractorInfo
-from pipeline.features.opening import load_extractor
-from pipeline.features.spec import ExtractorSpec
-from pipeline.rendering.renderer import FatalDeviceError
-from pipeline.runs import manifest
-from pipeline.runs.features import features_key, from_bytes, get_features
-from pipeline.scoring.spec import ScorerSpec
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import parse_spec
-from pipeline.worker.layouts import LAYOUTS
-from pipeline.worker.tasks import ScoreTask
+from darkroom.encoding.images import CONTENT_TYPES
+from darkroom.features.extractor import ExtractorInfo
+from darkroom.features.opening import load_extractor
+from darkroom.features.spec import ExtractorSpec
+from darkroom.rendering.renderer import FatalDeviceError
+from darkroom.runs import manifest
+from darkroom.runs.features import features_key, from_bytes, get_features
+from darkroom.scoring.spec import ScorerSpec
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
+from darkroom.worker.layouts import LAYOUTS
+from darkroom.worker.tasks import ScoreTask
 from tests.worker.helpers import Misbehaving, dataset, run_info, tasks, worker
 
 SPECS = (ExtractorSpec("demo_clip"), ExtractorSpec("pixels"))
@@ -51,7 +51,7 @@ def test_an_image_that_is_too_large_to_be_read_costs_its_own_score_alone(
     store, data = open_store(spec), dataset(["a", "b", "c"], width=[16, 32, 16])
     run = run_info(data, image_format="jpeg")
     [task] = tasks(run, data, store)
-    monkeypatch.setattr("pipeline.encoding.images.MAX_PIXELS", 16 * 16)
+    monkeypatch.setattr("darkroom.encoding.images.MAX_PIXELS", 16 * 16)
     extractor = load_extractor(SPECS[1])
     assert worker(run, Misbehaving(), store, [extractor]).run_task(task, 1).num_ok == 3
     [name] = manifest.committed(store)

@@ -3,8 +3,8 @@
 import weakref
 from dataclasses import replace
 
-from pipeline.domain.cells import ModelIdentity
-from pipeline.worker.models import OneModel
+from darkroom.domain.cells import ModelIdentity
+from darkroom.worker.models import OneModel
 from tests.worker.helpers import CELL
 
 

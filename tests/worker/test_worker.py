@@ -11,16 +11,16 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.domain.records import FAILED, INVALID, OK
-from pipeline.rendering.paint import PaintRenderer
-from pipeline.rendering.renderer import FatalDeviceError
-from pipeline.runs import manifest
-from pipeline.runs.reading import image_bytes, records
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, parse_spec
-from pipeline.worker.layouts import LAYOUTS
-from pipeline.worker.tasks import RetryTask
-from pipeline.worker.worker import Stopped
+from darkroom.domain.records import FAILED, INVALID, OK
+from darkroom.rendering.paint import PaintRenderer
+from darkroom.rendering.renderer import FatalDeviceError
+from darkroom.runs import manifest
+from darkroom.runs.reading import image_bytes, records
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, parse_spec
+from darkroom.worker.layouts import LAYOUTS
+from darkroom.worker.tasks import RetryTask
+from darkroom.worker.worker import Stopped
 from tests.worker.helpers import CELL, Misbehaving, dataset, run_info, tasks
 from tests.worker.helpers import worker as make_worker
 
@@ -135,7 +135,7 @@ def test_rows_of_their_own_settings_share_a_shard(store: Store) -> None:
 
 
 def test_invalid_rows_become_records(store: Store, tmp_path: Path) -> None:
-    from pipeline.prompts.source import open_prompts
+    from darkroom.prompts.source import open_prompts
 
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"prompt": "a"}\n{"prompt": null}\n{"prompt": "b", "width": 13}\n')

@@ -1,0 +1,98 @@
+"""Many encoded images as one file: WebDataset tar shards, and Parquet for `datasets`.
+
+Both are deterministic functions of their members, and both are read back by `index` into where each member lies.
+What cannot be read of a damaged container is not in its index.
+"""
+
+import io
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from darkroom.encoding import tar
+
+_TEXTS = (".txt", ".json")  # endings of the prompt's and the settings' files in a tar
+# What `datasets` looks for to open the column as pictures without being told.
+_HF_FEATURES = {"info": {"features": {"image": {"_type": "Image"}}}}
+
+
+@dataclass(frozen=True)
+class Member:
+    """One encoded image and what is stored beside it."""
+
+    image_id: str
+    data: bytes
+    extension: str
+    prompt: str
+    settings: str  # JSON
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """One image found in a container."""
+
+    member: str
+    offset: int | None  # of its bytes in a tar; its row number in Parquet
+    data: bytes
+    prompt: str | None  # what is stored beside it, as in its `Member`
+    settings: str | None
+
+
+def write_tar(members: Iterable[Member]) -> bytes:
+    """A WebDataset shard: `<image_id>.<ext>`, `.txt` (the prompt) and `.json` (the settings) for each image."""
+    return tar.write(file for member in members for file in _files(member))
+
+
+def _files(member: Member) -> Iterator[tuple[str, bytes]]:
+    yield f"{member.image_id}.{member.extension}", member.data
+    for ending, text in zip(_TEXTS, (member.prompt, member.settings), strict=True):
+        yield member.image_id + ending, text.encode("utf-8", "replace")
+
+
+def index_tar(container: bytes) -> dict[str, Indexed]:
+    """image_id -> where its image lies, for every image of a tar that `write_tar` wrote."""
+    found, texts = {}, {}
+    entries = {name: (start, stop) for name, start, stop in tar.entries(container)}
+    for name, (start, stop) in entries.items():
+        if name.endswith(_TEXTS):
+            texts[name] = container[start:stop].decode("utf-8", "replace")
+    for name, (start, stop) in entries.items():
+        image_id = name.partition(".")[0]
+        if name not in texts:
+            beside = (texts.get(image_id + ending) for ending in _TEXTS)
+            found[image_id] = Indexed(name, start, container[start:stop], *beside)
+    return found
+
+
+def write_parquet(members: Iterable[Member]) -> bytes:
+    """Images inside Parquet: image {bytes, path}, image_id, prompt, settings (JSON)."""
+    members = list(members)
+    images = [{"bytes": member.data, "path": f"{member.image_id}.{member.extension}"} for member in members]
+    table = pa.table(
+        {
+            "image": pa.array(images, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            "image_id": pa.array([member.image_id for member in members], pa.string()),
+            "prompt": pa.array([member.prompt for member in members], pa.string()),
+            "settings": pa.array([member.settings for member in members], pa.string()),
+        }
+    ).replace_schema_metadata({"huggingface": json.dumps(_HF_FEATURES)})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="none", row_group_size=64)  # encoded images do not shrink
+    return buffer.getvalue()
+
+
+def index_parquet(container: bytes) -> dict[str, Indexed]:
+    """The same for Parquet, whose footer is at its end: cut off, nothing of it can be read."""
+    found = {}
+    with suppress(pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+        table = pq.read_table(io.BytesIO(container), columns=["image_id", "image", "prompt", "settings"])
+        for number, row in enumerate(table.to_pylist()):
+            image = row["image"]
+            found[row["image_id"]] = Indexed(
+                image["path"], number, image["bytes"] or b"", row["prompt"], row["settings"]
+            )
+    return found

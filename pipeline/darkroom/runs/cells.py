@@ -1,0 +1,129 @@
+"""The cells of a run, one small file each: a sweep grows by adding files, and none is ever changed."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+from darkroom.domain.cells import Cell, ModelIdentity, ModelRef, Sampling
+from darkroom.domain.errors import DarkroomError
+from darkroom.runs.ahead import read_ahead
+from darkroom.runs.keys import CELLS_PREFIX, cell_key
+from darkroom.runs.values import from_json
+from darkroom.storage.store import Store
+
+_LAST = ("scheduler", "num_inference_steps", "guidance_scale")  # of settings: what cells most often differ in
+
+
+@dataclass(frozen=True)
+class CellInfo:
+    """A cell, and how its model was named: enough to load it again."""
+
+    ref: ModelRef
+    cell: Cell
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What tells this cell from others, by the names that a command uses, in the order that sorts cells."""
+        identity, sampling = self.cell.model, asdict(self.cell.sampling)
+        names = [name for name in sampling if name not in _LAST]
+        return {
+            "model.repo_id": identity.repo_id,
+            "model.revision": identity.revision,
+            "model.variant": identity.variant,
+            "model.dtype": identity.dtype,
+            "model.trust_remote_code": identity.trust_remote_code,
+            **{f"sampling.{name}": sampling[name] for name in (*names, *_LAST)},
+        }
+
+
+def read_cells(store: Store) -> dict[str, CellInfo]:
+    """cell_id -> cell, in the order of `in_order`."""
+    keys = (info.key for info in store.list(CELLS_PREFIX))
+    return in_order(dict(read_ahead(keys, lambda key: (key_id(key), _parse(store, key)))))
+
+
+def in_order(cells: Mapping[str, CellInfo]) -> dict[str, CellInfo]:
+    """By their settings, numbers rising: guidance changes fastest, then steps, then scheduler; models slowest."""
+    return dict(sorted(cells.items(), key=lambda item: [_rank(value) for value in item[1].settings.values()]))
+
+
+def cell_of(cells: Mapping[str, CellInfo], cell_id: str) -> Cell:
+    """Raises DarkroomError where a manifest or a record names a cell that the run does not have."""
+    if cell_id not in cells:
+        raise DarkroomError(f"{cell_key(cell_id[:64])} is missing, and committed images name it; restore it")
+    return cells[cell_id].cell
+
+
+def add_cells(store: Store, cells: Mapping[str, CellInfo]) -> None:
+    """Write those that are not there yet. All are put: who adopts a file makes sure that it outlasts a power cut."""
+    for cell_id, info in cells.items():
+        store.put_if_absent(cell_key(cell_id), _dump(info), "application/json")
+
+
+def axes(cells: Iterable[CellInfo]) -> dict[str, list[object]]:
+    """The settings in which cells differ, with their values in order of first appearance."""
+    values: dict[str, list[object]] = {}
+    for info in cells:
+        for name, value in info.settings.items():
+            known = values.setdefault(name, [])
+            if value not in known:
+                known.append(value)
+    return {name: known for name, known in values.items() if len(known) > 1}
+
+
+def lossless_of(cells: Mapping[str, CellInfo]) -> dict[str, str | None]:
+    """cell_id of each cell that trades quality for speed -> that of the same without; None where it is not there."""
+    lossy = {cell_id: info.cell.lossless for cell_id, info in cells.items() if info.cell.lossy}
+    return {
+        cell_id: next((cell.cell_id for cell in others if cell.cell_id in cells), None)
+        for cell_id, others in lossy.items()
+    }
+
+
+def nearest_difference(cells: Iterable[CellInfo], wanted: CellInfo) -> tuple[str, object, object] | None:
+    """(setting, its value there, its value here) in which a cell differs from the most similar of others."""
+    found = sorted((_differences(info, wanted) for info in cells), key=len)
+    return found[0][0] if found and found[0] else None
+
+
+def _rank(value: object) -> tuple[bool, float, str]:
+    """Numbers before texts, and what is not set before both."""
+    if isinstance(value, int | float):
+        return False, float(value), ""
+    return value is not None, -math.inf, str(value or "")
+
+
+def key_id(key: str) -> str:
+    return key.removeprefix(CELLS_PREFIX).removesuffix(".json")
+
+
+def _differences(found: CellInfo, wanted: CellInfo) -> list[tuple[str, object, object]]:
+    ours = wanted.settings
+    return [(name, value, ours[name]) for name, value in found.settings.items() if value != ours[name]]
+
+
+def _dump(info: CellInfo) -> bytes:
+    value = {"model": asdict(info.ref), "identity": asdict(info.cell.model), "sampling": asdict(info.cell.sampling)}
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+
+
+def _parse(store: Store, key: str) -> CellInfo:
+    try:
+        value = json.loads(store.get(key))
+        cell = Cell(from_json(ModelIdentity, value["identity"]), from_json(Sampling, value["sampling"]))
+        info = CellInfo(from_json(ModelRef, value["model"]), cell)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DarkroomError(
+            f"{store.describe(key)}: not readable as a cell ({error}); restore it, or use another output.uri"
+        ) from error
+    _check_is_named_by_content(store, key, info)
+    return info
+
+
+def _check_is_named_by_content(store: Store, key: str, info: CellInfo) -> None:
+    if info.cell.cell_id != key_id(key):
+        raise DarkroomError(
+            f"{store.describe(key)}: what it says is not the cell that its name says, so it was edited or mixed up; "
+            "restore it, or remove it and give the command that made it again"
+        )

@@ -1,0 +1,103 @@
+"""Cells whose images are the same pixels, all of them: a setting in which they differ does nothing.
+
+Images are compared by the digests of their pixels, so files may differ in what is written in them. Cells that have
+only some images in common are compared in these. One image that differs ends the comparison of two cells, so that to
+tell apart what differs costs a look at the first shards. In memory are one range of prompt rows of each cell, and the
+pairs of cells that are equal so far.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, groupby
+
+from darkroom.domain.records import OK
+from darkroom.runs import manifest
+from darkroom.runs.ahead import read_ahead
+from darkroom.runs.cells import CellInfo, axes
+from darkroom.runs.keys import ManifestName
+from darkroom.storage.store import Store
+
+_COLUMNS = ("prompt_id", "sample_index", "status", "pixels_sha256")
+_MOST_GROUPS, _MOST_CELLS, _MOST_VALUES = 10, 4, 6  # told
+_Pixels = Mapping[tuple[str, int], str]  # prompt_id and sample_index -> digest
+
+
+@dataclass(frozen=True)
+class EqualCells:
+    """Cells of which each has the same pixels as the first, in every image that they share."""
+
+    cell_ids: tuple[str, ...]  # two or more
+    num_images: int  # that the first shares with each other one
+
+
+def equal_cells(store: Store, cell_ids: Collection[str]) -> list[EqualCells]:
+    """In the order of cells. Images whose records do not say their pixels' digest are no evidence."""
+    names = sorted(
+        (name for name in manifest.committed(store) if name.cell_id in cell_ids), key=lambda name: name.start
+    )
+    having = {name.cell_id for name in names}
+    shared = dict.fromkeys(combinations([cell_id for cell_id in cell_ids if cell_id in having], 2), 0)
+    for _, group in groupby(names, key=lambda name: name.start):
+        asked_for = {cell_id for pair in shared for cell_id in pair}
+        _compare(shared, _pixels(store, [name for name in group if name.cell_id in asked_for]))
+    return _groups({pair: count for pair, count in shared.items() if count})
+
+
+def _pixels(store: Store, names: Sequence[ManifestName]) -> dict[str, _Pixels]:
+    """cell_id -> its images of one range of rows; equal ones are one object, which makes comparing them quick."""
+    known: dict[tuple, _Pixels] = {}
+    found: dict[str, _Pixels] = {}
+    for name, table in read_ahead(names, lambda name: (name, manifest.read(store, name, _COLUMNS))):
+        columns = (table[column].to_pylist() for column in _COLUMNS)
+        images = {
+            (prompt_id, index): digest
+            for prompt_id, index, status, digest in zip(*columns, strict=True)
+            if status == OK and digest is not None
+        }
+        found[name.cell_id] = known.setdefault(tuple(images.items()), images)
+    return found
+
+
+def _compare(shared: dict[tuple[str, str], int], pixels: Mapping[str, _Pixels]) -> None:
+    """Count what pairs of cells have in common; forget the pairs that differ in any of it."""
+    for pair in list(shared):
+        if pair[0] in pixels and pair[1] in pixels:
+            first, second = pixels[pair[0]], pixels[pair[1]]
+            both = first.keys() & second.keys() if first is not second else first.keys()
+            if first is not second and any(first[key] != second[key] for key in both):
+                del shared[pair]
+            else:
+                shared[pair] += len(both)
+
+
+def _groups(shared: Mapping[tuple[str, str], int]) -> list[EqualCells]:
+    """Each cell is told once: beside the first that it equals."""
+    told: set[str] = set()
+    others: dict[tuple[str, int], list[str]] = {}
+    for (first, second), count in shared.items():
+        if first not in told and second not in told:
+            others.setdefault((first, count), []).append(second)
+            told.add(second)
+    return [EqualCells((first, *group), count) for (first, count), group in others.items()]
+
+
+def equal_lines(store: Store, cells: Mapping[str, CellInfo]) -> Iterator[str]:
+    """What people are told of a run's cells that are equal."""
+    found = equal_cells(store, cells)
+    for group in found[:_MOST_GROUPS]:
+        settings = axes(cells[cell_id] for cell_id in group.cell_ids)
+        said = "; ".join(
+            f"{name.split('.')[1]} ({_cut(values, _MOST_VALUES)}) does nothing here"
+            for name, values in settings.items()
+        )
+        yield (
+            f"cells {_cut(group.cell_ids, _MOST_CELLS)} have equal pixels in all {group.num_images:,} images that they "
+            f"share: {said}"
+        )
+    if len(found) > _MOST_GROUPS:
+        yield f"so have {len(found) - _MOST_GROUPS} more groups of cells"
+
+
+def _cut(values: Sequence[object], most: int) -> str:
+    more = f" and {len(values) - most} more" if len(values) > most else ""
+    return ", ".join(str(value) for value in values[:most]) + more

@@ -1,0 +1,129 @@
+"""Starts a run, or opens one that is there, and holds its parts against each other: run.json, its cells, its shards.
+
+A shard's name is a digest of its cell, its prompts and its rows, so a listing tells whether all are of the run in
+run.json. What no name says, every manifest carries, and one of them is asked. Knows no pixels.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.shards import Shard
+from darkroom.runs import manifest
+from darkroom.runs.cells import CellInfo, add_cells, nearest_difference, read_cells
+from darkroom.runs.keys import CELLS_PREFIX, RUN_KEY, ManifestName, cell_key
+from darkroom.runs.run import RunInfo, check_same, create_or_check, find_run, fixed, from_metadata, open_run
+from darkroom.storage.store import Store
+
+
+def open_whole(store: Store) -> tuple[RunInfo, dict[str, CellInfo]]:
+    """The run at this store, and its cells by cell_id.
+
+    Raises DarkroomError where there is none, and where run.json, the cells' files and the shards are not of one run.
+    """
+    run = find_run(store)
+    if run is None:
+        _refuse_lost(store)
+        return open_run(store), {}
+    _check_settings(store, run)
+    named = {name.cell_id for name in own_shards(store, run)}
+    cells = read_cells(store)  # after the shards: a sweep writes a cell before its first shard
+    _check_known(store, named, cells)
+    return run, cells
+
+
+def claim(store: Store, wanted: RunInfo, cells: Mapping[str, CellInfo]) -> RunInfo:
+    """Start the run, or go on with the one that is there, and add these cells to it.
+
+    What tells runs apart is one conditional write, so of two different commands at once one is refused. A lost run.json
+    or cell is written anew by the command that made it, and by no other. Raises DarkroomError that names what differs.
+    """
+    found = find_run(store)
+    if found:
+        check_same(store, found, wanted)
+    _check_settings(store, found or wanted)
+    known = read_cells(store)
+    if found is None or cells.keys() - known.keys():
+        named = {name.cell_id for name in own_shards(store, found or wanted)}
+        _check_known(store, named, {**read_cells(store), **cells})
+    run = create_or_check(store, wanted)
+    if wanted.cell_id:
+        _check_only_cell(store, run, cells[wanted.cell_id])
+    add_cells(store, cells)
+    return run
+
+
+def own_shards(store: Store, run: RunInfo) -> Iterator[ManifestName]:
+    """Names of the committed shards, from a listing alone. Raises DarkroomError for one that this run does not have."""
+    for name in manifest.committed(store):
+        if _own_name(run, name) != name.shard_id:
+            raise _foreign(store, run, name)
+        yield name
+
+
+def _own_name(run: RunInfo, name: ManifestName) -> str | None:
+    """The digest that a shard of this run has which begins at this row; None where none ends as this one does."""
+    stop = min(name.start + run.shard_size, run.prompts.num_rows)
+    if name.start % run.shard_size or name.stop != stop or name.start >= stop:
+        return None
+    return Shard(name.cell_id, run.prompts.fingerprint, name.start, name.stop).shard_id
+
+
+def _foreign(store: Store, run: RunInfo, name: ManifestName) -> DarkroomError:
+    what = f"{run.prompts.num_rows} prompts {run.prompts.fingerprint[:12]} in shards of {run.shard_size}"
+    return DarkroomError(
+        f"{store.describe(name.key)}: prompt rows {name.start} to {name.stop - 1} are no shard of {_whose(store)} "
+        f"({what}); restore {RUN_KEY}, give the command that the run was started with, or use another output.uri"
+    )
+
+
+def _whose(store: Store) -> str:
+    return f"the run in {RUN_KEY}" if find_run(store) else f"this command's run, and {RUN_KEY} is lost"
+
+
+def _check_settings(store: Store, run: RunInfo) -> None:
+    """One committed shard is asked for what fixed it; one that is older than this answers nothing."""
+    first = next(manifest.committed(store), None)
+    then = from_metadata(manifest.metadata(store, first)) if first else {}
+    for name, value in fixed(run).items():
+        if first and then.get(name, value) != value:
+            raise DarkroomError(
+                f"{store.describe(first.key)}: {name} was {then[name]!r} when it was committed, and is {value!r} in "
+                f"{_whose(store)}; restore {RUN_KEY}, or use another output.uri"
+            )
+
+
+def _check_known(store: Store, named: Collection[str], cells: Collection[str]) -> None:
+    for cell_id in sorted(set(named) - set(cells)):
+        raise DarkroomError(
+            f"{store.describe(cell_key(cell_id))}: missing, and committed shards are of this cell; restore it, or give "
+            "the command that made it again"
+        )
+
+
+def _check_only_cell(store: Store, run: RunInfo, wanted: CellInfo) -> None:
+    """Refuse a plain job whose one cell is none of the run's: its folder holds something else."""
+    known = read_cells(store)
+    is_first = run.cell_id == wanted.cell.cell_id or (run.cell_id is None and not known)
+    if is_first or wanted.cell.cell_id in known:
+        return
+    remedy = "use another output.uri, or add cells to a run with `darkroom sweep`"
+    difference = nearest_difference(known.values(), wanted)
+    if difference is None:
+        what = f"of cell {run.cell_id}" if run.cell_id else "a sweep"
+        raise DarkroomError(
+            f"{store.describe(RUN_KEY)}: this run is {what}, and the command's cell is {wanted.cell.cell_id}; {remedy}"
+        )
+    name, there, here = difference
+    raise DarkroomError(
+        f"{store.describe(CELLS_PREFIX)}: {name} is {there!r} in this run and {here!r} in the command; go on with the "
+        f"run's own value, {remedy}"
+    )
+
+
+def _refuse_lost(store: Store) -> None:
+    """A folder of shards is a run, though its description is gone."""
+    if next(manifest.committed(store), None):
+        raise DarkroomError(
+            f"{store.describe(RUN_KEY)}: missing, and shards are committed there; restore it, or give the command that "
+            "started the run again, which writes it anew"
+        )
