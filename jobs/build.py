@@ -17,8 +17,8 @@ from darkroom.jobs.limits import AUTO, MAX_SIDE, check_limits
 from darkroom.prompts.source import PromptDataset, PromptScan, open_prompts, table_prompts, template_prompts
 from darkroom.rendering.inspection import STEERED, InspectedModel, inspect_model
 from darkroom.rendering.paint import PAINT_REPO_ID, paint_model
+from darkroom.rendering.renderer import RendererSpec
 from darkroom.rendering.schedulers import check_scheduler
-from darkroom.rendering.spec import RendererSpec
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo
 from darkroom.storage.store import StoreSpec, parse_spec

@@ -10,7 +10,7 @@ from contextlib import suppress
 from darkroom.dispatch.events import Event, Listener, ShardDone
 from darkroom.domain.identity import digest
 from darkroom.jobs.build import Wanted
-from darkroom.rendering.spec import Compiled
+from darkroom.rendering.renderer import Compiled
 from darkroom.storage.cache import user_cache
 
 

@@ -18,8 +18,7 @@ from darkroom.jobs.checks import warn
 from darkroom.jobs.engine import likely_device
 from darkroom.planning.plan import num_shards
 from darkroom.prompts.source import write_parquet
-from darkroom.rendering.loading import load_renderer
-from darkroom.rendering.renderer import Renderer
+from darkroom.rendering.renderer import Renderer, load_renderer
 from darkroom.storage.opening import open_store
 from darkroom.worker.batches import batches
 from darkroom.worker.members import encode_member

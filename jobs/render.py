@@ -21,7 +21,7 @@ from darkroom.jobs.runs import OpenedRun
 from darkroom.jobs.scoring import score
 from darkroom.planning.plan import num_shards, plan
 from darkroom.planning.tasks import shard_tasks
-from darkroom.rendering.spec import Compiled
+from darkroom.rendering.renderer import Compiled
 from darkroom.report.contact_sheet import contact_sheet
 from darkroom.runs.cells import CellInfo, read_cells
 from darkroom.runs.commands import on_run

@@ -17,7 +17,7 @@ from darkroom.domain.errors import DarkroomError, WrongModel
 from darkroom.planning.plan import plan
 from darkroom.planning.tasks import ShardTask, shard_tasks
 from darkroom.rendering.inspection import InspectedModel, inspect_model
-from darkroom.rendering.spec import RendererSpec
+from darkroom.rendering.renderer import RendererSpec
 from darkroom.runs.reading import records
 from darkroom.runs.run import RunInfo, create_or_check
 from darkroom.storage.opening import open_store

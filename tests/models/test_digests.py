@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.models import digests
-from darkroom.models.digests import GIT_SHA1, file_digest
+from darkroom.rendering.model_files import GIT_SHA1, file_digest
 
 LARGE = 2 << 20
 OLD_S = 100

@@ -6,7 +6,7 @@ import pytest
 from darkroom.domain.cells import ModelRef, Sampling
 from darkroom.rendering.batch_size import best_size, measured_rates
 from darkroom.rendering.inspection import inspect_model
-from darkroom.rendering.spec import RendererSpec
+from darkroom.rendering.renderer import RendererSpec
 from tests.rendering.test_renderers import SAMPLING
 
 

@@ -11,8 +11,7 @@ from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError
 from darkroom.rendering.float8 import Float8Linear, scaled, to_float8
 from darkroom.rendering.inspection import inspect_model
-from darkroom.rendering.loading import load_renderer
-from darkroom.rendering.spec import RendererSpec
+from darkroom.rendering.renderer import RendererSpec, load_renderer
 from tests.rendering.test_renderers import load, requests
 
 

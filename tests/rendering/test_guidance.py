@@ -9,7 +9,7 @@ import torch
 
 from darkroom.domain.cells import Sampling
 from darkroom.domain.images import ImageRequest
-from darkroom.rendering.guidance import RowScales
+from darkroom.rendering.conditioning import RowScales
 from tests.rendering.test_renderers import SAMPLING, load, requests
 
 MIXED = [

@@ -7,7 +7,7 @@ import pytest
 from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError
 from darkroom.rendering.inspection import inspect_model, resolved_dtype, token_counter
-from darkroom.rendering.schedulers import SCHEDULERS, build_scheduler, check_scheduler, fitting
+from darkroom.rendering.schedulers import SCHEDULERS, build_scheduler, check_scheduler, compatible_schedulers
 
 
 def edit_index(folder: Path, **changes: object) -> None:
@@ -164,4 +164,4 @@ def test_a_scheduler_that_does_not_fit_is_refused_with_those_that_do(models: dic
         check_scheduler("ddim", sd3)
     with pytest.raises(DarkroomError, match="is not known"):
         check_scheduler("quick", sd)
-    assert {"default", "flow_euler", "flow_heun"} == set(fitting(sd3))
+    assert {"default", "flow_euler", "flow_heun"} == set(compatible_schedulers(sd3))

@@ -9,8 +9,8 @@ from diffusers.models.activations import GEGLU
 from torch import nn
 
 from darkroom.rendering import pretrained
-from darkroom.rendering.packed import PackedConv2d, PackedGEGLU, PackedLinear, has_onednn, pack_layers
-from darkroom.rendering.parts import denoiser
+from darkroom.rendering.cpu_layers import PackedConv2d, PackedGEGLU, PackedLinear, has_onednn, pack_layers
+from darkroom.rendering.patches import denoiser
 from tests.rendering.test_renderers import load, requests
 
 pytestmark = pytest.mark.skipif(not has_onednn(), reason="this torch has no oneDNN for x86")

@@ -9,9 +9,7 @@ from darkroom.bench.figure import Figure, Reach, Timing, ratios
 from darkroom.bench.setting import Setting
 from darkroom.bench.work import BATCH_SIZE, Work, demo_work, requests
 from darkroom.domain.images import ImageRequest
-from darkroom.rendering.loading import load_renderer
-from darkroom.rendering.renderer import RenderedImage, Renderer
-from darkroom.rendering.spec import RendererSpec
+from darkroom.rendering.renderer import RenderedImage, Renderer, RendererSpec, load_renderer
 from darkroom.storage.opening import open_store
 from darkroom.worker.spec import WorkerSpec
 from darkroom.worker.worker import Worker

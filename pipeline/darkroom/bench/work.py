@@ -15,7 +15,7 @@ from darkroom.domain.cells import Cell, ModelRef, Sampling
 from darkroom.domain.images import ImageRequest, samples
 from darkroom.prompts.source import open_prompts
 from darkroom.rendering.inspection import InspectedModel, inspect_model
-from darkroom.rendering.spec import RendererSpec
+from darkroom.rendering.renderer import RendererSpec
 
 BATCH_SIZE = 8
 _RUN_SEED = 0

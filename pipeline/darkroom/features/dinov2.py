@@ -17,7 +17,7 @@ from darkroom.features.networks import load_network
 from darkroom.features.preprocessing import Preprocessing, read_preprocessing
 from darkroom.features.spec import ExtractorSpec
 from darkroom.features.weights import ModelFolder, find_model, model_files, weights_digest
-from darkroom.models.proof import LocalFiles
+from darkroom.rendering.proof import LocalFiles
 
 _TYPES = ("dinov2", "dinov2_with_registers")  # of transformers' models
 

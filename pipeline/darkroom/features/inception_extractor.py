@@ -13,7 +13,7 @@ from darkroom.features.inception_weights import find_inception, inception_digest
 from darkroom.features.resize import RESIZES, resize
 from darkroom.features.spec import ExtractorSpec
 from darkroom.features.weights import local_files
-from darkroom.models.proof import LocalFiles
+from darkroom.rendering.proof import LocalFiles
 
 _DEFAULT_RESIZE = "clean"  # the one that does not alias: pictures here are most often larger than 299
 

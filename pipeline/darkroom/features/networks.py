@@ -7,7 +7,7 @@ import torch
 from darkroom.domain.errors import DarkroomError
 from darkroom.features.spec import ExtractorSpec
 from darkroom.features.weights import ModelFolder
-from darkroom.models.memory import leave_files
+from darkroom.rendering.proof import detach_from_files
 
 
 def load_network(network_class: Any, model: ModelFolder, spec: ExtractorSpec) -> Any:
@@ -28,7 +28,7 @@ def load_network(network_class: Any, model: ModelFolder, spec: ExtractorSpec) ->
             f"config.json asks for, such as {lacking[0]}; copy the model anew"
         )
     network = network.eval().requires_grad_(False).to(spec.device)
-    leave_files([network])
+    detach_from_files([network])
     return network
 
 

@@ -19,7 +19,7 @@ from darkroom.features.inception_extractor import InceptionExtractor, inception_
 from darkroom.features.pixels import PixelExtractor, inspect_pixels
 from darkroom.features.plugins import is_plug_in, load_plug_in
 from darkroom.features.spec import ExtractorSpec, Seen
-from darkroom.models.proof import LocalFiles, proved
+from darkroom.rendering.proof import LocalFiles, proved
 
 
 @dataclass(frozen=True)

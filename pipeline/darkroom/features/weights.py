@@ -9,9 +9,8 @@ from typing import Any
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.features.spec import ExtractorSpec
-from darkroom.models.digests import file_digests
-from darkroom.models.folders import files_in
-from darkroom.models.proof import LocalFiles
+from darkroom.rendering.model_files import file_digests, files_in
+from darkroom.rendering.proof import LocalFiles
 
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from darkroom.rendering.compiling import compiled, machine_kind, num_compiled, use_compiled
-from darkroom.rendering.spec import Compiled
+from darkroom.rendering.renderer import Compiled
 
 
 class KnownCompiled:

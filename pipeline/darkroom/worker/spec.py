@@ -10,9 +10,7 @@ from darkroom.features.extractor import Extractor
 from darkroom.features.spec import ExtractorSpec
 from darkroom.planning.tasks import ShardTask
 from darkroom.profiling.spans import Profile
-from darkroom.rendering.loading import load_renderer
-from darkroom.rendering.renderer import Renderer
-from darkroom.rendering.spec import Compiled, RendererSpec
+from darkroom.rendering.renderer import Compiled, Renderer, RendererSpec, load_renderer
 from darkroom.runs.run import RunInfo, open_run
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, StoreSpec

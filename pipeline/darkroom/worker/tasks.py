@@ -6,7 +6,7 @@ from typing import Protocol
 from darkroom.domain.cells import Cell, Sampling
 from darkroom.planning.tasks import ShardTask
 from darkroom.profiling.spans import Span
-from darkroom.rendering.spec import Compiled, RendererSpec
+from darkroom.rendering.renderer import Compiled, RendererSpec
 from darkroom.runs.keys import ManifestName
 
 

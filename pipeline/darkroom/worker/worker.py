@@ -20,8 +20,7 @@ from darkroom.domain.shards import Shard
 from darkroom.encoding.images import pixels_digest, size_fault
 from darkroom.planning.tasks import ShardTask
 from darkroom.profiling.spans import OFF, Profile
-from darkroom.rendering.renderer import FatalDeviceError, RenderedImage, Renderer, RendererInfo
-from darkroom.rendering.spec import Compiled
+from darkroom.rendering.renderer import Compiled, FatalDeviceError, RenderedImage, Renderer, RendererInfo
 from darkroom.runs import manifest
 from darkroom.runs.features import put_features
 from darkroom.runs.keys import manifest_key, parse_manifest_key
