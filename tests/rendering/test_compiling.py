@@ -1,11 +1,16 @@
-"""What is compiled; `test_renderers` holds that it renders the same picture."""
+"""What is compiled, and that it renders the same pictures."""
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 from torch import nn
 
-from darkroom.rendering.compiling import compile_pipeline, use_compiled
+from darkroom.rendering.compiling import compile_pipeline, compiled, num_compiled, use_compiled
+from tests.rendering.helpers import SAMPLING, largest_difference, load, pixels
+from tests.rendering.tiny_models import tiny_sd
 
 
 def pipe(transformer: nn.Module) -> SimpleNamespace:
@@ -20,8 +25,8 @@ def test_of_a_transformer_with_repeated_blocks_these_are_compiled() -> None:
     whole = pipe(flux)
     compile_pipeline(whole)
     assert whole.transformer is flux
-    compiled = [name for name, module in flux.named_modules() if module._compiled_call_impl is not None]
-    assert compiled == [
+    found = [name for name, module in flux.named_modules() if module._compiled_call_impl is not None]
+    assert found == [
         *(f"transformer_blocks.{n}" for n in range(2)),
         *(f"single_transformer_blocks.{n}" for n in range(3)),
     ]
@@ -41,3 +46,17 @@ def test_of_another_transformer_the_whole_is() -> None:
 def test_spoiled_bytes_are_no_error() -> None:
     """What they would have spared is compiled anew."""
     use_compiled(b"spoiled")
+
+
+@pytest.mark.slow
+def test_a_compiled_model_renders_the_same_pictures_with_cached_steps_and_without(tmp_path: Path) -> None:
+    """The smallest UNet with deep layers: compiling takes most of the test."""
+    kind = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",), "block_out_channels": (8,)}
+    models = {"small": tiny_sd(tmp_path, **kind)}
+    eager, renderer = load(models, "small", 2), load(models, "small", 2, compile=True)
+    assert renderer.info.compiled
+    assert renderer.info.patches == ("step_cache", "compile")
+    before = num_compiled()
+    for sampling in (SAMPLING, replace(SAMPLING, cache_interval=2), SAMPLING):
+        assert largest_difference(pixels(eager, sampling, 1), pixels(renderer, sampling, 1)) <= 2
+    assert compiled("cpu") is not None or num_compiled() == before  # what an earlier test run left is not saved again
