@@ -23,10 +23,10 @@ from darkroom.demo.tokens import MAX_TOKENS, make_tokenizer
 WIDTH = 32
 
 
-def tiny_sd(folder: Path, **unet: object) -> Path:
+def tiny_sd(folder: Path, vae_blocks: int = 2, **unet: object) -> Path:
     torch.manual_seed(0)
     pipeline = StableDiffusionPipeline(
-        vae=_vae(4),
+        vae=_vae(4, vae_blocks),
         text_encoder=CLIPTextModel(_text_config()),
         tokenizer=make_tokenizer(),
         unet=_unet(WIDTH, **unet),

@@ -1,8 +1,8 @@
 """The patches of a loaded pipeline, as one ordered list: what each does, when it applies, and whether it is lossy.
 
-The order matters. Adapters would come first, since they change weights. Then layers are replaced or rewritten, then
-their calls are wrapped, and compiling, which traces all of it, is last. (float8 replaces layers whose calls are wrapped
-later, and upsampling makes convolutions that are packed later.)
+The order matters: adapters, which change weights (none yet), then what replaces or rewrites layers, then what wraps their
+calls, then compiling, which traces all of it. So float8 replaces layers before their calls are wrapped, and upsampling
+makes its convolutions before convolutions are packed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
