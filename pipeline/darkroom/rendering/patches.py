@@ -1,8 +1,8 @@
 """The patches of a loaded pipeline, as one ordered list: what each does, when it applies, and whether it is lossy.
 
-The order matters: adapters, which change weights (none yet), then what replaces or rewrites layers, then what wraps their
-calls, then compiling, which traces all of it. So float8 replaces layers before their calls are wrapped, and upsampling
-makes its convolutions before convolutions are packed.
+The order matters: adapters, which change weights (none yet), then what replaces or rewrites layers, then what wraps
+their calls, then compiling, which traces all of it. So float8 replaces layers before their calls are wrapped, and
+upsampling makes its convolutions before convolutions are packed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
