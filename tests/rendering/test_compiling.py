@@ -67,6 +67,7 @@ def test_a_compiled_model_renders_the_same_picture(small: Models) -> None:
     assert largest_difference(pixels(eager, sampling, 1), pixels(compiled, sampling, 1)) <= 2
 
 
+@pytest.mark.slow
 def test_a_captured_unet_computes_and_reuses_what_the_step_cache_says(small: Models, monkeypatch) -> None:
     """Of a compiled UNet's three graphs (full, caching, with cached features) each call takes the right one.
 
