@@ -1,8 +1,4 @@
-"""The training loop that every phase shares: optimiser, learning rate, moving average, checkpoints and progress.
-
-A step's randomness comes from the seed and the step's number alone, so a training that was killed and goes on makes
-the weights that an undisturbed one makes.
-"""
+"""The training loop that every phase shares: optimiser, learning rate, moving average, checkpoints and progress."""
 
 import math
 import time
