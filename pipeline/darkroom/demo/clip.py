@@ -14,8 +14,7 @@ from transformers import AutoTokenizer, CLIPConfig, CLIPModel, CLIPTextConfig, C
 
 from darkroom.demo.pictures import ATTRIBUTES, World, tokenize
 from darkroom.demo.text_encoder import MAX_TOKENS, AttributeHeads
-from darkroom.demo.train import halve_weights
-from darkroom.demo.training_loop import Phase, Report, train_steps
+from darkroom.demo.training_loop import Phase, Report, halve_weights, train_steps
 from darkroom.demo.world import MIRRORED, Scene, changed_word
 
 _WIDTH = 96

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline
-from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
 from darkroom.demo.clip import make_clip, save_clip, train_clip, train_clip_words
@@ -20,14 +19,7 @@ from darkroom.demo.latent_diffusion import (
 )
 from darkroom.demo.pictures import World, make_world, tokenize
 from darkroom.demo.text_encoder import make_text_encoder, make_tokenizer, warm_up
-from darkroom.demo.training_loop import Phase, Report
-
-
-def halve_weights(folder: Path) -> None:
-    """Turn every safetensors file below a folder into float16; configurations go on saying float32, to load as that."""
-    for weights in folder.rglob("*.safetensors"):
-        tensors = {name: tensor.to(torch.float16) for name, tensor in load_file(weights).items()}
-        save_file(tensors, weights, metadata={"format": "pt"})
+from darkroom.demo.training_loop import Phase, Report, halve_weights
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 Report = Callable[[str], None]
@@ -121,3 +122,10 @@ def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, ave
     for mean, saved in zip(average, state["average"], strict=True):
         mean.copy_(saved)
     return state["step"]
+
+
+def halve_weights(folder: Path) -> None:
+    """Turn every safetensors file below a folder into float16; configurations go on saying float32, to load as that."""
+    for weights in folder.rglob("*.safetensors"):
+        tensors = {name: tensor.to(torch.float16) for name, tensor in load_file(weights).items()}
+        save_file(tensors, weights, metadata={"format": "pt"})
