@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from darkroom.domain.prompts import ROW_COLUMNS
+from darkroom.domain.requests import ROW_COLUMNS
 
 IS_PLACE = "is_place"  # metadata of keys that may name a file or folder of this machine: `~` is the home folder there
 IS_PROMPT = "is_prompt"  # metadata of keys whose text is for a model

@@ -9,9 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from darkroom.conf.schema import ImageFormat, PromptsKind
 from darkroom.demo import MODEL_FOLDER
-from darkroom.domain.cells import FLOAT8, Cell, ModelRef, Sampling
+from darkroom.domain.cells import Cell
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
+from darkroom.domain.settings import FLOAT8, ModelRef, Sampling
 from darkroom.encoding.images import size_fault
 from darkroom.jobs.limits import AUTO, MAX_SIDE, check_limits
 from darkroom.prompts.source import PromptDataset, PromptScan, open_prompts, table_prompts, template_prompts

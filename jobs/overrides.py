@@ -21,8 +21,7 @@ from omegaconf import DictConfig, EnumNode, FloatNode, IntegerNode, ListConfig, 
 from omegaconf.errors import OmegaConfBaseException
 
 from darkroom.conf import schema
-from darkroom.domain.errors import DarkroomError, credentials_in
-from darkroom.domain.secrets import has_credentials
+from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.jobs.limits import check_limits
 from darkroom.jobs.refusals import refuse_choice, refuse_enum, refuse_key, refuse_value, refuse_word
 

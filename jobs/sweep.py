@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from darkroom.conf.schema import NO_AXES
-from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import ModelRef
 from darkroom.jobs.batch_size import settle
 from darkroom.jobs.build import Wanted, WantedCell, checked_cell, collected, find_model, sweep_name
 from darkroom.jobs.checks import warn

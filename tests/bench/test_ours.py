@@ -9,7 +9,7 @@ from darkroom.bench.far_run import commit_all_but_last, forget_last
 from darkroom.bench.log import steady
 from darkroom.bench.sleeper import SleeperSpec
 from darkroom.bench.work import captions, requests
-from darkroom.domain.cells import ModelRef
+from darkroom.domain.settings import ModelRef
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, add_cells
 from darkroom.runs.reading import records

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from darkroom.domain.cells import Cell, ModelIdentity, Sampling
-from darkroom.domain.images import samples
-from darkroom.domain.prompts import PromptRow
+from darkroom.domain.cells import Cell, ModelIdentity
+from darkroom.domain.requests import PromptRow, samples
+from darkroom.domain.settings import Sampling
 from darkroom.encoding.settings_text import parameters_line, settings_json
 
 MODEL = ModelIdentity("some/model", "sha256:abcdef", "float32", "StableDiffusionPipeline")
@@ -48,7 +48,7 @@ def test_the_same_cells_without_a_loss_are_called_what_they_were() -> None:
 
 
 def test_images_and_their_texts_are_what_they_were() -> None:
-    row = PromptRow(3, "id", "a cat", negative_prompt="bad", guidance_scale=3.0, height=32)
+    row = PromptRow(3, "id", "a cat", (("negative_prompt", "bad"), ("guidance_scale", 3.0), ("height", 32)))
     requests = [sample.request for sample in samples(row, INTERVAL, 7, 3)]
     assert [(request.image_id, request.seed) for request in requests] == [
         ("597e187bf4bab0c5fd5788f36ef93512", 2092049991916111139),
@@ -60,7 +60,7 @@ def test_images_and_their_texts_are_what_they_were() -> None:
 
 
 def test_images_of_a_rows_own_seed_are_what_they_were() -> None:
-    row = PromptRow(3, "id", "a cat", seed=42, num_images_per_prompt=2)
+    row = PromptRow(3, "id", "a cat", (("seed", 42), ("num_images_per_prompt", 2)))
     assert [(sample.request.image_id, sample.request.seed) for sample in samples(row, INTERVAL, 7, 3)] == [
         ("328936c0d7808a442cf06581a97684a4", 42),
         ("f395e508a88edfcd2e95f242f4ac60a6", 43),

@@ -3,10 +3,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom.domain.cells import Cell, ModelIdentity, Sampling
+from darkroom.domain.cells import Cell, ModelIdentity
 from darkroom.domain.identity import digest, image_seed
-from darkroom.domain.images import samples
-from darkroom.domain.prompts import PromptRow
+from darkroom.domain.requests import PromptRow, samples
+from darkroom.domain.settings import Sampling
 
 MODEL = ModelIdentity("m", "sha256:1", "float32", "StableDiffusionPipeline")
 SAMPLING = Sampling("ddim", 5.0, 20, 64, 64)
@@ -57,7 +57,9 @@ def test_a_cell_is_named_by_all_that_shapes_pixels_and_nothing_else() -> None:
 
 
 def test_a_rows_values_win_over_the_cells() -> None:
-    row = PromptRow(0, "id", "p", "bad", 7, 3.0, 9, 32, 40, 2)
+    given = {"negative_prompt": "bad", "seed": 7, "guidance_scale": 3.0, "num_inference_steps": 9, "height": 32}
+    given |= {"width": 40, "num_images_per_prompt": 2}
+    row = PromptRow(0, "id", "p", tuple(given.items()))
     made = list(samples(row, CELL, run_seed=0, num_images_per_prompt=5))
     assert [sample.request.seed for sample in made] == [7, 8]
     assert made[0].request.sampling == Sampling("ddim", 3.0, 9, 32, 40, "bad")

@@ -23,7 +23,8 @@ TEXT = st.text(max_size=40).filter(lambda text: text.strip())
 
 
 def said(dataset) -> list[tuple]:
-    return [(row.prompt, row.seed, row.guidance_scale) for row in rows(dataset)]
+    names = ("seed", "guidance_scale")
+    return [(row.prompt, *(dict(row.overrides).get(name) for name in names)) for row in rows(dataset)]
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import ModelRef
 from darkroom.rendering.inspection import inspect_model, resolved_dtype, token_counter
 from darkroom.rendering.schedulers import SCHEDULERS, build_scheduler, check_scheduler, fitting
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from darkroom.domain.cells import Cell
-from darkroom.domain.images import samples
 from darkroom.domain.records import Record
+from darkroom.domain.requests import samples
 from darkroom.planning.plan import plan
 from darkroom.planning.tasks import ShardTask, shard_tasks
 from darkroom.prompts.source import open_prompts

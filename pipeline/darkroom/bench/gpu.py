@@ -16,7 +16,7 @@ from darkroom.bench.limits import image_flop, matrix_rate
 from darkroom.bench.log import steady
 from darkroom.bench.setting import Setting, alternated
 from darkroom.bench.work import Work, captions, requests, write_prompts
-from darkroom.domain.cells import ModelRef, Sampling
+from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering.diffusion import DiffusersRenderer
 from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.pretrained import load_pipeline

@@ -8,7 +8,7 @@ from darkroom.bench import ours
 from darkroom.bench.figure import Figure, Reach, Timing, ratios
 from darkroom.bench.setting import Setting
 from darkroom.bench.work import BATCH_SIZE, Work, demo_work, requests
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
 from darkroom.rendering.loading import load_renderer
 from darkroom.rendering.renderer import RenderedImage, Renderer
 from darkroom.rendering.spec import RendererSpec

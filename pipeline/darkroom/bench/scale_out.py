@@ -10,7 +10,7 @@ from darkroom.bench.setting import Setting, alternated
 from darkroom.bench.sleeper import Idler, SleeperSpec
 from darkroom.bench.work import Work, write_prompts
 from darkroom.dispatch import cluster
-from darkroom.domain.cells import Sampling
+from darkroom.domain.settings import Sampling
 from darkroom.rendering.paint import paint_model
 from darkroom.worker.spec import WorkerSpec
 

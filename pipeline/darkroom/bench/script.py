@@ -17,7 +17,7 @@ from darkroom.bench.setting import Setting, alternated
 from darkroom.bench.tuning import tuned, with_own_best
 from darkroom.bench.work import Work, demo_work, requests
 from darkroom.dispatch import cluster
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
 from darkroom.encoding.images import decode
 from darkroom.runs.keys import image_key
 

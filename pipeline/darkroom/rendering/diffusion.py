@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from darkroom.domain.cells import Sampling
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import Sampling
 from darkroom.profiling.spans import OFF, Profile
 from darkroom.rendering.decode import decode_latents, to_pixels, troubles
 from darkroom.rendering.guidance import GuidedSteps, RowScales

@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from darkroom.domain.cells import ModelIdentity, ModelRef
+from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import ModelRef
 from darkroom.models.folders import PICKLES, files_in
 from darkroom.rendering.model_files import INDEX, components_of, folder_digests, folder_revision
 

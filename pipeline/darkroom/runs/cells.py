@@ -5,14 +5,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
-from darkroom.domain.cells import Cell, ModelIdentity, ModelRef, Sampling
+from darkroom.domain.cells import Cell, ModelIdentity
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import COMMON_AXES, ModelRef, Sampling
 from darkroom.runs.ahead import read_ahead
 from darkroom.runs.keys import CELLS_PREFIX, cell_key
 from darkroom.runs.values import from_json
 from darkroom.storage.store import Store
-
-_LAST = ("scheduler", "num_inference_steps", "guidance_scale")  # of settings: what cells most often differ in
 
 
 @dataclass(frozen=True)
@@ -26,14 +25,14 @@ class CellInfo:
     def settings(self) -> dict[str, object]:
         """What tells this cell from others, by the names that a command uses, in the order that sorts cells."""
         identity, sampling = self.cell.model, asdict(self.cell.sampling)
-        names = [name for name in sampling if name not in _LAST]
+        names = [name for name in sampling if name not in COMMON_AXES]
         return {
             "model.repo_id": identity.repo_id,
             "model.revision": identity.revision,
             "model.variant": identity.variant,
             "model.dtype": identity.dtype,
             "model.trust_remote_code": identity.trust_remote_code,
-            **{f"sampling.{name}": sampling[name] for name in (*names, *_LAST)},
+            **{f"sampling.{name}": sampling[name] for name in (*names, *reversed(COMMON_AXES))},
         }
 
 
