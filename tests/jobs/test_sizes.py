@@ -34,8 +34,8 @@ def test_records_and_files_say_the_size_that_the_image_has(tmp_path: Path, capsy
     for record in pd.read_parquet(tmp_path / "run" / "metadata").itertuples():
         image = Image.open(tmp_path / "run" / record.key)
         settings = json.loads(image.text["darkroom"])
-        assert image.size == (record.sampling.width, record.sampling.height) == (settings["width"], settings["height"])
-        assert f"Size: {record.sampling.width}x{record.sampling.height}" in image.text["parameters"]
+        assert image.size == (record.width, record.height) == (settings["width"], settings["height"])
+        assert f"Size: {record.width}x{record.height}" in image.text["parameters"]
     assert run_here("verify", f"run={tmp_path / 'run'}") == 0
 
 

@@ -5,7 +5,6 @@ and its limits, a grid's axes, the columns of prompt files and of records, the t
 the report. A new setting is a field here, and what the renderer does with it.
 """
 
-import math
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from types import UnionType
@@ -25,6 +24,7 @@ class Range:
     multiple: int = 1  # 1: any number
 
     def __contains__(self, value: float) -> bool:
+        """NaN is in none."""
         return self.low <= value <= self.high and (self.multiple == 1 or value % self.multiple == 0)
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ class Setting:
     def has_neutral(self) -> bool:
         return self.neutral is not MISSING
 
-    def does_something(self, value: Value) -> bool:
+    def does_something(self, value: object) -> bool:
         return bool(value != self.neutral)
 
 
@@ -70,7 +70,7 @@ def setting(
     *,
     help: str,
     low: float | None = None,
-    high: float = math.inf,
+    high: float = 0,
     multiple: int = 1,
     choices: tuple[str, ...] = (),
     from_model: bool = False,

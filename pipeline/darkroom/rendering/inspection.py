@@ -1,5 +1,6 @@
 """Looks at a model's small files and says what it is, before anything heavy is loaded. Knows no torch."""
 
+import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -76,6 +77,21 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         absent=tuple(name for name, value in index.items() if value == [None, None]),
         digests=tuple(digests.items()),
     )
+
+
+def call_default(model: InspectedModel, name: str) -> Any:
+    """What a model takes for an argument of its call that is not given; None where it names nothing.
+
+    Its size is what its files say that it was made for; the rest stands in its pipeline's signature.
+    """
+    import diffusers
+
+    size = {"height": model.height, "width": model.width}.get(name)
+    if size is not None:
+        return size
+    pipeline = getattr(diffusers, model.identity.pipeline_class, None)  # none of this name: the model's own code
+    parameter = inspect.signature(pipeline.__call__).parameters.get(name) if pipeline else None
+    return parameter.default if parameter and isinstance(parameter.default, int | float) else None
 
 
 def _digests(folder: Path, ref: ModelRef, but_blobs: bool) -> dict[str, str]:

@@ -13,6 +13,7 @@ from darkroom.rendering.renderer import RenderedImage, RendererInfo
 PAINT_REPO_ID = "darkroom/paint"
 _REVISION = "paint-1"  # change it when the pictures change
 _SIDE = 64
+PAINT_DEFAULTS = {"guidance_scale": 1.0, "num_inference_steps": 1, "height": _SIDE, "width": _SIDE}
 
 
 def paint_model() -> InspectedModel:

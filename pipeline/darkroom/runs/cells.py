@@ -10,6 +10,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import COMMON_AXES, ModelRef, Sampling
 from darkroom.runs.ahead import read_ahead
 from darkroom.runs.keys import CELLS_PREFIX, cell_key
+from darkroom.runs.run import RunInfo
 from darkroom.runs.values import from_json
 from darkroom.storage.store import Store
 
@@ -34,6 +35,11 @@ class CellInfo:
             "model.trust_remote_code": identity.trust_remote_code,
             **{f"sampling.{name}": sampling[name] for name in (*names, *reversed(COMMON_AXES))},
         }
+
+    def settings_in(self, run: RunInfo) -> dict[str, object]:
+        """The same, with the run's value of what the cell says nothing of."""
+        shared = {"sampling.seed": run.seed, "sampling.num_images_per_prompt": run.num_images_per_prompt}
+        return {name: shared.get(name) if value is None else value for name, value in self.settings.items()}
 
 
 def read_cells(store: Store) -> dict[str, CellInfo]:
@@ -60,11 +66,11 @@ def add_cells(store: Store, cells: Mapping[str, CellInfo]) -> None:
         store.put_if_absent(cell_key(cell_id), _dump(info), "application/json")
 
 
-def axes(cells: Iterable[CellInfo]) -> dict[str, list[object]]:
-    """The settings in which cells differ, with their values in order of first appearance."""
+def axes(cells: Iterable[CellInfo], run: RunInfo) -> dict[str, list[object]]:
+    """The settings in which cells of a run differ, with their values in order of first appearance."""
     values: dict[str, list[object]] = {}
     for info in cells:
-        for name, value in info.settings.items():
+        for name, value in info.settings_in(run).items():
             known = values.setdefault(name, [])
             if value not in known:
                 known.append(value)
@@ -103,7 +109,7 @@ def _differences(found: CellInfo, wanted: CellInfo) -> list[tuple[str, object, o
 
 
 def _dump(info: CellInfo) -> bytes:
-    value = {"model": asdict(info.ref), "identity": asdict(info.cell.model), "sampling": asdict(info.cell.sampling)}
+    value = {"model": asdict(info.ref), "identity": asdict(info.cell.model), "sampling": info.cell.sampling.effective}
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace")
 
 
