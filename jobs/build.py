@@ -1,7 +1,7 @@
 """From a configuration to the values that the pipeline works on: the edge where checked input becomes domain types."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -15,10 +15,10 @@ from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.cells import Cell
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
-from darkroom.domain.settings import FLOAT8, ModelRef, Sampling, Setting, settings_of
+from darkroom.domain.settings import ARGUMENTS, FLOAT8, ModelRef, Sampling, Setting, settings_of
 from darkroom.encoding.images import size_fault
 from darkroom.prompts.source import PromptDataset, PromptScan, open_prompts, table_prompts, template_prompts
-from darkroom.rendering.inspection import STEERED, InspectedModel, call_default, inspect_model
+from darkroom.rendering.inspection import STEERED, InspectedModel, call_default, check_arguments, inspect_model
 from darkroom.rendering.paint import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import DEFAULT, check_scheduler
 from darkroom.rendering.spec import RendererSpec
@@ -27,6 +27,7 @@ from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo
 from darkroom.storage.store import StoreSpec, parse_spec
 
 DEMO_REPO_ID = "darkroom/demo"
+_OPTIONAL = frozenset(each.name for each in ARGUMENTS if each.has_neutral)  # which not every pipeline takes
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,9 @@ def collected(config: DictConfig, cells: tuple[WantedCell, ...], name: Callable[
         _check_format(config.output.image_format, cell.cell.sampling)
     dataset = prompts(config.prompts)
     scan = dataset.scan(config.sampling.num_images_per_prompt)
+    for model in {cell.model.identity: cell.model for cell in cells}.values():
+        given = [name for name in scan.num_overriding if name in _OPTIONAL]
+        _check_arguments(given, model, "prompts.columns.{}=null leaves its column unread")
     found = Wanted(dataset, scan, cells, StoreSpec(""), config)
     uri = f"runs/{name(found)}" if config.output.uri is None else config.output.uri
     return replace(found, store=parse_spec(uri, config.output.endpoint_url))
@@ -122,6 +126,7 @@ def checked_cell(
     sampling = sampling_of(sampling_config, model, run or sampling_config)
     check_scheduler(sampling.scheduler, model)
     _check_lossy(sampling, model)
+    _check_arguments([name for name in sampling.effective if name in _OPTIONAL], model, "leave it out")
     if model.identity.dtype == FLOAT8 and device == "mps":
         raise DarkroomError("model.dtype=float8: mps has no float8; use model.dtype=bfloat16")
     return WantedCell(CellInfo(ref, Cell(model.identity, sampling)), model)
@@ -191,6 +196,12 @@ def _check_lossy(sampling: Sampling, model: InspectedModel) -> None:
             f"sampling.guidance_start={start:g}, sampling.guidance_stop={stop:g}: {model.identity.repo_id} is told its "
             "guidance in every step; leave them out"
         )
+
+
+def _check_arguments(names: Collection[str], model: InspectedModel, remedy: str) -> None:
+    """The painter takes everything, since it looks at nothing."""
+    if names and model.source != PAINT_REPO_ID:
+        check_arguments(names, model, remedy)
 
 
 def _check_format(image_format: ImageFormat, sampling: Sampling) -> None:

@@ -48,6 +48,7 @@ class Setting:
     row: bool  # a column of the prompt file may override it
     lossy: bool  # it trades quality for speed where it is not neutral
     of_image: bool  # it shapes an image; else it says which images a prompt has
+    argument: bool  # a pipeline's call takes it by this name
     label: str  # in the line of settings that image tools read; empty: not there
     is_place: bool  # it may name a file or folder of this machine
     is_prompt: bool  # its text is for a model, and no address, whatever it looks like
@@ -79,6 +80,7 @@ def setting(
     row: bool = False,
     lossy: bool = False,
     of_image: bool = True,
+    argument: bool = False,
     label: str = "",
     is_place: bool = False,
     is_prompt: bool = False,
@@ -99,6 +101,7 @@ def setting(
         "row": row,
         "lossy": lossy,
         "of_image": of_image,
+        "argument": argument,
         "label": label,
         "is_place": is_place,
         "is_prompt": is_prompt,
@@ -140,6 +143,7 @@ class Sampling:
     guidance_scale: float = setting(
         5.0,
         from_model=True,
+        argument=True,
         row=True,
         low=0,
         high=1000,
@@ -150,6 +154,7 @@ class Sampling:
     num_inference_steps: int = setting(
         20,
         from_model=True,
+        argument=True,
         row=True,
         low=1,
         high=10_000,
@@ -159,6 +164,7 @@ class Sampling:
     height: int = setting(
         None,
         from_model=True,
+        argument=True,
         row=True,
         low=8,
         high=16_384,
@@ -168,6 +174,7 @@ class Sampling:
     width: int = setting(
         None,
         from_model=True,
+        argument=True,
         row=True,
         low=8,
         high=16_384,
@@ -250,6 +257,7 @@ def _kind(hint: Any) -> type:
 
 SETTINGS = {each.name: each for table in (Sampling, ModelRef) for each in settings_of(table)}
 IMAGE_SETTINGS = tuple(each for each in settings_of(Sampling) if each.of_image)
+ARGUMENTS = tuple(each for each in IMAGE_SETTINGS if each.argument)
 ROW_SETTINGS = tuple(each for each in settings_of(Sampling) if each.row)
 NEUTRAL_LOSSY = {each.name: each.neutral for each in settings_of(Sampling) if each.lossy}
 # What cells most often differ in, in the order that a reader looks at it.

@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -84,14 +84,30 @@ def call_default(model: InspectedModel, name: str) -> Any:
 
     Its size is what its files say that it was made for; the rest stands in its pipeline's signature.
     """
-    import diffusers
-
     size = {"height": model.height, "width": model.width}.get(name)
     if size is not None:
         return size
-    pipeline = getattr(diffusers, model.identity.pipeline_class, None)  # none of this name: the model's own code
-    parameter = inspect.signature(pipeline.__call__).parameters.get(name) if pipeline else None
+    parameter = (_call_parameters(model) or {}).get(name)
     return parameter.default if parameter and isinstance(parameter.default, int | float) else None
+
+
+def check_arguments(names: Iterable[str], model: InspectedModel, remedy: str) -> None:
+    """Refuse settings that the model's pipeline does not take; `remedy` has a place for the setting's name."""
+    parameters = _call_parameters(model)
+    for name in names:
+        if parameters is not None and name not in parameters:
+            raise DarkroomError(
+                f"sampling.{name}: {model.identity.pipeline_class} of {model.identity.repo_id} takes no {name}; "
+                f"{remedy.format(name)}"
+            )
+
+
+def _call_parameters(model: InspectedModel) -> Mapping[str, inspect.Parameter] | None:
+    """Of its pipeline's call; None where that is code of the model's own, or there is no model."""
+    import diffusers
+
+    pipeline = getattr(diffusers, model.identity.pipeline_class, None)
+    return inspect.signature(pipeline.__call__).parameters if pipeline else None
 
 
 def _digests(folder: Path, ref: ModelRef, but_blobs: bool) -> dict[str, str]:
