@@ -9,8 +9,8 @@ from itertools import islice
 from omegaconf import DictConfig
 
 from darkroom.conf.schema import PromptsKind
-from darkroom.domain.cells import Sampling
-from darkroom.domain.images import ImageRequest, Sample, samples
+from darkroom.domain.requests import ImageRequest, Sample, samples
+from darkroom.domain.settings import Sampling
 from darkroom.encoding.images import size_fault
 from darkroom.jobs.batch_size import settle_here
 from darkroom.jobs.build import Wanted, renderer_specs, wanted

@@ -11,8 +11,8 @@ from darkroom.bench.darkroom_run import Commit, WorkerBarrier, local_dispatcher,
 from darkroom.bench.resume import commit_all_but_last, forget_last
 from darkroom.bench.scale_out import Idler, SleeperSpec
 from darkroom.bench.work import captions, requests
-from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import ModelRef
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, add_cells
 from darkroom.runs.reading import records

@@ -14,7 +14,7 @@ from darkroom.bench.darkroom_run import local_dispatcher, render_job, steady
 from darkroom.bench.figure import Figure, Setting, Timing, Timings, alternated
 from darkroom.bench.machine import image_flop, matrix_rate
 from darkroom.bench.work import Work, captions, requests, write_prompts
-from darkroom.domain.cells import ModelRef, Sampling
+from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering.diffusion import DiffusersRenderer
 from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.pretrained import load_pipeline

@@ -7,7 +7,7 @@ from dataclasses import replace
 from darkroom.bench.darkroom_run import MakeWorker, local_dispatcher, render_job
 from darkroom.bench.figure import Figure, Reach, Setting, Timing, ratios
 from darkroom.bench.work import BATCH_SIZE, Work, demo_work, requests
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
 from darkroom.rendering.loading import load_renderer
 from darkroom.rendering.renderer import RenderedImage, Renderer
 from darkroom.rendering.spec import RendererSpec

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated
 from darkroom.domain.cells import Cell
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.images import samples
 from darkroom.domain.records import Record
+from darkroom.domain.requests import samples
 from darkroom.planning.plan import plan
 from darkroom.planning.tasks import ShardTask, shard_tasks
 from darkroom.prompts.source import open_prompts

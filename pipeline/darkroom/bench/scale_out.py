@@ -8,7 +8,8 @@ from darkroom.bench.darkroom_run import ray_dispatcher, render_job, steady, whol
 from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ratios
 from darkroom.bench.work import Work, write_prompts
 from darkroom.dispatch import cluster
-from darkroom.domain.cells import ModelIdentity, Sampling
+from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.settings import Sampling
 from darkroom.rendering.paint import PaintRenderer, paint_model
 from darkroom.runs.run import RunInfo
 from darkroom.storage.opening import open_store

@@ -16,7 +16,7 @@ from darkroom.bench.darkroom_run import ray_dispatcher, render_job, whole
 from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ratios
 from darkroom.bench.work import Work, demo_work, requests, tuned, with_own_best
 from darkroom.dispatch import cluster
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
 from darkroom.encoding.images import decode
 from darkroom.runs.keys import image_key
 

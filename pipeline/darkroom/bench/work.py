@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 from darkroom.bench.figure import Setting, Timing
 from darkroom.demo import MODEL_FOLDER
 from darkroom.demo.world import random_scene
-from darkroom.domain.cells import Cell, ModelRef, Sampling
-from darkroom.domain.images import ImageRequest, samples
+from darkroom.domain.cells import Cell
+from darkroom.domain.requests import ImageRequest, samples
+from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.prompts.source import open_prompts
 from darkroom.rendering.batch_size import best_size, measured_rates
 from darkroom.rendering.inspection import InspectedModel, inspect_model
