@@ -11,7 +11,7 @@ from jobs.build import Wanted
 from pipeline.dispatch.events import Event, Listener, ShardDone
 from pipeline.domain.identity import digest
 from pipeline.rendering.spec import Compiled
-from pipeline.storage.cache import user_cache
+from pipeline.storage.opening import user_cache
 
 
 class KeptCompiled:

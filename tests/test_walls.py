@@ -12,8 +12,9 @@ FILES = sorted(path for room in ("pipeline", "conf", "jobs") for path in (ROOT /
 # Module -> the only files that may import it.
 ONLY_IN = {
     "ray": ["pipeline/dispatch/cluster.py", "pipeline/dispatch/own.py", "pipeline/bench/ray_data.py"],
-    "boto3": ["pipeline/storage/s3.py"],
-    "botocore": ["pipeline/storage/"],
+    "obstore": ["pipeline/storage/"],
+    "boto3": [],
+    "botocore": ["pipeline/storage/clouds.py"],
     "hydra": ["conf/", "jobs/"],
     "omegaconf": ["conf/", "jobs/"],
     "torch": ["pipeline/rendering/", "pipeline/features/", "pipeline/demo/", "pipeline/bench/", "jobs/engine.py"],

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.domain.identity import digest
 from pipeline.references.decoding import VERSION
 from pipeline.runs.features import ImageFeatures, ScoredFiles, from_bytes, to_bytes
-from pipeline.storage.cache import user_cache
+from pipeline.storage.opening import user_cache
 from pipeline.storage.store import NotFound, Store
 
 Ids = tuple[str, ...]

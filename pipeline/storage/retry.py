@@ -1,4 +1,4 @@
-"""Calls made again: full jitter, a growing pause, a deadline. Knows no store."""
+"""Calls made again: full jitter, a growing pause, a deadline."""
 
 import random
 import threading
@@ -18,7 +18,7 @@ class RetryPolicy:
     first_pause_s: float = 0.2  # the upper end of the first one; doubled each time
     longest_pause_s: float = 20.0
     connect_timeout_s: float = 5.0
-    read_timeout_s: float = 60.0  # without a byte
+    read_timeout_s: float = 60.0  # without a byte; more for a body that takes longer to send
 
 
 class Retrier:

@@ -7,7 +7,7 @@ from pipeline.domain.cells import Sampling
 from pipeline.domain.identity import digest
 from pipeline.rendering.batch_size import best_size, measured_rates, where
 from pipeline.rendering.spec import RendererSpec
-from pipeline.storage.cache import user_cache
+from pipeline.storage.opening import user_cache
 from pipeline.storage.store import NotFound, Store
 from pipeline.worker.tasks import ProbeTask, ShardReport, Task
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from pipeline.storage.objects import ObjectStore
 from pipeline.storage.retry import RetryPolicy
-from pipeline.storage.s3 import S3Store
 from pipeline.storage.store import parse_spec
 from tests.servers import FaultyProxy
 
@@ -26,11 +26,11 @@ def uri() -> str:
 
 
 @pytest.fixture
-def spoiled(proxy: FaultyProxy, uri: str) -> S3Store:
-    return S3Store(parse_spec(uri, proxy.url), QUICK)
+def spoiled(proxy: FaultyProxy, uri: str) -> ObjectStore:
+    return ObjectStore(parse_spec(uri, proxy.url), QUICK)
 
 
 @pytest.fixture
-def direct(s3_endpoint: str, uri: str) -> S3Store:
+def direct(s3_endpoint: str, uri: str) -> ObjectStore:
     """The same objects, by the straight way."""
-    return S3Store(parse_spec(uri, s3_endpoint))
+    return ObjectStore(parse_spec(uri, s3_endpoint))
