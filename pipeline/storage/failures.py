@@ -99,7 +99,7 @@ def read_failure(error: Exception) -> Failure:
     if _TOKEN in text or _ACCOUNT in text:
         return Failure("credentials", int(status[1]) if status else 0)
     if status or code:
-        return Failure("answer", int(status[1]) if status else 0, (code[1] or code[2]) if code else "")
+        return _answer(status[1] if status else "0", (code[1] or code[2]) if code else "")
     if _REDIRECT in text:
         return Failure("answer", 301, "PermanentRedirect")
     if isinstance(error, BaseError) and (found := _UNREACHABLE.search(text)):
@@ -107,6 +107,11 @@ def read_failure(error: Exception) -> Failure:
     if type(error).__name__ == "InvalidPathError":
         return Failure("foreign name", code=ascii(found[1]) if (found := _FOREIGN.search(text)) else "")
     return Failure("client", code=type(error).__name__)
+
+
+def _answer(status: str, code: str) -> Failure:
+    """Azure gives a status as the code of a key that it did not delete."""
+    return Failure("answer", int(code)) if code.isdecimal() else Failure("answer", int(status), code)
 
 
 def advice(failure: Failure, scheme: str, where: str) -> str:
