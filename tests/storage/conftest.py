@@ -9,6 +9,7 @@ from pipeline.storage.objects import ObjectStore
 from pipeline.storage.retry import RetryPolicy
 from pipeline.storage.store import parse_spec
 from tests.servers import FaultyProxy
+from tests.storage.clouds import GoogleDialect, azurite, azurite_server, make_container
 
 QUICK = RetryPolicy(deadline_s=10.0, first_pause_s=0.01, longest_pause_s=0.05, read_timeout_s=1.0)
 
@@ -17,6 +18,22 @@ QUICK = RetryPolicy(deadline_s=10.0, first_pause_s=0.01, longest_pause_s=0.05, r
 def proxy(s3_endpoint: str) -> Iterator[FaultyProxy]:
     with FaultyProxy(s3_endpoint) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def google(s3_endpoint: str) -> Iterator[str]:
+    with GoogleDialect(s3_endpoint) as running:
+        yield running.url
+
+
+@pytest.fixture(scope="session")
+def azure() -> Iterator[str]:
+    program = azurite()
+    if not program:
+        pytest.skip("azurite is not installed")
+    with azurite_server(program) as url:
+        make_container(url, "bucket")
+        yield url
 
 
 @pytest.fixture

@@ -20,14 +20,7 @@ from pipeline.storage.local import LocalStore
 from pipeline.storage.opening import open_store
 from pipeline.storage.store import NotFound, Store, StoreSpec, parse_spec
 from tests.servers import make_bucket, ministack_server
-from tests.storage.clouds import (
-    AZURE_ACCOUNT,
-    GoogleDialect,
-    azurite,
-    azurite_server,
-    google_account,
-    make_container,
-)
+from tests.storage.clouds import AZURE_ACCOUNT, google_account
 
 
 @pytest.fixture(scope="module")
@@ -35,22 +28,6 @@ def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("ministack", reason="ministack is not installed")
     with ministack_server(tmp_path_factory.mktemp("ministack")) as url:
         make_bucket(url, "bucket")
-        yield url
-
-
-@pytest.fixture(scope="module")
-def google(s3_endpoint: str) -> Iterator[str]:
-    with GoogleDialect(s3_endpoint) as running:
-        yield running.url
-
-
-@pytest.fixture(scope="module")
-def azure() -> Iterator[str]:
-    program = azurite()
-    if not program:
-        pytest.skip("azurite is not installed")
-    with azurite_server(program) as url:
-        make_container(url, "bucket")
         yield url
 
 
