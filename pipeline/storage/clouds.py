@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from pipeline.domain.errors import DarkroomError
-from pipeline.storage.failures import CredentialsError
+from pipeline.storage.retry import CredentialsError
 from pipeline.storage.store import StoreSpec, split_address
 
 if TYPE_CHECKING:

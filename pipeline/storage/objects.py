@@ -18,8 +18,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
 from pipeline.domain.errors import DarkroomError, TryAgain
 from pipeline.storage.clouds import NAMES, Client, arrow_filesystem, bucket_region, open_client
-from pipeline.storage.failures import REGION_CODES, Conflict, CredentialsError, advice, read_failure
-from pipeline.storage.retry import Retrier, RetryPolicy
+from pipeline.storage.retry import REGION_CODES, Conflict, CredentialsError, Retrier, RetryPolicy, advice, read_failure
 from pipeline.storage.store import (
     OCTETS,
     TEMPORARY_PREFIX,
