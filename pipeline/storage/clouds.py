@@ -1,4 +1,4 @@
-"""Clients of S3, Google Cloud Storage and Azure Blob Storage, and Arrow's file systems of the same places.
+"""Clients of S3, Google Cloud Storage and Azure Blob Storage, and Arrow's file system of S3.
 
 obstore makes every request and tries each once, so that every retry is ours and counted. botocore only says who the
 user is at Amazon and which endpoint that is, so that profiles, SSO logins, assumed roles and `~/.aws/config` hold as
@@ -133,14 +133,15 @@ def bucket_region(spec: StoreSpec) -> str | None:
     return headers.get("x-amz-bucket-region")
 
 
-# Arrow's file systems -------------------------------------------------------------------------------------------------
+# Arrow's file system --------------------------------------------------------------------------------------------------
 
 
 def arrow_filesystem(spec: StoreSpec) -> "tuple[FileSystem, str]":
     """The file system, and this address in it. It finds credentials by itself, and holds none that could be pickled."""
     scheme, bucket, prefix = split_address(spec.uri)
-    make = {"s3": _arrow_s3, "gs": _arrow_google, "az": _arrow_azure}[scheme]
-    return make(bucket, spec.endpoint_url), f"{bucket}/{prefix}".rstrip("/")
+    if scheme != "s3":
+        raise DarkroomError(f"{spec.uri}: references are read from a folder or s3://; copy them to one")
+    return _arrow_s3(bucket, spec.endpoint_url), f"{bucket}/{prefix}".rstrip("/")
 
 
 def _arrow_s3(bucket: str, endpoint_url: str | None) -> "FileSystem":
@@ -155,16 +156,3 @@ def _arrow_s3(bucket: str, endpoint_url: str | None) -> "FileSystem":
         return fs.S3FileSystem(region=fs.resolve_s3_region(bucket), **timeouts)
     except OSError:
         return fs.S3FileSystem(**timeouts)  # let the first request say what is wrong
-
-
-def _arrow_google(bucket: str, endpoint_url: str | None) -> "FileSystem":
-    from pyarrow import fs
-
-    if endpoint_url:
-        parts = urlsplit(endpoint_url)
-        return fs.GcsFileSystem(endpoint_override=parts.netloc, scheme=parts.scheme)
-    return fs.GcsFileSystem()
-
-
-def _arrow_azure(bucket: str, endpoint_url: str | None) -> "FileSystem":
-    raise DarkroomError(f"az://{bucket}: references are not read from Azure; copy them to a folder, s3:// or gs://")
