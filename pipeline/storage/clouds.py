@@ -59,11 +59,13 @@ def _s3_client(bucket: str, endpoint_url: str | None, region: str | None, option
     # Its debug lines hold session tokens and signatures; a run that logs everything must not log those.
     logging.getLogger("botocore").setLevel(logging.INFO)
     from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
 
     try:
-        session = _session()
+        session = Session()
         region = region or session.get_config_variable("region") or "us-east-1"
-        url, is_virtual = _s3_endpoint(session, bucket, endpoint_url, region)
+        given = _s3_given_endpoint(session, endpoint_url)
+        url, is_virtual = (given, False) if given else _amazons_endpoint(session, bucket, region)
         if url.startswith("http:"):
             options = options | {"allow_http": True}
         elif ca_bundle := session.get_config_variable("ca_bundle"):
@@ -77,16 +79,12 @@ def _s3_client(bucket: str, endpoint_url: str | None, region: str | None, option
         endpoint=url,
         aws_endpoint_url_s3=url,  # or one from the environment would win
         virtual_hosted_style_request=is_virtual,
+        # Amazon asks for one where objects are locked; others may not know them.
+        config={} if given else {"checksum_algorithm": "SHA256"},
         credential_provider=provider,
         client_options=options,  # type: ignore[arg-type]
         **once,
     )
-
-
-def _session() -> "Session":
-    from botocore.session import Session
-
-    return Session()
 
 
 def _s3_credentials(session: "Session") -> Any:
@@ -98,14 +96,15 @@ def _s3_credentials(session: "Session") -> Any:
     return Boto3CredentialProvider(session, ttl=_ASK_AGAIN)
 
 
-def _s3_endpoint(session: "Session", bucket: str, endpoint_url: str | None, region: str) -> tuple[str, bool]:
-    """(address, whether the bucket is part of its host), by the user's settings as boto3 reads them."""
+def _s3_given_endpoint(session: "Session", endpoint_url: str | None) -> str | None:
+    """The command's, or what the environment and `~/.aws/config` say, as boto3 reads them."""
     from botocore.configprovider import ConfiguredEndpointProvider
 
-    scoped = session.get_scoped_config()
-    url = endpoint_url or ConfiguredEndpointProvider(session.full_config, scoped, "s3").provide()
-    if url:
-        return url, False
+    return endpoint_url or ConfiguredEndpointProvider(session.full_config, session.get_scoped_config(), "s3").provide()
+
+
+def _amazons_endpoint(session: "Session", bucket: str, region: str) -> tuple[str, bool]:
+    """(address, whether the bucket is part of its host)."""
     found = session.get_component("endpoint_resolver").construct_endpoint(
         "s3",
         region,
@@ -113,7 +112,7 @@ def _s3_endpoint(session: "Session", bucket: str, endpoint_url: str | None, regi
         use_fips_endpoint=bool(session.get_config_variable("use_fips_endpoint")),
     )
     host = found["hostname"] if found else f"s3.{region}.amazonaws.com"
-    settings = scoped.get("s3")
+    settings = session.get_scoped_config().get("s3")
     by_path = "." in bucket or (isinstance(settings, dict) and settings.get("addressing_style") == "path")
     return (f"https://{host}", False) if by_path else (f"https://{bucket}.{host}", True)
 

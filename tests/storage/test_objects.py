@@ -12,9 +12,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import boto3
+import obstore
 import pytest
 
 from pipeline.domain.errors import DarkroomError, TryAgain
+from pipeline.storage.clouds import open_client
 from pipeline.storage.objects import ObjectStore
 from pipeline.storage.store import StoreError, StoreRefusal, parse_spec
 from tests.servers import CREDENTIALS, Fault, FaultyProxy
@@ -240,11 +242,34 @@ def test_the_commands_endpoint_comes_before_the_environments(
     assert ObjectStore(parse_spec(uri), QUICK).get("a") == b"x"
 
 
+@pytest.mark.parametrize(
+    ("bucket", "lines", "address"),
+    [
+        ("bucket", ["region = eu-west-1"], "https://bucket.s3.eu-west-1.amazonaws.com/run/a?"),
+        ("dotted.name", ["region = eu-west-1"], "https://s3.eu-west-1.amazonaws.com/dotted.name/run/a?"),
+        ("bucket", ["region = cn-north-1"], "https://bucket.s3.cn-north-1.amazonaws.com.cn/run/a?"),
+        ("bucket", ["region = eu-west-1", "use_dualstack_endpoint = true"], "https://bucket.s3.dualstack.eu-west-1.am"),
+        ("bucket", ["region = eu-west-1", "s3 =", "  addressing_style = path"], "https://s3.eu-west-1.amazonaws.com/b"),
+    ],
+)
+def test_amazons_address_is_the_one_that_the_users_settings_say(
+    bucket: str, lines: list[str], address: str, profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    write_profile(profile, 3600.0)
+    kept = [line for line in profile.read_text().splitlines() if not line.startswith("region")]
+    profile.write_text("\n".join([*kept, *lines]))
+    client = open_client(parse_spec(f"s3://{bucket}/run"), 1.0, 1.0)
+    assert obstore.sign(client, "GET", "a", timedelta(minutes=1)).startswith(address)
+
+
 # Processes ------------------------------------------------------------------------------------------------------------
 
 _FORK = """
 import os, sys
 from pipeline.domain.errors import DarkroomError
+from pipeline.storage.clouds import open_client
 from pipeline.storage.objects import ObjectStore
 from pipeline.storage.store import parse_spec
 store = ObjectStore(parse_spec(sys.argv[1], sys.argv[2]))
