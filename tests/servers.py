@@ -149,7 +149,7 @@ class FaultyProxy:
             return chance.choice(faults) if spoils else Fault()
 
     def pass_on(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, list, bytes]:
-        """Writes go one at a time: moto checks a condition and writes in two steps, and may take both of two at once."""
+        """Writes go one at a time: moto checks a condition and writes in two steps, and may take both of two puts."""
         with self._writing if method == "PUT" else nullcontext():
             return self._asked_of_server(method, path, headers, body)
 
