@@ -21,7 +21,7 @@ _NEIGHBOURS = f"k = {NEAREST_K}, as prdc"
 
 @dataclass(frozen=True)
 class Definition:
-    """One metric. What it needs beside the images' features is said by three flags and `extractors`."""
+    """One metric. What it needs beside the images' features is said by its flags and `extractors`."""
 
     title: str  # for people
     higher_is_better: bool

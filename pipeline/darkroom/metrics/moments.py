@@ -39,8 +39,8 @@ class Gaussian:
         Eigenvalues at the level of rounding count as zero, negative ones with them.
         """
         values, vectors = np.linalg.eigh(self.covariance)
-        kept = rank_mask(values)
-        return vectors[:, kept] * np.sqrt(values[kept])
+        nonzero = rank_mask(values)
+        return vectors[:, nonzero] * np.sqrt(values[nonzero])
 
 
 @dataclass(frozen=True, eq=False)

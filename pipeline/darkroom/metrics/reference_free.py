@@ -52,11 +52,11 @@ def vendi_influence(features: np.ndarray) -> np.ndarray:
     features = checked(features)
     lengths = row_lengths(features)
     values, vectors = np.linalg.eigh(second_moment(features, lengths))
-    kept = rank_mask(values)
+    nonzero = rank_mask(values)
     surprises = np.empty(len(features))
     for rows in row_blocks(*features.shape):
         unit = features[rows] / lengths[rows, None]
-        surprises[rows] = -np.square(unit @ vectors[:, kept]) @ np.log(values[kept])
+        surprises[rows] = -np.square(unit @ vectors[:, nonzero]) @ np.log(values[nonzero])
     return float(np.exp(surprises.mean())) * centred(surprises)
 
 

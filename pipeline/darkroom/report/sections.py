@@ -131,7 +131,7 @@ def _warnings(content: ReportContent) -> Markup:
     for cell in content.cells:
         for metric in content.metrics:
             figure = cell.figures.get(metric.name)
-            counts.update({(metric.title, text) for text in (figure.warnings if figure else ())})
+            counts.update((metric.title, text) for text in dict.fromkeys(figure.warnings if figure else ()))
     lines = [f"⚠ {title}: {text} ({count} of {len(content.cells)} cells)" for (title, text), count in counts.items()]
     lines += [_unequal(metric) for metric in content.metrics if _num_images_differ(metric, content.cells)]
     return element("ul", {"class": "warnings"}, *(element("li", {}, line) for line in lines)) if lines else Markup("")
