@@ -15,7 +15,7 @@ from darkroom.jobs.runs import OpenedRun, open_at
 from darkroom.metrics.catalogue import convention
 from darkroom.metrics.figure_tables import comparison_table
 from darkroom.metrics.figures import Gap, Metric
-from darkroom.metrics.gaps import Verdict, differences, paired_metrics, verdict
+from darkroom.metrics.gaps import Verdict, differences, num_of_other_noise, paired_metrics, verdict
 from darkroom.metrics.gathering import MOST_HELD, gathered, left_out_lines
 from darkroom.metrics.measuring import metric_infos
 from darkroom.references.kept import default_cache
@@ -46,8 +46,6 @@ def run(config: DictConfig) -> int:
     _check(config)
     wanted = _wanted(config)
     sides = [_side("a", config.a, config.endpoint_url), _side("b", config.b, config.endpoint_url)]
-    if sides[0].run.info.seed != sides[1].run.info.seed:
-        print("note:   the runs have different seeds, so pairs share their prompt and not their noise")
     infos: dict[str, Metric] = {}
     found: dict[str, Gap] = {}
     for info, (spec, metrics) in wanted.items():
@@ -96,9 +94,11 @@ def _side(key: str, text: str, endpoint_url: str | None) -> Side:
 
 
 def _cells(found: OpenedRun) -> str:
-    differing = axes(found.cells.values())
+    differing = axes(found.cells.values(), found.info)
     told = [
-        f"{cell_id} ({', '.join(f'{name}={info.settings[name]}' for name in differing)})" if differing else cell_id
+        f"{cell_id} ({', '.join(f'{name}={info.settings_in(found.info)[name]}' for name in differing)})"
+        if differing
+        else cell_id
         for cell_id, info in list(found.cells.items())[:_CELLS_SHOWN]
     ]
     more = [f"{len(found.cells) - _CELLS_SHOWN} more"] if len(found.cells) > _CELLS_SHOWN else []
@@ -132,6 +132,9 @@ def _say_pairs(images: Mapping[str, ScoredImages]) -> None:
     shared = len(first & second)
     held = f", of which {MOST_HELD:,} at most are compared" if MOST_HELD in (len(first), len(second)) else ""
     print(f"pairs:  {shared:,}, of {len(first):,} images in a and {len(second):,} in b{held}")
+    other_noise = num_of_other_noise(*images.values())
+    if other_noise:
+        print(f"note:   {other_noise:,} pairs have different seeds, so they share their prompt and not their noise")
 
 
 def _judged(infos: Mapping[str, Metric], found: Mapping[str, Gap], tolerance: float) -> int:

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.walking import walk
+from darkroom.domain.files import walk
 from darkroom.features.extractor import CaptionExtractor, Extractor, ExtractorInfo, ExtractorSpec, ImageScorer
 
 _INSTALLED = {"site-packages", "dist-packages"}

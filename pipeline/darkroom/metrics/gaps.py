@@ -1,7 +1,8 @@
-"""Gaps between cells, image by image: pairs share prompt and noise, so what they share cancels out.
+"""Gaps between cells, image by image: pairs share their prompt and, of one seed, their noise, which cancels out.
 
-A gap shows in this way long before the two cells' own intervals part. A metric's best cell is chosen by the figures
-that it is then compared by, which flatters it a little: an interval that just leaves out 0 says less than it seems.
+A gap shows in this way long before the two cells' own intervals part. Of different seeds the prompt alone cancels out,
+and the interval, whose resamples are of pairs, is as much wider. A metric's best cell is chosen by the figures that it
+is then compared by, which flatters it a little: an interval that just leaves out 0 says less than it seems.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -116,6 +117,12 @@ def aligned(first: ScoredImages, second: ScoredImages) -> tuple[ImageFeatures, I
         replace(first.images.taken([rows[pair] for pair in shared]), image_ids=names),
         replace(second.images.taken([other_rows[pair] for pair in shared]), image_ids=names),
     )
+
+
+def num_of_other_noise(first: ScoredImages, second: ScoredImages) -> int:
+    """Pairs that share their prompt and not their noise, since their seeds differ."""
+    seeds = dict(zip(first.pairs, first.seeds, strict=False))
+    return sum(seeds.get(pair, seed) != seed for pair, seed in zip(second.pairs, second.seeds, strict=False))
 
 
 class Verdict(Enum):
