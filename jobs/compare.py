@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.catalogue import convention
-from darkroom.evaluation.comparison import Verdict, comparison_table, verdict
-from darkroom.evaluation.figures import metric_infos
-from darkroom.evaluation.gathering import MOST_HELD, gathered, left_out_lines
-from darkroom.evaluation.pairs import Difference, differences, num_of_other_noise, paired_metrics
-from darkroom.features.extractor import ExtractorInfo
+from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
 from darkroom.features.opening import inspect_extractor, load_extractor
-from darkroom.features.spec import ExtractorSpec
 from darkroom.jobs.exits import ExitCode
 from darkroom.jobs.extractors import extractor_specs
 from darkroom.jobs.runs import OpenedRun, open_at
+from darkroom.metrics.catalogue import convention
+from darkroom.metrics.figure_tables import comparison_table
+from darkroom.metrics.figures import Gap, Metric
+from darkroom.metrics.gaps import Verdict, differences, num_of_other_noise, paired_metrics, verdict
+from darkroom.metrics.gathering import MOST_HELD, gathered, left_out_lines
+from darkroom.metrics.measuring import metric_infos
 from darkroom.references.kept import default_cache
 from darkroom.references.measuring import reference_features
 from darkroom.references.opening import open_reference
@@ -25,7 +25,6 @@ from darkroom.references.reference import ReferenceFeatures, ReferenceSpec
 from darkroom.runs import manifest
 from darkroom.runs.cells import axes
 from darkroom.runs.commands import on_run
-from darkroom.runs.evaluations import MetricInfo
 from darkroom.runs.scored import NotScored, ScoredImages, scored_parts
 
 _CELL = re.compile(r"(.+)#([0-9a-f]{16})")
@@ -47,8 +46,8 @@ def run(config: DictConfig) -> int:
     _check(config)
     wanted = _wanted(config)
     sides = [_side("a", config.a, config.endpoint_url), _side("b", config.b, config.endpoint_url)]
-    infos: dict[str, MetricInfo] = {}
-    found: dict[str, Difference] = {}
+    infos: dict[str, Metric] = {}
+    found: dict[str, Gap] = {}
     for info, (spec, metrics) in wanted.items():
         images = {side.key: _images(side, spec, info) for side in sides}
         reference = _reference(config, spec, info)
@@ -138,7 +137,7 @@ def _say_pairs(images: Mapping[str, ScoredImages]) -> None:
         print(f"note:   {other_noise:,} pairs have different seeds, so they share their prompt and not their noise")
 
 
-def _judged(infos: Mapping[str, MetricInfo], found: Mapping[str, Difference], tolerance: float) -> int:
+def _judged(infos: Mapping[str, Metric], found: Mapping[str, Gap], tolerance: float) -> int:
     worse = [name for name, one in found.items() if verdict(infos[name], one, tolerance) is Verdict.WORSE]
     if worse:
         print(f"b is worse than a by {', '.join(worse)}")

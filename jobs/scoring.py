@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.domain.records import OK
-from darkroom.features.spec import ExtractorSpec
+from darkroom.features.extractor import ExtractorSpec
 from darkroom.jobs.engine import Engine
 from darkroom.jobs.progress import ProgressView
 from darkroom.jobs.runs import OpenedRun

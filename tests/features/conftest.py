@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import save_file
 
 from darkroom.demo import CLIP_FOLDER
-from darkroom.features.spec import ExtractorSpec
+from darkroom.features.extractor import ExtractorSpec
 from tests.features.random_weights import random_inception, tiny_dinov2
 
 

@@ -11,11 +11,10 @@ import pytest
 from PIL import Image, ImageFilter
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.code import _modules
-from darkroom.features.extractor import ExtractorInfo, ImageScorer
+from darkroom.features.extractor import ExtractorInfo, ExtractorSpec, ImageScorer
 from darkroom.features.opening import inspect_extractor, load_extractor
+from darkroom.features.plugins import modules_of
 from darkroom.features.sharpness import Sharpness
-from darkroom.features.spec import ExtractorSpec
 from darkroom.worker.scores import Picture, scored
 
 SHARPNESS = ExtractorSpec("darkroom.features.sharpness:make")
@@ -128,10 +127,10 @@ def make(spec):
 
 
 def looked_at(folder: Path, **options: str) -> str:
-    """The id of the plug-in in this folder, as a process of its own sees it."""
+    """The id of the plug-in in this folder, as a new process sees it, without torch, which it does not need."""
     code = (
-        "from darkroom.features.opening import inspect_extractor; from darkroom.features.spec import ExtractorSpec; "
-        f"print(inspect_extractor(ExtractorSpec('mine:make', **{options!r})).extractor_id)"
+        "from darkroom.features.extractor import ExtractorSpec; from darkroom.features.plugins import load_plug_in; "
+        f"print(load_plug_in(ExtractorSpec('mine:make', **{options!r})).info.extractor_id)"
     )
     paths = os.pathsep.join([str(folder), *filter(None, sys.path)])
     command = [sys.executable, "-c", code]
@@ -172,7 +171,7 @@ def test_code_in_a_package_and_in_functions_counts_and_installed_packages_do_not
         "import json, torch.nn, not_there.at_all\nfrom darkroom.features import sharpness\n\n\n"
         "def make(spec):\n    from .heads.linear import weight\n    return weight\n"
     )
-    names = _modules("my_package.scorer")
+    names = modules_of("my_package.scorer")
     assert set(names) == {"my_package", "my_package.scorer", "my_package.heads", "my_package.heads.linear"}
 
 

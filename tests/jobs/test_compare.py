@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.features.extractor import ExtractorSpec
 from darkroom.features.opening import inspect_extractor
-from darkroom.features.spec import ExtractorSpec
 from darkroom.runs import manifest
 from darkroom.runs.features import ImageFeatures, ScoredFiles, put_features
 from darkroom.runs.records import to_records

@@ -15,8 +15,8 @@ from darkroom.jobs.engine import started
 from darkroom.jobs.evaluation import evaluate, wanted_evaluation
 from darkroom.jobs.runs import open_at
 from darkroom.jobs.scoring import score
+from darkroom.metrics.figures import Figure, read_evaluations
 from darkroom.runs import manifest
-from darkroom.runs.evaluations import CellFigure, read_evaluations
 from darkroom.runs.features import from_bytes
 from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
@@ -60,7 +60,7 @@ def evaluated(folder: Path, *overrides: str) -> int:
     return run_here("evaluate", f"run={folder / 'run'}", "engine=local", *overrides)
 
 
-def figure(folder: Path, name: str = "demo_clip.clip_score") -> CellFigure:
+def figure(folder: Path, name: str = "demo_clip.clip_score") -> Figure:
     (figures,) = read_evaluations(store_at(folder))[-1].cells.values()
     return figures[name]
 

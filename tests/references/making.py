@@ -12,9 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from darkroom.encoding.images import encode
-from darkroom.features.extractor import Extractor
+from darkroom.features.extractor import Extractor, ExtractorSpec
 from darkroom.features.opening import inspect_extractor, load_extractor
-from darkroom.features.spec import ExtractorSpec
 from darkroom.references.measuring import reference_features
 from darkroom.references.opening import open_reference
 from darkroom.references.reference import ReferenceFeatures, ReferenceSpec

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.metrics.statistics import to_npz
+from darkroom.metrics.moments import to_npz
 from darkroom.references import decoding
 from darkroom.references.decoding import batches, decode
 from darkroom.references.opening import open_reference

@@ -237,11 +237,10 @@ def test_a_figure_that_is_older_than_images_is_said(tmp_path: Path) -> None:
     found = content(run)
     [result] = found.cells
     count = before[result.cell_id].count
-    assert result.figures[CLIP.name].is_outdated
+    assert result.outdated == {CLIP.name}
     assert result.figures[CLIP.name].warnings == (
         f"older than the cell's {result.num_images} images: there were {count}; evaluate again",
     )
-    assert not result.figures[FID.name].is_outdated
     assert any("older than the images that are there now" in note and CLIP.title in note for note in found.notes)
     assert metrics_table(found).to_pydict()["outdated"] == [False, True]
     assert "older than the cell" in summary(found)
@@ -276,7 +275,7 @@ def test_an_evaluation_that_did_not_note_its_images_is_not_taken_for_current(tmp
     del stored["images"]
     store.put(key, json.dumps(stored).encode())
     [result] = content(run).cells
-    assert result.figures[CLIP.name].is_outdated
+    assert result.outdated == {CLIP.name}
 
 
 @pytest.mark.parametrize(

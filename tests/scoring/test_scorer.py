@@ -7,8 +7,8 @@ import pytest
 
 from darkroom.domain.records import OK
 from darkroom.encoding.images import decode
+from darkroom.features.extractor import ExtractorSpec
 from darkroom.features.opening import load_extractor
-from darkroom.features.spec import ExtractorSpec
 from darkroom.runs import manifest
 from darkroom.runs.features import get_features
 from darkroom.runs.reading import records, with_bytes

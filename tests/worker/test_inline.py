@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from darkroom.encoding.images import CONTENT_TYPES
-from darkroom.features.extractor import ExtractorInfo
+from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
 from darkroom.features.opening import load_extractor
-from darkroom.features.spec import ExtractorSpec
 from darkroom.rendering.renderer import FatalDeviceError
 from darkroom.runs import manifest
 from darkroom.runs.features import features_key, from_bytes, get_features

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.metrics.gaussian import Gaussian
+from darkroom.metrics.moments import Gaussian
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.metrics.statistics import from_npz, to_npz
+from darkroom.metrics.moments import from_npz, to_npz
 from darkroom.references.files import File
 from darkroom.references.reference import Reference, ReferenceFeatures, Statistics
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from darkroom.features.extractor import ExtractorSpec
 from darkroom.features.opening import load_extractor
-from darkroom.features.spec import ExtractorSpec
 from darkroom.scoring.scorer import Scorer
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import StoreSpec

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from darkroom.features.extractor import CaptionScorer, Extractor, ImageScorer
+from darkroom.features.extractor import CaptionExtractor, Extractor, ImageScorer
 from darkroom.rendering.renderer import FatalDeviceError, explained
 from darkroom.runs.features import ImageFeatures, ScoredFiles, joined_files
 
@@ -67,7 +67,7 @@ def _by_one(extractor: Extractor, pictures: Sequence[Picture]) -> ImageFeatures:
         scores = np.asarray(extractor.scores(pixels, prompts), np.float32).reshape(len(pictures), 1)
         return _without_captions(image_ids, scores)
     features = extractor.features(pixels)
-    if not isinstance(extractor, CaptionScorer):
+    if not isinstance(extractor, CaptionExtractor):
         return _without_captions(image_ids, features)
     distinct = list(dict.fromkeys(prompts))  # cells and samples share prompts
     rows = [distinct.index(prompt) for prompt in prompts]

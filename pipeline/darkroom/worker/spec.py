@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.extractor import Extractor
-from darkroom.features.spec import ExtractorSpec
+from darkroom.features.extractor import Extractor, ExtractorSpec
 from darkroom.planning.tasks import ShardTask
 from darkroom.profiling.spans import Profile
 from darkroom.rendering.loading import load_renderer
