@@ -203,6 +203,17 @@ class Sampling:
         high=1000,
         help="Of so many calls of the UNet one computes all of it, and the others reuse its deep features.",
     )
+    guidance_rescale: float = setting(
+        0.0,
+        neutral=0.0,
+        argument=True,
+        row=True,
+        low=0,
+        high=1,
+        label="CFG rescale",
+        help="How far each step's guided prediction is brought back to the contrast of the one with the prompt alone, "
+        "against overexposure; 0: not at all.",
+    )
     num_images_per_prompt: int | None = setting(
         1, neutral=None, row=True, of_image=False, low=1, high=1_000_000, help="Images of every prompt."
     )  # None: as many as the run has
