@@ -33,7 +33,7 @@ def run(config: DictConfig) -> int:
     found = wanted(config, device)
     warn(found)
     store = open_store(found.store)
-    if found.store.uri.startswith("s3://"):
+    if found.store.is_remote:
         store.check(writing=False)  # a folder need not be there yet
     _write_prompts(found)
     settle_here(found, device)
