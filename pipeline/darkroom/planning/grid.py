@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import Value
 
-Setting = str | int | float | bool | None
-Settings = Mapping[str, Setting]
+Settings = Mapping[str, Value]
 
 
 @dataclass(frozen=True)
 class Grid:
     """Which settings a sweep compares."""
 
-    axes: Mapping[str, Sequence[Setting]] = field(default_factory=dict)
+    axes: Mapping[str, Sequence[Value]] = field(default_factory=dict)
     mode: str = "product"  # of the axes: every combination, or "zip": first values, second values, ...
     cells: Sequence[Settings] = ()  # more cells, each as its settings
-    exclude: Sequence[Mapping[str, Setting | Sequence[Setting]]] = ()  # leaves out the cells that match all of one
+    exclude: Sequence[Mapping[str, Value | Sequence[Value]]] = ()  # leaves out the cells that match all of one
     num_cells: int | None = None  # keep this many, drawn at random
     seed: int = 0  # of that draw
 
@@ -40,12 +40,12 @@ def expand(grid: Grid) -> list[Settings]:
     return _drawn(kept, grid.num_cells, grid.seed)
 
 
-def _product(axes: Mapping[str, Sequence[Setting]]) -> Iterator[Settings]:
+def _product(axes: Mapping[str, Sequence[Value]]) -> Iterator[Settings]:
     for values in product(*axes.values()):
         yield dict(zip(axes, values, strict=True))
 
 
-def _zip(axes: Mapping[str, Sequence[Setting]]) -> Iterator[Settings]:
+def _zip(axes: Mapping[str, Sequence[Value]]) -> Iterator[Settings]:
     lengths = {name: len(values) for name, values in axes.items()}
     if len(set(lengths.values())) > 1:
         said = ", ".join(f"{name} has {length}" for name, length in lengths.items())
@@ -61,11 +61,11 @@ def _once(cells: Sequence[Settings]) -> list[Settings]:
     return list({repr(sorted(settings.items())): settings for settings in cells}.values())
 
 
-def _matches(settings: Settings, rule: Mapping[str, Setting | Sequence[Setting]]) -> bool:
+def _matches(settings: Settings, rule: Mapping[str, Value | Sequence[Value]]) -> bool:
     return all(name in settings and _is_one_of(settings[name], values) for name, values in rule.items())
 
 
-def _is_one_of(value: Setting, values: Setting | Sequence[Setting]) -> bool:
+def _is_one_of(value: Value, values: Value | Sequence[Value]) -> bool:
     return value in values if isinstance(values, Sequence) and not isinstance(values, str) else value == values
 
 
