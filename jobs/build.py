@@ -12,7 +12,6 @@ from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.cells import FLOAT8, Cell, ModelRef, Sampling
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
-from darkroom.encoding.images import size_fault
 from darkroom.jobs.limits import AUTO, MAX_SIDE, check_limits
 from darkroom.prompts.source import PromptDataset, PromptScan, open_prompts, table_prompts, template_prompts
 from darkroom.rendering.inspection import STEERED, InspectedModel, inspect_model
@@ -20,6 +19,7 @@ from darkroom.rendering.paint import PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import check_scheduler
 from darkroom.rendering.spec import RendererSpec
 from darkroom.runs.cells import CellInfo
+from darkroom.runs.encoding import size_fault
 from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo
 from darkroom.storage.store import StoreSpec, parse_spec
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from darkroom.dispatch.events import AttemptFailed, Event, ShardDone, Summary, WorkerLost, WorkerReady
 from darkroom.domain.errors import DarkroomError
-from darkroom.planning.tasks import ShardTask
+from darkroom.engine.events import AttemptFailed, Event, ShardDone, Summary, WorkerLost, WorkerReady
+from darkroom.engine.tasks import ShardTask
+from darkroom.engine.worker import Worker
 from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
-from darkroom.worker.worker import Worker
 from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_cluster() -> Iterator[None]:
-    from darkroom.dispatch import cluster
+    from darkroom.engine import cluster
 
     cluster.start(None, num_workers=4)
     yield
@@ -39,7 +39,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def dispatch(store: Store, prompts: list[str], num_workers: int = 2, max_attempts: int = 2, listen=None, **options):
-    from darkroom.dispatch.cluster import RayDispatcher
+    from darkroom.engine.ray_dispatcher import RayDispatcher
 
     data = dataset(prompts)
     run = run_info(data, shard_size=2)
@@ -109,7 +109,7 @@ def test_an_attempt_that_raises_is_made_again(store: Store, tmp_path: Path) -> N
 
 
 def test_a_worker_that_cannot_start_ends_the_run_with_its_reason(store: Store) -> None:
-    from darkroom.dispatch.cluster import RayDispatcher
+    from darkroom.engine.ray_dispatcher import RayDispatcher
 
     def broken() -> None:
         raise OSError("no such weights")
@@ -137,7 +137,7 @@ class OneStarts:
 
 
 def test_starts_that_fail_leave_the_workers_in_peace_that_load_and_render(store: Store, tmp_path: Path) -> None:
-    from darkroom.dispatch.cluster import RayDispatcher
+    from darkroom.engine.ray_dispatcher import RayDispatcher
 
     data = dataset([f"p{number}" for number in range(8)])
     run = run_info(data, shard_size=2)
@@ -152,7 +152,7 @@ def test_starts_that_fail_leave_the_workers_in_peace_that_load_and_render(store:
 
 def test_a_worker_that_dies_idle_costs_no_shard_an_attempt(store: Store) -> None:
     """Killed while the dispatcher waits for the next prompt, after everything before was committed."""
-    from darkroom.dispatch.cluster import RayDispatcher
+    from darkroom.engine.ray_dispatcher import RayDispatcher
 
     data = dataset(["a", "b", "c", "d"])
     run = run_info(data, shard_size=2)

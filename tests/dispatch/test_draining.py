@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.dispatch.events import AttemptFailed, Event, ShardDone, WorkerLost, WorkerReady
+from darkroom.engine.events import AttemptFailed, Event, ShardDone, WorkerLost, WorkerReady
 from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import parse_spec
@@ -21,7 +21,7 @@ def leaving() -> Iterator[tuple[str, Callable]]:
     """The id of the one node with room for a worker, and what adds another."""
     from ray.cluster_utils import Cluster
 
-    from darkroom.dispatch import cluster
+    from darkroom.engine import cluster
 
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     only = nodes.add_node(num_cpus=1)
@@ -37,7 +37,7 @@ def leaving() -> Iterator[tuple[str, Callable]]:
 def test_a_worker_on_a_node_that_leaves_is_replaced_elsewhere(leaving: tuple, tmp_path: Path) -> None:
     import ray
 
-    from darkroom.dispatch.cluster import RayDispatcher
+    from darkroom.engine.ray_dispatcher import RayDispatcher
 
     node_id, add_node = leaving
     store = open_store(parse_spec(str(tmp_path)))

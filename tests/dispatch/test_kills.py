@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.dispatch.events import Event, WorkerLost
-from darkroom.dispatch.local import LocalDispatcher
-from darkroom.runs.reading import image_bytes, records
+from darkroom.engine import worker
+from darkroom.engine.events import Event, WorkerLost
+from darkroom.engine.local_dispatcher import LocalDispatcher
+from darkroom.engine.worker import Worker
+from darkroom.runs.images import image_bytes
+from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
-from darkroom.worker import worker
-from darkroom.worker.worker import Worker
 from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
 
 pytestmark = pytest.mark.slow
@@ -71,7 +72,7 @@ class MakeDoomed(MakeMisbehaving):
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_cluster() -> Iterator[None]:
-    from darkroom.dispatch import cluster
+    from darkroom.engine import cluster
 
     cluster.start(None, num_workers=2)
     yield
@@ -80,7 +81,7 @@ def ray_cluster() -> Iterator[None]:
 
 @pytest.mark.parametrize("layout", ["files", "webdataset"])
 def test_a_worker_killed_in_every_phase_leaves_the_same_dataset(tmp_path: Path, layout: str) -> None:
-    from darkroom.dispatch.cluster import RayDispatcher
+    from darkroom.engine.ray_dispatcher import RayDispatcher
 
     prompts = dataset([f"p{number:02}" for number in range(16)])
     run = run_info(prompts, shard_size=2, layout=layout, images=2)

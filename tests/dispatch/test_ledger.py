@@ -1,4 +1,4 @@
-from darkroom.dispatch.ledger import Ledger
+from darkroom.engine.ledger import Ledger
 
 
 def test_a_failing_task_is_given_up_after_its_attempts() -> None:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.dispatch.events import AttemptFailed, ShardDone, Summary
-from darkroom.dispatch.local import LocalDispatcher
+from darkroom.engine.events import AttemptFailed, ShardDone, Summary
+from darkroom.engine.local_dispatcher import LocalDispatcher
 from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, StoreRefusal, parse_spec

@@ -9,15 +9,15 @@ import numpy as np
 import psutil
 import pytest
 
-from darkroom.dispatch.events import AttemptFailed, Event, WorkerLost
 from darkroom.domain.images import ImageRequest
+from darkroom.engine.events import AttemptFailed, Event, WorkerLost
+from darkroom.engine.worker import Worker
 from darkroom.rendering.paint import PaintRenderer
 from darkroom.rendering.renderer import RenderedImage
 from darkroom.runs.reading import records
 from darkroom.runs.run import RunInfo
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import StoreSpec, parse_spec
-from darkroom.worker.worker import Worker
 from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks, worker
 
 pytestmark = pytest.mark.slow
@@ -55,7 +55,7 @@ class MakeHungry:
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A Ray that kills workers before the machine has no memory left."""
-    from darkroom.dispatch import cluster
+    from darkroom.engine import cluster
 
     memory = psutil.virtual_memory()
     monkeypatch.setenv("RAY_memory_usage_threshold", str((memory.total - memory.available + ROOM_BYTES) / memory.total))
@@ -67,7 +67,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("watched")
 def test_a_shard_that_takes_all_memory_is_given_up_and_its_company_is_not(tmp_path: Path) -> None:
-    from darkroom.dispatch.cluster import RayDispatcher
+    from darkroom.engine.ray_dispatcher import RayDispatcher
 
     data = dataset(["p0", "p1", "eat", "p3", "p4", "p5", "p6", "p7"])
     run = run_info(data, shard_size=2)
@@ -85,7 +85,7 @@ def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     import ray
     from ray.cluster_utils import Cluster
 
-    from darkroom.dispatch import cluster
+    from darkroom.engine import cluster
 
     room = 80 << 20
     nodes = Cluster(head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": room},
@@ -101,7 +101,7 @@ def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("full")
 def test_shards_pass_through_an_object_store_that_is_full(tmp_path: Path) -> None:
     """Shards too large to be sent any other way."""
-    from darkroom.dispatch.cluster import RayDispatcher
+    from darkroom.engine.ray_dispatcher import RayDispatcher
 
     data = dataset([f"p{number}" for number in range(8)], notes=["x" * 500_000] * 8)
     run = run_info(data, shard_size=2)

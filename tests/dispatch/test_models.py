@@ -10,21 +10,20 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from darkroom.dispatch.events import AttemptFailed, Event, ShardDone, WorkerLost
-from darkroom.dispatch.local import LocalDispatcher
 from darkroom.domain.cells import Cell, ModelRef, Sampling
 from darkroom.domain.errors import DarkroomError, WrongModel
-from darkroom.planning.plan import plan
-from darkroom.planning.tasks import ShardTask, shard_tasks
+from darkroom.engine.events import AttemptFailed, Event, ShardDone, WorkerLost
+from darkroom.engine.local_dispatcher import LocalDispatcher
+from darkroom.engine.planning import plan, shard_tasks
+from darkroom.engine.spec import WorkerSpec
+from darkroom.engine.tasks import ShardTask, Task
+from darkroom.engine.worker import Worker
 from darkroom.rendering.inspection import InspectedModel, inspect_model
 from darkroom.rendering.spec import RendererSpec
 from darkroom.runs.reading import records
 from darkroom.runs.run import RunInfo, create_or_check
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
-from darkroom.worker.spec import WorkerSpec
-from darkroom.worker.tasks import Task
-from darkroom.worker.worker import Worker
 from tests.rendering.tiny_models import tiny_sd
 from tests.worker.helpers import dataset, run_info
 
@@ -130,7 +129,7 @@ def test_in_process_it_is_final_and_nothing_is_rendered_with_it(work: Work, fold
 
 @pytest.fixture
 def ray_cluster() -> Iterator[None]:
-    from darkroom.dispatch import cluster
+    from darkroom.engine import cluster
 
     cluster.start(None, num_workers=2)
     yield
@@ -138,7 +137,7 @@ def ray_cluster() -> Iterator[None]:
 
 
 def dispatch(work: Work, make: OnTwoMachines, num_workers: int) -> list[Event]:
-    from darkroom.dispatch.cluster import RayDispatcher
+    from darkroom.engine.ray_dispatcher import RayDispatcher
 
     events: list[Event] = []
     RayDispatcher(make, num_workers, 0, max_attempts=1).run(work.tasks(), events.append)

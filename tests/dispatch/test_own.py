@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.dispatch.cluster import start
-from darkroom.dispatch.own import _temp_dir
 from darkroom.domain.errors import DarkroomError
+from darkroom.engine.cluster import _temp_dir, start
 from tests.jobs.helpers import ROOT
 
 LOOPBACK = ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
 
 CODE = """
 import os
-from darkroom.dispatch import cluster
+from darkroom.engine import cluster
 cluster.start(None, 1)
 import ray
 class Two:

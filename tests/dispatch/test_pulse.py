@@ -10,11 +10,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-
 from darkroom.dispatch import pulse
-from darkroom.dispatch.events import Event, ShardDone, WorkerLost
-from darkroom.dispatch.pulse import Pulse
-from darkroom.runs.reading import image_bytes, records
+
+from darkroom.engine.actor import Heartbeat
+from darkroom.engine.events import Event, ShardDone, WorkerLost
+from darkroom.runs.images import image_bytes
+from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import parse_spec
 from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
@@ -28,7 +29,7 @@ def test_who_answers_is_asked_again_and_who_does_not_owes_from_the_question_on()
         asked.append(len(asked))
         return asked[-1]
 
-    heart = Pulse(ask, answered.__contains__)
+    heart = Heartbeat(ask, answered.__contains__)
     assert heart.silent_s < 0.5
     answered.add(0)
     assert heart.silent_s < 0.5
@@ -41,7 +42,7 @@ def test_who_answers_is_asked_again_and_who_does_not_owes_from_the_question_on()
 
 @pytest.fixture
 def ray_cluster() -> Iterator[None]:
-    from darkroom.dispatch import cluster
+    from darkroom.engine import cluster
 
     cluster.start(None, num_workers=2)
     yield
@@ -51,7 +52,7 @@ def ray_cluster() -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_worker_that_is_stopped_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from darkroom.dispatch.cluster import RayDispatcher
+    from darkroom.engine.ray_dispatcher import RayDispatcher
 
     monkeypatch.setattr(pulse, "ASK_EVERY_S", 0.5)
     monkeypatch.setattr(pulse, "MOST_SILENT_S", 5.0)

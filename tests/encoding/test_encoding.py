@@ -5,16 +5,16 @@ import tarfile
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from darkroom.encoding import tar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from darkroom.domain.cells import ModelIdentity, Sampling
 from darkroom.domain.images import ImageRequest
-from darkroom.encoding import tar
-from darkroom.encoding.containers import Member, index_parquet, index_tar, write_parquet, write_tar
-from darkroom.encoding.images import CONTENT_TYPES, decode, encode
-from darkroom.encoding.settings_text import parameters_line, settings_json
+from darkroom.runs.containers import Member, index_parquet, index_tar, write_parquet, write_tar
+from darkroom.runs.encoding import CONTENT_TYPES, decode, encode
+from darkroom.runs.layouts import parameters_line, settings_json
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
 MODEL = ModelIdentity("some/model", "sha256:abcdef0123456789", "float32", "P")

@@ -13,7 +13,7 @@ from darkroom.evaluation.pairs import Difference, differences
 from darkroom.evaluation.sides import sides_of
 from darkroom.features.extractor import ExtractorInfo
 from darkroom.runs.evaluations import Evaluation, Gap, put_evaluation, read_evaluations
-from darkroom.runs.scored import ScoredImages
+from darkroom.runs.features import PairedFeatures
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import parse_spec
 from tests.evaluation.sets import CLIP, INCEPTION, cell, reference
@@ -24,7 +24,7 @@ BASE = cell(60)
 CELLS = {"near": moved(BASE, 0.05, 0.02), "base": BASE, "far": moved(BASE, -0.5, 0.1)}
 
 
-def measured(cells: dict[str, ScoredImages], most: int = 50_000, metrics: Sequence[str] | None = None):
+def measured(cells: dict[str, PairedFeatures], most: int = 50_000, metrics: Sequence[str] | None = None):
     found = {name: gathered([one], most) for name, one in cells.items()}
     return {name: _cell(one, metrics) for name, one in found.items()}
 

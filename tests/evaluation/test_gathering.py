@@ -12,8 +12,7 @@ from darkroom.evaluation.sides import sides_of
 from darkroom.features.extractor import ExtractorInfo
 from darkroom.metrics.clip_score import CONVENTIONS
 from darkroom.metrics.gaussian import Gaussian
-from darkroom.runs.features import ImageFeatures
-from darkroom.runs.scored import ScoredImages, together
+from darkroom.runs.features import ImageFeatures, PairedFeatures, joined_pairs
 from tests.evaluation.sets import CLIP, cell, reference
 
 SCORER = ExtractorInfo("sharpness", "none", "none", 1, is_scorer=True)
@@ -24,12 +23,12 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("darkroom.evaluation.gathering._BLOCK", 64)
 
 
-def parts(whole: ScoredImages, size: int = 16) -> Iterator[ScoredImages]:
+def parts(whole: PairedFeatures, size: int = 16) -> Iterator[PairedFeatures]:
     count = len(whole.pairs)
     return (whole.taken(range(start, min(start + size, count))) for start in range(0, count, size))
 
 
-def figures(whole: ScoredImages, most: int, scale: str = "hessel", seed: int = 0) -> dict:
+def figures(whole: PairedFeatures, most: int, scale: str = "hessel", seed: int = 0) -> dict:
     sides = sides_of(gathered(parts(whole), most), reference(90), scale, seed)
     return {name.partition(".")[2]: one.figure for name, one in figures_of(sides, CLIP, None).items()}
 
@@ -93,13 +92,13 @@ def test_shards_without_images_are_no_obstacle() -> None:
 def peak_bytes(num_images: int) -> int:
     """Of numpy's and Python's memory, while a cell of so many images of 64 dimensions is measured."""
 
-    def shards() -> Iterator[ScoredImages]:
+    def shards() -> Iterator[PairedFeatures]:
         rng = np.random.default_rng(0)
         for start in range(0, num_images, 64):
             ids = tuple(f"{start + number}" for number in range(64))
             features = rng.normal(size=(64, 64)).astype(np.float32)
             images = ImageFeatures(ids, features, np.zeros(64, np.float32), np.zeros(64, bool))
-            yield ScoredImages(tuple((name, 0) for name in ids), images)
+            yield PairedFeatures(tuple((name, 0) for name in ids), images)
 
     real = Gaussian(np.zeros(64), np.eye(64), None)
     clip = ExtractorInfo("clip", "w", "r", 64)
@@ -120,6 +119,6 @@ def test_peak_memory_does_not_grow_with_the_images(monkeypatch: pytest.MonkeyPat
 
 def test_together_joins_pairs_and_features() -> None:
     whole = cell(30)
-    joined = together(list(parts(whole, 7)))
+    joined = joined_pairs(list(parts(whole, 7)))
     assert joined.pairs == whole.pairs
     np.testing.assert_array_equal(joined.images.cosines, whole.images.cosines)

@@ -12,13 +12,15 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import FAILED, OK
+from darkroom.engine.worker import Worker
 from darkroom.runs import manifest
-from darkroom.runs.choices import dropped_cells, put_choices
-from darkroom.runs.reading import image_bytes, records
+from darkroom.runs.cells import dropped_cells, put_choices
+from darkroom.runs.images import image_bytes
+from darkroom.runs.keys import manifest_key
+from darkroom.runs.reading import records
 from darkroom.runs.records import extra_columns, to_records, to_table
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
-from darkroom.worker.worker import Worker
 from tests.jobs.helpers import PAINT, run_here
 
 Where = tuple[Store, list[str]]  # a run, and what names it
@@ -40,7 +42,7 @@ def fail_first(store: Store) -> None:
     """As if the first image of every shard had failed, and killed attempts had stored the right one and another."""
     store.put("images/00/00ff.png", b"an orphan")
     for name in list(manifest.committed(store)):
-        before = store.get(name.key)
+        before = store.get(manifest_key(name))
         table = manifest.parse(before)
         first, *others = to_records(table)
         lost = replace(
@@ -112,7 +114,7 @@ def test_an_attempt_that_sleeps_through_all_of_a_gc_cannot_commit(run: Where) ->
     store, where = run
     fail_first(store)
     name = next(manifest.committed(store))
-    before = store.get(name.key)
+    before = store.get(manifest_key(name))
     assert gc(where) == 0
     assert not manifest.revise(store, name, before, manifest.parse(before))
     table = manifest.read(store, name)

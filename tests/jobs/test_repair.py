@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.runs.reading import image_bytes, records
+from darkroom.runs.images import image_bytes
+from darkroom.runs.layouts import LAYOUTS
+from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
-from darkroom.worker.layouts import LAYOUTS
 from tests.jobs.helpers import PAINT, run_here
 
 NUM_IMAGES = 20

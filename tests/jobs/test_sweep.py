@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.runs.cells import read_cells
-from darkroom.runs.choices import read_choices
+from darkroom.runs.cells import read_cells, read_choices
 from darkroom.runs.evaluations import read_evaluations
 from darkroom.runs.features import from_bytes, to_bytes
 from darkroom.storage.opening import open_store

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.planning.grid import Grid, expand
+from darkroom.engine.sweep import Grid, expand
 
 AXES = {"guidance_scale": [1, 3, 5], "scheduler": ["ddim", "euler"]}
 axes = st.dictionaries(

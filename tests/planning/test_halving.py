@@ -4,7 +4,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom.planning.halving import drawn, rounds, survivors
+from darkroom.engine.sweep import drawn, rounds, survivors
 
 figures = st.dictionaries(st.text("abcdef0123", min_size=1), st.floats(allow_infinity=False), min_size=1)
 

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darkroom.domain.prompts import PromptRow
-from darkroom.planning.plan import num_shards, plan
-from darkroom.planning.tasks import shard_tasks
+from darkroom.engine.planning import num_shards, plan, shard_tasks
 from darkroom.prompts.source import PromptBlock
 from tests.domain.test_identity import CELL
 

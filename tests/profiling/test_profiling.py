@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from darkroom.profiling.account import Account
-from darkroom.profiling.spans import OFF, STAGES, Profile, Span
+from darkroom.domain.spans import OFF, STAGES, Profile, Span
+from darkroom.engine.profile import ProfileTotals
 
 
 def test_a_span_measures_what_is_inside_and_how_long_it_lay_ready() -> None:
@@ -48,9 +48,9 @@ def test_spans_of_many_threads_are_all_there() -> None:
     assert len(profile.taken()) == 1600
 
 
-def account() -> Account:
+def account() -> ProfileTotals:
     """Two workers: ten seconds at work each after loading, five and seven of them on the device."""
-    found = Account()
+    found = ProfileTotals()
     found.add("a", [Span("load", 0, 4, 0, "device"), Span("render", 4, 5, 1, "device"), Span("put", 12, 2, 0, "x")])
     found.add("b", [Span("render", 20, 4, 2, "device"), Span("score", 27, 3, 0, "device")])
     return found

@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darkroom.domain.identity import digest
+from darkroom.domain.shards import Shard
 from darkroom.report.sampling import Extremes, PromptChoice, Seen, Subsample, middle
-from darkroom.runs.keys import ManifestName
 
-NAME = ManifestName("key", "cell", 0, 4, "shard")
+NAME = Shard("key", "cell", 0, 4, "shard")
 SEEN = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.floats(-1, 1)), min_size=1, max_size=40).map(
     lambda pairs: [Seen(f"{place:032x}", prompt, 0, NAME, place, score) for place, (prompt, score) in enumerate(pairs)]
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.runs.choices import Dropped, put_choices, read_choices
+from darkroom.runs.cells import Dropped, put_choices, read_choices
 from darkroom.runs.keys import CHOICES_KEY
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import parse_spec

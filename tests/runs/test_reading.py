@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.runs.reading import first_images
+from darkroom.runs.images import first_images
+from darkroom.runs.layouts import LAYOUTS
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
-from darkroom.worker.layouts import LAYOUTS
 from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
 
 

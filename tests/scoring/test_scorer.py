@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 
 from darkroom.domain.records import OK
-from darkroom.encoding.images import decode
+from darkroom.engine.feature_worker import FeatureWorkerSpec
+from darkroom.engine.tasks import FeatureTask
 from darkroom.features.opening import load_extractor
 from darkroom.features.spec import ExtractorSpec
 from darkroom.runs import manifest
+from darkroom.runs.encoding import decode
 from darkroom.runs.features import get_features
-from darkroom.runs.reading import records, with_bytes
-from darkroom.scoring.spec import ScorerSpec
+from darkroom.runs.images import with_bytes
+from darkroom.runs.layouts import LAYOUTS
+from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import StoreSpec, parse_spec
-from darkroom.worker.layouts import LAYOUTS
-from darkroom.worker.tasks import ScoreTask
 from tests.worker.helpers import Misbehaving, dataset, run_info, tasks, worker
 
 PIXELS = ExtractorSpec("pixels", batch_size=4)
@@ -38,9 +39,9 @@ def rendered(folder: Path, prompts: list[str], layout: str = "files") -> StoreSp
 def test_every_stored_image_has_the_features_of_its_pixels(tmp_path: Path, layout: str) -> None:
     spec = rendered(tmp_path, ["a", "b fail alone", "c", "d", "e"], layout)
     store, extractor = open_store(spec), load_extractor(PIXELS)
-    scorer = ScorerSpec((PIXELS,), spec)()
+    scorer = FeatureWorkerSpec((PIXELS,), spec)()
     names = list(manifest.committed(store))
-    reports = [scorer.run_task(ScoreTask(name), 1) for name in names]
+    reports = [scorer.run_task(FeatureTask(name), 1) for name in names]
     assert sum(report.num_ok for report in reports) == 4
     found = [get_features(store, extractor.info.extractor_id, name) for name in names]
     parts = [part.images for part in found]
@@ -60,7 +61,7 @@ def test_cosines_pair_each_picture_with_its_own_prompt(tmp_path: Path) -> None:
     spec = rendered(tmp_path, ["a red circle", "a blue square", "a red circle"])
     store, extractor = open_store(spec), load_extractor(DEMO_CLIP)
     [name] = manifest.committed(store)
-    ScorerSpec((DEMO_CLIP, PIXELS), spec)().run_task(ScoreTask(name), 1)
+    FeatureWorkerSpec((DEMO_CLIP, PIXELS), spec)().run_task(FeatureTask(name), 1)
     found = get_features(store, extractor.info.extractor_id, name).images
     prompts = [record.prompt for record in records(store)]
     captions = extractor.caption_features(prompts)
@@ -74,7 +75,7 @@ def test_a_shard_without_an_image_has_features_of_none(tmp_path: Path) -> None:
     spec = rendered(tmp_path, ["fail alone"])
     store = open_store(spec)
     [name] = manifest.committed(store)
-    ScorerSpec((PIXELS,), spec)().run_task(ScoreTask(name), 1)
+    FeatureWorkerSpec((PIXELS,), spec)().run_task(FeatureTask(name), 1)
     found = get_features(store, load_extractor(PIXELS).info.extractor_id, name).images
     assert found.image_ids == ()
     assert found.features.shape == (0, load_extractor(PIXELS).info.dimension)

@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from darkroom.domain.cells import Cell, Sampling
 from darkroom.domain.images import ImageRequest
+from darkroom.engine.planning import plan, shard_tasks
+from darkroom.engine.tasks import ShardTask
+from darkroom.engine.worker import Worker
 from darkroom.features.extractor import Extractor
-from darkroom.planning.plan import plan
-from darkroom.planning.tasks import ShardTask, shard_tasks
 from darkroom.prompts.source import PromptDataset, table_prompts
 from darkroom.rendering.paint import PaintRenderer, paint_model
 from darkroom.rendering.renderer import RenderedImage, Renderer
@@ -20,7 +21,6 @@ from darkroom.runs import manifest
 from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, StoreSpec
-from darkroom.worker.worker import Worker
 
 SAMPLING = Sampling("default", 5.0, 20, 16, 16)
 CELL = Cell(paint_model().identity, SAMPLING)

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from darkroom.engine.tasks import RetryTask
 from darkroom.rendering.paint import PaintRenderer
 from darkroom.rendering.renderer import RenderedImage
 from darkroom.runs import manifest
-from darkroom.runs.keys import IMAGES_PREFIX
+from darkroom.runs.images import stored_objects
+from darkroom.runs.keys import IMAGES_PREFIX, manifest_key
+from darkroom.runs.layouts import LAYOUTS
 from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, StoreSpec
-from darkroom.worker.layouts import LAYOUTS
-from darkroom.worker.stored import stored_objects
-from darkroom.worker.tasks import RetryTask
 from tests.worker.helpers import CELL, Misbehaving, dataset, run_info, tasks
 from tests.worker.helpers import worker as make_worker
 
@@ -61,7 +61,7 @@ def left_by_a_killed_attempt(store: Store, renderer: object, layout: str) -> tup
     run = run_info(prompts, layout=layout)
     [task] = tasks(run, prompts, store)
     make_worker(run, renderer, store).run_task(task, 1)
-    store.delete([name.key for name in manifest.committed(store)])
+    store.delete([manifest_key(name) for name in manifest.committed(store)])
     return run, task
 
 
@@ -98,9 +98,9 @@ def test_who_loses_the_commit_changes_nothing_that_the_winner_named(store: Store
     prompts = dataset(["a", "b", "c"])
     run = run_info(prompts, layout=layout)
     [task] = tasks(run, prompts, store)
-    assert make_worker(run, Misbehaving(), store).run_task(task, 1).ours
+    assert make_worker(run, Misbehaving(), store).run_task(task, 1).is_first
     before = {info.key: store.get(info.key) for info in store.list()}
-    assert not make_worker(run, Darker(), store).run_task(task, 2).ours
+    assert not make_worker(run, Darker(), store).run_task(task, 2).is_first
     after = {info.key: store.get(info.key) for info in store.list()}
     assert before.items() <= after.items()
 
@@ -110,7 +110,7 @@ def test_a_second_key_that_holds_other_bytes_is_mended(store: Store) -> None:
     make_worker(run, Misbehaving(), store).run_task(task, 2)
     [name] = manifest.committed(store)
     keys = [record.key for record in records(store)]
-    store.delete([name.key])
+    store.delete([manifest_key(name)])
     for key in keys:
         first = key.partition("-")[0] + ".png"
         store.put(first, b"other bytes")

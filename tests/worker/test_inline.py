@@ -5,18 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from darkroom.encoding.images import CONTENT_TYPES
+from darkroom.engine.feature_worker import FeatureWorkerSpec
+from darkroom.engine.tasks import FeatureTask
 from darkroom.features.extractor import ExtractorInfo
 from darkroom.features.opening import load_extractor
 from darkroom.features.spec import ExtractorSpec
 from darkroom.rendering.renderer import FatalDeviceError
 from darkroom.runs import manifest
+from darkroom.runs.encoding import CONTENT_TYPES
 from darkroom.runs.features import features_key, from_bytes, get_features
-from darkroom.scoring.spec import ScorerSpec
+from darkroom.runs.keys import manifest_key
+from darkroom.runs.layouts import LAYOUTS
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import parse_spec
-from darkroom.worker.layouts import LAYOUTS
-from darkroom.worker.tasks import ScoreTask
 from tests.worker.helpers import Misbehaving, dataset, run_info, tasks, worker
 
 SPECS = (ExtractorSpec("demo_clip"), ExtractorSpec("pixels"))
@@ -33,14 +34,14 @@ def test_inline_features_are_those_of_the_stored_images(tmp_path: Path, layout: 
     for task in tasks(run, data, store):
         renderer.run_task(task, 1)
     names = list(manifest.committed(store))
-    scorer = ScorerSpec(SPECS, spec)()
+    scorer = FeatureWorkerSpec(SPECS, spec)()
     for name in names:
         for extractor in extractors:
             key = features_key(extractor.info.extractor_id, name)
             inline = store.get(key)
             assert len(from_bytes(inline).images.image_ids) > 0
             store.delete([key])
-            scorer.run_task(ScoreTask(name), 1)
+            scorer.run_task(FeatureTask(name), 1)
             assert store.get(key) == inline
 
 
@@ -51,14 +52,14 @@ def test_an_image_that_is_too_large_to_be_read_costs_its_own_score_alone(
     store, data = open_store(spec), dataset(["a", "b", "c"], width=[16, 32, 16])
     run = run_info(data, image_format="jpeg")
     [task] = tasks(run, data, store)
-    monkeypatch.setattr("darkroom.encoding.images.MAX_PIXELS", 16 * 16)
+    monkeypatch.setattr("darkroom.runs.encoding.MAX_PIXELS", 16 * 16)
     extractor = load_extractor(SPECS[1])
     assert worker(run, Misbehaving(), store, [extractor]).run_task(task, 1).num_ok == 3
     [name] = manifest.committed(store)
     inline = store.get(features_key(extractor.info.extractor_id, name))
     assert [bool(error) for error in from_bytes(inline).errors] == [False, True, False]
     store.delete([features_key(extractor.info.extractor_id, name)])
-    ScorerSpec(SPECS[1:], spec)().run_task(ScoreTask(name), 1)
+    FeatureWorkerSpec(SPECS[1:], spec)().run_task(FeatureTask(name), 1)
     assert store.get(features_key(extractor.info.extractor_id, name)) == inline
 
 
@@ -113,7 +114,7 @@ def test_an_adopted_image_is_scored_since_its_bytes_are_equal(tmp_path: Path) ->
     [task] = tasks(run, data, store)
     worker(run, Misbehaving(), store).run_task(task, 1)
     [name] = manifest.committed(store)
-    store.delete([name.key])  # as if the first attempt had died before its commit
+    store.delete([manifest_key(name)])  # as if the first attempt had died before its commit
     extractor = load_extractor(SPECS[1])
     worker(run, Misbehaving(), store, [extractor]).run_task(task, 2)
     assert len(get_features(store, extractor.info.extractor_id, name).images.image_ids) == 2

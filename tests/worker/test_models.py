@@ -4,7 +4,7 @@ import weakref
 from dataclasses import replace
 
 from darkroom.domain.cells import ModelIdentity
-from darkroom.worker.models import OneModel
+from darkroom.engine.device import LoadedModel
 from tests.worker.helpers import CELL
 
 
@@ -24,7 +24,7 @@ def test_a_model_is_gone_before_the_next_one_is_loaded() -> None:
         held.append(weakref.ref(made))
         return made
 
-    model = OneModel(load)
+    model = LoadedModel(load)
     for revision in ("a", "a", "b", "a"):
         model.get(replace(CELL.model, revision=revision))
     assert model.num_loads == len(held) == 3

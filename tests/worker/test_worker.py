@@ -12,15 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from darkroom.domain.records import FAILED, INVALID, OK
+from darkroom.engine.device import Stopped
+from darkroom.engine.tasks import RetryTask
 from darkroom.rendering.paint import PaintRenderer
 from darkroom.rendering.renderer import FatalDeviceError
 from darkroom.runs import manifest
-from darkroom.runs.reading import image_bytes, records
+from darkroom.runs.images import image_bytes
+from darkroom.runs.keys import manifest_key
+from darkroom.runs.layouts import LAYOUTS
+from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
-from darkroom.worker.layouts import LAYOUTS
-from darkroom.worker.tasks import RetryTask
-from darkroom.worker.worker import Stopped
 from tests.worker.helpers import CELL, Misbehaving, dataset, run_info, tasks
 from tests.worker.helpers import worker as make_worker
 
@@ -69,9 +71,9 @@ def test_a_second_attempt_adopts_what_the_first_one_left(store: Store) -> None:
         run = run_info(prompts, layout=layout)
         [task] = tasks(run, prompts, store)
         worker = make_worker(run, Misbehaving(), store)
-        assert worker.run_task(task, 1).ours
+        assert worker.run_task(task, 1).is_first
         before = {info.key: store.get(info.key) for info in store.list()}
-        assert not worker.run_task(task, 2).ours
+        assert not worker.run_task(task, 2).is_first
         assert {info.key: store.get(info.key) for info in store.list()} == before
         store.delete(before)
 
@@ -114,7 +116,7 @@ def test_the_manifest_carries_what_it_proves(store: Store) -> None:
     run = run_info(prompts)
     render_all(store, prompts, run)
     [name] = manifest.committed(store)
-    about = pq.read_schema(__import__("io").BytesIO(store.get(name.key))).metadata
+    about = pq.read_schema(__import__("io").BytesIO(store.get(manifest_key(name)))).metadata
     assert about[b"darkroom.num_images"] == b"2"
     assert about[b"darkroom.num_ok"] == b"1"
     assert about[b"darkroom.prompts_fingerprint"].decode() == run.prompts.fingerprint

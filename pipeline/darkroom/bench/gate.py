@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from darkroom.worker.tasks import TaskRunner
+from darkroom.engine.tasks import TaskRunner
 
 _POLL_S = 0.05
 _LONGEST_S = 600.0

@@ -9,12 +9,12 @@ from darkroom.bench.figure import Figure, Reach, Timing, ratios
 from darkroom.bench.setting import Setting
 from darkroom.bench.work import BATCH_SIZE, Work, demo_work, requests
 from darkroom.domain.images import ImageRequest
+from darkroom.engine.spec import WorkerSpec
+from darkroom.engine.worker import Worker
 from darkroom.rendering.loading import load_renderer
 from darkroom.rendering.renderer import RenderedImage, Renderer
 from darkroom.rendering.spec import RendererSpec
 from darkroom.storage.opening import open_store
-from darkroom.worker.spec import WorkerSpec
-from darkroom.worker.worker import Worker
 
 _SHARD_SIZE = 64  # engine.shard_size's default
 _BATCHES = 37  # whole ones; and a short one at the end

@@ -20,7 +20,7 @@ from darkroom.bench.plain import call, plain_pipeline
 from darkroom.bench.setting import Setting, alternated
 from darkroom.bench.tuning import tuned, with_own_best
 from darkroom.bench.work import Work, demo_work, requests
-from darkroom.dispatch import cluster
+from darkroom.engine import cluster
 
 _IMAGES_A_WORKER = 240
 _BATCH_SIZES = (4, 8, 16)

@@ -9,10 +9,10 @@ from darkroom.bench.log import steady, whole
 from darkroom.bench.setting import Setting, alternated
 from darkroom.bench.sleeper import Idler, SleeperSpec
 from darkroom.bench.work import Work, write_prompts
-from darkroom.dispatch import cluster
 from darkroom.domain.cells import Sampling
+from darkroom.engine import cluster
+from darkroom.engine.spec import WorkerSpec
 from darkroom.rendering.paint import paint_model
-from darkroom.worker.spec import WorkerSpec
 
 _WORKERS = (1, 4, 16, 64)
 _SHARD_S = 4.0  # of the renderer's pause: about what a batch of a large model takes

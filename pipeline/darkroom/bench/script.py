@@ -16,9 +16,9 @@ from darkroom.bench.plain import call, plain_pipeline
 from darkroom.bench.setting import Setting, alternated
 from darkroom.bench.tuning import tuned, with_own_best
 from darkroom.bench.work import Work, demo_work, requests
-from darkroom.dispatch import cluster
 from darkroom.domain.images import ImageRequest
-from darkroom.encoding.images import decode
+from darkroom.engine import cluster
+from darkroom.runs.encoding import decode
 from darkroom.runs.keys import image_key
 
 _IMAGES_A_WORKER = 240

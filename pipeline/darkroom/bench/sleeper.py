@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from darkroom.domain.cells import ModelIdentity
+from darkroom.engine.tasks import ShardReport, Task
+from darkroom.engine.worker import Worker
 from darkroom.rendering.paint import PaintRenderer
 from darkroom.runs.run import RunInfo
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import StoreSpec
-from darkroom.worker.tasks import ShardReport, Task
-from darkroom.worker.worker import Worker
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,22 @@ from darkroom.domain import identity
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Rows [start, stop) of the dataset with this fingerprint, in this cell."""
+    """Rows [start, stop) of a prompt dataset in one cell, planned or committed.
+
+    `shard_id` is a digest of the other three and of the dataset's fingerprint: `shard` makes it, and a manifest's key
+    says it.
+    """
 
     cell_id: str
-    fingerprint: str  # of the prompt dataset
     start: int
     stop: int
-
-    @property
-    def shard_id(self) -> str:
-        return identity.shard_id(self.cell_id, self.fingerprint, self.start, self.stop)
+    shard_id: str
 
     @property
     def num_rows(self) -> int:
         return self.stop - self.start
+
+
+def shard(cell_id: str, fingerprint: str, start: int, stop: int) -> Shard:
+    """The shard of these rows of the dataset with this fingerprint; a relaunch finds the same one."""
+    return Shard(cell_id, start, stop, identity.shard_id(cell_id, fingerprint, start, stop))

@@ -12,7 +12,7 @@ from darkroom.evaluation.figures import MeasuredFigure
 from darkroom.evaluation.pairs import Difference
 from darkroom.metrics.bootstrap import paired_interval
 from darkroom.runs.evaluations import Gap, MetricInfo
-from darkroom.runs.scored import Pair
+from darkroom.runs.features import Pair
 
 # (base, other cell, figures' names) -> the other's differences by name, over the images that both have.
 Again = Callable[[str, str, Sequence[str]], Mapping[str, Difference]]

@@ -13,8 +13,7 @@ from darkroom.evaluation.measures import Measured
 from darkroom.evaluation.sides import Reference, Sides, pair_names
 from darkroom.features.extractor import ExtractorInfo
 from darkroom.metrics.bootstrap import paired_interval
-from darkroom.runs.features import ImageFeatures
-from darkroom.runs.scored import Pair, ScoredImages
+from darkroom.runs.features import ImageFeatures, Pair, PairedFeatures
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Difference:
 
 
 def differences(
-    cells: Mapping[str, ScoredImages],
+    cells: Mapping[str, PairedFeatures],
     baseline: str,
     extractor: ExtractorInfo,
     reference: Reference | None,
@@ -76,7 +75,7 @@ def paired_metrics(metrics: Sequence[str] | None, extractor: ExtractorInfo, refe
     return names
 
 
-def aligned(first: ScoredImages, second: ScoredImages) -> tuple[ImageFeatures, ImageFeatures]:
+def aligned(first: PairedFeatures, second: PairedFeatures) -> tuple[ImageFeatures, ImageFeatures]:
     """The images of both that have a partner, row by row in one order, named by their pair and no more by themselves.
 
     Raises DarkroomError where none has, or where a set holds a pair's image twice.

@@ -15,8 +15,7 @@ from darkroom.metrics.gaussian import Gaussian
 from darkroom.metrics.moments import FeatureMoments
 from darkroom.metrics.neighbours import Hits, neighbour_hits
 from darkroom.metrics.subsets import sample_keys, subset
-from darkroom.runs.features import ImageFeatures
-from darkroom.runs.scored import Pair
+from darkroom.runs.features import ImageFeatures, Pair
 
 MOST_COMPARED = 10_000  # images of one side where each is compared with each
 NEAREST_K = 5  # neighbours that make a neighbourhood

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from darkroom.report.content import Figure, Gap, Metric
 from darkroom.runs.evaluations import CellFigure, Evaluation, MetricInfo
 from darkroom.runs.evaluations import Gap as StoredGap
-from darkroom.runs.present import PresentImages
+from darkroom.runs.reading import PresentImages
 
 _CLIP_SCORE = "clip_score"
 # Ends of metric names, in the order to show them; others come after.

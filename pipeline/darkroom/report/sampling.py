@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from darkroom.domain.identity import digest
-from darkroom.runs.keys import ManifestName
+from darkroom.domain.shards import Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Seen:
     image_id: str
     prompt_id: str
     sample_index: int
-    manifest: ManifestName
+    manifest: Shard
     index: int  # row of the manifest
     score: float | None = None
 
