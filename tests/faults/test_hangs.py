@@ -18,7 +18,7 @@ from darkroom.runs.reading import records
 from darkroom.runs.run import RunInfo
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import StoreSpec, parse_spec
-from tests.worker.helpers import CELL, dataset, run_info, tasks
+from tests.engine.helpers import CELL, dataset, run_info, tasks
 
 TIMEOUT_S = 1.0
 

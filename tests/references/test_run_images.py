@@ -24,8 +24,8 @@ from darkroom.runs.records import to_records
 from darkroom.runs.run import create_or_check
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
+from tests.engine.helpers import CELL, SAMPLING, MakeMisbehaving, dataset, run_info, tasks
 from tests.references.making import PIXELS, Measuring
-from tests.worker.helpers import CELL, SAMPLING, MakeMisbehaving, dataset, run_info, tasks
 
 OTHER = replace(CELL, sampling=replace(SAMPLING, guidance_scale=9.0))
 

@@ -19,7 +19,7 @@ from darkroom.runs.reading import present_images
 from darkroom.runs.run import RunInfo, create_or_check
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
-from tests.worker.helpers import CELL, Misbehaving, dataset, run_info, worker
+from tests.engine.helpers import CELL, Misbehaving, dataset, run_info, worker
 
 EXTRACTOR_ID = "0123456789abcdef"
 CLIP = MetricInfo(

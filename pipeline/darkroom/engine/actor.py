@@ -76,7 +76,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 class Heartbeat:
-    """Whether a worker still answers. One that is stopped, or swaps, or sits on a node that hangs, never fails by itself.
+    """Whether a worker still answers: one that is stopped, that swaps, or whose node hangs never fails by itself.
 
     `ask` puts a question that is answered at once, and gives what `has_answered` is told.
     """

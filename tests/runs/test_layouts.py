@@ -1,23 +1,32 @@
-"""What an attempt does with objects that lie there already: equal ones are adopted, and nothing else is."""
+"""What is stored of an image, and what an attempt does with objects that lie there already: it adopts equal ones alone."""
 
 import hashlib
+import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
+from darkroom.domain.cells import ModelIdentity, Sampling
+from darkroom.domain.images import ImageRequest, samples
 from darkroom.engine.tasks import RetryTask
 from darkroom.rendering.paint import PaintRenderer
 from darkroom.rendering.renderer import RenderedImage
 from darkroom.runs import manifest
+from darkroom.runs.encoding import encode
 from darkroom.runs.images import stored_objects
 from darkroom.runs.keys import IMAGES_PREFIX, manifest_key
-from darkroom.runs.layouts import LAYOUTS
+from darkroom.runs.layouts import LAYOUTS, parameters_line, settings_json
 from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, StoreSpec
-from tests.worker.helpers import CELL, Misbehaving, dataset, run_info, tasks
-from tests.worker.helpers import worker as make_worker
+from tests.engine.helpers import CELL, Misbehaving, dataset, run_info, tasks
+from tests.engine.helpers import worker as make_worker
 
 GARBAGE = {"cut": lambda data: data[: len(data) // 2], "emptied": lambda data: b"", "foreign": lambda data: b"hello"}
 
@@ -147,6 +156,29 @@ def test_records_say_where_an_image_was_made_and_what_its_pixels_are(store: Stor
 
 
 def _samples(task: object, run: object) -> list:
-    from darkroom.domain.images import samples
-
     return [item for row in task.rows for item in samples(row, CELL, run.seed, run.num_images_per_prompt)]
+
+
+# Texts beside an image -----------------------------------------------------------------------------------------------
+
+
+MODEL = ModelIdentity("some/model", "sha256:abcdef0123456789", "float32", "P")
+PIXELS = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+
+
+@given(st.text(max_size=200))
+@settings(max_examples=60, deadline=None)
+def test_any_prompt_can_be_written_into_a_png(prompt: str) -> None:
+    request = ImageRequest("0a", prompt, 5, Sampling("ddim", 5.0, 20, 16, 24, prompt))
+    text = {"parameters": parameters_line(request, MODEL), "darkroom": settings_json(request, MODEL)}
+    image = Image.open(io.BytesIO(encode(PIXELS, "png", 90, text)))
+    assert image.text["parameters"] == text["parameters"].replace("\0", "\ufffd")
+    assert json.loads(image.text["darkroom"])["seed"] == 5
+
+
+def test_parameters_are_laid_out_as_image_tools_read_them() -> None:
+    request = ImageRequest("0a", "a cat", 5, Sampling("euler", 7.5, 20, 512, 768, "blurry"))
+    assert parameters_line(request, MODEL) == (
+        "a cat\nNegative prompt: blurry\nSteps: 20, Sampler: euler, CFG scale: 7.5, Seed: 5, Size: 768x512, "
+        "Model: some/model, Model hash: abcdef0123"
+    )

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from darkroom.dispatch import pulse
 
 from darkroom.engine.actor import Heartbeat
 from darkroom.engine.events import Event, ShardDone, WorkerLost
@@ -18,7 +17,7 @@ from darkroom.runs.images import image_bytes
 from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import parse_spec
-from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
+from tests.engine.helpers import MakeMisbehaving, dataset, run_info, tasks
 
 
 def test_who_answers_is_asked_again_and_who_does_not_owes_from_the_question_on() -> None:
@@ -30,14 +29,14 @@ def test_who_answers_is_asked_again_and_who_does_not_owes_from_the_question_on()
         return asked[-1]
 
     heart = Heartbeat(ask, answered.__contains__)
-    assert heart.silent_s < 0.5
+    assert heartbeat.silent_s < 0.5
     answered.add(0)
-    assert heart.silent_s < 0.5
+    assert heartbeat.silent_s < 0.5
     time.sleep(0.6)
-    assert heart.silent_s > 0.5
+    assert heartbeat.silent_s > 0.5
     assert asked == [0, 1]
     answered.add(1)
-    assert heart.silent_s < 0.5
+    assert heartbeat.silent_s < 0.5
 
 
 @pytest.fixture
@@ -52,10 +51,10 @@ def ray_cluster() -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_worker_that_is_stopped_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from darkroom.engine.ray_dispatcher import RayDispatcher
+    from darkroom.engine import ray_dispatcher
 
-    monkeypatch.setattr(pulse, "ASK_EVERY_S", 0.5)
-    monkeypatch.setattr(pulse, "MOST_SILENT_S", 5.0)
+    monkeypatch.setattr(ray_dispatcher, "HEARTBEAT_EVERY_S", 0.5)
+    monkeypatch.setattr(ray_dispatcher, "HEARTBEAT_TIMEOUT_S", 5.0)
     store = open_store(parse_spec(str(tmp_path)))
     data = dataset([f"p{number}" for number in range(24)])
     run = run_info(data, shard_size=2)
@@ -71,7 +70,7 @@ def test_a_worker_that_is_stopped_is_replaced(tmp_path: Path, monkeypatch: pytes
             threading.Timer(1.0, wake, stopped).start()
 
     make = MakeMisbehaving(run, store.spec, {"seconds_per_batch": 0.5})
-    RayDispatcher(make, 2, 0, 1).run(tasks(run, data, store), hear)
+    ray_dispatcher.RayDispatcher(make, 2, 0, 1).run(tasks(run, data, store), hear)
     [lost] = [event for event in events if isinstance(event, WorkerLost)]
     assert "has not answered" in lost.reason
     found = list(records(store))

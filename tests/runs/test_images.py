@@ -10,7 +10,7 @@ from darkroom.runs.images import first_images
 from darkroom.runs.layouts import LAYOUTS
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
-from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
+from tests.engine.helpers import MakeMisbehaving, dataset, run_info, tasks
 
 
 class CountingStore:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from darkroom.domain.cells import ModelIdentity
 from darkroom.engine.device import LoadedModel
-from tests.worker.helpers import CELL
+from tests.engine.helpers import CELL
 
 
 class Cyclic:

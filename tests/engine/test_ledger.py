@@ -1,4 +1,4 @@
-from darkroom.engine.ledger import Ledger
+from darkroom.engine.ledger import Ledger, StartBackoff
 
 
 def test_a_failing_task_is_given_up_after_its_attempts() -> None:
@@ -35,3 +35,22 @@ def test_no_more_is_read_than_is_asked_for() -> None:
     assert not ledger.is_empty
     ledger.take()
     assert read == [0]
+
+
+def test_pauses_double_up_to_five_minutes_and_end() -> None:
+    now = 1000.0
+    backoff = StartBackoff(lambda: now)
+    assert backoff.allows_start
+    assert [backoff.failed() for _ in range(5)] == [1, 2, 4, 8, 16]
+    assert not backoff.allows_start
+    now += 16
+    assert backoff.allows_start
+    assert {backoff.failed() for _ in range(5000)} == {32, 64, 128, 256, 300}
+
+
+def test_a_worker_that_backoff_ends_the_pause() -> None:
+    backoff = StartBackoff(lambda: 1000.0)
+    backoff.failed()
+    backoff.reset()
+    assert backoff.allows_start
+    assert (backoff.num_failed, backoff.failed()) == (0, 1)

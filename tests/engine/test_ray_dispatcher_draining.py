@@ -10,8 +10,8 @@ from darkroom.engine.events import AttemptFailed, Event, ShardDone, WorkerLost, 
 from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import parse_spec
+from tests.engine.helpers import MakeMisbehaving, dataset, run_info, tasks
 from tests.faults.ray_drills import drain
-from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,7 @@ from darkroom.engine.worker import Worker
 from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
-from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
+from tests.engine.helpers import MakeMisbehaving, dataset, run_info, tasks
 
 pytestmark = pytest.mark.slow
 

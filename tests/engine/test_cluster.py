@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.engine.cluster import _temp_dir, start
+from darkroom.engine.cluster import start, temp_dir
 from tests.jobs.helpers import ROOT
 
 LOOPBACK = ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
@@ -90,7 +90,7 @@ def test_rays_sockets_get_a_folder_that_they_fit_in(
         monkeypatch.delenv(name, raising=False)
     for name, value in names.items():
         monkeypatch.setenv(name, value)
-    assert _temp_dir() == folder
+    assert temp_dir() == folder
 
 
 def test_a_folder_for_ray_itself_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

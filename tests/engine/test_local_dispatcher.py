@@ -7,7 +7,7 @@ from darkroom.engine.local_dispatcher import LocalDispatcher
 from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, StoreRefusal, parse_spec
-from tests.worker.helpers import MakeMisbehaving, Misbehaving, dataset, run_info, tasks, worker
+from tests.engine.helpers import MakeMisbehaving, Misbehaving, dataset, run_info, tasks, worker
 
 
 class BrokenStore:

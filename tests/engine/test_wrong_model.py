@@ -24,8 +24,8 @@ from darkroom.runs.reading import records
 from darkroom.runs.run import RunInfo, create_or_check
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
+from tests.engine.helpers import dataset, run_info
 from tests.rendering.tiny_models import tiny_sd
-from tests.worker.helpers import dataset, run_info
 
 SAMPLING = Sampling("default", 5.0, 1, 16, 16)
 PROMPTS = [f"p{number:02}" for number in range(16)]

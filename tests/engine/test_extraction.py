@@ -18,7 +18,7 @@ from darkroom.runs.keys import manifest_key
 from darkroom.runs.layouts import LAYOUTS
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import parse_spec
-from tests.worker.helpers import Misbehaving, dataset, run_info, tasks, worker
+from tests.engine.helpers import Misbehaving, dataset, run_info, tasks, worker
 
 SPECS = (ExtractorSpec("demo_clip"), ExtractorSpec("pixels"))
 

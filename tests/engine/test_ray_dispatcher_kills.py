@@ -2,21 +2,23 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from darkroom.engine import worker
+from darkroom.domain.images import ImageRequest
+from darkroom.engine import outcomes
 from darkroom.engine.events import Event, WorkerLost
 from darkroom.engine.local_dispatcher import LocalDispatcher
 from darkroom.engine.worker import Worker
+from darkroom.rendering.renderer import RenderedImage, Renderer
 from darkroom.runs.images import image_bytes
 from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
-from tests.worker.helpers import MakeMisbehaving, dataset, run_info, tasks
+from tests.engine.helpers import MakeMisbehaving, Misbehaving, dataset, run_info, tasks, worker
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +51,21 @@ def die_once(flags: Path, phase: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@dataclass
+class DyingRenderer:
+    """Dies before its first batch: a shard is under way, and none of its pixels are there."""
+
+    renderer: Renderer
+    flags: Path
+
+    def __post_init__(self) -> None:
+        self.info = self.renderer.info
+
+    def render(self, requests: Sequence[ImageRequest]) -> list[RenderedImage]:
+        die_once(self.flags, "render")
+        return self.renderer.render(requests)
+
+
 def dying_first(flags: Path, phase: str, call: Callable) -> Callable:
     def doomed(*arguments):
         die_once(flags, phase)
@@ -63,11 +80,9 @@ class MakeDoomed(MakeMisbehaving):
 
     def __call__(self) -> Worker:
         die_once(self.flags, "load")
-        made = super().__call__()
-        made._store = KillingStore(made._store, self.flags)
-        made._call = dying_first(self.flags, "render", made._call)  # a shard is under way, none of its pixels are there
-        worker.encode_member = dying_first(self.flags, "encode", worker.encode_member)  # in a process that will die
-        return made
+        outcomes.encode_member = dying_first(self.flags, "encode", outcomes.encode_member)  # in a process that will die
+        store = KillingStore(open_store(self.store), self.flags)
+        return worker(self.run, DyingRenderer(Misbehaving(**self.options), self.flags), store)
 
 
 @pytest.fixture(scope="module", autouse=True)

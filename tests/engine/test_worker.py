@@ -23,8 +23,8 @@ from darkroom.runs.layouts import LAYOUTS
 from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
-from tests.worker.helpers import CELL, Misbehaving, dataset, run_info, tasks
-from tests.worker.helpers import worker as make_worker
+from tests.engine.helpers import CELL, Misbehaving, dataset, run_info, tasks
+from tests.engine.helpers import worker as make_worker
 
 
 @pytest.fixture(params=["local", "s3"])

@@ -18,7 +18,7 @@ from darkroom.runs.layouts import LAYOUTS
 from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import StoreSpec, parse_spec
-from tests.worker.helpers import Misbehaving, dataset, run_info, tasks, worker
+from tests.engine.helpers import Misbehaving, dataset, run_info, tasks, worker
 
 PIXELS = ExtractorSpec("pixels", batch_size=4)
 DEMO_CLIP = ExtractorSpec("demo_clip", batch_size=4)
