@@ -28,7 +28,7 @@ def test_who_answers_is_asked_again_and_who_does_not_owes_from_the_question_on()
         asked.append(len(asked))
         return asked[-1]
 
-    heart = Heartbeat(ask, answered.__contains__)
+    heartbeat = Heartbeat(ask, answered.__contains__)
     assert heartbeat.silent_s < 0.5
     answered.add(0)
     assert heartbeat.silent_s < 0.5

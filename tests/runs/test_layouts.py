@@ -1,4 +1,4 @@
-"""What is stored of an image, and what an attempt does with objects that lie there already: it adopts equal ones alone."""
+"""What is stored of an image, and what becomes of objects that lie there already: equal ones alone are adopted."""
 
 import hashlib
 import io
