@@ -20,7 +20,7 @@ from darkroom.rendering.loading import load_renderer
 from darkroom.rendering.renderer import RenderedImage, Renderer
 from darkroom.runs.cells import cell_of
 from darkroom.runs.encoding import pixels_digest
-from darkroom.runs.layouts import as_rendered, encode_member
+from darkroom.runs.layouts import as_rendered, encode_image
 from darkroom.runs.records import called_as_then, recorded_sample
 
 
@@ -78,7 +78,7 @@ class Again:
     def _remade(self, record: Record, sample: Sample, image: RenderedImage) -> Remade:
         assert image.pixels is not None
         model = called_as_then(cell_of(self._found.cells, record.cell_id).model, record)
-        member = encode_member(as_rendered(sample, image.pixels).request, image.pixels, model, self._found.info.output)
+        member = encode_image(as_rendered(sample, image.pixels).request, image.pixels, model, self._found.info.output)
         return Remade(member.data, pixels_digest(image.pixels))
 
     def _load(self, how: _How) -> Renderer:

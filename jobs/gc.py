@@ -14,7 +14,7 @@ from darkroom.jobs.runs import OpenedRun, opened, store_at
 from darkroom.runs import manifest
 from darkroom.runs.cells import dropped_cells
 from darkroom.runs.keys import IMAGES_PREFIX, is_image_key
-from darkroom.runs.manifest import named_for_good
+from darkroom.runs.manifest import fence_retries
 from darkroom.runs.reading import states
 from darkroom.storage.local import LocalStore
 from darkroom.storage.store import ObjectInfo, Store
@@ -85,7 +85,7 @@ def _removed(store: Store, orphans: Sequence[ObjectInfo], revisable: Sequence[Sh
     """Those that were removed: all but what a retry has come to name since."""
     if not orphans:
         return []
-    named = named_for_good(store, revisable)
+    named = fence_retries(store, revisable)
     left = [info for info in orphans if info.key not in named]
     store.delete(info.key for info in left)
     return left

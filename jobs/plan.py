@@ -21,7 +21,7 @@ from darkroom.prompts.source import write_parquet
 from darkroom.rendering.loading import load_renderer
 from darkroom.rendering.renderer import Renderer
 from darkroom.runs.encoding import size_fault
-from darkroom.runs.layouts import encode_member
+from darkroom.runs.layouts import encode_image
 from darkroom.storage.opening import open_store
 
 _PROBE_BATCHES = 2  # timed, after one that is not
@@ -90,7 +90,7 @@ def _probe(found: Wanted, renderer: Renderer) -> _Cost | None:
     seconds = (time.perf_counter() - started) / _PROBE_BATCHES / renderer.info.batch_size
     pairs = [(request, image.pixels) for request, image in zip(requests, images, strict=True)]
     output, model = found.run_info().output, only.cell.model
-    sizes = [len(encode_member(request, pixels, model, output).data) for request, pixels in pairs if pixels is not None]
+    sizes = [len(encode_image(request, pixels, model, output).data) for request, pixels in pairs if pixels is not None]
     return _Cost(seconds, sum(sizes) / max(1, len(sizes)))
 
 

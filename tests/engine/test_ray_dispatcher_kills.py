@@ -80,7 +80,7 @@ class MakeDoomed(MakeMisbehaving):
 
     def __call__(self) -> Worker:
         die_once(self.flags, "load")
-        outcomes.encode_member = dying_first(self.flags, "encode", outcomes.encode_member)  # in a process that will die
+        outcomes.encode_image = dying_first(self.flags, "encode", outcomes.encode_image)  # in a process that will die
         store = KillingStore(open_store(self.store), self.flags)
         return worker(self.run, DyingRenderer(Misbehaving(**self.options), self.flags), store)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darkroom.runs.containers import (
-    Member,
+    EncodedImage,
     index_parquet,
     index_tar,
     ustar_entries,
@@ -17,18 +17,21 @@ from darkroom.runs.containers import (
     write_ustar,
 )
 
-MEMBERS = [Member("0a", b"one", "png", "a cat", '{"seed": 1}'), Member("0b", b"three", "png", "naïve\n", "{}")]
+IMAGES = [
+    EncodedImage("0a", b"one", "png", "a cat", '{"seed": 1}'),
+    EncodedImage("0b", b"three", "png", "naïve\n", "{}"),
+]
 
 
 @pytest.mark.parametrize(("write", "index"), [(write_tar, index_tar), (write_parquet, index_parquet)])
-def test_a_container_is_a_function_of_its_members_and_gives_them_back(write, index) -> None:
-    data = write(MEMBERS)
-    assert data == write(MEMBERS)
+def test_a_container_is_a_function_of_its_images_and_gives_them_back(write, index) -> None:
+    data = write(IMAGES)
+    assert data == write(IMAGES)
     assert {name: found.data for name, found in index(data).items()} == {"0a": b"one", "0b": b"three"}
 
 
 def test_a_tar_is_a_webdataset_shard_and_offsets_point_at_images() -> None:
-    data = write_tar(MEMBERS)
+    data = write_tar(IMAGES)
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         assert tar.getnames() == ["0a.png", "0a.txt", "0a.json", "0b.png", "0b.txt", "0b.json"]
     found = index_tar(data)["0b"]
@@ -63,6 +66,6 @@ def test_a_damaged_tar_gives_what_comes_before_the_damage(place: int, noise: byt
 
 
 def test_a_parquet_container_has_the_image_column_that_datasets_knows() -> None:
-    table = pq.read_table(io.BytesIO(write_parquet(MEMBERS)))
+    table = pq.read_table(io.BytesIO(write_parquet(IMAGES)))
     assert table["image"].to_pylist()[0] == {"bytes": b"one", "path": "0a.png"}
     assert json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]["image"]["_type"] == "Image"

@@ -15,7 +15,7 @@ from darkroom.domain.spans import OFF, Profile
 from darkroom.engine.device import Device
 from darkroom.features.extractor import CaptionScorer, Extractor, ImageScorer
 from darkroom.rendering.renderer import FatalDeviceError, explained
-from darkroom.runs.containers import Member
+from darkroom.runs.containers import EncodedImage
 from darkroom.runs.encoding import LOSSLESS, decode
 from darkroom.runs.features import ImageFeatures, ShardFeatures, joined_features
 
@@ -126,17 +126,17 @@ class InlineFeatures:
         self._parts: list[Future[list[ShardFeatures]]] = []
         self._unreadable: list[list[ShardFeatures]] = []  # one image each
 
-    def add(self, member: Member, pixels: np.ndarray) -> None:
+    def add(self, image: EncodedImage, pixels: np.ndarray) -> None:
         """An image that was encoded from these pixels; its features are made between the device's batches."""
         try:
-            shown = pixels if self._is_lossless else decode(member.data)
+            shown = pixels if self._is_lossless else decode(image.data)
         except DarkroomError as error:  # such as an image that is larger than any that is read
             self._unreadable.append(
-                [without_features(each, member.image_id, "", str(error)) for each in self._extractors]
+                [without_features(each, image.image_id, "", str(error)) for each in self._extractors]
             )
             return
         with self._adding:
-            self._waiting.append(Picture(member.image_id, member.prompt, shown))
+            self._waiting.append(Picture(image.image_id, image.prompt, shown))
             if len(self._waiting) >= _CHUNK:
                 self._flush()
 

@@ -1,7 +1,7 @@
 """What a dispatcher may do next: which task, how often each was tried and when it is given up; when to start a worker.
 
-A worker that dies takes up to two shards with it, and only one of them is to blame. So a death blames nobody who had
-company: both shards become suspects and run alone next time; who is alone when its worker dies is charged.
+A worker that dies takes up to two shards with it, of which one is to blame. So where it held two, neither is charged:
+both become suspects, and run alone next time. A shard that was alone when its worker died is charged.
 """
 
 import time

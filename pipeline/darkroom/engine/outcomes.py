@@ -19,9 +19,9 @@ from darkroom.domain.secrets import redacted
 from darkroom.domain.spans import OFF, Profile
 from darkroom.engine.extraction import InlineFeatures
 from darkroom.rendering.renderer import RenderedImage, RendererInfo
-from darkroom.runs.containers import Member
+from darkroom.runs.containers import EncodedImage
 from darkroom.runs.encoding import pixels_digest
-from darkroom.runs.layouts import CONTAINERS, Placed, as_rendered, encode_member, place_container, place_image
+from darkroom.runs.layouts import CONTAINERS, Placed, as_rendered, encode_image, place_container, place_image
 from darkroom.runs.run import OutputInfo
 from darkroom.storage.store import Store
 
@@ -33,12 +33,12 @@ _MAX_ERROR_CHARS = 500
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One sample after rendering, encoding and placing: a place or a member to place, or an error."""
+    """One sample after rendering, encoding and placing: a place or an encoded image to place, or an error."""
 
     sample: Sample
     truncated: bool = False
     error: str | None = None
-    member: Member | None = None
+    encoded: EncodedImage | None = None  # where it still has to be placed in a container
     placed: Placed | None = None
     render_s: float | None = None
     encode_s: float | None = None
@@ -97,30 +97,30 @@ class EncoderPool:
         started = time.perf_counter()
         try:
             with self._profile.span("encode", ready_s):
-                member = encode_member(sample.request, image.pixels, where.model, self._output)
+                encoded = encode_image(sample.request, image.pixels, where.model, self._output)
         except Exception as error:  # encoders raise what they like, and one image costs one record
             return replace(outcome, error=f"not encoded as {self._output.image_format}: {error}")
         encode_s = time.perf_counter() - started
         outcome = replace(outcome, sample=sample, encode_s=encode_s, pixels_sha256=pixels_digest(image.pixels))
         if where.features:
-            where.features.add(member, image.pixels)
+            where.features.add(encoded, image.pixels)
         if self._output.layout in CONTAINERS:
-            return replace(outcome, member=member)
+            return replace(outcome, encoded=encoded)
         with self._profile.span("put"):
-            return replace(outcome, placed=place_image(self._store, member, self._output.image_format, where.suffix))
+            return replace(outcome, placed=place_image(self._store, encoded, self._output.image_format, where.suffix))
 
 
 def put_container(
     store: Store, output: OutputInfo, name: str, outcomes: Sequence[Outcome], profile: Profile = OFF
 ) -> list[Outcome]:
-    """Store a shard's members in one object, where the run's layout has one; outcomes with their places in it."""
+    """Store a shard's images in one object, where the run's layout has one; outcomes with their places in it."""
     layout = CONTAINERS.get(output.layout)
     if layout is None:
         return list(outcomes)
-    members = [outcome.member for outcome in outcomes if outcome.member]
+    images = [outcome.encoded for outcome in outcomes if outcome.encoded]
     with profile.span("put"):
-        places: Mapping[str, Placed] = place_container(store, layout, name, members) if members else {}
-    return [replace(outcome, member=None, placed=places.get(outcome.sample.request.image_id)) for outcome in outcomes]
+        places: Mapping[str, Placed] = place_container(store, layout, name, images) if images else {}
+    return [replace(outcome, encoded=None, placed=places.get(outcome.sample.request.image_id)) for outcome in outcomes]
 
 
 @dataclass(frozen=True, slots=True)

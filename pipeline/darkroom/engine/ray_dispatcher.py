@@ -223,13 +223,13 @@ class _Loop:
             self._listen(AttemptFailed(attempt.task, attempt.number, attempt.last_error, attempt in given_up))
 
     def _device_lost(self, slot: Slot, ref: Any, error: RayError) -> None:
-        """It never comes back to that process, which ends. Whose batch it was is known: its company is not charged."""
+        """It never comes back to that process, which ends. Whose batch it was is known: no other shard is charged."""
         self._let_go(slot)
         self._listen(WorkerLost(slot.name, reason_of(error)))
         self._task_failed(slot, ref, error)
-        company = list(slot.in_flight.values())
-        self._ledger.died(company, "its worker lost the device", charge=False)
-        for attempt in company:
+        others = list(slot.in_flight.values())
+        self._ledger.died(others, "its worker lost the device", charge=False)
+        for attempt in others:
             self._listen(AttemptFailed(attempt.task, attempt.number, attempt.last_error, final=False))
 
     def _model_refused(self, slot: Slot, ref: Any, error: RayError) -> None:

@@ -1,7 +1,7 @@
 """A shard on its way through a worker: which of its samples are rendered, how they are committed, what is reported.
 
 A fresh shard is rendered whole, and its manifest put if no other attempt was first. A retry renders the records that
-failed, and replaces the manifest that it read; what it stores is named after that (`manifest.named_for_good` says why).
+failed, and replaces the manifest that it read; what it stores is named after that (`manifest.fence_retries` says why).
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """Many encoded images as one file: WebDataset tar shards, and Parquet for `datasets`.
 
-Both are deterministic functions of their members, and both are read back by an `index` into where each member lies.
+Both are deterministic functions of their images, and both are read back by an `index` into where each image lies.
 What cannot be read of a damaged container is not in its index.
 
 Tars are of one kind: plain files without owner or time, the very bytes that Python's `tarfile` writes, in a tenth of
@@ -31,7 +31,7 @@ _MAX_BYTES = 8 ** (_SIZE.stop - _SIZE.start)
 
 
 @dataclass(frozen=True)
-class Member:
+class EncodedImage:
     """One encoded image and what is stored beside it."""
 
     image_id: str
@@ -48,19 +48,19 @@ class Indexed:
     member: str
     offset: int | None  # of its bytes in a tar; its row number in Parquet
     data: bytes
-    prompt: str | None  # what is stored beside it, as in its `Member`
+    prompt: str | None  # what is stored beside it, as in its `EncodedImage`
     settings: str | None
 
 
-def write_tar(members: Iterable[Member]) -> bytes:
+def write_tar(images: Iterable[EncodedImage]) -> bytes:
     """A WebDataset shard: `<image_id>.<ext>`, `.txt` (the prompt) and `.json` (the settings) for each image."""
-    return write_ustar(file for member in members for file in _files(member))
+    return write_ustar(file for image in images for file in _files(image))
 
 
-def _files(member: Member) -> Iterator[tuple[str, bytes]]:
-    yield f"{member.image_id}.{member.extension}", member.data
-    for ending, text in zip(_TEXTS, (member.prompt, member.settings), strict=True):
-        yield member.image_id + ending, text.encode("utf-8", "replace")
+def _files(image: EncodedImage) -> Iterator[tuple[str, bytes]]:
+    yield f"{image.image_id}.{image.extension}", image.data
+    for ending, text in zip(_TEXTS, (image.prompt, image.settings), strict=True):
+        yield image.image_id + ending, text.encode("utf-8", "replace")
 
 
 def index_tar(container: bytes) -> dict[str, Indexed]:
@@ -78,16 +78,16 @@ def index_tar(container: bytes) -> dict[str, Indexed]:
     return found
 
 
-def write_parquet(members: Iterable[Member]) -> bytes:
+def write_parquet(images: Iterable[EncodedImage]) -> bytes:
     """Images inside Parquet: image {bytes, path}, image_id, prompt, settings (JSON)."""
-    members = list(members)
-    images = [{"bytes": member.data, "path": f"{member.image_id}.{member.extension}"} for member in members]
+    images = list(images)
+    files = [{"bytes": image.data, "path": f"{image.image_id}.{image.extension}"} for image in images]
     table = pa.table(
         {
-            "image": pa.array(images, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-            "image_id": pa.array([member.image_id for member in members], pa.string()),
-            "prompt": pa.array([member.prompt for member in members], pa.string()),
-            "settings": pa.array([member.settings for member in members], pa.string()),
+            "image": pa.array(files, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            "image_id": pa.array([image.image_id for image in images], pa.string()),
+            "prompt": pa.array([image.prompt for image in images], pa.string()),
+            "settings": pa.array([image.settings for image in images], pa.string()),
         }
     ).replace_schema_metadata({"huggingface": json.dumps(_HF_FEATURES)})
     buffer = io.BytesIO()

@@ -17,7 +17,7 @@ from darkroom.runs.cells import CellInfo, axes
 from darkroom.storage.store import Store
 
 _COLUMNS = ("prompt_id", "sample_index", "status", "pixels_sha256")
-_MOST_GROUPS, _MOST_CELLS, _MOST_VALUES = 10, 4, 6  # told
+_MOST_GROUPS, _MOST_CELLS, _MOST_VALUES = 10, 4, 6  # that lines name
 _Pixels = Mapping[tuple[str, int], str]  # prompt_id and sample_index -> digest
 
 
@@ -70,18 +70,18 @@ def _compare(shared: dict[tuple[str, str], int], pixels: Mapping[str, _Pixels]) 
 
 
 def _groups(shared: Mapping[tuple[str, str], int]) -> list[EqualCells]:
-    """Each cell is told once: beside the first that it equals."""
-    told: set[str] = set()
+    """Each cell is in one group: that of the first cell that it equals."""
+    grouped: set[str] = set()
     others: dict[tuple[str, int], list[str]] = {}
     for (first, second), count in shared.items():
-        if first not in told and second not in told:
+        if first not in grouped and second not in grouped:
             others.setdefault((first, count), []).append(second)
-            told.add(second)
+            grouped.add(second)
     return [EqualCells((first, *group), count) for (first, count), group in others.items()]
 
 
 def equal_lines(store: Store, cells: Mapping[str, CellInfo]) -> Iterator[str]:
-    """What people are told of a run's cells that are equal."""
+    """What people read of a run's cells that are equal."""
     found = equal_cells(store, cells)
     for group in found[:_MOST_GROUPS]:
         settings = axes(cells[cell_id] for cell_id in group.cell_ids)

@@ -18,9 +18,9 @@ from darkroom.domain.records import OK, Record
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, cell_of
 from darkroom.runs.commands import on_run
-from darkroom.runs.containers import Indexed, Member, index_parquet, index_tar
+from darkroom.runs.containers import EncodedImage, Indexed, index_parquet, index_tar
 from darkroom.runs.encoding import CONTENT_TYPES, decode
-from darkroom.runs.layouts import CONTAINERS, Layout, as_member
+from darkroom.runs.layouts import CONTAINERS, Layout, as_encoded
 from darkroom.runs.records import called_as_then, recorded_request, to_records
 from darkroom.runs.run import OutputInfo
 from darkroom.storage.store import NotFound, Store, StoreError
@@ -192,7 +192,7 @@ def _wrong_member(record: Record, index: Mapping[str, Indexed], cell: Cell, outp
         return _BROKEN
     if (found.member, found.offset) != (record.member, record.offset):
         return f"recorded as {record.member} at {record.offset}, stored as {found.member} at {found.offset}"
-    right = _member(record, found.data, cell, output)
+    right = _encoded(record, found.data, cell, output)
     texts_are_right = (found.prompt, found.settings) == (right.prompt, right.settings)
     return _wrong_image(record, found.data) or (None if texts_are_right else "the text stored beside it differs")
 
@@ -237,8 +237,8 @@ def _whole_container(
     has_intact = len(broken.damages) < len(broken.records)
     index = layout.index(store.get(broken.key)) if has_intact else {}
     files = {image_id: found.data for image_id, found in index.items()} | dict(rendered)
-    return layout.write([_member(record, files[record.image_id] or b"", cell, output) for record in broken.records])
+    return layout.write([_encoded(record, files[record.image_id] or b"", cell, output) for record in broken.records])
 
 
-def _member(record: Record, data: bytes, cell: Cell, output: OutputInfo) -> Member:
-    return as_member(recorded_request(record, cell), data, called_as_then(cell.model, record), output)
+def _encoded(record: Record, data: bytes, cell: Cell, output: OutputInfo) -> EncodedImage:
+    return as_encoded(recorded_request(record, cell), data, called_as_then(cell.model, record), output)

@@ -15,7 +15,7 @@ import numpy as np
 from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.images import ImageRequest, Sample
 from darkroom.runs import containers
-from darkroom.runs.containers import Indexed, Member
+from darkroom.runs.containers import EncodedImage, Indexed
 from darkroom.runs.encoding import CONTENT_TYPES, EXTENSIONS, encode
 from darkroom.runs.keys import container_key, image_key
 from darkroom.runs.run import OutputInfo
@@ -40,7 +40,7 @@ class Layout:
 
     extension: str
     content_type: str
-    write: Callable[[Sequence[Member]], bytes]
+    write: Callable[[Sequence[EncodedImage]], bytes]
     index: Callable[[bytes], dict[str, Indexed]]
 
 
@@ -54,20 +54,20 @@ LAYOUTS = ("files", *CONTAINERS)
 # What is stored of an image ----------------------------------------------------------------------------------------
 
 
-def encode_member(request: ImageRequest, pixels: np.ndarray, model: ModelIdentity, output: OutputInfo) -> Member:
+def encode_image(request: ImageRequest, pixels: np.ndarray, model: ModelIdentity, output: OutputInfo) -> EncodedImage:
     """An image's file and what is stored beside it, of (height, width, 3) uint8 RGB: a function of the arguments."""
     settings = settings_json(request, model)
     text = {"parameters": parameters_line(request, model), "darkroom": settings}
-    return _member(request, encode(pixels, output.image_format, output.quality, text), settings, output)
+    return _encoded(request, encode(pixels, output.image_format, output.quality, text), settings, output)
 
 
-def as_member(request: ImageRequest, data: bytes, model: ModelIdentity, output: OutputInfo) -> Member:
+def as_encoded(request: ImageRequest, data: bytes, model: ModelIdentity, output: OutputInfo) -> EncodedImage:
     """An image that is a file already, with what is stored beside it."""
-    return _member(request, data, settings_json(request, model), output)
+    return _encoded(request, data, settings_json(request, model), output)
 
 
-def _member(request: ImageRequest, data: bytes, settings: str, output: OutputInfo) -> Member:
-    return Member(request.image_id, data, EXTENSIONS[output.image_format], request.prompt, settings)
+def _encoded(request: ImageRequest, data: bytes, settings: str, output: OutputInfo) -> EncodedImage:
+    return EncodedImage(request.image_id, data, EXTENSIONS[output.image_format], request.prompt, settings)
 
 
 def as_rendered(sample: Sample, pixels: np.ndarray) -> Sample:
@@ -122,17 +122,17 @@ def parameters_line(request: ImageRequest, model: ModelIdentity) -> str:
 # Where it is stored ------------------------------------------------------------------------------------------------
 
 
-def place_image(store: Store, member: Member, image_format: str, suffix: str = "") -> Placed:
+def place_image(store: Store, image: EncodedImage, image_format: str, suffix: str = "") -> Placed:
     """Store one image as an object of its own."""
-    digest = _digest(member.data)
-    keys = [image_key(name, member.extension) for name in _names(f"{member.image_id}{suffix}", digest)]
-    key, superseded = _put(store, keys, member.data, CONTENT_TYPES[image_format])
-    return Placed(key, None, None, digest, len(member.data), superseded)
+    digest = _digest(image.data)
+    keys = [image_key(name, image.extension) for name in _names(f"{image.image_id}{suffix}", digest)]
+    key, superseded = _put(store, keys, image.data, CONTENT_TYPES[image_format])
+    return Placed(key, None, None, digest, len(image.data), superseded)
 
 
-def place_container(store: Store, layout: Layout, name: str, members: Sequence[Member]) -> dict[str, Placed]:
+def place_container(store: Store, layout: Layout, name: str, images: Sequence[EncodedImage]) -> dict[str, Placed]:
     """Store a shard's images as one object; image_id -> place."""
-    data = layout.write(members)
+    data = layout.write(images)
     keys = [container_key(each, layout.extension) for each in _names(name, _digest(data))]
     key, superseded = _put(store, keys, data, layout.content_type)
     return {

@@ -1,7 +1,7 @@
 """Manifests: the Parquet file of a shard's records, whose presence is what makes the shard committed.
 
 Written last and conditionally, so a shard's images and records become visible together or not at all. Only a retry
-makes a committed shard name other objects: it replaces the manifest that it read, by compare-and-swap. `named_for_good`
+makes a committed shard name other objects: it replaces the manifest that it read, by compare-and-swap. `fence_retries`
 tells whoever removes objects what no retry can name any more.
 """
 
@@ -81,8 +81,8 @@ def texts(schema: pa.Schema) -> dict[str, str]:
     return {key.decode(): value.decode() for key, value in found if key.startswith(_PREFIX)}
 
 
-def named_for_good(store: Store, shards: Iterable[Shard]) -> set[str]:
-    """Keys that these shards, which a retry may replace, name: of what was listed before, none will ever name more.
+def fence_retries(store: Store, shards: Iterable[Shard]) -> set[str]:
+    """Keys that the manifests of these shards name. Of what lies in the store by now, no retry of them will name more.
 
     A retry stores objects under names that hold a digest of the manifest that it read. So every manifest is rewritten
     here with the same records in other bytes, after the objects were listed:
