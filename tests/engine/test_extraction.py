@@ -1,13 +1,13 @@
-"""Scoring while pixels are in memory gives what scoring the stored images gives."""
+"""Features that are made while pixels are in memory are those of the stored images."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from darkroom.engine.feature_worker import FeatureWorkerSpec
+from darkroom.engine.feature_worker import FeatureWorker
 from darkroom.engine.tasks import FeatureTask
-from darkroom.features.extractor import ExtractorInfo
+from darkroom.features.extractor import Extractor, ExtractorInfo
 from darkroom.features.opening import load_extractor
 from darkroom.features.spec import ExtractorSpec
 from darkroom.rendering.renderer import FatalDeviceError
@@ -23,33 +23,36 @@ from tests.engine.helpers import Misbehaving, dataset, run_info, tasks, worker
 SPECS = (ExtractorSpec("demo_clip"), ExtractorSpec("pixels"))
 
 
+@pytest.fixture(scope="module")
+def extractors() -> list[Extractor]:
+    return [load_extractor(spec) for spec in SPECS]
+
+
 @pytest.mark.parametrize("image_format", CONTENT_TYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_inline_features_are_those_of_the_stored_images(tmp_path: Path, layout: str, image_format: str) -> None:
-    spec = parse_spec(str(tmp_path))
-    store, data = open_store(spec), dataset([f"a {word} circle" for word in "abcdefgh"] + ["fail alone"])
-    extractors = [load_extractor(spec) for spec in SPECS]
+def test_inline_features_are_those_of_the_stored_images(
+    tmp_path: Path, layout: str, image_format: str, extractors: list[Extractor]
+) -> None:
+    store = open_store(parse_spec(str(tmp_path)))
+    data = dataset([f"a {word} circle" for word in "abcdefgh"] + ["fail alone"])
     run = run_info(data, shard_size=6, layout=layout, images=7, image_format=image_format)
     renderer = worker(run, Misbehaving(), store, extractors)
     for task in tasks(run, data, store):
         renderer.run_task(task, 1)
-    names = list(manifest.committed(store))
-    scorer = FeatureWorkerSpec(SPECS, spec)()
-    for name in names:
-        for extractor in extractors:
-            key = features_key(extractor.info.extractor_id, name)
-            inline = store.get(key)
-            assert len(from_bytes(inline).images.image_ids) > 0
-            store.delete([key])
-            scorer.run_task(FeatureTask(name), 1)
-            assert store.get(key) == inline
+    later = FeatureWorker(lambda: extractors, store)
+    for shard in list(manifest.committed(store)):
+        keys = [features_key(extractor.info.extractor_id, shard) for extractor in extractors]
+        inline = [store.get(key) for key in keys]
+        assert all(len(from_bytes(found).images.image_ids) > 0 for found in inline)
+        store.delete(keys)
+        later.run_task(FeatureTask(shard), 1)
+        assert [store.get(key) for key in keys] == inline
 
 
-def test_an_image_that_is_too_large_to_be_read_costs_its_own_score_alone(
+def test_an_image_that_is_too_large_to_be_read_costs_its_own_features_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = parse_spec(str(tmp_path))
-    store, data = open_store(spec), dataset(["a", "b", "c"], width=[16, 32, 16])
+    store, data = open_store(parse_spec(str(tmp_path))), dataset(["a", "b", "c"], width=[16, 32, 16])
     run = run_info(data, image_format="jpeg")
     [task] = tasks(run, data, store)
     monkeypatch.setattr("darkroom.runs.encoding.MAX_PIXELS", 16 * 16)
@@ -59,12 +62,12 @@ def test_an_image_that_is_too_large_to_be_read_costs_its_own_score_alone(
     inline = store.get(features_key(extractor.info.extractor_id, name))
     assert [bool(error) for error in from_bytes(inline).errors] == [False, True, False]
     store.delete([features_key(extractor.info.extractor_id, name)])
-    FeatureWorkerSpec(SPECS[1:], spec)().run_task(FeatureTask(name), 1)
+    FeatureWorker(lambda: [extractor], store).run_task(FeatureTask(name), 1)
     assert store.get(features_key(extractor.info.extractor_id, name)) == inline
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_picture_that_a_scorer_fails_on_costs_its_own_score_alone(tmp_path: Path, layout: str) -> None:
+def test_a_picture_that_an_extractor_fails_on_costs_its_own_features_alone(tmp_path: Path, layout: str) -> None:
     store, data = open_store(parse_spec(str(tmp_path))), dataset(["a", "b unlucky", "c", "d nowhere", "e quits"])
     run = run_info(data, shard_size=8, layout=layout)
     [task] = tasks(run, data, store)
@@ -108,7 +111,7 @@ class Choosy:
         return np.array([np.inf if "nowhere" in caption else len(caption) for caption in captions], np.float32)
 
 
-def test_an_adopted_image_is_scored_since_its_bytes_are_equal(tmp_path: Path) -> None:
+def test_an_adopted_image_has_features_since_its_bytes_are_equal(tmp_path: Path) -> None:
     store, data = open_store(parse_spec(str(tmp_path))), dataset(["a", "b"])
     run = run_info(data)
     [task] = tasks(run, data, store)

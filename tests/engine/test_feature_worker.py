@@ -1,4 +1,4 @@
-"""Scoring committed shards on real stores."""
+"""Features of committed shards, on real stores."""
 
 from pathlib import Path
 
@@ -39,9 +39,9 @@ def rendered(folder: Path, prompts: list[str], layout: str = "files") -> StoreSp
 def test_every_stored_image_has_the_features_of_its_pixels(tmp_path: Path, layout: str) -> None:
     spec = rendered(tmp_path, ["a", "b fail alone", "c", "d", "e"], layout)
     store, extractor = open_store(spec), load_extractor(PIXELS)
-    scorer = FeatureWorkerSpec((PIXELS,), spec)()
+    extraction = FeatureWorkerSpec((PIXELS,), spec)()
     names = list(manifest.committed(store))
-    reports = [scorer.run_task(FeatureTask(name), 1) for name in names]
+    reports = [extraction.run_task(FeatureTask(name), 1) for name in names]
     assert sum(report.num_ok for report in reports) == 4
     found = [get_features(store, extractor.info.extractor_id, name) for name in names]
     parts = [part.images for part in found]
