@@ -26,7 +26,7 @@ from darkroom.runs.layouts import LAYOUTS
 from darkroom.runs.reading import present_images, records
 from tests.report.contents import HOSTILE
 from tests.report.runs import CLIP, FID, KID, cell, content, evaluate, rendered, score
-from tests.runs.test_reading import CountingStore
+from tests.runs.stores import CountingStore
 
 PROMPTS = [f"prompt {number}" for number in range(10)]
 CELLS = [cell(guidance_scale=scale, scheduler=name) for scale in (7.5, 1.0) for name in ("euler", "ddim")]

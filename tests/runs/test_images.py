@@ -1,7 +1,6 @@
 """Reading committed images back."""
 
 import hashlib
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,22 +8,9 @@ import pytest
 from darkroom.runs.images import first_images
 from darkroom.runs.layouts import LAYOUTS
 from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import parse_spec
 from tests.engine.helpers import MakeMisbehaving, dataset, run_info, tasks
-
-
-class CountingStore:
-    """Counts what is fetched."""
-
-    def __init__(self, store: Store) -> None:
-        self._store, self.fetched = store, Counter()
-
-    def __getattr__(self, name: str):
-        return getattr(self._store, name)
-
-    def get(self, key: str) -> bytes:
-        self.fetched[key] += 1
-        return self._store.get(key)
+from tests.runs.stores import CountingStore
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
