@@ -12,7 +12,7 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import FAILED, OK
-from darkroom.engine.worker import Worker
+from darkroom.engine import worker
 from darkroom.runs import manifest
 from darkroom.runs.cells import dropped_cells, put_choices
 from darkroom.runs.images import image_bytes
@@ -85,7 +85,7 @@ def once_before(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, act: Cal
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(Worker, "_outcomes"), (Worker, "_contained"), (manifest, "revise"), (Worker, "_clear")],
+    [(worker, "batches"), (worker, "put_container"), (manifest, "revise"), (worker, "remove_superseded")],
     ids=["it has read", "it has stored", "it commits", "it has committed"],
 )
 def test_gc_in_the_middle_of_a_retry(run: Where, monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> None:
@@ -96,7 +96,7 @@ def test_gc_in_the_middle_of_a_retry(run: Where, monkeypatch: pytest.MonkeyPatch
     assert is_whole(store)
 
 
-@pytest.mark.parametrize("moment", ["_named", "named_for_good", "_removed", "delete"])
+@pytest.mark.parametrize("moment", ["_named", "fence_retries", "_removed", "delete"])
 def test_a_retry_in_the_middle_of_gc(run: Where, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     import darkroom.jobs.gc
 

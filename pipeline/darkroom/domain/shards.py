@@ -9,7 +9,7 @@ from darkroom.domain import identity
 class Shard:
     """Rows [start, stop) of a prompt dataset in one cell, planned or committed.
 
-    `shard_id` is a digest of the other three and of the dataset's fingerprint: `shard` makes it, and a manifest's key
+    `shard_id` is a digest of the other three and of the dataset's fingerprint: `planned_shard` makes it, and a manifest's key
     says it.
     """
 
@@ -23,6 +23,6 @@ class Shard:
         return self.stop - self.start
 
 
-def shard(cell_id: str, fingerprint: str, start: int, stop: int) -> Shard:
+def planned_shard(cell_id: str, fingerprint: str, start: int, stop: int) -> Shard:
     """The shard of these rows of the dataset with this fingerprint; a relaunch finds the same one."""
     return Shard(cell_id, start, stop, identity.shard_id(cell_id, fingerprint, start, stop))

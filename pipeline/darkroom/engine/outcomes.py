@@ -123,6 +123,12 @@ def put_container(
     return [replace(outcome, encoded=None, placed=places.get(outcome.sample.request.image_id)) for outcome in outcomes]
 
 
+def remove_superseded(store: Store, outcomes: Sequence[Outcome]) -> None:
+    """What lay in the way of an attempt's objects: its shard is committed, so nothing can name that now."""
+    placed = [outcome.placed for outcome in outcomes if outcome.placed]
+    store.delete({place.superseded for place in placed if place.superseded})
+
+
 @dataclass(frozen=True, slots=True)
 class Maker:
     """Who made a record: what all records of one attempt share."""

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from darkroom.domain.cells import Cell
 from darkroom.domain.prompts import PromptRow
-from darkroom.domain.shards import Shard, shard
+from darkroom.domain.shards import Shard, planned_shard
 from darkroom.engine.tasks import ShardTask
 from darkroom.prompts.source import PromptBlock
 
@@ -21,7 +21,7 @@ def plan(
     for start in range(0, num_rows, shard_size):
         stop = min(start + shard_size, num_rows)
         for cell_id in cell_ids:
-            planned = shard(cell_id, fingerprint, start, stop)
+            planned = planned_shard(cell_id, fingerprint, start, stop)
             if planned.shard_id not in committed:
                 yield planned
 

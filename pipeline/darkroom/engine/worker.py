@@ -14,7 +14,7 @@ from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.spans import OFF, Profile
 from darkroom.engine.device import Device, Load, batches
 from darkroom.engine.extraction import InlineFeatures, LoadExtractors
-from darkroom.engine.outcomes import Destination, EncoderPool, Maker, Outcome, put_container, record
+from darkroom.engine.outcomes import Destination, EncoderPool, Maker, Outcome, put_container, record, remove_superseded
 from darkroom.engine.shard import ShardWork, fault, fresh_shard, report, retried_shard
 from darkroom.engine.tasks import FeatureTask, ProbeTask, RetryTask, ShardReport, ShardTask, Task
 from darkroom.rendering.spec import Compiled
@@ -103,7 +103,6 @@ class Worker:
         ]
         name = f"{work.shard.shard_id}{work.suffix}"
         outcomes = put_container(self._store, self._run.output, name, outcomes, self._profile)
-        placed = [outcome.placed for outcome in outcomes if outcome.placed]
         if features:
             stored = {item.sample.request.image_id: item.placed.sha256 for item in outcomes if item.placed}
             for extractor_id, found in features.of(stored).items():
@@ -114,8 +113,8 @@ class Worker:
         records = [record(outcome, maker) for outcome in outcomes]
         with self._profile.span("commit"):
             is_first = work.commit(records, maker)
-        if is_first:  # what lay in the way of this attempt's objects can be named by nothing now
-            self._store.delete({place.superseded for place in placed if place.superseded})
+        if is_first:
+            remove_superseded(self._store, outcomes)
         return report(records, work.samples, is_first)
 
     def stop(self) -> None:

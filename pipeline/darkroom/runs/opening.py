@@ -7,7 +7,7 @@ run.json. What no name says, every manifest carries, and one of them is asked.
 from collections.abc import Collection, Iterator, Mapping
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.shards import Shard, shard
+from darkroom.domain.shards import Shard, planned_shard
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, add_cells, cell_ids, nearest_difference, read_cells
 from darkroom.runs.keys import CELLS_PREFIX, RUN_KEY, cell_key, manifest_key
@@ -74,7 +74,7 @@ def _planned(run: RunInfo, cell_id: str, start: int) -> Shard | None:
     stop = min(start + run.shard_size, run.prompts.num_rows)
     if start % run.shard_size or start >= stop:
         return None
-    return shard(cell_id, run.prompts.fingerprint, start, stop)
+    return planned_shard(cell_id, run.prompts.fingerprint, start, stop)
 
 
 def _foreign(store: Store, run: RunInfo, found: Shard) -> DarkroomError:
