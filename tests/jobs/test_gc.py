@@ -181,7 +181,7 @@ def test_cells_that_an_early_choice_dropped_leave_nothing_unfinished(tmp_path: P
     assert "dropped:   2 cells" in said
     assert "left:      nothing" in said
     assert not orphan.exists()
-    store.delete([lost.key])
+    store.delete([manifest_key(lost)])
     assert run_here("sweep", *words, *score, *halving) == 0
     assert dropped_cells(store) == dropped
     put_choices(store, [lost.cell_id], [])  # as a sweep that goes on with it, and was killed

@@ -135,6 +135,6 @@ def test_an_object_that_cannot_be_read_is_named_and_mended(tmp_path: Path, layou
     path.unlink()
     path.symlink_to(path.name)
     assert run_here("verify", f"run={tmp_path / 'run'}", "stored=true") == 1
-    assert "its object cannot be read (Too many levels of symbolic links)" in capsys.readouterr().out
+    assert "its file cannot be read (Too many levels of symbolic links)" in capsys.readouterr().out
     assert run_here("repair", f"run={tmp_path / 'run'}") == 0
     assert contents(store) == before

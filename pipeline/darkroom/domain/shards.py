@@ -9,8 +9,8 @@ from darkroom.domain import identity
 class Shard:
     """Rows [start, stop) of a prompt dataset in one cell, planned or committed.
 
-    `shard_id` is a digest of the other three and of the dataset's fingerprint: `planned_shard` makes it, and a manifest's key
-    says it.
+    `shard_id` is a digest of the other three and of the dataset's fingerprint: `planned_shard` makes it, and a
+    manifest's key says it.
     """
 
     cell_id: str
