@@ -93,6 +93,7 @@ def test_rays_sockets_get_a_folder_that_they_fit_in(
     assert temp_dir() == folder
 
 
+@pytest.mark.usefixtures("no_ray")
 def test_a_folder_for_ray_itself_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", LONG)
     with pytest.raises(DarkroomError, match=r"RAY_TMPDIR=.*name a folder whose path has at most"):

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,21 +17,13 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.engine.events import AttemptFailed, Event, ShardDone, Summary, WorkerLost, WorkerReady
 from darkroom.engine.tasks import ShardTask
 from darkroom.engine.worker import Worker
+from darkroom.runs.images import image_bytes
 from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
 from tests.engine.helpers import MakeMisbehaving, dataset, run_info, tasks
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_cluster() -> Iterator[None]:
-    from darkroom.engine import cluster
-
-    cluster.start(None, num_workers=4)
-    yield
-    cluster.stop()
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
 
 @pytest.fixture
@@ -176,7 +169,44 @@ def test_a_worker_that_dies_idle_costs_no_shard_an_attempt(store: Store) -> None
     assert sum(isinstance(event, WorkerLost) for event in events) == 1
 
 
+def test_a_worker_that_is_stopped_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from darkroom.engine import ray_dispatcher
+
+    monkeypatch.setattr(ray_dispatcher, "HEARTBEAT_EVERY_S", 0.5)
+    monkeypatch.setattr(ray_dispatcher, "HEARTBEAT_TIMEOUT_S", 5.0)
+    store = open_store(parse_spec(str(tmp_path)))
+    data = dataset([f"p{number}" for number in range(24)])
+    run = run_info(data, shard_size=2)
+    events: list[Event] = []
+    stopped: list[psutil.Process] = []
+
+    def hear(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, ShardDone) and not stopped:
+            stopped.append(_actors()[0])
+            stopped[0].send_signal(signal.SIGSTOP)
+        if isinstance(event, WorkerLost):  # the zombie wakes up while others do its work, if it was not killed
+            threading.Timer(1.0, _wake, stopped).start()
+
+    make = MakeMisbehaving(run, store.spec, {"seconds_per_batch": 0.5})
+    ray_dispatcher.RayDispatcher(make, 2, 0, 1).run(tasks(run, data, store), hear)
+    [lost] = [event for event in events if isinstance(event, WorkerLost)]
+    assert "has not answered" in lost.reason
+    found = list(records(store))
+    assert sorted(record.prompt for record in found) == sorted(f"p{number}" for number in range(24))
+    assert all(image_bytes(store, record) for record in found)
+
+
 def _actor_pids() -> list[int]:
+    return [process.pid for process in _actors()]
+
+
+def _actors() -> list[psutil.Process]:
     """Processes of this Ray's actors, by their names."""
-    below = psutil.Process().children(recursive=True)
-    return [child.pid for child in below if "ray::WorkerActor" in " ".join(child.cmdline())]
+    below = psutil.Process(os.getpid()).children(recursive=True)
+    return [child for child in below if "ray::WorkerActor" in " ".join(child.cmdline())]
+
+
+def _wake(process: psutil.Process) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(signal.SIGCONT)

@@ -53,7 +53,7 @@ class MakeHungry:
 
 
 @pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def watched(no_ray: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A Ray that kills workers before the machine has no memory left."""
     from darkroom.engine import cluster
 
@@ -80,7 +80,7 @@ def test_a_shard_that_takes_all_memory_is_given_up_and_its_company_is_not(tmp_pa
 
 
 @pytest.fixture
-def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def full(no_ray: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A Ray whose object store holds twice what it has room for."""
     import ray
     from ray.cluster_utils import Cluster

@@ -127,15 +127,6 @@ def test_in_process_it_is_final_and_nothing_is_rendered_with_it(work: Work, fold
     assert set(work.rendered) == {"first"}
 
 
-@pytest.fixture
-def ray_cluster() -> Iterator[None]:
-    from darkroom.engine import cluster
-
-    cluster.start(None, num_workers=2)
-    yield
-    cluster.stop()
-
-
 def dispatch(work: Work, make: OnTwoMachines, num_workers: int) -> list[Event]:
     from darkroom.engine.ray_dispatcher import RayDispatcher
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def leaving() -> Iterator[tuple[str, Callable]]:
+def leaving(no_ray: None) -> Iterator[tuple[str, Callable]]:
     """The id of the one node with room for a worker, and what adds another."""
     from ray.cluster_utils import Cluster
 
