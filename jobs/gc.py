@@ -7,9 +7,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import FAILED
-from darkroom.domain.shards import Shard
 from darkroom.jobs.runs import OpenedRun, opened, store_at
 from darkroom.runs import manifest
 from darkroom.runs.cells import dropped_cells

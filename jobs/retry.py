@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
-from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.cells import ModelIdentity, Shard
 from darkroom.domain.records import FAILED, INVALID
-from darkroom.domain.shards import Shard
 from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.tasks import RetryTask
 from darkroom.jobs.again_models import models_of

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.domain.records import OK
-from darkroom.domain.shards import Shard
 from darkroom.engine.feature_worker import FeatureWorkerSpec
 from darkroom.engine.tasks import FeatureTask, task_name
 from darkroom.features.spec import ExtractorSpec

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from darkroom.domain.cells import Cell, Sampling
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.cells import Cell
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import Sampling
 from darkroom.engine.planning import plan, shard_tasks
 from darkroom.engine.tasks import ShardTask
 from darkroom.engine.worker import Worker

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom.domain.prompts import PromptRow
+from darkroom.domain.requests import PromptRow
 from darkroom.engine.planning import num_shards, plan, shard_tasks
 from darkroom.prompts.source import PromptBlock
 from tests.domain.test_identity import CELL

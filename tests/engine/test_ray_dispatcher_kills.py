@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
 from darkroom.engine import outcomes
 from darkroom.engine.events import Event, WorkerLost
 from darkroom.engine.local_dispatcher import LocalDispatcher

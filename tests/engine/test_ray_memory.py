@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
 from darkroom.engine.events import AttemptFailed, Event, WorkerLost
 from darkroom.engine.worker import Worker
 from darkroom.rendering.paint import PaintRenderer

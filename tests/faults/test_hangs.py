@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
 from darkroom.engine.events import AttemptFailed, Event, ShardDone, WorkerLost
 from darkroom.engine.local_dispatcher import LocalDispatcher
 from darkroom.engine.worker import Worker

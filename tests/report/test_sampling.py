@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.identity import digest
-from darkroom.domain.shards import Shard
 from darkroom.report.sampling import Extremes, PromptChoice, Seen, Subsample, middle
 
 SHARD = Shard("cell", 0, 4, "shard")

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from darkroom.domain.cells import ModelIdentity, Sampling
-from darkroom.domain.images import ImageRequest, samples
+from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.requests import ImageRequest, samples
+from darkroom.domain.settings import Sampling
 from darkroom.engine.tasks import RetryTask
 from darkroom.rendering.paint import PaintRenderer
 from darkroom.rendering.renderer import RenderedImage

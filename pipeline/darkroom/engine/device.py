@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Generic, ParamSpec, TypeVar
 
 from darkroom.domain.cells import ModelIdentity
-from darkroom.domain.images import Sample
+from darkroom.domain.requests import Sample
 from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.renderer import FatalDeviceError, RenderedImage, Renderer
 from darkroom.rendering.spec import Compiled

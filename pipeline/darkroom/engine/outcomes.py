@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 
 from darkroom import __version__
 from darkroom.domain.cells import ModelIdentity
-from darkroom.domain.images import Sample
+from darkroom.domain.errors import redacted
 from darkroom.domain.records import FAILED, INVALID, OK, Record
-from darkroom.domain.secrets import redacted
+from darkroom.domain.requests import Sample
 from darkroom.domain.spans import OFF, Profile
 from darkroom.engine.extraction import InlineFeatures
 from darkroom.rendering.renderer import RenderedImage, RendererInfo
@@ -143,20 +143,14 @@ class Maker:
 
 def record(outcome: Outcome, maker: Maker) -> Record:
     row, request, placed = outcome.sample.row, outcome.sample.request, outcome.placed
-    sampling = request.sampling
     return Record(
         image_id=request.image_id,
         prompt_id=row.prompt_id,
         prompt=request.prompt,
-        negative_prompt=sampling.negative_prompt,
         sample_index=outcome.sample.sample_index,
         seed=request.seed,
         row=row.row,
-        scheduler=sampling.scheduler,
-        guidance_scale=sampling.guidance_scale,
-        num_inference_steps=sampling.num_inference_steps,
-        height=sampling.height,
-        width=sampling.width,
+        sampling=request.sampling,
         model=maker.model.repo_id,
         model_revision=maker.model.revision,
         pipeline_class=maker.model.pipeline_class,

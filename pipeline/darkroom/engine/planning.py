@@ -4,9 +4,8 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 
 import pyarrow as pa
 
-from darkroom.domain.cells import Cell
-from darkroom.domain.prompts import PromptRow
-from darkroom.domain.shards import Shard, planned_shard
+from darkroom.domain.cells import Cell, Shard, planned_shard
+from darkroom.domain.requests import PromptRow
 from darkroom.engine.tasks import ShardTask
 from darkroom.prompts.source import PromptBlock
 

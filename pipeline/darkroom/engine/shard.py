@@ -11,10 +11,9 @@ from functools import partial
 
 import pyarrow as pa
 
-from darkroom.domain.cells import Cell
-from darkroom.domain.images import Sample, samples
+from darkroom.domain.cells import Cell, Shard
 from darkroom.domain.records import FAILED, INVALID, OK, Record
-from darkroom.domain.shards import Shard
+from darkroom.domain.requests import Sample, samples
 from darkroom.engine.outcomes import Maker
 from darkroom.engine.tasks import RetryTask, ShardReport, ShardTask
 from darkroom.runs import manifest
@@ -129,9 +128,9 @@ def report(records: Sequence[Record], wanted: Sequence[Sample], is_first: bool) 
 
 def _resized(records: Sequence[Record], wanted: Sequence[Sample]) -> set[str]:
     """Each change of size that the model made."""
-    pairs = [(sample.request.sampling, record) for sample, record in zip(wanted, records, strict=True)]
+    pairs = [(sample.request.sampling, record.sampling) for sample, record in zip(wanted, records, strict=True)]
     return {
-        f"{asked.width}x{asked.height} to {record.width}x{record.height}"
-        for asked, record in pairs
-        if (asked.width, asked.height) != (record.width, record.height)
+        f"{asked.width}x{asked.height} to {made.width}x{made.height}"
+        for asked, made in pairs
+        if (asked.width, asked.height) != (made.width, made.height)
     }

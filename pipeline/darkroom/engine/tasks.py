@@ -5,9 +5,9 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from darkroom.domain.cells import Cell, Sampling
-from darkroom.domain.prompts import PromptRow
-from darkroom.domain.shards import Shard
+from darkroom.domain.cells import Cell, Shard
+from darkroom.domain.requests import PromptRow
+from darkroom.domain.settings import Sampling
 from darkroom.domain.spans import Span
 from darkroom.rendering.spec import Compiled, RendererSpec
 

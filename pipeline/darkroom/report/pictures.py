@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.records import Record
-from darkroom.domain.shards import Shard
 from darkroom.report.commands import verify_command
 from darkroom.report.content import FailedImage, Picture
 from darkroom.report.sampling import Seen

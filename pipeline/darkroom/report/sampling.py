@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.identity import digest
-from darkroom.domain.shards import Shard
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK
-from darkroom.domain.shards import Shard
 from darkroom.runs import manifest
 from darkroom.runs.commands import on_run
 from darkroom.runs.keys import features_key, manifest_key
 from darkroom.storage.store import NotFound, Store, StoreSpec
 
-Pair = tuple[str, int]  # prompt_id and sample_index: images of two cells that share it share prompt and noise
+Pair = tuple[str, int]  # prompt_id and sample_index: images that share it share the prompt, and of one seed the noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,10 +163,12 @@ class PairedFeatures:
     pairs: tuple[Pair, ...]
     images: ImageFeatures
     left_out: Counter[str] = field(default_factory=Counter)  # why images have no features -> how many
+    seeds: tuple[int, ...] = ()  # of each image's noise; empty: not known
 
     def taken(self, rows: Sequence[int]) -> "PairedFeatures":
         """The images at these rows."""
-        return PairedFeatures(tuple(self.pairs[row] for row in rows), self.images.taken(rows))
+        seeds = tuple(self.seeds[row] for row in rows) if self.seeds else ()
+        return PairedFeatures(tuple(self.pairs[row] for row in rows), self.images.taken(rows), seeds=seeds)
 
 
 def joined_pairs(parts: Sequence[PairedFeatures]) -> PairedFeatures:
@@ -175,6 +177,7 @@ def joined_pairs(parts: Sequence[PairedFeatures]) -> PairedFeatures:
         tuple(pair for part in parts for pair in part.pairs),
         joined_images([part.images for part in parts]),
         sum((part.left_out for part in parts), Counter()),
+        tuple(seed for part in parts for seed in part.seeds),
     )
 
 
@@ -200,12 +203,12 @@ def paired_features(
 
 def _of_shard(store: Store, shard: Shard, extractor_id: str, dimension: int | None) -> PairedFeatures:
     """In the order of records; features of an image that no record names any more are left out."""
-    table = manifest.read(store, shard, ["image_id", "prompt_id", "sample_index", "status", "sha256"])
+    table = manifest.read(store, shard, ["image_id", "prompt_id", "sample_index", "seed", "status", "sha256"])
     ok = [row for row in table.to_pylist() if row["status"] == OK]
     found = get_features(store, extractor_id, shard)
     if found is None or dimension not in (None, found.images.features.shape[1]):
         raise _missing(store, shard)
-    pairs, rows, left_out = [], [], Counter[str]()
+    pairs, rows, seeds, left_out = [], [], [], Counter[str]()
     for record in ok:
         error = found.error(record["image_id"], record["sha256"], store.spec)
         place = found.place(record["image_id"], record["sha256"])
@@ -216,7 +219,8 @@ def _of_shard(store: Store, shard: Shard, extractor_id: str, dimension: int | No
         else:
             pairs.append((record["prompt_id"], record["sample_index"]))
             rows.append(place)
-    return PairedFeatures(tuple(pairs), found.images.taken(rows), left_out)
+            seeds.append(record["seed"])
+    return PairedFeatures(tuple(pairs), found.images.taken(rows), left_out, tuple(seeds))
 
 
 def _missing(store: Store, shard: Shard) -> FeaturesMissing:

@@ -2,7 +2,7 @@
 
 import re
 
-from darkroom.domain.shards import Shard
+from darkroom.domain.cells import Shard
 
 RUN_KEY = "run.json"
 CHOICES_KEY = "choices.json"

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from darkroom.domain.cells import ModelIdentity
-from darkroom.domain.images import ImageRequest, Sample
+from darkroom.domain.requests import ImageRequest, Sample
+from darkroom.domain.settings import SETTINGS
 from darkroom.runs import containers
 from darkroom.runs.containers import EncodedImage, Indexed
 from darkroom.runs.encoding import CONTENT_TYPES, EXTENSIONS, encode
@@ -49,6 +50,7 @@ CONTAINERS: Mapping[str, Layout] = {
     "parquet": Layout("parquet", "application/vnd.apache.parquet", containers.write_parquet, containers.index_parquet),
 }
 LAYOUTS = ("files", *CONTAINERS)
+_FIRST_LABELS = ("Steps", "Sampler", "CFG scale")  # of settings, in the line that image tools read
 
 
 # What is stored of an image ----------------------------------------------------------------------------------------
@@ -81,18 +83,11 @@ def as_rendered(sample: Sample, pixels: np.ndarray) -> Sample:
 
 def _settings(request: ImageRequest, model: ModelIdentity) -> dict[str, object]:
     """What this image is a function of. No time, machine or run: equal images give equal files."""
-    sampling = request.sampling
     return {
         "image_id": request.image_id,
         "prompt": request.prompt,
-        "negative_prompt": sampling.negative_prompt,
+        **request.sampling.effective,
         "seed": request.seed,
-        "scheduler": sampling.scheduler,
-        "guidance_scale": sampling.guidance_scale,
-        "num_inference_steps": sampling.num_inference_steps,
-        "height": sampling.height,
-        "width": sampling.width,
-        **sampling.lossy,
         "model": model.repo_id,
         "model_revision": model.revision,
         "dtype": model.dtype,
@@ -106,14 +101,14 @@ def settings_json(request: ImageRequest, model: ModelIdentity) -> str:
 def parameters_line(request: ImageRequest, model: ModelIdentity) -> str:
     """The settings in the layout that AUTOMATIC1111's tools write and most image browsers read."""
     sampling = request.sampling
+    labelled = {SETTINGS[name].label: value for name, value in sampling.effective.items() if SETTINGS[name].label}
     fields = {
-        "Steps": sampling.num_inference_steps,
-        "Sampler": sampling.scheduler,
-        "CFG scale": sampling.guidance_scale,
+        **{label: labelled.pop(label) for label in _FIRST_LABELS},
         "Seed": request.seed,
         "Size": f"{sampling.width}x{sampling.height}",
         "Model": json.dumps(model.repo_id) if set(model.repo_id) & set(',:"\n') else model.repo_id,
         "Model hash": model.revision.removeprefix("sha256:")[:10],
+        **labelled,
     }
     negative = f"\nNegative prompt: {sampling.negative_prompt}" if sampling.negative_prompt else ""
     return request.prompt + negative + "\n" + ", ".join(f"{name}: {value}" for name, value in fields.items())

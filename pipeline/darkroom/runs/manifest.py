@@ -13,11 +13,11 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.shards import Shard
 from darkroom.runs.files import prefetched
 from darkroom.runs.keys import METADATA_PREFIX, manifest_key, parse_manifest_key
-from darkroom.runs.records import RECORD_SCHEMA
+from darkroom.runs.records import RECORD_SCHEMA, missing_column
 from darkroom.storage.store import Store
 
 _PREFIX = b"darkroom."  # of the names in a file's metadata that say what the manifest proves
@@ -123,12 +123,10 @@ def parse(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def _with_column(table: pa.Table, name: str) -> pa.Table:
-    """Null where the manifest is older than the column. Raises ValueError for a column that every manifest has."""
+    """Also where the manifest is older than the column."""
     if name in table.column_names:
         return table
-    if not RECORD_SCHEMA.field(name).nullable:
-        raise ValueError(f"{name} is missing")
-    return table.append_column(RECORD_SCHEMA.field(name), pa.nulls(len(table), RECORD_SCHEMA.field(name).type))
+    return table.append_column(RECORD_SCHEMA.field(name), missing_column(name, len(table)))
 
 
 def _typed(table: pa.Table, name: str) -> pa.Table:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.records import OK, Record
-from darkroom.domain.shards import Shard
 from darkroom.runs import manifest
 from darkroom.runs.records import to_records
 from darkroom.runs.run import RunInfo
