@@ -30,11 +30,10 @@ from darkroom.references.kept import default_cache
 from darkroom.references.measuring import reference_features
 from darkroom.references.opening import open_reference
 from darkroom.references.reference import Reference, ReferenceFeatures, ReferenceSpec, Statistics
-from darkroom.runs.cells import lossless_of
-from darkroom.runs.choices import dropped_cells
+from darkroom.runs.cells import dropped_cells, lossless_of
 from darkroom.runs.commands import on_run
-from darkroom.runs.present import PresentImages, present_images
-from darkroom.runs.scored import scored_parts
+from darkroom.runs.features import paired_features
+from darkroom.runs.reading import PresentImages, present_images
 
 
 @dataclass(frozen=True)
@@ -218,7 +217,7 @@ class _Measuring:
 
     def images(self, cell_id: str, starts: frozenset[int] | None = None) -> Gathered:
         names = self._scored.of_cell(cell_id, starts)
-        return gathered(scored_parts(self._store, names, self._info.extractor_id, self._info.dimension))
+        return gathered(paired_features(self._store, names, self._info.extractor_id, self._info.dimension))
 
     def cell(self, images: Gathered) -> MeasuredCell:
         config = self._config

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from darkroom.encoding.images import encode
 from darkroom.features.extractor import Extractor, ExtractorSpec
 from darkroom.features.opening import inspect_extractor, load_extractor
 from darkroom.references.measuring import reference_features
 from darkroom.references.opening import open_reference
 from darkroom.references.reference import ReferenceFeatures, ReferenceSpec
+from darkroom.runs.encoding import encode
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, StoreSpec
 

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.encoding.images import encode
 from darkroom.features.opening import load_extractor
 from darkroom.metrics.moments import FeatureMoments, from_npz, to_npz
 from darkroom.references.decoding import ENDINGS, decode
 from darkroom.references.opening import open_reference
 from darkroom.references.reference import ImageFile, ReferenceFeatures, ReferenceSpec
 from darkroom.references.statistics import write_statistics
+from darkroom.runs.encoding import encode
 from tests.references.making import (
     PIXELS,
     Measuring,

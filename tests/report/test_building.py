@@ -21,12 +21,12 @@ from darkroom.report.summary import summary
 from darkroom.report.tables import metrics_table
 from darkroom.report.thumbnails import SIDE, thumbnail
 from darkroom.runs import manifest
-from darkroom.runs.present import present_images
-from darkroom.runs.reading import records
-from darkroom.worker.layouts import LAYOUTS
+from darkroom.runs.keys import manifest_key
+from darkroom.runs.layouts import LAYOUTS
+from darkroom.runs.reading import present_images, records
 from tests.report.contents import HOSTILE
 from tests.report.runs import CLIP, FID, KID, cell, content, evaluate, rendered, score
-from tests.runs.test_reading import CountingStore
+from tests.runs.stores import CountingStore
 
 PROMPTS = [f"prompt {number}" for number in range(10)]
 CELLS = [cell(guidance_scale=scale, scheduler=name) for scale in (7.5, 1.0) for name in ("euler", "ddim")]
@@ -253,7 +253,7 @@ def test_a_figure_of_images_that_were_made_again_since_is_said(tmp_path: Path) -
     evaluate(store, cells, CLIP)
     assert not any("older" in note or "score of the file" in note for note in content(run).notes)
     name = next(iter(manifest.committed(store)))
-    before = store.get(name.key)
+    before = store.get(manifest_key(name))
     table = manifest.parse(before)
     digests = ["0" * 64, *table["sha256"].to_pylist()[1:]]
     place = table.column_names.index("sha256")

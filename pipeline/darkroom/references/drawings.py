@@ -9,9 +9,9 @@ import numpy as np
 
 from darkroom.demo import prompts, world
 from darkroom.domain.identity import digest
-from darkroom.encoding.images import encode
 from darkroom.references.blocks import NUM_IMAGES
 from darkroom.references.reference import Block, ImageFile, Images, Reference
+from darkroom.runs.encoding import encode
 
 DEMO = "demo"
 # Eight of each prompt: eight times the 64 dimensions of the embedded CLIP, so that their covariance has full rank, and

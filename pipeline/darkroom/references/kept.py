@@ -11,7 +11,7 @@ import numpy as np
 
 from darkroom.domain.identity import digest
 from darkroom.references.decoding import VERSION
-from darkroom.runs.features import ImageFeatures, ScoredFiles, from_bytes, to_bytes
+from darkroom.runs.features import ImageFeatures, ShardFeatures, from_bytes, to_bytes
 from darkroom.storage.opening import user_cache
 from darkroom.storage.store import NotFound, Store
 
@@ -43,7 +43,7 @@ class Kept:
     def keep_features(self, ids: Ids, features: np.ndarray) -> None:
         cosines, truncated = np.full(len(ids), np.nan, np.float32), np.zeros(len(ids), bool)
         images = ImageFeatures(ids, features, cosines, truncated)
-        self._put(self._features_key(ids), to_bytes(ScoredFiles(images, ids, ("",) * len(ids))))
+        self._put(self._features_key(ids), to_bytes(ShardFeatures(images, ids, ("",) * len(ids))))
 
     def blocks(self, listing: str) -> list[Ids] | None:
         """What the files of a listing held when they were last read."""

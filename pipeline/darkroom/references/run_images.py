@@ -6,6 +6,7 @@ from hashlib import sha256
 
 import numpy as np
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK, Record
 from darkroom.references.blocks import NUM_IMAGES
@@ -15,9 +16,8 @@ from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, axes
 from darkroom.runs.commands import on_run
 from darkroom.runs.features import get_features
-from darkroom.runs.keys import ManifestName
+from darkroom.runs.images import with_bytes
 from darkroom.runs.opening import open_whole
-from darkroom.runs.reading import with_bytes
 from darkroom.runs.records import to_records
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store
@@ -55,7 +55,7 @@ def _settings(settings: Mapping[str, object], differing: Iterable[str]) -> str:
     return ", ".join(f"{name}={settings[name]}" for name in differing) or "its only cell"
 
 
-def _blocks(name: str, store: Store, shards: Sequence[ManifestName]) -> Iterator[Block]:
+def _blocks(name: str, store: Store, shards: Sequence[Shard]) -> Iterator[Block]:
     """One for each shard, since so are its features kept."""
     for shard in shards:
         with reading(name):
@@ -65,9 +65,7 @@ def _blocks(name: str, store: Store, shards: Sequence[ManifestName]) -> Iterator
             yield Block(ids, partial(_files, name, store, records), partial(_stored, name, store, shard, records))
 
 
-def _stored(
-    name: str, store: Store, shard: ManifestName, records: Sequence[Record], extractor_id: str
-) -> np.ndarray | None:
+def _stored(name: str, store: Store, shard: Shard, records: Sequence[Record], extractor_id: str) -> np.ndarray | None:
     """The shard's features in the order of its records; None where one has none of the file that it names."""
     with reading(name):
         found = get_features(store, extractor_id, shard)

@@ -17,8 +17,7 @@ from darkroom.report.pictures import failed_image, pictures, read_rows
 from darkroom.report.sampling import PromptChoice, Seen, middle
 from darkroom.report.settings import MODEL, axes_of, common_settings, settings_of_cells
 from darkroom.report.survey import NUM_PICKS, Survey, survey
-from darkroom.runs.cells import CellInfo, in_order
-from darkroom.runs.choices import Dropped, read_choices
+from darkroom.runs.cells import CellInfo, Dropped, in_order, read_choices
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store

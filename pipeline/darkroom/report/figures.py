@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from darkroom.metrics.figures import Evaluation, Figure, Gap, Metric
-from darkroom.runs.present import PresentImages
+from darkroom.runs.reading import PresentImages
 
 _CLIP_SCORE = "clip_score"
 # Ends of metric names, in the order to show them; others come after.
