@@ -14,7 +14,8 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 from darkroom.encoding.images import size_fault
 from darkroom.jobs.limits import AUTO, MAX_SIDE, check_limits
-from darkroom.prompts.source import PromptDataset, PromptScan, open_prompts, table_prompts, template_prompts
+from darkroom.prompts.dataset import PromptDataset, PromptScan
+from darkroom.prompts.opening import open_prompts, template_prompts
 from darkroom.rendering.inspection import STEERED, InspectedModel, inspect_model
 from darkroom.rendering.paint import PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import check_scheduler
@@ -189,7 +190,7 @@ def _demo(_config: DictConfig) -> PromptDataset:
 
     from darkroom.demo.prompts import demo_prompts
 
-    return table_prompts(pa.Table.from_pylist(demo_prompts()), "demo")
+    return open_prompts(pa.Table.from_pylist(demo_prompts()), name="demo")
 
 
 def _file(config: DictConfig) -> PromptDataset:

@@ -14,14 +14,13 @@ from darkroom.evaluation.gathering import MOST_HELD, gathered, left_out_lines
 from darkroom.evaluation.pairs import Difference, differences, paired_metrics
 from darkroom.features.extractor import ExtractorInfo
 from darkroom.features.opening import inspect_extractor, load_extractor
+from darkroom.features.reference import ReferenceFeatures, ReferenceSpec
+from darkroom.features.reference_measuring import default_cache, reference_features
+from darkroom.features.reference_opening import open_reference
 from darkroom.features.spec import ExtractorSpec
 from darkroom.jobs.exits import ExitCode
 from darkroom.jobs.extractors import extractor_specs
 from darkroom.jobs.runs import OpenedRun, open_at
-from darkroom.references.kept import default_cache
-from darkroom.references.measuring import reference_features
-from darkroom.references.opening import open_reference
-from darkroom.references.reference import ReferenceFeatures, ReferenceSpec
 from darkroom.runs import manifest
 from darkroom.runs.cells import axes
 from darkroom.runs.commands import on_run

@@ -22,15 +22,14 @@ from darkroom.evaluation.table import costs_table, figures_table
 from darkroom.features.extractor import ExtractorInfo
 from darkroom.features.inception_extractor import InceptionExtractor
 from darkroom.features.opening import as_seen, inspect_extractor, load_extractor
+from darkroom.features.reference import Reference, ReferenceFeatures, ReferenceSpec, Statistics
+from darkroom.features.reference_measuring import default_cache, reference_features
+from darkroom.features.reference_opening import open_reference
 from darkroom.features.spec import ExtractorSpec, Seen
 from darkroom.jobs.exits import ExitCode, most_urgent
 from darkroom.jobs.extractors import extractor_specs
 from darkroom.jobs.runs import OpenedRun
 from darkroom.jobs.scoring import Scored
-from darkroom.references.kept import default_cache
-from darkroom.references.measuring import reference_features
-from darkroom.references.opening import open_reference
-from darkroom.references.reference import Reference, ReferenceFeatures, ReferenceSpec, Statistics
 from darkroom.runs.cells import lossless_of
 from darkroom.runs.choices import dropped_cells
 from darkroom.runs.commands import on_run
@@ -144,9 +143,8 @@ def _opened_reference(config: DictConfig) -> Reference | None:
     if config.reference is None:
         return None
     reference = open_reference(ReferenceSpec(config.reference, config.reference_endpoint_url))
-    if reference.left_out:
-        say = f"warning: reference {reference.name}: left out {reference.left_out}, which are not read as images"
-        print(say, file=sys.stderr, flush=True)
+    for sentence in reference.left_out:
+        print(f"warning: reference {reference.name}: {sentence}", file=sys.stderr, flush=True)
     return reference
 
 

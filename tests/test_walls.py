@@ -36,11 +36,11 @@ ONLY_IN = {
 # Room -> our own rooms that it may import.
 MAY_IMPORT = {
     "domain": set(),
-    "prompts": {"domain"},
+    "prompts": {"domain", "storage"},
     "profiling": set(),
     "models": {"domain"},
     "rendering": {"domain", "models", "profiling"},
-    "features": {"domain", "demo", "models"},
+    "features": {"domain", "demo", "models", "encoding", "storage", "runs", "metrics"},
     "encoding": {"domain"},
     "storage": {"domain"},
     "planning": {"domain", "prompts"},
@@ -51,7 +51,6 @@ MAY_IMPORT = {
     "report": {"domain", "encoding", "runs", "storage"},
     "metrics": {"domain"},
     "evaluation": {"domain", "features", "metrics", "runs"},
-    "references": {"domain", "encoding", "storage", "runs", "features", "metrics", "demo"},
     "demo": {"metrics"},
     "bench": {
         "demo",

@@ -17,7 +17,7 @@ from darkroom.encoding.images import decode, encode
 from darkroom.jobs.build import check_limits
 from darkroom.jobs.cli import composed
 from darkroom.jobs.runs import open_at
-from darkroom.prompts.source import open_prompts
+from darkroom.prompts.opening import open_prompts
 from darkroom.runs.reading import records, states
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from darkroom.domain.prompts import PromptRow
 from darkroom.planning.plan import num_shards, plan
 from darkroom.planning.tasks import shard_tasks
-from darkroom.prompts.source import PromptBlock
+from darkroom.prompts.dataset import PromptBlock
 from tests.domain.test_identity import CELL
 
 CELLS = {CELL.cell_id: CELL}

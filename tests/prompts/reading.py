@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from darkroom.domain.prompts import PromptRow
-from darkroom.prompts.source import PromptDataset, open_prompts, table_prompts
+from darkroom.prompts.dataset import PromptDataset
+from darkroom.prompts.opening import open_prompts
 
 BENCHMARKS = Path(__file__).parents[3] / "shared" / "data" / "prompts"
 
@@ -21,7 +22,7 @@ def extras(dataset: PromptDataset, start: int = 0, block_rows: int = 3) -> list[
 
 
 def ids(*prompts: str, **columns: Sequence[object]) -> list[str]:
-    return [row.prompt_id for row in rows(table_prompts(pa.table({"prompt": prompts, **columns}), "table"))]
+    return [row.prompt_id for row in rows(open_prompts(pa.table({"prompt": prompts, **columns}), name="table"))]
 
 
 def write(path: Path, text: str | bytes) -> str:

@@ -12,7 +12,8 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.prompts.columns import RESERVED
-from darkroom.prompts.source import PromptDataset, open_prompts, table_prompts
+from darkroom.prompts.dataset import PromptDataset
+from darkroom.prompts.opening import open_prompts
 from darkroom.runs.manifest import parse
 from darkroom.runs.records import RECORD_SCHEMA
 from tests.jobs.helpers import PAINT, run_here
@@ -80,7 +81,7 @@ def test_every_type_that_a_file_may_hold_is_carried(tmp_path: Path, name: str) -
     ],
 )
 def test_so_are_types_that_only_memory_holds(cells: pa.Array) -> None:
-    found = committed(table_prompts(pa.table({"prompt": ["a", "b"], "x": cells}), "table"))
+    found = committed(open_prompts(pa.table({"prompt": ["a", "b"], "x": cells}), name="table"))
     assert found["x"].to_pylist() == [cells[1].as_py(), cells[0].as_py(), cells[0].as_py()]
 
 
@@ -90,7 +91,7 @@ def test_types_that_no_records_hold_are_named_by_a_look(tmp_path: Path) -> None:
         with pytest.raises(DarkroomError, match=r"p.parquet: column 'x' is .*, which records cannot hold \("):
             opened(tmp_path / "p.parquet", {"prompt": ["a"], "x": cells}).scan(1)
     with pytest.raises(DarkroomError, match=r"table: column 'x' is struct<>, which records cannot hold"):
-        table_prompts(pa.table({"prompt": ["a"], "x": pa.array([{}], pa.struct([]))}), "table").scan(1)
+        open_prompts(pa.table({"prompt": ["a"], "x": pa.array([{}], pa.struct([]))}), name="table").scan(1)
 
 
 def _bad(kind: str) -> pa.Array:

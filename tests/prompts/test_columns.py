@@ -7,7 +7,7 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.prompts.columns import READ
-from darkroom.prompts.source import open_prompts
+from darkroom.prompts.opening import open_prompts
 from tests.jobs.helpers import PAINT, run_here
 from tests.prompts.reading import extras, parquet, rows, write
 

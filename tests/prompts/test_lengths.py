@@ -2,7 +2,8 @@
 
 import pyarrow as pa
 
-from darkroom.prompts.source import LongPrompts, count_long_prompts, table_prompts
+from darkroom.prompts.dataset import LongPrompts, count_long_prompts
+from darkroom.prompts.opening import open_prompts
 
 
 def words(prompts: list[str]) -> list[int]:
@@ -10,7 +11,6 @@ def words(prompts: list[str]) -> list[int]:
 
 
 def test_long_prompts_are_counted_among_the_first_rows() -> None:
-    dataset = table_prompts(pa.table({"prompt": ["a b c", "a", "a b", "a b c d"] * 2}), "table")
+    dataset = open_prompts(pa.table({"prompt": ["a b c", "a", "a b", "a b c d"] * 2}), name="table")
     assert count_long_prompts(dataset, words, 2) == LongPrompts(num_checked=8, num_long=4, num_rows=8, limit=2)
     assert count_long_prompts(dataset, words, 2, max_rows=5) == LongPrompts(5, 3, 8, 2)
-    assert str(count_long_prompts(dataset, words, 2, max_rows=5)).startswith("3 of the first 5 prompts")

@@ -9,7 +9,8 @@ import boto3
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.prompts.source import PromptDataset, open_prompts
+from darkroom.prompts.dataset import PromptDataset
+from darkroom.prompts.opening import open_prompts
 from tests.prompts.reading import extras, parquet, rows, write
 
 Put = Callable[[Mapping[str, str | bytes]], Callable[..., PromptDataset]]
@@ -136,5 +137,5 @@ def test_links_in_circles_are_entered_once(tmp_path: Path) -> None:
 def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", "prompt\na cat\n")
     (tmp_path / "b.csv").symlink_to(tmp_path / "gone.csv")
-    with pytest.raises(DarkroomError, match=r"b.csv: nothing is there, as when a link leads nowhere"):
+    with pytest.raises(DarkroomError, match=r"b.csv: a pipe, or a link that leads nowhere; mend or remove it"):
         open_prompts(str(tmp_path))

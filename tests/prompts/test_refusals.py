@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.prompts.source import open_prompts, table_prompts
+from darkroom.prompts.opening import open_prompts
 from tests.prompts.reading import extras, opened, parquet, rows, write
 
 
@@ -84,7 +84,7 @@ def test_text_trouble_is_named(tmp_path: Path, name: str, text: str | bytes, mes
 def test_nothing_to_read_is_named(tmp_path: Path) -> None:
     for uri in (tmp_path, tmp_path / "none.csv", tmp_path / "*.csv", tmp_path / "no" / "*.csv"):
         assert "no such file" in refused(uri)
-    assert "only local paths and s3://" in refused("gs://bucket/a.csv")
+    assert "gs:// is not known here; use a folder or s3://" in refused("gs://bucket/a.csv")
     assert "not set" in refused("")
 
 
@@ -160,7 +160,7 @@ def test_invalid_lines_are_kept_when_asked(tmp_path: Path) -> None:
 
 def test_extra_columns_do_not_take_a_records_names() -> None:
     table = pa.table({"prompt": ["a"], "sha256": ["b"], "source_sha256": ["c"], "Width": [3], "tag": [1]})
-    dataset = table_prompts(table, "table")
+    dataset = open_prompts(table, name="table")
     assert extras(dataset) == [{"source_source_sha256": "b", "source_sha256": "c", "source_Width": 3, "tag": 1}]
     assert dataset.scan(1).warnings == (
         "table: column 'sha256' is carried as 'source_source_sha256', since records have one of that name",

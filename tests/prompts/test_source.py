@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pyarrow import fs
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.prompts.source import open_prompts, write_parquet
+from darkroom.prompts.dataset import write_parquet
+from darkroom.prompts.opening import open_prompts
 from tests.prompts.reading import BENCHMARKS, extras, opened, parquet, rows, write
 
 CSV = 'prompt,seed,guidance_scale,tag\r\n"a ""red"" cube,\nat night",20.0,7.5,007\r\n42,,,NA\r\n'

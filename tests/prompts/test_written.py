@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.prompts import quoting, texts
-from darkroom.prompts.source import open_prompts
+from darkroom.prompts import delimited, lines
+from darkroom.prompts.opening import open_prompts
 from tests.prompts.reading import extras, rows, write
 
 
@@ -53,9 +53,9 @@ def test_broken_utf_16_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("chunk", [3, 4, 5, 1 << 20])
 def test_any_line_end_ends_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, chunk: int) -> None:
-    monkeypatch.setattr(texts, "_CHUNK_BYTES", chunk)
-    lines = ["\ufeffa", "b\u2028c", "d\x0be"]
-    assert prompts(write(tmp_path / "p.txt", end.join([*lines, "", ""]))) == ["a", *lines[1:]]
+    monkeypatch.setattr(lines, "CHUNK_BYTES", chunk)
+    said = ["\ufeffa", "b\u2028c", "d\x0be"]
+    assert prompts(write(tmp_path / "p.txt", end.join([*said, "", ""]))) == ["a", *said[1:]]
     assert prompts(write(tmp_path / "p.jsonl", end.join(['{"prompt": "a"}', '{"prompt": "b"}', ""]))) == ["a", "b"]
     assert prompts(write(tmp_path / "p.csv", end.join(["prompt,x", "a,1", '"b\nc",2', ""]))) == ["a", "b\nc"]
 
@@ -115,7 +115,7 @@ def test_quoting_is_told_by_what_needs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: list[str]
 ) -> None:
     for chunk in (1 << 20, 16):
-        monkeypatch.setattr(quoting, "_CHUNK_BYTES", chunk)
+        monkeypatch.setattr(delimited, "CHUNK_BYTES", chunk)
         assert prompts(write(tmp_path / "p.tsv", text)) == expected
 
 
@@ -134,7 +134,7 @@ def test_a_ragged_row_is_one_bad_row(tmp_path: Path, ending: str, cut: str) -> N
 
 
 def test_ragged_rows_keep_their_places_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("darkroom.prompts.delimited._BLOCK_BYTES", 512)
+    monkeypatch.setattr("darkroom.prompts.delimited.BLOCK_BYTES", 512)
     lines = [f"a{number},1,2" if number % 7 == 0 or number > 990 else f"a{number},1" for number in range(1000)]
     found = rows(open_prompts(write(tmp_path / "p.csv", "\n".join(["prompt,x", *lines])), on_invalid="record"))
     assert [bool(row.error) for row in found] == [line.endswith(",2") for line in lines]
@@ -151,7 +151,7 @@ def test_flags_and_comments_are_rendered_as_they_are_and_said_once(tmp_path: Pat
 
 @pytest.mark.parametrize("chunk", [1 << 20, 3])
 def test_a_quote_that_is_never_closed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    monkeypatch.setattr(quoting, "_CHUNK_BYTES", chunk)
+    monkeypatch.setattr(delimited, "CHUNK_BYTES", chunk)
     for text in (
         'prompt\n"a cat\na dog\n',
         'x,prompt\n1,"a cat\n2,a ""dog""\n',

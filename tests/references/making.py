@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 from darkroom.encoding.images import encode
 from darkroom.features.extractor import Extractor
 from darkroom.features.opening import inspect_extractor, load_extractor
+from darkroom.features.reference import ReferenceFeatures, ReferenceSpec
+from darkroom.features.reference_measuring import reference_features
+from darkroom.features.reference_opening import open_reference
 from darkroom.features.spec import ExtractorSpec
-from darkroom.references.measuring import reference_features
-from darkroom.references.opening import open_reference
-from darkroom.references.reference import ReferenceFeatures, ReferenceSpec
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, StoreSpec
 

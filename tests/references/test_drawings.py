@@ -5,8 +5,8 @@ import numpy as np
 
 from darkroom.demo.prompts import demo_prompts, demo_scenes
 from darkroom.demo.sight import judge
+from darkroom.features.reference_generated import NUM_DRAWINGS, drawings
 from darkroom.features.spec import ExtractorSpec
-from darkroom.references.drawings import NUM_DRAWINGS, drawings
 from tests.references.making import Measuring
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.references import blocks
-from darkroom.references.kept import default_cache
-from darkroom.references.opening import open_reference
-from darkroom.references.reference import Images, ReferenceSpec
+from darkroom.features import reference
+from darkroom.features.reference import Images, ReferenceSpec
+from darkroom.features.reference_measuring import default_cache
+from darkroom.features.reference_opening import open_reference
 from tests.references.making import Measuring, encoded, settle, tar_bytes, write_folder
 
 IMAGES = {f"{number:02}.png": data for number, data in enumerate(encoded(10))}
@@ -79,7 +79,7 @@ def test_the_same_images_elsewhere_are_known(
 def test_what_was_measured_before_an_error_is_kept(
     folder: Path, measure: Measuring, again: Measuring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "NUM_IMAGES", 4)
+    monkeypatch.setattr(reference, "NUM_IMAGES", 4)
     good = (folder / "08.png").read_bytes()
     (folder / "08.png").write_bytes(b"spoiled")
     with pytest.raises(DarkroomError, match=r"08\.png"):
@@ -92,7 +92,7 @@ def test_what_was_measured_before_an_error_is_kept(
 def test_a_reference_that_grows_costs_what_is_new(
     folder: Path, measure: Measuring, again: Measuring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "NUM_IMAGES", 4)
+    monkeypatch.setattr(reference, "NUM_IMAGES", 4)
     measure(folder)
     write_folder(folder, {"99.png": encoded(1, seed=9)[0]})
     assert len(again(folder).ids) == 11
@@ -131,7 +131,7 @@ def test_a_cache_that_cannot_be_written_is_said_once(folder: Path, tmp_path: Pat
 
 
 def test_work_is_reported_as_it_goes_on(folder: Path, measure: Measuring, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "NUM_IMAGES", 4)
+    monkeypatch.setattr(reference, "NUM_IMAGES", 4)
     measure(folder)
     assert [line.removeprefix(f"reference {folder}: ") for line in measure.lines] == [
         f"{done} of 10 images" for done in (4, 8, 10)

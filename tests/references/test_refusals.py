@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.features import reference_decoding
+from darkroom.features.reference import ImageFile, ReferenceSpec
+from darkroom.features.reference_decoding import batches, decode
+from darkroom.features.reference_opening import open_reference
 from darkroom.metrics.statistics import to_npz
-from darkroom.references import decoding
-from darkroom.references.decoding import batches, decode
-from darkroom.references.opening import open_reference
-from darkroom.references.reference import ImageFile, ReferenceSpec
 from tests.references.making import Measuring, encoded, image_structs, tar_bytes, write_folder, write_table
 
 IMAGES = encoded(5)
@@ -64,7 +64,7 @@ def test_bad_images_are_counted(tmp_path: Path, measure: Measuring) -> None:
 
 
 def test_a_file_too_large_is_not_read(tmp_path: Path, measure: Measuring, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "MAX_BYTES", max(map(len, IMAGES)))
+    monkeypatch.setattr(reference_decoding, "MAX_BYTES", max(map(len, IMAGES)))
     write_folder(tmp_path / "a", NAMED | {"large.png": bytes(5000)})
     (tmp_path / "a.tar").write_bytes(tar_bytes([*NAMED.items(), ("large.png", bytes(5000))]))
     write_table(tmp_path / "a.parquet", image=image_structs([*IMAGES, bytes(5000)]))
@@ -74,7 +74,7 @@ def test_a_file_too_large_is_not_read(tmp_path: Path, measure: Measuring, monkey
 
 
 def test_memory_is_bounded_by_pixels_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "_BATCH_PIXELS", 100)
+    monkeypatch.setattr(reference_decoding, "BATCH_PIXELS", 100)
     sizes = [(5, 10), (5, 10), (1, 1), (20, 20), (2, 2)]
     found = batches(np.zeros((*size, 3), np.uint8) for size in sizes)
     assert [[picture.shape[:2] for picture in batch] for batch in found] == [
@@ -128,13 +128,13 @@ def _run_json(path: Path) -> Path:
         (lambda path: path / "nowhere" / "*.png", r"\*\.png: nothing is there"),
         (lambda path: f"{path}/nowhere#abc", "nowhere#abc: nothing is there"),
         (_empty, "empty: nothing is there"),
-        (_no_images, "none: 1 files there, and none is of images; give demo"),
+        (_no_images, r"none: no image is there; left out a.txt \(not images by their endings\); give demo"),
         (_mixed, r"it holds 5 \.png, 1 \.tar; name one kind of them"),
         (_one, "one image found; give at least two"),
         (_npz, r"a\.npz: .* no \.npz of numbers"),
         (_table(a=pa.array([1]), b=pa.array(["x"])), "no column holds images; its columns are a, b; name the one"),
         (_table(a=pa.array([b"x"]), b=image_structs([b"x"])), "2 columns may hold images; its columns are a, b"),
-        (_broken_table, r"a\.parquet: cannot be read \(.*\); check that it is whole"),
+        (_broken_table, r"a\.parquet: cannot be read as parquet \(.*\); check that it is whole"),
         (_run_json, r"run\.json: not readable as a run's description"),
         (lambda _: "ftp://host/x", "reference: ftp:// is not known here"),
         (lambda _: "s3://", "reference: s3:// without a bucket"),
@@ -155,7 +155,7 @@ def test_an_address_with_a_password_is_not_repeated() -> None:
 def test_a_bucket_that_is_not_there_is_said_at_once(s3_endpoint: str) -> None:
     with pytest.raises(DarkroomError, match=r"reference: .*the bucket does not exist"):
         open_reference(ReferenceSpec("s3://no-such-bucket/x", s3_endpoint))
-    with pytest.raises(DarkroomError, match="its endpoint_url: no usable address"):
+    with pytest.raises(DarkroomError, match="reference_endpoint_url: no usable address"):
         open_reference(ReferenceSpec("s3://bucket/x", "nonsense"))
 
 

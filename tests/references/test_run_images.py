@@ -12,8 +12,8 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK
 from darkroom.encoding.images import decode
 from darkroom.features.opening import load_extractor
-from darkroom.references.opening import open_reference
-from darkroom.references.reference import ReferenceSpec
+from darkroom.features.reference import ReferenceSpec
+from darkroom.features.reference_opening import open_reference
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, add_cells
 from darkroom.runs.features import ImageFeatures, ScoredFiles, put_features

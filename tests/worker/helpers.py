@@ -13,7 +13,8 @@ from darkroom.domain.images import ImageRequest
 from darkroom.features.extractor import Extractor
 from darkroom.planning.plan import plan
 from darkroom.planning.tasks import ShardTask, shard_tasks
-from darkroom.prompts.source import PromptDataset, table_prompts
+from darkroom.prompts.dataset import PromptDataset
+from darkroom.prompts.opening import open_prompts
 from darkroom.rendering.paint import PaintRenderer, paint_model
 from darkroom.rendering.renderer import RenderedImage, Renderer
 from darkroom.runs import manifest
@@ -27,7 +28,7 @@ CELL = Cell(paint_model().identity, SAMPLING)
 
 
 def dataset(prompts: Sequence[str], **columns: Sequence) -> PromptDataset:
-    return table_prompts(pa.table({"prompt": list(prompts), **columns}), "test")
+    return open_prompts(pa.table({"prompt": list(prompts), **columns}), name="test")
 
 
 def run_info(

@@ -11,7 +11,7 @@ from darkroom.domain.images import samples
 from darkroom.domain.records import Record
 from darkroom.planning.plan import plan
 from darkroom.planning.tasks import ShardTask, shard_tasks
-from darkroom.prompts.source import open_prompts
+from darkroom.prompts.opening import open_prompts
 from darkroom.runs import manifest
 from darkroom.runs.cells import read_cells
 from darkroom.runs.keys import IMAGES_PREFIX, image_key

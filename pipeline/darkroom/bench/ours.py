@@ -11,7 +11,7 @@ from darkroom.dispatch.events import AttemptFailed, Dispatcher, Event, ShardDone
 from darkroom.domain.errors import DarkroomError
 from darkroom.planning.plan import plan
 from darkroom.planning.tasks import shard_tasks
-from darkroom.prompts.source import open_prompts
+from darkroom.prompts.opening import open_prompts
 from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo, create_or_check
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import StoreSpec

@@ -13,7 +13,7 @@ from darkroom.demo import MODEL_FOLDER
 from darkroom.demo.world import random_scene
 from darkroom.domain.cells import Cell, ModelRef, Sampling
 from darkroom.domain.images import ImageRequest, samples
-from darkroom.prompts.source import open_prompts
+from darkroom.prompts.opening import open_prompts
 from darkroom.rendering.inspection import InspectedModel, inspect_model
 from darkroom.rendering.spec import RendererSpec
 

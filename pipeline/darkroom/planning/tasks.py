@@ -11,7 +11,7 @@ import pyarrow as pa
 from darkroom.domain.cells import Cell
 from darkroom.domain.prompts import PromptRow
 from darkroom.domain.shards import Shard
-from darkroom.prompts.source import PromptBlock
+from darkroom.prompts.dataset import PromptBlock
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Typed sources: Parquet files, read row group by row group, and Arrow tables in memory."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,28 +9,28 @@ from functools import cached_property
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from darkroom.domain.identity import digest
-from darkroom.prompts.columns import READ, Reading
-from darkroom.prompts.files import PromptFile
-from darkroom.prompts.raw import RawBlock
+from darkroom.prompts.columns import ColumnMapping
+from darkroom.prompts.sources import SourceBlock
+from darkroom.storage.input_files import InputFile
 
 _BUFFER_BYTES = 1 << 20  # of a column that is being read: memory stays flat however large a row group is
+_DIGEST_ROWS = 8192  # as text at once
 
 
 @dataclass(frozen=True)
 class ParquetSource:
-    file: PromptFile
-    reading: Reading = field(default_factory=Reading)
+    file: InputFile
+    mapping: ColumnMapping = field(default_factory=ColumnMapping)
 
     @property
     def name(self) -> str:
         return self.file.name
 
     def schema(self) -> pa.Schema:
-        return _called(self._schema, self.reading)
+        return self.mapping.renamed_schema(self._schema)
 
-    def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[RawBlock]:
-        wanted = _wanted(self._schema, self.reading, types)
+    def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
+        wanted = self.mapping.wanted(self._schema, types)
         with self.file.reading(), self.file.open_file() as opened:
             parquet = pq.ParquetFile(opened, buffer_size=_BUFFER_BYTES, pre_buffer=False)
             first, groups = _groups_from(parquet.metadata, start)
@@ -38,7 +39,7 @@ class ParquetSource:
                 table = pa.Table.from_batches([batch]).select(list(wanted)).rename_columns(list(wanted.values()))
                 skipped = min(max(start - first, 0), len(batch))
                 if skipped < len(batch):
-                    yield RawBlock(first + skipped, table.slice(skipped))
+                    yield SourceBlock(first + skipped, table.slice(skipped))
                 first += len(batch)
 
     def check_unchanged(self) -> None:
@@ -51,8 +52,7 @@ class ParquetSource:
     def _schema(self) -> pa.Schema:
         with self.file.reading(), self.file.open_file() as opened:
             schema = pq.read_schema(opened)
-        self.reading.check(self.name, schema.names)
-        self.reading.check_types(self.name, schema)
+        self.mapping.check_schema(self.name, schema)
         return schema
 
 
@@ -60,35 +60,39 @@ class ParquetSource:
 class TableSource:
     name: str
     table: pa.Table
+    mapping: ColumnMapping = field(default_factory=ColumnMapping)
 
     def schema(self) -> pa.Schema:
-        reading = Reading()
-        reading.check(self.name, self.table.schema.names)
-        reading.check_types(self.name, self.table.schema)
-        return _called(self.table.schema, reading)
+        self.mapping.check_schema(self.name, self.table.schema)
+        return self.mapping.renamed_schema(self.table.schema)
 
-    def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[RawBlock]:
-        wanted = _wanted(self.table.schema, Reading(), types)
+    def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
+        wanted = self.mapping.wanted(self.table.schema, types)
         table = self.table.select(list(wanted)).rename_columns(list(wanted.values()))
         for first in range(start, len(table), block_rows):
-            yield RawBlock(first, table.slice(first, block_rows))
+            yield SourceBlock(first, table.slice(first, block_rows))
 
     def check_unchanged(self) -> None:
         """A table cannot change."""
 
     def content_digest(self) -> str:
-        return digest(json.dumps([str(self.table.schema), self.table.to_pylist()], default=str), length=64)
+        """SHA-256 of schema and cells as text, however the table is cut into chunks; as JSON in JSON, in flat memory.
+
+        The text is that of `digest(json.dumps([str(schema), rows], default=str))`, by which runs know their prompts.
+        """
+        sha = hashlib.sha256(b'["')
+        for text in _json_pieces(self.table):
+            sha.update(json.dumps(text)[1:-1].encode())
+        sha.update(b'"]')
+        return sha.hexdigest()
 
 
-def _called(schema: pa.Schema, reading: Reading) -> pa.Schema:
-    names = reading.called(schema.names).values()
-    return pa.schema([column.with_name(name) for column, name in zip(schema, names, strict=True)])
-
-
-def _wanted(schema: pa.Schema, reading: Reading, types: pa.Schema | None) -> dict[str, str]:
-    """Column of the file -> our name of it."""
-    asked = {*READ, *(types.names if types is not None else ())}
-    return {theirs: ours for theirs, ours in reading.called(schema.names).items() if ours in asked}
+def _json_pieces(table: pa.Table) -> Iterator[str]:
+    yield f"[{json.dumps(str(table.schema))}, ["
+    for first in range(0, len(table), _DIGEST_ROWS):
+        rows = table.slice(first, _DIGEST_ROWS).to_pylist()
+        yield (", " if first else "") + json.dumps(rows, default=str)[1:-1]
+    yield "]]"
 
 
 def _groups_from(metadata: pq.FileMetaData, start: int) -> tuple[int, list[int]]:

@@ -1,8 +1,8 @@
-"""Columns that are carried through to the records: in which Arrow type, and cell by cell whether they fit it.
+"""Extra columns, which are carried through to the records: their Arrow types, and cell by cell whether they fit.
 
 What is carried can be written to Parquet, joined over files and read by pandas and `datasets`. Types that one of them
 cannot take become their plainest equal: views and dictionaries their values, maps lists of pairs, UUIDs text, other
-extension types what they are stored as. Knows types and cells; reads no file.
+extension types what they are stored as.
 """
 
 import re
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.prompts.faults import Fault, shown
+from darkroom.prompts.sources import Fault, shown
 
 JSON_TEXT = {b"content": b"json"}  # field metadata of a column whose values are mixed and kept as JSON text
 _REFUSALS = (
@@ -69,28 +69,28 @@ def unify(source: str, known: pa.Schema, found: pa.Schema, loose: bool = False) 
     return known
 
 
-def carry(table: pa.Table, wanted: pa.Schema, faults: dict[int, Fault]) -> pa.Table:
+def extra_columns(table: pa.Table, wanted: pa.Schema, faults: dict[int, Fault]) -> pa.Table:
     """The wanted columns of a block, each of its type; a cell that does not fit is null, and its row gets a fault."""
     columns = []
     for field in wanted:
         if field.name in table.column_names:
             cells = table.column(field.name)
-            chunks = [_carried(field, chunk, faults, first) for first, chunk in _placed(cells)]
+            chunks = [_fitted(field, chunk, faults, first) for first, chunk in _with_starts(cells)]
             columns.append(pa.chunked_array(chunks, field.type))
         else:
             columns.append(pa.chunked_array([pa.nulls(len(table), field.type)]))
     return pa.table(columns, schema=wanted) if wanted.names else pa.table({})
 
 
-def _placed(cells: pa.ChunkedArray) -> list[tuple[int, pa.Array]]:
-    placed, first = [], 0
+def _with_starts(cells: pa.ChunkedArray) -> list[tuple[int, pa.Array]]:
+    found, first = [], 0
     for chunk in cells.chunks:
-        placed.append((first, chunk))
+        found.append((first, chunk))
         first += len(chunk)
-    return placed
+    return found
 
 
-def _carried(field: pa.Field, cells: pa.Array, faults: dict[int, Fault], first: int) -> pa.Array:
+def _fitted(field: pa.Field, cells: pa.Array, faults: dict[int, Fault], first: int) -> pa.Array:
     """Halved until only cells that do not fit are left, so that one of them costs little."""
     try:
         return _converted(cells, field.type)
@@ -99,7 +99,7 @@ def _carried(field: pa.Field, cells: pa.Array, faults: dict[int, Fault], first: 
             faults.setdefault(first, _fault(field, cells, error))
             return pa.nulls(1, field.type)
     middle = len(cells) // 2
-    halves = [_carried(field, cells[:middle], faults, first), _carried(field, cells[middle:], faults, first + middle)]
+    halves = [_fitted(field, cells[:middle], faults, first), _fitted(field, cells[middle:], faults, first + middle)]
     return pa.concat_arrays(halves)
 
 

@@ -1,4 +1,4 @@
-"""Images from anywhere to pixels, within limits: a small file may be a picture too large to hold. Knows no source."""
+"""Encoded images to pixels, within limits: a small file may be a picture too large for memory."""
 
 import io
 import warnings
@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.references.files import shown
-from darkroom.references.reference import ImageFile
+from darkroom.features.reference import ImageFile
+from darkroom.storage.input_files import one_line
 
 _ENDINGS = {  # format, as Pillow calls it -> endings of its files
     "PNG": (".png", ".apng"),
@@ -26,8 +26,8 @@ _FORMATS = tuple(_ENDINGS)  # no other decoder sees a byte
 VERSION = 2  # counted up when the same bytes become other pixels
 MAX_BYTES = 256 << 20  # of a file: what the most pixels that Pillow opens take when they are not compressed
 _SIXTEEN_BIT = ("PNG", "PPM")  # formats whose gray beyond 8 bits has 16, though Pillow opens it as 32
-_BATCH_IMAGES = 256
-_BATCH_PIXELS = 1 << 26  # 192 MiB
+BATCH_IMAGES = 256
+BATCH_PIXELS = 1 << 26  # 192 MiB
 
 
 def check_size(name: str, size_bytes: int) -> None:
@@ -78,20 +78,20 @@ def decoded(files: Iterable[ImageFile], faults: list[DarkroomError]) -> Iterator
 
 def batches(pictures: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
     """As many pictures at once as memory holds easily."""
-    held: list[np.ndarray] = []
-    pixels = 0
+    batch: list[np.ndarray] = []
+    num_pixels = 0
     for picture in pictures:
         size = picture.shape[0] * picture.shape[1]
-        if held and (len(held) == _BATCH_IMAGES or pixels + size > _BATCH_PIXELS):
-            yield held
-            held, pixels = [], 0
-        held.append(picture)
-        pixels += size
-    if held:
-        yield held
+        if batch and (len(batch) == BATCH_IMAGES or num_pixels + size > BATCH_PIXELS):
+            yield batch
+            batch, num_pixels = [], 0
+        batch.append(picture)
+        num_pixels += size
+    if batch:
+        yield batch
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):  # it would name an object in memory
         return f"none of {', '.join(_FORMATS)}"
-    return shown((str(error).strip() or type(error).__name__).splitlines()[0])
+    return one_line((str(error).strip() or type(error).__name__).splitlines()[0])
