@@ -14,8 +14,8 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
+from darkroom.domain.walking import walk
 from darkroom.features.spec import ExtractorSpec
-from darkroom.storage.scanning import walk
 
 _INSTALLED = {"site-packages", "dist-packages"}
 _OURS = __name__.partition(".")[0]

@@ -29,12 +29,6 @@ class Range:
         step = f"a multiple of {self.multiple} " if self.multiple > 1 else ""
         return f"{step}from {self.low} to {self.high}"
 
-    def contains(self, numbers: pa.Array) -> np.ndarray:
-        """(N) bool: which cells are null or in range; NaN is in no range."""
-        values = pc.fill_null(numbers, self.low).to_numpy(zero_copy_only=False)
-        is_multiple = values % self.multiple == 0 if self.multiple > 1 else True
-        return (values >= self.low) & (values <= self.high) & is_multiple
-
 
 RANGES = {
     "seed": Range(0, 2**63 - 1),
@@ -113,11 +107,18 @@ def _numbers(name: str, array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
         numbers = array.cast(kind)  # a safe cast: refuses fractions, overflow and words
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         numbers = _parsed(name, array, kind, faults)
-    outside = ~RANGES[name].contains(numbers)
+    outside = ~_inside(RANGES[name], numbers)
     if outside.any():
         _mark(faults, pa.array(outside), lambda row: _number_fault(name, "out of range", array[row]))
         numbers = pc.if_else(pa.array(outside), pa.scalar(None, kind), numbers)
     return numbers
+
+
+def _inside(allowed: Range, numbers: pa.Array) -> np.ndarray:
+    """(N) bool: which cells are null or in range; NaN is in no range."""
+    values = pc.fill_null(numbers, allowed.low).to_numpy(zero_copy_only=False)
+    is_multiple = values % allowed.multiple == 0 if allowed.multiple > 1 else True
+    return (values >= allowed.low) & (values <= allowed.high) & is_multiple
 
 
 def _parsed(name: str, array: pa.Array, kind: pa.DataType, faults: dict[int, Fault]) -> pa.Array:

@@ -18,6 +18,7 @@ from pyarrow import fs
 
 from darkroom.domain.errors import DarkroomError, TryAgain, credentials_in
 from darkroom.domain.secrets import has_credentials
+from darkroom.domain.walking import walk
 from darkroom.storage.input_files import InputFile, compression_of, listed_state, one_line, reason_of, state_of
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
@@ -101,7 +102,8 @@ def locate(uri: str, endpoint_url: str | None, setting: str, endpoint_setting: s
     Raises DarkroomError, without repeating it, for one with credentials, and in one line for any that is of no use.
     """
     for name, address in ((setting, uri), (endpoint_setting, endpoint_url or "")):
-        if "@" in address.partition("://")[2].split("/")[0] or has_credentials(address):
+        _, is_address, rest = address.partition("://")
+        if is_address and ("@" in rest.split("/")[0] or has_credentials(address)):
             raise credentials_in(name)
     scheme, is_address, rest = uri.partition("://")
     if not is_address or scheme == "file":
@@ -124,28 +126,12 @@ def scan(place: Place, kinds: Kinds) -> Scan:
         listed = [_listed(place, kinds, info) for info in sorted(found, key=lambda info: info.path)]
         is_named = [file.path for file in listed] == [place.path]
         files, left_out = (listed, []) if is_named else _chosen(listed, base, kinds)
-        if kinds.has_etags:
+        if kinds.has_etags and place.scheme:
             files = [replace(file, state=state_of(file.filesystem, file.path, has_etag=True)) for file in files]
     for file in files:
         if file.state.size_bytes < 0:
             raise DarkroomError(f"{file.name}: a pipe, or a link that leads nowhere; mend or remove it")
     return Scan(tuple(files), base, tuple(left_out))
-
-
-def walk(folder: str, recursive: bool = True, hidden: str = ".") -> Iterator[str]:
-    """Paths of files below a folder, but of those whose name, or whose folder's, begins with a character of `hidden`.
-
-    Links to folders are followed, but each folder is entered once, lest they go in circles. Raises OSError.
-    """
-    entered: set[str] = set()
-    for where, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
-        real = os.path.realpath(where)
-        if real in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        folders[:] = sorted(name for name in folders if recursive and name[0] not in hidden)
-        yield from (str(Path(where, name)) for name in names if name[0] not in hidden)
 
 
 def fixed_part(path: str) -> str:
@@ -168,9 +154,11 @@ def _in_store(uri: str, endpoint_url: str | None, setting: str) -> Place:
     scheme, _, rest = uri.partition("://")
     path = rest.strip("/")
     spec = parse_spec(f"{scheme}://{path.split('/')[0]}", endpoint_url)
-    store = open_store(replace(spec, uri=f"{scheme}://{fixed_part(path)}"))
+    base = fixed_part(path)
+    store = open_store(replace(spec, uri=f"{scheme}://{base}"))
     refusal = _refusal(store)
-    place = Place(uri, setting, store.filesystem()[0], path, f"{scheme}://")
+    filesystem, root = store.filesystem()
+    place = Place(uri, setting, filesystem, root + path[len(base) :], f"{scheme}://")
     if refusal:
         with suppress(DarkroomError):
             if place.type == fs.FileType.File:
@@ -241,8 +229,3 @@ def _left_out(files: Sequence[InputFile], base: str, reason: str) -> str:
 
 def _inside(path: str, base: str) -> str:
     return path[len(base) :].strip("/")
-
-
-def _raise(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
