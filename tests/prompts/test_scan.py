@@ -1,21 +1,11 @@
-"""What is refused, in one line that names the file, the rows and the remedy; and what is kept as failed records."""
+"""What is refused, in one line that names the file, the rows and the remedy."""
 
-import os
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from darkroom.domain.errors import DarkroomError
-from darkroom.prompts.opening import open_prompts
-from tests.prompts.reading import extras, opened, parquet, rows, write
-
-
-def refused(uri: str | Path) -> str:
-    with pytest.raises(DarkroomError) as raised:
-        open_prompts(str(uri)).scan(1)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
+from tests.prompts.reading import parquet, refused, write
 
 
 @pytest.mark.parametrize(
@@ -81,19 +71,6 @@ def test_text_trouble_is_named(tmp_path: Path, name: str, text: str | bytes, mes
     assert message in error
 
 
-def test_nothing_to_read_is_named(tmp_path: Path) -> None:
-    for uri in (tmp_path, tmp_path / "none.csv", tmp_path / "*.csv", tmp_path / "no" / "*.csv"):
-        assert "no such file" in refused(uri)
-    assert "gs:// is not known here; use a folder or s3://" in refused("gs://bucket/a.csv")
-    assert "not set" in refused("")
-
-
-def test_a_truncated_parquet_file_is_named(tmp_path: Path) -> None:
-    file = Path(parquet(tmp_path / "p.parquet", {"prompt": ["a"] * 100}))
-    file.write_bytes(file.read_bytes()[:-20])
-    assert "p.parquet: cannot be read as parquet" in refused(file)
-
-
 def test_the_file_of_another_schema_is_named(tmp_path: Path) -> None:
     for number in range(10):
         parquet(tmp_path / f"{number}.parquet", {"prompt": ["a"], "x": ["text" if number != 6 else 5]})
@@ -106,64 +83,3 @@ def test_a_row_is_counted_in_the_dataset_and_in_its_file(tmp_path: Path) -> None
     parquet(tmp_path / "a.parquet", {"prompt": ["a", "b"]})
     parquet(tmp_path / "b.parquet", {"prompt": ["c", None]})
     assert "b.parquet: column 'prompt' has 1 null row, first at row 3 (row 1 of this file)" in refused(tmp_path)
-
-
-def test_a_file_that_changes_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "p.parquet"
-    dataset = opened(file, {"prompt": ["a", "b", "c"]})
-    blocks = dataset.blocks(block_rows=1)
-    assert next(blocks).rows[0].prompt == "a"
-    os.utime(file, ns=(0, 0))
-    with pytest.raises(DarkroomError, match=r"p.parquet: changed"):
-        next(blocks)
-    with pytest.raises(DarkroomError, match=r"p.parquet: changed"):
-        rows(dataset)
-    dataset = open_prompts(str(file))
-    file.unlink()
-    with pytest.raises(DarkroomError, match=r"p.parquet: changed"):
-        dataset.scan(1)
-
-
-def test_invalid_rows_are_kept_when_asked(tmp_path: Path) -> None:
-    columns = {
-        "prompt": ["a", None, "c", " ", "e", "f"],
-        "prompt_id": ["x", "y", "x", None, "z", None],
-        "height": [8, 8, 8, 8, 9, 16],
-        "num_images_per_prompt": [2, 2, 2, 2, 2, None],
-        "tag": list("abcdef"),
-    }
-    dataset = opened(tmp_path / "p.parquet", columns, on_invalid="record")
-    scan, found = dataset.scan(5), rows(dataset)
-    assert (scan.num_rows, scan.num_invalid, scan.num_images) == (6, 4, 2 + 5)
-    assert [row.error for row in found] == [
-        None,
-        "column 'prompt' is null",
-        "column 'prompt_id' is duplicate: 'x' is the id of row 0 too",
-        "column 'prompt' is empty",
-        "column 'height' is out of range (needed: a multiple of 8 from 8 to 16384): 9",
-        None,
-    ]
-    assert [row.prompt for row in found] == ["a", "", "c", " ", "e", "f"]
-    assert [row.prompt_id for row in found][:2] == ["x", "y"]
-    assert len({row.prompt_id for row in found}) == 6
-    assert [row["tag"] for row in extras(dataset)] == list("abcdef")
-    assert rows(dataset, 2, 1) == found[2:]
-
-
-def test_invalid_lines_are_kept_when_asked(tmp_path: Path) -> None:
-    file = write(tmp_path / "p.jsonl", '{"prompt": "a"}\nnope\n{"x": 1}\n{"prompt": "b", "x": 2}\n')
-    dataset = open_prompts(file, on_invalid="record")
-    assert [bool(row.error) for row in rows(dataset)] == [False, True, True, False]
-    assert rows(dataset)[1].error.startswith("the row is not JSON: Expecting value")
-    assert [row["x"] for row in extras(dataset)] == [None, None, 1, 2]
-
-
-def test_extra_columns_do_not_take_a_records_names() -> None:
-    table = pa.table({"prompt": ["a"], "sha256": ["b"], "source_sha256": ["c"], "Width": [3], "tag": [1]})
-    dataset = open_prompts(table, name="table")
-    assert extras(dataset) == [{"source_source_sha256": "b", "source_sha256": "c", "source_Width": 3, "tag": 1}]
-    assert dataset.scan(1).warnings == (
-        "table: column 'sha256' is carried as 'source_source_sha256', since records have one of that name",
-        "table: column 'Width' is not read as 'width', but carried as 'source_Width'; rename it, or set "
-        "prompts.columns.width to its name",
-    )
