@@ -1,5 +1,6 @@
 """References of every kind, and an extractor that says how often it was asked for."""
 
+import hashlib
 import io
 import os
 import tarfile
@@ -66,6 +67,27 @@ def settle(folder: Path) -> None:
     before = time.time() - 60
     for path in [folder, *folder.rglob("*")]:
         os.utime(path, (before, before))
+
+
+def named(images: Sequence[bytes], ending: str = "png") -> dict[str, bytes]:
+    return {f"{number:03}.{ending}": data for number, data in enumerate(images)}
+
+
+IMAGES = encoded(7)
+NAMED = named(IMAGES[:5])
+
+
+def check_holds_images(found: ReferenceFeatures) -> None:
+    """Of all of IMAGES, as the extractor of pixels sees them."""
+    by_id = {hashlib.sha256(data).hexdigest(): row for row, data in enumerate(IMAGES)}
+    expected = load_extractor(PIXELS).features(pictures(7))[[by_id[each] for each in found.ids]]
+    assert list(found.ids) == sorted(by_id)
+    assert found.features is not None
+    assert found.features.dtype == np.float32
+    np.testing.assert_array_equal(found.features, expected)
+    assert found.digest == hashlib.sha256("\n".join(sorted(by_id)).encode()).hexdigest()
+    assert found.gaussian.count == 7
+    np.testing.assert_allclose(found.gaussian.covariance, np.cov(expected.T), atol=1e-9)
 
 
 class Measuring:

@@ -12,7 +12,7 @@ from darkroom.features import reference
 from darkroom.features.reference import Images, ReferenceSpec
 from darkroom.features.reference_measuring import default_cache
 from darkroom.features.reference_opening import open_reference
-from tests.references.making import Measuring, encoded, settle, tar_bytes, write_folder
+from tests.features.references import Measuring, encoded, settle, tar_bytes, write_folder
 
 IMAGES = {f"{number:02}.png": data for number, data in enumerate(encoded(10))}
 

@@ -1,10 +1,9 @@
-"""Every kind of reference holds the images that were put into it, whatever way they were put there."""
+"""What an address names as a reference: every kind is opened, and what cannot be one is refused in one line."""
 
 import hashlib
-import io
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import boto3
@@ -13,29 +12,21 @@ import pyarrow as pa
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.encoding.images import encode
-from darkroom.features.opening import load_extractor
-from darkroom.features.reference import ImageFile, ReferenceFeatures, ReferenceSpec
-from darkroom.features.reference_decoding import ENDINGS, decode
+from darkroom.features.reference import ReferenceFeatures, ReferenceSpec
 from darkroom.features.reference_opening import open_reference, write_statistics
 from darkroom.metrics.moments import FeatureMoments
 from darkroom.metrics.statistics import from_npz, to_npz
-from tests.references.making import (
-    PIXELS,
+from tests.features.references import (
+    IMAGES,
+    NAMED,
     Measuring,
-    encoded,
+    check_holds_images,
     image_structs,
-    pictures,
+    named,
     tar_bytes,
     write_folder,
     write_table,
 )
-
-IMAGES = encoded(7)
-
-
-def named(images: Sequence[bytes], ending: str = "png") -> dict[str, bytes]:
-    return {f"{number:03}.{ending}": data for number, data in enumerate(images)}
 
 
 def _folder(path: Path) -> Path:
@@ -78,18 +69,6 @@ def test_all_images_and_no_others_are_measured(tmp_path: Path, measure: Measurin
     check_holds_images(measure(make(tmp_path)))
 
 
-def check_holds_images(found: ReferenceFeatures) -> None:
-    by_id = {hashlib.sha256(data).hexdigest(): row for row, data in enumerate(IMAGES)}
-    expected = load_extractor(PIXELS).features(pictures(7))[[by_id[each] for each in found.ids]]
-    assert list(found.ids) == sorted(by_id)
-    assert found.features is not None
-    assert found.features.dtype == np.float32
-    np.testing.assert_array_equal(found.features, expected)
-    assert found.digest == hashlib.sha256("\n".join(sorted(by_id)).encode()).hexdigest()
-    assert found.gaussian.count == 7
-    np.testing.assert_allclose(found.gaussian.covariance, np.cov(expected.T), atol=1e-9)
-
-
 @pytest.mark.parametrize("what", ["folder", "glob", "tar"])
 def test_a_bucket_is_read_as_a_folder_is(s3_endpoint: str, measure: Measuring, what: str) -> None:
     client, prefix = boto3.client("s3", endpoint_url=s3_endpoint), uuid.uuid4().hex
@@ -112,21 +91,6 @@ def test_the_first_look_says_how_many_images_there_are(tmp_path: Path) -> None:
     for kind, (text, count) in looks.items():
         reference = open_reference(ReferenceSpec(str(text)))
         assert (reference.name, reference.kind, reference.num_images) == (str(text), kind, count)
-
-
-def test_every_image_format_is_read(tmp_path: Path, measure: Measuring) -> None:
-    from PIL import Image
-
-    flat = np.full((8, 8, 3), 77, np.uint8)
-    lossless = {"a.png": encode(flat, "png", 0, {}), "b.jpeg": encode(flat, "jpeg", 95, {})}
-    folder = write_folder(tmp_path / "all", lossless | {"c.WebP": encode(flat, "webp", 90, {})})
-    Image.fromarray(flat).save(folder / "d.bmp")
-    Image.fromarray(flat[..., 0]).save(folder / "e.jpg")
-    Image.fromarray(flat).convert("RGBA").save(folder / "f.png")
-    found = measure(folder)
-    assert found.features is not None
-    np.testing.assert_allclose(found.features, 77 / 255, atol=2 / 255)
-    assert len(found.ids) == 6
 
 
 def test_figures_do_not_depend_on_what_files_are_called(tmp_path: Path, measure: Measuring) -> None:
@@ -180,63 +144,6 @@ def test_statistics_of_another_extractor_are_refused(tmp_path: Path, measure: Me
         measure(tmp_path / "fid.npz")
 
 
-def test_every_format_that_is_read_safely_is_measured(tmp_path: Path, measure: Measuring) -> None:
-    from PIL import Image
-
-    flat = Image.fromarray(np.full((8, 8, 3), 77, np.uint8))
-    for ending in sorted(ENDINGS):
-        path = tmp_path / "all" / f"{ending[1:]}{ending.upper()}"
-        path.parent.mkdir(exist_ok=True)
-        flat.convert("1" if ending == ".pbm" else "RGB").save(path, _FORMAT_OF.get(ending))
-    found = measure(tmp_path / "all")
-    assert len(found.ids) == found.gaussian.count
-    same = np.abs(found.features - 77 / 255).max(axis=1) < 3 / 255
-    assert np.count_nonzero(~same) == 1  # the bitmap, which is black
-    assert found.gaussian.count == len(list((tmp_path / "all").iterdir()))
-
-
-_FORMAT_OF = {".apng": "PNG", ".jfif": "JPEG", ".jpe": "JPEG", ".dib": "BMP", ".pnm": "PPM", ".pbm": "PPM"}
-
-
-def _gray(kind: str) -> np.ndarray:
-    return np.linspace(0, 65535, 64).reshape(8, 8).astype(kind)
-
-
-@pytest.mark.parametrize(("image_format", "kind"), [("PNG", "<u2"), ("TIFF", "<u2"), ("TIFF", ">u2"), ("PPM", "<i4")])
-def test_gray_of_sixteen_bits_is_scaled(image_format: str, kind: str) -> None:
-    found = decode(ImageFile("a", _saved(_gray(kind), image_format)))
-    np.testing.assert_array_equal(found, np.repeat((_gray("f8") / 257).round().astype(np.uint8)[..., None], 3, 2))
-
-
-@pytest.mark.parametrize("kind", ["<i4", "<f4"])
-def test_numbers_of_no_known_white_are_refused(kind: str) -> None:
-    with pytest.raises(DarkroomError, match="32-bit numbers of no known range; convert it to 8 or 16 bits"):
-        decode(ImageFile("a", _saved(_gray(kind), "TIFF")))
-
-
-@pytest.mark.parametrize(
-    ("mode", "image_format"),
-    [("1", "PNG"), ("L", "GIF"), ("LA", "PNG"), ("P", "PNG"), ("RGBA", "PNG"), ("CMYK", "TIFF")],
-)
-def test_other_modes_become_the_colours_that_they_mean(mode: str, image_format: str) -> None:
-    from PIL import Image
-
-    colour = np.full((8, 8, 3), 255, np.uint8)
-    colour[:4] = 0
-    buffer = io.BytesIO()
-    image = Image.fromarray(colour).convert(mode)
-    image.save(buffer, image_format, **({"transparency": 0} if mode == "P" else {}))
-    np.testing.assert_array_equal(decode(ImageFile("a", buffer.getvalue())), colour)
-
-
-def _saved(values: np.ndarray, image_format: str) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(values).save(buffer, image_format)
-    return buffer.getvalue()
-
-
 @pytest.mark.parametrize("make", [lambda path: path.symlink_to("gone"), os.mkfifo])
 def test_what_is_called_an_image_and_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
     folder = write_folder(tmp_path / "a", named(IMAGES))
@@ -253,8 +160,75 @@ def test_what_is_not_read_is_counted(tmp_path: Path) -> None:
     assert not open_reference(ReferenceSpec(str(write_folder(tmp_path / "b", named(IMAGES))))).left_out
 
 
-def test_image_columns_may_be_views(tmp_path: Path, measure: Measuring) -> None:
-    structs = image_structs(IMAGES[:3]).cast(pa.struct([("bytes", pa.binary_view()), ("path", pa.string_view())]))
-    write_table(tmp_path / "data" / "0.parquet", image=structs)
-    write_table(tmp_path / "data" / "1.parquet", image=pa.array(IMAGES[3:], pa.binary_view()))
-    check_holds_images(measure(tmp_path / "data"))
+def _empty(path: Path) -> Path:
+    (path / "empty").mkdir()
+    return path / "empty"
+
+
+def _no_images(path: Path) -> Path:
+    return write_folder(path / "none", {"a.txt": b"x", ".b.png": IMAGES[0]})
+
+
+def _mixed(path: Path) -> Path:
+    return write_folder(path / "mixed", NAMED | {"a.tar": b""})
+
+
+def _one(path: Path) -> Path:
+    return write_folder(path / "one", {"a.png": IMAGES[0]})
+
+
+def _npz(path: Path) -> Path:
+    return write_folder(path, {"a.npz": to_npz(np.zeros(2), np.eye(2))[:-30]}) / "a.npz"
+
+
+def _table(**columns: pa.Array) -> Callable[[Path], Path]:
+    return lambda path: write_table(path / "a.parquet", **columns)
+
+
+def _broken_table(path: Path) -> Path:
+    write_table(path / "a.parquet", image=image_structs(IMAGES))
+    (path / "a.parquet").write_bytes((path / "a.parquet").read_bytes()[:-9])
+    return path / "a.parquet"
+
+
+def _run_json(path: Path) -> Path:
+    return write_folder(path / "odd", {"run.json": b"{}"})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda _: "", "reference is empty; give demo, a folder"),
+        (lambda path: path / "nowhere", "nowhere: nothing is there; give demo, a folder"),
+        (lambda path: path / "nowhere" / "*.png", r"\*\.png: nothing is there"),
+        (lambda path: f"{path}/nowhere#abc", "nowhere#abc: nothing is there"),
+        (_empty, "empty: nothing is there"),
+        (_no_images, r"none: no image is there; left out a.txt \(not images by their endings\); give demo"),
+        (_mixed, r"it holds 5 \.png, 1 \.tar; name one kind of them"),
+        (_one, "one image found; give at least two"),
+        (_npz, r"a\.npz: .* no \.npz of numbers"),
+        (_table(a=pa.array([1]), b=pa.array(["x"])), "no column holds images; its columns are a, b; name the one"),
+        (_table(a=pa.array([b"x"]), b=image_structs([b"x"])), "2 columns may hold images; its columns are a, b"),
+        (_broken_table, r"a\.parquet: cannot be read as parquet \(.*\); check that it is whole"),
+        (_run_json, r"run\.json: not readable as a run's description"),
+        (lambda _: "ftp://host/x", "reference: ftp:// is not known here"),
+        (lambda _: "s3://", "reference: s3:// without a bucket"),
+    ],
+)
+def test_the_first_look_refuses_what_it_can(tmp_path: Path, make: Callable, message: str) -> None:
+    with pytest.raises(DarkroomError, match=message) as caught:
+        open_reference(ReferenceSpec(str(make(tmp_path))))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_address_with_a_password_is_not_repeated() -> None:
+    with pytest.raises(DarkroomError, match="credentials in an address") as caught:
+        open_reference(ReferenceSpec("s3://me:secret@bucket/x"))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_bucket_that_is_not_there_is_said_at_once(s3_endpoint: str) -> None:
+    with pytest.raises(DarkroomError, match=r"reference: .*the bucket does not exist"):
+        open_reference(ReferenceSpec("s3://no-such-bucket/x", s3_endpoint))
+    with pytest.raises(DarkroomError, match="reference_endpoint_url: no usable address"):
+        open_reference(ReferenceSpec("s3://bucket/x", "nonsense"))

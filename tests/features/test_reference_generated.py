@@ -1,19 +1,24 @@
-"""Another run as a reference: its committed images, its features where it has some."""
+"""References that Darkroom makes: another run's committed images, with its features where it has some, and drawings."""
 
 import hashlib
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from darkroom.demo.prompts import demo_prompts, demo_scenes
+from darkroom.demo.sight import judge
 from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK
 from darkroom.encoding.images import decode
 from darkroom.features.opening import load_extractor
 from darkroom.features.reference import ReferenceSpec
+from darkroom.features.reference_generated import NUM_DRAWINGS, drawings
 from darkroom.features.reference_opening import open_reference
+from darkroom.features.spec import ExtractorSpec
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, add_cells
 from darkroom.runs.features import ImageFeatures, ScoredFiles, put_features
@@ -23,7 +28,7 @@ from darkroom.runs.run import create_or_check
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
 from darkroom.worker.layouts import LAYOUTS
-from tests.references.making import PIXELS, Measuring
+from tests.features.references import PIXELS, Measuring
 from tests.worker.helpers import CELL, SAMPLING, MakeMisbehaving, dataset, run_info, tasks
 
 OTHER = replace(CELL, sampling=replace(SAMPLING, guidance_scale=9.0))
@@ -139,3 +144,25 @@ def test_a_damaged_run_is_refused(tmp_path: Path, measure: Measuring, spoil, mes
     spoil(sorted((tmp_path / "run" / "images").rglob("*.png"))[4])
     with pytest.raises(DarkroomError, match=message):
         measure(tmp_path / "run")
+
+
+def test_drawings_show_what_the_prompts_say() -> None:
+    scenes = demo_scenes()
+    assert [scene.caption() for scene in scenes] == [row["prompt"] for row in demo_prompts()]
+    drawn = list(islice(drawings(), len(scenes) + 1))
+    for number in range(0, len(drawn), 5):
+        assert judge(drawn[number], scenes[number % len(scenes)]).everything
+    assert not np.array_equal(drawn[0], drawn[len(scenes)])
+
+
+def test_the_embedded_model_is_measured_against_them(tmp_path: Path) -> None:
+    spec = ExtractorSpec("demo_clip", batch_size=128)
+    first, second = (Measuring(tmp_path / "cache", spec) for _ in range(2))
+    found = first("demo")
+    assert found.features is not None
+    assert found.features.shape == (NUM_DRAWINGS, first.info.dimension)
+    assert np.linalg.matrix_rank(found.gaussian.covariance) == first.info.dimension
+    assert len(set(found.ids)) == NUM_DRAWINGS
+    again = second("demo")
+    assert (again.digest, again.ids, second.num_loaded) == (found.digest, found.ids, 0)
+    np.testing.assert_array_equal(again.features, found.features)
