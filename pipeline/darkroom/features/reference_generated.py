@@ -66,7 +66,7 @@ def _settings(info: CellInfo, differing: dict[str, list[object]]) -> str:
 
 
 def _run_blocks(name: str, store: Store, shards: Sequence[ManifestName]) -> Iterator[Block]:
-    """One for each shard, since so are its features kept."""
+    """One for each shard, as its features are stored."""
     for shard in shards:
         with _reading(name):
             records = [record for record in to_records(manifest.read(store, shard)) if record.status == OK]

@@ -100,9 +100,9 @@ def _of_files(spec: ReferenceSpec, place: Place) -> Reference:
         raise DarkroomError(f"reference {spec.text}: {problem}; {_NEEDED}")
     if len(by_reader) > 1:
         counts = sorted(Counter(file.ending for file in found.files).items())
-        held = ", ".join(f"{count} {ending}" for ending, count in counts)
+        kinds = ", ".join(f"{count} {ending}" for ending, count in counts)
         raise DarkroomError(
-            f"reference {spec.text}: it holds {held}; name one kind of them, as folder/**/*{counts[0][0]}"
+            f"reference {spec.text}: it holds {kinds}; name one kind of them, as folder/**/*{counts[0][0]}"
         )
     reader, chosen = by_reader.popitem()
     reference = reader(spec.text, chosen, spec.endpoint_url)

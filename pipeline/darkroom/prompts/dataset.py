@@ -74,7 +74,7 @@ class SourceDataset:
     sources: Sequence[Source]
     on_invalid: OnInvalid = "fail"
     mapping: ColumnMapping = field(default_factory=ColumnMapping)
-    partitions: Sequence[Mapping[str, str | None]] = ()  # settings that the sources' folders say
+    partitions: Sequence[Mapping[str, str | None]] = ()  # settings in the names of the sources' folders
     warnings: tuple[str, ...] = ()  # of what was found before any file was opened
 
     def scan(self, num_images_per_prompt: int) -> PromptScan:
@@ -107,9 +107,9 @@ class SourceDataset:
         contents = [source.content_digest() for source in self.sources]
         for source in self.sources:
             source.check_unchanged()  # what was scanned is what was digested
-        said: dict[str, object] = {"columns": dict(self.mapping.columns)} if self.mapping.columns else {}
-        said |= {"partitions": list(map(dict, self.partitions))} if any(self.partitions) else {}
-        return digest("prompts", contents, *([said] if said else []), length=64)
+        options: dict[str, object] = {"columns": dict(self.mapping.columns)} if self.mapping.columns else {}
+        options |= {"partitions": list(map(dict, self.partitions))} if any(self.partitions) else {}
+        return digest("prompts", contents, *([options] if options else []), length=64)
 
     @cached_property
     def _scanned(self) -> Scanned:

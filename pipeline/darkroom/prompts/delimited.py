@@ -108,7 +108,7 @@ class DelimitedSource:
 
     @cached_property
     def _is_closed(self) -> bool:
-        return _is_closed(self.file.open_text(), self.delimiter)
+        return _has_closed_quotes(self.file.open_text(), self.delimiter)
 
     def _open(self, names: list[str], ragged: Ragged) -> csv.CSVStreamingReader:
         def collect(row: csv.InvalidRow) -> str:
@@ -174,7 +174,7 @@ def _quoting_of(stream: pa.NativeFile) -> Quoting:
     return "quoted" if is_needed else "literal" if is_seen else "absent"
 
 
-def _is_closed(stream: pa.NativeFile, delimiter: str) -> bool:
+def _has_closed_quotes(stream: pa.NativeFile, delimiter: str) -> bool:
     """Whether each quote that begins a cell has one that ends it: otherwise the last cell has taken what follows."""
     text, opening = b"\n", -1
     for chunk, is_last in _chunks(stream):

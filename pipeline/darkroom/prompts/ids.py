@@ -31,7 +31,7 @@ def invalid_digest(row: int, prompt: str) -> str:
 
 
 def given_ids(checked: CheckedBlock) -> list[str | None]:
-    """The rows' own ids; None of a row without one."""
+    """The ids that rows have from their source; None of a row without one."""
     if "prompt_id" not in checked.columns:
         return [None] * len(checked)
     return checked.columns["prompt_id"].to_pylist()
@@ -46,20 +46,20 @@ def final_ids(start: int, checked: CheckedBlock, repeats: RepeatedRows, clashes:
     others = clashes.within(start, stop) | repeats.within(start, stop)
     names = []
     for position, (prompt, overrides) in enumerate(_contents(checked)):
-        row, own = start + position, given[position]
+        row, name = start + position, given[position]
         count, first = others.get(row, (0, None))
-        if own is not None and first is not None:
-            checked.faults.setdefault(position, duplicate(own, first))
-            own = None
-        if own is None and position in checked.faults:
-            own = invalid_digest(row, prompt)
-        names.append(row_digest(prompt, overrides, count) if own is None else own)
+        if name is not None and first is not None:
+            checked.faults.setdefault(position, duplicate(name, first))
+            name = None
+        if name is None and position in checked.faults:
+            name = invalid_digest(row, prompt)
+        names.append(row_digest(prompt, overrides, count) if name is None else name)
     return names
 
 
-def duplicate(own: str, first: int) -> Fault:
+def duplicate(given: str, first: int) -> Fault:
     """A row whose id is another's too."""
-    return Fault("prompt_id", "duplicate", f"{shown(own)} is the id of row {first} too")
+    return Fault("prompt_id", "duplicate", f"{shown(given)} is the id of row {first} too")
 
 
 def row_keys(start: int, checked: CheckedBlock) -> np.ndarray:
@@ -67,13 +67,13 @@ def row_keys(start: int, checked: CheckedBlock) -> np.ndarray:
 
     A row that cannot be rendered and has no id is named by its place, which it shares with nobody.
     """
-    contents, own = _content_keys(checked), checked.columns.get("prompt_id")
+    contents, given = _content_keys(checked), checked.columns.get("prompt_id")
     rows = np.arange(start, start + len(checked))
     named = np.ones(len(checked), bool)
     named[list(checked.faults)] = False
-    if own is not None:
-        contents = pc.coalesce(pc.binary_join_element_wise("#", own, ""), contents)
-        named |= own.is_valid().to_numpy(zero_copy_only=False)
+    if given is not None:
+        contents = pc.coalesce(pc.binary_join_element_wise("#", given, ""), contents)
+        named |= given.is_valid().to_numpy(zero_copy_only=False)
     return keyed(rows[named], contents.cast(pa.binary()).filter(pa.array(named)).to_pylist())
 
 
@@ -86,9 +86,9 @@ def keyed(rows: np.ndarray, texts: list[bytes]) -> np.ndarray:
     return records
 
 
-def name_keys(start: int, names: list[str], own: list[str | None]) -> np.ndarray:
-    """KEYED records of rows' final names; the row is counted twice, plus one where the name is its own id."""
-    is_given = np.array([name == given for name, given in zip(names, own, strict=True)])
+def name_keys(start: int, names: list[str], given: list[str | None]) -> np.ndarray:
+    """KEYED records of rows' final names; twice the row, plus one where the name is the id that was given."""
+    is_given = np.array([name == own for name, own in zip(names, given, strict=True)])
     return keyed(2 * np.arange(start, start + len(names)) + is_given, [name.encode() for name in names])
 
 

@@ -133,13 +133,13 @@ def _lines_digest(file: InputFile) -> str:
 
 
 def _lines(stream: pa.NativeFile) -> Iterator[bytes]:
-    held = stream.read(CHUNK_BYTES).removeprefix(b"\xef\xbb\xbf")
+    rest = stream.read(CHUNK_BYTES).removeprefix(b"\xef\xbb\xbf")
     while chunk := stream.read(CHUNK_BYTES):
         # The last line may go on, and so may its end: \r and \n may come in two chunks.
-        *whole, held = held.splitlines(keepends=True) or [b""]
+        *whole, rest = rest.splitlines(keepends=True) or [b""]
         yield from (line.rstrip(b"\r\n") for line in whole)
-        held += chunk
-    yield from held.splitlines()
+        rest += chunk
+    yield from rest.splitlines()
 
 
 def _without_blank_end(numbered: Iterable[Numbered]) -> Iterator[Numbered]:

@@ -1,6 +1,6 @@
 """Prompts in memory as a source of rows: lists, iterators, DataFrames and Arrow tables.
 
-Rows of Python values are kept as lines of JSON, and so are read, checked and typed as those of a JSON lines file are.
+Rows of Python values become lines of JSON, and so are read, checked and typed as those of a JSON lines file are.
 """
 
 import hashlib
@@ -20,8 +20,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 from darkroom.prompts.columns import ColumnMapping
 from darkroom.prompts.lines import object_block
-from darkroom.prompts.sources import Source, SourceBlock, shown
-from darkroom.prompts.tables import TableSource
+from darkroom.prompts.sources import Source, SourceBlock, TableSource, shown
 
 CHUNK_ROWS = 8192
 IN_MEMORY_BYTES = 64 << 20  # of JSON, beyond which rows wait on a disk

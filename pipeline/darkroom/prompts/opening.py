@@ -8,9 +8,13 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import unquote
+
+import pyarrow as pa
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.prompts.columns import READ, ColumnMapping, column_mapping
@@ -18,8 +22,7 @@ from darkroom.prompts.dataset import OnInvalid, PromptDataset, SourceDataset
 from darkroom.prompts.delimited import DelimitedSource
 from darkroom.prompts.lines import JsonlSource, LinesSource
 from darkroom.prompts.memory import memory_source
-from darkroom.prompts.sources import EmptySource, PartitionedSource, Source
-from darkroom.prompts.tables import ParquetSource
+from darkroom.prompts.sources import ParquetSource, Source, SourceBlock
 from darkroom.prompts.template import Mode, template_source
 from darkroom.storage.input_files import InputFile
 from darkroom.storage.scanning import Kinds, Place, Scan, fixed_part, locate, scan
@@ -67,8 +70,8 @@ def open_prompts(
     place = locate(uri, endpoint_url, "prompts.uri", "prompts.endpoint_url")
     found = _found(place)
     partitions = [_partition(file.path[len(found.base) :]) for file in found.files]
-    sources = [_source(file, mapping, said, found) for file, said in zip(found.files, partitions, strict=True)]
-    settings = [{name: value for name, value in said.items() if name in READ} for said in partitions]
+    sources = [_source(file, mapping, each, found) for file, each in zip(found.files, partitions, strict=True)]
+    settings = [{name: value for name, value in each.items() if name in READ} for each in partitions]
     return SourceDataset(uri, sources, on_invalid, mapping, settings, tuple(_warnings(place, found)))
 
 
@@ -78,6 +81,74 @@ def template_prompts(
     """Prompts of a pattern such as "a {colour} {shape}"; the slots' values become extra columns."""
     source = template_source(pattern, slots, mode, num_prompts, seed)
     return SourceDataset(source.name, [source])
+
+
+@dataclass(frozen=True)
+class PartitionedSource:
+    """A source whose file's folders say columns, as in `lang=en/`: the same cells in every row, as text.
+
+    A column that the file has itself stays its own.
+    """
+
+    source: Source
+    partition: Partition
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    def schema(self) -> pa.Schema | None:
+        return self._schema
+
+    def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
+        wanted = set(self.partition)
+        if types is not None or self._schema is not None:
+            wanted &= {*READ, *(types.names if types is not None else ())}
+        for block in self.source.read(start, block_rows, types):
+            yield replace(block, table=self._with_partition(block.table, wanted))
+
+    def check_unchanged(self) -> None:
+        self.source.check_unchanged()
+
+    def content_digest(self) -> str:
+        return self.source.content_digest()
+
+    @cached_property
+    def _schema(self) -> pa.Schema | None:
+        schema = self.source.schema()
+        for name in self.partition:
+            if schema is not None and name not in schema.names:
+                schema = schema.append(pa.field(name, pa.string()))
+        return schema
+
+    def _with_partition(self, table: pa.Table, wanted: set[str]) -> pa.Table:
+        for name, value in self.partition.items():
+            if name in wanted and name not in table.column_names:
+                table = table.append_column(name, pa.repeat(pa.scalar(value, pa.string()), len(table)))
+        return table
+
+
+@dataclass(frozen=True)
+class EmptySource:
+    """A file of no bytes among others, as Spark writes for a part without rows."""
+
+    file: InputFile
+
+    @property
+    def name(self) -> str:
+        return self.file.name
+
+    def schema(self) -> None:
+        """It has no columns."""
+
+    def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
+        return iter(())
+
+    def check_unchanged(self) -> None:
+        self.file.check_unchanged()
+
+    def content_digest(self) -> str:
+        return self.file.content_digest()
 
 
 def _found(place: Place) -> Scan:
@@ -123,9 +194,11 @@ def _source(file: InputFile, mapping: ColumnMapping, partition: Partition, found
 
 def _partition(path: str) -> dict[str, str | None]:
     """What the folders of a path say, as Hive, Spark, DuckDB and Arrow name them."""
-    said = [folder.partition("=") for folder in path.split("/")[:-1]]
+    pairs = [folder.partition("=") for folder in path.split("/")[:-1]]
     return {
-        unquote(name): None if value == _NO_VALUE else unquote(value) for name, equals, value in said if name and equals
+        unquote(name): None if value == _NO_VALUE else unquote(value)
+        for name, equals, value in pairs
+        if name and equals
     }
 
 
@@ -133,7 +206,7 @@ def _warnings(place: Place, found: Scan) -> Iterator[str]:
     yield from (f"{place.uri}: {sentence}" for sentence in found.left_out)
     counts = sorted(Counter(file.ending for file in found.files).items())
     if len(counts) > 1:  # often the same rows, written twice
-        said = " and ".join(f"{count} {ending}" for ending, count in counts)
+        kinds = " and ".join(f"{count} {ending}" for ending, count in counts)
         folder = place.uri.rstrip("/") if found.base == place.path else fixed_part(place.uri)
         one_kind = shlex.quote(f"prompts.uri={folder or '.'}/**/*{counts[0][0]}")
-        yield f"{place.uri}: {said} are read together; if they hold the same rows, give one kind as {one_kind}"
+        yield f"{place.uri}: {kinds} are read together; if they hold the same rows, give one kind as {one_kind}"

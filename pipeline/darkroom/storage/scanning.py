@@ -209,16 +209,16 @@ def _listed(place: Place, kinds: Kinds, info: fs.FileInfo) -> InputFile:
 
 
 def _chosen(listed: Sequence[InputFile], base: str, kinds: Kinds) -> tuple[list[InputFile], list[str]]:
-    """Files of interest, and what is said of the others."""
+    """Files of interest, and sentences about the others."""
     known = [file for file in listed if file.ending in kinds.endings]
     unknown = [file for file in listed if file.ending not in kinds.endings]
     excluded = kinds.exclude(known)
     paths = {file.path for file in excluded}
-    said = [
+    sentences = [
         _left_out(excluded, base, kinds.exclude_reason),
         _left_out(unknown, base, f"not {kinds.noun} by their endings"),
     ]
-    return [file for file in known if file.path not in paths], [sentence for sentence in said if sentence]
+    return [file for file in known if file.path not in paths], [sentence for sentence in sentences if sentence]
 
 
 def _left_out(files: Sequence[InputFile], base: str, reason: str) -> str:
