@@ -146,6 +146,7 @@ def test_a_damaged_run_is_refused(tmp_path: Path, measure: Measuring, spoil, mes
         measure(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_drawings_show_what_the_prompts_say() -> None:
     scenes = demo_scenes()
     assert [scene.caption() for scene in scenes] == [row["prompt"] for row in demo_prompts()]
@@ -155,6 +156,7 @@ def test_drawings_show_what_the_prompts_say() -> None:
     assert not np.array_equal(drawn[0], drawn[len(scenes)])
 
 
+@pytest.mark.slow
 def test_the_embedded_model_is_measured_against_them(tmp_path: Path) -> None:
     spec = ExtractorSpec("demo_clip", batch_size=128)
     first, second = (Measuring(tmp_path / "cache", spec) for _ in range(2))

@@ -52,18 +52,19 @@ def test_a_path_may_be_an_object(tmp_path: Path) -> None:
     assert open_prompts(Path(file)).scan(1) == open_prompts(file).scan(1)
 
 
-@pytest.mark.parametrize("kind", AS_ROWS)
-def test_the_same_content_is_the_same_dataset_in_any_process(kind: str) -> None:
-    first, second = (open_prompts(AS_ROWS[kind](), name=name).scan(1).fingerprint for name in ("a", "b"))
-    assert first == second
-    code = (
-        "from tests.prompts.test_memory import AS_ROWS; from darkroom.prompts.opening import open_prompts; "
-        f"print(open_prompts(AS_ROWS[{kind!r}]()).scan(1).fingerprint)"
-    )
+def fingerprints() -> dict[str, str]:
+    return {kind: open_prompts(make(), name=kind).scan(1).fingerprint for kind, make in AS_ROWS.items()}
+
+
+def test_the_same_content_is_the_same_dataset_in_any_process() -> None:
+    found = fingerprints()
+    code = "from tests.prompts.test_memory import fingerprints; print(fingerprints())"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said.strip() == first
+    assert said.strip() == str(found)
+    assert found["list"] == found["iterator"] == found["generator"]
+    assert found["table"] == found["batch"] == found["reader"]
     changed = [*ROWS[:1], {**ROWS[1], "seed": 6}]
-    assert open_prompts(iter(changed)).scan(1).fingerprint != open_prompts(iter(ROWS)).scan(1).fingerprint
+    assert open_prompts(iter(changed)).scan(1).fingerprint != found["iterator"]
 
 
 def test_the_fingerprint_of_a_table_stays() -> None:
