@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 
 from darkroom import __version__
 from darkroom.domain.cells import ModelIdentity
-from darkroom.domain.images import Sample
 from darkroom.domain.records import Record
+from darkroom.domain.requests import Sample
 from darkroom.encoding.images import pixels_digest
 from darkroom.jobs.again_models import models_of
 from darkroom.jobs.build import renderer_spec

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from omegaconf import DictConfig
 
+from darkroom.conf.schema import AUTO
 from darkroom.dispatch.events import AttemptFailed, Event, ShardDone
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.build import Wanted, WantedCell, renderer_spec
 from darkroom.jobs.engine import Engine
-from darkroom.jobs.limits import AUTO
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.paint import PAINT_REPO_ID
 from darkroom.runs.run import RunInfo, settle_batch_size

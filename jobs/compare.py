@@ -11,7 +11,7 @@ from darkroom.evaluation.catalogue import convention
 from darkroom.evaluation.comparison import Verdict, comparison_table, verdict
 from darkroom.evaluation.figures import metric_infos
 from darkroom.evaluation.gathering import MOST_HELD, gathered, left_out_lines
-from darkroom.evaluation.pairs import Difference, differences, paired_metrics
+from darkroom.evaluation.pairs import Difference, differences, num_of_other_noise, paired_metrics
 from darkroom.features.extractor import ExtractorInfo
 from darkroom.features.opening import inspect_extractor, load_extractor
 from darkroom.features.reference import ReferenceFeatures, ReferenceSpec
@@ -46,8 +46,6 @@ def run(config: DictConfig) -> int:
     _check(config)
     wanted = _wanted(config)
     sides = [_side("a", config.a, config.endpoint_url), _side("b", config.b, config.endpoint_url)]
-    if sides[0].run.info.seed != sides[1].run.info.seed:
-        print("note:   the runs have different seeds, so pairs share their prompt and not their noise")
     infos: dict[str, MetricInfo] = {}
     found: dict[str, Difference] = {}
     for info, (spec, metrics) in wanted.items():
@@ -96,9 +94,11 @@ def _side(key: str, text: str, endpoint_url: str | None) -> Side:
 
 
 def _cells(found: OpenedRun) -> str:
-    differing = axes(found.cells.values())
+    differing = axes(found.cells.values(), found.info)
     told = [
-        f"{cell_id} ({', '.join(f'{name}={info.settings[name]}' for name in differing)})" if differing else cell_id
+        f"{cell_id} ({', '.join(f'{name}={info.settings_in(found.info)[name]}' for name in differing)})"
+        if differing
+        else cell_id
         for cell_id, info in list(found.cells.items())[:_CELLS_SHOWN]
     ]
     more = [f"{len(found.cells) - _CELLS_SHOWN} more"] if len(found.cells) > _CELLS_SHOWN else []
@@ -132,6 +132,9 @@ def _say_pairs(images: Mapping[str, ScoredImages]) -> None:
     shared = len(first & second)
     held = f", of which {MOST_HELD:,} at most are compared" if MOST_HELD in (len(first), len(second)) else ""
     print(f"pairs:  {shared:,}, of {len(first):,} images in a and {len(second):,} in b{held}")
+    other_noise = num_of_other_noise(*images.values())
+    if other_noise:
+        print(f"note:   {other_noise:,} pairs have different seeds, so they share their prompt and not their noise")
 
 
 def _judged(infos: Mapping[str, MetricInfo], found: Mapping[str, Difference], tolerance: float) -> int:

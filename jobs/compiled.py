@@ -11,7 +11,7 @@ from darkroom.dispatch.events import Event, Listener, ShardDone
 from darkroom.domain.identity import digest
 from darkroom.jobs.build import Wanted
 from darkroom.rendering.spec import Compiled
-from darkroom.storage.cache import user_cache
+from darkroom.storage.opening import user_cache
 
 
 class KeptCompiled:

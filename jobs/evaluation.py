@@ -107,8 +107,10 @@ def evaluate(found: OpenedRun, wanted: WantedEvaluation, scored: Scored, device:
     """Measure cells that are scored, store the figures, show them; the exit code, not 0 where an image is left out."""
     evaluation, key = _evaluated(found, wanted, scored, device)
     put_evaluation(found.store, key, evaluation)
-    settings = {cell_id: info.settings for cell_id, info in found.cells.items()}
+    settings = {cell_id: info.settings_in(found.info) for cell_id, info in found.cells.items()}
     print(figures_table(evaluation.metrics, evaluation.cells, settings, evaluation.gaps))
+    if len({settings[cell_id]["sampling.seed"] for cell_id in evaluation.cells}) > 1:
+        print("note: images of cells with different seeds share their prompt and not their noise")
     if any(evaluation.costs.values()):
         print(f"\n{costs_table(evaluation.metrics, _for_speed(found, evaluation), evaluation.costs)}")
     left_out = ExitCode.CHECK_FAILED if scored.num_left_out else ExitCode.OK

@@ -9,8 +9,8 @@ from itertools import islice
 from omegaconf import DictConfig
 
 from darkroom.conf.schema import PromptsKind
-from darkroom.domain.cells import Sampling
-from darkroom.domain.images import ImageRequest, Sample, samples
+from darkroom.domain.requests import ImageRequest, Sample, samples
+from darkroom.domain.settings import Sampling
 from darkroom.encoding.images import size_fault
 from darkroom.jobs.batch_size import settle_here
 from darkroom.jobs.build import Wanted, renderer_specs, wanted
@@ -33,7 +33,7 @@ def run(config: DictConfig) -> int:
     found = wanted(config, device)
     warn(found)
     store = open_store(found.store)
-    if found.store.uri.startswith("s3://"):
+    if found.store.is_remote:
         store.check(writing=False)  # a folder need not be there yet
     _write_prompts(found)
     settle_here(found, device)

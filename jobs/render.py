@@ -103,7 +103,7 @@ def render(job: Rendering) -> ExitCode:
     if code is ExitCode.INTERRUPTED:
         return code
     cells = read_cells(job.store)
-    for line in equal_lines(job.store, cells):
+    for line in equal_lines(job.store, cells, job.run):
         print(f"note: {line}")
     _say_where(job, cells)
     if job.evaluation is None:
@@ -120,7 +120,7 @@ def render_shards(job: Rendering) -> ExitCode:
     left = job.num_shards - len(before)
     if before:
         print(f"{len(before)} of {job.num_shards} shards are committed already; {left} are left", flush=True)
-    each = job.found.scan.num_images / num_shards(job.run.prompts.num_rows, job.run.shard_size)
+    each = job.found.num_images / len(job.found.cells) / num_shards(job.run.prompts.num_rows, job.run.shard_size)
     view, profile = ProgressView(round(each * left)), JobProfile(job.engine.config.profile)
     compiled = KeptCompiled(job.found)
     try:

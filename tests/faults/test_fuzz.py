@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from darkroom.conf.keys import check_ranges
 from darkroom.domain.errors import DarkroomError
 from darkroom.encoding.images import decode, encode
-from darkroom.jobs.build import check_limits
 from darkroom.jobs.cli import composed
 from darkroom.jobs.runs import open_at
 from darkroom.prompts.opening import open_prompts
@@ -172,7 +172,7 @@ def read_prompts(path: Path) -> None:
 )  # fmt: skip
 @FEW
 def test_any_value_of_a_setting(key: str, value: str) -> None:
-    works_or_is_refused(lambda: check_limits(composed("generate", [*FILE, f"{key}={value}"])), key, value, "'")
+    works_or_is_refused(lambda: check_ranges(composed("generate", [*FILE, f"{key}={value}"])), key, value, "'")
 
 
 @given(data=st.data())

@@ -10,9 +10,9 @@ import pytest
 
 from darkroom.demo.prompts import demo_prompts, demo_scenes
 from darkroom.demo.sight import judge
-from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK
+from darkroom.domain.settings import ModelRef
 from darkroom.encoding.images import decode
 from darkroom.features.opening import load_extractor
 from darkroom.features.reference import ReferenceSpec

@@ -211,7 +211,7 @@ def _run_json(path: Path) -> Path:
         (_table(a=pa.array([b"x"]), b=image_structs([b"x"])), "2 columns may hold images; its columns are a, b"),
         (_broken_table, r"a\.parquet: cannot be read as parquet \(.*\); check that it is whole"),
         (_run_json, r"run\.json: not readable as a run's description"),
-        (lambda _: "ftp://host/x", "reference: ftp:// is not known here"),
+        (lambda _: "ftp://host/x", "reference: ftp:// is not read from; use a folder or s3://"),
         (lambda _: "s3://", "reference: s3:// without a bucket"),
     ],
 )

@@ -18,7 +18,8 @@ SAID = [('a "red" cube,\nat night', 20, 7.5), ("42", None, None)]
 
 
 def said(dataset) -> list[tuple]:
-    return [(row.prompt, row.seed, row.guidance_scale) for row in rows(dataset)]
+    names = ("seed", "guidance_scale")
+    return [(row.prompt, *(dict(row.overrides).get(name) for name in names)) for row in rows(dataset)]
 
 
 @pytest.mark.parametrize(

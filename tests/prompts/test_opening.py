@@ -114,7 +114,8 @@ def test_partitions_are_columns(put: Put, tmp_path: Path) -> None:
     )
     for rest in ("", "/**/*.*", "/lang=*/**/*"):
         found = {
-            row.prompt: (row.height, more) for row, more in zip(rows(opened(rest)), extras(opened(rest)), strict=True)
+            row.prompt: (dict(row.overrides).get("height"), more)
+            for row, more in zip(rows(opened(rest)), extras(opened(rest)), strict=True)
         }
         assert found == {
             "a cat": (None, {"lang": "de", "own": "file's"}),
@@ -122,7 +123,7 @@ def test_partitions_are_columns(put: Put, tmp_path: Path) -> None:
             "a bird": (None, {"lang": None, "own": None}),
         }
     kept = opened(columns={"height": None})
-    assert [row.height for row in rows(kept)] == [None] * 3
+    assert [row.overrides for row in rows(kept)] == [()] * 3
     assert sorted(str(more["source_height"]) for more in extras(kept)) == ["64", "None", "None"]
     assert len({opened().scan(1).fingerprint, kept.scan(1).fingerprint}) == 2
 
@@ -130,7 +131,7 @@ def test_partitions_are_columns(put: Put, tmp_path: Path) -> None:
 def test_nothing_to_read_is_named(tmp_path: Path) -> None:
     for uri in (tmp_path, tmp_path / "none.csv", tmp_path / "*.csv", tmp_path / "no" / "*.csv"):
         assert "no such file" in refused(uri)
-    assert "gs:// is not known here; use a folder or s3://" in refused("gs://bucket/a.csv")
+    assert "gs:// is not read from; use a folder or s3://" in refused("gs://bucket/a.csv")
     assert "not set" in refused("")
 
 

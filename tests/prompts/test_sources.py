@@ -14,7 +14,7 @@ from tests.prompts.reading import extras, opened, parquet, refused, rows
 def test_parquet_columns_with_dots_and_dictionaries(tmp_path: Path) -> None:
     columns = {"a": [1], "a.b": [2], "c": [{"d": 3}], "prompt": pa.array(["x"]).dictionary_encode(), "seed": [4.0]}
     dataset = opened(tmp_path / "p.parquet", columns)
-    assert (rows(dataset)[0].prompt, rows(dataset)[0].seed) == ("x", 4)
+    assert (rows(dataset)[0].prompt, rows(dataset)[0].overrides) == ("x", (("seed", 4),))
     assert extras(dataset) == [{"a": 1, "a.b": 2, "c": {"d": 3}}]
 
 

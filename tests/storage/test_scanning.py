@@ -135,7 +135,7 @@ def test_a_name_that_is_no_text_is_named(tmp_path: Path) -> None:
         ("http://me:secret@host/x", None, "its.uri: credentials in an address"),
         ("s3://bucket/x", "http://me:secret@host", "its.endpoint_url: credentials in an address"),
         ("s3://", None, "its.uri: s3:// without a bucket"),
-        ("ftp://host/secret", None, "its.uri: ftp:// is not known here"),
+        ("ftp://host/secret", None, "its.uri: ftp:// is not read from; use a folder or s3://"),
         ("s3://bucket/x", "nonsense", "its.endpoint_url: no usable address"),
     ],
 )

@@ -12,32 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from darkroom.domain.prompts import ROW_COLUMNS
+from darkroom.domain.requests import ROW_COLUMNS
+from darkroom.domain.settings import ROW_SETTINGS, Range
 from darkroom.prompts.columns import TEXT
 from darkroom.prompts.sources import Fault, shown
 
-
-@dataclass(frozen=True)
-class Range:
-    """Numbers from `low` to `high`, both included."""
-
-    low: int
-    high: int
-    multiple: int = 1
-
-    def __str__(self) -> str:
-        step = f"a multiple of {self.multiple} " if self.multiple > 1 else ""
-        return f"{step}from {self.low} to {self.high}"
-
-
-RANGES = {
-    "seed": Range(0, 2**63 - 1),
-    "guidance_scale": Range(0, 1000),
-    "num_inference_steps": Range(1, 10_000),
-    "height": Range(8, 16_384, multiple=8),
-    "width": Range(8, 16_384, multiple=8),
-    "num_images_per_prompt": Range(1, 1_000_000),
-}
+RANGES = {each.name: each.allowed for each in ROW_SETTINGS if each.allowed}
 
 
 @dataclass(frozen=True)

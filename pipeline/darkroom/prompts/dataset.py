@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
-from darkroom.domain.prompts import ROW_COLUMNS, PromptRow
+from darkroom.domain.requests import ROW_COLUMNS, PromptRow
 from darkroom.prompts.checks import CheckedBlock
 from darkroom.prompts.columns import OVERRIDES, READ, ColumnMapping, extra_names, nearly_read
 from darkroom.prompts.ids import final_ids
@@ -189,7 +189,8 @@ def write_parquet(dataset: PromptDataset, path: str | Path) -> int:
     part = Path(f"{path}.part")
     with pq.ParquetWriter(part, schema) as writer:
         for block in dataset.blocks(block_rows=_WRITTEN_ROWS):
-            cells = [pa.array([getattr(row, field.name) for row in block.rows], field.type) for field in own]
+            given = [{"prompt": row.prompt, "prompt_id": row.prompt_id, **dict(row.overrides)} for row in block.rows]
+            cells = [pa.array([row.get(field.name) for row in given], field.type) for field in own]
             writer.write_table(pa.table([*cells, *block.extras.columns], schema=schema))
     part.replace(path)
     return scan.num_rows
@@ -197,12 +198,12 @@ def write_parquet(dataset: PromptDataset, path: str | Path) -> int:
 
 def _rows(start: int, checked: CheckedBlock, names: Sequence[str]) -> Iterator[PromptRow]:
     prompts = checked.columns["prompt"].to_pylist()
-    absent = [None] * len(checked)
-    columns = [checked.columns[name].to_pylist() if name in checked.columns else absent for name in OVERRIDES]
+    given = [column for column in OVERRIDES if column in checked.columns]
+    columns = [checked.columns[column].to_pylist() for column in given]
     for position, (prompt, name, *values) in enumerate(zip(prompts, names, *columns, strict=True)):
         fault = checked.faults.get(position)
-        overrides = dict(zip(OVERRIDES, values, strict=True))
-        yield PromptRow(start + position, name, prompt or "", **overrides, error=str(fault) if fault else None)
+        overrides = tuple((column, value) for column, value in zip(given, values, strict=True) if value is not None)
+        yield PromptRow(start + position, name, prompt or "", overrides, str(fault) if fault else None)
 
 
 def _refusal(problems: Sequence[Problem]) -> str:

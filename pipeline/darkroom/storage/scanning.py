@@ -16,9 +16,8 @@ from urllib.parse import unquote
 import pyarrow as pa
 from pyarrow import fs
 
-from darkroom.domain.errors import DarkroomError, TryAgain, credentials_in
-from darkroom.domain.secrets import has_credentials
-from darkroom.domain.walking import walk
+from darkroom.domain.errors import DarkroomError, TryAgain, credentials_in, has_credentials
+from darkroom.domain.files import walk
 from darkroom.storage.input_files import InputFile, compression_of, listed_state, one_line, reason_of, state_of
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
@@ -106,6 +105,8 @@ def locate(uri: str, endpoint_url: str | None, setting: str, endpoint_setting: s
         if is_address and ("@" in rest.split("/")[0] or has_credentials(address)):
             raise credentials_in(name)
     scheme, is_address, rest = uri.partition("://")
+    if is_address and scheme not in ("file", "s3"):
+        raise DarkroomError(f"{setting}: {scheme}:// is not read from; use a folder or s3://, or copy the files to one")
     if not is_address or scheme == "file":
         local = unquote(rest) if is_address else os.path.expanduser(uri)  # noqa: PTH111 - leaves an unknown user's ~
         return Place(uri, setting, fs.LocalFileSystem(), os.path.abspath(local))  # noqa: PTH100 - and takes out ".."
