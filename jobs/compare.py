@@ -9,6 +9,9 @@ from omegaconf import DictConfig
 from darkroom.domain.errors import DarkroomError
 from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
 from darkroom.features.opening import inspect_extractor, load_extractor
+from darkroom.features.reference import ReferenceFeatures, ReferenceSpec
+from darkroom.features.reference_measuring import default_cache, reference_features
+from darkroom.features.reference_opening import open_reference
 from darkroom.jobs.exits import ExitCode
 from darkroom.jobs.extractors import extractor_specs
 from darkroom.jobs.runs import OpenedRun, open_at
@@ -18,10 +21,6 @@ from darkroom.metrics.figures import Gap, Metric
 from darkroom.metrics.gaps import Verdict, differences, num_of_other_noise, paired_metrics, verdict
 from darkroom.metrics.gathering import MOST_HELD, gathered, left_out_lines
 from darkroom.metrics.measuring import metric_infos
-from darkroom.references.kept import default_cache
-from darkroom.references.measuring import reference_features
-from darkroom.references.opening import open_reference
-from darkroom.references.reference import ReferenceFeatures, ReferenceSpec
 from darkroom.runs import manifest
 from darkroom.runs.cells import axes
 from darkroom.runs.commands import on_run

@@ -17,7 +17,7 @@ from darkroom.jobs.batch_size import settle_here
 from darkroom.jobs.build import Wanted, renderer_specs, wanted
 from darkroom.jobs.checks import warn
 from darkroom.jobs.engine import likely_device
-from darkroom.prompts.source import write_parquet
+from darkroom.prompts.dataset import write_parquet
 from darkroom.rendering.loading import load_renderer
 from darkroom.rendering.renderer import Renderer
 from darkroom.runs.encoding import size_fault

@@ -37,16 +37,15 @@ ONLY_IN = {
 # Room -> our own rooms that it may import.
 MAY_IMPORT = {
     "domain": set(),
-    "prompts": {"domain"},
+    "prompts": {"domain", "storage"},
     "models": {"domain"},
     "rendering": {"domain", "models"},
-    "features": {"domain", "demo", "models", "metrics"},
+    "features": {"domain", "demo", "models", "storage", "runs", "metrics"},
     "storage": {"domain"},
     "runs": {"domain", "storage"},
     "engine": {"domain", "prompts", "rendering", "storage", "runs", "features"},
     "report": {"domain", "metrics", "runs", "storage"},
     "metrics": {"domain", "features", "runs", "storage"},
-    "references": {"domain", "storage", "runs", "features", "metrics", "demo"},
     "demo": {"metrics"},
     "bench": {
         "demo",

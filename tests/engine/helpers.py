@@ -15,7 +15,8 @@ from darkroom.engine.planning import plan, shard_tasks
 from darkroom.engine.tasks import ShardTask
 from darkroom.engine.worker import Worker
 from darkroom.features.extractor import Extractor
-from darkroom.prompts.source import PromptDataset, table_prompts
+from darkroom.prompts.dataset import PromptDataset
+from darkroom.prompts.opening import open_prompts
 from darkroom.rendering.paint import PaintRenderer, paint_model
 from darkroom.rendering.renderer import RenderedImage, Renderer
 from darkroom.runs import manifest
@@ -28,7 +29,7 @@ CELL = Cell(paint_model().identity, SAMPLING)
 
 
 def dataset(prompts: Sequence[str], **columns: Sequence) -> PromptDataset:
-    return table_prompts(pa.table({"prompt": list(prompts), **columns}), "test")
+    return open_prompts(pa.table({"prompt": list(prompts), **columns}), name="test")
 
 
 def run_info(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from darkroom.domain.requests import PromptRow
 from darkroom.engine.planning import num_shards, plan, shard_tasks
-from darkroom.prompts.source import PromptBlock
+from darkroom.prompts.dataset import PromptBlock
 from tests.domain.test_identity import CELL
 
 CELLS = {CELL.cell_id: CELL}

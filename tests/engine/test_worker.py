@@ -137,7 +137,7 @@ def test_rows_of_their_own_settings_share_a_shard(store: Store) -> None:
 
 
 def test_invalid_rows_become_records(store: Store, tmp_path: Path) -> None:
-    from darkroom.prompts.source import open_prompts
+    from darkroom.prompts.opening import open_prompts
 
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"prompt": "a"}\n{"prompt": null}\n{"prompt": "b", "width": 13}\n')

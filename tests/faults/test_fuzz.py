@@ -16,7 +16,7 @@ from darkroom.conf.keys import check_ranges
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import composed
 from darkroom.jobs.runs import open_at
-from darkroom.prompts.source import open_prompts
+from darkroom.prompts.opening import open_prompts
 from darkroom.runs.encoding import decode, encode
 from darkroom.runs.images import stored_objects
 from darkroom.runs.reading import records, states

@@ -13,7 +13,7 @@ from darkroom.engine.events import AttemptFailed, Dispatcher, Event, ShardDone, 
 from darkroom.engine.planning import plan, shard_tasks
 from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.tasks import TaskRunner
-from darkroom.prompts.source import open_prompts
+from darkroom.prompts.opening import open_prompts
 from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo, create_or_check
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import StoreSpec

@@ -18,7 +18,7 @@ from darkroom.domain.records import Record
 from darkroom.domain.requests import samples
 from darkroom.engine.planning import plan, shard_tasks
 from darkroom.engine.tasks import ShardTask
-from darkroom.prompts.source import open_prompts
+from darkroom.prompts.opening import open_prompts
 from darkroom.runs import manifest
 from darkroom.runs.cells import read_cells
 from darkroom.runs.keys import IMAGES_PREFIX, METADATA_PREFIX, image_key, manifest_key

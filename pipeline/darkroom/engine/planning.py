@@ -7,7 +7,7 @@ import pyarrow as pa
 from darkroom.domain.cells import Cell, Shard, planned_shard
 from darkroom.domain.requests import PromptRow
 from darkroom.engine.tasks import ShardTask
-from darkroom.prompts.source import PromptBlock
+from darkroom.prompts.dataset import PromptBlock
 
 
 def plan(
