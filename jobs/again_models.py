@@ -9,8 +9,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from darkroom.domain.cells import ModelIdentity, ModelRef
+from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import ModelRef
 from darkroom.jobs.build import find_model
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.model_files import INDEX

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from darkroom.domain.cells import ModelRef, Sampling
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering.diffusion import DiffusersRenderer
 from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.paint import paint_model

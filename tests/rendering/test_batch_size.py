@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from darkroom.domain.cells import Sampling
+from darkroom.domain.settings import Sampling
 from darkroom.rendering.batch_size import best_size, measured_rates, rates_of
 from darkroom.rendering.pretrained import load_pipeline
 from tests.rendering.helpers import SAMPLING, Models, spec_of

@@ -9,7 +9,7 @@ import torch
 from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 from torch import nn
 
-from darkroom.domain.cells import Sampling
+from darkroom.domain.settings import Sampling
 from darkroom.rendering.compiling import compile_pipeline, use_compiled
 from tests.rendering.helpers import SAMPLING, Models, largest_difference, load, pixels
 from tests.rendering.tiny_models import tiny_sd

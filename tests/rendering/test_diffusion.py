@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from darkroom.domain.cells import Sampling
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import Sampling
 from darkroom.rendering.renderer import FatalDeviceError
 from tests.rendering.helpers import SAMPLING, Models, load, load_with_pipe, pixels, requests
 from tests.rendering.test_renderer import check_that_images_stand_alone

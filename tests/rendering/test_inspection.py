@@ -6,9 +6,9 @@ from typing import BinaryIO
 
 import pytest
 
-from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError
-from darkroom.rendering.inspection import inspect_model, resolved_dtype, token_counter
+from darkroom.domain.settings import ModelRef
+from darkroom.rendering.inspection import call_default, check_arguments, inspect_model, resolved_dtype, token_counter
 
 
 def edit_index(folder: Path, **changes: object) -> None:
@@ -144,3 +144,18 @@ def test_a_hub_model_is_named_by_its_commit(models: dict[str, Path], tmp_path: P
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     model = inspect_model(ModelRef("someone/tiny", revision="main"), "cpu")
     assert (model.identity.revision, model.identity.repo_id, model.source) == (commit, "someone/tiny", "someone/tiny")
+
+
+def test_a_models_defaults_are_those_of_its_call(models: dict[str, Path]) -> None:
+    sd, sd3 = (inspect_model(ModelRef(str(models[name])), "cpu") for name in ("sd", "sd3"))
+    names = ("guidance_scale", "num_inference_steps", "height", "width")
+    assert [call_default(sd, name) for name in names] == [7.5, 50, sd.height, sd.width]
+    assert [call_default(sd3, name) for name in names[:2]] == [7.0, 28]
+    assert call_default(sd, "no_such_argument") is None
+
+
+def test_an_argument_that_a_pipeline_does_not_take_is_refused(models: dict[str, Path]) -> None:
+    sd, sd3 = (inspect_model(ModelRef(str(models[name])), "cpu") for name in ("sd", "sd3"))
+    check_arguments(["guidance_rescale"], sd, "")
+    with pytest.raises(DarkroomError, match=r"StableDiffusion3Pipeline of .* takes no guidance_rescale; leave it out"):
+        check_arguments(["guidance_rescale"], sd3, "leave it out")

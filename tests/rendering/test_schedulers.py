@@ -3,8 +3,8 @@
 import pytest
 from diffusers import DDIMScheduler
 
-from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import ModelRef
 from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.schedulers import SCHEDULERS, build_scheduler, check_scheduler, compatible_schedulers
 from tests.rendering.helpers import Models

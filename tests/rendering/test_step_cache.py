@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from darkroom.domain.cells import Sampling
+from darkroom.domain.settings import Sampling
 from darkroom.rendering.step_cache import StepCache, deep_layers
 from tests.rendering.helpers import Models, load, load_with_pipe, pixels, requests, without
 

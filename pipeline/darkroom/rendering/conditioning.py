@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from darkroom.domain.cells import Sampling
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import Sampling
 
 Embedding = tuple[torch.Tensor, ...]  # one (tokens, width) tensor, and for SDXL a pooled (width,) one
 _MAX_CACHED = 4096  # prompts: at SDXL's 0.3 MB each in half precision, about a gigabyte

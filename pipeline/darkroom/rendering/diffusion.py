@@ -16,29 +16,32 @@ import torch
 import transformers
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import ARGUMENTS, Sampling
+from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.conditioning import ENCODERS, TextCache, conditioning_arguments
 from darkroom.rendering.inspection import count_tokens
 from darkroom.rendering.latents import decode_latents, draw_noise, faults, to_pixels
 from darkroom.rendering.pretrained import LoadedPipeline, load_pipeline
-from darkroom.rendering.renderer import Profiler, RenderedImage, RendererInfo, RendererSpec, explained
+from darkroom.rendering.renderer import RenderedImage, RendererInfo, RendererSpec, explained
 from darkroom.rendering.schedulers import build_scheduler
 
 _SUCCESSES_BEFORE_GROWING = 16  # calls at a halved batch before the double is tried again
 
 
-def load_diffusers(spec: RendererSpec, profiler: Profiler | None = None) -> "DiffusersRenderer":
+def load_diffusers(spec: RendererSpec, profile: Profile = OFF) -> "DiffusersRenderer":
     """Load a pipeline, and the renderer around it."""
-    return DiffusersRenderer(load_pipeline(spec), spec, profiler)
+    return DiffusersRenderer(load_pipeline(spec), spec, profile)
 
 
 class DiffusersRenderer:
     """One loaded pipeline. Schedulers change from call to call; the model and the text embeddings stay."""
 
-    def __init__(self, loaded: LoadedPipeline, spec: RendererSpec, profiler: Profiler | None = None) -> None:
+    def __init__(self, loaded: LoadedPipeline, spec: RendererSpec, profile: Profile = OFF) -> None:
         self._pipe, self._patches = loaded.pipe, loaded.patches
-        self._profiler = profiler
+        self._profile = profile
         self._model_scheduler = self._pipe.scheduler
+        self._parameters = inspect.signature(type(self._pipe).__call__).parameters
         self._fitting_size = spec.batch_size  # halved when memory runs out
         self._successes = 0  # calls since that size was set
         is_known = type(self._pipe).__name__ in ENCODERS  # others are given prompts, and make their noise themselves
@@ -103,13 +106,7 @@ class DiffusersRenderer:
         sampling = requests[0].sampling
         self._pipe.scheduler = build_scheduler(sampling.scheduler, self._model_scheduler)
         generators = [torch.Generator().manual_seed(request.seed) for request in requests]
-        arguments = {
-            "guidance_scale": sampling.guidance_scale,
-            "num_inference_steps": sampling.num_inference_steps,
-            "height": sampling.height,
-            "width": sampling.width,
-            "generator": generators,
-        }
+        arguments = {**self._arguments(sampling), "generator": generators}
         if self._text is None:
             return self._call_with_prompts(requests, arguments)
         with self._stage("text"):
@@ -120,11 +117,20 @@ class DiffusersRenderer:
         with self._stage("decode"):
             return decode_latents(self._pipe.vae, latents)
 
+    def _arguments(self, sampling: Sampling) -> dict[str, Any]:
+        """The settings that the pipeline's call takes by their names."""
+        values = {each.name: getattr(sampling, each.name) for each in ARGUMENTS}
+        given = {each.name: values[each.name] for each in ARGUMENTS if each.does_something(values[each.name])}
+        for each in ARGUMENTS:
+            if each.has_neutral and each.name in given and each.name not in self._parameters:
+                raise DarkroomError(f"{type(self._pipe).__name__} takes no {each.name}; leave it out")
+        return given
+
     def _call_with_prompts(self, requests: Sequence[ImageRequest], arguments: dict[str, Any]) -> torch.Tensor:
         """The same for pipelines whose embeddings and latents are not known here: diffusers does all of it."""
         negative_prompt = requests[0].sampling.negative_prompt
         if negative_prompt:
-            if "negative_prompt" not in inspect.signature(type(self._pipe).__call__).parameters:
+            if "negative_prompt" not in self._parameters:
                 raise DarkroomError(f"{type(self._pipe).__name__} takes no negative_prompt; leave it out")
             arguments["negative_prompt"] = [negative_prompt] * len(requests)
         with self._stage("denoise"):
@@ -145,12 +151,9 @@ class DiffusersRenderer:
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
         """A measured stage ends when the device has ended it; otherwise the device is left to run behind."""
-        if self._profiler is None:
+        with self._profile.span(name):
             yield
-            return
-        with self._profiler.span(name):
-            yield
-            if self._profiler.is_on and self._pipe.device.type == "cuda":
+            if self._profile.is_on and self._pipe.device.type == "cuda":
                 torch.cuda.synchronize()
 
 

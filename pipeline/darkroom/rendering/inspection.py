@@ -1,14 +1,16 @@
 """Inspect a model's small files: what it is, and whether it can be rendered with, before torch or weights are read."""
 
+import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from darkroom.domain.cells import ModelIdentity, ModelRef
+from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import ModelRef
 from darkroom.rendering.model_files import INDEX, PICKLES, components_of, files_in, folder_digests, folder_revision
 
 # Pipelines whose steps Darkroom controls: guidance by image and by step, cached features, shared work.
@@ -74,6 +76,37 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         absent=tuple(name for name, value in index.items() if value == [None, None]),
         digests=tuple(digests.items()),
     )
+
+
+def call_default(model: InspectedModel, name: str) -> Any:
+    """The value that a model's call has for an argument that is not given; None where it names none.
+
+    The size is read from the model's files, everything else from its pipeline's signature.
+    """
+    size = {"height": model.height, "width": model.width}.get(name)
+    if size is not None:
+        return size
+    parameter = (_call_parameters(model) or {}).get(name)
+    return parameter.default if parameter and isinstance(parameter.default, int | float) else None
+
+
+def check_arguments(names: Iterable[str], model: InspectedModel, remedy: str) -> None:
+    """Refuse settings that the model's pipeline does not take; `remedy` has a place for the setting's name."""
+    parameters = _call_parameters(model)
+    for name in names:
+        if parameters is not None and name not in parameters:
+            raise DarkroomError(
+                f"sampling.{name}: {model.identity.pipeline_class} of {model.identity.repo_id} takes no {name}; "
+                f"{remedy.format(name)}"
+            )
+
+
+def _call_parameters(model: InspectedModel) -> Mapping[str, inspect.Parameter] | None:
+    """Parameters of its pipeline's call; None where the model brings code for it, or is the painter."""
+    import diffusers
+
+    pipeline = getattr(diffusers, model.identity.pipeline_class, None)
+    return inspect.signature(pipeline.__call__).parameters if pipeline else None
 
 
 def _digests(folder: Path, ref: ModelRef, skip_blobs: bool) -> dict[str, str]:

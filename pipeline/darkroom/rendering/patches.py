@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from darkroom.domain.cells import FLOAT8, Sampling
+from darkroom.domain.settings import FLOAT8, Sampling
 from darkroom.rendering.compiling import compile_pipeline
 from darkroom.rendering.cpu_layers import has_onednn, norm_channels_last, pack_layers, upsample_by_subpixels
 from darkroom.rendering.float8 import to_float8

@@ -13,7 +13,7 @@ import torch
 import transformers
 from diffusers.utils import DIFFUSERS_DYNAMIC_MODULE_NAME, dynamic_modules_utils
 
-from darkroom.domain.cells import FLOAT8
+from darkroom.domain.settings import FLOAT8
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.model_files import shaping_files, snapshot_digests
 from darkroom.rendering.patches import PATCHES, AppliedPatches, Patch, apply_patches

@@ -1,14 +1,14 @@
 """The renderer protocol: what a renderer is made from, what it is given, what it returns, and how one is loaded."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.inspection import InspectedModel
 
 _FATAL = ("CUDA error", "device-side assert", "unspecified launch failure", "illegal memory access")
@@ -64,14 +64,6 @@ class Renderer(Protocol):
         ...
 
 
-class Profiler(Protocol):
-    """Measures the stages of a call: text, denoise, decode, copy."""
-
-    is_on: bool  # the device is synchronized at the end of a stage where it is
-
-    def span(self, stage: str) -> AbstractContextManager[None]: ...
-
-
 @dataclass(frozen=True)
 class Compiled:
     """What torch.compile generated in one process: its cache artifacts."""
@@ -89,7 +81,7 @@ def explained(error: BaseException) -> BaseException:
     return FatalDeviceError(str(error)) if any(word in str(error) for word in _FATAL) else error
 
 
-def load_renderer(spec: RendererSpec, profiler: Profiler | None = None) -> Renderer:
+def load_renderer(spec: RendererSpec, profile: Profile = OFF) -> Renderer:
     """Load in the calling thread, which must also make every call. Raises DarkroomError for corrupt files.
 
     Implementations are imported here, so that a painter needs no torch.
@@ -104,7 +96,7 @@ def load_renderer(spec: RendererSpec, profiler: Profiler | None = None) -> Rende
 
     corrupt = (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError)  # as libraries report it
     try:
-        return load_diffusers(spec, profiler)
+        return load_diffusers(spec, profile)
     except DarkroomError:
         raise  # already one line with a remedy
     except corrupt as error:
