@@ -7,26 +7,24 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.catalogue import convention
-from darkroom.evaluation.comparison import Verdict, comparison_table, verdict
-from darkroom.evaluation.figures import metric_infos
-from darkroom.evaluation.gathering import MOST_HELD, gathered, left_out_lines
-from darkroom.evaluation.pairs import Difference, differences, num_of_other_noise, paired_metrics
-from darkroom.features.extractor import ExtractorInfo
+from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
 from darkroom.features.opening import inspect_extractor, load_extractor
-from darkroom.features.spec import ExtractorSpec
+from darkroom.features.reference import ReferenceFeatures, ReferenceSpec
+from darkroom.features.reference_measuring import default_cache, reference_features
+from darkroom.features.reference_opening import open_reference
 from darkroom.jobs.exits import ExitCode
 from darkroom.jobs.extractors import extractor_specs
 from darkroom.jobs.runs import OpenedRun, open_at
-from darkroom.references.kept import default_cache
-from darkroom.references.measuring import reference_features
-from darkroom.references.opening import open_reference
-from darkroom.references.reference import ReferenceFeatures, ReferenceSpec
+from darkroom.metrics.catalogue import convention
+from darkroom.metrics.figure_tables import comparison_table
+from darkroom.metrics.figures import Gap, Metric
+from darkroom.metrics.gaps import Verdict, differences, num_of_other_noise, paired_metrics, verdict
+from darkroom.metrics.gathering import MOST_HELD, gathered, left_out_lines
+from darkroom.metrics.measuring import metric_infos
 from darkroom.runs import manifest
 from darkroom.runs.cells import axes
 from darkroom.runs.commands import on_run
-from darkroom.runs.evaluations import MetricInfo
-from darkroom.runs.scored import NotScored, ScoredImages, scored_parts
+from darkroom.runs.features import FeaturesMissing, PairedFeatures, paired_features
 
 _CELL = re.compile(r"(.+)#([0-9a-f]{16})")
 _DEFAULT = "demo_clip"
@@ -47,8 +45,8 @@ def run(config: DictConfig) -> int:
     _check(config)
     wanted = _wanted(config)
     sides = [_side("a", config.a, config.endpoint_url), _side("b", config.b, config.endpoint_url)]
-    infos: dict[str, MetricInfo] = {}
-    found: dict[str, Difference] = {}
+    infos: dict[str, Metric] = {}
+    found: dict[str, Gap] = {}
     for info, (spec, metrics) in wanted.items():
         images = {side.key: _images(side, spec, info) for side in sides}
         reference = _reference(config, spec, info)
@@ -106,14 +104,14 @@ def _cells(found: OpenedRun) -> str:
     return ", ".join(told + more)
 
 
-def _images(side: Side, spec: ExtractorSpec, info: ExtractorInfo) -> ScoredImages:
+def _images(side: Side, spec: ExtractorSpec, info: ExtractorInfo) -> PairedFeatures:
     try:
         names = manifest.committed(side.run.store, side.cell_id)
-        found = gathered(scored_parts(side.run.store, names, info.extractor_id, info.dimension))
+        found = gathered(paired_features(side.run.store, names, info.extractor_id, info.dimension))
         for line in left_out_lines(found.left_out, len(found.held.pairs)):
             print(f"note:   {side.key}: {line}")
         return found.held
-    except NotScored as error:
+    except FeaturesMissing as error:
         given = {"source": spec.source, "resize": spec.resize}
         keys = {name: value for name, value in {"name": spec.name, **given}.items() if value}
         extractors = {} if keys == {"name": _DEFAULT} else {"extractors": [keys]}
@@ -128,7 +126,7 @@ def _reference(config: DictConfig, spec: ExtractorSpec, info: ExtractorInfo) -> 
     return reference_features(reference, info, lambda: load_extractor(spec), default_cache(), print)
 
 
-def _say_pairs(images: Mapping[str, ScoredImages]) -> None:
+def _say_pairs(images: Mapping[str, PairedFeatures]) -> None:
     first, second = (set(side.pairs) for side in images.values())
     shared = len(first & second)
     held = f", of which {MOST_HELD:,} at most are compared" if MOST_HELD in (len(first), len(second)) else ""
@@ -138,7 +136,7 @@ def _say_pairs(images: Mapping[str, ScoredImages]) -> None:
         print(f"note:   {other_noise:,} pairs have different seeds, so they share their prompt and not their noise")
 
 
-def _judged(infos: Mapping[str, MetricInfo], found: Mapping[str, Difference], tolerance: float) -> int:
+def _judged(infos: Mapping[str, Metric], found: Mapping[str, Gap], tolerance: float) -> int:
     worse = [name for name, one in found.items() if verdict(infos[name], one, tolerance) is Verdict.WORSE]
     if worse:
         print(f"b is worse than a by {', '.join(worse)}")

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.spec import ExtractorSpec
+from darkroom.features.extractor import ExtractorSpec
 
 _KEYS = tuple(field.name for field in fields(ExtractorSpec) if field.name not in ("device", "seen"))
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.report.content import Figure, ReportContent
+from darkroom.metrics.figures import Figure
+from darkroom.report.content import ReportContent
 from tests.report.contents import HOSTILE, METRICS, PROMPTS, plain_run, sweep
 from tests.report.writing import write_report
 
