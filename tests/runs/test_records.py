@@ -9,8 +9,7 @@ import pytest
 from darkroom.domain.records import RECORD_COLUMNS
 from darkroom.domain.settings import IMAGE_SETTINGS
 from darkroom.runs import manifest
-from darkroom.runs.records import RECORD_SCHEMA, extra_columns, to_records, to_table
-from darkroom.worker.outcomes import recorded_request
+from darkroom.runs.records import RECORD_SCHEMA, extra_columns, recorded_request, to_records, to_table
 from tests.report.runs import cell, rendered
 
 LATER = [each.name for each in IMAGE_SETTINGS if each.has_neutral]
