@@ -104,7 +104,9 @@ def check_arguments(names: Iterable[str], model: InspectedModel, remedy: str) ->
 def _call_parameters(model: InspectedModel) -> Mapping[str, inspect.Parameter] | None:
     """Parameters of its pipeline's call; None where the model brings code for it, or is the painter."""
     import diffusers
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()  # else it tells of packages that some pipelines could use
     pipeline = getattr(diffusers, model.identity.pipeline_class, None)
     return inspect.signature(pipeline.__call__).parameters if pipeline else None
 
