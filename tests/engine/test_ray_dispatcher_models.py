@@ -157,6 +157,6 @@ def test_where_no_machine_has_the_model_the_job_ends_with_the_reason(
     ray_cluster, work: Work, folders, tmp_path
 ) -> None:
     make = work.on_two_machines(tmp_path / "places", folders[2], num_good=0)
-    with pytest.raises(DarkroomError, match=rf"no worker could start \(3 tries\): .*{UNET} in \S+spoiled"):
+    with pytest.raises(DarkroomError, match=rf"no worker could start \(\d+ tries\): .*{UNET} in \S+spoiled"):
         dispatch(work, make, 2)
     assert work.rendered == {"first": len(PROMPTS)}
