@@ -218,6 +218,27 @@ def test_no_memory_even_for_one_image_is_that_images_error(models: dict[str, Pat
     assert all("out of memory" in image.error for image in renderer.render(requests(3)))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_memory_that_a_library_misses_is_no_lost_device(models: dict[str, Path], words: str) -> None:
+    renderer = load(models, "sd")
+    own = renderer._call
+
+    def call(batch):
+        if len(batch) > 2:
+            raise RuntimeError(words)
+        return own(batch)
+
+    renderer._call = call
+    assert [(image.batch_size, image.error) for image in renderer.render(requests(4))] == [(2, None)] * 4
+
+
 def test_a_lost_device_is_fatal(models: dict[str, Path]) -> None:
     renderer = load(models, "sd")
 
