@@ -92,7 +92,7 @@ def _from_pretrained(model: InspectedModel, folder: Path) -> Any:
 
 
 def _suit_to_device(pipe: Any, spec: RendererSpec) -> None:
-    if spec.device == "cuda":
+    if spec.device == "cuda" and spec.compile:
         _lay_channels_last(pipe)
     if spec.compile:
         compile_pipeline(pipe)
@@ -109,7 +109,7 @@ def _suit_to_cpu(network: Any) -> None:
 
 
 def _lay_channels_last(pipe: Any) -> None:
-    """As a GPU's convolutions want it."""
+    """As a GPU's convolutions want it. Uncompiled that is slower, since torch's group norms copy it there and back."""
     for name in ("unet", "vae"):
         if getattr(pipe, name, None) is not None:
             getattr(pipe, name).to(memory_format=torch.channels_last)

@@ -2,12 +2,13 @@
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from diffusers import PixArtSigmaPipeline
+from diffusers import DiffusionPipeline, PixArtSigmaPipeline
 from diffusers.pipelines.pixart_alpha import pipeline_pixart_sigma
 from transformers import CLIPModel
 
@@ -19,7 +20,7 @@ from pipeline.features.opening import load_extractor
 from pipeline.features.spec import ExtractorSpec
 from pipeline.rendering.diffusion import load_diffusers
 from pipeline.rendering.inspection import inspect_model
-from pipeline.rendering.pretrained import load_pipeline
+from pipeline.rendering.pretrained import _suit_to_device, load_pipeline
 from pipeline.rendering.prompt_text import leave_text_as_it_is
 from pipeline.rendering.renderer import Renderer
 from pipeline.rendering.spec import RendererSpec
@@ -77,6 +78,16 @@ def test_a_worker_refuses_files_that_the_job_has_not_seen(copy: Path, file: str)
     (copy / file).write_bytes((copy / file).read_bytes() + b"\n")
     with pytest.raises(WrongModel, match=rf"^model\.repo_id=copy: on \S+, {file} in {copy} is sha256"):
         load_pipeline(spec)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_for_a_gpu_convolutions_lie_channels_last_where_they_are_compiled(
+    models: dict[str, Path], compiled: bool
+) -> None:
+    pipe = DiffusionPipeline.from_pretrained(models["sd"])
+    weights = [part.conv_in.weight for part in (pipe.unet, pipe.vae.decoder)]
+    _suit_to_device(pipe, replace(spec_of(models["sd"]), device="cuda", compile=compiled))
+    assert [weight.is_contiguous(memory_format=torch.channels_last) for weight in weights] == [compiled] * 2
 
 
 @pytest.fixture
