@@ -2,7 +2,7 @@
 
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pipeline import __version__
@@ -19,7 +19,7 @@ def machine() -> dict[str, object]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "darkroom": __version__,
-        **{name: version(name) for name in _LIBRARIES},
+        **{name: _version(name) for name in _LIBRARIES},
     }
 
 
@@ -35,6 +35,14 @@ def num_devices(device: str) -> int:
     import torch
 
     return torch.cuda.device_count()
+
+
+def _version(library: str) -> str | None:
+    """None where it is not installed: a figure on a GPU needs no Ray."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
 
 
 def _processor() -> str:
