@@ -9,12 +9,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from jobs.build import find_model
-from pipeline.domain.cells import ModelIdentity, ModelRef
-from pipeline.domain.errors import DarkroomError
-from pipeline.rendering.inspection import InspectedModel
-from pipeline.rendering.model_files import INDEX
-from pipeline.runs.cells import CellInfo
+from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import ModelRef
+from darkroom.jobs.build import find_model
+from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.model_files import INDEX
+from darkroom.runs.cells import CellInfo
 
 _REMEDY = "give the model's place, or the folder that holds all models of the run, as model.repo_id=..."
 

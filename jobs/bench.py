@@ -8,17 +8,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from jobs.cli import run_job
-from jobs.engine import local_device
-from jobs.exits import ExitCode
-from pipeline.bench.catalogue import chosen
-from pipeline.bench.figure import Figure
-from pipeline.bench.machine import machine, num_cores, num_devices
-from pipeline.bench.results import as_json, as_table
-from pipeline.bench.setting import Setting
-from pipeline.domain.errors import DarkroomError
+from darkroom.bench.catalogue import chosen
+from darkroom.bench.figure import Figure, Setting, as_json, as_table
+from darkroom.bench.machine import machine, num_cores, num_devices
+from darkroom.domain.errors import DarkroomError
+from darkroom.jobs.engine import local_device
+from darkroom.jobs.exits import ExitCode
 
-_DARKROOM = (sys.executable, "-m", "jobs.cli")
+_DARKROOM = (sys.executable, "-m", "darkroom")
 
 
 def run(config: DictConfig) -> int:
@@ -72,7 +69,3 @@ def _write(config: DictConfig, figures: list[Figure], about: dict[str, object]) 
     setting = {"scale": config.scale, "num_repeats": config.num_repeats, "num_workers": config.num_workers}
     value = as_json(figures, about, {**setting, "device": local_device(config.device)})
     Path(config.write_to).write_text(json.dumps(value, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    run_job("bench")

@@ -1,29 +1,33 @@
 """From a configuration to the values that the pipeline works on: the edge where checked input becomes domain types."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from conf.schema import ImageFormat, PromptsKind
-from jobs.limits import AUTO, MAX_SIDE, check_limits
-from pipeline.demo import MODEL_FOLDER
-from pipeline.domain.cells import FLOAT8, Cell, ModelRef, Sampling
-from pipeline.domain.errors import DarkroomError
-from pipeline.domain.identity import digest
-from pipeline.encoding.images import size_fault
-from pipeline.prompts.source import PromptDataset, PromptScan, open_prompts, table_prompts, template_prompts
-from pipeline.rendering.inspection import STEERED, InspectedModel, inspect_model
-from pipeline.rendering.paint import PAINT_REPO_ID, paint_model
-from pipeline.rendering.schedulers import check_scheduler
-from pipeline.rendering.spec import RendererSpec
-from pipeline.runs.cells import CellInfo
-from pipeline.runs.run import OutputInfo, PromptsInfo, RunInfo
-from pipeline.storage.store import StoreSpec, parse_spec
+from darkroom.conf.keys import check_ranges
+from darkroom.conf.schema import AUTO, ImageFormat, PromptsKind
+from darkroom.demo import MODEL_FOLDER
+from darkroom.domain.cells import Cell
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import digest
+from darkroom.domain.settings import ARGUMENTS, FLOAT8, ModelRef, Sampling, Setting, settings_of
+from darkroom.prompts.source import PromptDataset, PromptScan, open_prompts, table_prompts, template_prompts
+from darkroom.rendering.inspection import STEERED, InspectedModel, call_default, check_arguments, inspect_model
+from darkroom.rendering.paint import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
+from darkroom.rendering.schedulers import DEFAULT, check_scheduler
+from darkroom.rendering.spec import RendererSpec
+from darkroom.runs.cells import CellInfo
+from darkroom.runs.encoding import size_fault
+from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo
+from darkroom.storage.store import StoreSpec, parse_spec
 
 DEMO_REPO_ID = "darkroom/demo"
+_OPTIONAL = frozenset(each.name for each in ARGUMENTS if each.has_neutral)  # which not every pipeline takes
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,13 @@ class Wanted:
         return {item.cell.cell_id: item.info for item in self.cells}
 
     @property
+    def num_images(self) -> int:
+        """Of all cells."""
+        usual = self.config.sampling.num_images_per_prompt
+        counts = Counter(item.cell.sampling.num_images_per_prompt or usual for item in self.cells)
+        return sum(cells * self.dataset.scan(count).num_images for count, cells in counts.items())
+
+    @property
     def models(self) -> list[InspectedModel]:
         """Each once, in the order of the cells."""
         return list({item.cell.model: item.model for item in self.cells}.values())
@@ -83,7 +94,7 @@ class Wanted:
 
 def wanted(config: DictConfig, device: str) -> Wanted:
     """Check a command of one cell as far as it can be without loading a model, cheapest first."""
-    check_limits(config)
+    check_ranges(config)
     return collected(config, (checked_cell(config.model, config.sampling, device),), _plain_name)
 
 
@@ -93,6 +104,9 @@ def collected(config: DictConfig, cells: tuple[WantedCell, ...], name: Callable[
         _check_format(config.output.image_format, cell.cell.sampling)
     dataset = prompts(config.prompts)
     scan = dataset.scan(config.sampling.num_images_per_prompt)
+    for model in {cell.model.identity: cell.model for cell in cells}.values():
+        given = [name for name in scan.num_overriding if name in _OPTIONAL]
+        _check_arguments(given, model, "prompts.columns.{}=null leaves its column unread")
     found = Wanted(dataset, scan, cells, StoreSpec(""), config)
     uri = f"runs/{name(found)}" if config.output.uri is None else config.output.uri
     return replace(found, store=parse_spec(uri, config.output.endpoint_url))
@@ -103,13 +117,16 @@ def checked_cell(
     sampling_config: DictConfig,
     device: str,
     find: Callable[[ModelRef, str], InspectedModel] | None = None,
+    run: DictConfig | None = None,
 ) -> WantedCell:
-    """A cell whose model is there and whose scheduler fits it; `find` stands in for `find_model`."""
+    """A cell whose model is there and whose scheduler fits it; `find` stands in for `find_model`, and `run` is the
+    `sampling` that the cells of a run share, where this one may differ in the rest."""
     ref = model_ref(model_config)
     model = (find or find_model)(ref, device)
-    sampling = sampling_of(sampling_config, model)
+    sampling = sampling_of(sampling_config, model, run or sampling_config)
     check_scheduler(sampling.scheduler, model)
     _check_lossy(sampling, model)
+    _check_arguments([name for name in sampling.effective if name in _OPTIONAL], model, "leave it out")
     if model.identity.dtype == FLOAT8 and device == "mps":
         raise DarkroomError("model.dtype=float8: mps has no float8; use model.dtype=bfloat16")
     return WantedCell(CellInfo(ref, Cell(model.identity, sampling)), model)
@@ -118,10 +135,14 @@ def checked_cell(
 def model_ref(config: DictConfig) -> ModelRef:
     """The model as named; a local folder by its absolute path, so that a run can be verified from anywhere. What is
     embedded is that, whatever folder of such a name lies where the command is given."""
-    repo_id = config.repo_id
-    if repo_id not in (PAINT_REPO_ID, DEMO_REPO_ID) and Path(repo_id).expanduser().is_dir():
-        repo_id = str(Path(repo_id).expanduser().resolve())
-    return ModelRef(repo_id, config.revision, config.dtype.value, config.variant, config.trust_remote_code)
+    ref = ModelRef(**{each.name: _plain(config[each.name]) for each in settings_of(ModelRef)})
+    if ref.repo_id not in (PAINT_REPO_ID, DEMO_REPO_ID) and Path(ref.repo_id).expanduser().is_dir():
+        return replace(ref, repo_id=str(Path(ref.repo_id).expanduser().resolve()))
+    return ref
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
 
 
 def find_model(ref: ModelRef, device: str) -> InspectedModel:
@@ -134,18 +155,30 @@ def find_model(ref: ModelRef, device: str) -> InspectedModel:
     return inspect_model(ref, device)
 
 
-def sampling_of(config: DictConfig, model: InspectedModel) -> Sampling:
-    return Sampling(
-        scheduler=config.scheduler,
-        guidance_scale=float(config.guidance_scale),
-        num_inference_steps=config.num_inference_steps,
-        height=_side("height", config.height, model.height),
-        width=_side("width", config.width, model.width),
-        negative_prompt=config.negative_prompt,
-        guidance_start=float(config.guidance_start),
-        guidance_stop=float(config.guidance_stop),
-        cache_interval=config.cache_interval,
-    )
+def sampling_of(config: DictConfig, model: InspectedModel, run: DictConfig) -> Sampling:
+    """A cell's settings, with what the model says in the place of null. Where the cell has the run's own seed or number
+    of images, it says nothing of them, so that it is called as in a run whose cells do not differ in them."""
+    values = {each.name: _value(each, config[each.name], model) for each in settings_of(Sampling)}
+    shared = {each.name: each.neutral for each in settings_of(Sampling) if not each.of_image}
+    return Sampling(**values | {name: value for name, value in shared.items() if values[name] == run[name]})
+
+
+def _value(setting: Setting, given: Any, model: InspectedModel) -> Any:
+    value = _model_value(setting, model) if given is None else setting.kind(given)
+    if value is None:
+        raise DarkroomError(
+            f"sampling.{setting.name} has no value, and {model.identity.repo_id} names none; give "
+            f"sampling.{setting.name}=..."
+        )
+    if setting.allowed and value not in setting.allowed:
+        raise DarkroomError(f"sampling.{setting.name}={value} is out of range; give {setting.allowed}")
+    return value
+
+
+def _model_value(setting: Setting, model: InspectedModel) -> Any:
+    if setting.name == "scheduler":
+        return DEFAULT
+    return PAINT_DEFAULTS[setting.name] if model.source == PAINT_REPO_ID else call_default(model, setting.name)
 
 
 def _check_lossy(sampling: Sampling, model: InspectedModel) -> None:
@@ -165,19 +198,16 @@ def _check_lossy(sampling: Sampling, model: InspectedModel) -> None:
         )
 
 
+def _check_arguments(names: Collection[str], model: InspectedModel, remedy: str) -> None:
+    """The painter takes everything, since it looks at nothing."""
+    if names and model.source != PAINT_REPO_ID:
+        check_arguments(names, model, remedy)
+
+
 def _check_format(image_format: ImageFormat, sampling: Sampling) -> None:
     fault = size_fault(image_format.value, sampling.height, sampling.width)
     if fault:
         raise DarkroomError(f"output.image_format={image_format.value}, {fault}")
-
-
-def _side(name: str, given: int | None, own: int | None) -> int:
-    value = own if given is None else given
-    if value is None:
-        raise DarkroomError(f"sampling.{name} has no value, and the model names none; give sampling.{name}=...")
-    if not 8 <= value <= MAX_SIDE or value % 8:
-        raise DarkroomError(f"sampling.{name}={value}: give a multiple of 8 from 8 to {MAX_SIDE}")
-    return value
 
 
 def prompts(config: DictConfig) -> PromptDataset:
@@ -187,7 +217,7 @@ def prompts(config: DictConfig) -> PromptDataset:
 def _demo(_config: DictConfig) -> PromptDataset:
     import pyarrow as pa
 
-    from pipeline.demo.prompts import demo_prompts
+    from darkroom.demo.prompts import demo_prompts
 
     return table_prompts(pa.Table.from_pylist(demo_prompts()), "demo")
 

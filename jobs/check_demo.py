@@ -4,13 +4,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from jobs.cli import run_job
-from jobs.exits import ExitCode
-from pipeline.demo import CLIP_FOLDER, MODEL_FOLDER
+from darkroom.demo import CLIP_FOLDER, MODEL_FOLDER
+from darkroom.jobs.exits import ExitCode
 
 
 def run(config: DictConfig) -> int:
-    from pipeline.demo.check import GUIDANCES, Setting, check_clip, check_model, clip_meets_bar, curve_holds, meets_bar
+    from darkroom.demo.check import GUIDANCES, Setting, check_clip, check_model, clip_meets_bar, curve_holds, meets_bar
 
     model = Path(config.model_folder or MODEL_FOLDER)
     clip = Path(config.clip_folder or CLIP_FOLDER)
@@ -29,7 +28,3 @@ def run(config: DictConfig) -> int:
     for what, holds in verdicts.items():
         print(f"{what}: {'the bar is reached' if holds else 'BELOW THE BAR'}")
     return ExitCode.OK if all(verdicts.values()) else ExitCode.CHECK_FAILED
-
-
-if __name__ == "__main__":
-    run_job("check_demo")

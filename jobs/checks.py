@@ -2,9 +2,9 @@
 
 import sys
 
-from jobs.build import Wanted
-from pipeline.prompts.source import count_long_prompts
-from pipeline.rendering.inspection import InspectedModel, token_counter
+from darkroom.jobs.build import Wanted
+from darkroom.prompts.source import count_long_prompts
+from darkroom.rendering.inspection import InspectedModel, token_counter
 
 
 def warn(found: Wanted) -> None:

@@ -6,28 +6,26 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
-from jobs.cli import run_job
-from jobs.exits import ExitCode
-from jobs.extractors import extractor_specs
-from jobs.runs import OpenedRun, open_at
-from pipeline.domain.errors import DarkroomError
-from pipeline.evaluation.catalogue import convention
-from pipeline.evaluation.comparison import Verdict, comparison_table, verdict
-from pipeline.evaluation.figures import metric_infos
-from pipeline.evaluation.gathering import MOST_HELD, gathered, left_out_lines
-from pipeline.evaluation.pairs import Difference, differences, paired_metrics
-from pipeline.features.extractor import ExtractorInfo
-from pipeline.features.opening import inspect_extractor, load_extractor
-from pipeline.features.spec import ExtractorSpec
-from pipeline.references.kept import default_cache
-from pipeline.references.measuring import reference_features
-from pipeline.references.opening import open_reference
-from pipeline.references.reference import ReferenceFeatures, ReferenceSpec
-from pipeline.runs import manifest
-from pipeline.runs.cells import axes
-from pipeline.runs.commands import on_run
-from pipeline.runs.evaluations import MetricInfo
-from pipeline.runs.scored import NotScored, ScoredImages, scored_parts
+from darkroom.domain.errors import DarkroomError
+from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
+from darkroom.features.opening import inspect_extractor, load_extractor
+from darkroom.jobs.exits import ExitCode
+from darkroom.jobs.extractors import extractor_specs
+from darkroom.jobs.runs import OpenedRun, open_at
+from darkroom.metrics.catalogue import convention
+from darkroom.metrics.figure_tables import comparison_table
+from darkroom.metrics.figures import Gap, Metric
+from darkroom.metrics.gaps import Verdict, differences, num_of_other_noise, paired_metrics, verdict
+from darkroom.metrics.gathering import MOST_HELD, gathered, left_out_lines
+from darkroom.metrics.measuring import metric_infos
+from darkroom.references.kept import default_cache
+from darkroom.references.measuring import reference_features
+from darkroom.references.opening import open_reference
+from darkroom.references.reference import ReferenceFeatures, ReferenceSpec
+from darkroom.runs import manifest
+from darkroom.runs.cells import axes
+from darkroom.runs.commands import on_run
+from darkroom.runs.features import FeaturesMissing, PairedFeatures, paired_features
 
 _CELL = re.compile(r"(.+)#([0-9a-f]{16})")
 _DEFAULT = "demo_clip"
@@ -48,10 +46,8 @@ def run(config: DictConfig) -> int:
     _check(config)
     wanted = _wanted(config)
     sides = [_side("a", config.a, config.endpoint_url), _side("b", config.b, config.endpoint_url)]
-    if sides[0].run.info.seed != sides[1].run.info.seed:
-        print("note:   the runs have different seeds, so pairs share their prompt and not their noise")
-    infos: dict[str, MetricInfo] = {}
-    found: dict[str, Difference] = {}
+    infos: dict[str, Metric] = {}
+    found: dict[str, Gap] = {}
     for info, (spec, metrics) in wanted.items():
         images = {side.key: _images(side, spec, info) for side in sides}
         reference = _reference(config, spec, info)
@@ -98,23 +94,25 @@ def _side(key: str, text: str, endpoint_url: str | None) -> Side:
 
 
 def _cells(found: OpenedRun) -> str:
-    differing = axes(found.cells.values())
+    differing = axes(found.cells.values(), found.info)
     told = [
-        f"{cell_id} ({', '.join(f'{name}={info.settings[name]}' for name in differing)})" if differing else cell_id
+        f"{cell_id} ({', '.join(f'{name}={info.settings_in(found.info)[name]}' for name in differing)})"
+        if differing
+        else cell_id
         for cell_id, info in list(found.cells.items())[:_CELLS_SHOWN]
     ]
     more = [f"{len(found.cells) - _CELLS_SHOWN} more"] if len(found.cells) > _CELLS_SHOWN else []
     return ", ".join(told + more)
 
 
-def _images(side: Side, spec: ExtractorSpec, info: ExtractorInfo) -> ScoredImages:
+def _images(side: Side, spec: ExtractorSpec, info: ExtractorInfo) -> PairedFeatures:
     try:
         names = manifest.committed(side.run.store, side.cell_id)
-        found = gathered(scored_parts(side.run.store, names, info.extractor_id, info.dimension))
+        found = gathered(paired_features(side.run.store, names, info.extractor_id, info.dimension))
         for line in left_out_lines(found.left_out, len(found.held.pairs)):
             print(f"note:   {side.key}: {line}")
         return found.held
-    except NotScored as error:
+    except FeaturesMissing as error:
         given = {"source": spec.source, "resize": spec.resize}
         keys = {name: value for name, value in {"name": spec.name, **given}.items() if value}
         extractors = {} if keys == {"name": _DEFAULT} else {"extractors": [keys]}
@@ -129,19 +127,18 @@ def _reference(config: DictConfig, spec: ExtractorSpec, info: ExtractorInfo) -> 
     return reference_features(reference, info, lambda: load_extractor(spec), default_cache(), print)
 
 
-def _say_pairs(images: Mapping[str, ScoredImages]) -> None:
+def _say_pairs(images: Mapping[str, PairedFeatures]) -> None:
     first, second = (set(side.pairs) for side in images.values())
     shared = len(first & second)
     held = f", of which {MOST_HELD:,} at most are compared" if MOST_HELD in (len(first), len(second)) else ""
     print(f"pairs:  {shared:,}, of {len(first):,} images in a and {len(second):,} in b{held}")
+    other_noise = num_of_other_noise(*images.values())
+    if other_noise:
+        print(f"note:   {other_noise:,} pairs have different seeds, so they share their prompt and not their noise")
 
 
-def _judged(infos: Mapping[str, MetricInfo], found: Mapping[str, Difference], tolerance: float) -> int:
+def _judged(infos: Mapping[str, Metric], found: Mapping[str, Gap], tolerance: float) -> int:
     worse = [name for name, one in found.items() if verdict(infos[name], one, tolerance) is Verdict.WORSE]
     if worse:
         print(f"b is worse than a by {', '.join(worse)}")
     return ExitCode.CHECK_FAILED if worse else ExitCode.OK
-
-
-if __name__ == "__main__":
-    run_job("compare")

@@ -7,11 +7,11 @@ objects, and whoever may write images need not be somebody whose code is run.
 import hashlib
 from contextlib import suppress
 
-from jobs.build import Wanted
-from pipeline.dispatch.events import Event, Listener, ShardDone
-from pipeline.domain.identity import digest
-from pipeline.rendering.spec import Compiled
-from pipeline.storage.cache import user_cache
+from darkroom.domain.identity import digest
+from darkroom.engine.events import Event, Listener, ShardDone
+from darkroom.jobs.build import Wanted
+from darkroom.rendering.spec import Compiled
+from darkroom.storage.opening import user_cache
 
 
 class KeptCompiled:

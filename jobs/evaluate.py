@@ -2,13 +2,12 @@
 
 from omegaconf import DictConfig
 
-from jobs.cli import run_job
-from jobs.engine import own_device, started
-from jobs.evaluation import evaluate, wanted_evaluation
-from jobs.exits import ExitCode
-from jobs.runs import check_writable, opened
-from jobs.scoring import score
-from pipeline.runs.commands import on_run
+from darkroom.jobs.engine import own_device, started
+from darkroom.jobs.evaluation import evaluate, wanted_evaluation
+from darkroom.jobs.exits import ExitCode
+from darkroom.jobs.runs import check_writable, opened
+from darkroom.jobs.scoring import score
+from darkroom.runs.commands import on_run
 
 
 def run(config: DictConfig) -> int:
@@ -24,7 +23,3 @@ def run(config: DictConfig) -> int:
     code = evaluate(found, wanted, scored, own_device(config.engine))
     print(f"next: {on_run('report', found.store.spec)}", flush=True)
     return code
-
-
-if __name__ == "__main__":
-    run_job("evaluate")

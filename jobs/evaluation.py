@@ -9,34 +9,31 @@ from datetime import UTC, datetime
 
 from omegaconf import DictConfig
 
-from conf.schema import EvaluateMode
-from jobs.exits import ExitCode, most_urgent
-from jobs.extractors import extractor_specs
-from jobs.runs import OpenedRun
-from jobs.scoring import Scored
-from pipeline.domain.errors import DarkroomError
-from pipeline.domain.identity import digest
-from pipeline.evaluation.catalogue import CATALOGUE, convention, default_metrics, metrics_by_extractor
-from pipeline.evaluation.figures import figure_name, figures_of, metric_infos
-from pipeline.evaluation.gaps import MeasuredCell, costs, gaps
-from pipeline.evaluation.gathering import Gathered, gathered
-from pipeline.evaluation.pairs import Difference, differences
-from pipeline.evaluation.sides import Logits, sides_of
-from pipeline.evaluation.table import costs_table, figures_table
-from pipeline.features.extractor import ExtractorInfo
-from pipeline.features.inception_extractor import InceptionExtractor
-from pipeline.features.opening import as_seen, inspect_extractor, load_extractor
-from pipeline.features.spec import ExtractorSpec, Seen
-from pipeline.references.kept import default_cache
-from pipeline.references.measuring import reference_features
-from pipeline.references.opening import open_reference
-from pipeline.references.reference import Reference, ReferenceFeatures, ReferenceSpec, Statistics
-from pipeline.runs.cells import lossless_of
-from pipeline.runs.choices import dropped_cells
-from pipeline.runs.commands import on_run
-from pipeline.runs.evaluations import CellFigure, CellFigures, Evaluation, Gap, MetricInfo, put_evaluation
-from pipeline.runs.present import PresentImages, present_images
-from pipeline.runs.scored import scored_parts
+from darkroom.conf.schema import EvaluateMode
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import digest
+from darkroom.features.extractor import ExtractorInfo, ExtractorPin, ExtractorSpec
+from darkroom.features.inception_extractor import InceptionExtractor
+from darkroom.features.opening import inspect_extractor, load_extractor, pin_extractor
+from darkroom.jobs.exits import ExitCode, most_urgent
+from darkroom.jobs.extractors import extractor_specs
+from darkroom.jobs.runs import OpenedRun
+from darkroom.jobs.scoring import Scored
+from darkroom.metrics.catalogue import CATALOGUE, convention, default_metrics, metrics_by_extractor
+from darkroom.metrics.figure_tables import costs_table, figures_table
+from darkroom.metrics.figures import Evaluation, Figure, Figures, Gap, Metric, put_evaluation
+from darkroom.metrics.gaps import costs, differences, gaps
+from darkroom.metrics.gathering import Gathered, gathered
+from darkroom.metrics.inputs import Logits
+from darkroom.metrics.measuring import MeasuredCell, figure_name, measured_cell, metric_infos
+from darkroom.references.kept import default_cache
+from darkroom.references.measuring import reference_features
+from darkroom.references.opening import open_reference
+from darkroom.references.reference import Reference, ReferenceFeatures, ReferenceSpec, Statistics
+from darkroom.runs.cells import dropped_cells, lossless_of
+from darkroom.runs.commands import on_run
+from darkroom.runs.features import paired_features
+from darkroom.runs.reading import PresentImages, present_images
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class WantedEvaluation:
     extractors: tuple[ExtractorInfo, ...]
     reference: Reference | None
     named: Mapping[str, Sequence[str]]  # extractor's name -> metrics; empty where the command names none
-    seen: tuple[Seen, ...]  # of each extractor
+    pins: tuple[ExtractorPin, ...]  # of each extractor
 
     @property
     def figures(self) -> list[str]:
@@ -64,7 +61,7 @@ class WantedEvaluation:
 
     def specs(self, device: str) -> tuple[ExtractorSpec, ...]:
         specs = extractor_specs(self.config.extractors, device)
-        return tuple(replace(spec, seen=seen) for spec, seen in zip(specs, self.seen, strict=True))
+        return tuple(replace(spec, pin=pin) for spec, pin in zip(specs, self.pins, strict=True))
 
 
 def wanted_evaluation(config: DictConfig) -> WantedEvaluation:
@@ -76,7 +73,7 @@ def wanted_evaluation(config: DictConfig) -> WantedEvaluation:
     if again:
         raise DarkroomError(f"extractors: {again[0]} is there twice, and figures are called by it; evaluate one by one")
     named = {} if config.metrics is None else metrics_by_extractor(list(config.metrics), infos)
-    wanted = WantedEvaluation(config, infos, _opened_reference(config), named, tuple(map(as_seen, specs, infos)))
+    wanted = WantedEvaluation(config, infos, _opened_reference(config), named, tuple(map(pin_extractor, specs, infos)))
     _check_reference(wanted)
     for expected in config.expect:
         if expected.figure not in wanted.figures:
@@ -108,8 +105,10 @@ def evaluate(found: OpenedRun, wanted: WantedEvaluation, scored: Scored, device:
     """Measure cells that are scored, store the figures, show them; the exit code, not 0 where an image is left out."""
     evaluation, key = _evaluated(found, wanted, scored, device)
     put_evaluation(found.store, key, evaluation)
-    settings = {cell_id: info.settings for cell_id, info in found.cells.items()}
+    settings = {cell_id: info.settings_in(found.info) for cell_id, info in found.cells.items()}
     print(figures_table(evaluation.metrics, evaluation.cells, settings, evaluation.gaps))
+    if len({settings[cell_id]["sampling.seed"] for cell_id in evaluation.cells}) > 1:
+        print("note: images of cells with different seeds share their prompt and not their noise")
     if any(evaluation.costs.values()):
         print(f"\n{costs_table(evaluation.metrics, _for_speed(found, evaluation), evaluation.costs)}")
     left_out = ExitCode.CHECK_FAILED if scored.num_left_out else ExitCode.OK
@@ -124,19 +123,19 @@ def measured_figure(
     scored: Scored,
     starts: frozenset[int] | None,
     device: str,
-) -> dict[str, CellFigure]:
+) -> dict[str, Figure]:
     """One figure of some cells, from their scored shards that start at `starts`; cells without an image get NaN."""
     extractor, metric = figure.split(".")
     spec, info = next(
         pair for pair in zip(wanted.specs(device), wanted.extractors, strict=True) if pair[1].name == extractor
     )
     measuring = _Measuring(found, wanted, scored, spec, info, [metric])
-    figures: dict[str, CellFigure] = {}
+    figures: dict[str, Figure] = {}
     for cell_id in cell_ids:
         try:
-            figures[cell_id] = measuring.cell(measuring.images(cell_id, starts)).figures[figure].figure
+            figures[cell_id] = measuring.cell(measuring.images(cell_id, starts)).figures[figure]
         except DarkroomError as error:
-            figures[cell_id] = CellFigure(math.nan, None, None, 0, None, (str(error),))
+            figures[cell_id] = Figure(math.nan, None, None, 0, None, (str(error),))
     return figures
 
 
@@ -153,9 +152,9 @@ def _opened_reference(config: DictConfig) -> Reference | None:
 def _evaluated(found: OpenedRun, wanted: WantedEvaluation, scored: Scored, device: str) -> tuple[Evaluation, str]:
     """The evaluation, and the name that it is stored by."""
     config = wanted.config
-    metrics: dict[str, MetricInfo] = {}
+    metrics: dict[str, Metric] = {}
     images = _present(found, scored)
-    cells: dict[str, dict[str, CellFigure]] = {cell_id: {} for cell_id in images}
+    cells: dict[str, dict[str, Figure]] = {cell_id: {} for cell_id in images}
     distances: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
     lost: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
     lossless = _lossless(found, cells)
@@ -165,10 +164,10 @@ def _evaluated(found: OpenedRun, wanted: WantedEvaluation, scored: Scored, devic
         metrics |= measuring.infos
         if info.name in wanted.named and not scored.num_left_out:
             _check_had(measured.values(), measuring.infos)
-        for cell_id, gap in gaps(measured, measuring.infos, config.seed, measuring.again).items():
-            cells[cell_id] |= {name: one.figure for name, one in measured[cell_id].figures.items()}
+        for cell_id, gap in gaps(measured, measuring.infos, config.seed, measuring.pairs).items():
+            cells[cell_id] |= measured[cell_id].figures
             distances[cell_id] |= gap
-        for cell_id, gap in costs(measured, lossless, config.seed, measuring.again).items():
+        for cell_id, gap in costs(measured, lossless, config.seed, measuring.pairs).items():
             lost[cell_id] |= gap
     named = None if config.metrics is None else list(config.metrics)
     key = digest("evaluation", sorted(wanted.extractor_ids), config.reference, named)
@@ -179,7 +178,7 @@ def _evaluated(found: OpenedRun, wanted: WantedEvaluation, scored: Scored, devic
 def _check_had(cells: Collection[MeasuredCell], named: Iterable[str]) -> None:
     """Refuse a figure that the command names where no cell has it; one cell of several may be too small for it."""
     for name in named:
-        figures = [cell.figures[name].figure for cell in cells]
+        figures = [cell.figures[name] for cell in cells]
         if all(math.isnan(figure.value) for figure in figures):
             raise DarkroomError(figures[0].warnings[0])
 
@@ -197,7 +196,7 @@ def _lossless(found: OpenedRun, having: Collection[str]) -> dict[str, str]:
 
 
 class _Measuring:
-    """One extractor's metrics of a run's cells; `metrics` as `figures_of` takes them."""
+    """One extractor's metrics of a run's cells; `metrics` as `measured_cell` takes them."""
 
     def __init__(
         self,
@@ -218,20 +217,20 @@ class _Measuring:
 
     def images(self, cell_id: str, starts: frozenset[int] | None = None) -> Gathered:
         names = self._scored.of_cell(cell_id, starts)
-        return gathered(scored_parts(self._store, names, self._info.extractor_id, self._info.dimension))
+        return gathered(paired_features(self._store, names, self._info.extractor_id, self._info.dimension))
 
     def cell(self, images: Gathered) -> MeasuredCell:
         config = self._config
-        sides = sides_of(images, self._reference, config.clip_convention, config.seed, self._logits)
-        return MeasuredCell(images.held.pairs, figures_of(sides, self._info, self._metrics))
+        options = (config.clip_convention, config.seed, self._logits)
+        return measured_cell(images, self._info, self._reference, self._metrics, *options)
 
-    def again(self, best: str, cell_id: str, figures: Sequence[str]) -> Mapping[str, Difference]:
+    def pairs(self, best: str, cell_id: str, figures: Sequence[str]) -> Mapping[str, Gap]:
         """Over the images that both cells have."""
-        sides = {key: self.images(key).held for key in (best, cell_id)}
+        cells = {key: self.images(key).held for key in (best, cell_id)}
         metrics = [name.partition(".")[2] for name in figures]
         config = self._config
         options = (metrics, config.clip_convention, config.seed)
-        return differences(sides, best, self._info, self._reference, *options)[cell_id]
+        return differences(cells, best, self._info, self._reference, *options)[cell_id]
 
 
 def _present(found: OpenedRun, scored: Scored) -> dict[str, PresentImages]:
@@ -267,7 +266,7 @@ def _judged(config: DictConfig, evaluation: Evaluation, dropped: Collection[str]
     return ExitCode.OK if all(verdicts) else ExitCode.CHECK_FAILED
 
 
-def _verdict(expected: DictConfig, cell_id: str, figures: CellFigures) -> bool:
+def _verdict(expected: DictConfig, cell_id: str, figures: Figures) -> bool:
     value = figures[expected.figure].value
     is_inside = expected.lowest <= value <= expected.highest
     print(

@@ -6,8 +6,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.features.spec import ExtractorSpec
+from darkroom.domain.errors import DarkroomError
+from darkroom.features.extractor import ExtractorSpec
 
 _KEYS = tuple(field.name for field in fields(ExtractorSpec) if field.name not in ("device", "seen"))
 

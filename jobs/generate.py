@@ -4,16 +4,15 @@ from dataclasses import replace
 
 from omegaconf import DictConfig
 
-from jobs.batch_size import settle
-from jobs.build import Wanted, wanted
-from jobs.checks import warn
-from jobs.cli import run_job
-from jobs.engine import likely_device, started
-from jobs.evaluation import wanted_inline
-from jobs.render import Rendering, render, say_start
-from pipeline.runs.cells import read_cells
-from pipeline.runs.opening import claim
-from pipeline.storage.opening import open_store
+from darkroom.jobs.batch_size import settle
+from darkroom.jobs.build import Wanted, wanted
+from darkroom.jobs.checks import warn
+from darkroom.jobs.engine import likely_device, started
+from darkroom.jobs.evaluation import wanted_inline
+from darkroom.jobs.render import Rendering, render, say_start
+from darkroom.runs.cells import read_cells
+from darkroom.runs.opening import claim
+from darkroom.storage.opening import open_store
 
 
 def run(config: DictConfig) -> int:
@@ -43,7 +42,3 @@ def _say_what(found: Wanted) -> None:
         f"{sampling.guidance_scale:g}, {sampling.width}x{sampling.height}"
         + (f"; rows override {found.scan.overriding}" if found.scan.overriding else "")
     )
-
-
-if __name__ == "__main__":
-    run_job("generate")

@@ -5,15 +5,15 @@ from dataclasses import replace
 
 from omegaconf import DictConfig
 
-from jobs.engine import own_device
-from jobs.evaluation import WantedEvaluation, measured_figure
-from jobs.exits import ExitCode, most_urgent
-from jobs.render import Rendering, render, render_shards
-from jobs.scoring import score
-from pipeline.domain.errors import DarkroomError
-from pipeline.evaluation.catalogue import CATALOGUE
-from pipeline.planning.halving import drawn, rounds, survivors
-from pipeline.runs.choices import Dropped, put_choices
+from darkroom.domain.errors import DarkroomError
+from darkroom.engine.sweep import drawn, rounds, survivors
+from darkroom.jobs.engine import own_device
+from darkroom.jobs.evaluation import WantedEvaluation, measured_figure
+from darkroom.jobs.exits import ExitCode, most_urgent
+from darkroom.jobs.render import Rendering, render, render_shards
+from darkroom.jobs.scoring import score
+from darkroom.metrics.catalogue import CATALOGUE
+from darkroom.runs.cells import Dropped, put_choices
 
 
 def check_halving(config: DictConfig, evaluation: WantedEvaluation | None) -> None:
@@ -36,7 +36,7 @@ def render_by_halving(job: Rendering, config: DictConfig) -> ExitCode:
     """
     size = job.run.shard_size
     starts = list(range(0, job.run.prompts.num_rows, size))
-    images_a_shard = max(1, job.found.scan.num_images // len(starts))
+    images_a_shard = max(1, job.found.num_images // len(job.found.cells) // len(starts))
     steps = rounds(len(starts), -(-config.num_images // images_a_shard))
     dropped: list[Dropped] = []
     chosen_from = list(job.found.cell_infos)

@@ -8,22 +8,21 @@ from itertools import islice
 
 from omegaconf import DictConfig
 
-from conf.schema import PromptsKind
-from jobs.batch_size import settle_here
-from jobs.build import Wanted, renderer_specs, wanted
-from jobs.checks import warn
-from jobs.cli import run_job
-from jobs.engine import likely_device
-from pipeline.domain.cells import Sampling
-from pipeline.domain.images import ImageRequest, Sample, samples
-from pipeline.encoding.images import size_fault
-from pipeline.planning.plan import num_shards
-from pipeline.prompts.source import write_parquet
-from pipeline.rendering.loading import load_renderer
-from pipeline.rendering.renderer import Renderer
-from pipeline.storage.opening import open_store
-from pipeline.worker.batches import batches
-from pipeline.worker.members import encode_member
+from darkroom.conf.schema import PromptsKind
+from darkroom.domain.requests import ImageRequest, Sample, samples
+from darkroom.domain.settings import Sampling
+from darkroom.engine.device import batches
+from darkroom.engine.planning import num_shards
+from darkroom.jobs.batch_size import settle_here
+from darkroom.jobs.build import Wanted, renderer_specs, wanted
+from darkroom.jobs.checks import warn
+from darkroom.jobs.engine import likely_device
+from darkroom.prompts.source import write_parquet
+from darkroom.rendering.loading import load_renderer
+from darkroom.rendering.renderer import Renderer
+from darkroom.runs.encoding import size_fault
+from darkroom.runs.layouts import encode_image
+from darkroom.storage.opening import open_store
 
 _PROBE_BATCHES = 2  # timed, after one that is not
 _MOST_SIZES, _FEW_STEPS = 8, 2  # tried, of a model that may change them
@@ -34,7 +33,7 @@ def run(config: DictConfig) -> int:
     found = wanted(config, device)
     warn(found)
     store = open_store(found.store)
-    if found.store.uri.startswith("s3://"):
+    if found.store.is_remote:
         store.check(writing=False)  # a folder need not be there yet
     _write_prompts(found)
     settle_here(found, device)
@@ -89,9 +88,9 @@ def _probe(found: Wanted, renderer: Renderer) -> _Cost | None:
         images = renderer.render(requests)
     # A short batch costs what a full one does.
     seconds = (time.perf_counter() - started) / _PROBE_BATCHES / renderer.info.batch_size
-    pairs = [(sample, image) for sample, image in zip(batch, images, strict=True) if image.pixels is not None]
-    output = found.run_info().output
-    sizes = [len(encode_member(sample, image, only.cell.model, output).data) for sample, image in pairs]
+    pairs = [(request, image.pixels) for request, image in zip(requests, images, strict=True)]
+    output, model = found.run_info().output, only.cell.model
+    sizes = [len(encode_image(request, pixels, model, output).data) for request, pixels in pairs if pixels is not None]
     return _Cost(seconds, sum(sizes) / max(1, len(sizes)))
 
 
@@ -155,7 +154,3 @@ def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-if __name__ == "__main__":
-    run_job("plan")

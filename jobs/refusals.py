@@ -6,8 +6,7 @@ from typing import Any
 
 from omegaconf import BooleanNode, DictConfig, FloatNode, IntegerNode, ListConfig, Node
 
-from conf.schema import NO_AXES
-from pipeline.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError
 
 _QUOTES = "text in it with more than letters and digits goes in quotes, as ['a b','c, d']"
 _NEEDED: Mapping[type, str] = {
@@ -28,6 +27,17 @@ def refuse_word(job: str, word: str, groups: Mapping[str, Sequence[str]]) -> Dar
     return DarkroomError(f"{_shown(word)}: no key=value; see `darkroom {job} --help`")
 
 
+def refuse_added(job: str, key: str, groups: Mapping[str, Sequence[str]]) -> DarkroomError:
+    """No group of the user's own folder."""
+    name = key.removeprefix("+")
+    if groups:
+        return DarkroomError(f"{_shown(key)}: no such group in --config-dir; {_among(name, list(groups), '+')}")
+    return DarkroomError(
+        f"{_shown(key)}: keys cannot be added to this job, only set; a group of your own is found by --config-dir, see "
+        f"`darkroom {job} --help`"
+    )
+
+
 def refuse_choice(said: str, choice: str, known: Sequence[str]) -> DarkroomError:
     """No file of a group."""
     group = said.partition("=")[0]
@@ -42,9 +52,7 @@ def refuse_enum(said: str, choice: str, known: Sequence[str]) -> DarkroomError:
 
 def refuse_key(job: str, key: str, config: DictConfig, groups: Sequence[str], homes: Sequence[str]) -> DarkroomError:
     """No key of this job; `homes`: choices of its group that do have it."""
-    section, _, name = key.rpartition(".")
-    if section == "grid.axes" and name in NO_AXES:
-        return DarkroomError(f"{key}: {name} is no axis: {NO_AXES[name]}")
+    section = key.rpartition(".")[0]
     if homes:
         return DarkroomError(f"{key}: the key needs {' or '.join(homes)} beside it")
     nearest = nearest_key(key, [*_keys(config), *groups])

@@ -7,32 +7,33 @@ from itertools import groupby
 
 import numpy as np
 
-from jobs.build import Wanted, renderer_specs
-from jobs.compiled import KeptCompiled
-from jobs.engine import Engine, own_device
-from jobs.evaluation import WantedEvaluation, evaluate
-from jobs.exits import ExitCode, most_urgent
-from jobs.profile import JobProfile
-from jobs.progress import ProgressView
-from jobs.runs import OpenedRun
-from jobs.scoring import score
-from pipeline.dispatch.events import Summary
-from pipeline.domain.errors import DarkroomError
-from pipeline.domain.records import FAILED, INVALID, Record
-from pipeline.planning.plan import num_shards, plan
-from pipeline.planning.tasks import shard_tasks
-from pipeline.rendering.spec import Compiled
-from pipeline.report.contact_sheet import contact_sheet
-from pipeline.runs.cells import CellInfo, read_cells
-from pipeline.runs.commands import on_run
-from pipeline.runs.equal_pixels import equal_lines
-from pipeline.runs.keys import CONTACT_SHEET_KEY, ManifestName
-from pipeline.runs.opening import own_shards
-from pipeline.runs.reading import StoredFile, count_statuses, first_images
-from pipeline.runs.run import RunInfo
-from pipeline.storage.store import Store, StoreError
-from pipeline.worker.spec import WorkerSpec
-from pipeline.worker.tasks import Task, task_name
+from darkroom.domain.cells import Shard
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.records import FAILED, INVALID, Record
+from darkroom.engine.events import Summary
+from darkroom.engine.planning import num_shards, plan, shard_tasks
+from darkroom.engine.spec import WorkerSpec
+from darkroom.engine.tasks import Task, task_name
+from darkroom.jobs.build import Wanted, renderer_specs
+from darkroom.jobs.compiled import KeptCompiled
+from darkroom.jobs.engine import Engine, own_device
+from darkroom.jobs.evaluation import WantedEvaluation, evaluate
+from darkroom.jobs.exits import ExitCode, most_urgent
+from darkroom.jobs.profile import JobProfile
+from darkroom.jobs.progress import ProgressView
+from darkroom.jobs.runs import OpenedRun
+from darkroom.jobs.scoring import score
+from darkroom.rendering.spec import Compiled
+from darkroom.report.contact_sheet import contact_sheet
+from darkroom.runs.cells import CellInfo, read_cells
+from darkroom.runs.commands import on_run
+from darkroom.runs.equal_pixels import equal_lines
+from darkroom.runs.images import StoredFile, first_images
+from darkroom.runs.keys import CONTACT_SHEET_KEY
+from darkroom.runs.opening import shards_of
+from darkroom.runs.reading import count_statuses
+from darkroom.runs.run import RunInfo
+from darkroom.storage.store import Store, StoreError
 
 _SHEET_IMAGES = 32
 
@@ -54,10 +55,10 @@ class Rendering:
         each = num_shards(self.run.prompts.num_rows, self.run.shard_size)
         return len(self.found.cells) * (each if self.starts is None else len(self.starts))
 
-    def committed(self) -> list[ManifestName]:
+    def committed(self) -> list[Shard]:
         """Those of its shards that are there. Raises DarkroomError where there are shards of another run."""
         cells = self.found.cell_infos
-        return [name for name in own_shards(self.store, self.run) if name.cell_id in cells and self._has(name.start)]
+        return [name for name in shards_of(self.store, self.run) if name.cell_id in cells and self._has(name.start)]
 
     def unfinished(self) -> list[str]:
         """Cells of which shards are missing."""
@@ -103,7 +104,7 @@ def render(job: Rendering) -> ExitCode:
     if code is ExitCode.INTERRUPTED:
         return code
     cells = read_cells(job.store)
-    for line in equal_lines(job.store, cells):
+    for line in equal_lines(job.store, cells, job.run):
         print(f"note: {line}")
     _say_where(job, cells)
     if job.evaluation is None:
@@ -120,7 +121,7 @@ def render_shards(job: Rendering) -> ExitCode:
     left = job.num_shards - len(before)
     if before:
         print(f"{len(before)} of {job.num_shards} shards are committed already; {left} are left", flush=True)
-    each = job.found.scan.num_images / num_shards(job.run.prompts.num_rows, job.run.shard_size)
+    each = job.found.num_images / len(job.found.cells) / num_shards(job.run.prompts.num_rows, job.run.shard_size)
     view, profile = ProgressView(round(each * left)), JobProfile(job.engine.config.profile)
     compiled = KeptCompiled(job.found)
     try:

@@ -4,14 +4,12 @@ from collections.abc import Iterable, Iterator
 
 from omegaconf import DictConfig
 
-from jobs.again import Again
-from jobs.cli import run_job
-from jobs.engine import local_device
-from jobs.exits import ExitCode
-from jobs.runs import check_writable, opened
-from pipeline.runs.commands import on_run
-from pipeline.worker.repair import repair
-from pipeline.worker.stored import StoredObject, stored_objects
+from darkroom.jobs.again import Again
+from darkroom.jobs.engine import local_device
+from darkroom.jobs.exits import ExitCode
+from darkroom.jobs.runs import check_writable, opened
+from darkroom.runs.commands import on_run
+from darkroom.runs.images import StoredObject, repair, stored_objects
 
 _AT_ONCE = 64  # images held in memory
 
@@ -48,7 +46,3 @@ def _portions(objects: Iterable[StoredObject]) -> Iterator[list[StoredObject]]:
             portion = []
     if portion:
         yield portion
-
-
-if __name__ == "__main__":
-    run_job("repair")

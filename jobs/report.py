@@ -2,16 +2,15 @@
 
 from omegaconf import DictConfig
 
-from jobs.cli import run_job
-from jobs.runs import OpenedRun, opened
-from pipeline.report.building import ReportOptions, build
-from pipeline.report.content import ReportContent
-from pipeline.report.page import report_files
-from pipeline.report.publishing import publish
-from pipeline.runs.commands import on_run
-from pipeline.runs.keys import REPORT_PREFIX
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, parse_spec
+from darkroom.jobs.runs import OpenedRun, opened
+from darkroom.report.building import ReportOptions, build
+from darkroom.report.content import ReportContent
+from darkroom.report.page import report_files
+from darkroom.report.publishing import publish
+from darkroom.runs.commands import on_run
+from darkroom.runs.keys import REPORT_PREFIX
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, parse_spec
 
 
 def run(config: DictConfig) -> int:
@@ -36,7 +35,3 @@ def _target(config: DictConfig, found: OpenedRun) -> tuple[Store, str]:
 def _next(content: ReportContent, found: OpenedRun) -> str:
     """Figures, where there are none yet; else a look at whether the images can be made again."""
     return on_run("verify" if content.metrics else "evaluate", found.store.spec)
-
-
-if __name__ == "__main__":
-    run_job("report")

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.runs.cells import CellInfo
-from pipeline.runs.opening import open_whole
-from pipeline.runs.run import RunInfo
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, parse_spec
+from darkroom.domain.errors import DarkroomError
+from darkroom.runs.cells import CellInfo
+from darkroom.runs.opening import open_whole
+from darkroom.runs.run import RunInfo
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, parse_spec
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,10 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
-from jobs.cli import run_job
-from jobs.runs import OpenedRun, opened
-from pipeline.runs.cells import axes
-from pipeline.runs.choices import dropped_cells
-from pipeline.runs.equal_pixels import equal_lines
-from pipeline.runs.reading import CellState, states
+from darkroom.jobs.runs import OpenedRun, opened
+from darkroom.runs.cells import axes, dropped_cells
+from darkroom.runs.equal_pixels import equal_lines
+from darkroom.runs.reading import CellState, states
 
 _MAX_REASONS = 10
 _MAX_CELLS = 50  # unfinished ones that are named
@@ -26,7 +24,7 @@ def run(config: DictConfig) -> int:
     if dropped:
         print(f"dropped:   {len(dropped)} cells, by the sweep's early choice; the report says when and why")
     _say_left(found, {cell_id: state for cell_id, state in cells.items() if cell_id not in dropped})
-    for line in equal_lines(found.store, found.cells):
+    for line in equal_lines(found.store, found.cells, found.info):
         print(f"equal:     {line}")
     return 0
 
@@ -44,7 +42,7 @@ def _say_what(found: OpenedRun) -> None:
         )
     else:
         print(f"cells:     {len(found.cells)}, seed {info.seed}")
-        for name, values in axes(found.cells.values()).items():
+        for name, values in axes(found.cells.values(), found.info).items():
             print(f"  {name}: {', '.join(str(value) for value in values)}")
 
 
@@ -65,12 +63,8 @@ def _say_left(found: OpenedRun, cells: dict[str, CellState]) -> None:
     left = sum(cell.num_rows_left for cell in cells.values())
     print(f"left:      {f'{left} prompt rows; the command that started the run goes on' if left else 'nothing'}")
     unfinished = [(cell_id, state) for cell_id, state in cells.items() if state.num_rows_left]
-    names = axes(found.cells.values())
+    names = axes(found.cells.values(), found.info)
     for cell_id, state in unfinished[:_MAX_CELLS] if names else []:
-        settings = found.cells[cell_id].settings
+        settings = found.cells[cell_id].settings_in(found.info)
         said = ", ".join(f"{name.split('.')[1]} {settings[name]}" for name in names)
         print(f"  {len(state.committed)} of {state.num_shards} shards: {said}")
-
-
-if __name__ == "__main__":
-    run_job("status")

@@ -8,25 +8,22 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conf.schema import NO_AXES
-from jobs.batch_size import settle
-from jobs.build import Wanted, WantedCell, checked_cell, collected, find_model, sweep_name
-from jobs.checks import warn
-from jobs.cli import run_job
-from jobs.engine import likely_device, started
-from jobs.evaluation import wanted_inline
-from jobs.halving import check_halving, render_by_halving
-from jobs.limits import check_limits
-from jobs.overrides import escaped
-from jobs.render import Rendering, render, say_start
-from pipeline.domain.cells import ModelRef
-from pipeline.domain.errors import DarkroomError
-from pipeline.planning.grid import Grid, Settings, expand
-from pipeline.rendering.inspection import InspectedModel
-from pipeline.runs.cells import axes, read_cells
-from pipeline.runs.choices import put_choices, read_choices
-from pipeline.runs.opening import claim
-from pipeline.storage.opening import open_store
+from darkroom.conf.keys import check_ranges
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import ModelRef
+from darkroom.engine.sweep import Grid, Settings, expand
+from darkroom.jobs.batch_size import settle
+from darkroom.jobs.build import Wanted, WantedCell, checked_cell, collected, find_model, sweep_name
+from darkroom.jobs.checks import warn
+from darkroom.jobs.engine import likely_device, started
+from darkroom.jobs.evaluation import wanted_inline
+from darkroom.jobs.halving import check_halving, render_by_halving
+from darkroom.jobs.overrides import escaped
+from darkroom.jobs.render import Rendering, render, say_start
+from darkroom.rendering.inspection import InspectedModel
+from darkroom.runs.cells import axes, put_choices, read_cells, read_choices
+from darkroom.runs.opening import claim
+from darkroom.storage.opening import open_store
 
 
 def run(config: DictConfig) -> int:
@@ -55,7 +52,7 @@ def run(config: DictConfig) -> int:
 
 def wanted_sweep(config: DictConfig, device: str) -> Wanted:
     """Check every cell of the grid before anything is loaded; equal cells are one."""
-    check_limits(config)
+    check_ranges(config)
     find = cache(find_model)  # a look at a model digests its weights: once a model, and not once a cell
     cells = [_cell(config, settings, device, find) for settings in expand(_grid(config.grid))]
     once = {item.cell.cell_id: item for item in cells}
@@ -75,14 +72,14 @@ def _cell(
     config: DictConfig, settings: Settings, device: str, find: Callable[[ModelRef, str], InspectedModel]
 ) -> WantedCell:
     """The job's own `sampling` and `model`, with this cell's settings on top."""
-    said = ", ".join(f"{name}={value}" for name, value in settings.items())
+    said = ", ".join(f"{name}={'null' if value is None else value}" for name, value in settings.items())
     own: Any = OmegaConf.masked_copy(config, ["sampling", "model"])
     try:
         for name, value in settings.items():
             text = escaped(value) if isinstance(value, str) else value
             OmegaConf.update(own, f"{_part(config, name)}.{name}", text)
-        check_limits(own)
-        return checked_cell(own.model, own.sampling, device, find)
+        check_ranges(own)
+        return checked_cell(own.model, own.sampling, device, find, config.sampling)
     except (OmegaConfBaseException, DarkroomError) as error:
         raise DarkroomError(f"grid cell ({said}): {str(error).splitlines()[0]}") from error
 
@@ -92,21 +89,16 @@ def _part(config: DictConfig, name: str) -> str:
     for part in ("sampling", "model"):
         if name in config[part] and name in config.grid.axes:
             return part
-    if name in NO_AXES:
-        raise DarkroomError(f"{name} is no axis: {NO_AXES[name]}")
     raise DarkroomError(f"no setting {name!r} tells cells apart; those that do are {', '.join(config.grid.axes)}")
 
 
 def _say_what(found: Wanted) -> None:
-    cells = len(found.cells)
+    run, cells = found.run_info(), found.cell_infos.values()
+    seeds = {info.cell.sampling.seed for info in cells}
+    noise = "the same noise in each" if len(seeds) == 1 else f"noise of {len(seeds)} seeds"
     print(
-        f"{found.scan.num_images * cells} images: {cells} cells of {found.scan.num_rows} prompts "
-        f"({found.run_info().prompts.name}), the same noise in each"
+        f"{found.num_images} images: {len(cells)} cells of {found.scan.num_rows} prompts ({run.prompts.name}), {noise}"
         + (f"; rows override {found.scan.overriding}" if found.scan.overriding else "")
     )
-    for name, values in axes(found.cell_infos.values()).items():
+    for name, values in axes(cells, run).items():
         print(f"  {name}: {', '.join(str(value) for value in values)}")
-
-
-if __name__ == "__main__":
-    run_job("sweep")

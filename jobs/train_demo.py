@@ -4,12 +4,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from jobs.cli import run_job
-from pipeline.runs.commands import program, word
+from darkroom.runs.commands import program, word
 
 
 def run(config: DictConfig) -> int:
-    from pipeline.demo.train import TrainSettings, train
+    from darkroom.demo.train import TrainSettings, train
 
     folder = Path(config.folder)
     settings = TrainSettings(seed=config.seed, num_threads=config.num_threads)
@@ -17,7 +16,3 @@ def run(config: DictConfig) -> int:
     print(f"{folder / 'model'} and {folder / 'clip'}")
     print(f"next: {program()} check_demo {word('model_folder', str(folder / 'model'))}")
     return 0
-
-
-if __name__ == "__main__":
-    run_job("train_demo")

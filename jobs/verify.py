@@ -10,18 +10,17 @@ from collections import Counter
 import numpy as np
 from omegaconf import DictConfig
 
-from jobs.again import Again, Remade
-from jobs.cli import run_job
-from jobs.engine import local_device
-from jobs.exits import ExitCode
-from jobs.runs import OpenedRun, opened
-from pipeline.domain.errors import DarkroomError
-from pipeline.domain.records import OK, Record
-from pipeline.encoding.images import decode
-from pipeline.runs.commands import on_run
-from pipeline.runs.reading import image_bytes, records, sample
-from pipeline.storage.store import Store
-from pipeline.worker.stored import stored_objects
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.records import OK, Record
+from darkroom.jobs.again import Again, Remade
+from darkroom.jobs.engine import local_device
+from darkroom.jobs.exits import ExitCode
+from darkroom.jobs.runs import OpenedRun, opened
+from darkroom.runs.commands import on_run
+from darkroom.runs.encoding import decode
+from darkroom.runs.images import image_bytes, stored_objects
+from darkroom.runs.reading import records, sample
+from darkroom.storage.store import Store
 
 EQUAL, PIXELS_EQUAL, DIFFERS = "equal", "pixels equal", "differs"
 
@@ -102,7 +101,3 @@ def _pixel_difference(record: Record, made: Remade, store: Store) -> str:
         return f"stored {old.shape}, now {new.shape}"
     difference = np.abs(old - new)
     return f"{np.count_nonzero(difference)} of {old.size} values differ, by at most {difference.max()}"
-
-
-if __name__ == "__main__":
-    run_job("verify")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli import JOBS, composed
+from darkroom.jobs.cli import JOBS, composed
 from tests.jobs.helpers import PAINT, run_here
 
 ROOT = Path(__file__).parent.parent

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from pipeline.bench.setting import Setting
-from pipeline.bench.work import Work, write_prompts
-from pipeline.domain.cells import Sampling
-from pipeline.rendering.paint import paint_model
+from darkroom.bench.figure import Setting
+from darkroom.bench.work import Work, write_prompts
+from darkroom.domain.settings import Sampling
+from darkroom.rendering.paint import paint_model
 
 
 def paint_work(folder: Path, num_images: int, shard_size: int = 2) -> Work:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli import composed
-from pipeline.bench.catalogue import FIGURES, chosen
-from pipeline.domain.errors import DarkroomError
+from darkroom.bench.catalogue import FIGURES, chosen
+from darkroom.domain.errors import DarkroomError
+from darkroom.jobs.cli import composed
 from tests.jobs.helpers import run, run_here
 
 SMALL = ("scale=0.01", "num_repeats=1", "num_workers=1", "device=cpu")
@@ -46,6 +46,6 @@ def test_every_benchmark_is_there() -> None:
     from importlib import import_module
 
     for module, function in FIGURES.values():
-        assert callable(getattr(import_module(f"pipeline.bench.{module}"), function))
+        assert callable(getattr(import_module(f"darkroom.bench.{module}"), function))
     assert list(chosen(None)) == list(FIGURES)
     assert composed("bench", []).figures is None

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline.demo.steps import Phase, train_steps
-from pipeline.demo.train import TrainSettings
+from darkroom.demo.train import TrainSettings
+from darkroom.demo.training_loop import Phase, train_steps
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ def test_the_same_seed_makes_the_same_weights(tmp_path: Path) -> None:
 
 def _train_in_a_process(folder: Path) -> str:
     """As the job does; a second training in one process would find PyTorch warm, which moves low bits."""
-    imports = "from pathlib import Path; from pipeline.demo.train import train; from tests.demo.test_train import TINY"
+    imports = "from pathlib import Path; from darkroom.demo.train import train; from tests.demo.test_train import TINY"
     code = f"{imports}; train(TINY, Path({str(folder)!r}), print)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout

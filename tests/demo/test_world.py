@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from pipeline.demo import world
-from pipeline.demo.pictures import attribute_words
-from pipeline.demo.prompts import demo_prompts
-from pipeline.demo.sight import judge, look
-from pipeline.demo.world import Scene, Thing
+from darkroom.demo import world
+from darkroom.demo.pictures import attribute_words
+from darkroom.demo.prompts import demo_prompts
+from darkroom.demo.sight import judge, look
+from darkroom.demo.world import Scene, Thing
 
 
 def test_scenes_and_pictures_come_from_the_seed_alone() -> None:

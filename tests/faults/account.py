@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.domain.records import OK, Record
-from pipeline.runs.reading import image_bytes, records
-from pipeline.storage.store import Store
+from darkroom.domain.records import OK, Record
+from darkroom.runs.images import image_bytes
+from darkroom.runs.reading import records
+from darkroom.storage.store import Store
 
 Name = tuple[str, str, int]  # cell_id, prompt_id, sample_index
 Whole = Mapping[Name, str]  # -> sha256

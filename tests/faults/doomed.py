@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from pipeline.rendering import paint
-from pipeline.storage.local import LocalStore
-from pipeline.storage.s3 import S3Store
+from darkroom.rendering import paint
+from darkroom.storage.local import LocalStore
+from darkroom.storage.objects import ObjectStore
 
 SIGNALS = {"kill": signal.SIGKILL, "stall": signal.SIGSTOP}
 
@@ -70,7 +70,7 @@ class Doom:
     other_pixels: bool = False
 
     def __call__(self) -> None:
-        for store in (LocalStore, S3Store):
+        for store in (LocalStore, ObjectStore):
             doom(store, self.fault, self.when, self.prefix, self.nth)
         if self.fault == "stall" or self.other_pixels:
             right = paint.paint

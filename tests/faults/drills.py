@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jobs.exits import ExitCode
-from pipeline.runs.reading import records
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, parse_spec
+from darkroom.jobs.exits import ExitCode
+from darkroom.runs.reading import records
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, parse_spec
 from tests.faults.account import Tally, Whole, account
 from tests.faults.doomed import Doom
 from tests.faults.processes import Job

@@ -7,10 +7,10 @@ import os
 import shutil
 from pathlib import Path
 
-from pipeline.demo import MODEL_FOLDER
-from pipeline.domain.records import FAILED
-from pipeline.runs.keys import RUN_KEY, image_key
-from pipeline.runs.reading import records
+from darkroom.demo import MODEL_FOLDER
+from darkroom.domain.records import FAILED
+from darkroom.runs.keys import RUN_KEY, image_key
+from darkroom.runs.reading import records
 from tests.faults.account import Tally, Whole, account, whole
 from tests.faults.doomed import Doom, Failing
 from tests.faults.drills import Place, ended, place, wait_for

@@ -11,10 +11,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jobs.cli import console
+from darkroom.jobs.cli import console
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["jobs.render", "jobs.generate", "tests.faults.doomed"])
+_FORKS.set_forkserver_preload(["darkroom.jobs.render", "darkroom.jobs.generate", "tests.faults.doomed"])
 
 
 class Job:

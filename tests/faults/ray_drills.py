@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from pipeline.runs import manifest
+from darkroom.runs import manifest
 from tests.faults.account import Tally, Whole, account
 from tests.faults.drills import Place, ended, wait_for
 from tests.faults.processes import Job
@@ -155,7 +155,7 @@ def further(job: Job, here: Place, before: int) -> bool:
 def workers_of(job: Job) -> list[psutil.Process]:
     """Processes of a job's actors, by their names."""
     below = psutil.Process(job.pid).children(recursive=True)
-    return [child for child in below if is_alive(child) and "ray::_Actor" in " ".join(child.cmdline())]
+    return [child for child in below if is_alive(child) and "ray::WorkerActor" in " ".join(child.cmdline())]
 
 
 def is_alive(process: psutil.Process) -> bool:

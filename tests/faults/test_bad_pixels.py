@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from jobs.exits import ExitCode
-from pipeline.domain.records import FAILED
-from pipeline.runs.reading import records
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import parse_spec
+from darkroom.domain.records import FAILED
+from darkroom.jobs.exits import ExitCode
+from darkroom.runs.reading import records
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
 from tests.jobs.helpers import run_here
 from tests.rendering.tiny_models import tiny_sd
 

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.build import check_limits
-from jobs.cli import composed
-from jobs.runs import open_at
-from pipeline.domain.errors import DarkroomError
-from pipeline.encoding.images import decode, encode
-from pipeline.prompts.source import open_prompts
-from pipeline.runs.reading import records, states
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, parse_spec
-from pipeline.worker.stored import stored_objects
+from darkroom.conf.keys import check_ranges
+from darkroom.domain.errors import DarkroomError
+from darkroom.jobs.cli import composed
+from darkroom.jobs.runs import open_at
+from darkroom.prompts.source import open_prompts
+from darkroom.runs.encoding import decode, encode
+from darkroom.runs.images import stored_objects
+from darkroom.runs.reading import records, states
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, parse_spec
 from tests.jobs.helpers import PAINT, run_here
 
 FILE = ("prompts=file", "prompts.uri=prompts.csv")
@@ -172,7 +172,7 @@ def read_prompts(path: Path) -> None:
 )  # fmt: skip
 @FEW
 def test_any_value_of_a_setting(key: str, value: str) -> None:
-    works_or_is_refused(lambda: check_limits(composed("generate", [*FILE, f"{key}={value}"])), key, value, "'")
+    works_or_is_refused(lambda: check_ranges(composed("generate", [*FILE, f"{key}={value}"])), key, value, "'")
 
 
 @given(data=st.data())

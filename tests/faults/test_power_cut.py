@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from jobs.exits import ExitCode
-from pipeline.runs import manifest
-from pipeline.worker.layouts import LAYOUTS
+from darkroom.jobs.exits import ExitCode
+from darkroom.runs import manifest
+from darkroom.runs.layouts import LAYOUTS
 from tests.jobs.helpers import PAINT, run_here
 
 SYNC, LINK = os.fsync, os.link

@@ -10,15 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.exits import ExitCode
-from pipeline.domain.errors import DarkroomError
-from pipeline.domain.records import INVALID, OK
-from pipeline.prompts.blocks import BLOCK_ROWS
-from pipeline.prompts.source import open_prompts
-from pipeline.runs import manifest
-from pipeline.runs.reading import records
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import parse_spec
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.records import INVALID, OK
+from darkroom.jobs.exits import ExitCode
+from darkroom.prompts.blocks import BLOCK_ROWS
+from darkroom.prompts.source import open_prompts
+from darkroom.runs import manifest
+from darkroom.runs.reading import records
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
 from tests.faults.drills import wait_for
 from tests.jobs.helpers import PAINT, ROOT, command, run_here
 

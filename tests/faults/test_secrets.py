@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli import composed
-from pipeline.domain.errors import DarkroomError
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import parse_spec
+from darkroom.domain.errors import DarkroomError
+from darkroom.jobs.cli import composed
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
 from tests.faults.processes import Job
 from tests.jobs.helpers import PAINT, ROOT, command
 

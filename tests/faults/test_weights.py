@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.exits import ExitCode
-from pipeline.domain.errors import DarkroomError
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import parse_spec
+from darkroom.domain.errors import DarkroomError
+from darkroom.jobs.exits import ExitCode
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
 from tests.jobs.helpers import run_here
 from tests.rendering.tiny_models import tiny_sd
 

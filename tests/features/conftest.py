@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from pipeline.demo import CLIP_FOLDER
-from pipeline.features.spec import ExtractorSpec
+from darkroom.demo import CLIP_FOLDER
+from darkroom.features.extractor import ExtractorSpec
 from tests.features.random_weights import random_inception, tiny_dinov2
 
 

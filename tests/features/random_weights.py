@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from transformers import Dinov2Config, Dinov2Model
 
-from pipeline.features.inception import FidInception
+from darkroom.features.inception import FidInception
 
 
 def random_inception() -> dict[str, torch.Tensor]:

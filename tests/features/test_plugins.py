@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.features.code import _modules
-from pipeline.features.extractor import ExtractorInfo, ImageScorer
-from pipeline.features.opening import inspect_extractor, load_extractor
-from pipeline.features.sharpness import Sharpness
-from pipeline.features.spec import ExtractorSpec
-from pipeline.worker.scores import Picture, scored
+from darkroom.domain.errors import DarkroomError
+from darkroom.engine.extraction import Picture, extract_by_all
+from darkroom.features.extractor import ExtractorInfo, ExtractorSpec, ImageScorer
+from darkroom.features.opening import inspect_extractor, load_extractor
+from darkroom.features.plugins import modules_of
+from darkroom.features.sharpness import Sharpness
 
-SHARPNESS = ExtractorSpec("pipeline.features.sharpness:make")
+SHARPNESS = ExtractorSpec("darkroom.features.sharpness:make")
 
 
 class Plain:
@@ -68,7 +67,7 @@ def paints(_spec: ExtractorSpec) -> Painter:
 def test_what_a_plug_in_writes_into_its_pictures_is_its_own_affair(pictures) -> None:
     (picture,) = pictures(1)
     before = picture.copy()
-    scored([load_extractor(ExtractorSpec(f"{__name__}:paints"))], [Picture("a", "b", picture)])
+    extract_by_all([load_extractor(ExtractorSpec(f"{__name__}:paints"))], [Picture("a", "b", picture)])
     assert np.array_equal(picture, before)
 
 
@@ -85,17 +84,17 @@ def test_scores_are_stored_as_features_are_and_see_their_captions(pictures) -> N
     mine = load_extractor(ExtractorSpec(f"{__name__}:reads_captions", source="twice"))
     assert mine.info.name == "captions_twice"
     first, second = pictures(2)
-    (found,) = scored([mine], [Picture("i", "a", first), Picture("j", "longer", second)])
+    (found,) = extract_by_all([mine], [Picture("i", "a", first), Picture("j", "longer", second)])
     assert found.images.features.tolist() == [[1.0], [6.0]]
     assert np.isnan(found.images.cosines).all()
-    assert scored([mine], [])[0].images.features.shape == (0, 1)
+    assert extract_by_all([mine], [])[0].images.features.shape == (0, 1)
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("nowhere.at_all:make", "cannot be imported (No module named 'nowhere'); install its package"),
-        ("pipeline.features.sharpness:nothing", "has no attribute 'nothing'); install its package"),
+        ("darkroom.features.sharpness:nothing", "has no attribute 'nothing'); install its package"),
         (":make", "cannot be imported"),
         (f"{__name__}:no_scores", "it made a Plain, which has no info, or neither features nor scores"),
         (f"{__name__}:not_said_to_score", "needs an info with is_scorer=True and dimension=1"),
@@ -112,7 +111,7 @@ def test_what_is_no_plug_in_is_refused_in_one_line(name: str, words: str) -> Non
 MINE = """
 import numpy as np
 import my_helper
-from pipeline.features.extractor import ExtractorInfo
+from darkroom.features.extractor import ExtractorInfo
 
 
 class Mine:
@@ -128,10 +127,10 @@ def make(spec):
 
 
 def looked_at(folder: Path, **options: str) -> str:
-    """The id of the plug-in in this folder, as a process of its own sees it."""
+    """The id of the plug-in in this folder, as a new process sees it, without torch, which it does not need."""
     code = (
-        "from pipeline.features.opening import inspect_extractor; from pipeline.features.spec import ExtractorSpec; "
-        f"print(inspect_extractor(ExtractorSpec('mine:make', **{options!r})).extractor_id)"
+        "from darkroom.features.extractor import ExtractorSpec; from darkroom.features.plugins import load_plug_in; "
+        f"print(load_plug_in(ExtractorSpec('mine:make', **{options!r})).info.extractor_id)"
     )
     paths = os.pathsep.join([str(folder), *filter(None, sys.path)])
     command = [sys.executable, "-c", code]
@@ -169,15 +168,15 @@ def test_code_in_a_package_and_in_functions_counts_and_installed_packages_do_not
     (package / "heads" / "__init__.py").write_text("")
     (package / "heads" / "linear.py").write_text("weight = 1\n")
     (package / "scorer.py").write_text(
-        "import json, torch.nn, not_there.at_all\nfrom pipeline.features import sharpness\n\n\n"
+        "import json, torch.nn, not_there.at_all\nfrom darkroom.features import sharpness\n\n\n"
         "def make(spec):\n    from .heads.linear import weight\n    return weight\n"
     )
-    names = _modules("my_package.scorer")
+    names = modules_of("my_package.scorer")
     assert set(names) == {"my_package", "my_package.scorer", "my_package.heads", "my_package.heads.linear"}
 
 
 def test_a_folder_on_the_path_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_scores.py").write_text("from pipeline.features.sharpness import make\n")
+    (tmp_path / "my_scores.py").write_text("from darkroom.features.sharpness import make\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert replace(inspect_extractor(ExtractorSpec("my_scores:make")), code="") == Sharpness.info
 
@@ -186,7 +185,7 @@ def test_code_that_changes_once_it_is_imported_counts_from_the_next_process_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = tmp_path / "edited_later.py"
-    code.write_text("from pipeline.features.sharpness import make\n")
+    code.write_text("from darkroom.features.sharpness import make\n")
     monkeypatch.syspath_prepend(tmp_path)
     spec = ExtractorSpec("edited_later:make")
     before = inspect_extractor(spec)

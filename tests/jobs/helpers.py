@@ -4,13 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jobs.cli import composed
+from darkroom.jobs.cli import composed
 
 ROOT = Path(__file__).parents[2]
 
 
 def command(job: str, *overrides: str) -> list[str]:
-    return [sys.executable, "-m", f"jobs.{job}", *overrides]
+    return [sys.executable, "-m", "darkroom", job, *overrides]
 
 
 def run(job: str, *overrides: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
@@ -22,7 +22,7 @@ def run_here(job: str, *overrides: str) -> int:
     """The job in this process: quicker, and as true but for signals and exit."""
     from importlib import import_module
 
-    return import_module(f"jobs.{job}").run(composed(job, overrides))
+    return import_module(f"darkroom.jobs.{job}").run(composed(job, overrides))
 
 
 PAINT = ("model=paint", "engine=local", "sampling.height=16", "sampling.width=16")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import again
-from pipeline.rendering.renderer import Renderer
+from darkroom.jobs import again
+from darkroom.rendering.renderer import Renderer
 from tests.jobs.helpers import run_here
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError
 from tests.jobs.helpers import PAINT, run_here
 from tests.rendering.tiny_models import tiny_sd
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli import run_job
-from jobs.exits import ExitCode, most_urgent
-from pipeline.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError
+from darkroom.jobs.cli import run_job
+from darkroom.jobs.exits import ExitCode, most_urgent
 from tests.jobs.helpers import PAINT
 
 
@@ -41,7 +41,7 @@ def test_of_several_codes_the_most_urgent_is_said(codes: tuple[ExitCode, ...], s
 
 
 def test_every_code_is_in_the_help(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jobs.cli import _overview
+    from darkroom.jobs.cli import _overview
 
     assert [code for code in ExitCode if f"  {code:<12} {code.meaning}" not in _overview()] == []
 

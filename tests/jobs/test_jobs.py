@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from jobs.cli import JOBS
-from jobs.exits import ExitCode
-from pipeline.domain.errors import DarkroomError
-from pipeline.runs.reading import records
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import parse_spec
+from darkroom.domain.errors import DarkroomError
+from darkroom.jobs.cli import JOBS
+from darkroom.jobs.exits import ExitCode
+from darkroom.runs.reading import records
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
 from tests.jobs.helpers import PAINT, run_here
 
 
@@ -36,7 +36,7 @@ def stored(folder: Path) -> list:
 
 @pytest.mark.parametrize("job", JOBS)
 def test_every_job_has_help_that_names_its_keys(job: str, capsys: pytest.CaptureFixture) -> None:
-    from jobs.cli import run_job
+    from darkroom.jobs.cli import run_job
 
     run_job(job, ["--help"])
     assert f"darkroom {job}" in capsys.readouterr().out

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from safetensors.torch import save_file
 
-from jobs.cli import composed
-from pipeline.demo import CLIP_FOLDER
-from pipeline.domain.errors import DarkroomError
-from pipeline.metrics.statistics import to_npz
-from pipeline.runs.evaluations import read_evaluations
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import parse_spec
+from darkroom.demo import CLIP_FOLDER
+from darkroom.domain.errors import DarkroomError
+from darkroom.jobs.cli import composed
+from darkroom.metrics.figures import read_evaluations
+from darkroom.metrics.moments import to_npz
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
 from tests.features.random_weights import random_inception
 from tests.jobs.helpers import run_here
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli import _same_command
-from jobs.overrides import composed
-from pipeline.runs.commands import on_run
-from pipeline.storage.store import StoreSpec
+from darkroom.jobs.cli import _same_command
+from darkroom.jobs.overrides import composed
+from darkroom.runs.commands import on_run
+from darkroom.storage.store import StoreSpec
 from tests.jobs.helpers import PAINT, run_here
 
 SHELLS = [shell for shell in ("sh", "bash", "zsh") if shutil.which(shell)]
@@ -48,7 +48,7 @@ def test_a_hint_names_its_run_and_where_it_is_reached() -> None:
     store = StoreSpec("s3://bucket/run", "http://127.0.0.1:9000")
     assert on_run("repair", store) == "darkroom repair run=s3://bucket/run endpoint_url=http://127.0.0.1:9000"
     spoken = re.compile(r"`darkroom (evaluate|repair|retry|report|status|verify)\b")
-    files = [path for room in ("jobs", "pipeline") for path in Path(room).rglob("*.py")]
+    files = [path for room in ("jobs", "pipeline/darkroom") for path in Path(room).rglob("*.py")]
     assert [str(path) for path in files if spoken.search(path.read_text())] == []
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runs import manifest
-from pipeline.runs.reading import records
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, parse_spec
+from darkroom.runs import manifest
+from darkroom.runs.reading import records
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, parse_spec
 from tests.jobs.helpers import PAINT, ROOT, command, run
 
 pytestmark = pytest.mark.slow
@@ -41,7 +41,7 @@ def num_committed(store: Store) -> int:
 
 
 def test_engine_local_imports_no_ray(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['ray'] = None; from jobs.cli import run_job; run_job('generate')"
+    code = "import sys; sys.modules['ray'] = None; from darkroom.jobs.cli import run_job; run_job('generate')"
     arguments = [*PAINT, f"output.uri={tmp_path / 'run'}"]
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 

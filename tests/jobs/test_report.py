@@ -9,7 +9,7 @@ import boto3
 import pandas as pd
 import pytest
 
-from pipeline.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError
 from tests.jobs.helpers import PAINT, run_here
 from tests.report.contents import HOSTILE
 from tests.report.test_browser import CHROMIUM, run_page

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError
 from tests.jobs.helpers import PAINT, run_here
 from tests.rendering.tiny_models import tiny_flux
 

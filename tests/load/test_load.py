@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.encoding.images import decode
-from pipeline.rendering.paint import paint
-from pipeline.runs import manifest
-from pipeline.runs.cells import read_cells
-from pipeline.runs.reading import records, sample, with_bytes
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import parse_spec
-from pipeline.worker.outcomes import recorded_request
+from darkroom.rendering.paint import paint
+from darkroom.runs import manifest
+from darkroom.runs.cells import read_cells
+from darkroom.runs.encoding import decode
+from darkroom.runs.images import with_bytes
+from darkroom.runs.reading import records, sample
+from darkroom.runs.records import recorded_request
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
 from tests.jobs.helpers import ROOT
 from tests.load import measuring
 from tests.load.measuring import Load
@@ -24,7 +25,7 @@ from tests.load.watching import Watched
 _PLANNED = """
 import sys
 from pathlib import Path
-from pipeline.prompts.source import open_prompts
+from darkroom.prompts.source import open_prompts
 dataset = open_prompts(sys.argv[1])
 scan = dataset.scan(1)
 last = next(dataset.blocks(scan.num_rows - 1)).rows[-1].prompt_id

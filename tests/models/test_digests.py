@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.models import digests
-from pipeline.models.digests import GIT_SHA1, file_digest
+from darkroom.models import digests
+from darkroom.models.digests import GIT_SHA1, file_digest
 
 LARGE = 2 << 20
 OLD_S = 100

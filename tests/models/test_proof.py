@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.domain.errors import DarkroomError, WrongModel
-from pipeline.models.digests import file_digest
-from pipeline.models.folders import files_in
-from pipeline.models.proof import LocalFiles, proved
+from darkroom.domain.errors import DarkroomError, WrongModel
+from darkroom.models.digests import file_digest
+from darkroom.models.folders import files_in
+from darkroom.models.proof import LocalFiles, proved
 
 LARGE = 2 << 20
 

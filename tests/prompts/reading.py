@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.domain.prompts import PromptRow
-from pipeline.prompts.source import PromptDataset, open_prompts, table_prompts
+from darkroom.domain.requests import PromptRow
+from darkroom.prompts.source import PromptDataset, open_prompts, table_prompts
 
 BENCHMARKS = Path(__file__).parents[3] / "shared" / "data" / "prompts"
 

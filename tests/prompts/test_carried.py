@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.prompts.columns import RESERVED
-from pipeline.prompts.source import PromptDataset, open_prompts, table_prompts
-from pipeline.runs.manifest import parse
-from pipeline.runs.records import RECORD_SCHEMA
+from darkroom.domain.errors import DarkroomError
+from darkroom.prompts.columns import RESERVED
+from darkroom.prompts.source import PromptDataset, open_prompts, table_prompts
+from darkroom.runs.manifest import parse
+from darkroom.runs.records import RECORD_SCHEMA
 from tests.jobs.helpers import PAINT, run_here
 from tests.prompts.reading import extras, opened, parquet, rows, write
 
@@ -179,7 +179,7 @@ def test_no_name_of_a_column_stops_a_run(tmp_path: Path) -> None:
 
 
 def _read() -> set[str]:
-    from pipeline.prompts.columns import READ
+    from darkroom.prompts.columns import READ
 
     return set(READ)
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.prompts import ids as naming
-from pipeline.prompts.source import open_prompts, table_prompts
+from darkroom.domain.errors import DarkroomError
+from darkroom.prompts import ids as naming
+from darkroom.prompts.source import open_prompts, table_prompts
 from tests.prompts.reading import ids, opened, rows
 
 

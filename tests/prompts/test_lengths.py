@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from pipeline.prompts.source import LongPrompts, count_long_prompts, table_prompts
+from darkroom.prompts.source import LongPrompts, count_long_prompts, table_prompts
 
 
 def words(prompts: list[str]) -> list[int]:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.prompts.source import open_prompts, table_prompts
+from darkroom.domain.errors import DarkroomError
+from darkroom.prompts.source import open_prompts, table_prompts
 from tests.prompts.reading import extras, opened, parquet, rows, write
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.prompts import ids, repeats, spill
-from pipeline.prompts.repeats import Later, Repeats
+from darkroom.domain.errors import DarkroomError
+from darkroom.prompts import ids, repeats, spill
+from darkroom.prompts.repeats import Later, Repeats
 from tests.prompts.reading import ids as ids_of
 
 

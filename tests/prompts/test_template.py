@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.prompts.source import template_prompts
+from darkroom.domain.errors import DarkroomError
+from darkroom.prompts.source import template_prompts
 from tests.prompts.reading import extras, rows
 
 SLOTS = {"colour": ["red", "blue"], "shape": ["cube", "ball", "ring"]}

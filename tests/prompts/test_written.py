@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.prompts import quoting, texts
-from pipeline.prompts.source import open_prompts
+from darkroom.domain.errors import DarkroomError
+from darkroom.prompts import quoting, texts
+from darkroom.prompts.source import open_prompts
 from tests.prompts.reading import extras, rows, write
 
 
@@ -134,7 +134,7 @@ def test_a_ragged_row_is_one_bad_row(tmp_path: Path, ending: str, cut: str) -> N
 
 
 def test_ragged_rows_keep_their_places_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.prompts.delimited._BLOCK_BYTES", 512)
+    monkeypatch.setattr("darkroom.prompts.delimited._BLOCK_BYTES", 512)
     lines = [f"a{number},1,2" if number % 7 == 0 or number > 990 else f"a{number},1" for number in range(1000)]
     found = rows(open_prompts(write(tmp_path / "p.csv", "\n".join(["prompt,x", *lines])), on_invalid="record"))
     assert [bool(row.error) for row in found] == [line.endswith(",2") for line in lines]

@@ -11,15 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.encoding.images import encode
-from pipeline.features.extractor import Extractor
-from pipeline.features.opening import inspect_extractor, load_extractor
-from pipeline.features.spec import ExtractorSpec
-from pipeline.references.measuring import reference_features
-from pipeline.references.opening import open_reference
-from pipeline.references.reference import ReferenceFeatures, ReferenceSpec
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, StoreSpec
+from darkroom.features.extractor import Extractor, ExtractorSpec
+from darkroom.features.opening import inspect_extractor, load_extractor
+from darkroom.references.measuring import reference_features
+from darkroom.references.opening import open_reference
+from darkroom.references.reference import ReferenceFeatures, ReferenceSpec
+from darkroom.runs.encoding import encode
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, StoreSpec
 
 PIXELS = ExtractorSpec("pixels")
 

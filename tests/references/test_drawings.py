@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.demo.prompts import demo_prompts, demo_scenes
-from pipeline.demo.sight import judge
-from pipeline.features.spec import ExtractorSpec
-from pipeline.references.drawings import NUM_DRAWINGS, drawings
+from darkroom.demo.prompts import demo_prompts, demo_scenes
+from darkroom.demo.sight import judge
+from darkroom.features.extractor import ExtractorSpec
+from darkroom.references.drawings import NUM_DRAWINGS, drawings
 from tests.references.making import Measuring
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.references import blocks
-from pipeline.references.kept import default_cache
-from pipeline.references.opening import open_reference
-from pipeline.references.reference import Images, ReferenceSpec
+from darkroom.domain.errors import DarkroomError
+from darkroom.references import blocks
+from darkroom.references.kept import default_cache
+from darkroom.references.opening import open_reference
+from darkroom.references.reference import Images, ReferenceSpec
 from tests.references.making import Measuring, encoded, settle, tar_bytes, write_folder
 
 IMAGES = {f"{number:02}.png": data for number, data in enumerate(encoded(10))}

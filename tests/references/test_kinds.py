@@ -12,15 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.encoding.images import encode
-from pipeline.features.opening import load_extractor
-from pipeline.metrics.moments import FeatureMoments
-from pipeline.metrics.statistics import from_npz, to_npz
-from pipeline.references.decoding import ENDINGS, decode
-from pipeline.references.opening import open_reference
-from pipeline.references.reference import ImageFile, ReferenceFeatures, ReferenceSpec
-from pipeline.references.statistics import write_statistics
+from darkroom.domain.errors import DarkroomError
+from darkroom.features.opening import load_extractor
+from darkroom.metrics.moments import FeatureMoments, from_npz, to_npz
+from darkroom.references.decoding import ENDINGS, decode
+from darkroom.references.opening import open_reference
+from darkroom.references.reference import ImageFile, ReferenceFeatures, ReferenceSpec
+from darkroom.references.statistics import write_statistics
+from darkroom.runs.encoding import encode
 from tests.references.making import (
     PIXELS,
     Measuring,

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.metrics.statistics import to_npz
-from pipeline.references import decoding
-from pipeline.references.decoding import batches, decode
-from pipeline.references.opening import open_reference
-from pipeline.references.reference import ImageFile, ReferenceSpec
+from darkroom.domain.errors import DarkroomError
+from darkroom.metrics.moments import to_npz
+from darkroom.references import decoding
+from darkroom.references.decoding import batches, decode
+from darkroom.references.opening import open_reference
+from darkroom.references.reference import ImageFile, ReferenceSpec
 from tests.references.making import Measuring, encoded, image_structs, tar_bytes, write_folder, write_table
 
 IMAGES = encoded(5)

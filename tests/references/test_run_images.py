@@ -7,24 +7,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.domain.cells import ModelRef
-from pipeline.domain.errors import DarkroomError
-from pipeline.domain.records import OK
-from pipeline.encoding.images import decode
-from pipeline.features.opening import load_extractor
-from pipeline.references.opening import open_reference
-from pipeline.references.reference import ReferenceSpec
-from pipeline.runs import manifest
-from pipeline.runs.cells import CellInfo, add_cells
-from pipeline.runs.features import ImageFeatures, ScoredFiles, put_features
-from pipeline.runs.reading import image_bytes, records
-from pipeline.runs.records import to_records
-from pipeline.runs.run import create_or_check
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, parse_spec
-from pipeline.worker.layouts import LAYOUTS
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.records import OK
+from darkroom.domain.settings import ModelRef
+from darkroom.features.opening import load_extractor
+from darkroom.references.opening import open_reference
+from darkroom.references.reference import ReferenceSpec
+from darkroom.runs import manifest
+from darkroom.runs.cells import CellInfo, add_cells
+from darkroom.runs.encoding import decode
+from darkroom.runs.features import ImageFeatures, ShardFeatures, put_features
+from darkroom.runs.images import image_bytes
+from darkroom.runs.layouts import LAYOUTS
+from darkroom.runs.reading import records
+from darkroom.runs.records import to_records
+from darkroom.runs.run import create_or_check
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, parse_spec
+from tests.engine.helpers import CELL, SAMPLING, MakeMisbehaving, dataset, run_info, tasks
 from tests.references.making import PIXELS, Measuring
-from tests.worker.helpers import CELL, SAMPLING, MakeMisbehaving, dataset, run_info, tasks
 
 OTHER = replace(CELL, sampling=replace(SAMPLING, guidance_scale=9.0))
 
@@ -75,7 +76,7 @@ def _put_features(
     rows = value + np.arange(len(ok), dtype=np.float32)[:, None] + np.zeros((1, 192), np.float32)
     images = ImageFeatures(tuple(record.image_id for record in ok), rows, rows[:, 0], rows[:, 0] < 0)
     digests = tuple(of or str(record.sha256) for record in ok)
-    put_features(store, extractor_id, name, ScoredFiles(images, digests, tuple(error for _ in ok)))
+    put_features(store, extractor_id, name, ShardFeatures(images, digests, tuple(error for _ in ok)))
 
 
 def test_features_that_lie_beside_the_run_are_taken(tmp_path: Path, measure: Measuring) -> None:

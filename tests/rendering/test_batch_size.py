@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.domain.cells import ModelRef, Sampling
-from pipeline.rendering.batch_size import best_size, measured_rates
-from pipeline.rendering.inspection import inspect_model
-from pipeline.rendering.spec import RendererSpec
+from darkroom.domain.settings import ModelRef, Sampling
+from darkroom.rendering.batch_size import best_size, measured_rates
+from darkroom.rendering.inspection import inspect_model
+from darkroom.rendering.spec import RendererSpec
 from tests.rendering.test_renderers import SAMPLING
 
 
@@ -39,7 +39,7 @@ def test_sizes_are_tried_from_one_on_below_64_rows(
 def test_a_size_that_memory_does_not_hold_ends_the_trying(models: dict[str, Path], monkeypatch) -> None:
     import torch
 
-    from pipeline.rendering.diffusion import DiffusersRenderer
+    from darkroom.rendering.diffusion import DiffusersRenderer
 
     own = DiffusersRenderer._call
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 from torch import nn
 
-from pipeline.rendering.compiling import compile_pipeline, use_compiled
+from darkroom.rendering.compiling import compile_pipeline, use_compiled
 
 
 def pipe(transformer: nn.Module) -> SimpleNamespace:

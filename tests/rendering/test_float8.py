@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.domain.cells import ModelRef
-from pipeline.domain.errors import DarkroomError
-from pipeline.rendering.float8 import Float8Linear, scaled, to_float8
-from pipeline.rendering.inspection import inspect_model
-from pipeline.rendering.loading import load_renderer
-from pipeline.rendering.spec import RendererSpec
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import ModelRef
+from darkroom.rendering.float8 import Float8Linear, scaled, to_float8
+from darkroom.rendering.inspection import inspect_model
+from darkroom.rendering.loading import load_renderer
+from darkroom.rendering.spec import RendererSpec
 from tests.rendering.test_renderers import load, requests
 
 

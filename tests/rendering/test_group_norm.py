@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.rendering.group_norm import ChannelsLastGroupNorm, norm_channels_last
+from darkroom.rendering.group_norm import ChannelsLastGroupNorm, norm_channels_last
 
 
 def norm(groups: int, channels: int) -> nn.GroupNorm:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.domain.cells import Sampling
-from pipeline.domain.images import ImageRequest
-from pipeline.rendering.guidance import RowScales
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import Sampling
+from darkroom.rendering.guidance import RowScales
 from tests.rendering.test_renderers import SAMPLING, load, requests
 
 MIXED = [

@@ -8,9 +8,9 @@ import torch
 from diffusers.models.activations import GEGLU
 from torch import nn
 
-from pipeline.rendering import pretrained
-from pipeline.rendering.packed import PackedConv2d, PackedGEGLU, PackedLinear, has_onednn, pack_layers
-from pipeline.rendering.parts import denoiser
+from darkroom.rendering import pretrained
+from darkroom.rendering.packed import PackedConv2d, PackedGEGLU, PackedLinear, has_onednn, pack_layers
+from darkroom.rendering.parts import denoiser
 from tests.rendering.test_renderers import load, requests
 
 pytestmark = pytest.mark.skipif(not has_onednn(), reason="this torch has no oneDNN for x86")

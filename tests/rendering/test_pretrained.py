@@ -12,18 +12,18 @@ from diffusers import DiffusionPipeline, PixArtSigmaPipeline
 from diffusers.pipelines.pixart_alpha import pipeline_pixart_sigma
 from transformers import CLIPModel
 
-from pipeline.demo import CLIP_FOLDER
-from pipeline.domain.cells import ModelRef, Sampling
-from pipeline.domain.errors import WrongModel
-from pipeline.domain.images import ImageRequest
-from pipeline.features.opening import load_extractor
-from pipeline.features.spec import ExtractorSpec
-from pipeline.rendering.diffusion import load_diffusers
-from pipeline.rendering.inspection import inspect_model
-from pipeline.rendering.pretrained import _suit_to_device, load_pipeline
-from pipeline.rendering.prompt_text import leave_text_as_it_is
-from pipeline.rendering.renderer import Renderer
-from pipeline.rendering.spec import RendererSpec
+from darkroom.demo import CLIP_FOLDER
+from darkroom.domain.errors import WrongModel
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import ModelRef, Sampling
+from darkroom.features.extractor import ExtractorSpec
+from darkroom.features.opening import load_extractor
+from darkroom.rendering.diffusion import load_diffusers
+from darkroom.rendering.inspection import inspect_model
+from darkroom.rendering.pretrained import _suit_to_device, load_pipeline
+from darkroom.rendering.prompt_text import leave_text_as_it_is
+from darkroom.rendering.renderer import Renderer
+from darkroom.rendering.spec import RendererSpec
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

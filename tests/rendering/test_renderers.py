@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.domain.cells import ModelRef, Sampling
-from pipeline.domain.images import ImageRequest
-from pipeline.rendering.inspection import inspect_model
-from pipeline.rendering.loading import load_renderer
-from pipeline.rendering.paint import paint_model
-from pipeline.rendering.renderer import FatalDeviceError, Renderer
-from pipeline.rendering.spec import RendererSpec
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import ModelRef, Sampling
+from darkroom.rendering.inspection import inspect_model
+from darkroom.rendering.loading import load_renderer
+from darkroom.rendering.paint import paint_model
+from darkroom.rendering.renderer import FatalDeviceError, Renderer
+from darkroom.rendering.spec import RendererSpec
 from tests.rendering.tiny_models import tiny_sd
 
 SAMPLING = Sampling("default", 4.0, 3, 16, 16)
@@ -135,7 +135,7 @@ def test_latents_that_overflow_become_an_error_of_their_image_alone(models: dict
 
 
 def test_half_precision_that_overflows_is_decoded_again_in_float32(models: dict[str, Path]) -> None:
-    from pipeline.rendering.decode import decode_latents
+    from darkroom.rendering.decode import decode_latents
 
     vae = load(models, "sd", dtype="bfloat16")._pipe.vae
     own = type(vae).decode
@@ -169,7 +169,7 @@ def test_a_decoder_that_float16_overflows_is_not_run_in_float32(
 
 
 def test_an_image_that_overflows_leaves_its_neighbours_as_they_are(models: dict[str, Path]) -> None:
-    from pipeline.rendering.decode import decode_latents
+    from darkroom.rendering.decode import decode_latents
 
     vae = load(models, "sd", dtype="bfloat16")._pipe.vae
     latents = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0)).bfloat16()

@@ -10,8 +10,8 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from pipeline.domain.cells import Sampling
-from pipeline.rendering.shared_work import SharedWork, layers_before_text, text_layers, time_layers
+from darkroom.domain.settings import Sampling
+from darkroom.rendering.shared_work import SharedWork, layers_before_text, text_layers, time_layers
 from tests.rendering.test_renderers import load, requests
 
 GUIDED = Sampling("ddim", 4.0, 4, 16, 16)

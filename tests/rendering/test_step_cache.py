@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.domain.cells import Sampling
-from pipeline.rendering.step_cache import deep_layers
+from darkroom.domain.settings import Sampling
+from darkroom.rendering.step_cache import deep_layers
 from tests.rendering.test_renderers import load, requests
 
 PLAIN = Sampling("ddim", 4.0, 5, 16, 16)

@@ -9,8 +9,8 @@ from diffusers.models.upsampling import Upsample2D
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.rendering.packed import has_onednn
-from pipeline.rendering.upsampling import SubPixelUpsample, upsample_by_subpixels
+from darkroom.rendering.packed import has_onednn
+from darkroom.rendering.upsampling import SubPixelUpsample, upsample_by_subpixels
 from tests.rendering.test_renderers import load
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.report.content import ReportContent
+from darkroom.report.content import ReportContent
 from tests.report.contents import HOSTILE, plain_run, sweep
 from tests.report.writing import write_report
 

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.report.checks import check
-from pipeline.report.content import Axis, Picks, ReportContent
+from darkroom.domain.errors import DarkroomError
+from darkroom.report.checks import check
+from darkroom.report.content import Axis, Picks, ReportContent
 from tests.report.contents import plain_run, sweep
 
 RUN = plain_run()

@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from jobs.cli import composed
-from pipeline.domain.cells import Cell, ModelIdentity, ModelRef
-from pipeline.report.commands import run_command, verify_command
-from pipeline.runs.cells import CellInfo
-from pipeline.runs.commands import word
-from pipeline.runs.run import OutputInfo, PromptsInfo, RunInfo
-from pipeline.storage.store import StoreSpec
+from darkroom.domain.cells import Cell, ModelIdentity
+from darkroom.domain.settings import ModelRef
+from darkroom.jobs.cli import composed
+from darkroom.report.commands import run_command, verify_command
+from darkroom.runs.cells import CellInfo
+from darkroom.runs.commands import word
+from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo
+from darkroom.storage.store import StoreSpec
 from tests.report.runs import cell
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from pipeline.report.markup import Markup, element, join, json_for_script, markdown
+from darkroom.report.markup import Markup, element, join, json_for_script, markdown
 from tests.report.contents import HOSTILE
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.report.content import Figure, ReportContent
+from darkroom.domain.errors import DarkroomError
+from darkroom.metrics.figures import Figure
+from darkroom.report.content import ReportContent
 from tests.report.contents import HOSTILE, METRICS, PROMPTS, plain_run, sweep
 from tests.report.writing import write_report
 
@@ -55,7 +56,7 @@ def test_the_folder_holds_all_that_the_page_needs(folder: Path, reader: Reader) 
 
 
 def test_nothing_of_ours_calls_a_network() -> None:
-    for asset in (files("pipeline.report") / "assets").iterdir():
+    for asset in (files("darkroom.report") / "assets").iterdir():
         text = asset.read_text()
         assert not [word for word in ("http:", "https:", "fetch(", "import(", "XMLHttp", "innerHTML") if word in text]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.report.page import report_files
-from pipeline.report.publishing import publish
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, StoreSpec
+from darkroom.domain.errors import DarkroomError
+from darkroom.report.page import report_files
+from darkroom.report.publishing import publish
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, StoreSpec
 from tests.report.contents import plain_run
 
 FILES = report_files(plain_run())

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from pipeline.report.content import ReportContent
-from pipeline.report.page import report_files
-from pipeline.report.publishing import publish
-from pipeline.storage.local import LocalStore
-from pipeline.storage.store import StoreSpec
+from darkroom.report.content import ReportContent
+from darkroom.report.page import report_files
+from darkroom.report.publishing import publish
+from darkroom.storage.local import LocalStore
+from darkroom.storage.store import StoreSpec
 
 
 def write_report(content: ReportContent, folder: Path) -> Path:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.runs.cells import read_cells
-from pipeline.runs.opening import claim, open_whole
-from pipeline.runs.run import RunInfo, settle_batch_size
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import Store, StoreSpec, parse_spec
+from darkroom.domain.errors import DarkroomError
+from darkroom.runs.cells import read_cells
+from darkroom.runs.opening import claim, open_whole
+from darkroom.runs.run import RunInfo, settle_batch_size
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, StoreSpec, parse_spec
 from tests.jobs.helpers import PAINT, command, run_here
 
 READERS = ("status", "verify", "repair", "retry", "report", "gc")

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.domain.errors import DarkroomError
-from pipeline.storage.local import LocalStore
-from pipeline.storage.store import StoreSpec, parse_spec
+from darkroom.domain.errors import DarkroomError
+from darkroom.storage.local import LocalStore
+from darkroom.storage.store import StoreSpec, parse_spec
 
 _RACE = """
 import sys
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import parse_spec
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
 store = open_store(parse_spec(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
@@ -25,8 +25,8 @@ for number in range(100):
 """
 _COUNT = """
 import sys
-from pipeline.storage.opening import open_store
-from pipeline.storage.store import parse_spec
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
 store = open_store(parse_spec(sys.argv[1]))
 for _ in range(30):
     while not store.replace("count", str(int(now := store.get("count")) + 1).encode(), expected=now):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pipeline.storage.retry import Retrier, RetryPolicy
+from darkroom.storage.retry import Retrier, RetryPolicy
 
 
 @dataclass

@@ -1,0 +1,110 @@
+"""The job that a figure's variants all do, and the batch size at which each of them is fastest."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from darkroom.bench.figure import Setting, Timing
+from darkroom.demo import MODEL_FOLDER
+from darkroom.demo.world import random_scene
+from darkroom.domain.cells import Cell
+from darkroom.domain.requests import ImageRequest, samples
+from darkroom.domain.settings import ModelRef, Sampling
+from darkroom.prompts.source import open_prompts
+from darkroom.rendering.batch_size import best_size, measured_rates
+from darkroom.rendering.inspection import InspectedModel, inspect_model
+from darkroom.rendering.spec import RendererSpec
+
+BATCH_SIZE = 8
+_RUN_SEED = 0
+_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Work:
+    """A prompt file and how to render it; small and picklable."""
+
+    prompts: Path  # Parquet
+    num_images: int  # one a prompt
+    model: InspectedModel
+    sampling: Sampling
+    device: str
+    batch_size: int = BATCH_SIZE
+    shard_size: int = BATCH_SIZE
+    seed: int = _RUN_SEED
+    compile: bool = False
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(self.model.identity, self.sampling)
+
+    @property
+    def renderer(self) -> RendererSpec:
+        return RendererSpec(self.model, self.device, self.batch_size, self.compile)
+
+    @property
+    def said(self) -> dict[str, object]:
+        """What to state beside a figure."""
+        sampling = self.sampling
+        return {
+            "model": self.model.identity.repo_id,
+            "images": self.num_images,
+            "num_inference_steps": sampling.num_inference_steps,
+            "guidance_scale": sampling.guidance_scale,
+            "size": f"{sampling.width}x{sampling.height}",
+            "dtype": self.model.identity.dtype,
+            "device": self.device,
+            "batch_size": self.batch_size,
+            "shard_size": self.shard_size,
+        }
+
+
+def demo_work(setting: Setting, num_images: int) -> Work:
+    """The embedded model on captions of its world; a small scale takes fewer steps too."""
+    model = inspect_model(ModelRef(str(MODEL_FOLDER), dtype="float32"), setting.device)
+    model = replace(model, identity=replace(model.identity, repo_id="darkroom/demo"))
+    sampling = Sampling("default", 5.0, min(_STEPS, setting.sized(_STEPS, 2)), model.height or 64, model.width or 64)
+    prompts = write_prompts(setting.folder / f"prompts-{num_images}.parquet", captions(num_images))
+    return Work(prompts, num_images, model, sampling, setting.device)
+
+
+def captions(count: int) -> list[str]:
+    """Different ones: a prompt that comes again would be encoded once."""
+    rng = np.random.default_rng(0)
+    found: dict[str, None] = {}
+    while len(found) < count:
+        found[random_scene(rng).caption()] = None
+    return list(found)
+
+
+def write_prompts(path: Path, prompts: Sequence[str]) -> Path:
+    pq.write_table(pa.table({"prompt": list(prompts)}), path)
+    return path
+
+
+def requests(work: Work) -> list[ImageRequest]:
+    """What Darkroom would ask its renderer for: what other ways are given too, so that their pixels can be compared."""
+    blocks = open_prompts(str(work.prompts)).blocks(0)
+    rows = [row for block in blocks for row in block.rows]
+    return [sample.request for row in rows for sample in samples(row, work.cell, work.seed, 1)]
+
+
+def tuned(
+    setting: Setting, sizes: Sequence[int], timing_of: Callable[[int], Timing]
+) -> tuple[int, Mapping[int, float]]:
+    """(the best size, size -> things a second)."""
+    rates = {size: timing_of(size).rate for size in sizes}
+    setting.say("  tuned: " + ", ".join(f"batch {size}: {rate:.3g}/s" for size, rate in rates.items()))
+    return max(rates, key=rates.__getitem__), rates
+
+
+def with_own_best(setting: Setting, work: Work) -> Work:
+    """The same in batches, and shards, of the size that `engine.batch_size=auto` finds."""
+    rates = measured_rates(work.renderer, work.sampling)
+    setting.say("  auto: " + ", ".join(f"batch {size}: {rate:.3g}/s" for size, rate in rates.items()))
+    size = best_size(rates)
+    return replace(work, batch_size=size, shard_size=size)

@@ -1,0 +1,1 @@
+"""Images to feature vectors, and to scores: extractors, their networks, plug-ins."""

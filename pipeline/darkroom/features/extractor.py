@@ -1,0 +1,93 @@
+"""Extractors: what one is made from, what decides its features, and the protocols that all of them follow.
+
+Features are stored raw, as the network gives them: pool3 activations, CLS tokens, projected CLIP embeddings of no set
+length. A metric that compares directions (CLIP score, CMMD) normalises them where it uses them; Frechet distances take
+them as they are. Raw features serve both, and what normalising takes away could not be had back.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from darkroom.domain.identity import digest
+
+
+@dataclass(frozen=True)
+class ExtractorPin:
+    """An extractor as the job that asks for it found it: what a worker must find too."""
+
+    digests: tuple[tuple[str, str], ...]  # of its files, by their names
+    extractor_id: str
+
+
+@dataclass(frozen=True)
+class ExtractorSpec:
+    """What an extractor is made from. Small and picklable; one spec makes the same extractor in every process."""
+
+    name: str = "demo_clip"  # one of opening.EXTRACTORS, or module:function of a plug-in
+    source: str | None = None  # of the weights: a file, a folder or a hub id; None: where the name's own lie
+    resize: str | None = None  # tf1, torch, torch-aa or clean; None: inception_v3 takes clean, others their processor's
+    device: str = "cpu"  # cpu, cuda or mps
+    batch_size: int = 32  # images in every call of the network, padding included
+    pin: ExtractorPin | None = None  # None: whatever is there
+
+
+@dataclass(frozen=True)
+class ExtractorInfo:
+    """What decides features, apart from the pictures."""
+
+    name: str  # demo_clip, clip, dinov2, inception_v3 or pixels, or a plug-in's own; without a dot
+    weights: str  # "sha256:..." of the weights file or files that were loaded; "none" for pixels
+    resize: str  # how pictures reach the network's size: tf1, torch, torch-aa, clean, or the processor's own words
+    dimension: int  # floats in a picture's features
+    is_scorer: bool = False  # the one feature is how good the picture is; higher is better
+    code: str = ""  # "sha256:..." of what else a plug-in is made of: its modules' code and its source
+
+    @property
+    def extractor_id(self) -> str:
+        """16 hex digits: features with the same id may be compared with each other."""
+        code = [self.code] if self.code else []
+        return digest("extractor", self.name, self.weights, self.resize, *code, length=16)
+
+
+class Extractor(Protocol):
+    """One loaded network."""
+
+    info: ExtractorInfo
+
+    def features(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """(N, dimension) float32, raw, of N pictures, each (H, W, 3) uint8 RGB of a size of its own; N may be 0.
+
+        A row depends on its picture alone: not on its neighbours, nor on how many there are.
+        """
+        ...
+
+
+@runtime_checkable
+class CaptionExtractor(Extractor, Protocol):
+    """An extractor with a text tower: captions land in the pictures' space."""
+
+    def caption_features(self, captions: Sequence[str]) -> np.ndarray:
+        """(N, dimension) float32 of unit length. What a long caption says past the limit is not seen."""
+        ...
+
+    def truncated(self, captions: Sequence[str]) -> np.ndarray:
+        """(N,) bool: captions with more tokens than the text tower takes, start and end included."""
+        ...
+
+
+@runtime_checkable
+class ImageScorer(Protocol):
+    """One loaded model that says how good each picture is; higher is better. Its scores are stored as features are.
+
+    For reward models and the like: `scores` preprocesses and calls the network through `networks.in_batches`, so that
+    no score depends on its neighbours; `info` has is_scorer=True, and digests in `weights` what decides scores.
+    """
+
+    info: ExtractorInfo
+
+    def scores(self, pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
+        """(N,) float32 of N pictures, each (H, W, 3) uint8 RGB, and their N captions; N may be 0."""
+        ...

@@ -1,0 +1,85 @@
+"""Schedulers by their usual names: which diffusers class each is, with which options, and which models it fits."""
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.rendering.inspection import InspectedModel
+
+DEFAULT = "default"  # the model's own
+_DIFFUSION, _FLOW = "diffusion", "flow"
+
+
+@dataclass(frozen=True)
+class SchedulerEntry:
+    """One name of the table."""
+
+    class_name: str  # in diffusers
+    family: str = _DIFFUSION  # models that predict noise or velocity of it, or flow-matching ones
+    options: Mapping[str, Any] = field(default_factory=dict)
+    needs: str | None = None  # a package that is not always there
+
+
+_MULTISTEP, _SINGLESTEP = "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"
+_PLAIN = {
+    "ddim": SchedulerEntry("DDIMScheduler"),
+    "ddpm": SchedulerEntry("DDPMScheduler"),
+    "pndm": SchedulerEntry("PNDMScheduler", options={"skip_prk_steps": True}),
+    "lcm": SchedulerEntry("LCMScheduler"),
+    "tcd": SchedulerEntry("TCDScheduler"),
+    "euler_a": SchedulerEntry("EulerAncestralDiscreteScheduler"),
+    "flow_euler": SchedulerEntry("FlowMatchEulerDiscreteScheduler", _FLOW),
+    "flow_heun": SchedulerEntry("FlowMatchHeunDiscreteScheduler", _FLOW),
+}
+_WITH_KARRAS = {
+    "lms": SchedulerEntry("LMSDiscreteScheduler", needs="scipy"),
+    "euler": SchedulerEntry("EulerDiscreteScheduler"),
+    "heun": SchedulerEntry("HeunDiscreteScheduler"),
+    "dpm2": SchedulerEntry("KDPM2DiscreteScheduler"),
+    "dpm2_a": SchedulerEntry("KDPM2AncestralDiscreteScheduler"),
+    "dpmpp_2m": SchedulerEntry(_MULTISTEP, options={"algorithm_type": "dpmsolver++"}),
+    "dpmpp_2m_sde": SchedulerEntry(_MULTISTEP, options={"algorithm_type": "sde-dpmsolver++"}),
+    "dpmpp_2s": SchedulerEntry(_SINGLESTEP, options={"algorithm_type": "dpmsolver++"}),
+    "dpmpp_sde": SchedulerEntry("DPMSolverSDEScheduler", needs="torchsde"),
+    "unipc": SchedulerEntry("UniPCMultistepScheduler"),
+    "deis": SchedulerEntry("DEISMultistepScheduler"),
+}
+SCHEDULERS: Mapping[str, SchedulerEntry] = {
+    **_PLAIN,
+    **_WITH_KARRAS,
+    **{
+        f"{name}_karras": SchedulerEntry(
+            entry.class_name, entry.family, {**entry.options, "use_karras_sigmas": True}, entry.needs
+        )
+        for name, entry in _WITH_KARRAS.items()
+    },
+}
+
+
+def fitting(model: InspectedModel) -> list[str]:
+    """Names that the model can be used with."""
+    family = _FLOW if model.is_flow else _DIFFUSION
+    return [DEFAULT, *sorted(name for name, entry in SCHEDULERS.items() if entry.family == family)]
+
+
+def check_scheduler(name: str, model: InspectedModel) -> None:
+    """Refuse a scheduler that does not exist, does not fit the model, or needs a package that is not there."""
+    names = fitting(model)
+    if name not in names:
+        known = f"does not fit {model.identity.repo_id}" if name in SCHEDULERS else "is not known"
+        raise DarkroomError(f"sampling.scheduler={name} {known}; those that fit are {', '.join(names)}")
+    needs = SCHEDULERS[name].needs if name != DEFAULT else None
+    if needs and importlib.util.find_spec(needs) is None:
+        raise DarkroomError(f"sampling.scheduler={name} needs the package {needs}; run `pip install {needs}`")
+
+
+def build_scheduler(name: str, own: Any) -> Any:
+    """A fresh scheduler of this name with the noise schedule and prediction type of the model's own."""
+    import diffusers
+
+    if name == DEFAULT:
+        return type(own).from_config(own.config)
+    entry = SCHEDULERS[name]
+    return getattr(diffusers, entry.class_name).from_config(own.config, **entry.options)

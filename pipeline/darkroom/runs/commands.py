@@ -1,0 +1,78 @@
+"""Commands that are printed to be copied: each runs when it is pasted into a shell."""
+
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from darkroom.storage.store import StoreSpec
+
+_BARE = re.compile(r"[A-Za-z0-9_./@%+:-]+")
+_KEYWORDS = {"null", "true", "false"}
+_QUOTES = re.compile(r'(\\*)("|\Z)')  # with the backslashes before them
+
+
+def on_run(job: str, store: StoreSpec, **settings: object) -> str:
+    """A job on a run that is there."""
+    return called_by_name(job, store, **settings).replace("darkroom", program(), 1)
+
+
+def called_by_name(job: str, store: StoreSpec, **settings: object) -> str:
+    """The same for a page, which is read on other machines too."""
+    place = {"run": store.uri} | ({"endpoint_url": store.endpoint_url} if store.endpoint_url else {})
+    return " ".join(["darkroom", job, *(word(name, value) for name, value in (place | settings).items())])
+
+
+def program() -> str:
+    """What starts Darkroom here: its name where a shell finds it, else the path beside this Python, else the module."""
+    beside = Path(sys.executable).with_name("darkroom")
+    if shutil.which("darkroom"):
+        return "darkroom"
+    return shlex.quote(str(beside)) if beside.exists() else shlex.join([sys.executable, "-m", "darkroom"])
+
+
+def word(name: str, value: object) -> str:
+    """`name=value`, ready for a shell. A text is taken whole; what is in a list or in keys with values is read by
+    Hydra's grammar. https://hydra.cc/docs/advanced/override_grammar/basic/"""
+    return shlex.quote(f"{name}={_whole(value) if isinstance(value, str) else _hydra(value)}")
+
+
+# Values ------------------------------------------------------------------------------------------------------------
+
+
+def _hydra(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return repr(value).removesuffix(".0")
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{name}:{_hydra(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_hydra, value)) + "]"
+    return _text(str(value))
+
+
+def _text(text: str) -> str:
+    """Quoted where it would be read as anything but this text."""
+    if _BARE.fullmatch(text) and text.lower() not in _KEYWORDS and not _is_number(text):
+        return text
+    return _quoted(text)
+
+
+def _whole(text: str) -> str:
+    """As it is, unless that would be read as none, or without the quotes around it."""
+    return _quoted(text) if text == "null" or text[:1] in ("'", '"') else text
+
+
+def _quoted(text: str) -> str:
+    return '"' + _QUOTES.sub(lambda found: found[1] * 2 + ('\\"' if found[2] else ""), text) + '"'
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

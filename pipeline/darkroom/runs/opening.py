@@ -1,0 +1,129 @@
+"""Starts a run, or opens one that is there, and holds its parts against each other: run.json, its cells, its shards.
+
+A shard's name is a digest of its cell, its prompts and its rows, so a listing tells whether all are of the run in
+run.json. What no name says, every manifest carries, and one of them is asked.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+
+from darkroom.domain.cells import Shard, planned_shard
+from darkroom.domain.errors import DarkroomError
+from darkroom.runs import manifest
+from darkroom.runs.cells import CellInfo, add_cells, cell_ids, nearest_difference, read_cells
+from darkroom.runs.keys import CELLS_PREFIX, RUN_KEY, cell_key, manifest_key
+from darkroom.runs.run import RunInfo, check_same, create_or_check, find_run, fixed, from_metadata, open_run
+from darkroom.storage.store import Store
+
+
+def open_whole(store: Store) -> tuple[RunInfo, dict[str, CellInfo]]:
+    """The run at this store, and its cells by cell_id.
+
+    Raises DarkroomError where there is none, and where run.json, the cells' files and the shards are not of one run.
+    """
+    run = find_run(store)
+    if run is None:
+        if next(manifest.committed(store), None):
+            raise run_json_missing(store.describe())
+        return open_run(store), {}
+    _check_settings(store, run)
+    named = {found.cell_id for found in shards_of(store, run)}
+    cells = read_cells(store)  # after the shards: a sweep writes a cell before its first shard
+    _check_known(store, named, cells)
+    return run, cells
+
+
+def run_json_missing(place: str) -> DarkroomError:
+    """Of a folder that holds shards, and so is a run, though its description is gone."""
+    return DarkroomError(
+        f"{place}: {RUN_KEY} is missing, and shards are committed there; restore it, or give the command that started "
+        "the run again, which writes it anew"
+    )
+
+
+def claim(store: Store, wanted: RunInfo, cells: Mapping[str, CellInfo]) -> RunInfo:
+    """Start the run, or go on with the one that is there, and add these cells to it.
+
+    What tells runs apart is one conditional write, so of two different commands at once one is refused. A lost run.json
+    or cell is written anew by the command that made it, and by no other. Raises DarkroomError that names what differs.
+    """
+    found = find_run(store)
+    if found:
+        check_same(store, found, wanted)
+    _check_settings(store, found or wanted)
+    has_new = found is None or bool(cells.keys() - cell_ids(store))
+    named = {each.cell_id for each in shards_of(store, found or wanted)} if has_new else set()
+    known = read_cells(store)  # after the shards, as in `open_whole`
+    _check_known(store, named, {**known, **cells})
+    run = create_or_check(store, wanted)
+    if wanted.cell_id:
+        _check_only_cell(store, run, known, cells[wanted.cell_id])
+    add_cells(store, cells)
+    return run
+
+
+def shards_of(store: Store, run: RunInfo) -> Iterator[Shard]:
+    """The committed shards, from a listing alone. Raises DarkroomError for one that this run does not have."""
+    for found in manifest.committed(store):
+        if found != _planned(run, found.cell_id, found.start):
+            raise _foreign(store, run, found)
+        yield found
+
+
+def _planned(run: RunInfo, cell_id: str, start: int) -> Shard | None:
+    """The shard that a run has from this row on; None where none begins there."""
+    stop = min(start + run.shard_size, run.prompts.num_rows)
+    if start % run.shard_size or start >= stop:
+        return None
+    return planned_shard(cell_id, run.prompts.fingerprint, start, stop)
+
+
+def _foreign(store: Store, run: RunInfo, found: Shard) -> DarkroomError:
+    what = f"{run.prompts.num_rows} prompts {run.prompts.fingerprint[:12]} in shards of {run.shard_size}"
+    return DarkroomError(
+        f"{store.describe(manifest_key(found))}: prompt rows {found.start} to {found.stop - 1} are no shard of "
+        f"{_whose(store)} ({what}); restore {RUN_KEY}, give the command that the run was started with, or use another "
+        "output.uri"
+    )
+
+
+def _whose(store: Store) -> str:
+    return f"the run in {RUN_KEY}" if find_run(store) else f"this command's run, and {RUN_KEY} is lost"
+
+
+def _check_settings(store: Store, run: RunInfo) -> None:
+    """One committed shard is asked for what fixed it; one that is older than this answers nothing."""
+    first = next(manifest.committed(store), None)
+    then = from_metadata(manifest.metadata(store, first)) if first else {}
+    for name, value in fixed(run).items():
+        if first and then.get(name, value) != value:
+            raise DarkroomError(
+                f"{store.describe(manifest_key(first))}: {name} was {then[name]!r} when it was committed, and is "
+                f"{value!r} in {_whose(store)}; restore {RUN_KEY}, or use another output.uri"
+            )
+
+
+def _check_known(store: Store, named: Collection[str], cells: Collection[str]) -> None:
+    for cell_id in sorted(set(named) - set(cells)):
+        raise DarkroomError(
+            f"{store.describe(cell_key(cell_id))}: missing, and committed shards are of this cell; restore it, or give "
+            "the command that made it again"
+        )
+
+
+def _check_only_cell(store: Store, run: RunInfo, known: Mapping[str, CellInfo], wanted: CellInfo) -> None:
+    """Refuse a plain job whose one cell is none of the run's: its folder holds something else."""
+    is_first = run.cell_id == wanted.cell.cell_id or (run.cell_id is None and not known)
+    if is_first or wanted.cell.cell_id in known:
+        return
+    remedy = "use another output.uri, or add cells to a run with `darkroom sweep`"
+    difference = nearest_difference(known.values(), wanted)
+    if difference is None:
+        what = f"of cell {run.cell_id}" if run.cell_id else "a sweep"
+        raise DarkroomError(
+            f"{store.describe(RUN_KEY)}: this run is {what}, and the command's cell is {wanted.cell.cell_id}; {remedy}"
+        )
+    name, there, here = difference
+    raise DarkroomError(
+        f"{store.describe(CELLS_PREFIX)}: {name} is {there!r} in this run and {here!r} in the command; go on with the "
+        f"run's own value, {remedy}"
+    )

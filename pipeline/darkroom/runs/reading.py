@@ -1,0 +1,115 @@
+"""Reading a run: its records, what is committed and left, and which images are there, always by way of its manifests.
+
+What no manifest names does not exist.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from darkroom.domain.cells import Shard
+from darkroom.domain.records import OK, Record
+from darkroom.runs import manifest
+from darkroom.runs.records import to_records
+from darkroom.runs.run import RunInfo
+from darkroom.storage.store import Store
+
+_MAX_REASONS = 1000  # told apart, so that counting them takes little memory whatever fails
+PRESENCE_COLUMNS = ("image_id", "status", "sha256")  # of a record, that decide it
+
+
+@dataclass
+class CellState:
+    """What of one cell is committed and what is left."""
+
+    num_shards: int  # of the whole cell
+    num_rows_left: int
+    committed: list[Shard] = field(default_factory=list)
+    by_status: Counter[str] = field(default_factory=Counter)  # records
+    errors: Counter[str] = field(default_factory=Counter)  # reasons of records that are not ok
+    num_truncated: int = 0
+    num_bytes: int = 0
+
+
+def states(store: Store, run: RunInfo, cell_ids: Iterable[str]) -> dict[str, CellState]:
+    """Each cell's state: every committed record counted by its status, from the few columns that say so."""
+    num_rows = run.prompts.num_rows
+    found = {cell_id: CellState(-(-num_rows // run.shard_size), num_rows) for cell_id in cell_ids}
+    shards = (shard for shard in manifest.committed(store) if shard.cell_id in found)
+    for shard, table in manifest.read_each(store, shards, ["status", "error", "truncated", "bytes"]):
+        _count(found[shard.cell_id], shard, table)
+    return found
+
+
+def _count(state: CellState, shard: Shard, table: pa.Table) -> None:
+    state.committed.append(shard)
+    state.num_rows_left -= shard.num_rows
+    state.by_status.update(table["status"].to_pylist())
+    for error in filter(None, table["error"].to_pylist()):
+        state.errors[error if len(state.errors) < _MAX_REASONS or error in state.errors else "other reasons"] += 1
+    state.num_truncated += sum(table["truncated"].to_pylist())
+    state.num_bytes += sum(size or 0 for size in table["bytes"].to_pylist())
+
+
+def count_statuses(store: Store, shards: Iterable[Shard]) -> Counter[str]:
+    """Records of these shards by their status."""
+    tables = manifest.read_each(store, shards, ["status"])
+    return sum((Counter(table["status"].to_pylist()) for _, table in tables), Counter())
+
+
+def records(store: Store) -> Iterator[Record]:
+    """Every committed record, shard by shard."""
+    for shard in manifest.committed(store):
+        yield from to_records(manifest.read(store, shard))
+
+
+def sample(store: Store, count: int, seed: int) -> list[Record]:
+    """`count` committed images, or all where there are fewer; which ones depends on the seed and their ids alone."""
+
+    def rank(record: Record) -> str:
+        return hashlib.sha256(f"{seed}:{record.image_id}".encode()).hexdigest()
+
+    chosen: list[Record] = []
+    for shard in manifest.committed(store):
+        ok = [record for record in to_records(manifest.read(store, shard)) if record.status == OK]
+        chosen = sorted(chosen + ok, key=rank)[:count]
+    return chosen
+
+
+@dataclass(frozen=True)
+class PresentImages:
+    """Equal for equal images alone: the same ones, with the same files."""
+
+    count: int
+    digest: str
+
+
+@dataclass
+class Presence:
+    """Gathers a cell's images from its manifests, in order of key."""
+
+    count: int = 0
+    _lines: Any = field(default_factory=hashlib.sha256)
+
+    def add(self, table: pa.Table) -> None:
+        """One manifest's records, with PRESENCE_COLUMNS at least."""
+        for image_id, status, sha256 in zip(*(table[name].to_pylist() for name in PRESENCE_COLUMNS), strict=True):
+            if status == OK:
+                self.count += 1
+                self._lines.update(f"{image_id} {sha256}\n".encode())
+
+    @property
+    def images(self) -> PresentImages:
+        return PresentImages(self.count, self._lines.hexdigest())
+
+
+def present_images(store: Store, shards: Iterable[Shard]) -> dict[str, PresentImages]:
+    """cell_id -> its images in these shards, of every cell that has one; shards in order of key."""
+    found: dict[str, Presence] = {}
+    for shard, table in manifest.read_each(store, shards, PRESENCE_COLUMNS):
+        found.setdefault(shard.cell_id, Presence()).add(table)
+    return {cell_id: presence.images for cell_id, presence in found.items() if presence.count}

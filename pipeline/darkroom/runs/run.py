@@ -1,0 +1,151 @@
+"""A run's description, `run.json`: written at its start, compared ever after, so that one folder holds one dataset.
+
+It holds what fixes a run's images and their places, and nothing of how the run is executed.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.runs.files import from_json, to_json
+from darkroom.runs.keys import RUN_KEY
+from darkroom.storage.store import NotFound, Store
+
+_METADATA = "darkroom.run"
+
+
+@dataclass(frozen=True)
+class PromptsInfo:
+    """The prompt dataset a run was started with."""
+
+    name: str  # uri, or what made it; for people
+    fingerprint: str
+    num_rows: int
+    settings: Mapping[str, object] = field(default_factory=dict)  # of the command that named it
+
+
+@dataclass(frozen=True)
+class OutputInfo:
+    """How images are laid out and encoded."""
+
+    layout: str  # files, webdataset or parquet
+    image_format: str  # png, webp or jpeg
+    quality: int  # of webp and jpeg, 1 to 100; 0 for a format that has none
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What all cells of a run share. With its cells, everything that images and their places are a function of."""
+
+    prompts: PromptsInfo
+    output: OutputInfo
+    seed: int
+    num_images_per_prompt: int
+    shard_size: int  # prompt rows a shard; the first start of a run decides
+    batch_size: int | None = None  # what `auto` means, once it is settled, ever after
+    cell_id: str | None = None  # of the one cell that `generate` began with; "": a sweep; None: older than this field
+
+
+def create_or_check(store: Store, wanted: RunInfo) -> RunInfo:
+    """The run at this store: a new one as wanted, or the one that is there, if it is the same.
+
+    Raises DarkroomError that names the field when a run of something else is there.
+    """
+    if store.put_if_absent(RUN_KEY, to_json(asdict(wanted)), "application/json"):
+        return wanted
+    found = open_run(store)
+    check_same(store, found, wanted)
+    return found
+
+
+def settle_batch_size(store: Store, number: int) -> RunInfo:
+    """The run with its number of images a batch: this one, or that of another start which was first.
+
+    The one thing of a run that is written after its start, and once: by compare-and-swap.
+    """
+    while True:
+        before = store.get(RUN_KEY)
+        found = _read(store, before)
+        if found.batch_size is not None:
+            return found
+        store.replace(RUN_KEY, to_json(asdict(replace(found, batch_size=number))), before, "application/json")
+
+
+def find_run(store: Store) -> RunInfo | None:
+    """The run that was started at this store; None where there is none."""
+    try:
+        return _read(store, store.get(RUN_KEY))
+    except NotFound:
+        return None
+
+
+def open_run(store: Store) -> RunInfo:
+    """The run that was started at this store. Raises DarkroomError where there is none."""
+    found = find_run(store)
+    if found is None:
+        raise DarkroomError(f"{store.describe(RUN_KEY)}: no run here; name the folder that `darkroom generate` printed")
+    return found
+
+
+def _read(store: Store, data: bytes) -> RunInfo:
+    try:
+        return _parse(json.loads(data))
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise DarkroomError(
+            f"{store.describe(RUN_KEY)}: not readable as a run's description ({error}); "
+            "restore it, or use another output.uri"
+        ) from error
+
+
+def check_same(store: Store, found: RunInfo, wanted: RunInfo) -> None:
+    for name, there, here in differences(found, wanted):
+        raise DarkroomError(
+            f"{store.describe(RUN_KEY)}: {name} is {there!r} in this run and {here!r} in the command; "
+            "go on with the run's own value, or use another output.uri"
+        )
+
+
+def differences(found: RunInfo, wanted: RunInfo) -> Iterator[tuple[str, object, object]]:
+    """(field, the run's value, the wanted value) of all that would make other images or put them elsewhere."""
+    there, here = fixed(found), fixed(wanted)
+    return ((name, there[name], here[name]) for name in there if there[name] != here[name])
+
+
+def fixed(run: RunInfo) -> dict[str, object]:
+    """What a run cannot change, by the names that the user knows. Not shard_size and batch_size: the run's own stay."""
+    return {
+        "the prompt dataset's fingerprint": run.prompts.fingerprint,
+        "the prompt dataset's number of rows": run.prompts.num_rows,
+        "sampling.seed": run.seed,
+        "sampling.num_images_per_prompt": run.num_images_per_prompt,
+        **{f"output.{name}": value for name, value in asdict(run.output).items()},
+    }
+
+
+def to_metadata(run: RunInfo) -> dict[str, str]:
+    """What every manifest says of its run."""
+    return {_METADATA: json.dumps(fixed(run), ensure_ascii=False)}
+
+
+def from_metadata(metadata: Mapping[str, str]) -> dict[str, object]:
+    """What `fixed` was when a manifest was committed; empty for an older manifest, and for one that does not say it."""
+    try:
+        return dict(json.loads(metadata.get(_METADATA, "{}")))
+    except (ValueError, TypeError):
+        return {}
+
+
+def _parse(value: dict) -> RunInfo:
+    info = RunInfo(
+        prompts=from_json(PromptsInfo, value["prompts"]),
+        output=from_json(OutputInfo, value["output"]),
+        seed=int(value["seed"]),
+        num_images_per_prompt=int(value["num_images_per_prompt"]),
+        shard_size=int(value["shard_size"]),
+        batch_size=int(value["batch_size"]) if value.get("batch_size") else None,
+        cell_id=str(value["cell_id"]) if value.get("cell_id") is not None else None,
+    )
+    if min(info.shard_size, info.num_images_per_prompt, info.prompts.num_rows) < 1:
+        raise ValueError("a count is below 1")
+    return info

@@ -1,0 +1,260 @@
+"""Objects as files in a folder: what is synced when, which calls are atomic, and where links would lead.
+
+The folder itself may be a link, or lie behind one. Below it no link to a folder is followed, neither to read nor to
+write: what lies behind it is somebody else's. A link to a file is read as that file, and replaced or removed itself.
+"""
+
+import errno
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from darkroom.domain.errors import DarkroomError, TryAgain
+from darkroom.storage.lock import locked
+from darkroom.storage.store import (
+    OCTETS,
+    TEMPORARY_PREFIX,
+    NotFound,
+    ObjectInfo,
+    StoreError,
+    StoreRefusal,
+    StoreSpec,
+    check_conditional_puts,
+    check_key,
+    check_prefix,
+    is_listed,
+)
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})  # FAT, exFAT, some network disks
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_REFUSALS = {
+    **dict.fromkeys(_NO_ROOM, "make room there"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable"),
+}
+_LOCK_NAME = ".darkroom-lock"
+
+
+class LocalStore:
+    """A folder. Writes go to a synced temporary file first, so a power cut leaves whole objects or none."""
+
+    def __init__(self, spec: StoreSpec) -> None:
+        self.spec = spec
+        self._root = Path(spec.uri)
+        self._synced: set[Path] = set()  # folders whose own names this process has made to last
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple:
+        return LocalStore, (self.spec,)
+
+    @property
+    def num_retries(self) -> int:
+        return 0
+
+    def get(self, key: str) -> bytes:
+        try:
+            return self._path(key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise NotFound(key) from None
+
+    def put(self, key: str, data: bytes, content_type: str = OCTETS) -> None:
+        with self._written(key, data) as temporary:
+            temporary.replace(self._path(key))
+
+    def put_if_absent(self, key: str, data: bytes, content_type: str = OCTETS) -> bool:
+        """By `link`, which refuses to overwrite; `rename` would not.
+
+        Who comes second syncs the folder too: the image it adopts must outlast a power cut as its manifest does.
+        """
+        path = self._path(key)
+        if path.exists():
+            self._make_folder(path.parent)
+            _sync_folder(path.parent)
+            return False
+        with self._written(key, data) as temporary:
+            return _link(temporary, path)
+
+    def replace(self, key: str, data: bytes, expected: bytes, content_type: str = OCTETS) -> bool:
+        with self._locked():
+            try:
+                if self.get(key) != expected:
+                    return False
+            except NotFound:
+                return False
+            self.put(key, data)
+            return True
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        for path in _files(self._inside(f"{check_prefix(prefix)}x").parent):
+            key = path.relative_to(self._root).as_posix()
+            if key.startswith(prefix) and is_listed(key):
+                with suppress(FileNotFoundError):
+                    stat = path.stat()
+                    yield ObjectInfo(key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+
+    def delete(self, keys: Iterable[str]) -> int:
+        return sum(self._removed(self._path(key)) for key in keys)
+
+    def describe(self, key: str = "") -> str:
+        return str(self._root / key)
+
+    def check(self, writing: bool = True) -> None:
+        try:
+            if self._root.is_file():
+                raise DarkroomError(f"output.uri: {self._root} is a file; name a folder")
+            if not writing:
+                return self._check_readable()
+            self._root.mkdir(parents=True, exist_ok=True)
+            check_conditional_puts(self)
+        except StoreError as error:
+            kind = TryAgain if error.errno in _NO_ROOM else DarkroomError
+            raise kind(f"output.uri: {error}") from None
+        except OSError as error:
+            verb, remedy = ("written", "make it writable") if writing else ("read", "ask its owner for the right to")
+            raise DarkroomError(
+                f"output.uri: {self._root} cannot be {verb} ({error.strerror}); {remedy}, or name another folder"
+            ) from error
+        return None
+
+    def filesystem(self) -> "tuple[FileSystem, str]":
+        from pyarrow.fs import LocalFileSystem
+
+        return LocalFileSystem(), str(self._root)
+
+    def temporaries(self) -> Iterator[Path]:
+        """Writes that have not ended, or never will."""
+        found = _walk(self._root, lambda _: None)
+        return (Path(folder) / name for folder, name in found if name.startswith(TEMPORARY_PREFIX))
+
+    def _path(self, key: str) -> Path:
+        return self._inside(check_key(key))
+
+    def _inside(self, key: str) -> Path:
+        """Raises DarkroomError where a folder on the way to it is a link."""
+        *folders, name = key.split("/")
+        place = self._root
+        for folder in folders:
+            place /= folder
+            if place.is_symlink():
+                raise _leads_out(place)
+        return place / name
+
+    @contextmanager
+    def _written(self, key: str, data: bytes) -> Iterator[Path]:
+        """A synced temporary file beside the key; what the caller does with it is synced as well."""
+        folder = self._path(key).parent
+        temporary = folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+        try:
+            self._make_folder(folder)
+            _write_synced(temporary, data)
+            yield temporary
+            _sync_folder(folder)
+        except OSError as error:
+            if isinstance(error, StoreError) or error.errno not in _REFUSALS:
+                raise
+            refusal = StoreRefusal(f"{folder}: {error.strerror}; {_REFUSALS[error.errno]}")
+            refusal.errno = error.errno
+            raise refusal from None
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _make_folder(self, folder: Path) -> None:
+        """A folder whose name, and the names of those above it in the store, outlast a power cut."""
+        if folder in self._synced and folder.is_dir():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        inside = [parent for parent in folder.parents if parent.is_relative_to(self._root.parent)]
+        for parent in inside:
+            with suppress(PermissionError):  # the root's own parent may be closed to us; then it was there before
+                _sync_folder(parent)
+        with self._lock:
+            self._synced.add(folder)
+
+    def _check_readable(self) -> None:
+        if not self._root.is_dir():
+            raise DarkroomError(f"output.uri: {self._root} does not exist; name the folder of a run")
+        if not os.access(self._root, os.R_OK | os.X_OK):
+            raise DarkroomError(f"output.uri: {self._root} cannot be read; ask its owner for the right to")
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One `replace` at a time among all processes of this machine."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        with locked(self._root / _LOCK_NAME):
+            yield
+
+    @staticmethod
+    def _removed(path: Path) -> int:
+        with suppress(NotADirectoryError):
+            path.unlink(missing_ok=True)
+        return 1
+
+
+def _link(temporary: Path, path: Path) -> bool:
+    """Whether the temporary file now lies at the path. A network disk may link, lose the reply and be asked again: then
+    the file has two names."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return temporary.stat().st_nlink > 1
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            raise StoreError(
+                f"{path.parent}: this disk has no hard links, which keep a file from being overwritten; "
+                "use a folder on another one, such as ext4, xfs, btrfs or NFS"
+            ) from None
+        raise
+    return True
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _leads_out(link: Path) -> DarkroomError:
+    return DarkroomError(
+        f"{link} is a link, and links inside a run's folder are not followed; put the folder itself there, or remove it"
+    )
+
+
+def _refuse(link: Path) -> None:
+    raise _leads_out(link)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    found = _walk(folder, _refuse)
+    return (Path(where) / name for where, name in found if not name.startswith("."))  # locks and temporaries
+
+
+def _walk(folder: Path, met: Callable[[Path], None]) -> Iterator[tuple[str, str]]:
+    """Every file below a folder, in order of its path; `met` hears of links to folders, which are not entered."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name + ("/" if entry.is_dir() else ""))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        if not entry.is_dir():
+            yield str(folder), entry.name
+        elif not entry.name.startswith("."):  # a hidden folder is somebody else's
+            if entry.is_symlink():
+                met(Path(entry.path))
+            else:
+                yield from _walk(Path(entry.path), met)

@@ -1,0 +1,217 @@
+"""The store protocol: whole objects under keys, put at most once where it matters; addresses and keys, checked."""
+
+import os
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+from darkroom.domain.errors import DarkroomError, EndsRun, credentials_in, has_credentials, redacted
+
+_MAX_KEY, _MAX_SEGMENT = 512, 255  # characters; a disk takes no longer file name
+_KEY = re.compile(r"[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*")
+_URI = re.compile(r"(?P<scheme>s3|gs|az)://(?P<bucket>[^/]*)/?(?P<prefix>.*)")
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_USABLE = "a folder, or s3://bucket/prefix (or gs://, az://)"
+OCTETS = "application/octet-stream"
+TEMPORARY_PREFIX = ".tmp-"  # of a name: a write or a probe that has not ended, or never will; never an object
+
+
+class NotFound(KeyError):
+    """No object lies under this key."""
+
+
+class StoreError(OSError):
+    """The store failed, and trying again did not help. One line, without a secret."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(redacted(text))
+
+
+class StoreRefusal(StoreError, EndsRun):
+    """It has no room, or gives no right, and refuses every call like this one until somebody acts."""
+
+
+@dataclass(frozen=True)
+class StoreSpec:
+    """Where a store is. Travels to workers and into logs: it holds no secret."""
+
+    uri: str  # absolute folder, or s3://, gs:// or az://bucket/prefix; Azure calls a bucket a container
+    endpoint_url: str | None = None  # of a server that is not the cloud's own
+
+    @property
+    def is_remote(self) -> bool:
+        return "://" in self.uri
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    key: str
+    size_bytes: int
+    modified: datetime  # UTC
+
+
+class Store(Protocol):
+    """Objects by key. Every write is atomic: a reader sees all of it or none. Safe for threads; pickles."""
+
+    spec: StoreSpec
+
+    @property
+    def num_retries(self) -> int:
+        """Calls that had to be made again."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """The object's bytes. Raises NotFound."""
+        ...
+
+    def put(self, key: str, data: bytes, content_type: str = OCTETS) -> None:
+        """Write, replacing what is there."""
+        ...
+
+    def put_if_absent(self, key: str, data: bytes, content_type: str = OCTETS) -> bool:
+        """Write only where nothing is. True when this call's bytes are there, False when another's were first."""
+        ...
+
+    def replace(self, key: str, data: bytes, expected: bytes, content_type: str = OCTETS) -> bool:
+        """Write only over exactly `expected`. False when the object is different or absent."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Objects whose key starts with the prefix, in order of key."""
+        ...
+
+    def delete(self, keys: Iterable[str]) -> int:
+        """Remove objects; those that are absent already count too."""
+        ...
+
+    def describe(self, key: str = "") -> str:
+        """The full address of a key, for people."""
+        ...
+
+    def check(self, writing: bool = True) -> None:
+        """Try what a run will need. Raises DarkroomError, in one line, where it would fail later."""
+        ...
+
+    def filesystem(self) -> "tuple[FileSystem, str]":
+        """For readers of Parquet ranges: Arrow's file system, and this store's root in it."""
+        ...
+
+
+def parse_spec(uri: str, endpoint_url: str | None = None) -> StoreSpec:
+    """A store's address, absolute and checked for what can be checked without a look at it."""
+    if not uri.strip():
+        raise DarkroomError(f"output.uri is empty; use {_USABLE}")
+    if "://" not in uri:
+        return StoreSpec(os.path.realpath(_at_home(uri)))
+    if uri.startswith("file://"):
+        return StoreSpec(_file_path(uri))
+    match = _URI.fullmatch(uri)
+    if not match:
+        raise DarkroomError(f"output.uri: {uri.split('://')[0]}:// is not known here; use {_USABLE}")
+    if "@" in uri or ":" in match["bucket"] or has_credentials(uri):
+        raise credentials_in("output.uri")
+    scheme, bucket, prefix = match["scheme"], match["bucket"], match["prefix"].strip("/")
+    if not bucket:
+        raise DarkroomError(f"output.uri: {scheme}:// without a bucket; write {scheme}://bucket/prefix")
+    if not _BUCKET.fullmatch(bucket) or (prefix and not _is_plain(prefix)):
+        raise DarkroomError(
+            f"output.uri: {uri!r} is no usable address; write {scheme}://bucket/prefix without empty, '.' or '..' parts"
+        )
+    return StoreSpec(f"{scheme}://{bucket}/{prefix}".rstrip("/"), _checked_endpoint(endpoint_url))
+
+
+def _at_home(uri: str) -> Path:
+    try:
+        return Path(uri).expanduser()
+    except RuntimeError:
+        raise DarkroomError(f"output.uri: {uri}: no home folder of that user; name the folder itself") from None
+
+
+def _file_path(uri: str) -> str:
+    path = Path(unquote(uri.removeprefix("file://")))
+    if not path.is_absolute():
+        raise DarkroomError("output.uri: a file:// address has three slashes; write file:///folder")
+    return os.path.realpath(path)
+
+
+def _checked_endpoint(url: str | None) -> str | None:
+    """Refused without being repeated: what is wrong with it may be a password in it."""
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if "@" in url:
+        raise credentials_in("output.endpoint_url")
+    if not usable or parts.query or parts.fragment:
+        raise DarkroomError("output.endpoint_url: no usable address; write it like http://127.0.0.1:4566")
+    return url.rstrip("/")
+
+
+def split_address(uri: str) -> tuple[str, str, str]:
+    """(scheme, bucket, prefix without slashes at its ends) of a checked address that is no folder."""
+    match = _URI.fullmatch(uri)
+    assert match
+    return match["scheme"], match["bucket"], match["prefix"].strip("/")
+
+
+def check_key(key: str) -> str:
+    """Keys are ours, never a user's words. ValueError all the same: a record that was tampered with names a key too."""
+    if not (_KEY.fullmatch(key) and len(key) <= _MAX_KEY and _is_plain(key)):
+        raise ValueError(f"{key[:_MAX_KEY]!r} is not a key")
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """The start of a key: all of one, but for an end that is missing."""
+    check_key(f"{prefix}x")
+    return prefix
+
+
+def is_listed(key: str) -> bool:
+    """Whether a name found in a store is an object: not hidden, and one that we could have given."""
+    hidden = key.startswith(".") or "/." in key
+    return not hidden and len(key) <= _MAX_KEY and bool(_KEY.fullmatch(key)) and _is_plain(key)
+
+
+def _is_plain(path: str) -> bool:
+    return all(segment not in ("", ".", "..") and len(segment) <= _MAX_SEGMENT for segment in path.split("/"))
+
+
+def check_conditional_puts(store: Store) -> None:
+    """Refuse a store that overwrites where it was told not to: exactly-once would be an empty word there."""
+    with scratch_key(store) as key:
+        first, second = store.put_if_absent(key, b"first"), store.put_if_absent(key, b"second")
+        if (first, second, store.get(key)) != (True, False, b"first"):
+            raise ignores_conditions(store, "If-None-Match")
+        if not store.replace(key, b"third", expected=b"first") or store.replace(key, b"fourth", expected=b"first"):
+            raise ignores_conditions(store, "If-Match")
+
+
+@contextmanager
+def scratch_key(store: Store) -> Iterator[str]:
+    """A key to try things with, one for each caller: many jobs may look at a store at once."""
+    key = f"{TEMPORARY_PREFIX}probe-{uuid.uuid4().hex}"
+    try:
+        yield key
+    finally:
+        with suppress(OSError):  # a right to delete is not needed to render
+            store.delete([key])
+
+
+def ignores_conditions(store: Store, header: str) -> DarkroomError:
+    return DarkroomError(
+        f"output.uri: {store.describe()}: this store ignores conditional puts ({header}), so it cannot keep an image "
+        "from being written twice; use one that honours them, such as Amazon S3, or a local folder"
+    )

@@ -1,1 +1,0 @@
-"""Pixels to feature vectors, and pictures to scores. Knows no store, no run, no rendering and no metric."""

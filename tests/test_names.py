@@ -1,0 +1,41 @@
+"""Folders and files of a user that are called as ours are, where Python looks first."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = Path(sys.executable).with_name("darkroom")
+PROMPTS = ("prompts=file", "prompts.uri=p.txt", "model=paint", "sampling.height=16", "sampling.width=16")
+FAILING = "raise RuntimeError('a user module was imported')\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A working directory full of our names."""
+    for name in ("pipeline", "conf", "jobs", "darkroom"):
+        (tmp_path / f"{name}.py").write_text(FAILING)
+        package = tmp_path / "packages" / name
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text(FAILING)
+    (tmp_path / "p.txt").write_text("a red square\na blue disc\n")
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_a_users_own_names_break_nothing(folder: Path, engine: str) -> None:
+    python_path = os.pathsep.join([str(folder), str(folder / "packages"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [COMMAND, "generate", *PROMPTS, f"engine={engine}", "output.uri=run"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": python_path},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 images rendered" in done.stdout
