@@ -113,6 +113,20 @@ def test_no_memory_even_for_one_image_is_that_images_error(models: Models) -> No
     assert seen == [4, 2, 1, 1, 1]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_memory_that_a_library_misses_is_no_lost_device(models: Models, words: str) -> None:
+    renderer, pipe = load_with_pipe(models, "sd")
+    failing(pipe, lambda count: count > 2, RuntimeError(words))
+    assert [(image.batch_size, image.error) for image in renderer.render(requests(4))] == [(2, None)] * 4
+
+
 def test_a_lost_device_is_fatal(models: Models) -> None:
     renderer, pipe = load_with_pipe(models, "sd")
     failing(pipe, lambda count: True, RuntimeError("CUDA error: device-side assert triggered"))

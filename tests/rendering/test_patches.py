@@ -19,7 +19,7 @@ CPU_LAYERS = ["subpixel_upsampling", "packed_layers", "channels_last_norms"] if 
     [
         (StableDiffusionPipeline, {}, [*CPU_LAYERS, "shared_work", "step_cache"]),
         (StableDiffusionPipeline, {"compile": True}, ["step_cache", "compile"]),
-        (StableDiffusionPipeline, {"device": "cuda"}, ["channels_last", "step_cache"]),
+        (StableDiffusionPipeline, {"device": "cuda"}, ["step_cache"]),
         (StableDiffusionPipeline, {"device": "cuda", "compile": True}, ["channels_last", "step_cache", "compile"]),
         (StableDiffusionPipeline, {"device": "mps"}, ["step_cache"]),
         (StableDiffusion3Pipeline, {}, CPU_LAYERS),

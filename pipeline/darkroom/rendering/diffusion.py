@@ -27,6 +27,8 @@ from darkroom.rendering.renderer import RenderedImage, RendererInfo, RendererSpe
 from darkroom.rendering.schedulers import build_scheduler
 
 _SUCCESSES_BEFORE_GROWING = 16  # calls at a halved batch before the double is tried again
+# What the CPU's allocator, a kernel's first call and libraries say, none of them as torch.OutOfMemoryError.
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 
 
 def load_diffusers(spec: RendererSpec, profile: Profile = OFF) -> "DiffusersRenderer":
@@ -170,7 +172,9 @@ def _device_id(device: str) -> str:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def _free_memory() -> None:

@@ -60,8 +60,8 @@ def _is_float8(_pipe: Any, spec: RendererSpec) -> bool:
     return spec.model.identity.dtype == FLOAT8
 
 
-def _is_on_cuda(_pipe: Any, spec: RendererSpec) -> bool:
-    return spec.device == "cuda"
+def _is_compiled_on_cuda(_pipe: Any, spec: RendererSpec) -> bool:
+    return spec.device == "cuda" and spec.compile
 
 
 def _is_on_onednn(pipe: Any, spec: RendererSpec) -> bool:
@@ -83,7 +83,7 @@ def _is_compiled(_pipe: Any, spec: RendererSpec) -> bool:
 
 
 def _lay_channels_last(pipe: Any, _spec: RendererSpec) -> None:
-    """The layout that a GPU's convolutions are fastest in."""
+    """As a GPU's convolutions want it. Uncompiled that is slower, since torch's group norms copy it there and back."""
     for name in ("unet", "vae"):
         if getattr(pipe, name, None) is not None:
             getattr(pipe, name).to(memory_format=torch.channels_last)
@@ -102,7 +102,7 @@ def _cache_steps(pipe: Any, _spec: RendererSpec) -> CallContext:
 
 PATCHES: tuple[Patch, ...] = (
     Patch("float8", _is_float8, lambda pipe, _: to_float8(denoiser(pipe), pipe.device), "model.dtype"),
-    Patch("channels_last", _is_on_cuda, _lay_channels_last),
+    Patch("channels_last", _is_compiled_on_cuda, _lay_channels_last),
     Patch("subpixel_upsampling", _is_on_onednn, lambda pipe, _: upsample_by_subpixels(denoiser(pipe))),
     Patch("packed_layers", _is_on_onednn, lambda pipe, _: pack_layers(denoiser(pipe))),
     Patch("channels_last_norms", _is_on_onednn, lambda pipe, _: norm_channels_last(denoiser(pipe))),
