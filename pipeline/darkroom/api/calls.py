@@ -1,0 +1,141 @@
+"""The calls of `import darkroom`: values as a person has them, turned into checked options, and one piece of work each.
+
+Nothing is printed, no signal is handled and the process is never ended, so that they serve a script, a notebook and a
+thread; what goes on is told to `progress` (`api.events`). KeyboardInterrupt comes out as it is: what was committed
+stays, and the same call goes on.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from darkroom.api import run as runs
+from darkroom.api.checking import PRESETS, Request
+from darkroom.api.events import Progress, silent
+from darkroom.api.options import (
+    EngineOptions,
+    EvaluationOptions,
+    OutputOptions,
+    SamplingOptions,
+    unknown,
+    with_settings,
+)
+from darkroom.api.prompts import OnInvalid, prompts_of
+from darkroom.api.run import Run
+from darkroom.domain.cells import ModelRef
+from darkroom.domain.errors import DarkroomError
+
+Engine = Literal["local", "ray"] | EngineOptions
+Evaluate = bool | EvaluationOptions | Mapping[str, Any] | None
+Call = TypeVar("Call", bound=Callable[..., Any])
+Options = TypeVar("Options")
+
+
+def _takes_settings(call: Call) -> Call:
+    """Show the settings that `**settings` stands for, with their defaults, where a signature is asked for."""
+    own = inspect.signature(call)
+    words = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    known = [
+        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type)
+        for kind in (SamplingOptions, ModelRef)
+        for each in fields(kind)
+        if each.name != "repo_id"
+    ]
+    call.__signature__ = own.replace(parameters=[*words, *known])  # type: ignore[attr-defined]
+    return call
+
+
+@_takes_settings
+def generate(
+    prompts: Any,
+    *,
+    model: str | Path | ModelRef = "demo",
+    out: str | Path | None = None,
+    engine: Engine = "local",
+    evaluate: Evaluate = None,
+    progress: Progress | None = None,
+    layout: Literal["files", "webdataset", "parquet"] = "files",
+    image_format: Literal["png", "webp", "jpeg"] = "png",
+    quality: int = 95,
+    endpoint_url: str | None = None,
+    on_invalid: OnInvalid = "fail",
+    columns: Mapping[str, str | None] | None = None,
+    prompts_endpoint_url: str | None = None,
+    **settings: Any,
+) -> Run:
+    """Render prompts into a run at `out`, and give the run; what is committed there already is not rendered again.
+
+    prompts: a path, glob or s3:// address; a list of texts or dicts, an iterator of such, a DataFrame, an Arrow table;
+        "demo". Of dicts and tables only `prompt` is needed; seed, negative_prompt, ... win over the call's own.
+    model: a preset (demo, sd15, sdxl, paint), a hub id or a local folder.
+    out: a folder or an s3:// address; None: runs/<name>-<digest of what is asked for>.
+    engine: "local" (one worker in this process), "ray", or EngineOptions.
+    evaluate: True, EvaluationOptions or a dict of them: measure images while they are in memory.
+    settings: those of sampling and model by their names, such as guidance_scale=5.
+
+    Raises DarkroomError for what cannot be rendered as asked, and StoreError where the store fails. Images and shards
+    that failed are in the run: `run.failures`, `run.status()`; the same call tries shards that are missing again.
+    """
+    from darkroom.api.rendering import render
+
+    ref, sampling = _model_and_sampling(model, settings)
+    request = Request(
+        prompts_of(prompts, on_invalid, columns, prompts_endpoint_url),
+        ref,
+        sampling,
+        OutputOptions(_text(out), endpoint_url, layout, image_format, quality),
+        engine_options(engine),
+        evaluation_options(evaluate),
+    )
+    return render(request, progress or silent).run
+
+
+# From what a person gives to options -------------------------------------------------------------------------------
+
+
+def model_ref(model: str | Path | ModelRef) -> ModelRef:
+    """A preset by its name; else a hub id or a folder."""
+    if isinstance(model, ModelRef):
+        return model
+    return PRESETS.get(str(model), ModelRef(str(model)))
+
+
+def engine_options(engine: Engine) -> EngineOptions:
+    return engine if isinstance(engine, EngineOptions) else EngineOptions(kind=engine)
+
+
+def evaluation_options(evaluate: Evaluate) -> EvaluationOptions | None:
+    if evaluate is None or evaluate is False:
+        return None
+    if evaluate is True:
+        return EvaluationOptions()
+    return evaluate if isinstance(evaluate, EvaluationOptions) else made(EvaluationOptions, evaluate, "evaluate")
+
+
+def made(kind: type[Options], given: Mapping[str, Any], what: str) -> Options:
+    """Options from their names and values."""
+    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
+    for name in given:
+        if name not in known:
+            raise DarkroomError(f"{what}: {unknown(name, known, 'option')}")
+    return kind(**given)
+
+
+def _model_and_sampling(model: str | Path | ModelRef, settings: Mapping[str, Any]) -> tuple[ModelRef, SamplingOptions]:
+    if "repo_id" in settings:
+        raise DarkroomError("repo_id: name the model as model=..., a preset, a hub id or a folder")
+    return with_settings(model_ref(model), SamplingOptions(), settings)
+
+
+def _text(place: str | Path | None) -> str | None:
+    """An address as it is, a folder with `~` filled in."""
+    if place is None or str(place).startswith("s3://"):
+        return None if place is None else str(place)
+    return str(Path(place).expanduser())
+
+
+def open_run(uri: str | Path | Run, *, endpoint_url: str | None = None) -> Run:
+    """The run at a folder or an s3:// address. Raises DarkroomError where there is none."""
+    return runs.open_run(uri if isinstance(uri, Run) else _text(uri) or "", endpoint_url)
