@@ -2,36 +2,16 @@
 
 from omegaconf import DictConfig
 
-from darkroom.jobs.runs import OpenedRun, opened
-from darkroom.report.building import ReportOptions, build
-from darkroom.report.content import ReportContent
-from darkroom.report.page import report_files
-from darkroom.report.publishing import publish
+from darkroom.api.reporting import report
+from darkroom.jobs import values
+from darkroom.jobs.exits import ExitCode
 from darkroom.runs.commands import on_run
-from darkroom.runs.keys import REPORT_PREFIX
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
 
 
-def run(config: DictConfig) -> int:
-    found = opened(config)
-    store, prefix = _target(config, found)
-    options = ReportOptions(config.num_prompts, ".." if config.output.uri is None else None)
-    content = build(found.store, found.info, found.cells, options)
-    print(f"report: {publish(report_files(content), store, prefix)}")
-    print(f"next:   {_next(content, found)}", flush=True)
-    return 0
-
-
-def _target(config: DictConfig, found: OpenedRun) -> tuple[Store, str]:
-    """Where the page goes, tried before the work: under the run, or where `output.uri` says."""
-    store, prefix = found.store, REPORT_PREFIX
-    if config.output.uri is not None:
-        store, prefix = open_store(parse_spec(config.output.uri, config.output.endpoint_url)), ""
-    store.check()
-    return store, prefix
-
-
-def _next(content: ReportContent, found: OpenedRun) -> str:
-    """Figures, where there are none yet; else a look at whether the images can be made again."""
-    return on_run("verify" if content.metrics else "evaluate", found.store.spec)
+def run(config: DictConfig) -> ExitCode:
+    found = values.run_of(config)
+    result = report(found, config.output.uri, config.output.endpoint_url, config.num_prompts)
+    print(f"report: {result.place}")
+    # Figures, where there are none yet; else a look at whether the images can be made again.
+    print(f"next:   {on_run('verify' if result.has_figures else 'evaluate', found.store.spec)}", flush=True)
+    return ExitCode.OK

@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from darkroom.jobs.build import check_limits
+from darkroom.jobs.runs import open_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.encoding.images import decode, encode
-from darkroom.jobs.build import check_limits
 from darkroom.jobs.cli import composed
-from darkroom.jobs.runs import open_at
 from darkroom.prompts.source import open_prompts
 from darkroom.runs.reading import records, states
 from darkroom.storage.opening import open_store

@@ -1,7 +1,7 @@
 import pytest
+from darkroom.jobs.engine import started
 
 from darkroom.jobs.cli import composed
-from darkroom.jobs.engine import started
 
 pytestmark = pytest.mark.slow
 

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
-from darkroom.domain.errors import DarkroomError
-from darkroom.jobs.cli import composed
 from darkroom.jobs.engine import started
 from darkroom.jobs.evaluation import evaluate, wanted_evaluation
 from darkroom.jobs.runs import open_at
 from darkroom.jobs.scoring import score
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.jobs.cli import composed
 from darkroom.runs import manifest
 from darkroom.runs.evaluations import CellFigure, read_evaluations
 from darkroom.runs.features import from_bytes

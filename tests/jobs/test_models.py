@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from darkroom.jobs.build import find_model, model_ref
 from PIL import Image
 
 from darkroom.domain.errors import DarkroomError, WrongModel
-from darkroom.jobs.build import find_model, model_ref
 from darkroom.jobs.cli import composed
 from darkroom.runs.reading import image_bytes, records
 from darkroom.storage.opening import open_store

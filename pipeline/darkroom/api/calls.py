@@ -6,10 +6,10 @@ stays, and the same call goes on.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from darkroom.api import run as runs
 from darkroom.api.checking import PRESETS, Request
@@ -17,6 +17,7 @@ from darkroom.api.events import Progress, silent
 from darkroom.api.options import (
     EngineOptions,
     EvaluationOptions,
+    HalvingOptions,
     OutputOptions,
     SamplingOptions,
     unknown,
@@ -26,6 +27,12 @@ from darkroom.api.prompts import OnInvalid, prompts_of
 from darkroom.api.run import Run
 from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError
+from darkroom.planning.grid import Grid, Setting
+
+if TYPE_CHECKING:
+    from darkroom.api.comparison import Comparison
+    from darkroom.api.measuring import EvaluationResult
+    from darkroom.api.planning import Plan
 
 Engine = Literal["local", "ray"] | EngineOptions
 Evaluate = bool | EvaluationOptions | Mapping[str, Any] | None
@@ -92,6 +99,151 @@ def generate(
     return render(request, progress or silent).run
 
 
+@_takes_settings
+def sweep(
+    prompts: Any,
+    *,
+    axes: Mapping[str, Sequence[Setting]] | None = None,
+    cells: Sequence[Mapping[str, Setting]] = (),
+    mode: Literal["product", "zip"] = "product",
+    exclude: Sequence[Mapping[str, Any]] = (),
+    num_cells: int | None = None,
+    draw_seed: int = 0,
+    halving: HalvingOptions | Mapping[str, Any] | None = None,
+    model: str | Path | ModelRef = "demo",
+    out: str | Path | None = None,
+    engine: Engine = "local",
+    evaluate: Evaluate = None,
+    progress: Progress | None = None,
+    layout: Literal["files", "webdataset", "parquet"] = "files",
+    image_format: Literal["png", "webp", "jpeg"] = "png",
+    quality: int = 95,
+    endpoint_url: str | None = None,
+    on_invalid: OnInvalid = "fail",
+    columns: Mapping[str, str | None] | None = None,
+    prompts_endpoint_url: str | None = None,
+    **settings: Any,
+) -> Run:
+    """Render the prompts in every cell of a grid, with the same noise in each; a grid that grows renders new cells.
+
+    axes: settings with their values, such as {"guidance_scale": [1, 4, 8]}: every combination of them, or with
+        mode="zip" the first values, the second values, ...
+    cells: more cells, each as its settings; exclude: a cell that matches all of one is left out.
+    num_cells: so many of them, drawn at random by `draw_seed`.
+    halving: drop the worst cells early by one figure, which needs `evaluate`.
+
+    All else is as in `generate`.
+    """
+    from darkroom.api.rendering import render
+
+    ref, sampling = _model_and_sampling(model, settings)
+    chosen = made(HalvingOptions, halving, "halving") if isinstance(halving, Mapping) else halving
+    request = Request(
+        prompts_of(prompts, on_invalid, columns, prompts_endpoint_url),
+        ref,
+        sampling,
+        OutputOptions(_text(out), endpoint_url, layout, image_format, quality),
+        engine_options(engine),
+        evaluation_options(evaluate),
+        Grid(axes or {}, mode, cells, exclude, num_cells, draw_seed),
+        chosen,
+    )
+    return render(request, progress or silent).run
+
+
+@_takes_settings
+def plan(
+    prompts: Any,
+    *,
+    model: str | Path | ModelRef = "demo",
+    out: str | Path | None = None,
+    engine: Engine = "local",
+    progress: Progress | None = None,
+    layout: Literal["files", "webdataset", "parquet"] = "files",
+    image_format: Literal["png", "webp", "jpeg"] = "png",
+    quality: int = 95,
+    endpoint_url: str | None = None,
+    on_invalid: OnInvalid = "fail",
+    columns: Mapping[str, str | None] | None = None,
+    prompts_endpoint_url: str | None = None,
+    **settings: Any,
+) -> "Plan":
+    """Check everything and say what `generate` would make and cost, from real batches; nothing is stored."""
+    from darkroom.api.planning import plan
+
+    ref, sampling = _model_and_sampling(model, settings)
+    request = Request(
+        prompts_of(prompts, on_invalid, columns, prompts_endpoint_url),
+        ref,
+        sampling,
+        OutputOptions(_text(out), endpoint_url, layout, image_format, quality),
+        engine_options(engine),
+    )
+    return plan(request, progress or silent)
+
+
+def open_run(uri: str | Path | Run, *, endpoint_url: str | None = None) -> Run:
+    """The run at a folder or an s3:// address. Raises DarkroomError where there is none."""
+    return runs.open_run(uri if isinstance(uri, Run) else _text(uri) or "", endpoint_url)
+
+
+def evaluate(
+    run: str | Path | Run,
+    *,
+    engine: Engine = "local",
+    progress: Progress | None = None,
+    endpoint_url: str | None = None,
+    **options: Any,
+) -> "EvaluationResult":
+    """Measure every cell of a run, and store the figures beside it; features that are there already are kept.
+
+    options: those of EvaluationOptions, such as reference="demo", extractors=["clip"], metrics=["clip.kid"].
+    """
+    from darkroom.api.measuring import evaluate
+
+    found = open_run(run, endpoint_url=endpoint_url)
+    return evaluate(found, made(EvaluationOptions, options, "evaluate"), engine_options(engine), progress or silent)
+
+
+def compare(
+    a: str | Path | Run,
+    b: str | Path | Run,
+    *,
+    a_cell: str | None = None,
+    b_cell: str | None = None,
+    progress: Progress | None = None,
+    endpoint_url: str | None = None,
+    **options: Any,
+) -> "Comparison":
+    """Whether b's images are worse than a's, image by image; both must be evaluated. `worse` names the metrics.
+
+    a_cell, b_cell: which cell of a run that has several (its cell_id); an address may say it as uri#cell_id.
+    options: those of ComparisonOptions, such as metrics=["demo_clip.clip_score"], tolerance=0.01.
+    """
+    from darkroom.api import comparison
+
+    chosen = made(comparison.ComparisonOptions, options, "compare")
+    sides = {
+        key: comparison.side(key, given if isinstance(given, Run) else _text(given) or "", endpoint_url, cell)
+        for key, given, cell in (("a", a, a_cell), ("b", b, b_cell))
+    }
+    return comparison.compare(sides["a"], sides["b"], chosen, progress or silent)
+
+
+def report(
+    run: str | Path | Run,
+    *,
+    out: str | Path | None = None,
+    num_prompts: int = 24,
+    endpoint_url: str | None = None,
+) -> str:
+    """Write the page that shows a run, and give the address of its index.html. `out`: None is report/ under the run."""
+    from darkroom.api import reporting
+
+    found = open_run(run, endpoint_url=endpoint_url)
+    return reporting.report(found, _text(out), endpoint_url, num_prompts).place
+
+
 # From what a person gives to options -------------------------------------------------------------------------------
 
 
@@ -134,8 +286,3 @@ def _text(place: str | Path | None) -> str | None:
     if place is None or str(place).startswith("s3://"):
         return None if place is None else str(place)
     return str(Path(place).expanduser())
-
-
-def open_run(uri: str | Path | Run, *, endpoint_url: str | None = None) -> Run:
-    """The run at a folder or an s3:// address. Raises DarkroomError where there is none."""
-    return runs.open_run(uri if isinstance(uri, Run) else _text(uri) or "", endpoint_url)

@@ -11,6 +11,7 @@ from typing import Any
 
 from darkroom.dispatch.events import Event as DispatchEvent
 from darkroom.dispatch.events import Summary
+from darkroom.domain.records import Record
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.choices import Dropped
 from darkroom.storage.store import StoreSpec
@@ -119,6 +120,7 @@ class NotOnContactSheet:
     image_id: str
     place: str
     reason: str
+    store: StoreSpec
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,20 @@ class FeaturesStarted:
 
 
 @dataclass(frozen=True)
+class StageEnded:
+    """Of features or of a retry: no more images are done in it."""
+
+    stage: str
+
+
+@dataclass(frozen=True)
+class ReferenceRead:
+    """How far the features of a reference are."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class ImageLeftOut:
     """It has no features, and counts in no figure; of many, the first ones are named."""
 
@@ -152,6 +168,57 @@ class ImageLeftOut:
 class ImagesLeftOut:
     num_images: int
     num_unnamed: int
+
+
+@dataclass(frozen=True)
+class PairsCounted:
+    """Of a comparison by one extractor."""
+
+    num_pairs: int
+    num_a: int  # images of each side
+    num_b: int
+    most_compared: int | None  # where one side has more than are compared
+
+
+@dataclass(frozen=True)
+class PromptsWritten:
+    num_prompts: int
+    path: str
+
+
+@dataclass(frozen=True)
+class RetryStarted:
+    num_images: int
+    num_shards: int
+
+
+@dataclass(frozen=True)
+class RenderedElsewhere:
+    """Software and device of a record's image and of now, where they are not the same: why bytes may differ."""
+
+    then: tuple[str | None, ...]
+    now: tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class ImageDiffers:
+    """An image that is not what its record says, when it is rendered again."""
+
+    record: Record
+    place: str
+    sha256: str | None  # of the file that is made now; None where none is
+    pixels_are_equal: bool
+    how: str | None  # the pixels differ
+
+
+@dataclass(frozen=True)
+class ImageDamaged:
+    """A stored image that is not what its record says, and what was done."""
+
+    image_id: str
+    place: str
+    reason: str  # why it is damaged, or why it is not repaired
+    is_repaired: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,11 +244,19 @@ Event = (
     | NotOnContactSheet
     | RunWritten
     | FeaturesStarted
+    | StageEnded
+    | ReferenceRead
     | ImageLeftOut
     | ImagesLeftOut
+    | PairsCounted
+    | PromptsWritten
+    | RetryStarted
+    | RenderedElsewhere
+    | ImageDiffers
+    | ImageDamaged
     | Profiled
 )
-Progress = Callable[[Any], None]  # takes an Event, or an event of the call's own
+Progress = Callable[[Any], None]  # takes an Event
 
 
 def silent(_event: Any) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from darkroom.api.engine import Engine
-from darkroom.api.events import FeaturesStarted, ImageLeftOut, ImagesLeftOut, Progress
+from darkroom.api.events import FeaturesStarted, ImageLeftOut, ImagesLeftOut, Progress, StageEnded
 from darkroom.api.listening import Counting
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError, TryAgain
@@ -101,6 +101,7 @@ def _extract(
     counting = Counting(progress, "features", num_images)
     dispatcher = engine.dispatcher(ScorerSpec(tuple(specs), run.store.spec))
     dispatcher.run((ScoreTask(name) for name in names), counting)
+    progress(StageEnded("features"))
     for task, reason in counting.summary.failed_shards[:1]:
         left = len(counting.summary.failed_shards)
         raise TryAgain(f"{left} shards could not be scored; {task_name(task)}: {reason}; the same command goes on")

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from darkroom.api.engine import own_device
-from darkroom.api.evaluation import CheckedEvaluation, extract_for, measured_figure
+from darkroom.api.evaluation import CheckedEvaluation
 from darkroom.api.events import CellDropped, Rendered, RoundStarted
+from darkroom.api.measuring import extract_for, measured_figure
 from darkroom.api.options import HalvingOptions
 from darkroom.api.rendering import RenderJob, RenderResult, render_job, render_shards
 from darkroom.domain.errors import DarkroomError

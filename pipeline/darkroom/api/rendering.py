@@ -9,7 +9,7 @@ import numpy as np
 
 from darkroom.api.checking import Checked, Request, check, renderer_spec, warnings
 from darkroom.api.engine import Engine, likely_device, own_device, settle, started
-from darkroom.api.evaluation import CheckedEvaluation, EvaluationResult, check_evaluation, extract_for, measure
+from darkroom.api.evaluation import CheckedEvaluation, check_evaluation
 from darkroom.api.events import (
     BatchSizeSettled,
     CellsEqual,
@@ -23,6 +23,7 @@ from darkroom.api.events import (
     Warned,
 )
 from darkroom.api.listening import CompiledCache, Counting, RenderProfile
+from darkroom.api.measuring import EvaluationResult, extract_for, measure
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import FAILED, INVALID, Record
@@ -244,7 +245,7 @@ def _opened(job: RenderJob, files: Iterable[StoredFile]) -> Iterator[tuple[Recor
             yield file.record, file.pixels()
         except DarkroomError as error:
             place = job.store.describe(file.record.key or "")
-            job.progress(NotOnContactSheet(file.record.image_id, place, str(error)))
+            job.progress(NotOnContactSheet(file.record.image_id, place, str(error), job.found.store))
 
 
 def _model_settings(job: RenderJob, cells: Mapping[str, CellInfo]) -> dict[str, object]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from darkroom.api.comparison import Comparison
-    from darkroom.api.evaluation import EvaluationResult
+    from darkroom.api.measuring import EvaluationResult
 
 _SHEET_IMAGES, _QUALITY = 16, 82  # in a notebook; of WebP
 
