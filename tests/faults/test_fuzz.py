@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from darkroom.jobs.build import check_limits
-from darkroom.jobs.runs import open_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from darkroom.api.run import open_run
 from darkroom.domain.errors import DarkroomError
 from darkroom.encoding.images import decode, encode
 from darkroom.jobs.cli import composed
+from darkroom.jobs.limits import check_limits
 from darkroom.prompts.source import open_prompts
 from darkroom.runs.reading import records, states
 from darkroom.storage.opening import open_store
@@ -65,7 +65,7 @@ def damaged_run(folder: str, key: str, data: bytes) -> Store:
 
 
 def read_all(folder: str) -> None:
-    found = open_at(folder, None)
+    found = open_run(folder)
     states(found.store, found.info, found.cells)
     list(records(found.store))
     list(stored_objects(found.store, found.cells, found.info.output))

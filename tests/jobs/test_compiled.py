@@ -41,7 +41,7 @@ def generated(folder: Path, node: str, model: Path) -> tuple[int, int, int]:
 def verified(folder: Path, node: str) -> int:
     """By this node, which compiles as its records say."""
     caches = {"XDG_CACHE_HOME": str(folder / "cache"), "TORCHINDUCTOR_CACHE_DIR": str(folder / f"inductor-{node}")}
-    command = [sys.executable, "-m", "darkroom.jobs.verify", f"run={folder / node}"]
+    command = [sys.executable, "-m", "darkroom", "verify", f"run={folder / node}"]
     return subprocess.run(command, cwd=ROOT, env=os.environ | caches, check=False).returncode
 
 
