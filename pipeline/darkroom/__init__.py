@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from darkroom.api.calls import plan as plan
     from darkroom.api.calls import report as report
     from darkroom.api.calls import sweep as sweep
+    from darkroom.api.events import Progressed as Progressed
     from darkroom.api.options import EngineOptions as EngineOptions
     from darkroom.api.options import EvaluationOptions as EvaluationOptions
     from darkroom.api.options import Expectation as Expectation
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 _HOMES = {
     "darkroom.api.calls": ("compare", "evaluate", "generate", "open_run", "plan", "report", "sweep"),
+    "darkroom.api.events": ("Progressed",),
     "darkroom.api.options": ("EngineOptions", "EvaluationOptions", "Expectation", "HalvingOptions"),
     "darkroom.api.prompts": ("template",),
     "darkroom.api.run": ("Run",),
