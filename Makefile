@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help env demo test drill load check format licences clean
+.PHONY: help env demo test drill load check format licences release clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,14 @@ format: env  ## put the code into the house's format
 
 licences: env  ## write infra/licences.md anew, after a change of constraints.txt
 	$(BIN)/python infra/licences.py
+
+release: env  ## build the wheel, and render with it where nothing else is installed
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv build/bare
+	build/bare/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
+	cd build && bare/bin/darkroom generate prompts=demo prompts.num_prompts=8 output.uri=run engine.num_workers=1
+	cd build && bare/bin/darkroom verify run=run num_images=4
 
 clean:  ## remove the environment and caches; runs stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -15,13 +15,14 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from darkroom import __version__
 from darkroom.domain.errors import DarkroomError, TryAgain
+from darkroom.jobs.arguments import Show, arguments
+from darkroom.jobs.completion import COMPLETE, completion
 from darkroom.jobs.console import guard
 from darkroom.jobs.exits import ExitCode
-from darkroom.jobs.overrides import composed, composition, groups
+from darkroom.jobs.help import config_text, job_help, overview
+from darkroom.jobs.overrides import composed
 from darkroom.runs.commands import program
 from darkroom.storage.store import StoreError
 
@@ -41,7 +42,6 @@ JOBS = {
     "check_demo": "measure how well the embedded model follows captions",
     "bench": "measure speed as ratios: against the bare model, a plain script, Ray Data",
 }
-_HELP = ("-h", "--help")
 _REMEDIES = {  # of what a disk refuses outside a store
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there"),
     errno.EROFS: "make it writable",
@@ -52,15 +52,17 @@ _REMEDIES = {  # of what a disk refuses outside a store
 def main() -> None:
     """Entry point of the `darkroom` command."""
     guard()
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["--version"]:
+    words = sys.argv[1:]
+    if words[:1] == ["--version"]:
         print(f"darkroom {__version__}")
-    elif not arguments or arguments[0] in (*_HELP, "help"):
-        print(_overview())
-    elif arguments[0] not in JOBS:
-        _leave(_complain(_no_job(arguments[0]), ExitCode.BAD_INPUT))
+    elif not words or words[0] in ("-h", "--help", "help"):
+        print(overview(JOBS))
+    elif words[0] in ("completion", COMPLETE):
+        print(completion(words[1:], JOBS))
+    elif words[0] not in JOBS:
+        _leave(_complain(_no_job(words[0]), ExitCode.BAD_INPUT))
     else:
-        console(arguments[0], arguments[1:])
+        console(words[0], words[1:])
 
 
 def run_job(job: str, overrides: Sequence[str] | None = None) -> ExitCode:
@@ -73,8 +75,9 @@ def run_job(job: str, overrides: Sequence[str] | None = None) -> ExitCode:
         return ExitCode.OK
     if job not in JOBS:
         raise DarkroomError(_no_job(job))
-    if set(_HELP) & set(overrides):
-        print(_help(job))
+    given = arguments(job, overrides)
+    if given.show:
+        print(job_help(given, JOBS[job]) if given.show is Show.help else config_text(given))
         return ExitCode.OK
     return ExitCode(import_module(f"darkroom.jobs.{job}").run(composed(job, overrides)))  # type: ignore[call-arg]
 
@@ -138,26 +141,6 @@ def _leave(code: ExitCode) -> None:
     os._exit(code)
 
 
-# Help --------------------------------------------------------------------------------------------------------------
-
-
 def _no_job(job: str) -> str:
     close = get_close_matches(job, JOBS, 1)
     return f"no job {job!r}; {f'did you mean {close[0]}? Jobs' if close else 'jobs'} are {', '.join(JOBS)}"
-
-
-def _overview() -> str:
-    jobs = "\n".join(f"  {name:<12} {text}" for name, text in JOBS.items())
-    codes = "\n".join(f"  {code:<12} {code.meaning}" for code in ExitCode)
-    return (
-        f"darkroom {__version__}: prompts in, a committed dataset of images out\n\n"
-        f"usage: darkroom <job> [key=value ...]\n\n{jobs}\n\n"
-        f"exit codes; of several, the last one of this list:\n{codes}\n\n"
-        "`darkroom <job> --help` shows a job's keys and defaults."
-    )
-
-
-def _help(job: str) -> str:
-    keys = OmegaConf.to_yaml(composition(job, {})).rstrip().replace("???", "  # needed")
-    choices = ", ".join(f"{group}={'|'.join(names)}" for group, names in groups(job).items())
-    return f"darkroom {job}: {JOBS[job]}\n\n{keys}" + (f"\n\ngroups: {choices}" if choices else "")

@@ -7,14 +7,10 @@ Lists, dicts and numbers are read by Hydra's grammar. https://hydra.cc/docs/adva
 import os.path
 import re
 import sys
-import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cache
-from pathlib import Path
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, EnumNode, FloatNode, IntegerNode, ListConfig, Node, OmegaConf, StringNode, ValueNode
@@ -23,15 +19,17 @@ from omegaconf.errors import OmegaConfBaseException
 from darkroom.conf import schema
 from darkroom.domain.errors import DarkroomError, credentials_in
 from darkroom.domain.secrets import has_credentials
+from darkroom.jobs.arguments import Arguments, arguments
+from darkroom.jobs.composition import NULL, Sources, added_groups, composition, groups
+from darkroom.jobs.config_file import ConfigFile
 from darkroom.jobs.limits import check_limits
-from darkroom.jobs.refusals import refuse_choice, refuse_enum, refuse_key, refuse_value, refuse_word
+from darkroom.jobs.refusals import refuse_added, refuse_choice, refuse_enum, refuse_key, refuse_value, refuse_word
 
-_CONF = Path(schema.__file__).parent
 _KEY = re.compile(r"[^\W\d]\w*(\.\w+)*")
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
-_NULL = "null"
-_COMPOSING = threading.Lock()  # Hydra keeps what it composes in one place of the process
+
+Groups = Mapping[str, Sequence[str]]  # group to choices
 
 
 @dataclass(frozen=True)
@@ -45,15 +43,24 @@ class Given:
         return f"{self.key}={self.text}"
 
 
+@dataclass(frozen=True)
+class Choices:
+    """What of the groups is chosen."""
+
+    sources: Sources
+    usual: Mapping[str, str]  # of groups in the defaults list
+    added: Mapping[str, str]  # of the user's own groups, as in +experiment=mine
+
+    def config(self) -> DictConfig:
+        return composition(self.sources, self.usual, self.added)
+
+    def but(self, group: str, choice: str) -> "Choices":
+        return replace(self, usual={**self.usual, group: choice})
+
+
 def composed(job: str, words: Sequence[str]) -> DictConfig:
     """The job's configuration. Raises DarkroomError for an unknown key, a wrong type or a missing value."""
-    given = [_given(job, word) for word in words]
-    chosen = [item for item in given if item.key in groups(job) and not item.text.startswith("{")]
-    choices = {item.key: _chosen(job, item) for item in chosen}
-    config = composition(job, choices)
-    for item in given:
-        if item not in chosen:
-            _set(config, job, item, choices)
+    config, _ = chosen(arguments(job, words))
     missing = sorted(str(key) for key in OmegaConf.missing_keys(config))
     if missing:
         raise DarkroomError(f"{missing[0]} has no value; give it as {missing[0]}=..., see `darkroom {job} --help`")
@@ -61,23 +68,25 @@ def composed(job: str, words: Sequence[str]) -> DictConfig:
     return config
 
 
-def composition(job: str, choices: Mapping[str, str]) -> DictConfig:
-    """The job's defaults, with these choices of its groups."""
-    schema.register()
-    with _COMPOSING, initialize_config_dir(str(_CONF), version_base="1.3"):
-        return compose(job, [f"{group}={choice}" for group, choice in choices.items() if choice != _NULL])
-
-
-@cache
-def groups(job: str) -> dict[str, list[str]]:
-    """The job's groups, each with its choices: the files of its folder, and none where none is the default."""
-    listed: Any = OmegaConf.to_container(OmegaConf.load(_CONF / f"{job}.yaml"))
-    defaults = {name: usual for item in listed["defaults"] if isinstance(item, dict) for name, usual in item.items()}
-    return {group: [*_files(group), *([_NULL] if usual is None else [])] for group, usual in defaults.items()}
-
-
-def _files(group: str) -> list[str]:
-    return sorted(path.stem for path in (_CONF / group).glob("*.yaml"))
+def chosen(given: Arguments) -> tuple[DictConfig, Choices]:
+    """The configuration as far as it is given, in which keys may lack a value, and the choices that it is made from."""
+    sources = given.sources
+    file, known, own = ConfigFile(sources), groups(sources), added_groups(sources)
+    items = [_given(sources.job, word, known, own) for word in given.words]
+    usual = [item for item in items if item.key in known and not item.text.startswith("{")]
+    added = [item for item in items if item.key.startswith("+")]
+    choices = Choices(
+        sources,
+        file.choices() | {item.key: _chosen(item, known[item.key]) for item in usual},
+        {item.key[1:]: _chosen(item, own[item.key[1:]]) for item in added},
+    )
+    config = choices.config()
+    for key, value in file.values():
+        _put_all(config, choices, key, value)
+    for item in items:
+        if item not in usual and item not in added:
+            _put(config, choices, item)
+    return config, choices
 
 
 def escaped(text: str) -> str:
@@ -85,25 +94,32 @@ def escaped(text: str) -> str:
     return _INTERPOLATION.sub(lambda found: found[1] * 2 + "\\${", text)
 
 
-def _given(job: str, word: str) -> Given:
+def _given(job: str, word: str, known: Groups, own: Groups) -> Given:
+    """`known`: the groups of the job, `own`: those of the user's folder."""
     key, sign, text = word.partition("=")
     if any("\ud800" <= letter <= "\udfff" for letter in word):  # what Python makes of bytes that it cannot decode
         raise DarkroomError(
             f"{key if key.isascii() else 'a word'}: it has bytes that are no letters of this locale "
             f"({sys.getfilesystemencoding()}); set PYTHONUTF8=1, or rename what it names"
         )
-    if key.startswith("+"):
-        raise DarkroomError(f"{key}: keys cannot be added to this job, only set; see `darkroom {job} --help`")
-    if not (sign and _KEY.fullmatch(key)):
-        raise refuse_word(job, key, groups(job))
-    if key.rpartition(".")[2] not in schema.PROMPT_TEXTS and has_credentials(_unquoted(text)):
-        raise credentials_in(key)
+    if key.startswith("+") and key[1:] not in own:
+        raise refuse_added(job, key, own)
+    if not (sign and _KEY.fullmatch(key.removeprefix("+"))):
+        raise refuse_word(job, key, known)
+    if key in own:
+        raise DarkroomError(f"{word}: {key} is no group of `darkroom {job}` but one of yours; write +{word}")
+    _check_no_credentials(key, _unquoted(text))
     return Given(key, text)
 
 
-def _chosen(job: str, item: Given) -> str:
+def _check_no_credentials(key: str, text: str) -> None:
+    if key.rpartition(".")[2] not in schema.PROMPT_TEXTS and has_credentials(text):
+        raise credentials_in(key)
+
+
+def _chosen(item: Given, known: Sequence[str]) -> str:
     """One of a group's choices."""
-    choice, known = _unquoted(item.text), groups(job)[item.key]
+    choice = _unquoted(item.text)
     if choice not in known:
         raise refuse_choice(str(item), choice, known)
     return choice
@@ -112,15 +128,40 @@ def _chosen(job: str, item: Given) -> str:
 # One key -----------------------------------------------------------------------------------------------------------
 
 
-def _set(config: DictConfig, job: str, item: Given, choices: Mapping[str, str]) -> None:
-    parent, node = _place(config, item.key)
+def _put(config: DictConfig, choices: Choices, item: Given) -> None:
+    parent, node = _found(config, choices, item.key)
+    _update(config, item.key, _value(item, parent, node), node, str(item))
+
+
+def _put_all(config: DictConfig, choices: Choices, key: str, value: object) -> None:
+    """A value of a file: each of its keys, as far as the schema names them."""
+    said = f"{choices.sources.config}: {key}"
+    parent, node = _found(config, choices, key)
+    if isinstance(value, Mapping) and isinstance(node, DictConfig) and not _is_free(node) and not node._is_none():
+        for name, item in value.items():
+            _put_all(config, choices, f"{key}.{name}", item)
+        return
+    if isinstance(value, str):
+        _check_no_credentials(key, value)
+        value = _at_home(value) if isinstance(node, StringNode) and _is_place(parent, key) else value
+        if isinstance(node, EnumNode) and value not in node.enum_type.__members__:
+            raise refuse_enum(f"{said}={value}", value, list(node.enum_type.__members__))
+    _update(config, key, value, node, f"{said}={value}")
+
+
+def _found(config: DictConfig, choices: Choices, key: str) -> tuple[Node, Node]:
+    """(what the key lies in, what it names). Raises DarkroomError where there is no such key."""
+    parent, node = _place(config, key)
     if node is None:
-        raise refuse_key(job, item.key, config, list(groups(job)), _homes(job, item.key, choices))
-    value = _value(item, parent, node)
+        raise refuse_key(choices.sources.job, key, config, list(groups(choices.sources)), _homes(choices, key))
+    return parent, node
+
+
+def _update(config: DictConfig, key: str, value: object, node: Node, said: str) -> None:
     try:
-        OmegaConf.update(config, item.key, value, merge=True, force_add=_is_free(node))
+        OmegaConf.update(config, key, value, merge=True, force_add=_is_free(node))
     except (OmegaConfBaseException, TypeError, ValueError) as error:
-        raise refuse_value(str(item), node, error) from error
+        raise refuse_value(said, node, error) from error
 
 
 def _place(config: DictConfig, key: str) -> tuple[Node, Node | None]:
@@ -163,11 +204,11 @@ def _value(item: Given, parent: Node, node: Node) -> Any:
 
 def _text(item: Given, parent: Node, node: StringNode) -> str | None:
     """The text itself; in one pair of quotes, what is in them. `null` is none where there may be none."""
-    if item.text == _NULL and node._is_optional():
+    if item.text == NULL and node._is_optional():
         return None
     text, is_place = _unquoted(item.text), _is_place(parent, item.key)
     if not text and (is_place or node._is_optional()):
-        none = f", or {item.key}={_NULL} for none" if node._is_optional() else ""
+        none = f", or {item.key}={NULL} for none" if node._is_optional() else ""
         raise DarkroomError(f"{item}: the value is empty; give one{none}")
     return escaped(_at_home(text) if is_place else text)
 
@@ -214,10 +255,8 @@ def _escaped_in(value: Any) -> Any:
     return value
 
 
-def _homes(job: str, key: str, choices: Mapping[str, str]) -> list[str]:
+def _homes(choices: Choices, key: str) -> list[str]:
     """Other choices of the key's group that do have the key, such as `prompts=file`."""
     group = key.partition(".")[0]
-    others = [choice for choice in groups(job).get(group, ()) if choice != choices.get(group)]
-    return [
-        f"{group}={name}" for name in others if _place(composition(job, {**choices, group: name}), key)[1] is not None
-    ]
+    others = [name for name in groups(choices.sources).get(group, ()) if name != choices.usual.get(group)]
+    return [f"{group}={name}" for name in others if _place(choices.but(group, name).config(), key)[1] is not None]

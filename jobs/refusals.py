@@ -28,6 +28,17 @@ def refuse_word(job: str, word: str, groups: Mapping[str, Sequence[str]]) -> Dar
     return DarkroomError(f"{_shown(word)}: no key=value; see `darkroom {job} --help`")
 
 
+def refuse_added(job: str, key: str, groups: Mapping[str, Sequence[str]]) -> DarkroomError:
+    """No group of the user's own folder."""
+    name = key.removeprefix("+")
+    if groups:
+        return DarkroomError(f"{_shown(key)}: no such group in --config-dir; {_among(name, list(groups), '+')}")
+    return DarkroomError(
+        f"{_shown(key)}: keys cannot be added to this job, only set; a group of your own is found by --config-dir, see "
+        f"`darkroom {job} --help`"
+    )
+
+
 def refuse_choice(said: str, choice: str, known: Sequence[str]) -> DarkroomError:
     """No file of a group."""
     group = said.partition("=")[0]

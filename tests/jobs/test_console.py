@@ -21,7 +21,7 @@ def words(tmp_path: Path) -> list[str]:
 def said_in_shell(redirection: str, words: list[str], **environ: str) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) of the job with a shell's redirection behind it."""
     script = f'"$@" {redirection}'
-    call = ["bash", "-c", script, "bash", sys.executable, "-m", "darkroom.jobs.cli", *words]
+    call = ["bash", "-c", script, "bash", sys.executable, "-m", "darkroom", *words]
     done = subprocess.run(call, cwd=ROOT, env=os.environ | environ, capture_output=True, timeout=200, check=False)
     return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode()
 

@@ -11,8 +11,9 @@ from omegaconf import DictConfig, FloatNode, IntegerNode, OmegaConf, StringNode
 from darkroom.conf.schema import NO_AXES, GridAxes, ModelConfig, SamplingConfig
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import JOBS
+from darkroom.jobs.composition import Sources, composition, groups
 from darkroom.jobs.limits import LIMITS
-from darkroom.jobs.overrides import composed, composition, groups
+from darkroom.jobs.overrides import composed
 
 WHOLE = (
     "my data (v2)/p.csv", "données/p.csv", "it's.csv", "a,b.csv", "a=b.csv", "a&b.csv", "a!b.csv", "true", "007", "1e5",
@@ -33,8 +34,8 @@ def nodes(config: DictConfig, above: str = "") -> Iterator[tuple[str, object]]:
 
 def leaves(job: str, kind: type | tuple) -> Iterator[tuple[dict[str, str], list[str]]]:
     """(choices of groups, the keys of this type that there are with them); each choice of each group once."""
-    for choice in [{}, *({group: name} for group, names in groups(job).items() for name in names)]:
-        yield choice, [key for key, node in nodes(composition(job, choice)) if isinstance(node, kind)]
+    for choice in [{}, *({group: name} for group, names in groups(Sources(job)).items() for name in names)]:
+        yield choice, [key for key, node in nodes(composition(Sources(job), choice)) if isinstance(node, kind)]
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -33,7 +33,7 @@ def program() -> str:
     beside = Path(sys.executable).with_name("darkroom")
     if shutil.which("darkroom"):
         return "darkroom"
-    return shlex.quote(str(beside)) if beside.exists() else shlex.join([sys.executable, "-m", "darkroom.jobs.cli"])
+    return shlex.quote(str(beside)) if beside.exists() else shlex.join([sys.executable, "-m", "darkroom"])
 
 
 def word(name: str, value: object) -> str:

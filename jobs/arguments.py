@@ -1,0 +1,77 @@
+"""A job's command line apart: where its configuration comes from, its words `key=value`, and what is asked about it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.jobs.composition import Sources
+
+
+class Show(Enum):
+    """What is printed in place of doing the job."""
+
+    help = "help"
+    config = "config"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    sources: Sources
+    words: tuple[str, ...]
+    show: Show | None = None
+
+
+_HELP = ("-h", "--help")
+_FLAGS = {  # flag -> (whether a value follows it, what it is for)
+    "--config": "a YAML file of keys, as `--cfg job` prints them; words of the command win over it",
+    "--config-dir": "a folder of groups of your own, such as experiment/mine.yaml for +experiment=mine",
+    "--cfg": "`--cfg job` prints the configuration as it is chosen so far, and does nothing",
+    "--help": "prints the keys of what is chosen so far, with their defaults",
+}
+
+
+def flags() -> dict[str, str]:
+    """Each with a sentence."""
+    return dict(_FLAGS)
+
+
+def arguments(job: str, words: Sequence[str]) -> Arguments:
+    """Raises DarkroomError for an unknown flag, or one without its value."""
+    values: dict[str, str] = {}
+    rest: list[str] = []
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        flag, sign, value = word.partition("=")
+        if flag in _HELP:
+            values["--help"] = "job"
+        elif not flag.startswith("-"):
+            rest.append(word)
+        elif flag not in _FLAGS:
+            raise DarkroomError(f"{flag}: no such flag of `darkroom {job}`; flags are {', '.join(_FLAGS)}")
+        elif flag in values:
+            raise DarkroomError(f"{flag} is given twice; give it once")
+        elif not (value or left):
+            raise DarkroomError(f"{flag}: its value is missing; it takes {_FLAGS[flag]}")
+        else:
+            values[flag] = value if sign else left.pop(0)
+    return Arguments(_sources(job, values), tuple(rest), _show(values))
+
+
+def _sources(job: str, values: dict[str, str]) -> Sources:
+    config, folder = values.get("--config"), values.get("--config-dir")
+    if folder and not Path(folder).expanduser().is_dir():
+        raise DarkroomError(f"--config-dir {folder}: no such folder")
+    if config and not Path(config).expanduser().is_file():
+        raise DarkroomError(f"--config {config}: no such file")
+    return Sources(job, *(Path(path).expanduser() if path else None for path in (config, folder)))
+
+
+def _show(values: dict[str, str]) -> Show | None:
+    if values.get("--cfg", "job") != "job":
+        raise DarkroomError(f"--cfg {values['--cfg']}: no such choice; give --cfg job")
+    if "--help" in values:
+        return Show.help
+    return Show.config if "--cfg" in values else None

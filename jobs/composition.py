@@ -1,0 +1,136 @@
+"""From a job, the folders and files of a user's own configuration, and choices of groups to what Hydra composes.
+
+https://hydra.cc/docs/advanced/compose_api/ and https://hydra.cc/docs/advanced/search_path/
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from darkroom.conf import schema
+from darkroom.domain.errors import DarkroomError
+
+CONF = Path(schema.__file__).parent
+NULL = "null"  # the choice of a group that chooses none of its files
+_COMPOSING = threading.Lock()  # Hydra keeps what it composes in one place of the process
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a job's configuration is composed from, beside the words `key=value` of its command."""
+
+    job: str
+    config: Path | None = None  # a file of the user's own: keys, or keys with a defaults list
+    config_dir: Path | None = None  # a folder of the user's own whose folders are groups, such as experiment/ or model/
+
+    @property
+    def primary(self) -> Path | None:
+        """The user's file where it has a defaults list, and so stands in the place of the job's."""
+        return self.config if self.config and "defaults" in read_yaml(self.config) else None
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where groups are found, the first one first."""
+        primary = self.primary
+        return [*([primary.parent] if primary else []), *([self.config_dir] if self.config_dir else []), CONF]
+
+
+def composition(sources: Sources, choices: Mapping[str, str], added: Mapping[str, str] | None = None) -> DictConfig:
+    """The configuration with these choices of groups; `added`: choices of groups that no defaults list has.
+
+    Raises DarkroomError for a file that cannot be composed.
+    """
+    schema.register()
+    primary = sources.primary
+    if primary and primary.stem == sources.job:
+        raise DarkroomError(f"{primary}: a file with a defaults list cannot be called {primary.name}; rename it")
+    first, *others = sources.folders
+    words = [f"hydra.searchpath=[{','.join(_quoted(f'file://{path.absolute()}') for path in others)}]"]
+    words += [f"{group}={_quoted(choice)}" for group, choice in choices.items() if choice != NULL]
+    words += [f"+{group}={_quoted(choice)}" for group, choice in (added or {}).items()]
+    if primary is None and first != CONF:  # Hydra wants the job's own file in the first folder
+        first, words[0] = CONF, f"hydra.searchpath=[{_quoted(f'file://{first.absolute()}')}]"
+    try:
+        with _COMPOSING, initialize_config_dir(str(first.absolute()), version_base="1.3"):
+            config = compose(primary.stem if primary else sources.job, words)
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise DarkroomError(f"{_where(sources)}: {_cause(error)}") from error
+    if primary and OmegaConf.get_type(config) is not OmegaConf.get_type(composition(Sources(sources.job), {})):
+        raise DarkroomError(f"{primary}: begin its defaults list with `- {sources.job}`, whose keys it then has")
+    return config
+
+
+def usual_choices(sources: Sources) -> dict[str, str]:
+    """The groups of the defaults list, each with the choice that is made for want of another."""
+    listed = _defaults(CONF / f"{sources.job}.yaml")
+    if sources.primary:
+        own = _defaults(sources.primary).items()
+        listed |= {name.removeprefix("override ").lstrip("/"): choice for name, choice in own}
+    return {name: choice or NULL for name, choice in listed.items()}
+
+
+def groups(sources: Sources) -> dict[str, list[str]]:
+    """The groups of the defaults list, each with its choices: files of its folders; none where none is the default."""
+    return {
+        group: [*_choices(sources, group), *([NULL] if choice == NULL else [])]
+        for group, choice in usual_choices(sources).items()
+    }
+
+
+def added_groups(sources: Sources) -> dict[str, list[str]]:
+    """Groups of the user's folder that no defaults list has, such as `experiment`, each with its choices."""
+    if sources.config_dir is None:
+        return {}
+    names = sorted(path.name for path in sources.config_dir.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
+    return {name: _choices(sources, name) for name in names if name not in groups(sources)}
+
+
+def read_yaml(path: Path) -> DictConfig:
+    """A file of keys. Raises DarkroomError where it is none."""
+    try:
+        found = OmegaConf.load(path)
+    except FileNotFoundError as error:
+        raise DarkroomError(f"--config {path}: no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DarkroomError(f"--config {path}: it cannot be read ({error})") from error
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise DarkroomError(f"--config {path}: it is no YAML ({_cause(error)})") from error
+    if not isinstance(found, DictConfig):
+        raise DarkroomError(f"--config {path}: it holds a list; give keys with values, as `--cfg job` prints them")
+    return found
+
+
+def _defaults(path: Path) -> dict[str, str | None]:
+    """Group to usual choice, of a file's defaults list."""
+    listed: Any = OmegaConf.to_container(OmegaConf.load(path))
+    items = [item for item in listed.get("defaults", ()) if isinstance(item, dict)]
+    return {str(name): usual for item in items for name, usual in item.items()}
+
+
+def _choices(sources: Sources, group: str) -> list[str]:
+    return sorted({path.stem for folder in sources.folders for path in (folder / group).glob("*.yaml")})
+
+
+def _quoted(text: str) -> str:
+    """For Hydra's grammar."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _where(sources: Sources) -> str:
+    return str(sources.primary or sources.config_dir or sources.job)
+
+
+def _cause(error: BaseException) -> str:
+    """What Hydra says of it, in one line, and what it was made from."""
+    lines: Sequence[str] = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = lines[: next((at for at, line in enumerate(lines) if line.startswith("Config search path")), len(lines))]
+    cause = f": {_cause(error.__cause__)}" if error.__cause__ and str(error.__cause__) not in str(error) else ""
+    return " ".join(lines) + cause

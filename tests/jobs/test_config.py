@@ -1,0 +1,229 @@
+"""Configuration as Hydra's users expect it: files and folders of one's own, what is printed, and completion."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.jobs.cli import JOBS, run_job
+from darkroom.jobs.completion import completion
+from darkroom.jobs.overrides import composed
+from tests.jobs.helpers import run
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Groups of a user's own: an experiment, and a model."""
+    for name, text in {
+        "experiment/mine.yaml": "# @package _global_\ndefaults:\n  - override /model: sdxl\n"
+        "sampling: {guidance_scale: 7}\n",
+        "model/tuned.yaml": "defaults: [schema, _self_]\nrepo_id: /models/tuned\n",
+        "bad/broken.yaml": "# @package _global_\ndefaults:\n  - override /model: nowhere\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def written(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return f"--config={path}"
+
+
+def test_a_file_gives_choices_and_values_and_the_command_wins(tmp_path: Path) -> None:
+    flag = written(
+        tmp_path, "prompts: {kind: file, uri: p.csv}\nmodel: sdxl\nsampling:\n  guidance_scale: 7\n  seed: 3\n"
+    )
+    config = composed("generate", [flag, "sampling.seed=4"])
+    assert config.prompts.uri == "p.csv"
+    assert config.model.repo_id == "stabilityai/stable-diffusion-xl-base-1.0"
+    assert (config.sampling.guidance_scale, config.sampling.seed) == (7.0, 4)
+
+
+def test_a_choice_and_single_keys_of_one_group_stand_beside_each_other(tmp_path: Path) -> None:
+    config = composed("generate", [written(tmp_path, "model: sdxl\nmodel.dtype: bfloat16\n")])
+    assert (config.model.variant, config.model.dtype.value) == ("fp16", "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("job", "words"),
+    [
+        ("generate", ["prompts=file", "prompts.uri=a b.csv", "model=sdxl", "engine=local", "sampling.seed=7"]),
+        ("generate", ["prompts=template", "prompts.pattern=a {b} c", "prompts.slots={b: [x, 'y, z']}"]),
+        ("sweep", ["grid.axes.guidance_scale=[1,4]", "grid.exclude=[{guidance_scale: 1}]", "evaluate=inline"]),
+        ("evaluate", ["run=r", "extractors=[{name: clip, source: x}]", "expect=[{figure: a.b, lowest: 1}]"]),
+    ],
+)
+def test_what_cfg_job_prints_is_read_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], job: str, words: list[str]
+) -> None:
+    run_job(job, [*words, "--cfg", "job"])
+    flag = written(tmp_path, capsys.readouterr().out)
+    assert composed(job, [flag]) == composed(job, words)
+
+
+def test_what_has_no_value_yet_can_be_printed_and_given_later(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_job("generate", ["prompts=file", "--cfg=job"])
+    flag = written(tmp_path, capsys.readouterr().out)
+    with pytest.raises(DarkroomError, match=r"prompts\.uri has no value"):
+        composed("generate", [flag])
+    assert composed("generate", [flag, "prompts.uri=p.csv"]).prompts.uri == "p.csv"
+
+
+def test_a_file_with_a_defaults_list_is_hydras(tmp_path: Path) -> None:
+    text = "defaults:\n  - generate\n  - override model: sd15\n  - _self_\nsampling:\n  guidance_scale: 9\n"
+    config = composed("generate", [written(tmp_path, text), "sampling.seed=1"])
+    assert config.model.repo_id == "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    assert (config.sampling.guidance_scale, config.sampling.seed) == (9.0, 1)
+
+
+def test_groups_of_a_folder_are_found(folder: Path) -> None:
+    config = composed("generate", ["--config-dir", str(folder), "+experiment=mine"])
+    assert config.model.repo_id == "stabilityai/stable-diffusion-xl-base-1.0"
+    assert config.sampling.guidance_scale == 7
+    assert composed("generate", [f"--config-dir={folder}", "model=tuned"]).model.repo_id == "/models/tuned"
+
+
+def test_an_environment_variable_is_filled_in_from_a_file_as_hydra_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHERE", "s3://bucket/run")
+    assert composed("generate", [written(tmp_path, "output: {uri: '${oc.env:WHERE}'}")]).output.uri == "s3://bucket/run"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sampling: {guidence_scale: 7}", "did you mean sampling.guidance_scale?"),
+        ("model: sdx1", "did you mean model=sdxl?"),
+        ("model: [sdxl]", "give one of demo, "),
+        ("prompts: {uri: p.csv}", "the key needs prompts=file"),
+        ("engine: {kind: slurm}", "choices are ray, local"),
+        ("engine: {shard_size: many}", "give a whole number"),
+        ("sampling: {width: 1}", "out of range"),
+        ("output: {uri: 's3://key:secret@bucket/run'}", "output.uri"),
+        ("- a\n- b", "it holds a list"),
+        ("a: [", "it is no YAML"),
+        ("defaults: [status]", "begin its defaults list with `- generate`"),
+        ("defaults: [generate, {override model: nowhere}]", "nowhere"),
+        ("defaults: [generate, _self_]\nsampling: {nothing: 1}", "Key 'nothing' not in"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(DarkroomError) as caught:
+        composed("generate", [written(tmp_path, text)])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_with_a_defaults_list_needs_a_name_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "generate.yaml").write_text("defaults: [generate]")
+    with pytest.raises(DarkroomError, match="rename it"):
+        composed("generate", ["--config", str(tmp_path / "generate.yaml")])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["+experiment=mime"], "did you mean +experiment=mine?"),
+        (["+experiments=mine"], "did you mean +experiment?"),
+        (["experiment=mine"], "write +experiment=mine"),
+        (["+bad=broken"], "nowhere"),
+        (["model=tune"], "did you mean model=tuned?"),
+        (["--config-dri=x"], "flags are --config, "),
+        (["--config"], "its value is missing"),
+        (["--config", "nowhere.yaml"], "--config nowhere.yaml: no such file"),
+        (["--cfg", "hydra"], "give --cfg job"),
+    ],
+)
+def test_a_word_about_files_that_cannot_be_used_is_refused_in_one_line(
+    folder: Path, words: list[str], said: str
+) -> None:
+    with pytest.raises(DarkroomError) as caught:
+        run_job("generate", ["--config-dir", str(folder), *words])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_help_shows_the_keys_of_what_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    run_job("generate", ["--help"])
+    assert "prompts.uri" not in capsys.readouterr().out
+    run_job("generate", ["prompts=file", "--help"])
+    assert "prompts.uri=..." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_every_job_has_help_and_a_configuration(job: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run_job(job, ["-h"])
+    assert f"usage: darkroom {job}" in capsys.readouterr().out
+    run_job(job, ["--cfg", "job"])
+    assert OmegaConf.create(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["ge"], ["generate"]),
+        (["mo", "generate"], ["model=", "model."]),
+        (["model=sd", "generate"], ["model=sd15", "model=sdxl"]),
+        (["sampling.gu", "generate"], [f"sampling.guidance_{end}=" for end in ("scale", "start", "stop")]),
+        (["prompts.u", "generate"], []),
+        (["prompts.u", "generate", "prompts=file"], ["prompts.uri="]),
+        (["engine.kind=", "generate"], ["engine.kind=ray", "engine.kind=local"]),
+        (["engine.compile=t", "generate"], ["engine.compile=true"]),
+        (["--c", "generate"], ["--config", "--config-dir", "--cfg"]),
+        (["x", "no_job"], []),
+    ],
+)
+def test_what_may_come_next(words: list[str], found: list[str]) -> None:
+    assert completion(words, JOBS).splitlines() == found
+
+
+@pytest.mark.slow
+def test_bash_completes() -> None:
+    script = (
+        'eval "$(darkroom completion bash)"; COMP_LINE="darkroom generate engine.kind=r"; '
+        "COMP_POINT=${#COMP_LINE}; _darkroom 2>/dev/null; "
+        'echo "${COMPREPLY[@]}"'
+    )
+    assert _in_shell("bash", script) == "ray"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+def test_zsh_takes_the_script() -> None:
+    script = 'autoload -Uz compinit && compinit -u -D; eval "$(darkroom completion zsh)"; echo "$_comps[darkroom]"'
+    assert _in_shell("zsh", script) == "_darkroom"
+
+
+@pytest.mark.slow
+def test_a_job_is_run_by_a_file(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("a red square\n")
+    flag = written(
+        tmp_path,
+        "prompts: {kind: file, uri: p.txt}\nmodel: paint\nengine: local\noutput: {uri: out}\n"
+        "sampling: {height: 16, width: 16}\n",
+    )
+    done = run("generate", flag, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "run.json").exists()
+
+
+def _in_shell(shell: str, script: str) -> str:
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        [shell, "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    return done.stdout.strip()
