@@ -20,7 +20,7 @@ from darkroom.jobs.exits import ExitCode
 _DARKROOM = (sys.executable, "-m", "darkroom")
 
 
-def run(config: DictConfig) -> int:
+def bench(config: DictConfig) -> ExitCode:
     _check(config)
     benchmarks = chosen(config.figures)
     figures: list[Figure] = []
@@ -37,7 +37,7 @@ def run(config: DictConfig) -> int:
         finally:
             print(f"\n{as_table(figures)}", flush=True)
     print(f"\nevery repeat's seconds: {config.write_to}")
-    return 0
+    return ExitCode.OK
 
 
 def _check(config: DictConfig) -> None:

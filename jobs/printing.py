@@ -1,24 +1,22 @@
 """What a person reads while a job works, and at its end: all that jobs print of the events and results of the API."""
 
 import sys
-import time
 from types import TracebackType
-from typing import Any
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING, Any
 
 from darkroom.api import events
-from darkroom.api.measuring import EvaluationResult
-from darkroom.api.rendering import RenderResult
-from darkroom.dispatch.events import AttemptFailed, Event, ShardDone, Summary, WorkerLost, WorkerReady, WorkersPending
-from darkroom.domain.records import FAILED, INVALID
-from darkroom.jobs.exits import ExitCode, most_urgent
+from darkroom.dispatch.events import Event, Summary
+from darkroom.domain.records import FAILED, INVALID, Record
+from darkroom.jobs.progress import ProgressBar
 from darkroom.runs.cells import axes
 from darkroom.runs.commands import on_run
 from darkroom.worker.tasks import task_name
 
-_LINE_EVERY_S = 10.0
+if TYPE_CHECKING:
+    pass
+
+_MAX_REASONS = 10
+_MAX_CELLS = 50  # unfinished ones that are named
 
 
 class Printer:
@@ -201,85 +199,52 @@ _SAY: dict[type, Any] = {
 }
 
 
-# Results -----------------------------------------------------------------------------------------------------------
+# Events of calls that need no bar --------------------------------------------------------------------------------
 
 
-def rendered(result: RenderResult) -> ExitCode:
-    """Print the figures of a rendering job, and give its exit code."""
-    codes = [evaluated(result.evaluation)] if result.evaluation else []
-    if not result.is_finished:
-        codes.append(ExitCode.UNFINISHED)
-    if result.has_failures:
-        codes.append(ExitCode.ROWS_FAILED)
-    return most_urgent(*codes)
+def of_images(event: Any) -> None:
+    """What `verify` and `repair` tell of images."""
+    match event:
+        case events.RenderedElsewhere(then, now):
+            print(f"note: rendered then on {then}, now on {now}; low bits may differ")
+        case events.ImageDamaged(image_id, place, reason):
+            print(f"{image_id} ({place}): {reason}", flush=True)
+        case events.ImageDiffers():
+            _say_differs(event)
 
 
-def evaluated(result: EvaluationResult) -> ExitCode:
-    """Print an evaluation's figures, and what was expected of them; the exit code."""
-    print(result.table)
-    for verdict in result.verdicts:
-        expected = verdict.expected
-        print(
-            f"{'pass' if verdict.holds else 'FAIL'}: {expected.figure} is {verdict.value:.8g} in cell "
-            f"{verdict.cell_id}, expected {expected.lowest:.10g} to {expected.highest:.10g}"
-        )
-    return ExitCode.OK if result.is_good else ExitCode.CHECK_FAILED
+def _say_differs(found: events.ImageDiffers) -> None:
+    record = found.record
+    digests = f"recorded {record.sha256}, now {found.sha256 or 'nothing'}"
+    if found.pixels_are_equal:
+        print(f"{record.image_id}: pixels equal, file differs ({found.place}): {digests}")
+        return
+    print(f"{record.image_id} differs ({found.place}): {digests}; {_made_by(record)}")
+    if found.how:
+        print(f"  {found.how}; prompt row {record.row}, seed {record.seed}")
 
 
-class ProgressBar:
-    """Counts the images of a stage: a live bar on a terminal, a line now and then in a log."""
+def _made_by(record: Record) -> str:
+    """So that a bad node can be found."""
+    places = (("host", record.host), ("device", record.device_id), ("worker", record.worker))
+    return "made by " + ", ".join(f"{name} {value}" for name, value in places if value)
 
-    def __init__(self, num_images: int, verb: str) -> None:
-        self.verb = verb
-        self.summary = Summary()
-        self._console = Console(highlight=False, soft_wrap=True)
-        self._num_images = num_images
-        self._done = 0
-        self._num_ready = 0
-        self._started = self._last_line = time.monotonic()
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("images, {task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task("loading", total=num_images, rate="-")
-        self._bar.start()
 
-    def close(self) -> None:
-        self._bar.stop()
+def of_repair(event: Any) -> None:
+    if isinstance(event, events.ImageDamaged):
+        outcome = "repaired" if event.is_repaired else f"not repaired: {event.reason}"
+        print(f"{event.image_id} ({event.place}): {outcome}", flush=True)
+    else:
+        of_images(event)
 
-    def listen(self, event: Event) -> None:
-        self.summary.add(event)
-        match event:
-            case WorkerReady(worker, load_s):
-                self._worker_ready(worker, load_s)
-            case WorkersPending(num_workers):
-                self._console.print(f"waiting for {num_workers} worker(s): still loading, or no room in the cluster")
-            case WorkerLost(worker, reason):
-                self._console.print(f"{worker} was lost: {reason}", markup=False)
-            case AttemptFailed(task, attempt, reason, final):
-                outcome = "given up" if final else "will be tried again"
-                self._console.print(f"{task_name(task)}: attempt {attempt} failed, {outcome}: {reason}", markup=False)
-            case ShardDone(report=report):
-                self._advance(report.num_ok + report.num_failed - report.num_invalid)
 
-    def _worker_ready(self, worker: str, load_s: float) -> None:
-        self._num_ready += 1
-        if self._num_ready == 1:
-            self._started = time.monotonic()  # images a second are the workers' own, loading apart
-        self._bar.update(self._task, description=self.verb)
-        self._console.print(f"{worker} is ready ({load_s:.1f} s to load)", markup=False)
-
-    def _advance(self, count: int) -> None:
-        self._done += count
-        self._num_images = max(self._num_images, self._done)  # of the shards that are left, an estimate
-        rate = f"{self._done / max(time.monotonic() - self._started, 1e-9):.1f} images/s"
-        self._bar.update(self._task, advance=count, total=self._num_images, rate=rate)
-        now = time.monotonic()
-        if not self._console.is_terminal and (now - self._last_line > _LINE_EVERY_S or self._done >= self._num_images):
-            self._last_line = now
-            self._console.print(f"{self._done} of {self._num_images} images, {rate}", markup=False)
+def of_comparison(event: Any) -> None:
+    match event:
+        case events.Noted(text):
+            print(f"note:   {text}")
+        case events.ReferenceRead(text):
+            print(text)
+        case events.PairsCounted():
+            most = event.most_compared
+            which = f", of which {most:,} at most are compared" if most else ""
+            print(f"pairs:  {event.num_pairs:,}, of {event.num_a:,} images in a and {event.num_b:,} in b{which}")

@@ -176,7 +176,8 @@ def checked_model(model: ModelRef) -> ModelRef:
 
 def unknown(name: str, known: Sequence[str], what: str) -> str:
     """What is said of a name that is none: the nearest that there is, and all of them."""
-    close = get_close_matches(name, known, 1)
+    longer = [each for each in known if each.startswith(name)]
+    close = (longer or get_close_matches(name, known, 1))[:1]
     return f"no {what} {name!r}; {f'did you mean {close[0]}? There' if close else 'there'} are {', '.join(known)}"
 
 

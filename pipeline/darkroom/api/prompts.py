@@ -93,12 +93,18 @@ def _table(source: Any) -> pa.Table:
     if isinstance(source, pa.Table):
         return source
     if hasattr(source, "to_parquet") and hasattr(source, "columns"):  # a DataFrame; pandas need not be imported
-        return pa.Table.from_pandas(source, preserve_index=False)
+        return _plain(pa.Table.from_pandas(source, preserve_index=False))
     if isinstance(source, Iterable):
         return _of_rows(list(source))
     raise DarkroomError(
         f"prompts: a {type(source).__name__} is none; give a path, a list of texts or dicts, a DataFrame or a table"
     )
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """With texts as lists of Python's have them, so that equal rows are equal prompts."""
+    fields = [each.with_type(pa.string()) if pa.types.is_large_string(each.type) else each for each in table.schema]
+    return table.replace_schema_metadata(None).cast(pa.schema(fields))
 
 
 def _of_rows(rows: Sequence[Any]) -> pa.Table:
