@@ -5,17 +5,17 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from darkroom.api.checking import Request
-from darkroom.api.comparison import ComparisonOptions
 from darkroom.api.options import (
+    ComparisonOptions,
     EngineOptions,
     EvaluationOptions,
     Expectation,
     HalvingOptions,
+    ModelPlace,
     OutputOptions,
     SamplingOptions,
 )
 from darkroom.api.prompts import Prompts, demo, files, template
-from darkroom.api.rerender import ModelPlace
 from darkroom.api.run import Run, open_run
 from darkroom.conf.schema import EvaluateMode, PromptsKind
 from darkroom.domain.cells import ModelRef

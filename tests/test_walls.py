@@ -115,6 +115,31 @@ def test_a_room_imports_only_the_rooms_before_it(path: Path) -> None:
     assert found - {room} <= MAY_IMPORT[room], f"{room} imports {found - {room} - MAY_IMPORT[room]}"
 
 
+JOBS_MAY_IMPORT = {  # rooms, and of others what is for printing
+    "api",
+    "conf",
+    "domain",
+    "jobs",
+    "bench",
+    "demo",
+    "dispatch.events",
+    "planning.grid",
+    "runs.cells",
+    "runs.commands",
+    "storage.store",
+    "worker.tasks",
+}
+
+
+def test_jobs_call_the_api() -> None:
+    for path in (ROOT / "jobs").glob("*.py"):
+        found = {name.removeprefix("darkroom.") for name in imports(path) if name.startswith("darkroom.")}
+        others = {
+            name for name in found if not any(name == each or name.startswith(f"{each}.") for each in JOBS_MAY_IMPORT)
+        }
+        assert others <= {"__version__"}, f"jobs/{path.name} imports {others}"
+
+
 def test_the_domain_imports_the_standard_library_alone() -> None:
     import sys
 

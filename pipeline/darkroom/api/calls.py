@@ -15,6 +15,7 @@ from darkroom.api import run as runs
 from darkroom.api.checking import PRESETS, Request
 from darkroom.api.events import Progress, silent
 from darkroom.api.options import (
+    ComparisonOptions,
     EngineOptions,
     EvaluationOptions,
     HalvingOptions,
@@ -222,7 +223,7 @@ def compare(
     """
     from darkroom.api import comparison
 
-    chosen = made(comparison.ComparisonOptions, options, "compare")
+    chosen = made(ComparisonOptions, options, "compare")
     sides = {
         key: comparison.side(key, given if isinstance(given, Run) else _text(given) or "", endpoint_url, cell)
         for key, given, cell in (("a", a, a_cell), ("b", b, b_cell))

@@ -1,13 +1,13 @@
 """Compares two runs, or two cells, image by image: is b worse than a by more than chance?"""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from darkroom.api.evaluation import extractor_specs
 from darkroom.api.events import Noted, PairsCounted, Progress
 from darkroom.api.measuring import measured_reference
+from darkroom.api.options import ComparisonOptions
 from darkroom.api.run import Run, open_run
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.catalogue import convention
@@ -29,19 +29,6 @@ from darkroom.runs.scored import NotScored, ScoredImages, scored_parts
 _CELL = re.compile(r"(.+)#([0-9a-f]{16})")
 _DEFAULT = "demo_clip"
 _CELLS_SHOWN = 4
-
-
-@dataclass(frozen=True)
-class ComparisonOptions:
-    """What two runs are compared by."""
-
-    metrics: Sequence[str] | None = None  # such as demo_clip.clip_score; None: all of the extractors' with intervals
-    extractors: Sequence[str | Mapping[str, Any]] | None = None  # None: those that the metrics name
-    reference: str | None = None
-    reference_endpoint_url: str | None = None
-    clip_convention: str = "hessel"
-    tolerance: float = 0.0  # by which b may be worse, in each metric's own unit
-    seed: int = 0  # of subsets and resamples
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,30 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True)
+class ComparisonOptions:
+    """What two runs are compared by."""
+
+    metrics: Sequence[str] | None = None  # such as demo_clip.clip_score; None: all of the extractors' with intervals
+    extractors: Sequence[str | Mapping[str, Any]] | None = None  # None: those that the metrics name
+    reference: str | None = None
+    reference_endpoint_url: str | None = None
+    clip_convention: str = "hessel"
+    tolerance: float = _in(0, 1e12, 0.0)  # by which b may be worse, in each metric's own unit
+    seed: int = _in(0, 2**63 - 1, 0)  # of subsets and resamples
+
+    def __post_init__(self) -> None:
+        _check(self, "")
+
+
+@dataclass(frozen=True)
+class ModelPlace:
+    """What a stored run does not decide of its model."""
+
+    repo_id: str | None = None  # where it lies now: its folder, or one that holds it and others; None: where it lay
+    trust_remote_code: bool = False  # run code that the model brings
+
+
+@dataclass(frozen=True)
 class HalvingOptions:
     """Successive halving over a sweep's cells."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from darkroom import __version__
 from darkroom.api.checking import find_model, renderer_spec
 from darkroom.api.events import Progress, RenderedElsewhere
+from darkroom.api.options import ModelPlace
 from darkroom.api.run import Run
 from darkroom.domain.cells import ModelIdentity, ModelRef
 from darkroom.domain.errors import DarkroomError
@@ -30,14 +31,6 @@ from darkroom.worker.models import OneModel
 from darkroom.worker.outcomes import called_as_then, recorded_sample
 
 _REMEDY = "give the model's place, or the folder that holds all models of the run, as model.repo_id=..."
-
-
-@dataclass(frozen=True)
-class ModelPlace:
-    """What a stored run does not decide of its model."""
-
-    repo_id: str | None = None  # where it lies now: its folder, or one that holds it and others; None: where it lay
-    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)

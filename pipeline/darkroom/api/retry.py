@@ -8,8 +8,8 @@ from darkroom.api.checking import renderer_spec
 from darkroom.api.engine import settled_as, started
 from darkroom.api.events import Progress, RetryStarted, StageEnded
 from darkroom.api.listening import Counting
-from darkroom.api.options import EngineOptions
-from darkroom.api.rerender import ModelPlace, models_of
+from darkroom.api.options import EngineOptions, ModelPlace
+from darkroom.api.rerender import models_of
 from darkroom.api.run import Run, check_writable
 from darkroom.dispatch.events import Summary
 from darkroom.domain.cells import ModelIdentity

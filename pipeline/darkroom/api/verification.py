@@ -8,7 +8,8 @@ import numpy as np
 
 from darkroom.api.engine import local_device
 from darkroom.api.events import ImageDamaged, ImageDiffers, Progress
-from darkroom.api.rerender import ModelPlace, Rerendered, Rerenderer
+from darkroom.api.options import ModelPlace
+from darkroom.api.rerender import Rerendered, Rerenderer
 from darkroom.api.run import Run, check_writable
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK, Record
