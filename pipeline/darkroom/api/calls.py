@@ -7,7 +7,7 @@ stays, and the same call goes on.
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -24,7 +24,7 @@ from darkroom.api.options import (
     unknown,
     with_settings,
 )
-from darkroom.api.prompts import OnInvalid, prompts_of
+from darkroom.api.prompts import OnInvalid, Prompts, prompts_of
 from darkroom.api.run import Run
 from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError
@@ -88,15 +88,9 @@ def generate(
     """
     from darkroom.api.rendering import render
 
-    ref, sampling = _model_and_sampling(model, settings)
-    request = Request(
-        prompts_of(prompts, on_invalid, columns, prompts_endpoint_url),
-        ref,
-        sampling,
-        OutputOptions(_text(out), endpoint_url, layout, image_format, quality),
-        engine_options(engine),
-        evaluation_options(evaluate),
-    )
+    source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality)
+    request = _request(source, model, settings, output, engine, evaluate)
     return render(request, progress or silent).run
 
 
@@ -137,19 +131,12 @@ def sweep(
     """
     from darkroom.api.rendering import render
 
-    ref, sampling = _model_and_sampling(model, settings)
+    source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality)
+    request = _request(source, model, settings, output, engine, evaluate)
+    grid = Grid(axes or {}, mode, cells, exclude, num_cells, draw_seed)
     chosen = made(HalvingOptions, halving, "halving") if isinstance(halving, Mapping) else halving
-    request = Request(
-        prompts_of(prompts, on_invalid, columns, prompts_endpoint_url),
-        ref,
-        sampling,
-        OutputOptions(_text(out), endpoint_url, layout, image_format, quality),
-        engine_options(engine),
-        evaluation_options(evaluate),
-        Grid(axes or {}, mode, cells, exclude, num_cells, draw_seed),
-        chosen,
-    )
-    return render(request, progress or silent).run
+    return render(replace(request, grid=grid, halving=chosen), progress or silent).run
 
 
 @_takes_settings
@@ -170,17 +157,11 @@ def plan(
     **settings: Any,
 ) -> "Plan":
     """Check everything and say what `generate` would make and cost, from real batches; nothing is stored."""
-    from darkroom.api.planning import plan
+    from darkroom.api import planning
 
-    ref, sampling = _model_and_sampling(model, settings)
-    request = Request(
-        prompts_of(prompts, on_invalid, columns, prompts_endpoint_url),
-        ref,
-        sampling,
-        OutputOptions(_text(out), endpoint_url, layout, image_format, quality),
-        engine_options(engine),
-    )
-    return plan(request, progress or silent)
+    source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality)
+    return planning.plan(_request(source, model, settings, output, engine), progress or silent)
 
 
 def open_run(uri: str | Path | Run, *, endpoint_url: str | None = None) -> Run:
@@ -276,10 +257,18 @@ def made(kind: type[Options], given: Mapping[str, Any], what: str) -> Options:
     return kind(**given)
 
 
-def _model_and_sampling(model: str | Path | ModelRef, settings: Mapping[str, Any]) -> tuple[ModelRef, SamplingOptions]:
+def _request(
+    prompts: Prompts,
+    model: str | Path | ModelRef,
+    settings: Mapping[str, Any],
+    output: OutputOptions,
+    engine: Engine,
+    evaluate: Evaluate = None,
+) -> Request:
     if "repo_id" in settings:
         raise DarkroomError("repo_id: name the model as model=..., a preset, a hub id or a folder")
-    return with_settings(model_ref(model), SamplingOptions(), settings)
+    ref, sampling = with_settings(model_ref(model), SamplingOptions(), settings)
+    return Request(prompts, ref, sampling, output, engine_options(engine), evaluation_options(evaluate))
 
 
 def _text(place: str | Path | None) -> str | None:
