@@ -26,4 +26,4 @@ for cell_id, score in scores.items():
         f"guidance {sampling.guidance_scale:g}, {sampling.num_inference_steps} steps: {score.value:.3f} "
         f"({score.low:.3f} to {score.high:.3f}){'  <- best' if cell_id == best else ''}"
     )
-print("the page:", run.report())
+print("the page:", run.report().place)

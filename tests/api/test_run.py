@@ -99,8 +99,8 @@ def test_cells_of_a_run_are_compared(run: Run) -> None:
 
 
 def test_a_report_is_written(run: Run, tmp_path: Path) -> None:
-    assert Path(run.report()).is_file()
-    assert Path(run.report(out=tmp_path / "page", num_prompts=2)).parent == tmp_path / "page"
+    assert Path(run.report().place).is_file()
+    assert Path(run.report(out=tmp_path / "page", num_prompts=2).place).parent == tmp_path / "page"
 
 
 def test_the_status_says_what_is_left_and_what_failed(run: Run) -> None:

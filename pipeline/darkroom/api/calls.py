@@ -7,7 +7,7 @@ stays, and the same call goes on.
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -29,6 +29,9 @@ from darkroom.api.run import Run
 from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError
 from darkroom.planning.grid import Grid, Setting
+from darkroom.runs.keys import REPORT_PREFIX
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
 
 if TYPE_CHECKING:
     from darkroom.api.comparison import Comparison
@@ -212,18 +215,37 @@ def compare(
     return comparison.compare(sides["a"], sides["b"], chosen, progress or silent)
 
 
+@dataclass(frozen=True)
+class Report:
+    place: str  # of index.html
+    has_figures: bool
+
+
 def report(
     run: str | Path | Run,
     *,
     out: str | Path | None = None,
     num_prompts: int = 24,
     endpoint_url: str | None = None,
-) -> str:
-    """Write the page that shows a run, and give the address of its index.html. `out`: None is report/ under the run."""
-    from darkroom.api import reporting
+) -> Report:
+    """Write the page that shows a run as it is now: figures by cell, curves, contact sheets, picks, failures.
+
+    out: a folder or an s3:// address; None: report/ under the run. num_prompts: shown in every cell, at most.
+    Raises DarkroomError where nothing is committed, and for a folder that holds somebody else's files of these names.
+    """
+    from darkroom.report.building import ReportOptions, build
+    from darkroom.report.page import report_files
+    from darkroom.report.publishing import publish
 
     found = open_run(run, endpoint_url=endpoint_url)
-    return reporting.report(found, _text(out), endpoint_url, num_prompts).place
+    place = _text(out)
+    store, prefix = found.store, REPORT_PREFIX
+    if place is not None:
+        store, prefix = open_store(parse_spec(place, endpoint_url)), ""
+    store.check()  # before the work
+    options = ReportOptions(num_prompts, ".." if place is None else None)
+    content = build(found.store, found.info, found.cells, options)
+    return Report(publish(report_files(content), store, prefix), bool(content.metrics))
 
 
 # From what a person gives to options -------------------------------------------------------------------------------

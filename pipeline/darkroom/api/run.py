@@ -33,6 +33,7 @@ from darkroom.storage.store import Store, StoreError, parse_spec
 if TYPE_CHECKING:
     import pandas as pd
 
+    from darkroom.api.calls import Report
     from darkroom.api.comparison import Comparison
     from darkroom.api.measuring import EvaluationResult
 
@@ -167,7 +168,7 @@ class Run:
 
         return evaluate(self, **options)
 
-    def report(self, **options: Any) -> str:
+    def report(self, **options: Any) -> "Report":
         """As `darkroom.report`."""
         from darkroom.api.calls import report
 
