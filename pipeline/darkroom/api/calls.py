@@ -233,9 +233,9 @@ def report(
     out: a folder or an s3:// address; None: report/ under the run. num_prompts: shown in every cell, at most.
     Raises DarkroomError where nothing is committed, and for a folder that holds somebody else's files of these names.
     """
-    from darkroom.report.building import ReportOptions, build
-    from darkroom.report.page import report_files
-    from darkroom.report.publishing import publish
+    from darkroom.reporting.building import ReportOptions, build
+    from darkroom.reporting.page import report_files
+    from darkroom.reporting.publishing import publish
 
     found = open_run(run, endpoint_url=endpoint_url)
     place = _text(out)

@@ -16,7 +16,7 @@ from PIL import Image
 from darkroom.api.options import unknown
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK, Record
-from darkroom.report.contact_sheet import contact_sheet
+from darkroom.reporting.contact_sheet import contact_sheet
 from darkroom.runs import manifest
 from darkroom.runs.ahead import read_ahead
 from darkroom.runs.cells import CellInfo
