@@ -10,10 +10,8 @@ from omegaconf import DictConfig
 
 from darkroom.api.engine import local_device
 from darkroom.bench.catalogue import chosen
-from darkroom.bench.figure import Figure
+from darkroom.bench.figure import Figure, Setting, as_json, as_table
 from darkroom.bench.machine import machine, num_cores, num_devices
-from darkroom.bench.results import as_json, as_table
-from darkroom.bench.setting import Setting
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.exits import ExitCode
 

@@ -98,12 +98,14 @@ def _warn(text: str) -> None:
 def _say_prepared(event: events.Prepared) -> None:
     overriding = f"; rows override {event.overriding}" if event.overriding else ""
     if event.is_sweep:
-        cells = len(event.cells)
+        cells = event.cells.values()
+        seeds = {info.cell.sampling.seed for info in cells}
+        noise = "the same noise in each" if len(seeds) == 1 else f"noise of {len(seeds)} seeds"
         print(
-            f"{event.num_images * cells} images: {cells} cells of {event.num_rows} prompts ({event.prompts}), the same "
-            f"noise in each{overriding}"
+            f"{event.num_images} images: {len(cells)} cells of {event.num_rows} prompts ({event.prompts}), {noise}"
+            f"{overriding}"
         )
-        for name, values in axes(event.cells.values()).items():
+        for name, values in axes(cells, event.run).items():
             print(f"  {name}: {', '.join(str(value) for value in values)}")
     else:
         [info] = event.cells.values()

@@ -100,7 +100,7 @@ def _say_what(run: "Run") -> None:
         )
     else:
         print(f"cells:     {len(run.cells)}, seed {info.seed}")
-        for name, values in axes(run.cells.values()).items():
+        for name, values in axes(run.cells.values(), run.info).items():
             print(f"  {name}: {', '.join(str(value) for value in values)}")
 
 
@@ -118,8 +118,8 @@ def _say_records(status: "RunStatus") -> None:
 def _say_left(run: "Run", status: "RunStatus") -> None:
     left = status.num_rows_left
     print(f"left:      {f'{left} prompt rows; the command that started the run goes on' if left else 'nothing'}")
-    names = axes(run.cells.values())
+    names = axes(run.cells.values(), run.info)
     for cell_id, state in list(status.unfinished.items())[:_MAX_CELLS] if names else []:
-        settings = run.cells[cell_id].settings
+        settings = run.cells[cell_id].settings_in(run.info)
         said = ", ".join(f"{name.split('.')[1]} {settings[name]}" for name in names)
         print(f"  {len(state.committed)} of {state.num_shards} shards: {said}")

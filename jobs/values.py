@@ -13,13 +13,12 @@ from darkroom.api.options import (
     HalvingOptions,
     ModelPlace,
     OutputOptions,
-    SamplingOptions,
 )
 from darkroom.api.prompts import Prompts, demo, files, template
 from darkroom.api.run import Run, open_run
 from darkroom.conf.schema import EvaluateMode, PromptsKind
-from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import ModelRef
 from darkroom.planning.grid import Grid
 
 
@@ -29,7 +28,7 @@ def request(config: DictConfig) -> Request:
     return Request(
         prompts(config.prompts),
         ModelRef(**_plain(config.model)),
-        SamplingOptions(**_plain(config.sampling)),
+        _plain(config.sampling),
         OutputOptions(**_plain(config.output)),
         engine(config.engine),
         evaluation(config.evaluation) if is_inline else None,

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from darkroom.dispatch.events import AttemptFailed, Event, WorkerLost
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
 from darkroom.rendering.paint import PaintRenderer
 from darkroom.rendering.renderer import RenderedImage
 from darkroom.runs.reading import records

@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from darkroom.dispatch.events import AttemptFailed, Event, ShardDone, WorkerLost
 from darkroom.dispatch.local import LocalDispatcher
-from darkroom.domain.cells import Cell, ModelRef, Sampling
+from darkroom.domain.cells import Cell
 from darkroom.domain.errors import DarkroomError, WrongModel
+from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.planning.plan import plan
 from darkroom.planning.tasks import ShardTask, shard_tasks
 from darkroom.rendering.inspection import InspectedModel, inspect_model

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from darkroom.domain.cells import ModelIdentity, Sampling
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import Sampling
 from darkroom.encoding import tar
 from darkroom.encoding.containers import Member, index_parquet, index_tar, write_parquet, write_tar
 from darkroom.encoding.images import CONTENT_TYPES, decode, encode

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darkroom.api.run import open_run
+from darkroom.conf.keys import check_ranges
 from darkroom.domain.errors import DarkroomError
 from darkroom.encoding.images import decode, encode
 from darkroom.jobs.cli import composed
-from darkroom.jobs.limits import check_limits
 from darkroom.prompts.source import open_prompts
 from darkroom.runs.reading import records, states
 from darkroom.storage.opening import open_store
@@ -172,7 +172,7 @@ def read_prompts(path: Path) -> None:
 )  # fmt: skip
 @FEW
 def test_any_value_of_a_setting(key: str, value: str) -> None:
-    works_or_is_refused(lambda: check_limits(composed("generate", [*FILE, f"{key}={value}"])), key, value, "'")
+    works_or_is_refused(lambda: check_ranges(composed("generate", [*FILE, f"{key}={value}"])), key, value, "'")
 
 
 @given(data=st.data())

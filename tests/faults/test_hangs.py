@@ -10,7 +10,7 @@ import pytest
 from darkroom.dispatch.events import AttemptFailed, Event, ShardDone, WorkerLost
 from darkroom.dispatch.local import LocalDispatcher
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
 from darkroom.rendering.paint import PaintRenderer
 from darkroom.rendering.renderer import RenderedImage
 from darkroom.runs.reading import records

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from darkroom.api.checking import find_model, model_ref
-from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError, WrongModel
+from darkroom.domain.settings import ModelRef
 from darkroom.jobs.cli import composed
 from darkroom.runs.reading import image_bytes, records
 from darkroom.storage.opening import open_store

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import image_seed
 from darkroom.runs.cells import read_cells
 from darkroom.runs.choices import read_choices
 from darkroom.runs.evaluations import read_evaluations
@@ -49,6 +50,46 @@ def test_cells_share_noise_and_differ_in_what_the_axes_say(arguments, tmp_path: 
         (3.0, 5),
         (3.0, 10),
     }
+
+
+def test_seeds_and_numbers_of_images_are_axes_and_the_runs_own_are_called_as_ever(
+    arguments, tmp_path: Path, capsys
+) -> None:
+    run_here("generate", *arguments)
+    (plain,) = read_cells(store_at(tmp_path))
+    before = frame(tmp_path)
+    axes = ["grid.axes.seed=[0,7]", "grid.axes.num_images_per_prompt=[1,3]"]
+    capsys.readouterr()
+    assert run_here("sweep", *arguments, *axes, "evaluate=inline", "evaluation.extractors=[pixels]") == 0
+    said = capsys.readouterr().out
+    assert "512 images: 4 cells of 64 prompts (demo), noise of 2 seeds" in said
+    assert "  sampling.num_images_per_prompt: 1, 3" in said
+    assert "  sampling.seed: 0, 7" in said
+    assert "share their prompt and not their noise" in said
+    assert "\n448 images rendered" in said
+    cells = read_cells(store_at(tmp_path))
+    assert plain in cells
+    rows = frame(tmp_path)
+    assert set(before["image_id"]) == set(rows[rows["cell_id"] == plain]["image_id"])
+    of_seed = {cell_id: info.cell.sampling.seed for cell_id, info in cells.items()}
+    by_seed = rows[rows["sample_index"] == 0].groupby(rows["cell_id"].map(of_seed).fillna(0))
+    assert [sorted(part["seed"].unique()) for _, part in by_seed] == [
+        sorted(image_seed(seed, prompt_id, 0) for prompt_id in before["prompt_id"]) for seed in (0, 7)
+    ]
+    assert run_here("verify", f"run={tmp_path / 'run'}", "num_images=16") == 0
+    assert run_here("report", f"run={tmp_path / 'run'}") == 0
+    assert "Differences: images of cells with different seeds" in (tmp_path / "run/report/report.md").read_text()
+
+
+def test_what_the_model_says_stands_for_null_and_is_recorded(arguments, tmp_path: Path, capsys) -> None:
+    own = [
+        f"sampling.{name}=null" for name in ("scheduler", "guidance_scale", "num_inference_steps", "height", "width")
+    ]
+    assert run_here("sweep", *arguments, *own, "grid.axes.guidance_scale=[null,1,3]") == 0
+    rows = frame(tmp_path)
+    assert set(rows["guidance_scale"]) == {1.0, 3.0}  # the painter's own is 1
+    assert set(rows["num_inference_steps"]) == {1}
+    assert set(rows["scheduler"]) == {"default"}
 
 
 def test_a_grid_that_grows_renders_the_new_cells_alone_and_one_that_shrinks_nothing(
@@ -94,7 +135,9 @@ def test_a_killed_sweep_goes_on_where_it_was(arguments, tmp_path: Path) -> None:
         (["grid.axes.num_inference_steps=[five]"], "num_inference_steps=five"),
         (["grid.axes.guidance_scale=[-1]"], "guidance_scale=-1"),
         (["grid.axes.guidance_scale=[]"], "has no value"),
-        (["grid.cells=[{seed: 3}]"], "seed is no axis"),
+        (["grid.cells=[{steps: 3}]"], "no setting 'steps' tells cells apart"),
+        (["grid.axes.seed=[-1]"], "sampling.seed=-1 is out of range"),
+        (["grid.axes.seed=[null]"], "sampling.seed' is not Optional"),
         (["grid.axes.height=[63]"], "sampling.height=63"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from darkroom.domain.prompts import PromptRow
+from darkroom.domain.requests import PromptRow
 from darkroom.prompts.source import PromptDataset, open_prompts, table_prompts
 
 BENCHMARKS = Path(__file__).parents[3] / "shared" / "data" / "prompts"

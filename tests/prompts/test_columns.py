@@ -28,9 +28,9 @@ def photos(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_a_command_says_which_column_is_read_as_what(photos: str) -> None:
     dataset = open_prompts(photos, columns={"prompt": "caption", "height": None, "width": None, "seed": "Seed"})
-    assert [(row.prompt, row.height, row.width, row.seed) for row in rows(dataset)] == [
-        ("a dog", None, None, 5),
-        ("a clock", None, None, 6),
+    assert [(row.prompt, row.overrides) for row in rows(dataset)] == [
+        ("a dog", (("seed", 5),)),
+        ("a clock", (("seed", 6),)),
     ]
     assert {name: str(cell) for name, cell in extras(dataset)[1].items()} == {
         "source_height": "427",

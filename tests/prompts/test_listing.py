@@ -110,7 +110,8 @@ def test_partitions_are_columns(put: Put, tmp_path: Path) -> None:
     )
     for rest in ("", "/**/*.*", "/lang=*/**/*"):
         found = {
-            row.prompt: (row.height, more) for row, more in zip(rows(opened(rest)), extras(opened(rest)), strict=True)
+            row.prompt: (dict(row.overrides).get("height"), more)
+            for row, more in zip(rows(opened(rest)), extras(opened(rest)), strict=True)
         }
         assert found == {
             "a cat": (None, {"lang": "de", "own": "file's"}),
@@ -118,7 +119,7 @@ def test_partitions_are_columns(put: Put, tmp_path: Path) -> None:
             "a bird": (None, {"lang": None, "own": None}),
         }
     kept = opened(columns={"height": None})
-    assert [row.height for row in rows(kept)] == [None] * 3
+    assert [row.overrides for row in rows(kept)] == [()] * 3
     assert sorted(str(more["source_height"]) for more in extras(kept)) == ["64", "None", "None"]
     assert len({opened().scan(1).fingerprint, kept.scan(1).fingerprint}) == 2
 

@@ -23,7 +23,8 @@ TEXT = st.text(max_size=40).filter(lambda text: text.strip())
 
 
 def said(dataset) -> list[tuple]:
-    return [(row.prompt, row.seed, row.guidance_scale) for row in rows(dataset)]
+    names = ("seed", "guidance_scale")
+    return [(row.prompt, *(dict(row.overrides).get(name) for name in names)) for row in rows(dataset)]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_a_name_with_brackets_is_itself_before_it_is_a_pattern(tmp_path: Path) -
 def test_parquet_columns_with_dots_and_dictionaries(tmp_path: Path) -> None:
     columns = {"a": [1], "a.b": [2], "c": [{"d": 3}], "prompt": pa.array(["x"]).dictionary_encode(), "seed": [4.0]}
     dataset = opened(tmp_path / "p.parquet", columns)
-    assert (rows(dataset)[0].prompt, rows(dataset)[0].seed) == ("x", 4)
+    assert (rows(dataset)[0].prompt, rows(dataset)[0].overrides) == ("x", (("seed", 4),))
     assert extras(dataset) == [{"a": 1, "a.b": 2, "c": {"d": 3}}]
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK
+from darkroom.domain.settings import ModelRef
 from darkroom.encoding.images import decode
 from darkroom.features.opening import load_extractor
 from darkroom.references.opening import open_reference

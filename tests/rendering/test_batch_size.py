@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.domain.cells import ModelRef, Sampling
+from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering.batch_size import best_size, measured_rates
 from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.spec import RendererSpec

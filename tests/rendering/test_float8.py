@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import ModelRef
 from darkroom.rendering.float8 import Float8Linear, scaled, to_float8
 from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.loading import load_renderer

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from darkroom.domain.cells import Sampling
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import Sampling
 from darkroom.rendering.guidance import RowScales
 from tests.rendering.test_renderers import SAMPLING, load, requests
 

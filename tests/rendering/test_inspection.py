@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError
-from darkroom.rendering.inspection import inspect_model, resolved_dtype, token_counter
+from darkroom.domain.settings import ModelRef
+from darkroom.rendering.inspection import call_default, check_arguments, inspect_model, resolved_dtype, token_counter
 from darkroom.rendering.schedulers import SCHEDULERS, build_scheduler, check_scheduler, fitting
 
 
@@ -165,3 +165,18 @@ def test_a_scheduler_that_does_not_fit_is_refused_with_those_that_do(models: dic
     with pytest.raises(DarkroomError, match="is not known"):
         check_scheduler("quick", sd)
     assert {"default", "flow_euler", "flow_heun"} == set(fitting(sd3))
+
+
+def test_a_model_says_what_it_takes_where_it_is_told_nothing(models: dict[str, Path]) -> None:
+    sd, sd3 = (inspect_model(ModelRef(str(models[name])), "cpu") for name in ("sd", "sd3"))
+    names = ("guidance_scale", "num_inference_steps", "height", "width")
+    assert [call_default(sd, name) for name in names] == [7.5, 50, sd.height, sd.width]
+    assert [call_default(sd3, name) for name in names[:2]] == [7.0, 28]
+    assert call_default(sd, "no_such_argument") is None
+
+
+def test_an_argument_that_a_pipeline_does_not_take_is_refused(models: dict[str, Path]) -> None:
+    sd, sd3 = (inspect_model(ModelRef(str(models[name])), "cpu") for name in ("sd", "sd3"))
+    check_arguments(["guidance_rescale"], sd, "")
+    with pytest.raises(DarkroomError, match=r"StableDiffusion3Pipeline of .* takes no guidance_rescale; leave it out"):
+        check_arguments(["guidance_rescale"], sd3, "leave it out")

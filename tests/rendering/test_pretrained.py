@@ -12,9 +12,9 @@ from diffusers.pipelines.pixart_alpha import pipeline_pixart_sigma
 from transformers import CLIPModel
 
 from darkroom.demo import CLIP_FOLDER
-from darkroom.domain.cells import ModelRef, Sampling
 from darkroom.domain.errors import WrongModel
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.features.opening import load_extractor
 from darkroom.features.spec import ExtractorSpec
 from darkroom.rendering.diffusion import load_diffusers

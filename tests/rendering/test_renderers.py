@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from darkroom.domain.cells import ModelRef, Sampling
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.loading import load_renderer
 from darkroom.rendering.paint import paint_model

@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from darkroom.domain.cells import Sampling
+from darkroom.domain.settings import Sampling
 from darkroom.rendering.shared_work import SharedWork, layers_before_text, text_layers, time_layers
 from tests.rendering.test_renderers import load, requests
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from darkroom.domain.cells import Sampling
+from darkroom.domain.settings import Sampling
 from darkroom.rendering.step_cache import deep_layers
 from tests.rendering.test_renderers import load, requests
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from darkroom.domain.cells import Cell, ModelRef
+from darkroom.domain.cells import Cell
 from darkroom.domain.records import OK
+from darkroom.domain.settings import ModelRef
 from darkroom.planning.plan import plan
 from darkroom.planning.tasks import shard_tasks
 from darkroom.reporting.building import ReportOptions, build

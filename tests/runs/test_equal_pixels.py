@@ -35,10 +35,10 @@ def shown(run: tuple[Store, object, dict[str, CellInfo]]) -> list[str]:
 
 @pytest.mark.parametrize("layout", ["files", "webdataset"])
 def test_a_setting_that_does_nothing_is_pointed_out(tmp_path: Path, layout: str) -> None:
-    store, _, cells = run = rendered(tmp_path, PROMPTS, CELLS, layout=layout)  # paint looks at the seed alone
+    store, info, cells = run = rendered(tmp_path, PROMPTS, CELLS, layout=layout)  # paint looks at the seed alone
     first, second, third = cells
     assert equal_cells(store, cells) == [EqualCells((first, second, third), 10)]
-    (line,) = equal_lines(store, cells)
+    (line,) = equal_lines(store, cells, info)
     assert line == (
         f"cells {first}, {second}, {third} have equal pixels in all 10 images that they share: "
         "scheduler (ddim, euler, heun) does nothing here"
@@ -72,15 +72,15 @@ def test_only_images_that_both_have_and_know_are_compared(tmp_path: Path) -> Non
 
 
 def test_a_run_of_one_cell_reads_no_records_for_it(tmp_path: Path) -> None:
-    store, _, cells = rendered(tmp_path, PROMPTS, CELLS[:1])
+    store, info, cells = rendered(tmp_path, PROMPTS, CELLS[:1])
     for name in manifest.committed(store):
         store.put(name.key, b"not readable")
-    assert list(equal_lines(store, cells)) == []
+    assert list(equal_lines(store, cells, info)) == []
 
 
 def test_values_and_cells_are_not_told_without_end(tmp_path: Path) -> None:
     many = [replace(cell(guidance_scale=number + 1.0)) for number in range(9)]
-    store, _, cells = rendered(tmp_path, ["a"], many)
-    (line,) = equal_lines(store, cells)
+    store, info, cells = rendered(tmp_path, ["a"], many)
+    (line,) = equal_lines(store, cells, info)
     assert " and 5 more have equal pixels in all 1 images" in line
     assert "guidance_scale (1.0, 2.0, 3.0, 4.0, 5.0, 6.0 and 3 more) does nothing here" in line

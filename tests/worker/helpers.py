@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from darkroom.domain.cells import Cell, Sampling
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.cells import Cell
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import Sampling
 from darkroom.features.extractor import Extractor
 from darkroom.planning.plan import plan
 from darkroom.planning.tasks import ShardTask, shard_tasks

@@ -147,6 +147,6 @@ def test_records_say_where_an_image_was_made_and_what_its_pixels_are(store: Stor
 
 
 def _samples(task: object, run: object) -> list:
-    from darkroom.domain.images import samples
+    from darkroom.domain.requests import samples
 
     return [item for row in task.rows for item in samples(row, CELL, run.seed, run.num_images_per_prompt)]

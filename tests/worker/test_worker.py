@@ -124,7 +124,7 @@ def test_rows_of_their_own_settings_share_a_shard(store: Store) -> None:
     prompts = dataset(["a", "b", "c"], width=[16, 32, None], num_images_per_prompt=[None, 3, 1], seed=[None, 7, None])
     render_all(store, prompts, run_info(prompts))
     found = sorted(records(store), key=lambda record: (record.row, record.sample_index))
-    assert [(record.prompt, record.width) for record in found] == [
+    assert [(record.prompt, record.sampling.width) for record in found] == [
         ("a", 16),
         ("b", 32),
         ("b", 32),

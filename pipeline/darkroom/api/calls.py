@@ -20,14 +20,14 @@ from darkroom.api.options import (
     EvaluationOptions,
     HalvingOptions,
     OutputOptions,
-    SamplingOptions,
+    sampling_defaults,
     unknown,
     with_settings,
 )
 from darkroom.api.prompts import OnInvalid, Prompts, prompts_of
 from darkroom.api.run import Run
-from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import SETTINGS, ModelRef
 from darkroom.planning.grid import Grid, Setting
 from darkroom.runs.keys import REPORT_PREFIX
 from darkroom.storage.opening import open_store
@@ -49,9 +49,8 @@ def _takes_settings(call: Call) -> Call:
     own = inspect.signature(call)
     words = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
     known = [
-        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type)
-        for kind in (SamplingOptions, ModelRef)
-        for each in fields(kind)
+        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.kind)
+        for each in SETTINGS.values()
         if each.name != "repo_id"
     ]
     call.__signature__ = own.replace(parameters=[*words, *known])  # type: ignore[attr-defined]
@@ -289,7 +288,7 @@ def _request(
 ) -> Request:
     if "repo_id" in settings:
         raise DarkroomError("repo_id: name the model as model=..., a preset, a hub id or a folder")
-    ref, sampling = with_settings(model_ref(model), SamplingOptions(), settings)
+    ref, sampling = with_settings(model_ref(model), sampling_defaults(), settings)
     return Request(prompts, ref, sampling, output, engine_options(engine), evaluation_options(evaluate))
 
 

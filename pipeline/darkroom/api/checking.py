@@ -3,41 +3,58 @@
 Cheapest first; every refusal is a DarkroomError before expensive work.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from darkroom.api.options import (
     AUTO,
-    AXES,
-    MAX_SIDE,
-    NO_AXES,
     EngineOptions,
     EvaluationOptions,
     HalvingOptions,
     OutputOptions,
-    SamplingOptions,
     checked_model,
+    sampling_defaults,
     with_settings,
 )
 from darkroom.api.prompts import Prompts
 from darkroom.demo import MODEL_FOLDER
-from darkroom.domain.cells import FLOAT8, Cell, ModelRef, Sampling
+from darkroom.domain.cells import Cell
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
+from darkroom.domain.settings import (
+    ARGUMENTS,
+    FLOAT8,
+    SETTINGS,
+    ModelRef,
+    Sampling,
+    Setting,
+    Value,
+    settings_of,
+)
 from darkroom.encoding.images import size_fault
 from darkroom.planning.grid import Grid, Settings, expand
 from darkroom.prompts.source import PromptScan, count_long_prompts
-from darkroom.rendering.inspection import STEERED, InspectedModel, inspect_model, token_counter
-from darkroom.rendering.paint import PAINT_REPO_ID, paint_model
-from darkroom.rendering.schedulers import check_scheduler
+from darkroom.rendering.inspection import (
+    STEERED,
+    InspectedModel,
+    call_default,
+    check_arguments,
+    inspect_model,
+    token_counter,
+)
+from darkroom.rendering.paint import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
+from darkroom.rendering.schedulers import DEFAULT, check_scheduler
 from darkroom.rendering.spec import RendererSpec
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.run import OutputInfo, RunInfo
 from darkroom.storage.store import StoreSpec, parse_spec
 
 DEMO_REPO_ID = "darkroom/demo"
+_OPTIONAL = frozenset(each.name for each in ARGUMENTS if each.has_neutral)  # which not every pipeline takes
 # Names of models with their usual settings.
 PRESETS: Mapping[str, ModelRef] = {
     "demo": ModelRef(DEMO_REPO_ID, dtype="float32"),
@@ -54,12 +71,22 @@ class Request:
 
     prompts: Prompts
     model: ModelRef
-    sampling: SamplingOptions = SamplingOptions()  # noqa: RUF009, frozen
-    output: OutputOptions = OutputOptions()  # noqa: RUF009
+    sampling: Mapping[str, Value] = field(default_factory=sampling_defaults)  # all settings; None: the model's own
+    output: OutputOptions = OutputOptions()  # noqa: RUF009, frozen
     engine: EngineOptions = EngineOptions()  # noqa: RUF009
     evaluation: EvaluationOptions | None = None  # score images as they are rendered, and measure the run at the end
     grid: Grid | None = None  # of a sweep; None: one cell
     halving: HalvingOptions | None = None
+
+    @property
+    def seed(self) -> int:
+        """Of cells that have none of their own."""
+        return int(self.sampling["seed"] or 0)
+
+    @property
+    def num_images_per_prompt(self) -> int:
+        """Of cells that have none of their own."""
+        return int(self.sampling["num_images_per_prompt"] or 1)
 
 
 @dataclass(frozen=True)
@@ -96,8 +123,8 @@ class Checked:
         return RunInfo(
             prompts=request.prompts.info(self.scan),
             output=_output_info(request.output),
-            seed=request.sampling.seed,
-            num_images_per_prompt=request.sampling.num_images_per_prompt,
+            seed=request.seed,
+            num_images_per_prompt=request.num_images_per_prompt,
             shard_size=request.engine.shard_size,
             batch_size=None if size == AUTO else int(size),
             cell_id="" if request.grid else self.cells[0].cell.cell_id,
@@ -114,6 +141,13 @@ class Checked:
         return {item.cell.cell_id: item.info for item in self.cells}
 
     @property
+    def num_images(self) -> int:
+        """Of all cells."""
+        usual, dataset = self.request.num_images_per_prompt, self.request.prompts.dataset
+        counts = Counter(item.cell.sampling.num_images_per_prompt or usual for item in self.cells)
+        return sum(cells * dataset.scan(count).num_images for count, cells in counts.items())
+
+    @property
     def models(self) -> list[InspectedModel]:
         """Each once, in the order of the cells."""
         return list({item.cell.model: item.model for item in self.cells}.values())
@@ -124,14 +158,17 @@ def check(request: Request, device: str) -> Checked:
     find = cache(find_model)  # a look at a model digests its weights: once a model, and not once a cell
     grid = request.grid
     cells = (
-        [checked_cell(request.model, request.sampling, device, find)]
+        [checked_cell(request.model, request.sampling, request.sampling, device, find)]
         if grid is None
         else [_grid_cell(request, settings, device, find) for settings in _cells_of(grid)]
     )
     once = {item.cell.cell_id: item for item in cells}
     for item in once.values():
         _check_format(request.output.image_format, item.cell.sampling)
-    scan = request.prompts.dataset.scan(request.sampling.num_images_per_prompt)
+    scan = request.prompts.dataset.scan(request.num_images_per_prompt)
+    for model in {item.cell.model: item.model for item in once.values()}.values():
+        given = [name for name in scan.num_overriding if name in _OPTIONAL]
+        _check_arguments(given, model, "prompts.columns.{}=null leaves its column unread")
     found = Checked(request, scan, tuple(once.values()), StoreSpec(""))
     uri = f"runs/{_folder_name(found)}" if request.output.uri is None else request.output.uri
     return replace(found, store=parse_spec(uri, request.output.endpoint_url))
@@ -161,13 +198,17 @@ def _long_prompts(model: InspectedModel, found: Checked) -> str | None:
 # Cells -------------------------------------------------------------------------------------------------------------
 
 
-def checked_cell(ref: ModelRef, options: SamplingOptions, device: str, find: FindModel | None = None) -> CheckedCell:
-    """A cell whose model is there and whose scheduler fits it; `find` stands in for `find_model`."""
+def checked_cell(
+    ref: ModelRef, asked: Mapping[str, Value], run: Mapping[str, Value], device: str, find: FindModel
+) -> CheckedCell:
+    """A cell whose model is there and whose settings fit it; `run`: the sampling that the cells of a run share, where
+    this one may differ in the rest."""
     ref = model_ref(ref)
-    model = (find or find_model)(ref, device)
-    sampling = _sampling(options, model)
+    model = find(ref, device)
+    sampling = _sampling(asked, model, run)
     check_scheduler(sampling.scheduler, model)
     _check_lossy(sampling, model)
+    _check_arguments([name for name in sampling.effective if name in _OPTIONAL], model, "leave it out")
     if model.identity.dtype == FLOAT8 and device == "mps":
         raise DarkroomError("model.dtype=float8: mps has no float8; use model.dtype=bfloat16")
     return CheckedCell(CellInfo(ref, Cell(model.identity, sampling)), model)
@@ -175,11 +216,12 @@ def checked_cell(ref: ModelRef, options: SamplingOptions, device: str, find: Fin
 
 def _grid_cell(request: Request, settings: Settings, device: str, find: FindModel) -> CheckedCell:
     """The request's own model and sampling, with this cell's settings on top."""
-    said = ", ".join(f"{name}={value}" for name, value in settings.items())
+    said = ", ".join(f"{name}={'null' if value is None else value}" for name, value in settings.items())
     try:
         for name in settings:
             _check_axis(name)
-        return checked_cell(*with_settings(request.model, request.sampling, settings), device, find)
+        own = with_settings(request.model, request.sampling, settings)
+        return checked_cell(*own, request.sampling, device, find)
     except DarkroomError as error:
         raise DarkroomError(f"grid cell ({said}): {error}") from error
 
@@ -193,10 +235,9 @@ def _cells_of(grid: Grid) -> list[Settings]:
 
 
 def _check_axis(name: str) -> None:
-    if name in NO_AXES:
-        raise DarkroomError(f"{name} is no axis: {NO_AXES[name]}")
-    if name not in AXES:
-        raise DarkroomError(f"no setting {name!r} tells cells apart; those that do are {', '.join(AXES)}")
+    axes = [each.name for each in SETTINGS.values() if each.axis]
+    if name not in axes:
+        raise DarkroomError(f"no setting {name!r} tells cells apart; those that do are {', '.join(axes)}")
 
 
 def model_ref(ref: ModelRef) -> ModelRef:
@@ -217,27 +258,30 @@ def find_model(ref: ModelRef, device: str) -> InspectedModel:
     return inspect_model(ref, device)
 
 
-def _sampling(options: SamplingOptions, model: InspectedModel) -> Sampling:
-    return Sampling(
-        scheduler=options.scheduler,
-        guidance_scale=options.guidance_scale,
-        num_inference_steps=options.num_inference_steps,
-        height=_side("height", options.height, model.height),
-        width=_side("width", options.width, model.width),
-        negative_prompt=options.negative_prompt,
-        guidance_start=options.guidance_start,
-        guidance_stop=options.guidance_stop,
-        cache_interval=options.cache_interval,
-    )
+def _sampling(asked: Mapping[str, Value], model: InspectedModel, run: Mapping[str, Value]) -> Sampling:
+    """A cell's settings, with what the model says in the place of None. Where the cell has the run's own seed or number
+    of images, it says nothing of them, so that it is called as in a run whose cells do not differ in them."""
+    values: dict[str, Any] = {each.name: _value(each, asked[each.name], model) for each in settings_of(Sampling)}
+    shared = {each.name: each.neutral for each in settings_of(Sampling) if not each.of_image}
+    return Sampling(**values | {name: value for name, value in shared.items() if values[name] == run[name]})
 
 
-def _side(name: str, given: int | None, own: int | None) -> int:
-    value = own if given is None else given
+def _value(setting: Setting, given: Value, model: InspectedModel) -> Any:
+    value = _model_value(setting, model) if given is None else setting.kind(given)
     if value is None:
-        raise DarkroomError(f"sampling.{name} has no value, and the model names none; give sampling.{name}=...")
-    if not 8 <= value <= MAX_SIDE or value % 8:
-        raise DarkroomError(f"sampling.{name}={value}: give a multiple of 8 from 8 to {MAX_SIDE}")
+        raise DarkroomError(
+            f"sampling.{setting.name} has no value, and {model.identity.repo_id} names none; give "
+            f"sampling.{setting.name}=..."
+        )
+    if setting.allowed and value not in setting.allowed:
+        raise DarkroomError(f"sampling.{setting.name}={value} is out of range; give {setting.allowed}")
     return value
+
+
+def _model_value(setting: Setting, model: InspectedModel) -> Any:
+    if setting.name == "scheduler":
+        return DEFAULT
+    return PAINT_DEFAULTS[setting.name] if model.source == PAINT_REPO_ID else call_default(model, setting.name)
 
 
 def _check_lossy(sampling: Sampling, model: InspectedModel) -> None:
@@ -255,6 +299,12 @@ def _check_lossy(sampling: Sampling, model: InspectedModel) -> None:
             f"sampling.guidance_start={start:g}, sampling.guidance_stop={stop:g}: {model.identity.repo_id} is told its "
             "guidance in every step; leave them out"
         )
+
+
+def _check_arguments(names: Collection[str], model: InspectedModel, remedy: str) -> None:
+    """The painter takes everything, since it looks at nothing."""
+    if names and model.source != PAINT_REPO_ID:
+        check_arguments(names, model, remedy)
 
 
 def _check_format(image_format: str, sampling: Sampling) -> None:

@@ -14,7 +14,7 @@ from darkroom.evaluation.catalogue import convention
 from darkroom.evaluation.comparison import Verdict, comparison_table, verdict
 from darkroom.evaluation.figures import metric_infos
 from darkroom.evaluation.gathering import MOST_HELD, gathered, left_out_lines
-from darkroom.evaluation.pairs import Difference, differences, paired_metrics
+from darkroom.evaluation.pairs import Difference, differences, num_of_other_noise, paired_metrics
 from darkroom.features.extractor import ExtractorInfo
 from darkroom.features.opening import inspect_extractor
 from darkroom.features.spec import ExtractorSpec
@@ -86,8 +86,6 @@ def side(key: str, given: str | Run, endpoint_url: str | None = None, cell_id: s
 
 def compare(a: Side, b: Side, options: ComparisonOptions, progress: Progress) -> Comparison:
     """By features that are stored. Raises DarkroomError where not all of the images are scored."""
-    if a.run.info.seed != b.run.info.seed:
-        progress(Noted("the runs have different seeds, so pairs share their prompt and not their noise"))
     infos: dict[str, MetricInfo] = {}
     found: dict[str, Difference] = {}
     for info, (spec, metrics) in chosen_metrics(options).items():
@@ -98,6 +96,11 @@ def compare(a: Side, b: Side, options: ComparisonOptions, progress: Progress) ->
         infos |= metric_infos(info, reference, names, scale)
         found |= differences(images, "a", info, reference, names, scale, options.seed)["b"]
         progress(_counted(images))
+        other_noise = num_of_other_noise(*images.values())
+        if other_noise:
+            progress(
+                Noted(f"{other_noise:,} pairs have different seeds, so they share their prompt and not their noise")
+            )
     return Comparison(a, b, infos, found, options.tolerance)
 
 
@@ -120,11 +123,12 @@ def chosen_metrics(options: ComparisonOptions) -> dict[ExtractorInfo, tuple[Extr
 
 
 def _cells(run: Run) -> str:
-    differing = axes(run.cells.values())
-    told = [
-        f"{cell_id} ({', '.join(f'{name}={info.settings[name]}' for name in differing)})" if differing else cell_id
-        for cell_id, info in list(run.cells.items())[:_CELLS_SHOWN]
-    ]
+    differing = axes(run.cells.values(), run.info)
+    told = []
+    for cell_id, info in list(run.cells.items())[:_CELLS_SHOWN]:
+        settings = info.settings_in(run.info)
+        said = ", ".join(f"{name}={settings[name]}" for name in differing)
+        told.append(f"{cell_id} ({said})" if said else cell_id)
     more = [f"{len(run.cells) - _CELLS_SHOWN} more"] if len(run.cells) > _CELLS_SHOWN else []
     return ", ".join(told + more)
 

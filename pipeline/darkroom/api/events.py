@@ -14,6 +14,7 @@ from darkroom.dispatch.events import Summary
 from darkroom.domain.records import Record
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.choices import Dropped
+from darkroom.runs.run import RunInfo
 from darkroom.storage.store import StoreSpec
 
 
@@ -44,9 +45,10 @@ class Prepared:
 
     prompts: str  # for people
     num_rows: int
-    num_images: int  # of each cell
+    num_images: int  # of all cells
     overriding: str  # how many rows override which setting
     cells: Mapping[str, CellInfo]  # by cell_id
+    run: RunInfo
     is_sweep: bool
     place: str  # of the run
     num_workers: int

@@ -33,7 +33,7 @@ def render_by_halving(job: RenderJob, options: HalvingOptions) -> RenderResult:
     """
     size = job.info.shard_size
     starts = list(range(0, job.info.prompts.num_rows, size))
-    images_a_shard = max(1, job.found.scan.num_images // len(starts))
+    images_a_shard = max(1, job.found.num_images // len(job.found.cells) // len(starts))
     steps = rounds(len(starts), -(-options.num_images // images_a_shard))
     dropped: list[Dropped] = []
     chosen_from = list(job.found.cell_infos)

@@ -61,8 +61,10 @@ class EvaluationResult:
     def table(self) -> str:
         """The figures with their intervals, definitions and warnings, as plain text."""
         found, cells = self.evaluation, self.run.cells
-        settings = {cell_id: info.settings for cell_id, info in cells.items()}
+        settings = {cell_id: info.settings_in(self.run.info) for cell_id, info in cells.items()}
         text = figures_table(found.metrics, found.cells, settings, found.gaps)
+        if len({settings[cell_id]["sampling.seed"] for cell_id in found.cells}) > 1:
+            text += "\nnote: images of cells with different seeds share their prompt and not their noise"
         if any(found.costs.values()):
             text += f"\n\n{costs_table(found.metrics, _for_speed(self.run, found), found.costs)}"
         return text

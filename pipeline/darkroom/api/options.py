@@ -5,29 +5,18 @@ Every value is checked where it is made: a wrong type, an unknown choice or a nu
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from os import PathLike
 from typing import Any, get_args, get_origin, get_type_hints
 
-from darkroom.domain.cells import ModelRef
-from darkroom.domain.errors import DarkroomError
-from darkroom.domain.secrets import has_credentials
+from darkroom.domain.errors import DarkroomError, has_credentials
+from darkroom.domain.settings import SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
 
 AUTO = "auto"
-MAX_SIDE = 16384  # pixels
 _MAX_BATCH_SIZE = 4096
 _MANY = 1_000_000_000
-_DTYPES = ("auto", "float32", "float16", "bfloat16", "float8")
 _SECRET = "credentials in an address end up in logs; take them out of it and use the environment, ~/.aws or a role"
-# Settings of a model and of sampling that tell no cells apart, and why.
-NO_AXES = {
-    "seed": "cells share their noise, so that they differ by their settings alone; sampling.num_images_per_prompt=4 "
-    "gives each prompt four seeds, and another run (sampling.seed, output.uri) other ones",
-    "num_images_per_prompt": "cells share their images' noise one by one, so all have equally many; give it once as "
-    "sampling.num_images_per_prompt",
-    "trust_remote_code": "whether a model's own code may run is said once, by the command, as model.trust_remote_code",
-}
 
 
 def _in(low: float, high: float, default: Any) -> Any:
@@ -38,26 +27,6 @@ def _in(low: float, high: float, default: Any) -> Any:
 def _one_of(*choices: str) -> Any:
     """A text that is one of a few; the first is the default."""
     return field(default=choices[0], metadata={"choices": choices})
-
-
-@dataclass(frozen=True)
-class SamplingOptions:
-    """How prompts become images, by diffusers' names. A size of None is the model's own."""
-
-    scheduler: str = "default"
-    guidance_scale: float = _in(0, 1000, 5.0)
-    num_inference_steps: int = _in(1, 10_000, 20)
-    num_images_per_prompt: int = _in(1, 1_000_000, 1)
-    height: int | None = _in(8, MAX_SIDE, None)
-    width: int | None = _in(8, MAX_SIDE, None)
-    negative_prompt: str = ""
-    seed: int = _in(0, 2**63 - 1, 0)
-    guidance_start: float = _in(0, 1, 0.0)
-    guidance_stop: float = _in(0, 1, 1.0)
-    cache_interval: int = _in(1, 1000, 1)
-
-    def __post_init__(self) -> None:
-        _check(self, "sampling.")
 
 
 @dataclass(frozen=True)
@@ -167,35 +136,55 @@ class HalvingOptions:
         _check(self, "halving.")
 
 
-# Settings by name --------------------------------------------------------------------------------------------------
+# Settings of sampling and of the model -------------------------------------------------------------------------------
 
 
-SAMPLING = tuple(each.name for each in fields(SamplingOptions))
-MODEL = tuple(each.name for each in fields(ModelRef))
-AXES = tuple(name for name in (*SAMPLING, *MODEL) if name not in NO_AXES)
+def sampling_defaults() -> dict[str, Value]:
+    """What is asked for where nothing is said; None: what the model says."""
+    return {each.name: each.default for each in settings_of(Sampling)}
 
 
 def with_settings(
-    model: ModelRef, sampling: SamplingOptions, settings: Mapping[str, Any]
-) -> tuple[ModelRef, SamplingOptions]:
+    model: ModelRef, sampling: Mapping[str, Value], settings: Mapping[str, Any]
+) -> tuple[ModelRef, dict[str, Value]]:
     """Both with these settings by their names, checked; an unknown one is refused with the nearest name."""
     for name in settings:
-        if name not in (*SAMPLING, *MODEL):
-            raise DarkroomError(unknown(name, (*SAMPLING, *MODEL), "setting"))
-    shaped = {name: _converted(SamplingOptions, name, settings[name]) for name in settings if name in SAMPLING}
-    named = {name: _converted(ModelRef, name, settings[name]) for name in settings if name in MODEL}
-    return checked_model(_replaced(model, named)), _replaced(sampling, shaped)
+        if name not in SETTINGS:
+            raise DarkroomError(unknown(name, tuple(SETTINGS), "setting"))
+    given: dict[str, Any] = {name: _setting_value(SETTINGS[name], value) for name, value in settings.items()}
+    named = {each.name: given[each.name] for each in settings_of(ModelRef) if each.name in given}
+    shaped = {each.name: given[each.name] for each in settings_of(Sampling) if each.name in given}
+    return checked_model(replace(model, **named)), {**sampling, **shaped}
+
+
+def _setting_value(setting: Setting, value: Any) -> Any:
+    """As the setting's kind, in its range. Raises DarkroomError."""
+    if value is None and setting.is_optional:
+        return None
+    found = _converted(setting.name, setting.kind, value)
+    if setting.allowed and found not in setting.allowed:
+        raise DarkroomError(f"{_key(setting)}={found} is out of range; give {setting.allowed}")
+    if setting.choices and found not in setting.choices:
+        raise DarkroomError(f"{_key(setting)}={found}: no such choice; choices are {', '.join(setting.choices)}")
+    return found
+
+
+def _key(setting: Setting) -> str:
+    return f"{'sampling' if setting in settings_of(Sampling) else 'model'}.{setting.name}"
 
 
 def checked_model(model: ModelRef) -> ModelRef:
-    """The same. Raises DarkroomError for a model without a name, or of a number type that there is not."""
+    """The same. Raises DarkroomError for a model without a name, or with a setting that cannot be."""
     if not model.repo_id:
         raise DarkroomError("model.repo_id has no value; give a hub id or a local folder")
     if has_credentials(model.repo_id):
         raise DarkroomError(f"model.repo_id: {_SECRET}")
-    if model.dtype not in _DTYPES:
-        raise DarkroomError(f"model.dtype={model.dtype}: no such choice; choices are {', '.join(_DTYPES)}")
+    for each in settings_of(ModelRef):
+        _setting_value(each, getattr(model, each.name))
     return model
+
+
+# Values ---------------------------------------------------------------------------------------------------------------
 
 
 def unknown(name: str, known: Sequence[str], what: str) -> str:
@@ -205,29 +194,20 @@ def unknown(name: str, known: Sequence[str], what: str) -> str:
     return f"no {what} {name!r}; {f'did you mean {close[0]}? There' if close else 'there'} are {', '.join(known)}"
 
 
-def _replaced(value: Any, changes: Mapping[str, Any]) -> Any:
-    return type(value)(**{**{each.name: getattr(value, each.name) for each in fields(value)}, **changes})
-
-
-def _converted(kind: type, name: str, value: Any) -> Any:
-    """The value as the field's type; numbers as text where text is needed, whole numbers as numbers."""
-    hint = get_type_hints(kind)[name]
-    options = get_args(hint) or (hint,)
-    if value is None and type(None) in options:
-        return None
-    wanted = options[0]
-    if wanted is str and isinstance(value, PathLike):
+def _converted(name: str, kind: type, value: Any) -> Any:
+    """The value as this kind; numbers as text where text is needed, whole numbers as numbers."""
+    if kind is str and isinstance(value, PathLike):
         return str(value)
-    if wanted is float and type(value) is int:
+    if kind is float and type(value) is int:
         return float(value)
-    if wanted is int and type(value) is float and value.is_integer():
+    if kind is int and type(value) is float and value.is_integer():
         return int(value)
-    if wanted is str and type(value) in (int, float):
+    if kind is str and type(value) in (int, float):
         return str(value)
-    if type(value) is not wanted and not (wanted in (int, float) and _is_number(value, wanted)):
-        needed = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[wanted]
+    if type(value) is not kind and not (kind in (int, float) and _is_number(value, kind)):
+        needed = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]
         raise DarkroomError(f"{name}={value!r}: give {needed}")
-    return wanted(value)
+    return kind(value)
 
 
 def _is_list(options: Any, name: str, value: Any) -> bool:
@@ -251,7 +231,8 @@ def _check(options: Any, prefix: str, but: str = "") -> None:
         value = getattr(options, each.name)
         if each.name == but or _is_list(options, each.name, value):
             continue
-        value = _converted(type(options), each.name, value)
+        kinds = get_args(hint := get_type_hints(type(options))[each.name]) or (hint,)
+        value = None if value is None and type(None) in kinds else _converted(each.name, kinds[0], value)
         object.__setattr__(options, each.name, value)
         limits = each.metadata
         if "choices" in limits and value not in limits["choices"]:

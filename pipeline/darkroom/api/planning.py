@@ -8,8 +8,9 @@ from itertools import islice
 from darkroom.api.checking import Checked, Request, check, renderer_spec, warnings
 from darkroom.api.engine import likely_device, settled_here
 from darkroom.api.events import Progress, PromptsWritten, Warned
-from darkroom.domain.cells import ModelIdentity, Sampling
-from darkroom.domain.images import ImageRequest, Sample, samples
+from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.requests import ImageRequest, Sample, samples
+from darkroom.domain.settings import Sampling
 from darkroom.encoding.images import size_fault
 from darkroom.planning.plan import num_shards
 from darkroom.prompts.source import PromptScan, write_parquet

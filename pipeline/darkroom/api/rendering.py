@@ -172,9 +172,10 @@ def _claimed(
         Prepared(
             prompts=found.request.prompts.name,
             num_rows=found.scan.num_rows,
-            num_images=found.scan.num_images,
+            num_images=found.num_images,
             overriding=found.scan.overriding,
             cells=found.cell_infos,
+            run=info,
             is_sweep=found.request.grid is not None,
             place=store.describe(),
             num_workers=engine.num_workers,
@@ -190,7 +191,7 @@ def render_job(job: RenderJob, rounds: tuple[Rendered, ...] = ()) -> RenderResul
     """The job's shards, then a look at the whole run, and its figures if asked for; `rounds`: what was before."""
     rendered = render_shards(job)
     run = job.opened()
-    for line in equal_lines(job.store, run.cells):
+    for line in equal_lines(job.store, run.cells, run.info):
         job.progress(CellsEqual(line))
     _write_contact_sheet(job, run.cells)
     if job.evaluation is None:
@@ -205,7 +206,7 @@ def render_shards(job: RenderJob) -> Rendered:
     """Render what is not committed of the job's shards."""
     before = job.committed()
     left = job.num_shards - len(before)
-    each = job.found.scan.num_images / num_shards(job.info.prompts.num_rows, job.info.shard_size)
+    each = job.found.num_images / len(job.found.cells) / num_shards(job.info.prompts.num_rows, job.info.shard_size)
     job.progress(RenderingStarted(round(each * left), job.num_shards, len(before)))
     options = job.engine.options
     counting, profile = Counting(job.progress, "rendering", round(each * left)), RenderProfile(options.profile)

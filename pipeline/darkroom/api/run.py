@@ -160,7 +160,7 @@ class Run:
     def status(self) -> RunStatus:
         found = states(self.store, self.info, self.cells)
         dropped = frozenset(dropped_cells(self.store) & found.keys())
-        return RunStatus(found, dropped, tuple(equal_lines(self.store, self.cells)))
+        return RunStatus(found, dropped, tuple(equal_lines(self.store, self.cells, self.info)))
 
     def evaluate(self, **options: Any) -> "EvaluationResult":
         """As `darkroom.evaluate`."""

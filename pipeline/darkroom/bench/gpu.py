@@ -9,14 +9,12 @@ from typing import Any
 
 import torch
 
-from darkroom.bench import ours
 from darkroom.bench.architectures import SD15, SDXL, Architecture, random_pipeline
-from darkroom.bench.figure import Figure, Timing, Timings
-from darkroom.bench.limits import image_flop, matrix_rate
-from darkroom.bench.log import steady
-from darkroom.bench.setting import Setting, alternated
+from darkroom.bench.darkroom_run import local_dispatcher, render_job, steady
+from darkroom.bench.figure import Figure, Setting, Timing, Timings, alternated
+from darkroom.bench.machine import image_flop, matrix_rate
 from darkroom.bench.work import Work, captions, requests, write_prompts
-from darkroom.domain.cells import ModelRef, Sampling
+from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering.diffusion import DiffusersRenderer
 from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.pretrained import load_pipeline
@@ -98,7 +96,7 @@ def random_work(setting: Setting, architecture: Architecture, dtype: str) -> Wor
 
 
 def rendered(work: Work, folder: Path) -> Timing:
-    return steady(ours.rendered(work, folder, ours.on_one).commits)
+    return steady(render_job(work, folder, local_dispatcher).commits)
 
 
 def _loads(work: Work) -> list[Load]:

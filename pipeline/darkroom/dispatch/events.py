@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from darkroom.domain.secrets import redacted
+from darkroom.domain.errors import redacted
 from darkroom.worker.tasks import ShardReport, Task
 
 

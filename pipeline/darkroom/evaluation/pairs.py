@@ -1,6 +1,7 @@
-"""Differences between cells, image by image: pairs share prompt and noise, so what they share cancels out.
+"""Differences between cells, image by image: pairs share their prompt and, of one seed, their noise, which cancels out.
 
-The difference of two cells shows in this way long before their own intervals part. Knows no store.
+The difference of two cells shows in this way long before their own intervals part. Of different seeds the prompt alone
+cancels out, and the interval, whose resamples are of pairs, is as much wider. Knows no store.
 """
 
 from collections.abc import Mapping, Sequence
@@ -91,6 +92,12 @@ def aligned(first: ScoredImages, second: ScoredImages) -> tuple[ImageFeatures, I
         replace(first.images.taken([rows[pair] for pair in shared]), image_ids=names),
         replace(second.images.taken([other_rows[pair] for pair in shared]), image_ids=names),
     )
+
+
+def num_of_other_noise(first: ScoredImages, second: ScoredImages) -> int:
+    """Pairs that share their prompt and not their noise, since their seeds differ."""
+    seeds = dict(zip(first.pairs, first.seeds, strict=False))
+    return sum(seeds.get(pair, seed) != seed for pair, seed in zip(second.pairs, second.seeds, strict=False))
 
 
 def _places(pairs: Sequence[Pair]) -> dict[Pair, int]:

@@ -14,7 +14,7 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
-from darkroom.domain.walking import walk
+from darkroom.domain.files import walk
 from darkroom.features.spec import ExtractorSpec
 
 _INSTALLED = {"site-packages", "dist-packages"}

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from darkroom.domain.cache import cache_folder
+from darkroom.domain.files import cache_folder
 
 SHA256 = "sha256"
 GIT_SHA1 = "git-sha1"  # of a blob, as git names it and the hub those of its files that are not large

@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Iterator, Sequence
 
-from darkroom.domain.shards import Shard
+from darkroom.domain.cells import Shard
 
 
 def plan(

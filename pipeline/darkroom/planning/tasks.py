@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from darkroom.domain.cells import Cell
-from darkroom.domain.prompts import PromptRow
-from darkroom.domain.shards import Shard
+from darkroom.domain.cells import Cell, Shard
+from darkroom.domain.requests import PromptRow
 from darkroom.prompts.source import PromptBlock
 
 

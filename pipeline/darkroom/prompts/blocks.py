@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from darkroom.domain.prompts import PromptRow
+from darkroom.domain.requests import PromptRow
 
 BLOCK_ROWS = 8192
 

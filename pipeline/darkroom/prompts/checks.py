@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from darkroom.domain.prompts import ROW_COLUMNS
+from darkroom.domain.requests import ROW_COLUMNS
+from darkroom.domain.settings import Range
 from darkroom.prompts.columns import TEXT
-from darkroom.prompts.faults import RANGES, Fault, Range, shown
+from darkroom.prompts.faults import RANGES, Fault, shown
 
 
 @dataclass(frozen=True)

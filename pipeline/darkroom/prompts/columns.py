@@ -5,21 +5,21 @@ Knows names and Arrow types; reads no rows.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.types as pt
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.prompts import ROW_COLUMNS
-from darkroom.domain.records import Record
+from darkroom.domain.records import RECORD_COLUMNS
+from darkroom.domain.requests import ROW_COLUMNS
 
 READ = ("prompt", *ROW_COLUMNS)
 TEXT = ("prompt", *(name for name, kind in ROW_COLUMNS.items() if kind is str))
 OVERRIDES = tuple(name for name in ROW_COLUMNS if name != "prompt_id")
 
 # Columns that a record has of its own, and those that are read; an extra one of that name is carried as source_<name>.
-RESERVED = frozenset([*(field.name for field in fields(Record)), *READ])
+RESERVED = frozenset([*RECORD_COLUMNS, *READ])
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Reading:
         """Refuse a typed file whose read columns cannot hold what is read from them."""
         for column, name in zip(schema, self.called(schema.names).values(), strict=True):
             if name in READ and not _can_hold(name, _plain(column.type)):
-                needed = "text" if name in TEXT else "a number" if name == "guidance_scale" else "an integer"
+                needed = "text" if name in TEXT else "a number" if ROW_COLUMNS[name] is float else "an integer"
                 raise DarkroomError(
                     f"{source}: column {column.name!r} is {column.type}, needed {needed}; convert the column"
                 )

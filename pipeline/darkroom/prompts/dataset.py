@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
-from darkroom.domain.prompts import PromptRow
+from darkroom.domain.requests import PromptRow
 from darkroom.prompts.blocks import BLOCK_ROWS, PromptBlock, PromptScan
 from darkroom.prompts.checks import Checked
 from darkroom.prompts.columns import OVERRIDES, Reading, extra_names, nearly_read
@@ -110,12 +110,12 @@ class SourceDataset:
 
 def _rows(start: int, checked: Checked, named: Sequence[str]) -> Iterator[PromptRow]:
     prompts = checked.columns["prompt"].to_pylist()
-    unsaid = [None] * len(checked)
-    columns = [checked.columns[name].to_pylist() if name in checked.columns else unsaid for name in OVERRIDES]
+    given = [column for column in OVERRIDES if column in checked.columns]
+    columns = [checked.columns[column].to_pylist() for column in given]
     for position, (prompt, name, *said) in enumerate(zip(prompts, named, *columns, strict=True)):
         fault = checked.faults.get(position)
-        overrides = dict(zip(OVERRIDES, said, strict=True))
-        yield PromptRow(start + position, name, prompt or "", **overrides, error=str(fault) if fault else None)
+        overrides = tuple((column, value) for column, value in zip(given, said, strict=True) if value is not None)
+        yield PromptRow(start + position, name, prompt or "", overrides, str(fault) if fault else None)
 
 
 def _refusal(problems: Sequence[Problem]) -> str:

@@ -1,27 +1,10 @@
-"""Why a row cannot be rendered, and what a value range is. Knows no column and no file."""
+"""Why a row cannot be rendered, in the words of its column."""
 
 from dataclasses import dataclass
 
+from darkroom.domain.settings import ROW_SETTINGS
 
-@dataclass(frozen=True)
-class Range:
-    low: int
-    high: int
-    multiple: int = 1
-
-    def __str__(self) -> str:
-        step = f"a multiple of {self.multiple} " if self.multiple > 1 else ""
-        return f"{step}from {self.low} to {self.high}"
-
-
-RANGES = {
-    "seed": Range(0, 2**63 - 1),
-    "guidance_scale": Range(0, 1000),
-    "num_inference_steps": Range(1, 10_000),
-    "height": Range(8, 16_384, multiple=8),
-    "width": Range(8, 16_384, multiple=8),
-    "num_images_per_prompt": Range(1, 1_000_000),
-}
+RANGES = {each.name: each.allowed for each in ROW_SETTINGS if each.allowed}
 
 
 @dataclass(frozen=True, slots=True)

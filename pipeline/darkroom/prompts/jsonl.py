@@ -10,7 +10,7 @@ from itertools import islice
 
 import pyarrow as pa
 
-from darkroom.domain.prompts import ROW_COLUMNS
+from darkroom.domain.requests import ROW_COLUMNS
 from darkroom.prompts.carried import JSON_TEXT, is_json_text
 from darkroom.prompts.columns import READ, TEXT, Reading
 from darkroom.prompts.faults import Fault, shown

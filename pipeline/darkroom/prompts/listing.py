@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from darkroom.domain.walking import walk
+from darkroom.domain.files import walk
 from darkroom.prompts.files import ending_of
 
 _MAGIC = re.compile(r"[*?\[]")

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.prompts import ROW_COLUMNS
+from darkroom.domain.requests import ROW_COLUMNS
 from darkroom.prompts.blocks import PromptBlock, PromptDataset
 from darkroom.prompts.columns import READ
 
@@ -29,6 +29,7 @@ def write_parquet(dataset: PromptDataset, path: str | Path) -> int:
 
 
 def _table(block: PromptBlock, schema: pa.Schema) -> pa.Table:
-    own = [[getattr(row, name) for row in block.rows] for name in READ]
+    said = [{"prompt": row.prompt, "prompt_id": row.prompt_id, **dict(row.overrides)} for row in block.rows]
+    own = [[cells.get(name) for cells in said] for name in READ]
     arrays = [pa.array(cells, schema.field(index).type) for index, cells in enumerate(own)]
     return pa.table([*arrays, *block.extras.columns], schema=schema)

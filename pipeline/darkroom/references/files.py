@@ -15,8 +15,8 @@ import pyarrow as pa
 from pyarrow import fs
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.files import walk
 from darkroom.domain.identity import digest
-from darkroom.domain.walking import walk
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, StoreError, parse_spec
 

@@ -1,6 +1,6 @@
 """A cell of another Darkroom run as a reference: its committed images, with the features that lie beside them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 
@@ -19,6 +19,7 @@ from darkroom.runs.keys import ManifestName
 from darkroom.runs.opening import open_whole
 from darkroom.runs.reading import with_bytes
 from darkroom.runs.records import to_records
+from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store
 
 _CELLS_SHOWN = 4
@@ -27,29 +28,31 @@ _CELLS_SHOWN = 4
 def run_reference(name: str, store: Store, cell_id: str | None) -> Reference:
     """The run at a store; `cell_id` may be None where it has one cell. Raises DarkroomError where none is chosen."""
     with reading(name):
-        _, cells = open_whole(store)
-        chosen = _chosen(name, cells, cell_id)
+        run, cells = open_whole(store)
+        chosen = _chosen(name, run, cells, cell_id)
         shards = [shard for shard in manifest.committed(store) if shard.cell_id == chosen]
     if not shards:
         raise DarkroomError(f"reference {name}: cell {chosen} has no committed images yet; render it first")
     return Reference(name, "run", None, Images(partial(_blocks, name, store, shards)))
 
 
-def _chosen(name: str, cells: dict[str, CellInfo], cell_id: str | None) -> str:
+def _chosen(name: str, run: RunInfo, cells: dict[str, CellInfo], cell_id: str | None) -> str:
     if cell_id is None and len(cells) == 1:
         return next(iter(cells))
     if cell_id in cells:
         return cell_id
-    run = name if cell_id is None else name.removesuffix(f"#{cell_id}")
+    place = name if cell_id is None else name.removesuffix(f"#{cell_id}")
     problem = f"the run has {len(cells)} cells" if cell_id is None else f"the run has no cell {cell_id}"
-    differing = axes(cells.values())
-    told = [f"{each} ({_settings(info, differing)})" for each, info in list(cells.items())[:_CELLS_SHOWN]]
+    differing = axes(cells.values(), run)
+    told = [
+        f"{each} ({_settings(info.settings_in(run), differing)})" for each, info in list(cells.items())[:_CELLS_SHOWN]
+    ]
     more = [f"{len(cells) - _CELLS_SHOWN} more"] if len(cells) > _CELLS_SHOWN else []
-    raise DarkroomError(f"reference {name}: {problem}; write {run}#<cell_id> with one of {', '.join(told + more)}")
+    raise DarkroomError(f"reference {name}: {problem}; write {place}#<cell_id> with one of {', '.join(told + more)}")
 
 
-def _settings(info: CellInfo, differing: dict[str, list[object]]) -> str:
-    return ", ".join(f"{name}={info.settings[name]}" for name in differing) or "its only cell"
+def _settings(settings: Mapping[str, object], differing: Iterable[str]) -> str:
+    return ", ".join(f"{name}={settings[name]}" for name in differing) or "its only cell"
 
 
 def _blocks(name: str, store: Store, shards: Sequence[ManifestName]) -> Iterator[Block]:

@@ -4,8 +4,8 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from darkroom.domain.cells import Sampling
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import Sampling
 from darkroom.rendering.diffusion import DiffusersRenderer, device_name
 from darkroom.rendering.pretrained import load_pipeline
 from darkroom.rendering.spec import RendererSpec

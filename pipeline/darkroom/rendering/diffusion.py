@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from darkroom.domain.cells import Sampling
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import ARGUMENTS, Sampling
 from darkroom.profiling.spans import OFF, Profile
 from darkroom.rendering.decode import decode_latents, to_pixels, troubles
 from darkroom.rendering.guidance import GuidedSteps, RowScales
@@ -44,6 +44,7 @@ class DiffusersRenderer:
         self._profile = profile
         self._own_scheduler = pipe.scheduler
         self._class_name = type(pipe).__name__
+        self._parameters = inspect.signature(type(pipe).__call__).parameters
         self._fitting_size = spec.batch_size  # halved when memory runs out
         self._successes = 0
         self._text = None
@@ -116,13 +117,7 @@ class DiffusersRenderer:
         sampling = requests[0].sampling
         self._pipe.scheduler = build_scheduler(sampling.scheduler, self._own_scheduler)
         generators = [torch.Generator().manual_seed(request.seed) for request in requests]
-        arguments = {
-            "guidance_scale": sampling.guidance_scale,
-            "num_inference_steps": sampling.num_inference_steps,
-            "height": sampling.height,
-            "width": sampling.width,
-            "generator": generators,
-        }
+        arguments = {**self._arguments(sampling), "generator": generators}
         if self._text is None:
             return self._call_with_prompts(requests, arguments)
         with self._stage("text"):
@@ -133,6 +128,15 @@ class DiffusersRenderer:
                 latents = self._pipe(**arguments, output_type="latent").images
         with self._stage("decode"):
             return decode_latents(self._pipe.vae, latents)
+
+    def _arguments(self, sampling: Sampling) -> dict[str, Any]:
+        """The settings that the pipeline's call takes by their names."""
+        values = {each.name: getattr(sampling, each.name) for each in ARGUMENTS}
+        given = {each.name: values[each.name] for each in ARGUMENTS if each.does_something(values[each.name])}
+        for each in ARGUMENTS:
+            if each.has_neutral and each.name in given and each.name not in self._parameters:
+                raise DarkroomError(f"{self._class_name} takes no {each.name}; leave it out")
+        return given
 
     def _text_and_guidance(self, requests: Sequence[ImageRequest]) -> dict[str, Any]:
         """Arguments of a call whose images may differ in guidance scale and negative prompt."""
@@ -170,7 +174,7 @@ class DiffusersRenderer:
         """The way for pipelines whose text and latents we do not know: all in diffusers' hands."""
         negative_prompt = requests[0].sampling.negative_prompt
         if negative_prompt:
-            if "negative_prompt" not in inspect.signature(type(self._pipe).__call__).parameters:
+            if "negative_prompt" not in self._parameters:
                 raise DarkroomError(f"{self._class_name} takes no negative_prompt; leave it out")
             arguments["negative_prompt"] = [negative_prompt] * len(requests)
         with self._stage("denoise"):

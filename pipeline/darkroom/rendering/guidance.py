@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from darkroom.domain.cells import Sampling
+from darkroom.domain.settings import Sampling
 
 
 class RowScales(float):

@@ -1,14 +1,16 @@
 """Looks at a model's small files and says what it is, before anything heavy is loaded. Knows no torch."""
 
+import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from darkroom.domain.cells import ModelIdentity, ModelRef
+from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import ModelRef
 from darkroom.models.folders import PICKLES, files_in
 from darkroom.rendering.model_files import INDEX, components_of, folder_digests, folder_revision
 
@@ -75,6 +77,37 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         absent=tuple(name for name, value in index.items() if value == [None, None]),
         digests=tuple(digests.items()),
     )
+
+
+def call_default(model: InspectedModel, name: str) -> Any:
+    """What a model takes for an argument of its call that is not given; None where it names nothing.
+
+    Its size is what its files say that it was made for; the rest stands in its pipeline's signature.
+    """
+    size = {"height": model.height, "width": model.width}.get(name)
+    if size is not None:
+        return size
+    parameter = (_call_parameters(model) or {}).get(name)
+    return parameter.default if parameter and isinstance(parameter.default, int | float) else None
+
+
+def check_arguments(names: Iterable[str], model: InspectedModel, remedy: str) -> None:
+    """Refuse settings that the model's pipeline does not take; `remedy` has a place for the setting's name."""
+    parameters = _call_parameters(model)
+    for name in names:
+        if parameters is not None and name not in parameters:
+            raise DarkroomError(
+                f"sampling.{name}: {model.identity.pipeline_class} of {model.identity.repo_id} takes no {name}; "
+                f"{remedy.format(name)}"
+            )
+
+
+def _call_parameters(model: InspectedModel) -> Mapping[str, inspect.Parameter] | None:
+    """Of its pipeline's call; None where that is code of the model's own, or there is no model."""
+    import diffusers
+
+    pipeline = getattr(diffusers, model.identity.pipeline_class, None)
+    return inspect.signature(pipeline.__call__).parameters if pipeline else None
 
 
 def _digests(folder: Path, ref: ModelRef, but_blobs: bool) -> dict[str, str]:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from darkroom.domain.cells import ModelIdentity
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import RenderedImage, RendererInfo
 
 PAINT_REPO_ID = "darkroom/paint"
 _REVISION = "paint-1"  # change it when the pictures change
 _SIDE = 64
+PAINT_DEFAULTS = {"guidance_scale": 1.0, "num_inference_steps": 1, "height": _SIDE, "width": _SIDE}
 
 
 def paint_model() -> InspectedModel:

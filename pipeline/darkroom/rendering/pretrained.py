@@ -8,7 +8,7 @@ import diffusers
 import torch
 import transformers
 
-from darkroom.domain.cells import FLOAT8
+from darkroom.domain.settings import FLOAT8
 from darkroom.models.memory import leave_files
 from darkroom.models.proof import LocalFiles, proved
 from darkroom.rendering.compiling import compile_pipeline

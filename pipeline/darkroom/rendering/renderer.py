@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from darkroom.reporting.figures import Figures, merged
 from darkroom.reporting.notes import notes
 from darkroom.reporting.pictures import failed_image, pictures, read_rows
 from darkroom.reporting.sampling import PromptChoice, Seen, middle
-from darkroom.reporting.settings import MODEL, axes_of, common_settings, settings_of
+from darkroom.reporting.settings import MODEL, axes_of, common_settings, settings_of_cells
 from darkroom.reporting.survey import NUM_PICKS, Survey, survey
 from darkroom.runs.cells import CellInfo, in_order
 from darkroom.runs.choices import Dropped, read_choices
@@ -71,6 +71,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
     scoring = run.figures.score_info
     shown = tuple(_shown(run, picked, options.run_href))
     failures = tuple(_failures(run))
+    seeds = len({settings["seed"] for settings in run.settings.values()})
     return ReportContent(
         title=_title(run),
         facts=facts(info, kept, common_settings(run.settings), run.found.counts, run.found.making, run.evaluations),
@@ -84,16 +85,18 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         pictures=shown,
         picks=Picks(*(tuple(seen.image_id for seen in picked[name]) for name in ("best", "median", "worst"))),
         failures=failures,
-        dropped=tuple(_dropped(item, cells) for item in dropped),
+        dropped=tuple(_dropped(item, cells, info) for item in dropped),
         costs=tuple(costs({cell_id: kept[cell_id] for cell_id in run.order}, run.found.counts, run.figures)),
-        notes=tuple(notes(info, store.spec, run.found, run.figures, shown, list(equal_lines(store, kept)))),
+        notes=tuple(
+            notes(info, store.spec, run.found, run.figures, shown, list(equal_lines(store, kept, info)), seeds)
+        ),
     )
 
 
 def _gather(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], num_prompts: int) -> _Gathered:
     evaluations = read_evaluations(store)
     figures = merged(evaluations, cells)
-    settings = settings_of(cells)
+    settings = settings_of_cells(cells, info)
     axes = axes_of(settings)
     choice = _choice(info, len(cells), num_prompts)
     found = survey(store, cells, choice, figures.score_info, [axis.name for axis in axes])
@@ -134,10 +137,10 @@ def _cell(run: _Gathered, cell_id: str) -> CellResult:
     )
 
 
-def _dropped(item: Dropped, cells: Mapping[str, CellInfo]) -> DroppedCell:
+def _dropped(item: Dropped, cells: Mapping[str, CellInfo], info: RunInfo) -> DroppedCell:
     return DroppedCell(
         item.cell_id,
-        settings_of({item.cell_id: cells[item.cell_id]})[item.cell_id],
+        settings_of_cells({item.cell_id: cells[item.cell_id]}, info)[item.cell_id],
         when=f"round {item.round} of {item.num_rounds}, after {item.num_images} images",
         why=f"{item.figure} {item.value:.4g}, rank {item.rank} of {item.num_cells}; {item.num_kept} went on",
     )

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import product
 
+from darkroom.domain.settings import SETTINGS
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.commands import called_by_name, word
 from darkroom.runs.run import PromptsInfo, RunInfo
@@ -27,8 +28,8 @@ def run_command(info: RunInfo, cells: Sequence[CellInfo], store: StoreSpec, batc
     a sweep's cells share. `batch_size`: of the records; another one may move low bits."""
     lines = []
     for trusts in sorted({item.cell.model.trust_remote_code for item in cells}):
-        settings = [_settings(item) for item in cells if item.cell.model.trust_remote_code is trusts]
-        shared, grid = _shared(settings), _grid(settings)
+        settings = [_settings(item, info) for item in cells if item.cell.model.trust_remote_code is trusts]
+        shared, grid = _shared(settings), _grid(settings, _of_run(info))
         words = [
             *_model_words(settings[0]["repo_id"], shared),
             *_given("model.trust_remote_code", trusts),
@@ -48,22 +49,31 @@ def run_command(info: RunInfo, cells: Sequence[CellInfo], store: StoreSpec, batc
 _MODEL_NAMES = ("repo_id", "revision", "dtype", "variant")
 
 
-def _settings(item: CellInfo) -> dict[str, object]:
+def _of_run(info: RunInfo) -> dict[str, object]:
+    """What a cell has where it says nothing of it."""
+    return {"num_images_per_prompt": info.num_images_per_prompt, "seed": info.seed}
+
+
+def _settings(item: CellInfo, info: RunInfo) -> dict[str, object]:
     """A cell as a command says it; a hub's model by its commit, a folder's by nothing but its name."""
     identity, sampling = item.cell.model, item.cell.sampling
     revision = identity.revision if _COMMIT.fullmatch(identity.revision) else item.ref.revision
     model = (item.ref.repo_id, revision, identity.dtype, identity.variant)
-    return dict(zip(_MODEL_NAMES, model, strict=True)) | vars(sampling)
+    return dict(zip(_MODEL_NAMES, model, strict=True)) | vars(sampling) | _of_run(info) | sampling.effective
 
 
 def _shared(cells: Sequence[Settings]) -> dict[str, object]:
     return {name: value for name, value in cells[0].items() if all(cell[name] == value for cell in cells)}
 
 
-def _grid(cells: Sequence[Settings]) -> list[str]:
-    """Axes where the cells are all of their combinations; else cell by cell."""
+def _grid(cells: Sequence[Settings], run: Settings) -> list[str]:
+    """Axes where the cells are all of their combinations; else cell by cell. A cell may differ from the run alone."""
     axes = {name: list(dict.fromkeys(cell[name] for cell in cells)) for name in cells[0]}
-    axes = {name: sorted(values, key=_order) for name, values in axes.items() if len(values) > 1}
+    axes = {
+        name: sorted(values, key=_order)
+        for name, values in axes.items()
+        if {*values, run.get(name, values[0])} != {values[0]}
+    }
     found = {tuple(cell[name] for name in axes) for cell in cells}
     if not axes:
         return []
@@ -94,7 +104,7 @@ def _prompts_words(prompts: PromptsInfo) -> list[str]:
 
 def _sampling_words(shared: Settings, info: RunInfo) -> list[str]:
     given = {name: value for name, value in shared.items() if name not in _MODEL_NAMES and value != ""}
-    given |= {"seed": info.seed, "num_images_per_prompt": info.num_images_per_prompt}
+    given = {name: value for name, value in given.items() if SETTINGS[name].does_something(value)} | _of_run(info)
     return [word(f"sampling.{name}", value) for name, value in given.items()]
 
 

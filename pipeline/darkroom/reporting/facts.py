@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from darkroom.domain.records import OK
+from darkroom.domain.settings import COMMON_AXES, IMAGE_SETTINGS, SETTINGS
 from darkroom.reporting.content import Setting
 from darkroom.reporting.numbers import setting_text
 from darkroom.reporting.settings import MODEL
@@ -13,7 +14,9 @@ from darkroom.runs.evaluations import Evaluation
 from darkroom.runs.run import RunInfo
 
 Facts = Iterator[tuple[str, str]]
-_SHOWN = ("guidance_scale", "scheduler", "num_inference_steps", "negative_prompt")  # where all cells share them
+_OF_SIZE = ("height", "width")  # which have a line of their own
+# Where all cells share them.
+_SHOWN = (*COMMON_AXES, *(each.name for each in IMAGE_SETTINGS if each.name not in (*COMMON_AXES, *_OF_SIZE)))
 _MOST_REASONS = 10
 
 
@@ -27,7 +30,7 @@ def facts(
 ) -> tuple[tuple[str, str], ...]:
     """What fixes the run, then what became of it, then how it was made and measured."""
     return (
-        *_prompts(info),
+        *_prompts(info, cells),
         *_models(cells),
         *_sampling(info, cells, shared),
         *_images(info, counts, making),
@@ -58,10 +61,15 @@ def _size_text(num_bytes: int) -> str:
     return f"{num_bytes / 1e3:.1f} kB"
 
 
-def _prompts(info: RunInfo) -> Facts:
+def _prompts(info: RunInfo, cells: Mapping[str, CellInfo]) -> Facts:
     yield "prompts", f"{info.prompts.name}, {info.prompts.num_rows:,} rows"
     yield "prompts' fingerprint", info.prompts.fingerprint
-    yield "images a prompt", f"{info.num_images_per_prompt}"
+    yield "images a prompt", ", ".join(map(str, _values(cells, info, "sampling.num_images_per_prompt")))
+
+
+def _values(cells: Mapping[str, CellInfo], info: RunInfo, name: str) -> list[object]:
+    """That cells have, each once."""
+    return list(dict.fromkeys(item.settings_in(info)[name] for item in cells.values()))
 
 
 def _models(cells: Mapping[str, CellInfo]) -> Facts:
@@ -73,11 +81,11 @@ def _models(cells: Mapping[str, CellInfo]) -> Facts:
 
 def _sampling(info: RunInfo, cells: Mapping[str, CellInfo], shared: Mapping[str, Setting]) -> Facts:
     for name in _SHOWN:
-        if shared.get(name, "") != "":
+        if shared.get(name, "") != "" and SETTINGS[name].does_something(shared[name]):
             yield name, setting_text(shared[name])
     sizes = {(item.cell.sampling.width, item.cell.sampling.height) for item in cells.values()}
     yield "size", ", ".join(f"{width} x {height}" for width, height in sorted(sizes))
-    yield "seed", str(info.seed)
+    yield "seed", ", ".join(map(str, _values(cells, info, "sampling.seed")))
 
 
 def _images(info: RunInfo, counts: Mapping[str, CellCount], making: Making) -> Facts:

@@ -20,9 +20,12 @@ def notes(
     figures: Figures,
     shown: Sequence[Picture],
     equal: Sequence[str] = (),
+    num_seeds: int = 1,
 ) -> Iterator[str]:
-    """`equal`: what is said of cells whose images are the same."""
+    """`equal`: what is said of cells whose images are the same; `num_seeds`: that cells have."""
     yield from _unfinished(info, found)
+    if num_seeds > 1:
+        yield "Differences: images of cells with different seeds share their prompt and not their noise."
     yield from (f"Equal: {line}." for line in equal)
     yield from _pictures(info, store, found, shown)
     yield from _scores(found, figures)

@@ -3,24 +3,22 @@
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
+from darkroom.domain.settings import COMMON_AXES, ModelRef, Sampling, settings_of
 from darkroom.reporting.content import Axis, Setting
 from darkroom.runs.cells import CellInfo
+from darkroom.runs.run import RunInfo
 
 MODEL = "model"
-# Settings in the order that a reader looks at them; those that are not here come after.
-_ORDER = (
-    "guidance_scale", "scheduler", "num_inference_steps", MODEL, "height", "width", "negative_prompt",
-    "guidance_start", "guidance_stop", "cache_interval",
-    "revision", "dtype", "variant", "trust_remote_code",
-)  # fmt: skip
-_OF_MODEL = ("revision", "dtype", "variant", "trust_remote_code")
+_OF_MODEL = tuple(each.name for each in settings_of(ModelRef) if each.name != "repo_id")
+_OF_SAMPLING = tuple(each.name for each in settings_of(Sampling) if each.name not in COMMON_AXES)
+_ORDER = (*COMMON_AXES, MODEL, *_OF_SAMPLING, *_OF_MODEL)  # in which a reader looks at settings
 _EMPTY = "(none)"  # of several values
 _LONGEST = 48  # characters of a text on an axis
 
 
-def settings_of(cells: Mapping[str, CellInfo]) -> dict[str, dict[str, Setting]]:
+def settings_of_cells(cells: Mapping[str, CellInfo], run: RunInfo) -> dict[str, dict[str, Setting]]:
     """cell_id -> its settings. Long texts, which would fill plots, are cut such that different ones stay different."""
-    plain = {cell_id: _plain(info) for cell_id, info in cells.items()}
+    plain = {cell_id: _plain(info.settings_in(run)) for cell_id, info in cells.items()}
     labels = {name: _labels([settings[name] for settings in plain.values()]) for name in _ORDER}
     return {cell_id: {name: labels[name].get(settings[name], settings[name]) for name in _ORDER}
             for cell_id, settings in plain.items()}  # fmt: skip
@@ -40,8 +38,8 @@ def common_settings(settings: Mapping[str, Mapping[str, Setting]]) -> dict[str, 
     return {name: value for name, value in first.items() if all(cell[name] == value for cell in others)}
 
 
-def _plain(info: CellInfo) -> dict[str, Setting]:
-    short = {name.split(".")[1]: value for name, value in info.settings.items()}
+def _plain(settings: Mapping[str, object]) -> dict[str, Setting]:
+    short = {name.split(".")[1]: value for name, value in settings.items()}
     short[MODEL] = short.pop("repo_id")
     return {name: _setting(value) for name, value in short.items()}
 

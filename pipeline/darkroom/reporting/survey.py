@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from darkroom.domain.records import OK
+from darkroom.domain.settings import ROW_SETTINGS
 from darkroom.reporting.breakdown import Breakdown
 from darkroom.reporting.figures import ScoreInfo
 from darkroom.reporting.sampling import Extremes, PromptChoice, Seen, Subsample
@@ -32,7 +33,7 @@ _IDENTITY = ("image_id", "prompt_id", "sample_index", "status", "error", "sha256
 _MAKING = ("darkroom_version", "torch_version", "diffusers_version", "device", "dtype", "batch_size")
 _SUMS = ("render_s", "bytes", "truncated", "created_at")
 # Columns of a record that may differ between the rows of one cell.
-_GROUPING = ("truncated", "guidance_scale", "num_inference_steps", "height", "width")
+_GROUPING = ("truncated", *(each.name for each in ROW_SETTINGS if each.of_image and each.kind is not str))
 _COLUMNS = frozenset((*_IDENTITY, *_MAKING, *_SUMS, *_GROUPING))
 
 

@@ -5,14 +5,14 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
-from darkroom.domain.cells import Cell, ModelIdentity, ModelRef, Sampling
+from darkroom.domain.cells import Cell, ModelIdentity
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import COMMON_AXES, ModelRef, Sampling
 from darkroom.runs.ahead import read_ahead
 from darkroom.runs.keys import CELLS_PREFIX, cell_key
+from darkroom.runs.run import RunInfo
 from darkroom.runs.values import from_json
 from darkroom.storage.store import Store
-
-_LAST = ("scheduler", "num_inference_steps", "guidance_scale")  # of settings: what cells most often differ in
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,20 @@ class CellInfo:
     def settings(self) -> dict[str, object]:
         """What tells this cell from others, by the names that a command uses, in the order that sorts cells."""
         identity, sampling = self.cell.model, asdict(self.cell.sampling)
-        names = [name for name in sampling if name not in _LAST]
+        names = [name for name in sampling if name not in COMMON_AXES]
         return {
             "model.repo_id": identity.repo_id,
             "model.revision": identity.revision,
             "model.variant": identity.variant,
             "model.dtype": identity.dtype,
             "model.trust_remote_code": identity.trust_remote_code,
-            **{f"sampling.{name}": sampling[name] for name in (*names, *_LAST)},
+            **{f"sampling.{name}": sampling[name] for name in (*names, *reversed(COMMON_AXES))},
         }
+
+    def settings_in(self, run: RunInfo) -> dict[str, object]:
+        """The same, with the run's value of what the cell says nothing of."""
+        shared = {"sampling.seed": run.seed, "sampling.num_images_per_prompt": run.num_images_per_prompt}
+        return {name: shared.get(name) if value is None else value for name, value in self.settings.items()}
 
 
 def read_cells(store: Store) -> dict[str, CellInfo]:
@@ -61,11 +66,11 @@ def add_cells(store: Store, cells: Mapping[str, CellInfo]) -> None:
         store.put_if_absent(cell_key(cell_id), _dump(info), "application/json")
 
 
-def axes(cells: Iterable[CellInfo]) -> dict[str, list[object]]:
-    """The settings in which cells differ, with their values in order of first appearance."""
+def axes(cells: Iterable[CellInfo], run: RunInfo) -> dict[str, list[object]]:
+    """The settings in which cells of a run differ, with their values in order of first appearance."""
     values: dict[str, list[object]] = {}
     for info in cells:
-        for name, value in info.settings.items():
+        for name, value in info.settings_in(run).items():
             known = values.setdefault(name, [])
             if value not in known:
                 known.append(value)
@@ -104,7 +109,7 @@ def _differences(found: CellInfo, wanted: CellInfo) -> list[tuple[str, object, o
 
 
 def _dump(info: CellInfo) -> bytes:
-    value = {"model": asdict(info.ref), "identity": asdict(info.cell.model), "sampling": asdict(info.cell.sampling)}
+    value = {"model": asdict(info.ref), "identity": asdict(info.cell.model), "sampling": info.cell.sampling.effective}
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace")
 
 

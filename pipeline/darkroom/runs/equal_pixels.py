@@ -15,6 +15,7 @@ from darkroom.runs import manifest
 from darkroom.runs.ahead import read_ahead
 from darkroom.runs.cells import CellInfo, axes
 from darkroom.runs.keys import ManifestName
+from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store
 
 _COLUMNS = ("prompt_id", "sample_index", "status", "pixels_sha256")
@@ -81,14 +82,13 @@ def _groups(shared: Mapping[tuple[str, str], int]) -> list[EqualCells]:
     return [EqualCells((first, *group), count) for (first, count), group in others.items()]
 
 
-def equal_lines(store: Store, cells: Mapping[str, CellInfo]) -> Iterator[str]:
-    """What people are told of a run's cells that are equal."""
-    found = equal_cells(store, cells)
+def equal_lines(store: Store, cells: Mapping[str, CellInfo], run: RunInfo) -> Iterator[str]:
+    """What people are told of a run's cells that are equal, though a setting should tell their images apart."""
+    found = [group for group in equal_cells(store, cells) if _idle(group, cells, run)]
     for group in found[:_MOST_GROUPS]:
-        settings = axes(cells[cell_id] for cell_id in group.cell_ids)
         said = "; ".join(
             f"{name.split('.')[1]} ({_cut(values, _MOST_VALUES)}) does nothing here"
-            for name, values in settings.items()
+            for name, values in _idle(group, cells, run).items()
         )
         yield (
             f"cells {_cut(group.cell_ids, _MOST_CELLS)} have equal pixels in all {group.num_images:,} images that they "
@@ -96,6 +96,12 @@ def equal_lines(store: Store, cells: Mapping[str, CellInfo]) -> Iterator[str]:
         )
     if len(found) > _MOST_GROUPS:
         yield f"so have {len(found) - _MOST_GROUPS} more groups of cells"
+
+
+def _idle(group: EqualCells, cells: Mapping[str, CellInfo], run: RunInfo) -> dict[str, list[object]]:
+    """Settings that do nothing in these cells; more images of a prompt leave the first ones as they are."""
+    found = axes((cells[cell_id] for cell_id in group.cell_ids), run)
+    return {name: values for name, values in found.items() if name != "sampling.num_images_per_prompt"}
 
 
 def _cut(values: Sequence[object], most: int) -> str:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from darkroom.domain.shards import Shard
+from darkroom.domain.cells import Shard
 
 RUN_KEY = "run.json"
 CHOICES_KEY = "choices.json"

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.shards import Shard
 from darkroom.runs.keys import METADATA_PREFIX, ManifestName, manifest_key, parse_manifest_key
-from darkroom.runs.records import RECORD_SCHEMA
+from darkroom.runs.records import RECORD_SCHEMA, missing_column
 from darkroom.storage.store import Store
 
 _OURS = b"darkroom."  # begins the names of a manifest's own metadata
@@ -89,12 +89,10 @@ def parse(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def _with_column(table: pa.Table, name: str) -> pa.Table:
-    """Null where the manifest is older than the column. Raises ValueError for a column that every manifest has."""
+    """Also where the manifest is older than the column."""
     if name in table.column_names:
         return table
-    if not RECORD_SCHEMA.field(name).nullable:
-        raise ValueError(f"{name} is missing")
-    return table.append_column(RECORD_SCHEMA.field(name), pa.nulls(len(table), RECORD_SCHEMA.field(name).type))
+    return table.append_column(RECORD_SCHEMA.field(name), missing_column(name, len(table)))
 
 
 def _typed(table: pa.Table, name: str) -> pa.Table:

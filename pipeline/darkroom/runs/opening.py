@@ -6,8 +6,8 @@ run.json. What no name says, every manifest carries, and one of them is asked. K
 
 from collections.abc import Collection, Iterator, Mapping
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.shards import Shard
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, add_cells, nearest_difference, read_cells
 from darkroom.runs.keys import CELLS_PREFIX, RUN_KEY, ManifestName, cell_key

@@ -12,7 +12,7 @@ from darkroom.runs.features import ImageFeatures, get_features, joined
 from darkroom.runs.keys import ManifestName
 from darkroom.storage.store import Store
 
-Pair = tuple[str, int]  # prompt_id and sample_index: images of two cells that share it share prompt and noise
+Pair = tuple[str, int]  # prompt_id and sample_index: images that share it share the prompt, and of one seed the noise
 
 
 class NotScored(DarkroomError):
@@ -26,10 +26,12 @@ class ScoredImages:
     pairs: tuple[Pair, ...]
     images: ImageFeatures
     left_out: Counter[str] = field(default_factory=Counter)  # why images have no features -> how many
+    seeds: tuple[int, ...] = ()  # of each image's noise; empty: not known
 
     def taken(self, rows: Sequence[int]) -> "ScoredImages":
         """The images at these rows."""
-        return ScoredImages(tuple(self.pairs[row] for row in rows), self.images.taken(rows))
+        seeds = tuple(self.seeds[row] for row in rows) if self.seeds else ()
+        return ScoredImages(tuple(self.pairs[row] for row in rows), self.images.taken(rows), seeds=seeds)
 
 
 def together(parts: Sequence[ScoredImages]) -> ScoredImages:
@@ -38,6 +40,7 @@ def together(parts: Sequence[ScoredImages]) -> ScoredImages:
         tuple(pair for part in parts for pair in part.pairs),
         joined([part.images for part in parts]),
         sum((part.left_out for part in parts), Counter()),
+        tuple(seed for part in parts for seed in part.seeds),
     )
 
 
@@ -59,12 +62,12 @@ def scored_parts(
 
 def _scored_shard(store: Store, name: ManifestName, extractor_id: str, dimension: int | None) -> ScoredImages:
     """In the order of records; features of an image that no record names any more are left out."""
-    table = manifest.read(store, name, ["image_id", "prompt_id", "sample_index", "status", "sha256"])
+    table = manifest.read(store, name, ["image_id", "prompt_id", "sample_index", "seed", "status", "sha256"])
     ok = [row for row in table.to_pylist() if row["status"] == OK]
     found = get_features(store, extractor_id, name)
     if found is None or dimension not in (None, found.images.features.shape[1]):
         raise _not_scored(store, name)
-    pairs, rows, left_out = [], [], Counter[str]()
+    pairs, rows, seeds, left_out = [], [], [], Counter[str]()
     for record in ok:
         error = found.error(record["image_id"], record["sha256"], store.spec)
         place = found.place(record["image_id"], record["sha256"])
@@ -75,7 +78,8 @@ def _scored_shard(store: Store, name: ManifestName, extractor_id: str, dimension
         else:
             pairs.append((record["prompt_id"], record["sample_index"]))
             rows.append(place)
-    return ScoredImages(tuple(pairs), found.images.taken(rows), left_out)
+            seeds.append(record["seed"])
+    return ScoredImages(tuple(pairs), found.images.taken(rows), left_out, tuple(seeds))
 
 
 def _not_scored(store: Store, name: ManifestName) -> NotScored:

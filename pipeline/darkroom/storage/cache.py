@@ -1,6 +1,6 @@
 """The user's own cache as a store. Knows nothing of what is kept there."""
 
-from darkroom.domain.cache import cache_folder
+from darkroom.domain.files import cache_folder
 from darkroom.storage.local import LocalStore
 from darkroom.storage.store import StoreSpec
 

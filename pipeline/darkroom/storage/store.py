@@ -14,8 +14,7 @@ from urllib.parse import unquote, urlsplit
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-from darkroom.domain.errors import DarkroomError, EndsRun, credentials_in
-from darkroom.domain.secrets import has_credentials, redacted
+from darkroom.domain.errors import DarkroomError, EndsRun, credentials_in, has_credentials, redacted
 
 _MAX_KEY, _MAX_SEGMENT = 512, 255  # characters; a disk takes no longer file name
 _KEY = re.compile(r"[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*")

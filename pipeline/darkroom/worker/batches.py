@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from darkroom.domain.images import Sample
+from darkroom.domain.requests import Sample
 
 
 def batches(samples: Iterable[Sample], batch_size: int, mixes_guidance: bool = False) -> Iterator[Sequence[Sample]]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from darkroom.domain.cells import ModelIdentity
-from darkroom.domain.images import ImageRequest, Sample
+from darkroom.domain.requests import ImageRequest, Sample
 from darkroom.encoding.containers import Member
 from darkroom.encoding.images import EXTENSIONS, encode
 from darkroom.encoding.settings_text import parameters_line, settings_json

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 from darkroom import __version__
 from darkroom.domain.cells import Cell, ModelIdentity
-from darkroom.domain.images import ImageRequest, Sample
-from darkroom.domain.prompts import PromptRow
+from darkroom.domain.errors import redacted
 from darkroom.domain.records import FAILED, INVALID, OK, Record
-from darkroom.domain.secrets import redacted
+from darkroom.domain.requests import ImageRequest, PromptRow, Sample
+from darkroom.domain.settings import ROW_SETTINGS
 from darkroom.encoding.containers import Member
 from darkroom.rendering.renderer import RendererInfo
 from darkroom.worker.layouts import Placed
@@ -52,20 +52,14 @@ def place_members(outcomes: Sequence[Outcome], places: Mapping[str, Placed]) -> 
 
 def record(outcome: Outcome, maker: Maker) -> Record:
     row, request, placed = outcome.sample.row, outcome.sample.request, outcome.placed
-    sampling = request.sampling
     return Record(
         image_id=request.image_id,
         prompt_id=row.prompt_id,
         prompt=request.prompt,
-        negative_prompt=sampling.negative_prompt,
         sample_index=outcome.sample.sample_index,
         seed=request.seed,
         row=row.row,
-        scheduler=sampling.scheduler,
-        guidance_scale=sampling.guidance_scale,
-        num_inference_steps=sampling.num_inference_steps,
-        height=sampling.height,
-        width=sampling.width,
+        sampling=request.sampling,
         model=maker.model.repo_id,
         model_revision=maker.model.revision,
         pipeline_class=maker.model.pipeline_class,
@@ -104,16 +98,12 @@ def _status(outcome: Outcome) -> str:
 
 
 def recorded_request(record: Record, cell: Cell) -> ImageRequest:
-    """The request that a record of this cell answers: enough to render its image again."""
-    sampling = replace(
-        cell.sampling,
-        scheduler=record.scheduler,
-        guidance_scale=record.guidance_scale,
-        num_inference_steps=record.num_inference_steps,
-        height=record.height,
-        width=record.width,
-        negative_prompt=record.negative_prompt,
-    )
+    """The request that a record of this cell answers: enough to render its image again.
+
+    What no row overrides is the cell's own: a run may be older than the column of a setting.
+    """
+    given = {each.name: getattr(record.sampling, each.name) for each in ROW_SETTINGS if each.of_image}
+    sampling = replace(cell.image_sampling, **given)
     return ImageRequest(record.image_id, record.prompt, record.seed, sampling)
 
 

@@ -3,8 +3,8 @@
 import json
 from contextlib import suppress
 
-from darkroom.domain.cells import Sampling
 from darkroom.domain.identity import digest
+from darkroom.domain.settings import Sampling
 from darkroom.rendering.batch_size import best_size, measured_rates, where
 from darkroom.rendering.spec import RendererSpec
 from darkroom.storage.cache import user_cache

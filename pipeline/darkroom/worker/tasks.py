@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from darkroom.domain.cells import Cell, Sampling
+from darkroom.domain.cells import Cell
+from darkroom.domain.settings import Sampling
 from darkroom.planning.tasks import ShardTask
 from darkroom.profiling.spans import Span
 from darkroom.rendering.spec import Compiled, RendererSpec

@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from darkroom.domain.cells import Cell, ModelIdentity
-from darkroom.domain.images import Sample, samples
+from darkroom.domain.cells import Cell, ModelIdentity, Shard
 from darkroom.domain.records import FAILED, INVALID, OK, Record
-from darkroom.domain.shards import Shard
+from darkroom.domain.requests import Sample, samples
 from darkroom.encoding.images import pixels_digest, size_fault
 from darkroom.planning.tasks import ShardTask
 from darkroom.profiling.spans import OFF, Profile
@@ -330,9 +329,9 @@ def _report(records: Sequence[Record], ours: bool, wanted: Sequence[Sample]) -> 
 
 def _resized(records: Sequence[Record], wanted: Sequence[Sample]) -> set[str]:
     """Each change of size that the model made."""
-    pairs = [(sample.request.sampling, record) for sample, record in zip(wanted, records, strict=True)]
+    pairs = [(sample.request.sampling, record.sampling) for sample, record in zip(wanted, records, strict=True)]
     return {
-        f"{asked.width}x{asked.height} to {record.width}x{record.height}"
-        for asked, record in pairs
-        if (asked.width, asked.height) != (record.width, record.height)
+        f"{asked.width}x{asked.height} to {made.width}x{made.height}"
+        for asked, made in pairs
+        if (asked.width, asked.height) != (made.width, made.height)
     }

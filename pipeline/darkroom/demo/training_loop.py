@@ -1,8 +1,4 @@
-"""The training loop that every phase shares: optimiser, learning rate, moving average, checkpoints and progress.
-
-A step's randomness comes from the seed and the step's number alone, so a training that was killed and goes on makes
-the weights that an undisturbed one makes.
-"""
+"""The training loop that every phase shares: optimiser, learning rate, moving average, checkpoints and progress."""
 
 import math
 import time
@@ -11,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 Report = Callable[[str], None]
@@ -125,3 +122,10 @@ def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, ave
     for mean, saved in zip(average, state["average"], strict=True):
         mean.copy_(saved)
     return state["step"]
+
+
+def halve_weights(folder: Path) -> None:
+    """Turn every safetensors file below a folder into float16; configurations go on saying float32, to load as that."""
+    for weights in folder.rglob("*.safetensors"):
+        tensors = {name: tensor.to(torch.float16) for name, tensor in load_file(weights).items()}
+        save_file(tensors, weights, metadata={"format": "pt"})

@@ -1,8 +1,15 @@
-"""The files below a folder of this machine. Knows no format and no store."""
+"""Files of this machine: where the user's own cache lies, and which files are below a folder."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+
+def cache_folder(name: str) -> Path:
+    """A part of the cache, which may be lost at any time: `$XDG_CACHE_HOME/darkroom/<name>`, or below ~/.cache."""
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    home = given if given.is_absolute() else Path("~/.cache").expanduser()  # the standard says to ignore relative ones
+    return home / "darkroom" / name
 
 
 def walk(folder: str, recursive: bool = True, hidden: str = ".") -> Iterator[str]:

@@ -4,8 +4,7 @@ import pickle
 
 import pytest
 
-from darkroom.domain.errors import DarkroomError
-from darkroom.domain.secrets import has_credentials, redacted
+from darkroom.domain.errors import DarkroomError, has_credentials, redacted
 from darkroom.storage.store import StoreError
 
 SECRET = "s3cr3t0123"

@@ -1,21 +1,33 @@
-"""The caption reader: a small CLIP text encoder, first taught to say a caption's attributes and what lies where.
-
-The warm-up binds each colour and size to its shape, and each object to its place, in the text states, which the
-denoiser would otherwise have to learn from pixels alone.
-"""
+"""The caption reader: a CLIPTokenizer, and a small CLIP text encoder that first learns to say what a caption shows."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from tokenizers import pre_tokenizers
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from darkroom.demo.pictures import ATTRIBUTES, PLACES, attribute_labels, place_labels, tokenize
-from darkroom.demo.steps import Phase, Report, train_steps
-from darkroom.demo.tokens import MAX_TOKENS
+from darkroom.demo.training_loop import Phase, Report, train_steps
 from darkroom.demo.world import random_scene, with_words_left_out
+
+MAX_TOKENS = 32  # of a caption, start and end included; the world's longest takes 22
+_END = "</w>"  # how CLIP marks a word's last symbol
+# Byte-pair merges of the world's words, a pair a line. Kept as data: learners of libraries break ties at random.
+_MERGES = Path(__file__).with_name("merges.txt")
+
+
+def make_tokenizer() -> CLIPTokenizer:
+    """The tokenizer, the same one each time."""
+    merges = [(left, right) for left, right in map(str.split, _MERGES.read_text().splitlines())]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    symbols = [*alphabet, *(symbol + _END for symbol in alphabet), *("".join(pair) for pair in merges)]
+    symbols = list(dict.fromkeys([*symbols, "<|startoftext|>", "<|endoftext|>"]))
+    vocab = {symbol: number for number, symbol in enumerate(symbols)}
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=MAX_TOKENS)
+
 
 WIDTH = 128
 
