@@ -61,14 +61,14 @@ def _server(command: list[str], port: int, settings: dict[str, str]) -> Iterator
     environment = {**os.environ, **CREDENTIALS, **settings}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _wait_for(port, process)
+        wait_for(port, process)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.kill()
         process.wait()
 
 
-def _wait_for(port: int, process: subprocess.Popen) -> None:
+def wait_for(port: int, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as probe:
@@ -106,6 +106,7 @@ class FaultyProxy:
 
     def __init__(self, upstream: str) -> None:
         self.requests: list[tuple[str, str]] = []  # (method, path), in order of arrival
+        self.signed: list[str] = []  # the key id and the region that each was signed with, `key/day/region/...`
         self.num_spoiled = 0
         self.stripped: frozenset[str] = frozenset()  # request headers, in lower case, that do not get through
         self._upstream = urlsplit(upstream)
@@ -173,6 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.proxy.signed.append(self.headers.get("Authorization", "").partition("Credential=")[2].split(",")[0])
         fault = self.server.proxy.next_fault(self.command, self.path)
         if fault.reset:
             return self._break()

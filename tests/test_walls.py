@@ -17,8 +17,9 @@ ONLY_IN = {
         "pipeline/darkroom/dispatch/own.py",
         "pipeline/darkroom/bench/ray_data.py",
     ],
-    "boto3": ["pipeline/darkroom/storage/s3.py"],
-    "botocore": ["pipeline/darkroom/storage/"],
+    "obstore": ["pipeline/darkroom/storage/"],
+    "boto3": [],
+    "botocore": ["pipeline/darkroom/storage/clouds.py"],
     "hydra": ["conf/", "jobs/"],
     "omegaconf": ["conf/", "jobs/"],
     "torch": [

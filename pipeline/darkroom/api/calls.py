@@ -293,7 +293,4 @@ def _request(
 
 
 def _text(place: str | Path | None) -> str | None:
-    """An address as it is, a folder with `~` filled in."""
-    if place is None or str(place).startswith("s3://"):
-        return None if place is None else str(place)
-    return str(Path(place).expanduser())
+    return None if place is None else str(place)

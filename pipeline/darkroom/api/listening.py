@@ -13,7 +13,7 @@ from darkroom.profiling.spans import Profile
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.spec import Compiled
 from darkroom.runs.keys import PROFILE_PREFIX
-from darkroom.storage.cache import user_cache
+from darkroom.storage.opening import user_cache
 from darkroom.storage.store import Store
 from darkroom.worker.tasks import Task
 

@@ -69,7 +69,7 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
     for text in warnings(found):
         progress(Warned(text))
     store = open_store(found.store)
-    if found.store.uri.startswith("s3://"):
+    if found.store.is_remote:
         store.check(writing=False)  # a folder need not be there yet
     if write_prompts_to:
         progress(PromptsWritten(write_parquet(request.prompts.dataset, write_prompts_to), write_prompts_to))

@@ -71,7 +71,7 @@ def locate(uri: str, endpoint_url: str | None) -> Place:
     """
     try:
         store = open_store(parse_spec(uri, endpoint_url))
-        if uri.startswith("s3://"):
+        if store.spec.is_remote:
             store.check(writing=False)
     except DarkroomError as error:  # a store speaks of where a run goes
         words = str(error).replace("output.uri", "reference").replace("output.endpoint_url", "its endpoint_url")
@@ -88,7 +88,7 @@ def find(place: Place) -> list[File]:
             found = _below(place, place.path, recursive=True)
         else:
             found = _matching(place)
-    sign = "" if _is_local(place) else "s3://"
+    sign = "" if _is_local(place) else f"{place.store.spec.uri.split('://')[0]}://"
     files = [info for info in found if info.type != fs.FileType.Directory]
     files.sort(key=lambda info: info.path)
     return [_file(place.filesystem, sign, info) for info in files]

@@ -12,7 +12,7 @@ import numpy as np
 from darkroom.domain.identity import digest
 from darkroom.references.decoding import VERSION
 from darkroom.runs.features import ImageFeatures, ScoredFiles, from_bytes, to_bytes
-from darkroom.storage.cache import user_cache
+from darkroom.storage.opening import user_cache
 from darkroom.storage.store import NotFound, Store
 
 Ids = tuple[str, ...]

@@ -7,7 +7,7 @@ from darkroom.domain.identity import digest
 from darkroom.domain.settings import Sampling
 from darkroom.rendering.batch_size import best_size, measured_rates, where
 from darkroom.rendering.spec import RendererSpec
-from darkroom.storage.cache import user_cache
+from darkroom.storage.opening import user_cache
 from darkroom.storage.store import NotFound, Store
 from darkroom.worker.tasks import ProbeTask, ShardReport, Task
 
