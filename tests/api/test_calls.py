@@ -110,6 +110,32 @@ def test_an_interrupt_comes_out_and_the_same_call_goes_on(tmp_path: Path) -> Non
     assert sorted(run.records["prompt"]) == PROMPTS
 
 
+INTERRUPTED = """
+import signal, sys, threading
+import darkroom
+from darkroom.dispatch.events import WorkerReady
+
+def interrupt(event):
+    if isinstance(event, WorkerReady):  # two shards are under way by the time it comes
+        threading.Timer(0.5, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
+
+try:
+    darkroom.generate(
+        [f"prompt {number}" for number in range(32)], model="paint", height=2048, width=2048, out=sys.argv[1],
+        engine=darkroom.EngineOptions(shard_size=8), progress=interrupt,
+    )
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_an_interrupted_program_can_end(tmp_path: Path) -> None:
+    """No thread of a worker that was closed waits for ever: a program has no `os._exit` as the command has."""
+    words = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "run")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "interrupted\n"
+
+
 def test_two_threads_render_at_once(tmp_path: Path) -> None:
     runs: dict[str, darkroom.Run] = {}
 

@@ -8,7 +8,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -252,9 +252,13 @@ class Worker:
     def _call(self, renderer: Renderer, batch: Sequence[Sample], ready_s: float) -> list[RenderedImage]:
         """On the device's thread. A call that does not come back takes the device with it: nobody can end it."""
         called = self._device.submit(self._on_device, renderer, batch, ready_s)
-        if wait([called], self._batch_timeout_s).not_done:
-            raise FatalDeviceError(f"a batch did not end within engine.batch_timeout_s={self._batch_timeout_s:g}")
-        return called.result()
+        try:
+            return called.result(self._batch_timeout_s)  # raises for a call that `close` cancels; `wait` would not end
+        except TimeoutError:
+            if called.done():  # the renderer's own
+                raise
+            limit = f"engine.batch_timeout_s={self._batch_timeout_s:g}"
+            raise FatalDeviceError(f"a batch did not end within {limit}") from None
 
     def _on_device(self, renderer: Renderer, batch: Sequence[Sample], ready_s: float) -> list[RenderedImage]:
         with self._profile.span("render", ready_s):
