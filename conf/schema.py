@@ -12,12 +12,13 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 
 from darkroom.conf.keys import IS_PROMPT, key, schema_of
+from darkroom.domain.identity import NUM_SEEDS
 from darkroom.domain.requests import ROW_COLUMNS
-from darkroom.domain.settings import MAX_SEED, SETTINGS, ModelRef, Sampling
+from darkroom.domain.settings import SETTINGS, ModelRef, Sampling
 
 AUTO = "auto"  # a batch size
 _MANY = 1_000_000_000
-_SEED: dict[str, Any] = {"low": 0, "high": MAX_SEED}
+_SEED: dict[str, Any] = {"low": 0, "high": NUM_SEEDS - 1}
 _COUNT: dict[str, Any] = {"low": 1, "high": _MANY}
 _ENDPOINT = "Address of an S3 that is not Amazon's, such as http://127.0.0.1:9000; null: Amazon's."
 _EXTRACTORS = (
@@ -218,7 +219,7 @@ class GenerateConfig:
 GridAxes = make_dataclass(
     "GridAxes",
     [
-        (each.name, list[Any] | None, key(None, help=f"Values of {each.name}, a cell each."))
+        (each.name, list[Any] | None, key(None, help=f"Values of {each.name}, in cells of their own."))
         for each in SETTINGS.values()
         if each.axis
     ],

@@ -5,12 +5,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from darkroom.api import events
-from darkroom.dispatch.events import Event, Summary
 from darkroom.domain.records import FAILED, INVALID, Record
+from darkroom.engine.events import Event, Summary
+from darkroom.engine.tasks import task_name
 from darkroom.jobs.progress import ProgressBar
 from darkroom.runs.cells import axes
 from darkroom.runs.commands import on_run
-from darkroom.worker.tasks import task_name
 
 if TYPE_CHECKING:
     pass

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -112,7 +112,7 @@ class FaultyProxy:
         self._upstream = urlsplit(upstream)
         self._planned: list[_Planned] = []
         self._storm: tuple[Sequence[Fault], float, random.Random] = ((), 0.0, random.Random(0))
-        self._lock = threading.Lock()
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.proxy = self
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -149,6 +149,11 @@ class FaultyProxy:
             return chance.choice(faults) if spoils else Fault()
 
     def pass_on(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, list, bytes]:
+        """Writes go one at a time: moto checks a condition and writes in two steps, and may take both of two puts."""
+        with self._writing if method == "PUT" else nullcontext():
+            return self._asked_of_server(method, path, headers, body)
+
+    def _asked_of_server(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, list, bytes]:
         kept = {name: value for name, value in headers.items() if name.lower() not in self.stripped | {"expect"}}
         connection = http.client.HTTPConnection(str(self._upstream.hostname), self._upstream.port, timeout=30)
         try:

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import darkroom
-from darkroom.features.extractor import ExtractorInfo
-from darkroom.features.spec import ExtractorSpec
+from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
 
 
 class Redness:

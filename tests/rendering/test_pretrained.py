@@ -15,8 +15,8 @@ from darkroom.demo import CLIP_FOLDER
 from darkroom.domain.errors import WrongModel
 from darkroom.domain.requests import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
+from darkroom.features.extractor import ExtractorSpec
 from darkroom.features.opening import load_extractor
-from darkroom.features.spec import ExtractorSpec
 from darkroom.rendering.diffusion import load_diffusers
 from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.pretrained import load_pipeline

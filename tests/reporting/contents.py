@@ -6,14 +6,13 @@ import itertools
 import numpy as np
 from PIL import Image, ImageDraw
 
+from darkroom.metrics.figures import Figure, Metric
 from darkroom.reporting.content import (
     Axis,
     CellResult,
     DroppedCell,
     FailedImage,
-    Figure,
     GroupScore,
-    Metric,
     Picks,
     Picture,
     ReportContent,
@@ -39,16 +38,34 @@ PROMPTS = (
     "a macro photograph of a beetle on moss",
     *HOSTILE,
 )
+
+
+def metric(
+    name: str,
+    title: str,
+    higher_is_better: bool,
+    convention: str = "",
+    interval: str = "",
+    extractor: str = "",
+    weights: str = "",
+    resize: str = "",
+    reference: str = "",
+) -> Metric:
+    return Metric(
+        name, title, higher_is_better, convention, interval, extractor, "0" * 16, weights, resize, reference, ""
+    )
+
+
 METRICS = (
-    Metric(
+    metric(
         "fid", "FID", False, "clean-fid, Heusel et al. 2017", "95 % jackknife", "inception-v3", "sha256:6726825d0af5",
         "bicubic to 299", "coco-30k (30,000 images)",
     ),
-    Metric(
+    metric(
         "clip_score", "CLIP score", True, "100 x cosine, Hessel et al. 2021", "95 % bootstrap over prompts",
         "ViT-L/14", "sha256:f1a17cdbe0f3", "bicubic to 224", "",
     ),
-    Metric("kid", "KID", False, "unbiased, degree 3, x 1000", "95 % over subsets", "inception-v3", "sha256:6726825d"),
+    metric("kid", "KID", False, "unbiased, degree 3, x 1000", "95 % over subsets", "inception-v3", "sha256:6726825d"),
 )  # fmt: skip
 
 

@@ -21,12 +21,12 @@ from darkroom.reporting.summary import summary
 from darkroom.reporting.tables import metrics_table
 from darkroom.reporting.thumbnails import SIDE, thumbnail
 from darkroom.runs import manifest
-from darkroom.runs.present import present_images
-from darkroom.runs.reading import records
-from darkroom.worker.layouts import LAYOUTS
+from darkroom.runs.keys import manifest_key
+from darkroom.runs.layouts import LAYOUTS
+from darkroom.runs.reading import present_images, records
 from tests.reporting.contents import HOSTILE
 from tests.reporting.runs import CLIP, FID, KID, cell, content, evaluate, rendered, score
-from tests.runs.test_reading import CountingStore
+from tests.runs.stores import CountingStore
 
 PROMPTS = [f"prompt {number}" for number in range(10)]
 CELLS = [cell(guidance_scale=scale, scheduler=name) for scale in (7.5, 1.0) for name in ("euler", "ddim")]
@@ -237,11 +237,10 @@ def test_a_figure_that_is_older_than_images_is_said(tmp_path: Path) -> None:
     found = content(run)
     [result] = found.cells
     count = before[result.cell_id].count
-    assert result.figures[CLIP.name].is_outdated
+    assert result.outdated == {CLIP.name}
     assert result.figures[CLIP.name].warnings == (
         f"older than the cell's {result.num_images} images: there were {count}; evaluate again",
     )
-    assert not result.figures[FID.name].is_outdated
     assert any("older than the images that are there now" in note and CLIP.title in note for note in found.notes)
     assert metrics_table(found).to_pydict()["outdated"] == [False, True]
     assert "older than the cell" in summary(found)
@@ -254,7 +253,7 @@ def test_a_figure_of_images_that_were_made_again_since_is_said(tmp_path: Path) -
     evaluate(store, cells, CLIP)
     assert not any("older" in note or "score of the file" in note for note in content(run).notes)
     name = next(iter(manifest.committed(store)))
-    before = store.get(name.key)
+    before = store.get(manifest_key(name))
     table = manifest.parse(before)
     digests = ["0" * 64, *table["sha256"].to_pylist()[1:]]
     place = table.column_names.index("sha256")
@@ -276,7 +275,7 @@ def test_an_evaluation_that_did_not_note_its_images_is_not_taken_for_current(tmp
     del stored["images"]
     store.put(key, json.dumps(stored).encode())
     [result] = content(run).cells
-    assert result.figures[CLIP.name].is_outdated
+    assert result.outdated == {CLIP.name}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.reporting.content import Figure, ReportContent
+from darkroom.metrics.figures import Figure
+from darkroom.reporting.content import ReportContent
 from tests.reporting.contents import HOSTILE, METRICS, PROMPTS, plain_run, sweep
 from tests.reporting.writing import write_report
 

@@ -5,15 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom.reporting.content import CellResult, Figure, Gap, Metric
+from darkroom.metrics.figures import Figure, Gap
+from darkroom.reporting.content import CellResult
 from darkroom.reporting.ranking import best_cells, dominated, order_all, order_by, pareto_front, rivals
+from tests.reporting.contents import metric
 
-FID, CLIP = Metric("fid", "FID", False), Metric("clip", "CLIP score", True)
+FID, CLIP = metric("fid", "FID", False), metric("clip", "CLIP score", True)
 
 
-def cell(name: str, **values: float) -> CellResult:
+def cell(cell_id: str, **values: float) -> CellResult:
     return CellResult(
-        name, {}, 1, 0, {metric: Figure(value, value - 1, value + 1, 1) for metric, value in values.items()}
+        cell_id, {}, 1, 0, {name: Figure(value, value - 1, value + 1, 1) for name, value in values.items()}
     )
 
 
@@ -37,7 +39,7 @@ def test_rivals_are_those_whose_interval_reaches_the_best() -> None:
 
 def behind(name: str, value: float, low: float, high: float, best: str = "best") -> CellResult:
     gap = Gap(best, value - 10, low, high, 9)
-    return CellResult(name, {}, 1, 0, {"fid": Figure(value, value - 1, value + 1, 1, gap=gap)})
+    return CellResult(name, {}, 1, 0, {"fid": Figure(value, value - 1, value + 1, 1)}, {"fid": gap})
 
 
 def test_measured_differences_say_who_is_a_rival_whatever_the_own_intervals_say() -> None:

@@ -3,10 +3,11 @@ from dataclasses import replace
 
 from markdown_it import MarkdownIt
 
-from darkroom.reporting.content import Axis, CellResult, Cost, Figure, Gap, Metric, ReportContent
+from darkroom.metrics.figures import Figure, Gap
+from darkroom.reporting.content import Axis, CellResult, Cost, ReportContent
 from darkroom.reporting.page import page
 from darkroom.reporting.summary import summary
-from tests.reporting.contents import plain_run, sweep
+from tests.reporting.contents import metric, plain_run, sweep
 
 
 def test_figures_intervals_marks_and_warnings() -> None:
@@ -14,7 +15,7 @@ def test_figures_intervals_marks_and_warnings() -> None:
         CellResult("aaaaaaaaaa", {}, 1000, 2, {"fid": Figure(12.346, 12.0, 12.7, 1000, 5000, ("too few images",))}),
         CellResult("bbbbbbbbbb", {}, 1000, 0, {"fid": Figure(11.0, None, None, 1000)}),
     )
-    text = summary(ReportContent("T", (), "darkroom sweep", (), cells, (Metric("fid", "FID", False),)))
+    text = summary(ReportContent("T", (), "darkroom sweep", (), cells, (metric("fid", "FID", False),)))
     assert "| bbbbbbbb | 1,000 | 0 | **11.00** |" in text
     assert "| aaaaaaaa † | 1,000 | 2 | 12.35 (12.00 – 12.70) ⚠ |" in text
     assert "⚠ FID of aaaaaaaa: too few images" in text
@@ -49,17 +50,14 @@ def test_a_plain_run_has_no_winners() -> None:
 
 
 def test_differences_from_the_best_have_a_table_and_say_what_is_not_told_apart() -> None:
-    figures = {
-        "a": Figure(11.0, 10.0, 12.0, 9),
-        "b": Figure(11.3, 10.0, 12.5, 9, gap=Gap("a", 0.3, 0.1, 0.5, 9)),
-        "c": Figure(11.1, 10.0, 12.5, 9, gap=Gap("a", 0.1, -0.2, 0.4, 9)),
-    }
+    figures = {"a": Figure(11.0, 10.0, 12.0, 9), "b": Figure(11.3, 10.0, 12.5, 9), "c": Figure(11.1, 10.0, 12.5, 9)}
+    gaps = {"b": {"fid": Gap("a", 0.3, 0.1, 0.5, 9)}, "c": {"fid": Gap("a", 0.1, -0.2, 0.4, 9)}}
     axis = Axis("guidance_scale", (1.0, 2.0, 3.0))
     cells = tuple(
-        CellResult(name, {"guidance_scale": place + 1.0}, 9, 0, {"fid": figure})
+        CellResult(name, {"guidance_scale": place + 1.0}, 9, 0, {"fid": figure}, gaps.get(name, {}))
         for place, (name, figure) in enumerate(figures.items())
     )
-    text = summary(ReportContent("T", (), "darkroom sweep", (axis,), cells, (Metric("fid", "FID", False),)))
+    text = summary(ReportContent("T", (), "darkroom sweep", (axis,), cells, (metric("fid", "FID", False),)))
     assert "- Best FID: 1, **11.00 (10.00 – 12.00)**; not told apart from it: 3\n" in text
     assert "| c † | 3 | 9 | 0 | 11.10 (10.00 – 12.50) ≈ |" in text
     assert "| a | 1 | best |" in text
@@ -73,7 +71,7 @@ def test_cells_made_faster_say_what_they_gain_and_lose() -> None:
         Cost("b", {"cache_interval": 3}, "a", 1.834, {"fid": Gap("a", 0.5, 0.25, 0.75, 9)}),
         Cost("c", {"guidance_stop": 0.5}, None, None, {}),
     )
-    content = ReportContent("T", (), "darkroom sweep", (), cells, (Metric("fid", "FID", False),), costs=costs)
+    content = ReportContent("T", (), "darkroom sweep", (), cells, (metric("fid", "FID", False),), costs=costs)
     text = summary(content)
     assert "| cell | for speed | as fast | Δ FID ↓ |" in text
     assert "| b | cache_interval=3 | 1.83x | +0.5000 (0.2500 to 0.7500) |" in text

@@ -5,7 +5,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from darkroom.reporting.content import CellResult, Figure, Gap
+from darkroom.metrics.figures import Figure, Gap
+from darkroom.reporting.content import CellResult
 from darkroom.reporting.tables import metrics_table
 from tests.reporting.contents import METRICS, plain_run, sweep
 
@@ -61,7 +62,8 @@ def test_a_run_without_figures_gives_an_empty_table_with_columns() -> None:
 
 def test_differences_from_the_best_are_columns() -> None:
     best = CellResult("a", {}, 9, 0, {"fid": Figure(11.0, 10.0, 12.0, 9)})
-    other = CellResult("b", {}, 9, 0, {"fid": Figure(11.3, 10.0, 12.5, 9, gap=Gap("a", 0.3, 0.1, 0.5, 8))})
+    gaps = {"fid": Gap("a", 0.3, 0.1, 0.5, 8)}
+    other = CellResult("b", {}, 9, 0, {"fid": Figure(11.3, 10.0, 12.5, 9)}, gaps)
     content = replace(plain_run(), cells=(best, other), metrics=(METRICS[0],))
     rows = metrics_table(content).to_pylist()
     names = ("compared_with", "difference", "difference_low", "difference_high", "num_pairs")

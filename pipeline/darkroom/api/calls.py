@@ -27,8 +27,8 @@ from darkroom.api.options import (
 from darkroom.api.prompts import OnInvalid, Prompts, prompts_of
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.settings import SETTINGS, ModelRef
-from darkroom.planning.grid import Grid, Setting
+from darkroom.domain.settings import SETTINGS, ModelRef, Value
+from darkroom.engine.sweep import Grid
 from darkroom.runs.keys import REPORT_PREFIX
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import parse_spec
@@ -100,8 +100,8 @@ def generate(
 def sweep(
     prompts: Any,
     *,
-    axes: Mapping[str, Sequence[Setting]] | None = None,
-    cells: Sequence[Mapping[str, Setting]] = (),
+    axes: Mapping[str, Sequence[Value]] | None = None,
+    cells: Sequence[Mapping[str, Value]] = (),
     mode: Literal["product", "zip"] = "product",
     exclude: Sequence[Mapping[str, Any]] = (),
     num_cells: int | None = None,

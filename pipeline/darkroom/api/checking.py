@@ -35,9 +35,8 @@ from darkroom.domain.settings import (
     Value,
     settings_of,
 )
-from darkroom.encoding.images import size_fault
-from darkroom.planning.grid import Grid, Settings, expand
-from darkroom.prompts.source import PromptScan, count_long_prompts
+from darkroom.engine.sweep import Grid, Settings, expand
+from darkroom.prompts.dataset import PromptScan, count_long_prompts
 from darkroom.rendering.inspection import (
     STEERED,
     InspectedModel,
@@ -50,6 +49,7 @@ from darkroom.rendering.paint import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import DEFAULT, check_scheduler
 from darkroom.rendering.spec import RendererSpec
 from darkroom.runs.cells import CellInfo
+from darkroom.runs.encoding import size_fault
 from darkroom.runs.run import OutputInfo, RunInfo
 from darkroom.storage.store import StoreSpec, parse_spec
 

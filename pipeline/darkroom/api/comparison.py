@@ -10,21 +10,20 @@ from darkroom.api.measuring import measured_reference
 from darkroom.api.options import ComparisonOptions
 from darkroom.api.run import Run, open_run
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.catalogue import convention
-from darkroom.evaluation.comparison import Verdict, comparison_table, verdict
-from darkroom.evaluation.figures import metric_infos
-from darkroom.evaluation.gathering import MOST_HELD, gathered, left_out_lines
-from darkroom.evaluation.pairs import Difference, differences, num_of_other_noise, paired_metrics
-from darkroom.features.extractor import ExtractorInfo
+from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
 from darkroom.features.opening import inspect_extractor
-from darkroom.features.spec import ExtractorSpec
-from darkroom.references.opening import open_reference
-from darkroom.references.reference import ReferenceFeatures, ReferenceSpec
+from darkroom.features.reference import ReferenceFeatures, ReferenceSpec
+from darkroom.features.reference_opening import open_reference
+from darkroom.metrics.catalogue import convention
+from darkroom.metrics.figure_tables import comparison_table
+from darkroom.metrics.figures import Gap, Metric
+from darkroom.metrics.gaps import Verdict, differences, num_of_other_noise, paired_metrics, verdict
+from darkroom.metrics.gathering import MOST_HELD, gathered, left_out_lines
+from darkroom.metrics.measuring import metric_infos
 from darkroom.runs import manifest
 from darkroom.runs.cells import axes
 from darkroom.runs.commands import on_run
-from darkroom.runs.evaluations import MetricInfo
-from darkroom.runs.scored import NotScored, ScoredImages, scored_parts
+from darkroom.runs.features import FeaturesMissing, PairedFeatures, paired_features
 
 _CELL = re.compile(r"(.+)#([0-9a-f]{16})")
 _DEFAULT = "demo_clip"
@@ -47,8 +46,8 @@ class Comparison:
 
     a: Side
     b: Side
-    metrics: Mapping[str, MetricInfo]
-    differences: Mapping[str, Difference]  # by the metrics' names
+    metrics: Mapping[str, Metric]
+    differences: Mapping[str, Gap]  # by the metrics' names
     tolerance: float
 
     @property
@@ -86,8 +85,8 @@ def side(key: str, given: str | Run, endpoint_url: str | None = None, cell_id: s
 
 def compare(a: Side, b: Side, options: ComparisonOptions, progress: Progress) -> Comparison:
     """By features that are stored. Raises DarkroomError where not all of the images are scored."""
-    infos: dict[str, MetricInfo] = {}
-    found: dict[str, Difference] = {}
+    infos: dict[str, Metric] = {}
+    found: dict[str, Gap] = {}
     for info, (spec, metrics) in chosen_metrics(options).items():
         images = {side.key: _images(side, spec, info, progress) for side in (a, b)}
         reference = _reference(options, spec, info, progress)
@@ -133,15 +132,15 @@ def _cells(run: Run) -> str:
     return ", ".join(told + more)
 
 
-def _images(side: Side, spec: ExtractorSpec, info: ExtractorInfo, progress: Progress) -> ScoredImages:
+def _images(side: Side, spec: ExtractorSpec, info: ExtractorInfo, progress: Progress) -> PairedFeatures:
     store = side.run.store
     try:
         names = manifest.committed(store, side.cell_id)
-        found = gathered(scored_parts(store, names, info.extractor_id, info.dimension))
+        found = gathered(paired_features(store, names, info.extractor_id, info.dimension))
         for line in left_out_lines(found.left_out, len(found.held.pairs)):
             progress(Noted(f"{side.key}: {line}"))
         return found.held
-    except NotScored as error:
+    except FeaturesMissing as error:
         given = {"source": spec.source, "resize": spec.resize}
         keys = {name: value for name, value in {"name": spec.name, **given}.items() if value}
         extractors = {} if keys == {"name": _DEFAULT} else {"extractors": [keys]}
@@ -158,7 +157,7 @@ def _reference(
     return measured_reference(reference, spec, info, progress)
 
 
-def _counted(images: Mapping[str, ScoredImages]) -> PairsCounted:
+def _counted(images: Mapping[str, PairedFeatures]) -> PairsCounted:
     first, second = (set(side.pairs) for side in images.values())
     most = MOST_HELD if MOST_HELD in (len(first), len(second)) else None
     return PairsCounted(len(first & second), len(first), len(second), most)

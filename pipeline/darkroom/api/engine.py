@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 from darkroom.api.checking import Checked, CheckedCell, renderer_spec
 from darkroom.api.options import AUTO, EngineOptions
-from darkroom.dispatch.events import AttemptFailed, Dispatcher, Event, ShardDone
 from darkroom.domain.errors import DarkroomError
+from darkroom.engine.events import AttemptFailed, Dispatcher, Event, ShardDone
+from darkroom.engine.tasks import ProbeTask, TaskRunner
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.paint import PAINT_REPO_ID
 from darkroom.runs.run import RunInfo, settle_batch_size
 from darkroom.storage.store import Store
-from darkroom.worker.tasks import ProbeTask, TaskRunner
 
 _KEY = "engine.device"
 _USUAL_BATCH_SIZE = 8  # of a renderer without a model, and of runs that name no number
@@ -34,10 +34,10 @@ class Engine:
     def dispatcher(self, spec: Callable[[], TaskRunner]) -> Dispatcher:
         """`spec` makes a worker in the process that will use it; it travels there, so it pickles."""
         if self.options.kind == "local":
-            from darkroom.dispatch.local import LocalDispatcher
+            from darkroom.engine.local_dispatcher import LocalDispatcher
 
             return LocalDispatcher(spec, self.options.max_attempts)
-        from darkroom.dispatch.cluster import RayDispatcher
+        from darkroom.engine.ray_dispatcher import RayDispatcher
 
         num_gpus = 1 if self.device == "cuda" else 0
         return RayDispatcher(spec, self.num_workers, num_gpus, self.options.max_attempts)
@@ -54,7 +54,7 @@ def started(options: EngineOptions) -> Iterator[Engine]:
         return
     likely_device(options)
     with _RAY.joined(options):
-        from darkroom.dispatch import cluster
+        from darkroom.engine import cluster
 
         num_gpus, num_cpus = cluster.num_devices()
         device = ("cuda" if num_gpus else "cpu") if options.device == "auto" else options.device
@@ -76,7 +76,7 @@ class _SharedRay:
 
     @contextmanager
     def joined(self, options: EngineOptions) -> Iterator[None]:
-        from darkroom.dispatch import cluster
+        from darkroom.engine import cluster
 
         with self._lock:
             if self._num_users == 0:
@@ -178,7 +178,7 @@ def _probe_task(model: InspectedModel, cells: Sequence[CheckedCell], device: str
 
 
 def _on_worker(task: ProbeTask, engine: Engine) -> int:
-    from darkroom.worker.probe import make_prober
+    from darkroom.engine.probe import make_prober
 
     sizes: list[int] = []
 
@@ -193,6 +193,6 @@ def _on_worker(task: ProbeTask, engine: Engine) -> int:
 
 
 def _in_this_process(task: ProbeTask) -> int:
-    from darkroom.worker.probe import make_prober
+    from darkroom.engine.probe import make_prober
 
     return make_prober().run_task(task, 1).batch_size or _USUAL_BATCH_SIZE

@@ -8,15 +8,14 @@ from typing import Any
 from darkroom.api.events import Progress, Warned
 from darkroom.api.options import EvaluationOptions
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.catalogue import CATALOGUE, convention, default_metrics, metrics_by_extractor
-from darkroom.evaluation.figures import figure_name
-from darkroom.features.extractor import ExtractorInfo
-from darkroom.features.opening import as_seen, inspect_extractor
-from darkroom.features.spec import ExtractorSpec, Seen
-from darkroom.references.opening import open_reference
-from darkroom.references.reference import Reference, ReferenceSpec, Statistics
+from darkroom.features.extractor import ExtractorInfo, ExtractorPin, ExtractorSpec
+from darkroom.features.opening import inspect_extractor, pin_extractor
+from darkroom.features.reference import Reference, ReferenceSpec, Statistics
+from darkroom.features.reference_opening import open_reference
+from darkroom.metrics.catalogue import CATALOGUE, convention, default_metrics, metrics_by_extractor
+from darkroom.metrics.measuring import figure_name
 
-_KEYS = tuple(each.name for each in fields(ExtractorSpec) if each.name not in ("device", "seen"))
+_KEYS = tuple(each.name for each in fields(ExtractorSpec) if each.name not in ("device", "pin"))
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class CheckedEvaluation:
     extractors: tuple[ExtractorInfo, ...]
     reference: Reference | None
     named: Mapping[str, Sequence[str]]  # extractor's name -> metrics; empty where the options name none
-    seen: tuple[Seen, ...]  # of each extractor
+    pins: tuple[ExtractorPin, ...]  # of each extractor
 
     @property
     def figures(self) -> list[str]:
@@ -44,7 +43,7 @@ class CheckedEvaluation:
 
     def specs(self, device: str) -> tuple[ExtractorSpec, ...]:
         specs = extractor_specs(self.options.extractors, device)
-        return tuple(replace(spec, seen=seen) for spec, seen in zip(specs, self.seen, strict=True))
+        return tuple(replace(spec, pin=pin) for spec, pin in zip(specs, self.pins, strict=True))
 
 
 def check_evaluation(options: EvaluationOptions, progress: Progress) -> CheckedEvaluation:
@@ -57,7 +56,7 @@ def check_evaluation(options: EvaluationOptions, progress: Progress) -> CheckedE
         raise DarkroomError(f"extractors: {twice[0]} is there twice, and figures are called by it; evaluate one by one")
     named = {} if options.metrics is None else metrics_by_extractor(list(options.metrics), infos)
     reference = _opened_reference(options, progress)
-    found = CheckedEvaluation(options, infos, reference, named, tuple(map(as_seen, specs, infos)))
+    found = CheckedEvaluation(options, infos, reference, named, tuple(map(pin_extractor, specs, infos)))
     _check_reference(found)
     for expected in options.expect:
         if expected.figure not in found.figures:
@@ -100,6 +99,6 @@ def _opened_reference(options: EvaluationOptions, progress: Progress) -> Referen
     if options.reference is None:
         return None
     reference = open_reference(ReferenceSpec(options.reference, options.reference_endpoint_url))
-    if reference.left_out:
-        progress(Warned(f"reference {reference.name}: left out {reference.left_out}, which are not read as images"))
+    for sentence in reference.left_out:
+        progress(Warned(f"reference {reference.name}: {sentence}"))
     return reference

@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from darkroom.dispatch.events import Event as DispatchEvent
-from darkroom.dispatch.events import Summary
 from darkroom.domain.records import Record
-from darkroom.runs.cells import CellInfo
-from darkroom.runs.choices import Dropped
+from darkroom.engine.events import Event as DispatchEvent
+from darkroom.engine.events import Summary
+from darkroom.runs.cells import CellInfo, Dropped
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import StoreSpec
 

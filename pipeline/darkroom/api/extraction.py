@@ -9,14 +9,14 @@ from darkroom.api.listening import Counting
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.domain.records import OK
-from darkroom.features.spec import ExtractorSpec
+from darkroom.domain.shards import Shard
+from darkroom.engine.feature_worker import FeatureWorkerSpec
+from darkroom.engine.tasks import FeatureTask, task_name
+from darkroom.features.extractor import ExtractorSpec
 from darkroom.runs import manifest
-from darkroom.runs.ahead import read_ahead
-from darkroom.runs.features import ScoredFiles, get_features
-from darkroom.runs.keys import ManifestName
-from darkroom.scoring.spec import ScorerSpec
+from darkroom.runs.features import ShardFeatures, get_features
+from darkroom.runs.files import prefetched
 from darkroom.storage.store import Store
-from darkroom.worker.tasks import ScoreTask, task_name
 
 _MOST_NAMED = 10  # images without features
 
@@ -25,10 +25,10 @@ _MOST_NAMED = 10  # images without features
 class Extracted:
     """The shards that were there when extraction began: what an evaluation is of, whatever is committed beside it."""
 
-    names: tuple[ManifestName, ...]
+    names: tuple[Shard, ...]
     num_left_out: int  # images that have no features
 
-    def of_cell(self, cell_id: str, starts: Collection[int] | None = None) -> list[ManifestName]:
+    def of_cell(self, cell_id: str, starts: Collection[int] | None = None) -> list[Shard]:
         """With `starts`, of the shards that start at these rows."""
         return [name for name in self.names if name.cell_id == cell_id and (starts is None or name.start in starts)]
 
@@ -58,14 +58,12 @@ def extract(
     return Extracted(names, _tell_left_out(run.store, found.values(), progress))
 
 
-def _stored(
-    store: Store, names: Sequence[ManifestName], extractor_ids: Sequence[str]
-) -> dict[ManifestName, _ShardFeatures]:
-    found = read_ahead(names, lambda name: _stored_shard(store, name, extractor_ids))
+def _stored(store: Store, names: Sequence[Shard], extractor_ids: Sequence[str]) -> dict[Shard, _ShardFeatures]:
+    found = prefetched(names, lambda name: _stored_shard(store, name, extractor_ids))
     return dict(zip(names, found, strict=True))
 
 
-def _stored_shard(store: Store, name: ManifestName, extractor_ids: Sequence[str]) -> _ShardFeatures:
+def _stored_shard(store: Store, name: Shard, extractor_ids: Sequence[str]) -> _ShardFeatures:
     table = manifest.read(store, name, ["image_id", "status", "sha256", "key"])
     ok = [row for row in table.to_pylist() if row["status"] == OK]
     is_complete, left_out = True, {}
@@ -77,7 +75,7 @@ def _stored_shard(store: Store, name: ManifestName, extractor_ids: Sequence[str]
     return _ShardFeatures(is_complete, left_out)
 
 
-def _has(found: ScoredFiles, row: dict) -> bool:
+def _has(found: ShardFeatures, row: dict) -> bool:
     return found.place(row["image_id"], row["sha256"]) is not None
 
 
@@ -92,15 +90,15 @@ def _tell_left_out(store: Store, shards: Iterable[_ShardFeatures], progress: Pro
 
 
 def _extract(
-    run: Run, names: Sequence[ManifestName], specs: Sequence[ExtractorSpec], engine: Engine, progress: Progress
+    run: Run, names: Sequence[Shard], specs: Sequence[ExtractorSpec], engine: Engine, progress: Progress
 ) -> None:
     if not names:
         return
     num_images = sum(name.stop - name.start for name in names) * run.info.num_images_per_prompt
     progress(FeaturesStarted(len(names), num_images, tuple(spec.name for spec in specs)))
     counting = Counting(progress, "features", num_images)
-    dispatcher = engine.dispatcher(ScorerSpec(tuple(specs), run.store.spec))
-    dispatcher.run((ScoreTask(name) for name in names), counting)
+    dispatcher = engine.dispatcher(FeatureWorkerSpec(tuple(specs), run.store.spec))
+    dispatcher.run((FeatureTask(name) for name in names), counting)
     progress(StageEnded("features"))
     for task, reason in counting.summary.failed_shards[:1]:
         left = len(counting.summary.failed_shards)

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from darkroom.api.run import Run, open_run, store_at
+from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import FAILED
 from darkroom.runs import manifest
-from darkroom.runs.choices import dropped_cells
-from darkroom.runs.collecting import named_for_good
-from darkroom.runs.keys import IMAGES_PREFIX, ManifestName, is_image_key
+from darkroom.runs.cells import dropped_cells
+from darkroom.runs.keys import IMAGES_PREFIX, is_image_key
+from darkroom.runs.manifest import fence_retries
 from darkroom.runs.reading import states
 from darkroom.storage.local import LocalStore
 from darkroom.storage.store import ObjectInfo, Store
@@ -58,7 +59,7 @@ def collect(
     return Garbage(tuple(removable), len(broken), strangers)
 
 
-def named_keys(store: Store) -> tuple[set[str], list[ManifestName]]:
+def named_keys(store: Store) -> tuple[set[str], list[Shard]]:
     """(keys that manifests name, the shards of which a retry may make more named)."""
     keys: set[str] = set()
     revisable = []
@@ -70,11 +71,11 @@ def named_keys(store: Store) -> tuple[set[str], list[ManifestName]]:
     return keys, revisable
 
 
-def remove_orphans(store: Store, orphans: Sequence[ObjectInfo], revisable: Sequence[ManifestName]) -> list[ObjectInfo]:
+def remove_orphans(store: Store, orphans: Sequence[ObjectInfo], revisable: Sequence[Shard]) -> list[ObjectInfo]:
     """Those that were removed: all but what a retry has come to name since."""
     if not orphans:
         return []
-    named = named_for_good(store, revisable)
+    named = fence_retries(store, revisable)
     left = [info for info in orphans if info.key not in named]
     store.delete(info.key for info in left)
     return left

@@ -10,9 +10,9 @@ from darkroom.api.measuring import extract_for, measured_figure
 from darkroom.api.options import HalvingOptions
 from darkroom.api.rendering import RenderJob, RenderResult, render_job, render_shards
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.catalogue import CATALOGUE
-from darkroom.planning.halving import drawn, rounds, survivors
-from darkroom.runs.choices import Dropped, put_choices
+from darkroom.engine.sweep import drawn, rounds, survivors
+from darkroom.metrics.catalogue import CATALOGUE
+from darkroom.runs.cells import Dropped, put_choices
 
 
 def check_halving(options: HalvingOptions, evaluation: CheckedEvaluation | None) -> None:

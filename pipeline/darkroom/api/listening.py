@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from darkroom.api.events import Profiled, Progress, Progressed
-from darkroom.dispatch.events import Event, Listener, ShardDone, Summary, WorkerReady
 from darkroom.domain.identity import digest
-from darkroom.profiling.account import Account
-from darkroom.profiling.spans import Profile
+from darkroom.domain.spans import Profile
+from darkroom.engine.events import Event, Listener, ShardDone, Summary, WorkerReady
+from darkroom.engine.profile import ProfileTotals
+from darkroom.engine.tasks import Task
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.spec import Compiled
 from darkroom.runs.keys import PROFILE_PREFIX
 from darkroom.storage.opening import user_cache
 from darkroom.storage.store import Store
-from darkroom.worker.tasks import Task
 
 
 class Counting:
@@ -52,7 +52,7 @@ class RenderProfile:
 
     def __init__(self, is_on: bool) -> None:
         self._own = Profile(is_on)
-        self._account = Account()
+        self._account = ProfileTotals()
 
     def tasks(self, tasks: Iterator[Task]) -> Iterator[Task]:
         """The same tasks, their reading measured."""

@@ -13,26 +13,22 @@ from darkroom.api.options import EngineOptions, EvaluationOptions, Expectation
 from darkroom.api.run import Run, check_writable
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
-from darkroom.evaluation.catalogue import CATALOGUE
-from darkroom.evaluation.figures import figures_of, metric_infos
-from darkroom.evaluation.gaps import MeasuredCell, costs, gaps
-from darkroom.evaluation.gathering import Gathered, gathered
-from darkroom.evaluation.pairs import Difference, differences
-from darkroom.evaluation.sides import Logits, sides_of
-from darkroom.evaluation.table import costs_table, figures_table
-from darkroom.features.extractor import ExtractorInfo
+from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
 from darkroom.features.inception_extractor import InceptionExtractor
 from darkroom.features.opening import load_extractor
-from darkroom.features.spec import ExtractorSpec
-from darkroom.references.kept import default_cache
-from darkroom.references.measuring import reference_features
-from darkroom.references.reference import Reference, ReferenceFeatures
-from darkroom.runs.cells import lossless_of
-from darkroom.runs.choices import dropped_cells
+from darkroom.features.reference import Reference, ReferenceFeatures
+from darkroom.features.reference_measuring import default_cache, reference_features
+from darkroom.metrics.catalogue import CATALOGUE
+from darkroom.metrics.figure_tables import costs_table, figures_table
+from darkroom.metrics.figures import Evaluation, Figure, Gap, Metric, put_evaluation
+from darkroom.metrics.gaps import costs, differences, gaps
+from darkroom.metrics.gathering import Gathered, gathered
+from darkroom.metrics.inputs import Logits
+from darkroom.metrics.measuring import MeasuredCell, measured_cell, metric_infos
+from darkroom.runs.cells import dropped_cells, lossless_of
 from darkroom.runs.commands import on_run
-from darkroom.runs.evaluations import CellFigure, Evaluation, Gap, MetricInfo, put_evaluation
-from darkroom.runs.present import PresentImages, present_images
-from darkroom.runs.scored import scored_parts
+from darkroom.runs.features import paired_features
+from darkroom.runs.reading import PresentImages, present_images
 
 
 @dataclass(frozen=True)
@@ -114,19 +110,19 @@ def measured_figure(
     starts: frozenset[int] | None,
     device: str,
     progress: Progress,
-) -> dict[str, CellFigure]:
+) -> dict[str, Figure]:
     """One figure of some cells, from their shards that start at `starts`; cells without an image get NaN."""
     extractor, metric = figure.split(".")
     spec, info = next(
         pair for pair in zip(wanted.specs(device), wanted.extractors, strict=True) if pair[1].name == extractor
     )
     measuring = _Measuring(run, wanted, extracted, spec, info, [metric], progress)
-    figures: dict[str, CellFigure] = {}
+    figures: dict[str, Figure] = {}
     for cell_id in cell_ids:
         try:
-            figures[cell_id] = measuring.cell(measuring.images(cell_id, starts)).figures[figure].figure
+            figures[cell_id] = measuring.cell(measuring.images(cell_id, starts)).figures[figure]
         except DarkroomError as error:
-            figures[cell_id] = CellFigure(math.nan, None, None, 0, None, (str(error),))
+            figures[cell_id] = Figure(math.nan, None, None, 0, None, (str(error),))
     return figures
 
 
@@ -135,9 +131,9 @@ def _evaluated(
 ) -> tuple[Evaluation, str]:
     """The evaluation, and the name that it is stored by."""
     options = wanted.options
-    metrics: dict[str, MetricInfo] = {}
+    metrics: dict[str, Metric] = {}
     images = _present(run, extracted, progress)
-    cells: dict[str, dict[str, CellFigure]] = {cell_id: {} for cell_id in images}
+    cells: dict[str, dict[str, Figure]] = {cell_id: {} for cell_id in images}
     distances: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
     lost: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
     lossless = _lossless(run, cells)
@@ -148,7 +144,7 @@ def _evaluated(
         if info.name in wanted.named and not extracted.num_left_out:
             _check_had(measured.values(), measuring.infos)
         for cell_id, gap in gaps(measured, measuring.infos, options.seed, measuring.compared).items():
-            cells[cell_id] |= {name: one.figure for name, one in measured[cell_id].figures.items()}
+            cells[cell_id] |= measured[cell_id].figures
             distances[cell_id] |= gap
         for cell_id, gap in costs(measured, lossless, options.seed, measuring.compared).items():
             lost[cell_id] |= gap
@@ -161,7 +157,7 @@ def _evaluated(
 def _check_had(cells: Collection[MeasuredCell], named: Iterable[str]) -> None:
     """Refuse a figure that is named where no cell has it; one cell of several may be too small for it."""
     for name in named:
-        figures = [cell.figures[name].figure for cell in cells]
+        figures = [cell.figures[name] for cell in cells]
         if all(math.isnan(figure.value) for figure in figures):
             raise DarkroomError(figures[0].warnings[0])
 
@@ -189,7 +185,7 @@ def _present(run: Run, extracted: Extracted, progress: Progress) -> dict[str, Pr
 
 
 class _Measuring:
-    """One extractor's metrics of a run's cells; `metrics` as `figures_of` takes them."""
+    """One extractor's metrics of a run's cells; `metrics` as `measured_cell` takes them."""
 
     def __init__(
         self,
@@ -212,19 +208,18 @@ class _Measuring:
 
     def images(self, cell_id: str, starts: frozenset[int] | None = None) -> Gathered:
         names = self._extracted.of_cell(cell_id, starts)
-        return gathered(scored_parts(self._store, names, self._info.extractor_id, self._info.dimension))
+        return gathered(paired_features(self._store, names, self._info.extractor_id, self._info.dimension))
 
     def cell(self, images: Gathered) -> MeasuredCell:
-        options = self._options
-        sides = sides_of(images, self._reference, options.clip_convention, options.seed, self._logits)
-        return MeasuredCell(images.held.pairs, figures_of(sides, self._info, self._metrics))
+        options = (self._options.clip_convention, self._options.seed, self._logits)
+        return measured_cell(images, self._info, self._reference, self._metrics, *options)
 
-    def compared(self, best: str, cell_id: str, figures: Sequence[str]) -> Mapping[str, Difference]:
+    def compared(self, best: str, cell_id: str, figures: Sequence[str]) -> Mapping[str, Gap]:
         """Over the images that both cells have."""
-        sides = {key: self.images(key).held for key in (best, cell_id)}
+        cells = {key: self.images(key).held for key in (best, cell_id)}
         metrics = [name.partition(".")[2] for name in figures]
         options = (metrics, self._options.clip_convention, self._options.seed)
-        return differences(sides, best, self._info, self._reference, *options)[cell_id]
+        return differences(cells, best, self._info, self._reference, *options)[cell_id]
 
 
 def measured_reference(

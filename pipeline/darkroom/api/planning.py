@@ -11,14 +11,14 @@ from darkroom.api.events import Progress, PromptsWritten, Warned
 from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.requests import ImageRequest, Sample, samples
 from darkroom.domain.settings import Sampling
-from darkroom.encoding.images import size_fault
-from darkroom.planning.plan import num_shards
-from darkroom.prompts.source import PromptScan, write_parquet
+from darkroom.engine.device import batches
+from darkroom.engine.planning import num_shards
+from darkroom.prompts.dataset import PromptScan, write_parquet
 from darkroom.rendering.loading import load_renderer
 from darkroom.rendering.renderer import Renderer
+from darkroom.runs.encoding import size_fault
+from darkroom.runs.layouts import encode_image
 from darkroom.storage.opening import open_store
-from darkroom.worker.batches import batches
-from darkroom.worker.members import encode_member
 
 _PROBE_BATCHES = 2  # timed, after one that is not
 _MOST_SIZES, _FEW_STEPS = 8, 2  # tried, of a model that may change them
@@ -105,9 +105,9 @@ def _probe(found: Checked, renderer: Renderer, batch_size: int) -> Cost | None:
         images = renderer.render(requests)
     # A short batch costs what a full one does.
     seconds = (time.perf_counter() - started) / _PROBE_BATCHES / renderer.info.batch_size
-    pairs = [(sample, image) for sample, image in zip(batch, images, strict=True) if image.pixels is not None]
     model, output = found.cells[0].cell.model, found.run_info().output
-    sizes = [len(encode_member(sample, image, model, output).data) for sample, image in pairs]
+    made = [(request, image.pixels) for request, image in zip(requests, images, strict=True)]
+    sizes = [len(encode_image(request, pixels, model, output).data) for request, pixels in made if pixels is not None]
     return Cost(seconds, sum(sizes) / max(1, len(sizes)))
 
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.prompts.dataset import SourceDataset
-from darkroom.prompts.source import PromptDataset, PromptScan, open_prompts, template_prompts
-from darkroom.prompts.tables import TableSource
+from darkroom.prompts.dataset import PromptDataset, PromptScan, SourceDataset
+from darkroom.prompts.opening import open_prompts, template_prompts
+from darkroom.prompts.sources import TableSource
 from darkroom.runs.run import PromptsInfo
 
 DEMO = "demo"

@@ -27,21 +27,21 @@ from darkroom.api.measuring import EvaluationResult, extract_for, measure
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import FAILED, INVALID, Record
-from darkroom.planning.plan import num_shards, plan
-from darkroom.planning.tasks import shard_tasks
+from darkroom.domain.shards import Shard
+from darkroom.engine.planning import num_shards, plan, shard_tasks
+from darkroom.engine.spec import WorkerSpec
+from darkroom.engine.tasks import Task
 from darkroom.rendering.spec import Compiled
 from darkroom.reporting.contact_sheet import contact_sheet
-from darkroom.runs.cells import CellInfo, read_cells
-from darkroom.runs.choices import put_choices, read_choices
+from darkroom.runs.cells import CellInfo, put_choices, read_cells, read_choices
 from darkroom.runs.equal_pixels import equal_lines
-from darkroom.runs.keys import CONTACT_SHEET_KEY, ManifestName
-from darkroom.runs.opening import claim, own_shards
-from darkroom.runs.reading import StoredFile, count_statuses, first_images
+from darkroom.runs.images import StoredFile, first_images
+from darkroom.runs.keys import CONTACT_SHEET_KEY
+from darkroom.runs.opening import claim, shards_of
+from darkroom.runs.reading import count_statuses
 from darkroom.runs.run import RunInfo
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store
-from darkroom.worker.spec import WorkerSpec
-from darkroom.worker.tasks import Task
 
 _SHEET_IMAGES = 32
 
@@ -83,10 +83,10 @@ class RenderJob:
         each = num_shards(self.info.prompts.num_rows, self.info.shard_size)
         return len(self.found.cells) * (each if self.starts is None else len(self.starts))
 
-    def committed(self) -> list[ManifestName]:
+    def committed(self) -> list[Shard]:
         """Those of its shards that are there. Raises DarkroomError where there are shards of another run."""
         cells = self.found.cell_infos
-        return [name for name in own_shards(self.store, self.info) if name.cell_id in cells and self._has(name.start)]
+        return [name for name in shards_of(self.store, self.info) if name.cell_id in cells and self._has(name.start)]
 
     def unfinished(self) -> list[str]:
         """Cells of which shards are missing."""

@@ -20,16 +20,15 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import Record
 from darkroom.domain.requests import Sample
 from darkroom.domain.settings import ModelRef
-from darkroom.encoding.images import pixels_digest
+from darkroom.engine.device import LoadedModel, batches
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.loading import load_renderer
 from darkroom.rendering.model_files import INDEX
 from darkroom.rendering.renderer import RenderedImage, Renderer
 from darkroom.runs.cells import CellInfo, cell_of
-from darkroom.worker.batches import batches
-from darkroom.worker.members import as_rendered, encode_member
-from darkroom.worker.models import OneModel
-from darkroom.worker.outcomes import called_as_then, recorded_sample
+from darkroom.runs.encoding import pixels_digest
+from darkroom.runs.layouts import as_rendered, encode_image
+from darkroom.runs.records import called_as_then, recorded_sample
 
 _REMEDY = "give the model's place, or the folder that holds all models of the run, as model.repo_id=..."
 
@@ -60,7 +59,7 @@ class Rerenderer:
         self._device = device
         self._progress = progress
         self._model = cache(self._find)
-        self._loaded = OneModel(self._load)
+        self._loaded = LoadedModel(self._load)
         self._told: set[tuple] = set()
 
     def images(self, records: Sequence[Record]) -> Iterator[tuple[Record, Rerendered | None]]:
@@ -89,8 +88,9 @@ class Rerenderer:
     def _encoded(self, record: Record, sample: Sample, image: RenderedImage) -> Rerendered:
         assert image.pixels is not None
         model = called_as_then(cell_of(self._run.cells, record.cell_id).model, record)
-        member = encode_member(as_rendered(sample, image.pixels), image, model, self._run.info.output)
-        return Rerendered(member.data, pixels_digest(image.pixels))
+        request = as_rendered(sample, image.pixels).request
+        file = encode_image(request, image.pixels, model, self._run.info.output)
+        return Rerendered(file.data, pixels_digest(image.pixels))
 
     def _load(self, how: _How) -> Renderer:
         return load_renderer(renderer_spec(self._model(how.model), self._device, how.batch_size, how.compiled))

@@ -11,14 +11,14 @@ from darkroom.api.listening import Counting
 from darkroom.api.options import EngineOptions, ModelPlace
 from darkroom.api.rerender import models_of
 from darkroom.api.run import Run, check_writable
-from darkroom.dispatch.events import Summary
 from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.records import FAILED, INVALID
+from darkroom.domain.shards import Shard
+from darkroom.engine.events import Summary
+from darkroom.engine.spec import WorkerSpec
+from darkroom.engine.tasks import RetryTask
 from darkroom.runs import manifest
-from darkroom.runs.keys import ManifestName
 from darkroom.runs.reading import count_statuses
-from darkroom.worker.spec import WorkerSpec
-from darkroom.worker.tasks import RetryTask
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def retry(
     return Retry(sum(failed.values()), summary, count_statuses(run.store, manifest.committed(run.store)))
 
 
-def _failed(run: Run) -> dict[ManifestName, int]:
+def _failed(run: Run) -> dict[Shard, int]:
     """Committed shards with failed records, and how many; those of one model together."""
     counts = {name: count_statuses(run.store, [name])[FAILED] for name in manifest.committed(run.store)}
     order = list({info.cell.model: None for info in run.cells.values()})
@@ -70,11 +70,11 @@ def _failed(run: Run) -> dict[ManifestName, int]:
     return {name: counts[name] for name in names}
 
 
-def _model(run: Run, name: ManifestName) -> ModelIdentity:
+def _model(run: Run, name: Shard) -> ModelIdentity:
     return run.cells[name.cell_id].cell.model
 
 
 def _worker(run: Run, tasks: Sequence[RetryTask], place: ModelPlace, options: EngineOptions, device: str) -> WorkerSpec:
-    models = models_of([run.cells[task.name.cell_id] for task in tasks], place, device)
+    models = models_of([run.cells[task.shard.cell_id] for task in tasks], place, device)
     specs = [renderer_spec(model, device, options.images_a_batch, options.compile) for model in models.values()]
     return WorkerSpec(run.info, tuple(specs), run.store.spec, batch_timeout_s=options.batch_timeout_s)

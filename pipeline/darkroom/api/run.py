@@ -16,15 +16,15 @@ from PIL import Image
 from darkroom.api.options import unknown
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK, Record
+from darkroom.metrics.figures import Figure, Metric, read_evaluations
 from darkroom.reporting.contact_sheet import contact_sheet
 from darkroom.runs import manifest
-from darkroom.runs.ahead import read_ahead
-from darkroom.runs.cells import CellInfo
-from darkroom.runs.choices import dropped_cells
+from darkroom.runs.cells import CellInfo, dropped_cells
 from darkroom.runs.equal_pixels import equal_lines
-from darkroom.runs.evaluations import CellFigure, MetricInfo, read_evaluations
+from darkroom.runs.files import prefetched
+from darkroom.runs.images import StoredFile, first_images, stored_files
 from darkroom.runs.opening import open_whole
-from darkroom.runs.reading import CellState, StoredFile, first_images, states, stored_files
+from darkroom.runs.reading import CellState, states
 from darkroom.runs.records import RECORD_SCHEMA, to_records
 from darkroom.runs.run import RunInfo
 from darkroom.storage.opening import open_store
@@ -113,7 +113,7 @@ class Run:
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The same as an Arrow table; or some of its columns."""
         names = list(manifest.committed(self.store))
-        parts = list(read_ahead(names, lambda name: manifest.read(self.store, name, columns)))
+        parts = list(prefetched(names, lambda name: manifest.read(self.store, name, columns)))
         if not parts:
             empty = RECORD_SCHEMA.empty_table()
             return empty if columns is None else empty.select([name for name in columns if name in empty.column_names])
@@ -144,16 +144,16 @@ class Run:
         raise DarkroomError(f"{self.store.describe()}: no image {image_id} is committed there")
 
     @property
-    def figures(self) -> dict[str, dict[str, CellFigure]]:
+    def figures(self) -> dict[str, dict[str, Figure]]:
         """cell_id -> figures by their names, such as demo_clip.clip_score; of several evaluations the latest's."""
-        found: dict[str, dict[str, CellFigure]] = {cell_id: {} for cell_id in self.cells}
+        found: dict[str, dict[str, Figure]] = {cell_id: {} for cell_id in self.cells}
         for evaluation in read_evaluations(self.store):
             for cell_id, figures in evaluation.cells.items():
                 found.setdefault(cell_id, {}).update(figures)
         return found
 
     @property
-    def metrics(self) -> dict[str, MetricInfo]:
+    def metrics(self) -> dict[str, Metric]:
         """How each figure is defined, by its name."""
         return {name: info for found in read_evaluations(self.store) for name, info in found.metrics.items()}
 

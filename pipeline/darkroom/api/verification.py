@@ -13,12 +13,12 @@ from darkroom.api.rerender import Rerendered, Rerenderer
 from darkroom.api.run import Run, check_writable
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK, Record
-from darkroom.encoding.images import decode
+from darkroom.runs import images as stored_images
 from darkroom.runs.commands import on_run
-from darkroom.runs.reading import image_bytes, records, sample
+from darkroom.runs.encoding import decode
+from darkroom.runs.images import StoredObject, image_bytes, stored_objects
+from darkroom.runs.reading import records, sample
 from darkroom.storage.store import Store
-from darkroom.worker import repair as repairing
-from darkroom.worker.stored import StoredObject, stored_objects
 
 _AT_ONCE = 64  # images held in memory while they are repaired
 
@@ -93,7 +93,7 @@ def repair(
         rendered = {record.image_id: made.data if made else None for record, made in rerenderer.images(damaged)}
         num_damaged += len(damaged)
         for item in portion:
-            left = repairing.repair(run.store, item, rendered, run.cells[item.cell_id].cell, run.info.output)
+            left = stored_images.repair(run.store, item, rendered, run.cells[item.cell_id].cell, run.info.output)
             num_left += len(left)
             for image_id in item.damages:
                 place, reason = run.store.describe(item.key), left.get(image_id, "")

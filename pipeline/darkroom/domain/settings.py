@@ -10,9 +10,10 @@ from functools import cache
 from types import UnionType
 from typing import Any, get_args, get_type_hints
 
+from darkroom.domain.identity import NUM_SEEDS
+
 Value = str | int | float | bool | None
 FLOAT8 = "float8"  # a dtype that is faster than the others, and lossy
-MAX_SEED = 2**63 - 1  # int64 in Parquet; torch.Generator.manual_seed takes it whole
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,17 @@ class Sampling:
         high=1000,
         help="Of so many calls of the UNet one computes all of it, and the others reuse its deep features.",
     )
+    guidance_rescale: float = setting(
+        0.0,
+        neutral=0.0,
+        argument=True,
+        row=True,
+        low=0,
+        high=1,
+        label="CFG rescale",
+        help="How far each step's guided prediction is brought back to the contrast of the one with the prompt alone, "
+        "against overexposure; 0: not at all.",
+    )
     num_images_per_prompt: int | None = setting(
         1, neutral=None, row=True, of_image=False, low=1, high=1_000_000, help="Images of every prompt."
     )  # None: as many as the run has
@@ -212,7 +224,7 @@ class Sampling:
         row=True,
         of_image=False,
         low=0,
-        high=MAX_SEED,
+        high=NUM_SEEDS - 1,
         help="What the noise of every image is drawn from, together with its prompt's id and its number; a row's own "
         "seed is used as it stands, and counted up for its further images.",
     )  # None: the run's

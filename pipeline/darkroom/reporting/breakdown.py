@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.types as pt
 
+from darkroom.metrics.tables import setting_text
 from darkroom.reporting.content import GroupScore
-from darkroom.reporting.numbers import setting_text
 
 LEAST_VALUES, MOST_VALUES = 2, 30  # of a column that groups images
 _LONGEST = 60  # characters of a group's name; longer text is no group's name

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK
+from darkroom.metrics.figures import Evaluation, read_evaluations
 from darkroom.reporting.commands import run_command
 from darkroom.reporting.content import (
     Axis,
@@ -19,16 +20,14 @@ from darkroom.reporting.content import (
 )
 from darkroom.reporting.costs import costs
 from darkroom.reporting.facts import facts, num_rows_left
-from darkroom.reporting.figures import Figures, merged
+from darkroom.reporting.figures import RunFigures, merged
 from darkroom.reporting.notes import notes
 from darkroom.reporting.pictures import failed_image, pictures, read_rows
 from darkroom.reporting.sampling import PromptChoice, Seen, middle
 from darkroom.reporting.settings import MODEL, axes_of, common_settings, settings_of_cells
 from darkroom.reporting.survey import NUM_PICKS, Survey, survey
-from darkroom.runs.cells import CellInfo, in_order
-from darkroom.runs.choices import Dropped, read_choices
+from darkroom.runs.cells import CellInfo, Dropped, in_order, read_choices
 from darkroom.runs.equal_pixels import equal_lines
-from darkroom.runs.evaluations import Evaluation, read_evaluations
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store
 
@@ -53,7 +52,7 @@ class _Gathered:
     settings: Mapping[str, Mapping[str, Setting]]
     axes: tuple[Axis, ...]
     evaluations: Sequence[Evaluation]
-    figures: Figures
+    figures: RunFigures
     found: Survey
 
     @property
@@ -78,7 +77,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         command=_command(run),
         axes=run.axes,
         cells=tuple(_cell(run, cell_id) for cell_id in run.order),
-        metrics=run.figures.metrics(),
+        metrics=tuple(run.figures.metrics.values()),
         score_metric=scoring.metric if scoring else None,
         scores={name: [_score(seen) for seen in sample.images] for name, sample in run.found.scores.items()},
         breakdown=run.found.breakdown.result(),
@@ -132,9 +131,9 @@ def _command(run: _Gathered) -> str:
 
 def _cell(run: _Gathered, cell_id: str) -> CellResult:
     count = run.found.counts[cell_id]
-    return CellResult(
-        cell_id, run.settings[cell_id], count.by_status[OK], count.num_failed, run.figures.of_cell(cell_id)
-    )
+    found = run.figures
+    figures, gaps, outdated = found.figures(cell_id), found.gaps(cell_id), found.outdated(cell_id)
+    return CellResult(cell_id, run.settings[cell_id], count.by_status[OK], count.num_failed, figures, gaps, outdated)
 
 
 def _dropped(item: Dropped, cells: Mapping[str, CellInfo], info: RunInfo) -> DroppedCell:

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from darkroom.reporting.content import CellResult, Figure, Metric, ReportContent, Setting
+from darkroom.metrics.figures import Figure, Metric
+from darkroom.metrics.tables import setting_text
+from darkroom.reporting.content import CellResult, ReportContent, Setting
 from darkroom.reporting.markup import Markup, element, join
 from darkroom.reporting.numbers import (
     NO_FIGURE,
@@ -12,7 +14,6 @@ from darkroom.reporting.numbers import (
     gap_text,
     interval_text,
     metric_decimals,
-    setting_text,
     value_text,
 )
 from darkroom.reporting.ranking import best_cells, dominated, figure_of, gap_of, rivals

@@ -6,6 +6,8 @@ Strings may come from anyone (prompts, columns of a prompt file, reasons): the p
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from darkroom.metrics.figures import Figure, Gap, Metric
+
 Setting = str | int | float
 
 
@@ -18,46 +20,6 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Metric:
-    """How a figure is defined. Texts may be empty where they do not apply."""
-
-    name: str  # key of CellResult.figures, such as fid
-    title: str  # such as FID
-    higher_is_better: bool
-    convention: str = ""  # formula, scale and implementation that it equals
-    interval: str = ""  # what low and high are, such as "95 % bootstrap over images"
-    extractor: str = ""  # network that made the features
-    weights_digest: str = ""
-    resize: str = ""
-    reference: str = ""  # images that it compares with
-
-
-@dataclass(frozen=True)
-class Gap:
-    """A figure against another cell's, image by image."""
-
-    base: str  # cell_id of the other cell
-    difference: float  # this cell's less the other one's
-    low: float  # ends of the difference's 95 % interval
-    high: float
-    num_pairs: int  # images that it is computed from
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One metric of one cell. NaN is a figure that could not be computed; `warnings` say why."""
-
-    value: float
-    low: float | None  # ends of the interval; None where there is none
-    high: float | None
-    num_images: int  # that it is computed from
-    num_reference: int | None = None  # reference images; None where the metric has no reference
-    warnings: tuple[str, ...] = ()
-    gap: Gap | None = None  # None for the best cell's own, and where none was measured
-    is_outdated: bool = False  # made from other images than the cell has now; a warning says so
-
-
-@dataclass(frozen=True)
 class CellResult:
     """One cell that was rendered to its end."""
 
@@ -66,6 +28,8 @@ class CellResult:
     num_images: int  # rendered and stored
     num_failed: int  # failed, invalid or filtered
     figures: Mapping[str, Figure]  # by Metric.name; a metric may be missing
+    gaps: Mapping[str, Gap] = field(default_factory=dict)  # likewise; none for the best cell's own, or not measured
+    outdated: frozenset[str] = frozenset()  # metrics of other images than the cell has now; a warning says so
 
 
 @dataclass(frozen=True)

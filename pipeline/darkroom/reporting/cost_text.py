@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
-from darkroom.reporting.content import Cost, Metric, ReportContent
-from darkroom.reporting.numbers import NO_FIGURE, better, gap_decimals, gap_text, setting_text, speed_text
+from darkroom.metrics.figures import Metric
+from darkroom.metrics.tables import setting_text
+from darkroom.reporting.content import Cost, ReportContent
+from darkroom.reporting.numbers import NO_FIGURE, better, gap_decimals, gap_text, speed_text
 
 NO_BASE = f"{NO_FIGURE}: not known, where the run has no such cell; add it to the grid."
 

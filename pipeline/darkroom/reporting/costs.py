@@ -3,17 +3,16 @@
 import math
 from collections.abc import Iterator, Mapping
 
-from darkroom.reporting.content import Cost, Gap
-from darkroom.reporting.figures import Figures
+from darkroom.reporting.content import Cost
+from darkroom.reporting.figures import RunFigures
 from darkroom.reporting.survey import CellCount
 from darkroom.runs.cells import CellInfo, lossless_of
 
 
-def costs(cells: Mapping[str, CellInfo], counts: Mapping[str, CellCount], figures: Figures) -> Iterator[Cost]:
+def costs(cells: Mapping[str, CellInfo], counts: Mapping[str, CellCount], figures: RunFigures) -> Iterator[Cost]:
     """One for each such cell, in the order of `cells`."""
     for cell_id, base in lossless_of(cells).items():
-        gaps = figures.costs.get(cell_id, {})
-        known: dict[str, Gap] = {name: Gap(**vars(gap)) for name, gap in gaps.items() if gap.base == base}
+        known = {name: gap for name, gap in figures.costs(cell_id).items() if gap.base == base}
         speed_up = _ratio(counts[base].image_s, counts[cell_id].image_s) if base else None
         yield Cost(cell_id, cells[cell_id].cell.lossy, base, speed_up, known)
 

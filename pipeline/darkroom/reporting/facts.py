@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from darkroom.domain.records import OK
 from darkroom.domain.settings import COMMON_AXES, IMAGE_SETTINGS, SETTINGS
+from darkroom.metrics.figures import Evaluation
+from darkroom.metrics.tables import setting_text
 from darkroom.reporting.content import Setting
-from darkroom.reporting.numbers import setting_text
 from darkroom.reporting.settings import MODEL
 from darkroom.reporting.survey import CellCount, Making
 from darkroom.runs.cells import CellInfo
-from darkroom.runs.evaluations import Evaluation
 from darkroom.runs.run import RunInfo
 
 Facts = Iterator[tuple[str, str]]

@@ -1,12 +1,10 @@
-"""A run's evaluations as one set of metrics and figures: the latest of each metric stands. Knows no page."""
+"""A run's evaluations as one set of metrics and figures: the latest of each metric stands."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 
-from darkroom.reporting.content import Figure, Gap, Metric
-from darkroom.runs.evaluations import CellFigure, Evaluation, MetricInfo
-from darkroom.runs.evaluations import Gap as StoredGap
-from darkroom.runs.present import PresentImages
+from darkroom.metrics.figures import Evaluation, Figure, Gap, Metric
+from darkroom.runs.reading import PresentImages
 
 _CLIP_SCORE = "clip_score"
 # Ends of metric names, in the order to show them; others come after.
@@ -31,43 +29,53 @@ class ScoreInfo:
 
 
 @dataclass(frozen=True)
-class Figures:
+class LatestFigure:
+    """A metric of a cell as its latest evaluation has it."""
+
+    figure: Figure
+    gap: Gap | None  # from the metric's best cell
+    cost: Gap | None  # from the same cell without what makes it faster
+    images: PresentImages | None  # that were measured
+
+
+@dataclass(frozen=True)
+class RunFigures:
     """What evaluations found out about the cells that there are."""
 
-    infos: Mapping[str, MetricInfo]  # by metric name, in the order to show them
-    cells: Mapping[str, Mapping[str, CellFigure]]  # by cell_id, then by metric name
+    metrics: Mapping[str, Metric]  # by name, in the order to show them
+    cells: Mapping[str, Mapping[str, LatestFigure]]  # by cell_id and Metric.name
     notes: tuple[str, ...] = ()
-    gaps: Mapping[str, Mapping[str, StoredGap | None]] = field(default_factory=dict)  # as `cells`, where measured
-    costs: Mapping[str, Mapping[str, StoredGap]] = field(default_factory=dict)  # of lossy cells, likewise
-    images: Mapping[str, Mapping[str, PresentImages | None]] = field(
-        default_factory=dict
-    )  # that were measured, likewise
     present: Mapping[str, PresentImages] = field(default_factory=dict)  # by cell_id: those that are there now
 
     @property
     def score_info(self) -> ScoreInfo | None:
-        found = (info for name, info in self.infos.items() if _kind(name) == _CLIP_SCORE)
-        return next((ScoreInfo(info.name, info.extractor_id, info.convention) for info in found), None)
+        found = (metric for name, metric in self.metrics.items() if _kind(name) == _CLIP_SCORE)
+        return next((ScoreInfo(metric.name, metric.extractor_id, metric.convention) for metric in found), None)
 
-    def metrics(self) -> tuple[Metric, ...]:
-        return tuple(_metric(info) for info in self.infos.values())
+    def outdated(self, cell_id: str) -> frozenset[str]:
+        """Names of metrics whose figure is of other images than the cell has now."""
+        return frozenset(name for name in self.cells.get(cell_id, {}) if self._age(cell_id, name))
 
-    def outdated(self) -> dict[str, list[str]]:
-        """metric name -> cells whose figure is of other images than they have now."""
-        return {name: [cell_id for cell_id in self.cells if self._age(cell_id, name)] for name in self.infos}
+    def figures(self, cell_id: str) -> dict[str, Figure]:
+        """By Metric.name; one that is older than the cell's images says so first among its warnings."""
+        found = {}
+        for name, latest in self.cells.get(cell_id, {}).items():
+            age = self._age(cell_id, name)
+            warnings = (*([age] if age else ()), *latest.figure.warnings)
+            found[name] = replace(latest.figure, warnings=warnings)
+        return found
 
-    def of_cell(self, cell_id: str) -> dict[str, Figure]:
-        gaps = self.gaps.get(cell_id, {})
-        return {
-            name: _figure(figure, gaps.get(name), self._age(cell_id, name))
-            for name, figure in self.cells.get(cell_id, {}).items()
-        }
+    def gaps(self, cell_id: str) -> dict[str, Gap]:
+        return {name: latest.gap for name, latest in self.cells.get(cell_id, {}).items() if latest.gap}
+
+    def costs(self, cell_id: str) -> dict[str, Gap]:
+        return {name: latest.cost for name, latest in self.cells.get(cell_id, {}).items() if latest.cost}
 
     def _age(self, cell_id: str, name: str) -> str:
-        """How a figure is older than its cell's images; empty where it is not, or where there is none."""
-        if name not in self.cells[cell_id] or cell_id not in self.present:
+        """How a figure is older than its cell's images; empty where it is not, or where nothing is known of these."""
+        if cell_id not in self.present:
             return ""
-        then, now = self.images[cell_id].get(name), self.present[cell_id]
+        then, now = self.cells[cell_id][name].images, self.present[cell_id]
         if then is None:
             return "its evaluation did not note which images it is of; evaluate again"
         if then == now:
@@ -76,34 +84,33 @@ class Figures:
         return f"older than the cell's {now.count:,} images: {what}; evaluate again"
 
 
-def merged(evaluations: Sequence[Evaluation], cell_ids: Collection[str]) -> Figures:
+def merged(evaluations: Sequence[Evaluation], cell_ids: Collection[str]) -> RunFigures:
     """Oldest first. Figures of one metric that are defined otherwise than its latest are not comparable: left out."""
-    infos = {name: info for evaluation in evaluations for name, info in evaluation.metrics.items()}
-    cells: dict[str, dict[str, CellFigure]] = {cell_id: {} for cell_id in cell_ids}
-    gaps: dict[str, dict[str, StoredGap | None]] = {cell_id: {} for cell_id in cell_ids}
-    costs: dict[str, dict[str, StoredGap]] = {cell_id: {} for cell_id in cell_ids}
-    images: dict[str, dict[str, PresentImages | None]] = {cell_id: {} for cell_id in cell_ids}
+    metrics = {name: metric for evaluation in evaluations for name, metric in evaluation.metrics.items()}
+    cells: dict[str, dict[str, LatestFigure]] = {cell_id: {} for cell_id in cell_ids}
     redefined: set[str] = set()
     for evaluation in evaluations:
         for cell_id in cells.keys() & evaluation.cells.keys():
             for name, figure in evaluation.cells[cell_id].items():
-                if evaluation.metrics.get(name) == infos.get(name):
-                    cells[cell_id][name] = figure
-                    images[cell_id][name] = evaluation.images.get(cell_id)
-                    gaps[cell_id][name] = evaluation.gaps.get(cell_id, {}).get(name)
-                    costs[cell_id] |= _only(evaluation.costs.get(cell_id, {}), name)
+                if evaluation.metrics.get(name) == metrics.get(name):
+                    cells[cell_id][name] = _latest(evaluation, cell_id, name, figure, cells[cell_id].get(name))
                 else:
                     redefined.add(name)
-    known = {name: infos[name] for name in sorted(infos, key=_place) if any(name in found for found in cells.values())}
+    shown = [name for name in sorted(metrics, key=_place) if any(name in found for found in cells.values())]
     notes = [
-        f"{infos[name].title}: figures of earlier evaluations with another definition or reference are left out."
-        for name in sorted(redefined & known.keys())
+        f"{metrics[name].title}: figures of earlier evaluations with another definition or reference are left out."
+        for name in sorted(redefined.intersection(shown))
     ]
-    return Figures(known, cells, tuple(notes), gaps, costs, images)
+    return RunFigures({name: metrics[name] for name in shown}, cells, tuple(notes))
 
 
-def _only(found: Mapping[str, StoredGap], name: str) -> dict[str, StoredGap]:
-    return {name: found[name]} if name in found else {}
+def _latest(
+    evaluation: Evaluation, cell_id: str, name: str, figure: Figure, earlier: LatestFigure | None
+) -> LatestFigure:
+    """A cost stays until another is measured: an evaluation of some cells alone may lack the base."""
+    gap = evaluation.gaps.get(cell_id, {}).get(name)
+    cost = evaluation.costs.get(cell_id, {}).get(name) or (earlier.cost if earlier else None)
+    return LatestFigure(figure, gap, cost, evaluation.images.get(cell_id))
 
 
 def _kind(name: str) -> str:
@@ -113,24 +120,3 @@ def _kind(name: str) -> str:
 def _place(name: str) -> tuple[int, str]:
     kind = _kind(name)
     return (_FIRST.index(kind) if kind in _FIRST else len(_FIRST)), name
-
-
-def _metric(info: MetricInfo) -> Metric:
-    return Metric(
-        name=info.name,
-        title=info.title,
-        higher_is_better=info.higher_is_better,
-        convention=info.convention,
-        interval=info.interval,
-        extractor=info.extractor,
-        weights_digest=info.weights,
-        resize=info.resize,
-        reference=info.reference,
-    )
-
-
-def _figure(figure: CellFigure, gap: StoredGap | None, age: str) -> Figure:
-    counts = figure.num_images, figure.num_reference
-    known = Gap(**asdict(gap)) if gap else None
-    warnings = (*([age] if age else ()), *figure.warnings)
-    return Figure(figure.value, figure.low, figure.high, *counts, warnings, known, bool(age))

@@ -21,6 +21,9 @@ class Markup(str):
 
     __slots__ = ()
 
+    def __html__(self) -> str:
+        return self
+
 
 def element(name: str, attributes: Mapping[str, str], *children: str) -> Markup:
     """One element. Children that are not `Markup`, and all attributes' values, are escaped."""

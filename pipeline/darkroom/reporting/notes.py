@@ -1,10 +1,11 @@
 """What a report leaves out and how it chose what it shows, in sentences. Knows no page."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from darkroom.reporting.content import Picture
 from darkroom.reporting.facts import num_rows_left
-from darkroom.reporting.figures import Figures
+from darkroom.reporting.figures import RunFigures
 from darkroom.reporting.survey import MOST_FAILURES, MOST_SCORES, Survey
 from darkroom.runs.commands import called_by_name
 from darkroom.runs.run import RunInfo
@@ -17,7 +18,7 @@ def notes(
     info: RunInfo,
     store: StoreSpec,
     found: Survey,
-    figures: Figures,
+    figures: RunFigures,
     shown: Sequence[Picture],
     equal: Sequence[str] = (),
     num_seeds: int = 1,
@@ -64,7 +65,7 @@ def _pictures(info: RunInfo, store: StoreSpec, found: Survey, shown: Sequence[Pi
         )
 
 
-def _scores(found: Survey, figures: Figures) -> Iterator[str]:
+def _scores(found: Survey, figures: RunFigures) -> Iterator[str]:
     scoring = figures.score_info
     if not found.scores or scoring is None:
         return
@@ -79,10 +80,11 @@ def _scores(found: Survey, figures: Figures) -> Iterator[str]:
     yield "Picks: of all cells together, at most one image of each prompt; the median is that of the scores shown."
 
 
-def _missing_figures(found: Survey, figures: Figures) -> Iterator[str]:
-    outdated = {name: cells for name, cells in figures.outdated().items() if cells}
+def _missing_figures(found: Survey, figures: RunFigures) -> Iterator[str]:
+    outdated = Counter(name for cell_id in figures.cells for name in figures.outdated(cell_id))
     if outdated:
-        named = ", ".join(f"{figures.infos[name].title} of {len(cells)} cells" for name, cells in outdated.items())
+        counts = {name: outdated[name] for name in figures.metrics if name in outdated}
+        named = ", ".join(f"{figures.metrics[name].title} of {count} cells" for name, count in counts.items())
         yield f"Figures: older than the images that are there now, and marked so: {named}; evaluate again."
     if found.num_stale:
         yield (
@@ -90,5 +92,5 @@ def _missing_figures(found: Survey, figures: Figures) -> Iterator[str]:
             "scores of single images; evaluate again."
         )
     without = sum(not figures.cells[cell_id] for cell_id in found.counts)
-    if figures.infos and without:
+    if figures.metrics and without:
         yield f"Figures: {without} of {len(found.counts)} cells are not evaluated yet."

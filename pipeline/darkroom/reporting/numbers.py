@@ -1,18 +1,12 @@
 """How figures are written: as many decimals as a column needs, the same in all of its rows. Knows no page."""
 
-import math
 from collections.abc import Iterable
 
-from darkroom.reporting.content import CellResult, Figure, Gap, Metric, Setting
+from darkroom.metrics.figures import Figure, Gap, Metric
+from darkroom.metrics.tables import arrow, decimals, number
+from darkroom.reporting.content import CellResult
 
-_DIGITS = 4  # significant, of a column's largest value
 NO_FIGURE = "–"
-
-
-def decimals(values: Iterable[float]) -> int:
-    """Decimals that show the largest of the values with four significant digits."""
-    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
-    return max(0, min(8, _DIGITS - 1 - math.floor(math.log10(largest)))) if largest > 0 else 0
 
 
 def metric_decimals(metric: Metric, cells: Iterable[CellResult]) -> int:
@@ -20,7 +14,7 @@ def metric_decimals(metric: Metric, cells: Iterable[CellResult]) -> int:
 
 
 def value_text(value: float | None, places: int) -> str:
-    return NO_FIGURE if value is None or not math.isfinite(value) else f"{value:.{places}f}"
+    return number(value, places, NO_FIGURE)
 
 
 def interval_text(figure: Figure, places: int) -> str:
@@ -46,8 +40,4 @@ def speed_text(speed_up: float | None) -> str:
 
 def better(metric: Metric) -> str:
     """The arrow that says where better is."""
-    return "↑" if metric.higher_is_better else "↓"
-
-
-def setting_text(value: Setting) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return arrow(metric.higher_is_better)

@@ -4,8 +4,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from darkroom.reporting.content import CellResult, Figure, Metric, Picture, ReportContent
-from darkroom.reporting.numbers import metric_decimals, setting_text
+from darkroom.metrics.figures import Figure, Metric
+from darkroom.metrics.tables import setting_text
+from darkroom.reporting.content import CellResult, Picture, ReportContent
+from darkroom.reporting.numbers import metric_decimals
 from darkroom.reporting.ranking import best_cells, dominated, order_by, pareto_front
 
 _SCORE_DIGITS = 4  # significant; a distribution shows no more

@@ -5,14 +5,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.records import Record
 from darkroom.reporting.commands import verify_command
 from darkroom.reporting.content import FailedImage, Picture
 from darkroom.reporting.sampling import Seen
 from darkroom.reporting.thumbnails import thumbnails
 from darkroom.runs import manifest
-from darkroom.runs.ahead import read_ahead
-from darkroom.runs.keys import ManifestName
+from darkroom.runs.files import prefetched
 from darkroom.runs.records import to_records
 from darkroom.storage.store import Store
 
@@ -30,10 +30,10 @@ class Row:
 
 def read_rows(store: Store, images: Iterable[Seen]) -> dict[str, Row]:
     """image_id -> row, each manifest read once."""
-    by_manifest: dict[ManifestName, dict[int, Seen]] = defaultdict(dict)
+    by_manifest: dict[Shard, dict[int, Seen]] = defaultdict(dict)
     for seen in images:
         by_manifest[seen.manifest][seen.index] = seen
-    parts = read_ahead(by_manifest.items(), lambda item: _rows(store, *item))
+    parts = prefetched(by_manifest.items(), lambda item: _rows(store, *item))
     return {row.record.image_id: row for part in parts for row in part}
 
 
@@ -80,7 +80,7 @@ def cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"
 
 
-def _rows(store: Store, name: ManifestName, images: Mapping[int, Seen]) -> list[Row]:
+def _rows(store: Store, name: Shard, images: Mapping[int, Seen]) -> list[Row]:
     table = manifest.read(store, name).take(list(images))
     columns = table.to_pylist()
     return [

@@ -5,7 +5,8 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from darkroom.reporting.content import CellResult, Figure, Gap, Metric
+from darkroom.metrics.figures import Figure, Gap, Metric
+from darkroom.reporting.content import CellResult
 
 
 def figure_of(cell: CellResult, metric: Metric) -> Figure | None:
@@ -48,22 +49,21 @@ def rivals(cells: Sequence[CellResult], metric: Metric) -> frozenset[str]:
     best = best_cells(cells, metric)
     leaders = [figure for cell in cells if cell.cell_id in best and (figure := figure_of(cell, metric))]
     return frozenset(
-        cell.cell_id
-        for cell in cells
-        if cell.cell_id not in best and (figure := figure_of(cell, metric)) and _is_near(figure, leaders, best)
+        cell.cell_id for cell in cells if cell.cell_id not in best and _is_near(cell, metric, leaders, best)
     )
 
 
 def gap_of(cell: CellResult, metric: Metric, best: Collection[str]) -> Gap | None:
     """The figure's difference from one of the best cells; None where it was measured from another or from none."""
-    figure = figure_of(cell, metric)
-    return figure.gap if figure and figure.gap and figure.gap.base in best else None
+    gap = cell.gaps.get(metric.name)
+    return gap if figure_of(cell, metric) and gap and gap.base in best else None
 
 
-def _is_near(figure: Figure, leaders: Sequence[Figure], best: Collection[str]) -> bool:
-    if figure.gap and figure.gap.base in best:
-        return figure.gap.low <= 0 <= figure.gap.high
-    return any(_overlap(figure, leader) for leader in leaders)
+def _is_near(cell: CellResult, metric: Metric, leaders: Sequence[Figure], best: Collection[str]) -> bool:
+    figure, gap = figure_of(cell, metric), gap_of(cell, metric, best)
+    if gap:
+        return not gap.is_told_apart
+    return figure is not None and any(_overlap(figure, leader) for leader in leaders)
 
 
 def _overlap(one: Figure, other: Figure) -> bool:

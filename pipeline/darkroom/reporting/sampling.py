@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.identity import digest
-from darkroom.runs.keys import ManifestName
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Seen:
     image_id: str
     prompt_id: str
     sample_index: int
-    manifest: ManifestName
+    manifest: Shard
     index: int  # row of the manifest
     score: float | None = None
 

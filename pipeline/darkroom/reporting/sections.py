@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from darkroom.metrics.figures import Metric
+from darkroom.metrics.tables import Table, html_table, setting_text
 from darkroom.reporting.cell_table import cell_table
-from darkroom.reporting.content import CellResult, DroppedCell, Metric, ReportContent
+from darkroom.reporting.content import CellResult, DroppedCell, ReportContent
 from darkroom.reporting.cost_text import NO_BASE, cost_headings, cost_rows
 from darkroom.reporting.markup import Markup, element, join
-from darkroom.reporting.numbers import interval_text, metric_decimals, setting_text, value_text
+from darkroom.reporting.numbers import interval_text, metric_decimals, value_text
 from darkroom.reporting.payload import cell_label
 from darkroom.reporting.ranking import dominated, figure_of, order_by, rivals
 
@@ -129,7 +131,7 @@ def _warnings(content: ReportContent) -> Markup:
     for cell in content.cells:
         for metric in content.metrics:
             figure = cell.figures.get(metric.name)
-            counts.update({(metric.title, text) for text in (figure.warnings if figure else ())})
+            counts.update((metric.title, text) for text in dict.fromkeys(figure.warnings if figure else ()))
     lines = [f"⚠ {title}: {text} ({count} of {len(content.cells)} cells)" for (title, text), count in counts.items()]
     lines += [_unequal(metric) for metric in content.metrics if _num_images_differ(metric, content.cells)]
     return element("ul", {"class": "warnings"}, *(element("li", {}, line) for line in lines)) if lines else Markup("")
@@ -144,9 +146,7 @@ def _num_images_differ(metric: Metric, cells: Sequence[CellResult]) -> bool:
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    head = element("thead", {}, element("tr", {}, *(element("th", {"scope": "col"}, text) for text in headings)))
-    body = [element("tr", {}, *(element("td", {"dir": "auto"}, text) for text in row)) for row in rows]
-    return element("div", {"class": "wide"}, element("table", {}, head, element("tbody", {}, *body)))
+    return element("div", {"class": "wide"}, Markup(html_table(Table(headings, rows, num_left=len(headings)))))
 
 
 def _costs(content: ReportContent) -> Markup:
@@ -185,15 +185,15 @@ def _dropped(dropped: Sequence[DroppedCell]) -> Markup:
 
 
 def _methods(content: ReportContent) -> Markup:
-    fields = ("title", "convention", "interval", "extractor", "weights_digest", "resize", "reference")
+    fields = ("title", "convention", "interval", "extractor", "weights", "resize", "reference")
     shown = [name for name in fields if any(getattr(metric, name) for metric in content.metrics)]
-    headings = ["metric" if name == "title" else name.replace("_", " ") for name in shown]
+    headings = [{"title": "metric", "weights": "weights digest"}.get(name, name) for name in shown]
     return _table(headings, [[_method(metric, name) for name in shown] for metric in content.metrics])
 
 
 def _method(metric: Metric, name: str) -> str:
     """A digest by its beginning: whoever points at it, or opens metrics.parquet, sees all of it."""
     text = getattr(metric, name)
-    if name != "weights_digest" or len(text) <= _DIGEST_SHOWN:
+    if name != "weights" or len(text) <= _DIGEST_SHOWN:
         return text
     return element("span", {"title": text}, f"{text[:_DIGEST_SHOWN]}…")

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from darkroom.reporting.content import CellResult, Metric, ReportContent
+from darkroom.metrics.figures import Metric
+from darkroom.metrics.tables import Table, markdown_table, setting_text
+from darkroom.reporting.content import CellResult, ReportContent
 from darkroom.reporting.cost_text import NO_BASE, cost_headings, cost_rows
 from darkroom.reporting.markup import markdown
 from darkroom.reporting.numbers import (
@@ -12,7 +14,6 @@ from darkroom.reporting.numbers import (
     gap_text,
     interval_text,
     metric_decimals,
-    setting_text,
     value_text,
 )
 from darkroom.reporting.payload import cell_label
@@ -65,16 +66,15 @@ def _cells_table(content: ReportContent) -> list[str]:
     beaten = dominated(content.cells, content.metrics)
     names = ["cell", *(axis.name for axis in content.axes), "images", "failed"]
     arrows = [f"{metric.title} {better(metric)}" for metric in content.metrics]
-    head = [_line([markdown(name) for name in [*names, *arrows]])]
-    head += ["|" + " --- |" * (1 + len(content.axes)) + " ---: |" * (2 + len(content.metrics))]
     columns = [_column(metric, content) for metric in content.metrics]
-    rows = [_line([*_settings(cell, content, beaten), *(column[cell.cell_id] for column in columns)]) for cell in shown]
+    rows = [[*_settings(cell, content, beaten), *(column[cell.cell_id] for column in columns)] for cell in shown]
+    table = Table([markdown(name) for name in (*names, *arrows)], rows, num_left=1 + len(content.axes))
     legend = "**Bold**: best. †: another cell is at least as good in all metrics and better in one." if beaten else ""
     near = any(rivals(content.cells, metric) for metric in content.metrics)
     legend += " ≈: not told apart from the best." if near else ""
     cut = f"The best {len(shown)} of {len(content.cells)} cells." if len(shown) < len(content.cells) else ""
     below = " ".join(filter(None, (cut, legend)))
-    return head + rows + (["", below] if below else [])
+    return markdown_table(table) + (["", below] if below else [])
 
 
 def _gaps_table(content: ReportContent) -> list[str]:
@@ -84,13 +84,13 @@ def _gaps_table(content: ReportContent) -> list[str]:
     if not columns:
         return []
     names = ["cell", *(axis.name for axis in content.axes), *(metric.title for metric in columns)]
-    head = [_line([markdown(name) for name in names])]
-    head += ["|" + " --- |" * (1 + len(content.axes)) + " ---: |" * len(columns)]
     rows = [
-        _line([*_settings(cell, content, frozenset())[:-2], *(one.get(cell.cell_id, "") for one in columns.values())])
+        [*_settings(cell, content, frozenset())[:-2], *(one.get(cell.cell_id, "") for one in columns.values())]
         for cell in _shown(content)
     ]
-    return ["Differences from the best cell, image by image, with their 95 % intervals:", "", *head, *rows]
+    table = Table([markdown(name) for name in names], rows, num_left=1 + len(content.axes))
+    about = "Differences from the best cell, image by image, with their 95 % intervals:"
+    return [about, "", *markdown_table(table)]
 
 
 def _costs_table(content: ReportContent) -> list[str]:
@@ -98,19 +98,18 @@ def _costs_table(content: ReportContent) -> list[str]:
     if not content.costs:
         return []
     headings = [markdown(heading) for heading in cost_headings(content)]
-    head = [_line(headings), "|" + " --- |" * 2 + " ---: |" * (len(headings) - 2)]
-    rows = [_line([cell, markdown(settings), *figures]) for cell, settings, *figures in cost_rows(content)]
+    rows = [[cell, markdown(settings), *figures] for cell, settings, *figures in cost_rows(content)]
     alone = ["", NO_BASE] if any(cost.base is None for cost in content.costs) else []
     said = "Cost of speed, against the same cell without these settings, image by image, with 95 % intervals; speed by "
     said += "the median image's time on the device:"
-    return [said, "", *head, *rows, *alone]
+    return [said, "", *markdown_table(Table(headings, rows, num_left=2)), *alone]
 
 
 def _gap_column(metric: Metric, content: ReportContent) -> dict[str, str]:
     best = best_cells(content.cells, metric)
     gaps = {cell.cell_id: gap for cell in content.cells if (gap := gap_of(cell, metric, best))}
     places = gap_decimals(gaps.values())
-    entries = {name: gap_text(gap, places) + (" ≈" if gap.low <= 0 <= gap.high else "") for name, gap in gaps.items()}
+    entries = {name: gap_text(gap, places) + ("" if gap.is_told_apart else " ≈") for name, gap in gaps.items()}
     return entries | {name: "best" for name in best if gaps}
 
 
@@ -170,7 +169,3 @@ def _failures(content: ReportContent) -> list[str]:
 
 def _list(heading: str, lines: Sequence[str]) -> list[str]:
     return [f"{heading}:", "", *(f"- {line}" for line in lines)] if lines else []
-
-
-def _line(entries: Sequence[str]) -> str:
-    return "| " + " | ".join(entries) + " |"

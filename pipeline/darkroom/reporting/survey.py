@@ -12,16 +12,16 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.records import OK
 from darkroom.domain.settings import ROW_SETTINGS
 from darkroom.reporting.breakdown import Breakdown
 from darkroom.reporting.figures import ScoreInfo
 from darkroom.reporting.sampling import Extremes, PromptChoice, Seen, Subsample
 from darkroom.runs import manifest
-from darkroom.runs.ahead import read_ahead
-from darkroom.runs.features import ScoredFiles, get_features
-from darkroom.runs.keys import ManifestName
-from darkroom.runs.present import COLUMNS, Presence
+from darkroom.runs.features import ShardFeatures, get_features
+from darkroom.runs.files import prefetched
+from darkroom.runs.reading import PRESENCE_COLUMNS, Presence
 from darkroom.runs.records import RECORD_SCHEMA
 from darkroom.storage.store import Store
 
@@ -83,7 +83,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class _Shard:
-    name: ManifestName
+    name: Shard
     table: pa.Table
     scores: Mapping[str, float] = field(default_factory=dict)  # image_id -> finite score
     num_stale: int = 0
@@ -99,7 +99,7 @@ def survey(
     found = Survey({cell_id: CellCount() for cell_id in cell_ids}, choice)
     names = (name for name in manifest.committed(store) if name.cell_id in found.counts)
     left_out = {name for name in RECORD_SCHEMA.names if name in axes or name not in _GROUPING}
-    for shard in read_ahead(names, lambda name: _read(store, name, scoring)):
+    for shard in prefetched(names, lambda name: _read(store, name, scoring)):
         _count(found.counts[shard.name.cell_id], shard)
         found.num_stale += shard.num_stale
         _add_making(found.making, shard.table)
@@ -108,15 +108,15 @@ def survey(
     return found
 
 
-def _read(store: Store, name: ManifestName, scoring: ScoreInfo | None) -> _Shard:
+def _read(store: Store, name: Shard, scoring: ScoreInfo | None) -> _Shard:
     table = manifest.read_with_extras(store, name, _COLUMNS)
     shard = _Shard(name, table)
     return _scored(shard, get_features(store, scoring.extractor_id, name), scoring) if scoring else shard
 
 
-def _scored(shard: _Shard, found: ScoredFiles | None, scoring: ScoreInfo) -> _Shard:
+def _scored(shard: _Shard, found: ShardFeatures | None, scoring: ScoreInfo) -> _Shard:
     """With the scores of exactly the files that its records name."""
-    columns = (shard.table[name].to_pylist() for name in COLUMNS)
+    columns = (shard.table[name].to_pylist() for name in PRESENCE_COLUMNS)
     ok = [(image_id, sha256) for image_id, status, sha256 in zip(*columns, strict=True) if status == OK]
     places = {image_id: found.place(image_id, sha256) if found else None for image_id, sha256 in ok}
     cosines = found.images.cosines.tolist() if found else []

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from darkroom.reporting.content import CellResult, Figure, Gap, Metric, ReportContent
+from darkroom.metrics.figures import Figure, Gap, Metric
+from darkroom.reporting.content import CellResult, ReportContent
 from darkroom.reporting.ranking import best_cells, dominated, gap_of
 
 
@@ -21,6 +22,10 @@ def metrics_table(content: ReportContent) -> pa.Table:
     columns |= {name: _setting_column(name, [cell for cell, _ in pairs]) for name in settings}
     columns |= _metric_columns([metric for _, metric in pairs])
     columns |= _figure_columns([cell.figures[metric.name] for cell, metric in pairs])
+    columns["outdated"] = pa.array([metric.name in cell.outdated for cell, metric in pairs], pa.bool_())
+    columns["warnings"] = pa.array(
+        [list(cell.figures[metric.name].warnings) for cell, metric in pairs], pa.list_(pa.string())
+    )
     columns |= _gap_columns([gap_of(cell, metric, best[metric.name]) for cell, metric in pairs])
     columns["best"] = pa.array([cell.cell_id in best[metric.name] for cell, metric in pairs], pa.bool_())
     columns["dominated"] = pa.array([cell.cell_id in beaten for cell, _ in pairs], pa.bool_())
@@ -39,8 +44,9 @@ def _setting_column(name: str, cells: Sequence[CellResult]) -> pa.Array:
 
 def _metric_columns(metrics: Sequence[Metric]) -> dict[str, pa.Array]:
     columns = {"metric": pa.array([metric.name for metric in metrics], pa.string())}
-    for field in ("title", "convention", "interval", "extractor", "weights_digest", "resize", "reference"):
-        columns[field] = pa.array([getattr(metric, field) for metric in metrics], pa.string())
+    for field in ("title", "convention", "interval", "extractor", "weights", "resize", "reference"):
+        name = "weights_digest" if field == "weights" else field
+        columns[name] = pa.array([getattr(metric, field) for metric in metrics], pa.string())
     columns["higher_is_better"] = pa.array([metric.higher_is_better for metric in metrics], pa.bool_())
     return columns
 
@@ -52,8 +58,6 @@ def _figure_columns(figures: Sequence[Figure]) -> dict[str, pa.Array]:
         "high": pa.array([figure.high for figure in figures], pa.float64()),
         "num_images": pa.array([figure.num_images for figure in figures], pa.int64()),
         "num_reference": pa.array([figure.num_reference for figure in figures], pa.int64()),
-        "outdated": pa.array([figure.is_outdated for figure in figures], pa.bool_()),
-        "warnings": pa.array([list(figure.warnings) for figure in figures], pa.list_(pa.string())),
     }
 
 

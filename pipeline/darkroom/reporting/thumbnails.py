@@ -10,7 +10,7 @@ from PIL import Image
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import Record
-from darkroom.runs.reading import StoredFile, by_key, stored_files
+from darkroom.runs.images import StoredFile, by_key, stored_files
 from darkroom.storage.store import Store
 
 SIDE = 256  # pixels, at most
