@@ -12,12 +12,15 @@ from darkroom.domain.errors import DarkroomError
 ROWS = [{"prompt": "a cat", "seed": 1}, {"prompt": "a dog", "seed": 2}]
 
 
-def test_every_shape_of_the_same_rows_is_the_same_dataset() -> None:
+def test_every_shape_of_the_same_rows_is_read_alike() -> None:
     shapes = [ROWS, iter(ROWS), pd.DataFrame(ROWS), pa.Table.from_pylist(ROWS)]
-    scans = [prompts_of(shape).dataset.scan(1) for shape in shapes]
-    assert {scan.num_rows for scan in scans} == {2}
-    assert len({scan.fingerprint for scan in scans}) == 1
-    assert prompts_of(ROWS[:1]).dataset.scan(1).fingerprint != scans[0].fingerprint
+    datasets = [prompts_of(shape).dataset for shape in shapes]
+    rows = [[row for block in dataset.blocks() for row in block.rows] for dataset in datasets]
+    assert rows[0] == rows[1] == rows[2] == rows[3]
+    fingerprints = [dataset.scan(1).fingerprint for dataset in datasets]
+    assert fingerprints[0] == fingerprints[1]
+    assert prompts_of(pd.DataFrame(ROWS)).dataset.scan(1).fingerprint == fingerprints[2]
+    assert prompts_of(ROWS[:1]).dataset.scan(1).fingerprint != fingerprints[0]
 
 
 def test_rows_may_have_different_keys_and_texts_are_prompts() -> None:
@@ -40,7 +43,9 @@ def test_columns_are_read_as_they_are_called(tmp_path: Path) -> None:
     path.write_text("caption,height\na cat,333\n")
     prompts = prompts_of(path, columns={"prompt": "caption", "height": None})
     [block] = prompts.dataset.blocks()
-    assert (block.rows[0].prompt, block.rows[0].height) == ("a cat", None)
+    [row] = block.rows
+    assert row.prompt == "a cat"
+    assert "height" not in dict(row.overrides)
 
 
 def test_a_template_makes_its_combinations() -> None:
@@ -52,11 +57,11 @@ def test_a_template_makes_its_combinations() -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ([], "none are given"),
-        (3, "a int is none"),
-        (["a", 3], "row 1 is a int"),
-        ([{"prompt": "a", "k": 1}, {"prompt": "b", "k": "x"}], "values of one key are of different types"),
-        ([{"text": "a"}], "no column 'prompt'"),
+        ([], "memory: no rows"),
+        (3, "memory: int is no dataset of prompts"),
+        (["a", 3], "memory: row 1 is 3"),
+        ([{"prompt": "a", "k": {1}}], "row 0: column 'k' is set"),
+        ([{"text": "a"}], "prompt"),
         ([{"prompt": "a", "seed": -1}], "seed"),
     ],
 )
@@ -65,6 +70,8 @@ def test_what_is_no_prompts_is_refused(source: object, words: str) -> None:
         prompts_of(source).dataset.scan(1)
 
 
-def test_what_is_for_files_alone_is_refused_elsewhere() -> None:
-    with pytest.raises(DarkroomError, match="columns: is for prompt files"):
-        prompts_of(["a"], columns={"prompt": "text"})
+def test_columns_of_a_table_are_read_as_they_are_called() -> None:
+    [block] = prompts_of(pd.DataFrame({"caption": ["a cat"]}), columns={"prompt": "caption"}).dataset.blocks()
+    assert block.rows[0].prompt == "a cat"
+    with pytest.raises(DarkroomError, match="prompts_endpoint_url: is for prompt files"):
+        prompts_of(["a"], endpoint_url="http://127.0.0.1:1")

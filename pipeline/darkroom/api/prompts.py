@@ -1,6 +1,6 @@
 """Prompts in every shape that a caller has them: a place, a list, a table, a pattern, the embedded world's captions."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -8,12 +8,11 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.prompts.dataset import PromptDataset, PromptScan, SourceDataset
+from darkroom.prompts.dataset import PromptDataset, PromptScan
 from darkroom.prompts.opening import open_prompts, template_prompts
-from darkroom.prompts.sources import TableSource
 from darkroom.runs.run import PromptsInfo
 
-DEMO = "demo"
+DEMO, MEMORY = "demo", "memory"
 OnInvalid = Literal["fail", "record"]
 
 
@@ -42,10 +41,9 @@ def prompts_of(
         return source
     if isinstance(source, str | Path):
         return demo() if source == DEMO else files(str(source), on_invalid, columns, endpoint_url)
-    for name, value in {"columns": columns, "prompts_endpoint_url": endpoint_url}.items():
-        if value is not None:
-            raise DarkroomError(f"{name}: is for prompt files; rename the columns of what is given in memory instead")
-    return in_memory(source, on_invalid)
+    if endpoint_url is not None:
+        raise DarkroomError("prompts_endpoint_url: is for prompt files on S3, and these prompts are in memory")
+    return Prompts(MEMORY, MEMORY, open_prompts(source, on_invalid, None, columns, MEMORY), {"kind": MEMORY})
 
 
 def demo() -> Prompts:
@@ -53,7 +51,7 @@ def demo() -> Prompts:
     from darkroom.demo.prompts import demo_prompts
 
     table = pa.Table.from_pylist(demo_prompts())
-    return Prompts(DEMO, DEMO, SourceDataset(DEMO, [TableSource(DEMO, table)]), {"kind": DEMO})
+    return Prompts(DEMO, DEMO, open_prompts(table, name=DEMO), {"kind": DEMO})
 
 
 def files(
@@ -81,45 +79,3 @@ def template(
     settings = {"pattern": pattern, "slots": slots, "mode": mode, "num_prompts": num_prompts, "seed": seed}
     said = {"kind": "template", **{name: value for name, value in settings.items() if value is not None}}
     return Prompts("template", pattern, template_prompts(pattern, slots, mode, num_prompts, seed), said)
-
-
-def in_memory(source: Any, on_invalid: OnInvalid = "fail", name: str = "memory") -> Prompts:
-    """Equal contents are equal prompts: a call with the same ones goes on with its run."""
-    dataset = SourceDataset(name, [TableSource(name, _table(source))], on_invalid)
-    return Prompts(name, name, dataset, {"kind": name})
-
-
-def _table(source: Any) -> pa.Table:
-    if isinstance(source, pa.Table):
-        return source
-    if hasattr(source, "to_parquet") and hasattr(source, "columns"):  # a DataFrame; pandas need not be imported
-        return _plain(pa.Table.from_pandas(source, preserve_index=False))
-    if isinstance(source, Iterable):
-        return _of_rows(list(source))
-    raise DarkroomError(
-        f"prompts: a {type(source).__name__} is none; give a path, a list of texts or dicts, a DataFrame or a table"
-    )
-
-
-def _plain(table: pa.Table) -> pa.Table:
-    """With texts as lists of Python's have them, so that equal rows are equal prompts."""
-    fields = [each.with_type(pa.string()) if pa.types.is_large_string(each.type) else each for each in table.schema]
-    return table.replace_schema_metadata(None).cast(pa.schema(fields))
-
-
-def _of_rows(rows: Sequence[Any]) -> pa.Table:
-    if not rows:
-        raise DarkroomError("prompts: none are given; a run needs at least one prompt")
-    for number, row in enumerate(rows):
-        if not isinstance(row, str | Mapping):
-            raise DarkroomError(
-                f"prompts: row {number} is a {type(row).__name__}; give texts, or dicts with a key 'prompt'"
-            )
-    dicts = [{"prompt": row} if isinstance(row, str) else row for row in rows]
-    names = list(dict.fromkeys(name for row in dicts for name in row))
-    try:
-        return pa.table({name: pa.array([row.get(name) for row in dicts]) for name in names})
-    except (pa.ArrowException, TypeError, OverflowError) as error:
-        raise DarkroomError(
-            f"prompts: values of one key are of different types ({str(error).splitlines()[0]}); give it one type"
-        ) from error
