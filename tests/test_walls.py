@@ -27,7 +27,7 @@ ONLY_IN = {
         "pipeline/darkroom/features/",
         "pipeline/darkroom/demo/",
         "pipeline/darkroom/bench/",
-        "jobs/engine.py",
+        "pipeline/darkroom/api/engine.py",
     ],
     "diffusers": ["pipeline/darkroom/rendering/", "pipeline/darkroom/demo/", "pipeline/darkroom/bench/"],
     "rich": ["jobs/"],
@@ -43,9 +43,21 @@ MAY_IMPORT = {
     "storage": {"domain"},
     "runs": {"domain", "storage"},
     "engine": {"domain", "prompts", "rendering", "storage", "runs", "features"},
-    "report": {"domain", "metrics", "runs", "storage"},
+    "reporting": {"domain", "metrics", "runs", "storage"},
     "metrics": {"domain", "features", "runs", "storage"},
     "demo": {"metrics"},
+    "api": {
+        "demo",
+        "domain",
+        "engine",
+        "features",
+        "metrics",
+        "prompts",
+        "rendering",
+        "reporting",
+        "runs",
+        "storage",
+    },
     "bench": {
         "demo",
         "domain",
@@ -85,6 +97,31 @@ def test_a_room_imports_only_the_rooms_before_it(path: Path) -> None:
     room = path.parent.name
     found = {name.split(".")[1] for name in imports(path) if name.startswith("darkroom.")} - {"__version__"}
     assert found - {room} <= MAY_IMPORT[room], f"{room} imports {found - {room} - MAY_IMPORT[room]}"
+
+
+JOBS_MAY_IMPORT = {  # rooms, and of others what is for printing
+    "api",
+    "conf",
+    "domain",
+    "jobs",
+    "bench",
+    "demo",
+    "engine.events",
+    "engine.sweep",
+    "runs.cells",
+    "runs.commands",
+    "storage.store",
+    "engine.tasks",
+}
+
+
+def test_jobs_call_the_api() -> None:
+    for path in (ROOT / "jobs").glob("*.py"):
+        found = {name.removeprefix("darkroom.") for name in imports(path) if name.startswith("darkroom.")}
+        others = {
+            name for name in found if not any(name == each or name.startswith(f"{each}.") for each in JOBS_MAY_IMPORT)
+        }
+        assert others <= {"__version__"}, f"jobs/{path.name} imports {others}"
 
 
 def test_the_domain_imports_the_standard_library_alone() -> None:

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from darkroom.api.run import open_run
 from darkroom.conf.keys import check_ranges
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import composed
-from darkroom.jobs.runs import open_at
 from darkroom.prompts.opening import open_prompts
 from darkroom.runs.encoding import decode, encode
 from darkroom.runs.images import stored_objects
@@ -65,7 +65,7 @@ def damaged_run(folder: str, key: str, data: bytes) -> Store:
 
 
 def read_all(folder: str) -> None:
-    found = open_at(folder, None)
+    found = open_run(folder)
     states(found.store, found.info, found.cells)
     list(records(found.store))
     list(stored_objects(found.store, found.cells, found.info.output))

@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from darkroom.api.engine import started
+from darkroom.api.evaluation import check_evaluation
+from darkroom.api.events import silent
+from darkroom.api.measuring import extract_for, measure
+from darkroom.api.options import EngineOptions, EvaluationOptions
+from darkroom.api.run import open_run
 from darkroom.domain.errors import DarkroomError
-from darkroom.jobs.cli import composed
-from darkroom.jobs.engine import started
-from darkroom.jobs.evaluation import evaluate, wanted_evaluation
-from darkroom.jobs.runs import open_at
-from darkroom.jobs.scoring import score
 from darkroom.metrics.figures import Figure, read_evaluations
 from darkroom.runs import manifest
 from darkroom.runs.features import from_bytes
@@ -179,13 +180,12 @@ def test_an_evaluation_is_of_the_shards_that_it_scored_whatever_is_committed_bes
     for name in late[1:]:
         kept[manifest_key(name)] = store.get(manifest_key(name))
     store.delete(kept)
-    config = composed("evaluate", (f"run={tmp_path / 'run'}", "engine=local"))
-    found, wanted = open_at(str(tmp_path / "run"), None), wanted_evaluation(config)
-    with started(config.engine) as engine:
-        scored = score(found, wanted.specs(engine.device), wanted.extractor_ids, engine)
+    found, wanted = open_run(str(tmp_path / "run")), check_evaluation(EvaluationOptions(), silent)
+    with started(EngineOptions()) as engine:
+        extracted = extract_for(found, wanted, engine, silent)
     for key, data in kept.items():
         store.put(key, data)
-    assert evaluate(found, wanted, scored, config.engine.device) == 0
+    assert measure(found, wanted, extracted, "cpu", silent).is_good
     assert figure(tmp_path).num_images == 4
     ((images,),) = [list(found.images.values()) for found in read_evaluations(store)]
     assert images.count == 4

@@ -96,14 +96,14 @@ def test_gc_in_the_middle_of_a_retry(run: Where, monkeypatch: pytest.MonkeyPatch
     assert is_whole(store)
 
 
-@pytest.mark.parametrize("moment", ["_named", "fence_retries", "_removed", "delete"])
+@pytest.mark.parametrize("moment", ["named_keys", "fence_retries", "remove_orphans", "delete"])
 def test_a_retry_in_the_middle_of_gc(run: Where, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
-    import darkroom.jobs.gc
+    from darkroom.api import garbage
 
     store, where = run
     fail_first(store)
     codes: list[int] = []
-    owner = type(store) if moment == "delete" else darkroom.jobs.gc
+    owner = type(store) if moment == "delete" else garbage
     once_before(monkeypatch, owner, moment, lambda: codes.append(retry(where)))
     assert gc(where) == 0
     assert codes == [0]

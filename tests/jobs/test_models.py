@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from darkroom.api.checking import find_model, model_ref
 from darkroom.domain.errors import DarkroomError, WrongModel
-from darkroom.jobs.build import find_model, model_ref
+from darkroom.domain.settings import ModelRef
 from darkroom.jobs.cli import composed
 from darkroom.runs.images import image_bytes
 from darkroom.runs.reading import records
@@ -129,7 +130,8 @@ def test_a_folder_of_its_name_is_not_taken_for_an_embedded_model(name: str, tmp_
     (tmp_path / "darkroom" / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     config = composed("plan", [f"model={name}"])
-    assert find_model(model_ref(config.model), "cpu").identity.repo_id == f"darkroom/{name}"
+    ref = model_ref(ModelRef(config.model.repo_id, dtype=config.model.dtype.value))
+    assert find_model(ref, "cpu").identity.repo_id == f"darkroom/{name}"
 
 
 def test_another_model_in_its_place_is_named(model: Path, tmp_path: Path) -> None:

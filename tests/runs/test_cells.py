@@ -12,7 +12,7 @@ from darkroom.runs.cells import Dropped, add_cells, in_order, put_choices, read_
 from darkroom.runs.keys import CHOICES_KEY
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import parse_spec
-from tests.report.runs import cell
+from tests.reporting.runs import cell
 
 SETTINGS = [
     (scheduler, steps, guidance)

@@ -10,7 +10,7 @@ from darkroom.domain.records import RECORD_COLUMNS
 from darkroom.domain.settings import IMAGE_SETTINGS
 from darkroom.runs import manifest
 from darkroom.runs.records import RECORD_SCHEMA, extra_columns, recorded_request, to_records, to_table
-from tests.report.runs import cell, rendered
+from tests.reporting.runs import cell, rendered
 
 LATER = [each.name for each in IMAGE_SETTINGS if each.has_neutral]
 

@@ -4,7 +4,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Generic, ParamSpec, TypeVar
 
@@ -111,9 +111,13 @@ class Device:
     def _call(self, renderer: Renderer, batch: Sequence[Sample], ready_s: float) -> list[RenderedImage]:
         """A call that does not come back takes the device with it: nobody can end it."""
         called = self._thread.submit(self._on_thread, renderer, batch, ready_s)
-        if wait([called], self._batch_timeout_s).not_done:
-            raise FatalDeviceError(f"a batch did not end within engine.batch_timeout_s={self._batch_timeout_s:g}")
-        return called.result()
+        try:
+            return called.result(self._batch_timeout_s)  # raises where `close` cancels the call; `wait` would not end
+        except TimeoutError:
+            if called.done():  # the renderer's own
+                raise
+            limit = f"engine.batch_timeout_s={self._batch_timeout_s:g}"
+            raise FatalDeviceError(f"a batch did not end within {limit}") from None
 
     def _on_thread(self, renderer: Renderer, batch: Sequence[Sample], ready_s: float) -> list[RenderedImage]:
         with self._profile.span("render", ready_s):
