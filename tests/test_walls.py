@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "worker": {"domain", "profiling", "features", "planning", "rendering", "encoding", "storage", "runs"},
     "scoring": {"domain", "encoding", "features", "runs", "storage", "worker"},
     "dispatch": {"domain", "rendering", "worker"},
-    "report": {"domain", "encoding", "metrics", "runs", "storage"},
+    "reporting": {"domain", "encoding", "metrics", "runs", "storage"},
     "metrics": {"domain", "features", "runs", "storage"},
     "references": {"domain", "encoding", "storage", "runs", "features", "metrics", "demo"},
     "demo": {"metrics"},
@@ -129,7 +129,7 @@ def test_formulas_import_numpy_and_each_other_alone() -> None:
     [
         (("metrics",), "features", {"extractor"}),  # what an extractor is called
         (("features", "references", "demo"), "metrics", set(FORMULAS)),
-        (("report",), "metrics", {"figures", "tables"}),  # stored results, and how they are written
+        (("reporting",), "metrics", {"figures", "tables"}),  # stored results, and how they are written
     ],
 )
 def test_a_room_imports_no_more_of_another_than_these_modules(

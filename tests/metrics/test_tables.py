@@ -14,7 +14,7 @@ from darkroom.metrics.tables import (
     text_table,
     text_tables,
 )
-from darkroom.report.markup import Markup
+from darkroom.reporting.markup import Markup
 
 TABLE = Table(["cell", "for speed", "FID", "KID"], [["a", "yes", "9.5", "0.1"], ["bb", "", "12.25", "-"]], num_left=2)
 

@@ -3,7 +3,7 @@ from pathlib import Path
 from darkroom.runs.cells import add_cells, in_order, read_cells
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import parse_spec
-from tests.report.runs import cell
+from tests.reporting.runs import cell
 
 SETTINGS = [
     (scheduler, steps, guidance)

@@ -11,7 +11,7 @@ from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.equal_pixels import EqualCells, equal_cells, equal_lines
 from darkroom.storage.store import Store
-from tests.report.runs import cell, content, rendered
+from tests.reporting.runs import cell, content, rendered
 
 PROMPTS = [f"prompt {number}" for number in range(10)]
 CELLS = [cell(scheduler=name) for name in ("ddim", "euler", "heun")]

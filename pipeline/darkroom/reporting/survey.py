@@ -1,0 +1,183 @@
+"""One pass over a run's manifests: counts, times, scores, and which images are worth showing. Knows no page.
+
+Its memory depends on the number of cells, not on that of images.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from darkroom.domain.records import OK
+from darkroom.domain.settings import ROW_SETTINGS
+from darkroom.reporting.breakdown import Breakdown
+from darkroom.reporting.figures import ScoreInfo
+from darkroom.reporting.sampling import Extremes, PromptChoice, Seen, Subsample
+from darkroom.runs import manifest
+from darkroom.runs.ahead import read_ahead
+from darkroom.runs.features import ScoredFiles, get_features
+from darkroom.runs.keys import ManifestName
+from darkroom.runs.present import COLUMNS, Presence
+from darkroom.runs.records import RECORD_SCHEMA
+from darkroom.storage.store import Store
+
+MOST_SCORES = 2000  # of a cell
+MOST_FAILURES = 100
+NUM_PICKS = 6  # best, median and worst, each
+_MOST_REASONS = 1000  # told apart
+_IDENTITY = ("image_id", "prompt_id", "sample_index", "status", "error", "sha256")
+_MAKING = ("darkroom_version", "torch_version", "diffusers_version", "device", "dtype", "batch_size")
+_SUMS = ("render_s", "bytes", "truncated", "created_at")
+# Columns of a record that may differ between the rows of one cell.
+_GROUPING = ("truncated", *(each.name for each in ROW_SETTINGS if each.of_image and each.kind is not str))
+_COLUMNS = frozenset((*_IDENTITY, *_MAKING, *_SUMS, *_GROUPING))
+
+
+@dataclass
+class CellCount:
+    """What of one cell is committed."""
+
+    num_rows: int = 0
+    by_status: Counter[str] = field(default_factory=Counter)  # records
+    presence: Presence = field(default_factory=Presence)  # which images are there
+    image_s: float = math.inf  # on the device, of the median image of the fastest shard: pauses and compilations apart
+
+    @property
+    def num_failed(self) -> int:
+        return self.by_status.total() - self.by_status[OK]
+
+
+@dataclass
+class Making:
+    """How a run's records were made."""
+
+    values: dict[str, Counter] = field(default_factory=lambda: {name: Counter() for name in _MAKING})  # records
+    reasons: Counter[str] = field(default_factory=Counter)  # of records without an image
+    num_truncated: int = 0
+    num_bytes: int = 0
+    render_s: float = 0.0
+    num_timed: int = 0  # images with a time on the device
+    first: datetime | None = None  # record's creation
+    last: datetime | None = None
+    num_first: int = 0  # images of the shard whose record came first
+
+
+@dataclass
+class Survey:
+    """What the pass found."""
+
+    counts: dict[str, CellCount]  # by cell_id
+    prompts: PromptChoice
+    making: Making = field(default_factory=Making)
+    failures: list[Seen] = field(default_factory=list)
+    best: Extremes = field(default_factory=lambda: Extremes(NUM_PICKS, 1))
+    worst: Extremes = field(default_factory=lambda: Extremes(NUM_PICKS, -1))
+    scores: dict[str, Subsample] = field(default_factory=dict)  # by cell_id
+    breakdown: Breakdown = field(default_factory=Breakdown)
+    num_stale: int = 0  # images that were not scored as they are now
+
+
+@dataclass(frozen=True)
+class _Shard:
+    name: ManifestName
+    table: pa.Table
+    scores: Mapping[str, float] = field(default_factory=dict)  # image_id -> finite score
+    num_stale: int = 0
+
+
+def survey(
+    store: Store, cell_ids: Iterable[str], choice: PromptChoice, scoring: ScoreInfo | None, axes: Collection[str] = ()
+) -> Survey:
+    """Every committed shard of these cells, with their images' scores where there are any.
+
+    `axes`: columns that tell cells apart, and so say nothing about prompts.
+    """
+    found = Survey({cell_id: CellCount() for cell_id in cell_ids}, choice)
+    names = (name for name in manifest.committed(store) if name.cell_id in found.counts)
+    left_out = {name for name in RECORD_SCHEMA.names if name in axes or name not in _GROUPING}
+    for shard in read_ahead(names, lambda name: _read(store, name, scoring)):
+        _count(found.counts[shard.name.cell_id], shard)
+        found.num_stale += shard.num_stale
+        _add_making(found.making, shard.table)
+        _add_images(found, shard)
+        _add_breakdown(found, shard, left_out)
+    return found
+
+
+def _read(store: Store, name: ManifestName, scoring: ScoreInfo | None) -> _Shard:
+    table = manifest.read_with_extras(store, name, _COLUMNS)
+    shard = _Shard(name, table)
+    return _scored(shard, get_features(store, scoring.extractor_id, name), scoring) if scoring else shard
+
+
+def _scored(shard: _Shard, found: ScoredFiles | None, scoring: ScoreInfo) -> _Shard:
+    """With the scores of exactly the files that its records name."""
+    columns = (shard.table[name].to_pylist() for name in COLUMNS)
+    ok = [(image_id, sha256) for image_id, status, sha256 in zip(*columns, strict=True) if status == OK]
+    places = {image_id: found.place(image_id, sha256) if found else None for image_id, sha256 in ok}
+    cosines = found.images.cosines.tolist() if found else []
+    known = {image_id: cosines[place] for image_id, place in places.items() if place is not None}
+    scores = {image_id: scoring.of(cosine) for image_id, cosine in known.items() if math.isfinite(cosine)}
+    return replace(shard, scores=scores, num_stale=len(ok) - len(known))
+
+
+def _count(count: CellCount, shard: _Shard) -> None:
+    count.num_rows += shard.name.stop - shard.name.start
+    count.by_status.update(shard.table["status"].to_pylist())
+    count.presence.add(shard.table)
+    count.image_s = min(count.image_s, _median(shard.table["render_s"]))
+
+
+def _median(values: pa.ChunkedArray) -> float:
+    (median,) = pc.quantile(values, 0.5).to_pylist()
+    return median or math.inf
+
+
+def _add_making(making: Making, table: pa.Table) -> None:
+    for name, counter in making.values.items():
+        counter.update(value for value in table[name].to_pylist() if value is not None)
+    for reason in filter(None, table["error"].to_pylist()):
+        known = len(making.reasons) < _MOST_REASONS or reason in making.reasons
+        making.reasons[reason if known else "other reasons"] += 1
+    making.num_truncated += pc.sum(table["truncated"]).as_py() or 0
+    making.num_bytes += pc.sum(table["bytes"]).as_py() or 0
+    making.render_s += pc.sum(table["render_s"]).as_py() or 0.0
+    making.num_timed += len(table) - table["render_s"].null_count
+    _add_times(making, table)
+
+
+def _add_times(making: Making, table: pa.Table) -> None:
+    if not len(table):
+        return
+    times = pc.min_max(table["created_at"]).as_py()
+    if making.first is None or times["min"] < making.first:
+        making.first, making.num_first = times["min"], table["status"].to_pylist().count(OK)
+    making.last = times["max"] if making.last is None else max(making.last, times["max"])
+
+
+def _add_images(found: Survey, shard: _Shard) -> None:
+    cell_id = shard.name.cell_id
+    columns = (shard.table[name].to_pylist() for name in ("image_id", "prompt_id", "sample_index", "status"))
+    for index, (image_id, prompt_id, sample_index, status) in enumerate(zip(*columns, strict=True)):
+        seen = Seen(image_id, prompt_id, sample_index, shard.name, index, shard.scores.get(image_id))
+        if status != OK:
+            if len(found.failures) < MOST_FAILURES:
+                found.failures.append(seen)
+            continue
+        found.prompts.add(seen)
+        if seen.score is not None:
+            found.scores.setdefault(cell_id, Subsample(MOST_SCORES)).add(seen)
+            found.best.add(seen)
+            found.worst.add(seen)
+
+
+def _add_breakdown(found: Survey, shard: _Shard, left_out: set[str]) -> None:
+    ids = shard.table["image_id"].to_pylist()
+    rows = [row for row, image_id in enumerate(ids) if image_id in shard.scores]
+    if rows:
+        columns = shard.table.select([name for name in shard.table.column_names if name not in left_out])
+        found.breakdown.add(shard.name.cell_id, columns, rows, [shard.scores[ids[row]] for row in rows])
