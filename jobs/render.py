@@ -22,7 +22,7 @@ from darkroom.jobs.scoring import score
 from darkroom.planning.plan import num_shards, plan
 from darkroom.planning.tasks import shard_tasks
 from darkroom.rendering.spec import Compiled
-from darkroom.reporting.contact_sheet import contact_sheet
+from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs.cells import CellInfo, read_cells
 from darkroom.runs.commands import on_run
 from darkroom.runs.equal_pixels import equal_lines

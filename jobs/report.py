@@ -5,8 +5,7 @@ from omegaconf import DictConfig
 from darkroom.jobs.runs import OpenedRun, opened
 from darkroom.reporting.building import ReportOptions, build
 from darkroom.reporting.content import ReportContent
-from darkroom.reporting.page import report_files
-from darkroom.reporting.publishing import publish
+from darkroom.reporting.publishing import publish, report_files
 from darkroom.runs.commands import on_run
 from darkroom.runs.keys import REPORT_PREFIX
 from darkroom.storage.opening import open_store

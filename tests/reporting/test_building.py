@@ -15,11 +15,10 @@ from PIL import Image
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK
 from darkroom.reporting.building import ReportOptions, build
-from darkroom.reporting.checks import check
-from darkroom.reporting.content import ReportContent
+from darkroom.reporting.content import ReportContent, check
+from darkroom.reporting.data import metrics_table
+from darkroom.reporting.pictures import SIDE, thumbnail
 from darkroom.reporting.summary import summary
-from darkroom.reporting.tables import metrics_table
-from darkroom.reporting.thumbnails import SIDE, thumbnail
 from darkroom.runs import manifest
 from darkroom.runs.present import present_images
 from darkroom.runs.reading import records

@@ -1,4 +1,4 @@
-"""One pass over a run's manifests: counts, times, scores, and which images are worth showing. Knows no page.
+"""One pass over a run's manifests: counts, times, scores, and which images are worth showing.
 
 Its memory depends on the number of cells, not on that of images.
 """
@@ -9,14 +9,14 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from darkroom.domain.records import OK
 from darkroom.domain.settings import ROW_SETTINGS
-from darkroom.reporting.breakdown import Breakdown
-from darkroom.reporting.figures import ScoreInfo
-from darkroom.reporting.sampling import Extremes, PromptChoice, Seen, Subsample
+from darkroom.metrics.latest import ImageScores
+from darkroom.reporting.sampling import Breakdown, Extremes, ImageRef, PromptChoice, Subsample
 from darkroom.runs import manifest
 from darkroom.runs.ahead import read_ahead
 from darkroom.runs.features import ScoredFiles, get_features
@@ -30,11 +30,11 @@ MOST_FAILURES = 100
 NUM_PICKS = 6  # best, median and worst, each
 _MOST_REASONS = 1000  # told apart
 _IDENTITY = ("image_id", "prompt_id", "sample_index", "status", "error", "sha256")
-_MAKING = ("darkroom_version", "torch_version", "diffusers_version", "device", "dtype", "batch_size")
+_PROVENANCE = ("darkroom_version", "torch_version", "diffusers_version", "device", "dtype", "batch_size")
 _SUMS = ("render_s", "bytes", "truncated", "created_at")
 # Columns of a record that may differ between the rows of one cell.
 _GROUPING = ("truncated", *(each.name for each in ROW_SETTINGS if each.of_image and each.kind is not str))
-_COLUMNS = frozenset((*_IDENTITY, *_MAKING, *_SUMS, *_GROUPING))
+_COLUMNS = frozenset((*_IDENTITY, *_PROVENANCE, *_SUMS, *_GROUPING))
 
 
 @dataclass
@@ -52,10 +52,10 @@ class CellCount:
 
 
 @dataclass
-class Making:
+class Provenance:
     """How a run's records were made."""
 
-    values: dict[str, Counter] = field(default_factory=lambda: {name: Counter() for name in _MAKING})  # records
+    values: dict[str, Counter] = field(default_factory=lambda: {name: Counter() for name in _PROVENANCE})  # records
     reasons: Counter[str] = field(default_factory=Counter)  # of records without an image
     num_truncated: int = 0
     num_bytes: int = 0
@@ -72,8 +72,8 @@ class Survey:
 
     counts: dict[str, CellCount]  # by cell_id
     prompts: PromptChoice
-    making: Making = field(default_factory=Making)
-    failures: list[Seen] = field(default_factory=list)
+    provenance: Provenance = field(default_factory=Provenance)
+    failures: list[ImageRef] = field(default_factory=list)
     best: Extremes = field(default_factory=lambda: Extremes(NUM_PICKS, 1))
     worst: Extremes = field(default_factory=lambda: Extremes(NUM_PICKS, -1))
     scores: dict[str, Subsample] = field(default_factory=dict)  # by cell_id
@@ -90,7 +90,7 @@ class _Shard:
 
 
 def survey(
-    store: Store, cell_ids: Iterable[str], choice: PromptChoice, scoring: ScoreInfo | None, axes: Collection[str] = ()
+    store: Store, cell_ids: Iterable[str], choice: PromptChoice, scoring: ImageScores | None, axes: Collection[str] = ()
 ) -> Survey:
     """Every committed shard of these cells, with their images' scores where there are any.
 
@@ -102,27 +102,27 @@ def survey(
     for shard in read_ahead(names, lambda name: _read(store, name, scoring)):
         _count(found.counts[shard.name.cell_id], shard)
         found.num_stale += shard.num_stale
-        _add_making(found.making, shard.table)
+        _add_provenance(found.provenance, shard.table)
         _add_images(found, shard)
         _add_breakdown(found, shard, left_out)
     return found
 
 
-def _read(store: Store, name: ManifestName, scoring: ScoreInfo | None) -> _Shard:
+def _read(store: Store, name: ManifestName, scoring: ImageScores | None) -> _Shard:
     table = manifest.read_with_extras(store, name, _COLUMNS)
     shard = _Shard(name, table)
     return _scored(shard, get_features(store, scoring.extractor_id, name), scoring) if scoring else shard
 
 
-def _scored(shard: _Shard, found: ScoredFiles | None, scoring: ScoreInfo) -> _Shard:
+def _scored(shard: _Shard, found: ScoredFiles | None, scoring: ImageScores) -> _Shard:
     """With the scores of exactly the files that its records name."""
     columns = (shard.table[name].to_pylist() for name in COLUMNS)
     ok = [(image_id, sha256) for image_id, status, sha256 in zip(*columns, strict=True) if status == OK]
     places = {image_id: found.place(image_id, sha256) if found else None for image_id, sha256 in ok}
-    cosines = found.images.cosines.tolist() if found else []
-    known = {image_id: cosines[place] for image_id, place in places.items() if place is not None}
-    scores = {image_id: scoring.of(cosine) for image_id, cosine in known.items() if math.isfinite(cosine)}
-    return replace(shard, scores=scores, num_stale=len(ok) - len(known))
+    known = {image_id: place for image_id, place in places.items() if place is not None}
+    scores = scoring.of(np.asarray(found.images.cosines, np.float64)[[*known.values()]]).tolist() if found else []
+    finite = {image_id: score for image_id, score in zip(known, scores, strict=True) if math.isfinite(score)}
+    return replace(shard, scores=finite, num_stale=len(ok) - len(known))
 
 
 def _count(count: CellCount, shard: _Shard) -> None:
@@ -137,42 +137,42 @@ def _median(values: pa.ChunkedArray) -> float:
     return median or math.inf
 
 
-def _add_making(making: Making, table: pa.Table) -> None:
-    for name, counter in making.values.items():
+def _add_provenance(provenance: Provenance, table: pa.Table) -> None:
+    for name, counter in provenance.values.items():
         counter.update(value for value in table[name].to_pylist() if value is not None)
     for reason in filter(None, table["error"].to_pylist()):
-        known = len(making.reasons) < _MOST_REASONS or reason in making.reasons
-        making.reasons[reason if known else "other reasons"] += 1
-    making.num_truncated += pc.sum(table["truncated"]).as_py() or 0
-    making.num_bytes += pc.sum(table["bytes"]).as_py() or 0
-    making.render_s += pc.sum(table["render_s"]).as_py() or 0.0
-    making.num_timed += len(table) - table["render_s"].null_count
-    _add_times(making, table)
+        known = len(provenance.reasons) < _MOST_REASONS or reason in provenance.reasons
+        provenance.reasons[reason if known else "other reasons"] += 1
+    provenance.num_truncated += pc.sum(table["truncated"]).as_py() or 0
+    provenance.num_bytes += pc.sum(table["bytes"]).as_py() or 0
+    provenance.render_s += pc.sum(table["render_s"]).as_py() or 0.0
+    provenance.num_timed += len(table) - table["render_s"].null_count
+    _add_times(provenance, table)
 
 
-def _add_times(making: Making, table: pa.Table) -> None:
+def _add_times(provenance: Provenance, table: pa.Table) -> None:
     if not len(table):
         return
     times = pc.min_max(table["created_at"]).as_py()
-    if making.first is None or times["min"] < making.first:
-        making.first, making.num_first = times["min"], table["status"].to_pylist().count(OK)
-    making.last = times["max"] if making.last is None else max(making.last, times["max"])
+    if provenance.first is None or times["min"] < provenance.first:
+        provenance.first, provenance.num_first = times["min"], table["status"].to_pylist().count(OK)
+    provenance.last = times["max"] if provenance.last is None else max(provenance.last, times["max"])
 
 
 def _add_images(found: Survey, shard: _Shard) -> None:
     cell_id = shard.name.cell_id
     columns = (shard.table[name].to_pylist() for name in ("image_id", "prompt_id", "sample_index", "status"))
     for index, (image_id, prompt_id, sample_index, status) in enumerate(zip(*columns, strict=True)):
-        seen = Seen(image_id, prompt_id, sample_index, shard.name, index, shard.scores.get(image_id))
+        image = ImageRef(image_id, prompt_id, sample_index, shard.name, index, shard.scores.get(image_id))
         if status != OK:
             if len(found.failures) < MOST_FAILURES:
-                found.failures.append(seen)
+                found.failures.append(image)
             continue
-        found.prompts.add(seen)
-        if seen.score is not None:
-            found.scores.setdefault(cell_id, Subsample(MOST_SCORES)).add(seen)
-            found.best.add(seen)
-            found.worst.add(seen)
+        found.prompts.add(image)
+        if image.score is not None:
+            found.scores.setdefault(cell_id, Subsample(MOST_SCORES)).add(image)
+            found.best.add(image)
+            found.worst.add(image)
 
 
 def _add_breakdown(found: Survey, shard: _Shard, left_out: set[str]) -> None:
