@@ -21,7 +21,7 @@ from darkroom.reporting.content import (
     ReportContent,
     Setting,
 )
-from darkroom.reporting.facts import MODEL, axes_of, common_settings, facts, num_rows_left, settings_of_cells
+from darkroom.reporting.facts import MODEL, axes_of, facts, num_rows_left, settings_of_cells
 from darkroom.reporting.notes import notes
 from darkroom.reporting.pictures import failed_image, pictures, read_rows
 from darkroom.reporting.sampling import ImageRef, PromptChoice, middle
@@ -74,15 +74,13 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
     seeds = len({settings["seed"] for settings in run.settings.values()})
     return ReportContent(
         title=_title(run),
-        facts=facts(
-            info, finished, common_settings(run.settings), run.found.counts, run.found.provenance, run.evaluations
-        ),
+        facts=facts(info, finished, run.settings, run.found.counts, run.found.provenance, run.evaluations),
         command=_command(run),
         axes=run.axes,
         cells=tuple(_cell(run, cell_id) for cell_id in run.order),
         metrics=tuple(run.figures.metrics.values()),
         score_metric=scoring.metric if scoring else None,
-        scores={name: [_score(image) for image in sample.images] for name, sample in run.found.scores.items()},
+        scores={cell_id: sample.scores for cell_id, sample in run.found.scores.items()},
         breakdown=run.found.breakdown.result(),
         pictures=shown,
         picks=Picks(*(tuple(image.image_id for image in picked[name]) for name in ("best", "median", "worst"))),
@@ -175,11 +173,6 @@ def _picked(found: Survey) -> dict[str, list[ImageRef]]:
         "median": middle(sample, NUM_PICKS),
         "worst": found.worst.images()[::-1],
     }
-
-
-def _score(image: ImageRef) -> float:
-    assert image.score is not None
-    return image.score
 
 
 # Images ------------------------------------------------------------------------------------------------------------

@@ -77,12 +77,12 @@ class MetricColumn:
         return cell.figures[self.metric.name].warnings if self.metric.name in cell.figures else ()
 
     def drawn(self, cell: CellResult) -> tuple[float, float, float]:
-        """The interval's low end, the value and the high end, as shares of what the column spans."""
+        """The interval's low end, the value and the high end, from 0 to 1 over what the column spans."""
         figure = cell.figures[self.metric.name]
         low, high = _ends(figure)
-        return self._share(low), self._share(figure.value), self._share(high)
+        return self._position(low), self._position(figure.value), self._position(high)
 
-    def _share(self, value: float) -> float:
+    def _position(self, value: float) -> float:
         left, right = self._span
         return (value - left) / (right - left) if right > left else 0.5
 

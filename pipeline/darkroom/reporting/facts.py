@@ -47,12 +47,6 @@ def axes_of(settings: Mapping[str, Mapping[str, Setting]]) -> tuple[Axis, ...]:
     return tuple(Axis(name, _in_order([cell[name] for cell in cells])) for name in shown)
 
 
-def common_settings(settings: Mapping[str, Mapping[str, Setting]]) -> dict[str, Setting]:
-    """Those that all cells share."""
-    first, *others = settings.values()
-    return {name: value for name, value in first.items() if all(cell[name] == value for cell in others)}
-
-
 def _short_names(settings: Mapping[str, object]) -> dict[str, Setting]:
     short = {name.split(".")[1]: value for name, value in settings.items()}
     short[MODEL] = short.pop("repo_id")
@@ -92,16 +86,16 @@ def _in_order(values: Sequence[Setting]) -> tuple[Setting, ...]:
 def facts(
     info: RunInfo,
     cells: Mapping[str, CellInfo],
-    shared: Mapping[str, Setting],
+    settings: Mapping[str, Mapping[str, Setting]],
     counts: Mapping[str, CellCount],
     made: Provenance,
     evaluations: Sequence[Evaluation],
 ) -> tuple[tuple[str, str], ...]:
-    """What fixes the run, then what became of it, then how it was made and measured."""
+    """What fixes the run, what became of it, how it was made and measured. `settings`: of cells, by cell_id."""
     return (
         *_prompts(info, cells),
         *_models(cells),
-        *_sampling(info, cells, shared),
+        *_sampling(info, cells, _shared(settings)),
         *_images(info, counts, made),
         *_machines(cells, made),
         *_times(made, sum((count.by_status for count in counts.values()), Counter())[OK]),
@@ -196,6 +190,12 @@ def _evaluations(evaluations: Sequence[Evaluation]) -> Facts:
     references = dict.fromkeys(info.reference for info in infos if info.reference)
     if references:
         yield "references", ", ".join(references)
+
+
+def _shared(settings: Mapping[str, Mapping[str, Setting]]) -> dict[str, Setting]:
+    """Those that all cells have."""
+    first, *others = settings.values()
+    return {name: value for name, value in first.items() if all(cell[name] == value for cell in others)}
 
 
 def _values(cells: Mapping[str, CellInfo], info: RunInfo, name: str) -> list[object]:

@@ -30,7 +30,7 @@ _POLICY = (
     "img-src 'self' file: data: blob:; base-uri 'none'; form-action 'none'"
 )
 _DIGEST_SHOWN = 19  # characters
-_BREAK = re.compile(r"(?<=[>}])\s*\n\s*|\s*\n\s*(?=[<{])")  # of lines, beside a tag: a blank there would show
+_BREAK = re.compile(r"(?<=[>}])\s*\n\s*|\s*\n\s*(?=[<{])")  # of a line, beside a tag: a blank there would show
 
 
 def page(content: ReportContent, thumbnails: Mapping[str, str]) -> str:

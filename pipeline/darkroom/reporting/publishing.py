@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from plotly.offline import get_plotlyjs
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.reporting.content import Picture, ReportContent, check
+from darkroom.reporting.content import ReportContent, check
 from darkroom.reporting.data import metrics_table
 from darkroom.reporting.page import PLOTLY, SCRIPTS, STYLE, page
 from darkroom.reporting.summary import summary
@@ -42,12 +42,12 @@ _NUM_WRITERS = 8  # threads
 def report_files(content: ReportContent) -> dict[str, bytes]:
     """Name -> bytes. Raises DarkroomError where the content does not fit together."""
     check(content)
-    names = {each.image_id: _thumbnail_name(each) for each in content.pictures if each.thumbnail is not None}
-    thumbnails = {names[each.image_id]: each.thumbnail for each in content.pictures if each.thumbnail is not None}
+    thumbnails = {each.image_id: each.thumbnail for each in content.pictures if each.thumbnail is not None}
+    names = {image_id: f"{THUMBNAILS}/{image_id}{_suffix(data)}" for image_id, data in thumbnails.items()}
     metrics = io.BytesIO()
     pq.write_table(metrics_table(content), metrics)
     return {
-        **thumbnails,
+        **{names[image_id]: data for image_id, data in thumbnails.items()},
         "metrics.parquet": metrics.getvalue(),
         "report.md": summary(content).encode("utf-8", "replace"),
         PLOTLY: get_plotlyjs().encode(),
@@ -56,10 +56,8 @@ def report_files(content: ReportContent) -> dict[str, bytes]:
     }
 
 
-def _thumbnail_name(picture: Picture) -> str:
-    data = picture.thumbnail or b""
-    suffix = next((suffix for magic, suffix in _MAGIC.items() if data.startswith(magic)), ".jpg")
-    return f"{THUMBNAILS}/{picture.image_id}{suffix}"
+def _suffix(thumbnail: bytes) -> str:
+    return next((suffix for magic, suffix in _MAGIC.items() if thumbnail.startswith(magic)), ".jpg")
 
 
 def publish(contents: Mapping[str, bytes], store: Store, prefix: str) -> str:
@@ -94,11 +92,11 @@ def _listed(store: Store, prefix: str) -> list[str] | None:
         ) from error
 
 
-def _check_is_free(files: Collection[str], store: Store, prefix: str) -> None:
+def _check_is_free(names: Collection[str], store: Store, prefix: str) -> None:
     """A page that is older than the lists is replaced as ever; its thumbnails stay, since no list names them."""
     if f'href="{STYLE}"'.encode() in (_there(store, prefix + INDEX) or b""):
         return
-    for name in files:
+    for name in names:
         if not name.startswith(f"{THUMBNAILS}/") and _there(store, prefix + name) is not None:
             raise DarkroomError(
                 f"{store.describe(prefix + name)}: there already, and no report of ours put it there; name another "

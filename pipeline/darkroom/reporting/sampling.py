@@ -109,6 +109,10 @@ class Subsample:
             self.images.pop()
         insort(self.images, image, key=lambda other: other.image_id)
 
+    @property
+    def scores(self) -> list[float]:
+        return [image.score for image in self.images if image.score is not None]
+
 
 def middle(images: list[ImageRef], count: int) -> list[ImageRef]:
     """Those nearest to the images' median score, at most one of each prompt; the highest first."""
