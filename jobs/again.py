@@ -11,7 +11,7 @@ from darkroom import __version__
 from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.records import Record
 from darkroom.domain.requests import Sample
-from darkroom.encoding.images import pixels_digest
+from darkroom.engine.device import LoadedModel, batches
 from darkroom.jobs.again_models import models_of
 from darkroom.jobs.build import renderer_spec
 from darkroom.jobs.runs import OpenedRun
@@ -19,10 +19,9 @@ from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.loading import load_renderer
 from darkroom.rendering.renderer import RenderedImage, Renderer
 from darkroom.runs.cells import cell_of
-from darkroom.worker.batches import batches
-from darkroom.worker.members import as_rendered, encode_member
-from darkroom.worker.models import OneModel
-from darkroom.worker.outcomes import called_as_then, recorded_sample
+from darkroom.runs.encoding import pixels_digest
+from darkroom.runs.layouts import as_rendered, encode_image
+from darkroom.runs.records import called_as_then, recorded_sample
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Again:
         self._config = config
         self._device = device
         self._model = cache(self._find)
-        self._held = OneModel(self._load)
+        self._held = LoadedModel(self._load)
         self._said: set[tuple] = set()
 
     def images(self, records: Sequence[Record]) -> Iterator[tuple[Record, Remade | None]]:
@@ -79,7 +78,7 @@ class Again:
     def _remade(self, record: Record, sample: Sample, image: RenderedImage) -> Remade:
         assert image.pixels is not None
         model = called_as_then(cell_of(self._found.cells, record.cell_id).model, record)
-        member = encode_member(as_rendered(sample, image.pixels), image, model, self._found.info.output)
+        member = encode_image(as_rendered(sample, image.pixels).request, image.pixels, model, self._found.info.output)
         return Remade(member.data, pixels_digest(image.pixels))
 
     def _load(self, how: _How) -> Renderer:

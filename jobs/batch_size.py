@@ -6,15 +6,15 @@ from dataclasses import replace
 from omegaconf import DictConfig
 
 from darkroom.conf.schema import AUTO
-from darkroom.dispatch.events import AttemptFailed, Event, ShardDone
 from darkroom.domain.errors import DarkroomError
+from darkroom.engine.events import AttemptFailed, Event, ShardDone
+from darkroom.engine.tasks import ProbeTask
 from darkroom.jobs.build import Wanted, WantedCell, renderer_spec
 from darkroom.jobs.engine import Engine
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.paint import PAINT_REPO_ID
 from darkroom.runs.run import RunInfo, settle_batch_size
 from darkroom.storage.store import Store
-from darkroom.worker.tasks import ProbeTask
 
 _DEFAULT = 8  # of a renderer without a model, and of runs that name no number
 
@@ -58,7 +58,7 @@ def _task(model: InspectedModel, cells: Sequence[WantedCell], device: str) -> Pr
 
 
 def _on_worker(task: ProbeTask, engine: Engine) -> int:
-    from darkroom.worker.probe import make_prober
+    from darkroom.engine.probe import make_prober
 
     sizes: list[int] = []
 
@@ -73,6 +73,6 @@ def _on_worker(task: ProbeTask, engine: Engine) -> int:
 
 
 def _in_this_process(task: ProbeTask) -> int:
-    from darkroom.worker.probe import make_prober
+    from darkroom.engine.probe import make_prober
 
     return make_prober().run_task(task, 1).batch_size or _DEFAULT

@@ -16,13 +16,14 @@ from darkroom.domain.cells import Cell
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 from darkroom.domain.settings import ARGUMENTS, FLOAT8, ModelRef, Sampling, Setting, settings_of
-from darkroom.encoding.images import size_fault
-from darkroom.prompts.source import PromptDataset, PromptScan, open_prompts, table_prompts, template_prompts
+from darkroom.prompts.dataset import PromptDataset, PromptScan
+from darkroom.prompts.opening import open_prompts, template_prompts
 from darkroom.rendering.inspection import STEERED, InspectedModel, call_default, check_arguments, inspect_model
 from darkroom.rendering.paint import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import DEFAULT, check_scheduler
 from darkroom.rendering.spec import RendererSpec
 from darkroom.runs.cells import CellInfo
+from darkroom.runs.encoding import size_fault
 from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo
 from darkroom.storage.store import StoreSpec, parse_spec
 
@@ -219,7 +220,7 @@ def _demo(_config: DictConfig) -> PromptDataset:
 
     from darkroom.demo.prompts import demo_prompts
 
-    return table_prompts(pa.Table.from_pylist(demo_prompts()), "demo")
+    return open_prompts(pa.Table.from_pylist(demo_prompts()), name="demo")
 
 
 def _file(config: DictConfig) -> PromptDataset:

@@ -3,7 +3,7 @@
 import sys
 
 from darkroom.jobs.build import Wanted
-from darkroom.prompts.source import count_long_prompts
+from darkroom.prompts.dataset import count_long_prompts
 from darkroom.rendering.inspection import InspectedModel, token_counter
 
 

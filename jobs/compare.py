@@ -9,6 +9,9 @@ from omegaconf import DictConfig
 from darkroom.domain.errors import DarkroomError
 from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
 from darkroom.features.opening import inspect_extractor, load_extractor
+from darkroom.features.reference import ReferenceFeatures, ReferenceSpec
+from darkroom.features.reference_measuring import default_cache, reference_features
+from darkroom.features.reference_opening import open_reference
 from darkroom.jobs.exits import ExitCode
 from darkroom.jobs.extractors import extractor_specs
 from darkroom.jobs.runs import OpenedRun, open_at
@@ -18,14 +21,10 @@ from darkroom.metrics.figures import Gap, Metric
 from darkroom.metrics.gaps import Verdict, differences, num_of_other_noise, paired_metrics, verdict
 from darkroom.metrics.gathering import MOST_HELD, gathered, left_out_lines
 from darkroom.metrics.measuring import metric_infos
-from darkroom.references.kept import default_cache
-from darkroom.references.measuring import reference_features
-from darkroom.references.opening import open_reference
-from darkroom.references.reference import ReferenceFeatures, ReferenceSpec
 from darkroom.runs import manifest
 from darkroom.runs.cells import axes
 from darkroom.runs.commands import on_run
-from darkroom.runs.scored import NotScored, ScoredImages, scored_parts
+from darkroom.runs.features import FeaturesMissing, PairedFeatures, paired_features
 
 _CELL = re.compile(r"(.+)#([0-9a-f]{16})")
 _DEFAULT = "demo_clip"
@@ -105,14 +104,14 @@ def _cells(found: OpenedRun) -> str:
     return ", ".join(told + more)
 
 
-def _images(side: Side, spec: ExtractorSpec, info: ExtractorInfo) -> ScoredImages:
+def _images(side: Side, spec: ExtractorSpec, info: ExtractorInfo) -> PairedFeatures:
     try:
         names = manifest.committed(side.run.store, side.cell_id)
-        found = gathered(scored_parts(side.run.store, names, info.extractor_id, info.dimension))
+        found = gathered(paired_features(side.run.store, names, info.extractor_id, info.dimension))
         for line in left_out_lines(found.left_out, len(found.held.pairs)):
             print(f"note:   {side.key}: {line}")
         return found.held
-    except NotScored as error:
+    except FeaturesMissing as error:
         given = {"source": spec.source, "resize": spec.resize}
         keys = {name: value for name, value in {"name": spec.name, **given}.items() if value}
         extractors = {} if keys == {"name": _DEFAULT} else {"extractors": [keys]}
@@ -127,7 +126,7 @@ def _reference(config: DictConfig, spec: ExtractorSpec, info: ExtractorInfo) -> 
     return reference_features(reference, info, lambda: load_extractor(spec), default_cache(), print)
 
 
-def _say_pairs(images: Mapping[str, ScoredImages]) -> None:
+def _say_pairs(images: Mapping[str, PairedFeatures]) -> None:
     first, second = (set(side.pairs) for side in images.values())
     shared = len(first & second)
     held = f", of which {MOST_HELD:,} at most are compared" if MOST_HELD in (len(first), len(second)) else ""

@@ -7,8 +7,8 @@ objects, and whoever may write images need not be somebody whose code is run.
 import hashlib
 from contextlib import suppress
 
-from darkroom.dispatch.events import Event, Listener, ShardDone
 from darkroom.domain.identity import digest
+from darkroom.engine.events import Event, Listener, ShardDone
 from darkroom.jobs.build import Wanted
 from darkroom.rendering.spec import Compiled
 from darkroom.storage.opening import user_cache

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from darkroom.conf.schema import Device, EngineKind
-from darkroom.dispatch.events import Dispatcher
 from darkroom.domain.errors import DarkroomError
-from darkroom.worker.tasks import TaskRunner
+from darkroom.engine.events import Dispatcher
+from darkroom.engine.tasks import TaskRunner
 
 _KEY = "engine.device"
 
@@ -25,10 +25,10 @@ class Engine:
     def dispatcher(self, spec: Callable[[], TaskRunner]) -> Dispatcher:
         """`spec` makes a worker in the process that will use it; it travels there, so it pickles."""
         if self.config.kind is EngineKind.local:
-            from darkroom.dispatch.local import LocalDispatcher
+            from darkroom.engine.local_dispatcher import LocalDispatcher
 
             return LocalDispatcher(spec, self.config.max_attempts)
-        from darkroom.dispatch.cluster import RayDispatcher
+        from darkroom.engine.ray_dispatcher import RayDispatcher
 
         num_gpus = 1 if self.device == "cuda" else 0
         return RayDispatcher(spec, self.num_workers, num_gpus, self.config.max_attempts)
@@ -41,7 +41,7 @@ def started(config: DictConfig) -> Iterator[Engine]:
         yield Engine(config, local_device(config.device, _KEY), 1)
         return
     likely_device(config)
-    from darkroom.dispatch import cluster
+    from darkroom.engine import cluster
 
     cluster.start(config.address, config.num_workers)
     try:

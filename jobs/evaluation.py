@@ -15,6 +15,9 @@ from darkroom.domain.identity import digest
 from darkroom.features.extractor import ExtractorInfo, ExtractorPin, ExtractorSpec
 from darkroom.features.inception_extractor import InceptionExtractor
 from darkroom.features.opening import inspect_extractor, load_extractor, pin_extractor
+from darkroom.features.reference import Reference, ReferenceFeatures, ReferenceSpec, Statistics
+from darkroom.features.reference_measuring import default_cache, reference_features
+from darkroom.features.reference_opening import open_reference
 from darkroom.jobs.exits import ExitCode, most_urgent
 from darkroom.jobs.extractors import extractor_specs
 from darkroom.jobs.runs import OpenedRun
@@ -26,15 +29,10 @@ from darkroom.metrics.gaps import costs, differences, gaps
 from darkroom.metrics.gathering import Gathered, gathered
 from darkroom.metrics.inputs import Logits
 from darkroom.metrics.measuring import MeasuredCell, figure_name, measured_cell, metric_infos
-from darkroom.references.kept import default_cache
-from darkroom.references.measuring import reference_features
-from darkroom.references.opening import open_reference
-from darkroom.references.reference import Reference, ReferenceFeatures, ReferenceSpec, Statistics
-from darkroom.runs.cells import lossless_of
-from darkroom.runs.choices import dropped_cells
+from darkroom.runs.cells import dropped_cells, lossless_of
 from darkroom.runs.commands import on_run
-from darkroom.runs.present import PresentImages, present_images
-from darkroom.runs.scored import scored_parts
+from darkroom.runs.features import paired_features
+from darkroom.runs.reading import PresentImages, present_images
 
 
 @dataclass(frozen=True)
@@ -144,9 +142,8 @@ def _opened_reference(config: DictConfig) -> Reference | None:
     if config.reference is None:
         return None
     reference = open_reference(ReferenceSpec(config.reference, config.reference_endpoint_url))
-    if reference.left_out:
-        say = f"warning: reference {reference.name}: left out {reference.left_out}, which are not read as images"
-        print(say, file=sys.stderr, flush=True)
+    for sentence in reference.left_out:
+        print(f"warning: reference {reference.name}: {sentence}", file=sys.stderr, flush=True)
     return reference
 
 
@@ -218,7 +215,7 @@ class _Measuring:
 
     def images(self, cell_id: str, starts: frozenset[int] | None = None) -> Gathered:
         names = self._scored.of_cell(cell_id, starts)
-        return gathered(scored_parts(self._store, names, self._info.extractor_id, self._info.dimension))
+        return gathered(paired_features(self._store, names, self._info.extractor_id, self._info.dimension))
 
     def cell(self, images: Gathered) -> MeasuredCell:
         config = self._config

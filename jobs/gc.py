@@ -7,13 +7,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import FAILED
 from darkroom.jobs.runs import OpenedRun, opened, store_at
 from darkroom.runs import manifest
-from darkroom.runs.choices import dropped_cells
-from darkroom.runs.collecting import named_for_good
-from darkroom.runs.keys import IMAGES_PREFIX, ManifestName, is_image_key
+from darkroom.runs.cells import dropped_cells
+from darkroom.runs.keys import IMAGES_PREFIX, is_image_key
+from darkroom.runs.manifest import fence_retries
 from darkroom.runs.reading import states
 from darkroom.storage.local import LocalStore
 from darkroom.storage.store import ObjectInfo, Store
@@ -68,7 +69,7 @@ def _listed(store: Store, older_than_s: float) -> list[ObjectInfo]:
     return [info for info in store.list(IMAGES_PREFIX) if info.modified <= before]
 
 
-def _named(store: Store) -> tuple[set[str], list[ManifestName]]:
+def _named(store: Store) -> tuple[set[str], list[Shard]]:
     """(keys that manifests name, the shards of which a retry may make more named)."""
     keys: set[str] = set()
     revisable = []
@@ -80,11 +81,11 @@ def _named(store: Store) -> tuple[set[str], list[ManifestName]]:
     return keys, revisable
 
 
-def _removed(store: Store, orphans: Sequence[ObjectInfo], revisable: Sequence[ManifestName]) -> list[ObjectInfo]:
+def _removed(store: Store, orphans: Sequence[ObjectInfo], revisable: Sequence[Shard]) -> list[ObjectInfo]:
     """Those that were removed: all but what a retry has come to name since."""
     if not orphans:
         return []
-    named = named_for_good(store, revisable)
+    named = fence_retries(store, revisable)
     left = [info for info in orphans if info.key not in named]
     store.delete(info.key for info in left)
     return left

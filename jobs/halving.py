@@ -6,14 +6,14 @@ from dataclasses import replace
 from omegaconf import DictConfig
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.engine.sweep import drawn, rounds, survivors
 from darkroom.jobs.engine import own_device
 from darkroom.jobs.evaluation import WantedEvaluation, measured_figure
 from darkroom.jobs.exits import ExitCode, most_urgent
 from darkroom.jobs.render import Rendering, render, render_shards
 from darkroom.jobs.scoring import score
 from darkroom.metrics.catalogue import CATALOGUE
-from darkroom.planning.halving import drawn, rounds, survivors
-from darkroom.runs.choices import Dropped, put_choices
+from darkroom.runs.cells import Dropped, put_choices
 
 
 def check_halving(config: DictConfig, evaluation: WantedEvaluation | None) -> None:

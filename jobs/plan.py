@@ -11,18 +11,18 @@ from omegaconf import DictConfig
 from darkroom.conf.schema import PromptsKind
 from darkroom.domain.requests import ImageRequest, Sample, samples
 from darkroom.domain.settings import Sampling
-from darkroom.encoding.images import size_fault
+from darkroom.engine.device import batches
+from darkroom.engine.planning import num_shards
 from darkroom.jobs.batch_size import settle_here
 from darkroom.jobs.build import Wanted, renderer_specs, wanted
 from darkroom.jobs.checks import warn
 from darkroom.jobs.engine import likely_device
-from darkroom.planning.plan import num_shards
-from darkroom.prompts.source import write_parquet
+from darkroom.prompts.dataset import write_parquet
 from darkroom.rendering.loading import load_renderer
 from darkroom.rendering.renderer import Renderer
+from darkroom.runs.encoding import size_fault
+from darkroom.runs.layouts import encode_image
 from darkroom.storage.opening import open_store
-from darkroom.worker.batches import batches
-from darkroom.worker.members import encode_member
 
 _PROBE_BATCHES = 2  # timed, after one that is not
 _MOST_SIZES, _FEW_STEPS = 8, 2  # tried, of a model that may change them
@@ -88,9 +88,9 @@ def _probe(found: Wanted, renderer: Renderer) -> _Cost | None:
         images = renderer.render(requests)
     # A short batch costs what a full one does.
     seconds = (time.perf_counter() - started) / _PROBE_BATCHES / renderer.info.batch_size
-    pairs = [(sample, image) for sample, image in zip(batch, images, strict=True) if image.pixels is not None]
-    output = found.run_info().output
-    sizes = [len(encode_member(sample, image, only.cell.model, output).data) for sample, image in pairs]
+    pairs = [(request, image.pixels) for request, image in zip(requests, images, strict=True)]
+    output, model = found.run_info().output, only.cell.model
+    sizes = [len(encode_image(request, pixels, model, output).data) for request, pixels in pairs if pixels is not None]
     return _Cost(seconds, sum(sizes) / max(1, len(sizes)))
 
 

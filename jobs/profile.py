@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from darkroom.dispatch.events import Event, Listener, ShardDone
-from darkroom.profiling.account import Account
-from darkroom.profiling.spans import Profile
+from darkroom.domain.spans import Profile
+from darkroom.engine.events import Event, Listener, ShardDone
+from darkroom.engine.profile import ProfileTotals
+from darkroom.engine.tasks import Task
 from darkroom.runs.keys import PROFILE_PREFIX
 from darkroom.storage.store import Store
-from darkroom.worker.tasks import Task
 
 
 class JobProfile:
@@ -15,7 +15,7 @@ class JobProfile:
 
     def __init__(self, is_on: bool) -> None:
         self._own = Profile(is_on)
-        self._account = Account()
+        self._account = ProfileTotals()
 
     def tasks(self, tasks: Iterator[Task]) -> Iterator[Task]:
         """The same tasks, their reading measured."""

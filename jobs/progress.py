@@ -6,8 +6,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from darkroom.dispatch.events import AttemptFailed, Event, ShardDone, Summary, WorkerLost, WorkerReady, WorkersPending
-from darkroom.worker.tasks import task_name
+from darkroom.engine.events import AttemptFailed, Event, ShardDone, Summary, WorkerLost, WorkerReady, WorkersPending
+from darkroom.engine.tasks import task_name
 
 _LINE_EVERY_S = 10.0
 

@@ -7,9 +7,13 @@ from itertools import groupby
 
 import numpy as np
 
-from darkroom.dispatch.events import Summary
+from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import FAILED, INVALID, Record
+from darkroom.engine.events import Summary
+from darkroom.engine.planning import num_shards, plan, shard_tasks
+from darkroom.engine.spec import WorkerSpec
+from darkroom.engine.tasks import Task, task_name
 from darkroom.jobs.build import Wanted, renderer_specs
 from darkroom.jobs.compiled import KeptCompiled
 from darkroom.jobs.engine import Engine, own_device
@@ -19,20 +23,17 @@ from darkroom.jobs.profile import JobProfile
 from darkroom.jobs.progress import ProgressView
 from darkroom.jobs.runs import OpenedRun
 from darkroom.jobs.scoring import score
-from darkroom.planning.plan import num_shards, plan
-from darkroom.planning.tasks import shard_tasks
 from darkroom.rendering.spec import Compiled
 from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs.cells import CellInfo, read_cells
 from darkroom.runs.commands import on_run
 from darkroom.runs.equal_pixels import equal_lines
-from darkroom.runs.keys import CONTACT_SHEET_KEY, ManifestName
-from darkroom.runs.opening import own_shards
-from darkroom.runs.reading import StoredFile, count_statuses, first_images
+from darkroom.runs.images import StoredFile, first_images
+from darkroom.runs.keys import CONTACT_SHEET_KEY
+from darkroom.runs.opening import shards_of
+from darkroom.runs.reading import count_statuses
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store, StoreError
-from darkroom.worker.spec import WorkerSpec
-from darkroom.worker.tasks import Task, task_name
 
 _SHEET_IMAGES = 32
 
@@ -54,10 +55,10 @@ class Rendering:
         each = num_shards(self.run.prompts.num_rows, self.run.shard_size)
         return len(self.found.cells) * (each if self.starts is None else len(self.starts))
 
-    def committed(self) -> list[ManifestName]:
+    def committed(self) -> list[Shard]:
         """Those of its shards that are there. Raises DarkroomError where there are shards of another run."""
         cells = self.found.cell_infos
-        return [name for name in own_shards(self.store, self.run) if name.cell_id in cells and self._has(name.start)]
+        return [name for name in shards_of(self.store, self.run) if name.cell_id in cells and self._has(name.start)]
 
     def unfinished(self) -> list[str]:
         """Cells of which shards are missing."""

@@ -9,8 +9,7 @@ from darkroom.jobs.engine import local_device
 from darkroom.jobs.exits import ExitCode
 from darkroom.jobs.runs import check_writable, opened
 from darkroom.runs.commands import on_run
-from darkroom.worker.repair import repair
-from darkroom.worker.stored import StoredObject, stored_objects
+from darkroom.runs.images import StoredObject, repair, stored_objects
 
 _AT_ONCE = 64  # images held in memory
 

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
-from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.cells import ModelIdentity, Shard
 from darkroom.domain.records import FAILED, INVALID
+from darkroom.engine.spec import WorkerSpec
+from darkroom.engine.tasks import RetryTask
 from darkroom.jobs.again_models import models_of
 from darkroom.jobs.batch_size import settle_as
 from darkroom.jobs.build import renderer_spec
@@ -15,10 +17,7 @@ from darkroom.jobs.progress import ProgressView
 from darkroom.jobs.render import say_failures
 from darkroom.jobs.runs import OpenedRun, check_writable, opened
 from darkroom.runs import manifest
-from darkroom.runs.keys import ManifestName
 from darkroom.runs.reading import count_statuses
-from darkroom.worker.spec import WorkerSpec
-from darkroom.worker.tasks import RetryTask
 
 
 def run(config: DictConfig) -> int:
@@ -55,7 +54,7 @@ def _say_left(found: OpenedRun) -> ExitCode:
     return ExitCode.ROWS_FAILED if by_status[FAILED] or by_status[INVALID] else ExitCode.OK
 
 
-def _failed(found: OpenedRun) -> dict[ManifestName, int]:
+def _failed(found: OpenedRun) -> dict[Shard, int]:
     """Committed shards with failed records, and how many; those of one model together."""
     counts = {name: count_statuses(found.store, [name])[FAILED] for name in manifest.committed(found.store)}
     order = list({info.cell.model: None for info in found.cells.values()})
@@ -63,12 +62,12 @@ def _failed(found: OpenedRun) -> dict[ManifestName, int]:
     return {name: counts[name] for name in names}
 
 
-def _model(found: OpenedRun, name: ManifestName) -> ModelIdentity:
+def _model(found: OpenedRun, name: Shard) -> ModelIdentity:
     return found.cells[name.cell_id].cell.model
 
 
 def _worker(config: DictConfig, found: OpenedRun, tasks: Sequence[RetryTask], device: str) -> WorkerSpec:
-    models = models_of([found.cells[task.name.cell_id] for task in tasks], config.model, device)
+    models = models_of([found.cells[task.shard.cell_id] for task in tasks], config.model, device)
     engine = config.engine
     specs = [renderer_spec(model, device, engine.batch_size, engine.compile) for model in models.values()]
     return WorkerSpec(found.info, tuple(specs), found.store.spec, batch_timeout_s=engine.batch_timeout_s)

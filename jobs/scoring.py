@@ -3,19 +3,19 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.domain.records import OK
+from darkroom.engine.feature_worker import FeatureWorkerSpec
+from darkroom.engine.tasks import FeatureTask, task_name
 from darkroom.features.extractor import ExtractorSpec
 from darkroom.jobs.engine import Engine
 from darkroom.jobs.progress import ProgressView
 from darkroom.jobs.runs import OpenedRun
 from darkroom.runs import manifest
-from darkroom.runs.ahead import read_ahead
-from darkroom.runs.features import ScoredFiles, get_features
-from darkroom.runs.keys import ManifestName
-from darkroom.scoring.spec import ScorerSpec
+from darkroom.runs.features import ShardFeatures, get_features
+from darkroom.runs.files import prefetched
 from darkroom.storage.store import Store
-from darkroom.worker.tasks import ScoreTask, task_name
 
 _MOST_NAMED = 10  # images without features
 
@@ -24,10 +24,10 @@ _MOST_NAMED = 10  # images without features
 class Scored:
     """The shards that were there when scoring began: what an evaluation is of, whatever is committed beside it."""
 
-    names: tuple[ManifestName, ...]
+    names: tuple[Shard, ...]
     num_left_out: int  # images that have no features
 
-    def of_cell(self, cell_id: str, starts: Collection[int] | None = None) -> list[ManifestName]:
+    def of_cell(self, cell_id: str, starts: Collection[int] | None = None) -> list[Shard]:
         """With `starts`, of the shards that start at these rows."""
         return [name for name in self.names if name.cell_id == cell_id and (starts is None or name.start in starts)]
 
@@ -52,12 +52,12 @@ class _Look:
     left_out: dict[str, tuple[str, str]]  # image_id -> key, and why it has no features
 
 
-def _looks(store: Store, names: Sequence[ManifestName], extractor_ids: Sequence[str]) -> dict[ManifestName, _Look]:
-    looks = read_ahead(names, lambda name: _look(store, name, extractor_ids))
+def _looks(store: Store, names: Sequence[Shard], extractor_ids: Sequence[str]) -> dict[Shard, _Look]:
+    looks = prefetched(names, lambda name: _look(store, name, extractor_ids))
     return dict(zip(names, looks, strict=True))
 
 
-def _look(store: Store, name: ManifestName, extractor_ids: Sequence[str]) -> _Look:
+def _look(store: Store, name: Shard, extractor_ids: Sequence[str]) -> _Look:
     table = manifest.read(store, name, ["image_id", "status", "sha256", "key"])
     ok = [row for row in table.to_pylist() if row["status"] == OK]
     is_complete, left_out = True, {}
@@ -69,7 +69,7 @@ def _look(store: Store, name: ManifestName, extractor_ids: Sequence[str]) -> _Lo
     return _Look(is_complete, left_out)
 
 
-def _has(found: ScoredFiles, row: dict) -> bool:
+def _has(found: ShardFeatures, row: dict) -> bool:
     return found.place(row["image_id"], row["sha256"]) is not None
 
 
@@ -85,15 +85,15 @@ def _say_left_out(store: Store, looks: Iterable[_Look]) -> int:
     return len(left_out)
 
 
-def _score(found: OpenedRun, names: Sequence[ManifestName], specs: Sequence[ExtractorSpec], engine: Engine) -> None:
+def _score(found: OpenedRun, names: Sequence[Shard], specs: Sequence[ExtractorSpec], engine: Engine) -> None:
     if not names:
         return
     print(f"{len(names)} shards to score with {', '.join(spec.name for spec in specs)}", flush=True)
     samples = found.info.num_images_per_prompt
     view = ProgressView(sum(name.stop - name.start for name in names) * samples, verb="scoring")
     with view:
-        dispatcher = engine.dispatcher(ScorerSpec(tuple(specs), found.store.spec))
-        dispatcher.run((ScoreTask(name) for name in names), view.listen)
+        dispatcher = engine.dispatcher(FeatureWorkerSpec(tuple(specs), found.store.spec))
+        dispatcher.run((FeatureTask(name) for name in names), view.listen)
     for task, reason in view.summary.failed_shards[:1]:
         left = len(view.summary.failed_shards)
         raise TryAgain(f"{left} shards could not be scored; {task_name(task)}: {reason}; the same command goes on")

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from omegaconf import DictConfig
 
 from darkroom.jobs.runs import OpenedRun, opened
-from darkroom.runs.cells import axes
-from darkroom.runs.choices import dropped_cells
+from darkroom.runs.cells import axes, dropped_cells
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.reading import CellState, states
 

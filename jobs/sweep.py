@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from darkroom.conf.keys import check_ranges
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
+from darkroom.engine.sweep import Grid, Settings, expand
 from darkroom.jobs.batch_size import settle
 from darkroom.jobs.build import Wanted, WantedCell, checked_cell, collected, find_model, sweep_name
 from darkroom.jobs.checks import warn
@@ -19,10 +20,8 @@ from darkroom.jobs.evaluation import wanted_inline
 from darkroom.jobs.halving import check_halving, render_by_halving
 from darkroom.jobs.overrides import escaped
 from darkroom.jobs.render import Rendering, render, say_start
-from darkroom.planning.grid import Grid, Settings, expand
 from darkroom.rendering.inspection import InspectedModel
-from darkroom.runs.cells import axes, read_cells
-from darkroom.runs.choices import put_choices, read_choices
+from darkroom.runs.cells import axes, put_choices, read_cells, read_choices
 from darkroom.runs.opening import claim
 from darkroom.storage.opening import open_store
 

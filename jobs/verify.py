@@ -12,15 +12,15 @@ from omegaconf import DictConfig
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK, Record
-from darkroom.encoding.images import decode
 from darkroom.jobs.again import Again, Remade
 from darkroom.jobs.engine import local_device
 from darkroom.jobs.exits import ExitCode
 from darkroom.jobs.runs import OpenedRun, opened
 from darkroom.runs.commands import on_run
-from darkroom.runs.reading import image_bytes, records, sample
+from darkroom.runs.encoding import decode
+from darkroom.runs.images import image_bytes, stored_objects
+from darkroom.runs.reading import records, sample
 from darkroom.storage.store import Store
-from darkroom.worker.stored import stored_objects
 
 EQUAL, PIXELS_EQUAL, DIFFERS = "equal", "pixels equal", "differs"
 

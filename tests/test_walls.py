@@ -12,9 +12,9 @@ FILES = sorted(path for folder in ("pipeline/darkroom", "conf", "jobs") for path
 # Module -> the only files that may import it.
 ONLY_IN = {
     "ray": [
-        "pipeline/darkroom/dispatch/actor.py",
-        "pipeline/darkroom/dispatch/cluster.py",
-        "pipeline/darkroom/dispatch/own.py",
+        "pipeline/darkroom/engine/actor.py",
+        "pipeline/darkroom/engine/cluster.py",
+        "pipeline/darkroom/engine/ray_dispatcher.py",
         "pipeline/darkroom/bench/ray_data.py",
     ],
     "obstore": ["pipeline/darkroom/storage/"],
@@ -39,33 +39,24 @@ ONLY_IN = {
 # Room -> our own rooms that it may import.
 MAY_IMPORT = {
     "domain": set(),
-    "prompts": {"domain"},
-    "profiling": set(),
+    "prompts": {"domain", "storage"},
     "models": {"domain"},
-    "rendering": {"domain", "models", "profiling"},
-    "features": {"domain", "demo", "models", "metrics"},
-    "encoding": {"domain"},
+    "rendering": {"domain", "models"},
+    "features": {"domain", "demo", "models", "storage", "runs", "metrics"},
     "storage": {"domain"},
-    "planning": {"domain", "prompts"},
-    "runs": {"domain", "encoding", "storage"},
-    "worker": {"domain", "profiling", "features", "planning", "rendering", "encoding", "storage", "runs"},
-    "scoring": {"domain", "encoding", "features", "runs", "storage", "worker"},
-    "dispatch": {"domain", "rendering", "worker"},
-    "reporting": {"domain", "encoding", "metrics", "runs", "storage"},
+    "runs": {"domain", "storage"},
+    "engine": {"domain", "prompts", "rendering", "storage", "runs", "features"},
+    "reporting": {"domain", "metrics", "runs", "storage"},
     "metrics": {"domain", "features", "runs", "storage"},
-    "references": {"domain", "encoding", "storage", "runs", "features", "metrics", "demo"},
     "demo": {"metrics"},
     "bench": {
         "demo",
-        "dispatch",
         "domain",
-        "encoding",
-        "planning",
+        "engine",
         "prompts",
         "rendering",
         "runs",
         "storage",
-        "worker",
     },
 }
 

@@ -13,12 +13,13 @@ from darkroom.bench.scale_out import Idler, SleeperSpec
 from darkroom.bench.work import captions, requests
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
+from darkroom.engine.spec import WorkerSpec
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, add_cells
+from darkroom.runs.keys import manifest_key
 from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import StoreSpec
-from darkroom.worker.spec import WorkerSpec
 from tests.bench.painting import paint_work
 
 
@@ -47,7 +48,7 @@ def test_a_run_is_brought_to_its_last_shard_with_the_records_that_rendering_make
     store = open_store(StoreSpec(str(run)))
     add_cells(store, {work.cell.cell_id: CellInfo(ModelRef("darkroom/paint"), work.cell)})
     real = [(record.image_id, record.row, record.seed, record.shard_id, record.key) for record in records(store)]
-    store.delete([name.key for name in list(manifest.committed(store))[1:]])
+    store.delete([manifest_key(shard) for shard in list(manifest.committed(store))[1:]])
     commit_all_but_last(run, work.prompts)
     assert [(each.image_id, each.row, each.seed, each.shard_id, each.key) for each in records(store)] == real[:6]
     forget_last(run)

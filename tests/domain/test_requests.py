@@ -5,7 +5,7 @@ from dataclasses import replace
 from darkroom.domain.cells import Cell, ModelIdentity
 from darkroom.domain.requests import PromptRow, samples
 from darkroom.domain.settings import Sampling
-from darkroom.encoding.settings_text import parameters_line, settings_json
+from darkroom.runs.layouts import parameters_line, settings_json
 
 MODEL = ModelIdentity("some/model", "sha256:abcdef", "float32", "StableDiffusionPipeline")
 SAMPLING = Sampling("ddim", 5.0, 20, 64, 64)

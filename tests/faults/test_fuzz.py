@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from darkroom.conf.keys import check_ranges
 from darkroom.domain.errors import DarkroomError
-from darkroom.encoding.images import decode, encode
 from darkroom.jobs.cli import composed
 from darkroom.jobs.runs import open_at
-from darkroom.prompts.source import open_prompts
+from darkroom.prompts.opening import open_prompts
+from darkroom.runs.encoding import decode, encode
+from darkroom.runs.images import stored_objects
 from darkroom.runs.reading import records, states
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
-from darkroom.worker.stored import stored_objects
 from tests.jobs.helpers import PAINT, run_here
 
 FILE = ("prompts=file", "prompts.uri=prompts.csv")

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image, ImageFilter
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.engine.extraction import Picture, extract_by_all
 from darkroom.features.extractor import ExtractorInfo, ExtractorSpec, ImageScorer
 from darkroom.features.opening import inspect_extractor, load_extractor
 from darkroom.features.plugins import modules_of
 from darkroom.features.sharpness import Sharpness
-from darkroom.worker.scores import Picture, scored
 
 SHARPNESS = ExtractorSpec("darkroom.features.sharpness:make")
 
@@ -67,7 +67,7 @@ def paints(_spec: ExtractorSpec) -> Painter:
 def test_what_a_plug_in_writes_into_its_pictures_is_its_own_affair(pictures) -> None:
     (picture,) = pictures(1)
     before = picture.copy()
-    scored([load_extractor(ExtractorSpec(f"{__name__}:paints"))], [Picture("a", "b", picture)])
+    extract_by_all([load_extractor(ExtractorSpec(f"{__name__}:paints"))], [Picture("a", "b", picture)])
     assert np.array_equal(picture, before)
 
 
@@ -84,10 +84,10 @@ def test_scores_are_stored_as_features_are_and_see_their_captions(pictures) -> N
     mine = load_extractor(ExtractorSpec(f"{__name__}:reads_captions", source="twice"))
     assert mine.info.name == "captions_twice"
     first, second = pictures(2)
-    (found,) = scored([mine], [Picture("i", "a", first), Picture("j", "longer", second)])
+    (found,) = extract_by_all([mine], [Picture("i", "a", first), Picture("j", "longer", second)])
     assert found.images.features.tolist() == [[1.0], [6.0]]
     assert np.isnan(found.images.cosines).all()
-    assert scored([mine], [])[0].images.features.shape == (0, 1)
+    assert extract_by_all([mine], [])[0].images.features.shape == (0, 1)
 
 
 @pytest.mark.parametrize(

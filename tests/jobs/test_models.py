@@ -12,7 +12,8 @@ from PIL import Image
 from darkroom.domain.errors import DarkroomError, WrongModel
 from darkroom.jobs.build import find_model, model_ref
 from darkroom.jobs.cli import composed
-from darkroom.runs.reading import image_bytes, records
+from darkroom.runs.images import image_bytes
+from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
 from tests.jobs.helpers import run_here
@@ -206,7 +207,7 @@ def test_models_with_code_of_one_name_run_their_own(model: Path, tmp_path: Path)
 
 def test_a_model_that_changes_under_a_job_ends_it(model: Path, tmp_path: Path, monkeypatch) -> None:
     """Its weights are replaced after the job looked at it, and before it is loaded."""
-    from darkroom.worker import spec
+    from darkroom.engine import spec
 
     load = spec.load_renderer
     monkeypatch.setattr(spec, "load_renderer", lambda *given: load(*given) if scaled(model) else None)

@@ -13,8 +13,7 @@ import pytest
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import image_seed
 from darkroom.metrics.figures import read_evaluations
-from darkroom.runs.cells import read_cells
-from darkroom.runs.choices import read_choices
+from darkroom.runs.cells import read_cells, read_choices
 from darkroom.runs.features import from_bytes, to_bytes
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec

@@ -10,8 +10,7 @@ from darkroom.metrics import measuring
 from darkroom.metrics.figures import Figure
 from darkroom.metrics.inputs import MOST_COMPARED, Logits, MetricInputs
 from darkroom.metrics.moments import FeatureMoments, Gaussian
-from darkroom.runs.features import ImageFeatures
-from darkroom.runs.scored import ScoredImages
+from darkroom.runs.features import ImageFeatures, PairedFeatures
 
 DIMENSION = 6
 CLIP = ExtractorInfo("demo_clip", "sha256:00", "bicubic 64", DIMENSION)
@@ -48,10 +47,10 @@ def statistics() -> Known:
     return Known("stats.npz", "e" * 64, (), None, Gaussian(np.zeros(DIMENSION), np.eye(DIMENSION), None))
 
 
-def cell(count: int, seed: int = 0, shift: float = 0.0, first: int = 0) -> ScoredImages:
+def cell(count: int, seed: int = 0, shift: float = 0.0, first: int = 0) -> PairedFeatures:
     """Of prompts p<first> and on, two images each."""
     pairs = tuple((f"p{first + number // 2}", number % 2) for number in range(count))
-    return ScoredImages(pairs, images(count, seed, shift, f"s{seed}-"))
+    return PairedFeatures(pairs, images(count, seed, shift, f"s{seed}-"))
 
 
 def figures_of(

@@ -10,7 +10,7 @@ import pytest
 from darkroom.domain.errors import DarkroomError
 from darkroom.metrics.figures import Evaluation, Figure, Gap, Metric, put_evaluation, read_evaluations
 from darkroom.runs.keys import evaluation_key
-from darkroom.runs.present import PresentImages
+from darkroom.runs.reading import PresentImages
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
 

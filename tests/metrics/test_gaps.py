@@ -15,15 +15,15 @@ from darkroom.metrics.measuring import MeasuredCell, measured_cell, metric_infos
 from darkroom.metrics.moments import FeatureMoments
 from darkroom.metrics.reference_free import image_clip_scores
 from darkroom.metrics.resampling import paired_interval
-from darkroom.runs.scored import ScoredImages
+from darkroom.runs.features import PairedFeatures
 from tests.metrics.sets import CLIP, cell, figures_of, reference
 
 
-def moved(found: ScoredImages, by: float, noise: float = 0.0, seed: int = 9) -> ScoredImages:
+def moved(found: PairedFeatures, by: float, noise: float = 0.0, seed: int = 9) -> PairedFeatures:
     """The same images, a little different: as another setting makes of the same noise."""
     rng = np.random.default_rng(seed)
     features = found.images
-    return ScoredImages(
+    return PairedFeatures(
         found.pairs,
         replace(
             features,
@@ -33,9 +33,9 @@ def moved(found: ScoredImages, by: float, noise: float = 0.0, seed: int = 9) -> 
     )
 
 
-def turned(found: ScoredImages) -> ScoredImages:
+def turned(found: PairedFeatures) -> PairedFeatures:
     rows = list(range(len(found.pairs)))[::-1]
-    return ScoredImages(tuple(found.pairs[row] for row in rows), found.images.taken(rows))
+    return PairedFeatures(tuple(found.pairs[row] for row in rows), found.images.taken(rows))
 
 
 def test_images_are_aligned_by_prompt_and_sample_whatever_their_order() -> None:
@@ -52,7 +52,7 @@ def test_images_are_aligned_by_prompt_and_sample_whatever_their_order() -> None:
 def test_cells_without_a_pair_and_mixed_cells_are_refused() -> None:
     with pytest.raises(DarkroomError, match="of 20 and 20 images no two share"):
         aligned(cell(20), cell(20, first=50))
-    twice = ScoredImages((("p", 0),) * 4, cell(4).images)
+    twice = PairedFeatures((("p", 0),) * 4, cell(4).images)
     with pytest.raises(DarkroomError, match="4 images of 1 prompt_ids"):
         aligned(twice, cell(4))
 
@@ -152,7 +152,7 @@ CELLS = {"near": moved(BASE, 0.05, 0.02), "base": BASE, "far": moved(BASE, -0.5,
 
 
 def measured(
-    cells: dict[str, ScoredImages],
+    cells: dict[str, PairedFeatures],
     most: int = 50_000,
     metrics: Sequence[str] | None = None,
     most_compared: int = 10_000,

@@ -11,19 +11,18 @@ from darkroom.metrics.gathering import gathered
 from darkroom.metrics.measuring import measured_cell
 from darkroom.metrics.moments import Gaussian
 from darkroom.metrics.reference_free import CLIP_CONVENTIONS
-from darkroom.runs.features import ImageFeatures
-from darkroom.runs.scored import ScoredImages, together
+from darkroom.runs.features import ImageFeatures, PairedFeatures, joined_pairs
 from tests.metrics.sets import CLIP, Known, cell, reference
 
 SCORER = ExtractorInfo("sharpness", "none", "none", 1, is_scorer=True)
 
 
-def parts(whole: ScoredImages, size: int = 16) -> Iterator[ScoredImages]:
+def parts(whole: PairedFeatures, size: int = 16) -> Iterator[PairedFeatures]:
     count = len(whole.pairs)
     return (whole.taken(range(start, min(start + size, count))) for start in range(0, count, size))
 
 
-def figures(whole: ScoredImages, most: int, scale: str = "hessel", seed: int = 0) -> dict:
+def figures(whole: PairedFeatures, most: int, scale: str = "hessel", seed: int = 0) -> dict:
     found = measured_cell(gathered(parts(whole), most, block=64), CLIP, reference(90), None, scale, seed)
     return {name.partition(".")[2]: figure for name, figure in found.figures.items()}
 
@@ -87,13 +86,13 @@ def test_shards_without_images_are_no_obstacle() -> None:
 def peak_bytes(num_images: int) -> int:
     """Of numpy's and Python's memory, while a cell of so many images of 64 dimensions is measured."""
 
-    def shards() -> Iterator[ScoredImages]:
+    def shards() -> Iterator[PairedFeatures]:
         rng = np.random.default_rng(0)
         for start in range(0, num_images, 64):
             ids = tuple(f"{start + number}" for number in range(64))
             features = rng.normal(size=(64, 64)).astype(np.float32)
             images = ImageFeatures(ids, features, np.zeros(64, np.float32), np.zeros(64, bool))
-            yield ScoredImages(tuple((name, 0) for name in ids), images)
+            yield PairedFeatures(tuple((name, 0) for name in ids), images)
 
     real = Known("stats.npz", "e" * 64, (), None, Gaussian(np.zeros(64), np.eye(64), None))
     clip = ExtractorInfo("clip", "w", "r", 64)
@@ -113,6 +112,6 @@ def test_peak_memory_does_not_grow_with_the_images() -> None:
 
 def test_together_joins_pairs_and_features() -> None:
     whole = cell(30)
-    joined = together(list(parts(whole, 7)))
+    joined = joined_pairs(list(parts(whole, 7)))
     assert joined.pairs == whole.pairs
     np.testing.assert_array_equal(joined.images.cosines, whole.images.cosines)

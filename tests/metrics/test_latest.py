@@ -7,7 +7,7 @@ import pytest
 
 from darkroom.metrics.figures import Evaluation, Figure, Gap, Metric
 from darkroom.metrics.latest import latest_figures
-from darkroom.runs.present import PresentImages
+from darkroom.runs.reading import PresentImages
 
 CLIP = Metric("net.clip_score", "CLIP score", True, "hessel: 2.5 max(cos, 0)", "", "net", "e1", "", "", "", "")
 FID = replace(CLIP, name="net.fid", title="FID", higher_is_better=False, reference="real", reference_digest="r1")

@@ -9,19 +9,18 @@ import numpy as np
 from darkroom.domain.cells import Cell
 from darkroom.domain.records import OK
 from darkroom.domain.settings import ModelRef
+from darkroom.engine.planning import plan, shard_tasks
 from darkroom.metrics.figures import Evaluation, Figure, Metric, put_evaluation
-from darkroom.planning.plan import plan
-from darkroom.planning.tasks import shard_tasks
 from darkroom.reporting.building import ReportOptions, build
 from darkroom.reporting.content import ReportContent
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, add_cells
-from darkroom.runs.features import ImageFeatures, ScoredFiles, put_features
-from darkroom.runs.present import present_images
+from darkroom.runs.features import ImageFeatures, ShardFeatures, put_features
+from darkroom.runs.reading import present_images
 from darkroom.runs.run import RunInfo, create_or_check
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
-from tests.worker.helpers import CELL, Misbehaving, dataset, run_info, worker
+from tests.engine.helpers import CELL, Misbehaving, dataset, run_info, worker
 
 EXTRACTOR_ID = "0123456789abcdef"
 CLIP = Metric(
@@ -75,7 +74,7 @@ def score(store: Store, cosine: Mapping[str, float] | None = None) -> dict[str, 
         ids = tuple(row["image_id"] for row in rows)
         images = ImageFeatures(ids, features, np.float32(own), np.zeros(len(rows), bool))
         digests = tuple(row["sha256"] for row in rows)
-        put_features(store, EXTRACTOR_ID, name, ScoredFiles(images, digests, ("",) * len(rows)))
+        put_features(store, EXTRACTOR_ID, name, ShardFeatures(images, digests, ("",) * len(rows)))
     return cosines
 
 

@@ -13,8 +13,7 @@ from darkroom.reporting.content import ReportContent, check
 from darkroom.reporting.data import metrics_table
 from darkroom.reporting.summary import summary
 from darkroom.runs import manifest
-from darkroom.runs.present import present_images
-from darkroom.runs.reading import records
+from darkroom.runs.reading import present_images, records
 from tests.reporting.runs import CLIP, FID, KID, cell, content, evaluate, rendered
 
 PROMPTS = [f"prompt {number}" for number in range(10)]

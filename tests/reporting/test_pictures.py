@@ -10,11 +10,11 @@ from PIL import Image
 from darkroom.reporting.building import ReportOptions, build
 from darkroom.reporting.content import check
 from darkroom.reporting.pictures import SIDE, contact_sheet, thumbnail
+from darkroom.runs.layouts import LAYOUTS
 from darkroom.runs.reading import records
-from darkroom.worker.layouts import LAYOUTS
 from tests.reporting.contents import HOSTILE
 from tests.reporting.runs import cell, content, rendered
-from tests.runs.test_reading import CountingStore
+from tests.runs.stores import CountingStore
 
 PROMPTS = [f"prompt {number}" for number in range(10)]
 CELLS = [cell(guidance_scale=scale, scheduler=name) for scale in (7.5, 1.0) for name in ("euler", "ddim")]

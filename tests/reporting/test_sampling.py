@@ -3,14 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.identity import digest
 from darkroom.reporting.sampling import Extremes, ImageRef, PromptChoice, Subsample, middle
-from darkroom.runs.keys import ManifestName
 
-NAME = ManifestName("key", "cell", 0, 4, "shard")
+SHARD = Shard("cell", 0, 4, "shard")
 IMAGES = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.floats(-1, 1)), min_size=1, max_size=40).map(
     lambda pairs: [
-        ImageRef(f"{place:032x}", prompt, 0, NAME, place, score) for place, (prompt, score) in enumerate(pairs)
+        ImageRef(f"{place:032x}", prompt, 0, SHARD, place, score) for place, (prompt, score) in enumerate(pairs)
     ]
 )
 
@@ -29,7 +29,7 @@ def test_prompts_are_those_with_the_lowest_digests_with_all_of_their_images(imag
 def test_a_prompt_shows_only_so_many_of_its_images() -> None:
     choice = PromptChoice(1, 2)
     for index in range(5):
-        choice.add(ImageRef(f"{index:032x}", "a", index, NAME, index))
+        choice.add(ImageRef(f"{index:032x}", "a", index, SHARD, index))
     assert [image.sample_index for image in choice.images()] == [0, 1]
 
 
@@ -57,7 +57,7 @@ def test_a_subsample_depends_on_ids_alone(images: list[ImageRef], count: int, ra
 
 def test_the_middle_is_around_the_median_highest_first() -> None:
     images = [
-        ImageRef(f"{place:032x}", f"p{place}", 0, NAME, place, score) for place, score in enumerate([9, 1, 4, 5, 0])
+        ImageRef(f"{place:032x}", f"p{place}", 0, SHARD, place, score) for place, score in enumerate([9, 1, 4, 5, 0])
     ]
     assert [image.score for image in middle(images, 3)] == [5, 4, 1]
     assert middle([], 3) == []

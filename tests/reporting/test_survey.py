@@ -9,6 +9,7 @@ import pytest
 
 from darkroom.reporting.content import check
 from darkroom.runs import manifest
+from darkroom.runs.keys import manifest_key
 from tests.reporting.runs import CLIP, cell, content, evaluate, rendered, score
 
 PROMPTS = [f"prompt {number}" for number in range(10)]
@@ -87,7 +88,7 @@ def test_a_figure_of_images_that_were_made_again_since_is_said(tmp_path: Path) -
     evaluate(store, cells, CLIP)
     assert not any("older" in note or "score of the file" in note for note in content(run).notes)
     name = next(iter(manifest.committed(store)))
-    before = store.get(name.key)
+    before = store.get(manifest_key(name))
     table = manifest.parse(before)
     digests = ["0" * 64, *table["sha256"].to_pylist()[1:]]
     place = table.column_names.index("sha256")

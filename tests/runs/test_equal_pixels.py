@@ -10,6 +10,7 @@ import pytest
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.equal_pixels import EqualCells, equal_cells, equal_lines
+from darkroom.runs.keys import manifest_key
 from darkroom.storage.store import Store
 from tests.reporting.runs import cell, content, rendered
 
@@ -20,7 +21,7 @@ CELLS = [cell(scheduler=name) for name in ("ddim", "euler", "heun")]
 def changed(store: Store, cell_id: str, digests: Mapping[int, str | None]) -> None:
     """As if a cell's images in these rows had other pixels."""
     for name in manifest.committed(store, cell_id):
-        before = store.get(name.key)
+        before = store.get(manifest_key(name))
         table = manifest.parse(before)
         rows = zip(table["row"].to_pylist(), table["pixels_sha256"].to_pylist(), strict=True)
         values = [digests.get(row, digest) for row, digest in rows]
@@ -74,7 +75,7 @@ def test_only_images_that_both_have_and_know_are_compared(tmp_path: Path) -> Non
 def test_a_run_of_one_cell_reads_no_records_for_it(tmp_path: Path) -> None:
     store, info, cells = rendered(tmp_path, PROMPTS, CELLS[:1])
     for name in manifest.committed(store):
-        store.put(name.key, b"not readable")
+        store.put(manifest_key(name), b"not readable")
     assert list(equal_lines(store, cells, info)) == []
 
 

@@ -8,16 +8,15 @@ from pathlib import Path
 
 from darkroom.bench.figure import Timing
 from darkroom.bench.work import Work
-from darkroom.dispatch.events import AttemptFailed, Dispatcher, Event, ShardDone, WorkerReady
 from darkroom.domain.errors import DarkroomError
-from darkroom.planning.plan import plan
-from darkroom.planning.tasks import shard_tasks
-from darkroom.prompts.source import open_prompts
+from darkroom.engine.events import AttemptFailed, Dispatcher, Event, ShardDone, WorkerReady
+from darkroom.engine.planning import plan, shard_tasks
+from darkroom.engine.spec import WorkerSpec
+from darkroom.engine.tasks import TaskRunner
+from darkroom.prompts.opening import open_prompts
 from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo, create_or_check
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import StoreSpec
-from darkroom.worker.spec import WorkerSpec
-from darkroom.worker.tasks import TaskRunner
 
 MakeWorker = Callable[[], TaskRunner]
 _POLL_S = 0.05
@@ -81,7 +80,7 @@ def render_job(
 
 def local_dispatcher(make_worker: MakeWorker) -> Dispatcher:
     """One worker in this process."""
-    from darkroom.dispatch.local import LocalDispatcher
+    from darkroom.engine.local_dispatcher import LocalDispatcher
 
     return LocalDispatcher(make_worker, _MAX_ATTEMPTS)
 
@@ -107,7 +106,7 @@ class WorkerBarrier:
 
 def ray_dispatcher(folder: Path, num_workers: int, device: str) -> Callable[[MakeWorker], Dispatcher]:
     """Actors of the Ray that was started, which begin when all are loaded; they meet beside `folder`."""
-    from darkroom.dispatch.cluster import RayDispatcher
+    from darkroom.engine.ray_dispatcher import RayDispatcher
 
     meeting = folder.with_name(f"{folder.name}-meeting")
     meeting.mkdir()

@@ -77,7 +77,7 @@ def local(setting: Setting) -> list[Figure]:
 
 def on_ray(setting: Setting) -> list[Figure]:
     """As many workers as there are cores, or GPUs; the bare loop runs in as many processes at once."""
-    from darkroom.dispatch import cluster
+    from darkroom.engine import cluster
 
     size = setting.num_workers
     work = demo_work(setting, size * setting.sized(_IMAGES_A_WORKER, 24))

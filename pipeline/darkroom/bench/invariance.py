@@ -8,12 +8,12 @@ from darkroom.bench.darkroom_run import MakeWorker, local_dispatcher, render_job
 from darkroom.bench.figure import Figure, Reach, Setting, Timing, ratios
 from darkroom.bench.work import BATCH_SIZE, Work, demo_work, requests
 from darkroom.domain.requests import ImageRequest
+from darkroom.engine.spec import WorkerSpec
+from darkroom.engine.worker import Worker
 from darkroom.rendering.loading import load_renderer
 from darkroom.rendering.renderer import RenderedImage, Renderer
 from darkroom.rendering.spec import RendererSpec
 from darkroom.storage.opening import open_store
-from darkroom.worker.spec import WorkerSpec
-from darkroom.worker.worker import Worker
 
 _SHARD_SIZE = 64  # engine.shard_size's default
 _BATCHES = 37  # whole ones; and a short one at the end

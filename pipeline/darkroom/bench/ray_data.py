@@ -17,7 +17,7 @@ from darkroom.bench.darkroom_run import Commit, ray_dispatcher, render_job, whol
 from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ratios
 from darkroom.bench.script import call, diffusers_pipeline
 from darkroom.bench.work import Work, demo_work, requests, tuned, with_own_best
-from darkroom.dispatch import cluster
+from darkroom.engine import cluster
 
 _IMAGES_A_WORKER = 240
 _BATCH_SIZES = (4, 8, 16)

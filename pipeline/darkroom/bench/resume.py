@@ -16,12 +16,12 @@ from darkroom.domain.cells import Cell
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import Record
 from darkroom.domain.requests import samples
-from darkroom.planning.plan import plan
-from darkroom.planning.tasks import ShardTask, shard_tasks
-from darkroom.prompts.source import open_prompts
+from darkroom.engine.planning import plan, shard_tasks
+from darkroom.engine.tasks import ShardTask
+from darkroom.prompts.opening import open_prompts
 from darkroom.runs import manifest
 from darkroom.runs.cells import read_cells
-from darkroom.runs.keys import IMAGES_PREFIX, METADATA_PREFIX, image_key
+from darkroom.runs.keys import IMAGES_PREFIX, METADATA_PREFIX, image_key, manifest_key
 from darkroom.runs.reading import records
 from darkroom.runs.records import to_table
 from darkroom.runs.run import RunInfo, open_run
@@ -45,7 +45,7 @@ def forget_last(run: Path) -> None:
     """As if no image of the last shard had been made."""
     store = open_store(StoreSpec(str(run)))
     num_rows = open_run(store).prompts.num_rows
-    store.delete([name.key for name in manifest.committed(store) if name.stop == num_rows])
+    store.delete([manifest_key(shard) for shard in manifest.committed(store) if shard.stop == num_rows])
     shutil.rmtree(run / IMAGES_PREFIX, ignore_errors=True)
 
 

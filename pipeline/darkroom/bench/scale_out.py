@@ -7,16 +7,16 @@ from pathlib import Path
 from darkroom.bench.darkroom_run import ray_dispatcher, render_job, steady, whole
 from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ratios
 from darkroom.bench.work import Work, write_prompts
-from darkroom.dispatch import cluster
 from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.settings import Sampling
+from darkroom.engine import cluster
+from darkroom.engine.spec import WorkerSpec
+from darkroom.engine.tasks import ShardReport, Task
+from darkroom.engine.worker import Worker
 from darkroom.rendering.paint import PaintRenderer, paint_model
 from darkroom.runs.run import RunInfo
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import StoreSpec
-from darkroom.worker.spec import WorkerSpec
-from darkroom.worker.tasks import ShardReport, Task
-from darkroom.worker.worker import Worker
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ import torch
 from darkroom.bench.darkroom_run import ray_dispatcher, render_job, whole
 from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ratios
 from darkroom.bench.work import Work, demo_work, requests, tuned, with_own_best
-from darkroom.dispatch import cluster
 from darkroom.domain.requests import ImageRequest
-from darkroom.encoding.images import decode
+from darkroom.engine import cluster
+from darkroom.runs.encoding import decode
 from darkroom.runs.keys import image_key
 
 

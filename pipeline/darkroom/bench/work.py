@@ -14,7 +14,7 @@ from darkroom.demo.world import random_scene
 from darkroom.domain.cells import Cell
 from darkroom.domain.requests import ImageRequest, samples
 from darkroom.domain.settings import ModelRef, Sampling
-from darkroom.prompts.source import open_prompts
+from darkroom.prompts.opening import open_prompts
 from darkroom.rendering.batch_size import best_size, measured_rates
 from darkroom.rendering.inspection import InspectedModel, inspect_model
 from darkroom.rendering.spec import RendererSpec

@@ -59,17 +59,22 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Rows [start, stop) of the dataset with this fingerprint, in this cell: what is scheduled, then committed."""
+    """Rows [start, stop) of a prompt dataset in one cell: what is scheduled, then committed.
+
+    `shard_id` is a digest of the other three and of the dataset's fingerprint: `planned_shard` makes it, and a
+    manifest's key says it.
+    """
 
     cell_id: str
-    fingerprint: str  # of the prompt dataset
     start: int
     stop: int
-
-    @property
-    def shard_id(self) -> str:
-        return identity.shard_id(self.cell_id, self.fingerprint, self.start, self.stop)
+    shard_id: str
 
     @property
     def num_rows(self) -> int:
         return self.stop - self.start
+
+
+def planned_shard(cell_id: str, fingerprint: str, start: int, stop: int) -> Shard:
+    """The shard of these rows of the dataset with this fingerprint; a relaunch finds the same one."""
+    return Shard(cell_id, start, stop, identity.shard_id(cell_id, fingerprint, start, stop))

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.runs.files import from_json
 from darkroom.runs.keys import EVALUATIONS_PREFIX, evaluation_key
-from darkroom.runs.present import PresentImages
-from darkroom.runs.values import from_json
+from darkroom.runs.reading import PresentImages
 from darkroom.storage.store import Store
 
 T = TypeVar("T")

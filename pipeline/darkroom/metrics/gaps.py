@@ -18,8 +18,7 @@ from darkroom.metrics.figures import Gap, Metric
 from darkroom.metrics.inputs import MOST_COMPARED, Measured, MetricInputs, ReferenceSet, pair_names
 from darkroom.metrics.measuring import MeasuredCell, chosen_metrics, figure_name, measured, warnings_of
 from darkroom.metrics.resampling import paired_interval
-from darkroom.runs.features import ImageFeatures
-from darkroom.runs.scored import Pair, ScoredImages
+from darkroom.runs.features import ImageFeatures, Pair, PairedFeatures
 
 # (base's cell_id, other cell's, figures' names) -> the other's gaps by name, over the images that both have.
 MeasurePairs = Callable[[str, str, Sequence[str]], Mapping[str, Gap]]
@@ -54,7 +53,7 @@ def costs(
 
 
 def differences(
-    cells: Mapping[str, ScoredImages],
+    cells: Mapping[str, PairedFeatures],
     base: str,
     extractor: ExtractorInfo,
     reference: ReferenceSet | None,
@@ -102,7 +101,7 @@ def paired_metrics(
     return names
 
 
-def aligned(first: ScoredImages, second: ScoredImages) -> tuple[ImageFeatures, ImageFeatures]:
+def aligned(first: PairedFeatures, second: PairedFeatures) -> tuple[ImageFeatures, ImageFeatures]:
     """The images of both that have a partner, row by row in one order, named by their pair and no more by themselves.
 
     Raises DarkroomError where none has, or where a set holds a pair's image twice.
@@ -119,7 +118,7 @@ def aligned(first: ScoredImages, second: ScoredImages) -> tuple[ImageFeatures, I
     )
 
 
-def num_of_other_noise(first: ScoredImages, second: ScoredImages) -> int:
+def num_of_other_noise(first: PairedFeatures, second: PairedFeatures) -> int:
     """Pairs that share their prompt and not their noise, since their seeds differ."""
     seeds = dict(zip(first.pairs, first.seeds, strict=False))
     return sum(seeds.get(pair, seed) != seed for pair, seed in zip(second.pairs, second.seeds, strict=False))

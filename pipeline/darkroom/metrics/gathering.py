@@ -10,8 +10,7 @@ import numpy as np
 
 from darkroom.domain.identity import digest
 from darkroom.metrics.moments import FeatureMoments
-from darkroom.runs.features import ImageFeatures
-from darkroom.runs.scored import ScoredImages, together
+from darkroom.runs.features import ImageFeatures, PairedFeatures, joined_pairs
 
 MOST_HELD = 50_000  # images of a cell whose features are in memory: 400 MB of 2,048 dimensions
 _MOST_REASONS, _REASONS_SHOWN = 1000, 3
@@ -46,12 +45,12 @@ class Totals:
 class Gathered:
     """What figures need to know of a cell's images."""
 
-    held: ScoredImages  # all, or MOST_HELD of them: the same prompts and samples in every cell
+    held: PairedFeatures  # all, or MOST_HELD of them: the same prompts and samples in every cell
     totals: Totals | None = None  # of all; None where all are held
     left_out: Counter[str] = field(default_factory=Counter)  # why images have no features -> how many
 
 
-def gathered(parts: Iterable[ScoredImages], most: int = MOST_HELD, block: int = BLOCK) -> Gathered:
+def gathered(parts: Iterable[PairedFeatures], most: int = MOST_HELD, block: int = BLOCK) -> Gathered:
     """Of at least one part. Which images are held depends on their prompt_ids and sample_indexes alone."""
     held: list[_Held] = []
     totals: Totals | None = None
@@ -65,7 +64,7 @@ def gathered(parts: Iterable[ScoredImages], most: int = MOST_HELD, block: int = 
             totals = reduce(add, (Totals.of(part.images.images) for part in held))
         if totals is not None:
             held = _thinned(held, most)
-    return Gathered(together([part.images for part in held]), totals, left_out)
+    return Gathered(joined_pairs([part.images for part in held]), totals, left_out)
 
 
 def left_out_lines(left_out: Counter[str], num_scored: int) -> Iterator[str]:
@@ -84,7 +83,7 @@ def _count(counts: Counter[str], more: Counter[str]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Held:
-    images: ScoredImages
+    images: PairedFeatures
 
     @cached_property
     def keys(self) -> np.ndarray:
@@ -102,13 +101,13 @@ def _rows(part: _Held, rows: np.ndarray) -> _Held:
     return part if len(rows) == len(part.keys) else _Held(part.images.taken(rows.tolist()))
 
 
-def _blocks(parts: Iterable[ScoredImages], size: int) -> Iterator[ScoredImages]:
+def _blocks(parts: Iterable[PairedFeatures], size: int) -> Iterator[PairedFeatures]:
     """The same images, at least `size` at a time but for the last ones."""
-    waiting: list[ScoredImages] = []
+    waiting: list[PairedFeatures] = []
     for part in parts:
         waiting.append(part)
         if sum(len(one.pairs) for one in waiting) >= size:
-            yield together(waiting)
+            yield joined_pairs(waiting)
             waiting = []
     if waiting:
-        yield together(waiting)
+        yield joined_pairs(waiting)

@@ -29,8 +29,7 @@ from darkroom.metrics.reference_free import (
     vendi_score,
 )
 from darkroom.metrics.resampling import sample_keys, subset
-from darkroom.runs.features import ImageFeatures
-from darkroom.runs.scored import Pair
+from darkroom.runs.features import ImageFeatures, Pair
 
 MOST_COMPARED = 10_000  # images of a set where each is compared with each
 NEAREST_K = 5  # neighbours that make a neighbourhood

@@ -7,7 +7,7 @@ import numpy as np
 
 from darkroom.metrics.figures import Evaluation, Figure, Gap, Metric
 from darkroom.metrics.reference_free import CLIP_CONVENTIONS, ClipConvention
-from darkroom.runs.present import PresentImages
+from darkroom.runs.reading import PresentImages
 
 _CLIP_SCORE = "clip_score"
 # Ends of metric names, in the order to show them; others come after.

@@ -14,7 +14,7 @@ from darkroom.metrics.frechet import sample_size_warnings
 from darkroom.metrics.gathering import Gathered, left_out_lines
 from darkroom.metrics.inputs import MOST_COMPARED, Logits, Measured, MetricInputs, ReferenceSet, pair_names
 from darkroom.metrics.resampling import mean_interval
-from darkroom.runs.scored import Pair
+from darkroom.runs.features import Pair
 
 _NAMES_A_NETWORK = ("FID", "FID∞", "Inception score")  # titles that go without their extractor's name
 

@@ -16,7 +16,7 @@ import torch
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.requests import ImageRequest
 from darkroom.domain.settings import ARGUMENTS, Sampling
-from darkroom.profiling.spans import OFF, Profile
+from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.decode import decode_latents, to_pixels, troubles
 from darkroom.rendering.guidance import GuidedSteps, RowScales
 from darkroom.rendering.inspection import count_tokens

@@ -1,7 +1,7 @@
 """Chooses and loads a renderer. The only place that knows which ones there are."""
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.profiling.spans import OFF, Profile
+from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.paint import PAINT_REPO_ID, PaintRenderer
 from darkroom.rendering.renderer import Renderer
 from darkroom.rendering.spec import RendererSpec

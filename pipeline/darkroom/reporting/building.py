@@ -26,8 +26,7 @@ from darkroom.reporting.notes import notes
 from darkroom.reporting.pictures import failed_image, pictures, read_rows
 from darkroom.reporting.sampling import ImageRef, PromptChoice, middle
 from darkroom.reporting.survey import NUM_PICKS, Survey, survey
-from darkroom.runs.cells import CellInfo, in_order, lossless_of
-from darkroom.runs.choices import Dropped, read_choices
+from darkroom.runs.cells import CellInfo, Dropped, in_order, lossless_of, read_choices
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store

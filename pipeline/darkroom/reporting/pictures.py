@@ -11,15 +11,15 @@ from datetime import datetime
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import Record
 from darkroom.reporting.commands import verify_command
 from darkroom.reporting.content import FailedImage, Picture
 from darkroom.reporting.sampling import ImageRef
 from darkroom.runs import manifest
-from darkroom.runs.ahead import read_ahead
-from darkroom.runs.keys import ManifestName
-from darkroom.runs.reading import StoredFile, by_key, stored_files
+from darkroom.runs.files import prefetched
+from darkroom.runs.images import StoredFile, by_key, stored_files
 from darkroom.runs.records import to_records
 from darkroom.storage.store import Store
 
@@ -48,14 +48,14 @@ class Row:
 
 def read_rows(store: Store, images: Iterable[ImageRef]) -> dict[str, Row]:
     """image_id -> row, each manifest read once."""
-    by_manifest: dict[ManifestName, dict[int, ImageRef]] = defaultdict(dict)
+    by_manifest: dict[Shard, dict[int, ImageRef]] = defaultdict(dict)
     for image in images:
         by_manifest[image.manifest][image.index] = image
-    parts = read_ahead(by_manifest.items(), lambda item: _rows(store, *item))
+    parts = prefetched(by_manifest.items(), lambda item: _rows(store, *item))
     return {row.record.image_id: row for part in parts for row in part}
 
 
-def _rows(store: Store, name: ManifestName, images: Mapping[int, ImageRef]) -> list[Row]:
+def _rows(store: Store, name: Shard, images: Mapping[int, ImageRef]) -> list[Row]:
     table = manifest.read(store, name).take(list(images))
     columns = table.to_pylist()
     return [

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.types as pt
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.identity import digest
 from darkroom.metrics.tables import setting_text
 from darkroom.reporting.content import GroupScore
-from darkroom.runs.keys import ManifestName
 
 LEAST_VALUES, MOST_VALUES = 2, 30  # of a column that groups images
 _LONGEST = 60  # characters of a group's name; longer text is no group's name
@@ -29,7 +29,7 @@ class ImageRef:
     image_id: str
     prompt_id: str
     sample_index: int
-    manifest: ManifestName
+    manifest: Shard
     index: int  # row of the manifest
     score: float | None = None
 

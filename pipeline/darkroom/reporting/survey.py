@@ -13,15 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.records import OK
 from darkroom.domain.settings import ROW_SETTINGS
 from darkroom.metrics.latest import ImageScores
 from darkroom.reporting.sampling import Breakdown, Extremes, ImageRef, PromptChoice, Subsample
 from darkroom.runs import manifest
-from darkroom.runs.ahead import read_ahead
-from darkroom.runs.features import ScoredFiles, get_features
-from darkroom.runs.keys import ManifestName
-from darkroom.runs.present import COLUMNS, Presence
+from darkroom.runs.features import ShardFeatures, get_features
+from darkroom.runs.files import prefetched
+from darkroom.runs.reading import PRESENCE_COLUMNS, Presence
 from darkroom.runs.records import RECORD_SCHEMA
 from darkroom.storage.store import Store
 
@@ -82,8 +82,8 @@ class Survey:
 
 
 @dataclass(frozen=True)
-class _Shard:
-    name: ManifestName
+class _ShardRecords:
+    name: Shard
     table: pa.Table
     scores: Mapping[str, float] = field(default_factory=dict)  # image_id -> finite score
     num_stale: int = 0
@@ -99,7 +99,7 @@ def survey(
     found = Survey({cell_id: CellCount() for cell_id in cell_ids}, choice)
     names = (name for name in manifest.committed(store) if name.cell_id in found.counts)
     left_out = {name for name in RECORD_SCHEMA.names if name in axes or name not in _GROUPING}
-    for shard in read_ahead(names, lambda name: _read(store, name, scoring)):
+    for shard in prefetched(names, lambda name: _read(store, name, scoring)):
         _count(found.counts[shard.name.cell_id], shard)
         found.num_stale += shard.num_stale
         _add_provenance(found.provenance, shard.table)
@@ -108,15 +108,15 @@ def survey(
     return found
 
 
-def _read(store: Store, name: ManifestName, scoring: ImageScores | None) -> _Shard:
+def _read(store: Store, name: Shard, scoring: ImageScores | None) -> _ShardRecords:
     table = manifest.read_with_extras(store, name, _COLUMNS)
-    shard = _Shard(name, table)
+    shard = _ShardRecords(name, table)
     return _scored(shard, get_features(store, scoring.extractor_id, name), scoring) if scoring else shard
 
 
-def _scored(shard: _Shard, found: ScoredFiles | None, scoring: ImageScores) -> _Shard:
+def _scored(shard: _ShardRecords, found: ShardFeatures | None, scoring: ImageScores) -> _ShardRecords:
     """With the scores of exactly the files that its records name."""
-    columns = (shard.table[name].to_pylist() for name in COLUMNS)
+    columns = (shard.table[name].to_pylist() for name in PRESENCE_COLUMNS)
     ok = [(image_id, sha256) for image_id, status, sha256 in zip(*columns, strict=True) if status == OK]
     places = {image_id: found.place(image_id, sha256) if found else None for image_id, sha256 in ok}
     known = {image_id: place for image_id, place in places.items() if place is not None}
@@ -125,7 +125,7 @@ def _scored(shard: _Shard, found: ScoredFiles | None, scoring: ImageScores) -> _
     return replace(shard, scores=finite, num_stale=len(ok) - len(known))
 
 
-def _count(count: CellCount, shard: _Shard) -> None:
+def _count(count: CellCount, shard: _ShardRecords) -> None:
     count.num_rows += shard.name.stop - shard.name.start
     count.by_status.update(shard.table["status"].to_pylist())
     count.presence.add(shard.table)
@@ -159,7 +159,7 @@ def _add_times(provenance: Provenance, table: pa.Table) -> None:
     provenance.last = times["max"] if provenance.last is None else max(provenance.last, times["max"])
 
 
-def _add_images(found: Survey, shard: _Shard) -> None:
+def _add_images(found: Survey, shard: _ShardRecords) -> None:
     cell_id = shard.name.cell_id
     columns = (shard.table[name].to_pylist() for name in ("image_id", "prompt_id", "sample_index", "status"))
     for index, (image_id, prompt_id, sample_index, status) in enumerate(zip(*columns, strict=True)):
@@ -175,7 +175,7 @@ def _add_images(found: Survey, shard: _Shard) -> None:
             found.worst.add(image)
 
 
-def _add_breakdown(found: Survey, shard: _Shard, left_out: set[str]) -> None:
+def _add_breakdown(found: Survey, shard: _ShardRecords, left_out: set[str]) -> None:
     ids = shard.table["image_id"].to_pylist()
     rows = [row for row, image_id in enumerate(ids) if image_id in shard.scores]
     if rows:

@@ -1,13 +1,16 @@
-"""Tables of records: their schema, and back. Knows neither stores nor models."""
+"""Records as Arrow tables and back, and back to the requests that they answer."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, get_args, get_type_hints
 
 import pyarrow as pa
 
+from darkroom.domain.cells import Cell, ModelIdentity
 from darkroom.domain.records import RECORD_COLUMNS, Record
-from darkroom.domain.settings import IMAGE_SETTINGS, Sampling
+from darkroom.domain.requests import ImageRequest, PromptRow, Sample
+from darkroom.domain.settings import IMAGE_SETTINGS, ROW_SETTINGS, Sampling
 
 _ARROW_TYPES: dict[object, pa.DataType] = {
     str: pa.string(),
@@ -48,9 +51,9 @@ def missing_column(name: str, length: int) -> pa.Array:
 
 def to_table(records: Sequence[Record], extras: pa.Table, about: Mapping[str, str]) -> pa.Table:
     """Records and, beside each, its prompt row's other columns; `about` goes into the schema's metadata."""
-    cells = {name: [getattr(record.sampling, name) for record in records] for name in _SETTINGS}
-    cells |= {name: [getattr(record, name) for record in records] for name in _OTHERS}
-    columns = [*pa.table(cells, schema=RECORD_SCHEMA).columns, *extras.columns]
+    columns_of = {name: [getattr(record.sampling, name) for record in records] for name in _SETTINGS}
+    columns_of |= {name: [getattr(record, name) for record in records] for name in _OTHERS}
+    columns = [*pa.table(columns_of, schema=RECORD_SCHEMA).columns, *extras.columns]
     schema = pa.schema([*RECORD_SCHEMA, *extras.schema], metadata=dict(about))
     return pa.Table.from_arrays([column.combine_chunks() for column in columns], schema=schema)
 
@@ -75,3 +78,23 @@ def _samplings(table: pa.Table) -> Iterator[Sampling]:
 def extra_columns(table: pa.Table) -> pa.Table:
     """What a metadata table carries beside the record's own columns."""
     return table.drop_columns(list(RECORD_COLUMNS)).replace_schema_metadata(None)
+
+
+def recorded_request(record: Record, cell: Cell) -> ImageRequest:
+    """The request that a record of this cell answers: enough to render its image again.
+
+    What no row overrides is the cell's own: a run may be older than the column of a setting.
+    """
+    given = {each.name: getattr(record.sampling, each.name) for each in ROW_SETTINGS if each.of_image}
+    sampling = replace(cell.image_sampling, **given)
+    return ImageRequest(record.image_id, record.prompt, record.seed, sampling)
+
+
+def called_as_then(model: ModelIdentity, record: Record) -> ModelIdentity:
+    """The cell's model by the name that this record's file has for it: another attempt may have called it otherwise."""
+    return replace(model, repo_id=record.model)
+
+
+def recorded_sample(record: Record, cell: Cell) -> Sample:
+    row = PromptRow(row=record.row, prompt_id=record.prompt_id, prompt=record.prompt)
+    return Sample(row, record.sample_index, recorded_request(record, cell))
