@@ -48,15 +48,15 @@ class Row:
 
 def read_rows(store: Store, images: Iterable[ImageRef]) -> dict[str, Row]:
     """image_id -> row, each manifest read once."""
-    by_manifest: dict[Shard, dict[int, ImageRef]] = defaultdict(dict)
+    by_shard: dict[Shard, dict[int, ImageRef]] = defaultdict(dict)
     for image in images:
-        by_manifest[image.manifest][image.index] = image
-    parts = prefetched(by_manifest.items(), lambda item: _rows(store, *item))
+        by_shard[image.shard][image.index] = image
+    parts = prefetched(by_shard.items(), lambda item: _rows(store, *item))
     return {row.record.image_id: row for part in parts for row in part}
 
 
-def _rows(store: Store, name: Shard, images: Mapping[int, ImageRef]) -> list[Row]:
-    table = manifest.read(store, name).take(list(images))
+def _rows(store: Store, shard: Shard, images: Mapping[int, ImageRef]) -> list[Row]:
+    table = manifest.read(store, shard).take(list(images))
     columns = table.to_pylist()
     return [
         Row(image, record, _texts(values))

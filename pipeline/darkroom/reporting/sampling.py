@@ -29,8 +29,8 @@ class ImageRef:
     image_id: str
     prompt_id: str
     sample_index: int
-    manifest: Shard
-    index: int  # row of the manifest
+    shard: Shard
+    index: int  # row of the shard's manifest
     score: float | None = None
 
 

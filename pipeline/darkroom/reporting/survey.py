@@ -83,7 +83,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class _ShardRecords:
-    name: Shard
+    shard: Shard
     table: pa.Table
     scores: Mapping[str, float] = field(default_factory=dict)  # image_id -> finite score
     num_stale: int = 0
@@ -97,39 +97,38 @@ def survey(
     `axes`: columns that tell cells apart, and so say nothing about prompts.
     """
     found = Survey({cell_id: CellCount() for cell_id in cell_ids}, choice)
-    names = (name for name in manifest.committed(store) if name.cell_id in found.counts)
+    shards = (shard for shard in manifest.committed(store) if shard.cell_id in found.counts)
     left_out = {name for name in RECORD_SCHEMA.names if name in axes or name not in _GROUPING}
-    for shard in prefetched(names, lambda name: _read(store, name, scoring)):
-        _count(found.counts[shard.name.cell_id], shard)
-        found.num_stale += shard.num_stale
-        _add_provenance(found.provenance, shard.table)
-        _add_images(found, shard)
-        _add_breakdown(found, shard, left_out)
+    for records in prefetched(shards, lambda shard: _read(store, shard, scoring)):
+        _count(found.counts[records.shard.cell_id], records)
+        found.num_stale += records.num_stale
+        _add_provenance(found.provenance, records.table)
+        _add_images(found, records)
+        _add_breakdown(found, records, left_out)
     return found
 
 
-def _read(store: Store, name: Shard, scoring: ImageScores | None) -> _ShardRecords:
-    table = manifest.read_with_extras(store, name, _COLUMNS)
-    shard = _ShardRecords(name, table)
-    return _scored(shard, get_features(store, scoring.extractor_id, name), scoring) if scoring else shard
+def _read(store: Store, shard: Shard, scoring: ImageScores | None) -> _ShardRecords:
+    records = _ShardRecords(shard, manifest.read_with_extras(store, shard, _COLUMNS))
+    return _scored(records, get_features(store, scoring.extractor_id, shard), scoring) if scoring else records
 
 
-def _scored(shard: _ShardRecords, found: ShardFeatures | None, scoring: ImageScores) -> _ShardRecords:
+def _scored(records: _ShardRecords, found: ShardFeatures | None, scoring: ImageScores) -> _ShardRecords:
     """With the scores of exactly the files that its records name."""
-    columns = (shard.table[name].to_pylist() for name in PRESENCE_COLUMNS)
+    columns = (records.table[name].to_pylist() for name in PRESENCE_COLUMNS)
     ok = [(image_id, sha256) for image_id, status, sha256 in zip(*columns, strict=True) if status == OK]
     places = {image_id: found.place(image_id, sha256) if found else None for image_id, sha256 in ok}
     known = {image_id: place for image_id, place in places.items() if place is not None}
     scores = scoring.of(np.asarray(found.images.cosines, np.float64)[[*known.values()]]).tolist() if found else []
     finite = {image_id: score for image_id, score in zip(known, scores, strict=True) if math.isfinite(score)}
-    return replace(shard, scores=finite, num_stale=len(ok) - len(known))
+    return replace(records, scores=finite, num_stale=len(ok) - len(known))
 
 
-def _count(count: CellCount, shard: _ShardRecords) -> None:
-    count.num_rows += shard.name.stop - shard.name.start
-    count.by_status.update(shard.table["status"].to_pylist())
-    count.presence.add(shard.table)
-    count.image_s = min(count.image_s, _median(shard.table["render_s"]))
+def _count(count: CellCount, records: _ShardRecords) -> None:
+    count.num_rows += records.shard.stop - records.shard.start
+    count.by_status.update(records.table["status"].to_pylist())
+    count.presence.add(records.table)
+    count.image_s = min(count.image_s, _median(records.table["render_s"]))
 
 
 def _median(values: pa.ChunkedArray) -> float:
@@ -159,11 +158,11 @@ def _add_times(provenance: Provenance, table: pa.Table) -> None:
     provenance.last = times["max"] if provenance.last is None else max(provenance.last, times["max"])
 
 
-def _add_images(found: Survey, shard: _ShardRecords) -> None:
-    cell_id = shard.name.cell_id
-    columns = (shard.table[name].to_pylist() for name in ("image_id", "prompt_id", "sample_index", "status"))
+def _add_images(found: Survey, records: _ShardRecords) -> None:
+    cell_id = records.shard.cell_id
+    columns = (records.table[name].to_pylist() for name in ("image_id", "prompt_id", "sample_index", "status"))
     for index, (image_id, prompt_id, sample_index, status) in enumerate(zip(*columns, strict=True)):
-        image = ImageRef(image_id, prompt_id, sample_index, shard.name, index, shard.scores.get(image_id))
+        image = ImageRef(image_id, prompt_id, sample_index, records.shard, index, records.scores.get(image_id))
         if status != OK:
             if len(found.failures) < MOST_FAILURES:
                 found.failures.append(image)
@@ -175,9 +174,9 @@ def _add_images(found: Survey, shard: _ShardRecords) -> None:
             found.worst.add(image)
 
 
-def _add_breakdown(found: Survey, shard: _ShardRecords, left_out: set[str]) -> None:
-    ids = shard.table["image_id"].to_pylist()
-    rows = [row for row, image_id in enumerate(ids) if image_id in shard.scores]
+def _add_breakdown(found: Survey, records: _ShardRecords, left_out: set[str]) -> None:
+    ids = records.table["image_id"].to_pylist()
+    rows = [row for row, image_id in enumerate(ids) if image_id in records.scores]
     if rows:
-        columns = shard.table.select([name for name in shard.table.column_names if name not in left_out])
-        found.breakdown.add(shard.name.cell_id, columns, rows, [shard.scores[ids[row]] for row in rows])
+        columns = records.table.select([name for name in records.table.column_names if name not in left_out])
+        found.breakdown.add(records.shard.cell_id, columns, rows, [records.scores[ids[row]] for row in rows])
