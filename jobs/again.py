@@ -16,8 +16,7 @@ from darkroom.jobs.again_models import models_of
 from darkroom.jobs.build import renderer_spec
 from darkroom.jobs.runs import OpenedRun
 from darkroom.rendering.inspection import InspectedModel
-from darkroom.rendering.loading import load_renderer
-from darkroom.rendering.renderer import RenderedImage, Renderer
+from darkroom.rendering.renderer import RenderedImage, Renderer, load_renderer
 from darkroom.runs.cells import cell_of
 from darkroom.runs.encoding import pixels_digest
 from darkroom.runs.layouts import as_rendered, encode_image

@@ -20,8 +20,8 @@ from darkroom.prompts.dataset import PromptDataset, PromptScan
 from darkroom.prompts.opening import open_prompts, template_prompts
 from darkroom.rendering.inspection import STEERED, InspectedModel, call_default, check_arguments, inspect_model
 from darkroom.rendering.paint import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
+from darkroom.rendering.renderer import RendererSpec
 from darkroom.rendering.schedulers import DEFAULT, check_scheduler
-from darkroom.rendering.spec import RendererSpec
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo

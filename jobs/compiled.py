@@ -10,7 +10,7 @@ from contextlib import suppress
 from darkroom.domain.identity import digest
 from darkroom.engine.events import Event, Listener, ShardDone
 from darkroom.jobs.build import Wanted
-from darkroom.rendering.spec import Compiled
+from darkroom.rendering.renderer import Compiled
 from darkroom.storage.opening import user_cache
 
 

@@ -18,8 +18,7 @@ from darkroom.jobs.build import Wanted, renderer_specs, wanted
 from darkroom.jobs.checks import warn
 from darkroom.jobs.engine import likely_device
 from darkroom.prompts.dataset import write_parquet
-from darkroom.rendering.loading import load_renderer
-from darkroom.rendering.renderer import Renderer
+from darkroom.rendering.renderer import Renderer, load_renderer
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.layouts import encode_image
 from darkroom.storage.opening import open_store

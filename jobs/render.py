@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
+from darkroom.rendering.spec import Compiled
 
 from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
@@ -23,7 +24,6 @@ from darkroom.jobs.profile import JobProfile
 from darkroom.jobs.progress import ProgressView
 from darkroom.jobs.runs import OpenedRun
 from darkroom.jobs.scoring import score
-from darkroom.rendering.spec import Compiled
 from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs.cells import CellInfo, read_cells
 from darkroom.runs.commands import on_run

@@ -40,9 +40,8 @@ ONLY_IN = {
 MAY_IMPORT = {
     "domain": set(),
     "prompts": {"domain", "storage"},
-    "models": {"domain"},
-    "rendering": {"domain", "models"},
-    "features": {"domain", "demo", "models", "storage", "runs", "metrics"},
+    "rendering": {"domain"},
+    "features": {"domain", "demo", "rendering", "storage", "runs", "metrics"},
     "storage": {"domain"},
     "runs": {"domain", "storage"},
     "engine": {"domain", "prompts", "rendering", "storage", "runs", "features"},

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -57,11 +58,11 @@ def worker(run: RunInfo, renderer: Renderer, store: Store, extractors: Sequence[
 
 @dataclass
 class Misbehaving:
-    """Paints, but does what a prompt tells it to: fail alone, fail its batch, kill the process, be slow."""
+    """Paints, but does what a prompt tells it to: fail alone, fail its batch, kill the process, wait."""
 
     batch_size: int = 4
     seconds_per_batch: float = 0.0
-    flag: str | None = None  # a file: `once` misbehaves only while it is absent
+    flag: str | None = None  # a file: `once` misbehaves, and `wait` waits, only while it is absent
 
     def __post_init__(self) -> None:
         self._painter = PaintRenderer(self.batch_size, self.seconds_per_batch)
@@ -73,14 +74,20 @@ class Misbehaving:
             os.kill(os.getpid(), signal.SIGKILL)
         if any("break the batch" in prompt for prompt in prompts):
             raise ValueError("this prompt breaks its batch")
-        if any("slow" in prompt for prompt in prompts):
-            time.sleep(1.0)
+        if any("wait" in prompt for prompt in prompts):
+            self._wait()
         failing = [self._fails(prompt) for prompt in prompts]
         painted = self._painter.render(requests)
         return [
             RenderedImage(None, error="fails alone") if fails else image
             for fails, image in zip(failing, painted, strict=True)
         ]
+
+    def _wait(self) -> None:
+        """Until the flag is there; in vain for a minute at most."""
+        deadline = time.monotonic() + 60
+        while self.flag and not Path(self.flag).exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def _fails(self, prompt: str) -> bool:
         return "fail alone" in prompt or self._first_time("fail once", [prompt])

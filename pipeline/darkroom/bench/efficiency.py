@@ -11,7 +11,6 @@ from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ra
 from darkroom.bench.script import WarmPool
 from darkroom.bench.work import Work, demo_work, requests
 from darkroom.rendering.pretrained import load_pipeline
-from darkroom.rendering.shared_work import sharing
 
 
 class BareLoop:
@@ -19,14 +18,14 @@ class BareLoop:
 
     def __init__(self, work: Work) -> None:
         sampling = work.sampling
-        pipe = load_pipeline(work.renderer)  # as a worker has it, threads included
-        self._pipe = pipe
+        loaded = load_pipeline(work.renderer)  # as a worker has it, threads and patches included
+        self._pipe, self._patches = loaded.pipe, loaded.patches
+        pipe = loaded.pipe
         self._sampling = sampling
         self._batch_size = work.batch_size
         self._text = self._encoded([request.prompt for request in requests(work)[: work.batch_size]])
         side = pipe.vae_scale_factor
         shape = (work.batch_size, pipe.unet.config.in_channels, sampling.height // side, sampling.width // side)
-        self._shared_of = sharing(pipe.unet, work.renderer)
         self._noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(pipe.device, pipe.dtype)
         self.batch()
 
@@ -43,7 +42,7 @@ class BareLoop:
         scheduler = pipe.scheduler
         scheduler.set_timesteps(self._sampling.num_inference_steps)
         latents = self._noise * scheduler.init_noise_sigma
-        with self._shared_of(self._batch_size):
+        with self._patches.around_call(self._sampling, self._batch_size):
             for step in scheduler.timesteps:
                 both = scheduler.scale_model_input(torch.cat([latents, latents]), step)
                 rows = pipe.unet(both, step, encoder_hidden_states=self._text, return_dict=False)[0]

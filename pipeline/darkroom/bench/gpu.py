@@ -107,11 +107,12 @@ def _loads(work: Work) -> list[Load]:
 
 
 def _load(pipe: Any, work: Work) -> Load | None:
-    """Two batches, the second of them timed; None where a batch does not fit."""
+    """A batch of one step to warm up, and a timed one of all steps; None where a batch does not fit."""
     wanted = [*requests(work) * work.batch_size][: work.batch_size]
+    one_step = replace(work.sampling, num_inference_steps=1)
     renderer = DiffusersRenderer(pipe, work.renderer)
     torch.cuda.reset_peak_memory_stats()
-    renderer.render(wanted)
+    renderer.render([replace(request, sampling=one_step) for request in wanted])
     started = time.perf_counter()
     images = renderer.render(wanted)  # pixels lie on the CPU at its end, so the device has ended too
     seconds = time.perf_counter() - started

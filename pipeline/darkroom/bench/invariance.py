@@ -10,9 +10,7 @@ from darkroom.bench.work import BATCH_SIZE, Work, demo_work, requests
 from darkroom.domain.requests import ImageRequest
 from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.worker import Worker
-from darkroom.rendering.loading import load_renderer
-from darkroom.rendering.renderer import RenderedImage, Renderer
-from darkroom.rendering.spec import RendererSpec
+from darkroom.rendering.renderer import RenderedImage, Renderer, RendererSpec, load_renderer
 from darkroom.storage.opening import open_store
 
 _SHARD_SIZE = 64  # engine.shard_size's default

@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def machine() -> dict[str, object]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "darkroom": __version__,
-        **{name: version(name) for name in _LIBRARIES},
+        **{name: _version(name) for name in _LIBRARIES},
     }
 
 
@@ -41,6 +41,14 @@ def num_devices(device: str) -> int:
     import torch
 
     return torch.cuda.device_count()
+
+
+def _version(library: str) -> str | None:
+    """None where it is not installed: a figure on a GPU needs no Ray."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
 
 
 def _processor() -> str:

@@ -17,7 +17,7 @@ from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.prompts.opening import open_prompts
 from darkroom.rendering.batch_size import best_size, measured_rates
 from darkroom.rendering.inspection import InspectedModel, inspect_model
-from darkroom.rendering.spec import RendererSpec
+from darkroom.rendering.renderer import RendererSpec
 
 BATCH_SIZE = 8
 _RUN_SEED = 0

@@ -11,8 +11,7 @@ from typing import Generic, ParamSpec, TypeVar
 from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.requests import Sample
 from darkroom.domain.spans import OFF, Profile
-from darkroom.rendering.renderer import FatalDeviceError, RenderedImage, Renderer
-from darkroom.rendering.spec import Compiled
+from darkroom.rendering.renderer import Compiled, FatalDeviceError, RenderedImage, Renderer
 
 Load = Callable[[ModelIdentity], Renderer]
 Key = TypeVar("Key")

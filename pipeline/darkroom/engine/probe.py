@@ -6,8 +6,9 @@ from contextlib import suppress
 from darkroom.domain.identity import digest
 from darkroom.domain.settings import Sampling
 from darkroom.engine.tasks import ProbeTask, ShardReport, Task
-from darkroom.rendering.batch_size import best_size, measured_rates, where
-from darkroom.rendering.spec import RendererSpec
+from darkroom.rendering.batch_size import best_size, measured_rates
+from darkroom.rendering.diffusion import device_name
+from darkroom.rendering.renderer import RendererSpec
 from darkroom.storage.opening import user_cache
 from darkroom.storage.store import NotFound, Store
 
@@ -38,7 +39,12 @@ class Prober:
         except (NotFound, ValueError, KeyError, TypeError):
             rates = measured_rates(spec, sampling)
         size = best_size(rates)
-        about = {"batch_size": size, "images_per_s": rates, "model": spec.model.identity.repo_id, "device": where(spec)}
+        about = {
+            "batch_size": size,
+            "images_per_s": rates,
+            "model": spec.model.identity.repo_id,
+            "device": device_name(spec),
+        }
         with suppress(OSError):  # the next run measures again
             self._cache.put(key, json.dumps(about).encode(), "application/json")
         return size
@@ -48,4 +54,4 @@ def _key(spec: RendererSpec, sampling: Sampling) -> str:
     """What the best size depends on: the model, the images' size, guidance and the device."""
     model = spec.model.identity
     shape = sampling.height, sampling.width, sampling.is_guided, sampling.lossy
-    return digest("batch size", model.revision, model.variant, model.dtype, shape, where(spec))
+    return digest("batch size", model.revision, model.variant, model.dtype, shape, device_name(spec))

@@ -67,10 +67,11 @@ class _Loop:
         self._num_started = 0
         self._backoff = StartBackoff()
         self._draining_nodes: Container[str] = ()
-        self._draining_at = self._said_at = self._asked_at = time.monotonic()
+        self._draining_at = self._said_at = self._asked_at = self._round_at = time.monotonic()
 
     def run(self, num_workers: int) -> None:
         while True:
+            self._round_at = time.monotonic()
             self._adjust(num_workers)
             self._hand_out()
             refs = [ref for slot in self._slots for ref in slot.refs]
@@ -197,7 +198,7 @@ class _Loop:
             self._answered(slot, ref, answer)
 
     def _answered(self, slot: Slot, ref: Any, answer: Any) -> None:
-        slot.heard_at = time.monotonic()
+        slot.heard_at = self._round_at  # it may have lain there since, as when prompts were slow to read
         if not slot.is_ready:
             slot.is_ready = True
             load_s, slot.node_id = answer

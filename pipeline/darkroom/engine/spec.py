@@ -10,9 +10,7 @@ from darkroom.engine.device import CompileArtifacts
 from darkroom.engine.tasks import RetryTask, ShardTask, Task
 from darkroom.engine.worker import Worker
 from darkroom.features.extractor import Extractor, ExtractorSpec
-from darkroom.rendering.loading import load_renderer
-from darkroom.rendering.renderer import Renderer
-from darkroom.rendering.spec import Compiled, RendererSpec
+from darkroom.rendering.renderer import Compiled, Renderer, RendererSpec, load_renderer
 from darkroom.runs.run import RunInfo, open_run
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, StoreSpec

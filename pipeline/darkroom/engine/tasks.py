@@ -9,7 +9,7 @@ from darkroom.domain.cells import Cell, Shard
 from darkroom.domain.requests import PromptRow
 from darkroom.domain.settings import Sampling
 from darkroom.domain.spans import Span
-from darkroom.rendering.spec import Compiled, RendererSpec
+from darkroom.rendering.renderer import Compiled, RendererSpec
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from darkroom.engine.extraction import InlineFeatures, LoadExtractors
 from darkroom.engine.outcomes import Destination, EncoderPool, Maker, Outcome, put_container, record, remove_superseded
 from darkroom.engine.shard import ShardWork, fault, fresh_shard, report, retried_shard
 from darkroom.engine.tasks import FeatureTask, ProbeTask, RetryTask, ShardReport, ShardTask, Task
-from darkroom.rendering.spec import Compiled
+from darkroom.rendering.renderer import Compiled
 from darkroom.runs.features import put_features
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store

@@ -17,7 +17,7 @@ from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
 from darkroom.features.inception import NUM_CLASSES, NUM_FEATURES, SIDE, FidInception
 from darkroom.features.networks import in_batches, local_files, weights_digest
 from darkroom.features.preprocessing import RESIZES, resize
-from darkroom.models.proof import LocalFiles
+from darkroom.rendering.proof import LocalFiles
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE}"

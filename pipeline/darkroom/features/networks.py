@@ -18,10 +18,8 @@ import torch
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.features.extractor import ExtractorSpec
-from darkroom.models.digests import file_digests
-from darkroom.models.folders import files_in
-from darkroom.models.memory import leave_files
-from darkroom.models.proof import LocalFiles
+from darkroom.rendering.model_files import file_digests, files_in
+from darkroom.rendering.proof import LocalFiles, detach_from_files
 
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -146,7 +144,7 @@ def load_network(network_class: Any, model: ModelFolder, spec: ExtractorSpec) ->
             f"config.json asks for, such as {lacking[0]}; copy the model anew"
         )
     network = network.eval().requires_grad_(False).to(spec.device)
-    leave_files([network])
+    detach_from_files([network])
     return network
 
 

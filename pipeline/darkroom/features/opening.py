@@ -20,7 +20,7 @@ from darkroom.features.transformers_models import (
     load_demo_clip,
     load_dinov2,
 )
-from darkroom.models.proof import LocalFiles, proved
+from darkroom.rendering.proof import LocalFiles, proved
 
 
 @dataclass(frozen=True)

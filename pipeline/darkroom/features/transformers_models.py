@@ -19,7 +19,7 @@ from darkroom.features.networks import (
     weights_digest,
 )
 from darkroom.features.preprocessing import Preprocessing, read_preprocessing
-from darkroom.models.proof import LocalFiles
+from darkroom.rendering.proof import LocalFiles
 
 _CLIP_TYPES = ("clip",)  # of transformers' models
 _DINOV2_TYPES = ("dinov2", "dinov2_with_registers")

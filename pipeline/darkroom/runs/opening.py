@@ -23,21 +23,16 @@ def open_whole(store: Store) -> tuple[RunInfo, dict[str, CellInfo]]:
     run = find_run(store)
     if run is None:
         if next(manifest.committed(store), None):
-            raise run_json_missing(store.describe())
+            raise DarkroomError(
+                f"{store.describe()}: {RUN_KEY} is missing, and shards are committed there; restore it, or give the "
+                "command that started the run again, which writes it anew"
+            )
         return open_run(store), {}
     _check_settings(store, run)
     named = {found.cell_id for found in shards_of(store, run)}
     cells = read_cells(store)  # after the shards: a sweep writes a cell before its first shard
     _check_known(store, named, cells)
     return run, cells
-
-
-def run_json_missing(place: str) -> DarkroomError:
-    """Of a folder that holds shards, and so is a run, though its description is gone."""
-    return DarkroomError(
-        f"{place}: {RUN_KEY} is missing, and shards are committed there; restore it, or give the command that started "
-        "the run again, which writes it anew"
-    )
 
 
 def claim(store: Store, wanted: RunInfo, cells: Mapping[str, CellInfo]) -> RunInfo:

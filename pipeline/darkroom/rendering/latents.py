@@ -1,15 +1,27 @@
-"""Latents to pixels, and what to do when half precision overflows on the way."""
+"""Latents: drawn as each image's noise, decoded to pixels, and checked for values that half precision cannot hold."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 
-def decode_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:
-    """(N, C, h, w) latents as a pipeline gives them to (N, 3, H, W) float32 in [-1, 1]; NaN where it overflowed.
+def draw_noise(pipe: Any, generators: Sequence[torch.Generator], height: int, width: int) -> torch.Tensor:
+    """(N, C, h, w) noise for images of this size in pixels, in the UNet's dtype on its device.
 
-    Decoded in the VAE's own dtype; an image that was not finite is replaced by what float32 makes of it. Its neighbours
-    stay as they are, so that no image depends on another.
+    Drawn in float32 on the CPU, by a generator for each image: the same on every device and in every batch.
+    """
+    scale = pipe.vae_scale_factor
+    shape = (pipe.unet.config.in_channels, height // scale, width // scale)
+    noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+    return noise.to(pipe.device, pipe.unet.dtype)
+
+
+def decode_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """(N, C, h, w) latents as a pipeline returns them to (N, 3, H, W) float32 in [-1, 1]; NaN where it overflowed.
+
+    Decoded in the VAE's dtype; an image that was not finite is replaced by its float32 decoding. Its neighbours stay as
+    they are, so that no image depends on another.
     """
     decoded = _decode(vae, _unscaled(vae, latents)).float()
     if vae.dtype == torch.float32 or torch.isfinite(decoded).all():
@@ -29,14 +41,14 @@ def to_pixels(decoded: torch.Tensor) -> torch.Tensor:
     return ((decoded / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def troubles(decoded: torch.Tensor) -> list[str | None]:
-    """Why each decoded image cannot be kept, if it cannot."""
+def faults(decoded: torch.Tensor) -> list[str | None]:
+    """Why each decoded image, of (N, 3, H, W), cannot be used; None where it can."""
     flat = decoded.flatten(1)
     are_finite, are_black = torch.isfinite(flat).all(1).tolist(), (flat.amax(1) <= -1).tolist()
-    return [_trouble(*image) for image in zip(are_finite, are_black, strict=True)]
+    return [_fault(*image) for image in zip(are_finite, are_black, strict=True)]
 
 
-def _trouble(is_finite: bool, is_black: bool) -> str | None:
+def _fault(is_finite: bool, is_black: bool) -> str | None:
     if not is_finite:
         return "the decoded image has NaN or infinite values, also in float32"
     return "every pixel is black" if is_black else None
@@ -47,6 +59,7 @@ def _decode(vae: Any, latents: torch.Tensor) -> torch.Tensor:
 
 
 def _unscaled(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Latents as the decoder takes them, by the mean and standard deviation, or the factor, of the VAE's config."""
     config = vae.config
     mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
     if mean is not None and std is not None:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.models import digests
-from darkroom.models.digests import GIT_SHA1, file_digest
+from darkroom.rendering.model_files import GIT_SHA1, file_digest
 
 LARGE = 2 << 20
 OLD_S = 100
@@ -18,7 +17,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Large enough to be remembered, and, by this machine's clock, old enough."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     now_ns = time.time_ns
-    monkeypatch.setattr(digests.time, "time_ns", lambda: now_ns() + OLD_S * 10**9)
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns() + OLD_S * 10**9)
     path = tmp_path / "weights.safetensors"
     path.write_bytes(bytes(LARGE))
     return path
@@ -28,23 +27,23 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Files whose bytes were read."""
     found: list[Path] = []
-    read = digests._read
-    monkeypatch.setattr(digests, "_read", lambda path, kind: found.append(path) or read(path, kind))
+    read = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, kind: found.append(Path(file.name)) or read(file, kind))
     return found
 
 
-def plain(path: Path) -> str:
+def sha256(path: Path) -> str:
     return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def test_a_file_is_read_once(file: Path, reads: list[Path]) -> None:
-    assert file_digest(file) == file_digest(file) == plain(file)
+    assert file_digest(file) == file_digest(file) == sha256(file)
     assert reads == [file]
 
 
 @pytest.mark.parametrize("change", ["in place", "by another", "same times", "shorter"])
 def test_what_was_changed_is_read_again(file: Path, reads: list[Path], change: str) -> None:
-    assert file_digest(file) == plain(file)
+    assert file_digest(file) == sha256(file)
     before = file.stat()
     time.sleep(0.02)  # a clock's tick
     if change == "by another":
@@ -57,7 +56,7 @@ def test_what_was_changed_is_read_again(file: Path, reads: list[Path], change: s
             open_file.truncate(LARGE - (change == "shorter"))
     if change == "same times":
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert file_digest(file) == plain(file)
+    assert file_digest(file) == sha256(file)
     assert len(reads) == 2
 
 
@@ -71,8 +70,8 @@ def test_what_was_written_a_moment_ago_is_not_remembered(file: Path, reads: list
 def test_another_machines_memory_says_nothing(file: Path, reads: list[Path], monkeypatch) -> None:
     """Of a home folder that two machines share, whose disks have numbers alike."""
     file_digest(file)
-    monkeypatch.setattr(digests, "_machine", lambda: "another")
-    assert file_digest(file) == plain(file)
+    monkeypatch.setattr("darkroom.rendering.model_files.machine_id", lambda: "another")
+    assert file_digest(file) == sha256(file)
     assert len(reads) == 2
 
 
@@ -81,7 +80,7 @@ def test_a_damaged_memory_is_read_over(file: Path, damage: bytes) -> None:
     file_digest(file)
     [known] = (file.parent / "cache" / "darkroom" / "digests").iterdir()
     known.write_bytes(damage)
-    assert file_digest(file) == plain(file)
+    assert file_digest(file) == sha256(file)
 
 
 def test_a_blob_is_named_as_git_names_it(file: Path) -> None:

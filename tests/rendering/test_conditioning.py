@@ -1,7 +1,7 @@
-"""Guidance of one image each in a batch of many, and guidance in some of the steps."""
+"""Text that is encoded once, guidance of one image each in a batch of many, and guidance in some of the steps."""
 
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +9,9 @@ import torch
 
 from darkroom.domain.requests import ImageRequest
 from darkroom.domain.settings import Sampling
-from darkroom.rendering.guidance import RowScales
-from tests.rendering.test_renderers import SAMPLING, load, requests
+from darkroom.rendering.conditioning import RowScales
+from darkroom.rendering.renderer import Renderer
+from tests.rendering.helpers import SAMPLING, Models, load, load_with_pipe, requests
 
 MIXED = [
     ImageRequest("0", "a red circle", 1, replace(SAMPLING, guidance_scale=1.5)),
@@ -19,17 +20,27 @@ MIXED = [
 ]
 
 
-def rows_seen(renderer, wanted: list[ImageRequest]) -> list[int]:
-    """Rows of each call of the denoiser while these are rendered."""
+def rows_seen(renderer: Renderer, layer: torch.nn.Module, wanted: list[ImageRequest]) -> list[int]:
+    """Rows of each call of a layer while these are rendered."""
     seen: list[int] = []
-    hook = renderer._pipe.unet.register_forward_pre_hook(lambda _module, arguments: seen.append(len(arguments[0])))
+    hook = layer.register_forward_pre_hook(
+        lambda _module, inputs, named: seen.append(len(inputs[0] if inputs else named["input_ids"])), with_kwargs=True
+    )
     renderer.render(wanted)
     hook.remove()
     return seen
 
 
+def test_a_prompt_is_encoded_once(models: Models) -> None:
+    renderer, pipe = load_with_pipe(models, "sd")
+    encoder: Any = pipe.text_encoder
+    assert rows_seen(renderer, encoder, requests(3)) == [4, 4]  # three prompts and the negative, each padded
+    assert rows_seen(renderer, encoder, requests(3, Sampling("ddim", 2.0, 3, 16, 16))) == []
+    assert rows_seen(renderer, encoder, requests(3, Sampling("ddim", 1.0, 3, 16, 16))) == []
+
+
 @pytest.mark.parametrize("name", ["sd", "sdxl"])
-def test_an_image_is_the_same_beside_others_of_other_guidance(models: dict[str, Path], name: str) -> None:
+def test_an_image_is_the_same_beside_others_of_other_guidance(models: Models, name: str) -> None:
     renderer = load(models, name)
     assert renderer.info.mixes_guidance
     together = [image.pixels for image in renderer.render(MIXED)]
@@ -56,10 +67,10 @@ def test_a_batch_key_tells_what_may_share_a_batch() -> None:
     assert unguided.batch_key(mixes_guidance=True) != MIXED[0].batch_key(mixes_guidance=True)
 
 
-def test_without_guidance_the_model_sees_each_image_once(models: dict[str, Path]) -> None:
-    renderer = load(models, "sd")
-    assert rows_seen(renderer, requests(4)) == [8, 8, 8]
-    assert rows_seen(renderer, requests(4, replace(SAMPLING, guidance_scale=1.0))) == [4, 4, 4]
+def test_without_guidance_the_model_sees_each_image_once(models: Models) -> None:
+    renderer, pipe = load_with_pipe(models, "sd")
+    assert rows_seen(renderer, pipe.unet, requests(4)) == [8, 8, 8]
+    assert rows_seen(renderer, pipe.unet, requests(4, replace(SAMPLING, guidance_scale=1.0))) == [4, 4, 4]
 
 
 @pytest.mark.parametrize("name", ["sd", "sdxl"])
@@ -67,18 +78,18 @@ def test_without_guidance_the_model_sees_each_image_once(models: dict[str, Path]
     ("start", "stop", "rows"), [(0.0, 0.5, [8, 8, 4, 4]), (0.25, 0.75, [4, 8, 8, 4]), (0.6, 1.0, [4, 4, 4, 8])]
 )
 def test_outside_the_interval_the_model_sees_each_image_once(
-    models: dict[str, Path], name: str, start: float, stop: float, rows: list[int]
+    models: Models, name: str, start: float, stop: float, rows: list[int]
 ) -> None:
-    renderer = load(models, name)
+    renderer, pipe = load_with_pipe(models, name)
     sampling = Sampling("ddim", 4.0, 4, 16, 16, "blue", start, stop)
-    assert rows_seen(renderer, requests(4, sampling)) == rows
+    assert rows_seen(renderer, pipe.unet, requests(4, sampling)) == rows
     partly = renderer.render(requests(2, sampling))
     whole, never = (renderer.render(requests(2, Sampling("ddim", g, 4, 16, 16, "blue"))) for g in (4.0, 1.0))
     assert [image.error for image in partly] == [None, None]
     assert not any(np.array_equal(partly[0].pixels, other[0].pixels) for other in (whole, never))
 
 
-def test_an_interval_of_no_step_is_no_guidance(models: dict[str, Path]) -> None:
+def test_an_interval_of_no_step_is_no_guidance(models: Models) -> None:
     """Turned on too late for any step: what is left is what an unguided call makes."""
     renderer = load(models, "sd")
     late = renderer.render(requests(2, Sampling("ddim", 4.0, 3, 16, 16, "", 0.9, 1.0)))
@@ -86,12 +97,11 @@ def test_an_interval_of_no_step_is_no_guidance(models: dict[str, Path]) -> None:
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(late, never, strict=True))
 
 
-def test_guidance_that_comes_back_on_is_the_plain_one(models: dict[str, Path]) -> None:
-    """On from the second step, against a pipeline's own steps done by hand."""
-    renderer = load(models, "sd")
+def test_guidance_that_comes_back_on_is_classifier_free_guidance(models: Models) -> None:
+    """On from the second step, against the steps done by hand."""
+    renderer, pipe = load_with_pipe(models, "sd")
     sampling = Sampling("ddim", 4.0, 3, 16, 16, "", 0.3, 1.0)
-    pipe = renderer._pipe
-    ours = renderer.render(requests(1, sampling))[0].pixels.astype(int)
+    found = renderer.render(requests(1, sampling))[0].pixels.astype(int)
     texts, negatives = pipe.encode_prompt([requests(1)[0].prompt] * 4, "cpu", 1, True)
     latents = torch.randn(
         (1, pipe.unet.config.in_channels, 16 // pipe.vae_scale_factor, 16 // pipe.vae_scale_factor),
@@ -106,5 +116,5 @@ def test_guidance_that_comes_back_on_is_the_plain_one(models: dict[str, Path]) -
                 noise = without + 4.0 * (noise - without)
             latents = pipe.scheduler.step(noise, timestep, latents).prev_sample
         image = pipe.vae.decode(latents[:1] / pipe.vae.config.scaling_factor).sample[0]
-    plain = ((image / 2 + 0.5).clamp(0, 1) * 255).round().permute(1, 2, 0).numpy().astype(int)
-    assert np.abs(ours - plain).max() <= 1
+    exact = ((image / 2 + 0.5).clamp(0, 1) * 255).round().permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(found - exact).max() <= 1

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from darkroom.domain.errors import DarkroomError, WrongModel
-from darkroom.models.digests import file_digest
-from darkroom.models.folders import files_in
-from darkroom.models.proof import LocalFiles, proved
+from darkroom.rendering.model_files import file_digest, files_in
+from darkroom.rendering.proof import LocalFiles, proved
 
 LARGE = 2 << 20
 
