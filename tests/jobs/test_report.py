@@ -12,7 +12,7 @@ import pytest
 from darkroom.domain.errors import DarkroomError
 from tests.jobs.helpers import PAINT, run_here
 from tests.reporting.contents import HOSTILE
-from tests.reporting.test_browser import CHROMIUM, run_page
+from tests.reporting.pages import CHROMIUM, run_page
 
 GRID = ("grid.axes.guidance_scale=[1,3]", "grid.axes.scheduler=[ddim,euler]")
 GRIDS = {

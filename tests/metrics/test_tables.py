@@ -2,6 +2,7 @@ import math
 
 import pytest
 from markdown_it import MarkdownIt
+from markupsafe import Markup
 
 from darkroom.metrics.tables import (
     Table,
@@ -14,7 +15,6 @@ from darkroom.metrics.tables import (
     text_table,
     text_tables,
 )
-from darkroom.reporting.markup import Markup
 
 TABLE = Table(["cell", "for speed", "FID", "KID"], [["a", "yes", "9.5", "0.1"], ["bb", "", "12.25", "-"]], num_left=2)
 

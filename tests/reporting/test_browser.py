@@ -1,52 +1,17 @@
 """The page in a real Chromium, opened from the disk: it draws, sorts, opens records, and hostile text stays text."""
 
-import html
-import json
-import re
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from darkroom.reporting.content import ReportContent
 from tests.reporting.contents import HOSTILE, plain_run, sweep
-from tests.reporting.writing import write_report
+from tests.reporting.pages import CHROMIUM, run_page, write_report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
     pytest.mark.slow,
 ]
-
-
-def drive(content: ReportContent, script: str, folder: Path) -> tuple[dict, list[str]]:
-    """Write the report and open it, as `run_page` does."""
-    write_report(content, folder)
-    return run_page(folder, script)
-
-
-def run_page(folder: Path, script: str) -> tuple[dict, list[str]]:
-    """Open a report, run the body of a function in it, return what it returns, and the console's lines."""
-    index = folder / "index.html"
-    body = f"const driven = (() => {{ {script} }})(); document.body.dataset.driven = JSON.stringify(driven);"
-    (folder / "drive.js").write_text(body)
-    page = index.read_text().replace("</head>", '<script src="drive.js" defer></script></head>')
-    index.write_text(page)
-    flags = [
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--enable-logging=stderr",
-        "--virtual-time-budget=20000",
-    ]
-    own = [f"--user-data-dir={folder / 'profile'}", "--window-size=1280,1000", "--dump-dom", index.as_uri()]
-    done = subprocess.run([str(CHROMIUM), *flags, *own], capture_output=True, text=True, timeout=120, check=True)
-    found = re.search(r'data-driven="([^"]*)"', done.stdout)
-    assert found, f"the page did not run to its end: {done.stderr[-2000:]}"
-    return json.loads(html.unescape(found[1])), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-
 
 SWEEP = """
 const rows = () => [...document.querySelectorAll('#cells-table tbody tr')];
@@ -95,7 +60,8 @@ return shown;
 def driven(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, list[str]]:
     content = sweep(num_scores=40)
     kinds = dict(content.breakdown) | {"hostile": dict.fromkeys(HOSTILE, content.breakdown["length"]["long"])}
-    return drive(replace(content, breakdown=kinds, title=HOSTILE[0]), SWEEP, tmp_path_factory.mktemp("sweep"))
+    content = replace(content, breakdown=kinds, title=HOSTILE[0])
+    return run_page(write_report(content, tmp_path_factory.mktemp("sweep")).parent, SWEEP)
 
 
 def test_the_console_stays_silent(driven: tuple[dict, list[str]]) -> None:
@@ -150,25 +116,18 @@ def test_plots_show_hostile_text_as_text(driven: tuple[dict, list[str]]) -> None
     assert shown["plotLinks"] == 0
 
 
-def test_a_plain_run_opens_without_plots(tmp_path: Path) -> None:
+def test_a_plain_run_opens_without_plots_and_the_policy_stops_scripts_in_it(tmp_path: Path) -> None:
+    """The policy is the second wall, should escaping ever fail: an inline script and an inline handler do not run."""
     script = """
     const count = (selector) => document.querySelectorAll(selector).length;
-    return { tiles: count('#sheet .tile'), plots: count('.plot') };
-    """
-    shown, console = drive(plain_run(), script, tmp_path)
-    assert console == []
-    assert shown == {"tiles": 3, "plots": 0}
-
-
-def test_the_policy_stops_a_script_in_the_page(tmp_path: Path) -> None:
-    """The second wall, should escaping ever fail: an inline script and an inline handler do not run."""
-    script = """
+    const shown = { tiles: count('#sheet .tile'), plots: count('.plot') };
     const inline = document.createElement('script'); inline.textContent = 'window.hacked = 1';
     document.body.append(inline);
     const button = document.createElement('button'); button.setAttribute('onclick', 'window.hacked = 2');
     document.body.append(button); button.click();
-    return { hacked: window.hacked ?? null };
+    return { ...shown, hacked: window.hacked ?? null };
     """
-    shown, console = drive(plain_run(), script, tmp_path)
-    assert shown == {"hacked": None}
-    assert len([line for line in console if "Content Security Policy" in line]) == 2
+    shown, console = run_page(write_report(plain_run(), tmp_path).parent, script)
+    assert shown == {"tiles": 3, "plots": 0, "hacked": None}
+    assert [line for line in console if "Content Security Policy" not in line] == []
+    assert len(console) == 2

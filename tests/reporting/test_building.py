@@ -1,32 +1,20 @@
 """Content from real runs of the paint renderer: what it says is what is stored."""
 
-import io
 import json
-import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
-from PIL import Image
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK
-from darkroom.reporting.building import ReportOptions, build
-from darkroom.reporting.checks import check
-from darkroom.reporting.content import ReportContent
+from darkroom.reporting.content import ReportContent, check
+from darkroom.reporting.data import metrics_table
 from darkroom.reporting.summary import summary
-from darkroom.reporting.tables import metrics_table
-from darkroom.reporting.thumbnails import SIDE, thumbnail
 from darkroom.runs import manifest
-from darkroom.runs.keys import manifest_key
-from darkroom.runs.layouts import LAYOUTS
 from darkroom.runs.reading import present_images, records
-from tests.reporting.contents import HOSTILE
-from tests.reporting.runs import CLIP, FID, KID, cell, content, evaluate, rendered, score
-from tests.runs.stores import CountingStore
+from tests.reporting.runs import CLIP, FID, KID, cell, content, evaluate, rendered
 
 PROMPTS = [f"prompt {number}" for number in range(10)]
 CELLS = [cell(guidance_scale=scale, scheduler=name) for scale in (7.5, 1.0) for name in ("euler", "ddim")]
@@ -83,43 +71,6 @@ def test_chosen_prompts_are_the_same_in_every_cell_and_every_time(tmp_path: Path
     assert any("3 of 10 prompts" in note for note in found.notes)
 
 
-def test_a_picture_is_its_record_with_its_command_and_its_image(tmp_path: Path) -> None:
-    run = rendered(tmp_path, ["one", "two"], category=["x", "y"])
-    found = content(run, run_href="..")
-    by_id = {record.image_id: record for record in records(run[0])}
-    for picture in found.pictures:
-        record = by_id[picture.image_id]
-        assert picture.image_href == f"../{record.key}"
-        assert picture.record["sha256"] == record.sha256
-        assert picture.record["category"] in "xy"
-        assert picture.verify_command == f"darkroom verify run={tmp_path} image_id={record.image_id}"
-        assert Image.open(io.BytesIO(picture.thumbnail)).size == (16, 16)
-    assert all(picture.image_href is None for picture in content(run).pictures)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_has_thumbnails_and_each_object_is_fetched_once(tmp_path: Path, layout: str) -> None:
-    store, info, cells = rendered(tmp_path, PROMPTS, CELLS[:2], layout)
-    counting = CountingStore(store)
-    found = build(counting, info, cells, ReportOptions(run_href=".."))
-    assert all(picture.thumbnail for picture in found.pictures)
-    assert {count for key, count in counting.fetched.items() if key.startswith("images/")} == {1}
-    assert all((picture.image_href is None) == (layout != "files") for picture in found.pictures)
-
-
-def test_missing_and_broken_images_are_said_and_cost_no_report(tmp_path: Path) -> None:
-    run = rendered(tmp_path, PROMPTS)
-    first, second = (tmp_path / record.key for record in list(records(run[0]))[:2])
-    first.unlink()
-    second.write_bytes(b"no image")
-    found = content(run)
-    check(found)
-    assert sum(picture.thumbnail is None for picture in found.pictures) == 2
-    [note] = [note for note in found.notes if "2 stored images are missing or not what was committed" in note]
-    assert f"{first}: its file is missing" in note
-    assert f"{second}: its file is not what was committed" in note
-
-
 def test_failed_and_unfinished_work_is_said(tmp_path: Path) -> None:
     prompts = ["fine", "fail alone", "fine too", "fail alone again", *PROMPTS[:4]]
     found = content(rendered(tmp_path, prompts, unfinished=1))
@@ -132,71 +83,6 @@ def test_failed_and_unfinished_work_is_said(tmp_path: Path) -> None:
     assert fact(found, "why images failed") == "2 x fails alone"
     assert fact(found, "not rendered yet").startswith("4 prompt rows")
     assert found.title.endswith("(not finished)")
-
-
-def test_a_hundred_failures_are_listed_and_all_are_counted(tmp_path: Path) -> None:
-    found = content(rendered(tmp_path, [f"fail alone {number}" for number in range(108)]))
-    assert len(found.failures) == 100
-    assert found.cells[0].num_failed == 108
-    assert any("first 100 of 108" in note for note in found.notes)
-
-
-def test_scores_picks_and_breakdown_are_the_stored_cosines(tmp_path: Path) -> None:
-    kinds = ["x", "y"] * 5
-    run = rendered(tmp_path, PROMPTS, CELLS, kind=kinds, only=["z"] * 10, own=[str(number) for number in range(10)])
-    cosines = score(run[0], {prompt: place / 20 - 0.1 for place, prompt in enumerate(PROMPTS)})
-    evaluate(run[0], run[2], CLIP)
-    found = content(run, num_prompts=2)
-    check(found)
-    assert found.score_metric == CLIP.name
-    for picture in found.pictures:
-        assert picture.score == pytest.approx(100 * cosines[picture.image_id], abs=1e-4)
-    by_id = {picture.image_id: picture for picture in found.pictures}
-    assert [by_id[name].prompt for name in found.picks.best] == PROMPTS[:3:-1]
-    assert [by_id[name].prompt for name in found.picks.worst] == PROMPTS[5::-1]
-    assert len({picture.prompt for picture in found.pictures if picture.in_sheet}) == 2
-    assert set(found.breakdown) == {"kind", "own"}
-    for by_cell in found.breakdown["kind"].values():
-        assert {group.num_images for group in by_cell.values()} == {5}
-    assert found.breakdown["kind"]["x"][found.cells[0].cell_id].mean == pytest.approx(10, abs=1e-4)
-    assert all(len(scores) == 10 for scores in found.scores.values())
-
-
-def test_a_hessel_score_is_two_and_a_half_cosines_and_never_below_zero(tmp_path: Path) -> None:
-    run = rendered(tmp_path, PROMPTS[:4])
-    score(run[0], dict(zip(PROMPTS, [-0.2, 0.1, 0.2, 0.4], strict=False)))
-    evaluate(run[0], run[2], replace(CLIP, convention="hessel: mean of 2.5 max(cos, 0)"))
-    found = content(run)
-    assert sorted(found.scores[found.cells[0].cell_id]) == pytest.approx([0, 0.25, 0.5, 1.0])
-
-
-def test_scores_that_are_no_number_are_left_out(tmp_path: Path) -> None:
-    run = rendered(tmp_path, PROMPTS[:4])
-    score(run[0], dict.fromkeys(PROMPTS, math.nan))
-    evaluate(run[0], run[2], CLIP)
-    found = content(run)
-    check(found)
-    assert (found.scores, found.picks.best) == ({}, ())
-
-
-def test_columns_with_many_values_long_values_or_lists_group_nothing(tmp_path: Path) -> None:
-    prompts = [f"prompt {number}" for number in range(32)]
-    columns = {"many": list(range(32)), "long": ["x" * 99, "y"] * 16, "list": [[1], [2]] * 16, "few": [1.5, None] * 16}
-    run = rendered(tmp_path, prompts, **columns)
-    score(run[0])
-    evaluate(run[0], run[2], CLIP)
-    assert {name: set(values) for name, values in content(run).breakdown.items()} == {"few": {"1.5", "(none)"}}
-
-
-def test_a_setting_that_rows_override_groups_them_unless_cells_differ_in_it(tmp_path: Path) -> None:
-    run = rendered(tmp_path / "a", PROMPTS, [cell(), cell(scheduler="ddim")], num_inference_steps=[5, 7] * 5)
-    score(run[0])
-    evaluate(run[0], run[2], CLIP)
-    assert set(content(run).breakdown["num_inference_steps"]) == {"5", "7"}
-    run = rendered(tmp_path / "b", PROMPTS, [cell(num_inference_steps=5), cell(num_inference_steps=7)])
-    score(run[0])
-    evaluate(run[0], run[2], CLIP)
-    assert content(run).breakdown == {}
 
 
 def test_metrics_come_in_order_and_the_latest_of_each_stands(tmp_path: Path) -> None:
@@ -246,26 +132,6 @@ def test_a_figure_that_is_older_than_images_is_said(tmp_path: Path) -> None:
     assert "older than the cell" in summary(found)
 
 
-def test_a_figure_of_images_that_were_made_again_since_is_said(tmp_path: Path) -> None:
-    run = rendered(tmp_path, PROMPTS)
-    store, _, cells = run
-    score(store)
-    evaluate(store, cells, CLIP)
-    assert not any("older" in note or "score of the file" in note for note in content(run).notes)
-    name = next(iter(manifest.committed(store)))
-    before = store.get(manifest_key(name))
-    table = manifest.parse(before)
-    digests = ["0" * 64, *table["sha256"].to_pylist()[1:]]
-    place = table.column_names.index("sha256")
-    again = table.set_column(place, table.schema.field("sha256"), pa.array(digests, pa.string()))
-    assert manifest.revise(store, name, before, again)
-    found = content(run)
-    [result] = found.cells
-    assert "some of them were made again since" in result.figures[CLIP.name].warnings[0]
-    assert any("1 images have no score of the file that is there now" in note for note in found.notes)
-    assert sum(map(len, found.scores.values())) == result.num_images - 1
-
-
 def test_an_evaluation_that_did_not_note_its_images_is_not_taken_for_current(tmp_path: Path) -> None:
     run = rendered(tmp_path, PROMPTS)
     store, _, cells = run
@@ -291,26 +157,6 @@ def test_a_file_that_is_no_evaluation_or_choice_is_named_in_one_line(tmp_path: P
     assert "\n" not in str(caught.value)
 
 
-def test_damaged_features_cost_their_scores_alone(tmp_path: Path) -> None:
-    run = rendered(tmp_path, PROMPTS)
-    store, _, cells = run
-    score(store)
-    evaluate(store, cells, CLIP)
-    key = next(info.key for info in store.list("features/"))
-    store.put(key, store.get(key)[:-20])
-    assert any("have no score of the file" in note for note in content(run).notes)
-
-
-def test_scores_are_subsampled_by_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("darkroom.reporting.survey.MOST_SCORES", 4)
-    run = rendered(tmp_path, PROMPTS)
-    cosines = score(run[0])
-    evaluate(run[0], run[2], CLIP)
-    found = content(run)
-    lowest = sorted(cosines)[:4]
-    assert list(*found.scores.values()) == pytest.approx([100 * cosines[name] for name in lowest], abs=1e-4)
-
-
 def test_long_texts_on_an_axis_are_cut_and_stay_apart(tmp_path: Path) -> None:
     texts = ["", "blurry, " * 20 + "one", "blurry, " * 20 + "two"]
     found = content(rendered(tmp_path, PROMPTS[:4], [cell(negative_prompt=text) for text in texts]))
@@ -319,14 +165,6 @@ def test_long_texts_on_an_axis_are_cut_and_stay_apart(tmp_path: Path) -> None:
     assert len(set(axis.values)) == 3
     assert "(none)" in axis.values
     assert max(map(len, axis.values)) < 60
-
-
-def test_hostile_prompts_are_kept_as_they_are(tmp_path: Path) -> None:
-    run = rendered(tmp_path, [*HOSTILE, "x" * 10_000], column=[*HOSTILE, "plain"])
-    found = content(run)
-    check(found)
-    assert [picture.prompt for picture in found.pictures][:-1] == list(HOSTILE)
-    assert len(found.pictures[-1].prompt) < 3000
 
 
 def test_records_tell_how_many_and_how_fast(tmp_path: Path) -> None:
@@ -340,8 +178,3 @@ def test_records_tell_how_many_and_how_fast(tmp_path: Path) -> None:
         6 / span, rel=0.01
     )
     assert fact(found, "batch size") == "4"
-
-
-def test_a_thumbnail_is_small_and_never_enlarged() -> None:
-    small = Image.open(io.BytesIO(thumbnail(np.zeros((600, 1200, 3), np.uint8))))
-    assert (small.format, small.size) == ("WEBP", (SIDE, SIDE // 2))

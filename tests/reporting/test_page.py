@@ -5,12 +5,15 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.metrics.figures import Figure
-from darkroom.reporting.content import ReportContent
+from darkroom.metrics.figures import Figure, Gap
+from darkroom.reporting.content import Cost, ReportContent
+from darkroom.reporting.page import page
 from tests.reporting.contents import HOSTILE, METRICS, PROMPTS, plain_run, sweep
-from tests.reporting.writing import write_report
+from tests.reporting.pages import write_report
 
 
 class Reader(HTMLParser):
@@ -32,6 +35,12 @@ class Reader(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
+def data(page: str) -> dict:
+    """What the page's scripts work on."""
+    start = page.index('id="data">') + len('id="data">')
+    return json.loads(page[start : page.index("</script>", start)])
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(sweep(), tmp_path_factory.mktemp("report")).parent
@@ -42,8 +51,8 @@ def reader(folder: Path) -> Reader:
     return Reader((folder / "index.html").read_text())
 
 
-def sections(content: ReportContent, folder: Path) -> list[str | None]:
-    return [section["id"] for section in Reader(write_report(content, folder).read_text()).all("section")]
+def sections(content: ReportContent) -> list[str | None]:
+    return [section["id"] for section in Reader(page(content, {})).all("section")]
 
 
 def test_the_folder_holds_all_that_the_page_needs(folder: Path, reader: Reader) -> None:
@@ -79,13 +88,24 @@ def test_hostile_text_makes_no_element_attribute_or_script(reader: Reader) -> No
 
 
 def test_the_data_says_what_the_content_says(folder: Path) -> None:
-    page = (folder / "index.html").read_text()
-    start = page.index('id="data">') + len('id="data">')
-    data = json.loads(page[start : page.index("</script>", start)])
-    assert {picture["prompt"] for picture in data["pictures"]} == set(PROMPTS)
-    assert len(data["pictures"]) == 45 * 12
-    assert data["fronts"]["clip_score"]["fid"]
-    assert data["pictures"][0]["record"]["seed"] == "0"
+    found = data((folder / "index.html").read_text())
+    assert {picture["prompt"] for picture in found["pictures"]} == set(PROMPTS)
+    assert len(found["pictures"]) == 45 * 12
+    assert found["fronts"]["clip_score"]["fid"]
+    assert found["pictures"][0]["record"]["seed"] == "0"
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.text())
+def test_any_text_is_text_and_data_and_nothing_else(text: str) -> None:
+    content = plain_run()
+    picture = replace(content.pictures[0], prompt=text, record={text: text})
+    shown = page(replace(content, title=text, facts=((text, text),), notes=(text,), pictures=(picture,)), {})
+    [found] = data(shown)["pictures"]
+    assert (found["prompt"], found["record"]) == (text, {text: text})
+    usual = page(replace(content, title="x", facts=(("x", "x"),), notes=("x",), pictures=(picture,)), {})
+    assert Reader(shown).elements == Reader(usual).elements
+    assert not set("<>&\u2028\u2029") & set(shown[shown.index('id="data">') + 10 : shown.rindex("</script>")])
 
 
 def test_the_table_marks_best_dominated_and_warned(reader: Reader) -> None:
@@ -97,11 +117,11 @@ def test_the_table_marks_best_dominated_and_warned(reader: Reader) -> None:
     assert "fewer than 2048 images (3 of 45 cells)" in reader.text
 
 
-def test_a_plain_run_leaves_out_what_does_not_apply(tmp_path: Path) -> None:
-    assert sections(plain_run(), tmp_path) == ["glance", "run", "cells", "sheet"]
+def test_a_plain_run_leaves_out_what_does_not_apply() -> None:
+    assert sections(plain_run()) == ["glance", "run", "cells", "sheet"]
 
 
-def test_one_axis_has_no_heat_map(tmp_path: Path) -> None:
+def test_one_axis_has_no_heat_map() -> None:
     content = sweep()
     axis = content.axes[0]
     cells = tuple(
@@ -110,18 +130,36 @@ def test_one_axis_has_no_heat_map(tmp_path: Path) -> None:
     kept = {cell.cell_id for cell in cells}
     pictures = tuple(picture for picture in content.pictures if picture.cell_id in kept)
     one = ReportContent("One axis", (), "x", (axis,), cells, METRICS, pictures=pictures)
-    shown = sections(one, tmp_path)
+    shown = sections(one)
     assert "heatmap" not in shown
     assert {"tradeoff", "along", "sheet"} <= set(shown)
 
 
-def test_a_figure_that_could_not_be_computed_is_shown_as_missing(tmp_path: Path) -> None:
+def test_a_figure_that_could_not_be_computed_is_shown_as_missing() -> None:
     content = plain_run()
     figures = {"fid": Figure(float("nan"), None, None, 1, 9, ("one image has no covariance",))}
     cell = replace(content.cells[0], figures=figures)
-    page = write_report(replace(content, cells=(cell,), metrics=METRICS[:1]), tmp_path).read_text()
-    assert "NaN" not in page
-    assert "warning: one image has no covariance" in page
+    shown = page(replace(content, cells=(cell,), metrics=METRICS[:1]), {})
+    assert "NaN" not in shown
+    assert "warning: one image has no covariance" in shown
+
+
+def test_costs_of_speed_and_differences_are_shown_in_words() -> None:
+    content = plain_run()
+    best = replace(content.cells[0], figures={"fid": Figure(11.0, 10.0, 12.0, 9)})
+    gaps = {"fid": Gap("c0ffee0123456789", 0.5, 0.25, 0.75, 9)}
+    other = replace(best, cell_id="b", figures={"fid": Figure(11.5, 10.0, 12.5, 9)}, gaps=gaps)
+    costs = (Cost("b", {"cache_interval": 3}, best.cell_id, 1.834, gaps), Cost("c", {"eta": 1.0}, None, None, {}))
+    found = Reader(page(replace(content, cells=(best, other), metrics=METRICS[:1], costs=costs), {}))
+    for text in (
+        "Δ +0.5000 (0.2500 to 0.7500)",
+        "cache_interval=3",
+        "1.83x",
+        "–: not known, where the run",
+    ):
+        assert text in found.text
+    titles = [span["title"] for span in found.all("span") if span.get("class") == "interval gap"]
+    assert titles == ["difference from the best cell, over 9 pairs of images"]
 
 
 def test_writing_again_removes_the_thumbnails_of_before(tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.reporting.page import report_files
-from darkroom.reporting.publishing import publish
+from darkroom.reporting.publishing import publish, report_files
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, StoreSpec
 from tests.reporting.contents import plain_run

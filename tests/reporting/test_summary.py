@@ -1,13 +1,14 @@
 import re
 from dataclasses import replace
 
+from hypothesis import given
+from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from darkroom.metrics.figures import Figure, Gap
 from darkroom.reporting.content import Axis, CellResult, Cost, ReportContent
-from darkroom.reporting.page import page
-from darkroom.reporting.summary import summary
-from tests.reporting.contents import metric, plain_run, sweep
+from darkroom.reporting.summary import markdown, summary
+from tests.reporting.contents import HOSTILE, metric, plain_run, sweep
 
 
 def test_figures_intervals_marks_and_warnings() -> None:
@@ -78,4 +79,33 @@ def test_cells_made_faster_say_what_they_gain_and_lose() -> None:
     assert "| c | guidance_stop=0.5 | – | – |" in text
     assert "\n–: not known, where the run has no such cell; add it to the grid.\n" in text
     assert "Cost of speed" not in summary(replace(content, costs=()))
-    assert "1.83x" in page(content, {})
+
+
+def _shown(source: str) -> str:
+    """The text that a Markdown reader shows for one cell of a table; anything but text fails."""
+    reader = MarkdownIt("gfm-like", {"linkify": False})
+    inline = [
+        token for token in reader.parse(f"| a | b |\n| --- | --- |\n| {source} | end |") if token.type == "inline"
+    ]
+    assert [token.content for token in inline[3:]] == ["end"], "the text made table cells of its own"
+    children = inline[2].children or []
+    assert {child.type for child in children} <= {"text", "text_special"}
+    return "".join(child.content for child in children)
+
+
+_TEXTS = st.text(st.characters(exclude_categories=("Cc", "Cs"))) | st.text("`|*_<>[]()\\!#@~&;:/w. a", max_size=20)
+
+
+@given(_TEXTS | st.sampled_from(HOSTILE))
+def test_markdown_shows_any_text_as_it_stands_in_one_table_cell(text: str) -> None:
+    shown = _shown(markdown(f"x{text}x")).replace("\u200b", "")
+    assert shown == " ".join(f"x{text}x".split()).replace("\u200b", "")
+
+
+def test_markdown_breaks_mentions_references_and_links() -> None:
+    written = markdown("ping @someone see #12 at https://a.example or www.b.example\n## no heading")
+    assert "@someone" not in written
+    assert "#12" not in written
+    assert "://" not in written
+    assert "www." not in written
+    assert "\n" not in written

@@ -233,8 +233,7 @@ def report(
     Raises DarkroomError where nothing is committed, and for a folder that holds somebody else's files of these names.
     """
     from darkroom.reporting.building import ReportOptions, build
-    from darkroom.reporting.page import report_files
-    from darkroom.reporting.publishing import publish
+    from darkroom.reporting.publishing import publish, report_files
 
     found = open_run(run, endpoint_url=endpoint_url)
     place = _text(out)

@@ -32,7 +32,7 @@ from darkroom.engine.planning import num_shards, plan, shard_tasks
 from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.tasks import Task
 from darkroom.rendering.renderer import Compiled
-from darkroom.reporting.contact_sheet import contact_sheet
+from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs.cells import CellInfo, put_choices, read_cells, read_choices
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.images import StoredFile, first_images

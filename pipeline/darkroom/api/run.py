@@ -17,7 +17,7 @@ from darkroom.api.options import unknown
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK, Record
 from darkroom.metrics.figures import Figure, Metric, read_evaluations
-from darkroom.reporting.contact_sheet import contact_sheet
+from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, dropped_cells
 from darkroom.runs.equal_pixels import equal_lines

@@ -107,6 +107,7 @@ class ClipConvention:
     words: str  # formula and source
     of_means: Callable[[float, float], float]  # of the mean cosine, and of the mean of cosines that are cut at 0
     of_images: Callable[[np.ndarray], np.ndarray]  # (n,) cosines -> (n,) scores of single images
+    image_words: str  # what of_images makes of a cosine
 
 
 CLIP_CONVENTIONS: Mapping[str, ClipConvention] = {
@@ -114,16 +115,19 @@ CLIP_CONVENTIONS: Mapping[str, ClipConvention] = {
         "mean of 2.5 max(cos, 0) over images; Hessel et al. 2021, without their words before the prompt",
         lambda _mean, mean_cut: 2.5 * mean_cut,
         lambda cosines: 2.5 * np.maximum(cosines, 0),
+        "2.5 times, but at least 0,",
     ),
     "x100": ClipConvention(
         "100 x the mean cosine, cut at 0; as torchmetrics",
         lambda mean, _mean_cut: max(0.0, 100 * mean),
         lambda cosines: 100 * cosines,
+        "100 times",
     ),
     "mlperf": ClipConvention(
         "100 x the mean cosine; as MLPerf inference, text_to_image",
         lambda mean, _mean_cut: 100 * mean,
         lambda cosines: 100 * cosines,
+        "100 times",
     ),
 }
 

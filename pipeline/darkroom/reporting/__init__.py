@@ -1,1 +1,1 @@
-"""What people look at. Reads stored results only."""
+"""The page that people look at, from stored results alone."""

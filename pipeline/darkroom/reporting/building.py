@@ -1,5 +1,6 @@
-"""From a run and what is stored beside it to a report's content. Reads stored results only; writes nothing."""
+"""From a run and what is stored beside it to a report's content."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -7,10 +8,12 @@ from pathlib import PurePosixPath
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK
 from darkroom.metrics.figures import Evaluation, read_evaluations
+from darkroom.metrics.latest import RunFigures, latest_figures
 from darkroom.reporting.commands import run_command
 from darkroom.reporting.content import (
     Axis,
     CellResult,
+    Cost,
     DroppedCell,
     FailedImage,
     Picks,
@@ -18,15 +21,12 @@ from darkroom.reporting.content import (
     ReportContent,
     Setting,
 )
-from darkroom.reporting.costs import costs
-from darkroom.reporting.facts import facts, num_rows_left
-from darkroom.reporting.figures import RunFigures, merged
+from darkroom.reporting.facts import MODEL, axes_of, facts, num_rows_left, settings_of_cells
 from darkroom.reporting.notes import notes
 from darkroom.reporting.pictures import failed_image, pictures, read_rows
-from darkroom.reporting.sampling import PromptChoice, Seen, middle
-from darkroom.reporting.settings import MODEL, axes_of, common_settings, settings_of_cells
+from darkroom.reporting.sampling import ImageRef, PromptChoice, middle
 from darkroom.reporting.survey import NUM_PICKS, Survey, survey
-from darkroom.runs.cells import CellInfo, Dropped, in_order, read_choices
+from darkroom.runs.cells import CellInfo, Dropped, in_order, lossless_of, read_choices
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store
@@ -64,41 +64,41 @@ class _Gathered:
 def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: ReportOptions) -> ReportContent:
     """The run as it is now: finished or not, evaluated or not. Raises DarkroomError where nothing is committed."""
     dropped = [item for item in read_choices(store) if item.cell_id in cells]
-    kept = {cell_id: cell for cell_id, cell in cells.items() if cell_id not in {item.cell_id for item in dropped}}
-    run = _gather(store, info, kept, options.num_prompts)
+    finished = {cell_id: cell for cell_id, cell in cells.items() if cell_id not in {item.cell_id for item in dropped}}
+    run = _gather(store, info, finished, options.num_prompts)
     picked = _picked(run.found)
-    scoring = run.figures.score_info
+    scoring = run.figures.image_scores
     shown = tuple(_shown(run, picked, options.run_href))
     failures = tuple(_failures(run))
     seeds = len({settings["seed"] for settings in run.settings.values()})
     return ReportContent(
         title=_title(run),
-        facts=facts(info, kept, common_settings(run.settings), run.found.counts, run.found.making, run.evaluations),
+        facts=facts(info, finished, run.settings, run.found.counts, run.found.provenance, run.evaluations),
         command=_command(run),
         axes=run.axes,
         cells=tuple(_cell(run, cell_id) for cell_id in run.order),
         metrics=tuple(run.figures.metrics.values()),
         score_metric=scoring.metric if scoring else None,
-        scores={name: [_score(seen) for seen in sample.images] for name, sample in run.found.scores.items()},
+        scores={cell_id: sample.scores for cell_id, sample in run.found.scores.items()},
         breakdown=run.found.breakdown.result(),
         pictures=shown,
-        picks=Picks(*(tuple(seen.image_id for seen in picked[name]) for name in ("best", "median", "worst"))),
+        picks=Picks(*(tuple(image.image_id for image in picked[name]) for name in ("best", "median", "worst"))),
         failures=failures,
         dropped=tuple(_dropped(item, cells, info) for item in dropped),
-        costs=tuple(costs({cell_id: kept[cell_id] for cell_id in run.order}, run.found.counts, run.figures)),
+        costs=tuple(_costs(run)),
         notes=tuple(
-            notes(info, store.spec, run.found, run.figures, shown, list(equal_lines(store, kept, info)), seeds)
+            notes(info, store.spec, run.found, run.figures, shown, list(equal_lines(store, finished, info)), seeds)
         ),
     )
 
 
 def _gather(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], num_prompts: int) -> _Gathered:
     evaluations = read_evaluations(store)
-    figures = merged(evaluations, cells)
+    figures = latest_figures(evaluations, cells)
     settings = settings_of_cells(cells, info)
     axes = axes_of(settings)
     choice = _choice(info, len(cells), num_prompts)
-    found = survey(store, cells, choice, figures.score_info, [axis.name for axis in axes])
+    found = survey(store, cells, choice, figures.image_scores, [axis.name for axis in axes])
     if not any(count.by_status for count in found.counts.values()):
         raise DarkroomError(f"{store.describe()}: no shard is committed, so there is nothing to show; render it first")
     figures = replace(figures, present={cell_id: count.presence.images for cell_id, count in found.counts.items()})
@@ -124,7 +124,7 @@ def _title(run: _Gathered) -> str:
 
 
 def _command(run: _Gathered) -> str:
-    batch_sizes = run.found.making.values["batch_size"].most_common(1)
+    batch_sizes = run.found.provenance.values["batch_size"].most_common(1)
     cells = [run.cells[cell_id] for cell_id in run.order]
     return run_command(run.info, cells, run.store.spec, batch_sizes[0][0] if batch_sizes else None)
 
@@ -145,12 +145,28 @@ def _dropped(item: Dropped, cells: Mapping[str, CellInfo], info: RunInfo) -> Dro
     )
 
 
+# Costs of speed ----------------------------------------------------------------------------------------------------
+
+
+def _costs(run: _Gathered) -> Iterator[Cost]:
+    """Of each cell that trades quality for speed, in the order of cells."""
+    cells, counts = {cell_id: run.cells[cell_id] for cell_id in run.order}, run.found.counts
+    for cell_id, base in lossless_of(cells).items():
+        known = {name: gap for name, gap in run.figures.costs(cell_id).items() if gap.base == base}
+        speed_up = _ratio(counts[base].image_s, counts[cell_id].image_s) if base else None
+        yield Cost(cell_id, cells[cell_id].cell.lossy, base, speed_up, known)
+
+
+def _ratio(one: float, other: float) -> float | None:
+    return one / other if math.isfinite(one) and math.isfinite(other) and other > 0 else None
+
+
 # Scores ------------------------------------------------------------------------------------------------------------
 
 
-def _picked(found: Survey) -> dict[str, list[Seen]]:
+def _picked(found: Survey) -> dict[str, list[ImageRef]]:
     """Of all cells together; the median among the subsample."""
-    sample = [seen for cell in found.scores.values() for seen in cell.images]
+    sample = [image for cell in found.scores.values() for image in cell.images]
     return {
         "best": found.best.images(),
         "median": middle(sample, NUM_PICKS),
@@ -158,19 +174,14 @@ def _picked(found: Survey) -> dict[str, list[Seen]]:
     }
 
 
-def _score(seen: Seen) -> float:
-    assert seen.score is not None
-    return seen.score
-
-
 # Images ------------------------------------------------------------------------------------------------------------
 
 
-def _shown(run: _Gathered, picked: Mapping[str, list[Seen]], run_href: str | None) -> Iterator[Picture]:
+def _shown(run: _Gathered, picked: Mapping[str, list[ImageRef]], run_href: str | None) -> Iterator[Picture]:
     """The chosen prompts in order of rows, in each cell; then the picks of other prompts."""
     sheet = list(run.found.prompts.images())
-    rows = read_rows(run.store, [*sheet, *(seen for group in picked.values() for seen in group)])
-    in_sheet = {seen.image_id for seen in sheet}
+    rows = read_rows(run.store, [*sheet, *(image for group in picked.values() for image in group)])
+    in_sheet = {image.image_id for image in sheet}
     place = {cell_id: index for index, cell_id in enumerate(run.order)}
     ordered = sorted(
         rows.values(), key=lambda row: (row.record.row, place[row.record.cell_id], row.record.sample_index)
@@ -181,4 +192,4 @@ def _shown(run: _Gathered, picked: Mapping[str, list[Seen]], run_href: str | Non
 
 def _failures(run: _Gathered) -> Iterator[FailedImage]:
     rows = read_rows(run.store, run.found.failures)
-    return (failed_image(rows[seen.image_id]) for seen in run.found.failures)
+    return (failed_image(rows[image.image_id]) for image in run.found.failures)

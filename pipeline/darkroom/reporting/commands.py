@@ -1,4 +1,4 @@
-"""The commands that make a run, or one image of it, again. Knows the command line's words, not what reads them."""
+"""The commands that make a run, or one image of it, again."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -90,10 +90,10 @@ def _model_words(repo_id: object, shared: Settings) -> list[str]:
     """The model that all cells share; where they differ, the first one's name, and the grid gives each its own."""
     preset = _PRESETS.get(str(repo_id))
     named = [word("model", preset)] if preset else [word("model", "diffusers"), word("model.repo_id", repo_id)]
-    own = {name: shared.get(name) for name in ("revision", "dtype", "variant")}
-    if preset and own["dtype"] == "float32":  # the presets' own
-        own.pop("dtype")
-    return [*named, *(word(f"model.{name}", value) for name, value in own.items() if value is not None)]
+    given = {name: shared.get(name) for name in ("revision", "dtype", "variant")}
+    if preset and given["dtype"] == "float32":  # which presets have by themselves
+        given.pop("dtype")
+    return [*named, *(word(f"model.{name}", value) for name, value in given.items() if value is not None)]
 
 
 def _prompts_words(prompts: PromptsInfo) -> list[str]:

@@ -1,11 +1,11 @@
-"""What a report leaves out and how it chose what it shows, in sentences. Knows no page."""
+"""What a report leaves out and how it chose what it shows, in sentences."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from darkroom.metrics.latest import RunFigures
 from darkroom.reporting.content import Picture
 from darkroom.reporting.facts import num_rows_left
-from darkroom.reporting.figures import RunFigures
 from darkroom.reporting.survey import MOST_FAILURES, MOST_SCORES, Survey
 from darkroom.runs.commands import called_by_name
 from darkroom.runs.run import RunInfo
@@ -66,11 +66,11 @@ def _pictures(info: RunInfo, store: StoreSpec, found: Survey, shown: Sequence[Pi
 
 
 def _scores(found: Survey, figures: RunFigures) -> Iterator[str]:
-    scoring = figures.score_info
+    scoring = figures.image_scores
     if not found.scores or scoring is None:
         return
-    factor = "2.5 times, but at least 0," if scoring.is_hessel else "100 times"
-    yield f"Scores: an image's own score is {factor} the cosine of its features and its prompt's."
+    words = scoring.convention.image_words
+    yield f"Scores: an image's own score is {words} the cosine of its features and its prompt's."
     cut = [sample for sample in found.scores.values() if sample.num_seen > MOST_SCORES]
     if cut:
         yield (

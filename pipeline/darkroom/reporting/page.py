@@ -1,100 +1,172 @@
-"""The report's files: index.html, what it needs beside it, report.md and metrics.parquet.
+"""index.html: the content in the words and tables of `templates/index.html`, with the data that scripts draw from.
 
-They open from a disk or a static bucket without a network: scripts and styles lie beside the page, data inside it.
-Knows what a section is, not what is in it, nor where the files go.
+The template's engine escapes all text, wherever it comes from. The page opens from a disk or a static bucket without a
+network: scripts and styles lie beside it, data inside it.
 """
 
-import io
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from importlib.resources import files
 
-import pyarrow.parquet as pq
-from plotly.offline import get_plotlyjs
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
 
-from darkroom.reporting.checks import check
-from darkroom.reporting.content import Picture, ReportContent
-from darkroom.reporting.markup import Markup, element, join, json_for_script
-from darkroom.reporting.payload import payload
-from darkroom.reporting.sections import sections
-from darkroom.reporting.summary import summary
-from darkroom.reporting.tables import metrics_table
+from darkroom.metrics.figures import Metric
+from darkroom.metrics.tables import Table, html_table, setting_text
+from darkroom.reporting.columns import NO_BASE, MetricColumn, cell_label, costs_table, metric_columns, warnings
+from darkroom.reporting.content import ReportContent
+from darkroom.reporting.data import payload
+from darkroom.reporting.ranking import dominated, figure_of
 
-_PLOTLY = "plotly.min.js"
-_SCRIPTS = ("report.js", "plots.js", "pictures.js")  # in this order, after Plotly
+PLOTLY = "plotly.min.js"
+SCRIPTS = ("report.js", "plots.js", "pictures.js")  # in this order, after Plotly
 STYLE = "report.css"
-INDEX = "index.html"
-THUMBNAILS = "thumbnails"
-_MAGIC = {b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"\x89PNG": ".png"}
 # Scripts come from files beside the page alone: nothing written in it can run. A page on a disk has no origin of its
 # own, so "self" alone would not do everywhere. Plotly writes style elements and draws to blobs.
 _POLICY = (
     "default-src 'none'; script-src 'self' file:; style-src 'self' file: 'unsafe-inline'; "
     "img-src 'self' file: data: blob:; base-uri 'none'; form-action 'none'"
 )
-
-
-def report_files(content: ReportContent) -> dict[str, bytes]:
-    """Name -> content. Raises DarkroomError where the content does not fit together."""
-    check(content)
-    thumbnails = _thumbnails(content.pictures)
-    paths = {image_id: path for image_id, (path, _) in thumbnails.items()}
-    metrics = io.BytesIO()
-    pq.write_table(metrics_table(content), metrics)
-    return {
-        **dict(thumbnails.values()),
-        "metrics.parquet": metrics.getvalue(),
-        "report.md": summary(content).encode("utf-8", "replace"),
-        _PLOTLY: get_plotlyjs().encode(),
-        **{name: (files("darkroom.reporting") / "assets" / name).read_bytes() for name in (*_SCRIPTS, STYLE)},
-        INDEX: page(content, paths).encode("utf-8", "replace"),
-    }
+_DIGEST_SHOWN = 19  # characters
+_BREAK = re.compile(r"(?<=[>}])\s*\n\s*|\s*\n\s*(?=[<{])")  # of a line, beside a tag: a blank there would show
 
 
 def page(content: ReportContent, thumbnails: Mapping[str, str]) -> str:
     """index.html; `thumbnails`: image_id -> path relative to it."""
-    shown = sections(content)
-    data = element("script", {"type": "application/json", "id": "data"}, json_for_script(payload(content, thumbnails)))
-    head = element("head", {}, *_head(content.title))
-    body = element("body", {}, _top(content.title, shown), _main(shown), element("dialog", {"id": "picture"}), data)
-    return "<!doctype html>\n" + element("html", {"lang": "en"}, head, body) + "\n"
+    columns = metric_columns(content)
+    return _template().render(
+        content=content,
+        headings=_headings(content),
+        columns=columns,
+        cards=[_rendered(content), *(_winner(column, content) for column in columns if column.order)],
+        beaten=dominated(content.cells, content.metrics),
+        warnings=_warnings(content),
+        num_failed=sum(cell.num_failed for cell in content.cells),
+        data=payload(content, thumbnails),
+    )
 
 
-def _head(title: str) -> list[Markup]:
-    return [
-        element("meta", {"charset": "utf-8"}),
-        element("meta", {"http-equiv": "Content-Security-Policy", "content": _POLICY}),
-        element("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
-        element("meta", {"name": "color-scheme", "content": "light dark"}),
-        element("title", {}, title),
-        element("link", {"rel": "stylesheet", "href": STYLE}),
-        *(element("script", {"src": name, "defer": ""}) for name in (_PLOTLY, *_SCRIPTS)),
+@cache
+def _template() -> Template:
+    engine = Environment(autoescape=True, undefined=StrictUndefined)
+    engine.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    engine.globals.update(
+        policy=_POLICY, style=STYLE, scripts=(PLOTLY, *SCRIPTS), no_base=NO_BASE, setting_text=setting_text,
+        figure_of=figure_of, table=_table, costs_table=costs_table, failures_table=_failures_table,
+        dropped_table=_dropped_table, methods_table=_methods_table,
+    )  # fmt: skip
+    source = (files("darkroom.reporting") / "templates" / "index.html").read_text("utf-8")
+    return engine.from_string(_BREAK.sub("", source))
+
+
+def _headings(content: ReportContent) -> dict[str, str]:
+    """Anchor -> heading of each section that has something to say, in reading order."""
+    several = [axis for axis in content.axes if len({cell.settings[axis.name] for cell in content.cells}) > 1]
+    has_figures = any(cell.figures for cell in content.cells)
+    has_failures = bool(content.failures or any(cell.num_failed for cell in content.cells))
+    sections = [
+        ("glance", "At a glance", True),
+        ("run", "Run", True),
+        ("cells", "Cells", True),
+        ("costs", "Cost of speed", bool(content.costs)),
+        ("tradeoff", "Trade-off", has_figures and len(content.metrics) > 1 and bool(several)),
+        ("heatmap", "Heat map", has_figures and len(several) > 1),
+        ("along", "Curves", has_figures and bool(several)),
+        ("scores", "Scores", any(map(len, content.scores.values()))),
+        ("breakdown", "Prompts", bool(content.breakdown)),
+        ("sheet", "Contact sheet", bool(content.pictures)),
+        ("picks", "Picks", any(vars(content.picks).values())),
+        ("failed", "Failures", has_failures),
+        ("dropped", "Dropped", bool(content.dropped)),
+        ("methods", "Methods", bool(content.metrics)),
     ]
+    return {anchor: heading for anchor, heading, is_shown in sections if is_shown}
 
 
-def _top(title: str, shown: list[tuple[str, str, Markup]]) -> Markup:
-    links = [element("a", {"href": f"#{anchor}"}, heading) for anchor, heading, _ in shown]
-    skip = element("a", {"href": "#main", "class": "skip"}, "Skip to content")
-    nav = element("nav", {"aria-label": "Sections"}, *links)
-    return join(skip, element("header", {}, element("h1", {}, title)), nav)
+# At a glance -------------------------------------------------------------------------------------------------------
 
 
-def _main(shown: list[tuple[str, str, Markup]]) -> Markup:
-    needs = element("noscript", {}, element("p", {"class": "quiet"}, "Plots and pictures need JavaScript."))
-    blocks = [
-        element("section", {"id": anchor, "aria-label": heading}, element("h2", {}, heading), body)
-        for anchor, heading, body in shown
+@dataclass(frozen=True)
+class _Card:
+    heading: str
+    text: str
+    details: Sequence[str]  # lines; empty ones are left out
+    cell_id: str | None = None  # that pressing the text chooses
+
+
+def _rendered(content: ReportContent) -> _Card:
+    images = sum(cell.num_images for cell in content.cells)
+    failed = sum(cell.num_failed for cell in content.cells)
+    beaten = len(dominated(content.cells, content.metrics))
+    counts = f"{len(content.cells):,} {'cell' if len(content.cells) == 1 else 'cells'}, {images:,} images"
+    left = f"{len(content.cells) - beaten} cells are not beaten by another one" if beaten else ""
+    return _Card("Rendered", counts, [f"{failed:,} failed or filtered" if failed else "none failed", left])
+
+
+def _winner(column: MetricColumn, content: ReportContent) -> _Card:
+    best, near, title = column.order[0], len(column.rivals), column.metric.title
+    overlap = f"{near} other {'cell is' if near == 1 else 'cells are'} not told apart from it" if near else ""
+    settings = ", ".join(f"{axis.name} {setting_text(best.settings[axis.name])}" for axis in content.axes)
+    heading = f"Best {title}" if len(content.cells) > 1 else title
+    details = [settings, column.value_and_interval(best), overlap]
+    return _Card(heading, cell_label(best, content), details, best.cell_id)
+
+
+# Tables ------------------------------------------------------------------------------------------------------------
+
+
+def _warnings(content: ReportContent) -> list[str]:
+    """Each warning once, with the number of cells that it is about."""
+    lines = [
+        f"{title}: {text} ({len(cells)} of {len(content.cells)} cells)"
+        for (title, text), cells in warnings(content).items()
     ]
-    return element("main", {"id": "main"}, needs, *blocks)
+    for metric in content.metrics:
+        if len({figure.num_images for cell in content.cells if (figure := figure_of(cell, metric))}) > 1:
+            lines.append(
+                f"{metric.title}: cells have different numbers of images; a metric that depends on it is not comparable"
+            )
+    return lines
 
 
-def _thumbnails(pictures: tuple[Picture, ...]) -> dict[str, tuple[str, bytes]]:
-    """image_id -> (path, content)."""
-    return {
-        picture.image_id: (f"{THUMBNAILS}/{picture.image_id}{_suffix(picture.thumbnail)}", picture.thumbnail)
-        for picture in pictures
-        if picture.thumbnail is not None
-    }
+def _table(table: Table) -> Markup:
+    """All of its columns as text."""
+    written = html_table(replace(table, num_left=len(table.headings)))
+    return Markup('<div class="wide">{}</div>').format(Markup(written))
 
 
-def _suffix(data: bytes) -> str:
-    return next((suffix for magic, suffix in _MAGIC.items() if data.startswith(magic)), ".jpg")
+def _failures_table(content: ReportContent) -> Table:
+    labels = {cell.cell_id: cell_label(cell, content) for cell in content.cells}
+    opener = Markup('<button type="button" class="link" data-failure="{}">{}</button>')
+    rows = [
+        [opener.format(place, failure.prompt or "(empty)"), labels.get(failure.cell_id, failure.cell_id),
+         failure.status, failure.reason]
+        for place, failure in enumerate(content.failures)
+    ]  # fmt: skip
+    return Table(("prompt", "cell", "status", "reason"), rows)
+
+
+def _dropped_table(content: ReportContent) -> Table:
+    rows = [
+        [cell.cell_id[:8], ", ".join(f"{name}={setting_text(value)}" for name, value in cell.settings.items()),
+         cell.when, cell.why]
+        for cell in content.dropped
+    ]  # fmt: skip
+    return Table(("cell", "settings", "when", "why"), rows)
+
+
+def _methods_table(content: ReportContent) -> Table:
+    fields = ("title", "convention", "interval", "extractor", "weights", "resize", "reference")
+    shown = [name for name in fields if any(getattr(metric, name) for metric in content.metrics)]
+    headings = [{"title": "metric", "weights": "weights digest"}.get(name, name) for name in shown]
+    return Table(headings, [[_method(metric, name) for name in shown] for metric in content.metrics])
+
+
+def _method(metric: Metric, name: str) -> str:
+    """A digest by its beginning: whoever points at it, or opens metrics.parquet, sees all of it."""
+    text = getattr(metric, name)
+    if name != "weights" or len(text) <= _DIGEST_SHOWN:
+        return text
+    return Markup('<span title="{}">{}…</span>').format(text, text[:_DIGEST_SHOWN])

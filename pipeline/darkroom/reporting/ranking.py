@@ -1,4 +1,4 @@
-"""Which cells are best, which are beaten in everything, and which lie on a Pareto front. Pure; knows no page."""
+"""Which cells are best, which are dominated, and which lie on a Pareto front."""
 
 import math
 from collections.abc import Collection, Sequence

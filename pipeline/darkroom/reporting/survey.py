@@ -1,4 +1,4 @@
-"""One pass over a run's manifests: counts, times, scores, and which images are worth showing. Knows no page.
+"""One pass over a run's manifests: counts, times, scores, and which images are worth showing.
 
 Its memory depends on the number of cells, not on that of images.
 """
@@ -9,15 +9,15 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from darkroom.domain.cells import Shard
 from darkroom.domain.records import OK
 from darkroom.domain.settings import ROW_SETTINGS
-from darkroom.reporting.breakdown import Breakdown
-from darkroom.reporting.figures import ScoreInfo
-from darkroom.reporting.sampling import Extremes, PromptChoice, Seen, Subsample
+from darkroom.metrics.latest import ImageScores
+from darkroom.reporting.sampling import Breakdown, Extremes, ImageRef, PromptChoice, Subsample
 from darkroom.runs import manifest
 from darkroom.runs.features import ShardFeatures, get_features
 from darkroom.runs.files import prefetched
@@ -30,11 +30,11 @@ MOST_FAILURES = 100
 NUM_PICKS = 6  # best, median and worst, each
 _MOST_REASONS = 1000  # told apart
 _IDENTITY = ("image_id", "prompt_id", "sample_index", "status", "error", "sha256")
-_MAKING = ("darkroom_version", "torch_version", "diffusers_version", "device", "dtype", "batch_size")
+_PROVENANCE = ("darkroom_version", "torch_version", "diffusers_version", "device", "dtype", "batch_size")
 _SUMS = ("render_s", "bytes", "truncated", "created_at")
 # Columns of a record that may differ between the rows of one cell.
 _GROUPING = ("truncated", *(each.name for each in ROW_SETTINGS if each.of_image and each.kind is not str))
-_COLUMNS = frozenset((*_IDENTITY, *_MAKING, *_SUMS, *_GROUPING))
+_COLUMNS = frozenset((*_IDENTITY, *_PROVENANCE, *_SUMS, *_GROUPING))
 
 
 @dataclass
@@ -52,10 +52,10 @@ class CellCount:
 
 
 @dataclass
-class Making:
+class Provenance:
     """How a run's records were made."""
 
-    values: dict[str, Counter] = field(default_factory=lambda: {name: Counter() for name in _MAKING})  # records
+    values: dict[str, Counter] = field(default_factory=lambda: {name: Counter() for name in _PROVENANCE})  # records
     reasons: Counter[str] = field(default_factory=Counter)  # of records without an image
     num_truncated: int = 0
     num_bytes: int = 0
@@ -72,8 +72,8 @@ class Survey:
 
     counts: dict[str, CellCount]  # by cell_id
     prompts: PromptChoice
-    making: Making = field(default_factory=Making)
-    failures: list[Seen] = field(default_factory=list)
+    provenance: Provenance = field(default_factory=Provenance)
+    failures: list[ImageRef] = field(default_factory=list)
     best: Extremes = field(default_factory=lambda: Extremes(NUM_PICKS, 1))
     worst: Extremes = field(default_factory=lambda: Extremes(NUM_PICKS, -1))
     scores: dict[str, Subsample] = field(default_factory=dict)  # by cell_id
@@ -82,54 +82,53 @@ class Survey:
 
 
 @dataclass(frozen=True)
-class _Shard:
-    name: Shard
+class _ShardRecords:
+    shard: Shard
     table: pa.Table
     scores: Mapping[str, float] = field(default_factory=dict)  # image_id -> finite score
     num_stale: int = 0
 
 
 def survey(
-    store: Store, cell_ids: Iterable[str], choice: PromptChoice, scoring: ScoreInfo | None, axes: Collection[str] = ()
+    store: Store, cell_ids: Iterable[str], choice: PromptChoice, scoring: ImageScores | None, axes: Collection[str] = ()
 ) -> Survey:
     """Every committed shard of these cells, with their images' scores where there are any.
 
     `axes`: columns that tell cells apart, and so say nothing about prompts.
     """
     found = Survey({cell_id: CellCount() for cell_id in cell_ids}, choice)
-    names = (name for name in manifest.committed(store) if name.cell_id in found.counts)
+    shards = (shard for shard in manifest.committed(store) if shard.cell_id in found.counts)
     left_out = {name for name in RECORD_SCHEMA.names if name in axes or name not in _GROUPING}
-    for shard in prefetched(names, lambda name: _read(store, name, scoring)):
-        _count(found.counts[shard.name.cell_id], shard)
-        found.num_stale += shard.num_stale
-        _add_making(found.making, shard.table)
-        _add_images(found, shard)
-        _add_breakdown(found, shard, left_out)
+    for records in prefetched(shards, lambda shard: _read(store, shard, scoring)):
+        _count(found.counts[records.shard.cell_id], records)
+        found.num_stale += records.num_stale
+        _add_provenance(found.provenance, records.table)
+        _add_images(found, records)
+        _add_breakdown(found, records, left_out)
     return found
 
 
-def _read(store: Store, name: Shard, scoring: ScoreInfo | None) -> _Shard:
-    table = manifest.read_with_extras(store, name, _COLUMNS)
-    shard = _Shard(name, table)
-    return _scored(shard, get_features(store, scoring.extractor_id, name), scoring) if scoring else shard
+def _read(store: Store, shard: Shard, scoring: ImageScores | None) -> _ShardRecords:
+    records = _ShardRecords(shard, manifest.read_with_extras(store, shard, _COLUMNS))
+    return _scored(records, get_features(store, scoring.extractor_id, shard), scoring) if scoring else records
 
 
-def _scored(shard: _Shard, found: ShardFeatures | None, scoring: ScoreInfo) -> _Shard:
+def _scored(records: _ShardRecords, found: ShardFeatures | None, scoring: ImageScores) -> _ShardRecords:
     """With the scores of exactly the files that its records name."""
-    columns = (shard.table[name].to_pylist() for name in PRESENCE_COLUMNS)
+    columns = (records.table[name].to_pylist() for name in PRESENCE_COLUMNS)
     ok = [(image_id, sha256) for image_id, status, sha256 in zip(*columns, strict=True) if status == OK]
     places = {image_id: found.place(image_id, sha256) if found else None for image_id, sha256 in ok}
-    cosines = found.images.cosines.tolist() if found else []
-    known = {image_id: cosines[place] for image_id, place in places.items() if place is not None}
-    scores = {image_id: scoring.of(cosine) for image_id, cosine in known.items() if math.isfinite(cosine)}
-    return replace(shard, scores=scores, num_stale=len(ok) - len(known))
+    known = {image_id: place for image_id, place in places.items() if place is not None}
+    scores = scoring.of(np.asarray(found.images.cosines, np.float64)[[*known.values()]]).tolist() if found else []
+    finite = {image_id: score for image_id, score in zip(known, scores, strict=True) if math.isfinite(score)}
+    return replace(records, scores=finite, num_stale=len(ok) - len(known))
 
 
-def _count(count: CellCount, shard: _Shard) -> None:
-    count.num_rows += shard.name.stop - shard.name.start
-    count.by_status.update(shard.table["status"].to_pylist())
-    count.presence.add(shard.table)
-    count.image_s = min(count.image_s, _median(shard.table["render_s"]))
+def _count(count: CellCount, records: _ShardRecords) -> None:
+    count.num_rows += records.shard.stop - records.shard.start
+    count.by_status.update(records.table["status"].to_pylist())
+    count.presence.add(records.table)
+    count.image_s = min(count.image_s, _median(records.table["render_s"]))
 
 
 def _median(values: pa.ChunkedArray) -> float:
@@ -137,47 +136,47 @@ def _median(values: pa.ChunkedArray) -> float:
     return median or math.inf
 
 
-def _add_making(making: Making, table: pa.Table) -> None:
-    for name, counter in making.values.items():
+def _add_provenance(provenance: Provenance, table: pa.Table) -> None:
+    for name, counter in provenance.values.items():
         counter.update(value for value in table[name].to_pylist() if value is not None)
     for reason in filter(None, table["error"].to_pylist()):
-        known = len(making.reasons) < _MOST_REASONS or reason in making.reasons
-        making.reasons[reason if known else "other reasons"] += 1
-    making.num_truncated += pc.sum(table["truncated"]).as_py() or 0
-    making.num_bytes += pc.sum(table["bytes"]).as_py() or 0
-    making.render_s += pc.sum(table["render_s"]).as_py() or 0.0
-    making.num_timed += len(table) - table["render_s"].null_count
-    _add_times(making, table)
+        known = len(provenance.reasons) < _MOST_REASONS or reason in provenance.reasons
+        provenance.reasons[reason if known else "other reasons"] += 1
+    provenance.num_truncated += pc.sum(table["truncated"]).as_py() or 0
+    provenance.num_bytes += pc.sum(table["bytes"]).as_py() or 0
+    provenance.render_s += pc.sum(table["render_s"]).as_py() or 0.0
+    provenance.num_timed += len(table) - table["render_s"].null_count
+    _add_times(provenance, table)
 
 
-def _add_times(making: Making, table: pa.Table) -> None:
+def _add_times(provenance: Provenance, table: pa.Table) -> None:
     if not len(table):
         return
     times = pc.min_max(table["created_at"]).as_py()
-    if making.first is None or times["min"] < making.first:
-        making.first, making.num_first = times["min"], table["status"].to_pylist().count(OK)
-    making.last = times["max"] if making.last is None else max(making.last, times["max"])
+    if provenance.first is None or times["min"] < provenance.first:
+        provenance.first, provenance.num_first = times["min"], table["status"].to_pylist().count(OK)
+    provenance.last = times["max"] if provenance.last is None else max(provenance.last, times["max"])
 
 
-def _add_images(found: Survey, shard: _Shard) -> None:
-    cell_id = shard.name.cell_id
-    columns = (shard.table[name].to_pylist() for name in ("image_id", "prompt_id", "sample_index", "status"))
+def _add_images(found: Survey, records: _ShardRecords) -> None:
+    cell_id = records.shard.cell_id
+    columns = (records.table[name].to_pylist() for name in ("image_id", "prompt_id", "sample_index", "status"))
     for index, (image_id, prompt_id, sample_index, status) in enumerate(zip(*columns, strict=True)):
-        seen = Seen(image_id, prompt_id, sample_index, shard.name, index, shard.scores.get(image_id))
+        image = ImageRef(image_id, prompt_id, sample_index, records.shard, index, records.scores.get(image_id))
         if status != OK:
             if len(found.failures) < MOST_FAILURES:
-                found.failures.append(seen)
+                found.failures.append(image)
             continue
-        found.prompts.add(seen)
-        if seen.score is not None:
-            found.scores.setdefault(cell_id, Subsample(MOST_SCORES)).add(seen)
-            found.best.add(seen)
-            found.worst.add(seen)
+        found.prompts.add(image)
+        if image.score is not None:
+            found.scores.setdefault(cell_id, Subsample(MOST_SCORES)).add(image)
+            found.best.add(image)
+            found.worst.add(image)
 
 
-def _add_breakdown(found: Survey, shard: _Shard, left_out: set[str]) -> None:
-    ids = shard.table["image_id"].to_pylist()
-    rows = [row for row, image_id in enumerate(ids) if image_id in shard.scores]
+def _add_breakdown(found: Survey, records: _ShardRecords, left_out: set[str]) -> None:
+    ids = records.table["image_id"].to_pylist()
+    rows = [row for row, image_id in enumerate(ids) if image_id in records.scores]
     if rows:
-        columns = shard.table.select([name for name in shard.table.column_names if name not in left_out])
-        found.breakdown.add(shard.name.cell_id, columns, rows, [shard.scores[ids[row]] for row in rows])
+        columns = records.table.select([name for name in records.table.column_names if name not in left_out])
+        found.breakdown.add(records.shard.cell_id, columns, rows, [records.scores[ids[row]] for row in rows])

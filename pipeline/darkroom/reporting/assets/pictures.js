@@ -1,4 +1,4 @@
-// Contact sheets, picks, and the dialog with an image's full record. Knows nothing of plots.
+// Contact sheets, picks, and the dialog with an image's full record.
 "use strict";
 
 const pictureById = new Map(data.pictures.map((picture) => [picture.image_id, picture]));

@@ -1,5 +1,5 @@
 // What all parts of the page share: its data, elements whose text is only ever text, choosers, the chosen cell.
-// Also the table of cells. Knows nothing of plots and pictures.
+// Also the table of cells.
 "use strict";
 
 const data = JSON.parse(document.getElementById("data").textContent);

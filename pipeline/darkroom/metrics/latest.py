@@ -3,7 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from darkroom.metrics.figures import Evaluation, Figure, Gap, Metric
+from darkroom.metrics.reference_free import CLIP_CONVENTIONS, ClipConvention
 from darkroom.runs.reading import PresentImages
 
 _CLIP_SCORE = "clip_score"
@@ -12,20 +15,16 @@ _FIRST = ("fid", "frechet", _CLIP_SCORE, "kid", "cmmd", "vendi", "precision", "r
 
 
 @dataclass(frozen=True)
-class ScoreInfo:
-    """The metric that is a mean over single images' scores."""
+class ImageScores:
+    """How single images are scored by a metric that is the mean of their scores."""
 
     metric: str
-    extractor_id: str
-    convention: str
+    extractor_id: str  # of the stored cosines
+    convention: ClipConvention
 
-    def of(self, cosine: float) -> float:
-        """One image's score, from the cosine of its features and its prompt's: Hessel et al. 2021, or 100 times it."""
-        return 2.5 * max(cosine, 0.0) if self.is_hessel else 100 * cosine
-
-    @property
-    def is_hessel(self) -> bool:
-        return "2.5" in self.convention
+    def of(self, cosines: np.ndarray) -> np.ndarray:
+        """Scores of (n,) images, from the cosines of their features and their prompts'."""
+        return self.convention.of_images(cosines)
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,10 @@ class RunFigures:
     present: Mapping[str, PresentImages] = field(default_factory=dict)  # by cell_id: those that are there now
 
     @property
-    def score_info(self) -> ScoreInfo | None:
+    def image_scores(self) -> ImageScores | None:
+        """Those of the first CLIP score; None without one."""
         found = (metric for name, metric in self.metrics.items() if _kind(name) == _CLIP_SCORE)
-        return next((ScoreInfo(metric.name, metric.extractor_id, metric.convention) for metric in found), None)
+        return next((ImageScores(metric.name, metric.extractor_id, _clip_convention(metric)) for metric in found), None)
 
     def outdated(self, cell_id: str) -> frozenset[str]:
         """Names of metrics whose figure is of other images than the cell has now."""
@@ -84,7 +84,7 @@ class RunFigures:
         return f"older than the cell's {now.count:,} images: {what}; evaluate again"
 
 
-def merged(evaluations: Sequence[Evaluation], cell_ids: Collection[str]) -> RunFigures:
+def latest_figures(evaluations: Sequence[Evaluation], cell_ids: Collection[str]) -> RunFigures:
     """Oldest first. Figures of one metric that are defined otherwise than its latest are not comparable: left out."""
     metrics = {name: metric for evaluation in evaluations for name, metric in evaluation.metrics.items()}
     cells: dict[str, dict[str, LatestFigure]] = {cell_id: {} for cell_id in cell_ids}
@@ -111,6 +111,11 @@ def _latest(
     gap = evaluation.gaps.get(cell_id, {}).get(name)
     cost = evaluation.costs.get(cell_id, {}).get(name) or (earlier.cost if earlier else None)
     return LatestFigure(figure, gap, cost, evaluation.images.get(cell_id))
+
+
+def _clip_convention(metric: Metric) -> ClipConvention:
+    """By the name before the colon; one that another version named otherwise is shown as 100 times the cosine."""
+    return CLIP_CONVENTIONS.get(metric.convention.partition(":")[0], CLIP_CONVENTIONS["x100"])
 
 
 def _kind(name: str) -> str:

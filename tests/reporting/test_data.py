@@ -7,7 +7,7 @@ import pytest
 
 from darkroom.metrics.figures import Figure, Gap
 from darkroom.reporting.content import CellResult
-from darkroom.reporting.tables import metrics_table
+from darkroom.reporting.data import metrics_table
 from tests.reporting.contents import METRICS, plain_run, sweep
 
 

@@ -3,8 +3,7 @@ from dataclasses import replace
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.reporting.checks import check
-from darkroom.reporting.content import Axis, Picks, ReportContent
+from darkroom.reporting.content import Axis, Picks, ReportContent, check
 from tests.reporting.contents import plain_run, sweep
 
 RUN = plain_run()
