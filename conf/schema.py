@@ -1,29 +1,40 @@
 """The schema of every configuration: unknown keys and wrong types end here, when the configuration is composed.
 
-Mutable dataclasses, since OmegaConf merges into them; frozen domain values are made from them in `jobs`.
+Each key is declared once, with its default, its range and a sentence of help; those of `sampling`, of `model` and of a
+grid's axes are the table in `domain/settings.py`. Mutable dataclasses, since OmegaConf merges into them; frozen domain
+values are made from them in `jobs`.
 """
 
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, fields, make_dataclass
 from enum import Enum
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
 
-from darkroom.domain.prompts import ROW_COLUMNS
+from darkroom.conf.keys import IS_PROMPT, key, schema_of
+from darkroom.domain.identity import NUM_SEEDS
+from darkroom.domain.requests import ROW_COLUMNS
+from darkroom.domain.settings import SETTINGS, ModelRef, Sampling
 
-IS_PLACE = "is_place"  # metadata of keys that may name a file or folder of this machine: `~` is the home folder there
-IS_PROMPT = "is_prompt"  # metadata of keys whose text is for a model
-
-
-def place(default: Any = MISSING) -> Any:
-    """A field whose text may name a file or folder."""
-    return field(default=default, metadata={IS_PLACE: True})
-
-
-def prompt_text(default: Any = MISSING) -> Any:
-    """A field whose text a model reads: it is no address, whatever it looks like."""
-    return field(default=default, metadata={IS_PROMPT: True})
+AUTO = "auto"  # a batch size
+_MANY = 1_000_000_000
+_SEED: dict[str, Any] = {"low": 0, "high": NUM_SEEDS - 1}
+_COUNT: dict[str, Any] = {"low": 1, "high": _MANY}
+_ENDPOINT = "Address of an S3 that is not Amazon's, such as http://127.0.0.1:9000; null: Amazon's."
+_EXTRACTORS = (
+    "What turns images into features: names such as demo_clip, clip, dinov2 and inception_v3, module:function of one's "
+    "own, or {name: ..., source: ...}."
+)
+_METRICS = (
+    "Names such as clip.kid, or kid of all extractors that have it; null: those that the extractors are made for."
+)
+_REFERENCE = (
+    "What images are compared with: demo, a folder or address of images, tars or Parquet, a run, an .npz file; "
+    "null: nothing."
+)
+_CONVENTION = "The scale of CLIP scores: hessel (2.5 times the cosine, cut at 0), torchmetrics or mlperf (100 times)."
+_SEED_OF_STATISTICS = "What subsets and resamples are drawn from."
+_DEVICE = "Where models compute; auto: the fastest that this machine has."
 
 
 class PromptsKind(Enum):
@@ -40,14 +51,6 @@ class OnInvalid(Enum):
 class TemplateMode(Enum):
     product = "product"
     random = "random"
-
-
-class Dtype(Enum):
-    auto = "auto"
-    float32 = "float32"
-    float16 = "float16"
-    bfloat16 = "bfloat16"
-    float8 = "float8"  # its attention and feed-forward layers; bfloat16 elsewhere
 
 
 class GridMode(Enum):
@@ -86,308 +89,324 @@ class Device(Enum):
 
 @dataclass
 class DemoPrompts:
-    kind: PromptsKind = PromptsKind.demo
+    kind: PromptsKind = key(PromptsKind.demo, help="The embedded world's own captions.")
 
 
-# What is read -> the column that it is read from; null: from none, and a column of that name is only carried.
-PromptColumns = make_dataclass("PromptColumns", [(name, str | None, name) for name in ("prompt", *ROW_COLUMNS)])
+# What is read -> the column that it is read from.
+PromptColumns = make_dataclass(
+    "PromptColumns",
+    [
+        (
+            name,
+            str | None,
+            key(name, help=f"The column that {name} is read from; null: none, and one so called is carried."),
+        )
+        for name in ("prompt", *ROW_COLUMNS)
+    ],
+)
 
 
 @dataclass
 class FilePrompts:
-    kind: PromptsKind = PromptsKind.file
-    uri: str = place()
-    on_invalid: OnInvalid = OnInvalid.fail
-    endpoint_url: str | None = None
-    columns: PromptColumns = field(default_factory=PromptColumns)  # type: ignore[valid-type]
+    kind: PromptsKind = key(PromptsKind.file, help="Prompts from files.")
+    uri: str = key(
+        is_place=True,
+        help="A file, folder, glob or s3:// address of Parquet, CSV, TSV, JSON lines or one prompt a line.",
+    )
+    on_invalid: OnInvalid = key(
+        OnInvalid.fail,
+        help="What bad rows do: fail stops before anything is rendered, record makes them failed records.",
+    )
+    endpoint_url: str | None = key(None, help=_ENDPOINT)
+    columns: PromptColumns = key(PromptColumns, help="Which column is read as what.")  # type: ignore[valid-type]
 
 
 @dataclass
 class TemplatePrompts:
-    kind: PromptsKind = PromptsKind.template
-    pattern: str = prompt_text()
-    slots: Any = None  # slot -> its values
-    mode: TemplateMode = TemplateMode.product
-    num_prompts: int | None = None
-    seed: int = 0
-    write_to: str | None = place(None)
+    kind: PromptsKind = key(PromptsKind.template, help="Prompts from a pattern.")
+    pattern: str = key(is_prompt=True, help="The prompt, with slots in braces, such as a {colour} {animal}.")
+    slots: Any = key(None, help="The values of each slot, such as {colour: [red, blue], animal: [cat, dog]}.")
+    mode: TemplateMode = key(TemplateMode.product, help="Every combination of values, or a random draw of num_prompts.")
+    num_prompts: int | None = key(None, **_COUNT, help="Prompts that are drawn at random.")
+    seed: int = key(0, **_SEED, help="What that draw is made from.")
+    write_to: str | None = key(None, is_place=True, help="The Parquet file that `plan` writes the prompts to.")
 
 
-@dataclass
-class ModelConfig:
-    repo_id: str = place()
-    revision: str | None = None
-    dtype: Dtype = Dtype.auto
-    variant: str | None = None
-    trust_remote_code: bool = False
-
-
-@dataclass
-class SamplingConfig:
-    scheduler: str = "default"
-    guidance_scale: float = 5.0
-    num_inference_steps: int = 20
-    num_images_per_prompt: int = 1
-    height: int | None = None
-    width: int | None = None
-    negative_prompt: str = prompt_text("")
-    seed: int = 0
-    guidance_start: float = 0.0  # guidance acts from this share of the steps ...
-    guidance_stop: float = 1.0  # ... to this one: fewer steps with it are faster, and another picture
-    cache_interval: int = 1  # of so many calls of the UNet one computes all: faster, and another picture
+ModelConfig = schema_of(ModelRef, "ModelConfig")
+SamplingConfig = schema_of(Sampling, "SamplingConfig")
 
 
 @dataclass
 class OutputConfig:
-    uri: str | None = place(None)
-    endpoint_url: str | None = None
-    layout: LayoutKind = LayoutKind.files
-    image_format: ImageFormat = ImageFormat.png
-    quality: int = 95
+    uri: str | None = key(
+        None, is_place=True, help="Folder or s3:// address of the run; null: below runs/, named by what is rendered."
+    )
+    endpoint_url: str | None = key(None, help=_ENDPOINT)
+    layout: LayoutKind = key(LayoutKind.files, help="An object an image, WebDataset tars, or images inside Parquet.")
+    image_format: ImageFormat = key(ImageFormat.png, help="How images are encoded; png loses nothing.")
+    quality: int = key(95, low=1, high=100, help="Of webp and jpeg; more is larger and better.")
 
 
 @dataclass
 class EngineConfig:
-    kind: EngineKind = EngineKind.ray
-    address: str | None = None
-    num_workers: int | None = None
-    batch_size: Any = 8  # or auto
-    shard_size: int = 64
-    max_attempts: int = 3
-    batch_timeout_s: float | None = None
-    device: Device = Device.auto
-    compile: bool = False
-    profile: bool = False
+    kind: EngineKind = key(EngineKind.ray, help="Workers as Ray actors, or one in this process.")
+    address: str | None = key(None, help="Address of a Ray cluster; null: a Ray of this machine is started.")
+    num_workers: int | None = key(
+        None, low=1, high=100_000, help="Workers on Ray; null: one for each GPU, or for each core where there is none."
+    )
+    batch_size: Any = key(
+        8,
+        low=1,
+        high=4096,
+        words=(AUTO,),
+        help="Images in every call of the model; auto: what a probe finds fastest.",
+    )
+    shard_size: int = key(
+        64,
+        low=1,
+        high=1_000_000,
+        help="Prompt rows that are scheduled, committed and resumed as one; a run keeps its own.",
+    )
+    max_attempts: int = key(3, low=1, high=100, help="How often a shard is tried before it is given up.")
+    batch_timeout_s: float | None = key(
+        None, low=0.1, high=1_000_000, help="Seconds that one call of the model may take before its worker is replaced."
+    )
+    device: Device = key(Device.auto, help=_DEVICE)
+    compile: bool = key(False, help="Compile the model: a slow first batch, faster ones after it.")
+    profile: bool = key(False, help="Measure the stages of the job, and store their table and trace in the run.")
 
 
 @dataclass
 class Expectation:
     """Between which values a figure must lie in every cell."""
 
-    figure: str = MISSING  # such as inception_v3.fid
-    lowest: float = float("-inf")
-    highest: float = float("inf")
+    figure: str = key(help="Its name, such as inception_v3.fid.")
+    lowest: float = key(float("-inf"), help="The smallest value that passes.")
+    highest: float = key(float("inf"), help="The largest value that passes.")
 
 
 @dataclass
 class EvaluationConfig:
     """What is measured, against what."""
 
-    reference: str | None = place(None)  # demo, images, tars, Parquet, a run, or an .npz of statistics
-    reference_endpoint_url: str | None = None
-    extractors: list[Any] = field(default_factory=lambda: ["demo_clip"])
-    metrics: list[str] | None = None  # such as clip.kid, or kid of all that have it; None: what extractors are made for
-    clip_convention: str = "hessel"
-    seed: int = 0  # of subsets and resamples
-    expect: list[Expectation] = field(default_factory=list)  # exit code 1 where a figure is another
+    reference: str | None = key(None, is_place=True, help=_REFERENCE)
+    reference_endpoint_url: str | None = key(None, help=_ENDPOINT)
+    extractors: list[Any] = key(lambda: ["demo_clip"], help=_EXTRACTORS)
+    metrics: list[str] | None = key(None, help=_METRICS)
+    clip_convention: str = key("hessel", help=_CONVENTION)
+    seed: int = key(0, **_SEED, help=_SEED_OF_STATISTICS)
+    expect: list[Expectation] = key(
+        list,
+        help="Figures with the range that each must lie in, such as {figure: inception_v3.fid, highest: 24}; exit "
+        "code 1 where one does not.",
+    )
 
 
 @dataclass
 class GenerateConfig:
     """Of `plan` and `generate`."""
 
-    prompts: Any = MISSING
-    model: ModelConfig = MISSING
-    sampling: SamplingConfig = MISSING
-    output: OutputConfig = MISSING
-    engine: EngineConfig = MISSING
-    evaluate: EvaluateMode = EvaluateMode.none
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)  # where evaluate is not none
+    prompts: Any = key(help="What is rendered.")
+    model: ModelConfig = key(help="What renders it.")  # type: ignore[valid-type]
+    sampling: SamplingConfig = key(help="How it is rendered.")  # type: ignore[valid-type]
+    output: OutputConfig = key(help="Where images go, and as what.")
+    engine: EngineConfig = key(help="What does the work.")
+    evaluate: EvaluateMode = key(EvaluateMode.none, help="Measure images as they are rendered, and the run at its end.")
+    evaluation: EvaluationConfig = key(EvaluationConfig, help="What is measured, where evaluate is inline.")
 
 
-@dataclass
-class GridAxes:
-    """The settings that cells may differ in, of `sampling` and of `model`; each with its values, or none."""
-
-    scheduler: list[Any] | None = None
-    guidance_scale: list[Any] | None = None
-    num_inference_steps: list[Any] | None = None
-    height: list[Any] | None = None
-    width: list[Any] | None = None
-    negative_prompt: list[Any] | None = None
-    guidance_start: list[Any] | None = None
-    guidance_stop: list[Any] | None = None
-    cache_interval: list[Any] | None = None
-    repo_id: list[Any] | None = None
-    revision: list[Any] | None = None
-    dtype: list[Any] | None = None
-    variant: list[Any] | None = None
-
-
-NO_AXES = {
-    "seed": "cells share their noise, so that they differ by their settings alone; sampling.num_images_per_prompt=4 "
-    "gives each prompt four seeds, and another run (sampling.seed, output.uri) other ones",
-    "num_images_per_prompt": "cells share their images' noise one by one, so all have equally many; give it once as "
-    "sampling.num_images_per_prompt",
-    "trust_remote_code": "whether a model's own code may run is said once, by the command, as model.trust_remote_code",
-}  # settings of `sampling` and `model` that tell no cells apart, and why
+# The settings that cells may differ in; each with its values, or none.
+GridAxes = make_dataclass(
+    "GridAxes",
+    [
+        (each.name, list[Any] | None, key(None, help=f"Values of {each.name}, in cells of their own."))
+        for each in SETTINGS.values()
+        if each.axis
+    ],
+)
 
 
 @dataclass
 class GridConfig:
     """Which cells a sweep has."""
 
-    axes: GridAxes = field(default_factory=GridAxes)
-    mode: GridMode = GridMode.product
-    cells: list[dict[str, Any]] = field(default_factory=list)  # more cells, each as its settings
-    exclude: list[dict[str, Any]] = field(default_factory=list)  # a cell that matches all of one is left out
-    num_cells: int | None = None  # a random subset
-    seed: int = 0  # of that subset
+    axes: GridAxes = key(GridAxes, help="Settings, each with the values that cells have.")  # type: ignore[valid-type]
+    mode: GridMode = key(
+        GridMode.product, help="Every combination of the axes' values, or the first, the second, ... of each."
+    )
+    cells: list[dict[str, Any]] = key(list, help="More cells, each as its settings.")
+    exclude: list[dict[str, Any]] = key(list, help="A cell that matches all settings of one of these is left out.")
+    num_cells: int | None = key(None, **_COUNT, help="A random subset of so many cells; null: all.")
+    seed: int = key(0, **_SEED, help="What that subset is drawn from.")
 
 
 @dataclass
 class HalvingConfig:
     """Successive halving over cells, where `figure` is given."""
 
-    figure: str | None = None  # such as demo_clip.clip_score
-    num_images: int = 64  # of each cell in the first round; twice as many in the next
-    keep: float = 0.5  # share of the cells that go on
+    figure: str | None = key(
+        None, help="The figure that cells are dropped by, such as demo_clip.clip_score; null: none."
+    )
+    num_images: int = key(
+        64, low=2, high=_MANY, help="Images of each cell in the first round; there are twice as many in the next."
+    )
+    keep: float = key(0.5, low=0, high=1, help="Share of the cells that go on after a round.")
 
 
 @dataclass
 class SweepConfig(GenerateConfig):
-    grid: GridConfig = MISSING
-    halving: HalvingConfig = field(default_factory=HalvingConfig)
+    grid: GridConfig = key(help="Which cells there are.")
+    halving: HalvingConfig = key(HalvingConfig, help="Early choice of cells.")
 
 
 @dataclass
 class RunConfig:
     """Of `status`: an existing run, by its address."""
 
-    run: str = place()
-    endpoint_url: str | None = None
+    run: str = key(is_place=True, help="Folder or s3:// address of the run.")
+    endpoint_url: str | None = key(None, help=_ENDPOINT)
 
 
 @dataclass
 class AgainConfig:
     """Of a run's model, where it is rendered with again: what a stored run does not decide."""
 
-    repo_id: str | None = None  # where it lies now: its folder, or one that holds it and others; None: where it lay
-    trust_remote_code: bool = False
+    repo_id: str | None = key(
+        None, help="Where the model lies now: its folder, or one that holds it and others; null: where it lay."
+    )
+    trust_remote_code: bool = key(False, help=SETTINGS["trust_remote_code"].help)
 
 
 @dataclass
 class RetryConfig(RunConfig):
-    engine: EngineConfig = MISSING
-    model: AgainConfig = field(default_factory=AgainConfig)
+    engine: EngineConfig = key(help="What does the work.")
+    model: AgainConfig = key(AgainConfig, help="Where the run's model is.")
 
 
 @dataclass
 class EvaluateConfig(EvaluationConfig, RunConfig):
-    engine: EngineConfig = MISSING
+    engine: EngineConfig = key(help="What does the work.")
 
 
 @dataclass
 class PlaceConfig:
     """A folder or s3:// address."""
 
-    uri: str | None = place(None)
-    endpoint_url: str | None = None
+    uri: str | None = key(None, is_place=True, help="Folder or s3:// address; null: report/ in the run.")
+    endpoint_url: str | None = key(None, help=_ENDPOINT)
 
 
 @dataclass
 class ReportConfig(RunConfig):
-    output: PlaceConfig = field(default_factory=PlaceConfig)  # where the page goes; None: report/ under the run
-    num_prompts: int = 24  # shown in every cell, at most
+    output: PlaceConfig = key(PlaceConfig, help="Where the page goes.")
+    num_prompts: int = key(24, **_COUNT, help="Prompts that are shown in every cell, at most.")
 
 
 @dataclass
 class CompareConfig:
     """Runs by their addresses; `uri#cell_id` for a cell of a sweep."""
 
-    a: str = place()
-    b: str = place()
-    endpoint_url: str | None = None
-    metrics: list[str] | None = None  # such as demo_clip.clip_score; None: all of the extractors that have intervals
-    extractors: list[Any] | None = None  # as in `evaluate`; None: those that the metrics name
-    reference: str | None = place(None)
-    reference_endpoint_url: str | None = None
-    clip_convention: str = "hessel"
-    tolerance: float = 0.0  # by which b may be worse, in each metric's own unit
-    seed: int = 0  # of subsets and resamples
+    a: str = key(is_place=True, help="The run to compare with, or run#cell_id for a cell of a sweep.")
+    b: str = key(is_place=True, help="The run that may be worse, or run#cell_id.")
+    endpoint_url: str | None = key(None, help=_ENDPOINT)
+    metrics: list[str] | None = key(
+        None, help="Names such as demo_clip.clip_score; null: all of the extractors that have intervals."
+    )
+    extractors: list[Any] | None = key(None, help="As in evaluate; null: those that the metrics name.")
+    reference: str | None = key(None, is_place=True, help=_REFERENCE)
+    reference_endpoint_url: str | None = key(None, help=_ENDPOINT)
+    clip_convention: str = key("hessel", help=_CONVENTION)
+    tolerance: float = key(0.0, low=0, high=1e12, help="By how much b may be worse, in each metric's own unit.")
+    seed: int = key(0, **_SEED, help=_SEED_OF_STATISTICS)
 
 
 @dataclass
 class VerifyConfig(RunConfig):
-    num_images: int = 16
-    seed: int = 0
-    image_id: str | None = None
-    device: Device = Device.auto
-    stored: bool = False  # compare every image's stored bytes, and render nothing
-    model: AgainConfig = field(default_factory=AgainConfig)
+    num_images: int = key(16, **_COUNT, help="Images that are rendered again, at most.")
+    seed: int = key(0, **_SEED, help="What those images are drawn from.")
+    image_id: str | None = key(None, help="The one image to render again; null: a random sample.")
+    device: Device = key(Device.auto, help=_DEVICE)
+    stored: bool = key(False, help="Compare the stored bytes of every image, and render nothing.")
+    model: AgainConfig = key(AgainConfig, help="Where the run's model is.")
 
 
 @dataclass
 class RepairConfig(RunConfig):
-    device: Device = Device.auto
-    model: AgainConfig = field(default_factory=AgainConfig)
+    device: Device = key(Device.auto, help=_DEVICE)
+    model: AgainConfig = key(AgainConfig, help="Where the run's model is.")
 
 
 @dataclass
 class GcConfig(RunConfig):
-    older_than_s: float = 3600.0
-    dry_run: bool = False
-    incomplete: bool = False  # also in a run with shards left, on which no job may be working
+    older_than_s: float = key(3600.0, low=0, high=1e12, help="Seconds since which a file was written that is removed.")
+    dry_run: bool = key(False, help="Say what would be removed, and remove nothing.")
+    incomplete: bool = key(False, help="Also in a run with shards left, on which no job may be working.")
 
 
 @dataclass
 class TrainDemoConfig:
-    folder: str = place()
-    seed: int = 0
-    num_threads: int = 1
+    folder: str = key(is_place=True, help="Where the model and its checkpoints go.")
+    seed: int = key(0, **_SEED, help="What weights and training images are drawn from.")
+    num_threads: int = key(1, low=1, high=100_000, help="CPU threads; another number gives other low bits.")
 
 
 @dataclass
 class CheckDemoConfig:
-    model_folder: str | None = place(None)
-    clip_folder: str | None = place(None)
-    num_captions: int = 512
-    seed: int = 0
+    model_folder: str | None = key(None, is_place=True, help="The model to check; null: the embedded one.")
+    clip_folder: str | None = key(None, is_place=True, help="The CLIP to check; null: the embedded one.")
+    num_captions: int = key(512, **_COUNT, help="Captions that are rendered at every setting.")
+    seed: int = key(0, **_SEED, help="What captions and noise are drawn from.")
 
 
 @dataclass
 class BenchConfig:
     """Which ratios are measured, on how much work."""
 
-    figures: list[str] | None = None  # None: all
-    scale: float = 1.0  # of every size; at 0.01 most take seconds, and say little
-    num_repeats: int = 5
-    num_workers: int | None = None  # on Ray; None: all cores, or all GPUs
-    device: Device = Device.auto
-    write_to: str = place("bench.json")
+    figures: list[str] | None = key(None, help="Names of benchmarks; null: all.")
+    scale: float = key(
+        1.0, low=0.0001, high=1000, help="Factor of every size; at 0.01 most take seconds, and say little."
+    )
+    num_repeats: int = key(5, low=1, high=1_000_000, help="How often each side of a ratio is measured, in turns.")
+    num_workers: int | None = key(None, low=1, high=100_000, help="Workers on Ray; null: all cores, or all GPUs.")
+    device: Device = key(Device.auto, help=_DEVICE)
+    write_to: str = key("bench.json", is_place=True, help="The JSON file that every repeat's seconds go to.")
 
 
 PROMPT_TEXTS = frozenset(
     each.name for kind in (TemplatePrompts, SamplingConfig) for each in fields(kind) if IS_PROMPT in each.metadata
 )
 
+PROMPTS = {"demo": DemoPrompts, "file": FilePrompts, "template": TemplatePrompts}
+GROUPS = {
+    "model": ModelConfig,
+    "sampling": SamplingConfig,
+    "output": OutputConfig,
+    "engine": EngineConfig,
+    "grid": GridConfig,
+}
+JOBS = {
+    "generate": GenerateConfig,
+    "sweep": SweepConfig,
+    "status": RunConfig,
+    "retry": RetryConfig,
+    "verify": VerifyConfig,
+    "report": ReportConfig,
+    "evaluate": EvaluateConfig,
+    "compare": CompareConfig,
+    "repair": RepairConfig,
+    "gc": GcConfig,
+    "train_demo": TrainDemoConfig,
+    "check_demo": CheckDemoConfig,
+    "bench": BenchConfig,
+}
+
 
 def register() -> None:
     """Tell Hydra about the schemas; the YAML files build on them by name."""
     store = ConfigStore.instance()
-    for name, node in {"demo": DemoPrompts, "file": FilePrompts, "template": TemplatePrompts}.items():
+    for name, node in PROMPTS.items():
         store.store(group="prompts", name=f"{name}_schema", node=node)
-    for group, node in {
-        "model": ModelConfig,
-        "sampling": SamplingConfig,
-        "output": OutputConfig,
-        "engine": EngineConfig,
-        "grid": GridConfig,
-    }.items():
+    for group, node in GROUPS.items():
         store.store(group=group, name="schema", node=node)
-    for name, node in {
-        "generate": GenerateConfig,
-        "sweep": SweepConfig,
-        "status": RunConfig,
-        "retry": RetryConfig,
-        "verify": VerifyConfig,
-        "report": ReportConfig,
-        "evaluate": EvaluateConfig,
-        "compare": CompareConfig,
-        "repair": RepairConfig,
-        "gc": GcConfig,
-        "train_demo": TrainDemoConfig,
-        "check_demo": CheckDemoConfig,
-        "bench": BenchConfig,
-    }.items():
+    for name, node in JOBS.items():
         store.store(name=f"{name}_schema", node=node)

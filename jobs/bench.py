@@ -8,19 +8,17 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from darkroom.api.engine import local_device
 from darkroom.bench.catalogue import chosen
-from darkroom.bench.figure import Figure
+from darkroom.bench.figure import Figure, Setting, as_json, as_table
 from darkroom.bench.machine import machine, num_cores, num_devices
-from darkroom.bench.results import as_json, as_table
-from darkroom.bench.setting import Setting
 from darkroom.domain.errors import DarkroomError
-from darkroom.jobs.engine import local_device
 from darkroom.jobs.exits import ExitCode
 
 _DARKROOM = (sys.executable, "-m", "darkroom")
 
 
-def run(config: DictConfig) -> int:
+def bench(config: DictConfig) -> ExitCode:
     _check(config)
     benchmarks = chosen(config.figures)
     figures: list[Figure] = []
@@ -37,7 +35,7 @@ def run(config: DictConfig) -> int:
         finally:
             print(f"\n{as_table(figures)}", flush=True)
     print(f"\nevery repeat's seconds: {config.write_to}")
-    return 0
+    return ExitCode.OK
 
 
 def _check(config: DictConfig) -> None:
@@ -54,7 +52,7 @@ def _warn(about: dict[str, object]) -> None:
 
 def _setting(config: DictConfig, folder: Path) -> Setting:
     folder.mkdir()
-    device = local_device(config.device)
+    device = local_device(config.device.value)
     return Setting(
         folder=folder,
         scale=config.scale,
@@ -69,5 +67,5 @@ def _setting(config: DictConfig, folder: Path) -> Setting:
 def _write(config: DictConfig, figures: list[Figure], about: dict[str, object]) -> None:
     """After each figure: a long run that ends early keeps what it has."""
     setting = {"scale": config.scale, "num_repeats": config.num_repeats, "num_workers": config.num_workers}
-    value = as_json(figures, about, {**setting, "device": local_device(config.device)})
+    value = as_json(figures, about, {**setting, "device": local_device(config.device.value)})
     Path(config.write_to).write_text(json.dumps(value, indent=2) + "\n")

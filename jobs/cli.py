@@ -10,10 +10,12 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
+
+from omegaconf import DictConfig
 
 from darkroom import __version__
 from darkroom.domain.errors import DarkroomError, TryAgain
@@ -26,6 +28,13 @@ from darkroom.jobs.overrides import composed
 from darkroom.runs.commands import program
 from darkroom.storage.store import StoreError
 
+_HOMES = {  # module of `jobs` -> its functions, each a job of that name
+    "rendering": ("plan", "generate", "sweep"),
+    "measuring": ("evaluate", "report", "compare"),
+    "maintenance": ("status", "retry", "verify", "repair", "gc"),
+    "embedded": ("train_demo", "check_demo"),
+    "bench": ("bench",),
+}
 JOBS = {
     "plan": "check everything and say what `generate` would do",
     "generate": "render a prompt dataset; the same command again goes on where it was",
@@ -79,7 +88,14 @@ def run_job(job: str, overrides: Sequence[str] | None = None) -> ExitCode:
     if given.show:
         print(job_help(given, JOBS[job]) if given.show is Show.help else config_text(given))
         return ExitCode.OK
-    return ExitCode(import_module(f"darkroom.jobs.{job}").run(composed(job, overrides)))  # type: ignore[call-arg]
+    return function_of(job)(composed(job, overrides))
+
+
+def function_of(job: str) -> Callable[[DictConfig], ExitCode]:
+    """What does the job: it takes its configuration, and gives its exit code."""
+    [home] = (module for module, jobs in _HOMES.items() if job in jobs)
+    found: Callable[[DictConfig], ExitCode] = getattr(import_module(f"darkroom.jobs.{home}"), job)
+    return found
 
 
 def console(job: str, overrides: Sequence[str]) -> None:

@@ -17,12 +17,11 @@ from omegaconf import DictConfig, EnumNode, FloatNode, IntegerNode, ListConfig, 
 from omegaconf.errors import OmegaConfBaseException
 
 from darkroom.conf import schema
-from darkroom.domain.errors import DarkroomError, credentials_in
-from darkroom.domain.secrets import has_credentials
+from darkroom.conf.keys import IS_PLACE, check_ranges
+from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.jobs.arguments import Arguments, arguments
 from darkroom.jobs.composition import NULL, Sources, added_groups, composition, groups
 from darkroom.jobs.config_file import ConfigFile
-from darkroom.jobs.limits import check_limits
 from darkroom.jobs.refusals import refuse_added, refuse_choice, refuse_enum, refuse_key, refuse_value, refuse_word
 
 _KEY = re.compile(r"[^\W\d]\w*(\.\w+)*")
@@ -64,7 +63,7 @@ def composed(job: str, words: Sequence[str]) -> DictConfig:
     missing = sorted(str(key) for key in OmegaConf.missing_keys(config))
     if missing:
         raise DarkroomError(f"{missing[0]} has no value; give it as {missing[0]}=..., see `darkroom {job} --help`")
-    check_limits(config)
+    check_ranges(config)
     return config
 
 
@@ -215,7 +214,7 @@ def _text(item: Given, parent: Node, node: StringNode) -> str | None:
 
 def _is_place(parent: Node, key: str) -> bool:
     kind: Any = OmegaConf.get_type(parent)
-    return any(field.name == key.rpartition(".")[2] and schema.IS_PLACE in field.metadata for field in fields(kind))
+    return any(field.name == key.rpartition(".")[2] and IS_PLACE in field.metadata for field in fields(kind))
 
 
 def _at_home(text: str) -> str:

@@ -1,22 +1,21 @@
-"""What a person sees while shards are rendered: a live bar on a terminal, a line now and then in a log."""
+"""How far a stage is: a live bar on a terminal, a line now and then in a log."""
 
 import time
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from darkroom.dispatch.events import AttemptFailed, Event, ShardDone, Summary, WorkerLost, WorkerReady, WorkersPending
-from darkroom.worker.tasks import task_name
+from darkroom.engine.events import AttemptFailed, Event, ShardDone, Summary, WorkerLost, WorkerReady, WorkersPending
+from darkroom.engine.tasks import task_name
 
 _LINE_EVERY_S = 10.0
 
 
-class ProgressView:
-    """Listens to a dispatcher; counts images."""
+class ProgressBar:
+    """Counts the images of a stage; up from its making until it is closed."""
 
-    def __init__(self, num_images: int, verb: str = "rendering") -> None:
-        self._verb = verb
+    def __init__(self, num_images: int, verb: str) -> None:
+        self.verb = verb
         self.summary = Summary()
         self._console = Console(highlight=False, soft_wrap=True)
         self._num_images = num_images
@@ -33,14 +32,9 @@ class ProgressView:
             disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task("loading", total=num_images, rate="-")
-
-    def __enter__(self) -> "ProgressView":
         self._bar.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._bar.stop()
 
     def listen(self, event: Event) -> None:
@@ -58,21 +52,17 @@ class ProgressView:
             case ShardDone(report=report):
                 self._advance(report.num_ok + report.num_failed - report.num_invalid)
 
-    @property
-    def elapsed_s(self) -> float:
-        return time.monotonic() - self._started
-
     def _worker_ready(self, worker: str, load_s: float) -> None:
         self._num_ready += 1
         if self._num_ready == 1:
             self._started = time.monotonic()  # images a second are the workers' own, loading apart
-        self._bar.update(self._task, description=self._verb)
+        self._bar.update(self._task, description=self.verb)
         self._console.print(f"{worker} is ready ({load_s:.1f} s to load)", markup=False)
 
     def _advance(self, count: int) -> None:
         self._done += count
         self._num_images = max(self._num_images, self._done)  # of the shards that are left, an estimate
-        rate = f"{self._done / max(self.elapsed_s, 1e-9):.1f} images/s"
+        rate = f"{self._done / max(time.monotonic() - self._started, 1e-9):.1f} images/s"
         self._bar.update(self._task, advance=count, total=self._num_images, rate=rate)
         now = time.monotonic()
         if not self._console.is_terminal and (now - self._last_line > _LINE_EVERY_S or self._done >= self._num_images):

@@ -6,7 +6,6 @@ from typing import Any
 
 from omegaconf import BooleanNode, DictConfig, FloatNode, IntegerNode, ListConfig, Node
 
-from darkroom.conf.schema import NO_AXES
 from darkroom.domain.errors import DarkroomError
 
 _QUOTES = "text in it with more than letters and digits goes in quotes, as ['a b','c, d']"
@@ -53,9 +52,7 @@ def refuse_enum(said: str, choice: str, known: Sequence[str]) -> DarkroomError:
 
 def refuse_key(job: str, key: str, config: DictConfig, groups: Sequence[str], homes: Sequence[str]) -> DarkroomError:
     """No key of this job; `homes`: choices of its group that do have it."""
-    section, _, name = key.rpartition(".")
-    if section == "grid.axes" and name in NO_AXES:
-        return DarkroomError(f"{key}: {name} is no axis: {NO_AXES[name]}")
+    section = key.rpartition(".")[0]
     if homes:
         return DarkroomError(f"{key}: the key needs {' or '.join(homes)} beside it")
     nearest = nearest_key(key, [*_keys(config), *groups])

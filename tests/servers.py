@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -61,14 +61,14 @@ def _server(command: list[str], port: int, settings: dict[str, str]) -> Iterator
     environment = {**os.environ, **CREDENTIALS, **settings}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _wait_for(port, process)
+        wait_for(port, process)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.kill()
         process.wait()
 
 
-def _wait_for(port: int, process: subprocess.Popen) -> None:
+def wait_for(port: int, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as probe:
@@ -106,12 +106,13 @@ class FaultyProxy:
 
     def __init__(self, upstream: str) -> None:
         self.requests: list[tuple[str, str]] = []  # (method, path), in order of arrival
+        self.signed: list[str] = []  # the key id and the region that each was signed with, `key/day/region/...`
         self.num_spoiled = 0
         self.stripped: frozenset[str] = frozenset()  # request headers, in lower case, that do not get through
         self._upstream = urlsplit(upstream)
         self._planned: list[_Planned] = []
         self._storm: tuple[Sequence[Fault], float, random.Random] = ((), 0.0, random.Random(0))
-        self._lock = threading.Lock()
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.proxy = self
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -148,6 +149,11 @@ class FaultyProxy:
             return chance.choice(faults) if spoils else Fault()
 
     def pass_on(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, list, bytes]:
+        """Writes go one at a time: moto checks a condition and writes in two steps, and may take both of two puts."""
+        with self._writing if method == "PUT" else nullcontext():
+            return self._asked_of_server(method, path, headers, body)
+
+    def _asked_of_server(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, list, bytes]:
         kept = {name: value for name, value in headers.items() if name.lower() not in self.stripped | {"expect"}}
         connection = http.client.HTTPConnection(str(self._upstream.hostname), self._upstream.port, timeout=30)
         try:
@@ -173,6 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.proxy.signed.append(self.headers.get("Authorization", "").partition("Credential=")[2].split(",")[0])
         fault = self.server.proxy.next_fault(self.command, self.path)
         if fault.reset:
             return self._break()

@@ -48,3 +48,13 @@ def test_links_and_pictures_exist() -> None:
 def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"^make ([a-z]+)", "\n".join(BLOCKS), re.MULTILINE)) <= targets
+
+
+def test_the_python_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [code] = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "darkroom.generate" in block]
+    monkeypatch.chdir(tmp_path)
+    found: dict = {}
+    exec(compile(code, "README.md", "exec"), found)
+    assert found["image"].info["record"].seed == 7
+    assert found["best"] in found["sweep"].cells
+    assert (tmp_path / "runs" / "grid" / "report" / "index.html").is_file()

@@ -12,13 +12,14 @@ FILES = sorted(path for folder in ("pipeline/darkroom", "conf", "jobs") for path
 # Module -> the only files that may import it.
 ONLY_IN = {
     "ray": [
-        "pipeline/darkroom/dispatch/actor.py",
-        "pipeline/darkroom/dispatch/cluster.py",
-        "pipeline/darkroom/dispatch/own.py",
+        "pipeline/darkroom/engine/actor.py",
+        "pipeline/darkroom/engine/cluster.py",
+        "pipeline/darkroom/engine/ray_dispatcher.py",
         "pipeline/darkroom/bench/ray_data.py",
     ],
-    "boto3": ["pipeline/darkroom/storage/s3.py"],
-    "botocore": ["pipeline/darkroom/storage/"],
+    "obstore": ["pipeline/darkroom/storage/"],
+    "boto3": [],
+    "botocore": ["pipeline/darkroom/storage/clouds.py"],
     "hydra": ["conf/", "jobs/"],
     "omegaconf": ["conf/", "jobs/"],
     "torch": [
@@ -26,44 +27,47 @@ ONLY_IN = {
         "pipeline/darkroom/features/",
         "pipeline/darkroom/demo/",
         "pipeline/darkroom/bench/",
-        "jobs/engine.py",
+        "pipeline/darkroom/api/engine.py",
     ],
     "diffusers": ["pipeline/darkroom/rendering/", "pipeline/darkroom/demo/", "pipeline/darkroom/bench/"],
     "rich": ["jobs/"],
+    "jinja2": ["pipeline/darkroom/reporting/page.py"],
+    "markupsafe": ["pipeline/darkroom/reporting/page.py"],
     "darkroom.conf": ["conf/", "jobs/"],
     "darkroom.jobs": ["jobs/", "pipeline/darkroom/__main__.py"],
 }
 # Room -> our own rooms that it may import.
 MAY_IMPORT = {
     "domain": set(),
-    "prompts": {"domain"},
-    "profiling": set(),
-    "models": {"domain"},
-    "rendering": {"domain", "models", "profiling"},
-    "features": {"domain", "demo", "models"},
-    "encoding": {"domain"},
+    "prompts": {"domain", "storage"},
+    "rendering": {"domain"},
+    "features": {"domain", "demo", "rendering", "storage", "runs", "metrics"},
     "storage": {"domain"},
-    "planning": {"domain", "prompts"},
-    "runs": {"domain", "encoding", "storage"},
-    "worker": {"domain", "profiling", "features", "planning", "rendering", "encoding", "storage", "runs"},
-    "scoring": {"domain", "encoding", "features", "runs", "storage", "worker"},
-    "dispatch": {"domain", "rendering", "worker"},
-    "report": {"domain", "encoding", "runs", "storage"},
-    "metrics": {"domain"},
-    "evaluation": {"domain", "features", "metrics", "runs"},
-    "references": {"domain", "encoding", "storage", "runs", "features", "metrics", "demo"},
+    "runs": {"domain", "storage"},
+    "engine": {"domain", "prompts", "rendering", "storage", "runs", "features"},
+    "reporting": {"domain", "metrics", "runs", "storage"},
+    "metrics": {"domain", "features", "runs", "storage"},
     "demo": {"metrics"},
+    "api": {
+        "demo",
+        "domain",
+        "engine",
+        "features",
+        "metrics",
+        "prompts",
+        "rendering",
+        "reporting",
+        "runs",
+        "storage",
+    },
     "bench": {
         "demo",
-        "dispatch",
         "domain",
-        "encoding",
-        "planning",
+        "engine",
         "prompts",
         "rendering",
         "runs",
         "storage",
-        "worker",
     },
 }
 
@@ -97,6 +101,31 @@ def test_a_room_imports_only_the_rooms_before_it(path: Path) -> None:
     assert found - {room} <= MAY_IMPORT[room], f"{room} imports {found - {room} - MAY_IMPORT[room]}"
 
 
+JOBS_MAY_IMPORT = {  # rooms, and of others what is for printing
+    "api",
+    "conf",
+    "domain",
+    "jobs",
+    "bench",
+    "demo",
+    "engine.events",
+    "engine.sweep",
+    "runs.cells",
+    "runs.commands",
+    "storage.store",
+    "engine.tasks",
+}
+
+
+def test_jobs_call_the_api() -> None:
+    for path in (ROOT / "jobs").glob("*.py"):
+        found = {name.removeprefix("darkroom.") for name in imports(path) if name.startswith("darkroom.")}
+        others = {
+            name for name in found if not any(name == each or name.startswith(f"{each}.") for each in JOBS_MAY_IMPORT)
+        }
+        assert others <= {"__version__"}, f"jobs/{path.name} imports {others}"
+
+
 def test_the_domain_imports_the_standard_library_alone() -> None:
     import sys
 
@@ -105,18 +134,40 @@ def test_the_domain_imports_the_standard_library_alone() -> None:
         assert not outside, f"{path.name} imports {outside}"
 
 
-def test_metrics_import_numpy_alone() -> None:
+# Of the room of metrics, what is algebra on arrays: it stands before every other room, and all may import it.
+FORMULAS = (
+    "arrays", "moments", "frechet", "kernel_distances", "neighbours", "reference_free", "resampling",
+)  # fmt: skip
+
+
+def test_formulas_import_numpy_and_each_other_alone() -> None:
     import sys
 
-    for path in (ROOT / "pipeline" / "darkroom" / "metrics").glob("*.py"):
+    ours = {"domain", *(f"metrics.{name}" for name in FORMULAS)}
+    for name in FORMULAS:
+        path = ROOT / "pipeline" / "darkroom" / "metrics" / f"{name}.py"
         outside = {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names) - {"numpy", "darkroom"}
         assert not outside, f"{path.name} imports {outside}"
+        for imported in imports(path):
+            if imported.startswith("darkroom."):
+                assert any(imported.startswith(f"darkroom.{place}") for place in ours), f"{path.name}: {imported}"
 
 
-def test_evaluation_knows_of_extractors_nothing_but_what_they_are_called() -> None:
-    for path in (ROOT / "pipeline" / "darkroom" / "evaluation").glob("*.py"):
-        found = {name for name in imports(path) if name.startswith("darkroom.features")}
-        assert found <= {"darkroom.features.extractor", "darkroom.features.extractor.ExtractorInfo"}
+@pytest.mark.parametrize(
+    ("rooms", "other", "modules"),
+    [
+        (("metrics",), "features", {"extractor"}),  # what an extractor is called
+        (("features", "references", "demo"), "metrics", set(FORMULAS)),
+        (("reporting",), "metrics", {"figures", "latest", "tables"}),  # stored results, and how they are written
+    ],
+)
+def test_a_room_imports_no_more_of_another_than_these_modules(
+    rooms: tuple[str, ...], other: str, modules: set[str]
+) -> None:
+    for room in rooms:
+        for path in (ROOT / "pipeline" / "darkroom" / room).glob("*.py"):
+            found = {name.split(".")[2] for name in imports(path) if name.startswith(f"darkroom.{other}.")}
+            assert found <= modules, f"{path.name} imports {found - modules} of {other}"
 
 
 def test_every_module_says_what_it_does() -> None:

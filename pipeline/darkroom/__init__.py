@@ -1,3 +1,51 @@
-"""Offline, dataset-scale text-to-image generation: prompts in, a committed dataset of images and figures out."""
+"""Offline, dataset-scale text-to-image generation: prompts in, a committed dataset of images and figures out.
+
+    run = darkroom.generate(["a red circle"], model="demo", out="runs/first", guidance_scale=4)
+    run.records, next(run.images()), run.evaluate(reference="demo"), run.report()
+
+Importing this loads nothing heavy; each name is loaded when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from darkroom.api.calls import compare as compare
+    from darkroom.api.calls import evaluate as evaluate
+    from darkroom.api.calls import generate as generate
+    from darkroom.api.calls import open_run as open_run
+    from darkroom.api.calls import plan as plan
+    from darkroom.api.calls import report as report
+    from darkroom.api.calls import sweep as sweep
+    from darkroom.api.events import Progressed as Progressed
+    from darkroom.api.options import EngineOptions as EngineOptions
+    from darkroom.api.options import EvaluationOptions as EvaluationOptions
+    from darkroom.api.options import Expectation as Expectation
+    from darkroom.api.options import HalvingOptions as HalvingOptions
+    from darkroom.api.prompts import template as template
+    from darkroom.api.run import Run as Run
+    from darkroom.domain.errors import DarkroomError as DarkroomError
+    from darkroom.storage.store import StoreError as StoreError
 
 __version__ = "0.1.0"
+_HOMES = {
+    "darkroom.api.calls": ("compare", "evaluate", "generate", "open_run", "plan", "report", "sweep"),
+    "darkroom.api.events": ("Progressed",),
+    "darkroom.api.options": ("EngineOptions", "EvaluationOptions", "Expectation", "HalvingOptions"),
+    "darkroom.api.prompts": ("template",),
+    "darkroom.api.run": ("Run",),
+    "darkroom.domain.errors": ("DarkroomError",),
+    "darkroom.storage.store": ("StoreError",),
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+__all__ = [*sorted(_MODULES), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

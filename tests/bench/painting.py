@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from darkroom.bench.setting import Setting
+from darkroom.bench.figure import Setting
 from darkroom.bench.work import Work, write_prompts
-from darkroom.domain.cells import Sampling
+from darkroom.domain.settings import Sampling
 from darkroom.rendering.paint import paint_model
 
 

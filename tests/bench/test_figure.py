@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.bench.figure import Figure, Reach, Timing, ratios
-from darkroom.bench.results import as_json, as_table
-from darkroom.bench.setting import alternated
+from darkroom.bench.figure import Figure, Reach, Timing, alternated, as_json, as_table, ratios
 from tests.bench.painting import setting
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.bench import ours
+from darkroom.bench.darkroom_run import local_dispatcher, render_job
 from darkroom.bench.script import Script, largest_difference
 from darkroom.bench.work import demo_work
 from tests.bench.painting import setting
@@ -14,7 +14,7 @@ from tests.bench.painting import setting
 @pytest.mark.slow
 def test_a_plain_loop_draws_what_darkroom_draws_up_to_rounding(tmp_path: Path) -> None:
     work = replace(demo_work(setting(tmp_path), 3), batch_size=2)
-    ours.rendered(work, tmp_path / "run", ours.on_one)
+    render_job(work, tmp_path / "run", local_dispatcher)
     timing = Script(work).timing(2, 3, tmp_path / "plain")
     assert timing.count == 3
     assert largest_difference(work, tmp_path / "run", tmp_path / "plain") <= 1

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from darkroom.demo.steps import Phase, train_steps
 from darkroom.demo.train import TrainSettings
+from darkroom.demo.training_loop import Phase, train_steps
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow

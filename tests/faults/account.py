@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from darkroom.domain.records import OK, Record
-from darkroom.runs.reading import image_bytes, records
+from darkroom.runs.images import image_bytes
+from darkroom.runs.reading import records
 from darkroom.storage.store import Store
 
 Name = tuple[str, str, int]  # cell_id, prompt_id, sample_index

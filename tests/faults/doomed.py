@@ -13,7 +13,7 @@ from typing import Any
 
 from darkroom.rendering import paint
 from darkroom.storage.local import LocalStore
-from darkroom.storage.s3 import S3Store
+from darkroom.storage.objects import ObjectStore
 
 SIGNALS = {"kill": signal.SIGKILL, "stall": signal.SIGSTOP}
 
@@ -70,7 +70,7 @@ class Doom:
     other_pixels: bool = False
 
     def __call__(self) -> None:
-        for store in (LocalStore, S3Store):
+        for store in (LocalStore, ObjectStore):
             doom(store, self.fault, self.when, self.prefix, self.nth)
         if self.fault == "stall" or self.other_pixels:
             right = paint.paint

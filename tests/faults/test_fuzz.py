@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from darkroom.api.run import open_run
+from darkroom.conf.keys import check_ranges
 from darkroom.domain.errors import DarkroomError
-from darkroom.encoding.images import decode, encode
-from darkroom.jobs.build import check_limits
 from darkroom.jobs.cli import composed
-from darkroom.jobs.runs import open_at
-from darkroom.prompts.source import open_prompts
+from darkroom.prompts.opening import open_prompts
+from darkroom.runs.encoding import decode, encode
+from darkroom.runs.images import stored_objects
 from darkroom.runs.reading import records, states
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
-from darkroom.worker.stored import stored_objects
 from tests.jobs.helpers import PAINT, run_here
 
 FILE = ("prompts=file", "prompts.uri=prompts.csv")
@@ -65,7 +65,7 @@ def damaged_run(folder: str, key: str, data: bytes) -> Store:
 
 
 def read_all(folder: str) -> None:
-    found = open_at(folder, None)
+    found = open_run(folder)
     states(found.store, found.info, found.cells)
     list(records(found.store))
     list(stored_objects(found.store, found.cells, found.info.output))
@@ -172,7 +172,7 @@ def read_prompts(path: Path) -> None:
 )  # fmt: skip
 @FEW
 def test_any_value_of_a_setting(key: str, value: str) -> None:
-    works_or_is_refused(lambda: check_limits(composed("generate", [*FILE, f"{key}={value}"])), key, value, "'")
+    works_or_is_refused(lambda: check_ranges(composed("generate", [*FILE, f"{key}={value}"])), key, value, "'")
 
 
 @given(data=st.data())

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.dispatch.events import AttemptFailed, Event, ShardDone, WorkerLost
-from darkroom.dispatch.local import LocalDispatcher
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
+from darkroom.engine.events import AttemptFailed, Event, ShardDone, WorkerLost
+from darkroom.engine.local_dispatcher import LocalDispatcher
+from darkroom.engine.worker import Worker
 from darkroom.rendering.paint import PaintRenderer
 from darkroom.rendering.renderer import RenderedImage
 from darkroom.runs.reading import records
 from darkroom.runs.run import RunInfo
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import StoreSpec, parse_spec
-from darkroom.worker.worker import Worker
-from tests.worker.helpers import CELL, dataset, run_info, tasks
+from tests.engine.helpers import CELL, dataset, run_info, tasks
 
 TIMEOUT_S = 1.0
 
@@ -64,7 +64,7 @@ def rendered(make: MakeHanging) -> list[str]:
 
 @pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
-    from darkroom.dispatch import cluster
+    from darkroom.engine import cluster
 
     cluster.start(None, num_workers=1)
     yield
@@ -83,7 +83,7 @@ def test_a_worker_that_hangs_in_this_process_ends_the_job_in_time(tmp_path: Path
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_worker_that_hangs_once_is_replaced(tmp_path: Path) -> None:
-    from darkroom.dispatch.cluster import RayDispatcher
+    from darkroom.engine.ray_dispatcher import RayDispatcher
 
     prompts = ["hang once", *[f"p{number}" for number in range(7)]]
     make, work = making(tmp_path, prompts)
@@ -97,7 +97,7 @@ def test_a_worker_that_hangs_once_is_replaced(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_shard_that_always_hangs_is_given_up_and_its_company_is_not(tmp_path: Path) -> None:
-    from darkroom.dispatch.cluster import RayDispatcher
+    from darkroom.engine.ray_dispatcher import RayDispatcher
 
     prompts = ["p0", "p1", "hang always", "p3", "p4", "p5", "p6", "p7"]
     make, work = making(tmp_path, prompts)

@@ -13,7 +13,7 @@ import pytest
 
 from darkroom.jobs.exits import ExitCode
 from darkroom.runs import manifest
-from darkroom.worker.layouts import LAYOUTS
+from darkroom.runs.layouts import LAYOUTS
 from tests.jobs.helpers import PAINT, run_here
 
 SYNC, LINK = os.fsync, os.link

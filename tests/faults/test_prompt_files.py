@@ -13,8 +13,8 @@ import pytest
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import INVALID, OK
 from darkroom.jobs.exits import ExitCode
-from darkroom.prompts.blocks import BLOCK_ROWS
-from darkroom.prompts.source import open_prompts
+from darkroom.prompts.dataset import BLOCK_ROWS
+from darkroom.prompts.opening import open_prompts
 from darkroom.runs import manifest
 from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store

@@ -6,8 +6,9 @@ import pytest
 from safetensors.torch import save_file
 
 from darkroom.demo import CLIP_FOLDER
-from darkroom.features.spec import ExtractorSpec
+from darkroom.features.extractor import ExtractorSpec
 from tests.features.random_weights import random_inception, tiny_dinov2
+from tests.features.references import Measuring
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +39,9 @@ def pictures() -> Callable[..., list[np.ndarray]]:
         return [rng.randint(0, 256, shape).astype(np.uint8) for shape in shapes]
 
     return make
+
+
+@pytest.fixture
+def measure(tmp_path: Path) -> Measuring:
+    """Measures references, with a cache of its own."""
+    return Measuring(tmp_path / "cache")

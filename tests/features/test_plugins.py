@@ -11,12 +11,11 @@ import pytest
 from PIL import Image, ImageFilter
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.code import _modules
-from darkroom.features.extractor import ExtractorInfo, ImageScorer
+from darkroom.engine.extraction import Picture, extract_by_all
+from darkroom.features.extractor import ExtractorInfo, ExtractorSpec, ImageScorer
 from darkroom.features.opening import inspect_extractor, load_extractor
+from darkroom.features.plugins import modules_of
 from darkroom.features.sharpness import Sharpness
-from darkroom.features.spec import ExtractorSpec
-from darkroom.worker.scores import Picture, scored
 
 SHARPNESS = ExtractorSpec("darkroom.features.sharpness:make")
 
@@ -68,7 +67,7 @@ def paints(_spec: ExtractorSpec) -> Painter:
 def test_what_a_plug_in_writes_into_its_pictures_is_its_own_affair(pictures) -> None:
     (picture,) = pictures(1)
     before = picture.copy()
-    scored([load_extractor(ExtractorSpec(f"{__name__}:paints"))], [Picture("a", "b", picture)])
+    extract_by_all([load_extractor(ExtractorSpec(f"{__name__}:paints"))], [Picture("a", "b", picture)])
     assert np.array_equal(picture, before)
 
 
@@ -85,10 +84,10 @@ def test_scores_are_stored_as_features_are_and_see_their_captions(pictures) -> N
     mine = load_extractor(ExtractorSpec(f"{__name__}:reads_captions", source="twice"))
     assert mine.info.name == "captions_twice"
     first, second = pictures(2)
-    (found,) = scored([mine], [Picture("i", "a", first), Picture("j", "longer", second)])
+    (found,) = extract_by_all([mine], [Picture("i", "a", first), Picture("j", "longer", second)])
     assert found.images.features.tolist() == [[1.0], [6.0]]
     assert np.isnan(found.images.cosines).all()
-    assert scored([mine], [])[0].images.features.shape == (0, 1)
+    assert extract_by_all([mine], [])[0].images.features.shape == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -128,10 +127,10 @@ def make(spec):
 
 
 def looked_at(folder: Path, **options: str) -> str:
-    """The id of the plug-in in this folder, as a process of its own sees it."""
+    """The id of the plug-in in this folder, as a new process sees it, without torch, which it does not need."""
     code = (
-        "from darkroom.features.opening import inspect_extractor; from darkroom.features.spec import ExtractorSpec; "
-        f"print(inspect_extractor(ExtractorSpec('mine:make', **{options!r})).extractor_id)"
+        "from darkroom.features.extractor import ExtractorSpec; from darkroom.features.plugins import load_plug_in; "
+        f"print(load_plug_in(ExtractorSpec('mine:make', **{options!r})).info.extractor_id)"
     )
     paths = os.pathsep.join([str(folder), *filter(None, sys.path)])
     command = [sys.executable, "-c", code]
@@ -172,7 +171,7 @@ def test_code_in_a_package_and_in_functions_counts_and_installed_packages_do_not
         "import json, torch.nn, not_there.at_all\nfrom darkroom.features import sharpness\n\n\n"
         "def make(spec):\n    from .heads.linear import weight\n    return weight\n"
     )
-    names = _modules("my_package.scorer")
+    names = modules_of("my_package.scorer")
     assert set(names) == {"my_package", "my_package.scorer", "my_package.heads", "my_package.heads.linear"}
 
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from darkroom.jobs.cli import composed
+from darkroom.jobs.cli import composed, function_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,9 +20,7 @@ def run(job: str, *overrides: str, cwd: Path = ROOT) -> subprocess.CompletedProc
 
 def run_here(job: str, *overrides: str) -> int:
     """The job in this process: quicker, and as true but for signals and exit."""
-    from importlib import import_module
-
-    return import_module(f"darkroom.jobs.{job}").run(composed(job, overrides))
+    return function_of(job)(composed(job, overrides))
 
 
 PAINT = ("model=paint", "engine=local", "sampling.height=16", "sampling.width=16")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.features.extractor import ExtractorSpec
 from darkroom.features.opening import inspect_extractor
-from darkroom.features.spec import ExtractorSpec
 from darkroom.runs import manifest
-from darkroom.runs.features import ImageFeatures, ScoredFiles, put_features
+from darkroom.runs.features import ImageFeatures, ShardFeatures, put_features
 from darkroom.runs.records import to_records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import parse_spec
@@ -54,7 +54,7 @@ def score(run: Path, better_by: float = 0.0, only: str | None = None) -> None:
                 ids, features.astype(np.float32), cosines.astype(np.float32), np.zeros(len(ids), bool)
             )
             digests = tuple(str(record.sha256) for record in records)
-            put_features(store, CLIP.extractor_id, name, ScoredFiles(images, digests, ("",) * len(ids)))
+            put_features(store, CLIP.extractor_id, name, ShardFeatures(images, digests, ("",) * len(ids)))
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from tests.rendering.tiny_models import tiny_sd
 _NODE = """
 import json, sys
 from darkroom.jobs.cli import composed
-from darkroom.jobs.generate import run
-code = run(composed("generate", sys.argv[1:]))
+from darkroom.jobs.rendering import generate
+code = generate(composed("generate", sys.argv[1:]))
 from torch._dynamo.utils import counters
 print(json.dumps([code, counters["inductor"]["fxgraph_cache_hit"], counters["inductor"]["fxgraph_cache_miss"]]))
 """
@@ -41,7 +41,7 @@ def generated(folder: Path, node: str, model: Path) -> tuple[int, int, int]:
 def verified(folder: Path, node: str) -> int:
     """By this node, which compiles as its records say."""
     caches = {"XDG_CACHE_HOME": str(folder / "cache"), "TORCHINDUCTOR_CACHE_DIR": str(folder / f"inductor-{node}")}
-    command = [sys.executable, "-m", "darkroom.jobs.verify", f"run={folder / node}"]
+    command = [sys.executable, "-m", "darkroom", "verify", f"run={folder / node}"]
     return subprocess.run(command, cwd=ROOT, env=os.environ | caches, check=False).returncode
 
 

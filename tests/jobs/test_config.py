@@ -178,7 +178,7 @@ def test_every_job_has_help_and_a_configuration(job: str, capsys: pytest.Capture
         (["ge"], ["generate"]),
         (["mo", "generate"], ["model=", "model."]),
         (["model=sd", "generate"], ["model=sd15", "model=sdxl"]),
-        (["sampling.gu", "generate"], [f"sampling.guidance_{end}=" for end in ("scale", "start", "stop")]),
+        (["sampling.gu", "generate"], [f"sampling.guidance_{end}=" for end in ("scale", "start", "stop", "rescale")]),
         (["prompts.u", "generate"], []),
         (["prompts.u", "generate", "prompts=file"], ["prompts.uri="]),
         (["engine.kind=", "generate"], ["engine.kind=ray", "engine.kind=local"]),

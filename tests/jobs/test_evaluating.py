@@ -9,19 +9,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from darkroom.api.engine import started
+from darkroom.api.evaluation import check_evaluation
+from darkroom.api.events import silent
+from darkroom.api.measuring import extract_for, measure
+from darkroom.api.options import EngineOptions, EvaluationOptions
+from darkroom.api.run import open_run
 from darkroom.domain.errors import DarkroomError
-from darkroom.jobs.cli import composed
-from darkroom.jobs.engine import started
-from darkroom.jobs.evaluation import evaluate, wanted_evaluation
-from darkroom.jobs.runs import open_at
-from darkroom.jobs.scoring import score
+from darkroom.metrics.figures import Figure, read_evaluations
 from darkroom.runs import manifest
-from darkroom.runs.evaluations import CellFigure, read_evaluations
 from darkroom.runs.features import from_bytes
+from darkroom.runs.keys import manifest_key
+from darkroom.runs.layouts import LAYOUTS
 from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
-from darkroom.worker.layouts import LAYOUTS
 from tests.jobs.helpers import PAINT, run_here
 
 NUM_PROMPTS = 8
@@ -60,7 +62,7 @@ def evaluated(folder: Path, *overrides: str) -> int:
     return run_here("evaluate", f"run={folder / 'run'}", "engine=local", *overrides)
 
 
-def figure(folder: Path, name: str = "demo_clip.clip_score") -> CellFigure:
+def figure(folder: Path, name: str = "demo_clip.clip_score") -> Figure:
     (figures,) = read_evaluations(store_at(folder))[-1].cells.values()
     return figures[name]
 
@@ -140,12 +142,12 @@ def test_a_cell_with_too_few_images_for_a_figure_leaves_the_others_theirs(argume
     assert run_here("sweep", *arguments, "engine.shard_size=1", "grid.axes.guidance_scale=[1,3]") == 0
     store, named = store_at(tmp_path), "metrics=[demo_clip.clip_score]"
     small, whole = sorted({name.cell_id for name in manifest.committed(store)})
-    store.delete([name.key for name in manifest.committed(store, small)][1:])
+    store.delete([manifest_key(name) for name in manifest.committed(store, small)][1:])
     assert evaluated(tmp_path, named) == 0
     cells = read_evaluations(store)[-1].cells
     assert cells[whole]["demo_clip.clip_score"].num_images == NUM_PROMPTS
     assert "1 image(s) are too few" in cells[small]["demo_clip.clip_score"].warnings[0]
-    store.delete([name.key for name in manifest.committed(store, whole)])
+    store.delete([manifest_key(name) for name in manifest.committed(store, whole)])
     with pytest.raises(DarkroomError, match=r"demo_clip.clip_score: 1 image\(s\) are too few"):
         evaluated(tmp_path, named)
 
@@ -176,15 +178,14 @@ def test_an_evaluation_is_of_the_shards_that_it_scored_whatever_is_committed_bes
     store = store_at(tmp_path)
     late, kept = list(manifest.committed(store)), {}
     for name in late[1:]:
-        kept[name.key] = store.get(name.key)
+        kept[manifest_key(name)] = store.get(manifest_key(name))
     store.delete(kept)
-    config = composed("evaluate", (f"run={tmp_path / 'run'}", "engine=local"))
-    found, wanted = open_at(str(tmp_path / "run"), None), wanted_evaluation(config)
-    with started(config.engine) as engine:
-        scored = score(found, wanted.specs(engine.device), wanted.extractor_ids, engine)
+    found, wanted = open_run(str(tmp_path / "run")), check_evaluation(EvaluationOptions(), silent)
+    with started(EngineOptions()) as engine:
+        extracted = extract_for(found, wanted, engine, silent)
     for key, data in kept.items():
         store.put(key, data)
-    assert evaluate(found, wanted, scored, config.engine.device) == 0
+    assert measure(found, wanted, extracted, "cpu", silent).is_good
     assert figure(tmp_path).num_images == 4
     ((images,),) = [list(found.images.values()) for found in read_evaluations(store)]
     assert images.count == 4
@@ -219,7 +220,7 @@ def test_what_retry_rendered_is_scored_and_nothing_else(arguments, tmp_path: Pat
     assert run_here("generate", *arguments, "evaluate=inline") == 0
     store = store_at(tmp_path)
     name = next(iter(manifest.committed(store)))
-    before = store.get(name.key)
+    before = store.get(manifest_key(name))
     table = manifest.parse(before)
     ids, [key] = table["image_id"].to_pylist(), [info.key for info in store.list("features/")][:1]
     failed = {"status": "failed", "error": "out of memory", "sha256": None, "key": None}

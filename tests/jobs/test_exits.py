@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.jobs.cli import run_job
+from darkroom.jobs.cli import JOBS, run_job
 from darkroom.jobs.exits import ExitCode, most_urgent
+from darkroom.jobs.help import overview
 from tests.jobs.helpers import PAINT
 
 
@@ -40,10 +41,8 @@ def test_of_several_codes_the_most_urgent_is_said(codes: tuple[ExitCode, ...], s
     assert most_urgent(*codes) is said
 
 
-def test_every_code_is_in_the_help(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    from darkroom.jobs.cli import _overview
-
-    assert [code for code in ExitCode if f"  {code:<12} {code.meaning}" not in _overview()] == []
+def test_every_code_is_in_the_help() -> None:
+    assert [code for code in ExitCode if f"  {code:<12} {code.meaning}" not in overview(JOBS)] == []
 
 
 @pytest.mark.parametrize("halving", [False, True])

@@ -12,13 +12,15 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import FAILED, OK
+from darkroom.engine import worker
 from darkroom.runs import manifest
-from darkroom.runs.choices import dropped_cells, put_choices
-from darkroom.runs.reading import image_bytes, records
+from darkroom.runs.cells import dropped_cells, put_choices
+from darkroom.runs.images import image_bytes
+from darkroom.runs.keys import manifest_key
+from darkroom.runs.reading import records
 from darkroom.runs.records import extra_columns, to_records, to_table
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
-from darkroom.worker.worker import Worker
 from tests.jobs.helpers import PAINT, run_here
 
 Where = tuple[Store, list[str]]  # a run, and what names it
@@ -40,7 +42,7 @@ def fail_first(store: Store) -> None:
     """As if the first image of every shard had failed, and killed attempts had stored the right one and another."""
     store.put("images/00/00ff.png", b"an orphan")
     for name in list(manifest.committed(store)):
-        before = store.get(name.key)
+        before = store.get(manifest_key(name))
         table = manifest.parse(before)
         first, *others = to_records(table)
         lost = replace(
@@ -83,7 +85,7 @@ def once_before(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, act: Cal
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(Worker, "_outcomes"), (Worker, "_contained"), (manifest, "revise"), (Worker, "_clear")],
+    [(worker, "batches"), (worker, "put_container"), (manifest, "revise"), (worker, "remove_superseded")],
     ids=["it has read", "it has stored", "it commits", "it has committed"],
 )
 def test_gc_in_the_middle_of_a_retry(run: Where, monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> None:
@@ -94,14 +96,14 @@ def test_gc_in_the_middle_of_a_retry(run: Where, monkeypatch: pytest.MonkeyPatch
     assert is_whole(store)
 
 
-@pytest.mark.parametrize("moment", ["_named", "named_for_good", "_removed", "delete"])
+@pytest.mark.parametrize("moment", ["named_keys", "fence_retries", "remove_orphans", "delete"])
 def test_a_retry_in_the_middle_of_gc(run: Where, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
-    import darkroom.jobs.gc
+    from darkroom.api import garbage
 
     store, where = run
     fail_first(store)
     codes: list[int] = []
-    owner = type(store) if moment == "delete" else darkroom.jobs.gc
+    owner = type(store) if moment == "delete" else garbage
     once_before(monkeypatch, owner, moment, lambda: codes.append(retry(where)))
     assert gc(where) == 0
     assert codes == [0]
@@ -112,7 +114,7 @@ def test_an_attempt_that_sleeps_through_all_of_a_gc_cannot_commit(run: Where) ->
     store, where = run
     fail_first(store)
     name = next(manifest.committed(store))
-    before = store.get(name.key)
+    before = store.get(manifest_key(name))
     assert gc(where) == 0
     assert not manifest.revise(store, name, before, manifest.parse(before))
     table = manifest.read(store, name)
@@ -179,7 +181,7 @@ def test_cells_that_an_early_choice_dropped_leave_nothing_unfinished(tmp_path: P
     assert "dropped:   2 cells" in said
     assert "left:      nothing" in said
     assert not orphan.exists()
-    store.delete([lost.key])
+    store.delete([manifest_key(lost)])
     assert run_here("sweep", *words, *score, *halving) == 0
     assert dropped_cells(store) == dropped
     put_choices(store, [lost.cell_id], [])  # as a sweep that goes on with it, and was killed

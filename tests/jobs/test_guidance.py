@@ -1,13 +1,16 @@
 """Guidance of rows and of intervals, through whole jobs."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
+from darkroom.conf.reference import reference
 from darkroom.domain.errors import DarkroomError
 from tests.jobs.helpers import PAINT, run_here
-from tests.rendering.tiny_models import tiny_sd
+from tests.rendering.tiny_models import tiny_sd, tiny_sd3
 
 
 def test_rows_of_their_own_guidance_are_rendered_together_and_verified(tmp_path: Path) -> None:
@@ -43,3 +46,50 @@ def test_a_model_that_is_told_its_guidance_refuses_an_interval(tmp_path: Path) -
     options = ("engine=local", "model=diffusers", f"model.repo_id={model}", "sampling.guidance_stop=0.5")
     with pytest.raises(DarkroomError, match=r"is told its guidance in every step; leave them out"):
         run_here("generate", *options, f"output.uri={tmp_path / 'run'}")
+
+
+def test_rescaled_guidance_is_an_axis_that_moves_pixels_and_is_recorded(tmp_path: Path) -> None:
+    model, run = tiny_sd(tmp_path / "model"), tmp_path / "run"
+    given = ("engine=local", "model=diffusers", f"model.repo_id={model}", "sampling.num_inference_steps=2")
+    given = (*given, "sampling.height=16", "sampling.width=16", f"output.uri={run}")
+    assert run_here("generate", *given) == 0
+    before = pd.read_parquet(run / "metadata")
+    assert run_here("sweep", *given, "grid.axes.guidance_rescale=[0,0.7]") == 0
+    frame = pd.read_parquet(run / "metadata")
+    plain, rescaled = (frame[frame["guidance_rescale"] == value].set_index("prompt_id") for value in (0.0, 0.7))
+    assert set(plain["image_id"]) == set(before["image_id"])  # the cell without it is called as it was
+    assert (plain["seed"] == rescaled["seed"]).all()
+    assert (plain["pixels_sha256"] != rescaled["pixels_sha256"]).all()
+    text = Image.open(run / rescaled["key"].iloc[0]).text
+    assert json.loads(text["darkroom"])["guidance_rescale"] == 0.7
+    assert "CFG rescale: 0.7" in text["parameters"]
+    assert "rescale" not in "".join(Image.open(run / plain["key"].iloc[0]).text.values())
+    assert run_here("verify", f"run={run}", "num_images=8") == 0
+    assert run_here("report", f"run={run}") == 0
+    assert "| cell | guidance_rescale |" in (run / "report" / "report.md").read_text()
+    assert "sampling.guidance_rescale" in reference()
+
+
+def test_rows_may_rescale_their_guidance(tmp_path: Path) -> None:
+    prompts, run = tmp_path / "prompts.parquet", tmp_path / "run"
+    pd.DataFrame({"prompt": ["a red circle"] * 3, "guidance_rescale": [None, 0.3, 0.7]}).to_parquet(prompts)
+    options = ("engine=local", "model=diffusers", f"model.repo_id={tiny_sd(tmp_path / 'model')}")
+    options = (*options, "sampling.num_inference_steps=2", "sampling.height=16", "sampling.width=16")
+    assert run_here("generate", "prompts=file", f"prompts.uri={prompts}", *options, f"output.uri={run}") == 0
+    frame = pd.read_parquet(run / "metadata")
+    assert sorted(frame["guidance_rescale"]) == [0.0, 0.3, 0.7]
+    assert frame["pixels_sha256"].nunique() == 3
+    assert run_here("verify", f"run={run}", "num_images=3") == 0
+
+
+def test_a_model_that_cannot_rescale_its_guidance_is_named_before_anything_is_rendered(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.parquet"
+    pd.DataFrame({"prompt": ["a"], "guidance_rescale": [0.3]}).to_parquet(prompts)
+    options = ("engine=local", "model=diffusers", f"model.repo_id={tiny_sd3(tmp_path / 'sd3')}")
+    for more, remedy in (
+        (("sampling.guidance_rescale=0.5",), "leave it out"),
+        (("prompts=file", f"prompts.uri={prompts}"), "prompts.columns.guidance_rescale=null"),
+    ):
+        with pytest.raises(DarkroomError, match=f"StableDiffusion3Pipeline of sd3 takes no guidance_rescale; {remedy}"):
+            run_here("generate", *options, *more, f"output.uri={tmp_path / 'run'}")
+    assert not (tmp_path / "run").exists()

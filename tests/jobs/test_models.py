@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from darkroom.api.checking import find_model, model_ref
 from darkroom.domain.errors import DarkroomError, WrongModel
-from darkroom.jobs.build import find_model, model_ref
+from darkroom.domain.settings import ModelRef
 from darkroom.jobs.cli import composed
-from darkroom.runs.reading import image_bytes, records
+from darkroom.runs.images import image_bytes
+from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
 from tests.jobs.helpers import run_here
@@ -128,7 +130,8 @@ def test_a_folder_of_its_name_is_not_taken_for_an_embedded_model(name: str, tmp_
     (tmp_path / "darkroom" / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     config = composed("plan", [f"model={name}"])
-    assert find_model(model_ref(config.model), "cpu").identity.repo_id == f"darkroom/{name}"
+    ref = model_ref(ModelRef(config.model.repo_id, dtype=config.model.dtype.value))
+    assert find_model(ref, "cpu").identity.repo_id == f"darkroom/{name}"
 
 
 def test_another_model_in_its_place_is_named(model: Path, tmp_path: Path) -> None:
@@ -206,7 +209,7 @@ def test_models_with_code_of_one_name_run_their_own(model: Path, tmp_path: Path)
 
 def test_a_model_that_changes_under_a_job_ends_it(model: Path, tmp_path: Path, monkeypatch) -> None:
     """Its weights are replaced after the job looked at it, and before it is loaded."""
-    from darkroom.worker import spec
+    from darkroom.engine import spec
 
     load = spec.load_renderer
     monkeypatch.setattr(spec, "load_renderer", lambda *given: load(*given) if scaled(model) else None)

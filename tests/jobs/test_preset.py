@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from darkroom.demo import CLIP_FOLDER
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import composed
-from darkroom.metrics.statistics import to_npz
-from darkroom.runs.evaluations import read_evaluations
+from darkroom.metrics.figures import read_evaluations
+from darkroom.metrics.moments import to_npz
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import parse_spec
 from tests.features.random_weights import random_inception

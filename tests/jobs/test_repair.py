@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.runs.reading import image_bytes, records
+from darkroom.runs.images import image_bytes
+from darkroom.runs.layouts import LAYOUTS
+from darkroom.runs.reading import records
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
-from darkroom.worker.layouts import LAYOUTS
 from tests.jobs.helpers import PAINT, run_here
 
 NUM_IMAGES = 20
@@ -134,6 +135,6 @@ def test_an_object_that_cannot_be_read_is_named_and_mended(tmp_path: Path, layou
     path.unlink()
     path.symlink_to(path.name)
     assert run_here("verify", f"run={tmp_path / 'run'}", "stored=true") == 1
-    assert "its object cannot be read (Too many levels of symbolic links)" in capsys.readouterr().out
+    assert "its file cannot be read (Too many levels of symbolic links)" in capsys.readouterr().out
     assert run_here("repair", f"run={tmp_path / 'run'}") == 0
     assert contents(store) == before

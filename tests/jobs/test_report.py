@@ -11,8 +11,8 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError
 from tests.jobs.helpers import PAINT, run_here
-from tests.report.contents import HOSTILE
-from tests.report.test_browser import CHROMIUM, run_page
+from tests.reporting.contents import HOSTILE
+from tests.reporting.pages import CHROMIUM, run_page
 
 GRID = ("grid.axes.guidance_scale=[1,3]", "grid.axes.scheduler=[ddim,euler]")
 GRIDS = {

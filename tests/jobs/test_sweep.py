@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.runs.cells import read_cells
-from darkroom.runs.choices import read_choices
-from darkroom.runs.evaluations import read_evaluations
+from darkroom.domain.identity import image_seed
+from darkroom.metrics.figures import read_evaluations
+from darkroom.runs.cells import read_cells, read_choices
 from darkroom.runs.features import from_bytes, to_bytes
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import Store, parse_spec
@@ -51,6 +51,46 @@ def test_cells_share_noise_and_differ_in_what_the_axes_say(arguments, tmp_path: 
     }
 
 
+def test_seeds_and_numbers_of_images_are_axes_and_the_runs_own_are_called_as_ever(
+    arguments, tmp_path: Path, capsys
+) -> None:
+    run_here("generate", *arguments)
+    (plain,) = read_cells(store_at(tmp_path))
+    before = frame(tmp_path)
+    axes = ["grid.axes.seed=[0,7]", "grid.axes.num_images_per_prompt=[1,3]"]
+    capsys.readouterr()
+    assert run_here("sweep", *arguments, *axes, "evaluate=inline", "evaluation.extractors=[pixels]") == 0
+    said = capsys.readouterr().out
+    assert "512 images: 4 cells of 64 prompts (demo), noise of 2 seeds" in said
+    assert "  sampling.num_images_per_prompt: 1, 3" in said
+    assert "  sampling.seed: 0, 7" in said
+    assert "share their prompt and not their noise" in said
+    assert "\n448 images rendered" in said
+    cells = read_cells(store_at(tmp_path))
+    assert plain in cells
+    rows = frame(tmp_path)
+    assert set(before["image_id"]) == set(rows[rows["cell_id"] == plain]["image_id"])
+    of_seed = {cell_id: info.cell.sampling.seed for cell_id, info in cells.items()}
+    by_seed = rows[rows["sample_index"] == 0].groupby(rows["cell_id"].map(of_seed).fillna(0))
+    assert [sorted(part["seed"].unique()) for _, part in by_seed] == [
+        sorted(image_seed(seed, prompt_id, 0) for prompt_id in before["prompt_id"]) for seed in (0, 7)
+    ]
+    assert run_here("verify", f"run={tmp_path / 'run'}", "num_images=16") == 0
+    assert run_here("report", f"run={tmp_path / 'run'}") == 0
+    assert "Differences: images of cells with different seeds" in (tmp_path / "run/report/report.md").read_text()
+
+
+def test_what_the_model_says_stands_for_null_and_is_recorded(arguments, tmp_path: Path, capsys) -> None:
+    own = [
+        f"sampling.{name}=null" for name in ("scheduler", "guidance_scale", "num_inference_steps", "height", "width")
+    ]
+    assert run_here("sweep", *arguments, *own, "grid.axes.guidance_scale=[null,1,3]") == 0
+    rows = frame(tmp_path)
+    assert set(rows["guidance_scale"]) == {1.0, 3.0}  # the painter's own is 1
+    assert set(rows["num_inference_steps"]) == {1}
+    assert set(rows["scheduler"]) == {"default"}
+
+
 def test_a_grid_that_grows_renders_the_new_cells_alone_and_one_that_shrinks_nothing(
     arguments, tmp_path: Path, capsys
 ) -> None:
@@ -71,12 +111,13 @@ def test_one_model_is_loaded_once_a_model_and_worker(arguments, tmp_path: Path, 
 
 def test_a_killed_sweep_goes_on_where_it_was(arguments, tmp_path: Path) -> None:
     slow = ["engine.shard_size=4", "grid.axes.guidance_scale=[1,2,3,4,5,6]"]
-    command = [sys.executable, "-m", "darkroom.jobs.sweep", *arguments, *slow]
+    command = [sys.executable, "-m", "darkroom", "sweep", *arguments, *slow]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     while process.poll() is None and len(list((tmp_path / "run").glob("metadata/*/*.parquet"))) < 10:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    assert process.returncode == -signal.SIGKILL, "it had ended before it was killed"
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("metadata/*/*.parquet")}
     assert run_here("sweep", *arguments, *slow) == 0
     after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("metadata/*/*.parquet")}
@@ -93,7 +134,9 @@ def test_a_killed_sweep_goes_on_where_it_was(arguments, tmp_path: Path) -> None:
         (["grid.axes.num_inference_steps=[five]"], "num_inference_steps=five"),
         (["grid.axes.guidance_scale=[-1]"], "guidance_scale=-1"),
         (["grid.axes.guidance_scale=[]"], "has no value"),
-        (["grid.cells=[{seed: 3}]"], "seed is no axis"),
+        (["grid.cells=[{steps: 3}]"], "no setting 'steps' tells cells apart"),
+        (["grid.axes.seed=[-1]"], "sampling.seed=-1 is out of range"),
+        (["grid.axes.seed=[null]"], "seed=None: give a whole number"),
         (["grid.axes.height=[63]"], "sampling.height=63"),
     ],
 )

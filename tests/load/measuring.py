@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from darkroom.runs import manifest
+from darkroom.runs.keys import manifest_key
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import parse_spec
 from tests.load.watching import Watched, watch
@@ -96,7 +97,7 @@ def uncommit_last(load: Load) -> None:
     """Take one shard back."""
     store = open_store(parse_spec(load.uri))
     *_, last = manifest.committed(store)
-    store.delete([last.key])
+    store.delete([manifest_key(last)])
 
 
 def copy_records(load: Load, there: Load) -> None:

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from darkroom.encoding.images import decode
 from darkroom.rendering.paint import paint
 from darkroom.runs import manifest
 from darkroom.runs.cells import read_cells
-from darkroom.runs.reading import records, sample, with_bytes
+from darkroom.runs.encoding import decode
+from darkroom.runs.images import with_bytes
+from darkroom.runs.reading import records, sample
+from darkroom.runs.records import recorded_request
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import parse_spec
-from darkroom.worker.outcomes import recorded_request
 from tests.jobs.helpers import ROOT
 from tests.load import measuring
 from tests.load.measuring import Load

@@ -7,7 +7,7 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.prompts.columns import READ
-from darkroom.prompts.source import open_prompts
+from darkroom.prompts.opening import open_prompts
 from tests.jobs.helpers import PAINT, run_here
 from tests.prompts.reading import extras, parquet, rows, write
 
@@ -28,9 +28,9 @@ def photos(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_a_command_says_which_column_is_read_as_what(photos: str) -> None:
     dataset = open_prompts(photos, columns={"prompt": "caption", "height": None, "width": None, "seed": "Seed"})
-    assert [(row.prompt, row.height, row.width, row.seed) for row in rows(dataset)] == [
-        ("a dog", None, None, 5),
-        ("a clock", None, None, 6),
+    assert [(row.prompt, row.overrides) for row in rows(dataset)] == [
+        ("a dog", (("seed", 5),)),
+        ("a clock", (("seed", 6),)),
     ]
     assert {name: str(cell) for name, cell in extras(dataset)[1].items()} == {
         "source_height": "427",
@@ -95,3 +95,12 @@ def test_overriding_rows_are_said_by_plan_and_generate(tmp_path: Path, capsys: p
     assert "override" not in capsys.readouterr().out
     with pytest.raises(DarkroomError, match="fingerprint"):
         run_here("generate", *given, f"output.uri={tmp_path / 'a'}")
+
+
+def test_the_prompt_column_may_be_spelled_in_any_case(tmp_path: Path) -> None:
+    for file in (
+        parquet(tmp_path / "p.parquet", {"PROMPT": ["a"]}),
+        write(tmp_path / "p.csv", "Prompt\na\n"),
+        write(tmp_path / "p.jsonl", '{"Prompt": "a"}'),
+    ):
+        assert rows(open_prompts(file))[0].prompt == "a"

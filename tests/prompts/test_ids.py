@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.prompts import ids as naming
-from darkroom.prompts.source import open_prompts, table_prompts
+from darkroom.prompts.opening import open_prompts
 from tests.prompts.reading import ids, opened, rows
 
 
@@ -54,5 +54,5 @@ def test_a_given_id_may_not_be_what_another_row_is_called() -> None:
     for given_id, prompts in ((plain, ["z", "a", "c"]), (second, ["z", "a", "a"])):
         table = pa.table({"prompt": prompts, "prompt_id": [given_id, None, None]})
         with pytest.raises(DarkroomError, match="duplicate row, first at row 0"):
-            table_prompts(table, "table").scan(1)
+            open_prompts(table, name="table").scan(1)
     assert len(set(ids("a", "a", "a", prompt_id=["x", None, None]))) == 3

@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.prompts import ids, repeats, spill
-from darkroom.prompts.repeats import Later, Repeats
+from darkroom.prompts import ids, repeats
+from darkroom.prompts.repeats import RepeatedRows, RepeatFinder
 from tests.prompts.reading import ids as ids_of
 
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spill, "RUN_RECORDS", 5)
-    monkeypatch.setattr(spill, "CHUNK_RECORDS", 3)
-    monkeypatch.setattr(spill, "_IN_MEMORY_BYTES", 16)
-    monkeypatch.setattr(repeats, "ROWS_A_PART", 4)
-    monkeypatch.setattr(repeats, "_KEY_PARTS", 2)
+    monkeypatch.setattr(repeats, "RUN_RECORDS", 5)
+    monkeypatch.setattr(repeats, "CHUNK_RECORDS", 3)
+    monkeypatch.setattr(repeats, "IN_MEMORY_BYTES", 16)
+    monkeypatch.setattr(repeats, "PARTITION_ROWS", 4)
+    monkeypatch.setattr(repeats, "NUM_KEY_PARTITIONS", 2)
 
 
 @settings(max_examples=60, deadline=None)
@@ -58,19 +58,19 @@ def test_what_is_said_cannot_be_forged() -> None:
 
 
 def test_a_disk_without_room_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spill, "RUN_RECORDS", 1)
-    monkeypatch.setattr(spill, "_IN_MEMORY_BYTES", 1)
+    monkeypatch.setattr(repeats, "RUN_RECORDS", 1)
+    monkeypatch.setattr(repeats, "IN_MEMORY_BYTES", 1)
     with open("/dev/full", "w+b", buffering=0) as full:  # noqa: PTH123 - the device on which there is no room
         monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda max_size: full)
         with pytest.raises(DarkroomError, match=r"no room .* set TMPDIR"):
             collected([1, 2, 3], 1)
 
 
-def collected(said: list[int], block: int) -> Later:
-    finder, later = Repeats(), Later(len(said))
+def collected(said: list[int], block: int) -> RepeatedRows:
+    finder, later = RepeatFinder(), RepeatedRows(len(said))
     for start in range(0, len(said), block):
         part = said[start : start + block]
         finder.add(ids.keyed(np.arange(start, start + len(part)), [str(text).encode() for text in part]))
-    for each in finder.later():
+    for each in finder.repeated():
         later.add(each)
     return later

@@ -3,7 +3,7 @@
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.prompts.source import template_prompts
+from darkroom.prompts.opening import template_prompts
 from tests.prompts.reading import extras, rows
 
 SLOTS = {"colour": ["red", "blue"], "shape": ["cube", "ball", "ring"]}

@@ -1,13 +1,12 @@
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+import torch
 
-from darkroom.domain.cells import ModelRef, Sampling
-from darkroom.rendering.batch_size import best_size, measured_rates
-from darkroom.rendering.inspection import inspect_model
-from darkroom.rendering.spec import RendererSpec
-from tests.rendering.test_renderers import SAMPLING
+from darkroom.domain.settings import Sampling
+from darkroom.rendering.batch_size import best_size, measured_rates, rates_of
+from darkroom.rendering.pretrained import load_pipeline
+from tests.rendering.helpers import SAMPLING, Models, spec_of
 
 
 @pytest.mark.parametrize(
@@ -24,11 +23,10 @@ def test_the_smallest_size_next_to_the_best_rate_is_taken(rates: dict[int, float
 
 
 @pytest.mark.parametrize(("guidance_scale", "largest"), [(4.0, 24), (1.0, 48)])
-def test_sizes_are_tried_from_one_on_below_64_rows(
-    models: dict[str, Path], guidance_scale: float, largest: int
-) -> None:
-    spec = RendererSpec(inspect_model(ModelRef(str(models["sd"])), "cpu"), "cpu", 8)
-    rates = measured_rates(spec, replace(SAMPLING, guidance_scale=guidance_scale, num_inference_steps=50))
+def test_sizes_are_tried_from_one_on_below_64_rows(models: Models, guidance_scale: float, largest: int) -> None:
+    rates = measured_rates(
+        spec_of(models, "sd"), replace(SAMPLING, guidance_scale=guidance_scale, num_inference_steps=50)
+    )
     sizes = list(rates)
     assert sizes == [1, 2, 4, 8, 16, 24, 32, 48][: len(sizes)]
     assert len(sizes) >= 2
@@ -36,18 +34,13 @@ def test_sizes_are_tried_from_one_on_below_64_rows(
     assert min(rates.values()) > 0
 
 
-def test_a_size_that_memory_does_not_hold_ends_the_trying(models: dict[str, Path], monkeypatch) -> None:
-    import torch
+def test_a_size_that_memory_does_not_hold_ends_the_trying(models: Models) -> None:
+    spec = spec_of(models, "sd")
+    loaded = load_pipeline(spec)
 
-    from darkroom.rendering.diffusion import DiffusersRenderer
-
-    own = DiffusersRenderer._call
-
-    def call(self, batch):
-        if len(batch) > 2:
+    def fail(_unet: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if len(inputs[0]) > 4:  # guided: two rows an image
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return own(self, batch)
 
-    monkeypatch.setattr(DiffusersRenderer, "_call", call)
-    spec = RendererSpec(inspect_model(ModelRef(str(models["sd"])), "cpu"), "cpu", 8)
-    assert list(measured_rates(spec, Sampling("ddim", 4.0, 2, 16, 16))) == [1, 2]
+    loaded.pipe.unet.register_forward_pre_hook(fail)
+    assert list(rates_of(loaded, spec, Sampling("ddim", 4.0, 2, 16, 16))) == [1, 2]

@@ -1,25 +1,13 @@
 """The denoiser's linear layers in float8: near the exact ones, and each row by itself."""
 
-from pathlib import Path
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
-from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError
 from darkroom.rendering.float8 import Float8Linear, scaled, to_float8
-from darkroom.rendering.inspection import inspect_model
-from darkroom.rendering.loading import load_renderer
-from darkroom.rendering.spec import RendererSpec
-from tests.rendering.test_renderers import load, requests
-
-
-def load_float8(models: dict[str, Path], name: str):
-    model = inspect_model(ModelRef(str(models[name]), dtype="float8"), "cpu")
-    assert model.identity.dtype == "float8"
-    return load_renderer(RendererSpec(model, "cpu", 4))
+from darkroom.rendering.patches import denoiser
+from tests.rendering.helpers import Models, load, load_with_pipe, pixels, spec_of
 
 
 def test_a_layer_is_as_near_as_three_bits_of_mantissa_allow() -> None:
@@ -51,33 +39,29 @@ def test_a_row_of_zeros_stays_zero() -> None:
 
 
 @pytest.mark.parametrize("name", ["sd", "sdxl", "sd3"])
-def test_a_model_renders_another_but_similar_picture(models: dict[str, Path], name: str) -> None:
-    renderer = load_float8(models, name)
-    denoiser = getattr(renderer._pipe, "unet", None) or renderer._pipe.transformer
-    layers = [module for module in denoiser.modules() if isinstance(module, Float8Linear)]
+def test_a_model_renders_another_but_similar_picture(models: Models, name: str) -> None:
+    assert spec_of(models, name, dtype="float8").model.identity.dtype == "float8"
+    renderer, pipe = load_with_pipe(models, name, dtype="float8")
+    layers = [module for module in denoiser(pipe).modules() if isinstance(module, Float8Linear)]
     assert len(layers) >= 8
     assert renderer.info.dtype == "float8"
-    ours = np.stack([image.pixels for image in renderer.render(requests(2))]).astype(int)
-    exact = np.stack([image.pixels for image in load(models, name).render(requests(2))]).astype(int)
-    assert 0 < np.abs(ours - exact).mean() < 16
+    found, exact = (np.stack(pixels(each, count=2)).astype(int) for each in (renderer, load(models, name)))
+    assert 0 < np.abs(found - exact).mean() < 16
 
 
 def test_a_device_without_float8_is_refused() -> None:
     with pytest.raises(DarkroomError, match="dtype=float8: mps here has no float8"):
-        to_float8(SimpleNamespace(device=torch.device("mps")))
+        to_float8(torch.nn.Sequential(), torch.device("mps"))
 
 
-def test_a_model_without_such_layers_is_refused() -> None:
-    pipe = SimpleNamespace(device=torch.device("cpu"), unet=torch.nn.Sequential(torch.nn.Linear(16, 16)))
-    with pytest.raises(DarkroomError, match="has no transformer_blocks"):
-        to_float8(pipe)
+@pytest.mark.parametrize("network", [torch.nn.Sequential(torch.nn.Linear(16, 16)), None])
+def test_a_model_without_such_layers_is_refused(network: torch.nn.Module | None) -> None:
+    with pytest.raises(DarkroomError, match=r"has no transformer_blocks.*use bfloat16"):
+        to_float8(network, torch.device("cpu"))
 
 
-def test_what_makes_norms_adapt_stays_exact(models: dict[str, Path]) -> None:
-    converted = [
-        name
-        for name, module in load_float8(models, "sd3")._pipe.transformer.named_modules()
-        if isinstance(module, Float8Linear)
-    ]
+def test_projections_of_adaptive_norms_stay_exact(models: Models) -> None:
+    network = load_with_pipe(models, "sd3", dtype="float8")[1].transformer
+    converted = [name for name, module in network.named_modules() if isinstance(module, Float8Linear)]
     assert converted
     assert not [name for name in converted if "norm" in name]

@@ -1,13 +1,14 @@
+import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from darkroom.domain.cells import ModelRef
 from darkroom.domain.errors import DarkroomError
-from darkroom.rendering.inspection import inspect_model, resolved_dtype, token_counter
-from darkroom.rendering.schedulers import SCHEDULERS, build_scheduler, check_scheduler, fitting
+from darkroom.domain.settings import ModelRef
+from darkroom.rendering.inspection import call_default, check_arguments, inspect_model, resolved_dtype, token_counter
 
 
 def edit_index(folder: Path, **changes: object) -> None:
@@ -49,10 +50,10 @@ def test_linked_code_belongs_to_a_trusted_models_digest(copy: Path, tmp_path: Pa
 
 
 def test_a_file_that_cannot_be_read_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, kind: str) -> str:
-        raise PermissionError(13, "Permission denied", str(path))
+    def refuse(file: BinaryIO, kind: str) -> None:
+        raise PermissionError(13, "Permission denied", file.name)
 
-    monkeypatch.setattr("darkroom.models.digests._read", refuse)  # who runs the tests may read everything
+    monkeypatch.setattr(hashlib, "file_digest", refuse)  # the user who runs the tests may read everything
     with pytest.raises(DarkroomError, match=r"cannot be read \(Permission denied\); make it readable"):
         inspect_model(ModelRef(str(copy)), "cpu")
 
@@ -145,23 +146,16 @@ def test_a_hub_model_is_named_by_its_commit(models: dict[str, Path], tmp_path: P
     assert (model.identity.revision, model.identity.repo_id, model.source) == (commit, "someone/tiny", "someone/tiny")
 
 
-def test_every_scheduler_is_one_of_diffusers_and_keeps_the_noise_schedule(models: dict[str, Path]) -> None:
-    from diffusers import DDIMScheduler
-
-    own = DDIMScheduler.from_pretrained(models["sd"] / "scheduler")
-    for name, entry in SCHEDULERS.items():
-        if entry.needs is None and entry.family == "diffusion":
-            built = build_scheduler(name, own)
-            assert type(built).__name__ == entry.class_name
-            assert (built.config.beta_end, built.config.prediction_type) == (own.config.beta_end, "v_prediction")
-
-
-def test_a_scheduler_that_does_not_fit_is_refused_with_those_that_do(models: dict[str, Path]) -> None:
+def test_a_models_defaults_are_those_of_its_call(models: dict[str, Path]) -> None:
     sd, sd3 = (inspect_model(ModelRef(str(models[name])), "cpu") for name in ("sd", "sd3"))
-    with pytest.raises(DarkroomError, match=r"does not fit.*euler_a"):
-        check_scheduler("flow_euler", sd)
-    with pytest.raises(DarkroomError, match=r"does not fit.*flow_heun"):
-        check_scheduler("ddim", sd3)
-    with pytest.raises(DarkroomError, match="is not known"):
-        check_scheduler("quick", sd)
-    assert {"default", "flow_euler", "flow_heun"} == set(fitting(sd3))
+    names = ("guidance_scale", "num_inference_steps", "height", "width")
+    assert [call_default(sd, name) for name in names] == [7.5, 50, sd.height, sd.width]
+    assert [call_default(sd3, name) for name in names[:2]] == [7.0, 28]
+    assert call_default(sd, "no_such_argument") is None
+
+
+def test_an_argument_that_a_pipeline_does_not_take_is_refused(models: dict[str, Path]) -> None:
+    sd, sd3 = (inspect_model(ModelRef(str(models[name])), "cpu") for name in ("sd", "sd3"))
+    check_arguments(["guidance_rescale"], sd, "")
+    with pytest.raises(DarkroomError, match=r"StableDiffusion3Pipeline of .* takes no guidance_rescale; leave it out"):
+        check_arguments(["guidance_rescale"], sd3, "leave it out")

@@ -12,17 +12,15 @@ from diffusers.pipelines.pixart_alpha import pipeline_pixart_sigma
 from transformers import CLIPModel
 
 from darkroom.demo import CLIP_FOLDER
-from darkroom.domain.cells import ModelRef, Sampling
 from darkroom.domain.errors import WrongModel
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import ModelRef, Sampling
+from darkroom.features.extractor import ExtractorSpec
 from darkroom.features.opening import load_extractor
-from darkroom.features.spec import ExtractorSpec
 from darkroom.rendering.diffusion import load_diffusers
 from darkroom.rendering.inspection import inspect_model
-from darkroom.rendering.pretrained import load_pipeline
-from darkroom.rendering.prompt_text import leave_text_as_it_is
-from darkroom.rendering.renderer import Renderer
-from darkroom.rendering.spec import RendererSpec
+from darkroom.rendering.pretrained import disable_text_cleaning, load_pipeline
+from darkroom.rendering.renderer import Renderer, RendererSpec
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -124,5 +122,5 @@ def test_no_optional_package_decides_what_a_prompt_says(monkeypatch: pytest.Monk
     pipe = PixArtSigmaPipeline.__new__(PixArtSigmaPipeline)
     monkeypatch.setattr(PixArtSigmaPipeline, "_clean_caption", lambda self, text: "cleaned")
     assert pipe._text_preprocessing("a Cat", clean_caption=True) == ["cleaned"]
-    leave_text_as_it_is(pipe)
+    disable_text_cleaning(pipe)
     assert pipe._text_preprocessing("a Cat", clean_caption=True) == ["a cat"]

@@ -1,28 +1,23 @@
 """Work shared by both branches of guidance and by all steps: how much is computed, and that pictures stay the same."""
 
 from collections import Counter
-from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from darkroom.domain.cells import Sampling
+from darkroom.domain.settings import Sampling
+from darkroom.rendering.renderer import Renderer
 from darkroom.rendering.shared_work import SharedWork, layers_before_text, text_layers, time_layers
-from tests.rendering.test_renderers import load, requests
+from tests.rendering.helpers import Models, largest_difference, load_with_pipe, pixels, requests, without
 
 GUIDED = Sampling("ddim", 4.0, 4, 16, 16)
 UNGUIDED = replace(GUIDED, guidance_scale=1.0)
 
 
-def pixels(renderer, sampling: Sampling, count: int = 3) -> list[np.ndarray]:
-    return [image.pixels for image in renderer.render(requests(count, sampling))]
-
-
-def rows(renderer, layer, sampling: Sampling) -> list[int]:
+def rows(renderer: Renderer, layer: torch.nn.Module, sampling: Sampling) -> list[int]:
     """How many rows the layer was given, call by call."""
     seen: list[int] = []
     hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
@@ -31,9 +26,9 @@ def rows(renderer, layer, sampling: Sampling) -> list[int]:
     return seen
 
 
-def test_layers_before_the_text_compute_one_branch(models: dict[str, Path]) -> None:
-    renderer = load(models, "sd")
-    unet = renderer._pipe.unet
+def test_layers_before_the_text_compute_one_branch(models: Models) -> None:
+    renderer, pipe = load_with_pipe(models, "sd")
+    unet = pipe.unet
     inner = unet.down_blocks[1].attentions[0].transformer_blocks[0]
     for layer in (unet.down_blocks[0].resnets[0].conv1, unet.down_blocks[1].resnets[0].norm1, inner.attn1.to_q):
         assert rows(renderer, layer, GUIDED) == [4] * 4
@@ -41,28 +36,26 @@ def test_layers_before_the_text_compute_one_branch(models: dict[str, Path]) -> N
     assert rows(renderer, inner.attn2.to_q, GUIDED) == [8] * 4
 
 
-def test_with_pooled_text_in_the_time_both_branches_are_computed(models: dict[str, Path]) -> None:
-    renderer = load(models, "sdxl")
-    assert rows(renderer, renderer._pipe.unet.down_blocks[0].resnets[0].conv1, GUIDED) == [8] * 4
+def test_with_pooled_text_in_the_time_both_branches_are_computed(models: Models) -> None:
+    renderer, pipe = load_with_pipe(models, "sdxl")
+    assert rows(renderer, pipe.unet.down_blocks[0].resnets[0].conv1, GUIDED) == [8] * 4
 
 
 @pytest.mark.parametrize("name", ["sd", "sdxl"])
-def test_keys_and_values_of_the_text_are_made_once_a_call(models: dict[str, Path], name: str, monkeypatch) -> None:
-    renderer = load(models, name)
-    seen = given(monkeypatch, {type(layer) for layer in text_layers(renderer._pipe.unet)})
-    fresh = load(models, name)
-    numbers = {id(layer) for layer in text_layers(fresh._pipe.unet)}
+def test_keys_and_values_of_the_text_are_made_once_a_call(models: Models, name: str, monkeypatch) -> None:
+    seen = given(monkeypatch, {type(layer) for layer in text_layers(load_with_pipe(models, name)[1].unet)})
+    renderer, pipe = load_with_pipe(models, name)
+    numbers = {id(layer) for layer in text_layers(pipe.unet)}
     for calls in (1, 2):
-        fresh.render(requests(3, GUIDED))
+        renderer.render(requests(3, GUIDED))
         assert Counter(number for number, _ in seen if number in numbers) == dict.fromkeys(numbers, calls)
 
 
-def test_the_times_part_of_each_block_is_one_row(models: dict[str, Path], monkeypatch) -> None:
-    renderer = load(models, "sd")
-    seen = given(monkeypatch, {type(layer) for layer in time_layers(renderer._pipe.unet)})
-    fresh = load(models, "sd")
-    numbers = {id(layer) for layer in time_layers(fresh._pipe.unet)}
-    fresh.render(requests(3, GUIDED))
+def test_the_times_part_of_each_block_is_one_row(models: Models, monkeypatch) -> None:
+    seen = given(monkeypatch, {type(layer) for layer in time_layers(load_with_pipe(models, "sd")[1].unet)})
+    renderer, pipe = load_with_pipe(models, "sd")
+    numbers = {id(layer) for layer in time_layers(pipe.unet)}
+    renderer.render(requests(3, GUIDED))
     assert Counter(seen_rows for number, seen_rows in seen if number in numbers) == {1: 4 * len(numbers)}
 
 
@@ -70,9 +63,11 @@ def given(monkeypatch, kinds: set[type]) -> list[tuple[int, int]]:
     """(which layer, how many rows) of all calls from now on, of layers of models yet to be loaded."""
     seen: list[tuple[int, int]] = []
     for kind in kinds:
-        own = kind.forward
+        forward = kind.forward
         monkeypatch.setattr(
-            kind, "forward", lambda self, rows, own=own: seen.append((id(self), len(rows))) or own(self, rows)
+            kind,
+            "forward",
+            lambda self, rows, forward=forward: seen.append((id(self), len(rows))) or forward(self, rows),
         )
     return seen
 
@@ -111,7 +106,7 @@ SDXL = {
     ],
 )
 def test_unets_of_all_kinds_say_the_same(config: dict) -> None:
-    """Put over twice, as a probe of batch sizes does, and called with and without guidance in turn."""
+    """Wrapped twice, and called with and without guidance in turn."""
     torch.manual_seed(0)
     unet = UNet2DConditionModel(**{**SMALL, **config}).eval()
     added = {"text_embeds": torch.randn(6, 10), "time_ids": torch.ones(6, 6)} if "addition_embed_type" in config else {}
@@ -128,8 +123,11 @@ def test_unets_of_all_kinds_say_the_same(config: dict) -> None:
     with torch.inference_mode():
         wanted = answers()
         SharedWork(unet)
-        with SharedWork(unet).of(3):
+        shared = SharedWork(unet)
+        with shared.during(3):
             found = answers()
+            assert shared.projections.keys() == dict.fromkeys(range(len(text_layers(unet)))).keys()
+        assert not shared.projections
         found += answers()
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(found, wanted * 2, strict=True))
 
@@ -146,24 +144,20 @@ def test_unets_of_all_kinds_say_the_same(config: dict) -> None:
         replace(GUIDED, negative_prompt="a red circle 0"),
     ],
 )
-def test_pictures_stay_the_same(models: dict[str, Path], name: str, sampling: Sampling) -> None:
-    renderer, plain = load(models, name), load(models, name)
-    plain._shared_of = nullcontext
-    pairs = list(zip(pixels(renderer, sampling), pixels(plain, sampling), strict=True))
-    assert max(np.abs(one.astype(int) - other).max() for one, other in pairs) <= 1
+def test_pictures_stay_the_same(models: Models, name: str, sampling: Sampling) -> None:
+    renderer, exact = (load_with_pipe(models, name, patches=without(*names))[0] for names in ((), ("shared_work",)))
+    assert largest_difference(pixels(renderer, sampling), pixels(exact, sampling)) <= 1
 
 
-def test_nothing_is_kept_after_a_call(models: dict[str, Path]) -> None:
-    renderer = load(models, "sd")
+def test_a_call_leaves_no_traces_in_the_next(models: Models) -> None:
+    renderer, _ = load_with_pipe(models, "sd")
     first = pixels(renderer, GUIDED)
-    shared = renderer._shared_of.__self__
-    assert not shared._kept
     pixels(renderer, replace(GUIDED, negative_prompt="blue"))
-    assert all(np.array_equal(one, other) for one, other in zip(first, pixels(renderer, GUIDED), strict=True))
+    assert np.array_equal(first, pixels(renderer, GUIDED))
 
 
-def test_which_layers_come_before_the_text(models: dict[str, Path]) -> None:
-    unet = load(models, "sd")._pipe.unet
+def test_which_layers_come_before_the_text(models: Models) -> None:
+    unet = load_with_pipe(models, "sd")[1].unet
     names = {id(module): name for name, module in unet.named_modules()}
     found = [names[id(layer)] for layer in layers_before_text(unet)]
     assert found[0] == "conv_in"

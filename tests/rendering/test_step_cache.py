@@ -1,26 +1,22 @@
-"""Deep features kept over steps: what is computed anew, and that nothing of it outlives its call."""
+"""Deep features reused over steps: what is computed anew, and that nothing outlives its call."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from darkroom.domain.cells import Sampling
-from darkroom.rendering.step_cache import deep_layers
-from tests.rendering.test_renderers import load, requests
+from darkroom.domain.settings import Sampling
+from darkroom.rendering.step_cache import StepCache, deep_layers
+from tests.rendering.helpers import Models, load, load_with_pipe, pixels, requests, without
 
-PLAIN = Sampling("ddim", 4.0, 5, 16, 16)
-
-
-def pixels(renderer, sampling: Sampling, count: int = 3) -> list[np.ndarray]:
-    return [image.pixels for image in renderer.render(requests(count, sampling))]
+FULL = Sampling("ddim", 4.0, 5, 16, 16)
 
 
-def calls(renderer, sampling: Sampling) -> tuple[int, int]:
-    """How often the UNet was called, and how often its middle was computed."""
+def calls(models: Models, name: str, sampling: Sampling) -> tuple[int, int]:
+    """How often the UNet is called, and how often its middle is computed."""
     seen: list[str] = []
-    unet = renderer._pipe.unet
+    renderer, pipe = load_with_pipe(models, name)
+    unet = pipe.unet
     middle = unet.mid_block.resnets[0].norm1
     hooks = [
         module.register_forward_pre_hook(lambda _module, _inputs, name=name: seen.append(name))
@@ -33,35 +29,34 @@ def calls(renderer, sampling: Sampling) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("name", ["sd", "sdxl"])
-@pytest.mark.parametrize(("interval", "whole"), [(1, 5), (2, 3), (3, 2), (9, 1)])
-def test_one_of_so_many_calls_is_whole(models: dict[str, Path], name: str, interval: int, whole: int) -> None:
-    assert calls(load(models, name), replace(PLAIN, cache_interval=interval)) == (5, whole)
+@pytest.mark.parametrize(("interval", "full"), [(1, 5), (2, 3), (3, 2), (9, 1)])
+def test_one_of_every_interval_calls_is_full(models: Models, name: str, interval: int, full: int) -> None:
+    assert calls(models, name, replace(FULL, cache_interval=interval)) == (5, full)
 
 
 @pytest.mark.parametrize("name", ["sd", "sdxl"])
-def test_pictures_change_and_cells_leave_no_traces(models: dict[str, Path], name: str) -> None:
+def test_pictures_change_and_cells_leave_no_traces(models: Models, name: str) -> None:
     renderer = load(models, name)
-    plain, kept = pixels(renderer, PLAIN), pixels(renderer, replace(PLAIN, cache_interval=2))
-    assert not any(np.array_equal(a, b) for a, b in zip(plain, kept, strict=True))
-    assert np.array_equal(pixels(renderer, PLAIN), plain)
-    assert np.array_equal(pixels(renderer, replace(PLAIN, cache_interval=2)), kept)
-    assert not renderer._step_cache._kept
+    full, cached = pixels(renderer, FULL), pixels(renderer, replace(FULL, cache_interval=2))
+    assert not any(np.array_equal(a, b) for a, b in zip(full, cached, strict=True))
+    assert np.array_equal(pixels(renderer, FULL), full)
+    assert np.array_equal(pixels(renderer, replace(FULL, cache_interval=2)), cached)
 
 
-def test_an_image_is_the_same_beside_others(models: dict[str, Path]) -> None:
+def test_an_image_is_the_same_beside_others(models: Models) -> None:
     renderer = load(models, "sd")
-    sampling = replace(PLAIN, cache_interval=3)
+    sampling = replace(FULL, cache_interval=3)
     assert np.array_equal(pixels(renderer, sampling, 1)[0], pixels(renderer, sampling, 4)[0])
 
 
-def test_where_guidance_ends_all_is_computed(models: dict[str, Path]) -> None:
-    """From 8 rows to 4 after two of five calls: calls 1 and 3 are whole, and call 5 is its turn again."""
-    assert calls(load(models, "sd"), replace(PLAIN, cache_interval=2, guidance_stop=0.4)) == (5, 3)
-    assert calls(load(models, "sd"), replace(PLAIN, cache_interval=9, guidance_stop=0.4)) == (5, 2)
+def test_where_guidance_ends_all_is_computed(models: Models) -> None:
+    """From 8 rows to 4 after two of five calls: calls 1 and 3 are full, and call 5 is its turn again."""
+    assert calls(models, "sd", replace(FULL, cache_interval=2, guidance_stop=0.4)) == (5, 3)
+    assert calls(models, "sd", replace(FULL, cache_interval=9, guidance_stop=0.4)) == (5, 2)
 
 
-def test_the_outermost_layers_are_always_computed(models: dict[str, Path]) -> None:
-    unet = load(models, "sd")._pipe.unet
+def test_the_outermost_layers_are_always_computed(models: Models) -> None:
+    unet = load_with_pipe(models, "sd")[1].unet
     names = {id(module): name for name, module in unet.named_modules()}
     deep = {names[id(layer)] for layer in deep_layers(unet)}
     assert "down_blocks.0.resnets.0" not in deep
@@ -70,11 +65,10 @@ def test_the_outermost_layers_are_always_computed(models: dict[str, Path]) -> No
     assert f"up_blocks.{len(unet.up_blocks) - 1}.resnets.{last}" not in deep
 
 
-@pytest.mark.slow
-def test_a_compiled_unet_keeps_them_too(models: dict[str, Path]) -> None:
-    sampling = replace(PLAIN, cache_interval=2)
-    eager = np.stack(pixels(load(models, "sd"), sampling)).astype(int)
-    compiled = load(models, "sd", compile=True)
-    assert np.abs(np.stack(pixels(compiled, sampling)) - eager).max() <= 2
-    plain = np.stack(pixels(load(models, "sd"), PLAIN)).astype(int)
-    assert np.abs(np.stack(pixels(compiled, PLAIN)) - plain).max() <= 2
+def test_features_are_released_after_a_call(models: Models) -> None:
+    renderer, pipe = load_with_pipe(models, "sd", patches=without("step_cache"))
+    cache = StepCache(pipe.unet)
+    with cache.during(2, pipe.unet):
+        renderer.render(requests(1, FULL))
+        assert len(cache.features) == len(deep_layers(pipe.unet))
+    assert not cache.features

@@ -17,16 +17,16 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
-from darkroom.demo.denoiser import make_scheduler
-from darkroom.demo.tokens import MAX_TOKENS, make_tokenizer
+from darkroom.demo.latent_diffusion import make_scheduler
+from darkroom.demo.text_encoder import MAX_TOKENS, make_tokenizer
 
 WIDTH = 32
 
 
-def tiny_sd(folder: Path, **unet: object) -> Path:
+def tiny_sd(folder: Path, vae_blocks: int = 2, **unet: object) -> Path:
     torch.manual_seed(0)
     pipeline = StableDiffusionPipeline(
-        vae=_vae(4),
+        vae=_vae(4, vae_blocks),
         text_encoder=CLIPTextModel(_text_config()),
         tokenizer=make_tokenizer(),
         unet=_unet(WIDTH, **unet),
@@ -145,16 +145,16 @@ def _vae(latent_channels: int, num_blocks: int = 2, **options: float) -> Autoenc
 
 
 def _unet(cross_attention_dim: int, **options: object) -> UNet2DConditionModel:
-    return UNet2DConditionModel(
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=(8, 16),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        layers_per_block=1,
-        cross_attention_dim=cross_attention_dim,
-        attention_head_dim=2,
-        norm_num_groups=4,
-        **options,
-    )
+    small = {
+        "sample_size": 8,
+        "in_channels": 4,
+        "out_channels": 4,
+        "block_out_channels": (8, 16),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "layers_per_block": 1,
+        "cross_attention_dim": cross_attention_dim,
+        "attention_head_dim": 2,
+        "norm_num_groups": 4,
+    }
+    return UNet2DConditionModel(**{**small, **options})

@@ -10,8 +10,9 @@ import pytest
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.equal_pixels import EqualCells, equal_cells, equal_lines
+from darkroom.runs.keys import manifest_key
 from darkroom.storage.store import Store
-from tests.report.runs import cell, content, rendered
+from tests.reporting.runs import cell, content, rendered
 
 PROMPTS = [f"prompt {number}" for number in range(10)]
 CELLS = [cell(scheduler=name) for name in ("ddim", "euler", "heun")]
@@ -20,7 +21,7 @@ CELLS = [cell(scheduler=name) for name in ("ddim", "euler", "heun")]
 def changed(store: Store, cell_id: str, digests: Mapping[int, str | None]) -> None:
     """As if a cell's images in these rows had other pixels."""
     for name in manifest.committed(store, cell_id):
-        before = store.get(name.key)
+        before = store.get(manifest_key(name))
         table = manifest.parse(before)
         rows = zip(table["row"].to_pylist(), table["pixels_sha256"].to_pylist(), strict=True)
         values = [digests.get(row, digest) for row, digest in rows]
@@ -35,10 +36,10 @@ def shown(run: tuple[Store, object, dict[str, CellInfo]]) -> list[str]:
 
 @pytest.mark.parametrize("layout", ["files", "webdataset"])
 def test_a_setting_that_does_nothing_is_pointed_out(tmp_path: Path, layout: str) -> None:
-    store, _, cells = run = rendered(tmp_path, PROMPTS, CELLS, layout=layout)  # paint looks at the seed alone
+    store, info, cells = run = rendered(tmp_path, PROMPTS, CELLS, layout=layout)  # paint looks at the seed alone
     first, second, third = cells
     assert equal_cells(store, cells) == [EqualCells((first, second, third), 10)]
-    (line,) = equal_lines(store, cells)
+    (line,) = equal_lines(store, cells, info)
     assert line == (
         f"cells {first}, {second}, {third} have equal pixels in all 10 images that they share: "
         "scheduler (ddim, euler, heun) does nothing here"
@@ -72,15 +73,15 @@ def test_only_images_that_both_have_and_know_are_compared(tmp_path: Path) -> Non
 
 
 def test_a_run_of_one_cell_reads_no_records_for_it(tmp_path: Path) -> None:
-    store, _, cells = rendered(tmp_path, PROMPTS, CELLS[:1])
+    store, info, cells = rendered(tmp_path, PROMPTS, CELLS[:1])
     for name in manifest.committed(store):
-        store.put(name.key, b"not readable")
-    assert list(equal_lines(store, cells)) == []
+        store.put(manifest_key(name), b"not readable")
+    assert list(equal_lines(store, cells, info)) == []
 
 
 def test_values_and_cells_are_not_told_without_end(tmp_path: Path) -> None:
     many = [replace(cell(guidance_scale=number + 1.0)) for number in range(9)]
-    store, _, cells = rendered(tmp_path, ["a"], many)
-    (line,) = equal_lines(store, cells)
+    store, info, cells = rendered(tmp_path, ["a"], many)
+    (line,) = equal_lines(store, cells, info)
     assert " and 5 more have equal pixels in all 1 images" in line
     assert "guidance_scale (1.0, 2.0, 3.0, 4.0, 5.0, 6.0 and 3 more) does nothing here" in line

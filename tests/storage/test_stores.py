@@ -20,6 +20,7 @@ from darkroom.storage.local import LocalStore
 from darkroom.storage.opening import open_store
 from darkroom.storage.store import NotFound, Store, StoreSpec, parse_spec
 from tests.servers import make_bucket, ministack_server
+from tests.storage.clouds import AZURE_ACCOUNT, google_account
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +31,15 @@ def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["local", "moto", "ministack"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+@pytest.fixture(params=["local", "moto", "ministack", "google", "azure"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     if request.param == "local":
         return open_store(parse_spec(str(tmp_path / "store")))
-    endpoint = request.getfixturevalue("s3_endpoint" if request.param == "moto" else "ministack")
-    return open_store(parse_spec(f"s3://bucket/{uuid.uuid4().hex}/run", endpoint))
+    for name, value in {**AZURE_ACCOUNT, **google_account(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    endpoint = request.getfixturevalue("s3_endpoint" if request.param == "moto" else request.param)
+    scheme = {"google": "gs", "azure": "az"}.get(request.param, "s3")
+    return open_store(parse_spec(f"{scheme}://bucket/{uuid.uuid4().hex}/run", endpoint))
 
 
 def test_an_object_is_what_was_put(store: Store) -> None:
@@ -126,6 +130,10 @@ def test_what_is_hidden_or_no_key_of_ours_is_not_listed(store: Store) -> None:
 
 def test_arrow_reads_ranges_of_an_object(store: Store) -> None:
     store.put("metadata/a.parquet", b"0123456789")
+    if store.spec.uri.startswith(("gs:", "az:")):
+        with pytest.raises(DarkroomError, match="references are read from a folder or s3://; copy them"):
+            store.filesystem()
+        return
     filesystem, root = store.filesystem()
     with filesystem.open_input_file(f"{root}/metadata/a.parquet") as file:
         assert file.read_at(3, 4) == b"456"
@@ -187,7 +195,9 @@ def test_a_killed_put_leaves_no_part_of_an_object(tmp_path: Path) -> None:
         ("s3://bucket/x", "http://127.0.0.1:9", "cannot be reached"),
         ("s3://key:secret@bucket/x", None, "credentials in an address"),
         ("s3:///x", None, "without a bucket"),
-        ("gs://bucket/x", None, "gs:// is not known"),
+        ("ftp://bucket/x", None, "ftp:// is not known here; use a folder, or s3://bucket/prefix"),
+        ("gs://", None, "gs:// without a bucket"),
+        ("az://container/../x", None, "write az://bucket/prefix"),
         ("", None, "is empty"),
         ("s3://bucket/a/../b", None, "no usable address"),
         ("file://folder/x", None, "three slashes"),

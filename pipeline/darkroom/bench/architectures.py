@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from darkroom.demo.tokens import make_tokenizer
+from darkroom.demo.text_encoder import make_tokenizer
 
 _TOKENS = 77
 _VAE = {

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from darkroom.bench.figure import Figure
-from darkroom.bench.setting import Setting
+from darkroom.bench.figure import Figure, Setting
 from darkroom.domain.errors import DarkroomError
 
 # Name -> module and function, in the order of a full run.
@@ -14,8 +13,8 @@ FIGURES = {
     "diffusers_script": ("script", "diffusers_script"),
     "ray_data": ("ray_data", "ray_data"),
     "invariance_tax": ("invariance", "invariance_tax"),
-    "sweep_sharing": ("sweep", "sweep_sharing"),
-    "inline_scoring": ("scoring", "inline_scoring"),
+    "sweep_sharing": ("commands", "sweep_sharing"),
+    "inline_scoring": ("commands", "inline_scoring"),
     "resume": ("resume", "resume"),
     "scale_out": ("scale_out", "scale_out"),
     "gpu_sd15": ("gpu", "gpu_sd15"),

@@ -1,10 +1,9 @@
-"""A benchmark's result: one ratio a repeat, what it should reach, and the seconds that it was computed from. Pure."""
+"""What a benchmark is told, and what it finds: the setting, ratios of repeats, their table and JSON."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import median
-
-Timings = Mapping[str, Sequence["Timing"]]  # variant -> one a repeat
 
 
 @dataclass(frozen=True)
@@ -18,6 +17,39 @@ class Timing:
     def rate(self) -> float:
         """Things a second."""
         return self.count / self.seconds
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One `darkroom bench`."""
+
+    folder: Path  # scratch, emptied by whoever made it
+    scale: float  # of every size
+    num_repeats: int
+    device: str  # cpu, cuda or mps
+    num_workers: int  # of what runs on Ray
+    darkroom: tuple[str, ...]  # the command line's first words
+    say: Callable[[str], None]
+
+    def sized(self, count: int, least: int = 1) -> int:
+        return max(least, round(count * self.scale))
+
+
+def alternated(setting: Setting, variants: Mapping[str, Callable[[Path], Timing]]) -> dict[str, list[Timing]]:
+    """Every variant once a repeat, each time in a new folder, and every second repeat backwards: what drifts meets all.
+
+    `variants` are called with their folder, which does not exist yet.
+    """
+    timings: dict[str, list[Timing]] = {name: [] for name in variants}
+    for repeat in range(setting.num_repeats):
+        for name in list(variants)[:: -1 if repeat % 2 else 1]:
+            timing = variants[name](setting.folder / f"{name.replace(' ', '-')}-{repeat}")
+            timings[name].append(timing)
+            setting.say(f"  {name}: {timing.count:g} in {timing.seconds:.2f} s ({timing.rate:.3g}/s)")
+    return timings
+
+
+Timings = Mapping[str, Sequence[Timing]]  # variant -> one a repeat
 
 
 @dataclass(frozen=True)
@@ -66,3 +98,38 @@ class Figure:
 def ratios(numerator: Sequence[Timing], denominator: Sequence[Timing]) -> list[float]:
     """Of the rates, repeat by repeat: what slows a machine for a while slows both of a pair."""
     return [above.rate / below.rate for above, below in zip(numerator, denominator, strict=True)]
+
+
+_HEADINGS = ("figure", "median", "lowest to highest", "reach", "reached", "of what")
+
+
+def as_table(figures: Sequence[Figure]) -> str:
+    """One line a figure."""
+    rows = [_HEADINGS, *(_row(figure) for figure in figures)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def as_json(figures: Sequence[Figure], machine: dict[str, object], setting: dict[str, object]) -> dict[str, object]:
+    """What was measured where, with each repeat's raw seconds."""
+    return {"machine": machine, "setting": setting, "figures": [_value(figure) for figure in figures]}
+
+
+def _row(figure: Figure) -> tuple[str, ...]:
+    if figure.value is None or figure.spread is None:
+        return figure.name, "-", "-", _reach(figure), "skipped", figure.skipped or ""
+    unit = f" {figure.unit}" if figure.unit else ""
+    low, high = figure.spread
+    reached = {True: "yes", False: "NO", None: "-"}[figure.reached]
+    return figure.name, f"{figure.value:.3g}{unit}", f"{low:.3g} to {high:.3g}", _reach(figure), reached, figure.what
+
+
+def _reach(figure: Figure) -> str:
+    return str(figure.reach) if figure.reach else "-"
+
+
+def _value(figure: Figure) -> dict[str, object]:
+    derived = {"value": figure.value, "spread": figure.spread, "reached": figure.reached}
+    return {**asdict(figure), **derived, "reach": _reach(figure)}

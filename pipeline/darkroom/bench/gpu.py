@@ -9,14 +9,12 @@ from typing import Any
 
 import torch
 
-from darkroom.bench import ours
 from darkroom.bench.architectures import SD15, SDXL, Architecture, random_pipeline
-from darkroom.bench.figure import Figure, Timing, Timings
-from darkroom.bench.limits import image_flop, matrix_rate
-from darkroom.bench.log import steady
-from darkroom.bench.setting import Setting, alternated
+from darkroom.bench.darkroom_run import local_dispatcher, render_job, steady
+from darkroom.bench.figure import Figure, Setting, Timing, Timings, alternated
+from darkroom.bench.machine import image_flop, matrix_rate
 from darkroom.bench.work import Work, captions, requests, write_prompts
-from darkroom.domain.cells import ModelRef, Sampling
+from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering.diffusion import DiffusersRenderer
 from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.pretrained import load_pipeline
@@ -98,7 +96,7 @@ def random_work(setting: Setting, architecture: Architecture, dtype: str) -> Wor
 
 
 def rendered(work: Work, folder: Path) -> Timing:
-    return steady(ours.rendered(work, folder, ours.on_one).commits)
+    return steady(render_job(work, folder, local_dispatcher).commits)
 
 
 def _loads(work: Work) -> list[Load]:
@@ -109,11 +107,12 @@ def _loads(work: Work) -> list[Load]:
 
 
 def _load(pipe: Any, work: Work) -> Load | None:
-    """Two batches, the second of them timed; None where a batch does not fit."""
+    """A batch of one step to warm up, and a timed one of all steps; None where a batch does not fit."""
     wanted = [*requests(work) * work.batch_size][: work.batch_size]
+    one_step = replace(work.sampling, num_inference_steps=1)
     renderer = DiffusersRenderer(pipe, work.renderer)
     torch.cuda.reset_peak_memory_stats()
-    renderer.render(wanted)
+    renderer.render([replace(request, sampling=one_step) for request in wanted])
     started = time.perf_counter()
     images = renderer.render(wanted)  # pixels lie on the CPU at its end, so the device has ended too
     seconds = time.perf_counter() - started

@@ -4,17 +4,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from darkroom.bench import ours
-from darkroom.bench.figure import Figure, Reach, Timing, ratios
-from darkroom.bench.setting import Setting
+from darkroom.bench.darkroom_run import MakeWorker, local_dispatcher, render_job
+from darkroom.bench.figure import Figure, Reach, Setting, Timing, ratios
 from darkroom.bench.work import BATCH_SIZE, Work, demo_work, requests
-from darkroom.domain.images import ImageRequest
-from darkroom.rendering.loading import load_renderer
-from darkroom.rendering.renderer import RenderedImage, Renderer
-from darkroom.rendering.spec import RendererSpec
+from darkroom.domain.requests import ImageRequest
+from darkroom.engine.spec import WorkerSpec
+from darkroom.engine.worker import Worker
+from darkroom.rendering.renderer import RenderedImage, Renderer, RendererSpec, load_renderer
 from darkroom.storage.opening import open_store
-from darkroom.worker.spec import WorkerSpec
-from darkroom.worker.worker import Worker
 
 _SHARD_SIZE = 64  # engine.shard_size's default
 _BATCHES = 37  # whole ones; and a short one at the end
@@ -87,10 +84,10 @@ def _seconds(setting: Setting, work: Work, repeat: int) -> dict[str, float]:
         way.render(warm[:_SHORT])
     renderer = InTurns(ways)
 
-    def make(spec: WorkerSpec) -> ours.MakeWorker:
+    def make(spec: WorkerSpec) -> MakeWorker:
         store = open_store(spec.store)
         return lambda: Worker(spec.run, lambda _: renderer, work.model.identity, store)
 
-    ours.rendered(work, setting.folder / f"turns-{repeat}", ours.on_one, make)
+    render_job(work, setting.folder / f"turns-{repeat}", local_dispatcher, make)
     setting.say("  " + ", ".join(f"{name}: {seconds:.2f} s" for name, seconds in renderer.seconds.items()))
     return renderer.seconds

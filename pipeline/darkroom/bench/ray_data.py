@@ -13,14 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from darkroom.bench import ours
-from darkroom.bench.figure import Figure, Reach, Timing, ratios
-from darkroom.bench.log import Commit, whole
-from darkroom.bench.plain import call, plain_pipeline
-from darkroom.bench.setting import Setting, alternated
-from darkroom.bench.tuning import tuned, with_own_best
-from darkroom.bench.work import Work, demo_work, requests
-from darkroom.dispatch import cluster
+from darkroom.bench.darkroom_run import Commit, ray_dispatcher, render_job, whole
+from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ratios
+from darkroom.bench.script import call, diffusers_pipeline
+from darkroom.bench.work import Work, demo_work, requests, tuned, with_own_best
+from darkroom.engine import cluster
 
 _IMAGES_A_WORKER = 240
 _BATCH_SIZES = (4, 8, 16)
@@ -34,7 +31,7 @@ class Painter:
     def __init__(self, work: Work, log: Path) -> None:
         self._work = work
         self._log = log / f"{os.getpid()}.txt"
-        self._pipe = plain_pipeline(work)
+        self._pipe = diffusers_pipeline(work)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         seeds = [int(seed) for seed in batch["seed"]]
@@ -57,7 +54,7 @@ def ray_data(setting: Setting) -> list[Figure]:
 
 def _measured(setting: Setting, work: Work, size: int) -> Figure:
     def darkroom(folder: Path) -> Timing:
-        return whole(ours.rendered(work, folder, ours.on_ray(folder, size, work.device)).commits)
+        return whole(render_job(work, folder, ray_dispatcher(folder, size, work.device)).commits)
 
     few = replace(work, num_images=min(work.num_images, size * setting.sized(64, 12)))
     best, rates = tuned(setting, _BATCH_SIZES, lambda each: rival(few, each, size, setting.folder / f"tuning-{each}"))

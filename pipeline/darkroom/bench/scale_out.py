@@ -1,18 +1,49 @@
 """Shards a second against the number of workers, and how many the dispatcher could hand out."""
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from darkroom.bench import ours
-from darkroom.bench.figure import Figure, Reach, Timing, ratios
-from darkroom.bench.log import steady, whole
-from darkroom.bench.setting import Setting, alternated
-from darkroom.bench.sleeper import Idler, SleeperSpec
+from darkroom.bench.darkroom_run import ray_dispatcher, render_job, steady, whole
+from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ratios
 from darkroom.bench.work import Work, write_prompts
-from darkroom.dispatch import cluster
-from darkroom.domain.cells import Sampling
-from darkroom.rendering.paint import paint_model
-from darkroom.worker.spec import WorkerSpec
+from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.settings import Sampling
+from darkroom.engine import cluster
+from darkroom.engine.spec import WorkerSpec
+from darkroom.engine.tasks import ShardReport, Task
+from darkroom.engine.worker import Worker
+from darkroom.rendering.paint import PaintRenderer, paint_model
+from darkroom.runs.run import RunInfo
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import StoreSpec
+
+
+@dataclass(frozen=True)
+class SleeperSpec:
+    """Calling it makes a real worker that paints after a pause."""
+
+    run: RunInfo
+    model: ModelIdentity
+    store: StoreSpec
+    seconds: float  # of a batch
+
+    def __call__(self) -> Worker:
+        return Worker(self.run, self._load, self.model, open_store(self.store))
+
+    def _load(self, _: ModelIdentity) -> PaintRenderer:
+        return PaintRenderer(1, self.seconds)
+
+
+class Idler:
+    """Answers at once and does nothing: the dispatcher's ceiling."""
+
+    def run_task(self, task: Task, attempt: int) -> ShardReport:
+        return ShardReport(1, 0, 0, 0.0, 0.0)
+
+    def close(self) -> None:
+        pass
+
 
 _WORKERS = (1, 4, 16, 64)
 _SHARD_S = 4.0  # of the renderer's pause: about what a batch of a large model takes
@@ -54,14 +85,14 @@ def _sleeping(setting: Setting, number: int, each: int, seconds: float, folder: 
     def sleeper(spec: WorkerSpec) -> SleeperSpec:
         return SleeperSpec(spec.run, work.model.identity, spec.store, seconds)
 
-    return steady(ours.rendered(work, folder, ours.on_ray(folder, number, work.device), sleeper).commits)
+    return steady(render_job(work, folder, ray_dispatcher(folder, number, work.device), sleeper).commits)
 
 
 def _ceiling(setting: Setting, number: int) -> Figure:
     work = _work(setting, max(20 * number, setting.sized(_IDLE_SHARDS)))
 
     def idling(folder: Path) -> Timing:
-        return whole(ours.rendered(work, folder, ours.on_ray(folder, number, work.device), lambda _: Idler).commits)
+        return whole(render_job(work, folder, ray_dispatcher(folder, number, work.device), lambda _: Idler).commits)
 
     timings = alternated(setting, {f"{number} idle workers": idling})
     (only,) = timings.values()

@@ -1,25 +1,88 @@
 """Against the script that people write: a loop of `pipe(prompts)` and `image.save`, warm, with its best batch."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from darkroom.bench import ours
-from darkroom.bench.crew import Crew
-from darkroom.bench.figure import Figure, Reach, Timing, ratios
-from darkroom.bench.log import whole
-from darkroom.bench.plain import call, plain_pipeline
-from darkroom.bench.setting import Setting, alternated
-from darkroom.bench.tuning import tuned, with_own_best
-from darkroom.bench.work import Work, demo_work, requests
-from darkroom.dispatch import cluster
-from darkroom.domain.images import ImageRequest
-from darkroom.encoding.images import decode
+from darkroom.bench.darkroom_run import ray_dispatcher, render_job, whole
+from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ratios
+from darkroom.bench.work import Work, demo_work, requests, tuned, with_own_best
+from darkroom.domain.requests import ImageRequest
+from darkroom.engine import cluster
+from darkroom.runs.encoding import decode
 from darkroom.runs.keys import image_key
+
+
+def diffusers_pipeline(work: Work) -> Any:
+    """On its device, in its dtype, without a word."""
+    import diffusers
+    import transformers
+
+    for library in (transformers, diffusers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
+    dtype = getattr(torch, work.model.identity.dtype)
+    pipe = diffusers.DiffusionPipeline.from_pretrained(work.model.source, dtype=dtype, use_safetensors=True)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe.to(work.device)
+
+
+def call(pipe: Any, work: Work, prompts: list[str], seeds: list[int]) -> list[Any]:
+    """PIL images, with the noise that Darkroom gives them."""
+    sampling = work.sampling
+    return pipe(
+        prompts,
+        guidance_scale=sampling.guidance_scale,
+        num_inference_steps=sampling.num_inference_steps,
+        height=sampling.height,
+        width=sampling.width,
+        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+    ).images
+
+
+T = TypeVar("T")
+_HELD: list[Any] = []  # in a process of a pool: what it made, and the barrier
+
+
+class WarmPool:
+    """`size` processes, started with this interpreter's own settings and nothing else of this process."""
+
+    def __init__(self, size: int, make: Callable[[], Any]) -> None:
+        context = get_context("spawn")
+        self._size = size
+        self._pool = context.Pool(size, _hold, (make, context.Barrier(size)))
+
+    def __enter__(self) -> "WarmPool":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.terminate()
+        self._pool.join()
+
+    def call(self, function: Callable[..., T], *arguments: Any) -> list[T]:
+        """`function(what the process made, *arguments)` in every process at once."""
+        return self._pool.starmap(_called, [(function, arguments)] * self._size, chunksize=1)
+
+
+def _hold(make: Callable[[], Any], barrier: Barrier) -> None:
+    _HELD[:] = [make(), barrier]
+
+
+def _called(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    made, barrier = _HELD
+    barrier.wait()  # who waits takes no second call, so each process has one
+    return function(made, *arguments)
+
 
 _IMAGES_A_WORKER = 240
 _BATCH_SIZES = (1, 4, 8, 16, 32)
@@ -31,7 +94,7 @@ class Script:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._requests = requests(work)
-        self._pipe = plain_pipeline(work)
+        self._pipe = diffusers_pipeline(work)
 
     def timing(self, batch_size: int, num_images: int, folder: Path) -> Timing:
         """After a batch to warm up."""
@@ -59,18 +122,18 @@ def diffusers_script(setting: Setting) -> list[Figure]:
     work = with_own_best(setting, demo_work(setting, size * setting.sized(_IMAGES_A_WORKER, 24)))
     cluster.start(None, size)
     try:
-        with Crew(1, partial(Script, work)) as crew:
-            return [_measured(setting, work, size, crew)]
+        with WarmPool(1, partial(Script, work)) as pool:
+            return [_measured(setting, work, size, pool)]
     finally:
         cluster.stop()
 
 
-def _measured(setting: Setting, work: Work, size: int, crew: Crew) -> Figure:
+def _measured(setting: Setting, work: Work, size: int, pool: WarmPool) -> Figure:
     def script(batch_size: int, num_images: int, folder: Path) -> Timing:
-        return crew.call(Script.timing, batch_size, num_images, folder)[0]
+        return pool.call(Script.timing, batch_size, num_images, folder)[0]
 
     def darkroom(folder: Path) -> Timing:
-        return whole(ours.rendered(work, folder, ours.on_ray(folder, size, work.device)).commits)
+        return whole(render_job(work, folder, ray_dispatcher(folder, size, work.device)).commits)
 
     few = setting.sized(64, 2)
     best, rates = tuned(setting, _BATCH_SIZES, lambda each: script(each, few, setting.folder / f"tuning-{each}"))
@@ -89,7 +152,7 @@ def _measured(setting: Setting, work: Work, size: int, crew: Crew) -> Figure:
             "workers": size,
             "script_batch_size": best,
             "script_tried": rates,
-            "script_threads": crew.call(Script.num_threads)[0],
+            "script_threads": pool.call(Script.num_threads)[0],
             "largest_difference": largest_difference(work, setting.folder / "darkroom-0", setting.folder / "script-0"),
         },
     )

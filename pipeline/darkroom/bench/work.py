@@ -1,6 +1,6 @@
-"""The job that a figure's variants all do: these prompts with this model and these settings. Loads nothing."""
+"""The job that a figure's variants all do, and the batch size at which each of them is fastest."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,14 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from darkroom.bench.setting import Setting
+from darkroom.bench.figure import Setting, Timing
 from darkroom.demo import MODEL_FOLDER
 from darkroom.demo.world import random_scene
-from darkroom.domain.cells import Cell, ModelRef, Sampling
-from darkroom.domain.images import ImageRequest, samples
-from darkroom.prompts.source import open_prompts
+from darkroom.domain.cells import Cell
+from darkroom.domain.requests import ImageRequest, samples
+from darkroom.domain.settings import ModelRef, Sampling
+from darkroom.prompts.opening import open_prompts
+from darkroom.rendering.batch_size import best_size, measured_rates
 from darkroom.rendering.inspection import InspectedModel, inspect_model
-from darkroom.rendering.spec import RendererSpec
+from darkroom.rendering.renderer import RendererSpec
 
 BATCH_SIZE = 8
 _RUN_SEED = 0
@@ -89,3 +91,20 @@ def requests(work: Work) -> list[ImageRequest]:
     blocks = open_prompts(str(work.prompts)).blocks(0)
     rows = [row for block in blocks for row in block.rows]
     return [sample.request for row in rows for sample in samples(row, work.cell, work.seed, 1)]
+
+
+def tuned(
+    setting: Setting, sizes: Sequence[int], timing_of: Callable[[int], Timing]
+) -> tuple[int, Mapping[int, float]]:
+    """(the best size, size -> things a second)."""
+    rates = {size: timing_of(size).rate for size in sizes}
+    setting.say("  tuned: " + ", ".join(f"batch {size}: {rate:.3g}/s" for size, rate in rates.items()))
+    return max(rates, key=rates.__getitem__), rates
+
+
+def with_own_best(setting: Setting, work: Work) -> Work:
+    """The same in batches, and shards, of the size that `engine.batch_size=auto` finds."""
+    rates = measured_rates(work.renderer, work.sampling)
+    setting.say("  auto: " + ", ".join(f"batch {size}: {rate:.3g}/s" for size, rate in rates.items()))
+    size = best_size(rates)
+    return replace(work, batch_size=size, shard_size=size)

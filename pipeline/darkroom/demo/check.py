@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from darkroom.demo import world
-from darkroom.demo.features import SmallClip
+from darkroom.demo.clip import SmallClip
 from darkroom.demo.sight import Verdict, judge
 from darkroom.demo.world import Scene, changed_word
 from darkroom.metrics.frechet import frechet_distance

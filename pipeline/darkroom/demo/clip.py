@@ -1,22 +1,20 @@
 """A small CLIP of the world: says how well a picture fits a caption, and gives features of pictures.
 
-The vision tower first learns to name what it sees; the contrastive training then has something to hold on to.
-"""
+The vision tower first learns to name what it sees; the contrastive phase then joins pictures and captions."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
+from transformers import AutoTokenizer, CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
 from darkroom.demo.pictures import ATTRIBUTES, World, tokenize
-from darkroom.demo.saving import halve_weights
-from darkroom.demo.steps import Phase, Report, train_steps
-from darkroom.demo.text import AttributeHeads
-from darkroom.demo.tokens import MAX_TOKENS
+from darkroom.demo.text_encoder import MAX_TOKENS, AttributeHeads
+from darkroom.demo.training_loop import Phase, Report, halve_weights, train_steps
 from darkroom.demo.world import MIRRORED, Scene, changed_word
 
 _WIDTH = 96
@@ -125,3 +123,31 @@ def save_clip(clip: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
         "image_std": [0.5, 0.5, 0.5],
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n")
+
+
+_BATCH = 256
+
+
+class SmallClip:
+    """A loaded CLIP of the world."""
+
+    def __init__(self, folder: Path) -> None:
+        self._model = CLIPModel.from_pretrained(folder, dtype=torch.float32)
+        self._tokenizer: CLIPTokenizer = AutoTokenizer.from_pretrained(folder)
+
+    @torch.inference_mode()
+    def of_pictures(self, pictures: np.ndarray) -> np.ndarray:
+        """(N, 64, 64, 3) uint8 to (N, features) float64 of unit length."""
+        images = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+        parts = [self._model.get_image_features(batch).pooler_output for batch in images.split(_BATCH)]
+        return _unit(torch.cat(parts))
+
+    @torch.inference_mode()
+    def of_captions(self, captions: Sequence[str]) -> np.ndarray:
+        """(N, features) float64 of unit length."""
+        tokens = tokenize(self._tokenizer, captions)
+        return _unit(torch.cat([self._model.get_text_features(batch).pooler_output for batch in tokens.split(_BATCH)]))
+
+
+def _unit(features: torch.Tensor) -> np.ndarray:
+    return torch.nn.functional.normalize(features.double()).numpy()

@@ -1,8 +1,4 @@
-"""Makes the embedded model from nothing: caption reader, picture coder, denoiser, and a small CLIP.
-
-Every phase is deterministic from the seed (for one number of threads), keeps checkpoints in the work folder, and is
-skipped or gone on with when it is started again.
-"""
+"""Makes the embedded model from nothing: caption reader, picture coder, denoiser, and a small CLIP."""
 
 import shutil
 from dataclasses import dataclass, field
@@ -12,14 +8,18 @@ import torch
 from diffusers import StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
-from darkroom.demo.autoencoder import encode_world, make_autoencoder, train_autoencoder
 from darkroom.demo.clip import make_clip, save_clip, train_clip, train_clip_words
-from darkroom.demo.denoiser import make_denoiser, make_scheduler, train_denoiser
+from darkroom.demo.latent_diffusion import (
+    encode_world,
+    make_autoencoder,
+    make_denoiser,
+    make_scheduler,
+    train_autoencoder,
+    train_denoiser,
+)
 from darkroom.demo.pictures import World, make_world, tokenize
-from darkroom.demo.saving import halve_weights
-from darkroom.demo.steps import Phase, Report
-from darkroom.demo.text import make_text_encoder, warm_up
-from darkroom.demo.tokens import make_tokenizer
+from darkroom.demo.text_encoder import make_text_encoder, make_tokenizer, warm_up
+from darkroom.demo.training_loop import Phase, Report, halve_weights
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,14 @@
-"""Settings that shape pixels: the model, the sampling, and the cell that joins them under one digest."""
+"""What is rendered: a model with one setting of everything that shapes the image, and the ranges of prompts in it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from darkroom.domain import identity
 from darkroom.domain.identity import digest
+from darkroom.domain.settings import FLOAT8, NEUTRAL_LOSSY, Sampling, settings_of
 
-# Settings that trade quality for speed, and the values at which they do nothing. Digests leave these out.
-_LOSSLESS: Mapping[str, Any] = {"guidance_start": 0.0, "guidance_stop": 1.0, "cache_interval": 1}
-FLOAT8 = "float8"  # a dtype: faster than those below, and lossy
 _EXACT_DTYPES = ("bfloat16", "float16", "float32")
-
-
-@dataclass(frozen=True)
-class ModelRef:
-    """A model as the user names it."""
-
-    repo_id: str  # hub id or local folder
-    revision: str | None = None  # branch, tag or commit; None for a local folder
-    dtype: str = "auto"  # auto, float32, float16, bfloat16 or float8; auto: float32 on CPU, float16 elsewhere
-    variant: str | None = None  # file variant, such as fp16
-    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,40 +24,6 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How a prompt becomes an image, by diffusers' parameter names."""
-
-    scheduler: str  # a name of the scheduler table, or "default" for the model's own
-    guidance_scale: float
-    num_inference_steps: int
-    height: int  # pixels
-    width: int  # pixels
-    negative_prompt: str = ""
-    guidance_start: float = 0.0  # guidance acts from this share of the steps on ...
-    guidance_stop: float = 1.0  # ... and before this one
-    cache_interval: int = 1  # of so many calls of the UNet one is whole, and the others take its deep features
-
-    @property
-    def is_guided(self) -> bool:
-        """Whether the model sees every image twice, with its prompt and without."""
-        return self.guidance_scale > 1
-
-    @property
-    def is_partly_guided(self) -> bool:
-        return self.is_guided and (self.guidance_start > 0 or self.guidance_stop < 1)
-
-    @property
-    def lossy(self) -> dict[str, float]:
-        """The settings that trade quality for speed, where they do something."""
-        return {name: vars(self)[name] for name, nothing in _LOSSLESS.items() if vars(self)[name] != nothing}
-
-    @property
-    def named(self) -> dict[str, object]:
-        """Settings by their names; the lossy ones only where they do something."""
-        return {name: value for name, value in vars(self).items() if _LOSSLESS.get(name) != value}
-
-
-@dataclass(frozen=True)
 class Cell:
     """One setting of everything that shapes the image. How it is executed is not part of it."""
 
@@ -81,10 +34,16 @@ class Cell:
     def cell_id(self) -> str:
         model = self.model
         shaped_by = (model.revision, model.variant, model.dtype, model.trust_remote_code)
-        return digest("cell", *shaped_by, self.sampling.named, length=16)
+        return digest("cell", *shaped_by, self.sampling.effective, length=16)
+
+    @cached_property
+    def image_sampling(self) -> Sampling:
+        """Of its images, whose requests have a seed of their own and are one each."""
+        others = {each.name: each.neutral for each in settings_of(Sampling) if not each.of_image}
+        return replace(self.sampling, **others)
 
     @property
-    def lossy(self) -> dict[str, float | str]:
+    def lossy(self) -> dict[str, Any]:
         """What trades this cell's quality for speed."""
         return {**self.sampling.lossy, **({"dtype": FLOAT8} if self.model.dtype == FLOAT8 else {})}
 
@@ -94,5 +53,28 @@ class Cell:
         if not self.lossy:
             return ()
         dtypes = _EXACT_DTYPES if self.model.dtype == FLOAT8 else (self.model.dtype,)
-        sampling = replace(self.sampling, **_LOSSLESS)
+        sampling = replace(self.sampling, **NEUTRAL_LOSSY)
         return tuple(Cell(replace(self.model, dtype=dtype), sampling) for dtype in dtypes)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Rows [start, stop) of a prompt dataset in one cell: what is scheduled, then committed.
+
+    `shard_id` is a digest of the other three and of the dataset's fingerprint: `planned_shard` makes it, and a
+    manifest's key says it.
+    """
+
+    cell_id: str
+    start: int
+    stop: int
+    shard_id: str
+
+    @property
+    def num_rows(self) -> int:
+        return self.stop - self.start
+
+
+def planned_shard(cell_id: str, fingerprint: str, start: int, stop: int) -> Shard:
+    """The shard of these rows of the dataset with this fingerprint; a relaunch finds the same one."""
+    return Shard(cell_id, start, stop, identity.shard_id(cell_id, fingerprint, start, stop))

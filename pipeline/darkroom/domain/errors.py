@@ -1,6 +1,10 @@
-"""Errors that a user can mend, or can wait out. Anything else that is raised is our own fault."""
+"""Errors that a user can mend, or can wait out, and what no text may say: credentials in addresses.
 
-from darkroom.domain.secrets import redacted
+Anything else that is raised is our own fault. An address with credentials is refused where a command is read; what
+errors say is cleared of them besides, since a library, an environment variable or an old file may bring one.
+"""
+
+import re
 
 
 class DarkroomError(ValueError):
@@ -28,3 +32,31 @@ class TryAgain(DarkroomError):
 
 class EndsRun(Exception):
     """What one task met every other one would meet too: it is not charged, none is tried again, and the job ends."""
+
+
+# Credentials ---------------------------------------------------------------------------------------------------------
+
+_HIDDEN = "***"
+_SCHEME = r"(?P<scheme>(?<![a-z0-9+.-])[a-z][a-z0-9+.-]+:/{1,2})"
+_PORT = r"\d{1,5}(?:[\s/?#,;:)'\"\]]|$)"
+_PARAMETER = (
+    r"[\w.-]*(?:signature|token|secret|passw|pwd|credential|accesskey|access[-_]key|api[-_]?key)[\w.-]*"
+    r"|sig|key|auth|authorization|sas"
+)
+# Up to the last @ of the host's part, or, where a password holds a slash, of the whole word.
+_USER = re.compile(rf"{_SCHEME}(?:[^\s/?#]*@|[^\s/?#:]*:(?!{_PORT})[^\s]*@)", re.IGNORECASE)
+_BARE_USER = re.compile(r"(?<![\w:.@+-])[\w.+-]+:[^\s/@:'\"]+@(?=[\w\[])")  # user:password@host without a scheme
+_QUERY = re.compile(rf"(?P<name>[?&;](?:{_PARAMETER})=)(?!\*\*\*)[^&;\s'\"\])]+", re.IGNORECASE)
+_TOKEN = re.compile(r"\b(?:hf_[A-Za-z0-9]{8,}|(?:AKIA|ASIA)[A-Z0-9]{12,}|gh[pousr]_[A-Za-z0-9]{16,})")
+
+
+def has_credentials(address: str) -> bool:
+    """Whether a user, a password, a signature or a token is part of an address in this text."""
+    return any(pattern.search(address) for pattern in (_USER, _QUERY)) or bool(_BARE_USER.match(address))
+
+
+def redacted(text: str) -> str:
+    """The text, with what is secret in its addresses hidden, and tokens of known shapes too."""
+    text = _USER.sub(rf"\g<scheme>{_HIDDEN}@", text)
+    text = _QUERY.sub(rf"\g<name>{_HIDDEN}", text)
+    return _TOKEN.sub(_HIDDEN, _BARE_USER.sub(f"{_HIDDEN}@", text))

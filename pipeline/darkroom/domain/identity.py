@@ -4,7 +4,7 @@ import hashlib
 import json
 
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)  # made once: three calls an image
-_SEED_BITS = 63  # int64 in Parquet; torch.Generator.manual_seed takes it whole
+NUM_SEEDS = 2**63  # int64 in Parquet; torch.Generator.manual_seed takes it whole
 
 
 def digest(*parts: object, length: int = 32) -> str:
@@ -18,8 +18,8 @@ def image_seed(run_seed: int, prompt_id: str, sample_index: int, row_seed: int |
     A row's own seed is used as it stands for the first sample and counted up for the next ones, as image tools do.
     """
     if row_seed is not None:
-        return (row_seed + sample_index) % 2**_SEED_BITS
-    return int(digest("seed", run_seed, prompt_id, sample_index, length=64), 16) % 2**_SEED_BITS
+        return (row_seed + sample_index) % NUM_SEEDS
+    return int(digest("seed", run_seed, prompt_id, sample_index, length=64), 16) % NUM_SEEDS
 
 
 def image_id(cell_id: str, prompt_id: str, sample_index: int, seed: int) -> str:

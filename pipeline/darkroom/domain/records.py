@@ -1,7 +1,10 @@
 """One row an image: what a record says, and what may have become of its image."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from datetime import datetime
+
+from darkroom.domain.settings import IMAGE_SETTINGS, Sampling
 
 OK = "ok"  # the image is there
 FAILED = "failed"  # it could not be rendered; `error` says why, `retry` tries again
@@ -15,15 +18,10 @@ class Record:
     image_id: str
     prompt_id: str
     prompt: str
-    negative_prompt: str
     sample_index: int
     seed: int
     row: int  # of the prompt dataset, from 0
-    scheduler: str
-    guidance_scale: float
-    num_inference_steps: int
-    height: int
-    width: int
+    sampling: Sampling  # of the image; in tables a column a setting, by its name
     model: str
     model_revision: str
     pipeline_class: str
@@ -52,3 +50,14 @@ class Record:
     host: str | None = None  # the machine that made it ...
     device_id: str | None = None  # ... the device of it, such as a GPU's UUID ...
     worker: str | None = None  # ... and the worker, as the job's messages call it
+
+
+def _columns() -> Iterator[str]:
+    for each in fields(Record):
+        if each.name == "sampling":
+            yield from (setting.name for setting in IMAGE_SETTINGS)
+        else:
+            yield each.name
+
+
+RECORD_COLUMNS = tuple(_columns())  # of a table of records, in order

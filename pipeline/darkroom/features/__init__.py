@@ -1,1 +1,1 @@
-"""Pixels to feature vectors, and pictures to scores. Knows no store, no run, no rendering and no metric."""
+"""Images to feature vectors, and to scores: extractors, their networks, plug-ins."""

@@ -1,4 +1,4 @@
-"""The extractor protocol: pictures in, feature vectors out. Knows no network, no file and no metric.
+"""Extractors: what one is made from, what decides its features, and the protocols that all of them follow.
 
 Features are stored raw, as the network gives them: pool3 activations, CLS tokens, projected CLIP embeddings of no set
 length. A metric that compares directions (CLIP score, CMMD) normalises them where it uses them; Frechet distances take
@@ -12,6 +12,26 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from darkroom.domain.identity import digest
+
+
+@dataclass(frozen=True)
+class ExtractorPin:
+    """An extractor as the job that asks for it found it: what a worker must find too."""
+
+    digests: tuple[tuple[str, str], ...]  # of its files, by their names
+    extractor_id: str
+
+
+@dataclass(frozen=True)
+class ExtractorSpec:
+    """What an extractor is made from. Small and picklable; one spec makes the same extractor in every process."""
+
+    name: str = "demo_clip"  # one of opening.EXTRACTORS, or module:function of a plug-in
+    source: str | None = None  # of the weights: a file, a folder or a hub id; None: where the name's own lie
+    resize: str | None = None  # tf1, torch, torch-aa or clean; None: inception_v3 takes clean, others their processor's
+    device: str = "cpu"  # cpu, cuda or mps
+    batch_size: int = 32  # images in every call of the network, padding included
+    pin: ExtractorPin | None = None  # None: whatever is there
 
 
 @dataclass(frozen=True)
@@ -46,7 +66,7 @@ class Extractor(Protocol):
 
 
 @runtime_checkable
-class CaptionScorer(Extractor, Protocol):
+class CaptionExtractor(Extractor, Protocol):
     """An extractor with a text tower: captions land in the pictures' space."""
 
     def caption_features(self, captions: Sequence[str]) -> np.ndarray:
@@ -62,7 +82,7 @@ class CaptionScorer(Extractor, Protocol):
 class ImageScorer(Protocol):
     """One loaded model that says how good each picture is; higher is better. Its scores are stored as features are.
 
-    For reward models and the like: `scores` preprocesses and calls the network through `batching.in_batches`, so that
+    For reward models and the like: `scores` preprocesses and calls the network through `networks.in_batches`, so that
     no score depends on its neighbours; `info` has is_scorer=True, and digests in `weights` what decides scores.
     """
 

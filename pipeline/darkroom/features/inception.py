@@ -1,4 +1,4 @@
-"""The Inception network of the Frechet Inception Distance, as TensorFlow's graph of 2015-12-05 has it. Knows no files.
+"""The Inception network of the Frechet Inception Distance, as TensorFlow's graph of 2015-12-05 has it.
 
 Szegedy et al. 2015 ("Rethinking the Inception Architecture"), with what sets that graph apart from the paper and from
 torchvision: 1,008 classes, averages that leave padding out of the count, and a max pool in the last block. Modules are

@@ -1,29 +1,30 @@
-"""Chooses, checks and loads an extractor. The only place that knows which ones there are."""
+"""Which extractors there are, and how one is checked, inspected, pinned and loaded."""
 
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from darkroom.domain.errors import DarkroomError, WrongModel
-from darkroom.features.clip import (
-    clip_files,
-    demo_clip_files,
-    inspect_clip,
-    inspect_demo_clip,
-    load_clip,
-    load_demo_clip,
-)
-from darkroom.features.dinov2 import dinov2_files, inspect_dinov2, load_dinov2
-from darkroom.features.extractor import CaptionScorer, Extractor, ExtractorInfo
+from darkroom.features.extractor import Extractor, ExtractorInfo, ExtractorPin, ExtractorSpec
 from darkroom.features.inception_extractor import InceptionExtractor, inception_files, inspect_inception
 from darkroom.features.pixels import PixelExtractor, inspect_pixels
 from darkroom.features.plugins import is_plug_in, load_plug_in
-from darkroom.features.spec import ExtractorSpec, Seen
-from darkroom.models.proof import LocalFiles, proved
+from darkroom.features.transformers_models import (
+    clip_files,
+    demo_clip_files,
+    dinov2_files,
+    inspect_clip,
+    inspect_demo_clip,
+    inspect_dinov2,
+    load_clip,
+    load_demo_clip,
+    load_dinov2,
+)
+from darkroom.rendering.proof import LocalFiles, proved
 
 
 @dataclass(frozen=True)
-class _Kind:
+class _Entry:
     """How an extractor of one name is looked at, how it is loaded, and which files it is read from."""
 
     inspect: Callable[[ExtractorSpec], ExtractorInfo]
@@ -31,12 +32,12 @@ class _Kind:
     files: Callable[[ExtractorSpec], LocalFiles] | None = None
 
 
-EXTRACTORS: Mapping[str, _Kind] = {
-    "demo_clip": _Kind(inspect_demo_clip, load_demo_clip, demo_clip_files),
-    "clip": _Kind(inspect_clip, load_clip, clip_files),
-    "dinov2": _Kind(inspect_dinov2, load_dinov2, dinov2_files),
-    "inception_v3": _Kind(inspect_inception, InceptionExtractor, inception_files),
-    "pixels": _Kind(inspect_pixels, PixelExtractor),
+EXTRACTORS: Mapping[str, _Entry] = {
+    "demo_clip": _Entry(inspect_demo_clip, load_demo_clip, demo_clip_files),
+    "clip": _Entry(inspect_clip, load_clip, clip_files),
+    "dinov2": _Entry(inspect_dinov2, load_dinov2, dinov2_files),
+    "inception_v3": _Entry(inspect_inception, InceptionExtractor, inception_files),
+    "pixels": _Entry(inspect_pixels, PixelExtractor),
 }
 
 
@@ -51,21 +52,21 @@ def inspect_extractor(spec: ExtractorSpec) -> ExtractorInfo:
     return EXTRACTORS[spec.name].inspect(spec)
 
 
-def as_seen(spec: ExtractorSpec, info: ExtractorInfo) -> Seen:
+def pin_extractor(spec: ExtractorSpec, info: ExtractorInfo) -> ExtractorPin:
     """What every worker must find; `info` is what `inspect_extractor` said."""
     files = None if is_plug_in(spec.name) else EXTRACTORS[spec.name].files
-    return Seen(tuple(files(spec).expected.items()) if files else (), info.extractor_id)
+    return ExtractorPin(tuple(files(spec).expected.items()) if files else (), info.extractor_id)
 
 
 def load_extractor(spec: ExtractorSpec) -> Extractor:
     """Load onto the spec's device; a plug-in may be an ImageScorer. Raises as `inspect_extractor` does, and WrongModel
-    where it is not what the job has seen, or changes meanwhile."""
+    where it is not what the job has pinned, or changes meanwhile."""
     _check(spec)
     loaded = _loaded(spec)
-    if spec.seen and loaded.info.extractor_id != spec.seen.extractor_id:
+    if spec.pin and loaded.info.extractor_id != spec.pin.extractor_id:
         raise WrongModel(
             f"extractor {spec.name}: on {platform.node()} its code, weights or source are not those that this job was "
-            f"started with (extractor_id {loaded.info.extractor_id} there, {spec.seen.extractor_id} here); install the "
+            f"started with (extractor_id {loaded.info.extractor_id} there, {spec.pin.extractor_id} here); install the "
             "same there"
         )
     return loaded
@@ -74,16 +75,8 @@ def load_extractor(spec: ExtractorSpec) -> Extractor:
 def _loaded(spec: ExtractorSpec) -> Extractor:
     if is_plug_in(spec.name):
         return load_plug_in(spec)
-    kind = EXTRACTORS[spec.name]
-    return proved(kind.files(spec), lambda: kind.load(spec)) if kind.files else kind.load(spec)
-
-
-def load_caption_scorer(spec: ExtractorSpec) -> CaptionScorer:
-    """An extractor that reads captions too. Raises DarkroomError where the spec names one that does not."""
-    extractor = load_extractor(spec)
-    if not isinstance(extractor, CaptionScorer):
-        raise DarkroomError(f"extractor {spec.name} reads no captions; use demo_clip or clip")
-    return extractor
+    entry = EXTRACTORS[spec.name]
+    return proved(entry.files(spec), lambda: entry.load(spec)) if entry.files else entry.load(spec)
 
 
 def _check(spec: ExtractorSpec) -> None:

@@ -6,9 +6,8 @@ import numpy as np
 from PIL import Image
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.extractor import ExtractorInfo
-from darkroom.features.resize import channelwise
-from darkroom.features.spec import ExtractorSpec
+from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
+from darkroom.features.preprocessing import channelwise
 
 _SIDE = 8
 

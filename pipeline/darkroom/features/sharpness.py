@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from darkroom.features.extractor import ExtractorInfo
-from darkroom.features.spec import ExtractorSpec
+from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 

@@ -1,1 +1,1 @@
-"""How good images are: algebra on their features and scores. Knows numpy alone; no models, files or stores."""
+"""Features to figures: formulas (numpy alone), the catalogue of metrics, figures, gaps and their tables."""

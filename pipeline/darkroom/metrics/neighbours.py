@@ -1,17 +1,17 @@
-"""Precision, recall, density and coverage: which images lie near which. Knows features, not models."""
+"""Precision, recall, density and coverage: which images lie near which."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.metrics.features import checked_pair, tiles
-from darkroom.metrics.kernels import squared_distances
+from darkroom.metrics.arrays import checked_pair, tiles
+from darkroom.metrics.kernel_distances import squared_distances
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Shares in [0, 1], but density, which may pass 1."""
+    """All in [0, 1], but density, which may pass 1."""
 
     precision: float  # of images that lie within a reference image's neighbourhood
     recall: float  # of reference images that lie within an image's neighbourhood
@@ -21,7 +21,7 @@ class Neighbours:
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """Which images lie in which neighbourhoods: what the shares are means of."""
+    """Which images lie in which neighbourhoods: what the four are means of."""
 
     num_around: np.ndarray  # (n,) int64: reference neighbourhoods that each image lies in
     recalled: np.ndarray  # (m,) bool: the reference image lies in an image's neighbourhood

@@ -1,6 +1,6 @@
 """The check of one block's read columns: types, ranges, nulls; each fault is a row, a column and a kind.
 
-Works on whole Arrow columns and looks at single cells only where a whole column will not do. Knows no files and no ids.
+It works on whole Arrow columns, and on single cells only where a whole column will not do.
 """
 
 import math
@@ -12,13 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from darkroom.domain.prompts import ROW_COLUMNS
+from darkroom.domain.requests import ROW_COLUMNS
+from darkroom.domain.settings import ROW_SETTINGS, Range
 from darkroom.prompts.columns import TEXT
-from darkroom.prompts.faults import RANGES, Fault, Range, shown
+from darkroom.prompts.sources import Fault, shown
+
+RANGES = {each.name: each.allowed for each in ROW_SETTINGS if each.allowed}
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedBlock:
     """A block's read columns, each whole and of its type, faulty cells null; and the first fault of each faulty row."""
 
     columns: dict[str, pa.Array]
@@ -28,7 +31,7 @@ class Checked:
         return len(self.columns["prompt"])
 
 
-def check(table: pa.Table, faults: dict[int, Fault]) -> Checked:
+def check(table: pa.Table, faults: dict[int, Fault]) -> CheckedBlock:
     """Check the read columns of a block; `faults` are those that its reader found."""
     found = dict(faults)
     columns = {"prompt": _prompts(_column(table, "prompt"), found)}
@@ -36,7 +39,7 @@ def check(table: pa.Table, faults: dict[int, Fault]) -> Checked:
         if name in table.column_names:
             read = _text if name in TEXT else _numbers
             columns[name] = read(name, _column(table, name), found)
-    return Checked(columns, found)
+    return CheckedBlock(columns, found)
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:
@@ -86,19 +89,16 @@ def _numbers(name: str, array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
         numbers = _parsed(name, array, kind, faults)
     outside = ~_inside(RANGES[name], numbers)
     if outside.any():
-        _mark(faults, pa.array(outside), lambda row: Fault(name, "out of range", shown(array[row].as_py())))
+        _mark(faults, pa.array(outside), lambda row: _number_fault(name, "out of range", array[row]))
         numbers = pc.if_else(pa.array(outside), pa.scalar(None, kind), numbers)
     return numbers
 
 
 def _inside(allowed: Range, numbers: pa.Array) -> np.ndarray:
-    """Which cells are null or in range; NaN is in no range."""
+    """(N) bool: which cells are null or in range; NaN is in no range."""
     values = pc.fill_null(numbers, allowed.low).to_numpy(zero_copy_only=False)
-    return (
-        (values >= allowed.low)
-        & (values <= allowed.high)
-        & (values % allowed.multiple == 0 if allowed.multiple > 1 else True)
-    )
+    is_multiple = values % allowed.multiple == 0 if allowed.multiple > 1 else True
+    return (values >= allowed.low) & (values <= allowed.high) & is_multiple
 
 
 def _parsed(name: str, array: pa.Array, kind: pa.DataType, faults: dict[int, Fault]) -> pa.Array:
@@ -109,8 +109,12 @@ def _parsed(name: str, array: pa.Array, kind: pa.DataType, faults: dict[int, Fau
             cells.append(None if cell is None or cell == "" else _number(cell, ROW_COLUMNS[name]))
         except _NotANumber as error:
             cells.append(None)
-            faults.setdefault(row, Fault(name, str(error), shown(array[row].as_py())))
+            faults.setdefault(row, _number_fault(name, str(error), array[row]))
     return pa.array(cells, kind)
+
+
+def _number_fault(name: str, kind: str, cell: pa.Scalar) -> Fault:
+    return Fault(name, kind, shown(cell.as_py()), str(RANGES[name]))
 
 
 class _NotANumber(Exception):

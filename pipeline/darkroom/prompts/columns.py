@@ -1,75 +1,84 @@
-"""Column names of prompt files: which are read, which belong to records, and what extra columns are called.
-
-Knows names and Arrow types; reads no rows.
-"""
+"""Column names of prompts: which are read, which belong to records, and what extra columns are called."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.types as pt
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.prompts import ROW_COLUMNS
-from darkroom.domain.records import Record
+from darkroom.domain.records import RECORD_COLUMNS
+from darkroom.domain.requests import ROW_COLUMNS
 
 READ = ("prompt", *ROW_COLUMNS)
 TEXT = ("prompt", *(name for name, kind in ROW_COLUMNS.items() if kind is str))
 OVERRIDES = tuple(name for name in ROW_COLUMNS if name != "prompt_id")
 
 # Columns that a record has of its own, and those that are read; an extra one of that name is carried as source_<name>.
-RESERVED = frozenset([*(field.name for field in fields(Record)), *READ])
+RESERVED = frozenset([*RECORD_COLUMNS, *READ])
+_NAMES_SHOWN = 8
 
 
 @dataclass(frozen=True)
-class Reading:
+class ColumnMapping:
     """Which column each name of READ is read from, where it is not the one of that name; None: from no column."""
 
-    given: Mapping[str, str | None] = field(default_factory=dict)
+    columns: Mapping[str, str | None] = field(default_factory=dict)
 
-    def called(self, names: Sequence[str]) -> dict[str, str]:
-        """A file's name -> ours. What is read bears the name it is read as; of what is not, none bears such a name."""
-        columns = {column: name for name, column in self.given.items() if column is not None}
+    def renamed(self, names: Sequence[str]) -> dict[str, str]:
+        """A source's name -> ours. What is read bears the name it is read as, and nothing else bears such a name."""
+        read_as = {column: name for name, column in self.columns.items() if column is not None}
         for name in READ:
             column = find_prompt(names) if name == "prompt" else name
-            if name not in self.given and column is not None:
-                columns.setdefault(column, name)
+            if name not in self.columns and column is not None:
+                read_as.setdefault(column, name)
         taken = {name.lower() for name in names}
-        return {name: columns.get(name) or (_free(f"source_{name}", taken) if name in READ else name) for name in names}
+        return {name: read_as.get(name) or (_free(f"source_{name}", taken) if name in READ else name) for name in names}
 
-    def called_alone(self, name: str) -> str:
-        """What a column outside of the file's own is called."""
-        read = {column: name for name, column in self.given.items()}
-        return read.get(name) or (f"source_{name}" if name in self.given else name)
+    def renamed_schema(self, schema: pa.Schema) -> pa.Schema:
+        """The same columns under our names."""
+        names = self.renamed(schema.names).values()
+        return pa.schema([column.with_name(name) for column, name in zip(schema, names, strict=True)])
 
-    def check(self, source: str, names: Sequence[str]) -> None:
-        """Refuse a header that cannot be read: one name twice, no prompt, or none of the columns that were given."""
+    def renamed_outside(self, name: str) -> str:
+        """What a column that is none of a file's own is called, such as one that its folder says."""
+        read_as = {column: name for name, column in self.columns.items()}
+        return read_as.get(name) or (f"source_{name}" if name in self.columns else name)
+
+    def wanted(self, schema: pa.Schema, types: pa.Schema | None) -> dict[str, str]:
+        """Source's name -> ours of the columns that are read, and of the extra ones in `types`."""
+        asked = {*READ, *(types.names if types is not None else ())}
+        return {theirs: ours for theirs, ours in self.renamed(schema.names).items() if ours in asked}
+
+    def check_header(self, source: str, names: Sequence[str]) -> None:
+        """Refuse a header that cannot be read: one name twice, no prompt, or none of the columns that are mapped."""
         if len(set(names)) < len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
             raise DarkroomError(f"{source}: column {twice[0]!r} is there twice; rename one of them")
-        for name, column in self.given.items():
+        for name, column in self.columns.items():
             if column is not None and column not in names:
                 raise DarkroomError(
                     f"{source}: no column {column!r} among {_listed(names)}, and prompts.columns.{name} names it"
                 )
-        if "prompt" not in self.called(names).values():
+        if "prompt" not in self.renamed(names).values():
             raise DarkroomError(
                 f"{source}: no column 'prompt' among {_listed(names)}; rename the one that holds the prompts, or set "
                 "prompts.columns.prompt to its name"
             )
 
-    def check_types(self, source: str, schema: pa.Schema) -> None:
-        """Refuse a typed file whose read columns cannot hold what is read from them."""
-        for column, name in zip(schema, self.called(schema.names).values(), strict=True):
-            if name in READ and not _can_hold(name, _plain(column.type)):
-                needed = "text" if name in TEXT else "a number" if name == "guidance_scale" else "an integer"
+    def check_schema(self, source: str, schema: pa.Schema) -> None:
+        """Refuse typed columns whose header cannot be read, or that cannot hold what is read from them."""
+        self.check_header(source, schema.names)
+        for column, name in zip(schema, self.renamed(schema.names).values(), strict=True):
+            if name in READ and not _can_hold(name, _value_type(column.type)):
+                needed = "text" if name in TEXT else "a number" if ROW_COLUMNS[name] is float else "an integer"
                 raise DarkroomError(
                     f"{source}: column {column.name!r} is {column.type}, needed {needed}; convert the column"
                 )
 
 
-def reading(columns: Mapping[str, str | None]) -> Reading:
+def column_mapping(columns: Mapping[str, str | None]) -> ColumnMapping:
     """What a command says of columns, checked."""
     for name in columns:
         if name not in READ:
@@ -80,7 +89,7 @@ def reading(columns: Mapping[str, str | None]) -> Reading:
     for column in named:
         if named.count(column) > 1:
             raise DarkroomError(f"prompts.columns: column {column!r} is named twice; a column is read as one thing")
-    return Reading({name: column for name, column in columns.items() if column != name})
+    return ColumnMapping({name: column for name, column in columns.items() if column != name})
 
 
 def find_prompt(names: Sequence[str]) -> str | None:
@@ -120,7 +129,7 @@ def _is_text(kind: pa.DataType) -> bool:
     return pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind)
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
+def _value_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pt.is_dictionary(kind) else kind
 
 
@@ -131,6 +140,6 @@ def _free(name: str, taken: set[str]) -> str:
     return name
 
 
-def _listed(names: Sequence[str], most: int = 8) -> str:
-    shown = ", ".join(repr(name) for name in names[:most])
-    return f"{shown}, ..." if len(names) > most else shown or "none"
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:_NAMES_SHOWN])
+    return f"{shown}, ..." if len(names) > _NAMES_SHOWN else shown or "none"

@@ -1,98 +1,142 @@
-"""A prompt dataset: sources joined end to end, checked once, read in blocks of rows.
+"""A prompt dataset: sources joined end to end, scanned once, read in blocks of rows."""
 
-Knows sources and what a look at them found; knows no file format.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Protocol
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
-from darkroom.domain.prompts import PromptRow
-from darkroom.prompts.blocks import BLOCK_ROWS, PromptBlock, PromptScan
-from darkroom.prompts.checks import Checked
-from darkroom.prompts.columns import OVERRIDES, Reading, extra_names, nearly_read
-from darkroom.prompts.look import Facts, Problem, checked_block, look, names
-from darkroom.prompts.raw import RawBlock, Source
+from darkroom.domain.requests import ROW_COLUMNS, PromptRow
+from darkroom.prompts.checks import CheckedBlock
+from darkroom.prompts.columns import OVERRIDES, READ, ColumnMapping, extra_names, nearly_read
+from darkroom.prompts.ids import final_ids
+from darkroom.prompts.scan import Problem, Scanned, checked_block, scan_sources
+from darkroom.prompts.sources import Source, SourceBlock
+
+BLOCK_ROWS = 8192
+_WRITTEN_ROWS = 65_536  # in a row group
+_TOKENIZED_ROWS = 1024  # at once
+_ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 
 OnInvalid = Literal["fail", "record"]
 
 
 @dataclass(frozen=True)
+class PromptBlock:
+    """A contiguous run of rows."""
+
+    start: int  # dataset row of the first
+    rows: list[PromptRow]
+    extras: pa.Table  # the columns that Darkroom does not read: same length, same schema in every block; where there
+    # are none, a table without columns, of which Arrow does not keep the length
+
+
+@dataclass(frozen=True)
+class PromptScan:
+    """What a full check of a dataset found."""
+
+    num_rows: int
+    num_images: int  # over valid rows: their own num_images_per_prompt, or the run's
+    num_invalid: int  # rows kept as failed records; 0 unless on_invalid is "record"
+    fingerprint: str  # digest of the content: SHA-256 of files' bytes in order; on S3, of each object's ETag and size
+    extras_schema: pa.Schema
+    max_prompt_chars: int
+    num_repeats: int  # rows without an id whose content an earlier row has
+    num_overriding: Mapping[str, int]  # setting -> valid rows with a value of their own, where there are any
+    warnings: tuple[str, ...]
+
+    @property
+    def overriding(self) -> str:
+        """For people: how many rows override which of the run's settings; empty where none does."""
+        return ", ".join(f"{name} ({count:,})" for name, count in self.num_overriding.items())
+
+
+class PromptDataset(Protocol):
+    def scan(self, num_images_per_prompt: int) -> PromptScan:
+        """Check every row; DarkroomError names the first kind of trouble, with row numbers, in one line."""
+        ...
+
+    def blocks(self, start: int = 0, block_rows: int = BLOCK_ROWS) -> Iterator[PromptBlock]:
+        """Rows from dataset row `start` on, in flat memory; whole row groups and files before it are not read."""
+        ...
+
+
+@dataclass(frozen=True)
 class SourceDataset:
-    """Rows of all sources in order. The look at every row is taken once, when it is first needed."""
+    """Rows of all sources in order. They are scanned once, when that is first needed."""
 
     name: str
     sources: Sequence[Source]
     on_invalid: OnInvalid = "fail"
-    reading: Reading = field(default_factory=Reading)
-    partitions: Sequence[Mapping[str, str | None]] = ()  # settings that the sources' folders say
+    mapping: ColumnMapping = field(default_factory=ColumnMapping)
+    partitions: Sequence[Mapping[str, str | None]] = ()  # settings in the names of the sources' folders
     warnings: tuple[str, ...] = ()  # of what was found before any file was opened
 
     def scan(self, num_images_per_prompt: int) -> PromptScan:
-        facts = self._facts
-        tally = facts.tally
+        scanned = self._scanned
+        counts = scanned.counts
         return PromptScan(
-            num_rows=facts.num_rows,
-            num_images=tally.num_images_given + tally.num_rows_without * num_images_per_prompt,
-            num_invalid=tally.num_faulty,
+            num_rows=scanned.num_rows,
+            num_images=counts.num_images_given + counts.num_rows_without * num_images_per_prompt,
+            num_invalid=counts.num_faulty,
             fingerprint=self._fingerprint,
             extras_schema=self._extras_schema,
-            max_prompt_chars=tally.max_prompt_chars,
-            num_repeats=len(facts.repeats),
-            num_overriding={name: count for name, count in tally.num_overriding.items() if count},
+            max_prompt_chars=counts.max_prompt_chars,
+            num_repeats=len(scanned.repeats),
+            num_overriding={name: count for name, count in counts.num_overriding.items() if count},
             warnings=tuple(self._warnings()),
         )
 
     def blocks(self, start: int = 0, block_rows: int = BLOCK_ROWS) -> Iterator[PromptBlock]:
-        facts = self._facts
-        for source, first, stop in zip(self.sources, facts.starts, facts.starts[1:], strict=False):
+        scanned = self._scanned
+        for source, first, stop in zip(self.sources, scanned.starts, scanned.starts[1:], strict=False):
             if stop <= start:
                 continue
             source.check_unchanged()
-            for raw in source.read(max(start - first, 0), block_rows, facts.extras):
-                yield self._block(first + raw.start, raw)
+            for block in source.read(max(start - first, 0), block_rows, scanned.extras):
+                yield self._block(first + block.start, block)
             source.check_unchanged()
 
     @cached_property
     def _fingerprint(self) -> str:
         contents = [source.content_digest() for source in self.sources]
         for source in self.sources:
-            source.check_unchanged()  # what was looked at is what was digested
-        said: dict[str, object] = {"columns": dict(self.reading.given)} if self.reading.given else {}
-        said |= {"partitions": list(map(dict, self.partitions))} if any(self.partitions) else {}
-        return digest("prompts", contents, *([said] if said else []), length=64)
+            source.check_unchanged()  # what was scanned is what was digested
+        options: dict[str, object] = {"columns": dict(self.mapping.columns)} if self.mapping.columns else {}
+        options |= {"partitions": list(map(dict, self.partitions))} if any(self.partitions) else {}
+        return digest("prompts", contents, *([options] if options else []), length=64)
 
     @cached_property
-    def _facts(self) -> Facts:
-        facts = look(self.sources)
-        if not facts.num_rows:
+    def _scanned(self) -> Scanned:
+        scanned = scan_sources(self.sources)
+        if not scanned.num_rows:
             raise DarkroomError(f"{self.name}: no rows; a run needs at least one prompt")
-        for name, column in self.reading.given.items():
-            if column is not None and name not in facts.tally.seen:
+        for name, column in self.mapping.columns.items():
+            if column is not None and name not in scanned.counts.seen:
                 raise DarkroomError(f"{self.name}: no row has {column!r}, and prompts.columns.{name} names it")
-        problems = list(facts.tally.problems.values())
+        problems = list(scanned.counts.problems.values())
         if problems and self.on_invalid == "fail":
             raise DarkroomError(_refusal(problems))
-        return facts
+        return scanned
 
     @cached_property
     def _extras_schema(self) -> pa.Schema:
-        called = extra_names(self._facts.extras.names)
-        return pa.schema([field.with_name(called[field.name]) for field in self._facts.extras])
+        names = extra_names(self._scanned.extras.names)
+        return pa.schema([field.with_name(names[field.name]) for field in self._scanned.extras])
 
-    def _block(self, start: int, raw: RawBlock) -> PromptBlock:
-        checked, extras = checked_block(raw, self._facts.extras)
-        named = names(start, checked, self._facts.repeats, self._facts.clashes)
-        return PromptBlock(start, list(_rows(start, checked, named)), extras.rename_columns(self._extras_schema.names))
+    def _block(self, start: int, block: SourceBlock) -> PromptBlock:
+        checked, extras = checked_block(block, self._scanned.extras)
+        names = final_ids(start, checked, self._scanned.repeats, self._scanned.clashes)
+        return PromptBlock(start, list(_rows(start, checked, names)), extras.rename_columns(self._extras_schema.names))
 
     def _warnings(self) -> Iterator[str]:
         yield from self.warnings
-        for name, called in extra_names(self._facts.extras.names).items():
+        for name, called in extra_names(self._scanned.extras.names).items():
             near = nearly_read(name)
             if near:
                 yield (
@@ -101,21 +145,65 @@ class SourceDataset:
                 )
             elif name != called:
                 yield f"{self.name}: column {name!r} is carried as {called!r}, since records have one of that name"
-        if flagged := self._facts.tally.num_flagged:
+        if flagged := self._scanned.counts.num_flagged:
             yield (
                 f"{self.name}: {flagged} prompts begin with # or hold flags such as --steps; they are rendered as they "
                 "are written"
             )
 
 
-def _rows(start: int, checked: Checked, named: Sequence[str]) -> Iterator[PromptRow]:
+@dataclass(frozen=True)
+class LongPrompts:
+    """Prompts past the limit among those that were checked, which may be fewer than there are."""
+
+    num_checked: int
+    num_long: int
+    num_rows: int
+    limit: int  # tokens
+
+
+def count_long_prompts(
+    dataset: PromptDataset, count_tokens: Callable[[list[str]], list[int]], limit: int, max_rows: int = 100_000
+) -> LongPrompts:
+    """Count prompts of more than `limit` tokens among the first `max_rows` rows."""
+    num_checked = num_long = 0
+    for block in dataset.blocks(block_rows=min(_TOKENIZED_ROWS, max_rows)):
+        prompts = [row.prompt for row in block.rows[: max_rows - num_checked]]
+        num_long += sum(length > limit for length in count_tokens(prompts))
+        num_checked += len(prompts)
+        if num_checked >= max_rows:
+            break
+    return LongPrompts(num_checked, num_long, dataset.scan(1).num_rows, limit)
+
+
+def write_parquet(dataset: PromptDataset, path: str | Path) -> int:
+    """Write the rows, their ids and extra columns, so that they read back as the same; the number of rows.
+
+    The file appears whole or not at all. Raises DarkroomError where rows are invalid, and would be lost.
+    """
+    scan = dataset.scan(1)
+    if scan.num_invalid:
+        raise DarkroomError(f"{path}: {scan.num_invalid} rows are invalid and would be lost; mend or drop them first")
+    own = [pa.field(name, _ARROW[ROW_COLUMNS.get(name, str)]) for name in READ]
+    schema = pa.schema([*own, *scan.extras_schema])
+    part = Path(f"{path}.part")
+    with pq.ParquetWriter(part, schema) as writer:
+        for block in dataset.blocks(block_rows=_WRITTEN_ROWS):
+            given = [{"prompt": row.prompt, "prompt_id": row.prompt_id, **dict(row.overrides)} for row in block.rows]
+            cells = [pa.array([row.get(field.name) for row in given], field.type) for field in own]
+            writer.write_table(pa.table([*cells, *block.extras.columns], schema=schema))
+    part.replace(path)
+    return scan.num_rows
+
+
+def _rows(start: int, checked: CheckedBlock, names: Sequence[str]) -> Iterator[PromptRow]:
     prompts = checked.columns["prompt"].to_pylist()
-    unsaid = [None] * len(checked)
-    columns = [checked.columns[name].to_pylist() if name in checked.columns else unsaid for name in OVERRIDES]
-    for position, (prompt, name, *said) in enumerate(zip(prompts, named, *columns, strict=True)):
+    given = [column for column in OVERRIDES if column in checked.columns]
+    columns = [checked.columns[column].to_pylist() for column in given]
+    for position, (prompt, name, *values) in enumerate(zip(prompts, names, *columns, strict=True)):
         fault = checked.faults.get(position)
-        overrides = dict(zip(OVERRIDES, said, strict=True))
-        yield PromptRow(start + position, name, prompt or "", **overrides, error=str(fault) if fault else None)
+        overrides = tuple((column, value) for column, value in zip(given, values, strict=True) if value is not None)
+        yield PromptRow(start + position, name, prompt or "", overrides, str(fault) if fault else None)
 
 
 def _refusal(problems: Sequence[Problem]) -> str:

@@ -2,24 +2,34 @@
 
 They have no types, so extra columns are carried as text: 007 stays 007, and no guess made on the first rows is wrong
 about a later one. All cells are read as bytes, so that text that is not UTF-8 is found row by row.
+
+Whether a tab-separated file quotes its cells, as spreadsheets do, or holds quotes as they are, is told by the whole
+file, since one cell may be either: `"Hello"` is a quoted Hello, or Hello in quotes.
 """
 
+import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import pyarrow as pa
 from pyarrow import csv
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.prompts.columns import READ, Reading
-from darkroom.prompts.faults import Fault, shown
-from darkroom.prompts.files import PromptFile
-from darkroom.prompts.quoting import Quoting, is_closed, quoting_of
-from darkroom.prompts.raw import RawBlock
+from darkroom.prompts.columns import READ, ColumnMapping
+from darkroom.prompts.sources import Fault, SourceBlock, shown
+from darkroom.storage.input_files import InputFile
 
-_BLOCK_BYTES = 2 << 20  # also the longest row; Arrow reads some thirty blocks ahead
+BLOCK_BYTES = 2 << 20  # also the longest row; Arrow reads some thirty blocks ahead
+CHUNK_BYTES = 4 << 20  # in which quotes are looked for
+_CELL_BYTES = 2 << 20  # the most that a quoted cell has
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_CLOSED_QUOTE = re.compile(rb'"(?:[^"]|"")*+"')
+_QUOTED_CELL = re.compile(rb'"((?:[^"]|"")*+)"(?=[\t\r\n]|\Z)')
+
+Quoting = Literal["absent", "quoted", "literal"]
 
 Ragged = deque[csv.InvalidRow]  # rows with more or fewer cells than the header, in order
 
@@ -31,19 +41,19 @@ class DelimitedSource:
     An empty cell is null; a quoted one is not. A row of another length than the header is a faulty row.
     """
 
-    file: PromptFile
+    file: InputFile
     delimiter: str
-    reading: Reading = field(default_factory=Reading)
+    mapping: ColumnMapping = field(default_factory=ColumnMapping)
 
     @property
     def name(self) -> str:
         return self.file.name
 
     def schema(self) -> pa.Schema:
-        return pa.schema([(name, pa.string()) for name in self._called.values()])
+        return pa.schema([(name, pa.string()) for name in self._renamed.values()])
 
-    def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[RawBlock]:
-        called = {theirs: ours for theirs, ours in self._called.items() if ours in READ or types is not None}
+    def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
+        called = {theirs: ours for theirs, ours in self._renamed.items() if ours in READ or types is not None}
         first = 0
         for table, faults in self._tables(list(called)):
             self.file.check_unchanged()
@@ -51,7 +61,7 @@ class DelimitedSource:
             for low in range(max(start - first, 0), len(table), block_rows):
                 stop = min(low + block_rows, len(table))
                 here = {row - low: fault for row, fault in faults.items() if low <= row < stop}
-                yield RawBlock(first + low, table.slice(low, block_rows), here)
+                yield SourceBlock(first + low, table.slice(low, block_rows), here)
             first += len(table)
 
     def check_unchanged(self) -> None:
@@ -61,19 +71,19 @@ class DelimitedSource:
         return self.file.text_digest("literal quotes" if self._quoting == "literal" else "")
 
     @cached_property
-    def _called(self) -> dict[str, str]:
+    def _renamed(self) -> dict[str, str]:
         """Column of the file -> our name of it."""
         with self.file.reading(), self._open([], deque()) as reader:
             names = reader.schema.names
-        self.reading.check(self.name, names)
-        return self.reading.called(names)
+        self.mapping.check_header(self.name, names)
+        return self.mapping.renamed(names)
 
     @cached_property
     def _quoting(self) -> Quoting:
         if self.delimiter != "\t":
             return "quoted"
         with self.file.reading():
-            return quoting_of(self.file.open_stream())
+            return _quoting_of(self.file.open_text())
 
     def _tables(self, names: list[str]) -> Iterator[tuple[pa.Table, dict[int, Fault]]]:
         """The rows batch by batch, ragged ones in their places, and the fault of each of those."""
@@ -98,10 +108,10 @@ class DelimitedSource:
 
     @cached_property
     def _is_closed(self) -> bool:
-        return is_closed(self.file.open_stream(), self.delimiter)
+        return _has_closed_quotes(self.file.open_text(), self.delimiter)
 
     def _open(self, names: list[str], ragged: Ragged) -> csv.CSVStreamingReader:
-        def put_aside(row: csv.InvalidRow) -> str:
+        def collect(row: csv.InvalidRow) -> str:
             ragged.append(row)
             return "skip"
 
@@ -109,9 +119,9 @@ class DelimitedSource:
             {"newlines_in_values": True} if self._quoting == "quoted" else {"quote_char": False, "double_quote": False}
         )
         return csv.open_csv(
-            self.file.open_stream(),
-            csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),  # row numbers need one thread
-            csv.ParseOptions(delimiter=self.delimiter, invalid_row_handler=put_aside, **quoting),
+            self.file.open_text(),
+            csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),  # row numbers need one thread
+            csv.ParseOptions(delimiter=self.delimiter, invalid_row_handler=collect, **quoting),
             csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.binary()),
                 include_columns=names,
@@ -135,3 +145,76 @@ def _with_ragged(table: pa.Table, first: int, ragged: Ragged) -> tuple[pa.Table,
         size = len(table) + len(faults)
         table = table.take(pa.array([None if row in faults else next(places) for row in range(size)], pa.int64()))
     return table, faults
+
+
+def _quoting_of(stream: pa.NativeFile) -> Quoting:
+    """Absent where no cell begins with a quote.
+
+    Quoted where all that do are quoted well, and one of them is the header's or needs its quotes; else literal.
+    """
+    is_seen, is_needed, num_tabs, header_end = False, False, 0, -1
+    text = b"\n"  # cells begin behind a separator
+    for chunk, is_last in _chunks(stream):
+        text += chunk
+        if header_end < 0:
+            header_end = len(header := _LINE_END.split(text[1:], 1)[0])
+            num_tabs = header.count(b"\t")
+        place = 0
+        while (opening := _opening(text, place, b"\t\r\n")) > 0:
+            cell = _QUOTED_CELL.match(text, opening)
+            is_whole = is_last or (cell is not None and cell.end() < len(text))
+            if not is_whole and len(text) - opening < _CELL_BYTES:
+                break
+            if cell is None:
+                return "literal"
+            is_seen = True
+            is_needed = is_needed or opening <= header_end or _needs_quotes(cell[1], num_tabs)
+            place = cell.end()
+        text, header_end = text[opening - 1 if opening > 0 else max(place, len(text) - 1) :], 0
+    return "quoted" if is_needed else "literal" if is_seen else "absent"
+
+
+def _has_closed_quotes(stream: pa.NativeFile, delimiter: str) -> bool:
+    """Whether each quote that begins a cell has one that ends it: otherwise the last cell has taken what follows."""
+    text, opening = b"\n", -1
+    for chunk, is_last in _chunks(stream):
+        text += chunk
+        place = 0
+        while (opening := _opening(text, place, delimiter.encode() + b"\r\n")) > 0:
+            cell = _CLOSED_QUOTE.match(text, opening)
+            if cell is None or (cell.end() == len(text) and not is_last):
+                break
+            place = cell.end()
+        text = text[opening - 1 if opening > 0 else max(place, len(text) - 1) :]
+    return opening < 0
+
+
+def _opening(text: bytes, place: int, separators: bytes) -> int:
+    """Where the next quote behind a separator is; -1 where none is."""
+    while (place := text.find(b'"', place)) > 0 and text[place - 1] not in separators:
+        place += 1
+    return place
+
+
+def _needs_quotes(cell: bytes, num_tabs: int) -> bool:
+    """Whether a cell makes no sense without its quotes: it holds doubled ones, or tabs and lines that fit no table.
+
+    Two cells that begin and end with a quote, rows apart, look like one; without the quotes they are whole rows.
+    """
+    if b'""' in cell:
+        return True
+    first, *others = [line.count(b"\t") for line in _LINE_END.split(cell)]
+    if not others:
+        return first > 0
+    *between, last = others
+    return num_tabs == 0 or first + last != num_tabs or any(tabs != num_tabs for tabs in between)
+
+
+def _chunks(stream: pa.NativeFile) -> Iterator[tuple[bytes, bool]]:
+    """Chunks, and whether each is the last."""
+    with stream:
+        chunk = stream.read(CHUNK_BYTES).removeprefix(b"\xef\xbb\xbf")
+        while chunk:
+            following = stream.read(CHUNK_BYTES)
+            yield chunk, not following
+            chunk = following

@@ -1,6 +1,6 @@
 """Prompts from a pattern with named slots: every combination of their values, or seeded random draws.
 
-Any row can be made without those before it. Knows no files.
+Any row can be made without those before it.
 """
 
 import math
@@ -15,7 +15,7 @@ import pyarrow as pa
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 from darkroom.prompts.columns import READ
-from darkroom.prompts.raw import RawBlock
+from darkroom.prompts.sources import SourceBlock
 
 Mode = Literal["product", "random"]
 
@@ -34,21 +34,21 @@ class TemplateSource:
     def schema(self) -> pa.Schema:
         return pa.schema([(name, pa.string()) for name in ("prompt", *self.slots)])
 
-    def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[RawBlock]:
+    def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
         for first in range(start, self.num_prompts, block_rows):
             drawn = [self._values(row) for row in range(first, min(first + block_rows, self.num_prompts))]
             columns = {
                 "prompt": ["".join(part if fixed else values[part] for part, fixed in self._parts) for values in drawn]
             }
             columns |= {name: [values[name] for values in drawn] for name in self.slots}
-            yield RawBlock(first, pa.table(columns, schema=self.schema()))
+            yield SourceBlock(first, pa.table(columns, schema=self.schema()))
 
     def check_unchanged(self) -> None:
         """A template cannot change."""
 
     def content_digest(self) -> str:
-        said = [[name, list(values)] for name, values in self.slots.items()]
-        return digest("template", self.pattern, said, self.mode, self.num_prompts, self.seed, length=64)
+        slots = [[name, list(values)] for name, values in self.slots.items()]
+        return digest("template", self.pattern, slots, self.mode, self.num_prompts, self.seed, length=64)
 
     @cached_property
     def _parts(self) -> list[tuple[str, bool]]:

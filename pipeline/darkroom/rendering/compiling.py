@@ -1,4 +1,4 @@
-"""What `torch.compile` is put on, and what it made, as bytes that spare another process the work."""
+"""Compile a pipeline with `torch.compile`; save and load what was generated, which spares another process the work."""
 
 import platform
 from typing import Any
@@ -8,14 +8,14 @@ import torch._dynamo
 from torch._dynamo.utils import counters
 
 from darkroom.domain.identity import digest
-from darkroom.rendering.spec import Compiled
+from darkroom.rendering.renderer import Compiled
 
-_MOST_SHAPES = 256  # a sweep's sizes, rows and cached steps; past its limit torch goes on uncompiled: other bytes
+_MAX_SHAPES = 256  # a sweep's sizes, rows and cached steps; past its limit torch goes on uncompiled: other bytes
 
 
 def compile_pipeline(pipe: Any) -> None:
-    """Of a transformer that names its repeated blocks these alone, which is less work; of other denoisers the whole."""
-    torch._dynamo.config.recompile_limit = _MOST_SHAPES
+    """Compile the denoiser and the decoder; of a transformer that names its repeated blocks these alone: less work."""
+    torch._dynamo.config.recompile_limit = _MAX_SHAPES
     transformer = getattr(pipe, "transformer", None)
     if transformer is not None and getattr(transformer, "_repeated_blocks", None):
         transformer.compile_repeated_blocks(dynamic=False)
@@ -27,13 +27,13 @@ def compile_pipeline(pipe: Any) -> None:
 
 
 def compiled(device: str) -> Compiled | None:
-    """All of this process so far; None where there is nothing."""
+    """All that this process has compiled so far; None where there is nothing."""
     saved = torch.compiler.save_cache_artifacts()
     return Compiled(machine_kind(device), saved[0]) if saved else None
 
 
 def num_compiled() -> int:
-    """Graphs that this process had to compile, since no cache had them."""
+    """Number of graphs that this process compiled because no cache had them."""
     return counters["inductor"]["fxgraph_cache_miss"]
 
 
@@ -44,7 +44,7 @@ def machine_kind(device: str) -> str:
 
 
 def use_compiled(data: bytes) -> None:
-    """Take what `compiled` gave on such a machine; what is spoiled or of another shape is compiled anew.
+    """Load what `compiled` saved on a machine of the same kind; corrupt parts and other shapes are compiled anew.
 
     The bytes hold pickled objects: they must come from where code comes from, never from a store that others write to.
     """

@@ -1,7 +1,7 @@
 """Renders with any diffusers text-to-image pipeline, always in one batch shape.
 
 Short batches are padded and the padding thrown away, so that an image's bytes depend neither on its neighbours nor on
-where a shard ends, and a compiled model is compiled once.
+where a shard ends, and a compiled model is compiled once. When memory runs out the batch is halved for a while.
 """
 
 import inspect
@@ -10,59 +10,55 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
+import transformers
 
-from darkroom.domain.cells import Sampling
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.images import ImageRequest
-from darkroom.profiling.spans import OFF, Profile
-from darkroom.rendering.decode import decode_latents, to_pixels, troubles
-from darkroom.rendering.guidance import GuidedSteps, RowScales
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import ARGUMENTS, Sampling
+from darkroom.domain.spans import OFF, Profile
+from darkroom.rendering.conditioning import ENCODERS, TextCache, conditioning_arguments
 from darkroom.rendering.inspection import count_tokens
-from darkroom.rendering.pretrained import load_pipeline
-from darkroom.rendering.renderer import RenderedImage, RendererInfo, explained
+from darkroom.rendering.latents import decode_latents, draw_noise, faults, to_pixels
+from darkroom.rendering.pretrained import LoadedPipeline, load_pipeline
+from darkroom.rendering.renderer import RenderedImage, RendererInfo, RendererSpec, explained
 from darkroom.rendering.schedulers import build_scheduler
-from darkroom.rendering.shared_work import sharing
-from darkroom.rendering.spec import RendererSpec
-from darkroom.rendering.step_cache import StepCache
-from darkroom.rendering.text import ENCODERS, TextCache, text_arguments
 
-_SUCCESSES_BEFORE_GROWING = 16  # calls at a halved batch before the full one is tried again
+_SUCCESSES_BEFORE_GROWING = 16  # calls at a halved batch before the double is tried again
+# What the CPU's allocator, a kernel's first call and libraries say, none of them as torch.OutOfMemoryError.
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 
 
 def load_diffusers(spec: RendererSpec, profile: Profile = OFF) -> "DiffusersRenderer":
-    """Load a pipeline, and what renders with it."""
+    """Load a pipeline, and the renderer around it."""
     return DiffusersRenderer(load_pipeline(spec), spec, profile)
 
 
 class DiffusersRenderer:
     """One loaded pipeline. Schedulers change from call to call; the model and the text embeddings stay."""
 
-    def __init__(self, pipe: Any, spec: RendererSpec, profile: Profile = OFF) -> None:
-        self._pipe = pipe
+    def __init__(self, loaded: LoadedPipeline, spec: RendererSpec, profile: Profile = OFF) -> None:
+        self._pipe, self._patches = loaded.pipe, loaded.patches
         self._profile = profile
-        self._own_scheduler = pipe.scheduler
-        self._class_name = type(pipe).__name__
+        self._model_scheduler = self._pipe.scheduler
+        self._parameters = inspect.signature(type(self._pipe).__call__).parameters
         self._fitting_size = spec.batch_size  # halved when memory runs out
-        self._successes = 0
-        self._text = None
-        if self._class_name in ENCODERS:
-            self._shared_of = sharing(pipe.unet, spec)
-            self._step_cache = StepCache(getattr(pipe.unet, "_orig_mod", pipe.unet))
-            self._text = TextCache(ENCODERS[self._class_name][0](pipe), spec.batch_size)
-        self._limit = spec.model.max_prompt_tokens
-        self._is_steered = self._text is not None and not spec.model.is_distilled  # by guidance of two branches
-        dtype = spec.model.identity.dtype
+        self._successes = 0  # calls since that size was set
+        is_known = type(self._pipe).__name__ in ENCODERS  # others are given prompts, and make their noise themselves
+        self._text = TextCache(self._pipe, spec.batch_size) if is_known else None
+        self._max_tokens = spec.model.max_prompt_tokens
         self.info = RendererInfo(
-            device_name(spec),
-            dtype,
-            spec.batch_size,
-            versions(),
-            spec.compile,
-            self._is_steered,
-            _device_id(spec.device),
-            keeps_size=self._text is not None,  # others round sizes, or choose among some
+            device=device_name(spec),
+            dtype=spec.model.identity.dtype,
+            batch_size=spec.batch_size,
+            versions={library.__name__: str(library.__version__) for library in (torch, diffusers, transformers)},
+            compiled=spec.compile,
+            mixes_guidance=is_known and not spec.model.is_distilled,
+            device_id=_device_id(spec.device),
+            keeps_size=is_known,  # others round sizes, or choose among some
+            patches=self._patches.names,
         )
 
     @torch.inference_mode()
@@ -73,90 +69,86 @@ class DiffusersRenderer:
         images: list[RenderedImage] = []
         while len(images) < len(requests):
             start, size = len(images), self._fitting_size
-            images += self._part(requests[start : start + size], truncated[start : start + size], size)
+            images += self._try(requests[start : start + size], truncated[start : start + size], size)
         return images
 
-    def _part(self, requests: Sequence[ImageRequest], truncated: list[bool], size: int) -> list[RenderedImage]:
-        """One call of the model; nothing when memory ran out and a smaller batch is to be tried."""
+    # Batches that fit memory ----------------------------------------------------------------------------------------
+
+    def _try(self, requests: Sequence[ImageRequest], truncated: list[bool], size: int) -> list[RenderedImage]:
+        """One call of the model; nothing where memory ran out and a smaller batch is to be tried."""
         try:
             images = self._images(self._call([*requests, *[requests[-1]] * (size - len(requests))]))
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise explained(error) from error
-            return self._halve(requests, truncated)
-        self._succeeded()
+            return self._halve(truncated)
+        self._count_success()
         return [
             RenderedImage(pixels, cut, error, size) for (pixels, error), cut in zip(images, truncated, strict=False)
         ]
 
-    def _halve(self, requests: Sequence[ImageRequest], truncated: list[bool]) -> list[RenderedImage]:
+    def _halve(self, truncated: list[bool]) -> list[RenderedImage]:
         _free_memory()
-        if self._fitting_size > 1:
-            self._fitting_size //= 2
-            self._successes = 0
-            return []
-        return [
-            RenderedImage(None, cut, "out of memory, even alone in its batch") for cut in truncated[: len(requests)]
-        ]
+        if self._fitting_size == 1:
+            return [RenderedImage(None, cut, "out of memory, even alone in its batch") for cut in truncated]
+        self._fitting_size //= 2
+        self._successes = 0
+        return []
 
-    def _succeeded(self) -> None:
+    def _count_success(self) -> None:
         self._successes += 1
         if self._fitting_size < self.info.batch_size and self._successes >= _SUCCESSES_BEFORE_GROWING:
             self._fitting_size = min(2 * self._fitting_size, self.info.batch_size)
             self._successes = 0
 
-    def _images(self, decoded: torch.Tensor) -> list[tuple[np.ndarray | None, str | None]]:
-        """Pixels, (H, W, 3) uint8, or the reason why there are none, of each decoded image."""
-        with self._stage("copy"):
-            errors, pixels = troubles(decoded), to_pixels(decoded).cpu().numpy()
-        return [(None if error else pixels[index], error) for index, error in enumerate(errors)]
+    # One call -------------------------------------------------------------------------------------------------------
 
     def _call(self, requests: Sequence[ImageRequest]) -> torch.Tensor:
         """(N, 3, H, W) float32 in [-1, 1] for exactly as many requests as the batch holds."""
         sampling = requests[0].sampling
-        self._pipe.scheduler = build_scheduler(sampling.scheduler, self._own_scheduler)
+        self._pipe.scheduler = build_scheduler(sampling.scheduler, self._model_scheduler)
         generators = [torch.Generator().manual_seed(request.seed) for request in requests]
-        arguments = {
-            "guidance_scale": sampling.guidance_scale,
-            "num_inference_steps": sampling.num_inference_steps,
-            "height": sampling.height,
-            "width": sampling.width,
-            "generator": generators,
-        }
+        arguments = {**self._arguments(sampling), "generator": generators}
         if self._text is None:
             return self._call_with_prompts(requests, arguments)
         with self._stage("text"):
-            arguments |= self._text_and_guidance(requests)
-        with self._stage("denoise"):
-            arguments["latents"] = self._noise(generators, sampling.height, sampling.width)
-            with self._step_cache.every(sampling.cache_interval, self._pipe.unet), self._shared_of(len(requests)):
-                latents = self._pipe(**arguments, output_type="latent").images
+            arguments |= conditioning_arguments(self._pipe, self._text, requests, self.info.mixes_guidance)
+        with self._stage("denoise"), self._patches.around_call(sampling, len(requests)):
+            arguments["latents"] = draw_noise(self._pipe, generators, sampling.height, sampling.width)
+            latents = self._pipe(**arguments, output_type="latent").images
         with self._stage("decode"):
             return decode_latents(self._pipe.vae, latents)
 
-    def _text_and_guidance(self, requests: Sequence[ImageRequest]) -> dict[str, Any]:
-        """Arguments of a call whose images may differ in guidance scale and negative prompt."""
-        assert self._text is not None
-        sampling, prompts = requests[0].sampling, [request.prompt for request in requests]
-        if not (sampling.is_guided and self._is_steered):
-            return text_arguments(self._pipe, self._text, prompts, None)
-        negatives = [request.sampling.negative_prompt for request in requests]
-        arguments: dict[str, Any] = text_arguments(self._pipe, self._text, prompts, negatives)
-        scales = RowScales([request.sampling.guidance_scale for request in requests], self._pipe.device)
-        arguments["guidance_scale"] = scales
-        return arguments | self._interval(sampling, scales, arguments) if sampling.is_partly_guided else arguments
+    def _arguments(self, sampling: Sampling) -> dict[str, Any]:
+        """The settings that the pipeline's call takes by their names."""
+        values = {each.name: getattr(sampling, each.name) for each in ARGUMENTS}
+        given = {each.name: values[each.name] for each in ARGUMENTS if each.does_something(values[each.name])}
+        for each in ARGUMENTS:
+            if each.has_neutral and each.name in given and each.name not in self._parameters:
+                raise DarkroomError(f"{type(self._pipe).__name__} takes no {each.name}; leave it out")
+        return given
 
-    def _interval(self, sampling: Sampling, scales: RowScales, arguments: dict[str, Any]) -> dict[str, Any]:
-        """What to add to the arguments, or to put in their place, where guidance acts in some of the steps alone."""
-        own = self._pipe._callback_tensor_inputs
-        names = {"prompt_embeds": "negative_prompt_embeds", "add_text_embeds": "negative_pooled_prompt_embeds"}
-        negatives = {name: arguments[argument] for name, argument in names.items() if name in own}
-        steps = GuidedSteps(sampling, scales, negatives)
-        return {
-            "guidance_scale": steps.first_scale,
-            "callback_on_step_end": steps,
-            "callback_on_step_end_tensor_inputs": [name for name in steps.tensors if name in own],
-        }
+    def _call_with_prompts(self, requests: Sequence[ImageRequest], arguments: dict[str, Any]) -> torch.Tensor:
+        """The same for pipelines whose embeddings and latents are not known here: diffusers does all of it."""
+        negative_prompt = requests[0].sampling.negative_prompt
+        if negative_prompt:
+            if "negative_prompt" not in self._parameters:
+                raise DarkroomError(f"{type(self._pipe).__name__} takes no negative_prompt; leave it out")
+            arguments["negative_prompt"] = [negative_prompt] * len(requests)
+        with self._stage("denoise"):
+            images = self._pipe([request.prompt for request in requests], output_type="pt", **arguments).images
+        return images.float() * 2 - 1
+
+    def _images(self, decoded: torch.Tensor) -> list[tuple[np.ndarray | None, str | None]]:
+        """Pixels, (H, W, 3) uint8, or the reason why there are none, of each decoded image."""
+        with self._stage("copy"):
+            errors, pixels = faults(decoded), to_pixels(decoded).cpu().numpy()
+        return [(None if error else pixels[index], error) for index, error in enumerate(errors)]
+
+    def _truncated(self, prompts: list[str]) -> list[bool]:
+        if self._max_tokens is None:
+            return [False] * len(prompts)
+        return [count > self._max_tokens for count in count_tokens(self._pipe.tokenizer, prompts)]
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -166,38 +158,9 @@ class DiffusersRenderer:
             if self._profile.is_on and self._pipe.device.type == "cuda":
                 torch.cuda.synchronize()
 
-    def _call_with_prompts(self, requests: Sequence[ImageRequest], arguments: dict[str, Any]) -> torch.Tensor:
-        """The way for pipelines whose text and latents we do not know: all in diffusers' hands."""
-        negative_prompt = requests[0].sampling.negative_prompt
-        if negative_prompt:
-            if "negative_prompt" not in inspect.signature(type(self._pipe).__call__).parameters:
-                raise DarkroomError(f"{self._class_name} takes no negative_prompt; leave it out")
-            arguments["negative_prompt"] = [negative_prompt] * len(requests)
-        with self._stage("denoise"):
-            images = self._pipe([request.prompt for request in requests], output_type="pt", **arguments).images
-        return images.float() * 2 - 1
-
-    def _noise(self, generators: list[torch.Generator], height: int, width: int) -> torch.Tensor:
-        """Each image's own noise, drawn in float32 on the CPU: the same on every device and in every batch."""
-        scale = self._pipe.vae_scale_factor
-        shape = (self._pipe.unet.config.in_channels, height // scale, width // scale)
-        noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-        return noise.to(self._pipe.device, self._pipe.unet.dtype)
-
-    def _truncated(self, prompts: list[str]) -> list[bool]:
-        if self._limit is None:
-            return [False] * len(prompts)
-        return [count > self._limit for count in count_tokens(self._pipe.tokenizer, prompts)]
-
-
-def versions() -> dict[str, str]:
-    import diffusers
-    import transformers
-
-    return {"torch": torch.__version__, "diffusers": diffusers.__version__, "transformers": transformers.__version__}
-
 
 def device_name(spec: RendererSpec) -> str:
+    """The device for people and records: its kind, and its model or architecture with the number of threads."""
     if spec.device == "cuda":
         return f"cuda ({torch.cuda.get_device_name()})"
     threads = f"{spec.num_threads} thread{'s' if spec.num_threads > 1 else ''}"
@@ -209,7 +172,9 @@ def _device_id(device: str) -> str:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def _free_memory() -> None:

@@ -1,8 +1,8 @@
-"""The denoiser's attention and feed-forward layers in float8: half the bytes, twice the matrix rate where a GPU has it.
+"""Attention and feed-forward layers of a denoiser in float8: half the bytes, twice the matrix rate where a GPU has it.
 
-Weights have a scale for each output, activations one for each token, found anew in every call: no image's numbers
-depend on its neighbours in the batch, and nothing has to be calibrated. Convolutions, norms and embeddings stay in
-bfloat16.
+Products are of float8 e4m3 ("FP8 Formats for Deep Learning", Micikevicius et al. 2022). Weights have a scale for each
+output, activations one for each token, computed in every call: no image's numbers depend on its neighbours in the
+batch, and nothing has to be calibrated. Convolutions, norms and embeddings stay in bfloat16.
 """
 
 from typing import Any
@@ -12,7 +12,6 @@ from torch import nn
 from torch.nn.functional import ScalingType, scaled_mm
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.rendering.parts import denoiser
 
 _FORMAT = torch.float8_e4m3fn
 _LARGEST = torch.finfo(_FORMAT).max
@@ -22,7 +21,7 @@ _BLOCKS = "transformer_blocks"  # in the names of what diffusers' UNets and tran
 
 
 class Float8Linear(nn.Module):
-    """What a linear layer does, by a float8 product. Takes and gives (..., features) bfloat16."""
+    """A linear layer as a float8 product: (..., in) bfloat16 to (..., out) bfloat16."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -44,27 +43,25 @@ def scaled(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (values.float() / scale).to(_FORMAT), scale
 
 
-def to_float8(pipe: Any) -> None:
-    """Put float8 layers in the place of a pipeline's. Raises DarkroomError on a device that has no float8."""
-    _check(pipe.device)
-    network = denoiser(pipe)
-    names = [name for name, module in network.named_modules() if _fits(name, module)] if network else []
+def to_float8(network: Any, device: torch.device) -> None:
+    """Replace a denoiser's layers by float8 ones. Raises DarkroomError where device or network has no float8 ones."""
+    _check_device(device)
+    names = [name for name, module in network.named_modules() if _fits(name, module)] if network is not None else []
     if not names:
-        raise DarkroomError(
-            f"model.dtype=float8: {type(pipe).__name__} has no {_BLOCKS} with layers to convert; use bfloat16"
-        )
+        kind = "a pipeline without a denoiser" if network is None else type(network).__name__
+        raise DarkroomError(f"model.dtype=float8: {kind} has no {_BLOCKS} with layers to convert; use bfloat16")
     for name in names:
         network.set_submodule(name, Float8Linear(network.get_submodule(name)))
 
 
 def _fits(name: str, module: nn.Module) -> bool:
-    """Attention and feed-forward layers of the repeated blocks; what makes norms adapt is left exact."""
+    """Attention and feed-forward layers of the repeated blocks; projections of adaptive norms stay exact."""
     if not isinstance(module, nn.Linear) or _BLOCKS not in name or "norm" in name:
         return False
     return module.in_features % _MULTIPLE == module.out_features % _MULTIPLE == 0
 
 
-def _check(device: torch.device) -> None:
+def _check_device(device: torch.device) -> None:
     if device.type == "cpu" or (device.type == "cuda" and torch.cuda.get_device_capability() >= _CAPABILITY):
         return
     raise DarkroomError(

@@ -1,18 +1,19 @@
-"""Looks at a model's small files and says what it is, before anything heavy is loaded. Knows no torch."""
+"""Inspect a model's small files: what it is, and whether it can be rendered with, before torch or weights are read."""
 
+import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from darkroom.domain.cells import ModelIdentity, ModelRef
+from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.errors import DarkroomError
-from darkroom.models.folders import PICKLES, files_in
-from darkroom.rendering.model_files import INDEX, components_of, folder_digests, folder_revision
+from darkroom.domain.settings import ModelRef
+from darkroom.rendering.model_files import INDEX, PICKLES, components_of, files_in, folder_digests, folder_revision
 
-# Pipelines whose steps are ours to steer: guidance by image and by step, deep features that are kept.
+# Pipelines whose steps Darkroom controls: guidance by image and by step, cached features, shared work.
 STEERED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
 _LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion"})
@@ -32,18 +33,18 @@ class InspectedModel:
     source: str  # local folder or hub id to load from
     revision: str | None  # hub commit; None for a local folder
     variant: str | None
-    height: int | None  # pixels that the model was made for
+    height: int | None  # pixels that the model was trained for
     width: int | None
-    is_flow: bool  # flow matching, and not diffusion
+    is_flow: bool  # flow matching, not diffusion
     max_prompt_tokens: int | None  # start and end included
     folder: str | None  # where its small files lie on this machine; None for a renderer without a model
-    is_distilled: bool = False  # guidance is a number that the UNet is told, as latent consistency models are
-    absent: tuple[str, ...] = ()  # components that the model does without, such as SD3's third text encoder
+    is_distilled: bool = False  # the UNet takes the guidance scale as an input, as latent consistency models do
+    absent: tuple[str, ...] = ()  # components that the model lacks, such as SD3's third text encoder
     digests: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # of files in `folder`, by their names
 
 
 def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
-    """Find a model and check that it can be rendered with. Raises DarkroomError in one line where it cannot."""
+    """Find a model and check that it can be rendered with. Raises DarkroomError where it cannot."""
     folder, commit = (Path(ref.repo_id), None) if Path(ref.repo_id).is_dir() else _from_hub(ref)
     index = _model_index(folder, ref)
     class_name = _pipeline_class(index, ref)
@@ -51,7 +52,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
     _check_code(components, index, ref)
     files = [path.relative_to(folder).as_posix() for path in files_in(folder, frozenset())]
     _check_weights(components, files if commit is None else _hub_files(ref, commit), ref)
-    digests = _digests(folder, ref, but_blobs=commit is not None)
+    digests = _digests(folder, ref, skip_blobs=commit is not None)
     identity = ModelIdentity(
         repo_id=ref.repo_id if commit else _folder_name(folder),
         revision=commit or folder_revision(digests),
@@ -77,9 +78,42 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
     )
 
 
-def _digests(folder: Path, ref: ModelRef, but_blobs: bool) -> dict[str, str]:
+def call_default(model: InspectedModel, name: str) -> Any:
+    """The value that a model's call has for an argument that is not given; None where it names none.
+
+    The size is read from the model's files, everything else from its pipeline's signature.
+    """
+    size = {"height": model.height, "width": model.width}.get(name)
+    if size is not None:
+        return size
+    parameter = (_call_parameters(model) or {}).get(name)
+    return parameter.default if parameter and isinstance(parameter.default, int | float) else None
+
+
+def check_arguments(names: Iterable[str], model: InspectedModel, remedy: str) -> None:
+    """Refuse settings that the model's pipeline does not take; `remedy` has a place for the setting's name."""
+    parameters = _call_parameters(model)
+    for name in names:
+        if parameters is not None and name not in parameters:
+            raise DarkroomError(
+                f"sampling.{name}: {model.identity.pipeline_class} of {model.identity.repo_id} takes no {name}; "
+                f"{remedy.format(name)}"
+            )
+
+
+def _call_parameters(model: InspectedModel) -> Mapping[str, inspect.Parameter] | None:
+    """Parameters of its pipeline's call; None where the model brings code for it, or is the painter."""
+    import diffusers
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # else it tells of packages that some pipelines could use
+    pipeline = getattr(diffusers, model.identity.pipeline_class, None)
+    return inspect.signature(pipeline.__call__).parameters if pipeline else None
+
+
+def _digests(folder: Path, ref: ModelRef, skip_blobs: bool) -> dict[str, str]:
     try:
-        return folder_digests(folder, ref.trust_remote_code, but_blobs)
+        return folder_digests(folder, ref.trust_remote_code, skip_blobs)
     except OSError as error:
         raise DarkroomError(
             f"model.repo_id={ref.repo_id}: {error.filename} cannot be read ({error.strerror}); make it readable, or "
@@ -88,7 +122,7 @@ def _digests(folder: Path, ref: ModelRef, but_blobs: bool) -> dict[str, str]:
 
 
 def _folder_name(folder: Path) -> str:
-    """What a local model is called in images and records, which go where its path says nothing."""
+    """The name of a local model in images and records, which are read where its path means nothing."""
     return folder.resolve().name or "model"
 
 
@@ -98,8 +132,9 @@ def resolved_dtype(dtype: str, device: str) -> str:
 
 
 def token_counter(model: InspectedModel) -> Callable[[list[str]], list[int]] | None:
-    """Counts the tokens of prompts, start and end included, as the model's first tokenizer sees them; None where that
-    is code of the model's own. Its class is the pipeline's: transformers' choice asks on stdin to run such code."""
+    """A function that counts the tokens of prompts, start and end included, by the model's first tokenizer; None where
+    the model brings code for it. The class is read from model_index.json: AutoTokenizer would ask on stdin whether to
+    run such code."""
     import transformers
 
     assert model.folder
@@ -111,6 +146,7 @@ def token_counter(model: InspectedModel) -> Callable[[list[str]], list[int]] | N
 
 
 def count_tokens(tokenizer: Any, prompts: list[str]) -> list[int]:
+    """Tokens of each prompt, start and end included, none cut off."""
     return [len(ids) for ids in tokenizer(prompts, truncation=False, verbose=False).input_ids] if prompts else []
 
 
@@ -118,7 +154,7 @@ def count_tokens(tokenizer: Any, prompts: list[str]) -> list[int]:
 
 
 def _from_hub(ref: ModelRef) -> tuple[Path, str]:
-    """(folder with the model's small files, commit). Downloads those files alone, or finds them in the cache."""
+    """(folder with the model's small files, commit). Download those files only, or find them in the cache."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -138,7 +174,7 @@ def _from_hub(ref: ModelRef) -> tuple[Path, str]:
 
 
 def _hub_files(ref: ModelRef, commit: str) -> list[str]:
-    """Names of all files of the commit; of those in the cache when the hub cannot be asked."""
+    """Names of all files of the commit; of those in the cache where the hub cannot be reached."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
@@ -182,16 +218,16 @@ def _pipeline_class(index: dict[str, Any], ref: ModelRef) -> str:
 
 
 def _check_code(components: dict[str, str], index: dict[str, Any], ref: ModelRef) -> None:
-    own = [name for name, library in components.items() if library not in _LIBRARIES]
-    if own and not ref.trust_remote_code:
+    custom = [name for name, library in components.items() if library not in _LIBRARIES]
+    if custom and not ref.trust_remote_code:
         raise DarkroomError(
-            f"model.repo_id={ref.repo_id}: {own[0]} brings its own code ({index[own[0]][0]}); "
+            f"model.repo_id={ref.repo_id}: {custom[0]} brings its own code ({index[custom[0]][0]}); "
             "set model.trust_remote_code=true if you trust it"
         )
 
 
 def _check_weights(components: dict[str, str], files: list[str], ref: ModelRef) -> None:
-    """Every component with weights has them as safetensors."""
+    """Refuse a component whose weights are not safetensors."""
     for name in components:
         if name.startswith(_NO_WEIGHTS):
             continue
@@ -207,7 +243,7 @@ def _check_weights(components: dict[str, str], files: list[str], ref: ModelRef) 
 
 
 def _side(folder: Path) -> int | None:
-    """Pixels: the denoiser's sample size times what the VAE shrinks."""
+    """Height and width in pixels: the denoiser's sample size times the VAE's scale factor."""
     for name in ("unet", "transformer"):
         config = _config(folder / name)
         if isinstance(config.get("sample_size"), int):

@@ -1,19 +1,60 @@
-"""Which files of a model's folder shape its pixels, and what they must be. Knows no torch."""
+"""A model's files: which of them shape its pixels, and their digests.
+
+Digests of large files are remembered: a file that this machine has read once is not read again to name it. An entry is
+valid for one state of a file: any write moves its ctime, which no program can set. A file that was written a moment ago
+is not remembered, since a coarse clock may give the next write the same time.
+"""
 
 import hashlib
 import json
+import os
+import platform
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from darkroom.models.digests import GIT_SHA1, SHA256, file_digests
-from darkroom.models.folders import NEVER_READ, files_in
-from darkroom.models.proof import Digests
+from darkroom.domain.files import cache_folder
 
 INDEX = "model_index.json"
-_WORDS = frozenset({".md", ".pyc"})
-_BLOB = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
+PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
+# Weights in formats that are never opened here (.xml is OpenVINO's network), and documentation.
+NEVER_READ = PICKLES | {".h5", ".msgpack", ".onnx", ".onnx_data", ".xml", ".md"}
+SHA256 = "sha256"
+GIT_SHA1 = "git-sha1"  # of a blob, as git and the hub name files that are not large
+
+_NOT_CODE = frozenset({".md", ".pyc"})
+_BLOB = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")  # a file of the hub's cache, named by its SHA-256 or git SHA-1
+_REMEMBERED_BYTES = 1 << 20  # smaller files are read as fast as their entry
+_SETTLED_S = 2.0  # the coarsest clock of a file system in use
+_NUM_THREADS = 4
+
+State = tuple[int, ...]
+Digests = Mapping[str, str]  # name inside the folder -> "sha256:..." or "git-sha1:..."
+
+
+# Which files -------------------------------------------------------------------------------------------------------
+
+
+def files_in(folder: Path, ignored: frozenset[str] = NEVER_READ, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """Files below a folder, but for hidden ones, which are notes of other programs, and ignored suffixes.
+
+    Links to folders are followed, as libraries follow them, but not back to a folder that they lie in, one of `above`.
+    """
+    above |= {os.path.realpath(folder)}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                if os.path.realpath(entry.path) not in above:
+                    yield from files_in(Path(entry.path), ignored, above)
+            elif Path(entry.name).suffix not in ignored and entry.is_file():
+                yield Path(entry.path)
 
 
 def components_of(index: Mapping[str, Any]) -> dict[str, str]:
@@ -23,39 +64,119 @@ def components_of(index: Mapping[str, Any]) -> dict[str, str]:
 
 
 def shaping_files(folder: Path, trusts_code: bool) -> list[str]:
-    """Names of the files that pixels depend on, sorted; where the model's own code may run, of all that it can read."""
-    found = {folder / INDEX, *(files_in(folder, _WORDS) if trusts_code else _of_components(folder))}
+    """Names of the files that pixels depend on, sorted; where the model's code may run, of all files it can read."""
+    found = {folder / INDEX, *(files_in(folder, _NOT_CODE) if trusts_code else _component_files(folder))}
     return [path.relative_to(folder).as_posix() for path in sorted(found)]
 
 
-def folder_digests(folder: Path, trusts_code: bool, but_blobs: bool = False) -> dict[str, str]:
-    """Name -> "sha256:..." of each of them; a hub's blobs, that are called by theirs, need not be read for it."""
-    names = [name for name in shaping_files(folder, trusts_code) if not (but_blobs and _of_blob(folder / name))]
+def _component_files(folder: Path) -> Iterator[Path]:
+    for name in components_of(json.loads((folder / INDEX).read_text())):
+        if (folder / name).is_dir():
+            yield from files_in(folder / name)
+        else:  # diffusers looks for it in the model's folder itself
+            yield from (path for path in folder.glob("*") if path.suffix not in NEVER_READ and path.name[0] != ".")
+
+
+# A model's digests -------------------------------------------------------------------------------------------------
+
+
+def folder_digests(folder: Path, trusts_code: bool, skip_blobs: bool = False) -> dict[str, str]:
+    """Name -> "sha256:..." of each file that shapes pixels; the hub's blobs have their digest for a name already."""
+    names = [name for name in shaping_files(folder, trusts_code) if not (skip_blobs and _blob_digest(folder / name))]
     return dict(zip(names, file_digests(folder / name for name in names), strict=True))
 
 
-def folder_revision(digests: Mapping[str, str]) -> str:
-    """ "sha256:..." over the names and bytes of all that shapes pixels; where the folder lies does not matter."""
+def folder_revision(digests: Digests) -> str:
+    """ "sha256:..." over names and bytes of all files that shape pixels, wherever the folder lies."""
     lines = "".join(f"{name}\0{digest.removeprefix(f'{SHA256}:')}\n" for name, digest in digests.items())
     return f"{SHA256}:{hashlib.sha256(lines.encode()).hexdigest()}"
 
 
 def snapshot_digests(folder: Path, trusts_code: bool, known: Digests) -> dict[str, str]:
-    """What the files of a hub snapshot must be: blobs are called by their digests, and of others some are known."""
-    wanted = {name: _of_blob(folder / name) or known.get(name) for name in shaping_files(folder, trusts_code)}
+    """What the files of a hub snapshot must be: the digests that name its blobs, and `known` ones of other files."""
+    wanted = {name: _blob_digest(folder / name) or known.get(name) for name in shaping_files(folder, trusts_code)}
     return {name: digest for name, digest in wanted.items() if digest}
 
 
-def _of_blob(path: Path) -> str | None:
+def _blob_digest(path: Path) -> str | None:
     blob = path.resolve()
     if not path.is_symlink() or blob.parent.name != "blobs" or not _BLOB.fullmatch(blob.name):
         return None
     return f"{SHA256 if len(blob.name) == 64 else GIT_SHA1}:{blob.name}"
 
 
-def _of_components(folder: Path) -> Iterator[Path]:
-    for name in components_of(json.loads((folder / INDEX).read_text())):
-        if (folder / name).is_dir():
-            yield from files_in(folder / name)
-        else:  # diffusers looks for it in the model's own folder
-            yield from (path for path in folder.glob("*") if path.suffix not in NEVER_READ and path.name[0] != ".")
+# Digests of files, remembered --------------------------------------------------------------------------------------
+
+
+def file_digests(paths: Iterable[Path]) -> list[str]:
+    """ "sha256:..." of each file, several at once."""
+    with ThreadPoolExecutor(_NUM_THREADS, "digest") as pool:
+        return list(pool.map(file_digest, paths))
+
+
+def file_digest(path: Path, kind: str = SHA256) -> str:
+    """ "sha256:..." or "git-sha1:..." of a file's bytes."""
+    now = state(path)
+    if now[2] < _REMEMBERED_BYTES:
+        return f"{kind}:{_read(path, kind)}"
+    found = _remembered(path, kind, now)
+    if found is None:
+        found = _read(path, kind)
+        if state(path) == now and time.time_ns() - max(now[3:]) > _SETTLED_S * 1e9:
+            _remember(_entry(path, kind), f"{_valid_for(now)}\n{found}")
+    return f"{kind}:{found}"
+
+
+def is_digest_fast(path: Path, kind: str = SHA256) -> bool:
+    """Whether `file_digest` reads at most a small file."""
+    now = state(path)
+    return now[2] < _REMEMBERED_BYTES or _remembered(path, kind, now) is not None
+
+
+def state(path: Path) -> State:
+    """Device, inode, size, mtime and ctime of what a link points to: every write changes one of them."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+@cache
+def machine_id() -> str:
+    """This machine since it was started: numbers of devices and inodes hold no longer, and a home may be shared."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return platform.node().replace("\n", " ")
+
+
+def _read(path: Path, kind: str) -> str:
+    with path.open("rb") as file:
+        if kind == SHA256:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        whole = hashlib.sha1(f"blob {os.fstat(file.fileno()).st_size}\0".encode(), usedforsecurity=False)
+        while part := file.read(1 << 20):
+            whole.update(part)
+        return whole.hexdigest()
+
+
+def _entry(path: Path, kind: str) -> Path:
+    name = hashlib.sha256(f"{kind}\0{path.resolve()}".encode("utf-8", "surrogateescape")).hexdigest()
+    return cache_folder("digests") / name
+
+
+def _remembered(path: Path, kind: str, now: State) -> str | None:
+    with suppress(OSError, ValueError):
+        valid_for, found = _entry(path, kind).read_text().split("\n")
+        return found if valid_for == _valid_for(now) else None
+    return None
+
+
+def _valid_for(now: State) -> str:
+    return " ".join(map(str, (machine_id(), *now)))
+
+
+def _remember(entry: Path, text: str) -> None:
+    """Write an entry whole or not at all; where it cannot be written, the file is read again next time."""
+    part = entry.with_name(f"{entry.name}.{os.getpid()}.{time.monotonic_ns()}")
+    with suppress(OSError):
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text)
+        part.replace(entry)

@@ -1,4 +1,4 @@
-"""A renderer without a model: paints stripes and a disc from the seed. For dry runs and load tests; needs no torch."""
+"""A renderer without a model, for dry runs and load tests: paints stripes and a disc from the seed. Needs no torch."""
 
 import time
 from collections.abc import Sequence
@@ -6,16 +6,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from darkroom.domain.cells import ModelIdentity
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.requests import ImageRequest
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import RenderedImage, RendererInfo
 
 PAINT_REPO_ID = "darkroom/paint"
 _REVISION = "paint-1"  # change it when the pictures change
 _SIDE = 64
+PAINT_DEFAULTS = {"guidance_scale": 1.0, "num_inference_steps": 1, "height": _SIDE, "width": _SIDE}
 
 
 def paint_model() -> InspectedModel:
+    """The painter as a model, for what reads models only."""
     identity = ModelIdentity(PAINT_REPO_ID, _REVISION, "float32", "Paint")
     return InspectedModel(identity, PAINT_REPO_ID, None, None, _SIDE, _SIDE, False, None, None)
 
@@ -29,7 +31,7 @@ class PaintRenderer:
 
     def render(self, requests: Sequence[ImageRequest]) -> list[RenderedImage]:
         assert 1 <= len(requests) <= self.info.batch_size
-        if self._seconds_per_batch:  # a sleep of nothing would still let others go first
+        if self._seconds_per_batch:  # sleeping for zero seconds would still yield the thread
             time.sleep(self._seconds_per_batch)
         return [RenderedImage(paint(request)) for request in requests]
 

@@ -1,46 +1,91 @@
-"""Loads a diffusers pipeline and suits it to its device: dtype, memory layout, compilation, faster layers."""
+"""Load a pretrained diffusers pipeline on its device, in its dtype, with its patches; safetensors only."""
 
-from contextlib import nullcontext
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import diffusers
 import torch
 import transformers
+from diffusers.utils import DIFFUSERS_DYNAMIC_MODULE_NAME, dynamic_modules_utils
 
-from darkroom.domain.cells import FLOAT8
-from darkroom.models.memory import leave_files
-from darkroom.models.proof import LocalFiles, proved
-from darkroom.rendering.compiling import compile_pipeline
-from darkroom.rendering.float8 import to_float8
-from darkroom.rendering.group_norm import norm_channels_last
+from darkroom.domain.settings import FLOAT8
 from darkroom.rendering.inspection import InspectedModel
-from darkroom.rendering.model_code import own_modules
 from darkroom.rendering.model_files import shaping_files, snapshot_digests
-from darkroom.rendering.packed import has_onednn, pack_layers
-from darkroom.rendering.parts import denoiser
-from darkroom.rendering.prompt_text import leave_text_as_it_is
-from darkroom.rendering.spec import RendererSpec
-from darkroom.rendering.upsampling import upsample_by_subpixels
+from darkroom.rendering.patches import PATCHES, AppliedPatches, Patch, apply_patches
+from darkroom.rendering.proof import LocalFiles, detach_from_files, proved
+from darkroom.rendering.renderer import RendererSpec
+
+_CODE_FOLDER_PREFIX = "darkroom-model-code-"
+_TEXT_CLEANERS = ("is_bs4_available", "is_ftfy_available")
+
+_code_folders: list[TemporaryDirectory] = []  # of the loaded model, whose functions may import more of its code
 
 
-def load_pipeline(spec: RendererSpec) -> Any:
-    """A diffusers pipeline on its device, in its dtype; safetensors only."""
+@dataclass(frozen=True)
+class LoadedPipeline:
+    """A pipeline that is ready to render, and in no way tied to its files any more."""
+
+    pipe: Any  # a diffusers pipeline
+    patches: AppliedPatches
+
+
+def load_pipeline(spec: RendererSpec, patches: Sequence[Patch] = PATCHES) -> LoadedPipeline:
+    """Load, prove and patch. Raises WrongModel where files differ from those that the job was started with."""
     if spec.device == "cpu":
         torch.set_num_threads(spec.num_threads)
-    _quieten()
-    folder = _here(spec.model)
-    return proved(_files(spec.model, folder), lambda: _loaded(spec, folder))
+    _silence_libraries()
+    folder = _local_folder(spec.model)
+    return proved(_local_files(spec.model, folder), lambda: _load(spec, folder, patches))
 
 
-def _quieten() -> None:
+def _load(spec: RendererSpec, folder: Path, patches: Sequence[Patch]) -> LoadedPipeline:
+    pipe = _from_pretrained(spec.model, folder).to(spec.device)
+    pipe.set_progress_bar_config(disable=True)
+    disable_text_cleaning(pipe)
+    _avoid_float32_decoding(pipe)
+    applied = apply_patches(pipe, spec, patches)
+    detach_from_files(part for part in pipe.components.values() if isinstance(part, torch.nn.Module))
+    return LoadedPipeline(pipe, applied)
+
+
+def _silence_libraries() -> None:
     for library in (transformers, diffusers):
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()
 
 
-def _here(model: InspectedModel) -> Path:
-    """The model's folder on this machine; a hub's is downloaded, as far as it is needed."""
+def _from_pretrained(model: InspectedModel, folder: Path) -> Any:
+    dtype, trusts_code = model.identity.dtype, model.identity.trust_remote_code
+    with isolated_model_code() if trusts_code else nullcontext():
+        return diffusers.DiffusionPipeline.from_pretrained(
+            folder,
+            variant=model.variant,
+            dtype=torch.bfloat16 if dtype == FLOAT8 else getattr(torch, dtype),
+            use_safetensors=True,
+            trust_remote_code=trusts_code,
+            **dict.fromkeys(model.absent),
+        )
+
+
+def _avoid_float32_decoding(pipe: Any) -> None:
+    """Have a VAE that overflows in float16, as SDXL's, decode in bfloat16, whose range is float32's.
+
+    diffusers would cast it to float32 for every batch.
+    """
+    if hasattr(pipe, "upcast_vae") and pipe.vae.config.force_upcast and pipe.vae.dtype == torch.float16:
+        pipe.vae.to(torch.bfloat16)
+
+
+# Files on this machine ----------------------------------------------------------------------------------------------
+
+
+def _local_folder(model: InspectedModel) -> Path:
+    """The model's folder on this machine; a hub model is downloaded, as far as it is needed."""
     if model.revision is None:
         return Path(model.source)
     folder = diffusers.DiffusionPipeline.download(
@@ -54,62 +99,51 @@ def _here(model: InspectedModel) -> Path:
     return Path(folder)
 
 
-def _files(model: InspectedModel, folder: Path) -> LocalFiles:
-    called, trusts_code = f"model.repo_id={model.identity.repo_id}", model.identity.trust_remote_code
+def _local_files(model: InspectedModel, folder: Path) -> LocalFiles:
+    label, trusts_code = f"model.repo_id={model.identity.repo_id}", model.identity.trust_remote_code
     expected = dict(model.digests)
     if model.revision is not None:
         expected = snapshot_digests(folder, trusts_code, expected)
-        return LocalFiles(called, folder, expected, lambda: [name for name in expected if (folder / name).is_file()])
-    return LocalFiles(called, folder, expected, lambda: shaping_files(folder, trusts_code))
+        return LocalFiles(label, folder, expected, lambda: [name for name in expected if (folder / name).is_file()])
+    return LocalFiles(label, folder, expected, lambda: shaping_files(folder, trusts_code))
 
 
-def _loaded(spec: RendererSpec, folder: Path) -> Any:
-    """Ready to render, and in no way tied to its files any more."""
-    pipe = _from_pretrained(spec.model, folder).to(spec.device)
-    pipe.set_progress_bar_config(disable=True)
-    leave_text_as_it_is(pipe)
-    if spec.model.identity.dtype == FLOAT8:
-        to_float8(pipe)
-    if hasattr(pipe, "upcast_vae") and pipe.vae.config.force_upcast and pipe.vae.dtype == torch.float16:
-        # Its range is float32's, so what overflows in float16 need not be decoded twice, nor in float32 at all.
-        pipe.vae.to(torch.bfloat16)
-    _suit_to_device(pipe, spec)
-    leave_files(part for part in pipe.components.values() if isinstance(part, torch.nn.Module))  # what is still there
-    return pipe
+# What must not depend on the environment ----------------------------------------------------------------------------
 
 
-def _from_pretrained(model: InspectedModel, folder: Path) -> Any:
-    dtype, trusts_code = model.identity.dtype, model.identity.trust_remote_code
-    with own_modules() if trusts_code else nullcontext():
-        return diffusers.DiffusionPipeline.from_pretrained(
-            folder,
-            variant=model.variant,
-            dtype=torch.bfloat16 if dtype == FLOAT8 else getattr(torch, dtype),
-            use_safetensors=True,
-            trust_remote_code=trusts_code,
-            **dict.fromkeys(model.absent),
-        )
+@contextmanager
+def isolated_model_code() -> Iterator[None]:
+    """Import the code of a trusted model from a new folder, for one load in a process that holds one model.
+
+    diffusers copies such code into one folder for all models and processes, by file name alone: another model's file,
+    or one that another process is just copying, may take its place, and an imported module serves the next model too.
+    """
+    _forget_model_code()
+    _code_folders[:] = [TemporaryDirectory(prefix=_CODE_FOLDER_PREFIX)]
+    folder = _code_folders[0].name
+    before, dynamic_modules_utils.HF_MODULES_CACHE = dynamic_modules_utils.HF_MODULES_CACHE, folder
+    sys.path.insert(0, folder)  # before diffusers' folder, where other programs may have left code
+    try:
+        yield
+    finally:
+        dynamic_modules_utils.HF_MODULES_CACHE = before
 
 
-def _suit_to_device(pipe: Any, spec: RendererSpec) -> None:
-    if spec.device == "cuda":
-        _lay_channels_last(pipe)
-    if spec.compile:
-        compile_pipeline(pipe)
-    elif spec.device == "cpu" and denoiser(pipe) is not None:
-        _suit_to_cpu(denoiser(pipe))
+def _forget_model_code() -> None:
+    sys.path[:] = [place for place in sys.path if not Path(place).name.startswith(_CODE_FOLDER_PREFIX)]
+    for name in list(sys.modules):
+        if name.split(".")[0] == DIFFUSERS_DYNAMIC_MODULE_NAME:
+            del sys.modules[name]
 
 
-def _suit_to_cpu(network: Any) -> None:
-    """The same pictures up to the order of sums, sooner."""
-    if has_onednn():
-        upsample_by_subpixels(network)
-        pack_layers(network)
-        norm_channels_last(network)
+def disable_text_cleaning(pipe: Any) -> None:
+    """Have prompts encoded as they are. Some pipelines (PixArt's, Lumina, IF, Kandinsky 5) clean them with ftfy and
+    Beautiful Soup where these are installed, so that two environments would render two pictures."""
+    for kind in type(pipe).__mro__:
+        for name in _TEXT_CLEANERS:
+            if hasattr(sys.modules.get(kind.__module__), name):
+                setattr(sys.modules[kind.__module__], name, _never)
 
 
-def _lay_channels_last(pipe: Any) -> None:
-    """As a GPU's convolutions want it."""
-    for name in ("unet", "vae"):
-        if getattr(pipe, name, None) is not None:
-            getattr(pipe, name).to(memory_format=torch.channels_last)
+def _never() -> bool:
+    return False

@@ -1,17 +1,34 @@
-"""The renderer protocol: requests in, pixels out. Knows no model, no file format and no store."""
+"""The renderer protocol: what a renderer is made from, what it is given, what it returns, and how one is loaded."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from darkroom.domain.images import ImageRequest
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.spans import OFF, Profile
+from darkroom.rendering.inspection import InspectedModel
+
+_FATAL = ("CUDA error", "device-side assert", "unspecified launch failure", "illegal memory access")
+
+
+@dataclass(frozen=True)
+class RendererSpec:
+    """What a renderer is made from: small and picklable."""
+
+    model: InspectedModel
+    device: str  # cpu, cuda or mps
+    batch_size: int  # images in every call of the model
+    compile: bool = False  # torch.compile: a slow first batch, faster ones after it
+    num_threads: int = 1  # CPU threads of a worker; one number everywhere, since another may move low bits
+    seconds_per_batch: float = 0.0  # of the paint renderer: a simulated rendering time
 
 
 @dataclass(frozen=True)
 class RenderedImage:
-    """What became of one request: pixels, or the reason why there are none."""
+    """The result of one request: pixels, or the reason why there are none."""
 
     pixels: np.ndarray | None  # (height, width, 3) uint8 RGB
     truncated: bool = False  # the prompt was longer than the text encoder takes
@@ -31,6 +48,7 @@ class RendererInfo:
     mixes_guidance: bool = False  # a batch may hold any guidance scales above 1, and any negative prompts
     device_id: str = "cpu"  # which of the machine's devices: a GPU's UUID where it has one
     keeps_size: bool = True  # an image has the height and width that were asked for, whatever they are
+    patches: tuple[str, ...] = ()  # names of the applied patches (see patches.py), in their order
 
 
 class Renderer(Protocol):
@@ -46,13 +64,41 @@ class Renderer(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Compiled:
+    """What torch.compile generated in one process: its cache artifacts."""
+
+    machine: str  # digest of the kind of machine that it runs on
+    data: bytes = field(repr=False)  # holds pickled objects
+
+
 class FatalDeviceError(RuntimeError):
     """The device is lost to this process: it must end, and a new one take its place."""
 
 
-_FATAL = ("CUDA error", "device-side assert", "unspecified launch failure", "illegal memory access")
-
-
 def explained(error: BaseException) -> BaseException:
-    """What a call on a device raised, as FatalDeviceError where its words say that the device is lost."""
+    """Turn what a call on a device raised into FatalDeviceError where its message says that the device is lost."""
     return FatalDeviceError(str(error)) if any(word in str(error) for word in _FATAL) else error
+
+
+def load_renderer(spec: RendererSpec, profile: Profile = OFF) -> Renderer:
+    """Load in the calling thread, which must also make every call. Raises DarkroomError for corrupt files.
+
+    Implementations are imported here, so that a painter needs no torch.
+    """
+    from darkroom.rendering.paint import PAINT_REPO_ID, PaintRenderer
+
+    if spec.model.source == PAINT_REPO_ID:
+        return PaintRenderer(spec.batch_size, spec.seconds_per_batch)
+    from safetensors import SafetensorError
+
+    from darkroom.rendering.diffusion import load_diffusers
+
+    corrupt = (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError)  # as libraries report it
+    try:
+        return load_diffusers(spec, profile)
+    except DarkroomError:
+        raise  # already one line with a remedy
+    except corrupt as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DarkroomError(f"model.repo_id={spec.model.source}: cannot be loaded ({reason}); copy it anew") from error

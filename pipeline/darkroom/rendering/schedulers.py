@@ -8,7 +8,7 @@ from typing import Any
 from darkroom.domain.errors import DarkroomError
 from darkroom.rendering.inspection import InspectedModel
 
-DEFAULT = "default"  # the model's own
+DEFAULT = "default"  # the scheduler that the model comes with
 _DIFFUSION, _FLOW = "diffusion", "flow"
 
 
@@ -17,13 +17,13 @@ class SchedulerEntry:
     """One name of the table."""
 
     class_name: str  # in diffusers
-    family: str = _DIFFUSION  # models that predict noise or velocity of it, or flow-matching ones
+    family: str = _DIFFUSION  # models that predict noise or its velocity (diffusion), or flow-matching ones (flow)
     options: Mapping[str, Any] = field(default_factory=dict)
-    needs: str | None = None  # a package that is not always there
+    needs: str | None = None  # an optional package
 
 
 _MULTISTEP, _SINGLESTEP = "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"
-_PLAIN = {
+_WITHOUT_KARRAS = {
     "ddim": SchedulerEntry("DDIMScheduler"),
     "ddpm": SchedulerEntry("DDPMScheduler"),
     "pndm": SchedulerEntry("PNDMScheduler", options={"skip_prk_steps": True}),
@@ -33,7 +33,7 @@ _PLAIN = {
     "flow_euler": SchedulerEntry("FlowMatchEulerDiscreteScheduler", _FLOW),
     "flow_heun": SchedulerEntry("FlowMatchHeunDiscreteScheduler", _FLOW),
 }
-_WITH_KARRAS = {
+_WITH_KARRAS = {  # each also by its name with _karras: noise levels of Karras et al. 2022
     "lms": SchedulerEntry("LMSDiscreteScheduler", needs="scipy"),
     "euler": SchedulerEntry("EulerDiscreteScheduler"),
     "heun": SchedulerEntry("HeunDiscreteScheduler"),
@@ -47,7 +47,7 @@ _WITH_KARRAS = {
     "deis": SchedulerEntry("DEISMultistepScheduler"),
 }
 SCHEDULERS: Mapping[str, SchedulerEntry] = {
-    **_PLAIN,
+    **_WITHOUT_KARRAS,
     **_WITH_KARRAS,
     **{
         f"{name}_karras": SchedulerEntry(
@@ -58,15 +58,15 @@ SCHEDULERS: Mapping[str, SchedulerEntry] = {
 }
 
 
-def fitting(model: InspectedModel) -> list[str]:
+def compatible_schedulers(model: InspectedModel) -> list[str]:
     """Names that the model can be used with."""
     family = _FLOW if model.is_flow else _DIFFUSION
     return [DEFAULT, *sorted(name for name, entry in SCHEDULERS.items() if entry.family == family)]
 
 
 def check_scheduler(name: str, model: InspectedModel) -> None:
-    """Refuse a scheduler that does not exist, does not fit the model, or needs a package that is not there."""
-    names = fitting(model)
+    """Refuse a scheduler that does not exist, does not fit the model, or needs a package that is not installed."""
+    names = compatible_schedulers(model)
     if name not in names:
         known = f"does not fit {model.identity.repo_id}" if name in SCHEDULERS else "is not known"
         raise DarkroomError(f"sampling.scheduler={name} {known}; those that fit are {', '.join(names)}")
@@ -75,11 +75,11 @@ def check_scheduler(name: str, model: InspectedModel) -> None:
         raise DarkroomError(f"sampling.scheduler={name} needs the package {needs}; run `pip install {needs}`")
 
 
-def build_scheduler(name: str, own: Any) -> Any:
-    """A fresh scheduler of this name with the noise schedule and prediction type of the model's own."""
+def build_scheduler(name: str, model_scheduler: Any) -> Any:
+    """A new scheduler of this name with the noise schedule and prediction type of the model's scheduler."""
     import diffusers
 
     if name == DEFAULT:
-        return type(own).from_config(own.config)
+        return type(model_scheduler).from_config(model_scheduler.config)
     entry = SCHEDULERS[name]
-    return getattr(diffusers, entry.class_name).from_config(own.config, **entry.options)
+    return getattr(diffusers, entry.class_name).from_config(model_scheduler.config, **entry.options)

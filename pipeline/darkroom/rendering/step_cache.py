@@ -1,7 +1,7 @@
-"""Deep features of a UNet, kept over some steps: fewer layers to compute, and another picture.
+"""Reuse a UNet's deep features over some steps: fewer layers to compute, and another picture.
 
 "DeepCache: Accelerating Diffusion Models for Free" (Ma, Fang and Wang, CVPR 2024), with uniform intervals and the
-shallowest branch: between two whole calls the outermost layers alone are computed.
+shallowest branch: between two full calls the outermost layers alone are computed.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,20 +12,20 @@ _LAYERS = ("resnets", "attentions", "downsamplers", "upsamplers")
 
 
 class StepCache:
-    """Put over a UNet2DConditionModel; does nothing but within `every`."""
+    """Wraps the deep layers of a UNet2DConditionModel; they reuse features inside `during` only."""
 
     def __init__(self, unet: Any) -> None:
+        self.features: dict[int, Any] = {}  # deep layer's number -> what it gave in the last full call
         self._is_on = False
-        self._is_whole = True  # whether this call of the UNet computes all of it
-        self._num_calls = 0
-        self._num_rows: int | None = None  # of what is kept
-        self._kept: dict[int, Any] = {}
+        self._is_full = True  # whether this call of the UNet computes all layers
+        self._num_calls = 0  # since the last full one, that one included
+        self._num_rows: int | None = None  # of the cached features
         for number, layer in enumerate(deep_layers(unet)):
-            layer.forward = self._keeping(number, layer.forward)
+            layer.forward = self._caching(number, layer.forward)
 
     @contextmanager
-    def every(self, interval: int, unet: Any) -> Iterator[None]:
-        """Within, of so many calls of the UNet (compiled or not) the first is whole; where it is 1, all are."""
+    def during(self, interval: int, unet: Any) -> Iterator[None]:
+        """Inside, one of every `interval` calls of the UNet (compiled or not) is full, the first one on."""
         if interval == 1:
             yield
             return
@@ -36,23 +36,23 @@ class StepCache:
         finally:
             hook.remove()
             self._is_on = False
-            self._kept.clear()
+            self.features.clear()
 
     def _count(self, interval: int, num_rows: int) -> None:
-        """Before each call. Where guidance begins or ends, rows come and go, and what is kept fits no more."""
-        self._is_whole = self._num_calls % interval == 0 or num_rows != self._num_rows
-        self._num_calls = 1 if self._is_whole else self._num_calls + 1
+        """Decide, before each call, whether it is full: also where guidance starts or stops, which changes the rows."""
+        self._is_full = self._num_calls % interval == 0 or num_rows != self._num_rows
+        self._num_calls = 1 if self._is_full else self._num_calls + 1
         self._num_rows = num_rows
 
-    def _keeping(self, number: int, forward: Callable[..., Any]) -> Callable[..., Any]:
-        def new_or_kept(*args: Any, **kwargs: Any) -> Any:
+    def _caching(self, number: int, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def computed_or_cached(*args: Any, **kwargs: Any) -> Any:
             if not self._is_on:
                 return forward(*args, **kwargs)
-            if self._is_whole:
-                self._kept[number] = forward(*args, **kwargs)
-            return self._kept[number]
+            if self._is_full:
+                self.features[number] = forward(*args, **kwargs)
+            return self.features[number]
 
-        return new_or_kept
+        return computed_or_cached
 
 
 def deep_layers(unet: Any) -> list[Any]:
@@ -67,4 +67,5 @@ def deep_layers(unet: Any) -> list[Any]:
 
 
 def layers_of(block: Any, name: str) -> list[Any]:
+    """A UNet block's layers of one kind, such as its resnets; none where the block has no such kind."""
     return [layer for layer in getattr(block, name, None) or () if layer is not None]

@@ -1,18 +1,20 @@
-"""The cells of a run, one small file each: a sweep grows by adding files, and none is ever changed."""
+"""The cells of a run, one small file each: a sweep grows by adding files, and none is ever changed.
+
+Beside them, in one file, lies which cells a sweep's early choice (successive halving) dropped, when and why.
+"""
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from darkroom.domain.cells import Cell, ModelIdentity, ModelRef, Sampling
+from darkroom.domain.cells import Cell, ModelIdentity
 from darkroom.domain.errors import DarkroomError
-from darkroom.runs.ahead import read_ahead
-from darkroom.runs.keys import CELLS_PREFIX, cell_key
-from darkroom.runs.values import from_json
-from darkroom.storage.store import Store
-
-_LAST = ("scheduler", "num_inference_steps", "guidance_scale")  # of settings: what cells most often differ in
+from darkroom.domain.settings import COMMON_AXES, ModelRef, Sampling
+from darkroom.runs.files import from_json, prefetched, to_json
+from darkroom.runs.keys import CELLS_PREFIX, CHOICES_KEY, cell_key, parse_cell_key
+from darkroom.runs.run import RunInfo
+from darkroom.storage.store import NotFound, Store
 
 
 @dataclass(frozen=True)
@@ -26,21 +28,31 @@ class CellInfo:
     def settings(self) -> dict[str, object]:
         """What tells this cell from others, by the names that a command uses, in the order that sorts cells."""
         identity, sampling = self.cell.model, asdict(self.cell.sampling)
-        names = [name for name in sampling if name not in _LAST]
+        names = [name for name in sampling if name not in COMMON_AXES]
         return {
             "model.repo_id": identity.repo_id,
             "model.revision": identity.revision,
             "model.variant": identity.variant,
             "model.dtype": identity.dtype,
             "model.trust_remote_code": identity.trust_remote_code,
-            **{f"sampling.{name}": sampling[name] for name in (*names, *_LAST)},
+            **{f"sampling.{name}": sampling[name] for name in (*names, *reversed(COMMON_AXES))},
         }
+
+    def settings_in(self, run: RunInfo) -> dict[str, object]:
+        """The same, with the run's value of what the cell says nothing of."""
+        shared = {"sampling.seed": run.seed, "sampling.num_images_per_prompt": run.num_images_per_prompt}
+        return {name: shared.get(name) if value is None else value for name, value in self.settings.items()}
 
 
 def read_cells(store: Store) -> dict[str, CellInfo]:
     """cell_id -> cell, in the order of `in_order`."""
     keys = (info.key for info in store.list(CELLS_PREFIX))
-    return in_order(dict(read_ahead(keys, lambda key: (key_id(key), _parse(store, key)))))
+    return in_order(dict(prefetched(keys, lambda key: (parse_cell_key(key), _parse(store, key)))))
+
+
+def cell_ids(store: Store) -> set[str]:
+    """Names of the run's cells, from a listing alone."""
+    return {parse_cell_key(info.key) for info in store.list(CELLS_PREFIX)}
 
 
 def in_order(cells: Mapping[str, CellInfo]) -> dict[str, CellInfo]:
@@ -61,11 +73,11 @@ def add_cells(store: Store, cells: Mapping[str, CellInfo]) -> None:
         store.put_if_absent(cell_key(cell_id), _dump(info), "application/json")
 
 
-def axes(cells: Iterable[CellInfo]) -> dict[str, list[object]]:
-    """The settings in which cells differ, with their values in order of first appearance."""
+def axes(cells: Iterable[CellInfo], run: RunInfo) -> dict[str, list[object]]:
+    """The settings in which cells of a run differ, with their values in order of first appearance."""
     values: dict[str, list[object]] = {}
     for info in cells:
-        for name, value in info.settings.items():
+        for name, value in info.settings_in(run).items():
             known = values.setdefault(name, [])
             if value not in known:
                 known.append(value)
@@ -94,18 +106,15 @@ def _rank(value: object) -> tuple[bool, float, str]:
     return value is not None, -math.inf, str(value or "")
 
 
-def key_id(key: str) -> str:
-    return key.removeprefix(CELLS_PREFIX).removesuffix(".json")
-
-
 def _differences(found: CellInfo, wanted: CellInfo) -> list[tuple[str, object, object]]:
-    ours = wanted.settings
-    return [(name, value, ours[name]) for name, value in found.settings.items() if value != ours[name]]
+    here = wanted.settings
+    return [(name, value, here[name]) for name, value in found.settings.items() if value != here[name]]
 
 
 def _dump(info: CellInfo) -> bytes:
-    value = {"model": asdict(info.ref), "identity": asdict(info.cell.model), "sampling": asdict(info.cell.sampling)}
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+    return to_json(
+        {"model": asdict(info.ref), "identity": asdict(info.cell.model), "sampling": info.cell.sampling.effective}
+    )
 
 
 def _parse(store: Store, key: str) -> CellInfo:
@@ -122,8 +131,78 @@ def _parse(store: Store, key: str) -> CellInfo:
 
 
 def _check_is_named_by_content(store: Store, key: str, info: CellInfo) -> None:
-    if info.cell.cell_id != key_id(key):
+    if info.cell.cell_id != parse_cell_key(key):
         raise DarkroomError(
             f"{store.describe(key)}: what it says is not the cell that its name says, so it was edited or mixed up; "
             "restore it, or remove it and give the command that made it again"
         )
+
+
+# Early choices -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A cell that was not rendered to its end."""
+
+    cell_id: str
+    round: int  # from 1
+    num_rounds: int
+    num_images: int  # of the cell, that the choice was made from
+    figure: str  # such as demo_clip.clip_score
+    value: float
+    rank: int  # from 1
+    num_cells: int  # that were ranked
+    num_kept: int
+
+
+def put_choices(store: Store, chosen_from: Collection[str], dropped: Sequence[Dropped]) -> None:
+    """What a sweep dropped of its cells. What earlier sweeps dropped stays, but for cells that are in this one too.
+
+    Raises DarkroomError where what is there cannot be read: it is nobody's to throw away.
+    """
+    while True:
+        before = _stored_choices(store)
+        earlier = [item for item in _parsed_choices(store, before) if item.cell_id not in chosen_from]
+        text = to_json([asdict(item) for item in [*earlier, *dropped]])
+        if before is None:
+            done = store.put_if_absent(CHOICES_KEY, text, "application/json")
+        else:
+            done = store.replace(CHOICES_KEY, text, before, "application/json")
+        if done:  # else another sweep of this run came between
+            return
+
+
+def read_choices(store: Store) -> list[Dropped]:
+    """None where every cell was rendered to its end. Raises DarkroomError for a file that holds no choices."""
+    return _parsed_choices(store, _stored_choices(store))
+
+
+def dropped_cells(store: Store) -> set[str]:
+    """cell_ids."""
+    return {item.cell_id for item in read_choices(store)}
+
+
+def _stored_choices(store: Store) -> bytes | None:
+    try:
+        return store.get(CHOICES_KEY)
+    except NotFound:
+        return None
+
+
+def _parsed_choices(store: Store, data: bytes | None) -> list[Dropped]:
+    try:
+        return [] if data is None else [from_json(Dropped, item) for item in _list(json.loads(data))]
+    except (ValueError, TypeError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise DarkroomError(
+            f"{store.describe(CHOICES_KEY)}: not readable as a sweep's early choices ({reason}); "
+            "remove it, and give the command of the sweep with halving again: it makes the same choices from the "
+            "images that are there"
+        ) from error
+
+
+def _list(value: object) -> list:
+    if not isinstance(value, list):
+        raise TypeError(f"a {type(value).__name__}, not a list")
+    return value

@@ -1,7 +1,4 @@
-"""Commands that are printed to be copied: each runs when it is pasted into a shell.
-
-Knows the command line's words, not what reads them.
-"""
+"""Commands that are printed to be copied: each runs when it is pasted into a shell."""
 
 import re
 import shlex

@@ -2,7 +2,7 @@
 
 Images are compared by the digests of their pixels, so files may differ in what is written in them. Cells that have
 only some images in common are compared in these. One image that differs ends the comparison of two cells, so that to
-tell apart what differs costs a look at the first shards. In memory are one range of prompt rows of each cell, and the
+tell apart what differs takes the first shards alone. In memory are one range of prompt rows of each cell, and the
 pairs of cells that are equal so far.
 """
 
@@ -10,15 +10,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.records import OK
 from darkroom.runs import manifest
-from darkroom.runs.ahead import read_ahead
 from darkroom.runs.cells import CellInfo, axes
-from darkroom.runs.keys import ManifestName
+from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store
 
 _COLUMNS = ("prompt_id", "sample_index", "status", "pixels_sha256")
-_MOST_GROUPS, _MOST_CELLS, _MOST_VALUES = 10, 4, 6  # told
+_MOST_GROUPS, _MOST_CELLS, _MOST_VALUES = 10, 4, 6  # that lines name
 _Pixels = Mapping[tuple[str, int], str]  # prompt_id and sample_index -> digest
 
 
@@ -32,29 +32,29 @@ class EqualCells:
 
 def equal_cells(store: Store, cell_ids: Collection[str]) -> list[EqualCells]:
     """In the order of cells. Images whose records do not say their pixels' digest are no evidence."""
-    names = sorted(
-        (name for name in manifest.committed(store) if name.cell_id in cell_ids), key=lambda name: name.start
+    shards = sorted(
+        (shard for shard in manifest.committed(store) if shard.cell_id in cell_ids), key=lambda shard: shard.start
     )
-    having = {name.cell_id for name in names}
-    shared = dict.fromkeys(combinations([cell_id for cell_id in cell_ids if cell_id in having], 2), 0)
-    for _, group in groupby(names, key=lambda name: name.start):
-        asked_for = {cell_id for pair in shared for cell_id in pair}
-        _compare(shared, _pixels(store, [name for name in group if name.cell_id in asked_for]))
+    rendered = {shard.cell_id for shard in shards}
+    shared = dict.fromkeys(combinations([cell_id for cell_id in cell_ids if cell_id in rendered], 2), 0)
+    for _, group in groupby(shards, key=lambda shard: shard.start):
+        in_pairs = {cell_id for pair in shared for cell_id in pair}
+        _compare(shared, _pixels(store, [shard for shard in group if shard.cell_id in in_pairs]))
     return _groups({pair: count for pair, count in shared.items() if count})
 
 
-def _pixels(store: Store, names: Sequence[ManifestName]) -> dict[str, _Pixels]:
+def _pixels(store: Store, shards: Sequence[Shard]) -> dict[str, _Pixels]:
     """cell_id -> its images of one range of rows; equal ones are one object, which makes comparing them quick."""
     known: dict[tuple, _Pixels] = {}
     found: dict[str, _Pixels] = {}
-    for name, table in read_ahead(names, lambda name: (name, manifest.read(store, name, _COLUMNS))):
+    for shard, table in manifest.read_each(store, shards, _COLUMNS):
         columns = (table[column].to_pylist() for column in _COLUMNS)
         images = {
             (prompt_id, index): digest
             for prompt_id, index, status, digest in zip(*columns, strict=True)
             if status == OK and digest is not None
         }
-        found[name.cell_id] = known.setdefault(tuple(images.items()), images)
+        found[shard.cell_id] = known.setdefault(tuple(images.items()), images)
     return found
 
 
@@ -71,24 +71,23 @@ def _compare(shared: dict[tuple[str, str], int], pixels: Mapping[str, _Pixels]) 
 
 
 def _groups(shared: Mapping[tuple[str, str], int]) -> list[EqualCells]:
-    """Each cell is told once: beside the first that it equals."""
-    told: set[str] = set()
+    """Each cell is in one group: that of the first cell that it equals."""
+    grouped: set[str] = set()
     others: dict[tuple[str, int], list[str]] = {}
     for (first, second), count in shared.items():
-        if first not in told and second not in told:
+        if first not in grouped and second not in grouped:
             others.setdefault((first, count), []).append(second)
-            told.add(second)
+            grouped.add(second)
     return [EqualCells((first, *group), count) for (first, count), group in others.items()]
 
 
-def equal_lines(store: Store, cells: Mapping[str, CellInfo]) -> Iterator[str]:
-    """What people are told of a run's cells that are equal."""
-    found = equal_cells(store, cells)
+def equal_lines(store: Store, cells: Mapping[str, CellInfo], run: RunInfo) -> Iterator[str]:
+    """What people read of a run's cells that are equal, though a setting should tell their images apart."""
+    found = [group for group in equal_cells(store, cells) if _idle(group, cells, run)]
     for group in found[:_MOST_GROUPS]:
-        settings = axes(cells[cell_id] for cell_id in group.cell_ids)
         said = "; ".join(
             f"{name.split('.')[1]} ({_cut(values, _MOST_VALUES)}) does nothing here"
-            for name, values in settings.items()
+            for name, values in _idle(group, cells, run).items()
         )
         yield (
             f"cells {_cut(group.cell_ids, _MOST_CELLS)} have equal pixels in all {group.num_images:,} images that they "
@@ -96,6 +95,12 @@ def equal_lines(store: Store, cells: Mapping[str, CellInfo]) -> Iterator[str]:
         )
     if len(found) > _MOST_GROUPS:
         yield f"so have {len(found) - _MOST_GROUPS} more groups of cells"
+
+
+def _idle(group: EqualCells, cells: Mapping[str, CellInfo], run: RunInfo) -> dict[str, list[object]]:
+    """Settings that do nothing in these cells; more images of a prompt leave the first ones as they are."""
+    found = axes((cells[cell_id] for cell_id in group.cell_ids), run)
+    return {name: values for name, values in found.items() if name != "sampling.num_images_per_prompt"}
 
 
 def _cut(values: Sequence[object], most: int) -> str:

@@ -1,21 +1,28 @@
-"""Features of a run's images as they are stored: one Parquet file for each shard and extractor. Knows no extractor.
+"""Features of a run's images as they are stored: one Parquet file for each shard and extractor.
 
 Each row says which bytes it was made from, so that features never outlive their image: they count only where that is
-the digest in the image's record. A file that cannot be read holds no features; whoever scores makes them again.
+the digest in the image's record. A file that cannot be read holds no features; the next extraction makes them anew.
 """
 
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from darkroom.domain.cells import Shard
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.records import OK
+from darkroom.runs import manifest
 from darkroom.runs.commands import on_run
-from darkroom.runs.keys import ManifestName, features_key
+from darkroom.runs.keys import features_key, manifest_key
 from darkroom.storage.store import NotFound, Store, StoreSpec
+
+Pair = tuple[str, int]  # prompt_id and sample_index: images that share it share the prompt, and of one seed the noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +41,7 @@ class ImageFeatures:
         return ImageFeatures(ids, self.features[index], self.cosines[index], self.truncated[index])
 
 
-def joined(parts: Sequence[ImageFeatures]) -> ImageFeatures:
+def joined_images(parts: Sequence[ImageFeatures]) -> ImageFeatures:
     """One after another; at least one part."""
     return ImageFeatures(
         tuple(image_id for part in parts for image_id in part.image_ids),
@@ -45,8 +52,8 @@ def joined(parts: Sequence[ImageFeatures]) -> ImageFeatures:
 
 
 @dataclass(frozen=True, eq=False)
-class ScoredFiles:
-    """What scoring a shard's image files gave, image by image: features, or why there are none."""
+class ShardFeatures:
+    """What an extractor made of a shard's image files, image by image: features, or why there are none."""
 
     images: ImageFeatures  # NaN where an image has none
     sha256s: tuple[str, ...]  # of each file that was looked at; "" for one that was missing
@@ -74,48 +81,48 @@ class ScoredFiles:
             return self.errors[place]
         return f"{self.errors[place]}; `{on_run('repair', store)}` brings it back, then evaluate again"
 
-    def of(self, image_ids: Iterable[str]) -> "ScoredFiles":
+    def of(self, image_ids: Iterable[str]) -> "ShardFeatures":
         """These images in this order; those that were not looked at are left out."""
         return self.taken([self._places[image_id] for image_id in image_ids if image_id in self._places])
 
-    def taken(self, rows: Sequence[int]) -> "ScoredFiles":
+    def taken(self, rows: Sequence[int]) -> "ShardFeatures":
         """The images at these rows."""
-        return ScoredFiles(
+        return ShardFeatures(
             self.images.taken(rows), tuple(self.sha256s[row] for row in rows), tuple(self.errors[row] for row in rows)
         )
 
 
-def joined_files(parts: Sequence[ScoredFiles]) -> ScoredFiles:
+def joined_features(parts: Sequence[ShardFeatures]) -> ShardFeatures:
     """One after another; at least one part."""
-    return ScoredFiles(
-        joined([part.images for part in parts]),
+    return ShardFeatures(
+        joined_images([part.images for part in parts]),
         tuple(sha256 for part in parts for sha256 in part.sha256s),
         tuple(error for part in parts for error in part.errors),
     )
 
 
-def put_features(store: Store, extractor_id: str, name: ManifestName, scored: ScoredFiles) -> None:
+def put_features(store: Store, extractor_id: str, shard: Shard, features: ShardFeatures) -> None:
     """Write a shard's features, over older ones: they are a function of the images, so either is right."""
-    store.put(features_key(extractor_id, name), to_bytes(scored))
+    store.put(features_key(extractor_id, shard), to_bytes(features))
 
 
-def get_features(store: Store, extractor_id: str, name: ManifestName) -> ScoredFiles | None:
-    """A shard's features; None where it was not scored, or where what is there cannot be read."""
+def get_features(store: Store, extractor_id: str, shard: Shard) -> ShardFeatures | None:
+    """A shard's features; None where there are none, or where what is there cannot be read."""
     try:
-        return from_bytes(store.get(features_key(extractor_id, name)))
+        return from_bytes(store.get(features_key(extractor_id, shard)))
     except (NotFound, ValueError):
         return None
 
 
-def to_bytes(scored: ScoredFiles) -> bytes:
-    images = scored.images
+def to_bytes(shard_features: ShardFeatures) -> bytes:
+    images = shard_features.images
     count, dimension = images.features.shape
     flat = pa.array(np.ascontiguousarray(images.features, np.float32).reshape(count * dimension))
     table = pa.table(
         {
             "image_id": pa.array(images.image_ids, pa.string()),
-            "sha256": pa.array(scored.sha256s, pa.string()),
-            "error": pa.array(scored.errors, pa.string()),
+            "sha256": pa.array(shard_features.sha256s, pa.string()),
+            "error": pa.array(shard_features.errors, pa.string()),
             "features": pa.FixedSizeListArray.from_arrays(flat, dimension),
             "cosine": pa.array(np.asarray(images.cosines, np.float32), from_pandas=True),
             "truncated": pa.array(images.truncated, pa.bool_()),
@@ -126,7 +133,7 @@ def to_bytes(scored: ScoredFiles) -> bytes:
     return buffer.getvalue()
 
 
-def from_bytes(data: bytes) -> ScoredFiles:
+def from_bytes(data: bytes) -> ShardFeatures:
     """Raises ValueError for what is damaged, is something else, or was written before rows had digests."""
     try:
         return _parsed(pq.read_table(io.BytesIO(data), page_checksum_verification=True).combine_chunks())
@@ -134,7 +141,7 @@ def from_bytes(data: bytes) -> ScoredFiles:
         raise ValueError(f"not readable as features ({(str(error).splitlines() or [''])[0]})") from error
 
 
-def _parsed(table: pa.Table) -> ScoredFiles:
+def _parsed(table: pa.Table) -> ShardFeatures:
     column = table["features"]
     values = column.chunk(0).flatten().to_numpy() if column.num_chunks else np.empty(0, np.float32)
     images = ImageFeatures(
@@ -143,4 +150,81 @@ def _parsed(table: pa.Table) -> ScoredFiles:
         table["cosine"].to_numpy().astype(np.float32),
         np.asarray(table["truncated"].to_pylist(), bool),
     )
-    return ScoredFiles(images, tuple(table["sha256"].to_pylist()), tuple(table["error"].to_pylist()))
+    return ShardFeatures(images, tuple(table["sha256"].to_pylist()), tuple(table["error"].to_pylist()))
+
+
+# With their images' records -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class PairedFeatures:
+    """Features of N images, each with the pair that it belongs to."""
+
+    pairs: tuple[Pair, ...]
+    images: ImageFeatures
+    left_out: Counter[str] = field(default_factory=Counter)  # why images have no features -> how many
+    seeds: tuple[int, ...] = ()  # of each image's noise; empty: not known
+
+    def taken(self, rows: Sequence[int]) -> "PairedFeatures":
+        """The images at these rows."""
+        seeds = tuple(self.seeds[row] for row in rows) if self.seeds else ()
+        return PairedFeatures(tuple(self.pairs[row] for row in rows), self.images.taken(rows), seeds=seeds)
+
+
+def joined_pairs(parts: Sequence[PairedFeatures]) -> PairedFeatures:
+    """One after another; at least one part."""
+    return PairedFeatures(
+        tuple(pair for part in parts for pair in part.pairs),
+        joined_images([part.images for part in parts]),
+        sum((part.left_out for part in parts), Counter()),
+        tuple(seed for part in parts for seed in part.seeds),
+    )
+
+
+class FeaturesMissing(DarkroomError):
+    """Images are there, and their features are not."""
+
+
+def paired_features(
+    store: Store, shards: Iterable[Shard], extractor_id: str, dimension: int | None = None
+) -> Iterator[PairedFeatures]:
+    """Shard by shard, the features by one extractor of exactly the files that records name.
+
+    Raises FeaturesMissing where the extractor has not seen one of them, and DarkroomError where there is no image.
+    """
+    is_empty = True
+    for shard in shards:
+        part = _of_shard(store, shard, extractor_id, dimension)
+        is_empty = is_empty and not part.pairs and not part.left_out
+        yield part
+    if is_empty:
+        raise DarkroomError(f"{store.describe()}: no image is there; go on with the command that started the run")
+
+
+def _of_shard(store: Store, shard: Shard, extractor_id: str, dimension: int | None) -> PairedFeatures:
+    """In the order of records; features of an image that no record names any more are left out."""
+    table = manifest.read(store, shard, ["image_id", "prompt_id", "sample_index", "seed", "status", "sha256"])
+    ok = [row for row in table.to_pylist() if row["status"] == OK]
+    found = get_features(store, extractor_id, shard)
+    if found is None or dimension not in (None, found.images.features.shape[1]):
+        raise _missing(store, shard)
+    pairs, rows, seeds, left_out = [], [], [], Counter[str]()
+    for record in ok:
+        error = found.error(record["image_id"], record["sha256"], store.spec)
+        place = found.place(record["image_id"], record["sha256"])
+        if error:
+            left_out[error] += 1
+        elif place is None:
+            raise _missing(store, shard)
+        else:
+            pairs.append((record["prompt_id"], record["sample_index"]))
+            rows.append(place)
+            seeds.append(record["seed"])
+    return PairedFeatures(tuple(pairs), found.images.taken(rows), left_out, tuple(seeds))
+
+
+def _missing(store: Store, shard: Shard) -> FeaturesMissing:
+    return FeaturesMissing(
+        f"{store.describe(manifest_key(shard))}: not all of its images are scored; run "
+        f"`{on_run('evaluate', store.spec)}`"
+    )

@@ -1,9 +1,8 @@
 """Names of everything in a run. Only digests, row numbers and fixed words: nothing that a user wrote becomes a key."""
 
 import re
-from dataclasses import dataclass
 
-from darkroom.domain.shards import Shard
+from darkroom.domain.cells import Shard
 
 RUN_KEY = "run.json"
 CHOICES_KEY = "choices.json"
@@ -21,19 +20,33 @@ _IMAGE = re.compile(r"images/([0-9a-f]{2}/)?[0-9a-f]+(-[0-9a-f]+)*\.[a-z]+")
 _MANIFEST = re.compile(r"metadata/([0-9a-f]+)/(\d{12})-(\d{12})-([0-9a-f]+)\.parquet")
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestName:
-    """What a manifest's key says: enough to resume without opening it."""
+def manifest_key(shard: Shard) -> str:
+    """It says all that a shard is: a listing of manifests is enough to resume."""
+    return f"{METADATA_PREFIX}{_shard_path(shard)}"
 
-    key: str
-    cell_id: str
-    start: int
-    stop: int
-    shard_id: str
+
+def parse_manifest_key(key: str) -> Shard | None:
+    """The shard whose manifest has this key; None for any other key."""
+    match = _MANIFEST.fullmatch(key)
+    return Shard(match[1], int(match[2]), int(match[3]), match[4]) if match else None
+
+
+def features_key(extractor_id: str, shard: Shard) -> str:
+    """Named as the shard's manifest is."""
+    return f"{FEATURES_PREFIX}{extractor_id}/{_shard_path(shard)}"
+
+
+def _shard_path(shard: Shard) -> str:
+    return f"{shard.cell_id}/{shard.start:012d}-{shard.stop:012d}-{shard.shard_id}.parquet"
 
 
 def cell_key(cell_id: str) -> str:
     return f"{CELLS_PREFIX}{cell_id}.json"
+
+
+def parse_cell_key(key: str) -> str:
+    """The cell_id that a cell's file is named after."""
+    return key.removeprefix(CELLS_PREFIX).removesuffix(".json")
 
 
 def image_key(image_id: str, extension: str) -> str:
@@ -49,20 +62,5 @@ def is_image_key(key: str) -> bool:
     return bool(_IMAGE.fullmatch(key))
 
 
-def features_key(extractor_id: str, name: ManifestName) -> str:
-    """Beside the run, shard by shard, named as its manifest is."""
-    return f"{FEATURES_PREFIX}{extractor_id}/{name.key.removeprefix(METADATA_PREFIX)}"
-
-
 def evaluation_key(evaluation_id: str) -> str:
     return f"{EVALUATIONS_PREFIX}{evaluation_id}.json"
-
-
-def manifest_key(shard: Shard) -> str:
-    return f"{METADATA_PREFIX}{shard.cell_id}/{shard.start:012d}-{shard.stop:012d}-{shard.shard_id}.parquet"
-
-
-def parse_manifest_key(key: str) -> ManifestName | None:
-    """The parts of a manifest's key; None for any other key."""
-    match = _MANIFEST.fullmatch(key)
-    return ManifestName(key, match[1], int(match[2]), int(match[3]), match[4]) if match else None

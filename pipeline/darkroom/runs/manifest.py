@@ -1,30 +1,35 @@
 """Manifests: the Parquet file of a shard's records, whose presence is what makes the shard committed.
 
-Written last and conditionally, so a shard's images and records become visible together or not at all.
+Written last and conditionally, so a shard's images and records become visible together or not at all. Only a retry
+makes a committed shard name other objects: it replaces the manifest that it read, by compare-and-swap. `fence_retries`
+tells whoever removes objects what no retry can name any more.
 """
 
 import io
-from collections.abc import Collection, Iterator, Sequence
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.shards import Shard
-from darkroom.runs.keys import METADATA_PREFIX, ManifestName, manifest_key, parse_manifest_key
-from darkroom.runs.records import RECORD_SCHEMA
+from darkroom.runs.files import prefetched
+from darkroom.runs.keys import METADATA_PREFIX, manifest_key, parse_manifest_key
+from darkroom.runs.records import RECORD_SCHEMA, missing_column
 from darkroom.storage.store import Store
 
-_OURS = b"darkroom."  # begins the names of a manifest's own metadata
-_OWN_COLUMNS = frozenset(RECORD_SCHEMA.names)
+_PREFIX = b"darkroom."  # of the names in a file's metadata that say what the manifest proves
+_RENEWED = "darkroom.renewed"  # in that metadata: a random number, which makes other bytes of the same records
+_RECORD_COLUMNS = frozenset(RECORD_SCHEMA.names)
 
 
-def committed(store: Store, cell_id: str | None = None) -> Iterator[ManifestName]:
-    """Names of the committed shards, of one cell or of all, from a listing alone, in order of key."""
+def committed(store: Store, cell_id: str | None = None) -> Iterator[Shard]:
+    """The committed shards, of one cell or of all, from a listing alone, in order of key."""
     prefix = METADATA_PREFIX if cell_id is None else f"{METADATA_PREFIX}{cell_id}/"
-    names = (parse_manifest_key(info.key) for info in store.list(prefix))
-    return (name for name in names if name)
+    shards = (parse_manifest_key(info.key) for info in store.list(prefix))
+    return (shard for shard in shards if shard)
 
 
 def commit(store: Store, shard: Shard, table: pa.Table) -> bool:
@@ -32,41 +37,70 @@ def commit(store: Store, shard: Shard, table: pa.Table) -> bool:
     return store.put_if_absent(manifest_key(shard), _to_bytes(table))
 
 
-def read(store: Store, name: ManifestName, columns: Sequence[str] | None = None) -> pa.Table:
+def revise(store: Store, shard: Shard, before: bytes, table: pa.Table) -> bool:
+    """Replace a manifest that still is `before`. False when somebody else replaced it first."""
+    return store.replace(manifest_key(shard), _to_bytes(table), expected=before)
+
+
+def read(store: Store, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
     """A shard's records, or some of their columns. Raises DarkroomError for a file that does not hold them."""
-    data = store.get(name.key)
-    with _named(store, name):
+    data = store.get(manifest_key(shard))
+    with _named(store, shard):
         table = parse(data, columns)
-        shard_id = texts(table.schema).get("darkroom.shard_id", name.shard_id)
-        if shard_id != name.shard_id:
+        shard_id = texts(table.schema).get("darkroom.shard_id", shard.shard_id)
+        if shard_id != shard.shard_id:
             raise ValueError(f"they are those of shard {shard_id}")
         return table
 
 
-def metadata(store: Store, name: ManifestName) -> dict[str, str]:
+def read_each(
+    store: Store, shards: Iterable[Shard], columns: Sequence[str] | None = None
+) -> Iterator[tuple[Shard, pa.Table]]:
+    """Shards, in order, with their records; some are read ahead."""
+    return prefetched(shards, lambda shard: (shard, read(store, shard, columns)))
+
+
+def read_with_extras(store: Store, shard: Shard, record_columns: Collection[str]) -> pa.Table:
+    """Some of the records' own columns, and every other one that the prompt file brought."""
+    data = store.get(manifest_key(shard))
+    with _named(store, shard):
+        names = pq.read_schema(io.BytesIO(data)).names
+        return parse(data, [name for name in names if name in record_columns or name not in _RECORD_COLUMNS])
+
+
+def metadata(store: Store, shard: Shard) -> dict[str, str]:
     """What a shard's file says beside its records."""
-    data = store.get(name.key)
-    with _named(store, name):
+    data = store.get(manifest_key(shard))
+    with _named(store, shard):
         return texts(pq.read_schema(io.BytesIO(data)))
 
 
 def texts(schema: pa.Schema) -> dict[str, str]:
-    """Our own part of a file's metadata."""
+    """What a manifest proves, out of its file's metadata."""
     found = (schema.metadata or {}).items()
-    return {key.decode(): value.decode() for key, value in found if key.startswith(_OURS)}
+    return {key.decode(): value.decode() for key, value in found if key.startswith(_PREFIX)}
 
 
-def read_with_extras(store: Store, name: ManifestName, own: Collection[str]) -> pa.Table:
-    """Some of the records' own columns, and every other one that the prompt file brought."""
-    data = store.get(name.key)
-    with _named(store, name):
-        names = pq.read_schema(io.BytesIO(data)).names
-        return parse(data, [column for column in names if column in own or column not in _OWN_COLUMNS])
+def fence_retries(store: Store, shards: Iterable[Shard]) -> set[str]:
+    """Keys that the manifests of these shards name. Of what lies in the store by now, no retry of them will name more.
+
+    A retry stores objects under names that hold a digest of the manifest that it read. So every manifest is rewritten
+    here with the same records in other bytes, after the objects were listed:
+    - an attempt that read it before cannot commit any more, whatever it has stored or adopted;
+    - one that had committed by then is seen, and what it names stays;
+    - one that reads it later stores under names that nothing could have when the objects were listed.
+    Nobody waits for anybody, and who is killed leaves nothing to clear up.
+    """
+    return {key for shard in shards for key in _renewed(store, shard)["key"].to_pylist() if key}
 
 
-def revise(store: Store, name: ManifestName, before: bytes, table: pa.Table) -> bool:
-    """Replace a manifest that still is `before`. False when somebody else replaced it first."""
-    return store.replace(name.key, _to_bytes(table), expected=before)
+def _renewed(store: Store, shard: Shard) -> pa.Table:
+    while True:
+        before = store.get(manifest_key(shard))
+        table = pq.ParquetFile(pa.BufferReader(before)).read(use_threads=False)
+        said = {**(table.schema.metadata or {}), _RENEWED: uuid.uuid4().hex}
+        if revise(store, shard, before, table.replace_schema_metadata(said)):
+            return table
 
 
 def _to_bytes(table: pa.Table) -> bytes:
@@ -83,18 +117,16 @@ def parse(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     wanted = there if columns is None else [name for name in columns if name in there]
     table = file.read(wanted, use_threads=False)
     for name in RECORD_SCHEMA.names if columns is None else columns:
-        if name in _OWN_COLUMNS:
+        if name in _RECORD_COLUMNS:
             table = _typed(_with_column(table, name), name)
     return table
 
 
 def _with_column(table: pa.Table, name: str) -> pa.Table:
-    """Null where the manifest is older than the column. Raises ValueError for a column that every manifest has."""
+    """Also where the manifest is older than the column."""
     if name in table.column_names:
         return table
-    if not RECORD_SCHEMA.field(name).nullable:
-        raise ValueError(f"{name} is missing")
-    return table.append_column(RECORD_SCHEMA.field(name), pa.nulls(len(table), RECORD_SCHEMA.field(name).type))
+    return table.append_column(RECORD_SCHEMA.field(name), missing_column(name, len(table)))
 
 
 def _typed(table: pa.Table, name: str) -> pa.Table:
@@ -106,12 +138,12 @@ def _typed(table: pa.Table, name: str) -> pa.Table:
 
 
 @contextmanager
-def _named(store: Store, name: ManifestName) -> Iterator[None]:
+def _named(store: Store, shard: Shard) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DarkroomError(
-            f"{store.describe(name.key)}: not readable as a shard's records ({reason}); remove it and give the command "
-            "that made the run again: it adopts the images that are stored"
+            f"{store.describe(manifest_key(shard))}: not readable as a shard's records ({reason}); remove it and give "
+            "the command that made the run again: it adopts the images that are stored"
         ) from error

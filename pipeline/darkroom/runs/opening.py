@@ -1,16 +1,16 @@
 """Starts a run, or opens one that is there, and holds its parts against each other: run.json, its cells, its shards.
 
 A shard's name is a digest of its cell, its prompts and its rows, so a listing tells whether all are of the run in
-run.json. What no name says, every manifest carries, and one of them is asked. Knows no pixels.
+run.json. What no name says, every manifest carries, and one of them is asked.
 """
 
 from collections.abc import Collection, Iterator, Mapping
 
+from darkroom.domain.cells import Shard, planned_shard
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.shards import Shard
 from darkroom.runs import manifest
-from darkroom.runs.cells import CellInfo, add_cells, nearest_difference, read_cells
-from darkroom.runs.keys import CELLS_PREFIX, RUN_KEY, ManifestName, cell_key
+from darkroom.runs.cells import CellInfo, add_cells, cell_ids, nearest_difference, read_cells
+from darkroom.runs.keys import CELLS_PREFIX, RUN_KEY, cell_key, manifest_key
 from darkroom.runs.run import RunInfo, check_same, create_or_check, find_run, fixed, from_metadata, open_run
 from darkroom.storage.store import Store
 
@@ -22,10 +22,14 @@ def open_whole(store: Store) -> tuple[RunInfo, dict[str, CellInfo]]:
     """
     run = find_run(store)
     if run is None:
-        _refuse_lost(store)
+        if next(manifest.committed(store), None):
+            raise DarkroomError(
+                f"{store.describe()}: {RUN_KEY} is missing, and shards are committed there; restore it, or give the "
+                "command that started the run again, which writes it anew"
+            )
         return open_run(store), {}
     _check_settings(store, run)
-    named = {name.cell_id for name in own_shards(store, run)}
+    named = {found.cell_id for found in shards_of(store, run)}
     cells = read_cells(store)  # after the shards: a sweep writes a cell before its first shard
     _check_known(store, named, cells)
     return run, cells
@@ -41,38 +45,39 @@ def claim(store: Store, wanted: RunInfo, cells: Mapping[str, CellInfo]) -> RunIn
     if found:
         check_same(store, found, wanted)
     _check_settings(store, found or wanted)
-    known = read_cells(store)
-    if found is None or cells.keys() - known.keys():
-        named = {name.cell_id for name in own_shards(store, found or wanted)}
-        _check_known(store, named, {**read_cells(store), **cells})
+    has_new = found is None or bool(cells.keys() - cell_ids(store))
+    named = {each.cell_id for each in shards_of(store, found or wanted)} if has_new else set()
+    known = read_cells(store)  # after the shards, as in `open_whole`
+    _check_known(store, named, {**known, **cells})
     run = create_or_check(store, wanted)
     if wanted.cell_id:
-        _check_only_cell(store, run, cells[wanted.cell_id])
+        _check_only_cell(store, run, known, cells[wanted.cell_id])
     add_cells(store, cells)
     return run
 
 
-def own_shards(store: Store, run: RunInfo) -> Iterator[ManifestName]:
-    """Names of the committed shards, from a listing alone. Raises DarkroomError for one that this run does not have."""
-    for name in manifest.committed(store):
-        if _own_name(run, name) != name.shard_id:
-            raise _foreign(store, run, name)
-        yield name
+def shards_of(store: Store, run: RunInfo) -> Iterator[Shard]:
+    """The committed shards, from a listing alone. Raises DarkroomError for one that this run does not have."""
+    for found in manifest.committed(store):
+        if found != _planned(run, found.cell_id, found.start):
+            raise _foreign(store, run, found)
+        yield found
 
 
-def _own_name(run: RunInfo, name: ManifestName) -> str | None:
-    """The digest that a shard of this run has which begins at this row; None where none ends as this one does."""
-    stop = min(name.start + run.shard_size, run.prompts.num_rows)
-    if name.start % run.shard_size or name.stop != stop or name.start >= stop:
+def _planned(run: RunInfo, cell_id: str, start: int) -> Shard | None:
+    """The shard that a run has from this row on; None where none begins there."""
+    stop = min(start + run.shard_size, run.prompts.num_rows)
+    if start % run.shard_size or start >= stop:
         return None
-    return Shard(name.cell_id, run.prompts.fingerprint, name.start, name.stop).shard_id
+    return planned_shard(cell_id, run.prompts.fingerprint, start, stop)
 
 
-def _foreign(store: Store, run: RunInfo, name: ManifestName) -> DarkroomError:
+def _foreign(store: Store, run: RunInfo, found: Shard) -> DarkroomError:
     what = f"{run.prompts.num_rows} prompts {run.prompts.fingerprint[:12]} in shards of {run.shard_size}"
     return DarkroomError(
-        f"{store.describe(name.key)}: prompt rows {name.start} to {name.stop - 1} are no shard of {_whose(store)} "
-        f"({what}); restore {RUN_KEY}, give the command that the run was started with, or use another output.uri"
+        f"{store.describe(manifest_key(found))}: prompt rows {found.start} to {found.stop - 1} are no shard of "
+        f"{_whose(store)} ({what}); restore {RUN_KEY}, give the command that the run was started with, or use another "
+        "output.uri"
     )
 
 
@@ -87,8 +92,8 @@ def _check_settings(store: Store, run: RunInfo) -> None:
     for name, value in fixed(run).items():
         if first and then.get(name, value) != value:
             raise DarkroomError(
-                f"{store.describe(first.key)}: {name} was {then[name]!r} when it was committed, and is {value!r} in "
-                f"{_whose(store)}; restore {RUN_KEY}, or use another output.uri"
+                f"{store.describe(manifest_key(first))}: {name} was {then[name]!r} when it was committed, and is "
+                f"{value!r} in {_whose(store)}; restore {RUN_KEY}, or use another output.uri"
             )
 
 
@@ -100,9 +105,8 @@ def _check_known(store: Store, named: Collection[str], cells: Collection[str]) -
         )
 
 
-def _check_only_cell(store: Store, run: RunInfo, wanted: CellInfo) -> None:
+def _check_only_cell(store: Store, run: RunInfo, known: Mapping[str, CellInfo], wanted: CellInfo) -> None:
     """Refuse a plain job whose one cell is none of the run's: its folder holds something else."""
-    known = read_cells(store)
     is_first = run.cell_id == wanted.cell.cell_id or (run.cell_id is None and not known)
     if is_first or wanted.cell.cell_id in known:
         return
@@ -118,12 +122,3 @@ def _check_only_cell(store: Store, run: RunInfo, wanted: CellInfo) -> None:
         f"{store.describe(CELLS_PREFIX)}: {name} is {there!r} in this run and {here!r} in the command; go on with the "
         f"run's own value, {remedy}"
     )
-
-
-def _refuse_lost(store: Store) -> None:
-    """A folder of shards is a run, though its description is gone."""
-    if next(manifest.committed(store), None):
-        raise DarkroomError(
-            f"{store.describe(RUN_KEY)}: missing, and shards are committed there; restore it, or give the command that "
-            "started the run again, which writes it anew"
-        )

@@ -1,26 +1,25 @@
-"""Reading a run: its records and images, always by way of its manifests. What none of them names does not exist."""
+"""Reading a run: its records, what is committed and left, and which images are there, always by way of its manifests.
+
+What no manifest names does not exist.
+"""
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.cells import Shard
 from darkroom.domain.records import OK, Record
-from darkroom.encoding.containers import index_parquet, index_tar
-from darkroom.encoding.images import decode
 from darkroom.runs import manifest
-from darkroom.runs.ahead import read_ahead
-from darkroom.runs.commands import on_run
-from darkroom.runs.keys import ManifestName
 from darkroom.runs.records import to_records
 from darkroom.runs.run import RunInfo
-from darkroom.storage.store import NotFound, Store, StoreError
+from darkroom.storage.store import Store
 
 _MAX_REASONS = 1000  # told apart, so that counting them takes little memory whatever fails
+PRESENCE_COLUMNS = ("image_id", "status", "sha256")  # of a record, that decide it
 
 
 @dataclass
@@ -29,7 +28,7 @@ class CellState:
 
     num_shards: int  # of the whole cell
     num_rows_left: int
-    committed: list[ManifestName] = field(default_factory=list)
+    committed: list[Shard] = field(default_factory=list)
     by_status: Counter[str] = field(default_factory=Counter)  # records
     errors: Counter[str] = field(default_factory=Counter)  # reasons of records that are not ok
     num_truncated: int = 0
@@ -40,15 +39,15 @@ def states(store: Store, run: RunInfo, cell_ids: Iterable[str]) -> dict[str, Cel
     """Each cell's state: every committed record counted by its status, from the few columns that say so."""
     num_rows = run.prompts.num_rows
     found = {cell_id: CellState(-(-num_rows // run.shard_size), num_rows) for cell_id in cell_ids}
-    names = (name for name in manifest.committed(store) if name.cell_id in found)
-    for name, table in _tables(store, names, ["status", "error", "truncated", "bytes"]):
-        _count(found[name.cell_id], name, table)
+    shards = (shard for shard in manifest.committed(store) if shard.cell_id in found)
+    for shard, table in manifest.read_each(store, shards, ["status", "error", "truncated", "bytes"]):
+        _count(found[shard.cell_id], shard, table)
     return found
 
 
-def _count(state: CellState, name: ManifestName, table: pa.Table) -> None:
-    state.committed.append(name)
-    state.num_rows_left -= name.stop - name.start
+def _count(state: CellState, shard: Shard, table: pa.Table) -> None:
+    state.committed.append(shard)
+    state.num_rows_left -= shard.num_rows
     state.by_status.update(table["status"].to_pylist())
     for error in filter(None, table["error"].to_pylist()):
         state.errors[error if len(state.errors) < _MAX_REASONS or error in state.errors else "other reasons"] += 1
@@ -56,22 +55,16 @@ def _count(state: CellState, name: ManifestName, table: pa.Table) -> None:
     state.num_bytes += sum(size or 0 for size in table["bytes"].to_pylist())
 
 
-def count_statuses(store: Store, names: Iterable[ManifestName]) -> Counter[str]:
+def count_statuses(store: Store, shards: Iterable[Shard]) -> Counter[str]:
     """Records of these shards by their status."""
-    tables = _tables(store, names, ["status"])
+    tables = manifest.read_each(store, shards, ["status"])
     return sum((Counter(table["status"].to_pylist()) for _, table in tables), Counter())
-
-
-def _tables(
-    store: Store, names: Iterable[ManifestName], columns: Sequence[str]
-) -> Iterator[tuple[ManifestName, pa.Table]]:
-    return read_ahead(names, lambda name: (name, manifest.read(store, name, columns)))
 
 
 def records(store: Store) -> Iterator[Record]:
     """Every committed record, shard by shard."""
-    for name in manifest.committed(store):
-        yield from to_records(manifest.read(store, name))
+    for shard in manifest.committed(store):
+        yield from to_records(manifest.read(store, shard))
 
 
 def sample(store: Store, count: int, seed: int) -> list[Record]:
@@ -81,104 +74,42 @@ def sample(store: Store, count: int, seed: int) -> list[Record]:
         return hashlib.sha256(f"{seed}:{record.image_id}".encode()).hexdigest()
 
     chosen: list[Record] = []
-    for name in manifest.committed(store):
-        ok = [record for record in to_records(manifest.read(store, name)) if record.status == OK]
+    for shard in manifest.committed(store):
+        ok = [record for record in to_records(manifest.read(store, shard)) if record.status == OK]
         chosen = sorted(chosen + ok, key=rank)[:count]
     return chosen
 
 
-def first_images(store: Store, count: int) -> list["StoredFile"]:
-    """The first images in order of rows, from as few shards as hold them; those that cannot be had are named."""
-    found: list[StoredFile] = []
-    for name in manifest.committed(store):
-        ok = [record for record in to_records(manifest.read(store, name)) if record.status == OK]
-        found += stored_files(store, ok[: count - len(found)])
-        if len(found) >= count:
-            break
-    return found
-
-
-def image_bytes(store: Store, record: Record) -> bytes:
-    """A committed image's file, out of its container where it lies in one."""
-    return with_bytes(store, [record])[0][1]
-
-
-def with_bytes(store: Store, wanted: Sequence[Record]) -> list[tuple[Record, bytes]]:
-    """Records with their images' files; an object that holds several is fetched once."""
-    files: dict[str, bytes] = {}
-    for key, group in by_key(wanted).items():
-        try:
-            files |= image_files(store.get(key), key, group)
-        except KeyError:  # NotFound is one too
-            raise DarkroomError(
-                f"{store.describe(key)}: an image that is committed is missing; bring it back with "
-                f"`{on_run('repair', store.spec)}`"
-            ) from None
-    return [(record, files[record.image_id]) for record in wanted]
-
-
-def by_key(wanted: Iterable[Record]) -> dict[str, list[Record]]:
-    """Key of an object -> the records of it."""
-    groups: dict[str, list[Record]] = {}
-    for record in wanted:
-        groups.setdefault(record.key or "", []).append(record)
-    return groups
-
-
 @dataclass(frozen=True)
-class StoredFile:
-    """An image's file as it is stored, and what is wrong with it."""
+class PresentImages:
+    """Equal for equal images alone: the same ones, with the same files."""
 
-    record: Record
-    data: bytes
-    sha256: str  # of the data; "" where there is none
-    fault: str | None = None  # why it is not the image that was committed
-
-    def pixels(self) -> np.ndarray:
-        """(height, width, 3) uint8 RGB. Raises DarkroomError for what is not the image that was committed."""
-        if self.fault:
-            raise DarkroomError(self.fault)
-        return decode(self.data)
+    count: int
+    digest: str
 
 
-def stored_files(store: Store, wanted: Sequence[Record]) -> list[StoredFile]:
-    """Images' files, each compared with its record's digest; an object that holds several is fetched once."""
-    objects = by_key(wanted).items()
-    found = {file.record.image_id: file for key, group in objects for file in _of_object(store, key, group)}
-    return [found[record.image_id] for record in wanted]
+@dataclass
+class Presence:
+    """Gathers a cell's images from its manifests, in order of key."""
+
+    count: int = 0
+    _lines: Any = field(default_factory=hashlib.sha256)
+
+    def add(self, table: pa.Table) -> None:
+        """One manifest's records, with PRESENCE_COLUMNS at least."""
+        for image_id, status, sha256 in zip(*(table[name].to_pylist() for name in PRESENCE_COLUMNS), strict=True):
+            if status == OK:
+                self.count += 1
+                self._lines.update(f"{image_id} {sha256}\n".encode())
+
+    @property
+    def images(self) -> PresentImages:
+        return PresentImages(self.count, self._lines.hexdigest())
 
 
-def _of_object(store: Store, key: str, group: Sequence[Record]) -> list[StoredFile]:
-    try:
-        files = _images_in(store.get(key), key, group)
-    except DarkroomError as error:  # behind a link
-        return [StoredFile(record, b"", "", str(error)) for record in group]
-    except (NotFound, ValueError):  # gone, or no key that a run has
-        return [StoredFile(record, b"", "", "its file is missing") for record in group]
-    except StoreError:
-        raise
-    except OSError as error:  # a bad sector, a file of somebody else's
-        reason = f"its file cannot be read ({error.strerror or error})"
-        return [StoredFile(record, b"", "", reason) for record in group]
-    return [_compared(record, files.get(record.image_id)) for record in group]
-
-
-def _compared(record: Record, data: bytes | None) -> StoredFile:
-    if data is None:
-        return StoredFile(record, b"", "", "its container is broken there")
-    digest = hashlib.sha256(data).hexdigest()
-    return StoredFile(record, data, digest, None if digest == record.sha256 else "its file is not what was committed")
-
-
-def image_files(data: bytes, key: str, group: Sequence[Record]) -> dict[str, bytes]:
-    """image_id -> file, for images of one object. Raises KeyError for one that is not in it."""
-    found = _images_in(data, key, group)
-    return {record.image_id: found[record.image_id] for record in group}
-
-
-def _images_in(data: bytes, key: str, group: Sequence[Record]) -> dict[str, bytes]:
-    """image_id -> file, for what of one object can be read."""
-    if group[0].member is None:
-        return {group[0].image_id: data}
-    index = index_tar(data) if key.endswith(".tar") else index_parquet(data)
-    return {image_id: found.data for image_id, found in index.items()}
+def present_images(store: Store, shards: Iterable[Shard]) -> dict[str, PresentImages]:
+    """cell_id -> its images in these shards, of every cell that has one; shards in order of key."""
+    found: dict[str, Presence] = {}
+    for shard, table in manifest.read_each(store, shards, PRESENCE_COLUMNS):
+        found.setdefault(shard.cell_id, Presence()).add(table)
+    return {cell_id: presence.images for cell_id, presence in found.items() if presence.count}

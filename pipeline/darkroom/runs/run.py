@@ -1,6 +1,6 @@
-"""A run's own description, `run.json`: written at its start, compared ever after, so that one folder holds one dataset.
+"""A run's description, `run.json`: written at its start, compared ever after, so that one folder holds one dataset.
 
-Knows what fixes a run; knows nothing of how it is executed.
+It holds what fixes a run's images and their places, and nothing of how the run is executed.
 """
 
 import json
@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.runs.files import from_json, to_json
 from darkroom.runs.keys import RUN_KEY
-from darkroom.runs.values import from_json
 from darkroom.storage.store import NotFound, Store
 
 _METADATA = "darkroom.run"
@@ -52,7 +52,7 @@ def create_or_check(store: Store, wanted: RunInfo) -> RunInfo:
 
     Raises DarkroomError that names the field when a run of something else is there.
     """
-    if store.put_if_absent(RUN_KEY, _dump(asdict(wanted)), "application/json"):
+    if store.put_if_absent(RUN_KEY, to_json(asdict(wanted)), "application/json"):
         return wanted
     found = open_run(store)
     check_same(store, found, wanted)
@@ -69,7 +69,7 @@ def settle_batch_size(store: Store, number: int) -> RunInfo:
         found = _read(store, before)
         if found.batch_size is not None:
             return found
-        store.replace(RUN_KEY, _dump(asdict(replace(found, batch_size=number))), before, "application/json")
+        store.replace(RUN_KEY, to_json(asdict(replace(found, batch_size=number))), before, "application/json")
 
 
 def find_run(store: Store) -> RunInfo | None:
@@ -108,8 +108,8 @@ def check_same(store: Store, found: RunInfo, wanted: RunInfo) -> None:
 
 def differences(found: RunInfo, wanted: RunInfo) -> Iterator[tuple[str, object, object]]:
     """(field, the run's value, the wanted value) of all that would make other images or put them elsewhere."""
-    theirs, ours = fixed(found), fixed(wanted)
-    return ((name, theirs[name], ours[name]) for name in theirs if theirs[name] != ours[name])
+    there, here = fixed(found), fixed(wanted)
+    return ((name, there[name], here[name]) for name in there if there[name] != here[name])
 
 
 def fixed(run: RunInfo) -> dict[str, object]:
@@ -129,15 +129,11 @@ def to_metadata(run: RunInfo) -> dict[str, str]:
 
 
 def from_metadata(metadata: Mapping[str, str]) -> dict[str, object]:
-    """What `fixed` was when a manifest was committed; empty for one that is older than this, or is not ours."""
+    """What `fixed` was when a manifest was committed; empty for an older manifest, and for one that does not say it."""
     try:
         return dict(json.loads(metadata.get(_METADATA, "{}")))
     except (ValueError, TypeError):
         return {}
-
-
-def _dump(value: Mapping[str, object]) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace")
 
 
 def _parse(value: dict) -> RunInfo:

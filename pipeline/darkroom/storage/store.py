@@ -1,4 +1,4 @@
-"""The store protocol: whole objects under keys, put at most once where it matters. Knows no cloud and no disk."""
+"""The store protocol: whole objects under keys, put at most once where it matters; addresses and keys, checked."""
 
 import os
 import re
@@ -14,13 +14,13 @@ from urllib.parse import unquote, urlsplit
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-from darkroom.domain.errors import DarkroomError, EndsRun, credentials_in
-from darkroom.domain.secrets import has_credentials, redacted
+from darkroom.domain.errors import DarkroomError, EndsRun, credentials_in, has_credentials, redacted
 
 _MAX_KEY, _MAX_SEGMENT = 512, 255  # characters; a disk takes no longer file name
 _KEY = re.compile(r"[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*")
-_S3_URI = re.compile(r"s3://(?P<bucket>[^/]*)/?(?P<prefix>.*)")
+_URI = re.compile(r"(?P<scheme>s3|gs|az)://(?P<bucket>[^/]*)/?(?P<prefix>.*)")
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_USABLE = "a folder, or s3://bucket/prefix (or gs://, az://)"
 OCTETS = "application/octet-stream"
 TEMPORARY_PREFIX = ".tmp-"  # of a name: a write or a probe that has not ended, or never will; never an object
 
@@ -44,8 +44,12 @@ class StoreRefusal(StoreError, EndsRun):
 class StoreSpec:
     """Where a store is. Travels to workers and into logs: it holds no secret."""
 
-    uri: str  # absolute folder, or s3://bucket/prefix
-    endpoint_url: str | None = None  # of an S3 that is not Amazon's
+    uri: str  # absolute folder, or s3://, gs:// or az://bucket/prefix; Azure calls a bucket a container
+    endpoint_url: str | None = None  # of a server that is not the cloud's own
+
+    @property
+    def is_remote(self) -> bool:
+        return "://" in self.uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,26 +109,24 @@ class Store(Protocol):
 def parse_spec(uri: str, endpoint_url: str | None = None) -> StoreSpec:
     """A store's address, absolute and checked for what can be checked without a look at it."""
     if not uri.strip():
-        raise DarkroomError("output.uri is empty; use a folder or s3://bucket/prefix")
+        raise DarkroomError(f"output.uri is empty; use {_USABLE}")
     if "://" not in uri:
         return StoreSpec(os.path.realpath(_at_home(uri)))
     if uri.startswith("file://"):
         return StoreSpec(_file_path(uri))
-    match = _S3_URI.fullmatch(uri)
+    match = _URI.fullmatch(uri)
     if not match:
-        raise DarkroomError(
-            f"output.uri: {uri.split('://')[0]}:// is not known here; use a folder or s3://bucket/prefix"
-        )
+        raise DarkroomError(f"output.uri: {uri.split('://')[0]}:// is not known here; use {_USABLE}")
     if "@" in uri or ":" in match["bucket"] or has_credentials(uri):
         raise credentials_in("output.uri")
-    if not match["bucket"]:
-        raise DarkroomError("output.uri: s3:// without a bucket; write s3://bucket/prefix")
-    prefix = match["prefix"].strip("/")
-    if not _BUCKET.fullmatch(match["bucket"]) or (prefix and not _is_plain(prefix)):
+    scheme, bucket, prefix = match["scheme"], match["bucket"], match["prefix"].strip("/")
+    if not bucket:
+        raise DarkroomError(f"output.uri: {scheme}:// without a bucket; write {scheme}://bucket/prefix")
+    if not _BUCKET.fullmatch(bucket) or (prefix and not _is_plain(prefix)):
         raise DarkroomError(
-            f"output.uri: {uri!r} is no usable address; write s3://bucket/prefix without empty, '.' or '..' parts"
+            f"output.uri: {uri!r} is no usable address; write {scheme}://bucket/prefix without empty, '.' or '..' parts"
         )
-    return StoreSpec(f"s3://{match['bucket']}/{prefix}".rstrip("/"), _checked_endpoint(endpoint_url))
+    return StoreSpec(f"{scheme}://{bucket}/{prefix}".rstrip("/"), _checked_endpoint(endpoint_url))
 
 
 def _at_home(uri: str) -> Path:
@@ -157,11 +159,11 @@ def _checked_endpoint(url: str | None) -> str | None:
     return url.rstrip("/")
 
 
-def split_s3(uri: str) -> tuple[str, str]:
-    """(bucket, prefix without slashes at its ends) of a checked s3 address."""
-    match = _S3_URI.fullmatch(uri)
+def split_address(uri: str) -> tuple[str, str, str]:
+    """(scheme, bucket, prefix without slashes at its ends) of a checked address that is no folder."""
+    match = _URI.fullmatch(uri)
     assert match
-    return match["bucket"], match["prefix"].strip("/")
+    return match["scheme"], match["bucket"], match["prefix"].strip("/")
 
 
 def check_key(key: str) -> str:

@@ -1,0 +1,127 @@
+"""Keys of configurations: each is declared with its default, its range and one sentence of help."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import Field, dataclass, field, fields, is_dataclass, make_dataclass
+from enum import Enum
+from functools import cache
+from typing import Any, get_args, get_type_hints
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import Range, Setting, settings_of
+
+IS_PLACE = "is_place"  # metadata of keys that may name a file or folder of this machine: `~` is the home folder there
+IS_PROMPT = "is_prompt"  # metadata of keys whose text is for a model: it is no address, whatever it looks like
+
+
+def key(
+    default: Any = MISSING,
+    *,
+    help: str,
+    low: float | None = None,
+    high: float = 0,
+    multiple: int = 1,
+    words: tuple[str, ...] = (),
+    is_place: bool = False,
+    is_prompt: bool = False,
+) -> Any:
+    """A field of a schema: a value, or a group of keys, which is a dataclass to be made.
+
+    A number lies from `low` to `high` and is a multiple of `multiple`, or is one of `words`.
+    """
+    metadata: dict[str, Any] = {"help": help}
+    metadata |= {} if low is None else {"low": low, "high": high, "multiple": multiple, "words": words}
+    metadata |= {IS_PLACE: True} if is_place else {}
+    metadata |= {IS_PROMPT: True} if is_prompt else {}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def schema_of(table: type, name: str) -> Any:
+    """The schema of `domain.settings.ModelRef` or `Sampling`: a key a setting."""
+    return make_dataclass(name, [(each.name, _kind(each), _key_of(each)) for each in settings_of(table)])
+
+
+def _kind(setting: Setting) -> Any:
+    kind = _word(setting.name, setting.choices) if setting.choices else setting.kind
+    return kind | None if setting.is_optional else kind
+
+
+@cache
+def _word(name: str, choices: tuple[str, ...]) -> type[Enum]:
+    return Enum(name.capitalize(), {word: word for word in choices})  # type: ignore[return-value]
+
+
+def _key_of(setting: Setting) -> Any:
+    default = MISSING if setting.default is NO_DEFAULT else setting.default
+    if setting.choices:
+        default = _word(setting.name, setting.choices)[default]
+    allowed: dict[str, Any] = vars(setting.allowed) if setting.allowed else {}
+    return key(default, help=setting.help, is_place=setting.is_place, is_prompt=setting.is_prompt, **allowed)
+
+
+# Read by others ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a schema, with its place among the groups of keys."""
+
+    name: str  # such as sampling.seed
+    kind: Any  # its type, without None
+    is_optional: bool  # it may be null
+    field: Field[Any]
+
+    @property
+    def is_group(self) -> bool:
+        return is_dataclass(self.kind)
+
+
+def keys_of(schema: Any, above: str = "") -> Iterator[Key]:
+    """Every key of a schema, in order; a group comes before the keys in it."""
+    hints = get_type_hints(schema)
+    for each in fields(schema):
+        kinds = [kind for kind in get_args(hints[each.name]) if kind is not type(None)]
+        is_optional = type(None) in get_args(hints[each.name])
+        found = Key(f"{above}{each.name}", kinds[0] if is_optional else hints[each.name], is_optional, each)
+        yield found
+        if found.is_group:
+            yield from keys_of(found.kind, f"{found.name}.")
+
+
+def range_of(metadata: Mapping[str, Any]) -> Range | None:
+    """Of a field that `key` made; None where any value goes."""
+    return Range(metadata["low"], metadata["high"], metadata["multiple"]) if "low" in metadata else None
+
+
+def check_ranges(config: DictConfig) -> None:
+    """Raises DarkroomError for the first number out of its range; what has no value is not looked at."""
+    for name, value, metadata in _given(config):
+        allowed = range_of(metadata)
+        if allowed and not _fits(value, allowed, metadata["words"]):
+            number = "a whole number " if metadata["words"] else "" if allowed.multiple > 1 else "a number "
+            words = "".join(f", or {word}" for word in metadata["words"])
+            raise DarkroomError(f"{name}={value} is out of range; give {number}{allowed}{words}")
+
+
+def _given(config: DictConfig, above: str = "") -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
+    """Name, value and metadata of every declared key that has a value."""
+    kind: Any = OmegaConf.get_type(config)
+    declared = {each.name: each.metadata for each in fields(kind)} if is_dataclass(kind) else {}
+    for name in map(str, config):
+        if OmegaConf.is_missing(config, name) or config[name] is None:
+            continue
+        if isinstance(config[name], DictConfig):
+            yield from _given(config[name], f"{above}{name}.")
+        elif name in declared:
+            yield f"{above}{name}", config[name], declared[name]
+
+
+def _fits(value: Any, allowed: Range, words: Collection[str]) -> bool:
+    """Where words may stand too, the schema takes anything."""
+    if words:
+        return value in words or (type(value) is int and value in allowed)
+    return value in allowed

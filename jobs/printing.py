@@ -1,0 +1,252 @@
+"""What a person reads while a job works, and at its end: all that jobs print of the events and results of the API."""
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from darkroom.api import events
+from darkroom.domain.records import FAILED, INVALID, Record
+from darkroom.engine.events import Event, Summary
+from darkroom.engine.tasks import task_name
+from darkroom.jobs.progress import ProgressBar
+from darkroom.runs.cells import axes
+from darkroom.runs.commands import on_run
+
+if TYPE_CHECKING:
+    pass
+
+_MAX_REASONS = 10
+_MAX_CELLS = 50  # unfinished ones that are named
+
+
+class Printer:
+    """Prints each event that it is called with; a context, which ends with the bar taken down."""
+
+    def __init__(self) -> None:
+        self._place = ""
+        self._bar: ProgressBar | None = None
+
+    def __enter__(self) -> "Printer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._take_down()
+
+    def __call__(self, event: Any) -> None:
+        if isinstance(event, Event):
+            if self._bar:
+                self._bar.listen(event)
+            return
+        say = _SAY.get(type(event))
+        if say:
+            say(event)
+            return
+        match event:
+            case events.Prepared():
+                self._place = event.place
+                _say_prepared(event)
+            case events.RenderingStarted():
+                if event.num_committed:
+                    left = event.num_shards - event.num_committed
+                    _say(f"{event.num_committed} of {event.num_shards} shards are committed already; {left} are left")
+                self._put_up(event.num_images, "rendering")
+            case events.FeaturesStarted():
+                _say(f"{event.num_shards} shards to score with {', '.join(event.extractors)}")
+                self._put_up(event.num_images, "scoring")
+            case events.RetryStarted():
+                _say(f"{event.num_images} failed records in {event.num_shards} shards")
+                self._put_up(event.num_images, "rendering")
+            case events.RenderingEnded():
+                self._take_down()
+                _say_rendered(event.rendered)
+            case events.StageEnded():
+                self._take_down()
+
+    def stopped(self, how: str) -> None:
+        """What became of shards that were being rendered when the job was interrupted or its store failed."""
+        if self._bar and self._bar.verb == "rendering":
+            num_shards = self._bar.summary.num_shards
+            self._take_down()
+            _say(
+                f"\n{how}: {num_shards} shards were committed by this start, and nothing half done is visible in "
+                f"{self._place}"
+            )
+
+    def _put_up(self, num_images: int, verb: str) -> None:
+        self._take_down()
+        self._bar = ProgressBar(num_images, verb)
+
+    def _take_down(self) -> None:
+        if self._bar:
+            self._bar.close()
+        self._bar = None
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+# Events ------------------------------------------------------------------------------------------------------------
+
+
+def _say_prepared(event: events.Prepared) -> None:
+    overriding = f"; rows override {event.overriding}" if event.overriding else ""
+    if event.is_sweep:
+        cells = event.cells.values()
+        seeds = {info.cell.sampling.seed for info in cells}
+        noise = "the same noise in each" if len(seeds) == 1 else f"noise of {len(seeds)} seeds"
+        print(
+            f"{event.num_images} images: {len(cells)} cells of {event.num_rows} prompts ({event.prompts}), {noise}"
+            f"{overriding}"
+        )
+        for name, values in axes(cells, event.run).items():
+            print(f"  {name}: {', '.join(str(value) for value in values)}")
+    else:
+        [info] = event.cells.values()
+        sampling = info.cell.sampling
+        print(
+            f"{event.num_images} images from {event.num_rows} prompts ({event.prompts}) with {info.ref.repo_id}: "
+            f"{sampling.num_inference_steps} steps of {sampling.scheduler}, guidance {sampling.guidance_scale:g}, "
+            f"{sampling.width}x{sampling.height}{overriding}"
+        )
+    _say(f"into {event.place}, on {event.num_workers} worker(s), {event.device}")
+    if event.ignored_shard_size is not None:
+        print(f"engine.shard_size={event.ignored_shard_size} is ignored: this run has {event.shard_size}")
+
+
+def _say_rendered(found: events.Rendered) -> None:
+    summary = found.summary
+    rate = summary.num_ok / max(found.elapsed_s, 1e-9)
+    print(f"\n{summary.num_ok} images rendered in {found.elapsed_s:.0f} s ({rate:.1f} images/s)")
+    if summary.num_loads:
+        print(f"{summary.num_loads} model load(s), for {found.num_models} model(s) and {found.num_cells} cell(s)")
+    say_failures(summary)
+    if found.earlier[FAILED]:
+        print(f"{found.earlier[FAILED]} images had failed in earlier starts; to render them again:")
+        print(f"  {on_run('retry', found.store, **found.model_settings)}")
+    if found.earlier[INVALID]:
+        print(f"{found.earlier[INVALID]} prompt rows were invalid in earlier starts; their records say why")
+    if found.num_missing:
+        print(f"{found.num_missing} shards are missing: the same command tries them again")
+
+
+def _say_written(event: events.RunWritten) -> None:
+    if event.contact_sheet:
+        print(f"contact sheet: {event.contact_sheet}")
+    print(f"output:        {event.place}")
+    following = on_run("report", event.store) if event.is_evaluated else None
+    _say(f"next:          {following or on_run('verify', event.store, **event.model_settings)}")
+
+
+def _say_round(event: events.RoundStarted) -> None:
+    if event.number == event.num_rounds:
+        _say(f"\nlast round: {event.num_cells} cells to their end")
+    else:
+        _say(
+            f"\nround {event.number} of {event.num_rounds}: {event.num_cells} cells, {event.num_shards} shards of each"
+        )
+
+
+def _say_dropped(event: events.CellDropped) -> None:
+    item = event.dropped
+    print(f"dropped: cell {item.cell_id}, {item.figure} {item.value:.4g}, rank {item.rank} of {item.num_cells}")
+
+
+def _say_not_shown(event: events.NotOnContactSheet) -> None:
+    checking = on_run("verify", event.store, stored=True)
+    print(f"not on the contact sheet: image {event.image_id} ({event.place}): {event.reason}; see `{checking}`")
+
+
+def _say_left_out(event: events.ImagesLeftOut) -> None:
+    more = f" ({event.num_unnamed} are not named here)" if event.num_unnamed else ""
+    _say(f"{event.num_images} images have no features and count in no figure{more}")
+
+
+def say_failures(summary: Summary) -> None:
+    """What a dispatcher's work came to besides images."""
+    if summary.num_failed:
+        print(f"{summary.num_failed} images failed; their records say why:")
+        for error in summary.errors:
+            print(f"  {error}")
+    for change in sorted(summary.resized):
+        print(f"warning: the model changed the size of images, {change}; their records and files say what they have")
+    for task, reason in summary.failed_shards:
+        print(f"not committed: {task_name(task)}: {reason}")
+    if summary.workers_lost:
+        print(f"{summary.workers_lost} worker(s) were lost and replaced")
+    if summary.num_retries:
+        print(f"{summary.num_retries} store calls were made again")
+
+
+_SAY: dict[type, Any] = {
+    events.Warned: lambda event: _warn(event.text),
+    events.Noted: lambda event: _say(event.text),
+    events.ReferenceRead: lambda event: _say(event.text),
+    events.PromptsWritten: lambda event: print(f"wrote {event.num_prompts} prompts to {event.path}"),
+    events.BatchSizeSettled: lambda event: _say(f"engine.batch_size={event.batch_size}"),
+    events.RoundStarted: _say_round,
+    events.CellDropped: _say_dropped,
+    events.CellsEqual: lambda event: print(f"note: {event.text}"),
+    events.NotOnContactSheet: _say_not_shown,
+    events.RunWritten: _say_written,
+    events.ImageLeftOut: lambda event: print(f"left out: image {event.image_id} ({event.place}): {event.reason}"),
+    events.ImagesLeftOut: _say_left_out,
+    events.Profiled: lambda event: _say(f"\n{event.table}trace: {event.trace} (open it in ui.perfetto.dev)"),
+}
+
+
+# Events of calls that need no bar --------------------------------------------------------------------------------
+
+
+def of_images(event: Any) -> None:
+    """What `verify` and `repair` tell of images."""
+    match event:
+        case events.RenderedElsewhere(then, now):
+            print(f"note: rendered then on {then}, now on {now}; low bits may differ")
+        case events.ImageDamaged(image_id, place, reason):
+            print(f"{image_id} ({place}): {reason}", flush=True)
+        case events.ImageDiffers():
+            _say_differs(event)
+
+
+def _say_differs(found: events.ImageDiffers) -> None:
+    record = found.record
+    digests = f"recorded {record.sha256}, now {found.sha256 or 'nothing'}"
+    if found.pixels_are_equal:
+        print(f"{record.image_id}: pixels equal, file differs ({found.place}): {digests}")
+        return
+    print(f"{record.image_id} differs ({found.place}): {digests}; {_made_by(record)}")
+    if found.how:
+        print(f"  {found.how}; prompt row {record.row}, seed {record.seed}")
+
+
+def _made_by(record: Record) -> str:
+    """So that a bad node can be found."""
+    places = (("host", record.host), ("device", record.device_id), ("worker", record.worker))
+    return "made by " + ", ".join(f"{name} {value}" for name, value in places if value)
+
+
+def of_repair(event: Any) -> None:
+    if isinstance(event, events.ImageDamaged):
+        outcome = "repaired" if event.is_repaired else f"not repaired: {event.reason}"
+        print(f"{event.image_id} ({event.place}): {outcome}", flush=True)
+    else:
+        of_images(event)
+
+
+def of_comparison(event: Any) -> None:
+    match event:
+        case events.Noted(text):
+            print(f"note:   {text}")
+        case events.ReferenceRead(text):
+            print(text)
+        case events.PairsCounted():
+            most = event.most_compared
+            which = f", of which {most:,} at most are compared" if most else ""
+            print(f"pairs:  {event.num_pairs:,}, of {event.num_a:,} images in a and {event.num_b:,} in b{which}")

@@ -1,0 +1,125 @@
+"""What a person reads at a job's end: the results of API calls, printed, and the exit codes that they mean."""
+
+from typing import TYPE_CHECKING
+
+from darkroom.jobs.exits import ExitCode, most_urgent
+from darkroom.runs.cells import axes
+
+if TYPE_CHECKING:  # what they are made with takes seconds to load
+    from darkroom.api.measuring import EvaluationResult
+    from darkroom.api.planning import Plan
+    from darkroom.api.rendering import RenderResult
+    from darkroom.api.run import Run, RunStatus
+
+_MAX_REASONS = 10
+_MAX_CELLS = 50  # unfinished ones that are named
+
+
+def rendered(result: "RenderResult") -> ExitCode:
+    """Print the figures of a rendering job, and give its exit code."""
+    codes = [evaluated(result.evaluation)] if result.evaluation else []
+    if not result.is_finished:
+        codes.append(ExitCode.UNFINISHED)
+    if result.has_failures:
+        codes.append(ExitCode.ROWS_FAILED)
+    return most_urgent(*codes)
+
+
+def evaluated(result: "EvaluationResult") -> ExitCode:
+    """Print an evaluation's figures, and what was expected of them; the exit code."""
+    print(result.table)
+    for verdict in result.verdicts:
+        expected = verdict.expected
+        print(
+            f"{'pass' if verdict.holds else 'FAIL'}: {expected.figure} is {verdict.value:.8g} in cell "
+            f"{verdict.cell_id}, expected {expected.lowest:.10g} to {expected.highest:.10g}"
+        )
+    return ExitCode.OK if result.is_good else ExitCode.CHECK_FAILED
+
+
+def planned(found: "Plan") -> None:
+    """What a rendering would make and cost."""
+    prompts, model = found.prompts, found.model
+    print(
+        f"prompts: {prompts.num_rows} rows, {prompts.num_invalid} of them invalid, fingerprint "
+        f"{prompts.fingerprint[:16]}"
+    )
+    if prompts.overriding:
+        print(f"rows that override a setting: {prompts.overriding}; prompts.columns.<setting>=null leaves the run's")
+    print(f"model:   {found.repo_id} {model.revision[:19]} {model.dtype}")
+    print(f"output:  {found.place}")
+    print(f"images:  {found.num_images}, in {found.num_shards} shards of {found.shard_size} prompts")
+    if found.cost is None or found.num_bytes is None or found.seconds is None:
+        print("bytes:   unknown, and time too: no prompt of the first ones is valid")
+        return
+    print(f"bytes:   about {_readable(found.num_bytes)} ({_readable(found.cost.size_bytes)} an image)")
+    print(
+        f"time:    about {_duration(found.seconds)} on {found.num_workers} worker(s) such as this {found.device} "
+        f"({found.cost.seconds:.3f} s an image)"
+    )
+
+
+def _readable(size_bytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} TB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+# A run that is there -----------------------------------------------------------------------------------------------
+
+
+def of_status(run: "Run", status: "RunStatus") -> None:
+    print(f"run:       {run.store.describe()}")
+    _say_what(run)
+    _say_records(status)
+    if status.dropped:
+        print(f"dropped:   {len(status.dropped)} cells, by the sweep's early choice; the report says when and why")
+    _say_left(run, status)
+    for line in status.equal:
+        print(f"equal:     {line}")
+
+
+def _say_what(run: "Run") -> None:
+    info = run.info
+    print(f"prompts:   {info.prompts.name}, {info.prompts.num_rows} rows, {info.num_images_per_prompt} image(s) each")
+    for identity in dict.fromkeys(item.cell.model for item in run.cells.values()):
+        print(f"model:     {identity.repo_id} {identity.revision[:19]} {identity.dtype}")
+    if len(run.cells) == 1:
+        (sampling,) = [item.cell.sampling for item in run.cells.values()]
+        print(
+            f"sampling:  {sampling.scheduler}, guidance_scale {sampling.guidance_scale:g}, "
+            f"{sampling.num_inference_steps} steps, {sampling.width}x{sampling.height}, seed {info.seed}"
+        )
+    else:
+        print(f"cells:     {len(run.cells)}, seed {info.seed}")
+        for name, values in axes(run.cells.values(), run.info).items():
+            print(f"  {name}: {', '.join(str(value) for value in values)}")
+
+
+def _say_records(status: "RunStatus") -> None:
+    size = status.num_bytes / 1e6
+    print(f"committed: {status.num_committed} of {status.num_shards} shards, {size:.1f} MB of images")
+    counted = status.by_status.most_common()
+    print(f"records:   {', '.join(f'{count} {name}' for name, count in counted) or 'none'}")
+    if status.num_truncated:
+        print(f"truncated: {status.num_truncated} prompts were longer than the text encoder reads")
+    for reason, count in status.errors.most_common(_MAX_REASONS):
+        print(f"  {count} x {reason}")
+
+
+def _say_left(run: "Run", status: "RunStatus") -> None:
+    left = status.num_rows_left
+    print(f"left:      {f'{left} prompt rows; the command that started the run goes on' if left else 'nothing'}")
+    names = axes(run.cells.values(), run.info)
+    for cell_id, state in list(status.unfinished.items())[:_MAX_CELLS] if names else []:
+        settings = run.cells[cell_id].settings_in(run.info)
+        said = ", ".join(f"{name.split('.')[1]} {settings[name]}" for name in names)
+        print(f"  {len(state.committed)} of {state.num_shards} shards: {said}")

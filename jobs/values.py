@@ -1,0 +1,92 @@
+"""From a job's configuration to the typed values that `darkroom.api` takes."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from darkroom.api.checking import Request
+from darkroom.api.options import (
+    ComparisonOptions,
+    EngineOptions,
+    EvaluationOptions,
+    Expectation,
+    HalvingOptions,
+    ModelPlace,
+    OutputOptions,
+)
+from darkroom.api.prompts import Prompts, demo, files, template
+from darkroom.api.run import Run, open_run
+from darkroom.conf.schema import EvaluateMode, PromptsKind
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import ModelRef
+from darkroom.engine.sweep import Grid
+
+
+def request(config: DictConfig) -> Request:
+    """Of `plan`, `generate` and `sweep`."""
+    is_inline = config.evaluate is EvaluateMode.inline
+    return Request(
+        prompts(config.prompts),
+        ModelRef(**_plain(config.model)),
+        _plain(config.sampling),
+        OutputOptions(**_plain(config.output)),
+        engine(config.engine),
+        evaluation(config.evaluation) if is_inline else None,
+        grid(config.grid) if "grid" in config else None,
+        HalvingOptions(**_plain(config.halving)) if "halving" in config and config.halving.figure else None,
+    )
+
+
+def engine(config: DictConfig) -> EngineOptions:
+    return EngineOptions(**_plain(config))
+
+
+def evaluation(config: DictConfig) -> EvaluationOptions:
+    """Of an `evaluation` section, or of a job whose own keys are such."""
+    values = {name: value for name, value in _plain(config).items() if name in EvaluationOptions.__dataclass_fields__}
+    return EvaluationOptions(**{**values, "expect": tuple(Expectation(**each) for each in values["expect"])})
+
+
+def grid(config: DictConfig) -> Grid:
+    plain = _plain(config)
+    return Grid(**{**plain, "axes": {name: values for name, values in plain["axes"].items() if values is not None}})
+
+
+def comparison(config: DictConfig) -> ComparisonOptions:
+    plain = _plain(config)
+    return ComparisonOptions(**{name: plain[name] for name in ComparisonOptions.__dataclass_fields__})
+
+
+def model_place(config: DictConfig) -> ModelPlace:
+    """What a job on a run says of its model."""
+    return ModelPlace(**_plain(config))
+
+
+def run_of(config: DictConfig) -> Run:
+    """The run that `run=` names. Raises DarkroomError where there is none."""
+    return open_run(config.run, config.endpoint_url)
+
+
+def prompts(config: DictConfig) -> Prompts:
+    return _PROMPTS[config.kind](_plain(config))
+
+
+def _files(given: dict[str, Any]) -> Prompts:
+    return files(given["uri"], given["on_invalid"], given["columns"], given["endpoint_url"])
+
+
+def _template(given: dict[str, Any]) -> Prompts:
+    if not isinstance(given["slots"], dict):
+        raise DarkroomError(
+            "prompts.slots needs a value for each slot of the pattern: prompts.slots={colour: [red, blue]}"
+        )
+    return template(given["pattern"], given["slots"], given["mode"], given["num_prompts"], given["seed"])
+
+
+_PROMPTS = {PromptsKind.demo: lambda _given: demo(), PromptsKind.file: _files, PromptsKind.template: _template}
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    """Its keys with their values, choices as their names."""
+    found: Any = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    return found

@@ -1,0 +1,295 @@
+"""The calls of `import darkroom`: values as a person has them, turned into checked options, and one piece of work each.
+
+Nothing is printed, no signal is handled and the process is never ended, so that they serve a script, a notebook and a
+thread; what goes on is told to `progress` (`api.events`). KeyboardInterrupt comes out as it is: what was committed
+stays, and the same call goes on.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from darkroom.api import run as runs
+from darkroom.api.checking import PRESETS, Request
+from darkroom.api.events import Progress, silent
+from darkroom.api.options import (
+    ComparisonOptions,
+    EngineOptions,
+    EvaluationOptions,
+    HalvingOptions,
+    OutputOptions,
+    sampling_defaults,
+    unknown,
+    with_settings,
+)
+from darkroom.api.prompts import OnInvalid, Prompts, prompts_of
+from darkroom.api.run import Run
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import SETTINGS, ModelRef, Value
+from darkroom.engine.sweep import Grid
+from darkroom.runs.keys import REPORT_PREFIX
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import parse_spec
+
+if TYPE_CHECKING:
+    from darkroom.api.comparison import Comparison
+    from darkroom.api.measuring import EvaluationResult
+    from darkroom.api.planning import Plan
+
+Engine = Literal["local", "ray"] | EngineOptions
+Evaluate = bool | EvaluationOptions | Mapping[str, Any] | None
+Call = TypeVar("Call", bound=Callable[..., Any])
+Options = TypeVar("Options")
+
+
+def _takes_settings(call: Call) -> Call:
+    """Show the settings that `**settings` stands for, with their defaults, where a signature is asked for."""
+    own = inspect.signature(call)
+    words = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    known = [
+        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.kind)
+        for each in SETTINGS.values()
+        if each.name != "repo_id"
+    ]
+    call.__signature__ = own.replace(parameters=[*words, *known])  # type: ignore[attr-defined]
+    return call
+
+
+@_takes_settings
+def generate(
+    prompts: Any,
+    *,
+    model: str | Path | ModelRef = "demo",
+    out: str | Path | None = None,
+    engine: Engine = "local",
+    evaluate: Evaluate = None,
+    progress: Progress | None = None,
+    layout: Literal["files", "webdataset", "parquet"] = "files",
+    image_format: Literal["png", "webp", "jpeg"] = "png",
+    quality: int = 95,
+    endpoint_url: str | None = None,
+    on_invalid: OnInvalid = "fail",
+    columns: Mapping[str, str | None] | None = None,
+    prompts_endpoint_url: str | None = None,
+    **settings: Any,
+) -> Run:
+    """Render prompts into a run at `out`, and give the run; what is committed there already is not rendered again.
+
+    prompts: a path, glob or s3:// address; a list of texts or dicts, an iterator of such, a DataFrame, an Arrow table;
+        "demo". Of dicts and tables only `prompt` is needed; seed, negative_prompt, ... win over the call's own.
+    model: a preset (demo, sd15, sdxl, paint), a hub id or a local folder.
+    out: a folder or an s3:// address; None: runs/<name>-<digest of what is asked for>.
+    engine: "local" (one worker in this process), "ray", or EngineOptions.
+    evaluate: True, EvaluationOptions or a dict of them: measure images while they are in memory.
+    settings: those of sampling and model by their names, such as guidance_scale=5.
+
+    Raises DarkroomError for what cannot be rendered as asked, and StoreError where the store fails. Images and shards
+    that failed are in the run: `run.failures`, `run.status()`; the same call tries shards that are missing again.
+    """
+    from darkroom.api.rendering import render
+
+    source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality)
+    request = _request(source, model, settings, output, engine, evaluate)
+    return render(request, progress or silent).run
+
+
+@_takes_settings
+def sweep(
+    prompts: Any,
+    *,
+    axes: Mapping[str, Sequence[Value]] | None = None,
+    cells: Sequence[Mapping[str, Value]] = (),
+    mode: Literal["product", "zip"] = "product",
+    exclude: Sequence[Mapping[str, Any]] = (),
+    num_cells: int | None = None,
+    draw_seed: int = 0,
+    halving: HalvingOptions | Mapping[str, Any] | None = None,
+    model: str | Path | ModelRef = "demo",
+    out: str | Path | None = None,
+    engine: Engine = "local",
+    evaluate: Evaluate = None,
+    progress: Progress | None = None,
+    layout: Literal["files", "webdataset", "parquet"] = "files",
+    image_format: Literal["png", "webp", "jpeg"] = "png",
+    quality: int = 95,
+    endpoint_url: str | None = None,
+    on_invalid: OnInvalid = "fail",
+    columns: Mapping[str, str | None] | None = None,
+    prompts_endpoint_url: str | None = None,
+    **settings: Any,
+) -> Run:
+    """Render the prompts in every cell of a grid, with the same noise in each; a grid that grows renders new cells.
+
+    axes: settings with their values, such as {"guidance_scale": [1, 4, 8]}: every combination of them, or with
+        mode="zip" the first values, the second values, ...
+    cells: more cells, each as its settings; exclude: a cell that matches all of one is left out.
+    num_cells: so many of them, drawn at random by `draw_seed`.
+    halving: drop the worst cells early by one figure, which needs `evaluate`.
+
+    All else is as in `generate`.
+    """
+    from darkroom.api.rendering import render
+
+    source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality)
+    request = _request(source, model, settings, output, engine, evaluate)
+    grid = Grid(axes or {}, mode, cells, exclude, num_cells, draw_seed)
+    chosen = made(HalvingOptions, halving, "halving") if isinstance(halving, Mapping) else halving
+    return render(replace(request, grid=grid, halving=chosen), progress or silent).run
+
+
+@_takes_settings
+def plan(
+    prompts: Any,
+    *,
+    model: str | Path | ModelRef = "demo",
+    out: str | Path | None = None,
+    engine: Engine = "local",
+    progress: Progress | None = None,
+    layout: Literal["files", "webdataset", "parquet"] = "files",
+    image_format: Literal["png", "webp", "jpeg"] = "png",
+    quality: int = 95,
+    endpoint_url: str | None = None,
+    on_invalid: OnInvalid = "fail",
+    columns: Mapping[str, str | None] | None = None,
+    prompts_endpoint_url: str | None = None,
+    **settings: Any,
+) -> "Plan":
+    """Check everything and say what `generate` would make and cost, from real batches; nothing is stored."""
+    from darkroom.api import planning
+
+    source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality)
+    return planning.plan(_request(source, model, settings, output, engine), progress or silent)
+
+
+def open_run(uri: str | Path | Run, *, endpoint_url: str | None = None) -> Run:
+    """The run at a folder or an s3:// address. Raises DarkroomError where there is none."""
+    return runs.open_run(uri if isinstance(uri, Run) else _text(uri) or "", endpoint_url)
+
+
+def evaluate(
+    run: str | Path | Run,
+    *,
+    engine: Engine = "local",
+    progress: Progress | None = None,
+    endpoint_url: str | None = None,
+    **options: Any,
+) -> "EvaluationResult":
+    """Measure every cell of a run, and store the figures beside it; features that are there already are kept.
+
+    options: those of EvaluationOptions, such as reference="demo", extractors=["clip"], metrics=["clip.kid"].
+    """
+    from darkroom.api.measuring import evaluate
+
+    found = open_run(run, endpoint_url=endpoint_url)
+    return evaluate(found, made(EvaluationOptions, options, "evaluate"), engine_options(engine), progress or silent)
+
+
+def compare(
+    a: str | Path | Run,
+    b: str | Path | Run,
+    *,
+    a_cell: str | None = None,
+    b_cell: str | None = None,
+    progress: Progress | None = None,
+    endpoint_url: str | None = None,
+    **options: Any,
+) -> "Comparison":
+    """Whether b's images are worse than a's, image by image; both must be evaluated. `worse` names the metrics.
+
+    a_cell, b_cell: which cell of a run that has several (its cell_id); an address may say it as uri#cell_id.
+    options: those of ComparisonOptions, such as metrics=["demo_clip.clip_score"], tolerance=0.01.
+    """
+    from darkroom.api import comparison
+
+    chosen = made(ComparisonOptions, options, "compare")
+    sides = {
+        key: comparison.side(key, given if isinstance(given, Run) else _text(given) or "", endpoint_url, cell)
+        for key, given, cell in (("a", a, a_cell), ("b", b, b_cell))
+    }
+    return comparison.compare(sides["a"], sides["b"], chosen, progress or silent)
+
+
+@dataclass(frozen=True)
+class Report:
+    place: str  # of index.html
+    has_figures: bool
+
+
+def report(
+    run: str | Path | Run,
+    *,
+    out: str | Path | None = None,
+    num_prompts: int = 24,
+    endpoint_url: str | None = None,
+) -> Report:
+    """Write the page that shows a run as it is now: figures by cell, curves, contact sheets, picks, failures.
+
+    out: a folder or an s3:// address; None: report/ under the run. num_prompts: shown in every cell, at most.
+    Raises DarkroomError where nothing is committed, and for a folder that holds somebody else's files of these names.
+    """
+    from darkroom.reporting.building import ReportOptions, build
+    from darkroom.reporting.publishing import publish, report_files
+
+    found = open_run(run, endpoint_url=endpoint_url)
+    place = _text(out)
+    store, prefix = found.store, REPORT_PREFIX
+    if place is not None:
+        store, prefix = open_store(parse_spec(place, endpoint_url)), ""
+    store.check()  # before the work
+    options = ReportOptions(num_prompts, ".." if place is None else None)
+    content = build(found.store, found.info, found.cells, options)
+    return Report(publish(report_files(content), store, prefix), bool(content.metrics))
+
+
+# From what a person gives to options -------------------------------------------------------------------------------
+
+
+def model_ref(model: str | Path | ModelRef) -> ModelRef:
+    """A preset by its name; else a hub id or a folder."""
+    if isinstance(model, ModelRef):
+        return model
+    return PRESETS.get(str(model), ModelRef(str(model)))
+
+
+def engine_options(engine: Engine) -> EngineOptions:
+    return engine if isinstance(engine, EngineOptions) else EngineOptions(kind=engine)
+
+
+def evaluation_options(evaluate: Evaluate) -> EvaluationOptions | None:
+    if evaluate is None or evaluate is False:
+        return None
+    if evaluate is True:
+        return EvaluationOptions()
+    return evaluate if isinstance(evaluate, EvaluationOptions) else made(EvaluationOptions, evaluate, "evaluate")
+
+
+def made(kind: type[Options], given: Mapping[str, Any], what: str) -> Options:
+    """Options from their names and values."""
+    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
+    for name in given:
+        if name not in known:
+            raise DarkroomError(f"{what}: {unknown(name, known, 'option')}")
+    return kind(**given)
+
+
+def _request(
+    prompts: Prompts,
+    model: str | Path | ModelRef,
+    settings: Mapping[str, Any],
+    output: OutputOptions,
+    engine: Engine,
+    evaluate: Evaluate = None,
+) -> Request:
+    if "repo_id" in settings:
+        raise DarkroomError("repo_id: name the model as model=..., a preset, a hub id or a folder")
+    ref, sampling = with_settings(model_ref(model), sampling_defaults(), settings)
+    return Request(prompts, ref, sampling, output, engine_options(engine), evaluation_options(evaluate))
+
+
+def _text(place: str | Path | None) -> str | None:
+    return None if place is None else str(place)

@@ -1,0 +1,163 @@
+"""Compares two runs, or two cells, image by image: is b worse than a by more than chance?"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from darkroom.api.evaluation import extractor_specs
+from darkroom.api.events import Noted, PairsCounted, Progress
+from darkroom.api.measuring import measured_reference
+from darkroom.api.options import ComparisonOptions
+from darkroom.api.run import Run, open_run
+from darkroom.domain.errors import DarkroomError
+from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
+from darkroom.features.opening import inspect_extractor
+from darkroom.features.reference import ReferenceFeatures, ReferenceSpec
+from darkroom.features.reference_opening import open_reference
+from darkroom.metrics.catalogue import convention
+from darkroom.metrics.figure_tables import comparison_table
+from darkroom.metrics.figures import Gap, Metric
+from darkroom.metrics.gaps import Verdict, differences, num_of_other_noise, paired_metrics, verdict
+from darkroom.metrics.gathering import MOST_HELD, gathered, left_out_lines
+from darkroom.metrics.measuring import metric_infos
+from darkroom.runs import manifest
+from darkroom.runs.cells import axes
+from darkroom.runs.commands import on_run
+from darkroom.runs.features import FeaturesMissing, PairedFeatures, paired_features
+
+_CELL = re.compile(r"(.+)#([0-9a-f]{16})")
+_DEFAULT = "demo_clip"
+_CELLS_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Side:
+    """One cell of a run."""
+
+    key: str  # a or b
+    uri: str  # of the run, as it was given
+    run: Run
+    cell_id: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """b against a, metric by metric."""
+
+    a: Side
+    b: Side
+    metrics: Mapping[str, Metric]
+    differences: Mapping[str, Gap]  # by the metrics' names
+    tolerance: float
+
+    @property
+    def verdicts(self) -> dict[str, Verdict]:
+        found = self.differences.items()
+        return {name: verdict(self.metrics[name], one, self.tolerance) for name, one in found}
+
+    @property
+    def worse(self) -> list[str]:
+        """Metrics by which b is worse than a, by more than its interval and the tolerance."""
+        return [name for name, found in self.verdicts.items() if found is Verdict.WORSE]
+
+    @property
+    def table(self) -> str:
+        """Both values, their difference with its interval, and the verdict, as plain text."""
+        return comparison_table(self.metrics, self.differences, self.tolerance)
+
+
+def side(key: str, given: str | Run, endpoint_url: str | None = None, cell_id: str | None = None) -> Side:
+    """A run that has one cell, or the cell that is named: as an argument, or in `uri#cell_id`."""
+    if isinstance(given, str) and (match := _CELL.fullmatch(given)):
+        uri, named = match[1], match[2]
+        run = open_run(uri, endpoint_url)
+    else:
+        run, named = open_run(given, endpoint_url), cell_id
+        uri = given if isinstance(given, str) else given.uri
+    if named is None and len(run.cells) == 1:
+        named = next(iter(run.cells))
+    if named is None or named not in run.cells:
+        said = given if isinstance(given, str) else given.uri
+        problem = f"the run has no cell {named}" if named else f"the run has {len(run.cells)} cells"
+        raise DarkroomError(f"{key}={said}: {problem}; write {uri}#<cell_id> with one of {_cells(run)}")
+    return Side(key, uri, run, named)
+
+
+def compare(a: Side, b: Side, options: ComparisonOptions, progress: Progress) -> Comparison:
+    """By features that are stored. Raises DarkroomError where not all of the images are scored."""
+    infos: dict[str, Metric] = {}
+    found: dict[str, Gap] = {}
+    for info, (spec, metrics) in chosen_metrics(options).items():
+        images = {side.key: _images(side, spec, info, progress) for side in (a, b)}
+        reference = _reference(options, spec, info, progress)
+        names = paired_metrics(metrics, info, reference)
+        scale = options.clip_convention
+        infos |= metric_infos(info, reference, names, scale)
+        found |= differences(images, "a", info, reference, names, scale, options.seed)["b"]
+        progress(_counted(images))
+        other_noise = num_of_other_noise(*images.values())
+        if other_noise:
+            progress(
+                Noted(f"{other_noise:,} pairs have different seeds, so they share their prompt and not their noise")
+            )
+    return Comparison(a, b, infos, found, options.tolerance)
+
+
+def chosen_metrics(options: ComparisonOptions) -> dict[ExtractorInfo, tuple[ExtractorSpec, list[str] | None]]:
+    """Extractors, each with the metrics that are named of it; with None, all that can be compared, where none is."""
+    convention("clip_score", options.clip_convention)
+    metrics: dict[str, list[str]] = {}
+    for name in options.metrics or ():
+        extractor, dot, metric = name.partition(".")
+        if not dot:
+            raise DarkroomError(f"metrics: {name} names no extractor; write it like {_DEFAULT}.{name}")
+        metrics.setdefault(extractor, []).append(metric)
+    specs = extractor_specs(options.extractors or list(metrics) or [_DEFAULT], "cpu")
+    infos = {inspect_extractor(spec): spec for spec in specs}
+    missing = metrics.keys() - {info.name for info in infos}
+    if missing:
+        name = min(missing)
+        raise DarkroomError(f"metrics: {name}.{metrics[name][0]} needs {name} among the extractors; add it there")
+    return {info: (spec, metrics.get(info.name)) for info, spec in infos.items() if not metrics or info.name in metrics}
+
+
+def _cells(run: Run) -> str:
+    differing = axes(run.cells.values(), run.info)
+    told = []
+    for cell_id, info in list(run.cells.items())[:_CELLS_SHOWN]:
+        settings = info.settings_in(run.info)
+        said = ", ".join(f"{name}={settings[name]}" for name in differing)
+        told.append(f"{cell_id} ({said})" if said else cell_id)
+    more = [f"{len(run.cells) - _CELLS_SHOWN} more"] if len(run.cells) > _CELLS_SHOWN else []
+    return ", ".join(told + more)
+
+
+def _images(side: Side, spec: ExtractorSpec, info: ExtractorInfo, progress: Progress) -> PairedFeatures:
+    store = side.run.store
+    try:
+        names = manifest.committed(store, side.cell_id)
+        found = gathered(paired_features(store, names, info.extractor_id, info.dimension))
+        for line in left_out_lines(found.left_out, len(found.held.pairs)):
+            progress(Noted(f"{side.key}: {line}"))
+        return found.held
+    except FeaturesMissing as error:
+        given = {"source": spec.source, "resize": spec.resize}
+        keys = {name: value for name, value in {"name": spec.name, **given}.items() if value}
+        extractors = {} if keys == {"name": _DEFAULT} else {"extractors": [keys]}
+        command = on_run("evaluate", store.spec, **extractors)
+        raise DarkroomError(f"{side.key}={side.uri}: not all of its images are scored; run {command}") from error
+
+
+def _reference(
+    options: ComparisonOptions, spec: ExtractorSpec, info: ExtractorInfo, progress: Progress
+) -> ReferenceFeatures | None:
+    if options.reference is None:
+        return None
+    reference = open_reference(ReferenceSpec(options.reference, options.reference_endpoint_url))
+    return measured_reference(reference, spec, info, progress)
+
+
+def _counted(images: Mapping[str, PairedFeatures]) -> PairsCounted:
+    first, second = (set(side.pairs) for side in images.values())
+    most = MOST_HELD if MOST_HELD in (len(first), len(second)) else None
+    return PairsCounted(len(first & second), len(first), len(second), most)

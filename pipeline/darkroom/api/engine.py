@@ -1,0 +1,198 @@
+"""Starts what `EngineOptions` ask for, and runs tasks on it. Twice at once in one process, Ray is shared.
+
+A Ray that the caller has joined is used and left running; one that was started here is stopped by the last who uses it.
+"""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from darkroom.api.checking import Checked, CheckedCell, renderer_spec
+from darkroom.api.options import AUTO, EngineOptions
+from darkroom.domain.errors import DarkroomError
+from darkroom.engine.events import AttemptFailed, Dispatcher, Event, ShardDone
+from darkroom.engine.tasks import ProbeTask, TaskRunner
+from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.paint import PAINT_REPO_ID
+from darkroom.runs.run import RunInfo, settle_batch_size
+from darkroom.storage.store import Store
+
+_KEY = "engine.device"
+_USUAL_BATCH_SIZE = 8  # of a renderer without a model, and of runs that name no number
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A started engine: which device its workers use, and how many there will be."""
+
+    options: EngineOptions
+    device: str  # cpu, cuda or mps
+    num_workers: int
+
+    def dispatcher(self, spec: Callable[[], TaskRunner]) -> Dispatcher:
+        """`spec` makes a worker in the process that will use it; it travels there, so it pickles."""
+        if self.options.kind == "local":
+            from darkroom.engine.local_dispatcher import LocalDispatcher
+
+            return LocalDispatcher(spec, self.options.max_attempts)
+        from darkroom.engine.ray_dispatcher import RayDispatcher
+
+        num_gpus = 1 if self.device == "cuda" else 0
+        return RayDispatcher(spec, self.num_workers, num_gpus, self.options.max_attempts)
+
+    def with_batch_size(self, number: int) -> "Engine":
+        return replace(self, options=replace(self.options, batch_size=number))
+
+
+@contextmanager
+def started(options: EngineOptions) -> Iterator[Engine]:
+    """The engine, stopped at the end whatever happens."""
+    if options.kind == "local":
+        yield Engine(options, local_device(options.device, _KEY), 1)
+        return
+    likely_device(options)
+    with _RAY.joined(options):
+        from darkroom.engine import cluster
+
+        num_gpus, num_cpus = cluster.num_devices()
+        device = ("cuda" if num_gpus else "cpu") if options.device == "auto" else options.device
+        if device == "cuda" and not num_gpus:
+            raise DarkroomError(
+                "engine.device=cuda, but the cluster has no GPU; use engine.device=cpu or add a GPU node"
+            )
+        available = {"cuda": num_gpus, "mps": 1}.get(device, num_cpus)  # a Mac has one such device, for all its cores
+        yield Engine(options, device, max(1, available) if options.num_workers is None else options.num_workers)
+
+
+class _SharedRay:
+    """The one Ray of this process: counts who uses it, and stops it after the last, if it was started here."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._num_users = 0
+        self._is_ours = False
+
+    @contextmanager
+    def joined(self, options: EngineOptions) -> Iterator[None]:
+        from darkroom.engine import cluster
+
+        with self._lock:
+            if self._num_users == 0:
+                self._is_ours = not sys.modules["ray"].is_initialized()
+                cluster.start(options.address, options.num_workers)
+            self._num_users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._num_users -= 1
+                if self._num_users == 0 and self._is_ours:
+                    cluster.stop()
+
+
+_RAY = _SharedRay()
+
+
+# Devices -----------------------------------------------------------------------------------------------------------
+
+
+def local_device(device: str, key: str = "device") -> str:
+    """The device of this machine that is meant. Raises DarkroomError where it has no such."""
+    available = _devices()
+    if device == "auto":
+        return available[0]
+    if device not in available:
+        raise DarkroomError(
+            f"{key}={device}: this machine has no {device} device that torch can use; choices are "
+            f"{', '.join(['auto', *available])}"
+        )
+    return device
+
+
+def own_device(options: EngineOptions) -> str:
+    """What this process measures on: as the workers do, where this machine has such a device too."""
+    device = likely_device(options)
+    return device if device in _devices() else local_device("auto")
+
+
+def likely_device(options: EngineOptions) -> str:
+    """What the workers will probably use, without starting anything; a cluster may have what this machine has not.
+
+    Raises DarkroomError where this machine alone is asked, and has no such device.
+    """
+    if options.address and options.device != "auto":
+        return options.device
+    return local_device(options.device, _KEY)
+
+
+def _devices() -> list[str]:
+    """This machine's, the fastest first."""
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return [name for name, is_there in there.items() if is_there]
+
+
+# batch_size=auto ---------------------------------------------------------------------------------------------------
+
+
+def settle(found: Checked, store: Store, engine: Engine, run: RunInfo) -> tuple[RunInfo, Engine]:
+    """Both with a number in the place of `auto`: the run's, which is claimed; else what a probe on a worker finds.
+
+    Once for a run, since the bytes of images depend on it. Of two starts at once that both probe, both take the number
+    that was written first.
+    """
+    if engine.options.batch_size != AUTO:
+        return run, engine
+    if run.batch_size is None:
+        run = settle_batch_size(store, _best(found, engine.device, lambda task: _on_worker(task, engine)))
+    assert run.batch_size is not None
+    return run, engine.with_batch_size(run.batch_size)
+
+
+def settled_here(found: Checked, device: str) -> int:
+    """The same without an engine or a run: what a probe in this process finds."""
+    size = found.request.engine.batch_size
+    return _best(found, device, _in_this_process) if size == AUTO else int(size)
+
+
+def settled_as(options: EngineOptions, run: RunInfo) -> EngineOptions:
+    """With a run's own number in the place of `auto`."""
+    if options.batch_size != AUTO:
+        return options
+    return replace(options, batch_size=run.batch_size or _USUAL_BATCH_SIZE)
+
+
+def _best(found: Checked, device: str, probe: Callable[[ProbeTask], int]) -> int:
+    """The smallest of the models' best, each at the largest size of its cells."""
+    models = [model for model in found.models if model.source != PAINT_REPO_ID]
+    return min((probe(_probe_task(model, found.cells, device)) for model in models), default=_USUAL_BATCH_SIZE)
+
+
+def _probe_task(model: InspectedModel, cells: Sequence[CheckedCell], device: str) -> ProbeTask:
+    samplings = [item.cell.sampling for item in cells if item.model == model]
+    largest = max(samplings, key=lambda sampling: (sampling.height * sampling.width, sampling.is_guided))
+    return ProbeTask(renderer_spec(model, device, _USUAL_BATCH_SIZE), largest)
+
+
+def _on_worker(task: ProbeTask, engine: Engine) -> int:
+    from darkroom.engine.probe import make_prober
+
+    sizes: list[int] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, ShardDone) and event.report.batch_size:
+            sizes.append(event.report.batch_size)
+        if isinstance(event, AttemptFailed) and event.final:
+            raise DarkroomError(f"engine.batch_size=auto: the probe failed ({event.reason}); give a number")
+
+    replace(engine, num_workers=1).dispatcher(make_prober).run(iter([task]), listen)
+    return sizes[0]
+
+
+def _in_this_process(task: ProbeTask) -> int:
+    from darkroom.engine.probe import make_prober
+
+    return make_prober().run_task(task, 1).batch_size or _USUAL_BATCH_SIZE

@@ -1,0 +1,112 @@
+"""Removes what no committed shard of a complete run names: images of attempts that lost, and broken writes."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from darkroom.api.run import Run, open_run, store_at
+from darkroom.domain.cells import Shard
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.records import FAILED
+from darkroom.runs import manifest
+from darkroom.runs.cells import dropped_cells
+from darkroom.runs.keys import IMAGES_PREFIX, is_image_key
+from darkroom.runs.manifest import fence_retries
+from darkroom.runs.reading import states
+from darkroom.storage.local import LocalStore
+from darkroom.storage.store import ObjectInfo, Store
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What was removed, or would be."""
+
+    objects: tuple[ObjectInfo, ...]  # that no shard names
+    num_broken_writes: int
+    strangers: tuple[str, ...]  # places of files among the images that no job writes: they stay
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(info.size_bytes for info in self.objects)
+
+
+def collect(
+    uri: str,
+    endpoint_url: str | None = None,
+    older_than_s: float = 3600.0,
+    dry_run: bool = False,
+    incomplete: bool = False,
+) -> Garbage:
+    """`dry_run`: remove nothing. `incomplete`: also in a run with shards left, on which no job may be working."""
+    # Listed before all else: whoever is at work on an image that is listed has its cell in the run by then, so that the
+    # run is not complete until its shard is committed, which the manifests, read last, then show.
+    listed = _listed(store_at(uri, endpoint_url), older_than_s)
+    run = open_run(uri, endpoint_url)
+    store = run.store
+    if not incomplete:
+        _check_complete(run)
+    named, revisable = named_keys(store)
+    orphans = [info for info in listed if info.key not in named]
+    removable = [info for info in orphans if is_image_key(info.key)]
+    broken = _broken_writes(store, older_than_s)
+    if not dry_run:
+        removable = remove_orphans(store, removable, revisable)
+        for path in broken:
+            path.unlink(missing_ok=True)
+    strangers = tuple(store.describe(info.key) for info in orphans if not is_image_key(info.key))
+    return Garbage(tuple(removable), len(broken), strangers)
+
+
+def named_keys(store: Store) -> tuple[set[str], list[Shard]]:
+    """(keys that manifests name, the shards of which a retry may make more named)."""
+    keys: set[str] = set()
+    revisable = []
+    for name in manifest.committed(store):
+        table = manifest.read(store, name, ["key", "status"])
+        keys.update(table["key"].to_pylist())
+        if FAILED in table["status"].to_pylist():
+            revisable.append(name)
+    return keys, revisable
+
+
+def remove_orphans(store: Store, orphans: Sequence[ObjectInfo], revisable: Sequence[Shard]) -> list[ObjectInfo]:
+    """Those that were removed: all but what a retry has come to name since."""
+    if not orphans:
+        return []
+    named = fence_retries(store, revisable)
+    left = [info for info in orphans if info.key not in named]
+    store.delete(info.key for info in left)
+    return left
+
+
+def _check_complete(run: Run) -> None:
+    """An orphan of an incomplete run is what its next start adopts: it may be about to be named. A cell that an early
+    choice dropped is complete as it is, until a sweep that renders more of it takes the choice back."""
+    going_on = run.cells.keys() - dropped_cells(run.store)
+    left = sum(state.num_shards - len(state.committed) for state in states(run.store, run.info, going_on).values())
+    if left:
+        raise DarkroomError(
+            f"{run.store.describe()}: {left} shards are not committed, and their images may be adopted; finish the "
+            "run with its own command first, or set incomplete=true while no job works on it"
+        )
+
+
+def _listed(store: Store, older_than_s: float) -> list[ObjectInfo]:
+    before = datetime.now(UTC) - timedelta(seconds=older_than_s)
+    return [info for info in store.list(IMAGES_PREFIX) if info.modified <= before]
+
+
+def _broken_writes(store: Store, older_than_s: float) -> list[Path]:
+    if not isinstance(store, LocalStore):
+        return []
+    return [path for path in store.temporaries() if _age_s(path) >= older_than_s]
+
+
+def _age_s(path: Path) -> float:
+    """Seconds since the last write; below zero for a file that has gone meanwhile."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return -1.0

@@ -1,0 +1,236 @@
+"""From features to figures: every cell of a run measured, and stored beside it."""
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from darkroom.api.engine import Engine, own_device, started
+from darkroom.api.evaluation import CheckedEvaluation, check_evaluation
+from darkroom.api.events import Noted, Progress, ReferenceRead
+from darkroom.api.extraction import Extracted, extract
+from darkroom.api.options import EngineOptions, EvaluationOptions, Expectation
+from darkroom.api.run import Run, check_writable
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import digest
+from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
+from darkroom.features.inception_extractor import InceptionExtractor
+from darkroom.features.opening import load_extractor
+from darkroom.features.reference import Reference, ReferenceFeatures
+from darkroom.features.reference_measuring import default_cache, reference_features
+from darkroom.metrics.catalogue import CATALOGUE
+from darkroom.metrics.figure_tables import costs_table, figures_table
+from darkroom.metrics.figures import Evaluation, Figure, Gap, Metric, put_evaluation
+from darkroom.metrics.gaps import costs, differences, gaps
+from darkroom.metrics.gathering import Gathered, gathered
+from darkroom.metrics.inputs import Logits
+from darkroom.metrics.measuring import MeasuredCell, measured_cell, metric_infos
+from darkroom.runs.cells import dropped_cells, lossless_of
+from darkroom.runs.commands import on_run
+from darkroom.runs.features import paired_features
+from darkroom.runs.reading import PresentImages, present_images
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a figure of a cell lies where it is expected to."""
+
+    expected: Expectation
+    cell_id: str
+    value: float
+
+    @property
+    def holds(self) -> bool:
+        return self.expected.lowest <= self.value <= self.expected.highest
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What an evaluation found: `evaluation.cells[cell_id][name]` are the figures."""
+
+    run: Run
+    evaluation: Evaluation
+    num_left_out: int  # images that have no features, and count in no figure
+    verdicts: tuple[Verdict, ...]  # on what was expected, of cells that were not dropped
+
+    @property
+    def table(self) -> str:
+        """The figures with their intervals, definitions and warnings, as plain text."""
+        found, cells = self.evaluation, self.run.cells
+        settings = {cell_id: info.settings_in(self.run.info) for cell_id, info in cells.items()}
+        text = figures_table(found.metrics, found.cells, settings, found.gaps)
+        if len({settings[cell_id]["sampling.seed"] for cell_id in found.cells}) > 1:
+            text += "\nnote: images of cells with different seeds share their prompt and not their noise"
+        if any(found.costs.values()):
+            text += f"\n\n{costs_table(found.metrics, _for_speed(self.run, found), found.costs)}"
+        return text
+
+    @property
+    def is_good(self) -> bool:
+        """Nothing is left out, and every figure lies where it is expected to."""
+        return not self.num_left_out and all(verdict.holds for verdict in self.verdicts)
+
+
+def evaluate(run: Run, options: EvaluationOptions, engine: EngineOptions, progress: Progress) -> EvaluationResult:
+    """Make the features that are missing, on the engine; then measure every cell, and store the figures."""
+    wanted = check_evaluation(options, progress)
+    check_writable(run)
+    with started(engine) as ready:
+        extracted = extract_for(run, wanted, ready, progress)
+    return measure(run, wanted, extracted, own_device(engine), progress)
+
+
+def extract_for(run: Run, wanted: CheckedEvaluation, engine: Engine, progress: Progress) -> Extracted:
+    """Features of the run's images that have none yet, by the extractors of an evaluation."""
+    return extract(run, wanted.specs(engine.device), wanted.extractor_ids, engine, progress)
+
+
+def measure(
+    run: Run, wanted: CheckedEvaluation, extracted: Extracted, device: str, progress: Progress
+) -> EvaluationResult:
+    """Measure cells that have their features, and store the figures."""
+    evaluation, key = _evaluated(run, wanted, extracted, device, progress)
+    put_evaluation(run.store, key, evaluation)
+    dropped = dropped_cells(run.store)
+    verdicts = [
+        Verdict(expected, cell_id, figures[expected.figure].value)
+        for expected in wanted.options.expect
+        for cell_id, figures in evaluation.cells.items()
+        if cell_id not in dropped
+    ]
+    return EvaluationResult(run, evaluation, extracted.num_left_out, tuple(verdicts))
+
+
+def measured_figure(
+    run: Run,
+    wanted: CheckedEvaluation,
+    figure: str,
+    cell_ids: Sequence[str],
+    extracted: Extracted,
+    starts: frozenset[int] | None,
+    device: str,
+    progress: Progress,
+) -> dict[str, Figure]:
+    """One figure of some cells, from their shards that start at `starts`; cells without an image get NaN."""
+    extractor, metric = figure.split(".")
+    spec, info = next(
+        pair for pair in zip(wanted.specs(device), wanted.extractors, strict=True) if pair[1].name == extractor
+    )
+    measuring = _Measuring(run, wanted, extracted, spec, info, [metric], progress)
+    figures: dict[str, Figure] = {}
+    for cell_id in cell_ids:
+        try:
+            figures[cell_id] = measuring.cell(measuring.images(cell_id, starts)).figures[figure]
+        except DarkroomError as error:
+            figures[cell_id] = Figure(math.nan, None, None, 0, None, (str(error),))
+    return figures
+
+
+def _evaluated(
+    run: Run, wanted: CheckedEvaluation, extracted: Extracted, device: str, progress: Progress
+) -> tuple[Evaluation, str]:
+    """The evaluation, and the name that it is stored by."""
+    options = wanted.options
+    metrics: dict[str, Metric] = {}
+    images = _present(run, extracted, progress)
+    cells: dict[str, dict[str, Figure]] = {cell_id: {} for cell_id in images}
+    distances: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
+    lost: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
+    lossless = _lossless(run, cells)
+    for spec, info in zip(wanted.specs(device), wanted.extractors, strict=True):
+        measuring = _Measuring(run, wanted, extracted, spec, info, wanted.named.get(info.name), progress)
+        measured = {cell_id: measuring.cell(measuring.images(cell_id)) for cell_id in cells}
+        metrics |= measuring.infos
+        if info.name in wanted.named and not extracted.num_left_out:
+            _check_had(measured.values(), measuring.infos)
+        for cell_id, gap in gaps(measured, measuring.infos, options.seed, measuring.compared).items():
+            cells[cell_id] |= measured[cell_id].figures
+            distances[cell_id] |= gap
+        for cell_id, gap in costs(measured, lossless, options.seed, measuring.compared).items():
+            lost[cell_id] |= gap
+    named = None if options.metrics is None else list(options.metrics)
+    key = digest("evaluation", sorted(wanted.extractor_ids), options.reference, named)
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    return Evaluation(now, metrics, cells, distances, lost, images), key
+
+
+def _check_had(cells: Collection[MeasuredCell], named: Iterable[str]) -> None:
+    """Refuse a figure that is named where no cell has it; one cell of several may be too small for it."""
+    for name in named:
+        figures = [cell.figures[name] for cell in cells]
+        if all(math.isnan(figure.value) for figure in figures):
+            raise DarkroomError(figures[0].warnings[0])
+
+
+def _for_speed(run: Run, evaluation: Evaluation) -> dict[str, str]:
+    """The settings of cells whose cost was measured, such as "cache_interval=2"."""
+    lossy = {cell_id: run.cells[cell_id].cell.lossy for cell_id, gaps in evaluation.costs.items() if gaps}
+    return {cell_id: ", ".join(f"{name}={value}" for name, value in some.items()) for cell_id, some in lossy.items()}
+
+
+def _lossless(run: Run, having: Collection[str]) -> dict[str, str]:
+    """Of cells with images: those that trade quality for speed -> the same without."""
+    bases = lossless_of(run.cells).items()
+    return {cell_id: base for cell_id, base in bases if base in having and cell_id in having and base is not None}
+
+
+def _present(run: Run, extracted: Extracted, progress: Progress) -> dict[str, PresentImages]:
+    """Of cells that have images, in the run's order."""
+    having = present_images(run.store, extracted.names)
+    if not having:
+        raise DarkroomError(f"{run.store.describe()}: no image is committed; see `{on_run('status', run.store.spec)}`")
+    if len(having) < len(run.cells):
+        progress(Noted(f"{len(run.cells) - len(having)} cells have no image and are left out"))
+    return {cell_id: having[cell_id] for cell_id in run.cells if cell_id in having}
+
+
+class _Measuring:
+    """One extractor's metrics of a run's cells; `metrics` as `measured_cell` takes them."""
+
+    def __init__(
+        self,
+        run: Run,
+        wanted: CheckedEvaluation,
+        extracted: Extracted,
+        spec: ExtractorSpec,
+        info: ExtractorInfo,
+        metrics: Sequence[str] | None,
+        progress: Progress,
+    ) -> None:
+        self._store, self._options, self._info, self._metrics = run.store, wanted.options, info, metrics
+        self._extracted = extracted
+        chosen = metrics or wanted.metrics(info)
+        needs_reference = any(CATALOGUE[name].needs_reference for name in chosen)
+        found = wanted.reference if needs_reference else None
+        self._reference = measured_reference(found, spec, info, progress) if found else None
+        self._logits = _logits(spec) if "inception_score" in chosen else None
+        self.infos = metric_infos(info, self._reference, metrics, self._options.clip_convention)
+
+    def images(self, cell_id: str, starts: frozenset[int] | None = None) -> Gathered:
+        names = self._extracted.of_cell(cell_id, starts)
+        return gathered(paired_features(self._store, names, self._info.extractor_id, self._info.dimension))
+
+    def cell(self, images: Gathered) -> MeasuredCell:
+        options = (self._options.clip_convention, self._options.seed, self._logits)
+        return measured_cell(images, self._info, self._reference, self._metrics, *options)
+
+    def compared(self, best: str, cell_id: str, figures: Sequence[str]) -> Mapping[str, Gap]:
+        """Over the images that both cells have."""
+        cells = {key: self.images(key).held for key in (best, cell_id)}
+        metrics = [name.partition(".")[2] for name in figures]
+        options = (metrics, self._options.clip_convention, self._options.seed)
+        return differences(cells, best, self._info, self._reference, *options)[cell_id]
+
+
+def measured_reference(
+    reference: Reference, spec: ExtractorSpec, info: ExtractorInfo, progress: Progress
+) -> ReferenceFeatures:
+    """Features of a reference's images, most often from the user's cache."""
+    return reference_features(
+        reference, info, lambda: load_extractor(spec), default_cache(), lambda line: progress(ReferenceRead(line))
+    )
+
+
+def _logits(spec: ExtractorSpec) -> Logits | None:
+    extractor = load_extractor(spec)
+    return extractor.logits if isinstance(extractor, InceptionExtractor) else None

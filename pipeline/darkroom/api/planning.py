@@ -1,0 +1,153 @@
+"""Says what rendering a request would make and cost, from real batches of its first prompts; nothing is stored."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from darkroom.api.checking import Checked, Request, check, renderer_spec, warnings
+from darkroom.api.engine import likely_device, settled_here
+from darkroom.api.events import Progress, PromptsWritten, Warned
+from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.requests import ImageRequest, Sample, samples
+from darkroom.domain.settings import Sampling
+from darkroom.engine.device import batches
+from darkroom.engine.planning import num_shards
+from darkroom.prompts.dataset import PromptScan, write_parquet
+from darkroom.rendering.renderer import Renderer, load_renderer
+from darkroom.runs.encoding import size_fault
+from darkroom.runs.layouts import encode_image
+from darkroom.storage.opening import open_store
+
+_PROBE_BATCHES = 2  # timed, after one that is not
+_MOST_SIZES, _FEW_STEPS = 8, 2  # tried, of a model that may change them
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one image."""
+
+    seconds: float
+    size_bytes: float  # encoded
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a request would make, and what it would cost on this machine's device."""
+
+    prompts: PromptScan
+    repo_id: str  # of the model, as it was named
+    model: ModelIdentity
+    place: str  # of the run
+    shard_size: int
+    num_shards: int
+    batch_size: int
+    device: str
+    num_workers: int
+    cost: Cost | None  # None where the first rows hold no valid prompt
+
+    @property
+    def num_images(self) -> int:
+        return self.prompts.num_images
+
+    @property
+    def num_bytes(self) -> float | None:
+        """Of all images, about."""
+        return None if self.cost is None else self.cost.size_bytes * self.num_images
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all workers together, about."""
+        return None if self.cost is None else self.cost.seconds * self.num_images / self.num_workers
+
+
+def plan(request: Request, progress: Progress, write_prompts_to: str | None = None) -> Plan:
+    """Check everything, load the model and try it. `write_prompts_to`: a Parquet file for the prompts."""
+    device = likely_device(request.engine)
+    found = check(request, device)
+    for text in warnings(found):
+        progress(Warned(text))
+    store = open_store(found.store)
+    if found.store.is_remote:
+        store.check(writing=False)  # a folder need not be there yet
+    if write_prompts_to:
+        progress(PromptsWritten(write_parquet(request.prompts.dataset, write_prompts_to), write_prompts_to))
+    batch_size = settled_here(found, device)
+    renderer = load_renderer(renderer_spec(found.models[0], device, batch_size, request.engine.compile))
+    cost = _probe(found, renderer, batch_size)
+    for text in _size_warnings(found, renderer):
+        progress(Warned(text))
+    shard_size = request.engine.shard_size
+    return Plan(
+        prompts=found.scan,
+        repo_id=found.cells[0].info.ref.repo_id,
+        model=found.cells[0].cell.model,
+        place=store.describe(),
+        shard_size=shard_size,
+        num_shards=num_shards(found.scan.num_rows, shard_size),
+        batch_size=batch_size,
+        device=device,
+        num_workers=request.engine.num_workers or 1,
+        cost=cost,
+    )
+
+
+def _probe(found: Checked, renderer: Renderer, batch_size: int) -> Cost | None:
+    """From real batches of the dataset's first valid prompts; None where the first rows hold none."""
+    batch: Sequence[Sample] = next(batches(islice(_storable(found), batch_size), batch_size), ())
+    if not batch:
+        return None
+    requests = [sample.request for sample in batch]
+    renderer.render(requests)
+    started = time.perf_counter()
+    for _ in range(_PROBE_BATCHES):
+        images = renderer.render(requests)
+    # A short batch costs what a full one does.
+    seconds = (time.perf_counter() - started) / _PROBE_BATCHES / renderer.info.batch_size
+    model, output = found.cells[0].cell.model, found.run_info().output
+    made = [(request, image.pixels) for request, image in zip(requests, images, strict=True)]
+    sizes = [len(encode_image(request, pixels, model, output).data) for request, pixels in made if pixels is not None]
+    return Cost(seconds, sum(sizes) / max(1, len(sizes)))
+
+
+def _size_warnings(found: Checked, renderer: Renderer) -> Iterator[str]:
+    """Of the first rows: what no file can hold, and, of a model that may change sizes, what it makes of them."""
+    for fault in dict.fromkeys(fault for sample in _first_samples(found) if (fault := _fault(found, sample))):
+        yield f"{fault}, or these rows will fail"
+    if renderer.info.keeps_size:
+        return
+    samplings = {(item.height, item.width): item for item in (each.request.sampling for each in _storable(found))}
+    for (height, width), sampling in list(samplings.items())[:_MOST_SIZES]:
+        few = replace(sampling, num_inference_steps=min(_FEW_STEPS, sampling.num_inference_steps))
+        made = _size_made(renderer, few)
+        if made != f"{width}x{height}":
+            yield f"the model makes {made} of {width}x{height}; records will say so"
+
+
+def _size_made(renderer: Renderer, sampling: Sampling) -> str:
+    """Width and height of what a request becomes, or why it becomes nothing."""
+    try:
+        [image] = renderer.render([ImageRequest("size", "a photograph", 0, sampling)])
+    except Exception as error:  # pipelines raise what they like for a size that they do not take
+        return f"an error ({error})"
+    if image.pixels is None:
+        return f"an error ({image.error})"
+    height, width = image.pixels.shape[:2]
+    return f"{width}x{height}"
+
+
+def _storable(found: Checked) -> Iterator[Sample]:
+    return (sample for sample in _first_samples(found) if not _fault(found, sample))
+
+
+def _fault(found: Checked, sample: Sample) -> str | None:
+    sampling = sample.request.sampling
+    return size_fault(found.request.output.image_format, sampling.height, sampling.width)
+
+
+def _first_samples(found: Checked) -> Iterator[Sample]:
+    """Of the first block's valid rows."""
+    run_info, cell = found.run_info(), found.cells[0].cell
+    for row in next(found.request.prompts.dataset.blocks(0)).rows:
+        if not row.error:
+            yield from samples(row, cell, run_info.seed, run_info.num_images_per_prompt)

@@ -1,0 +1,271 @@
+"""A run that is there: its records, images, figures and failures, always read by way of its manifests."""
+
+import base64
+import html
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from darkroom.api.options import unknown
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.records import OK, Record
+from darkroom.metrics.figures import Figure, Metric, read_evaluations
+from darkroom.reporting.pictures import contact_sheet
+from darkroom.runs import manifest
+from darkroom.runs.cells import CellInfo, dropped_cells
+from darkroom.runs.equal_pixels import equal_lines
+from darkroom.runs.files import prefetched
+from darkroom.runs.images import StoredFile, first_images, stored_files
+from darkroom.runs.opening import open_whole
+from darkroom.runs.reading import CellState, states
+from darkroom.runs.records import RECORD_SCHEMA, to_records
+from darkroom.runs.run import RunInfo
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, StoreError, parse_spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from darkroom.api.calls import Report
+    from darkroom.api.comparison import Comparison
+    from darkroom.api.measuring import EvaluationResult
+
+_SHEET_IMAGES, _QUALITY = 16, 82  # in a notebook; of WebP
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What of a run is committed, what failed, and what is left."""
+
+    cells: Mapping[str, CellState]  # by cell_id
+    dropped: frozenset[str]  # cell_ids, by a sweep's early choice: nothing of them is left to do
+    equal: tuple[str, ...]  # sentences on cells whose images are all the same pixels
+
+    @property
+    def num_committed(self) -> int:
+        """Shards."""
+        return sum(len(cell.committed) for cell in self.cells.values())
+
+    @property
+    def num_shards(self) -> int:
+        return sum(cell.num_shards for cell in self.cells.values())
+
+    @property
+    def num_bytes(self) -> int:
+        """Of images."""
+        return sum(cell.num_bytes for cell in self.cells.values())
+
+    @property
+    def num_truncated(self) -> int:
+        """Prompts that were longer than the text encoder reads."""
+        return sum(cell.num_truncated for cell in self.cells.values())
+
+    @property
+    def by_status(self) -> Counter[str]:
+        """Records: ok, failed, invalid."""
+        return sum((cell.by_status for cell in self.cells.values()), Counter())
+
+    @property
+    def errors(self) -> Counter[str]:
+        """Reasons of records that are not ok."""
+        return sum((cell.errors for cell in self.cells.values()), Counter())
+
+    @property
+    def unfinished(self) -> dict[str, CellState]:
+        """Cells that have prompt rows left, by cell_id."""
+        left = {cell_id: cell for cell_id, cell in self.cells.items() if cell_id not in self.dropped}
+        return {cell_id: cell for cell_id, cell in left.items() if cell.num_rows_left}
+
+    @property
+    def num_rows_left(self) -> int:
+        return sum(cell.num_rows_left for cell in self.unfinished.values())
+
+    @property
+    def is_finished(self) -> bool:
+        return not self.num_rows_left
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """A run as it was when it was opened; what is read from it is read anew at every call."""
+
+    store: Store
+    info: RunInfo
+    cells: Mapping[str, CellInfo]  # by cell_id
+
+    @property
+    def uri(self) -> str:
+        """Folder or s3:// address."""
+        return self.store.spec.uri
+
+    @property
+    def records(self) -> "pd.DataFrame":
+        """One row an image, every cell's; the prompts' other columns beside the records' own."""
+        return self.table().to_pandas()
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The same as an Arrow table; or some of its columns."""
+        names = list(manifest.committed(self.store))
+        parts = list(prefetched(names, lambda name: manifest.read(self.store, name, columns)))
+        if not parts:
+            empty = RECORD_SCHEMA.empty_table()
+            return empty if columns is None else empty.select([name for name in columns if name in empty.column_names])
+        return pa.concat_tables([part.replace_schema_metadata(None) for part in parts], promote_options="default")
+
+    @property
+    def failures(self) -> list[Record]:
+        """Records without an image; `error` says why."""
+        return to_records(self._where(pc.not_equal(pc.field("status"), OK)))
+
+    def images(self, prompt: str | None = None, cell: str | None = None, **columns: Any) -> Iterator[Image.Image]:
+        """Images in order of their shards, read as they are taken; `image.info["record"]` is what is said of each.
+
+        `prompt`, `cell` (a cell_id) and any column of the records choose among them: `images(guidance_scale=4)`.
+        Raises DarkroomError for an image that is not what was committed.
+        """
+        wanted = {"prompt": prompt, "cell_id": cell, **columns}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        for name in manifest.committed(self.store):
+            table = _filtered(manifest.read(self.store, name), {**given, "status": OK})
+            for record in to_records(table):
+                yield self._opened(record)
+
+    def image(self, image_id: str) -> Image.Image:
+        """The one of this id. Raises DarkroomError where there is none."""
+        for found in self.images(image_id=image_id):
+            return found
+        raise DarkroomError(f"{self.store.describe()}: no image {image_id} is committed there")
+
+    @property
+    def figures(self) -> dict[str, dict[str, Figure]]:
+        """cell_id -> figures by their names, such as demo_clip.clip_score; of several evaluations the latest's."""
+        found: dict[str, dict[str, Figure]] = {cell_id: {} for cell_id in self.cells}
+        for evaluation in read_evaluations(self.store):
+            for cell_id, figures in evaluation.cells.items():
+                found.setdefault(cell_id, {}).update(figures)
+        return found
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """How each figure is defined, by its name."""
+        return {name: info for found in read_evaluations(self.store) for name, info in found.metrics.items()}
+
+    def status(self) -> RunStatus:
+        found = states(self.store, self.info, self.cells)
+        dropped = frozenset(dropped_cells(self.store) & found.keys())
+        return RunStatus(found, dropped, tuple(equal_lines(self.store, self.cells, self.info)))
+
+    def evaluate(self, **options: Any) -> "EvaluationResult":
+        """As `darkroom.evaluate`."""
+        from darkroom.api.calls import evaluate
+
+        return evaluate(self, **options)
+
+    def report(self, **options: Any) -> "Report":
+        """As `darkroom.report`."""
+        from darkroom.api.calls import report
+
+        return report(self, **options)
+
+    def compare(self, other: "Run | str", **options: Any) -> "Comparison":
+        """As `darkroom.compare`, with this run as the one that the other is measured against."""
+        from darkroom.api.calls import compare
+
+        return compare(self, other, **options)
+
+    # How it shows itself -------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return f"<darkroom run {self.store.describe()}: {self._headline()}>"
+
+    def _repr_html_(self) -> str:
+        """A contact sheet, for a notebook; a sentence where there is no image yet."""
+        try:
+            images = [(file.record, file.pixels()) for file in _whole(first_images(self.store, _SHEET_IMAGES))]
+            said, picture = self._headline(), _as_html(contact_sheet(images)) if images else ""
+        except (DarkroomError, StoreError) as error:
+            said, picture = str(error), ""
+        return f"<div><p><b>{html.escape(self.store.describe())}</b>: {html.escape(said)}</p>{picture}</div>"
+
+    def _headline(self) -> str:
+        found = states(self.store, self.info, self.cells)
+        status = RunStatus(found, frozenset(dropped_cells(self.store) & found.keys()), ())
+        counts = ", ".join(f"{count} {name}" for name, count in status.by_status.most_common()) or "no image yet"
+        done = "finished" if status.is_finished else f"{status.num_committed} of {status.num_shards} shards"
+        cells = f"{len(self.cells)} cells" if len(self.cells) > 1 else self.info.prompts.name
+        return f"{cells}, {counts}, {done}"
+
+    def _where(self, expression: pc.Expression) -> pa.Table:
+        return self.table(RECORD_SCHEMA.names).filter(expression)
+
+    def _opened(self, record: Record) -> Image.Image:
+        [file] = stored_files(self.store, [record])
+        if file.fault:
+            place = self.store.describe(record.key or "")
+            raise DarkroomError(f"image {record.image_id} ({place}): {file.fault}; repair the run")
+        image = Image.open(io.BytesIO(file.data))
+        image.info["record"] = record
+        return image
+
+
+def open_run(uri: "str | Run", endpoint_url: str | None = None) -> Run:
+    """The run at a folder or an s3:// address. Raises DarkroomError where there is none."""
+    if isinstance(uri, Run):
+        return uri
+    store = store_at(str(uri), endpoint_url)
+    return Run(store, *open_whole(store))
+
+
+def store_at(uri: str, endpoint_url: str | None) -> Store:
+    """The store at an address, which can be read. Raises DarkroomError where it cannot."""
+    with _named_as_run():
+        store = open_store(parse_spec(uri, endpoint_url))
+        store.check(writing=False)
+    return store
+
+
+def check_writable(run: Run) -> None:
+    """Raises DarkroomError where nothing can be stored beside the run."""
+    with _named_as_run():
+        run.store.check()
+
+
+@contextmanager
+def _named_as_run() -> Iterator[None]:
+    """A store speaks of where a run goes, and who opens one calls it `run`."""
+    try:
+        yield
+    except DarkroomError as error:
+        raise type(error)(str(error).replace("output.uri", "run").replace("output.endpoint", "endpoint")) from error
+
+
+def _filtered(table: pa.Table, wanted: Mapping[str, Any]) -> pa.Table:
+    """Rows of which each of these columns has this value."""
+    for name, value in wanted.items():
+        if name not in table.column_names:
+            raise DarkroomError(unknown(name, table.column_names, "column of the records"))
+        try:
+            table = table.filter(pc.equal(table[name], pa.scalar(value)))
+        except pa.ArrowException as error:
+            kind = table.schema.field(name).type
+            raise DarkroomError(f"{name}={value!r}: the column is {kind}; give a value of that type") from error
+    return table
+
+
+def _whole(files: Sequence[StoredFile]) -> list[StoredFile]:
+    return [file for file in files if not file.fault]
+
+
+def _as_html(png: bytes) -> str:
+    """A picture that needs no file beside it."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png)).save(buffer, "WEBP", quality=_QUALITY)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="contact sheet" style="max-width:100%" src="data:image/webp;base64,{data}">'

@@ -1,0 +1,131 @@
+"""The training loop that every phase shares: optimiser, learning rate, moving average, checkpoints and progress."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One training phase."""
+
+    name: str
+    num_steps: int
+    batch_size: int
+    learning_rate: float
+    average: float = 0.0  # decay of the weights' moving average; 0: none
+    warm_up: int = 100  # steps
+    checkpoint_every: int = 250  # steps
+
+
+def train_steps(
+    phase: Phase,
+    module: nn.Module,
+    loss_of: Callable[[torch.Generator], torch.Tensor],
+    seed: int,
+    folder: Path,
+    report: Report,
+    look: Callable[[int], None] | None = None,
+) -> None:
+    """Minimise `loss_of` over the module's parameters; ends with the averaged weights in the module.
+
+    `loss_of` gets a generator seeded for the step, and draws everything from it. `look` is called at checkpoints.
+    """
+    torch.manual_seed(seed)
+    optimizer = torch.optim.AdamW(module.parameters(), phase.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    average = [parameter.detach().clone() for parameter in module.parameters()]
+    checkpoint = folder / f"{phase.name}.pt"
+    first = _resume(checkpoint, module, optimizer, average)
+    started, running = time.monotonic(), 0.0
+    for step in range(first, phase.num_steps):
+        _set_rate(optimizer, phase, step)
+        loss = loss_of(torch.Generator().manual_seed(seed * 1_000_003 + step))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+        _follow(average, module, min(phase.average, (1 + step) / (10 + step)) if phase.average else 0.0)
+        running = loss.item() if step == first else 0.98 * running + 0.02 * loss.item()
+        if (step + 1) % phase.checkpoint_every == 0 or step + 1 == phase.num_steps:
+            _save(checkpoint, step + 1, module, optimizer, average)
+            report(_line(phase, step + 1, running, (time.monotonic() - started) / (step + 1 - first)))
+            if look:
+                with _averaged(module, average):
+                    look(step + 1)
+    _load(module, average)
+
+
+def _line(phase: Phase, step: int, loss: float, step_s: float) -> str:
+    left = (phase.num_steps - step) * step_s / 60
+    rate = phase.batch_size / step_s
+    return f"{phase.name}: step {step}/{phase.num_steps}, loss {loss:.4f}, {rate:.0f} samples/s, {left:.1f} min left"
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, phase: Phase, step: int) -> None:
+    """Linear warm-up, then half a cosine down to a fiftieth."""
+    done = step / phase.num_steps
+    rate = phase.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+    for group in optimizer.param_groups:
+        group["lr"] = rate * min(1.0, (step + 1) / phase.warm_up)
+
+
+@torch.no_grad()
+def _follow(average: list[torch.Tensor], module: nn.Module, decay: float) -> None:
+    for mean, parameter in zip(average, module.parameters(), strict=True):
+        mean.lerp_(parameter, 1 - decay)
+
+
+@torch.no_grad()
+def _load(module: nn.Module, weights: list[torch.Tensor]) -> None:
+    for parameter, weight in zip(module.parameters(), weights, strict=True):
+        parameter.copy_(weight)
+
+
+class _averaged:
+    """The module with its averaged weights, for a look."""
+
+    def __init__(self, module: nn.Module, average: list[torch.Tensor]) -> None:
+        self._module, self._average = module, average
+        self._own = [parameter.detach().clone() for parameter in module.parameters()]
+
+    def __enter__(self) -> None:
+        _load(self._module, self._average)
+
+    def __exit__(self, *_: object) -> None:
+        _load(self._module, self._own)
+
+
+def _save(
+    path: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, average: list[torch.Tensor]
+) -> None:
+    state = {"step": step, "module": module.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(path)
+
+
+def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, average: list[torch.Tensor]) -> int:
+    """The step to go on from; 0 without a checkpoint."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    module.load_state_dict(state["module"])
+    optimizer.load_state_dict(state["optimizer"])
+    for mean, saved in zip(average, state["average"], strict=True):
+        mean.copy_(saved)
+    return state["step"]
+
+
+def halve_weights(folder: Path) -> None:
+    """Turn every safetensors file below a folder into float16; configurations go on saying float32, to load as that."""
+    for weights in folder.rglob("*.safetensors"):
+        tensors = {name: tensor.to(torch.float16) for name, tensor in load_file(weights).items()}
+        save_file(tensors, weights, metadata={"format": "pt"})

@@ -1,1 +1,0 @@
-"""Runs tasks on workers: on Ray actors, or on one worker in this process."""

@@ -1,0 +1,276 @@
+"""The table of settings: what a person may say of a model and of how prompts become images, each declared once.
+
+`ModelRef` and `Sampling` are the table. Whatever lists settings reads it by `settings_of`: the configuration's schema
+and its limits, a grid's axes, the columns of prompt files and of records, the text in image files, the ids of cells,
+the report. A new setting is a field here, and what the renderer does with it.
+"""
+
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
+from types import UnionType
+from typing import Any, get_args, get_type_hints
+
+from darkroom.domain.identity import NUM_SEEDS
+
+Value = str | int | float | bool | None
+FLOAT8 = "float8"  # a dtype that is faster than the others, and lossy
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers from `low` to `high`, both included, that are a multiple of `multiple`."""
+
+    low: float
+    high: float
+    multiple: int = 1  # 1: any number
+
+    def __contains__(self, value: float) -> bool:
+        """NaN is in none."""
+        return self.low <= value <= self.high and (self.multiple == 1 or value % self.multiple == 0)
+
+    def __str__(self) -> str:
+        """Such as "a multiple of 8 from 8 to 16384"."""
+        return f"{f'a multiple of {self.multiple} ' if self.multiple > 1 else ''}from {self.low} to {self.high}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line of the table."""
+
+    name: str
+    kind: type  # str, int, float or bool
+    default: Any  # where nothing is said; None: nothing, or what the model says; dataclasses.MISSING: it must be given
+    help: str  # one sentence
+    allowed: Range | None  # for a number
+    choices: tuple[str, ...]  # for one word of several; empty: any text
+    from_model: bool  # None stands for what the model says, and is resolved before a cell is named
+    neutral: Any  # the value at which it does nothing, and which cell ids leave out; MISSING: none
+    axis: bool  # the cells of a grid may differ in it
+    row: bool  # a column of the prompt file may override it
+    lossy: bool  # it trades quality for speed where it is not neutral
+    of_image: bool  # it shapes an image; else it says which images a prompt has
+    argument: bool  # a pipeline's call takes it by this name
+    label: str  # in the line of settings that image tools read; empty: not there
+    is_place: bool  # it may name a file or folder of this machine
+    is_prompt: bool  # its text is for a model, and no address, whatever it looks like
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether a configuration may say null."""
+        return self.default is None or self.from_model
+
+    @property
+    def has_neutral(self) -> bool:
+        return self.neutral is not MISSING
+
+    def does_something(self, value: object) -> bool:
+        return bool(value != self.neutral)
+
+
+def setting(
+    default: Any = MISSING,
+    *,
+    help: str,
+    low: float | None = None,
+    high: float = 0,
+    multiple: int = 1,
+    choices: tuple[str, ...] = (),
+    from_model: bool = False,
+    neutral: Any = MISSING,
+    axis: bool = True,
+    row: bool = False,
+    lossy: bool = False,
+    of_image: bool = True,
+    argument: bool = False,
+    label: str = "",
+    is_place: bool = False,
+    is_prompt: bool = False,
+) -> Any:
+    """A field of the table; the parameters are those of `Setting`.
+
+    The dataclass's own default, for values made in code or read from a run that is older than the setting, is the
+    neutral value, or the default where there is none; what the model decides has to be given.
+    """
+    about = {
+        "default": default,
+        "help": help,
+        "allowed": None if low is None else Range(low, high, multiple),
+        "choices": choices,
+        "from_model": from_model,
+        "neutral": neutral,
+        "axis": axis,
+        "row": row,
+        "lossy": lossy,
+        "of_image": of_image,
+        "argument": argument,
+        "label": label,
+        "is_place": is_place,
+        "is_prompt": is_prompt,
+    }
+    return field(default=MISSING if from_model else default if neutral is MISSING else neutral, metadata=about)
+
+
+# The table -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model as the user names it."""
+
+    repo_id: str = setting(
+        is_place=True, help="The model: a hub id, a local folder, darkroom/demo (embedded) or darkroom/paint (none)."
+    )
+    revision: str | None = setting(None, help="Branch, tag or commit of a hub id; null: its main branch.")
+    dtype: str = setting(
+        "auto",
+        choices=("auto", "float32", "float16", "bfloat16", FLOAT8),
+        help="Numbers that the model computes with; auto: float32 on a CPU, float16 elsewhere; float8, in attention "
+        "and feed-forward layers, is faster and lossy.",
+    )
+    variant: str | None = setting(None, help="Variant of the weights' files, such as fp16; null: the plain ones.")
+    trust_remote_code: bool = setting(False, help="Whether code that the model brings may run on this machine.")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a prompt becomes images, by diffusers' parameter names."""
+
+    scheduler: str = setting(
+        "default",
+        from_model=True,
+        label="Sampler",
+        help="Sampler by its usual name, such as ddim or dpmpp_2m_karras; default or null: the model's own.",
+    )
+    guidance_scale: float = setting(
+        5.0,
+        from_model=True,
+        argument=True,
+        row=True,
+        low=0,
+        high=1000,
+        label="CFG scale",
+        help="Strength of classifier-free guidance; at 1 or below there is none; null: what the model's pipeline takes "
+        "where it is told nothing.",
+    )
+    num_inference_steps: int = setting(
+        20,
+        from_model=True,
+        argument=True,
+        row=True,
+        low=1,
+        high=10_000,
+        label="Steps",
+        help="Denoising steps; null: what the model's pipeline takes where it is told nothing.",
+    )
+    height: int = setting(
+        None,
+        from_model=True,
+        argument=True,
+        row=True,
+        low=8,
+        high=16_384,
+        multiple=8,
+        help="Pixels from top to bottom; null: what the model was made for.",
+    )
+    width: int = setting(
+        None,
+        from_model=True,
+        argument=True,
+        row=True,
+        low=8,
+        high=16_384,
+        multiple=8,
+        help="Pixels from left to right; null: what the model was made for.",
+    )
+    negative_prompt: str = setting(
+        "", row=True, is_prompt=True, help="What guidance steers away from; empty: the model's idea of no prompt."
+    )
+    guidance_start: float = setting(
+        0.0, neutral=0.0, lossy=True, low=0, high=1, help="Guidance acts from this share of the steps on."
+    )
+    guidance_stop: float = setting(
+        1.0,
+        neutral=1.0,
+        lossy=True,
+        low=0,
+        high=1,
+        help="Guidance acts before this share of the steps; steps without it are faster.",
+    )
+    cache_interval: int = setting(
+        1,
+        neutral=1,
+        lossy=True,
+        low=1,
+        high=1000,
+        help="Of so many calls of the UNet one computes all of it, and the others reuse its deep features.",
+    )
+    guidance_rescale: float = setting(
+        0.0,
+        neutral=0.0,
+        argument=True,
+        row=True,
+        low=0,
+        high=1,
+        label="CFG rescale",
+        help="How far each step's guided prediction is brought back to the contrast of the one with the prompt alone, "
+        "against overexposure; 0: not at all.",
+    )
+    num_images_per_prompt: int | None = setting(
+        1, neutral=None, row=True, of_image=False, low=1, high=1_000_000, help="Images of every prompt."
+    )  # None: as many as the run has
+    seed: int | None = setting(
+        0,
+        neutral=None,
+        row=True,
+        of_image=False,
+        low=0,
+        high=NUM_SEEDS - 1,
+        help="What the noise of every image is drawn from, together with its prompt's id and its number; a row's own "
+        "seed is used as it stands, and counted up for its further images.",
+    )  # None: the run's
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether the model sees every image twice, with its prompt and without."""
+        return self.guidance_scale > 1
+
+    @property
+    def is_partly_guided(self) -> bool:
+        return self.is_guided and (self.guidance_start > 0 or self.guidance_stop < 1)
+
+    @property
+    def effective(self) -> dict[str, Value]:
+        """Settings by their names, but for those at their neutral value: equal dicts make equal images."""
+        return {each.name: value for each, value in self._values() if each.does_something(value)}
+
+    @property
+    def lossy(self) -> dict[str, Any]:
+        """The settings that trade quality for speed, where they do something."""
+        return {each.name: value for each, value in self._values() if each.lossy and each.does_something(value)}
+
+    def _values(self) -> list[tuple[Setting, Value]]:
+        return [(each, getattr(self, each.name)) for each in settings_of(Sampling)]
+
+
+# Read by others ------------------------------------------------------------------------------------------------------
+
+
+@cache
+def settings_of(table: type) -> tuple[Setting, ...]:
+    """The settings of `ModelRef` or `Sampling`, in order."""
+    hints = get_type_hints(table)
+    return tuple(Setting(name=each.name, kind=_kind(hints[each.name]), **each.metadata) for each in fields(table))
+
+
+def _kind(hint: Any) -> type:
+    """`X` of `X` and of `X | None`."""
+    return next(kind for kind in get_args(hint) if kind is not type(None)) if isinstance(hint, UnionType) else hint
+
+
+SETTINGS = {each.name: each for table in (Sampling, ModelRef) for each in settings_of(table)}
+IMAGE_SETTINGS = tuple(each for each in settings_of(Sampling) if each.of_image)
+ARGUMENTS = tuple(each for each in IMAGE_SETTINGS if each.argument)
+ROW_SETTINGS = tuple(each for each in settings_of(Sampling) if each.row)
+NEUTRAL_LOSSY = {each.name: each.neutral for each in settings_of(Sampling) if each.lossy}
+# What cells most often differ in, in the order that a reader looks at it.
+COMMON_AXES = ("guidance_scale", "num_inference_steps", "scheduler")

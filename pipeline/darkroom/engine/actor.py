@@ -1,0 +1,155 @@
+"""A worker in a Ray process of its own: what runs there, and how the dispatcher sees it from here.
+
+Ray puts the driver's working directory first on its processes' path, so a user's folder called `darkroom` would be
+imported there in place of the installed package. The actor's class therefore travels by value, and finds the package
+itself before anything that needs it is unpickled.
+"""
+
+import importlib
+import pickle
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import cloudpickle
+from ray.exceptions import RayActorError, RayError
+
+from darkroom.engine.ledger import Attempt
+
+_PART = Path("darkroom", "engine", "actor.py")  # what no other package of that name has
+_MODULE = re.compile(r"^(?:\w+\.)+(?=\w+: )")  # before an error's class in what Ray says of it
+_QUIET_S = 1.0  # after an answer, nothing is asked for so long
+_ANSWER_S = 1.0  # to answer a question that is asked before work is given
+
+
+# In the worker's process --------------------------------------------------------------------------------------------
+
+
+class WorkerActor:
+    """Runs the worker that `pickled`, a function without arguments, makes."""
+
+    def __init__(self, pickled: bytes) -> None:
+        import_darkroom(sys.path)
+        started = time.perf_counter()
+        self._worker = pickle.loads(pickled)()
+        self._load_s = time.perf_counter() - started
+
+    def ready(self) -> tuple[float, str]:
+        """(seconds to load, node)."""
+        return self._load_s, ray.get_runtime_context().get_node_id()
+
+    def watch(self) -> None:
+        """Never answers: its error tells the loop that this process is gone, though it was given nothing to do."""
+        threading.Event().wait()
+
+    def answer(self) -> None:
+        """At once, whatever its other threads do."""
+
+    def run_task(self, task: Any, attempt: int) -> Any:
+        """A Task to its ShardReport."""
+        return self._worker.run_task(task, attempt)
+
+
+def import_darkroom(path: list[str]) -> None:
+    """Import the package from the first folder of `path` that has Darkroom itself; `path` is left as it was.
+
+    Raises ImportError where there is none.
+    """
+    root = next((folder for folder in path if Path(folder, _PART).is_file()), None)
+    if root is None:
+        raise ImportError(f"Darkroom is not installed for {sys.executable} on this node; install it there")
+    path.insert(0, root)
+    importlib.import_module("darkroom")
+    path.remove(root)
+
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+# In the dispatcher's process ----------------------------------------------------------------------------------------
+
+
+class Heartbeat:
+    """Whether a worker still answers: one that is stopped, that swaps, or whose node hangs never fails by itself.
+
+    `ask` puts a question that is answered at once, and gives what `has_answered` is told.
+    """
+
+    def __init__(self, ask: Callable[[], Any], has_answered: Callable[[Any], bool]) -> None:
+        self._ask = ask
+        self._has_answered = has_answered
+        self._question: Any = None
+        self._asked_at = 0.0
+
+    @property
+    def silent_s(self) -> float:
+        """For how long it owes an answer; who owes none is asked anew."""
+        if self._question is None or self._has_answered(self._question):
+            self._question, self._asked_at = self._ask(), time.monotonic()
+        return time.monotonic() - self._asked_at
+
+
+@dataclass
+class Slot:
+    """One actor as the dispatcher's loop sees it."""
+
+    name: str
+    actor: Any
+    ready_ref: Any
+    watch_ref: Any
+    heartbeat: Heartbeat
+    node_id: str | None = None
+    is_ready: bool = False
+    heard_at: float = 0.0  # when it last answered
+    refused: str = ""  # why it is given nothing more: its machine has not the files of a model
+    in_flight: dict[Any, Attempt] = field(default_factory=dict)  # by object ref
+
+    @property
+    def is_reserved(self) -> bool:
+        """Holds a task that must be alone."""
+        return any(attempt.alone for attempt in self.in_flight.values())
+
+    @property
+    def is_dead(self) -> bool:
+        """Known to be dead, though the loop has not come to it yet."""
+        return bool(ray.wait([self.watch_ref], timeout=0)[0])
+
+    @property
+    def answers(self) -> bool:
+        """Asked where nothing was heard of it for a while: Ray takes seconds to tell that a process died."""
+        if time.monotonic() - self.heard_at < _QUIET_S:
+            return True
+        question = self.actor.answer.remote()
+        try:
+            done, _ = ray.wait([question], timeout=_ANSWER_S)
+            ray.get(done)
+        except RayError:
+            return False
+        self.heard_at = time.monotonic() if done else self.heard_at
+        return bool(done)
+
+    @property
+    def refs(self) -> list[Any]:
+        """What the loop waits for; what is ready is read in this order, so answers come before a death."""
+        return [*self.in_flight, self.watch_ref] if self.is_ready else [self.ready_ref]
+
+
+def start_slot(name: str, actor: Any) -> Slot:
+    """An actor that was just created, which loads its worker meanwhile."""
+    heartbeat = Heartbeat(actor.answer.remote, lambda ref: bool(ray.wait([ref], timeout=0)[0]))
+    return Slot(name, actor, actor.ready.remote(), actor.watch.remote(), heartbeat)
+
+
+def reason_of(error: Exception) -> str:
+    """The one line that says something, as Ray wraps errors in pages of traceback."""
+    cause = getattr(error, "cause", None) or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
+    if isinstance(error, RayActorError):
+        return _MODULE.sub("", lines[-1]) if "creation task" in lines[0] else lines[0]
+    return f"{type(cause).__name__}: {lines[0]}"

@@ -1,0 +1,112 @@
+"""The Ray that a job runs on: a cluster that is joined, or one of this machine's own that nobody else can reach.
+
+The latter listens on loopback alone, behind a token, without a dashboard.
+"""
+
+import logging
+import os
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+from ray._private import ray_constants
+
+from darkroom.domain.errors import DarkroomError, TryAgain
+
+_LONGEST_SOCKET = 103 if sys.platform == "darwin" else 107  # bytes of a path that a socket can be bound to
+_IN_SESSION = len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+_LONGEST_FOLDER = _LONGEST_SOCKET - _IN_SESSION
+_SHORT_FOLDER = "/tmp"
+
+
+def start(address: str | None, num_workers: int | None = None) -> None:
+    """Join the cluster at `address`, or start a Ray of this machine's own with room for the workers, on loopback."""
+    if ray.is_initialized():
+        return
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+    on_terminate = signal.getsignal(signal.SIGTERM)
+    try:
+        if address:
+            ray.init(address=address, logging_level="warning", log_to_driver=False)
+        else:
+            _start_local(max(num_workers or 1, os.cpu_count() or 1))
+    except DarkroomError:
+        raise
+    except Exception as error:  # Ray raises what it likes; a start that took too long is a plain Exception
+        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if address:
+            remedy = (
+                "start one there with `ray start --head`, or leave engine.address out for one of this machine's own"
+            )
+            raise DarkroomError(f"engine.address: no Ray at {address} ({first_line}); {remedy}") from error
+        raise TryAgain(
+            f"no Ray could be started on this machine ({first_line}); give the command again when the machine is less "
+            "busy, or with engine=local"
+        ) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own there
+
+
+def stop() -> None:
+    ray.shutdown()
+
+
+def num_devices() -> tuple[int, int]:
+    """(GPUs, CPUs) of the cluster that was joined."""
+    resources = ray.cluster_resources()
+    return int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
+
+
+def _start_local(num_cpus: int) -> None:
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:  # Ray asks for a token of itself, and would keep one in the home folder
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    with _on_loopback():
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            include_dashboard=False,
+            logging_level="warning",
+            log_to_driver=False,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=temp_dir(),
+        )
+
+
+def temp_dir() -> str | None:
+    """A folder for Ray's sockets where they do not fit below TMPDIR, which Slurm and others make long; else Ray's own.
+
+    Raises DarkroomError where the folder that is named for Ray itself is too long.
+    """
+    named = os.environ.get("RAY_TMPDIR")
+    if named and not _fits(named):
+        raise DarkroomError(
+            f"RAY_TMPDIR={named}: Ray's sockets do not fit below it; name a folder whose path has at most "
+            f"{_LONGEST_FOLDER} bytes, such as {_SHORT_FOLDER}"
+        )
+    return None if named or _fits(os.environ.get("TMPDIR", _SHORT_FOLDER)) else f"{_SHORT_FOLDER}/ray"
+
+
+def _fits(folder: str) -> bool:
+    return len(os.fsencode(folder)) <= _LONGEST_FOLDER
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Ray turns 127.0.0.1 into the machine's outer address and listens there, unless it may not make clusters."""
+    name, allowed = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    before = os.environ.get(name)
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = allowed
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before

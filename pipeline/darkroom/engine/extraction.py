@@ -1,0 +1,164 @@
+"""Features of pictures in memory: of any pictures, and of a shard's while it is rendered.
+
+A picture that an extractor fails on costs that picture's features alone: its row is NaN, with the reason beside it.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.spans import OFF, Profile
+from darkroom.engine.device import Device
+from darkroom.features.extractor import CaptionExtractor, Extractor, ImageScorer
+from darkroom.rendering.renderer import FatalDeviceError, explained
+from darkroom.runs.containers import EncodedImage
+from darkroom.runs.encoding import LOSSLESS, decode
+from darkroom.runs.features import ImageFeatures, ShardFeatures, joined_features
+
+_MAX_ERROR_CHARS = 300
+_CHUNK = 32  # pictures of a shard that are held before their features are made
+LoadExtractors = Callable[[], Sequence[Extractor]]
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One image to make features of."""
+
+    image_id: str
+    prompt: str
+    pixels: np.ndarray  # (H, W, 3) uint8 RGB of its file
+    sha256: str = ""  # of its file, where that is known already
+
+
+def extract_by_all(extractors: Sequence[Extractor], pictures: Sequence[Picture]) -> list[ShardFeatures]:
+    """For each extractor the features of N pictures, and how well each fits its prompt."""
+    return [extract(extractor, pictures) for extractor in extractors]
+
+
+def extract(extractor: Extractor, pictures: Sequence[Picture]) -> ShardFeatures:
+    """All at once; each alone where that fails, so that those without features are the ones that fail alone."""
+    if not pictures:
+        none = np.empty((0, extractor.info.dimension), np.float32)
+        return ShardFeatures(_without_captions((), none), (), ())
+    try:
+        images = _checked(_by_one(extractor, pictures), extractor)
+    except (Exception, SystemExit) as error:  # a plug-in may well call sys.exit
+        if _is_the_devices(error):
+            raise explained(error) from error
+        if len(pictures) > 1:
+            return joined_features([extract(extractor, [picture]) for picture in pictures])
+        reason = f"{type(error).__name__}: {error}"[:_MAX_ERROR_CHARS]
+        return without_features(extractor, pictures[0].image_id, pictures[0].sha256, reason)
+    digests = tuple(picture.sha256 for picture in pictures)
+    return ShardFeatures(images, digests, tuple(_finite_fault(row) for row in images.features))
+
+
+def without_features(extractor: Extractor, image_id: str, sha256: str, reason: str) -> ShardFeatures:
+    """One image without features."""
+    features = np.full((1, extractor.info.dimension), np.nan, np.float32)
+    return ShardFeatures(_without_captions((image_id,), features), (sha256,), (reason,))
+
+
+def _is_the_devices(error: BaseException) -> bool:
+    """The fault is not the picture's: another worker, or the same one later, may well score it."""
+    is_lost = isinstance(explained(error), FatalDeviceError)
+    return is_lost or isinstance(error, MemoryError) or "out of memory" in str(error)
+
+
+def _by_one(extractor: Extractor, pictures: Sequence[Picture]) -> ImageFeatures:
+    image_ids = tuple(picture.image_id for picture in pictures)
+    pixels, prompts = [picture.pixels for picture in pictures], [picture.prompt for picture in pictures]
+    if isinstance(extractor, ImageScorer):
+        scores = np.asarray(extractor.scores(pixels, prompts), np.float32).reshape(len(pictures), 1)
+        return _without_captions(image_ids, scores)
+    features = extractor.features(pixels)
+    if not isinstance(extractor, CaptionExtractor):
+        return _without_captions(image_ids, features)
+    distinct = list(dict.fromkeys(prompts))  # cells and samples share prompts
+    rows = [distinct.index(prompt) for prompt in prompts]
+    cosines = _cosines(features, extractor.caption_features(distinct)[rows])
+    return ImageFeatures(image_ids, features, cosines, np.asarray(extractor.truncated(distinct), bool)[rows])
+
+
+def _checked(images: ImageFeatures, extractor: Extractor) -> ImageFeatures:
+    expected = (len(images.image_ids), extractor.info.dimension)
+    if images.features.shape != expected:
+        raise ValueError(f"{extractor.info.name} gave features of shape {images.features.shape}, not {expected}")
+    return images
+
+
+def _finite_fault(row: np.ndarray) -> str:
+    return "" if np.isfinite(row).all() else "its features are not finite numbers"
+
+
+def _without_captions(image_ids: tuple[str, ...], features: np.ndarray) -> ImageFeatures:
+    unknown = np.full(len(image_ids), np.nan, np.float32)
+    return ImageFeatures(image_ids, features, unknown, np.zeros(len(image_ids), bool))
+
+
+def _cosines(features: np.ndarray, captions: np.ndarray) -> np.ndarray:
+    """(N,) float32 in [-1, 1]; `captions` are of unit length."""
+    lengths = np.linalg.norm(features.astype(np.float64), axis=1)
+    products = np.einsum("nd,nd->n", features, captions, dtype=np.float64)
+    return np.clip(products / np.maximum(lengths, 1e-12), -1, 1).astype(np.float32)
+
+
+class InlineFeatures:
+    """Features of one shard's images while they are in memory: nothing is stored or fetched for them.
+
+    They are of what the image's file shows: a lossless one is not decoded, and a lossy one shows other pixels than
+    those that were rendered. Extractors run on the device's thread; images come from any.
+    """
+
+    def __init__(
+        self, extractors: Sequence[Extractor], device: Device, image_format: str, profile: Profile = OFF
+    ) -> None:
+        self._extractors = extractors
+        self._device = device
+        self._is_lossless = image_format in LOSSLESS
+        self._profile = profile
+        self._adding = threading.Lock()
+        self._waiting: list[Picture] = []
+        self._parts: list[Future[list[ShardFeatures]]] = []
+        self._unreadable: list[list[ShardFeatures]] = []  # one image each
+
+    def add(self, image: EncodedImage, pixels: np.ndarray) -> None:
+        """An image that was encoded from these pixels; its features are made between the device's batches."""
+        try:
+            shown = pixels if self._is_lossless else decode(image.data)
+        except DarkroomError as error:  # such as an image that is larger than any that is read
+            self._unreadable.append(
+                [without_features(each, image.image_id, "", str(error)) for each in self._extractors]
+            )
+            return
+        with self._adding:
+            self._waiting.append(Picture(image.image_id, image.prompt, shown))
+            if len(self._waiting) >= _CHUNK:
+                self._flush()
+
+    def of(self, stored: Mapping[str, str]) -> dict[str, ShardFeatures]:
+        """extractor_id -> features of these images (image_id -> its file's digest), of all that were added."""
+        with self._adding:
+            self._flush()
+        ids = [extractor.info.extractor_id for extractor in self._extractors]
+        parts = [*(part.result() for part in self._parts), *self._unreadable]
+        wholes = [joined_features([part[number] for part in parts]) for number in range(len(ids))]
+        return {extractor_id: _in_order(whole, stored) for extractor_id, whole in zip(ids, wholes, strict=True)}
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        self._parts.append(self._device.submit(self._extract, waiting))
+
+    def _extract(self, pictures: Sequence[Picture]) -> list[ShardFeatures]:
+        with self._profile.span("score"):
+            return extract_by_all(self._extractors, pictures)
+
+
+def _in_order(whole: ShardFeatures, stored: Mapping[str, str]) -> ShardFeatures:
+    """In the order of `stored`, whatever order the images came in."""
+    found = whole.of(stored)
+    return replace(found, sha256s=tuple(stored[image_id] for image_id in found.image_ids))

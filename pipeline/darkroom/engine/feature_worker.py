@@ -1,0 +1,138 @@
+"""The worker that makes features: reads a committed shard's images, and stores their features beside the run.
+
+Only images without features of their present file are read, and only files that are what their records say count. Each
+is decoded once, whatever the number of extractors. One device thread owns these, as with rendering.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from darkroom.domain.cells import Shard
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.records import OK, Record
+from darkroom.engine.extraction import Picture, extract, without_features
+from darkroom.engine.tasks import FeatureTask, ShardReport, Task
+from darkroom.features.extractor import Extractor, ExtractorSpec
+from darkroom.features.opening import load_extractor
+from darkroom.runs import manifest
+from darkroom.runs.features import ShardFeatures, get_features, joined_features, put_features
+from darkroom.runs.images import StoredFile, stored_files
+from darkroom.runs.records import to_records
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, StoreSpec
+
+_CHUNK = 64  # images decoded at a time: what bounds the memory
+_NUM_DECODERS = 4  # threads; decoding releases the interpreter's lock
+
+
+@dataclass(frozen=True)
+class FeatureWorkerSpec:
+    """What the worker is made from: small, picklable, without a secret. Calling it makes the worker where it is."""
+
+    extractors: tuple[ExtractorSpec, ...]
+    store: StoreSpec
+
+    def __call__(self) -> "FeatureWorker":
+        return FeatureWorker(lambda: [load_extractor(spec) for spec in self.extractors], open_store(self.store))
+
+
+class FeatureWorker:
+    """Holds loaded extractors and answers tasks, from as many threads as call it."""
+
+    def __init__(self, load: Callable[[], Sequence[Extractor]], store: Store) -> None:
+        self._store = store
+        self._device = ThreadPoolExecutor(1, "device")
+        self._decoders = ThreadPoolExecutor(_NUM_DECODERS, "decode")
+        self._stop = threading.Event()
+        self._extractors = self._device.submit(load).result()
+
+    def run_task(self, task: Task, attempt: int) -> ShardReport:
+        """Make the features that a committed shard lacks; an exception leaves nothing stored."""
+        assert isinstance(task, FeatureTask)
+        started = time.perf_counter()
+        table = manifest.read(self._store, task.shard)
+        ok = [record for record in to_records(table) if record.status == OK]
+        extractions = [_Extraction(extractor, self._known(extractor, task.shard), ok) for extractor in self._extractors]
+        missing = [record for record in ok if any(each.is_missing(record) for each in extractions)]
+        for chunk in _chunks(missing):
+            self._extract(chunk, extractions)
+        failed = set[str]()
+        for each in extractions:
+            whole = each.result()
+            put_features(self._store, each.extractor.info.extractor_id, task.shard, whole)
+            failed.update(image_id for image_id, error in zip(whole.image_ids, whole.errors, strict=True) if error)
+        num_bytes = sum(record.bytes or 0 for record in missing)
+        wall_s = time.perf_counter() - started
+        return ShardReport(len(ok) - len(failed), len(failed), num_bytes, render_s=0.0, wall_s=wall_s)
+
+    def close(self) -> None:
+        self._stop.set()
+        for pool in (self._device, self._decoders):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _known(self, extractor: Extractor, shard: Shard) -> ShardFeatures | None:
+        """What is stored already, unless it is not this extractor's: damaged, or a stranger's."""
+        found = get_features(self._store, extractor.info.extractor_id, shard)
+        return found if found and found.images.features.shape[1] == extractor.info.dimension else None
+
+    def _extract(self, records: Sequence[Record], extractions: "Sequence[_Extraction]") -> None:
+        if self._stop.is_set():
+            raise InterruptedError("the feature worker was closed")
+        files = list(self._decoders.map(_decoded, stored_files(self._store, records)))
+        self._device.submit(_add, extractions, files).result()
+
+
+class _Extraction:
+    """One extractor's features of one shard, some of which were there before."""
+
+    def __init__(self, extractor: Extractor, known: ShardFeatures | None, ok: Sequence[Record]) -> None:
+        self.extractor = extractor
+        places = [known.place(record.image_id, record.sha256) if known else None for record in ok]
+        rows = [place for place in places if place is not None]
+        self._order = [record.image_id for record in ok]
+        self._has = {record.image_id for record, place in zip(ok, places, strict=True) if place is not None}
+        self._parts = [known.taken(rows) if known else extract(extractor, [])]
+
+    def is_missing(self, record: Record) -> bool:
+        return record.image_id not in self._has
+
+    def add(self, files: Sequence[tuple[StoredFile, np.ndarray | None]]) -> None:
+        """On the device's thread."""
+        missing = [(file, pixels) for file, pixels in files if self.is_missing(file.record)]
+        pictures = [
+            Picture(file.record.image_id, file.record.prompt, pixels, file.sha256)
+            for file, pixels in missing
+            if pixels is not None
+        ]
+        self._parts.append(extract(self.extractor, pictures))
+        for file, pixels in missing:
+            if pixels is None:
+                self._parts.append(
+                    without_features(self.extractor, file.record.image_id, file.sha256, file.fault or "")
+                )
+
+    def result(self) -> ShardFeatures:
+        """In the order of records."""
+        return joined_features(self._parts).of(self._order)
+
+
+def _add(extractions: Sequence[_Extraction], files: Sequence[tuple[StoredFile, np.ndarray | None]]) -> None:
+    for extraction in extractions:
+        extraction.add(files)
+
+
+def _chunks(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    return (records[start : start + _CHUNK] for start in range(0, len(records), _CHUNK))
+
+
+def _decoded(file: StoredFile) -> tuple[StoredFile, np.ndarray | None]:
+    """With its pixels; None, and the reason, for what is not the image that was committed."""
+    try:
+        return file, file.pixels()
+    except DarkroomError as error:
+        return replace(file, fault=str(error)), None

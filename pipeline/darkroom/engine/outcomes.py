@@ -1,0 +1,188 @@
+"""What becomes of a rendered image: encoded, put into the store, and written down as a record.
+
+Encoding and uploading release the interpreter's lock, so a bounded pool of threads does both behind the device.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from darkroom import __version__
+from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.errors import redacted
+from darkroom.domain.records import FAILED, INVALID, OK, Record
+from darkroom.domain.requests import Sample
+from darkroom.domain.spans import OFF, Profile
+from darkroom.engine.extraction import InlineFeatures
+from darkroom.rendering.renderer import RenderedImage, RendererInfo
+from darkroom.runs.containers import EncodedImage
+from darkroom.runs.encoding import pixels_digest
+from darkroom.runs.layouts import CONTAINERS, Placed, as_rendered, encode_image, place_container, place_image
+from darkroom.runs.run import OutputInfo
+from darkroom.storage.store import Store
+
+_NUM_THREADS = 8
+_PENDING_BATCHES = 4  # with those threads, per worker: what bounds its memory
+_POLL_S = 0.5  # how often who waits for room looks whether the worker was stopped
+_MAX_ERROR_CHARS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One sample after rendering, encoding and placing: a place or an encoded image to place, or an error."""
+
+    sample: Sample
+    truncated: bool = False
+    error: str | None = None
+    encoded: EncodedImage | None = None  # where it still has to be placed in a container
+    placed: Placed | None = None
+    render_s: float | None = None
+    encode_s: float | None = None
+    batch_size: int | None = None  # that it was rendered in; None: the renderer's own
+    pixels_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Destination:
+    """What the images of one shard share on their way into the store."""
+
+    model: ModelIdentity
+    suffix: str = ""  # of the names of what is stored
+    features: InlineFeatures | None = None  # where they are made as images are encoded
+
+
+class EncoderPool:
+    """A pool of threads that encode and put images."""
+
+    def __init__(
+        self,
+        store: Store,
+        output: OutputInfo,
+        batch_size: int,
+        check_not_stopped: Callable[[], None] = lambda: None,
+        profile: Profile = OFF,
+    ) -> None:
+        """`check_not_stopped` raises where the worker was asked to stop, so that nobody waits for room in vain."""
+        self._store = store
+        self._output = output
+        self._check_not_stopped = check_not_stopped
+        self._profile = profile
+        self._threads = ThreadPoolExecutor(_NUM_THREADS, "encode")
+        self._room = threading.BoundedSemaphore(_PENDING_BATCHES * batch_size)
+
+    def submit(self, sample: Sample, image: RenderedImage, render_s: float, where: Destination) -> Future[Outcome]:
+        """Hand an image over, as soon as there is room for it."""
+        ready_s = time.time()
+        while not self._room.acquire(timeout=_POLL_S):
+            self._check_not_stopped()
+        future = self._threads.submit(self._finish, sample, image, render_s, where, ready_s)
+        future.add_done_callback(lambda _: self._room.release())  # cancelled ones too
+        return future
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _finish(
+        self, sample: Sample, image: RenderedImage, render_s: float, where: Destination, ready_s: float
+    ) -> Outcome:
+        """Encode one image and, where it is an object of its own, store it."""
+        outcome = Outcome(sample, image.truncated, render_s=render_s, batch_size=image.batch_size)
+        if image.pixels is None:
+            return replace(outcome, error=image.error or "no pixels")
+        sample = as_rendered(sample, image.pixels)
+        started = time.perf_counter()
+        try:
+            with self._profile.span("encode", ready_s):
+                encoded = encode_image(sample.request, image.pixels, where.model, self._output)
+        except Exception as error:  # encoders raise what they like, and one image costs one record
+            return replace(outcome, error=f"not encoded as {self._output.image_format}: {error}")
+        encode_s = time.perf_counter() - started
+        outcome = replace(outcome, sample=sample, encode_s=encode_s, pixels_sha256=pixels_digest(image.pixels))
+        if where.features:
+            where.features.add(encoded, image.pixels)
+        if self._output.layout in CONTAINERS:
+            return replace(outcome, encoded=encoded)
+        with self._profile.span("put"):
+            return replace(outcome, placed=place_image(self._store, encoded, self._output.image_format, where.suffix))
+
+
+def put_container(
+    store: Store, output: OutputInfo, name: str, outcomes: Sequence[Outcome], profile: Profile = OFF
+) -> list[Outcome]:
+    """Store a shard's images in one object, where the run's layout has one; outcomes with their places in it."""
+    layout = CONTAINERS.get(output.layout)
+    if layout is None:
+        return list(outcomes)
+    images = [outcome.encoded for outcome in outcomes if outcome.encoded]
+    with profile.span("put"):
+        places: Mapping[str, Placed] = place_container(store, layout, name, images) if images else {}
+    return [replace(outcome, encoded=None, placed=places.get(outcome.sample.request.image_id)) for outcome in outcomes]
+
+
+def remove_superseded(store: Store, outcomes: Sequence[Outcome]) -> None:
+    """What lay in the way of an attempt's objects: its shard is committed, so nothing can name that now."""
+    placed = [outcome.placed for outcome in outcomes if outcome.placed]
+    store.delete({place.superseded for place in placed if place.superseded})
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Who made a record: what all records of one attempt share."""
+
+    model: ModelIdentity
+    info: RendererInfo
+    cell_id: str
+    shard_id: str
+    attempt: int
+    worker: str
+
+
+def record(outcome: Outcome, maker: Maker) -> Record:
+    row, request, placed = outcome.sample.row, outcome.sample.request, outcome.placed
+    return Record(
+        image_id=request.image_id,
+        prompt_id=row.prompt_id,
+        prompt=request.prompt,
+        sample_index=outcome.sample.sample_index,
+        seed=request.seed,
+        row=row.row,
+        sampling=request.sampling,
+        model=maker.model.repo_id,
+        model_revision=maker.model.revision,
+        pipeline_class=maker.model.pipeline_class,
+        cell_id=maker.cell_id,
+        shard_id=maker.shard_id,
+        key=placed.key if placed else None,
+        member=placed.member if placed else None,
+        offset=placed.offset if placed else None,
+        sha256=placed.sha256 if placed else None,
+        bytes=placed.size_bytes if placed else None,
+        status=_status(outcome),
+        error=redacted(outcome.error)[:_MAX_ERROR_CHARS] if outcome.error else None,
+        truncated=outcome.truncated,
+        darkroom_version=__version__,
+        torch_version=maker.info.versions.get("torch"),
+        diffusers_version=maker.info.versions.get("diffusers"),
+        device=maker.info.device,
+        batch_size=outcome.batch_size or maker.info.batch_size,
+        compiled=maker.info.compiled,
+        dtype=maker.info.dtype,
+        render_s=outcome.render_s,
+        encode_s=outcome.encode_s,
+        attempt=maker.attempt,
+        created_at=datetime.now(UTC),
+        pixels_sha256=outcome.pixels_sha256,
+        host=socket.gethostname(),
+        device_id=maker.info.device_id,
+        worker=maker.worker,
+    )
+
+
+def _status(outcome: Outcome) -> str:
+    if outcome.placed:
+        return OK
+    return INVALID if outcome.sample.row.error else FAILED

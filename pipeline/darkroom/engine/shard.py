@@ -1,0 +1,136 @@
+"""A shard on its way through a worker: which of its samples are rendered, how they are committed, what is reported.
+
+A fresh shard is rendered whole, and its manifest put if no other attempt was first. A retry renders the records that
+failed, and replaces the manifest that it read; what it stores is named after that (`manifest.fence_retries` says why).
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+
+from darkroom.domain.cells import Cell, Shard
+from darkroom.domain.records import FAILED, INVALID, OK, Record
+from darkroom.domain.requests import Sample, samples
+from darkroom.engine.outcomes import Maker
+from darkroom.engine.tasks import RetryTask, ShardReport, ShardTask
+from darkroom.runs import manifest
+from darkroom.runs.encoding import size_fault
+from darkroom.runs.keys import manifest_key
+from darkroom.runs.records import extra_columns, recorded_sample, to_records, to_table
+from darkroom.runs.run import RunInfo, to_metadata
+from darkroom.storage.store import Store
+
+
+class Revised(Exception):
+    """The manifest is not what this attempt read: the next one begins with what it is now."""
+
+
+@dataclass(frozen=True)
+class ShardWork:
+    """What one attempt at a shard does."""
+
+    shard: Shard
+    cell: Cell
+    samples: Sequence[Sample]  # to be rendered, in order of their records
+    attempt: int  # as records say it
+    suffix: str  # of the names of what is stored
+    makes_features: bool  # where the worker makes features inline
+    commit: Callable[[Sequence[Record], Maker], bool]  # makes the samples' records visible; False: others are already
+
+
+def fresh_shard(store: Store, run: RunInfo, task: ShardTask, attempt: int) -> ShardWork:
+    """Every sample of the shard's rows."""
+    found = [
+        (position, sample)
+        for position, row in enumerate(task.rows)
+        for sample in samples(row, task.cell, run.seed, run.num_images_per_prompt)
+    ]
+    extras = task.extras.take(pa.array([position for position, _ in found], pa.int64()))
+    commit = partial(_commit, store, run, task.shard, extras)
+    return ShardWork(task.shard, task.cell, [sample for _, sample in found], attempt, "", True, commit)
+
+
+def _commit(
+    store: Store, run: RunInfo, shard: Shard, extras: pa.Table, records: Sequence[Record], maker: Maker
+) -> bool:
+    return manifest.commit(store, shard, to_table(records, extras, _proven(run, shard, records, maker)))
+
+
+def _proven(run: RunInfo, shard: Shard, records: Sequence[Record], maker: Maker) -> dict[str, str]:
+    """The manifest's own metadata: what it proves, beyond its rows."""
+    return {
+        **to_metadata(run),
+        "darkroom.shard_id": shard.shard_id,
+        "darkroom.prompts_fingerprint": run.prompts.fingerprint,
+        "darkroom.rows": f"{shard.start}:{shard.stop}",
+        "darkroom.num_images": str(len(records)),
+        "darkroom.num_ok": str(sum(record.status == OK for record in records)),
+        "darkroom.versions": ", ".join(f"{name} {value}" for name, value in maker.info.versions.items()),
+        "darkroom.trust_remote_code": str(maker.model.trust_remote_code).lower(),
+    }
+
+
+def retried_shard(store: Store, task: RetryTask, attempt: int) -> ShardWork:
+    """The samples of a committed shard's failed records."""
+    before = store.get(manifest_key(task.shard))
+    table = manifest.parse(before)
+    records = to_records(table)
+    failed = [index for index, record in enumerate(records) if record.status == FAILED]
+    attempt += max((record.attempt for record in records), default=0)
+    wanted = [recorded_sample(records[index], task.cell) for index in failed]
+    suffix = f"-{hashlib.sha256(before).hexdigest()[:16]}"
+    commit = partial(_revise, store, task.shard, before, table, records, failed)
+    return ShardWork(task.shard, task.cell, wanted, attempt, suffix, False, commit)
+
+
+def _revise(
+    store: Store,
+    shard: Shard,
+    before: bytes,
+    table: pa.Table,
+    old: Sequence[Record],
+    failed: Sequence[int],
+    new: Sequence[Record],
+    _: Maker,
+) -> bool:
+    """Put new records in the places of those that failed. Raises Revised where the manifest was replaced meanwhile."""
+    by_place = dict(zip(failed, new, strict=True))
+    records = [by_place.get(index, record) for index, record in enumerate(old)]
+    if not manifest.revise(store, shard, before, to_table(records, extra_columns(table), manifest.texts(table.schema))):
+        raise Revised(f"{manifest_key(shard)} was replaced by another job meanwhile")
+    return True
+
+
+def fault(sample: Sample, image_format: str) -> str | None:
+    """Why a sample is not worth rendering: its row is invalid, or no file of the run's format could hold it."""
+    sampling = sample.request.sampling
+    return sample.row.error or size_fault(image_format, sampling.height, sampling.width)
+
+
+def report(records: Sequence[Record], wanted: Sequence[Sample], is_first: bool) -> ShardReport:
+    """Of the records that an attempt made, one a sample."""
+    failed = [record for record in records if record.status != OK]
+    return ShardReport(
+        num_ok=len(records) - len(failed),
+        num_failed=len(failed),
+        num_bytes=sum(record.bytes or 0 for record in records),
+        render_s=sum(record.render_s or 0.0 for record in records),
+        wall_s=0.0,
+        is_first=is_first,
+        num_invalid=sum(record.status == INVALID for record in records),
+        errors=tuple(f"row {record.row}: {record.error}" for record in failed[:3]),
+        resized=tuple(_resized(records, wanted)),
+    )
+
+
+def _resized(records: Sequence[Record], wanted: Sequence[Sample]) -> set[str]:
+    """Each change of size that the model made."""
+    pairs = [(sample.request.sampling, record.sampling) for sample, record in zip(wanted, records, strict=True)]
+    return {
+        f"{asked.width}x{asked.height} to {made.width}x{made.height}"
+        for asked, made in pairs
+        if (asked.width, asked.height) != (made.width, made.height)
+    }

@@ -1,0 +1,71 @@
+"""Everything a worker is made from: small, picklable, and without a secret."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.spans import Profile
+from darkroom.engine.device import CompileArtifacts
+from darkroom.engine.tasks import RetryTask, ShardTask, Task
+from darkroom.engine.worker import Worker
+from darkroom.features.extractor import Extractor, ExtractorSpec
+from darkroom.rendering.renderer import Compiled, Renderer, RendererSpec, load_renderer
+from darkroom.runs.run import RunInfo, open_run
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, StoreSpec
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """Calling it makes the worker, in the process that will use it."""
+
+    run: RunInfo
+    renderers: tuple[RendererSpec, ...]  # one for each model of the run; the first is loaded at once
+    store: StoreSpec
+    extractors: tuple[ExtractorSpec, ...] = ()  # score images with these as they are rendered
+    batch_timeout_s: float | None = None  # how long a call of the renderer may take
+    profile: bool = False  # measure the stages
+    compiled: tuple[Compiled, ...] = ()  # by torch.compile in earlier runs
+    name: str = "local"  # of the worker, as records and messages call it
+
+    def __call__(self) -> Worker:
+        store = open_store(self.store)
+        _check_shared(store, self.run)
+        first = self.renderers[0].model.identity
+        load_extractors = self._load_extractors if self.extractors else None
+        profile = Profile(self.profile)
+        load = partial(self._load, profile)
+        artifacts = CompileArtifacts(self.renderers[0].device, self.compiled) if self.renderers[0].compile else None
+        new = artifacts.new if artifacts else None
+        return Worker(self.run, load, first, store, load_extractors, self.batch_timeout_s, profile, new, self.name)
+
+    def for_worker(self, name: str, task: Task | None) -> "WorkerSpec":
+        """The same for the worker of this name, which loads at once the model that its first task needs."""
+        if not isinstance(task, ShardTask | RetryTask):
+            return replace(self, name=name)
+        needed = task.cell.model
+        renderers = sorted(self.renderers, key=lambda spec: spec.model.identity != needed)
+        return replace(self, name=name, renderers=tuple(renderers))
+
+    def _load_extractors(self) -> list[Extractor]:
+        from darkroom.features.opening import load_extractor  # with torch, which not every renderer needs
+
+        return [load_extractor(spec) for spec in self.extractors]
+
+    def _load(self, profile: Profile, identity: ModelIdentity) -> Renderer:
+        spec = next(spec for spec in self.renderers if spec.model.identity == identity)
+        with profile.span("load"):
+            return load_renderer(spec, profile)
+
+
+def _check_shared(store: Store, run: RunInfo) -> None:
+    """A folder of the driver's machine may be another one, or none, on the worker's."""
+    try:
+        same = replace(open_run(store), batch_size=None) == replace(run, batch_size=None)  # may be settled meanwhile
+    except DarkroomError:
+        same = False
+    if not same:
+        raise DarkroomError(
+            f"{store.describe()} is not the run's folder on this worker's machine; use a shared folder or s3://"
+        )

@@ -1,0 +1,145 @@
+"""The worker: renders shards and commits them. Start reading at `Worker.render_shard`.
+
+Plain Python, without Ray. One device thread owns the model of the day; a bounded pool encodes and uploads. Two shards
+may be in flight at once, each in a thread of its caller: the second takes the device while the first one's bytes leave.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+
+from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.spans import OFF, Profile
+from darkroom.engine.device import Device, Load, batches
+from darkroom.engine.extraction import InlineFeatures, LoadExtractors
+from darkroom.engine.outcomes import Destination, EncoderPool, Maker, Outcome, put_container, record, remove_superseded
+from darkroom.engine.shard import ShardWork, fault, fresh_shard, report, retried_shard
+from darkroom.engine.tasks import FeatureTask, ProbeTask, RetryTask, ShardReport, ShardTask, Task
+from darkroom.rendering.renderer import Compiled
+from darkroom.runs.features import put_features
+from darkroom.runs.run import RunInfo
+from darkroom.storage.store import Store
+
+
+class Worker:
+    """Holds one loaded model and answers tasks, from as many threads as call it."""
+
+    def __init__(
+        self,
+        run: RunInfo,
+        load: Load,
+        first: ModelIdentity,
+        store: Store,
+        load_extractors: LoadExtractors | None = None,
+        batch_timeout_s: float | None = None,
+        profile: Profile = OFF,
+        new_compiled: Callable[[], Compiled | None] | None = None,
+        name: str = "local",
+    ) -> None:
+        """`first` is the model to load at once; with extractors, a fresh shard's features are made as it is rendered.
+
+        `new_compiled` tells what torch.compile made anew: who renders a cell's first shard asks.
+        """
+        self._run = run
+        self._store = store
+        self._profile = profile
+        self._new_compiled = new_compiled
+        self._name = name
+        self._turn = threading.Lock()  # one shard's batches at a time on the device
+        self._counting = threading.Lock()
+        self._retries_reported, self._loads_reported = 0, 1
+        self._device = Device(load, batch_timeout_s, profile)
+        batch_size = self._device.model(first).info.batch_size
+        self._extractors = self._device.submit(load_extractors).result() if load_extractors else ()
+        self._encoders = EncoderPool(store, run.output, batch_size, self._device.check_not_stopped, profile)
+
+    def run_task(self, task: Task, attempt: int) -> ShardReport:
+        """Render and commit; returns once the manifest is there. An exception leaves nothing visible."""
+        assert not isinstance(task, FeatureTask | ProbeTask), "another worker's"
+        started = time.perf_counter()
+        if isinstance(task, RetryTask):
+            done = self.render_shard(retried_shard(self._store, task, attempt))
+        else:
+            done = self.render_shard(fresh_shard(self._store, self._run, task, attempt))
+        num_retries, num_loads = self._counts()
+        wall_s, spans, compiled = time.perf_counter() - started, self._profile.taken(), self._compiled_by(task)
+        return replace(
+            done, wall_s=wall_s, num_retries=num_retries, num_loads=num_loads, spans=spans, compiled=compiled
+        )
+
+    def render_shard(self, work: ShardWork) -> ShardReport:
+        """The life of a shard: read, render, encode, put, commit. What stands before it is `engine/planning.py`, which
+        read its prompt rows; what stands after it are readers, who see a shard when its manifest is there."""
+        # Read. One sample an image; of what cannot be rendered, the reason becomes a record.
+        image_format = self._run.output.image_format
+        faults = {sample.request.image_id: fault(sample, image_format) for sample in work.samples}
+        renderable = [sample for sample in work.samples if not faults[sample.request.image_id]]
+        features = self._inline_features() if work.makes_features else None
+        where = Destination(work.cell.model, work.suffix, features)
+        pending: dict[str, Future[Outcome]] = {}
+
+        # Render. The device is one shard's at a time; this thread gives it a batch, and waits for the pixels.
+        ready_s = time.time()
+        with self._turn:
+            renderer = self._device.model(work.cell.model)
+            info = renderer.info
+            for batch in batches(renderable, info.batch_size, info.mixes_guidance):
+                started = time.perf_counter()
+                images = self._device.render(renderer, batch, ready_s)
+                render_s = (time.perf_counter() - started) / len(batch)
+
+                # Encode and put. A bounded pool does both, while the next batch is rendered, and the next shard's.
+                for sample, image in zip(batch, images, strict=True):
+                    pending[sample.request.image_id] = self._encoders.submit(sample, image, render_s, where)
+                ready_s = time.time()
+
+        # Gather. One outcome a sample, in order; in some layouts all images are one object, put here.
+        done = {image_id: future.result() for image_id, future in pending.items()}
+        outcomes = [
+            done.get(sample.request.image_id) or Outcome(sample, error=faults[sample.request.image_id])
+            for sample in work.samples
+        ]
+        name = f"{work.shard.shard_id}{work.suffix}"
+        outcomes = put_container(self._store, self._run.output, name, outcomes, self._profile)
+        if features:
+            stored = {item.sample.request.image_id: item.placed.sha256 for item in outcomes if item.placed}
+            for extractor_id, found in features.of(stored).items():
+                put_features(self._store, extractor_id, work.shard, found)
+
+        # Commit. The manifest is put last, and conditionally: images and records become visible together, and once.
+        maker = Maker(work.cell.model, info, work.shard.cell_id, work.shard.shard_id, work.attempt, self._name)
+        records = [record(outcome, maker) for outcome in outcomes]
+        with self._profile.span("commit"):
+            is_first = work.commit(records, maker)
+        if is_first:
+            remove_superseded(self._store, outcomes)
+        return report(records, work.samples, is_first)
+
+    def stop(self) -> None:
+        """Make every call that is under way end before its next batch."""
+        self._device.stop()
+
+    def close(self) -> None:
+        self._device.close()
+        self._encoders.close()
+
+    def _inline_features(self) -> InlineFeatures | None:
+        if not self._extractors:
+            return None
+        return InlineFeatures(self._extractors, self._device, self._run.output.image_format, self._profile)
+
+    def _counts(self) -> tuple[int, int]:
+        """Store calls made again, and models loaded, since the last report."""
+        with self._counting:
+            now = self._store.num_retries, self._device.num_loads
+            new = now[0] - self._retries_reported, now[1] - self._loads_reported
+            self._retries_reported, self._loads_reported = now
+            return new
+
+    def _compiled_by(self, task: Task) -> Compiled | None:
+        """One worker of a run tells, where all have compiled the same."""
+        if self._new_compiled is None or not isinstance(task, ShardTask) or task.shard.start:
+            return None
+        return self._device.submit(self._new_compiled).result()

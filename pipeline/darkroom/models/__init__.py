@@ -1,1 +1,0 @@
-"""The files that models are made of: their digests, and the proof that they are what was loaded."""

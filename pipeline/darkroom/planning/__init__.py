@@ -1,1 +1,0 @@
-"""Which shards are left, and the rows that they need."""

@@ -1,0 +1,187 @@
+"""Prompts in memory as a source of rows: lists, iterators, DataFrames and Arrow tables.
+
+Rows of Python values become lines of JSON, and so are read, checked and typed as those of a JSON lines file are.
+"""
+
+import hashlib
+import json
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import PurePath
+from typing import Any
+
+import pyarrow as pa
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import digest
+from darkroom.prompts.columns import ColumnMapping
+from darkroom.prompts.lines import object_block
+from darkroom.prompts.sources import Source, SourceBlock, TableSource, shown
+
+CHUNK_ROWS = 8192
+IN_MEMORY_BYTES = 64 << 20  # of JSON, beyond which rows wait on a disk
+_NEEDED = "needed a list or an iterator of texts or dicts, a pandas DataFrame or an Arrow table"
+
+
+def memory_source(data: object, name: str, mapping: ColumnMapping) -> Source:
+    """A source of what a caller holds; an iterator is read to its end at once, to a disk where it is large.
+
+    A column that holds what no row can is refused by its name and row, as a DarkroomError.
+    """
+    pandas = sys.modules.get("pandas")  # whoever has a DataFrame has imported it
+    if pandas and isinstance(data, pandas.DataFrame):
+        return TableSource(name, _frame_table(data, name), mapping)
+    if isinstance(data, pa.RecordBatch):
+        data = pa.Table.from_batches([data])
+    if hasattr(data, "__arrow_c_stream__"):
+        return TableSource(name, _arrow_table(data, name), mapping)
+    if isinstance(data, Mapping | bytes) or not isinstance(data, Iterable):
+        raise DarkroomError(f"{name}: {type(data).__name__} is no dataset of prompts; {_NEEDED}, or a path")
+    return RowsSource(name, _Spool(_json_lines(data, name)), mapping)
+
+
+@dataclass(frozen=True)
+class RowsSource:
+    """Rows of Python values."""
+
+    name: str
+    spool: "_Spool"
+    mapping: ColumnMapping = field(default_factory=ColumnMapping)
+
+    def schema(self) -> None:
+        """Known once every row is read."""
+
+    def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
+        lines = self.spool.lines(start)
+        while rows := list(islice(lines, block_rows)):
+            yield object_block(start, rows, types, self.mapping)
+            start += len(rows)
+
+    def check_unchanged(self) -> None:
+        """What was read from a caller's list is not read again."""
+
+    def content_digest(self) -> str:
+        return digest("rows", self.spool.sha256, length=64)
+
+
+class _Spool:
+    """Lines in chunks, in memory or in a file without a name, of which nothing is left however the process ends."""
+
+    def __init__(self, lines: Iterator[bytes]) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - lives as long as this
+        self._lock = threading.Lock()  # one place in the file, and several readers
+        self._sizes: list[int] = []  # bytes of each chunk of CHUNK_ROWS lines
+        sha = hashlib.sha256()
+        while chunk := list(islice(lines, CHUNK_ROWS)):
+            data = b"\n".join(chunk)
+            sha.update(data + b"\n")
+            self._write(data)
+        self.sha256 = sha.hexdigest()
+
+    def lines(self, start: int) -> Iterator[bytes]:
+        first = start // CHUNK_ROWS
+        place = sum(self._sizes[:first])
+        for number, size in enumerate(self._sizes[first:]):
+            with self._lock:
+                self._file.seek(place)
+                data = self._file.read(size)
+            yield from data.split(b"\n")[0 if number else start % CHUNK_ROWS :]
+            place += size
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise DarkroomError(
+                f"{tempfile.gettempdir()}: no room for the prompts of an iterator ({error.strerror}; "
+                f"{sum(self._sizes) / 1e6:.0f} MB so far); set TMPDIR to a folder on a larger disk"
+            ) from error
+        self._sizes.append(len(data))
+
+
+def _json_lines(rows: Iterable[object], name: str) -> Iterator[bytes]:
+    for number, row in enumerate(rows):
+        if row is None or isinstance(row, str):
+            row = {"prompt": row}
+        if not isinstance(row, Mapping):
+            raise DarkroomError(f"{name}: row {number} is {shown(row)}; needed a text, or a dict with a 'prompt'")
+        try:
+            yield json.dumps(row if isinstance(row, dict) else dict(row), default=_plain).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise _refused(row, number, name) from error
+
+
+def _plain(value: Any) -> object:
+    """Values of other libraries as Python's own. Raises TypeError for one that has no plain equal."""
+    if type(value).__name__ in ("NAType", "NaTType"):  # as pandas says that nothing is there
+        return None
+    if isinstance(value, PurePath):
+        return str(value)
+    if hasattr(value, "tolist"):  # arrays and numbers of numpy
+        return value.tolist()
+    raise TypeError(type(value).__name__)
+
+
+def _refused(row: Mapping, number: int, name: str) -> DarkroomError:
+    for column, value in row.items():
+        try:
+            json.dumps({column: value}, default=_plain)
+        except (TypeError, ValueError, RecursionError):
+            what = (
+                f"column {column!r} is {type(value).__name__} {shown(value)}"
+                if isinstance(column, str)
+                else (f"column {column!r} has a name that is no text")
+            )
+            return DarkroomError(
+                f"{name}: row {number}: {what}; needed text, numbers, lists or dicts of these; a DataFrame or an Arrow "
+                "table may hold other types"
+            )
+    return DarkroomError(f"{name}: row {number} cannot be written as JSON: {shown(row)}")
+
+
+def _frame_table(frame: Any, name: str) -> pa.Table:
+    """Columns of a pandas DataFrame; an index that has a name is a column too."""
+    if any(level is not None for level in frame.index.names):
+        frame = frame.reset_index()
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        raise _mixed_column(frame, name) or DarkroomError(f"{name}: no usable DataFrame ({error})") from error
+    return table.replace_schema_metadata(None)
+
+
+def _mixed_column(frame: Any, name: str) -> DarkroomError | None:
+    """The first column that is of no one type, and the first row that does not fit those before it."""
+    for place, column in enumerate(frame.columns):
+        cells = frame.iloc[:, place]
+        if _has_type(cells):
+            continue
+        low, high = 0, len(cells)  # cells up to `low` are of one type, those up to `high` are not
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if _has_type(cells.iloc[:middle]) else (low, middle)
+        value = cells.iloc[high - 1]
+        return DarkroomError(
+            f"{name}: row {high - 1}: column {column!r} is {type(value).__name__} {shown(value)}, and of another type "
+            "in the rows before it; make it one type, or drop the column"
+        )
+    return None
+
+
+def _has_type(cells: Any) -> bool:
+    try:
+        pa.Array.from_pandas(cells)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError):
+        return False
+    return True
+
+
+def _arrow_table(data: Any, name: str) -> pa.Table:
+    try:
+        return data if isinstance(data, pa.Table) else pa.RecordBatchReader.from_stream(data).read_all()
+    except (pa.ArrowException, ValueError, TypeError, OSError) as error:
+        raise DarkroomError(f"{name}: {type(data).__name__} cannot be read as an Arrow table ({error})") from error

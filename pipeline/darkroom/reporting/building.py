@@ -1,0 +1,195 @@
+"""From a run and what is stored beside it to a report's content."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.records import OK
+from darkroom.metrics.figures import Evaluation, read_evaluations
+from darkroom.metrics.latest import RunFigures, latest_figures
+from darkroom.reporting.commands import run_command
+from darkroom.reporting.content import (
+    Axis,
+    CellResult,
+    Cost,
+    DroppedCell,
+    FailedImage,
+    Picks,
+    Picture,
+    ReportContent,
+    Setting,
+)
+from darkroom.reporting.facts import MODEL, axes_of, facts, num_rows_left, settings_of_cells
+from darkroom.reporting.notes import notes
+from darkroom.reporting.pictures import failed_image, pictures, read_rows
+from darkroom.reporting.sampling import ImageRef, PromptChoice, middle
+from darkroom.reporting.survey import NUM_PICKS, Survey, survey
+from darkroom.runs.cells import CellInfo, Dropped, in_order, lossless_of, read_choices
+from darkroom.runs.equal_pixels import equal_lines
+from darkroom.runs.run import RunInfo
+from darkroom.storage.store import Store
+
+_MOST_SAMPLES = 4  # images of a prompt and cell
+_MOST_PICTURES = 2000  # on the page
+_MOST_CONTAINERS = 300  # that they are taken from: each is fetched whole
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    num_prompts: int = 24  # shown in every cell, at most
+    run_href: str | None = None  # the run's folder as seen from the report's; None where no browser gets there from it
+
+
+@dataclass(frozen=True)
+class _Gathered:
+    """All that is known before a picture is looked at."""
+
+    store: Store
+    info: RunInfo
+    cells: Mapping[str, CellInfo]
+    settings: Mapping[str, Mapping[str, Setting]]
+    axes: tuple[Axis, ...]
+    evaluations: Sequence[Evaluation]
+    figures: RunFigures
+    found: Survey
+
+    @property
+    def order(self) -> list[str]:
+        """cell_ids as every table has them."""
+        return list(in_order(self.cells))
+
+
+def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: ReportOptions) -> ReportContent:
+    """The run as it is now: finished or not, evaluated or not. Raises DarkroomError where nothing is committed."""
+    dropped = [item for item in read_choices(store) if item.cell_id in cells]
+    finished = {cell_id: cell for cell_id, cell in cells.items() if cell_id not in {item.cell_id for item in dropped}}
+    run = _gather(store, info, finished, options.num_prompts)
+    picked = _picked(run.found)
+    scoring = run.figures.image_scores
+    shown = tuple(_shown(run, picked, options.run_href))
+    failures = tuple(_failures(run))
+    seeds = len({settings["seed"] for settings in run.settings.values()})
+    return ReportContent(
+        title=_title(run),
+        facts=facts(info, finished, run.settings, run.found.counts, run.found.provenance, run.evaluations),
+        command=_command(run),
+        axes=run.axes,
+        cells=tuple(_cell(run, cell_id) for cell_id in run.order),
+        metrics=tuple(run.figures.metrics.values()),
+        score_metric=scoring.metric if scoring else None,
+        scores={cell_id: sample.scores for cell_id, sample in run.found.scores.items()},
+        breakdown=run.found.breakdown.result(),
+        pictures=shown,
+        picks=Picks(*(tuple(image.image_id for image in picked[name]) for name in ("best", "median", "worst"))),
+        failures=failures,
+        dropped=tuple(_dropped(item, cells, info) for item in dropped),
+        costs=tuple(_costs(run)),
+        notes=tuple(
+            notes(info, store.spec, run.found, run.figures, shown, list(equal_lines(store, finished, info)), seeds)
+        ),
+    )
+
+
+def _gather(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], num_prompts: int) -> _Gathered:
+    evaluations = read_evaluations(store)
+    figures = latest_figures(evaluations, cells)
+    settings = settings_of_cells(cells, info)
+    axes = axes_of(settings)
+    choice = _choice(info, len(cells), num_prompts)
+    found = survey(store, cells, choice, figures.image_scores, [axis.name for axis in axes])
+    if not any(count.by_status for count in found.counts.values()):
+        raise DarkroomError(f"{store.describe()}: no shard is committed, so there is nothing to show; render it first")
+    figures = replace(figures, present={cell_id: count.presence.images for cell_id, count in found.counts.items()})
+    return _Gathered(store, info, cells, settings, axes, evaluations, figures, found)
+
+
+def _choice(info: RunInfo, num_cells: int, num_prompts: int) -> PromptChoice:
+    """As many prompts as were asked for, where that makes no more pictures than a page bears."""
+    num_samples = min(info.num_images_per_prompt, _MOST_SAMPLES)
+    most = _MOST_PICTURES // (num_cells * num_samples)
+    if info.output.layout != "files":
+        most = min(most, _MOST_CONTAINERS // num_cells)
+    return PromptChoice(max(1, min(num_prompts, most)), num_samples)
+
+
+def _title(run: _Gathered) -> str:
+    models = {str(settings[MODEL]) for settings in run.settings.values()}
+    model = models.pop() if len(models) == 1 else f"{len(models)} models"
+    prompts = run.info.prompts.name
+    name = PurePosixPath(prompts.rstrip("/")).name if "/" in prompts else prompts
+    what = f"Sweep of {model} on {name}" if len(run.cells) > 1 else f"{model} on {name}"
+    return f"{what} (not finished)" if num_rows_left(run.info, run.found.counts.values()) else what
+
+
+def _command(run: _Gathered) -> str:
+    batch_sizes = run.found.provenance.values["batch_size"].most_common(1)
+    cells = [run.cells[cell_id] for cell_id in run.order]
+    return run_command(run.info, cells, run.store.spec, batch_sizes[0][0] if batch_sizes else None)
+
+
+def _cell(run: _Gathered, cell_id: str) -> CellResult:
+    count = run.found.counts[cell_id]
+    found = run.figures
+    figures, gaps, outdated = found.figures(cell_id), found.gaps(cell_id), found.outdated(cell_id)
+    return CellResult(cell_id, run.settings[cell_id], count.by_status[OK], count.num_failed, figures, gaps, outdated)
+
+
+def _dropped(item: Dropped, cells: Mapping[str, CellInfo], info: RunInfo) -> DroppedCell:
+    return DroppedCell(
+        item.cell_id,
+        settings_of_cells({item.cell_id: cells[item.cell_id]}, info)[item.cell_id],
+        when=f"round {item.round} of {item.num_rounds}, after {item.num_images} images",
+        why=f"{item.figure} {item.value:.4g}, rank {item.rank} of {item.num_cells}; {item.num_kept} went on",
+    )
+
+
+# Costs of speed ----------------------------------------------------------------------------------------------------
+
+
+def _costs(run: _Gathered) -> Iterator[Cost]:
+    """Of each cell that trades quality for speed, in the order of cells."""
+    cells, counts = {cell_id: run.cells[cell_id] for cell_id in run.order}, run.found.counts
+    for cell_id, base in lossless_of(cells).items():
+        known = {name: gap for name, gap in run.figures.costs(cell_id).items() if gap.base == base}
+        speed_up = _ratio(counts[base].image_s, counts[cell_id].image_s) if base else None
+        yield Cost(cell_id, cells[cell_id].cell.lossy, base, speed_up, known)
+
+
+def _ratio(one: float, other: float) -> float | None:
+    return one / other if math.isfinite(one) and math.isfinite(other) and other > 0 else None
+
+
+# Scores ------------------------------------------------------------------------------------------------------------
+
+
+def _picked(found: Survey) -> dict[str, list[ImageRef]]:
+    """Of all cells together; the median among the subsample."""
+    sample = [image for cell in found.scores.values() for image in cell.images]
+    return {
+        "best": found.best.images(),
+        "median": middle(sample, NUM_PICKS),
+        "worst": found.worst.images()[::-1],
+    }
+
+
+# Images ------------------------------------------------------------------------------------------------------------
+
+
+def _shown(run: _Gathered, picked: Mapping[str, list[ImageRef]], run_href: str | None) -> Iterator[Picture]:
+    """The chosen prompts in order of rows, in each cell; then the picks of other prompts."""
+    sheet = list(run.found.prompts.images())
+    rows = read_rows(run.store, [*sheet, *(image for group in picked.values() for image in group)])
+    in_sheet = {image.image_id for image in sheet}
+    place = {cell_id: index for index, cell_id in enumerate(run.order)}
+    ordered = sorted(
+        rows.values(), key=lambda row: (row.record.row, place[row.record.cell_id], row.record.sample_index)
+    )
+    trusted = {cell_id for cell_id, info in run.cells.items() if info.cell.model.trust_remote_code}
+    return pictures(run.store, ordered, in_sheet, trusted, run_href)
+
+
+def _failures(run: _Gathered) -> Iterator[FailedImage]:
+    rows = read_rows(run.store, run.found.failures)
+    return (failed_image(rows[image.image_id]) for image in run.found.failures)

@@ -1,0 +1,159 @@
+"""What the page and report.md say of cells' figures, in the same words: a metric's column, costs of speed, warnings."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from darkroom.metrics.figures import Figure, Gap, Metric
+from darkroom.metrics.tables import Table, arrow, decimals, number, setting_text
+from darkroom.reporting.content import CellResult, Cost, ReportContent
+from darkroom.reporting.ranking import best_cells, figure_of, gap_of, order_by, rivals
+
+NO_FIGURE = "–"
+NO_BASE = f"{NO_FIGURE}: not known, where the run has no such cell; add it to the grid."
+
+
+@dataclass(frozen=True)
+class MetricColumn:
+    """One metric over all cells: who is best, and each cell's figure as text, all with as many decimals."""
+
+    metric: Metric
+    cells: Sequence[CellResult]
+
+    @property
+    def heading(self) -> str:
+        """Such as "FID ↓": the arrow says where better is."""
+        return f"{self.metric.title} {arrow(self.metric.higher_is_better)}"
+
+    @cached_property
+    def order(self) -> Sequence[CellResult]:
+        """Cells that have the metric, best first."""
+        return order_by(self.cells, self.metric)
+
+    @cached_property
+    def best(self) -> frozenset[str]:
+        """cell_ids."""
+        return best_cells(self.cells, self.metric)
+
+    @cached_property
+    def rivals(self) -> frozenset[str]:
+        """cell_ids that are not told apart from the best."""
+        return rivals(self.cells, self.metric)
+
+    @cached_property
+    def gaps(self) -> Mapping[str, Gap]:
+        """cell_id -> the difference from a best cell, where one was measured."""
+        return {cell.cell_id: gap for cell in self.cells if (gap := gap_of(cell, self.metric, self.best))}
+
+    @cached_property
+    def decimals(self) -> int:
+        known = (cell.figures[self.metric.name] for cell in self.cells if self.metric.name in cell.figures)
+        return decimals(figure.value for figure in known)
+
+    def value(self, cell: CellResult) -> str:
+        figure = figure_of(cell, self.metric)
+        return number(figure.value if figure else None, self.decimals, NO_FIGURE)
+
+    def interval(self, cell: CellResult) -> str:
+        """Such as "11.02 – 11.48"; empty where there is none."""
+        figure = figure_of(cell, self.metric)
+        if figure is None or figure.low is None or figure.high is None:
+            return ""
+        return " – ".join(number(end, self.decimals, NO_FIGURE) for end in (figure.low, figure.high))
+
+    def value_and_interval(self, cell: CellResult) -> str:
+        """Such as "11.25 (11.02 – 11.48)"."""
+        interval = self.interval(cell)
+        return self.value(cell) + (f" ({interval})" if interval else "")
+
+    def gap(self, cell: CellResult) -> str:
+        """Such as "+0.31 (-0.12 to 0.74)"; empty where none was measured."""
+        gap = self.gaps.get(cell.cell_id)
+        return _gap_text(gap, self._gap_decimals) if gap else ""
+
+    def warnings(self, cell: CellResult) -> tuple[str, ...]:
+        """Those of the cell's figure, even of one that could not be computed."""
+        return cell.figures[self.metric.name].warnings if self.metric.name in cell.figures else ()
+
+    def drawn(self, cell: CellResult) -> tuple[float, float, float]:
+        """The interval's low end, the value and the high end, from 0 to 1 over what the column spans."""
+        figure = cell.figures[self.metric.name]
+        low, high = _ends(figure)
+        return self._position(low), self._position(figure.value), self._position(high)
+
+    def _position(self, value: float) -> float:
+        left, right = self._span
+        return (value - left) / (right - left) if right > left else 0.5
+
+    @cached_property
+    def _gap_decimals(self) -> int:
+        return _gap_decimals(self.gaps.values())
+
+    @cached_property
+    def _span(self) -> tuple[float, float]:
+        ends = [_ends(figure) for cell in self.cells if (figure := figure_of(cell, self.metric))]
+        return min(low for low, _ in ends), max(high for _, high in ends)
+
+
+def metric_columns(content: ReportContent) -> list[MetricColumn]:
+    return [MetricColumn(metric, content.cells) for metric in content.metrics]
+
+
+def cell_label(cell: CellResult, content: ReportContent) -> str:
+    """The cell's values on the axes, such as "5 · euler · 30"; of a plain run, its id."""
+    return " · ".join(setting_text(cell.settings[axis.name]) for axis in content.axes) or cell.cell_id
+
+
+def costs_table(content: ReportContent) -> Table:
+    """Of each cell that trades quality for speed: for what settings, how much faster it is, and what it loses."""
+    metrics = [metric for metric in content.metrics if any(metric.name in cost.gaps for cost in content.costs)]
+    columns = [_cost_column(metric, content.costs) for metric in metrics]
+    headings = ["cell", "for speed", "as fast", *(f"Δ {MetricColumn(metric, ()).heading}" for metric in metrics)]
+    rows = [
+        [cost.cell_id[:8], _cost_label(cost), _speed_text(cost.speed_up), *(column[place] for column in columns)]
+        for place, cost in enumerate(content.costs)
+    ]
+    return Table(headings, rows, num_left=2)
+
+
+def warnings(content: ReportContent) -> dict[tuple[str, str], list[str]]:
+    """(metric's title, text) -> cell_ids of the figures that it is about."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for column in metric_columns(content):
+        for cell in content.cells:
+            for text in dict.fromkeys(column.warnings(cell)):
+                found.setdefault((column.metric.title, text), []).append(cell.cell_id)
+    return found
+
+
+def _cost_label(cost: Cost) -> str:
+    """Such as "cache_interval=2"."""
+    return ", ".join(f"{name}={setting_text(value)}" for name, value in cost.settings.items())
+
+
+def _speed_text(speed_up: float | None) -> str:
+    """Such as "1.83x"."""
+    return NO_FIGURE if speed_up is None else f"{speed_up:.2f}x"
+
+
+def _cost_column(metric: Metric, costs: Sequence[Cost]) -> list[str]:
+    gaps = [cost.gaps.get(metric.name) for cost in costs]
+    places = _gap_decimals(gap for gap in gaps if gap)
+    return [_gap_text(gap, places) if gap else NO_FIGURE for gap in gaps]
+
+
+def _gap_decimals(gaps: Iterable[Gap]) -> int:
+    return decimals(end for gap in gaps for end in (gap.low, gap.high))
+
+
+def _gap_text(gap: Gap, places: int) -> str:
+    return f"{gap.difference:+.{places}f} ({gap.low:.{places}f} to {gap.high:.{places}f})"
+
+
+def _ends(figure: Figure) -> tuple[float, float]:
+    """The interval, or the value itself where there is none."""
+    low, high = figure.low, figure.high
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return figure.value, figure.value
+    return min(low, figure.value), max(high, figure.value)

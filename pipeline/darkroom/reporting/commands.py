@@ -1,0 +1,123 @@
+"""The commands that make a run, or one image of it, again."""
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import product
+
+from darkroom.domain.settings import SETTINGS
+from darkroom.runs.cells import CellInfo
+from darkroom.runs.commands import called_by_name, word
+from darkroom.runs.run import PromptsInfo, RunInfo
+from darkroom.storage.store import StoreSpec
+
+_PRESETS = {"darkroom/demo": "demo", "darkroom/paint": "paint"}  # models that have a configuration of their own
+_USUAL = [("on_invalid", "fail"), ("mode", "product")]  # of the prompts' settings: need no word
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+Settings = Mapping[str, object]
+
+
+def verify_command(store: StoreSpec, image_id: str, trusts: bool = False) -> str:
+    """`trusts`: its model's own code must run, which no stored run decides."""
+    trust = {"model.trust_remote_code": True} if trusts else {}
+    return called_by_name("verify", store, image_id=image_id, **trust)
+
+
+def run_command(info: RunInfo, cells: Sequence[CellInfo], store: StoreSpec, batch_size: int | None) -> str:
+    """Renders the run's cells: `generate` for one, `sweep` for more; a line for each answer to trust_remote_code, which
+    a sweep's cells share. `batch_size`: of the records; another one may move low bits."""
+    lines = []
+    for trusts in sorted({item.cell.model.trust_remote_code for item in cells}):
+        settings = [_settings(item, info) for item in cells if item.cell.model.trust_remote_code is trusts]
+        shared, grid = _shared(settings), _grid(settings, _of_run(info))
+        words = [
+            *_model_words(settings[0]["repo_id"], shared),
+            *_given("model.trust_remote_code", trusts),
+            *_prompts_words(info.prompts),
+            *_sampling_words(shared, info),
+            *grid,
+            *_output_words(info, store),
+            word("engine.shard_size", info.shard_size),
+            *_given("engine.batch_size", batch_size),
+        ]
+        lines.append(" ".join(["darkroom", "sweep" if grid else "generate", *words]))
+    return "\n".join(lines)
+
+
+# Cells -------------------------------------------------------------------------------------------------------------
+
+_MODEL_NAMES = ("repo_id", "revision", "dtype", "variant")
+
+
+def _of_run(info: RunInfo) -> dict[str, object]:
+    """What a cell has where it says nothing of it."""
+    return {"num_images_per_prompt": info.num_images_per_prompt, "seed": info.seed}
+
+
+def _settings(item: CellInfo, info: RunInfo) -> dict[str, object]:
+    """A cell as a command says it; a hub's model by its commit, a folder's by nothing but its name."""
+    identity, sampling = item.cell.model, item.cell.sampling
+    revision = identity.revision if _COMMIT.fullmatch(identity.revision) else item.ref.revision
+    model = (item.ref.repo_id, revision, identity.dtype, identity.variant)
+    return dict(zip(_MODEL_NAMES, model, strict=True)) | vars(sampling) | _of_run(info) | sampling.effective
+
+
+def _shared(cells: Sequence[Settings]) -> dict[str, object]:
+    return {name: value for name, value in cells[0].items() if all(cell[name] == value for cell in cells)}
+
+
+def _grid(cells: Sequence[Settings], run: Settings) -> list[str]:
+    """Axes where the cells are all of their combinations; else cell by cell. A cell may differ from the run alone."""
+    axes = {name: list(dict.fromkeys(cell[name] for cell in cells)) for name in cells[0]}
+    axes = {
+        name: sorted(values, key=_order)
+        for name, values in axes.items()
+        if {*values, run.get(name, values[0])} != {values[0]}
+    }
+    found = {tuple(cell[name] for name in axes) for cell in cells}
+    if not axes:
+        return []
+    if found == set(product(*axes.values())):
+        return [word(f"grid.axes.{name}", values) for name, values in axes.items()]
+    return [word("grid.cells", [{name: cell[name] for name in axes} for cell in cells])]
+
+
+def _order(value: object) -> tuple:
+    return (0, value) if isinstance(value, int | float) else (1, str(value))
+
+
+def _model_words(repo_id: object, shared: Settings) -> list[str]:
+    """The model that all cells share; where they differ, the first one's name, and the grid gives each its own."""
+    preset = _PRESETS.get(str(repo_id))
+    named = [word("model", preset)] if preset else [word("model", "diffusers"), word("model.repo_id", repo_id)]
+    given = {name: shared.get(name) for name in ("revision", "dtype", "variant")}
+    if preset and given["dtype"] == "float32":  # which presets have by themselves
+        given.pop("dtype")
+    return [*named, *(word(f"model.{name}", value) for name, value in given.items() if value is not None)]
+
+
+def _prompts_words(prompts: PromptsInfo) -> list[str]:
+    known = prompts.settings or ({"kind": "demo"} if prompts.name == "demo" else {"kind": "file", "uri": prompts.name})
+    given = [word(f"prompts.{name}", value) for name, value in known.items() if (name, value) not in _USUAL]
+    return [word("prompts", known["kind"]), *(text for text in given if not text.startswith("prompts.kind="))]
+
+
+def _sampling_words(shared: Settings, info: RunInfo) -> list[str]:
+    given = {name: value for name, value in shared.items() if name not in _MODEL_NAMES and value != ""}
+    given = {name: value for name, value in given.items() if SETTINGS[name].does_something(value)} | _of_run(info)
+    return [word(f"sampling.{name}", value) for name, value in given.items()]
+
+
+def _output_words(info: RunInfo, store: StoreSpec) -> list[str]:
+    output = info.output
+    return [
+        word("output.uri", store.uri),
+        *_given("output.endpoint_url", store.endpoint_url),
+        word("output.layout", output.layout),
+        word("output.image_format", output.image_format),
+        *_given("output.quality", output.quality),
+    ]
+
+
+def _given(name: str, value: object) -> list[str]:
+    return [word(name, value)] if value else []

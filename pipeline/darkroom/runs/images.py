@@ -1,0 +1,244 @@
+"""Files of committed images: read, compared byte by byte with what their records say, and put back.
+
+Each object is fetched once, however many images lie in it. Repair changes no record, ever: only bytes with the recorded
+digest are written, so whoever reads at the same time, or repairs too, sees right ones.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from darkroom.domain.cells import Cell
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.records import OK, Record
+from darkroom.runs import manifest
+from darkroom.runs.cells import CellInfo, cell_of
+from darkroom.runs.commands import on_run
+from darkroom.runs.containers import EncodedImage, Indexed, index_parquet, index_tar
+from darkroom.runs.encoding import CONTENT_TYPES, decode
+from darkroom.runs.layouts import CONTAINERS, Layout, as_encoded
+from darkroom.runs.records import called_as_then, recorded_request, to_records
+from darkroom.runs.run import OutputInfo
+from darkroom.storage.store import NotFound, Store, StoreError
+
+_NUM_READERS = 8  # threads that fetch and digest
+_MISSING = "its file is missing"
+_NO_KEY = "its record names no key that a run has"
+_BROKEN = "its container is broken there"
+
+Rendered = Mapping[str, bytes | None]  # image_id -> its file, made again; None where that failed
+
+
+# Reading -----------------------------------------------------------------------------------------------------------
+
+
+def image_bytes(store: Store, record: Record) -> bytes:
+    """A committed image's file, out of its container where it lies in one."""
+    return with_bytes(store, [record])[0][1]
+
+
+def with_bytes(store: Store, wanted: Sequence[Record]) -> list[tuple[Record, bytes]]:
+    """Records with their images' files; an object that holds several is fetched once."""
+    files: dict[str, bytes] = {}
+    for key, group in by_key(wanted).items():
+        try:
+            found = _images_in(store.get(key), key, group)
+            files |= {record.image_id: found[record.image_id] for record in group}
+        except KeyError:  # NotFound is one too
+            raise DarkroomError(
+                f"{store.describe(key)}: an image that is committed is missing; bring it back with "
+                f"`{on_run('repair', store.spec)}`"
+            ) from None
+    return [(record, files[record.image_id]) for record in wanted]
+
+
+def by_key(wanted: Iterable[Record]) -> dict[str, list[Record]]:
+    """Key of an object -> the records of it."""
+    groups: dict[str, list[Record]] = {}
+    for record in wanted:
+        groups.setdefault(record.key or "", []).append(record)
+    return groups
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """An image's file as it is stored, and what is wrong with it."""
+
+    record: Record
+    data: bytes
+    sha256: str  # of the data; "" where there is none
+    fault: str | None = None  # why it is not the image that was committed
+
+    def pixels(self) -> np.ndarray:
+        """(height, width, 3) uint8 RGB. Raises DarkroomError for what is not the image that was committed."""
+        if self.fault:
+            raise DarkroomError(self.fault)
+        return decode(self.data)
+
+
+def stored_files(store: Store, wanted: Sequence[Record]) -> list[StoredFile]:
+    """Images' files, each compared with its record's digest; an object that holds several is fetched once."""
+    objects = by_key(wanted).items()
+    found = {file.record.image_id: file for key, group in objects for file in _of_object(store, key, group)}
+    return [found[record.image_id] for record in wanted]
+
+
+def first_images(store: Store, count: int) -> list[StoredFile]:
+    """The first images in order of rows, from as few shards as hold them; those that cannot be had are named."""
+    found: list[StoredFile] = []
+    for shard in manifest.committed(store):
+        ok = [record for record in to_records(manifest.read(store, shard)) if record.status == OK]
+        found += stored_files(store, ok[: count - len(found)])
+        if len(found) >= count:
+            break
+    return found
+
+
+def _of_object(store: Store, key: str, group: Sequence[Record]) -> list[StoredFile]:
+    data = _get(store, key)
+    if isinstance(data, str):
+        return [StoredFile(record, b"", "", data) for record in group]
+    files = _images_in(data, key, group)
+    return [_compared(record, files.get(record.image_id)) for record in group]
+
+
+def _get(store: Store, key: str) -> bytes | str:
+    """An object that records name, or why it cannot be had. Raises StoreError where the store itself fails."""
+    try:
+        return store.get(key)
+    except StoreError:
+        raise
+    except DarkroomError as error:  # behind a link
+        return str(error)
+    except NotFound:
+        return _MISSING
+    except ValueError:
+        return _NO_KEY
+    except OSError as error:  # a bad sector, a file of somebody else's
+        return f"its file cannot be read ({error.strerror or error})"
+
+
+def _compared(record: Record, data: bytes | None) -> StoredFile:
+    if data is None:
+        return StoredFile(record, b"", "", _BROKEN)
+    digest = hashlib.sha256(data).hexdigest()
+    return StoredFile(record, data, digest, None if digest == record.sha256 else "its file is not what was committed")
+
+
+def _images_in(data: bytes, key: str, group: Sequence[Record]) -> dict[str, bytes]:
+    """image_id -> file, for what of one object can be read."""
+    if group[0].member is None:
+        return {group[0].image_id: data}
+    index = index_tar(data) if key.endswith(".tar") else index_parquet(data)
+    return {image_id: found.data for image_id, found in index.items()}
+
+
+# Checking ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object that records name, and what is wrong with it."""
+
+    key: str
+    cell_id: str
+    records: Sequence[Record]  # that name it, in their shard's order
+    damages: Mapping[str, str]  # image_id -> how it is not what its record says
+
+
+def stored_objects(store: Store, cells: Mapping[str, CellInfo], output: OutputInfo) -> Iterator[StoredObject]:
+    """Every object that a record names, checked; in the memory of one shard's records and a few objects."""
+    with ThreadPoolExecutor(_NUM_READERS, "check") as pool:
+        for shard in manifest.committed(store):
+            records = [record for record in to_records(manifest.read(store, shard)) if record.status == OK]
+            check = partial(_checked, store, cell_of(cells, shard.cell_id), output)
+            yield from pool.map(check, by_key(records).values())
+
+
+def _checked(store: Store, cell: Cell, output: OutputInfo, records: Sequence[Record]) -> StoredObject:
+    key = records[0].key or ""
+    data = _get(store, key)
+    if isinstance(data, str):
+        damages = {record.image_id: data for record in records}
+    else:
+        damages = _damages(data, records, cell, output)
+    return StoredObject(key, cell.cell_id, records, damages)
+
+
+def _damages(data: bytes, records: Sequence[Record], cell: Cell, output: OutputInfo) -> dict[str, str]:
+    """image_id -> how an object with these bytes is not what these records of it say."""
+    layout = CONTAINERS.get(output.layout)
+    if layout is None:
+        found = {record.image_id: _wrong_image(record, data) for record in records}
+    else:
+        index = layout.index(data)
+        found = {record.image_id: _wrong_member(record, index, cell, output) for record in records}
+    return {image_id: reason for image_id, reason in found.items() if reason}
+
+
+def _wrong_image(record: Record, data: bytes) -> str | None:
+    digest = hashlib.sha256(data).hexdigest()
+    return None if digest == record.sha256 else f"recorded {record.sha256}, stored {digest}"
+
+
+def _wrong_member(record: Record, index: Mapping[str, Indexed], cell: Cell, output: OutputInfo) -> str | None:
+    """The image first; then what lies beside it, since a caption trains a model as much as its image does."""
+    found = index.get(record.image_id)
+    if found is None:
+        return _BROKEN
+    if (found.member, found.offset) != (record.member, record.offset):
+        return f"recorded as {record.member} at {record.offset}, stored as {found.member} at {found.offset}"
+    right = _encoded(record, found.data, cell, output)
+    texts_are_right = (found.prompt, found.settings) == (right.prompt, right.settings)
+    return _wrong_image(record, found.data) or (None if texts_are_right else "the text stored beside it differs")
+
+
+# Repairing ---------------------------------------------------------------------------------------------------------
+
+
+def repair(store: Store, broken: StoredObject, rendered: Rendered, cell: Cell, output: OutputInfo) -> dict[str, str]:
+    """Write the object again from its intact images and these; image_id -> why it is still damaged.
+
+    Only bytes with the recorded digest are written, so whoever reads at the same time, or repairs too, sees right ones.
+    A container is written whole or not at all.
+    """
+    if _NO_KEY in broken.damages.values():
+        return dict(broken.damages)
+    damaged = [record for record in broken.records if record.image_id in broken.damages]
+    left = {record.image_id: reason for record in damaged if (reason := _not_equal(record, rendered[record.image_id]))}
+    if left:
+        others = "its container holds another image that could not be made again"
+        return {record.image_id: left.get(record.image_id, others) for record in damaged}
+    layout = CONTAINERS.get(output.layout)
+    content_type = layout.content_type if layout else CONTENT_TYPES[output.image_format]
+    data = _whole_container(store, layout, broken, rendered, cell, output) if layout else rendered[damaged[0].image_id]
+    assert data is not None
+    left = _damages(data, broken.records, cell, output)
+    if not left:
+        store.put(broken.key, data, content_type)
+    return left
+
+
+def _not_equal(record: Record, data: bytes | None) -> str | None:
+    if data is None:
+        return "it could not be rendered again"
+    digest = hashlib.sha256(data).hexdigest()
+    return None if digest == record.sha256 else f"rendered again it is {digest}, and its record says {record.sha256}"
+
+
+def _whole_container(
+    store: Store, layout: Layout, broken: StoredObject, rendered: Rendered, cell: Cell, output: OutputInfo
+) -> bytes:
+    """Its images in their order; equal members give equal bytes, so this is what was stored at first."""
+    has_intact = len(broken.damages) < len(broken.records)
+    index = layout.index(store.get(broken.key)) if has_intact else {}
+    files = {image_id: found.data for image_id, found in index.items()} | dict(rendered)
+    return layout.write([_encoded(record, files[record.image_id] or b"", cell, output) for record in broken.records])
+
+
+def _encoded(record: Record, data: bytes, cell: Cell, output: OutputInfo) -> EncodedImage:
+    return as_encoded(recorded_request(record, cell), data, called_as_then(cell.model, record), output)

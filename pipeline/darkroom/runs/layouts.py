@@ -1,0 +1,162 @@
+"""What of an image is stored, and where: an object of its own, or a member of a WebDataset tar or of a Parquet file.
+
+Every put is conditional. Who comes second adopts bytes that are equal to its own. Where others lie under the key, such
+as those of another batch size or of a copy that broke off, its own go under a key that has their digest in it: so a
+record describes the attempt that made its bytes, and no attempt changes what another one may be about to commit.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.requests import ImageRequest, Sample
+from darkroom.domain.settings import SETTINGS
+from darkroom.runs import containers
+from darkroom.runs.containers import EncodedImage, Indexed
+from darkroom.runs.encoding import CONTENT_TYPES, EXTENSIONS, encode
+from darkroom.runs.keys import container_key, image_key
+from darkroom.runs.run import OutputInfo
+from darkroom.storage.store import NotFound, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where one image's bytes lie, and what they are."""
+
+    key: str
+    member: str | None
+    offset: int | None
+    sha256: str
+    size_bytes: int
+    superseded: str | None  # key of other bytes, which nothing names once this attempt has committed
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one kind of container is written and read back; none for one object an image."""
+
+    extension: str
+    content_type: str
+    write: Callable[[Sequence[EncodedImage]], bytes]
+    index: Callable[[bytes], dict[str, Indexed]]
+
+
+CONTAINERS: Mapping[str, Layout] = {
+    "webdataset": Layout("tar", "application/x-tar", containers.write_tar, containers.index_tar),
+    "parquet": Layout("parquet", "application/vnd.apache.parquet", containers.write_parquet, containers.index_parquet),
+}
+LAYOUTS = ("files", *CONTAINERS)
+_FIRST_LABELS = ("Steps", "Sampler", "CFG scale")  # of settings, in the line that image tools read
+
+
+# What is stored of an image ----------------------------------------------------------------------------------------
+
+
+def encode_image(request: ImageRequest, pixels: np.ndarray, model: ModelIdentity, output: OutputInfo) -> EncodedImage:
+    """An image's file and what is stored beside it, of (height, width, 3) uint8 RGB: a function of the arguments."""
+    settings = settings_json(request, model)
+    text = {"parameters": parameters_line(request, model), "darkroom": settings}
+    return _encoded(request, encode(pixels, output.image_format, output.quality, text), settings, output)
+
+
+def as_encoded(request: ImageRequest, data: bytes, model: ModelIdentity, output: OutputInfo) -> EncodedImage:
+    """An image that is a file already, with what is stored beside it."""
+    return _encoded(request, data, settings_json(request, model), output)
+
+
+def _encoded(request: ImageRequest, data: bytes, settings: str, output: OutputInfo) -> EncodedImage:
+    return EncodedImage(request.image_id, data, EXTENSIONS[output.image_format], request.prompt, settings)
+
+
+def as_rendered(sample: Sample, pixels: np.ndarray) -> Sample:
+    """The sample with the size that its image has: some pipelines round what they are asked for."""
+    request, (height, width) = sample.request, pixels.shape[:2]
+    if (height, width) == (request.sampling.height, request.sampling.width):
+        return sample
+    sampling = replace(request.sampling, height=height, width=width)
+    return replace(sample, request=replace(request, sampling=sampling))
+
+
+def _settings(request: ImageRequest, model: ModelIdentity) -> dict[str, object]:
+    """What this image is a function of. No time, machine or run: equal images give equal files."""
+    return {
+        "image_id": request.image_id,
+        "prompt": request.prompt,
+        **request.sampling.effective,
+        "seed": request.seed,
+        "model": model.repo_id,
+        "model_revision": model.revision,
+        "dtype": model.dtype,
+    }
+
+
+def settings_json(request: ImageRequest, model: ModelIdentity) -> str:
+    return json.dumps(_settings(request, model), ensure_ascii=False, sort_keys=True)
+
+
+def parameters_line(request: ImageRequest, model: ModelIdentity) -> str:
+    """The settings in the layout that AUTOMATIC1111's tools write and most image browsers read."""
+    sampling = request.sampling
+    labelled = {SETTINGS[name].label: value for name, value in sampling.effective.items() if SETTINGS[name].label}
+    fields = {
+        **{label: labelled.pop(label) for label in _FIRST_LABELS},
+        "Seed": request.seed,
+        "Size": f"{sampling.width}x{sampling.height}",
+        "Model": json.dumps(model.repo_id) if set(model.repo_id) & set(',:"\n') else model.repo_id,
+        "Model hash": model.revision.removeprefix("sha256:")[:10],
+        **labelled,
+    }
+    negative = f"\nNegative prompt: {sampling.negative_prompt}" if sampling.negative_prompt else ""
+    return request.prompt + negative + "\n" + ", ".join(f"{name}: {value}" for name, value in fields.items())
+
+
+# Where it is stored ------------------------------------------------------------------------------------------------
+
+
+def place_image(store: Store, image: EncodedImage, image_format: str, suffix: str = "") -> Placed:
+    """Store one image as an object of its own."""
+    digest = _digest(image.data)
+    keys = [image_key(name, image.extension) for name in _names(f"{image.image_id}{suffix}", digest)]
+    key, superseded = _put(store, keys, image.data, CONTENT_TYPES[image_format])
+    return Placed(key, None, None, digest, len(image.data), superseded)
+
+
+def place_container(store: Store, layout: Layout, name: str, images: Sequence[EncodedImage]) -> dict[str, Placed]:
+    """Store a shard's images as one object; image_id -> place."""
+    data = layout.write(images)
+    keys = [container_key(each, layout.extension) for each in _names(name, _digest(data))]
+    key, superseded = _put(store, keys, data, layout.content_type)
+    return {
+        image_id: Placed(key, found.member, found.offset, _digest(found.data), len(found.data), superseded)
+        for image_id, found in layout.index(data).items()
+    }
+
+
+def _names(name: str, digest: str) -> tuple[str, str]:
+    """What an object is called, and what it is called where other bytes have that name."""
+    return name, f"{name}-{digest[:16]}"
+
+
+def _put(store: Store, keys: Sequence[str], data: bytes, content_type: str) -> tuple[str, str | None]:
+    """(the key under which exactly these bytes lie now, the key of other bytes that were in their way)."""
+    first, second = keys
+    if store.put_if_absent(first, data, content_type) or _holds(store, first, data):
+        return first, None
+    if not (store.put_if_absent(second, data, content_type) or _holds(store, second, data)):
+        store.put(second, data, content_type)  # it is named by these bytes, so what lies there is damaged
+    return second, first
+
+
+def _holds(store: Store, key: str, data: bytes) -> bool:
+    try:
+        return store.get(key) == data
+    except NotFound:  # removed meanwhile, or a folder of that name
+        return False
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

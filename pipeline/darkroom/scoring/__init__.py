@@ -1,1 +1,0 @@
-"""Scores committed images: pixels to features, shard by shard. Knows no Ray and no metric."""

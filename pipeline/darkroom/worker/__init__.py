@@ -1,1 +1,0 @@
-"""Renders shards and commits them. Knows no Ray."""

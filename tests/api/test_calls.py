@@ -1,0 +1,218 @@
+"""The calls of `import darkroom`: quiet, in a thread, twice in one process, and stopped by their callback."""
+
+import inspect
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import darkroom
+from darkroom.api import events
+from darkroom.domain.errors import DarkroomError
+
+PAINT: dict[str, Any] = {"model": "paint", "height": 16, "width": 16}
+PROMPTS = [f"prompt {number}" for number in range(8)]
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    code = "import sys, darkroom; dir(darkroom); print([m for m in sys.argv[1:] if m in sys.modules])"
+    heavy = ["torch", "ray", "diffusers", "transformers", "pandas", "pyarrow", "numpy", "hydra", "boto3"]
+    done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_name_is_there() -> None:
+    for name in darkroom.__all__:
+        assert getattr(darkroom, name), name
+    with pytest.raises(AttributeError, match="generat"):
+        darkroom.generat  # noqa: B018
+
+
+def test_a_signature_names_the_settings_with_their_defaults() -> None:
+    for call in (darkroom.generate, darkroom.sweep, darkroom.plan):
+        known = inspect.signature(call).parameters
+        assert known["guidance_scale"].default == 5.0
+        assert known["trust_remote_code"].default is False
+
+
+def test_nothing_is_printed_and_no_signal_is_touched(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    run = darkroom.generate(PROMPTS, out=tmp_path / "run", evaluate={"metrics": ["clip_score"]}, **PAINT)
+    run.report()
+    run.compare(run)
+    darkroom.plan(PROMPTS, out=tmp_path / "run", **PAINT)
+    assert capfd.readouterr() == ("", "")
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_the_same_call_goes_on_and_another_one_is_refused(tmp_path: Path) -> None:
+    said: list[Any] = []
+    first = darkroom.generate(PROMPTS, out=tmp_path / "run", **PAINT)
+    second = darkroom.generate(iter(PROMPTS), out=tmp_path / "run", progress=said.append, **PAINT)
+    assert first.records.equals(second.records)
+    [started] = [event for event in said if isinstance(event, events.RenderingStarted)]
+    assert (started.num_images, started.num_committed) == (0, 1)
+    with pytest.raises(DarkroomError, match=r"guidance_scale is 5\.0 in this run and 7\.0"):
+        darkroom.generate(PROMPTS, out=tmp_path / "run", guidance_scale=7, **PAINT)
+
+
+def test_the_default_folder_is_that_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.jobs.helpers import run_here
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.txt").write_text("a cat\n")
+    run = darkroom.generate("p.txt", **PAINT)
+    words = ("prompts=file", "prompts.uri=p.txt", "model=paint", "sampling.height=16", "sampling.width=16")
+    assert run_here("generate", *words, "engine=local") == 0
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [Path(run.uri).name]
+    assert Path(run.uri).name.startswith("file-paint-")
+
+
+def test_progress_is_told_in_order_and_reaches_the_end(tmp_path: Path) -> None:
+    said: list[Any] = []
+    options = darkroom.EngineOptions(shard_size=3)
+    darkroom.generate(PROMPTS, out=tmp_path / "run", engine=options, progress=said.append, **PAINT)
+    done = [event for event in said if isinstance(event, events.Progressed)]
+    assert [(event.num_done, event.num_images) for event in done][-1] == (8, 8)
+    kinds = [type(event) for event in said]
+    assert kinds.index(events.Prepared) < kinds.index(events.RenderingStarted) < kinds.index(events.RenderingEnded)
+
+
+def test_a_callback_that_raises_stops_the_work_and_the_same_call_goes_on(tmp_path: Path) -> None:
+    class Enough(Exception):
+        pass
+
+    def stop(event: Any) -> None:
+        if isinstance(event, events.Progressed) and event.num_done >= 4:
+            raise Enough
+
+    options = darkroom.EngineOptions(shard_size=1)
+    with pytest.raises(Enough):
+        darkroom.generate(PROMPTS, out=tmp_path / "run", engine=options, progress=stop, **PAINT)
+    half = darkroom.open_run(tmp_path / "run").status()
+    assert 4 <= half.num_committed < 8
+    assert darkroom.generate(PROMPTS, out=tmp_path / "run", engine=options, **PAINT).status().is_finished
+
+
+def test_an_interrupt_comes_out_and_the_same_call_goes_on(tmp_path: Path) -> None:
+    def interrupt(event: Any) -> None:
+        if isinstance(event, events.Progressed):
+            raise KeyboardInterrupt
+
+    options = darkroom.EngineOptions(shard_size=1)
+    with pytest.raises(KeyboardInterrupt):
+        darkroom.generate(PROMPTS, out=tmp_path / "run", engine=options, progress=interrupt, **PAINT)
+    run = darkroom.generate(PROMPTS, out=tmp_path / "run", engine=options, **PAINT)
+    assert sorted(run.records["prompt"]) == PROMPTS
+
+
+INTERRUPTED = """
+import signal, sys, threading
+import darkroom
+from darkroom.dispatch.events import WorkerReady
+
+def interrupt(event):
+    if isinstance(event, WorkerReady):  # two shards are under way by the time it comes
+        threading.Timer(0.5, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
+
+try:
+    darkroom.generate(
+        [f"prompt {number}" for number in range(32)], model="paint", height=2048, width=2048, out=sys.argv[1],
+        engine=darkroom.EngineOptions(shard_size=8), progress=interrupt,
+    )
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_an_interrupted_program_can_end(tmp_path: Path) -> None:
+    """No thread of a worker that was closed waits for ever: a program has no `os._exit` as the command has."""
+    words = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "run")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "interrupted\n"
+
+
+def test_two_threads_render_at_once(tmp_path: Path) -> None:
+    runs: dict[str, darkroom.Run] = {}
+
+    def work(name: str) -> None:
+        runs[name] = darkroom.generate(PROMPTS, out=tmp_path / name, **PAINT)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    digests = [sorted(run.records["sha256"]) for run in runs.values()]
+    assert digests[0] == digests[1]
+    assert len(digests) == 2
+
+
+def test_a_plan_says_what_would_be_made(tmp_path: Path) -> None:
+    found = darkroom.plan(PROMPTS, out=tmp_path / "run", num_images_per_prompt=3, **PAINT)
+    assert (found.num_images, found.num_shards, found.model.repo_id) == (24, 1, "darkroom/paint")
+    assert found.num_bytes
+    assert found.cost
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda out: darkroom.generate(PROMPTS, out=out, guidance=3, **PAINT), "did you mean guidance_scale?"),
+        (lambda out: darkroom.generate(PROMPTS, out=out, model="nowhere/at/all"), "nowhere/at/all"),
+        (lambda out: darkroom.generate(PROMPTS, out=out, repo_id="x", **PAINT), "name the model as model="),
+        (lambda out: darkroom.generate(PROMPTS, out=out, engine="rays", **PAINT), "choices are local, ray"),
+        (lambda out: darkroom.sweep(PROMPTS, out=out, **PAINT), "grid.axes and grid.cells are empty"),
+        (lambda out: darkroom.sweep(PROMPTS, out=out, axes={"guidance_scale": []}, **PAINT), "has no value"),
+        (lambda out: darkroom.sweep(PROMPTS, out=out, axes={"guidance": [1]}, **PAINT), "no setting 'guidance'"),
+        (lambda out: darkroom.evaluate(out, metric=["x"]), "does not exist"),
+        (lambda out: darkroom.compare(out, out), "does not exist"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_one_line(call: Any, words: str, tmp_path: Path) -> None:
+    with pytest.raises(DarkroomError, match=words) as caught:
+        call(tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_joined", [False, True], ids=["a Ray of its own", "a Ray that the caller has joined"])
+def test_ray_is_used_twice_and_left_as_it_was_found(tmp_path: Path, is_joined: bool) -> None:
+    import ray
+
+    if is_joined:
+        ray.init(num_cpus=2, include_dashboard=False, logging_level="warning")
+    try:
+        options = darkroom.EngineOptions(kind="ray", num_workers=1, shard_size=4)
+        for name in ("a", "b"):
+            run = darkroom.generate(PROMPTS, out=tmp_path / name, engine=options, **PAINT)
+            assert run.status().is_finished
+            assert ray.is_initialized() is is_joined
+    finally:
+        ray.shutdown()
+    assert set(run.records["worker"]) == {"worker 1"}
+
+
+@pytest.mark.slow
+def test_two_threads_share_one_ray(tmp_path: Path) -> None:
+    import ray
+
+    options = darkroom.EngineOptions(kind="ray", num_workers=1, shard_size=2)
+    runs: dict[str, darkroom.Run] = {}
+
+    def work(name: str, count: int) -> None:
+        runs[name] = darkroom.generate(PROMPTS[:count], out=tmp_path / name, engine=options, **PAINT)
+
+    threads = [threading.Thread(target=work, args=given) for given in (("a", 2), ("b", 8))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [runs[name].status().is_finished for name in "ab"] == [True, True]
+    assert not ray.is_initialized()

@@ -1,0 +1,111 @@
+"""Options are checked where they are made, and settings are known by their names."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+
+from darkroom.api.calls import engine_options, evaluation_options, made, model_ref
+from darkroom.api.checking import PRESETS
+from darkroom.api.options import (
+    ComparisonOptions,
+    EngineOptions,
+    EvaluationOptions,
+    HalvingOptions,
+    ModelPlace,
+    OutputOptions,
+    sampling_defaults,
+    with_settings,
+)
+from darkroom.conf.schema import (
+    AgainConfig,
+    CompareConfig,
+    EngineConfig,
+    EvaluationConfig,
+    HalvingConfig,
+    OutputConfig,
+)
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import ModelRef
+from darkroom.jobs.overrides import composed
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: OutputOptions(layout="zip"), "output.layout=zip: no such choice; choices are files, webdataset"),
+        (lambda: OutputOptions(uri="s3://key:secret@bucket/x"), "output.uri: credentials"),
+        (lambda: EngineOptions(kind="cloud"), "engine.kind=cloud"),
+        (lambda: EngineOptions(batch_size=0), "engine.batch_size=0 is out of range"),
+        (lambda: EngineOptions(batch_size="best"), "engine.batch_size=best is out of range"),
+        (lambda: EvaluationOptions(metrics="clip_score"), r"metrics='clip_score': give a list"),
+        (lambda: HalvingOptions("a.b", num_images=1), "halving.num_images=1 is out of range"),
+        (lambda: engine_options("rays"), "engine.kind=rays"),
+        (lambda: evaluation_options({"metric": ["x"]}), "evaluate: no option 'metric'; did you mean metrics?"),
+        (lambda: made(HalvingOptions, {"figur": "a.b"}, "halving"), "did you mean figure?"),
+    ],
+)
+def test_what_cannot_be_is_refused(make: Callable[[], object], words: str) -> None:
+    with pytest.raises(DarkroomError, match=words):
+        make()
+
+
+def test_settings_of_model_and_sampling_are_given_by_their_names() -> None:
+    given = {"guidance_scale": np.float32(4), "num_inference_steps": np.int64(7), "dtype": "bfloat16", "width": 64}
+    asked = {**sampling_defaults(), "seed": 3}
+    ref, sampling = with_settings(ModelRef("m"), asked, given)
+    assert ref == ModelRef("m", dtype="bfloat16")
+    assert sampling == {**asked, "guidance_scale": 4.0, "num_inference_steps": 7, "width": 64}
+    assert type(sampling["num_inference_steps"]) is int
+    assert with_settings(ref, sampling, {"guidance_scale": None})[1]["guidance_scale"] is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"guidance": 3}, "no setting 'guidance'; did you mean guidance_scale?"),
+        ({"dtype": "float64"}, "model.dtype=float64: no such choice"),
+        ({"negative_prompt": None}, "negative_prompt=None: give a text"),
+        ({"guidance_scale": -1}, r"sampling\.guidance_scale=-1\.0 is out of range; give from 0 to 1000"),
+        ({"guidance_scale": float("nan")}, "guidance_scale=nan is out of range"),
+        ({"height": 63}, r"sampling\.height=63 is out of range; give a multiple of 8"),
+        ({"height": "64"}, "height='64': give a whole number"),
+        ({"num_inference_steps": 2.5}, r"num_inference_steps=2\.5: give a whole number"),
+        ({"num_inference_steps": True}, "num_inference_steps=True: give a whole number"),
+    ],
+)
+def test_an_unknown_setting_is_refused_with_the_nearest_name(settings: dict, words: str) -> None:
+    with pytest.raises(DarkroomError, match=words):
+        with_settings(ModelRef("m"), sampling_defaults(), settings)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_model_has_one_meaning_on_the_command_line_and_in_python(name: str) -> None:
+    config = composed("generate", [f"model={name}"]).model
+    assert model_ref(name) == ModelRef(
+        config.repo_id, config.revision, config.dtype.value, config.variant, config.trust_remote_code
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "schema"),
+    [
+        (OutputOptions(), OutputConfig),
+        (EngineOptions(kind="ray"), EngineConfig),
+        (EvaluationOptions(), EvaluationConfig),
+        (HalvingOptions("a.b"), HalvingConfig),
+        (ComparisonOptions(), CompareConfig),
+        (ModelPlace(), AgainConfig),
+    ],
+)
+def test_defaults_and_ranges_are_those_of_the_command_line(options: Any, schema: Any) -> None:
+    declared = {each.name: each for each in fields(schema)}
+    for each in fields(options):
+        theirs = declared[each.name]
+        if each.name not in ("figure", "kind", "extractors", "expect"):  # chosen above, or lists made anew
+            assert getattr(options, each.name) == getattr(theirs.default, "value", theirs.default), each.name
+        if each.name != "batch_size":  # a number or a word
+            limits = [(kind.get("low"), kind.get("high")) for kind in (each.metadata, theirs.metadata)]
+            assert limits[0] == limits[1], each.name

@@ -1,0 +1,77 @@
+"""Prompts in memory: every shape makes the same dataset, and what cannot be one is refused."""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from darkroom.api.prompts import prompts_of, template
+from darkroom.domain.errors import DarkroomError
+
+ROWS = [{"prompt": "a cat", "seed": 1}, {"prompt": "a dog", "seed": 2}]
+
+
+def test_every_shape_of_the_same_rows_is_read_alike() -> None:
+    shapes = [ROWS, iter(ROWS), pd.DataFrame(ROWS), pa.Table.from_pylist(ROWS)]
+    datasets = [prompts_of(shape).dataset for shape in shapes]
+    rows = [[row for block in dataset.blocks() for row in block.rows] for dataset in datasets]
+    assert rows[0] == rows[1] == rows[2] == rows[3]
+    fingerprints = [dataset.scan(1).fingerprint for dataset in datasets]
+    assert fingerprints[0] == fingerprints[1]
+    assert prompts_of(pd.DataFrame(ROWS)).dataset.scan(1).fingerprint == fingerprints[2]
+    assert prompts_of(ROWS[:1]).dataset.scan(1).fingerprint != fingerprints[0]
+
+
+def test_rows_may_have_different_keys_and_texts_are_prompts() -> None:
+    rows = ["a cat", {"prompt": "a dog", "kind": "pet"}]
+    [block] = prompts_of(rows).dataset.blocks()
+    assert [row.prompt for row in block.rows] == ["a cat", "a dog"]
+    assert block.extras["kind"].to_pylist() == [None, "pet"]
+
+
+@pytest.mark.parametrize("given", [str, Path])
+def test_a_place_is_a_file(given: type, tmp_path: Path) -> None:
+    path = tmp_path / "p.txt"
+    path.write_text("a cat\na dog\n")
+    prompts = prompts_of(given(path))
+    assert (prompts.kind, prompts.dataset.scan(2).num_images) == ("file", 4)
+
+
+def test_columns_are_read_as_they_are_called(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text("caption,height\na cat,333\n")
+    prompts = prompts_of(path, columns={"prompt": "caption", "height": None})
+    [block] = prompts.dataset.blocks()
+    [row] = block.rows
+    assert row.prompt == "a cat"
+    assert "height" not in dict(row.overrides)
+
+
+def test_a_template_makes_its_combinations() -> None:
+    prompts = template("a {c} circle", {"c": ["red", "blue"]})
+    assert prompts_of(prompts) is prompts
+    assert prompts.dataset.scan(1).num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ([], "memory: no rows"),
+        (3, "memory: int is no dataset of prompts"),
+        (["a", 3], "memory: row 1 is 3"),
+        ([{"prompt": "a", "k": {1}}], "row 0: column 'k' is set"),
+        ([{"text": "a"}], "prompt"),
+        ([{"prompt": "a", "seed": -1}], "seed"),
+    ],
+)
+def test_what_is_no_prompts_is_refused(source: object, words: str) -> None:
+    with pytest.raises(DarkroomError, match=words):
+        prompts_of(source).dataset.scan(1)
+
+
+def test_columns_of_a_table_are_read_as_they_are_called() -> None:
+    [block] = prompts_of(pd.DataFrame({"caption": ["a cat"]}), columns={"prompt": "caption"}).dataset.blocks()
+    assert block.rows[0].prompt == "a cat"
+    with pytest.raises(DarkroomError, match="prompts_endpoint_url: is for prompt files"):
+        prompts_of(["a"], endpoint_url="http://127.0.0.1:1")

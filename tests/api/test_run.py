@@ -1,0 +1,150 @@
+"""A run as Python has it: records, images, figures, failures, and how it shows itself."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import darkroom
+from darkroom.api.run import Run
+from darkroom.domain.errors import DarkroomError
+
+SIZE = {"height": 16, "width": 16}
+PROMPTS = [{"prompt": f"prompt {number}", "kind": "even" if number % 2 == 0 else "odd"} for number in range(6)]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "run"
+    axes = {"guidance_scale": [1, 3]}
+    darkroom.sweep(
+        PROMPTS, model="paint", out=out, axes=axes, engine=darkroom.EngineOptions(shard_size=4), evaluate=True, **SIZE
+    )
+    return out
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Run:
+    """One that a test may spoil."""
+    return darkroom.open_run(shutil.copytree(made, tmp_path / "run"))
+
+
+def test_records_are_a_table_with_the_prompts_other_columns(run: Run) -> None:
+    records = run.records
+    assert len(records) == 12
+    assert set(records["kind"]) == {"even", "odd"}
+    assert run.table(["prompt"]).column_names == ["prompt"]
+    assert list(run.cells) == list(dict.fromkeys(info.cell.cell_id for info in run.cells.values()))
+
+
+@pytest.mark.parametrize("layout", ["files", "webdataset", "parquet"])
+def test_images_are_found_by_what_records_say(layout: str, tmp_path: Path) -> None:
+    run = darkroom.generate(PROMPTS, model="paint", out=tmp_path / "run", layout=layout, **SIZE)
+    [image] = run.images(prompt="prompt 3")
+    assert isinstance(image, Image.Image)
+    record = image.info["record"]
+    assert (record.prompt, image.size) == ("prompt 3", (16, 16))
+    assert run.image(record.image_id).tobytes() == image.tobytes()
+    assert [image.info["record"].prompt for image in run.images(kind="odd")] == ["prompt 1", "prompt 3", "prompt 5"]
+    assert sum(1 for _ in run.images()) == 6
+
+
+def test_images_of_one_cell(run: Run) -> None:
+    cell = next(iter(run.cells))
+    assert {image.info["record"].cell_id for image in run.images(cell=cell)} == {cell}
+    assert {image.info["record"].guidance_scale for image in run.images(guidance_scale=3)} == {3.0}
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ({"guidance": 3}, "no column of the records 'guidance'; did you mean guidance_scale?"),
+        ({"seed": "many"}, "seed='many': the column is int64"),
+    ],
+)
+def test_a_column_that_is_none_is_refused(run: Run, where: dict, words: str) -> None:
+    with pytest.raises(DarkroomError, match=words):
+        list(run.images(**where))
+
+
+def test_an_image_that_is_not_there_is_named(run: Run) -> None:
+    with pytest.raises(DarkroomError, match="no image 00ff is committed"):
+        run.image("00ff")
+    record = next(run.images()).info["record"]
+    (Path(run.uri) / record.key).write_bytes(b"spoiled")
+    with pytest.raises(DarkroomError, match=f"image {record.image_id} .*not what was committed; repair the run"):
+        run.image(record.image_id)
+
+
+def test_figures_are_those_of_the_latest_evaluation(run: Run) -> None:
+    assert {len(figures) for figures in run.figures.values()} == {len(run.metrics)}
+    before = run.figures
+    result = run.evaluate(metrics=["clip_score"], seed=1)
+    assert set(result.evaluation.metrics) == {"demo_clip.clip_score"}
+    assert "demo_clip.clip_score" in result.table
+    for cell_id, figures in run.figures.items():
+        assert figures["demo_clip.clip_score"].value == before[cell_id]["demo_clip.clip_score"].value
+        assert figures.keys() == before[cell_id].keys()
+
+
+def test_cells_of_a_run_are_compared(run: Run) -> None:
+    first, second = run.cells
+    same = run.compare(run, a_cell=first, b_cell=first, metrics=["demo_clip.clip_score"])
+    assert same.worse == []
+    found = darkroom.compare(run, f"{run.uri}#{second}", a_cell=first, metrics=["demo_clip.clip_score"])
+    assert found.differences["demo_clip.clip_score"].num_pairs == 6
+    with pytest.raises(DarkroomError, match=r"a=.*the run has 2 cells; write .*#<cell_id>"):
+        run.compare(run)
+
+
+def test_a_report_is_written(run: Run, tmp_path: Path) -> None:
+    assert Path(run.report().place).is_file()
+    assert Path(run.report(out=tmp_path / "page", num_prompts=2).place).parent == tmp_path / "page"
+
+
+def test_the_status_says_what_is_left_and_what_failed(run: Run) -> None:
+    assert run.status().is_finished
+    assert run.status().by_status == {"ok": 12}
+    next(Path(run.uri).glob("metadata/*/*.parquet")).unlink()
+    status = run.status()
+    assert (status.num_committed, status.num_shards, status.is_finished) == (3, 4, False)
+    assert status.num_rows_left in (2, 4)
+
+
+def test_failures_are_records_with_their_reason(tmp_path: Path) -> None:
+    rows = [{"prompt": "fine"}, {"prompt": ""}]
+    run = darkroom.generate(rows, model="paint", out=tmp_path / "run", on_invalid="record", **SIZE)
+    [failure] = run.failures
+    assert (failure.status, failure.row) == ("invalid", 1)
+    assert failure.error
+    assert sum(1 for _ in run.images()) == 1
+
+
+def test_a_run_shows_itself_as_a_contact_sheet(run: Run) -> None:
+    shown = run._repr_html_()
+    assert "data:image/webp;base64," in shown
+    assert "2 cells, 12 ok, finished" in shown
+    assert len(shown) < 200_000
+    assert repr(run).startswith("<darkroom run ")
+
+
+def test_an_empty_a_spoiled_and_a_lost_run_show_themselves_too(run: Run) -> None:
+    record = next(run.images()).info["record"]
+    (Path(run.uri) / record.key).write_bytes(b"spoiled")
+    assert "data:image/webp" in run._repr_html_()
+    for path in Path(run.uri).glob("metadata/*/*.parquet"):
+        path.unlink()
+    assert "no image yet, 0 of 4 shards" in run._repr_html_()
+    assert len(run.records) == 0
+    assert "prompt" in run.records.columns
+    assert run.failures == list(run.images()) == []
+    (Path(run.uri) / "metadata" / record.cell_id).mkdir(exist_ok=True)
+    name = f"{0:012d}-{4:012d}-{record.shard_id}.parquet"
+    (Path(run.uri) / "metadata" / record.cell_id / name).write_bytes(b"no parquet")
+    assert "not readable" in run._repr_html_()
+
+
+def test_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DarkroomError, match="nowhere does not exist"):
+        darkroom.open_run(tmp_path / "nowhere")

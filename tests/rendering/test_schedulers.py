@@ -1,0 +1,30 @@
+"""The table of schedulers: what each name builds, and which models it fits."""
+
+import pytest
+from diffusers import DDIMScheduler
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import ModelRef
+from darkroom.rendering.inspection import inspect_model
+from darkroom.rendering.schedulers import SCHEDULERS, build_scheduler, check_scheduler, compatible_schedulers
+from tests.rendering.helpers import Models
+
+
+def test_every_scheduler_is_one_of_diffusers_and_keeps_the_noise_schedule(models: Models) -> None:
+    of_model = DDIMScheduler.from_pretrained(models["sd"] / "scheduler")
+    for name, entry in SCHEDULERS.items():
+        if entry.needs is None and entry.family == "diffusion":
+            built = build_scheduler(name, of_model)
+            assert type(built).__name__ == entry.class_name
+            assert (built.config.beta_end, built.config.prediction_type) == (of_model.config.beta_end, "v_prediction")
+
+
+def test_a_scheduler_that_does_not_fit_is_refused_with_those_that_do(models: Models) -> None:
+    sd, sd3 = (inspect_model(ModelRef(str(models[name])), "cpu") for name in ("sd", "sd3"))
+    with pytest.raises(DarkroomError, match=r"does not fit.*euler_a"):
+        check_scheduler("flow_euler", sd)
+    with pytest.raises(DarkroomError, match=r"does not fit.*flow_heun"):
+        check_scheduler("ddim", sd3)
+    with pytest.raises(DarkroomError, match="is not known"):
+        check_scheduler("quick", sd)
+    assert {"default", "flow_euler", "flow_heun"} == set(compatible_schedulers(sd3))

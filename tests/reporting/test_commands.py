@@ -1,0 +1,116 @@
+"""Rebuilt commands say what the run says, whatever is in it: read back by what reads command lines."""
+
+import shlex
+from dataclasses import replace
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from darkroom.domain.cells import Cell, ModelIdentity
+from darkroom.domain.settings import ModelRef
+from darkroom.jobs.cli import composed
+from darkroom.reporting.commands import run_command, verify_command
+from darkroom.runs.cells import CellInfo
+from darkroom.runs.commands import word
+from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo
+from darkroom.storage.store import StoreSpec
+from tests.reporting.runs import cell
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+STORE = StoreSpec("/tmp/run")
+INFO = RunInfo(PromptsInfo("demo", "f", 4), OutputInfo("files", "png", 0), 7, 2, 64)
+TEXTS = st.text(st.one_of(st.sampled_from("\\'\"${}[],:=a \n\t#~!()"), st.characters(exclude_categories=["Cs", "Cc"])))
+
+
+def read(command: str):
+    """The configuration that a command makes."""
+    program, job, *overrides = shlex.split(command)
+    assert program == "darkroom"
+    return composed(job, overrides)
+
+
+def hub(name: str, **identity: object) -> CellInfo:
+    info = cell()
+    own = ModelIdentity(name, COMMIT, "float16", "StableDiffusionPipeline", **identity)
+    return CellInfo(ModelRef(name), Cell(own, info.cell.sampling))
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS)
+def test_any_text_comes_back_as_it_was(text: str) -> None:
+    [override] = shlex.split(word("texts", [text, {"x": text}]))
+    found = OmegaConf.create({"texts": OverridesParser.create().parse_override(override).value()})
+    assert (found.texts[0], found.texts[1].x) == (text, text)
+
+
+@pytest.mark.parametrize("text", ["", "a ${b} \\${c} \\", 'a \\" b', "null", "0012e4", "it's", "a\nb"])
+def test_awkward_texts_pass_the_whole_command_line(text: str) -> None:
+    words = [word("sampling.negative_prompt", text), word("grid.cells", [{"negative_prompt": text}])]
+    config = read(f"darkroom sweep model=paint {' '.join(words)}")
+    assert config.sampling.negative_prompt == text
+    assert config.grid.cells[0].negative_prompt == text
+
+
+@pytest.mark.parametrize("image_id", ["0" * 31 + "1", "12e4" * 8, "deadbeef" * 4])
+def test_verify_takes_ids_that_look_like_numbers_as_text(image_id: str) -> None:
+    store = StoreSpec("s3://bucket/a-b/c", "http://127.0.0.1:4566")
+    config = read(verify_command(store, image_id))
+    assert (config.run, config.endpoint_url, config.image_id) == (store.uri, store.endpoint_url, image_id)
+
+
+def test_verify_says_that_a_models_code_is_trusted() -> None:
+    assert not read(verify_command(StoreSpec("/tmp/run"), "ab")).model.trust_remote_code
+    assert read(verify_command(StoreSpec("/tmp/run"), "ab", trusts=True)).model.trust_remote_code
+
+
+def test_addresses_with_spaces_and_quotes_are_quoted() -> None:
+    assert read(verify_command(StoreSpec("/tmp/it's a run"), "ab")).run == "/tmp/it's a run"
+
+
+def test_a_plain_run_is_generated() -> None:
+    command = run_command(INFO, [cell()], STORE, 4)
+    assert command.startswith("darkroom generate model=paint prompts=demo ")
+    config = read(command)
+    assert (config.sampling.seed, config.sampling.num_images_per_prompt) == (7, 2)
+    assert (config.engine.shard_size, config.engine.batch_size, config.output.uri) == (64, 4, "/tmp/run")
+
+
+def test_a_full_product_is_axes_and_anything_else_is_cells() -> None:
+    cells = [cell(guidance_scale=scale, scheduler=name) for scale in (7.5, 1.0) for name in ("euler", "ddim")]
+    grid = read(run_command(INFO, cells, STORE, None)).grid
+    assert (list(grid.axes.guidance_scale), list(grid.axes.scheduler)) == ([1, 7.5], ["ddim", "euler"])
+    grid = read(run_command(INFO, cells[:3], STORE, None)).grid
+    assert OmegaConf.to_container(grid.cells) == [
+        {"guidance_scale": 7.5, "scheduler": "euler"},
+        {"guidance_scale": 7.5, "scheduler": "ddim"},
+        {"guidance_scale": 1, "scheduler": "euler"},
+    ]
+
+
+def test_a_hubs_model_is_named_by_its_commit() -> None:
+    config = read(run_command(INFO, [hub("a/b", variant="fp16")], STORE, None)).model
+    assert (config.repo_id, config.revision, config.variant) == ("a/b", COMMIT, "fp16")
+    assert config.dtype.value == "float16"
+
+
+def test_cells_of_models_that_bring_code_have_a_line_of_their_own() -> None:
+    lines = run_command(INFO, [hub("a/b"), hub("c/d", trust_remote_code=True)], STORE, None).splitlines()
+    assert [read(line).model.trust_remote_code for line in lines] == [False, True]
+    assert [read(line).model.repo_id for line in lines] == ["a/b", "c/d"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"kind": "file", "uri": "my prompts.csv", "on_invalid": "record"},
+        {"kind": "template", "pattern": "a {x}: '{y}'", "slots": {"x": ["1", "b, c"], "y": ["d"]}, "mode": "random",
+         "num_prompts": 3, "seed": 2},
+    ],
+)  # fmt: skip
+def test_prompts_are_named_as_they_were(given: dict) -> None:
+    info = replace(INFO, prompts=PromptsInfo("name", "f", 4, given))
+    found = OmegaConf.to_container(read(run_command(info, [cell()], STORE, None)).prompts, enum_to_str=True)
+    assert {name: found[name] for name in given} == given

@@ -1,0 +1,102 @@
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from darkroom.metrics.figures import Figure, Gap
+from darkroom.reporting.content import CellResult
+from darkroom.reporting.ranking import best_cells, dominated, order_all, order_by, pareto_front, rivals
+from tests.reporting.contents import metric
+
+FID, CLIP = metric("fid", "FID", False), metric("clip", "CLIP score", True)
+
+
+def cell(cell_id: str, **values: float) -> CellResult:
+    return CellResult(
+        cell_id, {}, 1, 0, {name: Figure(value, value - 1, value + 1, 1) for name, value in values.items()}
+    )
+
+
+def test_best_follows_the_metrics_direction_and_keeps_ties() -> None:
+    cells = [cell("a", fid=10, clip=3), cell("b", fid=12, clip=5), cell("c", fid=10, clip=4)]
+    assert best_cells(cells, FID) == {"a", "c"}
+    assert best_cells(cells, CLIP) == {"b"}
+    assert [one.cell_id for one in order_by(cells, CLIP)] == ["b", "c", "a"]
+
+
+def test_missing_and_nan_figures_are_never_best() -> None:
+    cells = [cell("a", fid=math.nan), cell("b"), cell("c", fid=50)]
+    assert best_cells(cells, FID) == {"c"}
+    assert best_cells(cells[:2], FID) == frozenset()
+
+
+def test_rivals_are_those_whose_interval_reaches_the_best() -> None:
+    cells = [cell("best", fid=10), cell("near", fid=12), cell("far", fid=12.1)]
+    assert rivals(cells, FID) == {"near"}
+
+
+def behind(name: str, value: float, low: float, high: float, best: str = "best") -> CellResult:
+    gap = Gap(best, value - 10, low, high, 9)
+    return CellResult(name, {}, 1, 0, {"fid": Figure(value, value - 1, value + 1, 1)}, {"fid": gap})
+
+
+def test_measured_differences_say_who_is_a_rival_whatever_the_own_intervals_say() -> None:
+    cells = [cell("best", fid=10), behind("worse", 10.5, 0.1, 0.9), behind("same", 13, -1, 7)]
+    assert rivals(cells, FID) == {"same"}
+    # A difference from a cell that is not the best any more says nothing.
+    assert rivals([*cells[:2], behind("old", 13, -1, 7, best="worse")], FID) == frozenset()
+
+
+def test_without_intervals_nobody_is_a_rival() -> None:
+    bare = [CellResult(name, {}, 1, 0, {"fid": Figure(10.0 + place, None, None, 1)}) for place, name in enumerate("ab")]
+    assert rivals(bare, FID) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("other", "is_beaten"),
+    [
+        (cell("b", fid=9, clip=5), True),  # better in one, equal in the other
+        (cell("b", fid=9, clip=6), True),
+        (cell("b", fid=10, clip=5), False),  # equal in both
+        (cell("b", fid=9, clip=4), False),  # a trade
+        (cell("b", fid=9), False),  # not known in both
+        (cell("b", fid=9, clip=math.nan), False),
+    ],
+)
+def test_dominated_means_as_good_in_all_and_better_in_one(other: CellResult, is_beaten: bool) -> None:
+    assert ("a" in dominated([cell("a", fid=10, clip=5), other], [FID, CLIP])) is is_beaten
+
+
+def test_a_metric_that_no_cell_has_does_not_count() -> None:
+    assert dominated([cell("a", fid=10), cell("b", fid=9)], [FID, CLIP]) == {"a"}
+
+
+def test_nothing_is_dominated_without_metrics_or_cells() -> None:
+    assert dominated([cell("a", fid=1), cell("b", fid=2)], []) == frozenset()
+    assert dominated([], [FID]) == frozenset()
+
+
+def test_the_front_runs_along_the_first_metric() -> None:
+    cells = [cell("a", fid=10, clip=5), cell("b", fid=8, clip=3), cell("c", fid=9, clip=2), cell("d", fid=9)]
+    assert pareto_front(cells, CLIP, FID) == ("b", "a")
+    assert pareto_front(cells, FID, CLIP) == ("b", "a")
+
+
+def test_all_cells_are_ordered_dominated_ones_and_those_without_figures_later() -> None:
+    cells = [cell("beaten", fid=11, clip=1), cell("none"), cell("a", fid=10, clip=5), cell("b", fid=8, clip=3)]
+    assert [one.cell_id for one in order_all(cells, [FID, CLIP])] == ["b", "a", "none", "beaten"]
+    assert order_all(cells, []) == cells
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=12))
+def test_the_front_is_what_no_pairwise_comparison_beats(pairs: list[tuple[int, int]]) -> None:
+    cells = [cell(str(place), fid=fid, clip=clip) for place, (fid, clip) in enumerate(pairs)]
+    beaten = {
+        str(one)
+        for (one, (fid, clip)), (_, (fid2, clip2)) in itertools.product(enumerate(pairs), repeat=2)
+        if fid2 <= fid and clip2 >= clip and (fid2 < fid or clip2 > clip)
+    }
+    assert dominated(cells, [FID, CLIP]) == beaten
+    assert set(pareto_front(cells, FID, CLIP)) == {one.cell_id for one in cells} - beaten

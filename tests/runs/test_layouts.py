@@ -1,0 +1,185 @@
+"""What is stored of an image, and what becomes of objects that lie there already: equal ones alone are adopted."""
+
+import hashlib
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.requests import ImageRequest, samples
+from darkroom.domain.settings import Sampling
+from darkroom.engine.tasks import RetryTask
+from darkroom.rendering.paint import PaintRenderer
+from darkroom.rendering.renderer import RenderedImage
+from darkroom.runs import manifest
+from darkroom.runs.encoding import encode
+from darkroom.runs.images import stored_objects
+from darkroom.runs.keys import IMAGES_PREFIX, manifest_key
+from darkroom.runs.layouts import LAYOUTS, parameters_line, settings_json
+from darkroom.runs.reading import records
+from darkroom.storage.opening import open_store
+from darkroom.storage.store import Store, StoreSpec
+from tests.engine.helpers import CELL, Misbehaving, dataset, run_info, tasks
+from tests.engine.helpers import worker as make_worker
+
+GARBAGE = {"cut": lambda data: data[: len(data) // 2], "emptied": lambda data: b"", "foreign": lambda data: b"hello"}
+
+
+@pytest.fixture(params=["disk", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "disk":
+        return open_store(StoreSpec(str(tmp_path)))
+    endpoint = request.getfixturevalue("s3_endpoint")
+    return open_store(StoreSpec(f"s3://bucket/{tmp_path.name}", endpoint))
+
+
+class Darker:
+    """Paints as in another batch size: the same request gives pixels that differ in their lowest bits."""
+
+    def __init__(self) -> None:
+        self._painter = PaintRenderer(2)
+        self.info = replace(self._painter.info, batch_size=2)
+
+    def render(self, requests: list) -> list[RenderedImage]:
+        return [RenderedImage(image.pixels // 2) for image in self._painter.render(requests)]
+
+
+def committed_whole(store: Store, layout: str) -> None:
+    """Every record's object holds what the record says, and no other object is there."""
+    found = list(records(store))
+    assert {record.status for record in found} == {"ok"}
+    output = run_info(dataset(["a"]), layout=layout).output
+    objects = list(stored_objects(store, {CELL.cell_id: _Info()}, output))
+    assert [dict(item.damages) for item in objects] == [{}] * len(objects)
+    assert {info.key for info in store.list(IMAGES_PREFIX)} == {record.key for record in found}
+
+
+class _Info:
+    cell = CELL
+
+
+def left_by_a_killed_attempt(store: Store, renderer: object, layout: str) -> tuple:
+    """A shard whose images are stored and whose manifest is not."""
+    prompts = dataset(["a", "b", "c"])
+    run = run_info(prompts, layout=layout)
+    [task] = tasks(run, prompts, store)
+    make_worker(run, renderer, store).run_task(task, 1)
+    store.delete([manifest_key(name) for name in manifest.committed(store)])
+    return run, task
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("harm", GARBAGE)
+def test_garbage_under_an_images_key_is_not_adopted(store: Store, layout: str, harm: str) -> None:
+    run, task = left_by_a_killed_attempt(store, Misbehaving(), layout)
+    for info in list(store.list(IMAGES_PREFIX)):
+        store.put(info.key, GARBAGE[harm](store.get(info.key)))
+    make_worker(run, Misbehaving(), store).run_task(task, 2)
+    committed_whole(store, layout)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_record_describes_the_attempt_that_made_its_bytes(store: Store, layout: str) -> None:
+    run, task = left_by_a_killed_attempt(store, Darker(), layout)
+    make_worker(run, Misbehaving(batch_size=4), store).run_task(task, 2)
+    committed_whole(store, layout)
+    assert {record.batch_size for record in records(store)} == {4}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_equal_bytes_are_adopted_under_their_own_name(store: Store, layout: str) -> None:
+    run, task = left_by_a_killed_attempt(store, Misbehaving(), layout)
+    before = {info.key for info in store.list(IMAGES_PREFIX)}
+    make_worker(run, Misbehaving(), store).run_task(task, 2)
+    committed_whole(store, layout)
+    assert {info.key for info in store.list(IMAGES_PREFIX)} == before
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_who_loses_the_commit_changes_nothing_that_the_winner_named(store: Store, layout: str) -> None:
+    """A zombie wakes up after another attempt with other bytes has committed."""
+    prompts = dataset(["a", "b", "c"])
+    run = run_info(prompts, layout=layout)
+    [task] = tasks(run, prompts, store)
+    assert make_worker(run, Misbehaving(), store).run_task(task, 1).is_first
+    before = {info.key: store.get(info.key) for info in store.list()}
+    assert not make_worker(run, Darker(), store).run_task(task, 2).is_first
+    after = {info.key: store.get(info.key) for info in store.list()}
+    assert before.items() <= after.items()
+
+
+def test_a_second_key_that_holds_other_bytes_is_mended(store: Store) -> None:
+    run, task = left_by_a_killed_attempt(store, Darker(), "files")
+    make_worker(run, Misbehaving(), store).run_task(task, 2)
+    [name] = manifest.committed(store)
+    keys = [record.key for record in records(store)]
+    store.delete([manifest_key(name)])
+    for key in keys:
+        first = key.partition("-")[0] + ".png"
+        store.put(first, b"other bytes")
+        store.put(key, b"garbage")
+    make_worker(run, Misbehaving(), store).run_task(task, 3)
+    committed_whole(store, "files")
+
+
+def test_retry_does_not_adopt_an_older_failures_bytes(store: Store, tmp_path: Path) -> None:
+    prompts = dataset(["a", "fail once", "b"])
+    run = run_info(prompts)
+    [task] = tasks(run, prompts, store)
+    renderer = Misbehaving(flag=str(tmp_path / f"{tmp_path.name}-flag"))
+    make_worker(run, renderer, store).run_task(task, 1)
+    failed = next(record for record in records(store) if record.status != "ok")
+    store.put(f"images/{failed.image_id[:2]}/{failed.image_id}.png", b"other bytes")
+    [name] = manifest.committed(store)
+    make_worker(run, renderer, store).run_task(RetryTask(name, CELL), 1)
+    assert b"other bytes" not in [store.get(str(record.key)) for record in records(store)]
+    store.delete([f"images/{failed.image_id[:2]}/{failed.image_id}.png"])
+    committed_whole(store, "files")
+
+
+def test_records_say_where_an_image_was_made_and_what_its_pixels_are(store: Store) -> None:
+    run, task = left_by_a_killed_attempt(store, Misbehaving(), "files")
+    make_worker(run, Misbehaving(), store).run_task(task, 1)
+    painter = PaintRenderer(1)
+    requests = {sample.request.image_id: sample.request for sample in _samples(task, run)}
+    for record in records(store):
+        [image] = painter.render([requests[record.image_id]])
+        assert record.pixels_sha256 == hashlib.sha256(image.pixels.tobytes()).hexdigest()
+        assert record.host
+        assert (record.device_id, record.worker) == ("cpu", "local")
+
+
+def _samples(task: object, run: object) -> list:
+    return [item for row in task.rows for item in samples(row, CELL, run.seed, run.num_images_per_prompt)]
+
+
+# Texts beside an image -----------------------------------------------------------------------------------------------
+
+
+MODEL = ModelIdentity("some/model", "sha256:abcdef0123456789", "float32", "P")
+PIXELS = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+
+
+@given(st.text(max_size=200))
+@settings(max_examples=60, deadline=None)
+def test_any_prompt_can_be_written_into_a_png(prompt: str) -> None:
+    request = ImageRequest("0a", prompt, 5, Sampling("ddim", 5.0, 20, 16, 24, prompt))
+    text = {"parameters": parameters_line(request, MODEL), "darkroom": settings_json(request, MODEL)}
+    image = Image.open(io.BytesIO(encode(PIXELS, "png", 90, text)))
+    assert image.text["parameters"] == text["parameters"].replace("\0", "\ufffd")
+    assert json.loads(image.text["darkroom"])["seed"] == 5
+
+
+def test_parameters_are_laid_out_as_image_tools_read_them() -> None:
+    request = ImageRequest("0a", "a cat", 5, Sampling("euler", 7.5, 20, 512, 768, "blurry"))
+    assert parameters_line(request, MODEL) == (
+        "a cat\nNegative prompt: blurry\nSteps: 20, Sampler: euler, CFG scale: 7.5, Seed: 5, Size: 768x512, "
+        "Model: some/model, Model hash: abcdef0123"
+    )
