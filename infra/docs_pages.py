@@ -1,53 +1,63 @@
-"""Pages of the documentation site that are made from the sources, as it is built: jobs, settings and keys, changes."""
+"""Gathers the documentation site in a folder, to be built there: pages of infra/docs, and those that the sources make.
 
+python infra/docs_pages.py build/docs
+"""
+
+import shutil
+import sys
 from pathlib import Path
-from typing import Any
 
 from darkroom.conf.reference import reference
-from mkdocs.structure.files import File, Files
-
 from darkroom.jobs.arguments import arguments
 from darkroom.jobs.cli import JOBS
 from darkroom.jobs.exits import ExitCode
 from darkroom.jobs.help import job_help
 
-ROOT = Path(__file__).parent.parent
+INFRA = Path(__file__).parent
 
 
-def on_files(files: Files, config: Any) -> Files:
-    """Called by mkdocs with the files that it found; adds those that are made."""
-    page = files.get_file_from_path("python.md")
-    assert page is not None
-    page.content_string = f"{page.content_string}\n{examples()}"
-    pages = {"jobs.md": jobs(), "settings.md": reference(), "changes.md": (ROOT / "CHANGELOG.md").read_text()}
+def write_pages(folder: Path) -> None:
+    """zensical.toml, and its pages in docs/; `folder` is made anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+    docs = folder / "docs"
+    shutil.copytree(INFRA / "docs", docs)
+    shutil.move(docs / "zensical.toml", folder)
+    shutil.copy(INFRA / "pictures" / "contact_sheet.png", docs)
+    pages = {
+        "python.md": (INFRA / "docs" / "python.md").read_text() + examples(),
+        "jobs.md": jobs(),
+        "settings.md": reference(),
+        "changes.md": (INFRA.parent / "CHANGELOG.md").read_text(),
+    }
     for name, text in pages.items():
-        files.append(File.generated(config, name, content=text))
-    picture = ROOT / "infra" / "pictures" / "contact_sheet.png"
-    files.append(File.generated(config, "contact_sheet.png", abs_src_path=str(picture)))
-    return files
-
-
-def jobs() -> str:
-    """Every job: what it does, and what its `--help` prints."""
-    codes = "\n".join(f"| {int(code)} | {code.meaning} |" for code in ExitCode)
-    sections = [
-        f"## {job}\n\n{does[:1].upper()}{does[1:]}.\n\n```text\n{_help(job, does)}\n```" for job, does in JOBS.items()
-    ]
-    return "\n\n".join(
-        [
-            "# Jobs",
-            "`darkroom <job> key=value ...`. Words of the command win over a file (`--config`), and that over defaults.",
-            *sections,
-            f"## Exit codes\n\nOf several, the one furthest down is said.\n\n| code | meaning |\n| --- | --- |\n{codes}",
-        ]
-    )
+        (docs / name).write_text(text)
 
 
 def examples() -> str:
     """The scripts of infra/examples, whole."""
-    scripts = sorted((ROOT / "infra" / "examples").glob("*.py"))
-    return "\n\n".join(["## Examples", *(f"### {path.stem}\n\n```python\n{path.read_text()}```" for path in scripts)])
+    scripts = sorted((INFRA / "examples").glob("*.py"))
+    parts = [f"### {path.stem}\n\n```python\n{path.read_text()}```\n" for path in scripts]
+    return "\n".join(["\n## Examples\n", *parts])
+
+
+def jobs() -> str:
+    """Every job: what it does, and what its `--help` prints."""
+    parts = [f"## {job}\n\n{does[:1].upper()}{does[1:]}.\n\n{_help(job, does)}" for job, does in JOBS.items()]
+    codes = "\n".join(f"| {int(code)} | {code.meaning} |" for code in ExitCode)
+    head = "| code | meaning |\n| --- | --- |"
+    return "\n\n".join(
+        [
+            "# Jobs",
+            "`darkroom <job> key=value ...`. A command wins over a file (`--config`), and that over defaults.",
+            *parts,
+            f"## Exit codes\n\nOf several, the one furthest down is said.\n\n{head}\n{codes}\n",
+        ]
+    )
 
 
 def _help(job: str, does: str) -> str:
-    return job_help(arguments(job, []), does)
+    return f"```text\n{job_help(arguments(job, []), does)}\n```"
+
+
+if __name__ == "__main__":
+    write_pages(Path(sys.argv[1]))
