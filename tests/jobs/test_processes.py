@@ -14,8 +14,7 @@ import pytest
 
 from darkroom.runs import manifest
 from darkroom.runs.reading import records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 from tests.jobs.helpers import PAINT, ROOT, command, run
 
 pytestmark = pytest.mark.slow

@@ -18,10 +18,9 @@ from darkroom.reporting.commands import verify_command
 from darkroom.reporting.content import FailedImage, Picture
 from darkroom.reporting.sampling import ImageRef
 from darkroom.runs import manifest
-from darkroom.runs.files import prefetched
 from darkroom.runs.images import StoredFile, by_key, stored_files
-from darkroom.runs.records import to_records
-from darkroom.storage.store import Store
+from darkroom.runs.manifest import to_records
+from darkroom.storage.store import Store, prefetched
 
 _LONGEST = 2000  # characters of one text of a record
 SIDE = 256  # pixels of a thumbnail, at most

@@ -21,7 +21,8 @@ from darkroom.runs.commands import on_run
 from darkroom.runs.containers import EncodedImage, Indexed, index_parquet, index_tar
 from darkroom.runs.encoding import CONTENT_TYPES, decode
 from darkroom.runs.layouts import CONTAINERS, Layout, as_encoded
-from darkroom.runs.records import called_as_then, recorded_request, to_records
+from darkroom.runs.manifest import to_records
+from darkroom.runs.reading import called_as_then, recorded_request
 from darkroom.runs.run import OutputInfo
 from darkroom.storage.store import NotFound, Store, StoreError
 

@@ -3,12 +3,14 @@
 import os
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 
 from darkroom.domain.errors import DarkroomError, EndsRun, credentials_in, has_credentials, redacted
 
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+_NUM_READERS = 8  # threads; a store far away answers each after a while
 _MAX_KEY, _MAX_SEGMENT = 512, 255  # characters; a disk takes no longer file name
 _KEY = re.compile(r"[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*")
 _URI = re.compile(r"(?P<scheme>s3|gs|az)://(?P<bucket>[^/]*)/?(?P<prefix>.*)")
@@ -104,6 +110,17 @@ class Store(Protocol):
     def filesystem(self) -> "tuple[FileSystem, str]":
         """For readers of Parquet ranges: Arrow's file system, and this store's root in it."""
         ...
+
+
+def open_store(spec: StoreSpec) -> Store:
+    """The store at this address; nothing is read or written yet."""
+    if spec.is_remote:
+        from darkroom.storage.objects import ObjectStore  # the clouds' client only where it is needed
+
+        return ObjectStore(spec)
+    from darkroom.storage.local import LocalStore
+
+    return LocalStore(spec)
 
 
 def parse_spec(uri: str, endpoint_url: str | None = None) -> StoreSpec:
@@ -215,3 +232,15 @@ def ignores_conditions(store: Store, header: str) -> DarkroomError:
         f"output.uri: {store.describe()}: this store ignores conditional puts ({header}), so it cannot keep an image "
         "from being written twice; use one that honours them, such as Amazon S3, or a local folder"
     )
+
+
+def prefetched(items: Iterable[In], read: Callable[[In], Out]) -> Iterator[Out]:
+    """`read` of each item, in order, with a few calls under way at a time."""
+    waiting: deque[Future[Out]] = deque()
+    with ThreadPoolExecutor(_NUM_READERS, "read") as pool:
+        for item in items:
+            waiting.append(pool.submit(read, item))
+            if len(waiting) > 2 * _NUM_READERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
