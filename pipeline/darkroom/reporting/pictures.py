@@ -4,7 +4,6 @@ import io
 import textwrap
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -130,9 +129,8 @@ class Thumbnail:
 def thumbnails(store: Store, records: Iterable[Record]) -> dict[str, Thumbnail]:
     """By image_id. An image that is missing, or is not what was committed, has no picture."""
     found: dict[str, Thumbnail] = {}
-    with ThreadPoolExecutor(_NUM_READERS, "thumbnail") as pool:
-        for made in pool.map(lambda group: _of_object(store, group), by_key(records).values()):
-            found |= made
+    for made in prefetched(by_key(records).values(), lambda group: _of_object(store, group), _NUM_READERS):
+        found |= made
     return found
 
 

@@ -21,7 +21,6 @@ from darkroom.domain.errors import DarkroomError, EndsRun, credentials_in, has_c
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-_NUM_READERS = 8  # threads; a store far away answers each after a while
 _MAX_KEY, _MAX_SEGMENT = 512, 255  # characters; a disk takes no longer file name
 _KEY = re.compile(r"[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*")
 _URI = re.compile(r"(?P<scheme>s3|gs|az)://(?P<bucket>[^/]*)/?(?P<prefix>.*)")
@@ -218,13 +217,22 @@ def check_conditional_puts(store: Store) -> None:
 
 @contextmanager
 def scratch_key(store: Store) -> Iterator[str]:
-    """A key to try things with, one for each caller: many jobs may look at a store at once."""
+    """A key to try things with, one for each caller: many jobs may look at a store at once.
+
+    An interrupt leaves the object there, under a hidden name, since the store may be what hangs.
+    """
     key = f"{TEMPORARY_PREFIX}probe-{uuid.uuid4().hex}"
     try:
         yield key
-    finally:
-        with suppress(OSError):  # a right to delete is not needed to render
-            store.delete([key])
+    except Exception:
+        _remove_scratch(store, key)
+        raise
+    _remove_scratch(store, key)
+
+
+def _remove_scratch(store: Store, key: str) -> None:
+    with suppress(OSError):  # a right to delete is not needed to render
+        store.delete([key])
 
 
 def ignores_conditions(store: Store, header: str) -> DarkroomError:
@@ -234,13 +242,19 @@ def ignores_conditions(store: Store, header: str) -> DarkroomError:
     )
 
 
-def prefetched(items: Iterable[In], read: Callable[[In], Out]) -> Iterator[Out]:
-    """`read` of each item, in order, with a few calls under way at a time."""
+def prefetched(items: Iterable[In], read: Callable[[In], Out], num_threads: int = 8) -> Iterator[Out]:
+    """`read` of each item, in order, with a few calls under way at a time: a store far away answers each after a while.
+
+    Who stops early, as by Ctrl-C, does not wait for those.
+    """
     waiting: deque[Future[Out]] = deque()
-    with ThreadPoolExecutor(_NUM_READERS, "read") as pool:
+    pool = ThreadPoolExecutor(num_threads, "read")
+    try:
         for item in items:
             waiting.append(pool.submit(read, item))
-            if len(waiting) > 2 * _NUM_READERS:
+            if len(waiting) > 2 * num_threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
