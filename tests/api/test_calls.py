@@ -114,6 +114,7 @@ INTERRUPTED = """
 import signal, sys, threading
 import darkroom
 from darkroom.engine.events import WorkerReady
+from darkroom.engine.tasks import WorkerReady
 
 def interrupt(event):
     if isinstance(event, WorkerReady):  # two shards are under way by the time it comes

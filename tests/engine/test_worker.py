@@ -17,12 +17,11 @@ from darkroom.engine.tasks import RetryTask
 from darkroom.rendering.paint import PaintRenderer
 from darkroom.rendering.renderer import FatalDeviceError
 from darkroom.runs import manifest
+from darkroom.runs.files import manifest_key
 from darkroom.runs.images import image_bytes
-from darkroom.runs.keys import manifest_key
 from darkroom.runs.layouts import LAYOUTS
 from darkroom.runs.reading import records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 from tests.engine.helpers import CELL, Misbehaving, dataset, run_info, tasks
 from tests.engine.helpers import worker as make_worker
 

@@ -17,8 +17,7 @@ from darkroom.prompts.dataset import BLOCK_ROWS
 from darkroom.prompts.opening import open_prompts
 from darkroom.runs import manifest
 from darkroom.runs.reading import records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import parse_spec
+from darkroom.storage.store import open_store, parse_spec
 from tests.faults.drills import wait_for
 from tests.jobs.helpers import PAINT, ROOT, command, run_here
 

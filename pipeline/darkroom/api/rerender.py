@@ -27,7 +27,7 @@ from darkroom.rendering.renderer import RenderedImage, Renderer, load_renderer
 from darkroom.runs.cells import CellInfo, cell_of
 from darkroom.runs.encoding import pixels_digest
 from darkroom.runs.layouts import as_rendered, encode_image
-from darkroom.runs.records import called_as_then, recorded_sample
+from darkroom.runs.reading import called_as_then, recorded_sample
 
 _REMEDY = "give the model's place, or the folder that holds all models of the run, as model.repo_id=..."
 

@@ -18,8 +18,9 @@ from darkroom.engine.outcomes import Maker
 from darkroom.engine.tasks import RetryTask, ShardReport, ShardTask
 from darkroom.runs import manifest
 from darkroom.runs.encoding import size_fault
-from darkroom.runs.keys import manifest_key
-from darkroom.runs.records import extra_columns, recorded_sample, to_records, to_table
+from darkroom.runs.files import manifest_key
+from darkroom.runs.manifest import extra_columns, to_records, to_table
+from darkroom.runs.reading import recorded_sample
 from darkroom.runs.run import RunInfo, to_metadata
 from darkroom.storage.store import Store
 

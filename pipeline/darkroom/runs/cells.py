@@ -11,10 +11,9 @@ from dataclasses import asdict, dataclass
 from darkroom.domain.cells import Cell, ModelIdentity
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import COMMON_AXES, ModelRef, Sampling
-from darkroom.runs.files import from_json, prefetched, to_json
-from darkroom.runs.keys import CELLS_PREFIX, CHOICES_KEY, cell_key, parse_cell_key
+from darkroom.runs.files import CELLS_PREFIX, CHOICES_KEY, cell_key, from_json, parse_cell_key, to_json
 from darkroom.runs.run import RunInfo
-from darkroom.storage.store import NotFound, Store
+from darkroom.storage.store import NotFound, Store, prefetched
 
 
 @dataclass(frozen=True)

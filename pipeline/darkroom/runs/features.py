@@ -19,7 +19,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK
 from darkroom.runs import manifest
 from darkroom.runs.commands import on_run
-from darkroom.runs.keys import features_key, manifest_key
+from darkroom.runs.files import features_key, manifest_key
 from darkroom.storage.store import NotFound, Store, StoreSpec
 
 Pair = tuple[str, int]  # prompt_id and sample_index: images that share it share the prompt, and of one seed the noise

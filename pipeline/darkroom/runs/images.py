@@ -6,9 +6,7 @@ digest are written, so whoever reads at the same time, or repairs too, sees righ
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -21,11 +19,11 @@ from darkroom.runs.commands import on_run
 from darkroom.runs.containers import EncodedImage, Indexed, index_parquet, index_tar
 from darkroom.runs.encoding import CONTENT_TYPES, decode
 from darkroom.runs.layouts import CONTAINERS, Layout, as_encoded
-from darkroom.runs.records import called_as_then, recorded_request, to_records
+from darkroom.runs.manifest import to_records
+from darkroom.runs.reading import called_as_then, recorded_request
 from darkroom.runs.run import OutputInfo
-from darkroom.storage.store import NotFound, Store, StoreError
+from darkroom.storage.store import NotFound, Store, StoreError, prefetched
 
-_NUM_READERS = 8  # threads that fetch and digest
 _MISSING = "its file is missing"
 _NO_KEY = "its record names no key that a run has"
 _BROKEN = "its container is broken there"
@@ -152,14 +150,18 @@ class StoredObject:
 
 def stored_objects(store: Store, cells: Mapping[str, CellInfo], output: OutputInfo) -> Iterator[StoredObject]:
     """Every object that a record names, checked; in the memory of one shard's records and a few objects."""
-    with ThreadPoolExecutor(_NUM_READERS, "check") as pool:
-        for shard in manifest.committed(store):
-            records = [record for record in to_records(manifest.read(store, shard)) if record.status == OK]
-            check = partial(_checked, store, cell_of(cells, shard.cell_id), output)
-            yield from pool.map(check, by_key(records).values())
+    return prefetched(_by_object(store, cells), lambda item: _checked(store, output, *item))
 
 
-def _checked(store: Store, cell: Cell, output: OutputInfo, records: Sequence[Record]) -> StoredObject:
+def _by_object(store: Store, cells: Mapping[str, CellInfo]) -> Iterator[tuple[Cell, list[Record]]]:
+    """The records of each object, and their cell."""
+    for shard in manifest.committed(store):
+        records = [record for record in to_records(manifest.read(store, shard)) if record.status == OK]
+        for group in by_key(records).values():
+            yield cell_of(cells, shard.cell_id), group
+
+
+def _checked(store: Store, output: OutputInfo, cell: Cell, records: Sequence[Record]) -> StoredObject:
     key = records[0].key or ""
     data = _get(store, key)
     if isinstance(data, str):

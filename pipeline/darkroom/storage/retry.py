@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -95,7 +96,7 @@ class Retrier:
         end, longest_s = self._clock() + self._policy.deadline_s, self._policy.first_pause_s
         while True:
             try:
-                return function()
+                return interruptible(function)
             except Exception as error:
                 pause_s = self._uniform(0, longest_s)
                 if not self._is_passing(error) or self._clock() + pause_s > end:
@@ -104,6 +105,25 @@ class Retrier:
                 self.num_retries += 1
             self._sleep(pause_s)
             longest_s = min(2 * longest_s, self._policy.longest_pause_s)
+
+
+def interruptible(function: Callable[[], T]) -> T:
+    """The function's value, for the main thread by way of another one, which it leaves behind where a signal ends it.
+
+    A native call holds the thread that makes it until a reply comes, and Python's signal handlers run in the main one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return function()
+    called: Future[T] = Future()
+    threading.Thread(target=_settle, args=(called, function), name="call", daemon=True).start()
+    return called.result()
+
+
+def _settle(called: "Future[T]", function: Callable[[], T]) -> None:
+    try:
+        called.set_result(function())
+    except BaseException as error:  # the client's own panic is no Exception
+        called.set_exception(error)
 
 
 # What failed ---------------------------------------------------------------------------------------------------------

@@ -19,8 +19,7 @@ from pyarrow import fs
 from darkroom.domain.errors import DarkroomError, TryAgain, credentials_in, has_credentials
 from darkroom.domain.files import walk
 from darkroom.storage.input_files import InputFile, compression_of, listed_state, one_line, reason_of, state_of
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 
 _WILDCARD = re.compile(r"[*?\[]")
 _NAMES_SHOWN = 5
