@@ -100,7 +100,7 @@ class Worker:
                 images = self._device.render(renderer, batch, ready_s)
                 render_s = (time.perf_counter() - started) / len(batch)
 
-                # Encode and put. A bounded pool does both, while the next batches are rendered, of this shard or the next.
+                # Encode and put. A bounded pool does both, while the next batch is rendered, of this shard or another.
                 for sample, image in zip(batch, images, strict=True):
                     pending[sample.request.image_id] = self._encoders.submit(sample, image, render_s, where)
                 ready_s = time.time()
