@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -147,14 +148,17 @@ def test_invalid_rows_become_records(store: Store, tmp_path: Path) -> None:
     assert all(record.error for record in found[1:])
 
 
-def test_a_stopped_worker_leaves_nothing_visible(store: Store) -> None:
+def test_a_worker_that_is_closed_meanwhile_leaves_nothing_visible(store: Store) -> None:
     prompts = dataset(["a", "b"])
     run = run_info(prompts)
     [task] = tasks(run, prompts, store)
-    worker = make_worker(run, Misbehaving(), store)
-    worker.stop()
-    with pytest.raises(Stopped):
-        worker.run_task(task, 1)
+    worker = make_worker(run, Misbehaving(batch_size=1, seconds_per_batch=0.5), store)
+    with ThreadPoolExecutor(1) as pool:
+        attempt = pool.submit(worker.run_task, task, 1)
+        time.sleep(0.2)
+        worker.close()
+        with pytest.raises((Stopped, RuntimeError)):
+            attempt.result()
     assert list(records(store)) == []
 
 

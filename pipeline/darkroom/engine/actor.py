@@ -92,7 +92,7 @@ class Heartbeat:
 
     @property
     def silent_s(self) -> float:
-        """For how long it owes an answer; who owes none is asked anew."""
+        """For how long it owes an answer; where it owes none, it is asked anew."""
         if self._question is None or self._has_answered(self._question):
             self._question, self._asked_at = self._ask(), time.monotonic()
         return time.monotonic() - self._asked_at

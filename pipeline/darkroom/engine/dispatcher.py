@@ -82,7 +82,7 @@ class Ledger:
         return False
 
     def died(self, attempts: list[Attempt], error: str, charge: bool = True) -> list[Attempt]:
-        """Take back all that a dead worker held; returns those that are given up. A preempted node charges nobody."""
+        """Take back all that a dead worker held; returns those that are given up. A preempted node charges no task."""
         to_blame = charge and len(attempts) == 1
         for attempt in attempts:
             attempt.alone = attempt.alone or charge

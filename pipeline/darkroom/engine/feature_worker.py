@@ -75,7 +75,7 @@ class FeatureWorker:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _known(self, extractor: Extractor, shard: Shard) -> ShardFeatures | None:
-        """What is stored already, unless it is not this extractor's: damaged, or a stranger's."""
+        """What is stored already, unless it is damaged or of another dimension."""
         found = get_features(self._store, extractor.info.extractor_id, shard)
         return found if found and found.images.features.shape[1] == extractor.info.dimension else None
 

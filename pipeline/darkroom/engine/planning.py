@@ -162,9 +162,9 @@ def rounds(num_shards: int, first: int) -> list[int]:
     return found
 
 
-def drawn(fingerprint: str, starts: list[int], count: int) -> frozenset[int]:
-    """First rows of the `count` shards that a round renders: a fair draw, and of more shards a part of it again."""
-    return frozenset(sorted(starts, key=lambda start: digest("halving", fingerprint, start))[:count])
+def drawn(fingerprint: str, first_rows: list[int], count: int) -> frozenset[int]:
+    """`first_rows` of the `count` shards that a round renders: a fair draw, and of more shards a part of it again."""
+    return frozenset(sorted(first_rows, key=lambda start: digest("halving", fingerprint, start))[:count])
 
 
 def survivors(figures: Mapping[str, float], keep: float, higher_is_better: bool) -> list[str]:

@@ -147,7 +147,7 @@ class _Loop:
     # Work ------------------------------------------------------------------------------------------------------
 
     def _hand_out(self) -> None:
-        """One shard to each actor with room, those with least to do first, until nobody takes any more."""
+        """One shard to each actor with room, those with least to do first, until none takes any more."""
         while any(self._give_one(slot) for slot in self._usable()):
             pass
 

@@ -1,4 +1,7 @@
-"""Workers made in the process that uses them: what one that renders is made from, and one that finds a batch size."""
+"""Makes workers in the process that uses them: one that renders, and one that finds a batch size.
+
+What they are made from is small, picklable, and without a secret.
+"""
 
 import json
 from contextlib import suppress
@@ -14,8 +17,6 @@ from darkroom.engine.device import CompileArtifacts
 from darkroom.engine.tasks import ProbeTask, RetryTask, ShardReport, ShardTask, Task
 from darkroom.engine.worker import Worker
 from darkroom.features.extractor import Extractor, ExtractorSpec
-from darkroom.rendering.batch_size import best_size, measured_rates
-from darkroom.rendering.diffusion import device_name
 from darkroom.rendering.renderer import Compiled, Renderer, RendererSpec, load_renderer
 from darkroom.runs.run import RunInfo, open_run
 from darkroom.storage.local import user_cache
@@ -29,7 +30,7 @@ class WorkerSpec:
     run: RunInfo
     renderers: tuple[RendererSpec, ...]  # one for each model of the run; the first is loaded at once
     store: StoreSpec
-    extractors: tuple[ExtractorSpec, ...] = ()  # score images with these as they are rendered
+    extractors: tuple[ExtractorSpec, ...] = ()  # make features of images with these as they are rendered
     batch_timeout_s: float | None = None  # how long a call of the renderer may take
     profile: bool = False  # measure the stages
     compiled: tuple[Compiled, ...] = ()  # by torch.compile in earlier runs
@@ -81,7 +82,10 @@ def _check_shared(store: Store, run: RunInfo) -> None:
 
 
 def make_prober() -> "Prober":
-    """Nothing is loaded until something must be measured."""
+    """The worker that finds a batch size, on the device that will use it, and remembers it in that machine's cache.
+
+    Nothing is loaded until something must be measured.
+    """
     return Prober(user_cache("batch_sizes"))
 
 
@@ -100,7 +104,11 @@ class Prober:
         """A probe ends by itself."""
 
     def _batch_size(self, spec: RendererSpec, sampling: Sampling) -> int:
-        key = f"{_key(spec, sampling)}.json"
+        from darkroom.rendering.batch_size import best_size, measured_rates  # with torch
+        from darkroom.rendering.diffusion import device_name
+
+        device = device_name(spec)
+        key = f"{_key(spec, sampling, device)}.json"
         try:
             return int(json.loads(self._cache.get(key))["batch_size"])
         except (NotFound, ValueError, KeyError, TypeError):
@@ -110,15 +118,15 @@ class Prober:
             "batch_size": size,
             "images_per_s": rates,
             "model": spec.model.identity.repo_id,
-            "device": device_name(spec),
+            "device": device,
         }
         with suppress(OSError):  # the next run measures again
             self._cache.put(key, json.dumps(about).encode(), "application/json")
         return size
 
 
-def _key(spec: RendererSpec, sampling: Sampling) -> str:
+def _key(spec: RendererSpec, sampling: Sampling, device: str) -> str:
     """What the best size depends on: the model, the images' size, guidance and the device."""
     model = spec.model.identity
     shape = sampling.height, sampling.width, sampling.is_guided, sampling.lossy
-    return digest("batch size", model.revision, model.variant, model.dtype, shape, device_name(spec))
+    return digest("batch size", model.revision, model.variant, model.dtype, shape, device)

@@ -67,7 +67,7 @@ def cell_of(cells: Mapping[str, CellInfo], cell_id: str) -> Cell:
 
 
 def add_cells(store: Store, cells: Mapping[str, CellInfo]) -> None:
-    """Write those that are not there yet. All are put: who adopts a file makes sure that it outlasts a power cut."""
+    """Write those that are not there yet. All are put: that makes also what is there outlast a power cut."""
     for cell_id, info in cells.items():
         store.put_if_absent(cell_key(cell_id), _dump(info), "application/json")
 
@@ -158,7 +158,7 @@ class Dropped:
 def put_choices(store: Store, chosen_from: Collection[str], dropped: Sequence[Dropped]) -> None:
     """What a sweep dropped of its cells. What earlier sweeps dropped stays, but for cells that are in this one too.
 
-    Raises DarkroomError where what is there cannot be read: it is nobody's to throw away.
+    Raises DarkroomError where what is there cannot be read: it is not thrown away.
     """
     while True:
         before = _stored_choices(store)

@@ -67,7 +67,7 @@ def container_key(name: str, extension: str) -> str:
 
 
 def is_image_key(key: str) -> bool:
-    """Whether a job may have put this object among the images: anything else there is somebody else's."""
+    """Whether a job may have put this object among the images: anything else there is not removed."""
     return bool(_IMAGE.fullmatch(key))
 
 

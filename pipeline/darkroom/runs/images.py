@@ -1,7 +1,7 @@
 """Files of committed images: read, compared byte by byte with what their records say, and put back.
 
 Each object is fetched once, however many images lie in it. Repair changes no record, ever: only bytes with the recorded
-digest are written, so whoever reads at the same time, or repairs too, sees right ones.
+digest are written, so concurrent readers and repairs see right ones.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from darkroom.runs.containers import EncodedImage, Indexed, index_parquet, index
 from darkroom.runs.encoding import CONTENT_TYPES, decode
 from darkroom.runs.layouts import CONTAINERS, Layout, as_encoded
 from darkroom.runs.manifest import to_records
-from darkroom.runs.reading import called_as_then, recorded_request
+from darkroom.runs.reading import model_as_recorded, recorded_request
 from darkroom.runs.run import OutputInfo
 from darkroom.storage.store import NotFound, Store, StoreError, prefetched
 
@@ -116,7 +116,7 @@ def _get(store: Store, key: str) -> bytes | str:
         return _MISSING
     except ValueError:
         return _NO_KEY
-    except OSError as error:  # a bad sector, a file of somebody else's
+    except OSError as error:  # a bad sector, a file without the right to read it
         return f"its file cannot be read ({error.strerror or error})"
 
 
@@ -205,7 +205,7 @@ def _wrong_member(record: Record, index: Mapping[str, Indexed], cell: Cell, outp
 def repair(store: Store, broken: StoredObject, rendered: Rendered, cell: Cell, output: OutputInfo) -> dict[str, str]:
     """Write the object again from its intact images and these; image_id -> why it is still damaged.
 
-    Only bytes with the recorded digest are written, so whoever reads at the same time, or repairs too, sees right ones.
+    Only bytes with the recorded digest are written, so concurrent readers and repairs see right ones.
     A container is written whole or not at all.
     """
     if _NO_KEY in broken.damages.values():
@@ -243,4 +243,4 @@ def _whole_container(
 
 
 def _encoded(record: Record, data: bytes, cell: Cell, output: OutputInfo) -> EncodedImage:
-    return as_encoded(recorded_request(record, cell), data, called_as_then(cell.model, record), output)
+    return as_encoded(recorded_request(record, cell), data, model_as_recorded(cell.model, record), output)

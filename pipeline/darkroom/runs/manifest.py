@@ -2,7 +2,7 @@
 
 Written last and conditionally, so a shard's images and records become visible together or not at all. Only a retry
 makes a committed shard name other objects: it replaces the manifest that it read, by compare-and-swap. `fence_retries`
-tells whoever removes objects what no retry can name any more.
+tells a job that removes objects what no retry can name any more.
 """
 
 import io
@@ -61,7 +61,7 @@ def commit(store: Store, shard: Shard, table: pa.Table) -> bool:
 
 
 def revise(store: Store, shard: Shard, before: bytes, table: pa.Table) -> bool:
-    """Replace a manifest that still is `before`. False when somebody else replaced it first."""
+    """Replace a manifest that still is `before`. False when another job replaced it first."""
     return store.replace(manifest_key(shard), _to_bytes(table), expected=before)
 
 
@@ -79,7 +79,7 @@ def read(store: Store, shard: Shard, columns: Sequence[str] | None = None) -> pa
 def read_each(
     store: Store, shards: Iterable[Shard], columns: Sequence[str] | None = None
 ) -> Iterator[tuple[Shard, pa.Table]]:
-    """Shards, in order, with their records; some are read ahead."""
+    """Shards, in order, with their records; some are prefetched."""
     return prefetched(shards, lambda shard: (shard, read(store, shard, columns)))
 
 
@@ -112,7 +112,7 @@ def fence_retries(store: Store, shards: Iterable[Shard]) -> set[str]:
     - an attempt that read it before cannot commit any more, whatever it has stored or adopted;
     - one that had committed by then is seen, and what it names stays;
     - one that reads it later stores under names that nothing could have when the objects were listed.
-    Nobody waits for anybody, and who is killed leaves nothing to clear up.
+    No job waits for another, and a killed one leaves nothing to clear up.
     """
     return {key for shard in shards for key in _renewed(store, shard)["key"].to_pylist() if key}
 

@@ -130,7 +130,7 @@ def recorded_request(record: Record, cell: Cell) -> ImageRequest:
     return ImageRequest(record.image_id, record.prompt, record.seed, sampling)
 
 
-def called_as_then(model: ModelIdentity, record: Record) -> ModelIdentity:
+def model_as_recorded(model: ModelIdentity, record: Record) -> ModelIdentity:
     """The cell's model by the name that this record's file has for it: another attempt may have called it otherwise."""
     return replace(model, repo_id=record.model)
 

@@ -1,6 +1,6 @@
 """What a local store asks of the disk: synced writes, links that overwrite nothing, folders walked, and a lock.
 
-No link is followed. The lock says who holds it, and gives up in the end.
+No link is followed. Waiting for the lock names its holder, and ends.
 """
 
 import errno
@@ -81,7 +81,7 @@ def walk_unlinked(folder: Path, met: Callable[[Path], None]) -> Iterator[tuple[s
     for entry in entries:
         if not entry.is_dir():
             yield str(folder), entry.name
-        elif not entry.name.startswith("."):  # a hidden folder is somebody else's
+        elif not entry.name.startswith("."):  # a hidden folder is no part of a store
             if entry.is_symlink():
                 met(Path(entry.path))
             else:
@@ -95,7 +95,7 @@ def walk_unlinked(folder: Path, met: Callable[[Path], None]) -> Iterator[tuple[s
 def locked(path: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
     """Hold the file, which is made where it is not there; its content is left alone.
 
-    Raises StoreError where another process has not let go of it in time, DarkroomError where it is no file of ours.
+    Raises StoreError where another process has not let go of it in time, DarkroomError where it is no plain file.
     """
     handle = _opened(path)
     try:

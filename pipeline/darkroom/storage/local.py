@@ -1,7 +1,7 @@
 """Objects as files in a folder: what is synced when, which calls are atomic, and where links would lead.
 
 The folder itself may be a link, or lie behind one. Below it no link to a folder is followed, neither to read nor to
-write: what lies behind it is somebody else's. A link to a file is read as that file, and replaced or removed itself.
+write: what lies behind it is not the store's. A link to a file is read as that file, and replaced or removed itself.
 """
 
 import errno

@@ -150,7 +150,7 @@ def matches(parts: Sequence[str], patterns: Sequence[str]) -> bool:
 
 
 def _in_store(uri: str, endpoint_url: str | None, setting: str) -> Place:
-    """A place in an object store. One who may read a single object, and list nothing, may name that object."""
+    """A place in an object store. Without the right to list, an address may still name a single object."""
     scheme, _, rest = uri.partition("://")
     path = rest.strip("/")
     spec = parse_spec(f"{scheme}://{path.split('/')[0]}", endpoint_url)

@@ -42,7 +42,7 @@ class StoreError(OSError):
 
 
 class StoreRefusal(StoreError, EndsRun):
-    """It has no room, or gives no right, and refuses every call like this one until somebody acts."""
+    """It has no room, or gives no right, and refuses every call like this one until a person acts."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def open_store(spec: StoreSpec) -> Store:
 
 
 def parse_spec(uri: str, endpoint_url: str | None = None) -> StoreSpec:
-    """A store's address, absolute and checked for what can be checked without a look at it."""
+    """A store's address, absolute and checked as far as that needs no request."""
     if not uri.strip():
         raise DarkroomError(f"output.uri is empty; use {_USABLE}")
     if "://" not in uri:
@@ -183,7 +183,7 @@ def split_address(uri: str) -> tuple[str, str, str]:
 
 
 def check_key(key: str) -> str:
-    """Keys are ours, never a user's words. ValueError all the same: a record that was tampered with names a key too."""
+    """The key. Raises ValueError: keys are never a user's words, but a record that was tampered with names one too."""
     if not (_KEY.fullmatch(key) and len(key) <= _MAX_KEY and _is_plain(key)):
         raise ValueError(f"{key[:_MAX_KEY]!r} is not a key")
     return key
@@ -196,7 +196,7 @@ def check_prefix(prefix: str) -> str:
 
 
 def is_listed(key: str) -> bool:
-    """Whether a name found in a store is an object: not hidden, and one that we could have given."""
+    """Whether a name found in a store is an object: not hidden, and one that `check_key` takes."""
     hidden = key.startswith(".") or "/." in key
     return not hidden and len(key) <= _MAX_KEY and bool(_KEY.fullmatch(key)) and _is_plain(key)
 
@@ -217,7 +217,7 @@ def check_conditional_puts(store: Store) -> None:
 
 @contextmanager
 def scratch_key(store: Store) -> Iterator[str]:
-    """A key to try things with, one for each caller: many jobs may look at a store at once.
+    """A key to try things with, one for each caller: many jobs may check a store at once.
 
     An interrupt leaves the object there, under a hidden name, since the store may be what hangs.
     """
