@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from darkroom.domain.errors import DarkroomError, WrongModel
-from darkroom.features.extractor import Extractor, ExtractorInfo, ExtractorPin, ExtractorSpec
+from darkroom.features.extractor import Extractor, ExtractorPin, ExtractorSpec
 from darkroom.features.inception_extractor import InceptionExtractor, inception_files, inspect_inception
 from darkroom.features.pixels import PixelExtractor, inspect_pixels
 from darkroom.features.plugins import is_plug_in, load_plug_in
@@ -21,6 +21,7 @@ from darkroom.features.transformers_models import (
     load_dinov2,
 )
 from darkroom.rendering.proof import LocalFiles, proved
+from darkroom.runs.features import ExtractorInfo
 
 
 @dataclass(frozen=True)

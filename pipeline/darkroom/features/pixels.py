@@ -6,8 +6,9 @@ import numpy as np
 from PIL import Image
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
+from darkroom.features.extractor import ExtractorSpec
 from darkroom.features.preprocessing import channelwise
+from darkroom.runs.features import ExtractorInfo
 
 _SIDE = 8
 

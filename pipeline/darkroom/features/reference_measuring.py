@@ -13,11 +13,11 @@ import numpy as np
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
-from darkroom.features.extractor import Extractor, ExtractorInfo
+from darkroom.features.extractor import Extractor
 from darkroom.features.reference import Block, Images, Reference, ReferenceFeatures, Statistics, check_count
 from darkroom.features.reference_decoding import VERSION, batches, decoded
 from darkroom.metrics.moments import FeatureMoments
-from darkroom.runs.features import ImageFeatures, ShardFeatures, from_bytes, to_bytes
+from darkroom.runs.features import ExtractorInfo, ImageFeatures, ShardFeatures, from_bytes, to_bytes
 from darkroom.storage.opening import user_cache
 from darkroom.storage.store import NotFound, Store
 
