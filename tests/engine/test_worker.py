@@ -14,8 +14,7 @@ import pytest
 from darkroom.domain.records import FAILED, INVALID, OK
 from darkroom.engine.device import Stopped
 from darkroom.engine.tasks import RetryTask
-from darkroom.rendering.paint import PaintRenderer
-from darkroom.rendering.renderer import FatalDeviceError
+from darkroom.rendering.renderer import FatalDeviceError, PaintRenderer
 from darkroom.runs import manifest
 from darkroom.runs.images import image_bytes
 from darkroom.runs.keys import manifest_key

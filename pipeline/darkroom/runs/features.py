@@ -1,7 +1,8 @@
 """Features of a run's images as they are stored: by shard and by extractor, and what names the latter.
 
 A shard's features by one extractor are a Parquet file. Each row says which bytes it was made from, so that features
-never outlive their image: they count only where that is the digest in the image's record. A file that cannot be read holds no features; the next extraction makes them anew.
+never outlive their image: they count only where that is the digest in the image's record. A file that
+cannot be read holds no features; the next extraction makes them anew.
 """
 
 import io
