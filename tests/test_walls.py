@@ -142,7 +142,7 @@ def test_the_domain_imports_the_standard_library_alone() -> None:
 
 # Of the room of metrics, what is algebra on arrays: it stands before every other room, and all may import it.
 FORMULAS = (
-    "arrays", "moments", "frechet", "kernel_distances", "neighbours", "reference_free", "resampling",
+    "arrays", "moments", "frechet", "pairwise", "reference_free", "resampling",
 )  # fmt: skip
 
 

@@ -6,9 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from darkroom.metrics.frechet import frechet_distance
-from darkroom.metrics.kernel_distances import kid
 from darkroom.metrics.moments import FeatureMoments
-from darkroom.metrics.neighbours import neighbours
+from darkroom.metrics.pairwise import kid, neighbours
 from darkroom.metrics.reference_free import vendi_score, vendi_score_of_kernel
 from tests.metrics.references import reference_values
 

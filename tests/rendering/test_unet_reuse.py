@@ -1,4 +1,4 @@
-"""Work shared in a call and deep features reused over steps: how much is computed, and that nothing outlives its call."""
+"""Work shared in a call, deep features reused over steps: how much is computed; nothing outlives its call."""
 
 from collections import Counter
 from dataclasses import replace

@@ -14,8 +14,17 @@ import numpy as np
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 from darkroom.features.extractor import Extractor
-from darkroom.features.reference import Block, Images, Reference, ReferenceFeatures, Statistics, check_count
-from darkroom.features.reference_decoding import VERSION, batches, decoded
+from darkroom.features.reference import (
+    DECODING_VERSION,
+    Block,
+    Images,
+    Reference,
+    ReferenceFeatures,
+    Statistics,
+    batches,
+    check_count,
+    decoded,
+)
 from darkroom.metrics.moments import FeatureMoments
 from darkroom.runs.features import ExtractorInfo, ImageFeatures, ShardFeatures, from_bytes, to_bytes
 from darkroom.storage.opening import user_cache
@@ -171,7 +180,7 @@ class FeatureCache:
         self._put(_listing_key(listing), json.dumps(blocks).encode())
 
     def _features_key(self, ids: Ids) -> str:
-        return f"features/{self._extractor_id}/{digest('block', VERSION, *ids)}.parquet"
+        return f"features/{self._extractor_id}/{digest('block', DECODING_VERSION, *ids)}.parquet"
 
     def _put(self, key: str, data: bytes) -> None:
         if self._is_writable:
