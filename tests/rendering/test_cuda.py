@@ -78,8 +78,8 @@ def test_a_fresh_renderer_makes_the_same_bytes(models: dict[str, Path], name: st
 @pytest.mark.parametrize("name", ["sd", "sdxl", "demo"])
 def test_in_float32_the_picture_is_the_cpus(models: dict[str, Path], name: str) -> None:
     on_cpu = replace(spec(models, name, "float32"), device="cpu")
-    theirs = pixels(load_renderer(on_cpu), sampling(name))  # type: ignore[arg-type]
-    assert np.abs(pixels(load(models, name, "float32"), sampling(name)) - theirs).max() <= 1
+    expected = pixels(load_renderer(on_cpu), sampling(name))  # type: ignore[arg-type]
+    assert np.abs(pixels(load(models, name, "float32"), sampling(name)) - expected).max() <= 1
 
 
 @pytest.mark.slow

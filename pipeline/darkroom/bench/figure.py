@@ -147,7 +147,7 @@ BENCHMARKS = {
     "invariance_tax": ("invariance", "invariance_tax"),
     "sweep_sharing": ("commands", "sweep_sharing"),
     "inline_scoring": ("commands", "inline_scoring"),
-    "resume": ("resume", "resume"),
+    "resume": ("commands", "resume"),
     "scale_out": ("scale_out", "scale_out"),
     "gpu_sd15": ("gpu", "gpu_sd15"),
     "gpu_sdxl": ("gpu", "gpu_sdxl"),

@@ -1,4 +1,4 @@
-"""The drawn world: scenes of one or two shapes on a plain background, their captions, and the demo's prompts.
+"""The drawn world: scenes of one or two shapes on an even background, their captions, and the demo's prompts.
 
 Numpy only. `drawing.py` makes and reads their pictures.
 """

@@ -1,6 +1,6 @@
 """A reference's features: those that are cached, and the rest by the extractor, block by block.
 
-The cache holds features by content, and which files had which content. What is damaged or gone is computed again, and a
+The cache holds features by content, and which files had which content. What is damaged or gone is computed anew, and a
 disk that takes nothing costs only the next evaluation its time.
 """
 
@@ -108,7 +108,7 @@ def _read_parts(
 
 
 def _computed(block: Block, load: Callable[[], Extractor], faults: list[DarkroomError]) -> np.ndarray:
-    """Features of a block; once an image has a fault, only the others are looked for that have one too."""
+    """Features of a block; once an image has a fault, only those of the others that have one too are searched for."""
     pictures = decoded(block.files(), faults)
     rows = [load().features(batch) for batch in batches(pictures) if not faults]
     return np.concatenate(rows) if rows else np.empty((0, 0), np.float32)
@@ -188,7 +188,9 @@ class FeatureCache:
                 self._cache.put(key, data)
             except OSError as error:
                 self._is_writable = False
-                self._report(f"{self._cache.describe()} cannot be written ({error.strerror or error}): nothing is kept")
+                self._report(
+                    f"{self._cache.describe()} cannot be written ({error.strerror or error}): nothing is cached"
+                )
 
 
 def _listing_key(listing: str) -> str:
