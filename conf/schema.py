@@ -12,9 +12,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 
 from darkroom.conf.keys import IS_PROMPT, key, schema_of
-from darkroom.domain.identity import NUM_SEEDS
 from darkroom.domain.requests import ROW_COLUMNS
-from darkroom.domain.settings import SETTINGS, ModelRef, Sampling
+from darkroom.domain.settings import NUM_SEEDS, SETTINGS, ModelRef, Sampling
 
 AUTO = "auto"  # a batch size
 _MANY = 1_000_000_000

@@ -69,7 +69,7 @@ def test_painting_needs_no_torch() -> None:
     code = (
         "import sys\n"
         "for name in ('torch', 'diffusers', 'transformers'): sys.modules[name] = None\n"
-        "from darkroom.domain.cells import Sampling\n"
+        "from darkroom.domain.settings import Sampling\n"
         "from darkroom.domain.images import ImageRequest\n"
         "from darkroom.rendering.paint import paint_model\n"
         "from darkroom.rendering.renderer import RendererSpec, load_renderer\n"

@@ -22,9 +22,8 @@ from darkroom.api.options import (
 )
 from darkroom.api.prompts import Prompts
 from darkroom.demo import MODEL_FOLDER
-from darkroom.domain.cells import Cell
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.identity import digest
+from darkroom.domain.identity import Cell, digest
 from darkroom.domain.settings import (
     ARGUMENTS,
     FLOAT8,

@@ -7,8 +7,8 @@ from darkroom.api.engine import Engine
 from darkroom.api.events import FeaturesStarted, ImageLeftOut, ImagesLeftOut, Progress, StageEnded
 from darkroom.api.listening import Counting
 from darkroom.api.run import Run
-from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError, TryAgain
+from darkroom.domain.identity import Shard
 from darkroom.domain.records import OK
 from darkroom.engine.feature_worker import FeatureWorkerSpec
 from darkroom.engine.tasks import FeatureTask, task_name

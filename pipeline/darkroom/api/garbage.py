@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from darkroom.api.run import Run, open_run, store_at
-from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import Shard
 from darkroom.domain.records import FAILED
 from darkroom.runs import manifest
 from darkroom.runs.cells import dropped_cells

@@ -8,7 +8,7 @@ from itertools import islice
 from darkroom.api.checking import Checked, Request, check, renderer_spec, warnings
 from darkroom.api.engine import likely_device, settled_here
 from darkroom.api.events import Progress, PromptsWritten, Warned
-from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.requests import ImageRequest, Sample, samples
 from darkroom.domain.settings import Sampling
 from darkroom.engine.device import batches

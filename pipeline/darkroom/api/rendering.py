@@ -25,8 +25,8 @@ from darkroom.api.events import (
 from darkroom.api.listening import CompiledCache, Counting, RenderProfile
 from darkroom.api.measuring import EvaluationResult, extract_for, measure
 from darkroom.api.run import Run
-from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import Shard
 from darkroom.domain.records import FAILED, INVALID, Record
 from darkroom.engine.planning import num_shards, plan, shard_tasks
 from darkroom.engine.spec import WorkerSpec

@@ -15,8 +15,8 @@ from darkroom.api.checking import find_model, renderer_spec
 from darkroom.api.events import Progress, RenderedElsewhere
 from darkroom.api.options import ModelPlace
 from darkroom.api.run import Run
-from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import Record
 from darkroom.domain.requests import Sample
 from darkroom.domain.settings import ModelRef

@@ -11,7 +11,7 @@ from darkroom.api.listening import Counting
 from darkroom.api.options import EngineOptions, ModelPlace
 from darkroom.api.rerender import models_of
 from darkroom.api.run import Run, check_writable
-from darkroom.domain.cells import ModelIdentity, Shard
+from darkroom.domain.identity import ModelIdentity, Shard
 from darkroom.domain.records import FAILED, INVALID
 from darkroom.engine.events import Summary
 from darkroom.engine.spec import WorkerSpec

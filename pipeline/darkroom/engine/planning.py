@@ -4,7 +4,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 
 import pyarrow as pa
 
-from darkroom.domain.cells import Cell, Shard, planned_shard
+from darkroom.domain.identity import Cell, Shard, planned_shard
 from darkroom.domain.requests import PromptRow
 from darkroom.engine.tasks import ShardTask
 from darkroom.prompts.dataset import PromptBlock

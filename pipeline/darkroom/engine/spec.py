@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
-from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.spans import Profile
 from darkroom.engine.device import CompileArtifacts
 from darkroom.engine.tasks import RetryTask, ShardTask, Task

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.requests import ImageRequest
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import RenderedImage, RendererInfo

@@ -12,8 +12,8 @@ from functools import partial
 
 import numpy as np
 
-from darkroom.domain.cells import Cell
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import Cell
 from darkroom.domain.records import OK, Record
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, cell_of

@@ -2,7 +2,7 @@
 
 import re
 
-from darkroom.domain.cells import Shard
+from darkroom.domain.identity import Shard
 
 RUN_KEY = "run.json"
 CHOICES_KEY = "choices.json"

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import Shard
 from darkroom.runs.files import prefetched
 from darkroom.runs.keys import METADATA_PREFIX, manifest_key, parse_manifest_key
 from darkroom.runs.records import RECORD_SCHEMA, missing_column

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from darkroom.domain.cells import Shard
+from darkroom.domain.identity import Shard
 from darkroom.domain.records import OK, Record
 from darkroom.runs import manifest
 from darkroom.runs.records import to_records

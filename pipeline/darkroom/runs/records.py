@@ -7,7 +7,7 @@ from typing import Any, get_args, get_type_hints
 
 import pyarrow as pa
 
-from darkroom.domain.cells import Cell, ModelIdentity
+from darkroom.domain.identity import Cell, ModelIdentity
 from darkroom.domain.records import RECORD_COLUMNS, Record
 from darkroom.domain.requests import ImageRequest, PromptRow, Sample
 from darkroom.domain.settings import IMAGE_SETTINGS, ROW_SETTINGS, Sampling
