@@ -8,8 +8,9 @@ from typing import Any, get_origin
 
 from omegaconf import MISSING
 
+from darkroom.conf.groups import GROUPS, PROMPTS, EvaluationConfig, Expectation, GridAxes, HalvingConfig
 from darkroom.conf.keys import Key, keys_of, range_of
-from darkroom.conf.schema import GROUPS, JOBS, PROMPTS, EvaluationConfig, Expectation, GridAxes, HalvingConfig
+from darkroom.conf.schema import JOBS
 from darkroom.domain.settings import ModelRef, Sampling, Setting, settings_of
 
 _TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}

@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, EnumNode, FloatNode, IntegerNode, ListConfig, Node, OmegaConf, StringNode, ValueNode
 from omegaconf.errors import OmegaConfBaseException
 
-from darkroom.conf import schema
+from darkroom.conf.groups import PROMPT_TEXTS
 from darkroom.conf.keys import IS_PLACE, check_ranges
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.jobs.arguments import Arguments, arguments
@@ -112,7 +112,7 @@ def _given(job: str, word: str, known: Groups, own: Groups) -> Given:
 
 
 def _check_no_credentials(key: str, text: str) -> None:
-    if key.rpartition(".")[2] not in schema.PROMPT_TEXTS and has_credentials(text):
+    if key.rpartition(".")[2] not in PROMPT_TEXTS and has_credentials(text):
         raise credentials_in(key)
 
 

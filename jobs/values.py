@@ -16,7 +16,7 @@ from darkroom.api.options import (
 )
 from darkroom.api.prompts import Prompts, demo, files, template
 from darkroom.api.run import Run, open_run
-from darkroom.conf.schema import EvaluateMode, PromptsKind
+from darkroom.conf.groups import EvaluateMode, PromptsKind
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
 from darkroom.engine.sweep import Grid

@@ -19,14 +19,8 @@ from darkroom.api.options import (
     sampling_defaults,
     with_settings,
 )
-from darkroom.conf.schema import (
-    AgainConfig,
-    CompareConfig,
-    EngineConfig,
-    EvaluationConfig,
-    HalvingConfig,
-    OutputConfig,
-)
+from darkroom.conf.groups import EngineConfig, EvaluationConfig, HalvingConfig, OutputConfig
+from darkroom.conf.schema import CompareConfig, ModelPlaceConfig
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
 from darkroom.jobs.overrides import composed
@@ -97,7 +91,7 @@ def test_a_model_has_one_meaning_on_the_command_line_and_in_python(name: str) ->
         (EvaluationOptions(), EvaluationConfig),
         (HalvingOptions("a.b"), HalvingConfig),
         (ComparisonOptions(), CompareConfig),
-        (ModelPlace(), AgainConfig),
+        (ModelPlace(), ModelPlaceConfig),
     ],
 )
 def test_defaults_and_ranges_are_those_of_the_command_line(options: Any, schema: Any) -> None:
