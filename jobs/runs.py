@@ -68,7 +68,7 @@ def compare(config: DictConfig) -> ExitCode:
 
     options = values.comparison(config)
     comparison.chosen_metrics(options)  # refused before a run is opened
-    a, b = (comparison.side(key, config[key], config.endpoint_url) for key in ("a", "b"))
+    a, b = (comparison.compared_cell(key, config[key], config.endpoint_url) for key in ("a", "b"))
     result = comparison.compare(a, b, options, results.of_comparison)
     print(result.table)
     if result.worse:
@@ -143,12 +143,12 @@ def repair(config: DictConfig) -> ExitCode:
 
 def retry(config: DictConfig) -> ExitCode:
     """Render a run's failed records again; what succeeds takes the failed record's place."""
-    from darkroom.api import retry
+    from darkroom.api import maintenance
 
     run = values.run_of(config)
     with printing.Printer() as printer:
         try:
-            found = retry.retry(run, values.engine(config.engine), printer, values.model_place(config.model))
+            found = maintenance.retry(run, values.engine(config.engine), printer, values.model_place(config.model))
         except KeyboardInterrupt:
             print("\ninterrupted: shards that were not yet replaced are as they were")
             return ExitCode.INTERRUPTED
@@ -166,7 +166,7 @@ def retry(config: DictConfig) -> ExitCode:
 
 def gc(config: DictConfig) -> ExitCode:
     """Remove what no committed shard of a complete run names: images of attempts that lost, and broken writes."""
-    from darkroom.api.garbage import collect
+    from darkroom.api.maintenance import collect
 
     found = collect(config.run, config.endpoint_url, config.older_than_s, config.dry_run, config.incomplete)
     print(

@@ -4,6 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from darkroom.api.arguments import Prompts, demo, files, template
 from darkroom.api.checking import Request
 from darkroom.api.options import (
     ComparisonOptions,
@@ -14,7 +15,6 @@ from darkroom.api.options import (
     ModelPlace,
     OutputOptions,
 )
-from darkroom.api.prompts import Prompts, demo, files, template
 from darkroom.api.run import Run, open_run
 from darkroom.conf.groups import EvaluateMode, PromptsKind
 from darkroom.domain.errors import DarkroomError

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from darkroom.api.calls import engine_options, evaluation_options, made, model_ref
-from darkroom.api.checking import PRESETS
+from darkroom.api.arguments import PRESETS, engine_options, evaluation_options, made, model_ref
 from darkroom.api.options import (
     ComparisonOptions,
     EngineOptions,

@@ -1,6 +1,6 @@
 """What is said while work goes on: plain values, given one by one to the caller's `progress`.
 
-Among them are the dispatcher's own events (`dispatch.events`). A callback that raises ends the work, and its exception
+Among them are the dispatcher's own events (`engine.events`). A callback that raises ends the work, and its exception
 comes out of the call; what was committed until then stays.
 """
 
@@ -176,9 +176,9 @@ class PairsCounted:
     """Of a comparison by one extractor."""
 
     num_pairs: int
-    num_a: int  # images of each side
+    num_a: int  # images of each
     num_b: int
-    most_compared: int | None  # where one side has more than are compared
+    most_compared: int | None  # where there are more than are compared
 
 
 @dataclass(frozen=True)
