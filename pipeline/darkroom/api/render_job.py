@@ -94,7 +94,7 @@ class RenderJob:
         return Run(self.store, self.info, read_cells(self.store))
 
     def model_settings(self, cells: Mapping[str, CellInfo]) -> dict[str, object]:
-        """What a later command must say of models, since the run's cells do not: that they are trusted, where they lie."""
+        """What a later command must say of models, as cells do not: that they are trusted, where they lie."""
         moved = {
             item.info.ref.repo_id
             for item in self.found.cells
