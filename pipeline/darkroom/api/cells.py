@@ -14,7 +14,7 @@ from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity
 from darkroom.domain.settings import ARGUMENTS, FLOAT8, SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
-from darkroom.engine.sweep import Grid, Settings, expand
+from darkroom.engine.planning import Grid, Settings, expand
 from darkroom.rendering.inspection import (
     STEERED,
     InspectedModel,

@@ -34,7 +34,7 @@ from darkroom.domain.settings import (
     Sampling,
     Value,
 )
-from darkroom.engine.sweep import Grid
+from darkroom.engine.planning import Grid
 from darkroom.prompts.dataset import PromptScan, count_long_prompts
 from darkroom.rendering.inspection import (
     InspectedModel,

@@ -15,8 +15,8 @@ from darkroom.api.checking import Checked
 from darkroom.api.events import Progress, Progressed
 from darkroom.api.options import AUTO, EngineOptions
 from darkroom.domain.errors import DarkroomError
-from darkroom.engine.events import AttemptFailed, Dispatcher, Event, ShardDone, Summary, WorkerReady
-from darkroom.engine.tasks import ProbeTask, TaskRunner
+from darkroom.engine.dispatcher import Dispatcher
+from darkroom.engine.tasks import AttemptFailed, Event, ProbeTask, ShardDone, Summary, TaskRunner, WorkerReady
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.paint import PAINT_REPO_ID
 from darkroom.rendering.renderer import RendererSpec
@@ -38,7 +38,7 @@ class Engine:
     def dispatcher(self, spec: Callable[[], TaskRunner]) -> Dispatcher:
         """`spec` makes a worker in the process that will use it; it travels there, so it pickles."""
         if self.options.kind == "local":
-            from darkroom.engine.local_dispatcher import LocalDispatcher
+            from darkroom.engine.dispatcher import LocalDispatcher
 
             return LocalDispatcher(spec, self.options.max_attempts)
         from darkroom.engine.ray_dispatcher import RayDispatcher
@@ -182,7 +182,7 @@ def _probe_task(model: InspectedModel, cells: Sequence[CheckedCell], device: str
 
 
 def _on_worker(task: ProbeTask, engine: Engine) -> int:
-    from darkroom.engine.probe import make_prober
+    from darkroom.engine.spec import make_prober
 
     sizes: list[int] = []
 
@@ -197,7 +197,7 @@ def _on_worker(task: ProbeTask, engine: Engine) -> int:
 
 
 def _in_this_process(task: ProbeTask) -> int:
-    from darkroom.engine.probe import make_prober
+    from darkroom.engine.spec import make_prober
 
     return make_prober().run_task(task, 1).batch_size or _USUAL_BATCH_SIZE
 

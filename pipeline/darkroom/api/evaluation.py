@@ -25,8 +25,7 @@ from darkroom.metrics.catalogue import CATALOGUE, convention, default_metrics, m
 from darkroom.metrics.measuring import figure_name
 from darkroom.runs import manifest
 from darkroom.runs.features import ShardFeatures, get_features
-from darkroom.runs.files import prefetched
-from darkroom.storage.store import Store
+from darkroom.storage.store import Store, prefetched
 
 _KEYS = tuple(each.name for each in fields(ExtractorSpec) if each.name not in ("device", "pin"))
 _MOST_NAMED = 10  # images without features

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from darkroom.domain.records import Record
-from darkroom.engine.events import Event as DispatchEvent
-from darkroom.engine.events import Summary
+from darkroom.engine.tasks import Event as DispatchEvent
+from darkroom.engine.tasks import Summary
 from darkroom.runs.cells import CellInfo, Dropped
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import StoreSpec

@@ -15,13 +15,12 @@ from darkroom.api.run import Run, check_writable, open_run, store_at
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity, Shard
 from darkroom.domain.records import FAILED, INVALID
-from darkroom.engine.events import Summary
 from darkroom.engine.spec import WorkerSpec
-from darkroom.engine.tasks import RetryTask
+from darkroom.engine.tasks import RetryTask, Summary
 from darkroom.rendering.renderer import RendererSpec
 from darkroom.runs import manifest
 from darkroom.runs.cells import dropped_cells
-from darkroom.runs.keys import IMAGES_PREFIX, is_image_key
+from darkroom.runs.files import IMAGES_PREFIX, is_image_key
 from darkroom.runs.manifest import fence_retries
 from darkroom.runs.reading import count_statuses, states
 from darkroom.storage.local import LocalStore

@@ -20,19 +20,18 @@ from darkroom.api.events import (
 from darkroom.api.run import Run
 from darkroom.domain.identity import Shard, digest
 from darkroom.domain.spans import Profile
-from darkroom.engine.events import Event, Listener, ShardDone
 from darkroom.engine.planning import num_shards, plan, shard_tasks
 from darkroom.engine.profile import ProfileTotals
 from darkroom.engine.spec import WorkerSpec
-from darkroom.engine.tasks import Task
+from darkroom.engine.tasks import Event, Listener, ShardDone, Task
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import Compiled, RendererSpec
 from darkroom.runs.cells import CellInfo, read_cells
-from darkroom.runs.keys import PROFILE_PREFIX
+from darkroom.runs.files import PROFILE_PREFIX
 from darkroom.runs.opening import shards_of
 from darkroom.runs.reading import count_statuses
 from darkroom.runs.run import RunInfo
-from darkroom.storage.opening import user_cache
+from darkroom.storage.local import user_cache
 from darkroom.storage.store import Store
 
 

@@ -30,16 +30,15 @@ from darkroom.api.render_job import RenderJob, render_shards
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import FAILED, INVALID, Record
-from darkroom.engine.sweep import drawn, rounds, survivors
+from darkroom.engine.planning import drawn, rounds, survivors
 from darkroom.metrics.catalogue import CATALOGUE
 from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs.cells import CellInfo, Dropped, put_choices, read_cells, read_choices
 from darkroom.runs.equal_pixels import equal_lines
+from darkroom.runs.files import CONTACT_SHEET_KEY
 from darkroom.runs.images import StoredFile, first_images
-from darkroom.runs.keys import CONTACT_SHEET_KEY
 from darkroom.runs.opening import claim
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store
+from darkroom.storage.store import Store, open_store
 
 _SHEET_IMAGES = 32
 

@@ -31,8 +31,7 @@ from darkroom.runs.commands import on_run
 from darkroom.runs.encoding import decode, pixels_digest
 from darkroom.runs.images import StoredObject, image_bytes, stored_objects
 from darkroom.runs.layouts import as_rendered, encode_image
-from darkroom.runs.reading import records, sample
-from darkroom.runs.records import called_as_then, recorded_sample
+from darkroom.runs.reading import model_as_recorded, recorded_sample, records, sample
 from darkroom.storage.store import Store
 
 _AT_ONCE = 64  # images held in memory while they are repaired
@@ -221,7 +220,7 @@ class Rerenderer:
 
     def _encoded(self, record: Record, sample: Sample, image: RenderedImage) -> Rerendered:
         assert image.pixels is not None
-        model = called_as_then(cell_of(self._run.cells, record.cell_id).model, record)
+        model = model_as_recorded(cell_of(self._run.cells, record.cell_id).model, record)
         request = as_rendered(sample, image.pixels).request
         file = encode_image(request, image.pixels, model, self._run.info.output)
         return Rerendered(file.data, pixels_digest(image.pixels))

@@ -18,7 +18,7 @@ from darkroom.features.reference import Block, Images, Reference, ReferenceFeatu
 from darkroom.features.reference_decoding import VERSION, batches, decoded
 from darkroom.metrics.moments import FeatureMoments
 from darkroom.runs.features import ImageFeatures, ShardFeatures, from_bytes, to_bytes
-from darkroom.storage.opening import user_cache
+from darkroom.storage.local import user_cache
 from darkroom.storage.store import NotFound, Store
 
 Ids = tuple[str, ...]
