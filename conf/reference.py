@@ -8,8 +8,9 @@ from typing import Any, get_origin
 
 from omegaconf import MISSING
 
+from darkroom.conf.groups import GROUPS, PROMPTS, EvaluationConfig, Expectation, GridAxes, HalvingConfig
 from darkroom.conf.keys import Key, keys_of, range_of
-from darkroom.conf.schema import GROUPS, JOBS, PROMPTS, EvaluationConfig, Expectation, GridAxes, HalvingConfig
+from darkroom.conf.schema import JOBS
 from darkroom.domain.settings import ModelRef, Sampling, Setting, settings_of
 
 _TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
@@ -57,11 +58,11 @@ def _setting_row(group: str, each: Setting) -> Sequence[str]:
 
 
 def _keys(title: str, schema: Any, prefix: str) -> str:
-    return f"### {title}\n\n{_table(_KEYS_HEAD, [_key_row(each) for each in _own(schema, prefix)])}"
+    return f"### {title}\n\n{_table(_KEYS_HEAD, [_key_row(each) for each in _shown_keys(schema, prefix)])}"
 
 
-def _own(schema: Any, prefix: str) -> Iterator[Key]:
-    """The keys of a schema, but for those in a group that has a table of its own."""
+def _shown_keys(schema: Any, prefix: str) -> Iterator[Key]:
+    """The keys of a schema, but for those in a group that has its own table."""
     elsewhere = [*GROUPS.values(), *_OTHER_GROUPS.values(), GridAxes]
     hidden: tuple[str, ...] = ()
     for each in keys_of(schema, prefix):

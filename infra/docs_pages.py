@@ -10,7 +10,7 @@ from pathlib import Path
 from darkroom.conf.reference import reference
 from darkroom.jobs.arguments import arguments
 from darkroom.jobs.cli import JOBS
-from darkroom.jobs.exits import ExitCode
+from darkroom.jobs.console import ExitCode
 from darkroom.jobs.help import job_help
 
 INFRA = Path(__file__).parent

@@ -20,26 +20,18 @@ from omegaconf import DictConfig
 from darkroom import __version__
 from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.jobs.arguments import Show, arguments
-from darkroom.jobs.completion import COMPLETE, completion
-from darkroom.jobs.console import guard
-from darkroom.jobs.exits import ExitCode
-from darkroom.jobs.help import config_text, job_help, overview
+from darkroom.jobs.console import ExitCode, guard
+from darkroom.jobs.help import COMPLETE, completion, config_text, job_help, overview
 from darkroom.jobs.overrides import composed
 from darkroom.runs.commands import program
 from darkroom.storage.store import StoreError
 
-_HOMES = {  # module of `jobs` -> its functions, each a job of that name
-    "rendering": ("plan", "generate", "sweep"),
-    "measuring": ("evaluate", "report", "compare"),
-    "maintenance": ("status", "retry", "verify", "repair", "gc"),
-    "embedded": ("train_demo", "check_demo"),
-    "bench": ("bench",),
-}
+_DEVELOPMENT = ("train_demo", "check_demo", "bench")
 JOBS = {
     "plan": "check everything and say what `generate` would do",
     "generate": "render a prompt dataset; the same command again goes on where it was",
     "sweep": "render every cell of a grid as one job; a grid that grows renders its new cells alone",
-    "evaluate": "score a run's images, and say each cell's figures with their intervals",
+    "evaluate": "measure a run's images, and say each cell's figures with their intervals",
     "report": "write the page that shows a run: figures, curves, contact sheets, picks, failures",
     "compare": "say whether a run's images are worse than another's, image by image; exit code 1 where they are",
     "status": "say what is committed, what failed and why, and what is left",
@@ -93,8 +85,8 @@ def run_job(job: str, overrides: Sequence[str] | None = None) -> ExitCode:
 
 def function_of(job: str) -> Callable[[DictConfig], ExitCode]:
     """What does the job: it takes its configuration, and gives its exit code."""
-    [home] = (module for module, jobs in _HOMES.items() if job in jobs)
-    found: Callable[[DictConfig], ExitCode] = getattr(import_module(f"darkroom.jobs.{home}"), job)
+    home = import_module(f"darkroom.jobs.{'development' if job in _DEVELOPMENT else 'runs'}")
+    found: Callable[[DictConfig], ExitCode] = getattr(home, job)
     return found
 
 
@@ -131,14 +123,14 @@ def _ended(job: str, overrides: Sequence[str]) -> ExitCode:
         if error.errno in _REMEDIES and error.filename:
             remedy = f"{_REMEDIES[error.errno]}; then give the same command again"
             return _complain(f"{error.filename}: {error.strerror}; {remedy}", ExitCode.UNFINISHED)
-        return _our_fault()
+        return _internal_error()
     except Exception:
-        return _our_fault()
+        return _internal_error()
 
 
-def _our_fault() -> ExitCode:
+def _internal_error() -> ExitCode:
     traceback.print_exc()
-    return ExitCode.OUR_FAULT
+    return ExitCode.INTERNAL_ERROR
 
 
 def _complain(text: str, code: ExitCode) -> ExitCode:

@@ -1,11 +1,11 @@
-"""From a job, the folders and files of a user's own configuration, and choices of groups to what Hydra composes.
+"""From a job, the folders and files of a user's configuration, and choices of groups to what Hydra composes.
 
 https://hydra.cc/docs/advanced/compose_api/ and https://hydra.cc/docs/advanced/search_path/
 """
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from yaml import YAMLError
 from darkroom.conf import schema
 from darkroom.domain.errors import DarkroomError
 
-CONF = Path(schema.__file__).parent
+CONF = Path(schema.__file__).parent  # the YAML files
 NULL = "null"  # the choice of a group that chooses none of its files
 _COMPOSING = threading.Lock()  # Hydra keeps what it composes in one place of the process
 
@@ -28,8 +28,8 @@ class Sources:
     """What a job's configuration is composed from, beside the words `key=value` of its command."""
 
     job: str
-    config: Path | None = None  # a file of the user's own: keys, or keys with a defaults list
-    config_dir: Path | None = None  # a folder of the user's own whose folders are groups, such as experiment/ or model/
+    config: Path | None = None  # a file of the user's: keys, or keys with a defaults list
+    config_dir: Path | None = None  # a folder of the user's whose folders are groups, such as experiment/ or model/
 
     @property
     def primary(self) -> Path | None:
@@ -56,7 +56,7 @@ def composition(sources: Sources, choices: Mapping[str, str], added: Mapping[str
     words = [f"hydra.searchpath=[{','.join(_quoted(f'file://{path.absolute()}') for path in others)}]"]
     words += [f"{group}={_quoted(choice)}" for group, choice in choices.items() if choice != NULL]
     words += [f"+{group}={_quoted(choice)}" for group, choice in (added or {}).items()]
-    if primary is None and first != CONF:  # Hydra wants the job's own file in the first folder
+    if primary is None and first != CONF:  # Hydra wants the job's file in the first folder
         first, words[0] = CONF, f"hydra.searchpath=[{_quoted(f'file://{first.absolute()}')}]"
     try:
         with _COMPOSING, initialize_config_dir(str(first.absolute()), version_base="1.3"):
@@ -68,12 +68,27 @@ def composition(sources: Sources, choices: Mapping[str, str], added: Mapping[str
     return config
 
 
+@dataclass(frozen=True)
+class Choices:
+    """What of the groups is chosen."""
+
+    sources: Sources
+    usual: Mapping[str, str]  # of groups in the defaults list
+    added: Mapping[str, str]  # of the user's groups, as in +experiment=mine
+
+    def config(self) -> DictConfig:
+        return composition(self.sources, self.usual, self.added)
+
+    def but(self, group: str, choice: str) -> "Choices":
+        return replace(self, usual={**self.usual, group: choice})
+
+
 def usual_choices(sources: Sources) -> dict[str, str]:
     """The groups of the defaults list, each with the choice that is made for want of another."""
     listed = _defaults(CONF / f"{sources.job}.yaml")
     if sources.primary:
-        own = _defaults(sources.primary).items()
-        listed |= {name.removeprefix("override ").lstrip("/"): choice for name, choice in own}
+        overriding = _defaults(sources.primary).items()
+        listed |= {name.removeprefix("override ").lstrip("/"): choice for name, choice in overriding}
     return {name: choice or NULL for name, choice in listed.items()}
 
 

@@ -8,7 +8,7 @@ import os.path
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,12 +16,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, EnumNode, FloatNode, IntegerNode, ListConfig, Node, OmegaConf, StringNode, ValueNode
 from omegaconf.errors import OmegaConfBaseException
 
-from darkroom.conf import schema
+from darkroom.conf.groups import PROMPT_TEXTS
 from darkroom.conf.keys import IS_PLACE, check_ranges
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
-from darkroom.jobs.arguments import Arguments, arguments
-from darkroom.jobs.composition import NULL, Sources, added_groups, composition, groups
-from darkroom.jobs.config_file import ConfigFile
+from darkroom.jobs.arguments import Arguments, ConfigFile, arguments
+from darkroom.jobs.composition import NULL, Choices, added_groups, groups
 from darkroom.jobs.refusals import refuse_added, refuse_choice, refuse_enum, refuse_key, refuse_value, refuse_word
 
 _KEY = re.compile(r"[^\W\d]\w*(\.\w+)*")
@@ -42,21 +41,6 @@ class Given:
         return f"{self.key}={self.text}"
 
 
-@dataclass(frozen=True)
-class Choices:
-    """What of the groups is chosen."""
-
-    sources: Sources
-    usual: Mapping[str, str]  # of groups in the defaults list
-    added: Mapping[str, str]  # of the user's own groups, as in +experiment=mine
-
-    def config(self) -> DictConfig:
-        return composition(self.sources, self.usual, self.added)
-
-    def but(self, group: str, choice: str) -> "Choices":
-        return replace(self, usual={**self.usual, group: choice})
-
-
 def composed(job: str, words: Sequence[str]) -> DictConfig:
     """The job's configuration. Raises DarkroomError for an unknown key, a wrong type or a missing value."""
     config, _ = chosen(arguments(job, words))
@@ -70,14 +54,14 @@ def composed(job: str, words: Sequence[str]) -> DictConfig:
 def chosen(given: Arguments) -> tuple[DictConfig, Choices]:
     """The configuration as far as it is given, in which keys may lack a value, and the choices that it is made from."""
     sources = given.sources
-    file, known, own = ConfigFile(sources), groups(sources), added_groups(sources)
-    items = [_given(sources.job, word, known, own) for word in given.words]
+    file, known, added_known = ConfigFile(sources), groups(sources), added_groups(sources)
+    items = [_given(sources.job, word, known, added_known) for word in given.words]
     usual = [item for item in items if item.key in known and not item.text.startswith("{")]
     added = [item for item in items if item.key.startswith("+")]
     choices = Choices(
         sources,
         file.choices() | {item.key: _chosen(item, known[item.key]) for item in usual},
-        {item.key[1:]: _chosen(item, own[item.key[1:]]) for item in added},
+        {item.key[1:]: _chosen(item, added_known[item.key[1:]]) for item in added},
     )
     config = choices.config()
     for key, value in file.values():
@@ -93,26 +77,26 @@ def escaped(text: str) -> str:
     return _INTERPOLATION.sub(lambda found: found[1] * 2 + "\\${", text)
 
 
-def _given(job: str, word: str, known: Groups, own: Groups) -> Given:
-    """`known`: the groups of the job, `own`: those of the user's folder."""
+def _given(job: str, word: str, known: Groups, added: Groups) -> Given:
+    """`known`: the groups of the job, `added`: those of the user's folder."""
     key, sign, text = word.partition("=")
     if any("\ud800" <= letter <= "\udfff" for letter in word):  # what Python makes of bytes that it cannot decode
         raise DarkroomError(
             f"{key if key.isascii() else 'a word'}: it has bytes that are no letters of this locale "
             f"({sys.getfilesystemencoding()}); set PYTHONUTF8=1, or rename what it names"
         )
-    if key.startswith("+") and key[1:] not in own:
-        raise refuse_added(job, key, own)
+    if key.startswith("+") and key[1:] not in added:
+        raise refuse_added(job, key, added)
     if not (sign and _KEY.fullmatch(key.removeprefix("+"))):
         raise refuse_word(job, key, known)
-    if key in own:
+    if key in added:
         raise DarkroomError(f"{word}: {key} is no group of `darkroom {job}` but one of yours; write +{word}")
     _check_no_credentials(key, _unquoted(text))
     return Given(key, text)
 
 
 def _check_no_credentials(key: str, text: str) -> None:
-    if key.rpartition(".")[2] not in schema.PROMPT_TEXTS and has_credentials(text):
+    if key.rpartition(".")[2] not in PROMPT_TEXTS and has_credentials(text):
         raise credentials_in(key)
 
 

@@ -1,21 +1,15 @@
-"""What a person reads while a job works, and at its end: all that jobs print of the events and results of the API."""
+"""What a person reads while a job works: the events of the API, printed."""
 
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from darkroom.api import events
-from darkroom.domain.records import FAILED, INVALID, Record
+from darkroom.domain.records import FAILED, INVALID
 from darkroom.engine.tasks import Event, Summary, task_name
 from darkroom.jobs.progress import ProgressBar
 from darkroom.runs.cells import axes
 from darkroom.runs.commands import on_run
-
-if TYPE_CHECKING:
-    pass
-
-_MAX_REASONS = 10
-_MAX_CELLS = 50  # unfinished ones that are named
 
 
 class Printer:
@@ -52,8 +46,8 @@ class Printer:
                     _say(f"{event.num_committed} of {event.num_shards} shards are committed already; {left} are left")
                 self._put_up(event.num_images, "rendering")
             case events.FeaturesStarted():
-                _say(f"{event.num_shards} shards to score with {', '.join(event.extractors)}")
-                self._put_up(event.num_images, "scoring")
+                _say(f"{event.num_shards} shards lack features of {', '.join(event.extractors)}")
+                self._put_up(event.num_images, "extracting features")
             case events.RetryStarted():
                 _say(f"{event.num_images} failed records in {event.num_shards} shards")
                 self._put_up(event.num_images, "rendering")
@@ -69,7 +63,7 @@ class Printer:
             num_shards = self._bar.summary.num_shards
             self._take_down()
             _say(
-                f"\n{how}: {num_shards} shards were committed by this start, and nothing half done is visible in "
+                f"\n{how}: {num_shards} shards were committed by this command, and nothing half done is visible in "
                 f"{self._place}"
             )
 
@@ -127,10 +121,10 @@ def _say_rendered(found: events.Rendered) -> None:
         print(f"{summary.num_loads} model load(s), for {found.num_models} model(s) and {found.num_cells} cell(s)")
     say_failures(summary)
     if found.earlier[FAILED]:
-        print(f"{found.earlier[FAILED]} images had failed in earlier starts; to render them again:")
+        print(f"{found.earlier[FAILED]} images had failed before; to render them again:")
         print(f"  {on_run('retry', found.store, **found.model_settings)}")
     if found.earlier[INVALID]:
-        print(f"{found.earlier[INVALID]} prompt rows were invalid in earlier starts; their records say why")
+        print(f"{found.earlier[INVALID]} prompt rows are invalid, as before; their records say why")
     if found.num_missing:
         print(f"{found.num_missing} shards are missing: the same command tries them again")
 
@@ -198,54 +192,3 @@ _SAY: dict[type, Any] = {
     events.ImagesLeftOut: _say_left_out,
     events.Profiled: lambda event: _say(f"\n{event.table}trace: {event.trace} (open it in ui.perfetto.dev)"),
 }
-
-
-# Events of calls that need no bar --------------------------------------------------------------------------------
-
-
-def of_images(event: Any) -> None:
-    """What `verify` and `repair` tell of images."""
-    match event:
-        case events.RenderedElsewhere(then, now):
-            print(f"note: rendered then on {then}, now on {now}; low bits may differ")
-        case events.ImageDamaged(image_id, place, reason):
-            print(f"{image_id} ({place}): {reason}", flush=True)
-        case events.ImageDiffers():
-            _say_differs(event)
-
-
-def _say_differs(found: events.ImageDiffers) -> None:
-    record = found.record
-    digests = f"recorded {record.sha256}, now {found.sha256 or 'nothing'}"
-    if found.pixels_are_equal:
-        print(f"{record.image_id}: pixels equal, file differs ({found.place}): {digests}")
-        return
-    print(f"{record.image_id} differs ({found.place}): {digests}; {_made_by(record)}")
-    if found.how:
-        print(f"  {found.how}; prompt row {record.row}, seed {record.seed}")
-
-
-def _made_by(record: Record) -> str:
-    """So that a bad node can be found."""
-    places = (("host", record.host), ("device", record.device_id), ("worker", record.worker))
-    return "made by " + ", ".join(f"{name} {value}" for name, value in places if value)
-
-
-def of_repair(event: Any) -> None:
-    if isinstance(event, events.ImageDamaged):
-        outcome = "repaired" if event.is_repaired else f"not repaired: {event.reason}"
-        print(f"{event.image_id} ({event.place}): {outcome}", flush=True)
-    else:
-        of_images(event)
-
-
-def of_comparison(event: Any) -> None:
-    match event:
-        case events.Noted(text):
-            print(f"note:   {text}")
-        case events.ReferenceRead(text):
-            print(text)
-        case events.PairsCounted():
-            most = event.most_compared
-            which = f", of which {most:,} at most are compared" if most else ""
-            print(f"pairs:  {event.num_pairs:,}, of {event.num_a:,} images in a and {event.num_b:,} in b{which}")

@@ -63,7 +63,7 @@ class ProgressBar:
     def _worker_ready(self, worker: str, load_s: float) -> None:
         self._num_ready += 1
         if self._num_ready == 1:
-            self._started = time.monotonic()  # images a second are the workers' own, loading apart
+            self._started = time.monotonic()  # images a second are of the workers, loading apart
         self._bar.update(self._task, description=self.verb)
         self._console.print(f"{worker} is ready ({load_s:.1f} s to load)", markup=False)
 

@@ -28,7 +28,7 @@ def refuse_word(job: str, word: str, groups: Mapping[str, Sequence[str]]) -> Dar
 
 
 def refuse_added(job: str, key: str, groups: Mapping[str, Sequence[str]]) -> DarkroomError:
-    """No group of the user's own folder."""
+    """No group of the user's folder."""
     name = key.removeprefix("+")
     if groups:
         return DarkroomError(f"{_shown(key)}: no such group in --config-dir; {_among(name, list(groups), '+')}")
@@ -41,8 +41,8 @@ def refuse_added(job: str, key: str, groups: Mapping[str, Sequence[str]]) -> Dar
 def refuse_choice(said: str, choice: str, known: Sequence[str]) -> DarkroomError:
     """No file of a group."""
     group = said.partition("=")[0]
-    own = "; a model of your own is model=diffusers model.repo_id=..." if group == "model" else ""
-    return DarkroomError(f"{_shown(said)}: no such choice; {_among(choice, known, f'{group}=')}{own}")
+    hint = "; a model of your own is model=diffusers model.repo_id=..." if group == "model" else ""
+    return DarkroomError(f"{_shown(said)}: no such choice; {_among(choice, known, f'{group}=')}{hint}")
 
 
 def refuse_enum(said: str, choice: str, known: Sequence[str]) -> DarkroomError:

@@ -1,8 +1,10 @@
 """What a person reads at a job's end: the results of API calls, printed, and the exit codes that they mean."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from darkroom.jobs.exits import ExitCode, most_urgent
+from darkroom.api import events
+from darkroom.domain.records import Record
+from darkroom.jobs.console import ExitCode, most_urgent
 from darkroom.runs.cells import axes
 
 if TYPE_CHECKING:  # what they are made with takes seconds to load
@@ -123,3 +125,54 @@ def _say_left(run: "Run", status: "RunStatus") -> None:
         settings = run.cells[cell_id].settings_in(run.info)
         said = ", ".join(f"{name.split('.')[1]} {settings[name]}" for name in names)
         print(f"  {len(state.committed)} of {state.num_shards} shards: {said}")
+
+
+# Images that are compared with their records, and runs with each other --------------------------------------------
+
+
+def of_images(event: Any) -> None:
+    """What `verify` and `repair` tell of images."""
+    match event:
+        case events.RenderedElsewhere(then, now):
+            print(f"note: rendered then on {then}, now on {now}; low bits may differ")
+        case events.ImageDamaged(image_id, place, reason):
+            print(f"{image_id} ({place}): {reason}", flush=True)
+        case events.ImageDiffers():
+            _say_differs(event)
+
+
+def _say_differs(found: events.ImageDiffers) -> None:
+    record = found.record
+    digests = f"recorded {record.sha256}, now {found.sha256 or 'nothing'}"
+    if found.pixels_are_equal:
+        print(f"{record.image_id}: pixels equal, file differs ({found.place}): {digests}")
+        return
+    print(f"{record.image_id} differs ({found.place}): {digests}; {_made_by(record)}")
+    if found.how:
+        print(f"  {found.how}; prompt row {record.row}, seed {record.seed}")
+
+
+def _made_by(record: Record) -> str:
+    """So that a bad node can be found."""
+    places = (("host", record.host), ("device", record.device_id), ("worker", record.worker))
+    return "made by " + ", ".join(f"{name} {value}" for name, value in places if value)
+
+
+def of_repair(event: Any) -> None:
+    if isinstance(event, events.ImageDamaged):
+        outcome = "repaired" if event.is_repaired else f"not repaired: {event.reason}"
+        print(f"{event.image_id} ({event.place}): {outcome}", flush=True)
+    else:
+        of_images(event)
+
+
+def of_comparison(event: Any) -> None:
+    match event:
+        case events.Noted(text):
+            print(f"note:   {text}")
+        case events.ReferenceRead(text):
+            print(text)
+        case events.PairsCounted():
+            most = event.most_compared
+            which = f", of which {most:,} at most are compared" if most else ""
+            print(f"pairs:  {event.num_pairs:,}, of {event.num_a:,} images in a and {event.num_b:,} in b{which}")

@@ -4,6 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from darkroom.api.arguments import Prompts, demo, files, template
 from darkroom.api.checking import Request
 from darkroom.api.options import (
     ComparisonOptions,
@@ -14,9 +15,8 @@ from darkroom.api.options import (
     ModelPlace,
     OutputOptions,
 )
-from darkroom.api.prompts import Prompts, demo, files, template
 from darkroom.api.run import Run, open_run
-from darkroom.conf.schema import EvaluateMode, PromptsKind
+from darkroom.conf.groups import EvaluateMode, PromptsKind
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
 from darkroom.engine.planning import Grid
@@ -27,39 +27,41 @@ def request(config: DictConfig) -> Request:
     is_inline = config.evaluate is EvaluateMode.inline
     return Request(
         prompts(config.prompts),
-        ModelRef(**_plain(config.model)),
-        _plain(config.sampling),
-        OutputOptions(**_plain(config.output)),
+        ModelRef(**_contents(config.model)),
+        _contents(config.sampling),
+        OutputOptions(**_contents(config.output)),
         engine(config.engine),
         evaluation(config.evaluation) if is_inline else None,
         grid(config.grid) if "grid" in config else None,
-        HalvingOptions(**_plain(config.halving)) if "halving" in config and config.halving.figure else None,
+        HalvingOptions(**_contents(config.halving)) if "halving" in config and config.halving.figure else None,
     )
 
 
 def engine(config: DictConfig) -> EngineOptions:
-    return EngineOptions(**_plain(config))
+    return EngineOptions(**_contents(config))
 
 
 def evaluation(config: DictConfig) -> EvaluationOptions:
-    """Of an `evaluation` section, or of a job whose own keys are such."""
-    values = {name: value for name, value in _plain(config).items() if name in EvaluationOptions.__dataclass_fields__}
+    """Of an `evaluation` section, or of a job that has the keys of one."""
+    values = {
+        name: value for name, value in _contents(config).items() if name in EvaluationOptions.__dataclass_fields__
+    }
     return EvaluationOptions(**{**values, "expect": tuple(Expectation(**each) for each in values["expect"])})
 
 
 def grid(config: DictConfig) -> Grid:
-    plain = _plain(config)
-    return Grid(**{**plain, "axes": {name: values for name, values in plain["axes"].items() if values is not None}})
+    values = _contents(config)
+    return Grid(**{**values, "axes": {name: axis for name, axis in values["axes"].items() if axis is not None}})
 
 
 def comparison(config: DictConfig) -> ComparisonOptions:
-    plain = _plain(config)
-    return ComparisonOptions(**{name: plain[name] for name in ComparisonOptions.__dataclass_fields__})
+    values = _contents(config)
+    return ComparisonOptions(**{name: values[name] for name in ComparisonOptions.__dataclass_fields__})
 
 
 def model_place(config: DictConfig) -> ModelPlace:
     """What a job on a run says of its model."""
-    return ModelPlace(**_plain(config))
+    return ModelPlace(**_contents(config))
 
 
 def run_of(config: DictConfig) -> Run:
@@ -68,7 +70,7 @@ def run_of(config: DictConfig) -> Run:
 
 
 def prompts(config: DictConfig) -> Prompts:
-    return _PROMPTS[config.kind](_plain(config))
+    return _PROMPTS[config.kind](_contents(config))
 
 
 def _files(given: dict[str, Any]) -> Prompts:
@@ -86,7 +88,7 @@ def _template(given: dict[str, Any]) -> Prompts:
 _PROMPTS = {PromptsKind.demo: lambda _given: demo(), PromptsKind.file: _files, PromptsKind.template: _template}
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
+def _contents(config: DictConfig) -> dict[str, Any]:
     """Its keys with their values, choices as their names."""
     found: Any = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     return found

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from darkroom.api.arguments import template as template
     from darkroom.api.calls import compare as compare
     from darkroom.api.calls import evaluate as evaluate
     from darkroom.api.calls import generate as generate
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from darkroom.api.options import EvaluationOptions as EvaluationOptions
     from darkroom.api.options import Expectation as Expectation
     from darkroom.api.options import HalvingOptions as HalvingOptions
-    from darkroom.api.prompts import template as template
     from darkroom.api.run import Run as Run
     from darkroom.domain.errors import DarkroomError as DarkroomError
     from darkroom.storage.store import StoreError as StoreError
@@ -32,7 +32,7 @@ _HOMES = {
     "darkroom.api.calls": ("compare", "evaluate", "generate", "open_run", "plan", "report", "sweep"),
     "darkroom.api.events": ("Progressed",),
     "darkroom.api.options": ("EngineOptions", "EvaluationOptions", "Expectation", "HalvingOptions"),
-    "darkroom.api.prompts": ("template",),
+    "darkroom.api.arguments": ("template",),
     "darkroom.api.run": ("Run",),
     "darkroom.domain.errors": ("DarkroomError",),
     "darkroom.storage.store": ("StoreError",),

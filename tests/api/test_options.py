@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from darkroom.api.calls import engine_options, evaluation_options, made, model_ref
-from darkroom.api.checking import PRESETS
+from darkroom.api.arguments import PRESETS, engine_options, evaluation_options, made, model_ref
 from darkroom.api.options import (
     ComparisonOptions,
     EngineOptions,
@@ -19,14 +18,8 @@ from darkroom.api.options import (
     sampling_defaults,
     with_settings,
 )
-from darkroom.conf.schema import (
-    AgainConfig,
-    CompareConfig,
-    EngineConfig,
-    EvaluationConfig,
-    HalvingConfig,
-    OutputConfig,
-)
+from darkroom.conf.groups import EngineConfig, EvaluationConfig, HalvingConfig, OutputConfig
+from darkroom.conf.schema import CompareConfig, ModelPlaceConfig
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
 from darkroom.jobs.overrides import composed
@@ -97,7 +90,7 @@ def test_a_model_has_one_meaning_on_the_command_line_and_in_python(name: str) ->
         (EvaluationOptions(), EvaluationConfig),
         (HalvingOptions("a.b"), HalvingConfig),
         (ComparisonOptions(), CompareConfig),
-        (ModelPlace(), AgainConfig),
+        (ModelPlace(), ModelPlaceConfig),
     ],
 )
 def test_defaults_and_ranges_are_those_of_the_command_line(options: Any, schema: Any) -> None:

@@ -1,6 +1,7 @@
+from darkroom.conf.groups import GROUPS, PROMPTS
 from darkroom.conf.keys import keys_of
 from darkroom.conf.reference import reference
-from darkroom.conf.schema import GROUPS, JOBS, PROMPTS
+from darkroom.conf.schema import JOBS
 from darkroom.domain.settings import SETTINGS
 
 

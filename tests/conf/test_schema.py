@@ -4,8 +4,9 @@ from dataclasses import fields
 
 import pytest
 
+from darkroom.conf.groups import PROMPTS, GridAxes, ModelConfig, PromptColumns, SamplingConfig
 from darkroom.conf.keys import keys_of, range_of
-from darkroom.conf.schema import JOBS, PROMPTS, GridAxes, ModelConfig, PromptColumns, SamplingConfig
+from darkroom.conf.schema import JOBS
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ROW_SETTINGS, SETTINGS
 from darkroom.jobs.overrides import composed

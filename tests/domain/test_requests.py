@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from darkroom.domain.cells import Cell, ModelIdentity
+from darkroom.domain.identity import Cell, ModelIdentity
 from darkroom.domain.requests import PromptRow, samples
 from darkroom.domain.settings import Sampling
 from darkroom.runs.layouts import parameters_line, settings_json

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from darkroom.domain.cells import Cell
+from darkroom.domain.identity import Cell
 from darkroom.domain.requests import ImageRequest
 from darkroom.domain.settings import Sampling
 from darkroom.engine.planning import plan, shard_tasks

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.requests import ImageRequest, PromptRow, Sample
 from darkroom.engine.device import Device, LoadedModel, Stopped
 from darkroom.rendering.renderer import PaintRenderer

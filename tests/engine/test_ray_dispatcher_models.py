@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from darkroom.domain.cells import Cell
 from darkroom.domain.errors import DarkroomError, WrongModel
+from darkroom.domain.identity import Cell
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.engine.dispatcher import LocalDispatcher
 from darkroom.engine.planning import plan, shard_tasks

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from darkroom.jobs.exits import ExitCode
+from darkroom.jobs.console import ExitCode
 from darkroom.runs.reading import records
 from darkroom.storage.store import Store, open_store, parse_spec
 from tests.faults.account import Tally, Whole, account

@@ -14,7 +14,7 @@ from pathlib import Path
 from darkroom.jobs.cli import console
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["darkroom.api.rendering", "darkroom.jobs.rendering", "tests.faults.doomed"])
+_FORKS.set_forkserver_preload(["darkroom.api.rendering", "darkroom.jobs.runs", "tests.faults.doomed"])
 
 
 class Job:

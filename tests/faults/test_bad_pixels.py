@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from darkroom.domain.records import FAILED
-from darkroom.jobs.exits import ExitCode
+from darkroom.jobs.console import ExitCode
 from darkroom.runs.reading import records
 from darkroom.storage.store import open_store, parse_spec
 from tests.jobs.helpers import run_here

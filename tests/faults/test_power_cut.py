@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from darkroom.jobs.exits import ExitCode
+from darkroom.jobs.console import ExitCode
 from darkroom.runs import manifest
 from darkroom.runs.layouts import LAYOUTS
 from tests.jobs.helpers import PAINT, run_here

@@ -12,7 +12,7 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import INVALID, OK
-from darkroom.jobs.exits import ExitCode
+from darkroom.jobs.console import ExitCode
 from darkroom.prompts.dataset import BLOCK_ROWS
 from darkroom.prompts.opening import open_prompts
 from darkroom.runs import manifest

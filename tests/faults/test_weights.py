@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.jobs.exits import ExitCode
+from darkroom.jobs.console import ExitCode
 from darkroom.storage.store import open_store, parse_spec
 from tests.jobs.helpers import run_here
 from tests.rendering.tiny_models import tiny_sd

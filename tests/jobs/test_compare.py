@@ -158,7 +158,7 @@ def test_bad_input_is_one_line_that_names_it(overrides: list[str], words: str, b
 def test_a_run_that_is_not_scored_is_refused_with_the_command_that_scores_it(base: Path, rendered) -> None:
     other = rendered("sampling.num_inference_steps=3")
     with pytest.raises(
-        DarkroomError, match=r"b=.*not all of its images are scored; run \S*darkroom evaluate run="
+        DarkroomError, match=r"b=.*not all of its images have features; run \S*darkroom evaluate run="
     ) as caught:
         run_here("compare", f"a={base}", f"b={other}")
     _, job, *overrides = shlex.split(str(caught.value).split("; run ")[1])

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import JOBS, run_job
-from darkroom.jobs.completion import completion
+from darkroom.jobs.help import completion
 from darkroom.jobs.overrides import composed
 from tests.jobs.helpers import run
 

@@ -164,7 +164,7 @@ def test_a_scorer_that_fails_on_one_picture_costs_that_score_until_its_code_chan
     assert "RuntimeError: out of luck" in said
     assert figure(tmp_path, "choosy.score").num_images == NUM_PROMPTS - 1
     assert evaluated(tmp_path, "extractors=['choosy_one:make']") == 1
-    assert "to score" not in capsys.readouterr().out  # it is not tried again
+    assert "lack features" not in capsys.readouterr().out  # it is not tried again
     (tmp_path / "choosy_two.py").write_text(SCORER.replace('endswith("3")', 'endswith("none")'))
     assert evaluated(tmp_path, "extractors=['choosy_two:make']") == 0
     assert figure(tmp_path, "choosy.score").num_images == NUM_PROMPTS
@@ -206,11 +206,11 @@ def test_what_is_no_features_is_made_again_and_only_that(arguments, tmp_path: Pa
         _written(table.slice(1)),
     ):
         store.put(keys[0], spoiled)
-        with pytest.raises(DarkroomError, match=r"not all of its images are scored; run .*evaluate run="):
+        with pytest.raises(DarkroomError, match=r"not all of its images have features; run .*evaluate run="):
             run_here("compare", f"a={tmp_path / 'run'}", f"b={tmp_path / 'run'}")
         capsys.readouterr()
         assert evaluated(tmp_path) == 0
-        assert "1 shards to score" in capsys.readouterr().out
+        assert "1 shards lack features" in capsys.readouterr().out
         assert figure(tmp_path) == right
         assert {key: store.get(key) for key in keys} == whole
 

@@ -8,7 +8,7 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import JOBS, run_job
-from darkroom.jobs.exits import ExitCode, most_urgent
+from darkroom.jobs.console import ExitCode, most_urgent
 from darkroom.jobs.help import overview
 from tests.jobs.helpers import PAINT
 

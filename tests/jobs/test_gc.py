@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from darkroom.api import maintenance
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import FAILED, OK
 from darkroom.engine import worker
@@ -97,12 +98,11 @@ def test_gc_in_the_middle_of_a_retry(run: Where, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("moment", ["named_keys", "fence_retries", "remove_orphans", "delete"])
 def test_a_retry_in_the_middle_of_gc(run: Where, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
-    from darkroom.api import garbage
 
     store, where = run
     fail_first(store)
     codes: list[int] = []
-    owner = type(store) if moment == "delete" else garbage
+    owner = type(store) if moment == "delete" else maintenance
     once_before(monkeypatch, owner, moment, lambda: codes.append(retry(where)))
     assert gc(where) == 0
     assert codes == [0]

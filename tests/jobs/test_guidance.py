@@ -31,7 +31,7 @@ def test_rows_of_their_own_guidance_are_rendered_together_and_verified(tmp_path:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("sampling.guidance_stop=0.5", "not ours to change"),
+        ("sampling.guidance_stop=0.5", "cannot be changed"),
         ("sampling.guidance_start=1.5", "out of range"),
         ("sampling.guidance_stop=0", "is not before"),
     ],

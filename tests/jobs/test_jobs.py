@@ -10,7 +10,7 @@ from PIL import Image
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import JOBS
-from darkroom.jobs.exits import ExitCode
+from darkroom.jobs.console import ExitCode
 from darkroom.runs.reading import records
 from darkroom.storage.store import open_store, parse_spec
 from tests.jobs.helpers import PAINT, run_here
@@ -182,7 +182,7 @@ def test_a_bad_row_that_is_recorded_is_said_by_the_exit_code_of_every_start(
     assert "2 images failed" in said
     assert "1 of 1 images" in said
     assert run_here("generate", *arguments, "prompts.on_invalid=record") is ExitCode.ROWS_FAILED
-    assert "2 prompt rows were invalid in earlier starts" in capsys.readouterr().out
+    assert "2 prompt rows are invalid, as before" in capsys.readouterr().out
     assert run_here("retry", f"run={tmp_path / 'run'}", "engine=local") is ExitCode.ROWS_FAILED
     assert [record.status for record in stored(tmp_path / "run")] == ["ok", "invalid", "invalid"]
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from darkroom.api.checking import find_model, model_ref
+from darkroom.api.cells import find_model, located
 from darkroom.domain.errors import DarkroomError, WrongModel
 from darkroom.domain.settings import ModelRef
 from darkroom.jobs.cli import composed
@@ -129,7 +129,7 @@ def test_a_folder_of_its_name_is_not_taken_for_an_embedded_model(name: str, tmp_
     (tmp_path / "darkroom" / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     config = composed("plan", [f"model={name}"])
-    ref = model_ref(ModelRef(config.model.repo_id, dtype=config.model.dtype.value))
+    ref = located(ModelRef(config.model.repo_id, dtype=config.model.dtype.value))
     assert find_model(ref, "cpu").identity.repo_id == f"darkroom/{name}"
 
 

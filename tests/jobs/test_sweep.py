@@ -162,14 +162,14 @@ def test_inline_and_later_evaluations_give_equal_figures(arguments, tmp_path: Pa
     capsys.readouterr()
     assert run_here("evaluate", f"run={tmp_path / 'run'}", "engine=local", "reference=demo") == 0
     said = capsys.readouterr().out
-    assert "8 shards to score with demo_clip" in said
+    assert "8 shards lack features of demo_clip" in said
     assert "demo_clip.clip_score" in said
     later = read_evaluations(store_at(tmp_path))[-1]
     assert later.cells == inline.cells
     assert later.metrics == inline.metrics
     capsys.readouterr()
     assert run_here("evaluate", f"run={tmp_path / 'run'}", "engine=local", "reference=demo") == 0
-    assert "to score" not in capsys.readouterr().out
+    assert "lack features" not in capsys.readouterr().out
 
 
 SHARPNESS = "darkroom.features.sharpness:make"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from darkroom.domain.cells import Cell
+from darkroom.domain.identity import Cell
 from darkroom.domain.records import OK
 from darkroom.domain.settings import ModelRef
 from darkroom.engine.planning import plan, shard_tasks

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from darkroom.domain.cells import Cell, ModelIdentity
+from darkroom.domain.identity import Cell, ModelIdentity
 from darkroom.domain.settings import ModelRef
 from darkroom.jobs.cli import composed
 from darkroom.reporting.commands import run_command, verify_command

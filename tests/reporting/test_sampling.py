@@ -3,8 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom.domain.cells import Shard
-from darkroom.domain.identity import digest
+from darkroom.domain.identity import Shard, digest
 from darkroom.reporting.sampling import Extremes, ImageRef, PromptChoice, Subsample, middle
 
 SHARD = Shard("cell", 0, 4, "shard")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.requests import ImageRequest, samples
 from darkroom.domain.settings import Sampling
 from darkroom.engine.tasks import RetryTask

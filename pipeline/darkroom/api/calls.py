@@ -5,29 +5,37 @@ thread; what goes on is told to `progress` (`api.events`). KeyboardInterrupt com
 stays, and the same call goes on.
 """
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from darkroom.api import run as runs
-from darkroom.api.checking import PRESETS, Request
+from darkroom.api.arguments import (
+    Engine,
+    Evaluate,
+    OnInvalid,
+    Prompts,
+    engine_options,
+    evaluation_options,
+    made,
+    model_ref,
+    prompts_of,
+    takes_settings,
+)
+from darkroom.api.checking import Request
 from darkroom.api.events import Progress, silent
 from darkroom.api.options import (
     ComparisonOptions,
-    EngineOptions,
     EvaluationOptions,
     HalvingOptions,
     OutputOptions,
     sampling_defaults,
-    unknown,
     with_settings,
 )
-from darkroom.api.prompts import OnInvalid, Prompts, prompts_of
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.settings import SETTINGS, ModelRef, Value
+from darkroom.domain.settings import ModelRef, Value
 from darkroom.engine.planning import Grid
 from darkroom.runs.files import REPORT_PREFIX
 from darkroom.storage.store import open_store, parse_spec
@@ -37,26 +45,8 @@ if TYPE_CHECKING:
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Plan
 
-Engine = Literal["local", "ray"] | EngineOptions
-Evaluate = bool | EvaluationOptions | Mapping[str, Any] | None
-Call = TypeVar("Call", bound=Callable[..., Any])
-Options = TypeVar("Options")
 
-
-def _takes_settings(call: Call) -> Call:
-    """Show the settings that `**settings` stands for, with their defaults, where a signature is asked for."""
-    own = inspect.signature(call)
-    words = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    known = [
-        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.kind)
-        for each in SETTINGS.values()
-        if each.name != "repo_id"
-    ]
-    call.__signature__ = own.replace(parameters=[*words, *known])  # type: ignore[attr-defined]
-    return call
-
-
-@_takes_settings
+@takes_settings
 def generate(
     prompts: Any,
     *,
@@ -95,7 +85,7 @@ def generate(
     return render(request, progress or silent).run
 
 
-@_takes_settings
+@takes_settings
 def sweep(
     prompts: Any,
     *,
@@ -140,7 +130,7 @@ def sweep(
     return render(replace(request, grid=grid, halving=chosen), progress or silent).run
 
 
-@_takes_settings
+@takes_settings
 def plan(
     prompts: Any,
     *,
@@ -206,11 +196,9 @@ def compare(
     from darkroom.api import comparison
 
     chosen = made(ComparisonOptions, options, "compare")
-    sides = {
-        key: comparison.side(key, given if isinstance(given, Run) else _text(given) or "", endpoint_url, cell)
-        for key, given, cell in (("a", a, a_cell), ("b", b, b_cell))
-    }
-    return comparison.compare(sides["a"], sides["b"], chosen, progress or silent)
+    first = comparison.compared_cell("a", a if isinstance(a, Run) else str(a), endpoint_url, a_cell)
+    second = comparison.compared_cell("b", b if isinstance(b, Run) else str(b), endpoint_url, b_cell)
+    return comparison.compare(first, second, chosen, progress or silent)
 
 
 @dataclass(frozen=True)
@@ -246,34 +234,6 @@ def report(
 
 
 # From what a person gives to options -------------------------------------------------------------------------------
-
-
-def model_ref(model: str | Path | ModelRef) -> ModelRef:
-    """A preset by its name; else a hub id or a folder."""
-    if isinstance(model, ModelRef):
-        return model
-    return PRESETS.get(str(model), ModelRef(str(model)))
-
-
-def engine_options(engine: Engine) -> EngineOptions:
-    return engine if isinstance(engine, EngineOptions) else EngineOptions(kind=engine)
-
-
-def evaluation_options(evaluate: Evaluate) -> EvaluationOptions | None:
-    if evaluate is None or evaluate is False:
-        return None
-    if evaluate is True:
-        return EvaluationOptions()
-    return evaluate if isinstance(evaluate, EvaluationOptions) else made(EvaluationOptions, evaluate, "evaluate")
-
-
-def made(kind: type[Options], given: Mapping[str, Any], what: str) -> Options:
-    """Options from their names and values."""
-    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
-    for name in given:
-        if name not in known:
-            raise DarkroomError(f"{what}: {unknown(name, known, 'option')}")
-    return kind(**given)
 
 
 def _request(

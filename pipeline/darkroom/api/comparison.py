@@ -31,7 +31,7 @@ _CELLS_SHOWN = 4
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparedCell:
     """One cell of a run."""
 
     key: str  # a or b
@@ -44,8 +44,8 @@ class Side:
 class Comparison:
     """b against a, metric by metric."""
 
-    a: Side
-    b: Side
+    a: ComparedCell
+    b: ComparedCell
     metrics: Mapping[str, Metric]
     differences: Mapping[str, Gap]  # by the metrics' names
     tolerance: float
@@ -66,7 +66,9 @@ class Comparison:
         return comparison_table(self.metrics, self.differences, self.tolerance)
 
 
-def side(key: str, given: str | Run, endpoint_url: str | None = None, cell_id: str | None = None) -> Side:
+def compared_cell(
+    key: str, given: str | Run, endpoint_url: str | None = None, cell_id: str | None = None
+) -> ComparedCell:
     """A run that has one cell, or the cell that is named: as an argument, or in `uri#cell_id`."""
     if isinstance(given, str) and (match := _CELL.fullmatch(given)):
         uri, named = match[1], match[2]
@@ -80,15 +82,15 @@ def side(key: str, given: str | Run, endpoint_url: str | None = None, cell_id: s
         said = given if isinstance(given, str) else given.uri
         problem = f"the run has no cell {named}" if named else f"the run has {len(run.cells)} cells"
         raise DarkroomError(f"{key}={said}: {problem}; write {uri}#<cell_id> with one of {_cells(run)}")
-    return Side(key, uri, run, named)
+    return ComparedCell(key, uri, run, named)
 
 
-def compare(a: Side, b: Side, options: ComparisonOptions, progress: Progress) -> Comparison:
-    """By features that are stored. Raises DarkroomError where not all of the images are scored."""
+def compare(a: ComparedCell, b: ComparedCell, options: ComparisonOptions, progress: Progress) -> Comparison:
+    """By features that are stored. Raises DarkroomError where images have no features."""
     infos: dict[str, Metric] = {}
     found: dict[str, Gap] = {}
     for info, (spec, metrics) in chosen_metrics(options).items():
-        images = {side.key: _images(side, spec, info, progress) for side in (a, b)}
+        images = {cell.key: _images(cell, spec, info, progress) for cell in (a, b)}
         reference = _reference(options, spec, info, progress)
         names = paired_metrics(metrics, info, reference)
         scale = options.clip_convention
@@ -132,20 +134,20 @@ def _cells(run: Run) -> str:
     return ", ".join(told + more)
 
 
-def _images(side: Side, spec: ExtractorSpec, info: ExtractorInfo, progress: Progress) -> PairedFeatures:
-    store = side.run.store
+def _images(cell: ComparedCell, spec: ExtractorSpec, info: ExtractorInfo, progress: Progress) -> PairedFeatures:
+    store = cell.run.store
     try:
-        names = manifest.committed(store, side.cell_id)
+        names = manifest.committed(store, cell.cell_id)
         found = gathered(paired_features(store, names, info.extractor_id, info.dimension))
         for line in left_out_lines(found.left_out, len(found.held.pairs)):
-            progress(Noted(f"{side.key}: {line}"))
+            progress(Noted(f"{cell.key}: {line}"))
         return found.held
     except FeaturesMissing as error:
         given = {"source": spec.source, "resize": spec.resize}
         keys = {name: value for name, value in {"name": spec.name, **given}.items() if value}
         extractors = {} if keys == {"name": _DEFAULT} else {"extractors": [keys]}
         command = on_run("evaluate", store.spec, **extractors)
-        raise DarkroomError(f"{side.key}={side.uri}: not all of its images are scored; run {command}") from error
+        raise DarkroomError(f"{cell.key}={cell.uri}: not all of its images have features; run {command}") from error
 
 
 def _reference(
@@ -158,6 +160,6 @@ def _reference(
 
 
 def _counted(images: Mapping[str, PairedFeatures]) -> PairsCounted:
-    first, second = (set(side.pairs) for side in images.values())
+    first, second = (set(each.pairs) for each in images.values())
     most = MOST_HELD if MOST_HELD in (len(first), len(second)) else None
     return PairsCounted(len(first & second), len(first), len(second), most)

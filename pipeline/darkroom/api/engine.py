@@ -5,17 +5,20 @@ A Ray that the caller has joined is used and left running; one that was started 
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from darkroom.api.checking import Checked, CheckedCell, renderer_spec
+from darkroom.api.cells import CheckedCell
+from darkroom.api.checking import Checked
+from darkroom.api.events import Progress, Progressed
 from darkroom.api.options import AUTO, EngineOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.engine.dispatcher import Dispatcher
-from darkroom.engine.tasks import AttemptFailed, Event, ProbeTask, ShardDone, TaskRunner
+from darkroom.engine.tasks import AttemptFailed, Event, ProbeTask, ShardDone, Summary, TaskRunner, WorkerReady
 from darkroom.rendering.inspection import InspectedModel
-from darkroom.rendering.renderer import PAINT_REPO_ID
+from darkroom.rendering.renderer import PAINT_REPO_ID, RendererSpec
 from darkroom.runs.run import RunInfo, settle_batch_size
 from darkroom.storage.store import Store
 
@@ -72,7 +75,7 @@ class _SharedRay:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._num_users = 0
-        self._is_ours = False
+        self._is_started_here = False
 
     @contextmanager
     def joined(self, options: EngineOptions) -> Iterator[None]:
@@ -80,7 +83,7 @@ class _SharedRay:
 
         with self._lock:
             if self._num_users == 0:
-                self._is_ours = not sys.modules["ray"].is_initialized()
+                self._is_started_here = not sys.modules["ray"].is_initialized()
                 cluster.start(options.address, options.num_workers)
             self._num_users += 1
         try:
@@ -88,7 +91,7 @@ class _SharedRay:
         finally:
             with self._lock:
                 self._num_users -= 1
-                if self._num_users == 0 and self._is_ours:
+                if self._num_users == 0 and self._is_started_here:
                     cluster.stop()
 
 
@@ -111,7 +114,7 @@ def local_device(device: str, key: str = "device") -> str:
     return device
 
 
-def own_device(options: EngineOptions) -> str:
+def driver_device(options: EngineOptions) -> str:
     """What this process measures on: as the workers do, where this machine has such a device too."""
     device = likely_device(options)
     return device if device in _devices() else local_device("auto")
@@ -141,7 +144,7 @@ def _devices() -> list[str]:
 def settle(found: Checked, store: Store, engine: Engine, run: RunInfo) -> tuple[RunInfo, Engine]:
     """Both with a number in the place of `auto`: the run's, which is claimed; else what a probe on a worker finds.
 
-    Once for a run, since the bytes of images depend on it. Of two starts at once that both probe, both take the number
+    Once for a run, since the bytes of images depend on it. Of two calls at once that both probe, both take the number
     that was written first.
     """
     if engine.options.batch_size != AUTO:
@@ -174,7 +177,7 @@ def _best(found: Checked, device: str, probe: Callable[[ProbeTask], int]) -> int
 def _probe_task(model: InspectedModel, cells: Sequence[CheckedCell], device: str) -> ProbeTask:
     samplings = [item.cell.sampling for item in cells if item.model == model]
     largest = max(samplings, key=lambda sampling: (sampling.height * sampling.width, sampling.is_guided))
-    return ProbeTask(renderer_spec(model, device, _USUAL_BATCH_SIZE), largest)
+    return ProbeTask(RendererSpec(model, device, _USUAL_BATCH_SIZE), largest)
 
 
 def _on_worker(task: ProbeTask, engine: Engine) -> int:
@@ -196,3 +199,35 @@ def _in_this_process(task: ProbeTask) -> int:
     from darkroom.engine.spec import make_prober
 
     return make_prober().run_task(task, 1).batch_size or _USUAL_BATCH_SIZE
+
+
+# What it tells ------------------------------------------------------------------------------------------------------
+
+
+class Counting:
+    """Adds up what a dispatcher says, and hands it on with how far the stage is."""
+
+    def __init__(self, progress: Progress, stage: str, num_images: int) -> None:
+        self.summary = Summary()
+        self._progress = progress
+        self._stage = stage
+        self._num_images = num_images
+        self._num_done = 0
+        self._started = time.monotonic()
+        self._is_ready = False
+
+    def __call__(self, event: Event) -> None:
+        self.summary.add(event)
+        if isinstance(event, WorkerReady) and not self._is_ready:
+            self._is_ready, self._started = True, time.monotonic()
+        self._progress(event)
+        if isinstance(event, ShardDone):
+            report = event.report
+            self._num_done += report.num_ok + report.num_failed - report.num_invalid
+            self._num_images = max(self._num_images, self._num_done)  # of the shards that are left, an estimate
+            self._progress(Progressed(self._stage, self._num_done, self._num_images, self.summary.num_failed))
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the first worker was ready: images a second are of the workers, loading apart."""
+        return time.monotonic() - self._started

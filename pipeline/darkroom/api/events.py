@@ -176,9 +176,9 @@ class PairsCounted:
     """Of a comparison by one extractor."""
 
     num_pairs: int
-    num_a: int  # images of each side
+    num_a: int  # images of each
     num_b: int
-    most_compared: int | None  # where one side has more than are compared
+    most_compared: int | None  # where there are more than are compared
 
 
 @dataclass(frozen=True)

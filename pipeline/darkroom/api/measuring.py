@@ -5,10 +5,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from darkroom.api.engine import Engine, own_device, started
-from darkroom.api.evaluation import CheckedEvaluation, check_evaluation
+from darkroom.api.engine import Engine, driver_device, started
+from darkroom.api.evaluation import CheckedEvaluation, Extracted, check_evaluation, extract
 from darkroom.api.events import Noted, Progress, ReferenceRead
-from darkroom.api.extraction import Extracted, extract
 from darkroom.api.options import EngineOptions, EvaluationOptions, Expectation
 from darkroom.api.run import Run, check_writable
 from darkroom.domain.errors import DarkroomError
@@ -77,7 +76,7 @@ def evaluate(run: Run, options: EvaluationOptions, engine: EngineOptions, progre
     check_writable(run)
     with started(engine) as ready:
         extracted = extract_for(run, wanted, ready, progress)
-    return measure(run, wanted, extracted, own_device(engine), progress)
+    return measure(run, wanted, extracted, driver_device(engine), progress)
 
 
 def extract_for(run: Run, wanted: CheckedEvaluation, engine: Engine, progress: Progress) -> Extracted:
@@ -107,11 +106,11 @@ def measured_figure(
     figure: str,
     cell_ids: Sequence[str],
     extracted: Extracted,
-    starts: frozenset[int] | None,
+    first_rows: frozenset[int] | None,
     device: str,
     progress: Progress,
 ) -> dict[str, Figure]:
-    """One figure of some cells, from their shards that start at `starts`; cells without an image get NaN."""
+    """One figure of some cells, from their shards with these first rows; cells without an image get NaN."""
     extractor, metric = figure.split(".")
     spec, info = next(
         pair for pair in zip(wanted.specs(device), wanted.extractors, strict=True) if pair[1].name == extractor
@@ -120,7 +119,7 @@ def measured_figure(
     figures: dict[str, Figure] = {}
     for cell_id in cell_ids:
         try:
-            figures[cell_id] = measuring.cell(measuring.images(cell_id, starts)).figures[figure]
+            figures[cell_id] = measuring.cell(measuring.images(cell_id, first_rows)).figures[figure]
         except DarkroomError as error:
             figures[cell_id] = Figure(math.nan, None, None, 0, None, (str(error),))
     return figures
@@ -206,8 +205,8 @@ class _Measuring:
         self._logits = _logits(spec) if "inception_score" in chosen else None
         self.infos = metric_infos(info, self._reference, metrics, self._options.clip_convention)
 
-    def images(self, cell_id: str, starts: frozenset[int] | None = None) -> Gathered:
-        names = self._extracted.of_cell(cell_id, starts)
+    def images(self, cell_id: str, first_rows: frozenset[int] | None = None) -> Gathered:
+        names = self._extracted.of_cell(cell_id, first_rows)
         return gathered(paired_features(self._store, names, self._info.extractor_id, self._info.dimension))
 
     def cell(self, images: Gathered) -> MeasuredCell:

@@ -5,16 +5,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from darkroom.api.checking import Checked, Request, check, renderer_spec, warnings
+from darkroom.api.checking import Checked, Request, check, warnings
 from darkroom.api.engine import likely_device, settled_here
 from darkroom.api.events import Progress, PromptsWritten, Warned
-from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.requests import ImageRequest, Sample, samples
 from darkroom.domain.settings import Sampling
 from darkroom.engine.device import batches
 from darkroom.engine.planning import num_shards
 from darkroom.prompts.dataset import PromptScan, write_parquet
-from darkroom.rendering.renderer import Renderer, load_renderer
+from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.layouts import encode_image
 from darkroom.storage.store import open_store
@@ -73,7 +73,7 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
     if write_prompts_to:
         progress(PromptsWritten(write_parquet(request.prompts.dataset, write_prompts_to), write_prompts_to))
     batch_size = settled_here(found, device)
-    renderer = load_renderer(renderer_spec(found.models[0], device, batch_size, request.engine.compile))
+    renderer = load_renderer(RendererSpec(found.models[0], device, batch_size, request.engine.compile))
     cost = _probe(found, renderer, batch_size)
     for text in _size_warnings(found, renderer):
         progress(Warned(text))

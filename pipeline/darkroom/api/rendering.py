@@ -1,45 +1,43 @@
-"""Renders what is not committed of a request, and measures it if asked to: what `generate` and `sweep` share."""
+"""Renders what is not committed of a request, and measures it if asked to: what `generate` and `sweep` share.
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import groupby
+At once, or by successive halving: render a part of every cell, drop the worst cells by one figure, render twice as
+much of the rest.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from darkroom.api.checking import Checked, Request, check, renderer_spec, warnings
-from darkroom.api.engine import Engine, likely_device, own_device, settle, started
+from darkroom.api.checking import Checked, Request, check, warnings
+from darkroom.api.engine import Engine, driver_device, likely_device, settle, started
 from darkroom.api.evaluation import CheckedEvaluation, check_evaluation
 from darkroom.api.events import (
     BatchSizeSettled,
+    CellDropped,
     CellsEqual,
     NotOnContactSheet,
     Prepared,
     Progress,
     Rendered,
-    RenderingEnded,
-    RenderingStarted,
+    RoundStarted,
     RunWritten,
     Warned,
 )
-from darkroom.api.listening import CompiledCache, Counting, RenderProfile
-from darkroom.api.measuring import EvaluationResult, extract_for, measure
+from darkroom.api.measuring import EvaluationResult, extract_for, measure, measured_figure
+from darkroom.api.options import HalvingOptions
+from darkroom.api.render_job import RenderJob, render_shards
 from darkroom.api.run import Run
-from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import FAILED, INVALID, Record
-from darkroom.engine.planning import num_shards, plan, shard_tasks
-from darkroom.engine.spec import WorkerSpec
-from darkroom.engine.tasks import Task
-from darkroom.rendering.renderer import Compiled
+from darkroom.engine.planning import drawn, rounds, survivors
+from darkroom.metrics.catalogue import CATALOGUE
 from darkroom.reporting.pictures import contact_sheet
-from darkroom.runs.cells import CellInfo, put_choices, read_cells, read_choices
+from darkroom.runs.cells import CellInfo, Dropped, put_choices, read_cells, read_choices
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.files import CONTACT_SHEET_KEY
 from darkroom.runs.images import StoredFile, first_images
-from darkroom.runs.opening import claim, shards_of
-from darkroom.runs.reading import count_statuses
-from darkroom.runs.run import RunInfo
+from darkroom.runs.opening import claim
 from darkroom.storage.store import Store, open_store
 
 _SHEET_IMAGES = 32
@@ -64,67 +62,6 @@ class RenderResult:
         return any(found.summary.num_failed or found.earlier[FAILED] or found.earlier[INVALID] for found in self.rounds)
 
 
-@dataclass(frozen=True)
-class RenderJob:
-    """What is rendered where: a checked request, its run, and the engine that was started for it."""
-
-    found: Checked
-    info: RunInfo
-    store: Store
-    engine: Engine
-    progress: Progress
-    evaluation: CheckedEvaluation | None = None
-    starts: frozenset[int] | None = None  # first rows of the shards to render; None: all
-
-    @property
-    def num_shards(self) -> int:
-        """Of all cells."""
-        each = num_shards(self.info.prompts.num_rows, self.info.shard_size)
-        return len(self.found.cells) * (each if self.starts is None else len(self.starts))
-
-    def committed(self) -> list[Shard]:
-        """Those of its shards that are there. Raises DarkroomError where there are shards of another run."""
-        cells = self.found.cell_infos
-        return [name for name in shards_of(self.store, self.info) if name.cell_id in cells and self._has(name.start)]
-
-    def unfinished(self) -> list[str]:
-        """Cells of which shards are missing."""
-        done = Counter(name.cell_id for name in self.committed())
-        each = self.num_shards // len(self.found.cells)
-        return [cell_id for cell_id in self.found.cell_infos if done[cell_id] < each]
-
-    def tasks(self, done: set[str]) -> Iterator[Task]:
-        """Model by model, so that a worker loads each once; then range by range, whose embeddings serve all cells."""
-        models, prompts = self.found.models, self.info.prompts
-        ordered = sorted(self.found.cells, key=lambda item: models.index(item.model))
-        for _, group in groupby(ordered, key=lambda item: item.model):
-            cells = {item.cell.cell_id: item.cell for item in group}
-            shards = plan(prompts.num_rows, self.info.shard_size, list(cells), prompts.fingerprint, done)
-            blocks = self.found.request.prompts.dataset.blocks
-            yield from shard_tasks(filter(lambda shard: self._has(shard.start), shards), cells, blocks)
-
-    def worker(self, compiled: tuple[Compiled, ...] = ()) -> WorkerSpec:
-        """`compiled`: see `WorkerSpec`."""
-        device, options = self.engine.device, self.engine.options
-        specs = (renderer_spec(model, device, options.images_a_batch, options.compile) for model in self.found.models)
-        extractors = self.evaluation.specs(device) if self.evaluation else ()
-        return WorkerSpec(
-            self.info,
-            tuple(specs),
-            self.found.store,
-            extractors,
-            options.batch_timeout_s,
-            options.profile,
-            compiled,
-        )
-
-    def opened(self) -> Run:
-        return Run(self.store, self.info, read_cells(self.store))
-
-    def _has(self, start: int) -> bool:
-        return self.starts is None or start in self.starts
-
-
 def render(request: Request, progress: Progress) -> RenderResult:
     """Render every shard that is not committed, and measure the run if asked to. The same request again goes on.
 
@@ -136,8 +73,6 @@ def render(request: Request, progress: Progress) -> RenderResult:
         progress(Warned(text))
     evaluation = check_evaluation(request.evaluation, progress) if request.evaluation else None
     if request.halving:
-        from darkroom.api.halving import check_halving
-
         check_halving(request.halving, evaluation)
     store = open_store(found.store)
     store.check()
@@ -146,12 +81,10 @@ def render(request: Request, progress: Progress) -> RenderResult:
             found = check(request, engine.device)
         job = _claimed(found, store, engine, evaluation, progress)
         if request.halving:
-            from darkroom.api.halving import render_by_halving
-
             return render_by_halving(job, request.halving)
         if request.grid:
             put_choices(store, list(job.found.cell_infos), [])  # every cell of this grid is rendered to its end
-        return render_job(job)
+        return render_whole(job)
 
 
 def _claimed(
@@ -186,8 +119,8 @@ def _claimed(
     return RenderJob(found, info, store, engine, progress, evaluation)
 
 
-def render_job(job: RenderJob, rounds: tuple[Rendered, ...] = ()) -> RenderResult:
-    """The job's shards, then a look at the whole run, and its figures if asked for; `rounds`: what was before."""
+def render_whole(job: RenderJob, rounds: tuple[Rendered, ...] = ()) -> RenderResult:
+    """The job's shards, then what the whole run shows, and its figures if asked for; `rounds`: what was before."""
     rendered = render_shards(job)
     run = job.opened()
     for line in equal_lines(job.store, run.cells, run.info):
@@ -195,38 +128,10 @@ def render_job(job: RenderJob, rounds: tuple[Rendered, ...] = ()) -> RenderResul
     _write_contact_sheet(job, run.cells)
     if job.evaluation is None:
         return RenderResult(run, (*rounds, rendered))
-    # Shards of earlier starts, that nobody scored inline, are scored first.
+    # Shards of earlier calls may lack features: they get them first.
     extracted = extract_for(run, job.evaluation, job.engine, job.progress)
-    evaluated = measure(run, job.evaluation, extracted, own_device(job.engine.options), job.progress)
+    evaluated = measure(run, job.evaluation, extracted, driver_device(job.engine.options), job.progress)
     return RenderResult(run, (*rounds, rendered), evaluated)
-
-
-def render_shards(job: RenderJob) -> Rendered:
-    """Render what is not committed of the job's shards."""
-    before = job.committed()
-    left = job.num_shards - len(before)
-    each = job.found.num_images / len(job.found.cells) / num_shards(job.info.prompts.num_rows, job.info.shard_size)
-    job.progress(RenderingStarted(round(each * left), job.num_shards, len(before)))
-    options = job.engine.options
-    counting, profile = Counting(job.progress, "rendering", round(each * left)), RenderProfile(options.profile)
-    compiled = CompiledCache(options.compile, job.found.models, options.images_a_batch)
-    if left:
-        tasks = profile.tasks(job.tasks({name.shard_id for name in before}))
-        listen = compiled.listener(profile.listener(counting))
-        job.engine.dispatcher(job.worker(compiled.get())).run(tasks, listen)
-    rendered = Rendered(
-        summary=counting.summary,
-        elapsed_s=counting.elapsed_s,
-        num_missing=job.num_shards - len(job.committed()),
-        earlier=count_statuses(job.store, before),
-        num_models=len(job.found.models),
-        num_cells=len(job.found.cells),
-        store=job.found.store,
-        model_settings=_model_settings(job, read_cells(job.store)),
-    )
-    job.progress(RenderingEnded(rendered))
-    profile.keep(job.store, job.progress)
-    return rendered
 
 
 def _write_contact_sheet(job: RenderJob, cells: Mapping[str, CellInfo]) -> None:
@@ -234,7 +139,7 @@ def _write_contact_sheet(job: RenderJob, cells: Mapping[str, CellInfo]) -> None:
     if images:
         job.store.put(CONTACT_SHEET_KEY, contact_sheet(images), "image/png")
     sheet = job.store.describe(CONTACT_SHEET_KEY) if images else None
-    settings = _model_settings(job, cells)
+    settings = job.model_settings(cells)
     job.progress(RunWritten(sheet, job.store.describe(), job.found.store, job.evaluation is not None, settings))
 
 
@@ -248,13 +153,75 @@ def _opened(job: RenderJob, files: Iterable[StoredFile]) -> Iterator[tuple[Recor
             job.progress(NotOnContactSheet(file.record.image_id, place, str(error), job.found.store))
 
 
-def _model_settings(job: RenderJob, cells: Mapping[str, CellInfo]) -> dict[str, object]:
-    """What the run's cells do not say of their models, or say no more: that they are trusted, and where they lie."""
-    moved = {
-        item.info.ref.repo_id
-        for item in job.found.cells
-        if item.info.ref.repo_id != cells[item.cell.cell_id].ref.repo_id
-    }
-    trusts = any(item.cell.model.trust_remote_code for item in job.found.cells)
-    place: dict[str, object] = {"model.repo_id": moved.pop()} if len(moved) == 1 else {}
-    return place | ({"model.trust_remote_code": True} if trusts else {})
+# Successive halving -------------------------------------------------------------------------------------------------
+
+
+def check_halving(options: HalvingOptions, evaluation: CheckedEvaluation | None) -> None:
+    """Refuse a choice that could not be made, before anything is rendered."""
+    figure, keep = options.figure, options.keep
+    if evaluation is None:
+        raise DarkroomError("halving.figure needs figures while the sweep runs; set evaluate=inline")
+    if figure not in evaluation.figures:
+        raise DarkroomError(f"halving.figure={figure}: there will be none; figures are {', '.join(evaluation.figures)}")
+    if not 0 < keep < 1:
+        raise DarkroomError(f"halving.keep={keep}: give the share of cells that go on, such as 0.5")
+
+
+def render_by_halving(job: RenderJob, options: HalvingOptions) -> RenderResult:
+    """Rounds of rendering and dropping, then the cells that are left as any sweep.
+
+    A call that goes on after a kill makes the same choices again, from images that are there already.
+    """
+    size = job.info.shard_size
+    first_rows = list(range(0, job.info.prompts.num_rows, size))
+    images_a_shard = max(1, job.found.num_images // len(job.found.cells) // len(first_rows))
+    steps = rounds(len(first_rows), -(-options.num_images // images_a_shard))
+    dropped: list[Dropped] = []
+    chosen_from = list(job.found.cell_infos)
+    rendered: list[Rendered] = []  # of all rounds: cells that are dropped have rows too
+    for number, num_shards in enumerate(steps[:-1], start=1):
+        part = replace(job, first_rows=drawn(job.info.prompts.fingerprint, first_rows, num_shards))
+        job.progress(RoundStarted(number, len(steps), len(part.found.cells), num_shards))
+        put_choices(job.store, part.unfinished(), [])  # earlier ones: these cells go on
+        rendered.append(render_shards(part))
+        going_on, lost = _chosen(part, options, number, len(steps))
+        dropped += lost
+        cells = tuple(cell for cell in job.found.cells if cell.cell.cell_id in going_on)
+        job = replace(job, found=replace(job.found, cells=cells))
+    put_choices(job.store, chosen_from, dropped)
+    job.progress(RoundStarted(len(steps), len(steps), len(job.found.cells), len(first_rows)))
+    return render_whole(job, tuple(rendered))
+
+
+def _chosen(
+    part: RenderJob, options: HalvingOptions, number: int, num_rounds: int
+) -> tuple[Sequence[str], list[Dropped]]:
+    """(cells that go on, what is said of the others)."""
+    assert part.evaluation
+    run, progress = part.opened(), part.progress
+    extracted = extract_for(run, part.evaluation, part.engine, progress)
+    device, cell_ids = driver_device(part.engine.options), list(part.found.cell_infos)
+    figures = measured_figure(
+        run, part.evaluation, options.figure, cell_ids, extracted, part.first_rows, device, progress
+    )
+    values = {cell_id: figure.value for cell_id, figure in figures.items()}
+    higher = CATALOGUE[options.figure.split(".")[1]].higher_is_better
+    ranked = survivors(values, 1.0, higher)
+    going_on = survivors(values, options.keep, higher)
+    lost = [
+        Dropped(
+            cell_id=cell_id,
+            round=number,
+            num_rounds=num_rounds,
+            num_images=figures[cell_id].num_images,
+            figure=options.figure,
+            value=values[cell_id],
+            rank=ranked.index(cell_id) + 1,
+            num_cells=len(ranked),
+            num_kept=len(going_on),
+        )
+        for cell_id in ranked[len(going_on) :]
+    ]
+    for item in lost:
+        progress(CellDropped(item))
+    return going_on, lost

@@ -17,6 +17,7 @@ from darkroom.api.options import unknown
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK, Record
 from darkroom.metrics.figures import Figure, Metric, read_evaluations
+from darkroom.metrics.latest import RunFigures, latest_figures
 from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, dropped_cells
@@ -105,7 +106,7 @@ class Run:
 
     @property
     def records(self) -> "pd.DataFrame":
-        """One row an image, every cell's; the prompts' other columns beside the records' own."""
+        """One row an image, every cell's; the prompts' other columns beside those of records."""
         return self.table().to_pandas()
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -143,17 +144,17 @@ class Run:
 
     @property
     def figures(self) -> dict[str, dict[str, Figure]]:
-        """cell_id -> figures by their names, such as demo_clip.clip_score; of several evaluations the latest's."""
-        found: dict[str, dict[str, Figure]] = {cell_id: {} for cell_id in self.cells}
-        for evaluation in read_evaluations(self.store):
-            for cell_id, figures in evaluation.cells.items():
-                found.setdefault(cell_id, {}).update(figures)
-        return found
+        """cell_id -> figures by their names, such as demo_clip.clip_score; of several evaluations the latest's.
+
+        A figure of an earlier evaluation that defines it otherwise, or has another reference, is left out.
+        """
+        found = self._latest()
+        return {cell_id: found.figures(cell_id) for cell_id in self.cells}
 
     @property
     def metrics(self) -> dict[str, Metric]:
         """How each figure is defined, by its name."""
-        return {name: info for found in read_evaluations(self.store) for name, info in found.metrics.items()}
+        return dict(self._latest().metrics)
 
     def status(self) -> RunStatus:
         found = states(self.store, self.info, self.cells)
@@ -199,6 +200,9 @@ class Run:
         done = "finished" if status.is_finished else f"{status.num_committed} of {status.num_shards} shards"
         cells = f"{len(self.cells)} cells" if len(self.cells) > 1 else self.info.prompts.name
         return f"{cells}, {counts}, {done}"
+
+    def _latest(self) -> RunFigures:
+        return latest_figures(read_evaluations(self.store), self.cells)
 
     def _where(self, expression: pc.Expression) -> pa.Table:
         return self.table(RECORD_SCHEMA.names).filter(expression)

@@ -1,26 +1,48 @@
-"""Compares committed images with their records, rendered again or by their stored bytes; and repairs them."""
+"""Compares committed images with their records, rendered again or by their stored bytes; and repairs them.
+
+They are rendered with the settings, the model and the batch shape that their records name. Nothing that a run stores is
+trusted: a model's own code runs only where the call says so.
+"""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
+from darkroom import __version__
+from darkroom.api.cells import models_of
 from darkroom.api.engine import local_device
-from darkroom.api.events import ImageDamaged, ImageDiffers, Progress
+from darkroom.api.events import ImageDamaged, ImageDiffers, Progress, RenderedElsewhere
 from darkroom.api.options import ModelPlace
-from darkroom.api.rerender import Rerendered, Rerenderer
 from darkroom.api.run import Run, check_writable
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import OK, Record
+from darkroom.domain.requests import Sample
+from darkroom.engine.device import LoadedModel, batches
+from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.renderer import RenderedImage, Renderer, RendererSpec, load_renderer
 from darkroom.runs import images as stored_images
+from darkroom.runs.cells import cell_of
 from darkroom.runs.commands import on_run
-from darkroom.runs.encoding import decode
+from darkroom.runs.encoding import decode, pixels_digest
 from darkroom.runs.images import StoredObject, image_bytes, stored_objects
-from darkroom.runs.reading import records, sample
+from darkroom.runs.layouts import as_rendered, encode_image
+from darkroom.runs.reading import model_as_recorded, recorded_sample, records, sample
 from darkroom.storage.store import Store
 
 _AT_ONCE = 64  # images held in memory while they are repaired
+
+
+@dataclass(frozen=True)
+class Rerendered:
+    """A committed image as it is rendered now."""
+
+    data: bytes  # its file
+    pixels_sha256: str
 
 
 @dataclass(frozen=True)
@@ -147,3 +169,75 @@ def _pixel_difference(record: Record, made: Rerendered, store: Store) -> str:
         return f"stored {old.shape}, now {new.shape}"
     difference = np.abs(old - new)
     return f"{np.count_nonzero(difference)} of {old.size} values differ, by at most {difference.max()}"
+
+
+# Rendering committed images again -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _How:
+    """What a renderer must have to make the same bytes."""
+
+    model: ModelIdentity
+    batch_size: int
+    compiled: bool
+
+
+class Rerenderer:
+    """Makes the files of committed images again. Holds one model at a time."""
+
+    def __init__(self, run: Run, place: ModelPlace, device: str, progress: Progress) -> None:
+        self._run = run
+        self._place = place
+        self._device = device
+        self._progress = progress
+        self._model = cache(self._find)
+        self._loaded = LoadedModel(self._load)
+        self._told: set[tuple] = set()
+
+    def images(self, records: Sequence[Record]) -> Iterator[tuple[Record, Rerendered | None]]:
+        """Each record with its image as it is made now; None where it could not be rendered."""
+        groups: dict[_How, list[Record]] = defaultdict(list)
+        for record in records:
+            model = cell_of(self._run.cells, record.cell_id).model
+            groups[_How(model, record.batch_size, record.compiled)].append(record)
+        for how in groups:  # all are found, and trusted, before anything is rendered
+            self._model(how.model)
+        for how, group in groups.items():
+            yield from self._rendered(how, group)
+
+    def _rendered(self, how: _How, group: Sequence[Record]) -> Iterator[tuple[Record, Rerendered | None]]:
+        renderer = self._loaded.get(how)
+        by_id = {record.image_id: record for record in group}
+        info = renderer.info
+        samples = [recorded_sample(record, cell_of(self._run.cells, record.cell_id)) for record in group]
+        for batch in batches(samples, info.batch_size, info.mixes_guidance):
+            images = renderer.render([item.request for item in batch])
+            for item, image in zip(batch, images, strict=True):
+                record = by_id[item.request.image_id]
+                yield record, None if image.pixels is None else self._encoded(record, item, image)
+        self._tell_how(group, renderer)
+
+    def _encoded(self, record: Record, sample: Sample, image: RenderedImage) -> Rerendered:
+        assert image.pixels is not None
+        model = model_as_recorded(cell_of(self._run.cells, record.cell_id).model, record)
+        request = as_rendered(sample, image.pixels).request
+        file = encode_image(request, image.pixels, model, self._run.info.output)
+        return Rerendered(file.data, pixels_digest(image.pixels))
+
+    def _load(self, how: _How) -> Renderer:
+        return load_renderer(RendererSpec(self._model(how.model), self._device, how.batch_size, how.compiled))
+
+    def _find(self, identity: ModelIdentity) -> InspectedModel:
+        info = next(info for info in self._run.cells.values() if info.cell.model == identity)
+        return models_of([info], self._place, self._device)[identity]
+
+    def _tell_how(self, group: Sequence[Record], renderer: Renderer) -> None:
+        then = {
+            (record.device, record.darkroom_version, record.torch_version, record.diffusers_version) for record in group
+        }
+        versions = renderer.info.versions
+        now = (renderer.info.device, __version__, versions.get("torch"), versions.get("diffusers"))
+        for other in sorted(then - {now} - self._told, key=str):
+            self._progress(RenderedElsewhere(other, now))
+        self._told |= then

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ratios
 from darkroom.bench.work import captions, write_prompts
-from darkroom.domain.cells import Cell
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import Cell
 from darkroom.domain.records import Record
 from darkroom.domain.requests import samples
 from darkroom.engine.planning import plan, shard_tasks

@@ -7,7 +7,7 @@ from pathlib import Path
 from darkroom.bench.darkroom_run import ray_dispatcher, render_job, steady, whole
 from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ratios
 from darkroom.bench.work import Work, write_prompts
-from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import Sampling
 from darkroom.engine import cluster
 from darkroom.engine.spec import WorkerSpec

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from darkroom.bench.figure import Setting, Timing
 from darkroom.demo import MODEL_FOLDER
 from darkroom.demo.world import random_scene
-from darkroom.domain.cells import Cell
+from darkroom.domain.identity import Cell
 from darkroom.domain.requests import ImageRequest, samples
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.prompts.opening import open_prompts

@@ -1,15 +1,92 @@
-"""Digests that name things: what a thing is decides its name, never when, where or by whom it was made."""
+"""Identity: cells and shards, and the digests that name them and their images.
+
+What a thing is decides its name, never when, where or by whom it was made: a relaunch finds the same names.
+"""
 
 import hashlib
 import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from darkroom.domain.settings import FLOAT8, NEUTRAL_LOSSY, NUM_SEEDS, Sampling, settings_of
 
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)  # made once: three calls an image
-NUM_SEEDS = 2**63  # int64 in Parquet; torch.Generator.manual_seed takes it whole
+_EXACT_DTYPES = ("bfloat16", "float16", "float32")
 
 
 def digest(*parts: object, length: int = 32) -> str:
     """Hex digest (`length` characters of SHA-256) of JSON-like parts: equal values, equal digest, in any process."""
     return hashlib.sha256(_JSON.encode(parts).encode()).hexdigest()[:length]
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """A model as it was found: enough to name its pixels, nothing about the machine that holds it."""
+
+    repo_id: str  # hub id, or the name of a local folder
+    revision: str  # hub commit, or "sha256:..." over a local folder's weights and configuration
+    dtype: str  # float32, float16, bfloat16 or float8
+    pipeline_class: str  # diffusers class, such as StableDiffusionPipeline
+    trust_remote_code: bool = False
+    variant: str | None = None  # file variant, such as fp16
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting of everything that shapes the image. How it is executed is not part of it."""
+
+    model: ModelIdentity
+    sampling: Sampling
+
+    @cached_property
+    def cell_id(self) -> str:
+        model = self.model
+        shaped_by = (model.revision, model.variant, model.dtype, model.trust_remote_code)
+        return digest("cell", *shaped_by, self.sampling.effective, length=16)
+
+    @cached_property
+    def image_sampling(self) -> Sampling:
+        """Of its images, whose requests have a seed of their own and are one each."""
+        others = {each.name: each.neutral for each in settings_of(Sampling) if not each.of_image}
+        return replace(self.sampling, **others)
+
+    @property
+    def lossy(self) -> dict[str, Any]:
+        """What trades this cell's quality for speed."""
+        return {**self.sampling.lossy, **({"dtype": FLOAT8} if self.model.dtype == FLOAT8 else {})}
+
+    @property
+    def lossless(self) -> tuple["Cell", ...]:
+        """The same without that, the nearest first; nothing where nothing is lost."""
+        if not self.lossy:
+            return ()
+        dtypes = _EXACT_DTYPES if self.model.dtype == FLOAT8 else (self.model.dtype,)
+        sampling = replace(self.sampling, **NEUTRAL_LOSSY)
+        return tuple(Cell(replace(self.model, dtype=dtype), sampling) for dtype in dtypes)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Rows [start, stop) of a prompt dataset in one cell: what is scheduled, then committed.
+
+    `shard_id` is a digest of the other three and of the dataset's fingerprint: `planned_shard` makes it, and a
+    manifest's key says it.
+    """
+
+    cell_id: str
+    start: int
+    stop: int
+    shard_id: str
+
+    @property
+    def num_rows(self) -> int:
+        return self.stop - self.start
+
+
+def planned_shard(cell_id: str, fingerprint: str, start: int, stop: int) -> Shard:
+    """The shard of these rows of the dataset with this fingerprint; a relaunch finds the same one."""
+    return Shard(cell_id, start, stop, digest("shard", cell_id, fingerprint, start, stop))
 
 
 def image_seed(run_seed: int, prompt_id: str, sample_index: int, row_seed: int | None = None) -> int:
@@ -24,8 +101,3 @@ def image_seed(run_seed: int, prompt_id: str, sample_index: int, row_seed: int |
 
 def image_id(cell_id: str, prompt_id: str, sample_index: int, seed: int) -> str:
     return digest("image", cell_id, prompt_id, sample_index, seed)
-
-
-def shard_id(cell_id: str, fingerprint: str, start: int, stop: int) -> str:
-    """Name of a range of prompt rows in one cell; a relaunch finds the same names."""
-    return digest("shard", cell_id, fingerprint, start, stop)

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from darkroom.domain.cells import Cell
-from darkroom.domain.identity import image_id, image_seed
+from darkroom.domain.identity import Cell, image_id, image_seed
 from darkroom.domain.settings import IMAGE_SETTINGS, ROW_SETTINGS, Sampling, Value
 
 # Column name -> Python type of what a prompt file may say beside `prompt`.

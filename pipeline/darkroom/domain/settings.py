@@ -10,9 +10,8 @@ from functools import cache
 from types import UnionType
 from typing import Any, get_args, get_type_hints
 
-from darkroom.domain.identity import NUM_SEEDS
-
 Value = str | int | float | bool | None
+NUM_SEEDS = 2**63  # int64 in Parquet; torch.Generator.manual_seed takes it whole
 FLOAT8 = "float8"  # a dtype that is faster than the others, and lossy
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Generic, ParamSpec, TypeVar
 
-from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.requests import Sample
 from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.renderer import Compiled, FatalDeviceError, RenderedImage, Renderer

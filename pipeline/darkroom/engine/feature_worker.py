@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import Shard
 from darkroom.domain.records import OK, Record
 from darkroom.engine.extraction import Picture, extract, without_features
 from darkroom.engine.tasks import FeatureTask, ShardReport, Task

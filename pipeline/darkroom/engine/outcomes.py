@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from darkroom import __version__
-from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.errors import redacted
+from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import FAILED, INVALID, OK, Record
 from darkroom.domain.requests import Sample
 from darkroom.domain.spans import OFF, Profile

@@ -12,9 +12,8 @@ from itertools import product
 
 import pyarrow as pa
 
-from darkroom.domain.cells import Cell, Shard, planned_shard
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.identity import digest
+from darkroom.domain.identity import Cell, Shard, digest, planned_shard
 from darkroom.domain.requests import PromptRow
 from darkroom.domain.settings import Value
 from darkroom.engine.tasks import ShardTask

@@ -11,7 +11,7 @@ from functools import partial
 
 import pyarrow as pa
 
-from darkroom.domain.cells import Cell, Shard
+from darkroom.domain.identity import Cell, Shard
 from darkroom.domain.records import FAILED, INVALID, OK, Record
 from darkroom.domain.requests import Sample, samples
 from darkroom.engine.outcomes import Provenance

@@ -8,9 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.identity import digest
+from darkroom.domain.identity import ModelIdentity, digest
 from darkroom.domain.settings import Sampling
 from darkroom.domain.spans import Profile
 from darkroom.engine.device import CompileArtifacts

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from darkroom.domain.cells import Cell, Shard
 from darkroom.domain.errors import redacted
+from darkroom.domain.identity import Cell, Shard
 from darkroom.domain.requests import PromptRow
 from darkroom.domain.settings import Sampling
 from darkroom.domain.spans import Span

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 
-from darkroom.domain.cells import ModelIdentity
+from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.spans import OFF, Profile
 from darkroom.engine.device import Device, Load, batches
 from darkroom.engine.extraction import InlineFeatures, LoadExtractors

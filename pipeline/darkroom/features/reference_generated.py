@@ -13,9 +13,8 @@ from hashlib import sha256
 import numpy as np
 
 from darkroom.demo import drawing, world
-from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.identity import digest
+from darkroom.domain.identity import Shard, digest
 from darkroom.domain.records import OK, Record
 from darkroom.features.reference import NUM_IMAGES, Block, ImageFile, Images, Reference
 from darkroom.runs import manifest

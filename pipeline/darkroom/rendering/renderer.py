@@ -11,8 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.requests import ImageRequest
 from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.inspection import InspectedModel

@@ -10,8 +10,8 @@ from datetime import datetime
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import Shard
 from darkroom.domain.records import Record
 from darkroom.reporting.commands import verify_command
 from darkroom.reporting.content import FailedImage, Picture

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.types as pt
 
-from darkroom.domain.cells import Shard
-from darkroom.domain.identity import digest
+from darkroom.domain.identity import Shard, digest
 from darkroom.metrics.tables import setting_text
 from darkroom.reporting.content import GroupScore
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from darkroom.domain.cells import Shard
+from darkroom.domain.identity import Shard
 from darkroom.domain.records import OK
 from darkroom.domain.settings import ROW_SETTINGS
 from darkroom.metrics.latest import ImageScores

@@ -8,8 +8,8 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from darkroom.domain.cells import Cell, ModelIdentity
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import Cell, ModelIdentity
 from darkroom.domain.settings import COMMON_AXES, ModelRef, Sampling
 from darkroom.runs.files import CELLS_PREFIX, CHOICES_KEY, cell_key, from_json, parse_cell_key, to_json
 from darkroom.runs.run import RunInfo

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
 
-from darkroom.domain.cells import Shard
+from darkroom.domain.identity import Shard
 from darkroom.domain.records import OK
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, axes

@@ -15,9 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.identity import digest
+from darkroom.domain.identity import Shard, digest
 from darkroom.domain.records import OK
 from darkroom.runs import manifest
 from darkroom.runs.commands import on_run

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from darkroom.domain.cells import Shard
+from darkroom.domain.identity import Shard
 
 T = TypeVar("T")
 

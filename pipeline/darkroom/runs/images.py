@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from darkroom.domain.cells import Cell
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import Cell
 from darkroom.domain.records import OK, Record
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, cell_of

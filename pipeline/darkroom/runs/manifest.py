@@ -15,8 +15,8 @@ from typing import Any, get_args, get_type_hints
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import Shard
 from darkroom.domain.records import RECORD_COLUMNS, Record
 from darkroom.domain.settings import IMAGE_SETTINGS, Sampling
 from darkroom.runs.files import METADATA_PREFIX, manifest_key, parse_manifest_key

@@ -6,8 +6,8 @@ run.json. What no name says, every manifest carries, and one of them is asked.
 
 from collections.abc import Collection, Iterator, Mapping
 
-from darkroom.domain.cells import Shard, planned_shard
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import Shard, planned_shard
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, add_cells, cell_ids, nearest_difference, read_cells
 from darkroom.runs.files import CELLS_PREFIX, RUN_KEY, cell_key, manifest_key

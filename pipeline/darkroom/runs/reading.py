@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from darkroom.domain.cells import Cell, ModelIdentity, Shard
+from darkroom.domain.identity import Cell, ModelIdentity, Shard
 from darkroom.domain.records import OK, Record
 from darkroom.domain.requests import ImageRequest, PromptRow, Sample
 from darkroom.domain.settings import ROW_SETTINGS

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.api import rerender
+from darkroom.api import verification
 from darkroom.rendering.renderer import Renderer
 from tests.jobs.helpers import run_here
 
 
 def test_a_runs_models_are_held_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, own = tmp_path / "run", rerender.load_renderer
+    run, own = tmp_path / "run", verification.load_renderer
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a red circle\na blue square\n")
     settings = ("engine=local", "sampling.num_inference_steps=1", "engine.batch_size=2")
@@ -35,6 +35,6 @@ def test_a_runs_models_are_held_one_after_another(tmp_path: Path, monkeypatch: p
         loaded.append(weakref.ref(renderer := own(*arguments)))
         return renderer
 
-    monkeypatch.setattr(rerender, "load_renderer", load)
+    monkeypatch.setattr(verification, "load_renderer", load)
     assert run_here("verify", f"run={run}", "num_images=4") == 0
     assert len(loaded) == 2

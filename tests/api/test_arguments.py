@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from darkroom.api.prompts import prompts_of, template
+from darkroom.api.arguments import prompts_of, template
 from darkroom.domain.errors import DarkroomError
 
 ROWS = [{"prompt": "a cat", "seed": 1}, {"prompt": "a dog", "seed": 2}]

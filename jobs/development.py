@@ -1,4 +1,4 @@
-"""Measure Darkroom against its ceilings and other ways to do the same, as ratios of one run: a table, and JSON."""
+"""The jobs of Darkroom's development: `train_demo` and `check_demo`, the embedded model; `bench`, speed as ratios."""
 
 import json
 import os
@@ -11,14 +11,48 @@ from omegaconf import DictConfig
 from darkroom.api.engine import local_device
 from darkroom.bench.figure import Figure, Setting, as_json, as_table, chosen
 from darkroom.bench.machine import machine, num_cores, num_devices
+from darkroom.demo import CLIP_FOLDER, MODEL_FOLDER
 from darkroom.domain.errors import DarkroomError
-from darkroom.jobs.exits import ExitCode
+from darkroom.jobs.console import ExitCode
+from darkroom.runs.commands import program, word
 
 _DARKROOM = (sys.executable, "-m", "darkroom")
 
 
+def train_demo(config: DictConfig) -> ExitCode:
+    """Train the model from nothing into a folder; killed and started again, it goes on at its last checkpoint."""
+    from darkroom.demo.train import TrainSettings, train
+
+    folder = Path(config.folder)
+    train(TrainSettings(seed=config.seed, num_threads=config.num_threads), folder, _say)
+    print(f"{folder / 'model'} and {folder / 'clip'}")
+    print(f"next: {program()} check_demo {word('model_folder', str(folder / 'model'))}")
+    return ExitCode.OK
+
+
+def check_demo(config: DictConfig) -> ExitCode:
+    """Measure how well the model follows captions that it was never trained on; exit code 1 below the bar."""
+    from darkroom.demo.check import GUIDANCES, Setting, check_clip, check_model, clip_meets_bar, curve_holds, meets_bar
+
+    model = Path(config.model_folder or MODEL_FOLDER)
+    clip = Path(config.clip_folder or CLIP_FOLDER)
+    settings = [Setting(guidance, 20) for guidance in GUIDANCES] + [Setting(4.0, 5)]
+    clip_figures = check_clip(clip, config.seed, _say)
+    figures = check_model(model, clip, config.num_captions, config.seed, settings, _say)
+    verdicts = {
+        "captions followed at guidance 3 to 5": meets_bar(figures),
+        "guidance helps and then hurts, 5 steps are worse than 20": curve_holds(figures),
+        "the small CLIP": clip_meets_bar(clip_figures),
+    }
+    for what, holds in verdicts.items():
+        print(f"{what}: {'the bar is reached' if holds else 'BELOW THE BAR'}")
+    return ExitCode.OK if all(verdicts.values()) else ExitCode.CHECK_FAILED
+
+
 def bench(config: DictConfig) -> ExitCode:
-    _check(config)
+    """Measure Darkroom against its ceilings and other ways to do the same, as ratios of one run: a table, and JSON."""
+
+    _check_place(config)
     benchmarks = chosen(config.figures)
     figures: list[Figure] = []
     about = machine()
@@ -37,7 +71,7 @@ def bench(config: DictConfig) -> ExitCode:
     return ExitCode.OK
 
 
-def _check(config: DictConfig) -> None:
+def _check_place(config: DictConfig) -> None:
     if not Path(config.write_to).absolute().parent.is_dir():
         raise DarkroomError(f"write_to={config.write_to}: its folder does not exist; make it, or name another file")
 
@@ -68,3 +102,7 @@ def _write(config: DictConfig, figures: list[Figure], about: dict[str, object]) 
     setting = {"scale": config.scale, "num_repeats": config.num_repeats, "num_workers": config.num_workers}
     value = as_json(figures, about, {**setting, "device": local_device(config.device.value)})
     Path(config.write_to).write_text(json.dumps(value, indent=2) + "\n")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

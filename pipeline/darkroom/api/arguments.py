@@ -1,19 +1,39 @@
-"""Prompts in every shape that a caller has them: a place, a list, a table, a pattern, the embedded world's captions."""
+"""The arguments of calls, in every shape that a caller has them, as typed values: prompts, models, engines, options."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 
+from darkroom.api.cells import DEMO_REPO_ID
+from darkroom.api.options import (
+    EngineOptions,
+    EvaluationOptions,
+    unknown,
+)
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import SETTINGS, ModelRef
 from darkroom.prompts.dataset import PromptDataset, PromptScan
 from darkroom.prompts.opening import open_prompts, template_prompts
+from darkroom.rendering.renderer import PAINT_REPO_ID
 from darkroom.runs.run import PromptsInfo
 
+# Names of models with their usual settings.
+PRESETS: Mapping[str, ModelRef] = {
+    "demo": ModelRef(DEMO_REPO_ID, dtype="float32"),
+    "paint": ModelRef(PAINT_REPO_ID, dtype="float32"),
+    "sd15": ModelRef("stable-diffusion-v1-5/stable-diffusion-v1-5", variant="fp16"),
+    "sdxl": ModelRef("stabilityai/stable-diffusion-xl-base-1.0", variant="fp16"),
+}
 DEMO, MEMORY = "demo", "memory"
 OnInvalid = Literal["fail", "record"]
+Engine = Literal["local", "ray"] | EngineOptions
+Evaluate = bool | EvaluationOptions | Mapping[str, Any] | None
+Call = TypeVar("Call", bound=Callable[..., Any])
+Options = TypeVar("Options")
 
 
 @dataclass(frozen=True)
@@ -79,3 +99,50 @@ def template(
     settings = {"pattern": pattern, "slots": slots, "mode": mode, "num_prompts": num_prompts, "seed": seed}
     said = {"kind": "template", **{name: value for name, value in settings.items() if value is not None}}
     return Prompts("template", pattern, template_prompts(pattern, slots, mode, num_prompts, seed), said)
+
+
+# Model, engine, evaluation ------------------------------------------------------------------------------------------
+
+
+def model_ref(model: str | Path | ModelRef) -> ModelRef:
+    """A preset by its name; else a hub id or a folder."""
+    if isinstance(model, ModelRef):
+        return model
+    return PRESETS.get(str(model), ModelRef(str(model)))
+
+
+def engine_options(engine: Engine) -> EngineOptions:
+    return engine if isinstance(engine, EngineOptions) else EngineOptions(kind=engine)
+
+
+def evaluation_options(evaluate: Evaluate) -> EvaluationOptions | None:
+    if evaluate is None or evaluate is False:
+        return None
+    if evaluate is True:
+        return EvaluationOptions()
+    return evaluate if isinstance(evaluate, EvaluationOptions) else made(EvaluationOptions, evaluate, "evaluate")
+
+
+def made(kind: type[Options], given: Mapping[str, Any], what: str) -> Options:
+    """Options from their names and values."""
+    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
+    for name in given:
+        if name not in known:
+            raise DarkroomError(f"{what}: {unknown(name, known, 'option')}")
+    return kind(**given)
+
+
+# Signatures ---------------------------------------------------------------------------------------------------------
+
+
+def takes_settings(call: Call) -> Call:
+    """Show the settings that `**settings` stands for, with their defaults, where a signature is asked for."""
+    signature = inspect.signature(call)
+    words = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    known = [
+        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.kind)
+        for each in SETTINGS.values()
+        if each.name != "repo_id"
+    ]
+    call.__signature_ = signature.replace(parameters=[*words, *known])  # type: ignore[attr-defined]
+    return call

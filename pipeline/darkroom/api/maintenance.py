@@ -1,22 +1,96 @@
-"""Removes what no committed shard of a complete run names: images of attempts that lost, and broken writes."""
+"""Keeps a run in order: renders its failed records again, and removes what no committed shard names."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from darkroom.api.run import Run, open_run, store_at
-from darkroom.domain.cells import Shard
+from darkroom.api.cells import models_of
+from darkroom.api.engine import Counting, settled_as, started
+from darkroom.api.events import Progress, RetryStarted, StageEnded
+from darkroom.api.options import EngineOptions, ModelPlace
+from darkroom.api.run import Run, check_writable, open_run, store_at
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.records import FAILED
+from darkroom.domain.identity import ModelIdentity, Shard
+from darkroom.domain.records import FAILED, INVALID
+from darkroom.engine.spec import WorkerSpec
+from darkroom.engine.tasks import RetryTask, Summary
+from darkroom.rendering.renderer import RendererSpec
 from darkroom.runs import manifest
 from darkroom.runs.cells import dropped_cells
 from darkroom.runs.files import IMAGES_PREFIX, is_image_key
 from darkroom.runs.manifest import fence_retries
-from darkroom.runs.reading import states
+from darkroom.runs.reading import count_statuses, states
 from darkroom.storage.local import LocalStore
 from darkroom.storage.store import ObjectInfo, Store
+
+# Failed records -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Retry:
+    """What became of a run's failed records."""
+
+    num_tried: int
+    summary: Summary
+    by_status: Counter[str]  # all records of the run, as they are now
+
+    @property
+    def is_finished(self) -> bool:
+        """Every shard that had a failed record was tried."""
+        return not self.summary.failed_shards
+
+    @property
+    def has_failures(self) -> bool:
+        """What no retry mends is no less failed."""
+        return bool(self.by_status[FAILED] or self.by_status[INVALID])
+
+
+def retry(
+    run: Run,
+    engine: EngineOptions,
+    progress: Progress,
+    model: ModelPlace = ModelPlace(),  # noqa: B008, frozen
+) -> Retry:
+    failed = _failed(run)
+    summary = Summary()
+    if failed:
+        num_images = sum(failed.values())
+        progress(RetryStarted(num_images, len(failed)))
+        check_writable(run)
+        tasks = [RetryTask(name, run.cells[name.cell_id].cell) for name in failed]
+        counting = Counting(progress, "retry", num_images)
+        with started(settled_as(engine, run.info)) as ready:
+            spec = _retry_worker(run, tasks, model, ready.options, ready.device)
+            ready.dispatcher(spec).run(iter(tasks), counting)
+        progress(StageEnded("retry"))
+        summary = counting.summary
+    return Retry(sum(failed.values()), summary, count_statuses(run.store, manifest.committed(run.store)))
+
+
+def _failed(run: Run) -> dict[Shard, int]:
+    """Committed shards with failed records, and how many; those of one model together."""
+    counts = {name: count_statuses(run.store, [name])[FAILED] for name in manifest.committed(run.store)}
+    order = list({info.cell.model: None for info in run.cells.values()})
+    names = sorted(filter(counts.__getitem__, counts), key=lambda name: order.index(_model_of(run, name)))
+    return {name: counts[name] for name in names}
+
+
+def _model_of(run: Run, name: Shard) -> ModelIdentity:
+    return run.cells[name.cell_id].cell.model
+
+
+def _retry_worker(
+    run: Run, tasks: Sequence[RetryTask], place: ModelPlace, options: EngineOptions, device: str
+) -> WorkerSpec:
+    models = models_of([run.cells[task.shard.cell_id] for task in tasks], place, device)
+    specs = [RendererSpec(model, device, options.images_a_batch, options.compile) for model in models.values()]
+    return WorkerSpec(run.info, tuple(specs), run.store.spec, batch_timeout_s=options.batch_timeout_s)
+
+
+# Garbage: images of attempts that lost, and broken writes -----------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -25,7 +99,7 @@ class Garbage:
 
     objects: tuple[ObjectInfo, ...]  # that no shard names
     num_broken_writes: int
-    strangers: tuple[str, ...]  # places of files among the images that no job writes: they stay
+    foreign_files: tuple[str, ...]  # places of files among the images that no job writes: they stay
 
     @property
     def num_bytes(self) -> int:
@@ -55,8 +129,8 @@ def collect(
         removable = remove_orphans(store, removable, revisable)
         for path in broken:
             path.unlink(missing_ok=True)
-    strangers = tuple(store.describe(info.key) for info in orphans if not is_image_key(info.key))
-    return Garbage(tuple(removable), len(broken), strangers)
+    foreign_files = tuple(store.describe(info.key) for info in orphans if not is_image_key(info.key))
+    return Garbage(tuple(removable), len(broken), foreign_files)
 
 
 def named_keys(store: Store) -> tuple[set[str], list[Shard]]:

@@ -1,0 +1,178 @@
+"""The jobs on a run: what renders it, what measures it, and what keeps it whole.
+
+Each turns its configuration into typed values, makes one call of the API, prints, and returns the exit code.
+"""
+
+from omegaconf import DictConfig
+
+from darkroom.api.run import Run
+from darkroom.domain.records import INVALID
+from darkroom.jobs import printing, results, values
+from darkroom.jobs.console import ExitCode
+from darkroom.runs.commands import on_run
+from darkroom.storage.store import StoreError
+
+
+def plan(config: DictConfig) -> ExitCode:
+    """Check everything and say what `generate` would do: images, shards, bytes and time. Nothing is stored."""
+    from darkroom.api import planning
+
+    found = planning.plan(values.request(config), printing.Printer(), config.prompts.get("write_to"))
+    results.planned(found)
+    return ExitCode.OK
+
+
+def generate(config: DictConfig) -> ExitCode:
+    """Render a prompt dataset. The same command again goes on where it was, and renders nothing twice."""
+    from darkroom.api.rendering import render
+
+    with printing.Printer() as printer:
+        try:
+            result = render(values.request(config), printer)
+        except KeyboardInterrupt:
+            printer.stopped("interrupted")
+            return ExitCode.INTERRUPTED
+        except StoreError:
+            printer.stopped("stopped")
+            raise
+    return results.rendered(result)
+
+
+def sweep(config: DictConfig) -> ExitCode:
+    """Render every cell of a grid as one job. A grid that grows renders its new cells alone."""
+    return generate(config)
+
+
+# Figures -----------------------------------------------------------------------------------------------------------
+
+
+def evaluate(config: DictConfig) -> ExitCode:
+    """Measure a committed run or sweep: features of every image, then figures of every cell, stored beside the run."""
+    from darkroom.api import measuring
+
+    run = values.run_of(config)
+    with printing.Printer() as printer:
+        try:
+            result = measuring.evaluate(run, values.evaluation(config), values.engine(config.engine), printer)
+        except KeyboardInterrupt:
+            print("\ninterrupted: the features that were stored stay; the same command goes on")
+            return ExitCode.INTERRUPTED
+    code = results.evaluated(result)
+    print(f"next: {on_run('report', run.store.spec)}", flush=True)
+    return code
+
+
+def compare(config: DictConfig) -> ExitCode:
+    """Compare two evaluated runs image by image; exit code 1 where b is worse than a by more than chance."""
+    from darkroom.api import comparison
+
+    options = values.comparison(config)
+    comparison.chosen_metrics(options)  # refused before a run is opened
+    a, b = (comparison.compared_cell(key, config[key], config.endpoint_url) for key in ("a", "b"))
+    result = comparison.compare(a, b, options, results.of_comparison)
+    print(result.table)
+    if result.worse:
+        print(f"b is worse than a by {', '.join(result.worse)}")
+    return ExitCode.CHECK_FAILED if result.worse else ExitCode.OK
+
+
+def report(config: DictConfig) -> ExitCode:
+    """Write the page that shows a run: figures by cell, curves, contact sheets, picks, failures."""
+    from darkroom.api import calls
+
+    run, output = values.run_of(config), config.output
+    found = calls.report(run, out=output.uri, endpoint_url=output.endpoint_url, num_prompts=config.num_prompts)
+    print(f"report: {found.place}")
+    # Figures, where there are none yet; else whether the images can be made again.
+    print(f"next:   {on_run('verify' if found.has_figures else 'evaluate', run.store.spec)}", flush=True)
+    return ExitCode.OK
+
+
+# Upkeep ------------------------------------------------------------------------------------------------------------
+
+
+def status(config: DictConfig) -> ExitCode:
+    """Say what is committed, what failed and why, and what is left of a run."""
+    run = values.run_of(config)
+    results.of_status(run, run.status())
+    return ExitCode.OK
+
+
+def verify(config: DictConfig) -> ExitCode:
+    """Compare committed images with their records; exit code 1 where one differs.
+
+    A random sample is rendered again and compared by SHA-256. With `stored=true` nothing is rendered, and the stored
+    bytes of all images are compared.
+    """
+    from darkroom.api import verification
+
+    run = values.run_of(config)
+    if config.stored:
+        return _check_stored(config, run)
+    device, model = config.device.value, values.model_place(config.model)
+    found = verification.verify(run, results.of_images, config.num_images, config.seed, config.image_id, device, model)
+    print(f"{found.num_equal} of {found.num_images} images are equal byte by byte when they are rendered again")
+    if found.num_pixels_equal:
+        print(f"{found.num_pixels_equal} more have equal pixels, and a file that differs: another text or encoder")
+    return ExitCode.CHECK_FAILED if found.num_equal < found.num_images else ExitCode.OK
+
+
+def _check_stored(config: DictConfig, run: Run) -> ExitCode:
+    from darkroom.api.verification import check_stored
+
+    found = check_stored(run, results.of_images)
+    print(f"{found.num_images - found.num_damaged} of {found.num_images} stored images are what their records say")
+    if found.num_damaged:
+        given = {f"model.{name!s}": value for name, value in config.model.items() if value}
+        print(f"next: {on_run('repair', run.store.spec, **given)}")
+    return ExitCode.CHECK_FAILED if found.num_damaged else ExitCode.OK
+
+
+def repair(config: DictConfig) -> ExitCode:
+    """Render exactly the stored images again that are not what their records say, and put the right bytes back."""
+    from darkroom.api import verification
+
+    run = values.run_of(config)
+    found = verification.repair(run, results.of_repair, config.device.value, values.model_place(config.model))
+    print(f"{found.num_damaged - found.num_left} of {found.num_damaged} damaged images are repaired")
+    if found.num_left:
+        print("what is not repaired is as it was, and so are all records")
+        print(f"next: {on_run('verify', run.store.spec, stored=True)}")
+    return ExitCode.CHECK_FAILED if found.num_left else ExitCode.OK
+
+
+def retry(config: DictConfig) -> ExitCode:
+    """Render a run's failed records again; what succeeds takes the failed record's place."""
+    from darkroom.api import maintenance
+
+    run = values.run_of(config)
+    with printing.Printer() as printer:
+        try:
+            found = maintenance.retry(run, values.engine(config.engine), printer, values.model_place(config.model))
+        except KeyboardInterrupt:
+            print("\ninterrupted: shards that were not yet replaced are as they were")
+            return ExitCode.INTERRUPTED
+    if found.num_tried:
+        print(f"\n{found.summary.num_ok} images rendered that had failed before")
+        printing.say_failures(found.summary)
+    else:
+        print("no failed records: nothing to render again")
+    if found.by_status[INVALID]:
+        print(f"{found.by_status[INVALID]} prompt rows are invalid, and stay so; their records say why")
+    if not found.is_finished:
+        return ExitCode.UNFINISHED
+    return ExitCode.ROWS_FAILED if found.has_failures else ExitCode.OK
+
+
+def gc(config: DictConfig) -> ExitCode:
+    """Remove what no committed shard of a complete run names: images of attempts that lost, and broken writes."""
+    from darkroom.api.maintenance import collect
+
+    found = collect(config.run, config.endpoint_url, config.older_than_s, config.dry_run, config.incomplete)
+    print(
+        f"{len(found.objects)} objects ({found.num_bytes / 1e6:.1f} MB) that no shard names, and "
+        f"{found.num_broken_writes} broken writes {'would be removed' if config.dry_run else 'removed'}"
+    )
+    if found.foreign_files:
+        print(f"{len(found.foreign_files)} files there that no job writes stay, such as {found.foreign_files[0]}")
+    return ExitCode.OK
