@@ -144,5 +144,5 @@ def takes_settings(call: Call) -> Call:
         for each in SETTINGS.values()
         if each.name != "repo_id"
     ]
-    call.__signature_ = signature.replace(parameters=[*words, *known])  # type: ignore[attr-defined]
+    call.__signature__ = signature.replace(parameters=[*words, *known])  # type: ignore[attr-defined]
     return call
