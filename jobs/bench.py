@@ -9,8 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from darkroom.api.engine import local_device
-from darkroom.bench.catalogue import chosen
-from darkroom.bench.figure import Figure, Setting, as_json, as_table
+from darkroom.bench.figure import Figure, Setting, as_json, as_table, chosen
 from darkroom.bench.machine import machine, num_cores, num_devices
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.exits import ExitCode

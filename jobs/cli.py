@@ -105,7 +105,7 @@ def console(job: str, overrides: Sequence[str]) -> None:
         signal.signal(number, interrupt)
     code = _ended(job, overrides)
     if code is ExitCode.INTERRUPTED:
-        print(f"the same command goes on from there: {_same_command(job, overrides)}", flush=True)
+        print(f"the same command goes on from there: {same_command(job, overrides)}", flush=True)
     if code:
         _leave(code)
 
@@ -146,7 +146,7 @@ def _complain(text: str, code: ExitCode) -> ExitCode:
     return code
 
 
-def _same_command(job: str, overrides: Sequence[str]) -> str:
+def same_command(job: str, overrides: Sequence[str]) -> str:
     return " ".join([program(), shlex.join([job, *overrides])])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.jobs.cli import _same_command
+from darkroom.jobs.cli import same_command
 from darkroom.jobs.overrides import composed
 from darkroom.runs.commands import on_run
 from darkroom.storage.store import StoreSpec
@@ -53,9 +53,9 @@ def test_a_hint_names_its_run_and_where_it_is_reached() -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_the_same_command_is_the_same(shell: str) -> None:
+def test_thesame_command_is_the_same(shell: str) -> None:
     words = [f"sampling.negative_prompt={' '.join(NAMES)}", "grid.axes.scheduler=['a b', \"c\"]", "x=~/y"]
-    assert pasted(_same_command("sweep", words), shell) == ["sweep", *words]
+    assert pasted(same_command("sweep", words), shell) == ["sweep", *words]
 
 
 @pytest.mark.parametrize("name", NAMES)

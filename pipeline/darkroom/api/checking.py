@@ -45,8 +45,7 @@ from darkroom.rendering.inspection import (
     inspect_model,
     token_counter,
 )
-from darkroom.rendering.paint import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
-from darkroom.rendering.renderer import RendererSpec
+from darkroom.rendering.renderer import PAINT_DEFAULTS, PAINT_REPO_ID, RendererSpec, paint_model
 from darkroom.rendering.schedulers import DEFAULT, check_scheduler
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault

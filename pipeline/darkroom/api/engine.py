@@ -15,7 +15,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.engine.dispatcher import Dispatcher
 from darkroom.engine.tasks import AttemptFailed, Event, ProbeTask, ShardDone, TaskRunner
 from darkroom.rendering.inspection import InspectedModel
-from darkroom.rendering.paint import PAINT_REPO_ID
+from darkroom.rendering.renderer import PAINT_REPO_ID
 from darkroom.runs.run import RunInfo, settle_batch_size
 from darkroom.storage.store import Store
 

@@ -8,12 +8,13 @@ from typing import Any
 from darkroom.api.events import Progress, Warned
 from darkroom.api.options import EvaluationOptions
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.extractor import ExtractorInfo, ExtractorPin, ExtractorSpec
+from darkroom.features.extractor import ExtractorPin, ExtractorSpec
 from darkroom.features.opening import inspect_extractor, pin_extractor
 from darkroom.features.reference import Reference, ReferenceSpec, Statistics
 from darkroom.features.reference_opening import open_reference
 from darkroom.metrics.catalogue import CATALOGUE, convention, default_metrics, metrics_by_extractor
 from darkroom.metrics.measuring import figure_name
+from darkroom.runs.features import ExtractorInfo
 
 _KEYS = tuple(each.name for each in fields(ExtractorSpec) if each.name not in ("device", "pin"))
 

@@ -48,7 +48,7 @@ def prompts_of(
 
 def demo() -> Prompts:
     """Captions of the embedded world."""
-    from darkroom.demo.prompts import demo_prompts
+    from darkroom.demo.world import demo_prompts
 
     table = pa.Table.from_pylist(demo_prompts())
     return Prompts(DEMO, DEMO, open_prompts(table, name=DEMO), {"kind": DEMO})

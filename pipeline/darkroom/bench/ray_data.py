@@ -1,7 +1,4 @@
-"""Against Ray Data's way of batch inference: `read_parquet`, `map_batches` with a pool of actors, `write_images`.
-
-Knows Ray, as the only file outside the dispatcher.
-"""
+"""Against Ray Data's way of batch inference: `read_parquet`, `map_batches` with a pool of actors, `write_images`."""
 
 import logging
 import os

@@ -158,10 +158,10 @@ def _measured(setting: Setting, work: Work, size: int, pool: WarmPool) -> Figure
     )
 
 
-def largest_difference(work: Work, run: Path, plain: Path) -> int:
+def largest_difference(work: Work, run: Path, script: Path) -> int:
     """Of the 8-bit values of all images, a run's and those that lie by their id in a folder."""
     ids = [request.image_id for request in requests(work)]
-    pairs = ((run / image_key(image_id, "png"), plain / f"{image_id}.png") for image_id in ids)
+    pairs = ((run / image_key(image_id, "png"), script / f"{image_id}.png") for image_id in ids)
     return max(_difference(*(decode(path.read_bytes()) for path in pair)) for pair in pairs)
 
 

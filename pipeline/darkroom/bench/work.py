@@ -73,7 +73,7 @@ def demo_work(setting: Setting, num_images: int) -> Work:
 
 
 def captions(count: int) -> list[str]:
-    """Different ones: a prompt that comes again would be encoded once."""
+    """All different: a repeated prompt would be encoded once."""
     rng = np.random.default_rng(0)
     found: dict[str, None] = {}
     while len(found) < count:

@@ -13,11 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
+from darkroom.features.extractor import ExtractorSpec
 from darkroom.features.inception import NUM_CLASSES, NUM_FEATURES, SIDE, FidInception
 from darkroom.features.networks import in_batches, local_files, weights_digest
 from darkroom.features.preprocessing import RESIZES, resize
 from darkroom.rendering.proof import LocalFiles
+from darkroom.runs.features import ExtractorInfo
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE}"
