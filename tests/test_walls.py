@@ -185,8 +185,10 @@ def test_no_process_is_forked_off() -> None:
                "torch.multiprocessing", "torch.utils.data", "os.fork", "os.forkpty"}  # fmt: skip
     for path in FILES:
         tree = ast.parse(path.read_text())
-        used = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)} | set(imports(path))
+        nodes = list(ast.walk(tree))
+        attributes = (node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name))
+        used = {f"{node.value.id}.{node.attr}" for node in attributes} | set(imports(path))
         assert not used & forking, f"{path.name}: {used & forking}"
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "get_context":
+        for node in nodes:
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "get_context":
                 assert ast.unparse(node) == "get_context('spawn')", f"{path.name}:{node.lineno}"
