@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help env demo test drill load check format licences release clean
+.PHONY: help env demo test drill load check format licences docs release clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ format: env  ## put the code into the house's format
 
 licences: env  ## write infra/licences.md anew, after a change of constraints.txt
 	$(BIN)/python infra/licences.py
+
+docs: env  ## build the documentation site into build/docs/site
+	$(BIN)/python infra/docs_pages.py build/docs
+	$(BIN)/zensical build --strict --config-file build/docs/zensical.toml
 
 release: env  ## build the wheel, and render with it where nothing else is installed
 	rm -rf build dist

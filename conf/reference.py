@@ -13,7 +13,7 @@ from darkroom.conf.schema import GROUPS, JOBS, PROMPTS, EvaluationConfig, Expect
 from darkroom.domain.settings import ModelRef, Sampling, Setting, settings_of
 
 _TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
-_SETTINGS_HEAD = ("setting", "type", "default", "range", "axis", "row", "lossy", "what it is")
+_SETTINGS_HEAD = ("setting", "type", "default", "range", "is", "what it is")
 _KEYS_HEAD = ("key", "type", "default", "range", "what it is")
 _OTHER_GROUPS = {"evaluation": EvaluationConfig, "halving": HalvingConfig}
 _INTRO = """\
@@ -52,8 +52,8 @@ def _settings(name: str, table: type) -> str:
 def _setting_row(group: str, each: Setting) -> Sequence[str]:
     kind = " or ".join(each.choices) if each.choices else _TYPES[each.kind]
     default = _default(MISSING if each.default is NO_DEFAULT else each.default)
-    marks = ["yes" if mark else "" for mark in (each.axis, each.row, each.lossy)]
-    return f"`{group}.{each.name}`", kind, default, str(each.allowed or ""), *marks, each.help
+    marks = ", ".join(name for name in ("axis", "row", "lossy") if getattr(each, name))
+    return f"`{group}.{each.name}`", kind, default, str(each.allowed or ""), marks, each.help
 
 
 def _keys(title: str, schema: Any, prefix: str) -> str:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from darkroom.api import events
 from darkroom.domain.records import FAILED, INVALID, Record
-from darkroom.engine.events import Event, Summary
-from darkroom.engine.tasks import task_name
+from darkroom.engine.tasks import Event, Summary, task_name
 from darkroom.jobs.progress import ProgressBar
 from darkroom.runs.cells import axes
 from darkroom.runs.commands import on_run

@@ -5,8 +5,16 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from darkroom.engine.events import AttemptFailed, Event, ShardDone, Summary, WorkerLost, WorkerReady, WorkersPending
-from darkroom.engine.tasks import task_name
+from darkroom.engine.tasks import (
+    AttemptFailed,
+    Event,
+    ShardDone,
+    Summary,
+    WorkerLost,
+    WorkerReady,
+    WorkersPending,
+    task_name,
+)
 
 _LINE_EVERY_S = 10.0
 

@@ -19,7 +19,7 @@ from darkroom.api.run import Run, open_run
 from darkroom.conf.schema import EvaluateMode, PromptsKind
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
-from darkroom.engine.sweep import Grid
+from darkroom.engine.planning import Grid
 
 
 def request(config: DictConfig) -> Request:

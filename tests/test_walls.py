@@ -114,8 +114,7 @@ JOBS_MAY_IMPORT = {  # rooms, and of others what is for printing
     "jobs",
     "bench",
     "demo",
-    "engine.events",
-    "engine.sweep",
+    "engine.planning",
     "runs.cells",
     "runs.commands",
     "storage.store",
@@ -178,3 +177,16 @@ def test_a_room_imports_no_more_of_another_than_these_modules(
 def test_every_module_says_what_it_does() -> None:
     silent = [str(path) for path in FILES if not ast.get_docstring(ast.parse(path.read_text()))]
     assert not silent
+
+
+def test_no_process_is_forked_off() -> None:
+    """A store's connections do not outlive a fork: processes run a program of their own, or start by `spawn`."""
+    forking = {"multiprocessing.Process", "multiprocessing.Pool", "concurrent.futures.ProcessPoolExecutor",
+               "torch.multiprocessing", "torch.utils.data", "os.fork", "os.forkpty"}  # fmt: skip
+    for path in FILES:
+        tree = ast.parse(path.read_text())
+        used = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)} | set(imports(path))
+        assert not used & forking, f"{path.name}: {used & forking}"
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "get_context":
+                assert ast.unparse(node) == "get_context('spawn')", f"{path.name}:{node.lineno}"

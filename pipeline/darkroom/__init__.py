@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from darkroom.domain.errors import DarkroomError as DarkroomError
     from darkroom.storage.store import StoreError as StoreError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 _HOMES = {
     "darkroom.api.calls": ("compare", "evaluate", "generate", "open_run", "plan", "report", "sweep"),
     "darkroom.api.events": ("Progressed",),

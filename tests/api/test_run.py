@@ -53,7 +53,7 @@ def test_images_are_found_by_what_records_say(layout: str, tmp_path: Path) -> No
 def test_images_of_one_cell(run: Run) -> None:
     cell = next(iter(run.cells))
     assert {image.info["record"].cell_id for image in run.images(cell=cell)} == {cell}
-    assert {image.info["record"].guidance_scale for image in run.images(guidance_scale=3)} == {3.0}
+    assert {image.info["record"].sampling.guidance_scale for image in run.images(guidance_scale=3)} == {3.0}
 
 
 @pytest.mark.parametrize(

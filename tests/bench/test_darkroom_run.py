@@ -16,10 +16,9 @@ from darkroom.domain.settings import ModelRef
 from darkroom.engine.spec import WorkerSpec
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, add_cells
-from darkroom.runs.keys import manifest_key
+from darkroom.runs.files import manifest_key
 from darkroom.runs.reading import records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import StoreSpec
+from darkroom.storage.store import StoreSpec, open_store
 from tests.bench.painting import paint_work
 
 

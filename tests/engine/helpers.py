@@ -21,8 +21,7 @@ from darkroom.prompts.opening import open_prompts
 from darkroom.rendering.renderer import PaintRenderer, RenderedImage, Renderer, paint_model
 from darkroom.runs import manifest
 from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, StoreSpec
+from darkroom.storage.store import Store, StoreSpec, open_store
 
 SAMPLING = Sampling("default", 5.0, 20, 16, 16)
 CELL = Cell(paint_model().identity, SAMPLING)

@@ -2,7 +2,7 @@
 
 import time
 
-from darkroom.engine.actor import Heartbeat
+from darkroom.engine.actor import Heartbeat, StartBackoff
 
 
 def test_who_answers_is_asked_again_and_who_does_not_owes_from_the_question_on() -> None:
@@ -22,3 +22,22 @@ def test_who_answers_is_asked_again_and_who_does_not_owes_from_the_question_on()
     assert asked == [0, 1]
     answered.add(1)
     assert heartbeat.silent_s < 0.5
+
+
+def test_pauses_double_up_to_five_minutes_and_end() -> None:
+    now = 1000.0
+    backoff = StartBackoff(lambda: now)
+    assert backoff.allows_start
+    assert [backoff.failed() for _ in range(5)] == [1, 2, 4, 8, 16]
+    assert not backoff.allows_start
+    now += 16
+    assert backoff.allows_start
+    assert {backoff.failed() for _ in range(5000)} == {32, 64, 128, 256, 300}
+
+
+def test_a_worker_that_starts_ends_the_pause() -> None:
+    backoff = StartBackoff(lambda: 1000.0)
+    backoff.failed()
+    backoff.reset()
+    assert backoff.allows_start
+    assert (backoff.num_failed, backoff.failed()) == (0, 1)

@@ -13,10 +13,9 @@ from darkroom.rendering.renderer import FatalDeviceError
 from darkroom.runs import manifest
 from darkroom.runs.encoding import CONTENT_TYPES
 from darkroom.runs.features import ExtractorInfo, features_key, from_bytes, get_features
-from darkroom.runs.keys import manifest_key
+from darkroom.runs.files import manifest_key
 from darkroom.runs.layouts import LAYOUTS
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import parse_spec
+from darkroom.storage.store import open_store, parse_spec
 from tests.engine.helpers import Misbehaving, dataset, run_info, tasks, worker
 
 SPECS = (ExtractorSpec("demo_clip"), ExtractorSpec("pixels"))

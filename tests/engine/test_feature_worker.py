@@ -16,8 +16,7 @@ from darkroom.runs.features import get_features
 from darkroom.runs.images import with_bytes
 from darkroom.runs.layouts import LAYOUTS
 from darkroom.runs.reading import records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import StoreSpec, parse_spec
+from darkroom.storage.store import StoreSpec, open_store, parse_spec
 from tests.engine.helpers import Misbehaving, dataset, run_info, tasks, worker
 
 PIXELS = ExtractorSpec("pixels", batch_size=4)

@@ -8,7 +8,7 @@ def two_workers() -> ProfileTotals:
     """Two workers: ten seconds at work each after loading, five and seven of them on the device."""
     found = ProfileTotals()
     found.add("a", [Span("load", 0, 4, 0, "device"), Span("render", 4, 5, 1, "device"), Span("put", 12, 2, 0, "x")])
-    found.add("b", [Span("render", 20, 4, 2, "device"), Span("score", 27, 3, 0, "device")])
+    found.add("b", [Span("render", 20, 4, 2, "device"), Span("features", 27, 3, 0, "device")])
     return found
 
 

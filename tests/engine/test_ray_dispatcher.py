@@ -14,13 +14,11 @@ import psutil
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.engine.events import AttemptFailed, Event, ShardDone, Summary, WorkerLost, WorkerReady
-from darkroom.engine.tasks import ShardTask
+from darkroom.engine.tasks import AttemptFailed, Event, ShardDone, ShardTask, Summary, WorkerLost, WorkerReady
 from darkroom.engine.worker import Worker
 from darkroom.runs.images import image_bytes
 from darkroom.runs.reading import records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 from tests.engine.helpers import MakeMisbehaving, dataset, run_info, tasks
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]

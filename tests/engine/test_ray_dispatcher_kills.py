@@ -10,14 +10,13 @@ import pytest
 
 from darkroom.domain.requests import ImageRequest
 from darkroom.engine import outcomes
-from darkroom.engine.events import Event, WorkerLost
-from darkroom.engine.local_dispatcher import LocalDispatcher
+from darkroom.engine.dispatcher import LocalDispatcher
+from darkroom.engine.tasks import Event, WorkerLost
 from darkroom.engine.worker import Worker
 from darkroom.rendering.renderer import RenderedImage, Renderer
 from darkroom.runs.images import image_bytes
 from darkroom.runs.reading import records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 from tests.engine.helpers import MakeMisbehaving, Misbehaving, dataset, run_info, tasks, worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]

@@ -13,18 +13,16 @@ from safetensors.torch import load_file, save_file
 from darkroom.domain.cells import Cell
 from darkroom.domain.errors import DarkroomError, WrongModel
 from darkroom.domain.settings import ModelRef, Sampling
-from darkroom.engine.events import AttemptFailed, Event, ShardDone, WorkerLost
-from darkroom.engine.local_dispatcher import LocalDispatcher
+from darkroom.engine.dispatcher import LocalDispatcher
 from darkroom.engine.planning import plan, shard_tasks
 from darkroom.engine.spec import WorkerSpec
-from darkroom.engine.tasks import ShardTask, Task
+from darkroom.engine.tasks import AttemptFailed, Event, ShardDone, ShardTask, Task, WorkerLost
 from darkroom.engine.worker import Worker
 from darkroom.rendering.inspection import InspectedModel, inspect_model
 from darkroom.rendering.renderer import RendererSpec
 from darkroom.runs.reading import records
 from darkroom.runs.run import RunInfo, create_or_check
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 from tests.engine.helpers import dataset, run_info
 from tests.rendering.tiny_models import tiny_sd
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.engine.events import AttemptFailed, Event, ShardDone, WorkerLost, WorkerReady
+from darkroom.engine.tasks import AttemptFailed, Event, ShardDone, WorkerLost, WorkerReady
 from darkroom.runs.reading import records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import parse_spec
+from darkroom.storage.store import open_store, parse_spec
 from tests.engine.helpers import MakeMisbehaving, dataset, run_info, tasks
 from tests.faults.ray_drills import drain
 

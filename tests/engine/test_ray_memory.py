@@ -10,13 +10,12 @@ import psutil
 import pytest
 
 from darkroom.domain.requests import ImageRequest
-from darkroom.engine.events import AttemptFailed, Event, WorkerLost
+from darkroom.engine.tasks import AttemptFailed, Event, WorkerLost
 from darkroom.engine.worker import Worker
 from darkroom.rendering.renderer import PaintRenderer, RenderedImage
 from darkroom.runs.reading import records
 from darkroom.runs.run import RunInfo
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import StoreSpec, parse_spec
+from darkroom.storage.store import StoreSpec, open_store, parse_spec
 from tests.engine.helpers import MakeMisbehaving, dataset, run_info, tasks, worker
 
 pytestmark = pytest.mark.slow

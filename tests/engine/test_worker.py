@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,12 +17,11 @@ from darkroom.engine.device import Stopped
 from darkroom.engine.tasks import RetryTask
 from darkroom.rendering.renderer import FatalDeviceError, PaintRenderer
 from darkroom.runs import manifest
+from darkroom.runs.files import manifest_key
 from darkroom.runs.images import image_bytes
-from darkroom.runs.keys import manifest_key
 from darkroom.runs.layouts import LAYOUTS
 from darkroom.runs.reading import records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 from tests.engine.helpers import CELL, Misbehaving, dataset, run_info, tasks
 from tests.engine.helpers import worker as make_worker
 
@@ -147,14 +147,17 @@ def test_invalid_rows_become_records(store: Store, tmp_path: Path) -> None:
     assert all(record.error for record in found[1:])
 
 
-def test_a_stopped_worker_leaves_nothing_visible(store: Store) -> None:
+def test_a_worker_that_is_closed_meanwhile_leaves_nothing_visible(store: Store) -> None:
     prompts = dataset(["a", "b"])
     run = run_info(prompts)
     [task] = tasks(run, prompts, store)
-    worker = make_worker(run, Misbehaving(), store)
-    worker.stop()
-    with pytest.raises(Stopped):
-        worker.run_task(task, 1)
+    worker = make_worker(run, Misbehaving(batch_size=1, seconds_per_batch=0.5), store)
+    with ThreadPoolExecutor(1) as pool:
+        attempt = pool.submit(worker.run_task, task, 1)
+        time.sleep(0.2)
+        worker.close()
+        with pytest.raises((Stopped, RuntimeError)):
+            attempt.result()
     assert list(records(store)) == []
 
 

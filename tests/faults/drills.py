@@ -15,8 +15,7 @@ from pathlib import Path
 
 from darkroom.jobs.exits import ExitCode
 from darkroom.runs.reading import records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 from tests.faults.account import Tally, Whole, account
 from tests.faults.doomed import Doom
 from tests.faults.processes import Job

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.records import FAILED
-from darkroom.runs.keys import RUN_KEY, image_key
+from darkroom.runs.files import RUN_KEY, image_key
 from darkroom.runs.reading import records
 from tests.faults.account import Tally, Whole, account, whole
 from tests.faults.doomed import Doom, Failing

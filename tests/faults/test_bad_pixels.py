@@ -9,8 +9,7 @@ from safetensors.torch import load_file, save_file
 from darkroom.domain.records import FAILED
 from darkroom.jobs.exits import ExitCode
 from darkroom.runs.reading import records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import parse_spec
+from darkroom.storage.store import open_store, parse_spec
 from tests.jobs.helpers import run_here
 from tests.rendering.tiny_models import tiny_sd
 

@@ -20,8 +20,7 @@ from darkroom.prompts.opening import open_prompts
 from darkroom.runs.encoding import decode, encode
 from darkroom.runs.images import stored_objects
 from darkroom.runs.reading import records, states
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 from tests.jobs.helpers import PAINT, run_here
 
 FILE = ("prompts=file", "prompts.uri=prompts.csv")

@@ -9,14 +9,13 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.requests import ImageRequest
-from darkroom.engine.events import AttemptFailed, Event, ShardDone, WorkerLost
-from darkroom.engine.local_dispatcher import LocalDispatcher
+from darkroom.engine.dispatcher import LocalDispatcher
+from darkroom.engine.tasks import AttemptFailed, Event, ShardDone, WorkerLost
 from darkroom.engine.worker import Worker
 from darkroom.rendering.renderer import PaintRenderer, RenderedImage
 from darkroom.runs.reading import records
 from darkroom.runs.run import RunInfo
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import StoreSpec, parse_spec
+from darkroom.storage.store import StoreSpec, open_store, parse_spec
 from tests.engine.helpers import CELL, dataset, run_info, tasks
 
 TIMEOUT_S = 1.0

@@ -17,8 +17,7 @@ from darkroom.prompts.dataset import BLOCK_ROWS
 from darkroom.prompts.opening import open_prompts
 from darkroom.runs import manifest
 from darkroom.runs.reading import records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import parse_spec
+from darkroom.storage.store import open_store, parse_spec
 from tests.faults.drills import wait_for
 from tests.jobs.helpers import PAINT, ROOT, command, run_here
 
@@ -77,7 +76,7 @@ def test_a_file_that_changes_under_a_job_ends_it_in_one_line_and_restored_goes_o
     _, said = process.communicate(timeout=120)
     assert process.returncode == 2, said
     assert len(said.splitlines()) == 1
-    assert f"{path}: changed since it was first looked at" in said
+    assert f"{path}: changed since it was listed" in said
     assert 0 < sum(1 for _ in manifest.committed(store)) < 34
     path.write_bytes(original)
     assert run_here("generate", *given) is ExitCode.ROWS_FAILED  # all is there, and what could not be rendered is said

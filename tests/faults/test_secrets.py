@@ -10,8 +10,7 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import composed
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import parse_spec
+from darkroom.storage.store import open_store, parse_spec
 from tests.faults.processes import Job
 from tests.jobs.helpers import PAINT, ROOT, command
 

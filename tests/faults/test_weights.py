@@ -11,8 +11,7 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.exits import ExitCode
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import parse_spec
+from darkroom.storage.store import open_store, parse_spec
 from tests.jobs.helpers import run_here
 from tests.rendering.tiny_models import tiny_sd
 

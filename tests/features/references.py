@@ -18,8 +18,7 @@ from darkroom.features.reference import ReferenceFeatures, ReferenceSpec
 from darkroom.features.reference_measuring import reference_features
 from darkroom.features.reference_opening import open_reference
 from darkroom.runs.encoding import encode
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, StoreSpec
+from darkroom.storage.store import Store, StoreSpec, open_store
 
 PIXELS = ExtractorSpec("pixels")
 

@@ -24,11 +24,10 @@ from darkroom.runs.encoding import decode
 from darkroom.runs.features import ImageFeatures, ShardFeatures, put_features
 from darkroom.runs.images import image_bytes
 from darkroom.runs.layouts import LAYOUTS
+from darkroom.runs.manifest import to_records
 from darkroom.runs.reading import records
-from darkroom.runs.records import to_records
 from darkroom.runs.run import create_or_check
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 from tests.engine.helpers import CELL, SAMPLING, MakeMisbehaving, dataset, run_info, tasks
 from tests.features.references import PIXELS, Measuring
 

@@ -13,9 +13,8 @@ from darkroom.features.extractor import ExtractorSpec
 from darkroom.features.opening import inspect_extractor
 from darkroom.runs import manifest
 from darkroom.runs.features import ImageFeatures, ShardFeatures, put_features
-from darkroom.runs.records import to_records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import parse_spec
+from darkroom.runs.manifest import to_records
+from darkroom.storage.store import open_store, parse_spec
 from tests.jobs.helpers import PAINT, run_here
 
 NUM_PROMPTS = 40

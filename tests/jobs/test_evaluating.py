@@ -19,11 +19,10 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.metrics.figures import Figure, read_evaluations
 from darkroom.runs import manifest
 from darkroom.runs.features import from_bytes
-from darkroom.runs.keys import manifest_key
+from darkroom.runs.files import manifest_key
 from darkroom.runs.layouts import LAYOUTS
 from darkroom.runs.reading import records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 from tests.jobs.helpers import PAINT, run_here
 
 NUM_PROMPTS = 8

@@ -15,12 +15,11 @@ from darkroom.domain.records import FAILED, OK
 from darkroom.engine import worker
 from darkroom.runs import manifest
 from darkroom.runs.cells import dropped_cells, put_choices
+from darkroom.runs.files import manifest_key
 from darkroom.runs.images import image_bytes
-from darkroom.runs.keys import manifest_key
+from darkroom.runs.manifest import extra_columns, to_records, to_table
 from darkroom.runs.reading import records
-from darkroom.runs.records import extra_columns, to_records, to_table
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 from tests.jobs.helpers import PAINT, run_here
 
 Where = tuple[Store, list[str]]  # a run, and what names it

@@ -12,8 +12,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import JOBS
 from darkroom.jobs.exits import ExitCode
 from darkroom.runs.reading import records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import parse_spec
+from darkroom.storage.store import open_store, parse_spec
 from tests.jobs.helpers import PAINT, run_here
 
 

@@ -15,8 +15,7 @@ from darkroom.domain.settings import ModelRef
 from darkroom.jobs.cli import composed
 from darkroom.runs.images import image_bytes
 from darkroom.runs.reading import records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 from tests.jobs.helpers import run_here
 from tests.rendering.tiny_models import tiny_sd
 

@@ -13,8 +13,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import composed
 from darkroom.metrics.figures import read_evaluations
 from darkroom.metrics.moments import to_npz
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import parse_spec
+from darkroom.storage.store import open_store, parse_spec
 from tests.features.random_weights import random_inception
 from tests.jobs.helpers import run_here
 

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -14,9 +15,9 @@ import pytest
 
 from darkroom.runs import manifest
 from darkroom.runs.reading import records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 from tests.jobs.helpers import PAINT, ROOT, command, run
+from tests.servers import FaultyProxy
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +65,61 @@ def test_an_interrupt_stops_in_seconds_and_the_same_command_goes_on(tmp_path: Pa
     assert again.returncode == 0, again.stderr
     assert f"{half} of 64 shards are committed already" in again.stdout
     assert len(digests(store)) == 64 * 40
+
+
+class HangingServer(FaultyProxy):
+    """Answers as the server behind it does, but never where method and path match; `is_asked` once that has come."""
+
+    def __init__(self, upstream: str, pattern: str) -> None:
+        super().__init__(upstream)
+        self._pattern = re.compile(pattern)
+        self.is_asked = threading.Event()
+
+    def pass_on(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, list, bytes]:
+        if self._pattern.match(f"{method} {path}"):
+            self.is_asked.set()
+            threading.Event().wait()
+        return super().pass_on(method, path, headers, body)
+
+
+@pytest.fixture(scope="module")
+def finished_in_s3(s3_endpoint: str) -> str:
+    uri = f"s3://bucket/{uuid.uuid4().hex}"
+    done = run("generate", *PAINT, "engine.shard_size=8", f"output.uri={uri}", f"output.endpoint_url={s3_endpoint}")
+    assert done.returncode == 0, done.stderr
+    return uri
+
+
+@pytest.mark.parametrize(
+    ("job", "pattern"),
+    [
+        ("status", ""),
+        ("status", "GET /bucket/[0-9a-f]+/run.json"),
+        ("status", "GET /bucket[?/].*list-type=2.*metadata"),
+        ("status", "GET /bucket/[0-9a-f]+/metadata/"),
+        ("report", "PUT /bucket/[0-9a-f]+/report/"),
+        ("verify stored=true", "GET /bucket/[0-9a-f]+/images/"),
+        ("generate", "PUT .*probe"),
+    ],
+)
+def test_an_interrupt_ends_a_job_whose_store_never_answers(
+    s3_endpoint: str, finished_in_s3: str, job: str, pattern: str
+) -> None:
+    with HangingServer(s3_endpoint, pattern) as server:
+        where = (f"run={finished_in_s3}", f"endpoint_url={server.url}")
+        if job == "generate":
+            where = (*PAINT, f"output.uri={finished_in_s3}", f"output.endpoint_url={server.url}")
+        process = subprocess.Popen(command(*job.split(), *where), cwd=ROOT, stdout=subprocess.DEVNULL)
+        try:
+            assert server.is_asked.wait(100)
+            time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            started = time.monotonic()
+            assert process.wait(timeout=30) == 130
+            assert time.monotonic() - started < 3
+        finally:
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.timeout(900)

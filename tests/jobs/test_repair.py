@@ -11,8 +11,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.runs.images import image_bytes
 from darkroom.runs.layouts import LAYOUTS
 from darkroom.runs.reading import records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 from tests.jobs.helpers import PAINT, run_here
 
 NUM_IMAGES = 20

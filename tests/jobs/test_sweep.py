@@ -15,8 +15,7 @@ from darkroom.domain.identity import image_seed
 from darkroom.metrics.figures import read_evaluations
 from darkroom.runs.cells import read_cells, read_choices
 from darkroom.runs.features import from_bytes, to_bytes
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 from tests.jobs.helpers import run_here
 
 

@@ -9,9 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from darkroom.runs import manifest
-from darkroom.runs.keys import manifest_key
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import parse_spec
+from darkroom.runs.files import manifest_key
+from darkroom.storage.store import open_store, parse_spec
 from tests.load.watching import Watched, watch
 
 _BLOCK_ROWS = 1_000_000

@@ -12,10 +12,8 @@ from darkroom.runs import manifest
 from darkroom.runs.cells import read_cells
 from darkroom.runs.encoding import decode
 from darkroom.runs.images import with_bytes
-from darkroom.runs.reading import records, sample
-from darkroom.runs.records import recorded_request
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import parse_spec
+from darkroom.runs.reading import recorded_request, records, sample
+from darkroom.storage.store import open_store, parse_spec
 from tests.jobs.helpers import ROOT
 from tests.load import measuring
 from tests.load.measuring import Load

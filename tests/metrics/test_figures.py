@@ -9,10 +9,9 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.metrics.figures import Evaluation, Figure, Gap, Metric, put_evaluation, read_evaluations
-from darkroom.runs.keys import evaluation_key
+from darkroom.runs.files import evaluation_key
 from darkroom.runs.reading import PresentImages
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 
 INFO = Metric("m.s", "S", True, "c", "i", "m", "1" * 16, "w", "r", "", "")
 FIGURE = Figure(float("nan"), None, None, 3, None, ("few",))

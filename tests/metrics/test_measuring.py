@@ -20,8 +20,7 @@ from darkroom.metrics.reference_free import (
     vendi_score,
 )
 from darkroom.runs.features import ImageFeatures
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import parse_spec
+from darkroom.storage.store import open_store, parse_spec
 from tests.metrics.sets import CLIP, INCEPTION, figures_of, images, reference, statistics
 
 

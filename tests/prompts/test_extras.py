@@ -14,8 +14,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.prompts.columns import RESERVED
 from darkroom.prompts.dataset import PromptDataset
 from darkroom.prompts.opening import open_prompts
-from darkroom.runs.manifest import parse
-from darkroom.runs.records import RECORD_SCHEMA
+from darkroom.runs.manifest import RECORD_SCHEMA, parse
 from tests.jobs.helpers import PAINT, run_here
 from tests.prompts.reading import extras, opened, parquet, rows, write
 

@@ -18,8 +18,7 @@ from darkroom.runs.cells import CellInfo, add_cells
 from darkroom.runs.features import ImageFeatures, ShardFeatures, put_features
 from darkroom.runs.reading import present_images
 from darkroom.runs.run import RunInfo, create_or_check
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 from tests.engine.helpers import CELL, Misbehaving, dataset, run_info, worker
 
 EXTRACTOR_ID = "0123456789abcdef"

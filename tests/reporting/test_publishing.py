@@ -8,8 +8,7 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.reporting.publishing import publish, report_files
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, StoreSpec
+from darkroom.storage.store import Store, StoreSpec, open_store
 from tests.reporting.contents import plain_run
 
 FILES = report_files(plain_run())

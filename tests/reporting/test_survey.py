@@ -9,7 +9,7 @@ import pytest
 
 from darkroom.reporting.content import check
 from darkroom.runs import manifest
-from darkroom.runs.keys import manifest_key
+from darkroom.runs.files import manifest_key
 from tests.reporting.runs import CLIP, cell, content, evaluate, rendered, score
 
 PROMPTS = [f"prompt {number}" for number in range(10)]

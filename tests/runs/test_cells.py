@@ -9,9 +9,8 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.runs.cells import Dropped, add_cells, in_order, put_choices, read_cells, read_choices
-from darkroom.runs.keys import CHOICES_KEY
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import parse_spec
+from darkroom.runs.files import CHOICES_KEY
+from darkroom.storage.store import open_store, parse_spec
 from tests.reporting.runs import cell
 
 SETTINGS = [

@@ -10,7 +10,7 @@ import pytest
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.equal_pixels import EqualCells, equal_cells, equal_lines
-from darkroom.runs.keys import manifest_key
+from darkroom.runs.files import manifest_key
 from darkroom.storage.store import Store
 from tests.reporting.runs import cell, content, rendered
 

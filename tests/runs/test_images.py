@@ -7,8 +7,7 @@ import pytest
 
 from darkroom.runs.images import first_images
 from darkroom.runs.layouts import LAYOUTS
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import parse_spec
+from darkroom.storage.store import open_store, parse_spec
 from tests.engine.helpers import MakeMisbehaving, dataset, run_info, tasks
 from tests.runs.stores import CountingStore
 

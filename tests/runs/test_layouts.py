@@ -19,12 +19,11 @@ from darkroom.engine.tasks import RetryTask
 from darkroom.rendering.renderer import PaintRenderer, RenderedImage
 from darkroom.runs import manifest
 from darkroom.runs.encoding import encode
+from darkroom.runs.files import IMAGES_PREFIX, manifest_key
 from darkroom.runs.images import stored_objects
-from darkroom.runs.keys import IMAGES_PREFIX, manifest_key
 from darkroom.runs.layouts import LAYOUTS, parameters_line, settings_json
 from darkroom.runs.reading import records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, StoreSpec
+from darkroom.storage.store import Store, StoreSpec, open_store
 from tests.engine.helpers import CELL, Misbehaving, dataset, run_info, tasks
 from tests.engine.helpers import worker as make_worker
 

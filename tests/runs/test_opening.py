@@ -14,8 +14,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.runs.cells import read_cells
 from darkroom.runs.opening import claim, open_whole
 from darkroom.runs.run import RunInfo, settle_batch_size
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, StoreSpec, parse_spec
+from darkroom.storage.store import Store, StoreSpec, open_store, parse_spec
 from tests.jobs.helpers import PAINT, command, run_here
 
 READERS = ("status", "verify", "repair", "retry", "report", "gc")
@@ -153,7 +152,7 @@ def test_a_lost_run_is_no_reference(folder: Path) -> None:
     (folder / "other").mkdir()
     shutil.copytree(run, folder / "other" / "run")
     (run / "run.json").unlink()
-    with pytest.raises(DarkroomError, match=r"reference .*run\.json is missing"):
+    with pytest.raises(DarkroomError, match=r"run\.json is missing, and shards are committed there"):
         run_here("evaluate", f"run={folder / 'other' / 'run'}", f"reference={run}", "engine=local")
 
 

@@ -73,10 +73,10 @@ def test_a_change_is_seen_and_explains_what_it_breaks(tmp_path: Path) -> None:
     file = written(tmp_path / "a.txt", b"one")
     file.check_unchanged()
     os.utime(tmp_path / "a.txt", ns=(0, 0))
-    with pytest.raises(DarkroomError, match=r"a.txt: changed since it was first looked at"):
+    with pytest.raises(DarkroomError, match=r"a.txt: changed since it was listed"):
         file.check_unchanged()
     (tmp_path / "a.txt").unlink()
-    with pytest.raises(DarkroomError, match=r"a.txt: changed since it was first looked at"):
+    with pytest.raises(DarkroomError, match=r"a.txt: changed since it was listed"):
         file.read()
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.storage.disk import locked
 from darkroom.storage.local import LocalStore
-from darkroom.storage.lock import locked
 from darkroom.storage.store import StoreError, StoreSpec, parse_spec
 from tests.jobs.helpers import PAINT, run_here
 
@@ -156,7 +156,7 @@ def test_a_job_that_waits_for_a_lock_ends_with_one_line(
     held: tuple[Path, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, pid = held
-    monkeypatch.setattr("darkroom.storage.lock.locked.__wrapped__.__defaults__", (0.2,))
+    monkeypatch.setattr("darkroom.storage.disk.locked.__wrapped__.__defaults__", (0.2,))
     with pytest.raises(DarkroomError, match=rf"output\.uri: {path}: process {pid} has held it"):
         run_here("generate", *PAINT, f"output.uri={path.parent}")
 

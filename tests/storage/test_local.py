@@ -14,7 +14,7 @@ from darkroom.storage.store import StoreSpec, parse_spec
 
 _RACE = """
 import sys
-from darkroom.storage.opening import open_store
+from darkroom.storage.store import open_store
 from darkroom.storage.store import parse_spec
 store = open_store(parse_spec(sys.argv[1]))
 print("ready", flush=True)
@@ -25,7 +25,7 @@ for number in range(100):
 """
 _COUNT = """
 import sys
-from darkroom.storage.opening import open_store
+from darkroom.storage.store import open_store
 from darkroom.storage.store import parse_spec
 store = open_store(parse_spec(sys.argv[1]))
 for _ in range(30):

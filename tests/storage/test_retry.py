@@ -19,10 +19,10 @@ class _Clock:
 
 
 def _retrier(clock: _Clock, policy: RetryPolicy) -> Retrier:
-    def is_passing(error: Exception) -> bool:
+    def is_transient(error: Exception) -> bool:
         return isinstance(error, TimeoutError)
 
-    return Retrier(is_passing, policy, clock.sleep, lambda: clock.now_s, uniform=lambda _, high: high)
+    return Retrier(is_transient, policy, clock.sleep, lambda: clock.now_s, uniform=lambda _, high: high)
 
 
 def _failing(times: int, error: Exception) -> Callable[[], str]:

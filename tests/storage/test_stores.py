@@ -17,8 +17,7 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.storage.local import LocalStore
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import NotFound, Store, StoreSpec, parse_spec
+from darkroom.storage.store import NotFound, Store, StoreSpec, open_store, parse_spec
 from tests.servers import make_bucket, ministack_server
 from tests.storage.clouds import AZURE_ACCOUNT, google_account
 
@@ -171,7 +170,7 @@ def test_a_key_cannot_leave_the_prefix(store: Store) -> None:
 
 def test_a_killed_put_leaves_no_part_of_an_object(tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom darkroom.storage.opening import open_store\nfrom darkroom.storage.store import parse_spec\n"
+        "import sys\nfrom darkroom.storage.store import open_store\nfrom darkroom.storage.store import parse_spec\n"
         "s = open_store(parse_spec(sys.argv[1]))\n"
         "print('ready', flush=True)\nfor i in range(10**6): s.put_if_absent(f'k/{i}', bytes([i % 256]) * 3_000_000)"
     )

@@ -28,10 +28,9 @@ from darkroom.api.prompts import OnInvalid, Prompts, prompts_of
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import SETTINGS, ModelRef, Value
-from darkroom.engine.sweep import Grid
-from darkroom.runs.keys import REPORT_PREFIX
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import parse_spec
+from darkroom.engine.planning import Grid
+from darkroom.runs.files import REPORT_PREFIX
+from darkroom.storage.store import open_store, parse_spec
 
 if TYPE_CHECKING:
     from darkroom.api.comparison import Comparison

@@ -35,7 +35,7 @@ from darkroom.domain.settings import (
     Value,
     settings_of,
 )
-from darkroom.engine.sweep import Grid, Settings, expand
+from darkroom.engine.planning import Grid, Settings, expand
 from darkroom.prompts.dataset import PromptScan, count_long_prompts
 from darkroom.rendering.inspection import (
     STEERED,

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from darkroom.api.checking import Checked, CheckedCell, renderer_spec
 from darkroom.api.options import AUTO, EngineOptions
 from darkroom.domain.errors import DarkroomError
-from darkroom.engine.events import AttemptFailed, Dispatcher, Event, ShardDone
-from darkroom.engine.tasks import ProbeTask, TaskRunner
+from darkroom.engine.dispatcher import Dispatcher
+from darkroom.engine.tasks import AttemptFailed, Event, ProbeTask, ShardDone, TaskRunner
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import PAINT_REPO_ID
 from darkroom.runs.run import RunInfo, settle_batch_size
@@ -34,7 +34,7 @@ class Engine:
     def dispatcher(self, spec: Callable[[], TaskRunner]) -> Dispatcher:
         """`spec` makes a worker in the process that will use it; it travels there, so it pickles."""
         if self.options.kind == "local":
-            from darkroom.engine.local_dispatcher import LocalDispatcher
+            from darkroom.engine.dispatcher import LocalDispatcher
 
             return LocalDispatcher(spec, self.options.max_attempts)
         from darkroom.engine.ray_dispatcher import RayDispatcher
@@ -178,7 +178,7 @@ def _probe_task(model: InspectedModel, cells: Sequence[CheckedCell], device: str
 
 
 def _on_worker(task: ProbeTask, engine: Engine) -> int:
-    from darkroom.engine.probe import make_prober
+    from darkroom.engine.spec import make_prober
 
     sizes: list[int] = []
 
@@ -193,6 +193,6 @@ def _on_worker(task: ProbeTask, engine: Engine) -> int:
 
 
 def _in_this_process(task: ProbeTask) -> int:
-    from darkroom.engine.probe import make_prober
+    from darkroom.engine.spec import make_prober
 
     return make_prober().run_task(task, 1).batch_size or _USUAL_BATCH_SIZE

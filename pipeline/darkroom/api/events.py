@@ -1,6 +1,6 @@
 """What is said while work goes on: plain values, given one by one to the caller's `progress`.
 
-Among them are the dispatcher's own events (`dispatch.events`). A callback that raises ends the work, and its exception
+Among them are the dispatcher's own events (`engine.events`). A callback that raises ends the work, and its exception
 comes out of the call; what was committed until then stays.
 """
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from darkroom.domain.records import Record
-from darkroom.engine.events import Event as DispatchEvent
-from darkroom.engine.events import Summary
+from darkroom.engine.tasks import Event as DispatchEvent
+from darkroom.engine.tasks import Summary
 from darkroom.runs.cells import CellInfo, Dropped
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import StoreSpec

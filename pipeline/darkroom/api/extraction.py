@@ -15,8 +15,7 @@ from darkroom.engine.tasks import FeatureTask, task_name
 from darkroom.features.extractor import ExtractorSpec
 from darkroom.runs import manifest
 from darkroom.runs.features import ShardFeatures, get_features
-from darkroom.runs.files import prefetched
-from darkroom.storage.store import Store
+from darkroom.storage.store import Store, prefetched
 
 _MOST_NAMED = 10  # images without features
 

@@ -12,7 +12,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import FAILED
 from darkroom.runs import manifest
 from darkroom.runs.cells import dropped_cells
-from darkroom.runs.keys import IMAGES_PREFIX, is_image_key
+from darkroom.runs.files import IMAGES_PREFIX, is_image_key
 from darkroom.runs.manifest import fence_retries
 from darkroom.runs.reading import states
 from darkroom.storage.local import LocalStore

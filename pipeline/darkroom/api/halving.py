@@ -10,7 +10,7 @@ from darkroom.api.measuring import extract_for, measured_figure
 from darkroom.api.options import HalvingOptions
 from darkroom.api.rendering import RenderJob, RenderResult, render_job, render_shards
 from darkroom.domain.errors import DarkroomError
-from darkroom.engine.sweep import drawn, rounds, survivors
+from darkroom.engine.planning import drawn, rounds, survivors
 from darkroom.metrics.catalogue import CATALOGUE
 from darkroom.runs.cells import Dropped, put_choices
 

@@ -8,13 +8,12 @@ from contextlib import suppress
 from darkroom.api.events import Profiled, Progress, Progressed
 from darkroom.domain.identity import digest
 from darkroom.domain.spans import Profile
-from darkroom.engine.events import Event, Listener, ShardDone, Summary, WorkerReady
 from darkroom.engine.profile import ProfileTotals
-from darkroom.engine.tasks import Task
+from darkroom.engine.tasks import Event, Listener, ShardDone, Summary, Task, WorkerReady
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import Compiled
-from darkroom.runs.keys import PROFILE_PREFIX
-from darkroom.storage.opening import user_cache
+from darkroom.runs.files import PROFILE_PREFIX
+from darkroom.storage.local import user_cache
 from darkroom.storage.store import Store
 
 

@@ -17,7 +17,7 @@ from darkroom.prompts.dataset import PromptScan, write_parquet
 from darkroom.rendering.renderer import Renderer, load_renderer
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.layouts import encode_image
-from darkroom.storage.opening import open_store
+from darkroom.storage.store import open_store
 
 _PROBE_BATCHES = 2  # timed, after one that is not
 _MOST_SIZES, _FEW_STEPS = 8, 2  # tried, of a model that may change them

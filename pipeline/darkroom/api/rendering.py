@@ -35,13 +35,12 @@ from darkroom.rendering.renderer import Compiled
 from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs.cells import CellInfo, put_choices, read_cells, read_choices
 from darkroom.runs.equal_pixels import equal_lines
+from darkroom.runs.files import CONTACT_SHEET_KEY
 from darkroom.runs.images import StoredFile, first_images
-from darkroom.runs.keys import CONTACT_SHEET_KEY
 from darkroom.runs.opening import claim, shards_of
 from darkroom.runs.reading import count_statuses
 from darkroom.runs.run import RunInfo
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store
+from darkroom.storage.store import Store, open_store
 
 _SHEET_IMAGES = 32
 

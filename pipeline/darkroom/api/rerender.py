@@ -27,7 +27,7 @@ from darkroom.rendering.renderer import RenderedImage, Renderer, load_renderer
 from darkroom.runs.cells import CellInfo, cell_of
 from darkroom.runs.encoding import pixels_digest
 from darkroom.runs.layouts import as_rendered, encode_image
-from darkroom.runs.records import called_as_then, recorded_sample
+from darkroom.runs.reading import model_as_recorded, recorded_sample
 
 _REMEDY = "give the model's place, or the folder that holds all models of the run, as model.repo_id=..."
 
@@ -86,7 +86,7 @@ class Rerenderer:
 
     def _encoded(self, record: Record, sample: Sample, image: RenderedImage) -> Rerendered:
         assert image.pixels is not None
-        model = called_as_then(cell_of(self._run.cells, record.cell_id).model, record)
+        model = model_as_recorded(cell_of(self._run.cells, record.cell_id).model, record)
         request = as_rendered(sample, image.pixels).request
         file = encode_image(request, image.pixels, model, self._run.info.output)
         return Rerendered(file.data, pixels_digest(image.pixels))

@@ -13,9 +13,8 @@ from darkroom.api.rerender import models_of
 from darkroom.api.run import Run, check_writable
 from darkroom.domain.cells import ModelIdentity, Shard
 from darkroom.domain.records import FAILED, INVALID
-from darkroom.engine.events import Summary
 from darkroom.engine.spec import WorkerSpec
-from darkroom.engine.tasks import RetryTask
+from darkroom.engine.tasks import RetryTask, Summary
 from darkroom.runs import manifest
 from darkroom.runs.reading import count_statuses
 

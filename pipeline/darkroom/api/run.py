@@ -21,14 +21,12 @@ from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, dropped_cells
 from darkroom.runs.equal_pixels import equal_lines
-from darkroom.runs.files import prefetched
 from darkroom.runs.images import StoredFile, first_images, stored_files
+from darkroom.runs.manifest import RECORD_SCHEMA, to_records
 from darkroom.runs.opening import open_whole
 from darkroom.runs.reading import CellState, states
-from darkroom.runs.records import RECORD_SCHEMA, to_records
 from darkroom.runs.run import RunInfo
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, StoreError, parse_spec
+from darkroom.storage.store import Store, StoreError, open_store, parse_spec, prefetched
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,12 +23,11 @@ from darkroom.engine.tasks import ShardTask
 from darkroom.prompts.opening import open_prompts
 from darkroom.runs import manifest
 from darkroom.runs.cells import read_cells
-from darkroom.runs.keys import IMAGES_PREFIX, METADATA_PREFIX, image_key, manifest_key
+from darkroom.runs.files import IMAGES_PREFIX, METADATA_PREFIX, image_key, manifest_key
+from darkroom.runs.manifest import to_table
 from darkroom.runs.reading import records
-from darkroom.runs.records import to_table
 from darkroom.runs.run import RunInfo, open_run
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import StoreSpec
+from darkroom.storage.store import StoreSpec, open_store
 
 
 def seconds_of(setting: Setting, job: str, *overrides: str) -> float:

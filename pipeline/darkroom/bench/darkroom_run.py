@@ -9,14 +9,13 @@ from pathlib import Path
 from darkroom.bench.figure import Timing
 from darkroom.bench.work import Work
 from darkroom.domain.errors import DarkroomError
-from darkroom.engine.events import AttemptFailed, Dispatcher, Event, ShardDone, WorkerReady
+from darkroom.engine.dispatcher import Dispatcher
 from darkroom.engine.planning import plan, shard_tasks
 from darkroom.engine.spec import WorkerSpec
-from darkroom.engine.tasks import TaskRunner
+from darkroom.engine.tasks import AttemptFailed, Event, ShardDone, TaskRunner, WorkerReady
 from darkroom.prompts.opening import open_prompts
 from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo, create_or_check
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import StoreSpec
+from darkroom.storage.store import StoreSpec, open_store
 
 MakeWorker = Callable[[], TaskRunner]
 _POLL_S = 0.05
@@ -80,7 +79,7 @@ def render_job(
 
 def local_dispatcher(make_worker: MakeWorker) -> Dispatcher:
     """One worker in this process."""
-    from darkroom.engine.local_dispatcher import LocalDispatcher
+    from darkroom.engine.dispatcher import LocalDispatcher
 
     return LocalDispatcher(make_worker, _MAX_ATTEMPTS)
 

@@ -11,7 +11,7 @@ from darkroom.domain.requests import ImageRequest
 from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.worker import Worker
 from darkroom.rendering.renderer import RenderedImage, Renderer, RendererSpec, load_renderer
-from darkroom.storage.opening import open_store
+from darkroom.storage.store import open_store
 
 _SHARD_SIZE = 64  # engine.shard_size's default
 _BATCHES = 37  # whole ones; and a short one at the end

@@ -15,8 +15,7 @@ from darkroom.engine.tasks import ShardReport, Task
 from darkroom.engine.worker import Worker
 from darkroom.rendering.renderer import PaintRenderer, paint_model
 from darkroom.runs.run import RunInfo
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import StoreSpec
+from darkroom.storage.store import StoreSpec, open_store
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from darkroom.bench.work import Work, demo_work, requests, tuned, with_best_batc
 from darkroom.domain.requests import ImageRequest
 from darkroom.engine import cluster
 from darkroom.runs.encoding import decode
-from darkroom.runs.keys import image_key
+from darkroom.runs.files import image_key
 
 
 def diffusers_pipeline(work: Work) -> Any:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 # In the order in which an image passes them. The indented ones are parts of `render`.
-STAGES = ("load", "read", "render", "  text", "  denoise", "  decode", "  copy", "score", "encode", "put", "commit")
+STAGES = ("load", "read", "render", "  text", "  denoise", "  decode", "  copy", "features", "encode", "put", "commit")
 _NAMES = frozenset(stage.strip() for stage in STAGES)
 
 

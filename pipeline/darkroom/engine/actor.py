@@ -20,10 +20,13 @@ import ray
 from ray import cloudpickle
 from ray.exceptions import RayActorError, RayError
 
-from darkroom.engine.ledger import Attempt
+from darkroom.engine.dispatcher import Attempt
 
 _PART = Path("darkroom", "engine", "actor.py")  # what no other package of that name has
 _MODULE = re.compile(r"^(?:\w+\.)+(?=\w+: )")  # before an error's class in what Ray says of it
+MAX_FAILED_STARTS = 3  # in a row; from then on, a run that has no worker at all is given up
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 300.0
 _QUIET_S = 1.0  # after an answer, nothing is asked for so long
 _ANSWER_S = 1.0  # to answer a question that is asked before work is given
 
@@ -89,7 +92,7 @@ class Heartbeat:
 
     @property
     def silent_s(self) -> float:
-        """For how long it owes an answer; who owes none is asked anew."""
+        """For how long it owes an answer; where it owes none, it is asked anew."""
         if self._question is None or self._has_answered(self._question):
             self._question, self._asked_at = self._ask(), time.monotonic()
         return time.monotonic() - self._asked_at
@@ -153,3 +156,27 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, RayActorError):
         return _MODULE.sub("", lines[-1]) if "creation task" in lines[0] else lines[0]
     return f"{type(cause).__name__}: {lines[0]}"
+
+
+class StartBackoff:
+    """Failed starts in a row, and the pause after each: twice the one before, up to five minutes."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.reset()
+
+    @property
+    def allows_start(self) -> bool:
+        return self._clock() >= self._not_before
+
+    def reset(self) -> None:
+        """A worker came or went that could start: what failed before it says nothing any more."""
+        self.num_failed = 0
+        self._pause_s = self._not_before = 0.0
+
+    def failed(self) -> float:
+        """Count a failed start; returns the pause in seconds."""
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S) if self.num_failed else _FIRST_PAUSE_S
+        self.num_failed += 1
+        self._not_before = self._clock() + self._pause_s
+        return self._pause_s

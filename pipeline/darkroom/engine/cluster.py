@@ -1,4 +1,4 @@
-"""The Ray that a job runs on: a cluster that is joined, or one of this machine's own that nobody else can reach.
+"""The Ray that a job runs on: a cluster that is joined, or one of this machine alone that no other can reach.
 
 The latter listens on loopback alone, behind a token, without a dashboard.
 """

@@ -100,16 +100,13 @@ class Device:
         if self._stop.is_set():
             raise Stopped from cause
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Make every call that is under way end before its next batch."""
         self._stop.set()
-
-    def close(self) -> None:
-        self.stop()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _call(self, renderer: Renderer, batch: Sequence[Sample], ready_s: float) -> list[RenderedImage]:
-        """A call that does not come back takes the device with it: nobody can end it."""
+        """A call that does not come back takes the device with it, since it cannot be ended."""
         called = self._thread.submit(self._on_thread, renderer, batch, ready_s)
         try:
             return called.result(self._batch_timeout_s)  # raises where `close` cancels the call; `wait` would not end

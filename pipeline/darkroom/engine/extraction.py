@@ -45,9 +45,9 @@ def extract(extractor: Extractor, pictures: Sequence[Picture]) -> ShardFeatures:
         none = np.empty((0, extractor.info.dimension), np.float32)
         return ShardFeatures(_without_captions((), none), (), ())
     try:
-        images = _checked(_by_one(extractor, pictures), extractor)
+        images = _checked(_features_by(extractor, pictures), extractor)
     except (Exception, SystemExit) as error:  # a plug-in may well call sys.exit
-        if _is_the_devices(error):
+        if _is_device_fault(error):
             raise explained(error) from error
         if len(pictures) > 1:
             return joined_features([extract(extractor, [picture]) for picture in pictures])
@@ -63,13 +63,13 @@ def without_features(extractor: Extractor, image_id: str, sha256: str, reason: s
     return ShardFeatures(_without_captions((image_id,), features), (sha256,), (reason,))
 
 
-def _is_the_devices(error: BaseException) -> bool:
-    """The fault is not the picture's: another worker, or the same one later, may well score it."""
+def _is_device_fault(error: BaseException) -> bool:
+    """The fault is not the picture's: another worker, or the same one later, may well make its features."""
     is_lost = isinstance(explained(error), FatalDeviceError)
     return is_lost or isinstance(error, MemoryError) or "out of memory" in str(error)
 
 
-def _by_one(extractor: Extractor, pictures: Sequence[Picture]) -> ImageFeatures:
+def _features_by(extractor: Extractor, pictures: Sequence[Picture]) -> ImageFeatures:
     image_ids = tuple(picture.image_id for picture in pictures)
     pixels, prompts = [picture.pixels for picture in pictures], [picture.prompt for picture in pictures]
     if isinstance(extractor, ImageScorer):
@@ -154,7 +154,7 @@ class InlineFeatures:
         self._parts.append(self._device.submit(self._extract, waiting))
 
     def _extract(self, pictures: Sequence[Picture]) -> list[ShardFeatures]:
-        with self._profile.span("score"):
+        with self._profile.span("features"):
             return extract_by_all(self._extractors, pictures)
 
 

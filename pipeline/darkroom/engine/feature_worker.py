@@ -22,9 +22,8 @@ from darkroom.features.opening import load_extractor
 from darkroom.runs import manifest
 from darkroom.runs.features import ShardFeatures, get_features, joined_features, put_features
 from darkroom.runs.images import StoredFile, stored_files
-from darkroom.runs.records import to_records
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, StoreSpec
+from darkroom.runs.manifest import to_records
+from darkroom.storage.store import Store, StoreSpec, open_store
 
 _CHUNK = 64  # images decoded at a time: what bounds the memory
 _NUM_DECODERS = 4  # threads; decoding releases the interpreter's lock
@@ -76,7 +75,7 @@ class FeatureWorker:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _known(self, extractor: Extractor, shard: Shard) -> ShardFeatures | None:
-        """What is stored already, unless it is not this extractor's: damaged, or a stranger's."""
+        """What is stored already, unless it is damaged or of another dimension."""
         found = get_features(self._store, extractor.info.extractor_id, shard)
         return found if found and found.images.features.shape[1] == extractor.info.dimension else None
 

@@ -27,7 +27,7 @@ from darkroom.storage.store import Store
 
 _NUM_THREADS = 8
 _PENDING_BATCHES = 4  # with those threads, per worker: what bounds its memory
-_POLL_S = 0.5  # how often who waits for room looks whether the worker was stopped
+_POLL_S = 0.5  # between checks, while waiting for room, whether the worker was stopped
 _MAX_ERROR_CHARS = 500
 
 
@@ -66,7 +66,7 @@ class EncoderPool:
         check_not_stopped: Callable[[], None] = lambda: None,
         profile: Profile = OFF,
     ) -> None:
-        """`check_not_stopped` raises where the worker was asked to stop, so that nobody waits for room in vain."""
+        """`check_not_stopped` raises where the worker was asked to stop, so that no thread waits for room in vain."""
         self._store = store
         self._output = output
         self._check_not_stopped = check_not_stopped
@@ -130,7 +130,7 @@ def remove_superseded(store: Store, outcomes: Sequence[Outcome]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Maker:
+class Provenance:
     """Who made a record: what all records of one attempt share."""
 
     model: ModelIdentity
@@ -141,7 +141,7 @@ class Maker:
     worker: str
 
 
-def record(outcome: Outcome, maker: Maker) -> Record:
+def record(outcome: Outcome, provenance: Provenance) -> Record:
     row, request, placed = outcome.sample.row, outcome.sample.request, outcome.placed
     return Record(
         image_id=request.image_id,
@@ -151,11 +151,11 @@ def record(outcome: Outcome, maker: Maker) -> Record:
         seed=request.seed,
         row=row.row,
         sampling=request.sampling,
-        model=maker.model.repo_id,
-        model_revision=maker.model.revision,
-        pipeline_class=maker.model.pipeline_class,
-        cell_id=maker.cell_id,
-        shard_id=maker.shard_id,
+        model=provenance.model.repo_id,
+        model_revision=provenance.model.revision,
+        pipeline_class=provenance.model.pipeline_class,
+        cell_id=provenance.cell_id,
+        shard_id=provenance.shard_id,
         key=placed.key if placed else None,
         member=placed.member if placed else None,
         offset=placed.offset if placed else None,
@@ -165,20 +165,20 @@ def record(outcome: Outcome, maker: Maker) -> Record:
         error=redacted(outcome.error)[:_MAX_ERROR_CHARS] if outcome.error else None,
         truncated=outcome.truncated,
         darkroom_version=__version__,
-        torch_version=maker.info.versions.get("torch"),
-        diffusers_version=maker.info.versions.get("diffusers"),
-        device=maker.info.device,
-        batch_size=outcome.batch_size or maker.info.batch_size,
-        compiled=maker.info.compiled,
-        dtype=maker.info.dtype,
+        torch_version=provenance.info.versions.get("torch"),
+        diffusers_version=provenance.info.versions.get("diffusers"),
+        device=provenance.info.device,
+        batch_size=outcome.batch_size or provenance.info.batch_size,
+        compiled=provenance.info.compiled,
+        dtype=provenance.info.dtype,
         render_s=outcome.render_s,
         encode_s=outcome.encode_s,
-        attempt=maker.attempt,
+        attempt=provenance.attempt,
         created_at=datetime.now(UTC),
         pixels_sha256=outcome.pixels_sha256,
         host=socket.gethostname(),
-        device_id=maker.info.device_id,
-        worker=maker.worker,
+        device_id=provenance.info.device_id,
+        worker=provenance.worker,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from darkroom.domain.spans import STAGES, Span
 
 _MAX_TRACED = 200_000  # spans in a trace, some 30 MB; the table counts all of them
-_ON_DEVICE = ("render", "score")
+_ON_DEVICE = ("render", "features")
 
 
 @dataclass

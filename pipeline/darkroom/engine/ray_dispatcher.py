@@ -13,10 +13,18 @@ from ray import cloudpickle
 from ray.exceptions import RayError, RayTaskError
 
 from darkroom.domain.errors import DarkroomError, EndsRun, WrongModel
-from darkroom.engine.actor import Slot, WorkerActor, reason_of, start_slot
-from darkroom.engine.events import AttemptFailed, Listener, ShardDone, WorkerLost, WorkerReady, WorkersPending
-from darkroom.engine.ledger import MAX_FAILED_STARTS, Attempt, Ledger, StartBackoff
-from darkroom.engine.tasks import Task, TaskRunner
+from darkroom.engine.actor import MAX_FAILED_STARTS, Slot, StartBackoff, WorkerActor, reason_of, start_slot
+from darkroom.engine.dispatcher import Attempt, Ledger
+from darkroom.engine.tasks import (
+    AttemptFailed,
+    Listener,
+    ShardDone,
+    Task,
+    TaskRunner,
+    WorkerLost,
+    WorkerReady,
+    WorkersPending,
+)
 from darkroom.rendering.renderer import FatalDeviceError
 
 _IN_FLIGHT = 2  # shards a worker: the device starts the next while the last one's bytes leave
@@ -139,7 +147,7 @@ class _Loop:
     # Work ------------------------------------------------------------------------------------------------------
 
     def _hand_out(self) -> None:
-        """One shard to each actor with room, those with least to do first, until nobody takes any more."""
+        """One shard to each actor with room, those with least to do first, until none takes any more."""
         while any(self._give_one(slot) for slot in self._usable()):
             pass
 

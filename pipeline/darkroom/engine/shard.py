@@ -14,12 +14,13 @@ import pyarrow as pa
 from darkroom.domain.cells import Cell, Shard
 from darkroom.domain.records import FAILED, INVALID, OK, Record
 from darkroom.domain.requests import Sample, samples
-from darkroom.engine.outcomes import Maker
+from darkroom.engine.outcomes import Provenance
 from darkroom.engine.tasks import RetryTask, ShardReport, ShardTask
 from darkroom.runs import manifest
 from darkroom.runs.encoding import size_fault
-from darkroom.runs.keys import manifest_key
-from darkroom.runs.records import extra_columns, recorded_sample, to_records, to_table
+from darkroom.runs.files import manifest_key
+from darkroom.runs.manifest import extra_columns, to_records, to_table
+from darkroom.runs.reading import recorded_sample
 from darkroom.runs.run import RunInfo, to_metadata
 from darkroom.storage.store import Store
 
@@ -38,7 +39,9 @@ class ShardWork:
     attempt: int  # as records say it
     suffix: str  # of the names of what is stored
     makes_features: bool  # where the worker makes features inline
-    commit: Callable[[Sequence[Record], Maker], bool]  # makes the samples' records visible; False: others are already
+    commit: Callable[
+        [Sequence[Record], Provenance], bool
+    ]  # makes the samples' records visible; False: others are already
 
 
 def fresh_shard(store: Store, run: RunInfo, task: ShardTask, attempt: int) -> ShardWork:
@@ -54,12 +57,12 @@ def fresh_shard(store: Store, run: RunInfo, task: ShardTask, attempt: int) -> Sh
 
 
 def _commit(
-    store: Store, run: RunInfo, shard: Shard, extras: pa.Table, records: Sequence[Record], maker: Maker
+    store: Store, run: RunInfo, shard: Shard, extras: pa.Table, records: Sequence[Record], provenance: Provenance
 ) -> bool:
-    return manifest.commit(store, shard, to_table(records, extras, _proven(run, shard, records, maker)))
+    return manifest.commit(store, shard, to_table(records, extras, _proven(run, shard, records, provenance)))
 
 
-def _proven(run: RunInfo, shard: Shard, records: Sequence[Record], maker: Maker) -> dict[str, str]:
+def _proven(run: RunInfo, shard: Shard, records: Sequence[Record], provenance: Provenance) -> dict[str, str]:
     """The manifest's own metadata: what it proves, beyond its rows."""
     return {
         **to_metadata(run),
@@ -68,8 +71,8 @@ def _proven(run: RunInfo, shard: Shard, records: Sequence[Record], maker: Maker)
         "darkroom.rows": f"{shard.start}:{shard.stop}",
         "darkroom.num_images": str(len(records)),
         "darkroom.num_ok": str(sum(record.status == OK for record in records)),
-        "darkroom.versions": ", ".join(f"{name} {value}" for name, value in maker.info.versions.items()),
-        "darkroom.trust_remote_code": str(maker.model.trust_remote_code).lower(),
+        "darkroom.versions": ", ".join(f"{name} {value}" for name, value in provenance.info.versions.items()),
+        "darkroom.trust_remote_code": str(provenance.model.trust_remote_code).lower(),
     }
 
 
@@ -94,7 +97,7 @@ def _revise(
     old: Sequence[Record],
     failed: Sequence[int],
     new: Sequence[Record],
-    _: Maker,
+    _: Provenance,
 ) -> bool:
     """Put new records in the places of those that failed. Raises Revised where the manifest was replaced meanwhile."""
     by_place = dict(zip(failed, new, strict=True))

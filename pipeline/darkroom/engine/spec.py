@@ -1,19 +1,26 @@
-"""Everything a worker is made from: small, picklable, and without a secret."""
+"""Makes workers in the process that uses them: one that renders, and one that finds a batch size.
 
+What they are made from is small, picklable, and without a secret.
+"""
+
+import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
 from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import digest
+from darkroom.domain.settings import Sampling
 from darkroom.domain.spans import Profile
 from darkroom.engine.device import CompileArtifacts
-from darkroom.engine.tasks import RetryTask, ShardTask, Task
+from darkroom.engine.tasks import ProbeTask, RetryTask, ShardReport, ShardTask, Task
 from darkroom.engine.worker import Worker
 from darkroom.features.extractor import Extractor, ExtractorSpec
 from darkroom.rendering.renderer import Compiled, Renderer, RendererSpec, load_renderer
 from darkroom.runs.run import RunInfo, open_run
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, StoreSpec
+from darkroom.storage.local import user_cache
+from darkroom.storage.store import NotFound, Store, StoreSpec, open_store
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,7 @@ class WorkerSpec:
     run: RunInfo
     renderers: tuple[RendererSpec, ...]  # one for each model of the run; the first is loaded at once
     store: StoreSpec
-    extractors: tuple[ExtractorSpec, ...] = ()  # score images with these as they are rendered
+    extractors: tuple[ExtractorSpec, ...] = ()  # make features of images with these as they are rendered
     batch_timeout_s: float | None = None  # how long a call of the renderer may take
     profile: bool = False  # measure the stages
     compiled: tuple[Compiled, ...] = ()  # by torch.compile in earlier runs
@@ -69,3 +76,57 @@ def _check_shared(store: Store, run: RunInfo) -> None:
         raise DarkroomError(
             f"{store.describe()} is not the run's folder on this worker's machine; use a shared folder or s3://"
         )
+
+
+# Batch size ----------------------------------------------------------------------------------------------------------
+
+
+def make_prober() -> "Prober":
+    """The worker that finds a batch size, on the device that will use it, and remembers it in that machine's cache.
+
+    Nothing is loaded until something must be measured.
+    """
+    return Prober(user_cache("batch_sizes"))
+
+
+class Prober:
+    """Answers one kind of task, one at a time."""
+
+    def __init__(self, cache: Store) -> None:
+        self._cache = cache
+
+    def run_task(self, task: Task, attempt: int) -> ShardReport:
+        assert isinstance(task, ProbeTask)
+        size = self._batch_size(task.renderer, task.sampling)
+        return ShardReport(0, 0, 0, render_s=0.0, wall_s=0.0, batch_size=size)
+
+    def close(self) -> None:
+        """A probe ends by itself."""
+
+    def _batch_size(self, spec: RendererSpec, sampling: Sampling) -> int:
+        from darkroom.rendering.batch_size import best_size, measured_rates  # with torch
+        from darkroom.rendering.diffusion import device_name
+
+        device = device_name(spec)
+        key = f"{_key(spec, sampling, device)}.json"
+        try:
+            return int(json.loads(self._cache.get(key))["batch_size"])
+        except (NotFound, ValueError, KeyError, TypeError):
+            rates = measured_rates(spec, sampling)
+        size = best_size(rates)
+        about = {
+            "batch_size": size,
+            "images_per_s": rates,
+            "model": spec.model.identity.repo_id,
+            "device": device,
+        }
+        with suppress(OSError):  # the next run measures again
+            self._cache.put(key, json.dumps(about).encode(), "application/json")
+        return size
+
+
+def _key(spec: RendererSpec, sampling: Sampling, device: str) -> str:
+    """What the best size depends on: the model, the images' size, guidance and the device."""
+    model = spec.model.identity
+    shape = sampling.height, sampling.width, sampling.is_guided, sampling.lossy
+    return digest("batch size", model.revision, model.variant, model.dtype, shape, device)

@@ -1,6 +1,6 @@
 """The worker: renders shards and commits them. Start reading at `Worker.render_shard`.
 
-Plain Python, without Ray. One device thread owns the model of the day; a bounded pool encodes and uploads. Two shards
+Plain Python, without Ray. One device thread owns the loaded model; a bounded pool encodes and uploads. Two shards
 may be in flight at once, each in a thread of its caller: the second takes the device while the first one's bytes leave.
 """
 
@@ -14,7 +14,15 @@ from darkroom.domain.cells import ModelIdentity
 from darkroom.domain.spans import OFF, Profile
 from darkroom.engine.device import Device, Load, batches
 from darkroom.engine.extraction import InlineFeatures, LoadExtractors
-from darkroom.engine.outcomes import Destination, EncoderPool, Maker, Outcome, put_container, record, remove_superseded
+from darkroom.engine.outcomes import (
+    Destination,
+    EncoderPool,
+    Outcome,
+    Provenance,
+    put_container,
+    record,
+    remove_superseded,
+)
 from darkroom.engine.shard import ShardWork, fault, fresh_shard, report, retried_shard
 from darkroom.engine.tasks import FeatureTask, ProbeTask, RetryTask, ShardReport, ShardTask, Task
 from darkroom.rendering.renderer import Compiled
@@ -40,7 +48,7 @@ class Worker:
     ) -> None:
         """`first` is the model to load at once; with extractors, a fresh shard's features are made as it is rendered.
 
-        `new_compiled` tells what torch.compile made anew: who renders a cell's first shard asks.
+        `new_compiled` gives what torch.compile made anew; it is asked after a cell's first shard.
         """
         self._run = run
         self._store = store
@@ -70,9 +78,11 @@ class Worker:
         )
 
     def render_shard(self, work: ShardWork) -> ShardReport:
-        """The life of a shard: read, render, encode, put, commit. What stands before it is `engine/planning.py`, which
-        read its prompt rows; what stands after it are readers, who see a shard when its manifest is there."""
-        # Read. One sample an image; of what cannot be rendered, the reason becomes a record.
+        """The life of a shard: read, render, encode, put, commit.
+
+        `engine/planning.py` has read its prompt rows; readers of the run see the shard once its manifest is there.
+        """
+        # Read. One sample an image; where one cannot be rendered, the reason becomes its record.
         image_format = self._run.output.image_format
         faults = {sample.request.image_id: fault(sample, image_format) for sample in work.samples}
         renderable = [sample for sample in work.samples if not faults[sample.request.image_id]]
@@ -90,7 +100,7 @@ class Worker:
                 images = self._device.render(renderer, batch, ready_s)
                 render_s = (time.perf_counter() - started) / len(batch)
 
-                # Encode and put. A bounded pool does both, while the next batch is rendered, and the next shard's.
+                # Encode and put. A bounded pool does both, while the next batch is rendered, of this shard or another.
                 for sample, image in zip(batch, images, strict=True):
                     pending[sample.request.image_id] = self._encoders.submit(sample, image, render_s, where)
                 ready_s = time.time()
@@ -109,21 +119,15 @@ class Worker:
                 put_features(self._store, extractor_id, work.shard, found)
 
         # Commit. The manifest is put last, and conditionally: images and records become visible together, and once.
-        maker = Maker(work.cell.model, info, work.shard.cell_id, work.shard.shard_id, work.attempt, self._name)
-        records = [record(outcome, maker) for outcome in outcomes]
+        provenance = Provenance(
+            work.cell.model, info, work.shard.cell_id, work.shard.shard_id, work.attempt, self._name
+        )
+        records = [record(outcome, provenance) for outcome in outcomes]
         with self._profile.span("commit"):
-            is_first = work.commit(records, maker)
+            is_first = work.commit(records, provenance)
         if is_first:
             remove_superseded(self._store, outcomes)
         return report(records, work.samples, is_first)
-
-    def stop(self) -> None:
-        """Make every call that is under way end before its next batch."""
-        self._device.stop()
-
-    def close(self) -> None:
-        self._device.close()
-        self._encoders.close()
 
     def _inline_features(self) -> InlineFeatures | None:
         if not self._extractors:
@@ -139,7 +143,12 @@ class Worker:
             return new
 
     def _compiled_by(self, task: Task) -> Compiled | None:
-        """One worker of a run tells, where all have compiled the same."""
+        """What torch.compile made, from the worker of a cell's first shard alone, as all have compiled the same."""
         if self._new_compiled is None or not isinstance(task, ShardTask) or task.shard.start:
             return None
         return self._device.submit(self._new_compiled).result()
+
+    def close(self) -> None:
+        """Make every call that is under way end before its next batch."""
+        self._device.close()
+        self._encoders.close()

@@ -24,8 +24,8 @@ from darkroom.runs.commands import on_run
 from darkroom.runs.encoding import encode
 from darkroom.runs.features import get_features
 from darkroom.runs.images import with_bytes
+from darkroom.runs.manifest import to_records
 from darkroom.runs.opening import open_whole
-from darkroom.runs.records import to_records
 from darkroom.runs.run import RunInfo
 from darkroom.storage.input_files import reason_of
 from darkroom.storage.store import Store, StoreError
@@ -42,8 +42,9 @@ def run_reference(name: str, store: Store, cell_id: str | None) -> Reference:
     """The run at a store; `cell_id` may be None where it has one cell. Raises DarkroomError where none is chosen."""
     with _reading(name):
         run, cells = open_whole(store)
-        chosen = _chosen(name, run, cells, cell_id)
-        shards = [shard for shard in manifest.committed(store) if shard.cell_id == chosen]
+        committed = list(manifest.committed(store))
+    chosen = _chosen(name, run, cells, cell_id)
+    shards = [shard for shard in committed if shard.cell_id == chosen]
     if not shards:
         raise DarkroomError(f"reference {name}: cell {chosen} has no committed images yet; render it first")
     return Reference(name, "run", None, Images(partial(_run_blocks, name, store, shards)))
@@ -107,10 +108,10 @@ def _files(run: str, store: Store, records: Sequence[Record]) -> Iterator[ImageF
 
 @contextmanager
 def _reading(name: str) -> Iterator[None]:
-    """Turn a store's trouble into one line that names the reference."""
+    """Turn a run's or a store's trouble into one line that names the reference."""
     try:
         yield
-    except StoreError as error:  # says what to do already
+    except (DarkroomError, StoreError) as error:  # says what to do already
         raise DarkroomError(f"reference {name}: {error}") from error
     except OSError as error:
         raise DarkroomError(

@@ -5,7 +5,6 @@ Nothing is unpacked to a disk.
 
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import PurePosixPath
 from typing import IO, cast
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 from darkroom.domain.errors import DarkroomError
 from darkroom.features.reference import IMAGE_ENDINGS, Block, ImageFile, Images, Reference, check_size, in_blocks
 from darkroom.storage.input_files import InputFile, listing_digest, one_line
+from darkroom.storage.store import prefetched
 
 _LISTING_VERSION = 2  # counted up when the same files are to be read as other images
 _NUM_READERS = 16  # files read at once: a bucket answers slowly, and many times at once
@@ -56,9 +56,7 @@ def _blocks(read: Reader, files: Sequence[InputFile]) -> Iterator[Block]:
 
 
 def _files(files: Sequence[InputFile]) -> Iterator[ImageFile]:
-    with ThreadPoolExecutor(_NUM_READERS) as pool:
-        for start in range(0, len(files), _NUM_READERS):
-            yield from pool.map(_file, files[start : start + _NUM_READERS])
+    return prefetched(files, _file, _NUM_READERS)
 
 
 def _file(file: InputFile) -> ImageFile:

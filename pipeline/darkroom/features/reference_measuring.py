@@ -27,7 +27,7 @@ from darkroom.features.reference import (
 )
 from darkroom.metrics.moments import FeatureMoments
 from darkroom.runs.features import ExtractorInfo, ImageFeatures, ShardFeatures, from_bytes, to_bytes
-from darkroom.storage.opening import user_cache
+from darkroom.storage.local import user_cache
 from darkroom.storage.store import NotFound, Store
 
 Ids = tuple[str, ...]

@@ -23,11 +23,10 @@ from darkroom.features.reference import (
 from darkroom.features.reference_generated import DEMO, demo_reference, run_reference
 from darkroom.features.reference_images import folder_reference, parquet_reference, tar_reference
 from darkroom.metrics.moments import from_npz, to_npz
-from darkroom.runs.keys import RUN_KEY, parse_manifest_key
+from darkroom.runs.files import RUN_KEY, parse_manifest_key
 from darkroom.storage.input_files import InputFile
-from darkroom.storage.opening import open_store
 from darkroom.storage.scanning import Kinds, Place, locate, scan
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 
 _NEEDED = "give demo, a folder or glob of images, .tar, .parquet, an .npz, or the folder of a run"
 _STATISTICS = ".npz"

@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.runs.files import from_json
-from darkroom.runs.keys import EVALUATIONS_PREFIX, evaluation_key
+from darkroom.runs.files import EVALUATIONS_PREFIX, evaluation_key, from_json
 from darkroom.runs.reading import PresentImages
 from darkroom.storage.store import Store
 

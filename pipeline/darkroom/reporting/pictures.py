@@ -4,7 +4,6 @@ import io
 import textwrap
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,10 +17,9 @@ from darkroom.reporting.commands import verify_command
 from darkroom.reporting.content import FailedImage, Picture
 from darkroom.reporting.sampling import ImageRef
 from darkroom.runs import manifest
-from darkroom.runs.files import prefetched
 from darkroom.runs.images import StoredFile, by_key, stored_files
-from darkroom.runs.records import to_records
-from darkroom.storage.store import Store
+from darkroom.runs.manifest import to_records
+from darkroom.storage.store import Store, prefetched
 
 _LONGEST = 2000  # characters of one text of a record
 SIDE = 256  # pixels of a thumbnail, at most
@@ -131,9 +129,8 @@ class Thumbnail:
 def thumbnails(store: Store, records: Iterable[Record]) -> dict[str, Thumbnail]:
     """By image_id. An image that is missing, or is not what was committed, has no picture."""
     found: dict[str, Thumbnail] = {}
-    with ThreadPoolExecutor(_NUM_READERS, "thumbnail") as pool:
-        for made in pool.map(lambda group: _of_object(store, group), by_key(records).values()):
-            found |= made
+    for made in prefetched(by_key(records).values(), lambda group: _of_object(store, group), _NUM_READERS):
+        found |= made
     return found
 
 

@@ -7,7 +7,6 @@ whoever shares the folder keeps what is theirs.
 import io
 import json
 from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import PurePosixPath
 
@@ -19,7 +18,7 @@ from darkroom.reporting.content import ReportContent, check
 from darkroom.reporting.data import metrics_table
 from darkroom.reporting.page import PLOTLY, SCRIPTS, STYLE, page
 from darkroom.reporting.summary import summary
-from darkroom.storage.store import OCTETS, NotFound, Store, check_key
+from darkroom.storage.store import OCTETS, NotFound, Store, check_key, prefetched
 
 INDEX = "index.html"
 LIST = "files.json"
@@ -36,7 +35,6 @@ _CONTENT_TYPES = {
     ".jpg": "image/jpeg",
     ".png": "image/png",
 }
-_NUM_WRITERS = 8  # threads
 
 
 def report_files(content: ReportContent) -> dict[str, bytes]:
@@ -70,8 +68,8 @@ def publish(contents: Mapping[str, bytes], store: Store, prefix: str) -> str:
     if old is None:
         _check_is_free(contents, store, prefix)
     _put_list({*(old or ()), *contents}, store, prefix)
-    with ThreadPoolExecutor(_NUM_WRITERS, "publish") as pool:
-        list(pool.map(lambda name: _put(name, contents[name], store, prefix), contents.keys() - {INDEX}))
+    for _ in prefetched(contents.keys() - {INDEX}, lambda name: _put(name, contents[name], store, prefix)):
+        pass
     _put(INDEX, contents[INDEX], store, prefix)
     store.delete(prefix + name for name in sorted(set(old or ()) - contents.keys()))
     _put_list(contents, store, prefix)

@@ -20,10 +20,9 @@ from darkroom.metrics.latest import ImageScores
 from darkroom.reporting.sampling import Breakdown, Extremes, ImageRef, PromptChoice, Subsample
 from darkroom.runs import manifest
 from darkroom.runs.features import ShardFeatures, get_features
-from darkroom.runs.files import prefetched
+from darkroom.runs.manifest import RECORD_SCHEMA
 from darkroom.runs.reading import PRESENCE_COLUMNS, Presence
-from darkroom.runs.records import RECORD_SCHEMA
-from darkroom.storage.store import Store
+from darkroom.storage.store import Store, prefetched
 
 MOST_SCORES = 2000  # of a cell
 MOST_FAILURES = 100

@@ -11,10 +11,9 @@ from dataclasses import asdict, dataclass
 from darkroom.domain.cells import Cell, ModelIdentity
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import COMMON_AXES, ModelRef, Sampling
-from darkroom.runs.files import from_json, prefetched, to_json
-from darkroom.runs.keys import CELLS_PREFIX, CHOICES_KEY, cell_key, parse_cell_key
+from darkroom.runs.files import CELLS_PREFIX, CHOICES_KEY, cell_key, from_json, parse_cell_key, to_json
 from darkroom.runs.run import RunInfo
-from darkroom.storage.store import NotFound, Store
+from darkroom.storage.store import NotFound, Store, prefetched
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def cell_of(cells: Mapping[str, CellInfo], cell_id: str) -> Cell:
 
 
 def add_cells(store: Store, cells: Mapping[str, CellInfo]) -> None:
-    """Write those that are not there yet. All are put: who adopts a file makes sure that it outlasts a power cut."""
+    """Write those that are not there yet. All are put: that makes also what is there outlast a power cut."""
     for cell_id, info in cells.items():
         store.put_if_absent(cell_key(cell_id), _dump(info), "application/json")
 
@@ -159,7 +158,7 @@ class Dropped:
 def put_choices(store: Store, chosen_from: Collection[str], dropped: Sequence[Dropped]) -> None:
     """What a sweep dropped of its cells. What earlier sweeps dropped stays, but for cells that are in this one too.
 
-    Raises DarkroomError where what is there cannot be read: it is nobody's to throw away.
+    Raises DarkroomError where what is there cannot be read: it is not thrown away.
     """
     while True:
         before = _stored_choices(store)

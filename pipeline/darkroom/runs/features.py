@@ -21,7 +21,7 @@ from darkroom.domain.identity import digest
 from darkroom.domain.records import OK
 from darkroom.runs import manifest
 from darkroom.runs.commands import on_run
-from darkroom.runs.keys import features_key, manifest_key
+from darkroom.runs.files import features_key, manifest_key
 from darkroom.storage.store import NotFound, Store, StoreSpec
 
 Pair = tuple[str, int]  # prompt_id and sample_index: images that share it share the prompt, and of one seed the noise
@@ -76,7 +76,7 @@ class ShardFeatures:
     """What an extractor made of a shard's image files, image by image: features, or why there are none."""
 
     images: ImageFeatures  # NaN where an image has none
-    sha256s: tuple[str, ...]  # of each file that was looked at; "" for one that was missing
+    sha256s: tuple[str, ...]  # of each file that was read; "" for one that was missing
     errors: tuple[str, ...]  # "" where there are features
 
     @property
@@ -88,7 +88,7 @@ class ShardFeatures:
         return {image_id: place for place, image_id in enumerate(self.image_ids)}
 
     def place(self, image_id: str, sha256: str | None) -> int | None:
-        """The row of an image whose file has this digest; None where that file was not looked at."""
+        """The row of an image whose file has this digest; None where that file was not read."""
         place = self._places.get(image_id)
         return place if place is not None and self.sha256s[place] == sha256 else None
 
@@ -102,7 +102,7 @@ class ShardFeatures:
         return f"{self.errors[place]}; `{on_run('repair', store)}` brings it back, then evaluate again"
 
     def of(self, image_ids: Iterable[str]) -> "ShardFeatures":
-        """These images in this order; those that were not looked at are left out."""
+        """These images in this order; those that were not read are left out."""
         return self.taken([self._places[image_id] for image_id in image_ids if image_id in self._places])
 
     def taken(self, rows: Sequence[int]) -> "ShardFeatures":

@@ -1,29 +1,81 @@
-"""The small files of a run: JSON to frozen values and back, and several objects of a store read at a time."""
+"""The files of a run: their names, and JSON to frozen values and back.
+
+Only digests, row numbers and fixed words become names: nothing that a user wrote.
+"""
 
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+import re
+from collections.abc import Mapping
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-In = TypeVar("In")
-Out = TypeVar("Out")
+from darkroom.domain.cells import Shard
+
 T = TypeVar("T")
 
-_NUM_READERS = 8  # threads; a store far away answers each after a while
+RUN_KEY = "run.json"
+CHOICES_KEY = "choices.json"
+CONTACT_SHEET_KEY = "contact_sheet.png"
+IMAGES_PREFIX = "images/"
+METADATA_PREFIX = "metadata/"
+CELLS_PREFIX = "cells/"
+FEATURES_PREFIX = "features/"
+EVALUATIONS_PREFIX = "evaluations/"
+REPORT_PREFIX = "report/"
+PROFILE_PREFIX = "profile/"  # of the last start that was profiled; part of nothing
+
+# What `image_key` and `container_key` make: a digest, the start of a retried manifest's, the start of the bytes' own.
+_IMAGE = re.compile(r"images/([0-9a-f]{2}/)?[0-9a-f]+(-[0-9a-f]+)*\.[a-z]+")
+_MANIFEST = re.compile(r"metadata/([0-9a-f]+)/(\d{12})-(\d{12})-([0-9a-f]+)\.parquet")
 
 
-def prefetched(items: Iterable[In], read: Callable[[In], Out]) -> Iterator[Out]:
-    """`read` of each item, in order, with a few calls under way at a time."""
-    waiting: deque[Future[Out]] = deque()
-    with ThreadPoolExecutor(_NUM_READERS, "read") as pool:
-        for item in items:
-            waiting.append(pool.submit(read, item))
-            if len(waiting) > 2 * _NUM_READERS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+def manifest_key(shard: Shard) -> str:
+    """It says all that a shard is: a listing of manifests is enough to resume."""
+    return f"{METADATA_PREFIX}{_shard_path(shard)}"
+
+
+def parse_manifest_key(key: str) -> Shard | None:
+    """The shard whose manifest has this key; None for any other key."""
+    match = _MANIFEST.fullmatch(key)
+    return Shard(match[1], int(match[2]), int(match[3]), match[4]) if match else None
+
+
+def features_key(extractor_id: str, shard: Shard) -> str:
+    """Named as the shard's manifest is."""
+    return f"{FEATURES_PREFIX}{extractor_id}/{_shard_path(shard)}"
+
+
+def _shard_path(shard: Shard) -> str:
+    return f"{shard.cell_id}/{shard.start:012d}-{shard.stop:012d}-{shard.shard_id}.parquet"
+
+
+def cell_key(cell_id: str) -> str:
+    return f"{CELLS_PREFIX}{cell_id}.json"
+
+
+def parse_cell_key(key: str) -> str:
+    """The cell_id that a cell's file is named after."""
+    return key.removeprefix(CELLS_PREFIX).removesuffix(".json")
+
+
+def image_key(image_id: str, extension: str) -> str:
+    return f"{IMAGES_PREFIX}{image_id[:2]}/{image_id}.{extension}"
+
+
+def container_key(name: str, extension: str) -> str:
+    return f"{IMAGES_PREFIX}{name}.{extension}"
+
+
+def is_image_key(key: str) -> bool:
+    """Whether a job may have put this object among the images: anything else there is not removed."""
+    return bool(_IMAGE.fullmatch(key))
+
+
+def evaluation_key(evaluation_id: str) -> str:
+    return f"{EVALUATIONS_PREFIX}{evaluation_id}.json"
+
+
+# JSON ----------------------------------------------------------------------------------------------------------------
 
 
 def to_json(value: object) -> bytes:

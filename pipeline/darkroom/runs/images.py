@@ -1,14 +1,12 @@
 """Files of committed images: read, compared byte by byte with what their records say, and put back.
 
 Each object is fetched once, however many images lie in it. Repair changes no record, ever: only bytes with the recorded
-digest are written, so whoever reads at the same time, or repairs too, sees right ones.
+digest are written, so concurrent readers and repairs see right ones.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -21,11 +19,11 @@ from darkroom.runs.commands import on_run
 from darkroom.runs.containers import EncodedImage, Indexed, index_parquet, index_tar
 from darkroom.runs.encoding import CONTENT_TYPES, decode
 from darkroom.runs.layouts import CONTAINERS, Layout, as_encoded
-from darkroom.runs.records import called_as_then, recorded_request, to_records
+from darkroom.runs.manifest import to_records
+from darkroom.runs.reading import model_as_recorded, recorded_request
 from darkroom.runs.run import OutputInfo
-from darkroom.storage.store import NotFound, Store, StoreError
+from darkroom.storage.store import NotFound, Store, StoreError, prefetched
 
-_NUM_READERS = 8  # threads that fetch and digest
 _MISSING = "its file is missing"
 _NO_KEY = "its record names no key that a run has"
 _BROKEN = "its container is broken there"
@@ -118,7 +116,7 @@ def _get(store: Store, key: str) -> bytes | str:
         return _MISSING
     except ValueError:
         return _NO_KEY
-    except OSError as error:  # a bad sector, a file of somebody else's
+    except OSError as error:  # a bad sector, a file without the right to read it
         return f"its file cannot be read ({error.strerror or error})"
 
 
@@ -152,14 +150,18 @@ class StoredObject:
 
 def stored_objects(store: Store, cells: Mapping[str, CellInfo], output: OutputInfo) -> Iterator[StoredObject]:
     """Every object that a record names, checked; in the memory of one shard's records and a few objects."""
-    with ThreadPoolExecutor(_NUM_READERS, "check") as pool:
-        for shard in manifest.committed(store):
-            records = [record for record in to_records(manifest.read(store, shard)) if record.status == OK]
-            check = partial(_checked, store, cell_of(cells, shard.cell_id), output)
-            yield from pool.map(check, by_key(records).values())
+    return prefetched(_by_object(store, cells), lambda item: _checked(store, output, *item))
 
 
-def _checked(store: Store, cell: Cell, output: OutputInfo, records: Sequence[Record]) -> StoredObject:
+def _by_object(store: Store, cells: Mapping[str, CellInfo]) -> Iterator[tuple[Cell, list[Record]]]:
+    """The records of each object, and their cell."""
+    for shard in manifest.committed(store):
+        records = [record for record in to_records(manifest.read(store, shard)) if record.status == OK]
+        for group in by_key(records).values():
+            yield cell_of(cells, shard.cell_id), group
+
+
+def _checked(store: Store, output: OutputInfo, cell: Cell, records: Sequence[Record]) -> StoredObject:
     key = records[0].key or ""
     data = _get(store, key)
     if isinstance(data, str):
@@ -203,7 +205,7 @@ def _wrong_member(record: Record, index: Mapping[str, Indexed], cell: Cell, outp
 def repair(store: Store, broken: StoredObject, rendered: Rendered, cell: Cell, output: OutputInfo) -> dict[str, str]:
     """Write the object again from its intact images and these; image_id -> why it is still damaged.
 
-    Only bytes with the recorded digest are written, so whoever reads at the same time, or repairs too, sees right ones.
+    Only bytes with the recorded digest are written, so concurrent readers and repairs see right ones.
     A container is written whole or not at all.
     """
     if _NO_KEY in broken.damages.values():
@@ -241,4 +243,4 @@ def _whole_container(
 
 
 def _encoded(record: Record, data: bytes, cell: Cell, output: OutputInfo) -> EncodedImage:
-    return as_encoded(recorded_request(record, cell), data, called_as_then(cell.model, record), output)
+    return as_encoded(recorded_request(record, cell), data, model_as_recorded(cell.model, record), output)

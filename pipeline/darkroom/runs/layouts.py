@@ -18,7 +18,7 @@ from darkroom.domain.settings import SETTINGS
 from darkroom.runs import containers
 from darkroom.runs.containers import EncodedImage, Indexed
 from darkroom.runs.encoding import CONTENT_TYPES, EXTENSIONS, encode
-from darkroom.runs.keys import container_key, image_key
+from darkroom.runs.files import container_key, image_key
 from darkroom.runs.run import OutputInfo
 from darkroom.storage.store import NotFound, Store
 

@@ -2,26 +2,49 @@
 
 Written last and conditionally, so a shard's images and records become visible together or not at all. Only a retry
 makes a committed shard name other objects: it replaces the manifest that it read, by compare-and-swap. `fence_retries`
-tells whoever removes objects what no retry can name any more.
+tells a job that removes objects what no retry can name any more.
 """
 
 import io
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, get_args, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from darkroom.domain.cells import Shard
 from darkroom.domain.errors import DarkroomError
-from darkroom.runs.files import prefetched
-from darkroom.runs.keys import METADATA_PREFIX, manifest_key, parse_manifest_key
-from darkroom.runs.records import RECORD_SCHEMA, missing_column
-from darkroom.storage.store import Store
+from darkroom.domain.records import RECORD_COLUMNS, Record
+from darkroom.domain.settings import IMAGE_SETTINGS, Sampling
+from darkroom.runs.files import METADATA_PREFIX, manifest_key, parse_manifest_key
+from darkroom.storage.store import Store, prefetched
 
 _PREFIX = b"darkroom."  # of the names in a file's metadata that say what the manifest proves
 _RENEWED = "darkroom.renewed"  # in that metadata: a random number, which makes other bytes of the same records
+_ARROW_TYPES: dict[object, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    datetime: pa.timestamp("us", tz="UTC"),
+}
+_SETTINGS = {each.name: each for each in IMAGE_SETTINGS}  # columns that make a record's `sampling`
+_HINTS = get_type_hints(Record)
+_OTHERS = tuple(name for name in RECORD_COLUMNS if name not in _SETTINGS)
+
+
+def _field(name: str) -> pa.Field:
+    """`X | None` becomes a nullable column, `X` one that refuses nulls; so does a setting that all runs have had."""
+    if name in _SETTINGS:
+        return pa.field(name, _ARROW_TYPES[_SETTINGS[name].kind], nullable=_SETTINGS[name].has_neutral)
+    options = get_args(_HINTS[name])
+    return pa.field(name, _ARROW_TYPES[options[0] if options else _HINTS[name]], nullable=bool(options))
+
+
+RECORD_SCHEMA = pa.schema([_field(name) for name in RECORD_COLUMNS])
 _RECORD_COLUMNS = frozenset(RECORD_SCHEMA.names)
 
 
@@ -38,7 +61,7 @@ def commit(store: Store, shard: Shard, table: pa.Table) -> bool:
 
 
 def revise(store: Store, shard: Shard, before: bytes, table: pa.Table) -> bool:
-    """Replace a manifest that still is `before`. False when somebody else replaced it first."""
+    """Replace a manifest that still is `before`. False when another job replaced it first."""
     return store.replace(manifest_key(shard), _to_bytes(table), expected=before)
 
 
@@ -56,7 +79,7 @@ def read(store: Store, shard: Shard, columns: Sequence[str] | None = None) -> pa
 def read_each(
     store: Store, shards: Iterable[Shard], columns: Sequence[str] | None = None
 ) -> Iterator[tuple[Shard, pa.Table]]:
-    """Shards, in order, with their records; some are read ahead."""
+    """Shards, in order, with their records; some are prefetched."""
     return prefetched(shards, lambda shard: (shard, read(store, shard, columns)))
 
 
@@ -89,7 +112,7 @@ def fence_retries(store: Store, shards: Iterable[Shard]) -> set[str]:
     - an attempt that read it before cannot commit any more, whatever it has stored or adopted;
     - one that had committed by then is seen, and what it names stays;
     - one that reads it later stores under names that nothing could have when the objects were listed.
-    Nobody waits for anybody, and who is killed leaves nothing to clear up.
+    No job waits for another, and a killed one leaves nothing to clear up.
     """
     return {key for shard in shards for key in _renewed(store, shard)["key"].to_pylist() if key}
 
@@ -147,3 +170,49 @@ def _named(store: Store, shard: Shard) -> Iterator[None]:
             f"{store.describe(manifest_key(shard))}: not readable as a shard's records ({reason}); remove it and give "
             "the command that made the run again: it adopts the images that are stored"
         ) from error
+
+
+# Records as tables ---------------------------------------------------------------------------------------------------
+
+
+def missing_column(name: str, length: int) -> pa.Array:
+    """A column that a file is too old to have: of a setting that rows may override its neutral value, since none did;
+    null of any other. Raises ValueError for one that every file has.
+    """
+    field = RECORD_SCHEMA.field(name)
+    if not field.nullable:
+        raise ValueError(f"{name} is missing")
+    setting = _SETTINGS.get(name)
+    value = setting.neutral if setting and setting.row else None
+    return pa.repeat(pa.scalar(value, field.type), length)
+
+
+def to_table(records: Sequence[Record], extras: pa.Table, about: Mapping[str, str]) -> pa.Table:
+    """Records and, beside each, its prompt row's other columns; `about` goes into the schema's metadata."""
+    columns_of = {name: [getattr(record.sampling, name) for record in records] for name in _SETTINGS}
+    columns_of |= {name: [getattr(record, name) for record in records] for name in _OTHERS}
+    columns = [*pa.table(columns_of, schema=RECORD_SCHEMA).columns, *extras.columns]
+    schema = pa.schema([*RECORD_SCHEMA, *extras.schema], metadata=dict(about))
+    return pa.Table.from_arrays([column.combine_chunks() for column in columns], schema=schema)
+
+
+def to_records(table: pa.Table) -> list[Record]:
+    """A setting that is null, since the table is older than its column, has its neutral value."""
+    samplings = _samplings(table.select(list(_SETTINGS)))
+    rows = table.select(_OTHERS).to_pylist()
+    return [Record(**row, sampling=sampling) for row, sampling in zip(rows, samplings, strict=True)]
+
+
+def _samplings(table: pa.Table) -> Iterator[Sampling]:
+    """One for each row, and one object for rows that share all settings, as most do."""
+    known: dict[tuple[Any, ...], Sampling] = {}
+    for values in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        if values not in known:
+            given = zip(_SETTINGS, values, strict=True)
+            known[values] = Sampling(**{name: value for name, value in given if value is not None})
+        yield known[values]
+
+
+def extra_columns(table: pa.Table) -> pa.Table:
+    """What a metadata table carries beside the record's own columns."""
+    return table.drop_columns(list(RECORD_COLUMNS)).replace_schema_metadata(None)

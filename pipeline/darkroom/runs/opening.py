@@ -10,7 +10,7 @@ from darkroom.domain.cells import Shard, planned_shard
 from darkroom.domain.errors import DarkroomError
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, add_cells, cell_ids, nearest_difference, read_cells
-from darkroom.runs.keys import CELLS_PREFIX, RUN_KEY, cell_key, manifest_key
+from darkroom.runs.files import CELLS_PREFIX, RUN_KEY, cell_key, manifest_key
 from darkroom.runs.run import RunInfo, check_same, create_or_check, find_run, fixed, from_metadata, open_run
 from darkroom.storage.store import Store
 

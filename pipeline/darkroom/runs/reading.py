@@ -6,15 +6,17 @@ What no manifest names does not exist.
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
-from darkroom.domain.cells import Shard
+from darkroom.domain.cells import Cell, ModelIdentity, Shard
 from darkroom.domain.records import OK, Record
+from darkroom.domain.requests import ImageRequest, PromptRow, Sample
+from darkroom.domain.settings import ROW_SETTINGS
 from darkroom.runs import manifest
-from darkroom.runs.records import to_records
+from darkroom.runs.manifest import to_records
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store
 
@@ -113,3 +115,26 @@ def present_images(store: Store, shards: Iterable[Shard]) -> dict[str, PresentIm
     for shard, table in manifest.read_each(store, shards, PRESENCE_COLUMNS):
         found.setdefault(shard.cell_id, Presence()).add(table)
     return {cell_id: presence.images for cell_id, presence in found.items() if presence.count}
+
+
+# Requests that records answer ----------------------------------------------------------------------------------------
+
+
+def recorded_request(record: Record, cell: Cell) -> ImageRequest:
+    """The request that a record of this cell answers: enough to render its image again.
+
+    What no row overrides is the cell's own: a run may be older than the column of a setting.
+    """
+    given = {each.name: getattr(record.sampling, each.name) for each in ROW_SETTINGS if each.of_image}
+    sampling = replace(cell.image_sampling, **given)
+    return ImageRequest(record.image_id, record.prompt, record.seed, sampling)
+
+
+def model_as_recorded(model: ModelIdentity, record: Record) -> ModelIdentity:
+    """The cell's model by the name that this record's file has for it: another attempt may have called it otherwise."""
+    return replace(model, repo_id=record.model)
+
+
+def recorded_sample(record: Record, cell: Cell) -> Sample:
+    row = PromptRow(row=record.row, prompt_id=record.prompt_id, prompt=record.prompt)
+    return Sample(row, record.sample_index, recorded_request(record, cell))

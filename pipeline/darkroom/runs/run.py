@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.runs.files import from_json, to_json
-from darkroom.runs.keys import RUN_KEY
+from darkroom.runs.files import RUN_KEY, from_json, to_json
 from darkroom.storage.store import NotFound, Store
 
 _METADATA = "darkroom.run"

@@ -1,8 +1,8 @@
 """Clients of S3, Google Cloud Storage and Azure Blob Storage, and Arrow's file system of S3.
 
-obstore makes every request and tries each once, so that every retry is ours and counted. botocore only says who the
-user is at Amazon and which endpoint that is, so that profiles, SSO logins, assumed roles and `~/.aws/config` hold as
-they do for the `aws` command. Google's and Azure's own chains are obstore's.
+obstore makes every request and tries each once, so that `retry.py` makes and counts every retry. botocore only finds
+Amazon's credentials and endpoint, so that profiles, SSO logins, assumed roles and `~/.aws/config` hold as they do for
+the `aws` command. Google's and Azure's chains of credentials are obstore's.
 """
 
 import logging

@@ -17,7 +17,7 @@ from darkroom.domain.identity import digest
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}  # ending -> Arrow's name of it
 _BUFFER_BYTES = 4 << 20
 _PACKED_NOTHING_BYTES = 256  # more than any compression makes of no bytes
-_SETTLED_S = 2.0  # files changed later than this before a look may change again within their clock's step
+_SETTLED_S = 2.0  # a file that changed within this time of its listing may change again without a change of its time
 _HEAD_BYTES = 4096  # of a text, by which its encoding is told
 _MARKS = {  # byte order marks; the longer ones first, since one begins as another does
     b"\xff\xfe\x00\x00": "utf-32",
@@ -82,7 +82,7 @@ class InputFile:
         """Raises DarkroomError where the file is no longer the one that was listed."""
         if state_of(self.filesystem, self.path, has_etag=bool(self.state.etag)) != self.state:
             raise DarkroomError(
-                f"{self.name}: changed since it was first looked at; leave input files alone while a job reads them, "
+                f"{self.name}: changed since it was listed; leave input files alone while a job reads them, "
                 "and start again with the file as it is meant to be"
             )
 

@@ -1,21 +1,22 @@
 """Objects as files in a folder: what is synced when, which calls are atomic, and where links would lead.
 
 The folder itself may be a link, or lie behind one. Below it no link to a folder is followed, neither to read nor to
-write: what lies behind it is somebody else's. A link to a file is read as that file, and replaced or removed itself.
+write: what lies behind it is not the store's. A link to a file is read as that file, and replaced or removed itself.
 """
 
 import errno
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darkroom.domain.errors import DarkroomError, TryAgain
-from darkroom.storage.lock import locked
+from darkroom.domain.files import cache_folder
+from darkroom.storage.disk import files_below, leads_out, link, locked, sync_folder, walk_unlinked, write_synced
 from darkroom.storage.store import (
     OCTETS,
     TEMPORARY_PREFIX,
@@ -33,7 +34,6 @@ from darkroom.storage.store import (
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})  # FAT, exFAT, some network disks
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFUSALS = {
     **dict.fromkeys(_NO_ROOM, "make room there"),
@@ -76,10 +76,10 @@ class LocalStore:
         path = self._path(key)
         if path.exists():
             self._make_folder(path.parent)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
             return False
         with self._written(key, data) as temporary:
-            return _link(temporary, path)
+            return link(temporary, path)
 
     def replace(self, key: str, data: bytes, expected: bytes, content_type: str = OCTETS) -> bool:
         with self._locked():
@@ -92,7 +92,7 @@ class LocalStore:
             return True
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        for path in _files(self._inside(f"{check_prefix(prefix)}x").parent):
+        for path in files_below(self._inside(f"{check_prefix(prefix)}x").parent):
             key = path.relative_to(self._root).as_posix()
             if key.startswith(prefix) and is_listed(key):
                 with suppress(FileNotFoundError):
@@ -130,7 +130,7 @@ class LocalStore:
 
     def temporaries(self) -> Iterator[Path]:
         """Writes that have not ended, or never will."""
-        found = _walk(self._root, lambda _: None)
+        found = walk_unlinked(self._root, lambda _: None)
         return (Path(folder) / name for folder, name in found if name.startswith(TEMPORARY_PREFIX))
 
     def _path(self, key: str) -> Path:
@@ -143,7 +143,7 @@ class LocalStore:
         for folder in folders:
             place /= folder
             if place.is_symlink():
-                raise _leads_out(place)
+                raise leads_out(place)
         return place / name
 
     @contextmanager
@@ -153,9 +153,9 @@ class LocalStore:
         temporary = folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
         try:
             self._make_folder(folder)
-            _write_synced(temporary, data)
+            write_synced(temporary, data)
             yield temporary
-            _sync_folder(folder)
+            sync_folder(folder)
         except OSError as error:
             if isinstance(error, StoreError) or error.errno not in _REFUSALS:
                 raise
@@ -173,7 +173,7 @@ class LocalStore:
         inside = [parent for parent in folder.parents if parent.is_relative_to(self._root.parent)]
         for parent in inside:
             with suppress(PermissionError):  # the root's own parent may be closed to us; then it was there before
-                _sync_folder(parent)
+                sync_folder(parent)
         with self._lock:
             self._synced.add(folder)
 
@@ -197,64 +197,6 @@ class LocalStore:
         return 1
 
 
-def _link(temporary: Path, path: Path) -> bool:
-    """Whether the temporary file now lies at the path. A network disk may link, lose the reply and be asked again: then
-    the file has two names."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return temporary.stat().st_nlink > 1
-    except OSError as error:
-        if error.errno in _NO_LINKS:
-            raise StoreError(
-                f"{path.parent}: this disk has no hard links, which keep a file from being overwritten; "
-                "use a folder on another one, such as ext4, xfs, btrfs or NFS"
-            ) from None
-        raise
-    return True
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _leads_out(link: Path) -> DarkroomError:
-    return DarkroomError(
-        f"{link} is a link, and links inside a run's folder are not followed; put the folder itself there, or remove it"
-    )
-
-
-def _refuse(link: Path) -> None:
-    raise _leads_out(link)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    found = _walk(folder, _refuse)
-    return (Path(where) / name for where, name in found if not name.startswith("."))  # locks and temporaries
-
-
-def _walk(folder: Path, met: Callable[[Path], None]) -> Iterator[tuple[str, str]]:
-    """Every file below a folder, in order of its path; `met` hears of links to folders, which are not entered."""
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name + ("/" if entry.is_dir() else ""))
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for entry in entries:
-        if not entry.is_dir():
-            yield str(folder), entry.name
-        elif not entry.name.startswith("."):  # a hidden folder is somebody else's
-            if entry.is_symlink():
-                met(Path(entry.path))
-            else:
-                yield from _walk(Path(entry.path), met)
+def user_cache(name: str) -> LocalStore:
+    """A part of the user's cache, by its name."""
+    return LocalStore(StoreSpec(str(cache_folder(name))))

@@ -1,7 +1,7 @@
 """Objects in S3, Google Cloud Storage or Azure Blob Storage: one class, told apart by the address.
 
 A conditional put carries the id of its attempt in the object's metadata. Where the store refuses it, the object that is
-there says whose it is: a reply that was lost does not hide our own success, and no error code needs to be trusted.
+there says whose it is: a lost reply does not hide this attempt's success, and no error code needs to be trusted.
 """
 
 import os
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _FAILURES = (BaseError, FileNotFoundError, NotImplementedError, CredentialsError, Conflict)
 _REFUSED = (AlreadyExistsError, PreconditionError)
-_ATTEMPT = "attempt"  # metadata key: who wrote the object
+_ATTEMPT = "attempt"  # metadata key: the attempt that wrote the object
 _NO_VERSION: "UpdateVersion" = {"e_tag": f'"{"0" * 32}"', "version": "1"}  # of no object
 _AT_ONCE = 1000  # keys a call to list or delete, S3's own limit
 _SMALL_BYTES = 8 << 20  # a body that can be sent within one read timeout
@@ -57,7 +57,7 @@ class ObjectStore:
         self.spec = spec
         self._policy = policy or RetryPolicy()
         self._scheme = split_address(spec.uri)[0]
-        self._retrier = Retrier(self._passes, self._policy)
+        self._retrier = Retrier(self._is_transient, self._policy)
         self._lock = threading.Lock()
         self._clients: dict[float, Client] = {}  # by read timeout
         self._region: str | None = None  # the bucket's, where the settings named another one
@@ -153,12 +153,12 @@ class ObjectStore:
             except _REFUSED as refusal:
                 if read_failure(refusal).code == "ConditionalRequestConflict":
                     raise  # two at once, and neither has won yet
-                return self._is_ours(key, attempt, mode, refusal)
+                return self._is_of_attempt(key, attempt, mode, refusal)
             return True
 
         return self._call(key, try_once)
 
-    def _is_ours(self, key: str, attempt: str, mode: "PutMode", refusal: Exception) -> bool:
+    def _is_of_attempt(self, key: str, attempt: str, mode: "PutMode", refusal: Exception) -> bool:
         """Whether the object that stands in the way is this attempt's. Raises the refusal where nothing does."""
         try:
             found = obstore.get(self._client(), key, options={"head": True})
@@ -202,7 +202,7 @@ class ObjectStore:
                 self._delete([key])
 
     def _call(self, key: str, function: Callable[[], T]) -> T:
-        """Again and again while it fails in passing; what the client library then says may hold more than it should."""
+        """Make a call again while its failures are transient; what the client library says may hold secrets."""
         try:
             return self._retrier.call(function)
         except _FAILURES as error:
@@ -214,15 +214,15 @@ class ObjectStore:
 
     def _explained(self, key: str, error: Exception) -> StoreError:
         failure = read_failure(error)
-        kind = StoreError if failure.is_passing else StoreRefusal
+        kind = StoreError if failure.is_transient else StoreRefusal
         where = self.spec.endpoint_url or NAMES[self._scheme]
         return kind(f"{self.describe(key)}: {advice(failure, self._scheme, where)}")
 
-    def _passes(self, error: Exception) -> bool:
+    def _is_transient(self, error: Exception) -> bool:
         if not isinstance(error, _FAILURES):
             return False
         failure = read_failure(error)
-        return failure.is_passing or (failure.code in REGION_CODES and self._find_region())
+        return failure.is_transient or (failure.code in REGION_CODES and self._find_region())
 
     def _find_region(self) -> bool:
         """Whether the bucket's own region has become known: what was signed for another one is worth another try.

@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -26,12 +27,12 @@ _ACCOUNT = "Account must be specified"  # at Azure
 _REDIRECT = "redirect without LOCATION"  # how Amazon answers where the bucket is in another region
 _FOREIGN = re.compile(r'path: "([^"\n]{0,512})')
 
-_PASSING_STATUS = frozenset({408, 409, 429, 500, 502, 503, 504})
-_PASSING_CODES = frozenset(  # that come with another status, or with none, as in the answer to a delete
+_TRANSIENT_STATUS = frozenset({408, 409, 429, 500, 502, 503, 504})
+_TRANSIENT_CODES = frozenset(  # that come with another status, or with none, as in the answer to a delete
     {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "InternalError", "ServiceUnavailable"}
     | {"ConditionalRequestConflict", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch"}
 )
-_PASSING_CREDENTIALS = frozenset(  # an instance role that is slow to answer
+_TRANSIENT_CREDENTIALS = frozenset(  # an instance role that is slow to answer
     {"CredentialRetrievalError", "MetadataRetrievalError", "ConnectTimeoutError", "ReadTimeoutError"}
     | {"EndpointConnectionError", "ConnectionClosedError", "HTTPClientError"}
 )
@@ -72,18 +73,18 @@ class RetryPolicy:
 
 
 class Retrier:
-    """Makes calls again while they fail in passing, and counts how often. Safe to share between threads."""
+    """Makes calls again while their failures are transient, and counts how often. Safe to share between threads."""
 
     def __init__(
         self,
-        is_passing: Callable[[Exception], bool],
+        is_transient: Callable[[Exception], bool],
         policy: RetryPolicy | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.num_retries = 0
-        self._is_passing = is_passing
+        self._is_transient = is_transient
         self._policy = policy or RetryPolicy()
         self._sleep = sleep
         self._clock = clock
@@ -91,19 +92,38 @@ class Retrier:
         self._lock = threading.Lock()
 
     def call(self, function: Callable[[], T]) -> T:
-        """The function's value. The last error, once it is no passing one or the deadline is reached."""
+        """The function's value. The last error, once it is not transient or the deadline is reached."""
         end, longest_s = self._clock() + self._policy.deadline_s, self._policy.first_pause_s
         while True:
             try:
-                return function()
+                return interruptible(function)
             except Exception as error:
                 pause_s = self._uniform(0, longest_s)
-                if not self._is_passing(error) or self._clock() + pause_s > end:
+                if not self._is_transient(error) or self._clock() + pause_s > end:
                     raise
             with self._lock:
                 self.num_retries += 1
             self._sleep(pause_s)
             longest_s = min(2 * longest_s, self._policy.longest_pause_s)
+
+
+def interruptible(function: Callable[[], T]) -> T:
+    """The function's value, for the main thread by way of another one, which it leaves behind where a signal ends it.
+
+    A native call holds the thread that makes it until a reply comes, and Python's signal handlers run in the main one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return function()
+    called: Future[T] = Future()
+    threading.Thread(target=_settle, args=(called, function), name="call", daemon=True).start()
+    return called.result()
+
+
+def _settle(called: "Future[T]", function: Callable[[], T]) -> None:
+    try:
+        called.set_result(function())
+    except BaseException as error:  # the client's own panic is no Exception
+        called.set_exception(error)
 
 
 # What failed ---------------------------------------------------------------------------------------------------------
@@ -126,12 +146,12 @@ class Failure:
     code: str = ""  # the store's error code, or the name of what went wrong
 
     @property
-    def is_passing(self) -> bool:
+    def is_transient(self) -> bool:
         """Whether the same call may succeed a little later."""
         if self.kind == "credentials":
-            return self.code in _PASSING_CREDENTIALS
+            return self.code in _TRANSIENT_CREDENTIALS
         if self.kind == "answer":
-            return self.status in _PASSING_STATUS or self.code in _PASSING_CODES
+            return self.status in _TRANSIENT_STATUS or self.code in _TRANSIENT_CODES
         return self.kind == "unreachable"
 
     @property

@@ -19,8 +19,7 @@ from pyarrow import fs
 from darkroom.domain.errors import DarkroomError, TryAgain, credentials_in, has_credentials
 from darkroom.domain.files import walk
 from darkroom.storage.input_files import InputFile, compression_of, listed_state, one_line, reason_of, state_of
-from darkroom.storage.opening import open_store
-from darkroom.storage.store import Store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 
 _WILDCARD = re.compile(r"[*?\[]")
 _NAMES_SHOWN = 5
@@ -151,7 +150,7 @@ def matches(parts: Sequence[str], patterns: Sequence[str]) -> bool:
 
 
 def _in_store(uri: str, endpoint_url: str | None, setting: str) -> Place:
-    """A place in an object store. One who may read a single object, and list nothing, may name that object."""
+    """A place in an object store. Without the right to list, an address may still name a single object."""
     scheme, _, rest = uri.partition("://")
     path = rest.strip("/")
     spec = parse_spec(f"{scheme}://{path.split('/')[0]}", endpoint_url)

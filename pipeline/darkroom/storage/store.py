@@ -3,18 +3,23 @@
 import os
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 from darkroom.domain.errors import DarkroomError, EndsRun, credentials_in, has_credentials, redacted
+
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 _MAX_KEY, _MAX_SEGMENT = 512, 255  # characters; a disk takes no longer file name
 _KEY = re.compile(r"[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*")
@@ -37,7 +42,7 @@ class StoreError(OSError):
 
 
 class StoreRefusal(StoreError, EndsRun):
-    """It has no room, or gives no right, and refuses every call like this one until somebody acts."""
+    """It has no room, or gives no right, and refuses every call like this one until a person acts."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +111,19 @@ class Store(Protocol):
         ...
 
 
+def open_store(spec: StoreSpec) -> Store:
+    """The store at this address; nothing is read or written yet."""
+    if spec.is_remote:
+        from darkroom.storage.objects import ObjectStore  # the clouds' client only where it is needed
+
+        return ObjectStore(spec)
+    from darkroom.storage.local import LocalStore
+
+    return LocalStore(spec)
+
+
 def parse_spec(uri: str, endpoint_url: str | None = None) -> StoreSpec:
-    """A store's address, absolute and checked for what can be checked without a look at it."""
+    """A store's address, absolute and checked as far as that needs no request."""
     if not uri.strip():
         raise DarkroomError(f"output.uri is empty; use {_USABLE}")
     if "://" not in uri:
@@ -167,7 +183,7 @@ def split_address(uri: str) -> tuple[str, str, str]:
 
 
 def check_key(key: str) -> str:
-    """Keys are ours, never a user's words. ValueError all the same: a record that was tampered with names a key too."""
+    """The key. Raises ValueError: keys are never a user's words, but a record that was tampered with names one too."""
     if not (_KEY.fullmatch(key) and len(key) <= _MAX_KEY and _is_plain(key)):
         raise ValueError(f"{key[:_MAX_KEY]!r} is not a key")
     return key
@@ -180,7 +196,7 @@ def check_prefix(prefix: str) -> str:
 
 
 def is_listed(key: str) -> bool:
-    """Whether a name found in a store is an object: not hidden, and one that we could have given."""
+    """Whether a name found in a store is an object: not hidden, and one that `check_key` takes."""
     hidden = key.startswith(".") or "/." in key
     return not hidden and len(key) <= _MAX_KEY and bool(_KEY.fullmatch(key)) and _is_plain(key)
 
@@ -201,13 +217,22 @@ def check_conditional_puts(store: Store) -> None:
 
 @contextmanager
 def scratch_key(store: Store) -> Iterator[str]:
-    """A key to try things with, one for each caller: many jobs may look at a store at once."""
+    """A key to try things with, one for each caller: many jobs may check a store at once.
+
+    An interrupt leaves the object there, under a hidden name, since the store may be what hangs.
+    """
     key = f"{TEMPORARY_PREFIX}probe-{uuid.uuid4().hex}"
     try:
         yield key
-    finally:
-        with suppress(OSError):  # a right to delete is not needed to render
-            store.delete([key])
+    except Exception:
+        _remove_scratch(store, key)
+        raise
+    _remove_scratch(store, key)
+
+
+def _remove_scratch(store: Store, key: str) -> None:
+    with suppress(OSError):  # a right to delete is not needed to render
+        store.delete([key])
 
 
 def ignores_conditions(store: Store, header: str) -> DarkroomError:
@@ -215,3 +240,21 @@ def ignores_conditions(store: Store, header: str) -> DarkroomError:
         f"output.uri: {store.describe()}: this store ignores conditional puts ({header}), so it cannot keep an image "
         "from being written twice; use one that honours them, such as Amazon S3, or a local folder"
     )
+
+
+def prefetched(items: Iterable[In], read: Callable[[In], Out], num_threads: int = 8) -> Iterator[Out]:
+    """`read` of each item, in order, with a few calls under way at a time: a store far away answers each after a while.
+
+    Who stops early, as by Ctrl-C, does not wait for those.
+    """
+    waiting: deque[Future[Out]] = deque()
+    pool = ThreadPoolExecutor(num_threads, "read")
+    try:
+        for item in items:
+            waiting.append(pool.submit(read, item))
+            if len(waiting) > 2 * num_threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

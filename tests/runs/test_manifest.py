@@ -9,7 +9,8 @@ import pytest
 from darkroom.domain.records import RECORD_COLUMNS
 from darkroom.domain.settings import IMAGE_SETTINGS
 from darkroom.runs import manifest
-from darkroom.runs.records import RECORD_SCHEMA, extra_columns, recorded_request, to_records, to_table
+from darkroom.runs.manifest import RECORD_SCHEMA, extra_columns, to_records, to_table
+from darkroom.runs.reading import recorded_request
 from tests.reporting.runs import cell, rendered
 
 LATER = [each.name for each in IMAGE_SETTINGS if each.has_neutral]

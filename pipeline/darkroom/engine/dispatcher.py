@@ -1,4 +1,4 @@
-"""What a dispatcher may do next: which task, how often each was tried and when it is given up; when to start a worker.
+"""Dispatchers: what every one keeps of its attempts, and the one without Ray.
 
 A worker that dies takes up to two shards with it, of which one is to blame. So where it held two, neither is charged:
 both become suspects, and run alone next time. A shard that was alone when its worker died is charged.
@@ -7,13 +7,22 @@ both become suspects, and run alone next time. A shard that was alone when its w
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Protocol
 
-from darkroom.engine.tasks import Task
+from darkroom.domain.errors import EndsRun, TryAgain, WrongModel
+from darkroom.engine.tasks import AttemptFailed, Listener, ShardDone, ShardReport, Task, TaskRunner, WorkerReady
+from darkroom.rendering.renderer import FatalDeviceError
 
-MAX_FAILED_STARTS = 3  # in a row; from then on, a run that has no worker at all is given up
-_FIRST_PAUSE_S = 1.0
-_LONGEST_PAUSE_S = 300.0
+_IN_FLIGHT = 2  # shards of the local worker
+_NAME = "local"
+
+
+class Dispatcher(Protocol):
+    """Runs every task on workers and says what became of each."""
+
+    def run(self, tasks: Iterator[Task], listen: Listener) -> None: ...
 
 
 @dataclass
@@ -73,7 +82,7 @@ class Ledger:
         return False
 
     def died(self, attempts: list[Attempt], error: str, charge: bool = True) -> list[Attempt]:
-        """Take back all that a dead worker held; returns those that are given up. A preempted node charges nobody."""
+        """Take back all that a dead worker held; returns those that are given up. A preempted node charges no task."""
         to_blame = charge and len(attempts) == 1
         for attempt in attempts:
             attempt.alone = attempt.alone or charge
@@ -90,25 +99,49 @@ class Ledger:
         return attempt
 
 
-class StartBackoff:
-    """Failed starts in a row, and the pause after each: twice the one before, up to five minutes."""
+# Without Ray ---------------------------------------------------------------------------------------------------------
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self.reset()
 
-    @property
-    def allows_start(self) -> bool:
-        return self._clock() >= self._not_before
+class LocalDispatcher:
+    """Runs tasks on one worker of this process."""
 
-    def reset(self) -> None:
-        """A worker came or went that could start: what failed before it says nothing any more."""
-        self.num_failed = 0
-        self._pause_s = self._not_before = 0.0
+    def __init__(self, make_worker: Callable[[], TaskRunner], max_attempts: int) -> None:
+        self._make_worker = make_worker
+        self._max_attempts = max_attempts
 
-    def failed(self) -> float:
-        """Count a failed start; returns the pause in seconds."""
-        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S) if self.num_failed else _FIRST_PAUSE_S
-        self.num_failed += 1
-        self._not_before = self._clock() + self._pause_s
-        return self._pause_s
+    def run(self, tasks: Iterator[Task], listen: Listener) -> None:
+        started = time.perf_counter()
+        worker = self._make_worker()
+        listen(WorkerReady(_NAME, time.perf_counter() - started))
+        ledger = Ledger(tasks, self._max_attempts)
+        pool = ThreadPoolExecutor(_IN_FLIGHT, "shard")
+        in_flight: dict[Future[ShardReport], Attempt] = {}
+        try:
+            while _fill(pool, worker, ledger, in_flight):
+                done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
+                for future in done:
+                    _settle(future, in_flight.pop(future), ledger, listen)
+        finally:
+            worker.close()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _fill(pool: ThreadPoolExecutor, worker: TaskRunner, ledger: Ledger, in_flight: dict) -> bool:
+    """Keep two shards under way; False when nothing is left."""
+    while len(in_flight) < _IN_FLIGHT and (attempt := ledger.take()):
+        in_flight[pool.submit(worker.run_task, attempt.task, attempt.number)] = attempt
+    return bool(in_flight)
+
+
+def _settle(future: Future[ShardReport], attempt: Attempt, ledger: Ledger, listen: Listener) -> None:
+    error = future.exception()
+    if error is None:
+        listen(ShardDone(attempt.task, future.result(), _NAME))
+    elif isinstance(error, FatalDeviceError):
+        raise TryAgain(f"the device was lost ({error}); run the same command again in a new process") from error
+    elif isinstance(error, EndsRun | WrongModel) or not isinstance(error, Exception):
+        raise error
+    else:
+        reason = f"{type(error).__name__}: {error}"
+        final = ledger.failed(attempt, reason)
+        listen(AttemptFailed(attempt.task, attempt.number, reason, final))
