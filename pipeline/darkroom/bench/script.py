@@ -14,7 +14,7 @@ import torch
 
 from darkroom.bench.darkroom_run import ray_dispatcher, render_job, whole
 from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ratios
-from darkroom.bench.work import Work, demo_work, requests, tuned, with_own_best
+from darkroom.bench.work import Work, demo_work, requests, tuned, with_best_batch_size
 from darkroom.domain.requests import ImageRequest
 from darkroom.engine import cluster
 from darkroom.runs.encoding import decode
@@ -119,7 +119,7 @@ class Script:
 def diffusers_script(setting: Setting) -> list[Figure]:
     """Both have the whole machine: Darkroom a worker a core, the script torch's own threads."""
     size = setting.num_workers
-    work = with_own_best(setting, demo_work(setting, size * setting.sized(_IMAGES_A_WORKER, 24)))
+    work = with_best_batch_size(setting, demo_work(setting, size * setting.sized(_IMAGES_A_WORKER, 24)))
     cluster.start(None, size)
     try:
         with WarmPool(1, partial(Script, work)) as pool:

@@ -102,7 +102,7 @@ def tuned(
     return max(rates, key=rates.__getitem__), rates
 
 
-def with_own_best(setting: Setting, work: Work) -> Work:
+def with_best_batch_size(setting: Setting, work: Work) -> Work:
     """The same in batches, and shards, of the size that `engine.batch_size=auto` finds."""
     rates = measured_rates(work.renderer, work.sampling)
     setting.say("  auto: " + ", ".join(f"batch {size}: {rate:.3g}/s" for size, rate in rates.items()))

@@ -128,7 +128,7 @@ def inception_digest(path: Path) -> str:
 def read_inception(path: Path, expected: set[str]) -> dict[str, torch.Tensor]:
     """Name -> tensor. Raises DarkroomError where names are missing or foreign; batch counters do not count.
 
-    A pickle is read only where its bytes are those of the one file that everybody knows.
+    A pickle is read only where its bytes are those of the one published file.
     """
     safe = path.suffix == ".safetensors"
     if not safe and weights_digest([path]) != f"sha256:{SHA256}":

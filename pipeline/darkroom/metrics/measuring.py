@@ -129,7 +129,7 @@ def _figure(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> tupl
 
 
 def _counts(metric: str, inputs: MetricInputs) -> tuple[int, int | None]:
-    """Images that the figure is computed from, and reference images; None where there are none or nobody knows."""
+    """Images that the figure is computed from, and reference images; None where there are none or it is not known."""
     definition, reference = CATALOGUE[metric], inputs.reference
     if definition.needs_reference_features:
         is_known = reference is not None and reference.features is not None
