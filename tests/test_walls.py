@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -73,8 +74,13 @@ MAY_IMPORT = {
 }
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -175,7 +181,7 @@ def test_a_room_imports_no_more_of_another_than_these_modules(
 
 
 def test_every_module_says_what_it_does() -> None:
-    silent = [str(path) for path in FILES if not ast.get_docstring(ast.parse(path.read_text()))]
+    silent = [str(path) for path in FILES if not ast.get_docstring(tree_of(path))]
     assert not silent
 
 
@@ -184,8 +190,7 @@ def test_no_process_is_forked_off() -> None:
     forking = {"multiprocessing.Process", "multiprocessing.Pool", "concurrent.futures.ProcessPoolExecutor",
                "torch.multiprocessing", "torch.utils.data", "os.fork", "os.forkpty"}  # fmt: skip
     for path in FILES:
-        tree = ast.parse(path.read_text())
-        nodes = list(ast.walk(tree))
+        nodes = list(ast.walk(tree_of(path)))
         attributes = (node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name))
         used = {f"{node.value.id}.{node.attr}" for node in attributes} | set(imports(path))
         assert not used & forking, f"{path.name}: {used & forking}"
