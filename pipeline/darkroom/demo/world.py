@@ -4,7 +4,7 @@ Numpy only. Knows nothing of models.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -229,7 +229,7 @@ SHAPES: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
 _THING_WORDS: dict[str, Iterable[str]] = {"size": SIZES, "colour": COLOURS, "shape": SHAPES}
 
 
-def _choice(rng: np.random.Generator, words: dict) -> str:
+def _choice(rng: np.random.Generator, words: Collection[str]) -> str:
     return list(words)[rng.integers(len(words))]
 
 
