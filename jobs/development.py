@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from darkroom.api.engine import local_device
-from darkroom.bench.figure import Figure, Setting, as_json, as_table
+from darkroom.bench.figure import Figure, Setting, as_json, as_table, chosen
 from darkroom.bench.machine import machine, num_cores, num_devices
 from darkroom.demo import CLIP_FOLDER, MODEL_FOLDER
 from darkroom.domain.errors import DarkroomError
@@ -51,7 +51,6 @@ def check_demo(config: DictConfig) -> ExitCode:
 
 def bench(config: DictConfig) -> ExitCode:
     """Measure Darkroom against its ceilings and other ways to do the same, as ratios of one run: a table, and JSON."""
-    from darkroom.bench.catalogue import chosen
 
     _check_place(config)
     benchmarks = chosen(config.figures)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 import darkroom
-from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
+from darkroom.features.extractor import ExtractorSpec
+from darkroom.runs.features import ExtractorInfo
 
 
 class Redness:

@@ -115,6 +115,8 @@ import signal, sys, threading
 import darkroom
 from darkroom.engine.tasks import WorkerReady
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is started without it
+
 def interrupt(event):
     if isinstance(event, WorkerReady):  # two shards are under way by the time it comes
         threading.Timer(0.5, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()

@@ -5,7 +5,7 @@ from pathlib import Path
 from darkroom.bench.figure import Setting
 from darkroom.bench.work import Work, write_prompts
 from darkroom.domain.settings import Sampling
-from darkroom.rendering.paint import paint_model
+from darkroom.rendering.renderer import paint_model
 
 
 def paint_work(folder: Path, num_images: int, shard_size: int = 2) -> Work:

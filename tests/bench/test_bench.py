@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.bench.catalogue import FIGURES, chosen
+from darkroom.bench.figure import BENCHMARKS, chosen
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import composed
 from tests.jobs.helpers import run, run_here
@@ -45,7 +45,7 @@ def test_too_little_is_refused(override: str) -> None:
 def test_every_benchmark_is_there() -> None:
     from importlib import import_module
 
-    for module, function in FIGURES.values():
+    for module, function in BENCHMARKS.values():
         assert callable(getattr(import_module(f"darkroom.bench.{module}"), function))
-    assert list(chosen(None)) == list(FIGURES)
+    assert list(chosen(None)) == list(BENCHMARKS)
     assert composed("bench", []).figures is None

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from darkroom.bench.commands import commit_all_but_last, forget_last
 from darkroom.bench.darkroom_run import Commit, WorkerBarrier, local_dispatcher, render_job, steady, whole
-from darkroom.bench.resume import commit_all_but_last, forget_last
 from darkroom.bench.scale_out import Idler, SleeperSpec
 from darkroom.bench.work import captions, requests
 from darkroom.domain.errors import DarkroomError

@@ -2,16 +2,15 @@ import numpy as np
 import pytest
 
 from darkroom.demo import world
+from darkroom.demo.drawing import draw, judge, objects_in
 from darkroom.demo.pictures import attribute_words
-from darkroom.demo.prompts import demo_prompts
-from darkroom.demo.sight import judge, look
-from darkroom.demo.world import Scene, Thing
+from darkroom.demo.world import Scene, Thing, demo_prompts
 
 
 def test_scenes_and_pictures_come_from_the_seed_alone() -> None:
     assert world.scenes(3, 20, held_out=True) == world.scenes(3, 20, held_out=True)
     first, second = (
-        [world.draw(scene, np.random.default_rng(1)) for scene in world.scenes(3, 5, held_out=True)] for _ in range(2)
+        [draw(scene, np.random.default_rng(1)) for scene in world.scenes(3, 5, held_out=True)] for _ in range(2)
     )
     assert np.array_equal(first, second)
 
@@ -47,13 +46,13 @@ def test_captions_say_what_is_drawn() -> None:
 def test_the_check_reads_every_true_drawing_right() -> None:
     rng = np.random.default_rng(5)
     for scene in world.distinct_scenes(9, 150):
-        assert judge(world.draw(scene, rng), scene).everything, scene
+        assert judge(draw(scene, rng), scene).everything, scene
 
 
 def test_the_check_sees_what_is_wrong() -> None:
     rng = np.random.default_rng(5)
     scene = Scene(Thing("large", "red", "circle"), "white", "above", Thing("small", "blue", "cross"))
-    picture = world.draw(scene, rng)
+    picture = draw(scene, rng)
     assert not judge(picture, Scene(scene.first, "black", "above", scene.second)).background
     assert not judge(picture, Scene(scene.first, "white", "below", scene.second)).relation
     assert not judge(picture, Scene(Thing("large", "red", "square"), "white", "above", scene.second)).shape
@@ -67,6 +66,6 @@ def test_the_check_sees_what_is_wrong() -> None:
 @pytest.mark.parametrize("shape", world.SHAPES)
 def test_each_shape_is_told_from_the_others(shape: str) -> None:
     for size in world.SIZES:
-        picture = world.draw(Scene(Thing(size, "green", shape), "black"), np.random.default_rng(0))
-        [seen] = look(picture, 1)
+        picture = draw(Scene(Thing(size, "green", shape), "black"), np.random.default_rng(0))
+        [seen] = objects_in(picture, 1)
         assert (seen.shape, seen.size, seen.colour) == (shape, size, "green")

@@ -18,8 +18,7 @@ from darkroom.engine.worker import Worker
 from darkroom.features.extractor import Extractor
 from darkroom.prompts.dataset import PromptDataset
 from darkroom.prompts.opening import open_prompts
-from darkroom.rendering.paint import PaintRenderer, paint_model
-from darkroom.rendering.renderer import RenderedImage, Renderer
+from darkroom.rendering.renderer import PaintRenderer, RenderedImage, Renderer, paint_model
 from darkroom.runs import manifest
 from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo
 from darkroom.storage.store import Store, StoreSpec, open_store

@@ -10,7 +10,7 @@ import pytest
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.requests import ImageRequest, PromptRow, Sample
 from darkroom.engine.device import Device, LoadedModel, Stopped
-from darkroom.rendering.paint import PaintRenderer
+from darkroom.rendering.renderer import PaintRenderer
 from tests.engine.helpers import CELL, SAMPLING
 
 

@@ -7,12 +7,12 @@ import pytest
 
 from darkroom.engine.feature_worker import FeatureWorker
 from darkroom.engine.tasks import FeatureTask
-from darkroom.features.extractor import Extractor, ExtractorInfo, ExtractorSpec
+from darkroom.features.extractor import Extractor, ExtractorSpec
 from darkroom.features.opening import load_extractor
 from darkroom.rendering.renderer import FatalDeviceError
 from darkroom.runs import manifest
 from darkroom.runs.encoding import CONTENT_TYPES
-from darkroom.runs.features import features_key, from_bytes, get_features
+from darkroom.runs.features import ExtractorInfo, features_key, from_bytes, get_features
 from darkroom.runs.files import manifest_key
 from darkroom.runs.layouts import LAYOUTS
 from darkroom.storage.store import open_store, parse_spec

@@ -13,7 +13,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.requests import PromptRow
 from darkroom.engine.planning import Grid, drawn, expand, num_shards, plan, rounds, shard_tasks, survivors
 from darkroom.prompts.dataset import PromptBlock
-from tests.domain.test_identity import CELL
+from tests.domain.test_identity import PLAIN as CELL
 
 AXES = {"guidance_scale": [1, 3, 5], "scheduler": ["ddim", "euler"]}
 figures = st.dictionaries(st.text("abcdef0123", min_size=1), st.floats(allow_infinity=False), min_size=1)

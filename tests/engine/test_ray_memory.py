@@ -12,8 +12,7 @@ import pytest
 from darkroom.domain.requests import ImageRequest
 from darkroom.engine.tasks import AttemptFailed, Event, WorkerLost
 from darkroom.engine.worker import Worker
-from darkroom.rendering.paint import PaintRenderer
-from darkroom.rendering.renderer import RenderedImage
+from darkroom.rendering.renderer import PaintRenderer, RenderedImage
 from darkroom.runs.reading import records
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import StoreSpec, open_store, parse_spec

@@ -15,8 +15,7 @@ import pytest
 from darkroom.domain.records import FAILED, INVALID, OK
 from darkroom.engine.device import Stopped
 from darkroom.engine.tasks import RetryTask
-from darkroom.rendering.paint import PaintRenderer
-from darkroom.rendering.renderer import FatalDeviceError
+from darkroom.rendering.renderer import FatalDeviceError, PaintRenderer
 from darkroom.runs import manifest
 from darkroom.runs.files import manifest_key
 from darkroom.runs.images import image_bytes

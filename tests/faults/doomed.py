@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from darkroom.rendering import paint
+from darkroom.rendering import renderer
 from darkroom.storage.local import LocalStore
 from darkroom.storage.objects import ObjectStore
 
@@ -25,14 +25,14 @@ class Failing:
     word: str
 
     def __call__(self) -> None:
-        right = paint.paint
+        right = renderer.paint
 
         def failing(request: Any) -> Any:
             if self.word in request.prompt:
                 raise RuntimeError("out of luck")
             return right(request)
 
-        paint.paint = failing
+        renderer.paint = failing
 
 
 def doom(store: type, fault: str, when: str, prefix: str, nth: int) -> None:
@@ -73,5 +73,5 @@ class Doom:
         for store in (LocalStore, ObjectStore):
             doom(store, self.fault, self.when, self.prefix, self.nth)
         if self.fault == "stall" or self.other_pixels:
-            right = paint.paint
-            paint.paint = lambda request: 255 - right(request)
+            right = renderer.paint
+            renderer.paint = lambda request: 255 - right(request)

@@ -11,8 +11,9 @@ import pytest
 from darkroom.demo import CLIP_FOLDER
 from darkroom.domain.errors import DarkroomError, WrongModel
 from darkroom.domain.identity import digest
-from darkroom.features.extractor import CaptionExtractor, Extractor, ExtractorInfo, ExtractorSpec
+from darkroom.features.extractor import CaptionExtractor, Extractor, ExtractorSpec
 from darkroom.features.opening import EXTRACTORS, inspect_extractor, load_extractor, pin_extractor
+from darkroom.runs.features import ExtractorInfo
 
 
 @pytest.fixture(params=EXTRACTORS, scope="module")

@@ -12,10 +12,11 @@ from PIL import Image, ImageFilter
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.engine.extraction import Picture, extract_by_all
-from darkroom.features.extractor import ExtractorInfo, ExtractorSpec, ImageScorer
+from darkroom.features.extractor import ExtractorSpec, ImageScorer
 from darkroom.features.opening import inspect_extractor, load_extractor
 from darkroom.features.plugins import modules_of
 from darkroom.features.sharpness import Sharpness
+from darkroom.runs.features import ExtractorInfo
 
 SHARPNESS = ExtractorSpec("darkroom.features.sharpness:make")
 

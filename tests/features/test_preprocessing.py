@@ -106,19 +106,19 @@ def read(folder: Path, config: dict, spec: ExtractorSpec = SPEC) -> Preprocessin
 )
 def test_pixels_equal_the_processors(tmp_path: Path, config: dict, shape: tuple[int, int]) -> None:
     picture = np.random.RandomState(0).randint(0, 256, (*shape, 3)).astype(np.uint8)
-    ours = read(tmp_path, config)(picture)
-    assert ours.dtype == np.float32
+    found = read(tmp_path, config)(picture)
+    assert found.dtype == np.float32
     for processor in (CLIPImageProcessorPil, BitImageProcessorPil):
         own = processor(**config)(images=[picture], return_tensors="np", input_data_format="channels_last")
-        np.testing.assert_allclose(ours, own["pixel_values"][0], atol=2e-6)
+        np.testing.assert_allclose(found, own["pixel_values"][0], atol=2e-6)
 
 
 def test_a_mode_goes_straight_to_the_networks_size(tmp_path: Path) -> None:
     picture = np.random.RandomState(0).randint(0, 256, (50, 70, 3)).astype(np.uint8)
-    ours = read(tmp_path, SHORTEST, ExtractorSpec("clip", "somewhere", resize="tf1"))
+    found = read(tmp_path, SHORTEST, ExtractorSpec("clip", "somewhere", resize="tf1"))
     pixels = resize(picture, (32, 32), "tf1") / 255
     expected = [(pixels[c] - OPENAI["image_mean"][c]) / OPENAI["image_std"][c] for c in range(3)]
-    np.testing.assert_allclose(ours(picture), expected, atol=2e-6)
+    np.testing.assert_allclose(found(picture), expected, atol=2e-6)
 
 
 def test_descriptions_tell_settings_apart(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from darkroom.demo.prompts import demo_prompts, demo_scenes
-from darkroom.demo.sight import judge
+from darkroom.demo.drawing import judge
+from darkroom.demo.world import demo_prompts, demo_scenes
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK
 from darkroom.domain.settings import ModelRef

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.features import reference_decoding
+from darkroom.features import reference
 from tests.features.references import (
     IMAGES,
     NAMED,
@@ -83,7 +83,7 @@ def test_a_row_without_bytes_is_named(tmp_path: Path, measure: Measuring) -> Non
 
 
 def test_a_file_too_large_is_not_read(tmp_path: Path, measure: Measuring, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference_decoding, "MAX_BYTES", max(map(len, IMAGES)))
+    monkeypatch.setattr(reference, "MAX_IMAGE_BYTES", max(map(len, IMAGES)))
     write_folder(tmp_path / "a", NAMED | {"large.png": bytes(5000)})
     (tmp_path / "a.tar").write_bytes(tar_bytes([*NAMED.items(), ("large.png", bytes(5000))]))
     write_table(tmp_path / "a.parquet", image=image_structs([*IMAGES, bytes(5000)]))

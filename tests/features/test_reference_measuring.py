@@ -1,4 +1,4 @@
-"""What was measured once is not measured again, and what changed is."""
+"""What was measured once is not measured repeated, and what changed is."""
 
 import json
 import os
@@ -23,37 +23,37 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def again(tmp_path: Path) -> Measuring:
+def repeated(tmp_path: Path) -> Measuring:
     """Another evaluation, later."""
     return Measuring(tmp_path / "cache")
 
 
-def test_a_second_evaluation_loads_no_extractor(folder: Path, measure: Measuring, again: Measuring) -> None:
-    first, second = measure(folder), again(folder)
+def test_a_second_evaluation_loads_no_extractor(folder: Path, measure: Measuring, repeated: Measuring) -> None:
+    first, second = measure(folder), repeated(folder)
     assert (measure.num_loaded, measure.num_pictures) == (1, 10)
-    assert (again.num_loaded, again.num_pictures) == (0, 0)
+    assert (repeated.num_loaded, repeated.num_pictures) == (0, 0)
     assert (first.digest, first.ids) == (second.digest, second.ids)
     np.testing.assert_array_equal(first.features, second.features)
     np.testing.assert_array_equal(first.gaussian.covariance, second.gaussian.covariance)
 
 
-def test_files_that_did_not_change_are_not_even_read(folder: Path, measure: Measuring, again: Measuring) -> None:
+def test_files_that_did_not_change_are_not_even_read(folder: Path, measure: Measuring, repeated: Measuring) -> None:
     settle(folder)
     first = measure(folder)
     for path in folder.iterdir():  # other bytes under the same size and time: whoever read them would notice
         state = path.stat()
         path.write_bytes(bytes(state.st_size))
         os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert again(folder).digest == first.digest
+    assert repeated(folder).digest == first.digest
 
 
-def test_a_changed_file_is_measured_anew(folder: Path, measure: Measuring, again: Measuring) -> None:
+def test_a_changed_file_is_measured_anew(folder: Path, measure: Measuring, repeated: Measuring) -> None:
     settle(folder)
     before = measure(folder)
     (folder / "03.png").write_bytes(encoded(1, seed=9)[0])
-    after = again(folder)
+    after = repeated(folder)
     assert len(set(before.ids) - set(after.ids)) == 1
-    assert again.num_loaded == 1
+    assert repeated.num_loaded == 1
 
 
 def test_files_changed_a_moment_ago_are_read_again(folder: Path) -> None:
@@ -67,17 +67,17 @@ def test_files_changed_a_moment_ago_are_read_again(folder: Path) -> None:
 
 
 def test_the_same_images_elsewhere_are_known(
-    folder: Path, tmp_path: Path, measure: Measuring, again: Measuring
+    folder: Path, tmp_path: Path, measure: Measuring, repeated: Measuring
 ) -> None:
     first = measure(folder)
     (tmp_path / "a.tar").write_bytes(tar_bytes(IMAGES.items()))
-    second = again(tmp_path / "a.tar")
-    assert again.num_loaded == 0
+    second = repeated(tmp_path / "a.tar")
+    assert repeated.num_loaded == 0
     assert (first.digest, first.ids) == (second.digest, second.ids)
 
 
 def test_what_was_measured_before_an_error_is_kept(
-    folder: Path, measure: Measuring, again: Measuring, monkeypatch: pytest.MonkeyPatch
+    folder: Path, measure: Measuring, repeated: Measuring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reference, "NUM_IMAGES", 4)
     good = (folder / "08.png").read_bytes()
@@ -85,30 +85,30 @@ def test_what_was_measured_before_an_error_is_kept(
     with pytest.raises(DarkroomError, match=r"08\.png"):
         measure(folder)
     (folder / "08.png").write_bytes(good)
-    assert len(again(folder).ids) == 10
-    assert (measure.num_pictures, again.num_pictures) == (8, 2)
+    assert len(repeated(folder).ids) == 10
+    assert (measure.num_pictures, repeated.num_pictures) == (8, 2)
 
 
 def test_a_reference_that_grows_costs_what_is_new(
-    folder: Path, measure: Measuring, again: Measuring, monkeypatch: pytest.MonkeyPatch
+    folder: Path, measure: Measuring, repeated: Measuring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reference, "NUM_IMAGES", 4)
     measure(folder)
     write_folder(folder, {"99.png": encoded(1, seed=9)[0]})
-    assert len(again(folder).ids) == 11
-    assert again.num_pictures == 3
+    assert len(repeated(folder).ids) == 11
+    assert repeated.num_pictures == 3
 
 
 @pytest.mark.parametrize("spoil", [b"", b"PAR1 no more", None])
 def test_a_damaged_cache_costs_time_and_nothing_else(
-    folder: Path, tmp_path: Path, measure: Measuring, again: Measuring, spoil: bytes | None
+    folder: Path, tmp_path: Path, measure: Measuring, repeated: Measuring, spoil: bytes | None
 ) -> None:
     settle(folder)
     first = measure(folder)
     for path in [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]:
         path.write_bytes(path.read_bytes()[:-20] if spoil is None else spoil)
-    second = again(folder)
-    assert again.num_loaded == 1
+    second = repeated(folder)
+    assert repeated.num_loaded == 1
     np.testing.assert_array_equal(first.features, second.features)
     third = Measuring(tmp_path / "cache")
     third(folder)

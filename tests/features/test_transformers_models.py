@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer, CLIPModel
 
 from darkroom.demo import CLIP_FOLDER, world
+from darkroom.demo.drawing import draw
 from darkroom.domain.errors import DarkroomError
 from darkroom.features.extractor import ExtractorSpec
 from darkroom.features.opening import inspect_extractor, load_extractor
@@ -61,7 +62,7 @@ def test_a_caption_fits_its_own_drawing_best() -> None:
     scenes = world.distinct_scenes(3, 16)
     rng = np.random.default_rng(0)
     clip = load_extractor(ExtractorSpec())
-    pictures = clip.features([world.draw(scene, rng) for scene in scenes])
+    pictures = clip.features([draw(scene, rng) for scene in scenes])
     similarity = cosine(pictures, clip.caption_features([scene.caption() for scene in scenes]))
     assert (similarity.argmax(1) == np.arange(16)).mean() > 0.7
 

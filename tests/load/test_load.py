@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from darkroom.rendering.paint import paint
+from darkroom.rendering.renderer import paint
 from darkroom.runs import manifest
 from darkroom.runs.cells import read_cells
 from darkroom.runs.encoding import decode

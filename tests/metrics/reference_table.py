@@ -6,9 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from darkroom.metrics.frechet import frechet_distance
-from darkroom.metrics.kernel_distances import kid
 from darkroom.metrics.moments import FeatureMoments
-from darkroom.metrics.neighbours import neighbours
+from darkroom.metrics.pairwise import kid, neighbours
 from darkroom.metrics.reference_free import vendi_score, vendi_score_of_kernel
 from tests.metrics.references import reference_values
 
@@ -18,8 +17,8 @@ class Line(NamedTuple):
 
     name: str  # figure and its data
     package: str
-    theirs: float
-    ours: float
+    expected: float
+    found: float
     digits: float = 1e-9  # relative: as far as the package is exact
 
 
@@ -31,10 +30,10 @@ def lines() -> Iterator[Line]:
 
 
 def table() -> str:
-    head = f"{'figure':<40} {'package':<24} {'theirs':>18} {'ours':>18} {'relative difference':>20}"
+    head = f"{'figure':<40} {'package':<24} {'expected':>18} {'found':>18} {'relative difference':>20}"
     rows = (
-        f"{line.name:<40} {line.package:<24} {line.theirs:>18.12g} {line.ours:>18.12g} "
-        f"{abs(line.ours / line.theirs - 1):>20.1e}"
+        f"{line.name:<40} {line.package:<24} {line.expected:>18.12g} {line.found:>18.12g} "
+        f"{abs(line.found / line.expected - 1):>20.1e}"
         for line in lines()
     )
     return "\n".join([head, *rows])
@@ -46,10 +45,10 @@ def _fid() -> Iterator[Line]:
         first, second = (
             FeatureMoments.of(rng.randn(case["N"], case["C"])).gaussian() for _ in range(2)
         )  # in that order
-        ours = frechet_distance(first, second)
+        found = frechet_distance(first, second)
         for package in ("torch_fidelity", "clean_fid_sqrtm", "pytorch_fid_sqrtm", "torchmetrics_float64"):
             # Matrices that are singular cost torchmetrics and torch-fidelity some digits.
-            yield Line(f"FID, {case['N']} x {case['C']}, seed {case['seed']}", package, case[package], ours, 1e-7)
+            yield Line(f"FID, {case['N']} x {case['C']}, seed {case['seed']}", package, case[package], found, 1e-7)
 
 
 def _kid() -> Iterator[Line]:
@@ -58,11 +57,11 @@ def _kid() -> Iterator[Line]:
         features = rng.randn(case["n"], case["d"])
         reference = rng.randn(case["m"], case["d"]) + case["shift"]
         size = min(case["n"], case["m"])  # the packages take as many of both
-        ours = kid(features[:size], reference[:size])
+        found = kid(features[:size], reference[:size])
         name = f"KID, {case['n']} and {case['m']} x {case['d']}, shift {case['shift']:g}"
-        yield Line(name, "formula of the paper", case["full_unbiased_mmd2_first_min_nm"], ours)
+        yield Line(name, "formula of the paper", case["full_unbiased_mmd2_first_min_nm"], found)
         if case["n"] == case["m"]:
-            yield Line(name, "torchmetrics", case["torchmetrics_poly_mmd"], ours)
+            yield Line(name, "torchmetrics", case["torchmetrics_poly_mmd"], found)
 
 
 def _neighbours() -> Iterator[Line]:
@@ -70,9 +69,11 @@ def _neighbours() -> Iterator[Line]:
         rng = np.random.RandomState(case["seed"])
         real = rng.randn(case["n_real"], case["d"])
         fake = rng.randn(case["n_fake"], case["d"]) * case["fake_scale"] + case["fake_shift"]
-        ours = vars(neighbours(fake, real, case["k"]))
-        for name, theirs in case["prdc"].items():
-            yield Line(f"{name}, {case['n_fake']} against {case['n_real']} x {case['d']}", "prdc", theirs, ours[name])
+        found = vars(neighbours(fake, real, case["k"]))
+        for name, expected in case["prdc"].items():
+            yield Line(
+                f"{name}, {case['n_fake']} against {case['n_real']} x {case['d']}", "prdc", expected, found[name]
+            )
 
 
 def _vendi() -> Iterator[Line]:
@@ -83,8 +84,8 @@ def _vendi() -> Iterator[Line]:
     for case in reference_values("vendi_published"):
         samples = np.array(case.get("samples", []), float)
         kernel = np.array(case["K"]) if "K" in case else np.exp(-np.abs(samples[:, None] - samples))
-        name, ours = f"Vendi, kernel of {len(kernel)}, its README", vendi_score_of_kernel(kernel)
-        yield Line(name, "vendi-score", case["score"], ours, 1e-4)  # stated to five digits
+        name, found = f"Vendi, kernel of {len(kernel)}, its README", vendi_score_of_kernel(kernel)
+        yield Line(name, "vendi-score", case["score"], found, 1e-4)  # stated to five digits
 
 
 if __name__ == "__main__":

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from darkroom.features.extractor import ExtractorInfo
 from darkroom.metrics import measuring
 from darkroom.metrics.figures import Figure
 from darkroom.metrics.inputs import MOST_COMPARED, Logits, MetricInputs
 from darkroom.metrics.moments import FeatureMoments, Gaussian
-from darkroom.runs.features import ImageFeatures, PairedFeatures
+from darkroom.runs.features import ExtractorInfo, ImageFeatures, PairedFeatures
 
 DIMENSION = 6
 CLIP = ExtractorInfo("demo_clip", "sha256:00", "bicubic 64", DIMENSION)

@@ -1,8 +1,8 @@
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.extractor import ExtractorInfo
 from darkroom.metrics.catalogue import checked_metrics, default_metrics, metrics_by_extractor
+from darkroom.runs.features import ExtractorInfo
 from tests.metrics.sets import CLIP, INCEPTION
 
 

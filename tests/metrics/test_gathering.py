@@ -6,12 +6,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from darkroom.features.extractor import ExtractorInfo
 from darkroom.metrics.gathering import gathered
 from darkroom.metrics.measuring import measured_cell
 from darkroom.metrics.moments import Gaussian
 from darkroom.metrics.reference_free import CLIP_CONVENTIONS
-from darkroom.runs.features import ImageFeatures, PairedFeatures, joined_pairs
+from darkroom.runs.features import ExtractorInfo, ImageFeatures, PairedFeatures, joined_pairs
 from tests.metrics.sets import CLIP, Known, cell, reference
 
 SCORER = ExtractorInfo("sharpness", "none", "none", 1, is_scorer=True)

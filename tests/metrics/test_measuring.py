@@ -9,9 +9,8 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.metrics.catalogue import CATALOGUE, convention
 from darkroom.metrics.figures import Evaluation, put_evaluation, read_evaluations
 from darkroom.metrics.frechet import extrapolated_fid, frechet_interval
-from darkroom.metrics.kernel_distances import cmmd, kid
 from darkroom.metrics.measuring import metric_infos
-from darkroom.metrics.neighbours import neighbours
+from darkroom.metrics.pairwise import cmmd, kid, neighbours
 from darkroom.metrics.reference_free import (
     CLIP_CONVENTIONS,
     clip_score,

@@ -5,4 +5,4 @@ from tests.metrics.reference_table import lines
 
 def test_every_figure_equals_the_reference_packages() -> None:
     for line in lines():
-        assert line.ours == pytest.approx(line.theirs, rel=line.digits), (line.name, line.package)
+        assert line.found == pytest.approx(line.expected, rel=line.digits), (line.name, line.package)

@@ -1,4 +1,4 @@
-"""Columns that no job reads: whatever is carried can be committed and read again, and what cannot is said by a look."""
+"""Columns that no job reads: whatever is carried can be committed and read again, and a scan says what cannot."""
 
 import datetime
 import decimal

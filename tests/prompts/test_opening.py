@@ -122,10 +122,10 @@ def test_partitions_are_columns(put: Put, tmp_path: Path) -> None:
             "a dog": (64, {"lang": "a b", "own": None}),
             "a bird": (None, {"lang": None, "own": None}),
         }
-    kept = opened(columns={"height": None})
-    assert [row.overrides for row in rows(kept)] == [()] * 3
-    assert sorted(str(more["source_height"]) for more in extras(kept)) == ["64", "None", "None"]
-    assert len({opened().scan(1).fingerprint, kept.scan(1).fingerprint}) == 2
+    opened_without = opened(columns={"height": None})
+    assert [row.overrides for row in rows(opened_without)] == [()] * 3
+    assert sorted(str(more["source_height"]) for more in extras(opened_without)) == ["64", "None", "None"]
+    assert len({opened().scan(1).fingerprint, opened_without.scan(1).fingerprint}) == 2
 
 
 def test_nothing_to_read_is_named(tmp_path: Path) -> None:

@@ -10,10 +10,9 @@ from darkroom.domain.requests import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering.diffusion import DiffusersRenderer
 from darkroom.rendering.inspection import inspect_model
-from darkroom.rendering.paint import paint_model
 from darkroom.rendering.patches import PATCHES, Patch
 from darkroom.rendering.pretrained import load_pipeline
-from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
+from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer, paint_model
 
 SAMPLING = Sampling("default", 4.0, 3, 16, 16)
 Models = dict[str, Path]  # "sd", "sdxl" or "sd3" -> folder

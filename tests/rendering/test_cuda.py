@@ -17,6 +17,7 @@ from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering.batch_size import best_size, measured_rates
 from darkroom.rendering.diffusion import DiffusersRenderer
 from darkroom.rendering.inspection import inspect_model
+from darkroom.rendering.pretrained import load_pipeline
 from darkroom.rendering.renderer import RendererSpec, load_renderer
 from tests.rendering.helpers import SAMPLING, requests
 from tests.rendering.test_renderer import check_that_images_stand_alone
@@ -77,34 +78,35 @@ def test_a_fresh_renderer_makes_the_same_bytes(models: dict[str, Path], name: st
 @pytest.mark.parametrize("name", ["sd", "sdxl", "demo"])
 def test_in_float32_the_picture_is_the_cpus(models: dict[str, Path], name: str) -> None:
     on_cpu = replace(spec(models, name, "float32"), device="cpu")
-    theirs = pixels(load_renderer(on_cpu), sampling(name))  # type: ignore[arg-type]
-    assert np.abs(pixels(load(models, name, "float32"), sampling(name)) - theirs).max() <= 1
+    expected = pixels(load_renderer(on_cpu), sampling(name))  # type: ignore[arg-type]
+    assert np.abs(pixels(load(models, name, "float32"), sampling(name)) - expected).max() <= 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"cache_interval": 2}, {"guidance_stop": 0.5}])
 def test_a_compiled_model_renders_the_same_picture(models: dict[str, Path], changes: dict) -> None:
     wanted = sampling("demo", num_inference_steps=4, **changes)
-    plain, compiled = (pixels(load(models, "demo", "float32", compile=on), wanted) for on in (False, True))
-    assert np.abs(plain - compiled).max() <= 2
+    eager, compiled = (pixels(load(models, "demo", "float32", compile=on), wanted) for on in (False, True))
+    assert np.abs(eager - compiled).max() <= 2
 
 
 @pytest.mark.parametrize("name", ["sd", "sd3", "demo"])
 def test_float8_is_near_bfloat16(models: dict[str, Path], name: str) -> None:
-    ours, exact = (pixels(load(models, name, dtype), sampling(name)) for dtype in ("float8", "bfloat16"))
-    assert 0 < np.abs(ours - exact).mean() < 16
+    float8, exact = (pixels(load(models, name, dtype), sampling(name)) for dtype in ("float8", "bfloat16"))
+    assert 0 < np.abs(float8 - exact).mean() < 16
 
 
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_decoder_that_overflows_in_float16_decodes_in_float32(models: dict[str, Path], compiled: bool) -> None:
-    renderer, exact = load(models, "sd", "float16", compile=compiled), load(models, "sd", "float32")
-    for each in (renderer, exact):
-        each._pipe.vae.post_quant_conv.weight.data.mul_(30_000)  # finite itself; what it makes is beyond 65504
-    images = renderer.render(requests(2))
+    half, exact = spec(models, "sd", "float16", compile=compiled), spec(models, "sd", "float32")
+    loaded, loaded_exact = load_pipeline(half), load_pipeline(exact)
+    for each in (loaded, loaded_exact):
+        each.pipe.vae.post_quant_conv.weight.data.mul_(30_000)  # finite itself; what it makes is beyond 65504
+    images = DiffusersRenderer(loaded, half).render(requests(2))
     assert [image.error for image in images] == [None, None]
-    assert renderer._pipe.vae.dtype == torch.float16
-    ours = np.stack([image.pixels for image in images]).astype(int)
-    assert np.abs(ours - pixels(exact, SAMPLING, 2)).max() <= 8
+    assert loaded.pipe.vae.dtype == torch.float16
+    found = np.stack([image.pixels for image in images]).astype(int)
+    assert np.abs(found - pixels(DiffusersRenderer(loaded_exact, exact), SAMPLING, 2)).max() <= 8
 
 
 @pytest.fixture
@@ -187,19 +189,19 @@ from darkroom.bench.darkroom_run import local_dispatcher, render_job
 from darkroom.bench.figure import Setting
 from darkroom.bench.work import demo_work
 from darkroom.domain.errors import TryAgain
-from darkroom.rendering.diffusion import DiffusersRenderer
+from darkroom.rendering import diffusion
 
 folder = Path(sys.argv[1])
 setting = Setting(folder, 0.1, 1, "cuda", 1, (), print)
-own, calls = DiffusersRenderer._call, []
+draw_noise, calls = diffusion.draw_noise, []
 
-def call(self, batch):
-    calls.append(len(batch))
+def draw_noise_on_a_device_that_is_lost(pipe, generators, height, width):
+    calls.append(len(generators))
     if len(calls) == 2:
         torch.zeros(4, device="cuda")[torch.tensor([9], device="cuda")]
-    return own(self, batch)
+    return draw_noise(pipe, generators, height, width)
 
-DiffusersRenderer._call = call
+diffusion.draw_noise = draw_noise_on_a_device_that_is_lost
 try:
     render_job(demo_work(setting, 64), folder / "run", local_dispatcher)
 except TryAgain as error:

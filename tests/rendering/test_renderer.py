@@ -69,10 +69,9 @@ def test_painting_needs_no_torch() -> None:
     code = (
         "import sys\n"
         "for name in ('torch', 'diffusers', 'transformers'): sys.modules[name] = None\n"
-        "from darkroom.domain.settings import Sampling\n"
         "from darkroom.domain.requests import ImageRequest\n"
-        "from darkroom.rendering.paint import paint_model\n"
-        "from darkroom.rendering.renderer import RendererSpec, load_renderer\n"
+        "from darkroom.domain.settings import Sampling\n"
+        "from darkroom.rendering.renderer import RendererSpec, load_renderer, paint_model\n"
         "request = ImageRequest('0', 'a cat', 1, Sampling('default', 4.0, 3, 16, 24))\n"
         "[image] = load_renderer(RendererSpec(paint_model(), 'cpu', 4)).render([request])\n"
         "assert image.pixels.shape == (16, 24, 3)\n"

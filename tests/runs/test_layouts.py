@@ -16,8 +16,7 @@ from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.requests import ImageRequest, samples
 from darkroom.domain.settings import Sampling
 from darkroom.engine.tasks import RetryTask
-from darkroom.rendering.paint import PaintRenderer
-from darkroom.rendering.renderer import RenderedImage
+from darkroom.rendering.renderer import PaintRenderer, RenderedImage
 from darkroom.runs import manifest
 from darkroom.runs.encoding import encode
 from darkroom.runs.files import IMAGES_PREFIX, manifest_key

@@ -152,7 +152,7 @@ def test_a_lost_run_is_no_reference(folder: Path) -> None:
     (folder / "other").mkdir()
     shutil.copytree(run, folder / "other" / "run")
     (run / "run.json").unlink()
-    with pytest.raises(DarkroomError, match=r"run\.json is missing, and shards are committed there"):
+    with pytest.raises(DarkroomError, match=r"reference .*: .*run\.json is missing, and shards are committed there"):
         run_here("evaluate", f"run={folder / 'other' / 'run'}", f"reference={run}", "engine=local")
 
 

@@ -200,7 +200,7 @@ def test_credentials_that_expire_are_renewed_before_they_do(
     proxy: FaultyProxy, profile: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """botocore renews those that last less than ten minutes at every look; the client must look often enough."""
-    monkeypatch.setattr("darkroom.storage.clouds._ASK_AGAIN", timedelta(seconds=0.5))
+    monkeypatch.setattr("darkroom.storage.clouds.RENEWAL_CHECK", timedelta(seconds=0.5))
     write_profile(profile, 300.0)
     store = ObjectStore(parse_spec(uri, proxy.url), QUICK)
     for pause_s in (0.0, 0.0, 0.7):

@@ -18,7 +18,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import SETTINGS, ModelRef
 from darkroom.prompts.dataset import PromptDataset, PromptScan
 from darkroom.prompts.opening import open_prompts, template_prompts
-from darkroom.rendering.paint import PAINT_REPO_ID
+from darkroom.rendering.renderer import PAINT_REPO_ID
 from darkroom.runs.run import PromptsInfo
 
 # Names of models with their usual settings.
@@ -68,7 +68,7 @@ def prompts_of(
 
 def demo() -> Prompts:
     """Captions of the embedded world."""
-    from darkroom.demo.prompts import demo_prompts
+    from darkroom.demo.world import demo_prompts
 
     table = pa.Table.from_pylist(demo_prompts())
     return Prompts(DEMO, DEMO, open_prompts(table, name=DEMO), {"kind": DEMO})

@@ -23,7 +23,7 @@ from darkroom.rendering.inspection import (
     inspect_model,
 )
 from darkroom.rendering.model_files import INDEX
-from darkroom.rendering.paint import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
+from darkroom.rendering.renderer import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import DEFAULT, check_scheduler
 from darkroom.runs.cells import CellInfo
 

@@ -10,7 +10,7 @@ from darkroom.api.measuring import measured_reference
 from darkroom.api.options import ComparisonOptions
 from darkroom.api.run import Run, open_run
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
+from darkroom.features.extractor import ExtractorSpec
 from darkroom.features.opening import inspect_extractor
 from darkroom.features.reference import ReferenceFeatures, ReferenceSpec
 from darkroom.features.reference_opening import open_reference
@@ -23,7 +23,7 @@ from darkroom.metrics.measuring import metric_infos
 from darkroom.runs import manifest
 from darkroom.runs.cells import axes
 from darkroom.runs.commands import on_run
-from darkroom.runs.features import FeaturesMissing, PairedFeatures, paired_features
+from darkroom.runs.features import ExtractorInfo, FeaturesMissing, PairedFeatures, paired_features
 
 _CELL = re.compile(r"(.+)#([0-9a-f]{16})")
 _DEFAULT = "demo_clip"

@@ -18,8 +18,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.engine.dispatcher import Dispatcher
 from darkroom.engine.tasks import AttemptFailed, Event, ProbeTask, ShardDone, Summary, TaskRunner, WorkerReady
 from darkroom.rendering.inspection import InspectedModel
-from darkroom.rendering.paint import PAINT_REPO_ID
-from darkroom.rendering.renderer import RendererSpec
+from darkroom.rendering.renderer import PAINT_REPO_ID, RendererSpec
 from darkroom.runs.run import RunInfo, settle_batch_size
 from darkroom.storage.store import Store
 

@@ -17,14 +17,14 @@ from darkroom.domain.identity import Shard
 from darkroom.domain.records import OK
 from darkroom.engine.feature_worker import FeatureWorkerSpec
 from darkroom.engine.tasks import FeatureTask, task_name
-from darkroom.features.extractor import ExtractorInfo, ExtractorPin, ExtractorSpec
+from darkroom.features.extractor import ExtractorPin, ExtractorSpec
 from darkroom.features.opening import inspect_extractor, pin_extractor
 from darkroom.features.reference import Reference, ReferenceSpec, Statistics
 from darkroom.features.reference_opening import open_reference
 from darkroom.metrics.catalogue import CATALOGUE, convention, default_metrics, metrics_by_extractor
 from darkroom.metrics.measuring import figure_name
 from darkroom.runs import manifest
-from darkroom.runs.features import ShardFeatures, get_features
+from darkroom.runs.features import ExtractorInfo, ShardFeatures, get_features
 from darkroom.storage.store import Store, prefetched
 
 _KEYS = tuple(each.name for each in fields(ExtractorSpec) if each.name not in ("device", "pin"))

@@ -12,7 +12,7 @@ from darkroom.api.options import EngineOptions, EvaluationOptions, Expectation
 from darkroom.api.run import Run, check_writable
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
-from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
+from darkroom.features.extractor import ExtractorSpec
 from darkroom.features.inception_extractor import InceptionExtractor
 from darkroom.features.opening import load_extractor
 from darkroom.features.reference import Reference, ReferenceFeatures
@@ -26,7 +26,7 @@ from darkroom.metrics.inputs import Logits
 from darkroom.metrics.measuring import MeasuredCell, measured_cell, metric_infos
 from darkroom.runs.cells import dropped_cells, lossless_of
 from darkroom.runs.commands import on_run
-from darkroom.runs.features import paired_features
+from darkroom.runs.features import ExtractorInfo, paired_features
 from darkroom.runs.reading import PresentImages, present_images
 
 

@@ -1,9 +1,12 @@
-"""What a benchmark is told, and what it finds: the setting, ratios of repeats, their table and JSON."""
+"""What a benchmark is given, and what it finds: the setting, ratios of repeats, their table and JSON; all by name."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 from statistics import median
+
+from darkroom.domain.errors import DarkroomError
 
 
 @dataclass(frozen=True)
@@ -133,3 +136,30 @@ def _reach(figure: Figure) -> str:
 def _value(figure: Figure) -> dict[str, object]:
     derived = {"value": figure.value, "spread": figure.spread, "reached": figure.reached}
     return {**asdict(figure), **derived, "reach": _reach(figure)}
+
+
+# Name -> module and function, in the order of a full run.
+BENCHMARKS = {
+    "pipeline_efficiency_local": ("efficiency", "local"),
+    "pipeline_efficiency_ray": ("efficiency", "on_ray"),
+    "diffusers_script": ("script", "diffusers_script"),
+    "ray_data": ("ray_data", "ray_data"),
+    "invariance_tax": ("invariance", "invariance_tax"),
+    "sweep_sharing": ("commands", "sweep_sharing"),
+    "inline_scoring": ("commands", "inline_scoring"),
+    "resume": ("commands", "resume"),
+    "scale_out": ("scale_out", "scale_out"),
+    "gpu_sd15": ("gpu", "gpu_sd15"),
+    "gpu_sdxl": ("gpu", "gpu_sdxl"),
+}
+
+
+def chosen(names: Sequence[str] | None) -> dict[str, Callable[[Setting], list[Figure]]]:
+    """All benchmarks, or these. Raises DarkroomError for a name that none has."""
+    for unknown in [name for name in names or () if name not in BENCHMARKS]:
+        raise DarkroomError(f"figures: {unknown} is not one of them; they are {', '.join(BENCHMARKS)}")
+    return {name: _found(*BENCHMARKS[name]) for name in (BENCHMARKS if names is None else names)}
+
+
+def _found(module: str, function: str) -> Callable[[Setting], list[Figure]]:
+    return lambda setting: getattr(import_module(f"darkroom.bench.{module}"), function)(setting)

@@ -52,7 +52,7 @@ def _measured(setting: Setting, architecture: Architecture) -> list[Figure]:
     loads = _loads(work)
     best = max(loads, key=lambda load: load.images_per_second).batch_size
     work = replace(work, batch_size=best, shard_size=best)
-    ways = {"plain": work, "compiled": replace(work, compile=True)}
+    ways = {"eager": work, "compiled": replace(work, compile=True)}
     timings = alternated(setting, {way: partial(rendered, each) for way, each in ways.items()})
     rate, flop = (
         matrix_rate(setting.device, torch.bfloat16),
@@ -77,10 +77,12 @@ def _figures(
     name: str, what: str, rates: list[float], timings: Timings, settings: Mapping[str, object]
 ) -> list[Figure]:
     limit = float(str(settings["limit_images_per_second"]))
-    shares = [each / limit for each in rates]
+    fractions = [each / limit for each in rates]
     return [
         Figure(name, what, "images/s", rates, None, timings, settings),
-        Figure(f"{name}_share", f"{what} over those of the card's matrix rate alone", "", shares, None, {}, settings),
+        Figure(
+            f"{name}_share", f"{what} over those of the card's matrix rate alone", "", fractions, None, {}, settings
+        ),
     ]
 
 

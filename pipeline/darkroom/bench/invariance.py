@@ -78,7 +78,7 @@ def invariance_tax(setting: Setting) -> list[Figure]:
 def _seconds(setting: Setting, work: Work, repeat: int) -> dict[str, float]:
     """In the renderers, new ones that are warm; what comes after them is the same."""
     ways = {_ONE_SHAPE: load_renderer(work.renderer), _FREE_SHAPES: FreeShapes(work.renderer)}
-    warm = requests(replace(work, seed=1))[:BATCH_SIZE]  # other noise; the first prompts' embeddings are kept by both
+    warm = requests(replace(work, seed=1))[:BATCH_SIZE]  # other noise; both cache the first prompts' embeddings
     for way in ways.values():
         way.render(warm)
         way.render(warm[:_SHORT])

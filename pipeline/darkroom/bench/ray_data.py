@@ -1,7 +1,4 @@
-"""Against Ray Data's way of batch inference: `read_parquet`, `map_batches` with a pool of actors, `write_images`.
-
-Knows Ray, as the only file outside the dispatcher.
-"""
+"""Against Ray Data's way of batch inference: `read_parquet`, `map_batches` with a pool of actors, `write_images`."""
 
 import logging
 import os
@@ -16,7 +13,7 @@ import pyarrow.parquet as pq
 from darkroom.bench.darkroom_run import Commit, ray_dispatcher, render_job, whole
 from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ratios
 from darkroom.bench.script import call, diffusers_pipeline
-from darkroom.bench.work import Work, demo_work, requests, tuned, with_own_best
+from darkroom.bench.work import Work, demo_work, requests, tuned, with_best_batch_size
 from darkroom.engine import cluster
 
 _IMAGES_A_WORKER = 240
@@ -44,7 +41,7 @@ class Painter:
 def ray_data(setting: Setting) -> list[Figure]:
     """Both have one actor of one thread a core."""
     size = setting.num_workers
-    work = with_own_best(setting, demo_work(setting, size * setting.sized(_IMAGES_A_WORKER, 24)))
+    work = with_best_batch_size(setting, demo_work(setting, size * setting.sized(_IMAGES_A_WORKER, 24)))
     cluster.start(None, size + _SPARE_CPUS)
     try:
         return [_measured(setting, work, size)]

@@ -13,7 +13,7 @@ from darkroom.engine import cluster
 from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.tasks import ShardReport, Task
 from darkroom.engine.worker import Worker
-from darkroom.rendering.paint import PaintRenderer, paint_model
+from darkroom.rendering.renderer import PaintRenderer, paint_model
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import StoreSpec, open_store
 

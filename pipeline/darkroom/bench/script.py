@@ -14,7 +14,7 @@ import torch
 
 from darkroom.bench.darkroom_run import ray_dispatcher, render_job, whole
 from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ratios
-from darkroom.bench.work import Work, demo_work, requests, tuned, with_own_best
+from darkroom.bench.work import Work, demo_work, requests, tuned, with_best_batch_size
 from darkroom.domain.requests import ImageRequest
 from darkroom.engine import cluster
 from darkroom.runs.encoding import decode
@@ -119,7 +119,7 @@ class Script:
 def diffusers_script(setting: Setting) -> list[Figure]:
     """Both have the whole machine: Darkroom a worker a core, the script torch's own threads."""
     size = setting.num_workers
-    work = with_own_best(setting, demo_work(setting, size * setting.sized(_IMAGES_A_WORKER, 24)))
+    work = with_best_batch_size(setting, demo_work(setting, size * setting.sized(_IMAGES_A_WORKER, 24)))
     cluster.start(None, size)
     try:
         with WarmPool(1, partial(Script, work)) as pool:
@@ -158,10 +158,10 @@ def _measured(setting: Setting, work: Work, size: int, pool: WarmPool) -> Figure
     )
 
 
-def largest_difference(work: Work, run: Path, plain: Path) -> int:
+def largest_difference(work: Work, run: Path, script: Path) -> int:
     """Of the 8-bit values of all images, a run's and those that lie by their id in a folder."""
     ids = [request.image_id for request in requests(work)]
-    pairs = ((run / image_key(image_id, "png"), plain / f"{image_id}.png") for image_id in ids)
+    pairs = ((run / image_key(image_id, "png"), script / f"{image_id}.png") for image_id in ids)
     return max(_difference(*(decode(path.read_bytes()) for path in pair)) for pair in pairs)
 
 

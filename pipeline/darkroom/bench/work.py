@@ -73,7 +73,7 @@ def demo_work(setting: Setting, num_images: int) -> Work:
 
 
 def captions(count: int) -> list[str]:
-    """Different ones: a prompt that comes again would be encoded once."""
+    """All different: a repeated prompt would be encoded once."""
     rng = np.random.default_rng(0)
     found: dict[str, None] = {}
     while len(found) < count:
@@ -102,7 +102,7 @@ def tuned(
     return max(rates, key=rates.__getitem__), rates
 
 
-def with_own_best(setting: Setting, work: Work) -> Work:
+def with_best_batch_size(setting: Setting, work: Work) -> Work:
     """The same in batches, and shards, of the size that `engine.batch_size=auto` finds."""
     rates = measured_rates(work.renderer, work.sampling)
     setting.say("  auto: " + ", ".join(f"batch {size}: {rate:.3g}/s" for size, rate in rates.items()))

@@ -14,7 +14,7 @@ import torch
 
 from darkroom.demo import world
 from darkroom.demo.clip import SmallClip
-from darkroom.demo.sight import Verdict, judge
+from darkroom.demo.drawing import Verdict, draw, judge
 from darkroom.demo.world import Scene, changed_word
 from darkroom.metrics.frechet import frechet_distance
 from darkroom.metrics.moments import FeatureMoments
@@ -70,7 +70,7 @@ class ClipFigures:
 def drawings(scenes: Sequence[Scene], seed: int) -> np.ndarray:
     """(N, 64, 64, 3) uint8."""
     rng = np.random.default_rng(seed)
-    return np.stack([world.draw(scene, rng) for scene in scenes])
+    return np.stack([draw(scene, rng) for scene in scenes])
 
 
 def accuracy(pictures: np.ndarray, scenes: Sequence[Scene]) -> Accuracy:

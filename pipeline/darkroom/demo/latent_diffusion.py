@@ -124,7 +124,7 @@ def train_denoiser(
     seed: int,
     folder: Path,
     report: Report,
-    look: Callable[[int], None] | None = None,
+    on_checkpoint: Callable[[int], None] | None = None,
 ) -> None:
     """Train the denoiser alone; `no_caption` is the (32,) tokens of the empty caption.
 
@@ -147,7 +147,7 @@ def train_denoiser(
             predicted = denoiser(noisy, timesteps, states).sample
         return nn.functional.mse_loss(predicted.float(), velocity)
 
-    train_steps(phase, denoiser, loss_of, seed, folder, report, look)
+    train_steps(phase, denoiser, loss_of, seed, folder, report, on_checkpoint)
 
 
 def _timesteps(count: int, generator: torch.Generator) -> torch.Tensor:

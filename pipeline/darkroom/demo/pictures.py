@@ -8,6 +8,7 @@ import torch
 from transformers import CLIPTokenizer
 
 from darkroom.demo import world
+from darkroom.demo.drawing import draw
 from darkroom.demo.world import Scene
 
 # The attributes of a scene: the words each can take. Index 0 of a label means unsaid or absent.
@@ -46,7 +47,7 @@ class World:
 def make_world(seed: int, count: int, held_out: bool, tokenizer: CLIPTokenizer) -> World:
     rng = np.random.default_rng(seed + 1)
     scenes = world.scenes(seed, count, held_out, two_objects=0.6)
-    pixels = torch.from_numpy(np.stack([world.draw(scene, rng) for scene in scenes])).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(np.stack([draw(scene, rng) for scene in scenes])).permute(0, 3, 1, 2)
     wordings = [_wording(scene, rng, index) for scene in scenes for index in range(_CAPTIONS)]
     tokens = tokenize(tokenizer, wordings).reshape(count, _CAPTIONS, -1)
     labels = torch.tensor([attribute_labels(scene) for scene in scenes])

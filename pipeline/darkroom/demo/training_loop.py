@@ -33,11 +33,12 @@ def train_steps(
     seed: int,
     folder: Path,
     report: Report,
-    look: Callable[[int], None] | None = None,
+    on_checkpoint: Callable[[int], None] | None = None,
 ) -> None:
     """Minimise `loss_of` over the module's parameters; ends with the averaged weights in the module.
 
-    `loss_of` gets a generator seeded for the step, and draws everything from it. `look` is called at checkpoints.
+    `loss_of` gets a generator seeded for the step, and draws everything from it. `on_checkpoint` is
+    called with the step while the module has its averaged weights.
     """
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW(module.parameters(), phase.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
@@ -57,9 +58,9 @@ def train_steps(
         if (step + 1) % phase.checkpoint_every == 0 or step + 1 == phase.num_steps:
             _save(checkpoint, step + 1, module, optimizer, average)
             report(_line(phase, step + 1, running, (time.monotonic() - started) / (step + 1 - first)))
-            if look:
+            if on_checkpoint:
                 with _averaged(module, average):
-                    look(step + 1)
+                    on_checkpoint(step + 1)
     _load(module, average)
 
 
@@ -90,17 +91,17 @@ def _load(module: nn.Module, weights: list[torch.Tensor]) -> None:
 
 
 class _averaged:
-    """The module with its averaged weights, for a look."""
+    """The module with its averaged weights, inside."""
 
     def __init__(self, module: nn.Module, average: list[torch.Tensor]) -> None:
         self._module, self._average = module, average
-        self._own = [parameter.detach().clone() for parameter in module.parameters()]
+        self._trained = [parameter.detach().clone() for parameter in module.parameters()]
 
     def __enter__(self) -> None:
         _load(self._module, self._average)
 
     def __exit__(self, *_: object) -> None:
-        _load(self._module, self._own)
+        _load(self._module, self._trained)
 
 
 def _save(

@@ -1,11 +1,12 @@
-"""The drawn world: scenes of one or two shapes on a plain background, their pictures and their captions.
+"""The drawn world: scenes of one or two shapes on an even background, their captions, and the demo's prompts.
 
-Numpy only. Knows nothing of models.
+Numpy only. `drawing.py` makes and reads their pictures.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -20,6 +21,7 @@ COLOURS = {
     "orange": (245, 130, 30),
 }
 BACKGROUNDS = {"white": (250, 250, 250), "black": (20, 20, 20), "gray": (128, 128, 128), "pink": (250, 190, 210)}
+SHAPES = ("circle", "square", "triangle", "cross", "ring")
 SIZES = {"small": 8.5, "large": 13.5}  # radius in pixels, give or take 6 %
 RELATIONS = {  # where the first object lies, seen from the second: (x, y) of its centre from the picture's, in pixels
     "to the left of": (-16.0, 0.0),
@@ -149,6 +151,7 @@ def with_words_left_out(scene: Scene, rng: np.random.Generator, rate: float) -> 
 
 
 WORDS = ("background", "relation", "size", "colour", "shape")
+_THING_WORDS: dict[str, Iterable[str]] = {"size": SIZES, "colour": COLOURS, "shape": SHAPES}
 
 
 def changed_word(scene: Scene, part: str, rng: np.random.Generator) -> Scene | None:
@@ -169,68 +172,9 @@ def _other(rng: np.random.Generator, words: Iterable[str], word: str | None) -> 
     return str(rng.choice([other for other in words if other != word]))
 
 
-def draw(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """A picture of a scene with every word said: (64, 64, 3) uint8 RGB; places and sizes vary a little."""
-    assert scene.background is not None
-    picture = np.empty((SIZE, SIZE, 3), np.float32)
-    picture[:] = BACKGROUNDS[scene.background]
-    for thing, centre in zip(scene.things, _centres(scene, rng), strict=True):
-        assert thing.size is not None
-        assert thing.colour is not None
-        cover = _cover(thing.shape, centre, SIZES[thing.size] * rng.uniform(0.94, 1.06))[..., None]
-        picture = picture * (1 - cover) + np.array(COLOURS[thing.colour], np.float32) * cover
-    return np.rint(picture).astype(np.uint8)
-
-
-def _centres(scene: Scene, rng: np.random.Generator) -> list[tuple[float, float]]:
-    if scene.relation is None:
-        return [(32 + rng.uniform(-7, 7), 32 + rng.uniform(-7, 7))]
-    x, y = RELATIONS[scene.relation]
-    return [(32 + side * x + rng.uniform(-2, 2), 32 + side * y + rng.uniform(-2, 2)) for side in (1, -1)]
-
-
-def _cover(shape: str, centre: tuple[float, float], radius: float) -> np.ndarray:
-    """Share of each pixel that the shape covers, (64, 64) in [0, 1], from its signed distance in pixels."""
-    y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) + 0.5
-    return np.clip(0.5 - SHAPES[shape](x - centre[0], y - centre[1], radius), 0, 1)
-
-
-def _circle(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
-    return np.hypot(x, y) - r
-
-
-def _ring(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
-    return np.abs(np.hypot(x, y) - 0.76 * r) - 0.28 * r
-
-
-def _square(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
-    return np.maximum(np.abs(x), np.abs(y)) - 0.88 * r
-
-
-def _triangle(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
-    """Equilateral, point up, a little larger than its circle so that it looks as large as the others."""
-    y = y - 0.2 * r
-    return np.maximum(y, 0.866 * np.abs(x) - 0.5 * y) - 0.62 * r
-
-
-def _cross(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
-    long, short, x, y = 1.04 * r, 0.36 * r, np.abs(x), np.abs(y)
-    return np.minimum(np.maximum(x - long, y - short), np.maximum(x - short, y - long))
-
-
-SHAPES: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
-    "circle": _circle,
-    "square": _square,
-    "triangle": _triangle,
-    "cross": _cross,
-    "ring": _ring,
-}
-
-_THING_WORDS: dict[str, Iterable[str]] = {"size": SIZES, "colour": COLOURS, "shape": SHAPES}
-
-
-def _choice(rng: np.random.Generator, words: Collection[str]) -> str:
-    return list(words)[rng.integers(len(words))]
+def _choice(rng: np.random.Generator, words: Iterable[str]) -> str:
+    words = list(words)
+    return words[rng.integers(len(words))]
 
 
 def _thing(rng: np.random.Generator) -> Thing:
@@ -240,3 +184,36 @@ def _thing(rng: np.random.Generator) -> Thing:
 def _vaguer(thing: Thing, rng: np.random.Generator, rate: float) -> Thing:
     size, colour = (None if rng.random() < rate else word for word in (thing.size, thing.colour))
     return replace(thing, size=size, colour=colour)
+
+
+# The demo's prompts: captions of scenes that the embedded model was never trained on --------------------------------
+
+_PROMPTS_SEED = 7
+NUM_PROMPTS = 64
+_NUM_OF_ONE_OBJECT = 20  # of them
+
+
+def demo_prompts() -> list[dict[str, str]]:
+    """Rows of the dataset: `prompt`, and what the scene holds as columns to group by."""
+    return [_row(scene) for scene in demo_scenes()]
+
+
+@cache
+def demo_scenes() -> tuple[Scene, ...]:
+    """What the prompts describe, in their order; finding so many that are held out takes seconds."""
+    found = distinct_scenes(_PROMPTS_SEED, 512)
+    ones = [scene for scene in found if not scene.second][:_NUM_OF_ONE_OBJECT]
+    twos = [scene for scene in found if scene.second][: NUM_PROMPTS - len(ones)]
+    chosen = {*ones, *twos}
+    return tuple(scene for scene in found if scene in chosen)
+
+
+def _row(scene: Scene) -> dict[str, str]:
+    return {
+        "prompt": scene.caption(),
+        "category": "two objects" if scene.second else "one object",
+        "shape": " and ".join(thing.shape for thing in scene.things),
+        "colour": " and ".join(thing.colour or "" for thing in scene.things),
+        "relation": scene.relation or "",
+        "background": scene.background or "",
+    }

@@ -128,7 +128,7 @@ class CompileArtifacts:
     """
 
     def __init__(self, device: str, earlier: Sequence[Compiled]) -> None:
-        from darkroom.rendering.compiling import machine_kind, num_compiled, use_compiled  # with torch
+        from darkroom.rendering.patches import machine_kind, num_compiled, use_compiled
 
         self._device = device
         fitting = [each for each in earlier if each.machine == machine_kind(device)]
@@ -140,7 +140,7 @@ class CompileArtifacts:
 
     def new(self) -> Compiled | None:
         """All that this process compiled; None where nothing was added since the last report."""
-        from darkroom.rendering.compiling import compiled, num_compiled
+        from darkroom.rendering.patches import compiled, num_compiled
 
         if self._is_reported and num_compiled() == self._num_reported:
             return None

@@ -10,8 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.extractor import Extractor, ExtractorInfo
+from darkroom.features.extractor import Extractor
 from darkroom.features.networks import in_batches
+from darkroom.runs.features import ExtractorInfo
 
 _BATCH_SIZE = 256  # feature rows in every call of a head
 

@@ -1,4 +1,4 @@
-"""Extractors: what one is made from, what decides its features, and the protocols that all of them follow.
+"""Extractors: what one is made from, and the protocols that all of them follow.
 
 Features are stored raw, as the network gives them: pool3 activations, CLS tokens, projected CLIP embeddings of no set
 length. A metric that compares directions (CLIP score, CMMD) normalises them where it uses them; Frechet distances take
@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from darkroom.domain.identity import digest
+from darkroom.runs.features import ExtractorInfo
 
 
 @dataclass(frozen=True)
@@ -32,24 +32,6 @@ class ExtractorSpec:
     device: str = "cpu"  # cpu, cuda or mps
     batch_size: int = 32  # images in every call of the network, padding included
     pin: ExtractorPin | None = None  # None: whatever is there
-
-
-@dataclass(frozen=True)
-class ExtractorInfo:
-    """What decides features, apart from the pictures."""
-
-    name: str  # demo_clip, clip, dinov2, inception_v3 or pixels, or a plug-in's own; without a dot
-    weights: str  # "sha256:..." of the weights file or files that were loaded; "none" for pixels
-    resize: str  # how pictures reach the network's size: tf1, torch, torch-aa, clean, or the processor's own words
-    dimension: int  # floats in a picture's features
-    is_scorer: bool = False  # the one feature is how good the picture is; higher is better
-    code: str = ""  # "sha256:..." of what else a plug-in is made of: its modules' code and its source
-
-    @property
-    def extractor_id(self) -> str:
-        """16 hex digits: features with the same id may be compared with each other."""
-        code = [self.code] if self.code else []
-        return digest("extractor", self.name, self.weights, self.resize, *code, length=16)
 
 
 class Extractor(Protocol):

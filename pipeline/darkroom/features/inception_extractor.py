@@ -13,11 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
+from darkroom.features.extractor import ExtractorSpec
 from darkroom.features.inception import NUM_CLASSES, NUM_FEATURES, SIDE, FidInception
 from darkroom.features.networks import in_batches, local_files, weights_digest
 from darkroom.features.preprocessing import RESIZES, resize
 from darkroom.rendering.proof import LocalFiles
+from darkroom.runs.features import ExtractorInfo
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE}"
@@ -127,7 +128,7 @@ def inception_digest(path: Path) -> str:
 def read_inception(path: Path, expected: set[str]) -> dict[str, torch.Tensor]:
     """Name -> tensor. Raises DarkroomError where names are missing or foreign; batch counters do not count.
 
-    A pickle is read only where its bytes are those of the one file that everybody knows.
+    A pickle is read only where its bytes are those of the one published file.
     """
     safe = path.suffix == ".safetensors"
     if not safe and weights_digest([path]) != f"sha256:{SHA256}":

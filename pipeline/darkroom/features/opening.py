@@ -1,14 +1,17 @@
-"""Which extractors there are, and how one is checked, inspected, pinned and loaded."""
+"""Which extractors there are, and how one is checked, inspected, pinned and loaded; and the one without weights."""
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from PIL import Image
+
 from darkroom.domain.errors import DarkroomError, WrongModel
-from darkroom.features.extractor import Extractor, ExtractorInfo, ExtractorPin, ExtractorSpec
+from darkroom.features.extractor import Extractor, ExtractorPin, ExtractorSpec
 from darkroom.features.inception_extractor import InceptionExtractor, inception_files, inspect_inception
-from darkroom.features.pixels import PixelExtractor, inspect_pixels
 from darkroom.features.plugins import is_plug_in, load_plug_in
+from darkroom.features.preprocessing import channelwise
 from darkroom.features.transformers_models import (
     clip_files,
     demo_clip_files,
@@ -21,15 +24,36 @@ from darkroom.features.transformers_models import (
     load_dinov2,
 )
 from darkroom.rendering.proof import LocalFiles, proved
+from darkroom.runs.features import ExtractorInfo
+
+_GRID = 8  # of the pixel extractor, each way
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """How an extractor of one name is looked at, how it is loaded, and which files it is read from."""
+    """How an extractor of one name is inspected, how it is loaded, and which files it is read from."""
 
     inspect: Callable[[ExtractorSpec], ExtractorInfo]
     load: Callable[[ExtractorSpec], Extractor]
     files: Callable[[ExtractorSpec], LocalFiles] | None = None
+
+
+def inspect_pixels(spec: ExtractorSpec) -> ExtractorInfo:
+    for field in ("source", "resize"):
+        if getattr(spec, field) is not None:
+            raise DarkroomError(f"extractor pixels: {field}={getattr(spec, field)} means nothing to it; leave it out")
+    return ExtractorInfo("pixels", "none", f"area {_GRID}x{_GRID}", 3 * _GRID * _GRID)
+
+
+class PixelExtractor:
+    """A picture's colours averaged over an 8x8 grid, in [0, 1], channel by channel: needs no weights."""
+
+    def __init__(self, spec: ExtractorSpec) -> None:
+        self.info = inspect_pixels(spec)
+
+    def features(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        rows = [channelwise(picture, (_GRID, _GRID), Image.Resampling.BOX).ravel() / 255 for picture in pictures]
+        return np.stack(rows) if rows else np.empty((0, self.info.dimension), np.float32)
 
 
 EXTRACTORS: Mapping[str, _Entry] = {

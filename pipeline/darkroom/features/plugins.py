@@ -32,7 +32,8 @@ import numpy as np
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.files import walk
-from darkroom.features.extractor import CaptionExtractor, Extractor, ExtractorInfo, ExtractorSpec, ImageScorer
+from darkroom.features.extractor import CaptionExtractor, Extractor, ExtractorSpec, ImageScorer
+from darkroom.runs.features import ExtractorInfo
 
 _INSTALLED = {"site-packages", "dist-packages"}
 _DARKROOM = __name__.partition(".")[0]

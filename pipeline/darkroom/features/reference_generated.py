@@ -12,7 +12,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from darkroom.demo import prompts, world
+from darkroom.demo import drawing, world
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Shard, digest
 from darkroom.domain.records import OK, Record
@@ -123,16 +123,16 @@ def _reading(name: str) -> Iterator[None]:
 
 def demo_reference() -> Reference:
     """The same in every place that has the same code, so its code tells whether a cache still holds."""
-    code = [inspect.getsource(part) for part in (world, prompts, drawings)]
+    code = [inspect.getsource(part) for part in (world, drawing, drawings)]
     listing = digest("drawings", np.__version__, NUM_DRAWINGS, _SEED, *code)
     return Reference(DEMO, DEMO, NUM_DRAWINGS, Images(_demo_blocks, listing))
 
 
 def drawings() -> Iterator[np.ndarray]:
     """(64, 64, 3) uint8 RGB: scene after scene, over and over, each time drawn with another seed."""
-    scenes = prompts.demo_scenes()
+    scenes = world.demo_scenes()
     for number in range(NUM_DRAWINGS):
-        yield world.draw(scenes[number % len(scenes)], np.random.default_rng([_SEED, number]))
+        yield drawing.draw(scenes[number % len(scenes)], np.random.default_rng([_SEED, number]))
 
 
 def _demo_blocks() -> Iterator[Block]:

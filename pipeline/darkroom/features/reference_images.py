@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.reference import Block, ImageFile, Images, Reference, in_blocks
-from darkroom.features.reference_decoding import ENDINGS, check_size
+from darkroom.features.reference import IMAGE_ENDINGS, Block, ImageFile, Images, Reference, check_size, in_blocks
 from darkroom.storage.input_files import InputFile, listing_digest, one_line
 from darkroom.storage.store import prefetched
 
@@ -109,7 +108,7 @@ def _member(file: InputFile, tar: tarfile.TarFile, info: tarfile.TarInfo) -> Ima
 
 def _is_image(info: tarfile.TarInfo) -> bool:
     path = PurePosixPath(info.name)
-    return info.isfile() and path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+    return info.isfile() and path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".")
 
 
 # Parquet -----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """A reference's features: those that are cached, and the rest by the extractor, block by block.
 
-The cache holds features by content, and which files had which content. What is damaged or gone is computed again, and a
+The cache holds features by content, and which files had which content. What is damaged or gone is computed anew, and a
 disk that takes nothing costs only the next evaluation its time.
 """
 
@@ -13,11 +13,20 @@ import numpy as np
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
-from darkroom.features.extractor import Extractor, ExtractorInfo
-from darkroom.features.reference import Block, Images, Reference, ReferenceFeatures, Statistics, check_count
-from darkroom.features.reference_decoding import VERSION, batches, decoded
+from darkroom.features.extractor import Extractor
+from darkroom.features.reference import (
+    DECODING_VERSION,
+    Block,
+    Images,
+    Reference,
+    ReferenceFeatures,
+    Statistics,
+    batches,
+    check_count,
+    decoded,
+)
 from darkroom.metrics.moments import FeatureMoments
-from darkroom.runs.features import ImageFeatures, ShardFeatures, from_bytes, to_bytes
+from darkroom.runs.features import ExtractorInfo, ImageFeatures, ShardFeatures, from_bytes, to_bytes
 from darkroom.storage.local import user_cache
 from darkroom.storage.store import NotFound, Store
 
@@ -99,7 +108,7 @@ def _read_parts(
 
 
 def _computed(block: Block, load: Callable[[], Extractor], faults: list[DarkroomError]) -> np.ndarray:
-    """Features of a block; once an image has a fault, only the others are looked for that have one too."""
+    """Features of a block; once an image has a fault, only those of the others that have one too are searched for."""
     pictures = decoded(block.files(), faults)
     rows = [load().features(batch) for batch in batches(pictures) if not faults]
     return np.concatenate(rows) if rows else np.empty((0, 0), np.float32)
@@ -171,7 +180,7 @@ class FeatureCache:
         self._put(_listing_key(listing), json.dumps(blocks).encode())
 
     def _features_key(self, ids: Ids) -> str:
-        return f"features/{self._extractor_id}/{digest('block', VERSION, *ids)}.parquet"
+        return f"features/{self._extractor_id}/{digest('block', DECODING_VERSION, *ids)}.parquet"
 
     def _put(self, key: str, data: bytes) -> None:
         if self._is_writable:
@@ -179,7 +188,9 @@ class FeatureCache:
                 self._cache.put(key, data)
             except OSError as error:
                 self._is_writable = False
-                self._report(f"{self._cache.describe()} cannot be written ({error.strerror or error}): nothing is kept")
+                self._report(
+                    f"{self._cache.describe()} cannot be written ({error.strerror or error}): nothing is cached"
+                )
 
 
 def _listing_key(listing: str) -> str:

@@ -12,8 +12,14 @@ from pathlib import Path
 from pyarrow import fs
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.reference import Reference, ReferenceFeatures, ReferenceSpec, Statistics, check_count
-from darkroom.features.reference_decoding import ENDINGS
+from darkroom.features.reference import (
+    IMAGE_ENDINGS,
+    Reference,
+    ReferenceFeatures,
+    ReferenceSpec,
+    Statistics,
+    check_count,
+)
 from darkroom.features.reference_generated import DEMO, demo_reference, run_reference
 from darkroom.features.reference_images import folder_reference, parquet_reference, tar_reference
 from darkroom.metrics.moments import from_npz, to_npz
@@ -25,7 +31,7 @@ from darkroom.storage.store import Store, open_store, parse_spec
 _NEEDED = "give demo, a folder or glob of images, .tar, .parquet, an .npz, or the folder of a run"
 _STATISTICS = ".npz"
 _READERS: Mapping[str, Callable[[str, Sequence[InputFile], str | None], Reference]] = {
-    **dict.fromkeys(sorted(ENDINGS), folder_reference),
+    **dict.fromkeys(sorted(IMAGE_ENDINGS), folder_reference),
     ".tar": tar_reference,
     ".parquet": parquet_reference,
 }

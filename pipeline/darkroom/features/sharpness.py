@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
+from darkroom.features.extractor import ExtractorSpec
+from darkroom.runs.features import ExtractorInfo
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 

@@ -9,7 +9,7 @@ import torch
 
 from darkroom.demo import CLIP_FOLDER
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.extractor import ExtractorInfo, ExtractorSpec
+from darkroom.features.extractor import ExtractorSpec
 from darkroom.features.networks import (
     ModelFolder,
     find_model,
@@ -20,6 +20,7 @@ from darkroom.features.networks import (
 )
 from darkroom.features.preprocessing import Preprocessing, read_preprocessing
 from darkroom.rendering.proof import LocalFiles
+from darkroom.runs.features import ExtractorInfo
 
 _CLIP_TYPES = ("clip",)  # of transformers' models
 _DINOV2_TYPES = ("dinov2", "dinov2_with_registers")

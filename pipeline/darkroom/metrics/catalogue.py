@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.extractor import ExtractorInfo
 from darkroom.metrics import inputs
 from darkroom.metrics.inputs import MOST_COMPARED, NEAREST_K, Measured, MetricInputs
 from darkroom.metrics.reference_free import named_convention
+from darkroom.runs.features import ExtractorInfo
 
 INCEPTION = "inception_v3"
 READS_CAPTIONS = ("demo_clip", "clip")

@@ -12,13 +12,12 @@ from enum import Enum
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.extractor import ExtractorInfo
 from darkroom.metrics.catalogue import CATALOGUE, checked_metrics
 from darkroom.metrics.figures import Gap, Metric
 from darkroom.metrics.inputs import MOST_COMPARED, Measured, MetricInputs, ReferenceSet, pair_names
 from darkroom.metrics.measuring import MeasuredCell, chosen_metrics, figure_name, measured, warnings_of
 from darkroom.metrics.resampling import paired_interval
-from darkroom.runs.features import ImageFeatures, Pair, PairedFeatures
+from darkroom.runs.features import ExtractorInfo, ImageFeatures, Pair, PairedFeatures
 
 # (base's cell_id, other cell's, figures' names) -> the other's gaps by name, over the images that both have.
 MeasurePairs = Callable[[str, str, Sequence[str]], Mapping[str, Gap]]

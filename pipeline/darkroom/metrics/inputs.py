@@ -16,9 +16,8 @@ from darkroom.domain.identity import digest
 from darkroom.metrics.arrays import centred, unit_rows
 from darkroom.metrics.frechet import extrapolated_fid, frechet_distance, frechet_influence
 from darkroom.metrics.gathering import Totals
-from darkroom.metrics.kernel_distances import cmmd, cmmd_influence, kid, kid_influence
 from darkroom.metrics.moments import FeatureMoments, Gaussian
-from darkroom.metrics.neighbours import Hits, neighbour_hits
+from darkroom.metrics.pairwise import Hits, cmmd, cmmd_influence, kid, kid_influence, neighbour_hits
 from darkroom.metrics.reference_free import (
     clip_score,
     clip_score_of_means,

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.extractor import ExtractorInfo
 from darkroom.metrics.catalogue import CATALOGUE, checked_metrics, convention, default_metrics
 from darkroom.metrics.figures import Figure, Metric
 from darkroom.metrics.frechet import sample_size_warnings
 from darkroom.metrics.gathering import Gathered, left_out_lines
 from darkroom.metrics.inputs import MOST_COMPARED, Logits, Measured, MetricInputs, ReferenceSet, pair_names
 from darkroom.metrics.resampling import mean_interval
-from darkroom.runs.features import Pair
+from darkroom.runs.features import ExtractorInfo, Pair
 
 _NAMES_A_NETWORK = ("FID", "FID∞", "Inception score")  # titles that go without their extractor's name
 
@@ -130,7 +129,7 @@ def _figure(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> tupl
 
 
 def _counts(metric: str, inputs: MetricInputs) -> tuple[int, int | None]:
-    """Images that the figure is computed from, and reference images; None where there are none or nobody knows."""
+    """Images that the figure is computed from, and reference images; None where there are none or it is not known."""
     definition, reference = CATALOGUE[metric], inputs.reference
     if definition.needs_reference_features:
         is_known = reference is not None and reference.features is not None

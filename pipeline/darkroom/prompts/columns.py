@@ -27,7 +27,7 @@ class ColumnMapping:
     columns: Mapping[str, str | None] = field(default_factory=dict)
 
     def renamed(self, names: Sequence[str]) -> dict[str, str]:
-        """A source's name -> ours. What is read bears the name it is read as, and nothing else bears such a name."""
+        """Column of a source -> its name here: for what is read, the name in READ, which nothing else then has."""
         read_as = {column: name for name, column in self.columns.items() if column is not None}
         for name in READ:
             column = find_prompt(names) if name == "prompt" else name
@@ -37,7 +37,7 @@ class ColumnMapping:
         return {name: read_as.get(name) or (_free(f"source_{name}", taken) if name in READ else name) for name in names}
 
     def renamed_schema(self, schema: pa.Schema) -> pa.Schema:
-        """The same columns under our names."""
+        """The same columns under their names here."""
         names = self.renamed(schema.names).values()
         return pa.schema([column.with_name(name) for column, name in zip(schema, names, strict=True)])
 
@@ -47,9 +47,9 @@ class ColumnMapping:
         return read_as.get(name) or (f"source_{name}" if name in self.columns else name)
 
     def wanted(self, schema: pa.Schema, types: pa.Schema | None) -> dict[str, str]:
-        """Source's name -> ours of the columns that are read, and of the extra ones in `types`."""
+        """Column of a source -> its name here, of those that are read and of the extra ones in `types`."""
         asked = {*READ, *(types.names if types is not None else ())}
-        return {theirs: ours for theirs, ours in self.renamed(schema.names).items() if ours in asked}
+        return {column: name for column, name in self.renamed(schema.names).items() if name in asked}
 
     def check_header(self, source: str, names: Sequence[str]) -> None:
         """Refuse a header that cannot be read: one name twice, no prompt, or none of the columns that are mapped."""
@@ -102,8 +102,8 @@ def find_prompt(names: Sequence[str]) -> str | None:
 
 def nearly_read(name: str) -> str | None:
     """The name that is read and that this one is but for case, spaces and hyphens; such a column is not read."""
-    plain = re.sub(r"[\s-]+", "_", name.strip().lower())
-    return plain if plain in READ and plain != name else None
+    spelled = re.sub(r"[\s-]+", "_", name.strip().lower())
+    return spelled if spelled in READ and spelled != name else None
 
 
 def extra_names(names: Iterable[str]) -> dict[str, str]:

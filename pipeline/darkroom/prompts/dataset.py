@@ -42,7 +42,7 @@ class PromptScan:
 
     num_rows: int
     num_images: int  # over valid rows: their own num_images_per_prompt, or the run's
-    num_invalid: int  # rows kept as failed records; 0 unless on_invalid is "record"
+    num_invalid: int  # rows that become failed records; 0 unless on_invalid is "record"
     fingerprint: str  # digest of the content: SHA-256 of files' bytes in order; on S3, of each object's ETag and size
     extras_schema: pa.Schema
     max_prompt_chars: int
@@ -94,7 +94,7 @@ class SourceDataset:
 
     def blocks(self, start: int = 0, block_rows: int = BLOCK_ROWS) -> Iterator[PromptBlock]:
         scanned = self._scanned
-        for source, first, stop in zip(self.sources, scanned.starts, scanned.starts[1:], strict=False):
+        for source, first, stop in zip(self.sources, scanned.first_rows, scanned.first_rows[1:], strict=False):
             if stop <= start:
                 continue
             source.check_unchanged()
@@ -184,13 +184,13 @@ def write_parquet(dataset: PromptDataset, path: str | Path) -> int:
     scan = dataset.scan(1)
     if scan.num_invalid:
         raise DarkroomError(f"{path}: {scan.num_invalid} rows are invalid and would be lost; mend or drop them first")
-    own = [pa.field(name, _ARROW[ROW_COLUMNS.get(name, str)]) for name in READ]
-    schema = pa.schema([*own, *scan.extras_schema])
+    read_fields = [pa.field(name, _ARROW[ROW_COLUMNS.get(name, str)]) for name in READ]
+    schema = pa.schema([*read_fields, *scan.extras_schema])
     part = Path(f"{path}.part")
     with pq.ParquetWriter(part, schema) as writer:
         for block in dataset.blocks(block_rows=_WRITTEN_ROWS):
             given = [{"prompt": row.prompt, "prompt_id": row.prompt_id, **dict(row.overrides)} for row in block.rows]
-            cells = [pa.array([row.get(field.name) for row in given], field.type) for field in own]
+            cells = [pa.array([row.get(field.name) for row in given], field.type) for field in read_fields]
             writer.write_table(pa.table([*cells, *block.extras.columns], schema=schema))
     part.replace(path)
     return scan.num_rows

@@ -22,8 +22,8 @@ from darkroom.prompts.columns import READ, ColumnMapping
 from darkroom.prompts.sources import Fault, SourceBlock, shown
 from darkroom.storage.input_files import InputFile
 
-BLOCK_BYTES = 2 << 20  # also the longest row; Arrow reads some thirty blocks ahead
-CHUNK_BYTES = 4 << 20  # in which quotes are looked for
+BLOCK_BYTES = 2 << 20  # also the longest row; Arrow prefetches some thirty blocks
+CHUNK_BYTES = 4 << 20  # in which quotes are searched for
 _CELL_BYTES = 2 << 20  # the most that a quoted cell has
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _CLOSED_QUOTE = re.compile(rb'"(?:[^"]|"")*+"')
@@ -53,7 +53,7 @@ class DelimitedSource:
         return pa.schema([(name, pa.string()) for name in self._renamed.values()])
 
     def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
-        called = {theirs: ours for theirs, ours in self._renamed.items() if ours in READ or types is not None}
+        called = {column: name for column, name in self._renamed.items() if name in READ or types is not None}
         first = 0
         for table, faults in self._tables(list(called)):
             self.file.check_unchanged()
@@ -72,7 +72,7 @@ class DelimitedSource:
 
     @cached_property
     def _renamed(self) -> dict[str, str]:
-        """Column of the file -> our name of it."""
+        """Column of the file -> its name here."""
         with self.file.reading(), self._open([], deque()) as reader:
             names = reader.schema.names
         self.mapping.check_header(self.name, names)

@@ -1,7 +1,7 @@
 """Extra columns, which are carried through to the records: their Arrow types, and cell by cell whether they fit.
 
 What is carried can be written to Parquet, joined over files and read by pandas and `datasets`. Types that one of them
-cannot take become their plainest equal: views and dictionaries their values, maps lists of pairs, UUIDs text, other
+cannot take become their simplest equal: views and dictionaries their values, maps lists of pairs, UUIDs text, other
 extension types what they are stored as.
 """
 
@@ -30,20 +30,20 @@ _REFUSALS = (
 )  # of a cell or type that does not fit
 
 
-def plain_field(source: str, field: pa.Field) -> pa.Field:
-    """The field as it is carried: of a plain type, nullable, without metadata that would make equal columns differ.
+def carried_field(source: str, field: pa.Field) -> pa.Field:
+    """The field as it is carried: nullable, of a type that all readers know, without metadata that sets equals apart.
 
     Raises DarkroomError for a type that no records can hold.
     """
-    plain = pa.field(field.name, _plain(field.type), metadata=JSON_TEXT if is_json_text(field) else None)
+    carried = pa.field(field.name, _carried_type(field.type), metadata=JSON_TEXT if is_json_text(field) else None)
     try:
-        _check_holds(concrete(plain))
+        _check_holds(concrete(carried))
     except _REFUSALS as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise DarkroomError(
             f"{source}: column {field.name!r} is {field.type}, which records cannot hold ({reason}); convert or drop it"
         ) from error
-    return plain
+    return carried
 
 
 def concrete(field: pa.Field) -> pa.Field:
@@ -127,7 +127,7 @@ def _by_value(kind: pa.DataType) -> bool:
 
 
 def _value(cell: object) -> object:
-    """A cell as its plain type takes it: UUIDs as text, a map's entries as pairs."""
+    """A cell as the type that is carried takes it: UUIDs as text, a map's entries as pairs."""
     match cell:
         case uuid.UUID():
             return str(cell)
@@ -147,11 +147,11 @@ def _fault(field: pa.Field, cell: pa.Array, error: Exception) -> Fault:
     return Fault(field.name, f"not {field.type}", str(error).splitlines()[0])
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
-    return _mapped(kind, _plainest)
+def _carried_type(kind: pa.DataType) -> pa.DataType:
+    return _mapped(kind, _carried_type_of_part)
 
 
-def _plainest(kind: pa.DataType) -> pa.DataType:
+def _carried_type_of_part(kind: pa.DataType) -> pa.DataType:
     """Of a type without parts."""
     if _is_uuid(kind) or pt.is_string_view(kind):
         return pa.string()
@@ -165,7 +165,7 @@ def _plainest(kind: pa.DataType) -> pa.DataType:
 
 
 def _mapped(kind: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
-    """A type with each part that has no parts changed; lists, structs and maps get plain, nullable fields."""
+    """A type with each part that has no parts changed; lists, structs and maps get nullable fields without metadata."""
     if isinstance(kind, pa.BaseExtensionType) and not _is_uuid(kind):
         return _mapped(kind.storage_type, change)
     if pt.is_dictionary(kind) or pt.is_run_end_encoded(kind):

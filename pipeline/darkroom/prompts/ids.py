@@ -89,7 +89,7 @@ def keyed(rows: np.ndarray, texts: list[bytes]) -> np.ndarray:
 
 def name_keys(start: int, names: list[str], given: list[str | None]) -> np.ndarray:
     """KEYED records of rows' final names; twice the row, plus one where the name is the id that was given."""
-    is_given = np.array([name == own for name, own in zip(names, given, strict=True)])
+    is_given = np.array([name == given_id for name, given_id in zip(names, given, strict=True)])
     return keyed(2 * np.arange(start, start + len(names)) + is_given, [name.encode() for name in names])
 
 

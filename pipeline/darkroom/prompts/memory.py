@@ -116,7 +116,7 @@ def _json_lines(rows: Iterable[object], name: str) -> Iterator[bytes]:
 
 
 def _plain(value: Any) -> object:
-    """Values of other libraries as Python's own. Raises TypeError for one that has no plain equal."""
+    """Values of other libraries as Python's own. Raises TypeError for one that has no equal there."""
     if type(value).__name__ in ("NAType", "NaTType"):  # as pandas says that nothing is there
         return None
     if isinstance(value, PurePath):

@@ -118,11 +118,11 @@ class Partitions:
             self._file.write(records[order].tobytes())
         except OSError as error:
             raise DarkroomError(
-                f"{tempfile.gettempdir()}: no room to look for repeated prompts ({error.strerror}; {len(self)} rows "
+                f"{tempfile.gettempdir()}: no room to find repeated prompts ({error.strerror}; {len(self)} rows "
                 f"took {len(self) * self._kind.itemsize / 1e6:.0f} MB so far); set TMPDIR to a folder on a larger disk"
             ) from error
-        starts = np.searchsorted(partitions[order], np.arange(self._num_partitions + 1))
-        self._runs.append(self._num_written + starts)
+        offsets = np.searchsorted(partitions[order], np.arange(self._num_partitions + 1))
+        self._runs.append(self._num_written + offsets)
         self._num_written += len(records)
         self._buffer, self._num_buffered = [], 0
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from darkroom.domain.errors import DarkroomError
 from darkroom.prompts.checks import CheckedBlock, check
 from darkroom.prompts.columns import OVERRIDES, READ
-from darkroom.prompts.extras import concrete, extra_columns, plain_field, unify
+from darkroom.prompts.extras import carried_field, concrete, extra_columns, unify
 from darkroom.prompts.ids import clashing, duplicate, final_ids, given_ids, name_keys, row_keys
 from darkroom.prompts.repeats import RepeatedRows, RepeatFinder
 from darkroom.prompts.sources import Fault, Source, SourceBlock
@@ -68,9 +68,9 @@ class Counts:
         self.max_prompt_chars = max(self.max_prompt_chars, pc.max(pc.utf8_length(prompts)).as_py() or 0)
         self.num_flagged += _num_flagged(prompts)
         if "prompt_id" in checked.columns:
-            own = checked.columns["prompt_id"]
-            self.num_given_ids += len(own) - own.null_count
-            self.num_digest_ids += pc.sum(pc.match_substring_regex(own, _DIGEST)).as_py() or 0
+            ids = checked.columns["prompt_id"]
+            self.num_given_ids += len(ids) - ids.null_count
+            self.num_digest_ids += pc.sum(pc.match_substring_regex(ids, _DIGEST)).as_py() or 0
         valid = {name: _valid(checked, checked.columns[name]) for name in OVERRIDES if name in checked.columns}
         for name, cells in valid.items():
             self.num_overriding[name] = self.num_overriding.get(name, 0) + len(cells) - cells.null_count
@@ -100,7 +100,7 @@ def _num_flagged(prompts: pa.Array) -> int:
 class Scanned:
     """What is known of a dataset once every row was read."""
 
-    starts: tuple[int, ...]  # dataset row of each source's first row, and the number of rows
+    first_rows: tuple[int, ...]  # dataset row of each source's first row, and the number of rows
     extras: pa.Schema  # by the sources' own names
     repeats: RepeatedRows  # rows of one id, or without an id and of one content
     clashes: RepeatedRows  # rows whose given id is also the digest of a row without one
@@ -108,7 +108,7 @@ class Scanned:
 
     @property
     def num_rows(self) -> int:
-        return self.starts[-1]
+        return self.first_rows[-1]
 
 
 def scan_sources(sources: Sequence[Source]) -> Scanned:
@@ -124,16 +124,16 @@ def scan_sources(sources: Sequence[Source]) -> Scanned:
         found = unify(source.name, found, new, loose=True)
         sizes.append(size)
     extras = _joined(typed, known, found)
-    starts = tuple(accumulate(sizes, initial=0))
-    repeats, clashes = RepeatedRows(starts[-1]), RepeatedRows(starts[-1])
+    first_rows = tuple(accumulate(sizes, initial=0))
+    repeats, clashes = RepeatedRows(first_rows[-1]), RepeatedRows(first_rows[-1])
     for repeated in finder.repeated():
         repeats.add(repeated)
     if counts.num_given_ids:
-        _report_duplicates(typed, starts, repeats, counts)
-    if counts.num_digest_ids and counts.num_given_ids < starts[-1]:
-        _find_clashes(typed, starts, repeats, clashes)
-        _report_duplicates(typed, starts, clashes, counts)
-    return Scanned(starts, extras, repeats, clashes, counts)
+        _report_duplicates(typed, first_rows, repeats, counts)
+    if counts.num_digest_ids and counts.num_given_ids < first_rows[-1]:
+        _find_clashes(typed, first_rows, repeats, clashes)
+        _report_duplicates(typed, first_rows, clashes, counts)
+    return Scanned(first_rows, extras, repeats, clashes, counts)
 
 
 def checked_block(block: SourceBlock, types: pa.Schema | None) -> tuple[CheckedBlock, pa.Table]:
@@ -142,9 +142,9 @@ def checked_block(block: SourceBlock, types: pa.Schema | None) -> tuple[CheckedB
     return checked, extra_columns(block.table, types or pa.schema([]), checked.faults)
 
 
-def _checked_blocks(typed: Typed, starts: Sequence[int]) -> Iterator[tuple[int, CheckedBlock]]:
+def _checked_blocks(typed: Typed, first_rows: Sequence[int]) -> Iterator[tuple[int, CheckedBlock]]:
     """Every block of the dataset, checked, with its dataset row."""
-    for (source, types), start in zip(typed, starts, strict=False):
+    for (source, types), start in zip(typed, first_rows, strict=False):
         for block in source.read(0, _SCAN_ROWS, types):
             yield start + block.start, checked_block(block, types)[0]
 
@@ -183,7 +183,7 @@ def _known_extras(sources: Sequence[Source], schemas: Sequence[pa.Schema | None]
 
 
 def _extras_of(source: str, schema: pa.Schema) -> pa.Schema:
-    return pa.schema([plain_field(source, each) for each in schema if each.name not in READ])
+    return pa.schema([carried_field(source, each) for each in schema if each.name not in READ])
 
 
 def _types_of(schema: pa.Schema | None, known: pa.Schema) -> pa.Schema | None:
@@ -213,28 +213,28 @@ def _joined(typed: Typed, known: pa.Schema, found: pa.Schema) -> pa.Schema:
 # Ids that are not a row's alone --------------------------------------------------------------------------------------
 
 
-def _find_clashes(typed: Typed, starts: Sequence[int], repeats: RepeatedRows, clashes: RepeatedRows) -> None:
+def _find_clashes(typed: Typed, first_rows: Sequence[int], repeats: RepeatedRows, clashes: RepeatedRows) -> None:
     """Given ids that are also another row's digest: possible once ids are exported and mixed with rows without."""
     finder, none = RepeatFinder(), RepeatedRows(0)
-    for start, checked in _checked_blocks(typed, starts):
-        own_ids = given_ids(checked)
-        finder.add(name_keys(start, final_ids(start, checked, repeats, none), own_ids))
+    for start, checked in _checked_blocks(typed, first_rows):
+        ids = given_ids(checked)
+        finder.add(name_keys(start, final_ids(start, checked, repeats, none), ids))
     for repeated in finder.repeated():
         clashes.add(clashing(repeated))
 
 
-def _report_duplicates(typed: Typed, starts: Sequence[int], repeated: RepeatedRows, counts: Counts) -> None:
+def _report_duplicates(typed: Typed, first_rows: Sequence[int], repeated: RepeatedRows, counts: Counts) -> None:
     """Count each row that bears another's id as faulty, and its images no more."""
-    for start, checked in _checked_blocks(typed, starts) if len(repeated) else ():
-        own_ids, images = given_ids(checked), checked.columns.get("num_images_per_prompt")
+    for start, checked in _checked_blocks(typed, first_rows) if len(repeated) else ():
+        ids, images = given_ids(checked), checked.columns.get("num_images_per_prompt")
         for row, (_, first) in repeated.within(start, start + len(checked)).items():
             position = row - start
-            own = own_ids[position]
-            if own is None or position in checked.faults:
+            given = ids[position]
+            if given is None or position in checked.faults:
                 continue
-            index = bisect_right(starts, row) - 1
-            place = f" (row {row - starts[index]} of this file)" if index else ""
-            counts.report(typed[index][0].name, duplicate(own, first), row, place)
+            index = bisect_right(first_rows, row) - 1
+            place = f" (row {row - first_rows[index]} of this file)" if index else ""
+            counts.report(typed[index][0].name, duplicate(given, first), row, place)
             num_images = None if images is None else images[position].as_py()
             counts.num_faulty += 1
             counts.num_images_given -= num_images or 0

@@ -2,24 +2,27 @@
 
 The order matters: adapters, which change weights (none yet), then what replaces or rewrites layers, then what wraps
 their calls, then compiling, which traces all of it. So float8 replaces layers before their calls are wrapped, and
-upsampling makes its convolutions before convolutions are packed.
+upsampling makes its convolutions before convolutions are packed. What compiling generated can be saved and loaded,
+which spares another process the work.
 """
 
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch._dynamo
+from torch._dynamo.utils import counters
 
+from darkroom.domain.identity import digest
 from darkroom.domain.settings import FLOAT8, Sampling
-from darkroom.rendering.compiling import compile_pipeline
 from darkroom.rendering.cpu_layers import has_onednn, norm_channels_last, pack_layers, upsample_by_subpixels
 from darkroom.rendering.float8 import to_float8
 from darkroom.rendering.inspection import STEERED
-from darkroom.rendering.renderer import RendererSpec
-from darkroom.rendering.shared_work import SharedWork
-from darkroom.rendering.step_cache import StepCache
+from darkroom.rendering.renderer import Compiled, RendererSpec
+from darkroom.rendering.unet_reuse import SharedWork, StepCache
 
 # (settings of a call, its number of images, padding included) -> the context to run its denoising steps in
 CallContext = Callable[[Sampling, int], AbstractContextManager[None]]
@@ -100,6 +103,22 @@ def _cache_steps(pipe: Any, _spec: RendererSpec) -> CallContext:
     return lambda sampling, _num_images: cache.during(sampling.cache_interval, pipe.unet)
 
 
+_MAX_SHAPES = 256  # a sweep's sizes, rows and cached steps; past its limit torch goes on uncompiled: other bytes
+
+
+def compile_pipeline(pipe: Any) -> None:
+    """Compile the denoiser and the decoder; of a transformer that names its repeated blocks these alone: less work."""
+    torch._dynamo.config.recompile_limit = _MAX_SHAPES
+    transformer = getattr(pipe, "transformer", None)
+    if transformer is not None and getattr(transformer, "_repeated_blocks", None):
+        transformer.compile_repeated_blocks(dynamic=False)
+    elif transformer is not None:
+        pipe.transformer = torch.compile(transformer, dynamic=False)
+    if getattr(pipe, "unet", None) is not None:
+        pipe.unet = torch.compile(pipe.unet, dynamic=False)
+    pipe.vae.decode = torch.compile(pipe.vae.decode, dynamic=False)
+
+
 PATCHES: tuple[Patch, ...] = (
     Patch("float8", _is_float8, lambda pipe, _: to_float8(denoiser(pipe), pipe.device), "model.dtype"),
     Patch("channels_last", _is_compiled_on_cuda, _lay_channels_last),
@@ -122,3 +141,31 @@ def apply_patches(pipe: Any, spec: RendererSpec, patches: Sequence[Patch] = PATC
             names.append(patch.name)
             contexts += [context] if context is not None else []
     return AppliedPatches(tuple(names), tuple(contexts))
+
+
+# What torch.compile generated --------------------------------------------------------------------------------------
+
+
+def compiled(device: str) -> Compiled | None:
+    """All that this process has compiled so far; None where there is nothing."""
+    saved = torch.compiler.save_cache_artifacts()
+    return Compiled(machine_kind(device), saved[0]) if saved else None
+
+
+def num_compiled() -> int:
+    """Number of graphs that this process compiled because no cache had them."""
+    return counters["inductor"]["fxgraph_cache_miss"]
+
+
+def machine_kind(device: str) -> str:
+    """A digest of where compiled code may run: this kind of GPU, or CPUs with these instructions; this torch."""
+    kind = torch.cuda.get_device_name() if device == "cuda" else f"{device} {torch.backends.cpu.get_cpu_capability()}"
+    return digest("machine", kind, torch.__version__, platform.python_version(), length=16)
+
+
+def use_compiled(data: bytes) -> None:
+    """Load what `compiled` saved on a machine of the same kind; corrupt parts and other shapes are compiled anew.
+
+    The bytes hold pickled objects: they must come from where code comes from, never from a store that others write to.
+    """
+    torch.compiler.load_cache_artifacts(data)

@@ -41,7 +41,7 @@ def proved(files: LocalFiles, load: Callable[[], Loaded]) -> Loaded:
     digested while it loads.
     """
     before = _states(files)
-    large = [name for name in before if not _look_at(files, name, partial(is_digest_fast, kind=_kind(files, name)))]
+    large = [name for name in before if not _read(files, name, partial(is_digest_fast, kind=_kind(files, name)))]
     _compare(files, (name for name in before if name not in large))
     _check_unchanged(files, before)
     with ThreadPoolExecutor(_NUM_THREADS, "prove") as pool:
@@ -65,13 +65,13 @@ def detach_from_files(modules: Iterable[Any]) -> None:
 
 
 def _states(files: LocalFiles) -> dict[str, State]:
-    return {name: _look_at(files, name, state) for name in files.expected}
+    return {name: _read(files, name, state) for name in files.expected}
 
 
 def _compare(files: LocalFiles, names: Iterable[str]) -> None:
     for name in names:
         wanted = files.expected[name]
-        found = _look_at(files, name, partial(file_digest, kind=_kind(files, name)))
+        found = _read(files, name, partial(file_digest, kind=_kind(files, name)))
         if found != wanted:
             raise _wrong(files, name, f"is {_short(found)} and not {_short(wanted)}")
 
@@ -85,9 +85,9 @@ def _check_unchanged(files: LocalFiles, before: Mapping[str, State]) -> None:
             raise _wrong(files, name, "was changed while it was loaded")
 
 
-def _look_at(files: LocalFiles, name: str, look: Callable[[Path], Found]) -> Found:
+def _read(files: LocalFiles, name: str, read: Callable[[Path], Found]) -> Found:
     try:
-        return look(files.folder / name)
+        return read(files.folder / name)
     except OSError as error:
         how = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
         raise _wrong(files, name, how) from None

@@ -44,7 +44,7 @@ class ReportOptions:
 
 @dataclass(frozen=True)
 class _Gathered:
-    """All that is known before a picture is looked at."""
+    """All that is known before a picture is read."""
 
     store: Store
     info: RunInfo
@@ -67,7 +67,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
     finished = {cell_id: cell for cell_id, cell in cells.items() if cell_id not in {item.cell_id for item in dropped}}
     run = _gather(store, info, finished, options.num_prompts)
     picked = _picked(run.found)
-    scoring = run.figures.image_scores
+    scores = run.figures.image_scores
     shown = tuple(_shown(run, picked, options.run_href))
     failures = tuple(_failures(run))
     seeds = len({settings["seed"] for settings in run.settings.values()})
@@ -78,7 +78,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         axes=run.axes,
         cells=tuple(_cell(run, cell_id) for cell_id in run.order),
         metrics=tuple(run.figures.metrics.values()),
-        score_metric=scoring.metric if scoring else None,
+        score_metric=scores.metric if scores else None,
         scores={cell_id: sample.scores for cell_id, sample in run.found.scores.items()},
         breakdown=run.found.breakdown.result(),
         pictures=shown,

@@ -114,7 +114,7 @@ class ReportContent:
 
     title: str
     facts: tuple[tuple[str, str], ...]  # name and value: settings, digests, versions, hardware, duration, images/s
-    command: str  # that makes the run again
+    command: str  # that makes the run anew
     axes: tuple[Axis, ...]  # empty for a plain run
     cells: tuple[CellResult, ...]  # in the order of tables
     metrics: tuple[Metric, ...] = ()

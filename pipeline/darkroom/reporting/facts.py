@@ -18,7 +18,7 @@ Facts = Iterator[tuple[str, str]]
 MODEL = "model"
 _OF_MODEL = tuple(each.name for each in settings_of(ModelRef) if each.name != "repo_id")
 _OF_SAMPLING = tuple(each.name for each in settings_of(Sampling) if each.name not in COMMON_AXES)
-_ORDER = (*COMMON_AXES, MODEL, *_OF_SAMPLING, *_OF_MODEL)  # in which a reader looks at settings
+_ORDER = (*COMMON_AXES, MODEL, *_OF_SAMPLING, *_OF_MODEL)  # of settings on the page
 _EMPTY = "(none)"  # of several values
 _LONGEST = 48  # characters of a text on an axis
 
@@ -173,7 +173,10 @@ def _times(made: Provenance, num_ok: int) -> Facts:
         yield "first to last record", f"{duration_text(span)}, pauses between starts and retries included"
         yield "images/s by the clock", f"{rate:,.2f}: all but the first record's shard, over that time"
     if made.render_s > 0:
-        yield "time on devices", f"{duration_text(made.render_s)}: the sum of all images' shares of their batches"
+        yield (
+            "time on devices",
+            f"{duration_text(made.render_s)}: each batch's time divided among its images, summed",
+        )
         yield (
             "images/s of a device",
             f"{made.num_timed / made.render_s:,.2f}: images over the time on devices",

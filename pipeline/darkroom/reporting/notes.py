@@ -66,10 +66,10 @@ def _pictures(info: RunInfo, store: StoreSpec, found: Survey, shown: Sequence[Pi
 
 
 def _scores(found: Survey, figures: RunFigures) -> Iterator[str]:
-    scoring = figures.image_scores
-    if not found.scores or scoring is None:
+    image_scores = figures.image_scores
+    if not found.scores or image_scores is None:
         return
-    words = scoring.convention.image_words
+    words = image_scores.convention.image_words
     yield f"Scores: an image's own score is {words} the cosine of its features and its prompt's."
     cut = [sample for sample in found.scores.values() if sample.num_seen > MOST_SCORES]
     if cut:

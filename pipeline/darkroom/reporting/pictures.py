@@ -1,4 +1,4 @@
-"""Images that people look at: those chosen for the page, with their records and thumbnails; and a contact sheet."""
+"""Images for people to see: those chosen for the page, with their records and thumbnails; and a contact sheet."""
 
 import io
 import textwrap

@@ -62,7 +62,7 @@ def publish(contents: Mapping[str, bytes], store: Store, prefix: str) -> str:
     """The address of index.html, which is put last: an older page stays whole until this one is.
 
     Killed at any time, the list names every file that was put. Raises DarkroomError where a file of somebody else has
-    the name of one of ours, before anything is written.
+    the name of one of the report's, before anything is written.
     """
     old = _listed(store, prefix)
     if old is None:

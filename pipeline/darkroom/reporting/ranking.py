@@ -43,8 +43,8 @@ def best_cells(cells: Sequence[CellResult], metric: Metric) -> frozenset[str]:
 def rivals(cells: Sequence[CellResult], metric: Metric) -> frozenset[str]:
     """cell_ids that cannot be told apart from a best cell, best cells left out.
 
-    By the interval of the difference from it, image by image, which holds 0; where that was not measured, by the two
-    own intervals, which overlap.
+    By the interval of the difference from it, image by image, which holds 0; where that was not measured, by both
+    figures' intervals, which overlap.
     """
     best = best_cells(cells, metric)
     leaders = [figure for cell in cells if cell.cell_id in best and (figure := figure_of(cell, metric))]
@@ -80,8 +80,8 @@ def dominated(cells: Sequence[CellResult], metrics: Sequence[Metric]) -> frozens
     names, merits = _merits(cells, metrics)
     return frozenset(
         name
-        for name, own in zip(names, merits, strict=True)
-        if ((merits >= own).all(axis=1) & (merits > own).any(axis=1)).any()
+        for name, row in zip(names, merits, strict=True)
+        if ((merits >= row).all(axis=1) & (merits > row).any(axis=1)).any()
     )
 
 

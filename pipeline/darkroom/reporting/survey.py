@@ -92,7 +92,11 @@ class _ShardRecords:
 
 
 def survey(
-    store: Store, cell_ids: Iterable[str], choice: PromptChoice, scoring: ImageScores | None, axes: Collection[str] = ()
+    store: Store,
+    cell_ids: Iterable[str],
+    choice: PromptChoice,
+    image_scores: ImageScores | None,
+    axes: Collection[str] = (),
 ) -> Survey:
     """Every committed shard of these cells, with their images' scores where there are any.
 
@@ -101,7 +105,7 @@ def survey(
     found = Survey({cell_id: CellCount() for cell_id in cell_ids}, choice)
     shards = (shard for shard in manifest.committed(store) if shard.cell_id in found.counts)
     left_out = {name for name in RECORD_SCHEMA.names if name in axes or name not in _GROUPING}
-    for records in prefetched(shards, lambda shard: _read(store, shard, scoring)):
+    for records in prefetched(shards, lambda shard: _read(store, shard, image_scores)):
         _count(found.counts[records.shard.cell_id], records)
         found.num_stale += records.num_stale
         _add_provenance(found.provenance, records.table)
@@ -110,18 +114,22 @@ def survey(
     return found
 
 
-def _read(store: Store, shard: Shard, scoring: ImageScores | None) -> _ShardRecords:
+def _read(store: Store, shard: Shard, image_scores: ImageScores | None) -> _ShardRecords:
     records = _ShardRecords(shard, manifest.read_with_extras(store, shard, _COLUMNS))
-    return _scored(records, get_features(store, scoring.extractor_id, shard), scoring) if scoring else records
+    return (
+        _scored(records, get_features(store, image_scores.extractor_id, shard), image_scores)
+        if image_scores
+        else records
+    )
 
 
-def _scored(records: _ShardRecords, found: ShardFeatures | None, scoring: ImageScores) -> _ShardRecords:
+def _scored(records: _ShardRecords, found: ShardFeatures | None, image_scores: ImageScores) -> _ShardRecords:
     """With the scores of exactly the files that its records name."""
     columns = (records.table[name].to_pylist() for name in PRESENCE_COLUMNS)
     ok = [(image_id, sha256) for image_id, status, sha256 in zip(*columns, strict=True) if status == OK]
     places = {image_id: found.place(image_id, sha256) if found else None for image_id, sha256 in ok}
     known = {image_id: place for image_id, place in places.items() if place is not None}
-    scores = scoring.of(np.asarray(found.images.cosines, np.float64)[[*known.values()]]).tolist() if found else []
+    scores = image_scores.of(np.asarray(found.images.cosines, np.float64)[[*known.values()]]).tolist() if found else []
     finite = {image_id: score for image_id, score in zip(known, scores, strict=True) if math.isfinite(score)}
     return replace(records, scores=finite, num_stale=len(ok) - len(known))
 

@@ -1,7 +1,8 @@
-"""Features of a run's images as they are stored: one Parquet file for each shard and extractor.
+"""Features of a run's images as they are stored: by shard and by extractor, and what names the latter.
 
-Each row says which bytes it was made from, so that features never outlive their image: they count only where that is
-the digest in the image's record. A file that cannot be read holds no features; the next extraction makes them anew.
+A shard's features by one extractor are a Parquet file. Each row says which bytes it was made from, so that features
+never outlive their image: they count only where that is the digest in the image's record. A file that
+cannot be read holds no features; the next extraction makes them anew.
 """
 
 import io
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.identity import Shard
+from darkroom.domain.identity import Shard, digest
 from darkroom.domain.records import OK
 from darkroom.runs import manifest
 from darkroom.runs.commands import on_run
@@ -23,6 +24,24 @@ from darkroom.runs.files import features_key, manifest_key
 from darkroom.storage.store import NotFound, Store, StoreSpec
 
 Pair = tuple[str, int]  # prompt_id and sample_index: images that share it share the prompt, and of one seed the noise
+
+
+@dataclass(frozen=True)
+class ExtractorInfo:
+    """What decides features, apart from the pictures."""
+
+    name: str  # demo_clip, clip, dinov2, inception_v3 or pixels, or what a plug-in says; without a dot
+    weights: str  # "sha256:..." of the weights file or files that were loaded; "none" for pixels
+    resize: str  # how pictures reach the network's size: tf1, torch, torch-aa, clean, or the words of its processor
+    dimension: int  # floats in a picture's features
+    is_scorer: bool = False  # the one feature is how good the picture is; higher is better
+    code: str = ""  # "sha256:..." of what else a plug-in is made of: its modules' code and its source
+
+    @property
+    def extractor_id(self) -> str:
+        """16 hex digits: features with the same id may be compared with each other."""
+        code = [self.code] if self.code else []
+        return digest("extractor", self.name, self.weights, self.resize, *code, length=16)
 
 
 @dataclass(frozen=True, eq=False)

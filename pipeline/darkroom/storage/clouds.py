@@ -28,7 +28,7 @@ Client = S3Store | GCSStore | AzureStore
 
 NAMES = {"s3": "Amazon S3", "gs": "Google Cloud Storage", "az": "Azure Blob Storage"}
 _WHOLE_REQUEST = timedelta(days=1)  # the read timeout is what ends a request that stands still
-_ASK_AGAIN = timedelta(minutes=1)  # botocore renews what expires within 10 minutes, where it is asked
+RENEWAL_CHECK = timedelta(minutes=1)  # botocore renews what expires within 10 minutes, where it is asked
 _LOOKUP_S = 10.0
 
 
@@ -95,7 +95,7 @@ def _s3_credentials(session: "Session") -> Any:
 
     if session.get_credentials() is None:
         raise CredentialsError
-    return Boto3CredentialProvider(session, ttl=_ASK_AGAIN)
+    return Boto3CredentialProvider(session, ttl=RENEWAL_CHECK)
 
 
 def _s3_given_endpoint(session: "Session", endpoint_url: str | None) -> str | None:

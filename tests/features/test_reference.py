@@ -12,9 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.features import reference_decoding
-from darkroom.features.reference import ImageFile
-from darkroom.features.reference_decoding import ENDINGS, batches, decode
+from darkroom.features import reference
+from darkroom.features.reference import IMAGE_ENDINGS, ImageFile, batches, decode
 from darkroom.runs.encoding import encode
 from tests.features.references import IMAGES, NAMED, Measuring, encoded, write_folder
 
@@ -38,7 +37,7 @@ def test_every_format_that_is_read_safely_is_measured(tmp_path: Path, measure: M
     from PIL import Image
 
     flat = Image.fromarray(np.full((8, 8, 3), 77, np.uint8))
-    for ending in sorted(ENDINGS):
+    for ending in sorted(IMAGE_ENDINGS):
         path = tmp_path / "all" / f"{ending[1:]}{ending.upper()}"
         path.parent.mkdir(exist_ok=True)
         flat.convert("1" if ending == ".pbm" else "RGB").save(path, _FORMAT_OF.get(ending))
@@ -130,7 +129,7 @@ def test_bad_images_are_counted(tmp_path: Path, measure: Measuring) -> None:
 
 
 def test_memory_is_bounded_by_pixels_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference_decoding, "BATCH_PIXELS", 100)
+    monkeypatch.setattr(reference, "BATCH_PIXELS", 100)
     sizes = [(5, 10), (5, 10), (1, 1), (20, 20), (2, 2)]
     found = batches(np.zeros((*size, 3), np.uint8) for size in sizes)
     assert [[picture.shape[:2] for picture in batch] for batch in found] == [

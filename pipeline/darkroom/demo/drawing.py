@@ -1,15 +1,77 @@
-"""Reads a picture of the world by its pixels: background, objects, their colours, sizes, shapes and places.
+"""Pictures of the world: a scene drawn, and a picture's background and objects read back from its pixels.
 
-Numpy only, no model: what the check of the embedded model measures with.
+Numpy only, no model: the check of the embedded model measures with it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import permutations, product
 
 import numpy as np
 
-from darkroom.demo.world import BACKGROUNDS, COLOURS, SHAPES, SIZE, Scene, Thing
+from darkroom.demo.world import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZE, SIZES, Scene, Thing
+
+
+def draw(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """A picture of a scene with every word said: (64, 64, 3) uint8 RGB; places and sizes vary a little."""
+    assert scene.background is not None
+    picture = np.empty((SIZE, SIZE, 3), np.float32)
+    picture[:] = BACKGROUNDS[scene.background]
+    for thing, centre in zip(scene.things, _centres(scene, rng), strict=True):
+        assert thing.size is not None
+        assert thing.colour is not None
+        cover = _cover(thing.shape, centre, SIZES[thing.size] * rng.uniform(0.94, 1.06))[..., None]
+        picture = picture * (1 - cover) + np.array(COLOURS[thing.colour], np.float32) * cover
+    return np.rint(picture).astype(np.uint8)
+
+
+def _centres(scene: Scene, rng: np.random.Generator) -> list[tuple[float, float]]:
+    if scene.relation is None:
+        return [(32 + rng.uniform(-7, 7), 32 + rng.uniform(-7, 7))]
+    x, y = RELATIONS[scene.relation]
+    return [(32 + side * x + rng.uniform(-2, 2), 32 + side * y + rng.uniform(-2, 2)) for side in (1, -1)]
+
+
+def _cover(shape: str, centre: tuple[float, float], radius: float) -> np.ndarray:
+    """Share of each pixel that the shape covers, (64, 64) in [0, 1], from its signed distance in pixels."""
+    y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) + 0.5
+    return np.clip(0.5 - SIGNED_DISTANCES[shape](x - centre[0], y - centre[1], radius), 0, 1)
+
+
+def _circle(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
+    return np.hypot(x, y) - r
+
+
+def _ring(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
+    return np.abs(np.hypot(x, y) - 0.76 * r) - 0.28 * r
+
+
+def _square(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
+    return np.maximum(np.abs(x), np.abs(y)) - 0.88 * r
+
+
+def _triangle(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
+    """Equilateral, point up, a little larger than its circle so that it looks as large as the others."""
+    y = y - 0.2 * r
+    return np.maximum(y, 0.866 * np.abs(x) - 0.5 * y) - 0.62 * r
+
+
+def _cross(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
+    long, short, x, y = 1.04 * r, 0.36 * r, np.abs(x), np.abs(y)
+    return np.minimum(np.maximum(x - long, y - short), np.maximum(x - short, y - long))
+
+
+# Shape -> signed distance in pixels of (x, y) from its outline at a radius: below 0 inside.
+SIGNED_DISTANCES: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
+    "circle": _circle,
+    "square": _square,
+    "triangle": _triangle,
+    "cross": _cross,
+    "ring": _ring,
+}
+
+
+# Reading ------------------------------------------------------------------------------------------------------------
 
 _FOREGROUND = 60.0  # RGB distance from the background, two thirds of what the nearest object colour has
 _MIN_PIXELS = 24  # of an object; the smallest, a small ring or cross, has about 130
@@ -20,7 +82,7 @@ _BOX = {"circle": 2.0, "square": 1.76, "triangle": 2.15, "cross": 2.08, "ring": 
 
 @dataclass(frozen=True)
 class Seen:
-    """One object as it looks."""
+    """One object as its pixels show it."""
 
     size: str
     colour: str
@@ -46,7 +108,7 @@ class Verdict:
 def judge(picture: np.ndarray, scene: Scene) -> Verdict:
     """Compare a (64, 64, 3) uint8 picture with a scene that has every word said."""
     background = nearest(np.median(_border(picture), axis=0), BACKGROUNDS)
-    seen = look(picture, len(scene.things))
+    seen = objects_in(picture, len(scene.things))
     if len(seen) != len(scene.things):
         return Verdict(background == scene.background, False, False, False, False if scene.second else None)
     order = max(permutations(seen), key=lambda candidate: _agreement(candidate, scene.things))
@@ -60,7 +122,7 @@ def judge(picture: np.ndarray, scene: Scene) -> Verdict:
     )
 
 
-def look(picture: np.ndarray, expected: int) -> list[Seen]:
+def objects_in(picture: np.ndarray, expected: int) -> list[Seen]:
     """The objects of a picture; one blob is cut in two where two objects that touch are expected."""
     pixels = picture.astype(np.float32)
     distance = np.linalg.norm(pixels - np.median(_border(picture), axis=0), axis=2)
@@ -139,7 +201,7 @@ def _overlaps(blob: np.ndarray, shape: str, middle: tuple[float, float], side: f
     for change, shift in product((-1.0, 0.0, 1.0), (-1.0, 0.0, 1.0)):
         radius = (side + change) / _BOX[shape]
         lift = 0.11 * radius if shape == "triangle" else 0.0  # its centre lies below its box's
-        drawn = SHAPES[shape](grid[None, :] - middle[0], grid[:, None] - middle[1] - lift - shift, radius) < 0
+        drawn = SIGNED_DISTANCES[shape](grid[None, :] - middle[0], grid[:, None] - middle[1] - lift - shift, radius) < 0
         yield float((drawn & blob).sum() / max(1, (drawn | blob).sum()))
 
 
