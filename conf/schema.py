@@ -37,8 +37,8 @@ class GenerateConfig:
     """Of `plan` and `generate`."""
 
     prompts: Any = key(help="What is rendered.")
-    model: ModelConfig = key(help="What renders it.")  # type: ignore[valid-type]
-    sampling: SamplingConfig = key(help="How it is rendered.")  # type: ignore[valid-type]
+    model: ModelConfig = key(help="What renders it.")
+    sampling: SamplingConfig = key(help="How it is rendered.")
     output: OutputConfig = key(help="Where images go, and as what.")
     engine: EngineConfig = key(help="What does the work.")
     evaluate: EvaluateMode = key(EvaluateMode.none, help="Measure images as they are rendered, and the run at its end.")

@@ -60,7 +60,7 @@ def composition(sources: Sources, choices: Mapping[str, str], added: Mapping[str
         first, words[0] = CONF, f"hydra.searchpath=[{_quoted(f'file://{first.absolute()}')}]"
     try:
         with _COMPOSING, initialize_config_dir(str(first.absolute()), version_base="1.3"):
-            config = compose(primary.stem if primary else sources.job, words)
+            config: DictConfig = compose(primary.stem if primary else sources.job, words)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise DarkroomError(f"{_where(sources)}: {_cause(error)}") from error
     if primary and OmegaConf.get_type(config) is not OmegaConf.get_type(composition(Sources(sources.job), {})):

@@ -165,7 +165,7 @@ def _child(node: Node, name: str) -> Node | None:
     """Also one that has no value yet."""
     if not isinstance(node, DictConfig) or node._is_none():
         return None
-    child: Any = node._get_node(name, validate_access=False)
+    child: Node | None = node._get_node(name, validate_access=False)
     return child
 
 

@@ -90,5 +90,5 @@ _PROMPTS = {PromptsKind.demo: lambda _given: demo(), PromptsKind.file: _files, P
 
 def _contents(config: DictConfig) -> dict[str, Any]:
     """Its keys with their values, choices as their names."""
-    found: Any = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
-    return found
+    contents: dict[str, Any] = OmegaConf.to_container(config, resolve=True, enum_to_str=True)  # type: ignore[assignment]
+    return contents

@@ -193,7 +193,7 @@ class Rerenderer:
         self._progress = progress
         self._model = cache(self._find)
         self._loaded = LoadedModel(self._load)
-        self._told: set[tuple] = set()
+        self._told: set[tuple[str | None, ...]] = set()
 
     def images(self, records: Sequence[Record]) -> Iterator[tuple[Record, Rerendered | None]]:
         """Each record with its image as it is made now; None where it could not be rendered."""

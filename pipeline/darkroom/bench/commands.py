@@ -227,7 +227,7 @@ def _command(setting: Setting, prompts: Path, run: Path) -> list[str]:
     return [*setting.darkroom, "generate", *overrides, *engine]
 
 
-def _waited(process: subprocess.Popen, new: Callable[[], Collection[Path]]) -> Collection[Path]:
+def _waited(process: subprocess.Popen[str], new: Callable[[], Collection[Path]]) -> Collection[Path]:
     deadline = time.time() + _LONGEST_S
     while not (found := new()):
         if process.poll() is not None:

@@ -7,7 +7,6 @@ the report. A new setting is a field here, and what the renderer does with it.
 
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
-from types import UnionType
 from typing import Any, get_args, get_type_hints
 
 Value = str | int | float | bool | None
@@ -263,7 +262,8 @@ def settings_of(table: type) -> tuple[Setting, ...]:
 
 def _kind(hint: Any) -> type:
     """`X` of `X` and of `X | None`."""
-    return next(kind for kind in get_args(hint) if kind is not type(None)) if isinstance(hint, UnionType) else hint
+    kinds: list[type] = [each for each in get_args(hint) or (hint,) if each is not type(None)]
+    return kinds[0]
 
 
 SETTINGS = {each.name: each for table in (Sampling, ModelRef) for each in settings_of(table)}

@@ -126,7 +126,9 @@ class LocalDispatcher:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _fill(pool: ThreadPoolExecutor, worker: TaskRunner, ledger: Ledger, in_flight: dict) -> bool:
+def _fill(
+    pool: ThreadPoolExecutor, worker: TaskRunner, ledger: Ledger, in_flight: dict[Future[ShardReport], Attempt]
+) -> bool:
     """Keep two shards under way; False when nothing is left."""
     while len(in_flight) < _IN_FLIGHT and (attempt := ledger.take()):
         in_flight[pool.submit(worker.run_task, attempt.task, attempt.number)] = attempt

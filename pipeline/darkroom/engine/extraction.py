@@ -104,7 +104,8 @@ def _cosines(features: np.ndarray, captions: np.ndarray) -> np.ndarray:
     """(N,) float32 in [-1, 1]; `captions` are of unit length."""
     lengths = np.linalg.norm(features.astype(np.float64), axis=1)
     products = np.einsum("nd,nd->n", features, captions, dtype=np.float64)
-    return np.clip(products / np.maximum(lengths, 1e-12), -1, 1).astype(np.float32)
+    cosines: np.ndarray = np.clip(products / np.maximum(lengths, 1e-12), -1, 1)
+    return cosines.astype(np.float32)
 
 
 class InlineFeatures:

@@ -71,7 +71,7 @@ class ProfileTotals:
         ]
         return json.dumps({"displayTimeUnit": "ms", "traceEvents": names + events}).encode()
 
-    def _event(self, worker: str, span: Span, threads: dict[tuple[str, str], int]) -> dict:
+    def _event(self, worker: str, span: Span, threads: dict[tuple[str, str], int]) -> dict[str, object]:
         return {
             "name": span.stage,
             "ph": "X",
@@ -89,5 +89,5 @@ class ProfileTotals:
         return [f"device: busy {busy_s / wall_s:.0%} of {wall_s:.1f} worker seconds"] if wall_s else []
 
 
-def _named(kind: str, pid: int, tid: int, name: str) -> dict:
+def _named(kind: str, pid: int, tid: int, name: str) -> dict[str, object]:
     return {"name": kind, "ph": "M", "pid": pid, "tid": tid, "args": {"name": name}}

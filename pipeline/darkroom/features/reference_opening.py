@@ -95,7 +95,7 @@ def _of_files(spec: ReferenceSpec, place: Place) -> Reference:
     _check_is_no_run(spec, place, found.files)
     if [file.ending for file in found.files] == [_STATISTICS]:
         return _statistics_reference(spec.text, found.files[0])
-    by_reader: dict[Callable, list[InputFile]] = {}
+    by_reader: dict[Callable[..., Reference], list[InputFile]] = {}
     for file in found.files:
         if file.ending in _READERS:
             by_reader.setdefault(_READERS[file.ending], []).append(file)

@@ -105,7 +105,7 @@ def _read(store: Store, key: str) -> Evaluation:
         ) from error
 
 
-def _parse(value: dict) -> Evaluation:
+def _parse(value: dict[str, Any]) -> Evaluation:
     metrics = {name: from_json(Metric, metric) for name, metric in value["metrics"].items()}
     cells = {
         cell_id: {name: _figure(figure) for name, figure in figures.items()}
@@ -117,18 +117,18 @@ def _parse(value: dict) -> Evaluation:
     )
 
 
-def _figure(value: dict) -> Figure:
+def _figure(value: dict[str, Any]) -> Figure:
     number = math.nan if value["value"] is None else value["value"]
     return from_json(Figure, {**value, "value": number, "warnings": _lines(value["warnings"])})
 
 
-def _gaps(value: dict, name: str) -> Gaps:
+def _gaps(value: dict[str, Any], name: str) -> Gaps:
     return {
         cell_id: {metric: _gap(gap) for metric, gap in found.items()} for cell_id, found in value.get(name, {}).items()
     }
 
 
-def _gap(value: dict) -> Gap:
+def _gap(value: dict[str, Any]) -> Gap:
     return from_json(Gap, {**value, "warnings": _lines(value.get("warnings", []))})
 
 

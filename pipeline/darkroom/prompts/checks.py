@@ -98,7 +98,8 @@ def _inside(allowed: Range, numbers: pa.Array) -> np.ndarray:
     """(N) bool: which cells are null or in range; NaN is in no range."""
     values = pc.fill_null(numbers, allowed.low).to_numpy(zero_copy_only=False)
     is_multiple = values % allowed.multiple == 0 if allowed.multiple > 1 else True
-    return (values >= allowed.low) & (values <= allowed.high) & is_multiple
+    inside: np.ndarray = (values >= allowed.low) & (values <= allowed.high) & is_multiple
+    return inside
 
 
 def _parsed(name: str, array: pa.Array, kind: pa.DataType, faults: dict[int, Fault]) -> pa.Array:

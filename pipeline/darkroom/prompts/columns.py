@@ -122,11 +122,11 @@ def _can_hold(name: str, kind: pa.DataType) -> bool:
         return True
     if name in TEXT:
         return _is_text(kind) or (name == "prompt_id" and pt.is_integer(kind))
-    return pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind)
+    return bool(pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind))
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind)
+    return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
 
 
 def _value_type(kind: pa.DataType) -> pa.DataType:

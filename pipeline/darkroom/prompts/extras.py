@@ -226,8 +226,8 @@ def _is_uuid(kind: pa.DataType) -> bool:
 
 
 def _is_view(kind: pa.DataType) -> bool:
-    return pt.is_string_view(kind) or pt.is_binary_view(kind)
+    return bool(pt.is_string_view(kind) or pt.is_binary_view(kind))
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind) or pt.is_binary(kind)
+    return any(test(kind) for test in (pt.is_string, pt.is_large_string, pt.is_string_view, pt.is_binary))

@@ -34,7 +34,8 @@ def given_ids(checked: CheckedBlock) -> list[str | None]:
     """The ids that rows have from their source; None of a row without one."""
     if "prompt_id" not in checked.columns:
         return [None] * len(checked)
-    return checked.columns["prompt_id"].to_pylist()
+    ids: list[str | None] = checked.columns["prompt_id"].to_pylist()
+    return ids
 
 
 def final_ids(start: int, checked: CheckedBlock, repeats: RepeatedRows, clashes: RepeatedRows) -> list[str]:

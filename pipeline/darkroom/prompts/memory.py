@@ -126,7 +126,7 @@ def _plain(value: Any) -> object:
     raise TypeError(type(value).__name__)
 
 
-def _refused(row: Mapping, number: int, name: str) -> DarkroomError:
+def _refused(row: Mapping[str, object], number: int, name: str) -> DarkroomError:
     for column, value in row.items():
         try:
             json.dumps({column: value}, default=_plain)

@@ -169,7 +169,9 @@ class GuidedSteps:
         """The `guidance_scale` to call the pipeline with."""
         return self._scales if self._sampling.guidance_start == 0 else 1.0
 
-    def __call__(self, pipe: Any, step: int, _timestep: Any, tensors: dict[str, torch.Tensor]) -> dict:
+    def __call__(
+        self, pipe: Any, step: int, _timestep: Any, tensors: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
         fraction = (step + 1) / pipe.num_timesteps
         is_on = self._sampling.guidance_start <= fraction < self._sampling.guidance_stop
         if is_on == self._is_on:

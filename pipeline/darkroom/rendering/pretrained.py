@@ -23,7 +23,7 @@ from darkroom.rendering.renderer import RendererSpec
 _CODE_FOLDER_PREFIX = "darkroom-model-code-"
 _TEXT_CLEANERS = ("is_bs4_available", "is_ftfy_available")
 
-_code_folders: list[TemporaryDirectory] = []  # of the loaded model, whose functions may import more of its code
+_code_folders: list[TemporaryDirectory[str]] = []  # of the loaded model, whose functions may import more of its code
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def _grid(cells: Sequence[Settings], run: Settings) -> list[str]:
     return [word("grid.cells", [{name: cell[name] for name in axes} for cell in cells])]
 
 
-def _order(value: object) -> tuple:
+def _order(value: object) -> tuple[int, object]:
     return (0, value) if isinstance(value, int | float) else (1, str(value))
 
 

@@ -206,7 +206,7 @@ def _values(cells: Mapping[str, CellInfo], info: RunInfo, name: str) -> list[obj
     return list(dict.fromkeys(item.settings_in(info)[name] for item in cells.values()))
 
 
-def _list(values: Counter) -> str:
+def _list(values: Counter[object]) -> str:
     """What most records have first; with their numbers where there are several."""
     if len(values) == 1:
         return str(next(iter(values)))

@@ -166,7 +166,7 @@ def _methods_table(content: ReportContent) -> Table:
 
 def _method(metric: Metric, name: str) -> str:
     """A digest by its beginning: whoever points at it, or opens metrics.parquet, sees all of it."""
-    text = getattr(metric, name)
+    text = str(getattr(metric, name))
     if name != "weights" or len(text) <= _DIGEST_SHOWN:
         return text
     return Markup('<span title="{}">{}…</span>').format(text, text[:_DIGEST_SHOWN])

@@ -178,7 +178,7 @@ class Breakdown:
 
 
 def _is_nested(kind: pa.DataType) -> bool:
-    return pt.is_nested(kind) or pt.is_binary(kind) or pt.is_large_binary(kind)
+    return bool(pt.is_nested(kind) or pt.is_binary(kind) or pt.is_large_binary(kind))
 
 
 def _text(value: object) -> str | None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -54,7 +55,9 @@ class CellCount:
 class Provenance:
     """How a run's records were made."""
 
-    values: dict[str, Counter] = field(default_factory=lambda: {name: Counter() for name in _PROVENANCE})  # records
+    values: dict[str, Counter[Any]] = field(
+        default_factory=lambda: {name: Counter() for name in _PROVENANCE}
+    )  # records
     reasons: Counter[str] = field(default_factory=Counter)  # of records without an image
     num_truncated: int = 0
     num_bytes: int = 0

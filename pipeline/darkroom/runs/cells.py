@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity
@@ -201,7 +202,7 @@ def _parsed_choices(store: Store, data: bytes | None) -> list[Dropped]:
         ) from error
 
 
-def _list(value: object) -> list:
+def _list(value: object) -> list[Any]:
     if not isinstance(value, list):
         raise TypeError(f"a {type(value).__name__}, not a list")
     return value

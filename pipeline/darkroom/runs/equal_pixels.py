@@ -45,7 +45,7 @@ def equal_cells(store: Store, cell_ids: Collection[str]) -> list[EqualCells]:
 
 def _pixels(store: Store, shards: Sequence[Shard]) -> dict[str, _Pixels]:
     """cell_id -> its images of one range of rows; equal ones are one object, which makes comparing them quick."""
-    known: dict[tuple, _Pixels] = {}
+    known: dict[tuple[object, ...], _Pixels] = {}
     found: dict[str, _Pixels] = {}
     for shard, table in manifest.read_each(store, shards, _COLUMNS):
         columns = (table[column].to_pylist() for column in _COLUMNS)

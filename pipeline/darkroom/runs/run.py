@@ -6,6 +6,7 @@ It holds what fixes a run's images and their places, and nothing of how the run 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.runs.files import RUN_KEY, from_json, to_json
@@ -135,7 +136,7 @@ def from_metadata(metadata: Mapping[str, str]) -> dict[str, object]:
         return {}
 
 
-def _parse(value: dict) -> RunInfo:
+def _parse(value: dict[str, Any]) -> RunInfo:
     info = RunInfo(
         prompts=from_json(PromptsInfo, value["prompts"]),
         output=from_json(OutputInfo, value["output"]),

@@ -55,7 +55,9 @@ def open_client(spec: StoreSpec, connect_timeout_s: float, read_timeout_s: float
     return AzureStore(bucket, config=place, client_options=options, **once)  # type: ignore[arg-type]
 
 
-def _s3_client(bucket: str, endpoint_url: str | None, region: str | None, options: dict, once: dict) -> S3Store:
+def _s3_client(
+    bucket: str, endpoint_url: str | None, region: str | None, options: dict[str, Any], once: dict[str, Any]
+) -> S3Store:
     # Its debug lines hold session tokens and signatures; a run that logs everything must not log those.
     logging.getLogger("botocore").setLevel(logging.INFO)
     from botocore.exceptions import BotoCoreError
@@ -129,7 +131,8 @@ def bucket_region(spec: StoreSpec) -> str | None:
         headers = refusal.headers
     except OSError:
         return None
-    return headers.get("x-amz-bucket-region")
+    region: str | None = headers.get("x-amz-bucket-region")
+    return region
 
 
 # Arrow's file system --------------------------------------------------------------------------------------------------

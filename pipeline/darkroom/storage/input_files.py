@@ -76,7 +76,7 @@ class InputFile:
     def read(self) -> bytes:
         """All bytes, as they lie there."""
         with self.reading(), self.open_file() as file:
-            return file.read()
+            return bytes(file.read())
 
     def check_unchanged(self) -> None:
         """Raises DarkroomError where the file is no longer the one that was listed."""
@@ -176,7 +176,7 @@ def one_line(text: str) -> str:
 def _etag(filesystem: fs.FileSystem, path: str) -> str:
     with filesystem.open_input_file(path) as file:
         metadata = {key.lower(): value for key, value in (file.metadata() or {}).items()}
-    return metadata.get("etag", b"").decode()
+    return str(metadata.get("etag", b""), "utf-8")
 
 
 def _unmarked_encoding(head: bytes) -> str | None:

@@ -51,7 +51,7 @@ class LocalStore:
         self._synced: set[Path] = set()  # folders whose own names this process has made to last
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         return LocalStore, (self.spec,)
 
     @property

@@ -63,7 +63,7 @@ class ObjectStore:
         self._region: str | None = None  # the bucket's, where the settings named another one
         self._region_since = 0.0
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         return ObjectStore, (self.spec, self._policy)
 
     @property

@@ -42,7 +42,7 @@ class Place:
 
     def holds(self, name: str) -> bool:
         """Whether a file of this name lies below."""
-        return replace(self, path=f"{self.path}/{name}").type == fs.FileType.File
+        return bool(replace(self, path=f"{self.path}/{name}").type == fs.FileType.File)
 
     def name(self, path: str) -> str:
         """A path at or below the address as the user would write it, in one line."""
