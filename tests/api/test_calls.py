@@ -113,7 +113,6 @@ def test_an_interrupt_comes_out_and_the_same_call_goes_on(tmp_path: Path) -> Non
 INTERRUPTED = """
 import signal, sys, threading
 import darkroom
-from darkroom.engine.events import WorkerReady
 from darkroom.engine.tasks import WorkerReady
 
 def interrupt(event):
