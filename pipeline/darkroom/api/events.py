@@ -1,6 +1,6 @@
 """What is said while work goes on: plain values, given one by one to the caller's `progress`.
 
-Among them are the dispatcher's own events (`engine.events`). A callback that raises ends the work, and its exception
+Among them are the dispatcher's own events (`engine.tasks`). A callback that raises ends the work, and its exception
 comes out of the call; what was committed until then stays.
 """
 
