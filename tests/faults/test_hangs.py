@@ -1,5 +1,6 @@
 """A renderer that never comes back: its worker is replaced, its shard is charged, and the rest goes on."""
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,14 @@ from darkroom.storage.store import StoreSpec, open_store, parse_spec
 from tests.engine.helpers import CELL, dataset, run_info, tasks
 
 TIMEOUT_S = 1.0
+RELEASED = threading.Event()  # set at a test's end: Python waits for threads that hang before it exits
+
+
+@pytest.fixture(autouse=True)
+def released() -> Iterator[None]:
+    RELEASED.clear()
+    yield
+    RELEASED.set()
 
 
 class Hanging:
@@ -34,7 +43,7 @@ class Hanging:
         once = "hang once" in prompts and not self._flag.exists()
         if once or "hang always" in prompts:
             self._flag.touch()
-            time.sleep(600)
+            RELEASED.wait(600)
         return self._painter.render(requests)
 
 
