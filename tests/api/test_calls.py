@@ -154,6 +154,30 @@ def test_two_threads_render_at_once(tmp_path: Path) -> None:
     assert len(digests) == 2
 
 
+LOADING_AT_ONCE = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import darkroom
+
+def work(name):
+    run = darkroom.generate(
+        ["a red circle"], out=f"{sys.argv[1]}/{name}", num_inference_steps=1, evaluate=name % 2 == 0
+    )
+    return run.status().by_status["ok"]
+
+with ThreadPoolExecutor(4) as pool:
+    print(list(pool.map(work, range(4))))
+"""
+
+
+@pytest.mark.slow
+def test_threads_may_load_models_at_once(tmp_path: Path) -> None:
+    """In a process that has loaded nothing yet, where transformers still imports its parts."""
+    words = [sys.executable, "-c", LOADING_AT_ONCE, str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("[1, 1, 1, 1]\n", 0), done.stderr
+
+
 def test_a_plan_says_what_would_be_made(tmp_path: Path) -> None:
     found = darkroom.plan(PROMPTS, out=tmp_path / "run", num_images_per_prompt=3, **PAINT)
     assert (found.num_images, found.num_shards, found.model.repo_id) == (24, 1, "darkroom/paint")

@@ -32,8 +32,8 @@ def memory_source(data: object, name: str, mapping: ColumnMapping) -> Source:
 
     A column that holds what no row can is refused by its name and row, as a DarkroomError.
     """
-    pandas = sys.modules.get("pandas")  # whoever has a DataFrame has imported it
-    if pandas and isinstance(data, pandas.DataFrame):
+    frame = getattr(sys.modules.get("pandas"), "DataFrame", None)  # whoever has a DataFrame has imported all of it
+    if frame and isinstance(data, frame):
         return TableSource(name, _frame_table(data, name), mapping)
     if isinstance(data, pa.RecordBatch):
         data = pa.Table.from_batches([data])
