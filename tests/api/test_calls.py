@@ -110,6 +110,20 @@ def test_an_interrupt_comes_out_and_the_same_call_goes_on(tmp_path: Path) -> Non
     assert sorted(run.records["prompt"]) == PROMPTS
 
 
+@pytest.mark.slow
+def test_a_call_right_after_an_interrupt_waits_for_the_batch_that_is_under_way(tmp_path: Path) -> None:
+    """Its thread cannot be ended, and what loads a model meanwhile would take the data from its parameters."""
+
+    def interrupt(event: Any) -> None:
+        if isinstance(event, events.Progressed):  # the next shard's batch is on the device by now
+            raise KeyboardInterrupt
+
+    options, prompts = darkroom.EngineOptions(shard_size=4), ["a red circle"] * 16
+    with pytest.raises(KeyboardInterrupt):
+        darkroom.generate(prompts, out=tmp_path / "run", engine=options, progress=interrupt)
+    assert darkroom.generate(prompts, out=tmp_path / "run", engine=options).status().by_status == {"ok": 16}
+
+
 INTERRUPTED = """
 import signal, sys, threading
 import darkroom
