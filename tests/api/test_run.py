@@ -88,6 +88,25 @@ def test_figures_are_those_of_the_latest_evaluation(run: Run) -> None:
         assert figures.keys() == before[cell_id].keys()
 
 
+def test_what_was_expected_of_a_rendering_is_in_its_run(tmp_path: Path) -> None:
+    expect = [darkroom.Expectation("demo_clip.clip_score", lowest=1e6)]
+    calls = (darkroom.generate, lambda *given, **named: darkroom.sweep(*given, axes={"guidance_scale": [1]}, **named))
+    for number, call in enumerate(calls):
+        out = tmp_path / str(number)
+        run = call(PROMPTS, model="paint", out=out, evaluate={"metrics": ["clip_score"], "expect": expect}, **SIZE)
+        assert run.evaluation is not None
+        assert not run.evaluation.is_good
+        [verdict] = run.evaluation.verdicts
+        assert verdict.value == run.figures[verdict.cell_id]["demo_clip.clip_score"].value
+        assert darkroom.open_run(out).evaluation is None
+
+
+def test_runs_are_keys(run: Run) -> None:
+    again = darkroom.open_run(run.uri)
+    assert run in {run}
+    assert hash(run) == hash(again)
+
+
 def test_cells_of_a_run_are_compared(run: Run) -> None:
     first, second = run.cells
     same = run.compare(run, a_cell=first, b_cell=first, metrics=["demo_clip.clip_score"])
@@ -143,6 +162,7 @@ def test_an_empty_a_spoiled_and_a_lost_run_show_themselves_too(run: Run) -> None
     name = f"{0:012d}-{4:012d}-{record.shard_id}.parquet"
     (Path(run.uri) / "metadata" / record.cell_id / name).write_bytes(b"no parquet")
     assert "not readable" in run._repr_html_()
+    assert "not readable" in repr(run)
 
 
 def test_no_run_is_named(tmp_path: Path) -> None:

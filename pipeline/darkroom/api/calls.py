@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from darkroom.api.comparison import Comparison
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Plan
+    from darkroom.api.rendering import RenderResult
 
 
 @takes_settings
@@ -71,7 +72,8 @@ def generate(
     model: a preset (demo, sd15, sdxl, paint), a hub id or a local folder.
     out: a folder or an s3:// address; None: runs/<name>-<digest of what is asked for>.
     engine: "local" (one worker in this process), "ray", or EngineOptions.
-    evaluate: True, EvaluationOptions or a dict of them: measure images while they are in memory.
+    evaluate: True, EvaluationOptions or a dict of them: measure images while they are in memory. What was
+        found is the run's `evaluation`: its `is_good` says whether every figure lies where `expect` wants it.
     settings: those of sampling and model by their names, such as guidance_scale=5.
 
     Raises DarkroomError for what cannot be rendered as asked, and StoreError where the store fails. Images and shards
@@ -82,7 +84,7 @@ def generate(
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
     output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality)
     request = _request(source, model, settings, output, engine, evaluate)
-    return render(request, progress or silent).run
+    return _run_of(render(request, progress or silent))
 
 
 @takes_settings
@@ -127,7 +129,7 @@ def sweep(
     request = _request(source, model, settings, output, engine, evaluate)
     grid = Grid(axes or {}, mode, cells, exclude, num_cells, draw_seed)
     chosen = made(HalvingOptions, halving, "halving") if isinstance(halving, Mapping) else halving
-    return render(replace(request, grid=grid, halving=chosen), progress or silent).run
+    return _run_of(render(replace(request, grid=grid, halving=chosen), progress or silent))
 
 
 @takes_settings
@@ -248,6 +250,10 @@ def _request(
         raise DarkroomError("repo_id: name the model as model=..., a preset, a hub id or a folder")
     ref, sampling = with_settings(model_ref(model), sampling_defaults(), settings)
     return Request(prompts, ref, sampling, output, engine_options(engine), evaluation_options(evaluate))
+
+
+def _run_of(result: "RenderResult") -> Run:
+    return replace(result.run, evaluation=result.evaluation)
 
 
 def _text(place: str | Path | None) -> str | None:

@@ -6,7 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -98,6 +98,7 @@ class Run:
     store: Store
     info: RunInfo
     cells: Mapping[str, CellInfo]  # by cell_id
+    evaluation: "EvaluationResult | None" = field(default=None, compare=False)  # of the call that made it, if asked for
 
     @property
     def uri(self) -> str:
@@ -181,8 +182,15 @@ class Run:
 
     # How it shows itself -------------------------------------------------------------------------------------------
 
+    def __hash__(self) -> int:
+        return hash(self.uri)  # equal runs are in one place; their settings are mappings, which have no hash
+
     def __repr__(self) -> str:
-        return f"<darkroom run {self.store.describe()}: {self._headline()}>"
+        try:
+            said = self._headline()
+        except (DarkroomError, StoreError) as error:
+            said = str(error)
+        return f"<darkroom run {self.store.describe()}: {said}>"
 
     def _repr_html_(self) -> str:
         """A contact sheet, for a notebook; a sentence where there is no image yet."""
