@@ -61,6 +61,8 @@ def test_images_of_one_cell(run: Run) -> None:
     [
         ({"guidance": 3}, "no column of the records 'guidance'; did you mean guidance_scale?"),
         ({"seed": "many"}, "seed='many': the column is int64"),
+        ({"cell": "zzz"}, "cell: no cell of this run 'zzz'; there are [0-9a-f]+, "),
+        ({"status": "failed"}, "status='failed': only images that are ok"),
     ],
 )
 def test_a_column_that_is_none_is_refused(run: Run, where: dict, words: str) -> None:
@@ -68,7 +70,15 @@ def test_a_column_that_is_none_is_refused(run: Run, where: dict, words: str) -> 
         list(run.images(**where))
 
 
+def test_a_column_that_no_record_has_is_refused(run: Run) -> None:
+    assert run.table(["kind", "seed"]).num_rows == 12
+    with pytest.raises(DarkroomError, match=r"columns: no column of the records 'kin'; did you mean kind\?"):
+        run.table(["prompt", "kin"])
+
+
 def test_an_image_that_is_not_there_is_named(run: Run) -> None:
+    with pytest.raises(DarkroomError, match="image_id=None: give the id"):
+        run.image(None)  # type: ignore[arg-type]
     with pytest.raises(DarkroomError, match="no image 00ff is committed"):
         run.image("00ff")
     record = next(run.images()).info["record"]
