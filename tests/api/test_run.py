@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import darkroom
+from darkroom.api.events import Warned
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
 
@@ -148,6 +149,14 @@ def test_failures_are_records_with_their_reason(tmp_path: Path) -> None:
     assert (failure.status, failure.row) == ("invalid", 1)
     assert failure.error
     assert sum(1 for _ in run.images()) == 1
+
+
+def test_where_no_prompt_can_be_rendered_nothing_is_measured(tmp_path: Path) -> None:
+    said: list[object] = []
+    named = {"model": "paint", "out": tmp_path / "run", "on_invalid": "record", "evaluate": True}
+    run = darkroom.generate([None], progress=said.append, **named, **SIZE)
+    assert (len(run.failures), run.evaluation) == (1, None)
+    assert [event.text for event in said if isinstance(event, Warned)][-1].startswith("no image is committed")
 
 
 def test_a_run_shows_itself_as_a_contact_sheet(run: Run) -> None:
