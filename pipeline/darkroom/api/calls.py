@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from darkroom.api import run as runs
+from darkroom.api.annotations import Count, checks_arguments
 from darkroom.api.arguments import (
     Engine,
     Evaluate,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 
 @takes_settings
+@checks_arguments
 def generate(
     prompts: Any,
     *,
@@ -88,6 +90,7 @@ def generate(
 
 
 @takes_settings
+@checks_arguments
 def sweep(
     prompts: Any,
     *,
@@ -95,7 +98,7 @@ def sweep(
     cells: Sequence[Mapping[str, Value]] = (),
     mode: Literal["product", "zip"] = "product",
     exclude: Sequence[Mapping[str, Any]] = (),
-    num_cells: int | None = None,
+    num_cells: Count | None = None,
     draw_seed: int = 0,
     halving: HalvingOptions | Mapping[str, Any] | None = None,
     model: str | Path | ModelRef = "demo",
@@ -133,6 +136,7 @@ def sweep(
 
 
 @takes_settings
+@checks_arguments
 def plan(
     prompts: Any,
     *,
@@ -157,11 +161,13 @@ def plan(
     return planning.plan(_request(source, model, settings, output, engine), progress or silent)
 
 
+@checks_arguments
 def open_run(uri: str | Path | Run, *, endpoint_url: str | None = None) -> Run:
     """The run at a folder or an s3:// address. Raises DarkroomError where there is none."""
     return runs.open_run(uri if isinstance(uri, Run) else _text(uri) or "", endpoint_url)
 
 
+@checks_arguments
 def evaluate(
     run: str | Path | Run,
     *,
@@ -180,6 +186,7 @@ def evaluate(
     return evaluate(found, made(EvaluationOptions, options, "evaluate"), engine_options(engine), progress or silent)
 
 
+@checks_arguments
 def compare(
     a: str | Path | Run,
     b: str | Path | Run,
@@ -209,11 +216,12 @@ class Report:
     has_figures: bool
 
 
+@checks_arguments
 def report(
     run: str | Path | Run,
     *,
     out: str | Path | None = None,
-    num_prompts: int = 24,
+    num_prompts: Count = 24,
     endpoint_url: str | None = None,
 ) -> Report:
     """Write the page that shows a run as it is now: figures by cell, curves, contact sheets, picks, failures.
