@@ -110,6 +110,20 @@ def test_an_interrupt_comes_out_and_the_same_call_goes_on(tmp_path: Path) -> Non
     assert sorted(run.records["prompt"]) == PROMPTS
 
 
+@pytest.mark.slow
+def test_a_call_right_after_an_interrupt_waits_for_the_batch_that_is_under_way(tmp_path: Path) -> None:
+    """Its thread cannot be ended, and what loads a model meanwhile would take the data from its parameters."""
+
+    def interrupt(event: Any) -> None:
+        if isinstance(event, events.Progressed):  # the next shard's batch is on the device by now
+            raise KeyboardInterrupt
+
+    options, prompts = darkroom.EngineOptions(shard_size=4), ["a red circle"] * 16
+    with pytest.raises(KeyboardInterrupt):
+        darkroom.generate(prompts, out=tmp_path / "run", engine=options, progress=interrupt)
+    assert darkroom.generate(prompts, out=tmp_path / "run", engine=options).status().by_status == {"ok": 16}
+
+
 INTERRUPTED = """
 import signal, sys, threading
 import darkroom
@@ -154,6 +168,30 @@ def test_two_threads_render_at_once(tmp_path: Path) -> None:
     assert len(digests) == 2
 
 
+LOADING_AT_ONCE = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import darkroom
+
+def work(name):
+    run = darkroom.generate(
+        ["a red circle"], out=f"{sys.argv[1]}/{name}", num_inference_steps=1, evaluate=name % 2 == 0
+    )
+    return run.status().by_status["ok"]
+
+with ThreadPoolExecutor(4) as pool:
+    print(list(pool.map(work, range(4))))
+"""
+
+
+@pytest.mark.slow
+def test_threads_may_load_models_at_once(tmp_path: Path) -> None:
+    """In a process that has loaded nothing yet, where transformers still imports its parts."""
+    words = [sys.executable, "-c", LOADING_AT_ONCE, str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("[1, 1, 1, 1]\n", 0), done.stderr
+
+
 def test_a_plan_says_what_would_be_made(tmp_path: Path) -> None:
     found = darkroom.plan(PROMPTS, out=tmp_path / "run", num_images_per_prompt=3, **PAINT)
     assert (found.num_images, found.num_shards, found.model.repo_id) == (24, 1, "darkroom/paint")
@@ -172,6 +210,39 @@ def test_a_plan_says_what_would_be_made(tmp_path: Path) -> None:
         (lambda out: darkroom.sweep(PROMPTS, out=out, **PAINT), "grid.axes and grid.cells are empty"),
         (lambda out: darkroom.sweep(PROMPTS, out=out, axes={"guidance_scale": []}, **PAINT), "has no value"),
         (lambda out: darkroom.sweep(PROMPTS, out=out, axes={"guidance": [1]}, **PAINT), "no setting 'guidance'"),
+        (lambda out: darkroom.generate(PROMPTS, out=b"x"), "out=b'x': give a text or a path or None"),
+        (lambda out: darkroom.generate(PROMPTS, model=3), "model=3: give a text or a path or ModelRef"),
+        (lambda out: darkroom.generate(PROMPTS, progress=3), "progress=3: give a function or None"),
+        (lambda out: darkroom.generate(PROMPTS, evaluate="yes"), "evaluate='yes': give True or False or Evaluation"),
+        (lambda out: darkroom.generate(PROMPTS, evaluate={"expect": [3]}), r"expect\[0\]=3: give Expectation"),
+        (lambda out: darkroom.generate(PROMPTS, evaluate={"metrics": [3]}), r"metrics\[0\]=3: give a text"),
+        (lambda out: darkroom.generate(PROMPTS, evaluate={3: 4}), "evaluate: the key=3: give a text"),
+        (
+            lambda out: darkroom.generate(PROMPTS, layout="zip"),
+            "layout='zip': .* choices are files, webdataset, parquet",
+        ),
+        (lambda out: darkroom.generate(PROMPTS, quality="high"), "quality='high': give a whole number"),
+        (lambda out: darkroom.generate(PROMPTS, columns=["a"]), r"columns=\['a'\]: give a dict or None"),
+        (lambda out: darkroom.generate(PROMPTS, columns={"prompt": 3}), r"columns\['prompt'\]=3: give a text or None"),
+        (lambda out: darkroom.sweep(PROMPTS, axes=["a"]), r"axes=\['a'\]: give a dict or None"),
+        (lambda out: darkroom.sweep(PROMPTS, axes={"guidance_scale": 3}), r"axes\['guidance_scale'\]=3: give a list"),
+        (lambda out: darkroom.sweep(PROMPTS, axes={3: [3]}), "axes: the key=3: give a text"),
+        (lambda out: darkroom.sweep(PROMPTS, axes={"eta": [[1]]}), r"axes\['eta'\]\[0\]=\[1\]: give a text or a whole"),
+        (lambda out: darkroom.sweep(PROMPTS, cells={"eta": 1}), "cells={'eta': 1}: give a list"),
+        (lambda out: darkroom.sweep(PROMPTS, exclude=[3]), r"exclude\[0\]=3: give a dict"),
+        (lambda out: darkroom.sweep(PROMPTS, mode="sum"), "mode='sum': no such choice; choices are product, zip"),
+        (lambda out: darkroom.sweep(PROMPTS, num_cells=-1), "num_cells=-1: give a whole number from 1 on or None"),
+        (lambda out: darkroom.sweep(PROMPTS, draw_seed="x"), "draw_seed='x': give a whole number"),
+        (lambda out: darkroom.sweep(PROMPTS, halving=3), "halving=3: give HalvingOptions or a dict or None"),
+        (lambda out: darkroom.sweep(PROMPTS, halving={}), "halving: figure is missing"),
+        (lambda out: darkroom.report(out, num_prompts=-1), "num_prompts=-1: give a whole number from 1 on"),
+        (lambda out: darkroom.template("a {c}", {"c": ["x"]}, num_prompts=-1), "num_prompts=-1: give a whole number"),
+        (lambda out: darkroom.template("a {c}", ["x"]), r"slots=\['x'\]: give a dict"),
+        (lambda out: darkroom.open_run(3), "uri=3: give a text or a path or Run"),
+        (lambda out: darkroom.compare(out, out, a_cell=3), "a_cell=3: give a text or None"),
+        (lambda out: darkroom.Expectation("x.y", lowest="low"), "lowest='low': give a number"),
+        (lambda out: darkroom.generate(PROMPTS, out=out, model=Path("demo")), "/demo"),
+        (lambda out: darkroom.generate(Path("demo"), out=out), "prompts.uri=demo: no such file"),
         (lambda out: darkroom.evaluate(out, metric=["x"]), "does not exist"),
         (lambda out: darkroom.compare(out, out), "does not exist"),
     ],

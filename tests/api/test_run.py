@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import darkroom
+from darkroom.api.events import Warned
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
 
@@ -61,6 +62,8 @@ def test_images_of_one_cell(run: Run) -> None:
     [
         ({"guidance": 3}, "no column of the records 'guidance'; did you mean guidance_scale?"),
         ({"seed": "many"}, "seed='many': the column is int64"),
+        ({"cell": "zzz"}, "cell: no cell of this run 'zzz'; there are [0-9a-f]+, "),
+        ({"status": "failed"}, "status='failed': only images that are ok"),
     ],
 )
 def test_a_column_that_is_none_is_refused(run: Run, where: dict, words: str) -> None:
@@ -68,7 +71,15 @@ def test_a_column_that_is_none_is_refused(run: Run, where: dict, words: str) -> 
         list(run.images(**where))
 
 
+def test_a_column_that_no_record_has_is_refused(run: Run) -> None:
+    assert run.table(["kind", "seed"]).num_rows == 12
+    with pytest.raises(DarkroomError, match=r"columns: no column of the records 'kin'; did you mean kind\?"):
+        run.table(["prompt", "kin"])
+
+
 def test_an_image_that_is_not_there_is_named(run: Run) -> None:
+    with pytest.raises(DarkroomError, match="image_id=None: give the id"):
+        run.image(None)  # type: ignore[arg-type]
     with pytest.raises(DarkroomError, match="no image 00ff is committed"):
         run.image("00ff")
     record = next(run.images()).info["record"]
@@ -86,6 +97,25 @@ def test_figures_are_those_of_the_latest_evaluation(run: Run) -> None:
     for cell_id, figures in run.figures.items():
         assert figures["demo_clip.clip_score"].value == before[cell_id]["demo_clip.clip_score"].value
         assert figures.keys() == before[cell_id].keys()
+
+
+def test_what_was_expected_of_a_rendering_is_in_its_run(tmp_path: Path) -> None:
+    expect = [darkroom.Expectation("demo_clip.clip_score", lowest=1e6)]
+    calls = (darkroom.generate, lambda *given, **named: darkroom.sweep(*given, axes={"guidance_scale": [1]}, **named))
+    for number, call in enumerate(calls):
+        out = tmp_path / str(number)
+        run = call(PROMPTS, model="paint", out=out, evaluate={"metrics": ["clip_score"], "expect": expect}, **SIZE)
+        assert run.evaluation is not None
+        assert not run.evaluation.is_good
+        [verdict] = run.evaluation.verdicts
+        assert verdict.value == run.figures[verdict.cell_id]["demo_clip.clip_score"].value
+        assert darkroom.open_run(out).evaluation is None
+
+
+def test_runs_are_keys(run: Run) -> None:
+    again = darkroom.open_run(run.uri)
+    assert run in {run}
+    assert hash(run) == hash(again)
 
 
 def test_cells_of_a_run_are_compared(run: Run) -> None:
@@ -121,6 +151,14 @@ def test_failures_are_records_with_their_reason(tmp_path: Path) -> None:
     assert sum(1 for _ in run.images()) == 1
 
 
+def test_where_no_prompt_can_be_rendered_nothing_is_measured(tmp_path: Path) -> None:
+    said: list[object] = []
+    named = {"model": "paint", "out": tmp_path / "run", "on_invalid": "record", "evaluate": True}
+    run = darkroom.generate([None], progress=said.append, **named, **SIZE)
+    assert (len(run.failures), run.evaluation) == (1, None)
+    assert [event.text for event in said if isinstance(event, Warned)][-1].startswith("no image is committed")
+
+
 def test_a_run_shows_itself_as_a_contact_sheet(run: Run) -> None:
     shown = run._repr_html_()
     assert "data:image/webp;base64," in shown
@@ -143,6 +181,7 @@ def test_an_empty_a_spoiled_and_a_lost_run_show_themselves_too(run: Run) -> None
     name = f"{0:012d}-{4:012d}-{record.shard_id}.parquet"
     (Path(run.uri) / "metadata" / record.cell_id / name).write_bytes(b"no parquet")
     assert "not readable" in run._repr_html_()
+    assert "not readable" in repr(run)
 
 
 def test_no_run_is_named(tmp_path: Path) -> None:

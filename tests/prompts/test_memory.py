@@ -47,6 +47,18 @@ def test_texts_are_prompts() -> None:
     assert rows(open_prompts(["a cat"])) == rows(open_prompts([{"prompt": "a cat"}]))
 
 
+@pytest.mark.parametrize("column", [pd.Series, pa.array, lambda texts: pa.chunked_array([texts[:1], texts[1:]]), tuple])
+def test_a_column_is_a_list_of_its_values(column: Callable[[list], object]) -> None:
+    assert prompts(open_prompts(column(["a cat", "a dog"]))) == ["a cat", "a dog"]
+    assert prompts(open_prompts(column([{"prompt": "a cat"}, {"prompt": "a dog"}]))) == ["a cat", "a dog"]
+
+
+@pytest.mark.parametrize("given", [{"a cat"}, frozenset({"a cat"}), {"a cat": 1}.keys()])
+def test_a_set_has_no_order_to_number_rows_by(given: object) -> None:
+    with pytest.raises(DarkroomError, match="is no dataset of prompts; needed a list"):
+        open_prompts(given)
+
+
 def test_a_path_may_be_an_object(tmp_path: Path) -> None:
     file = write(tmp_path / "p.txt", "a cat\n")
     assert open_prompts(Path(file)).scan(1) == open_prompts(file).scan(1)

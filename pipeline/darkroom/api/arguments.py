@@ -2,12 +2,14 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 
+from darkroom.api.annotations import Count, check_kind, checks_arguments
 from darkroom.api.cells import DEMO_REPO_ID
 from darkroom.api.options import (
     EngineOptions,
@@ -59,7 +61,7 @@ def prompts_of(
     such, a pandas DataFrame or an Arrow table; or Prompts that `template` made."""
     if isinstance(source, Prompts):
         return source
-    if isinstance(source, str | Path):
+    if isinstance(source, str | PathLike):
         return demo() if source == DEMO else files(str(source), on_invalid, columns, endpoint_url)
     if endpoint_url is not None:
         raise DarkroomError("prompts_endpoint_url: is for prompt files on S3, and these prompts are in memory")
@@ -88,11 +90,12 @@ def files(
     return Prompts("file", uri, open_prompts(uri, on_invalid, endpoint_url, columns), settings)
 
 
+@checks_arguments
 def template(
     pattern: str,
     slots: Mapping[str, Sequence[str]],
     mode: Literal["product", "random"] = "product",
-    num_prompts: int | None = None,
+    num_prompts: Count | None = None,
     seed: int = 0,
 ) -> Prompts:
     """Prompts of a pattern such as "a {colour} circle": every combination of its slots' values, or random ones."""
@@ -105,9 +108,11 @@ def template(
 
 
 def model_ref(model: str | Path | ModelRef) -> ModelRef:
-    """A preset by its name; else a hub id or a folder."""
+    """A preset by its name; else a hub id or a folder. A path is always a folder: Path("./demo") forgets its "./"."""
     if isinstance(model, ModelRef):
         return model
+    if isinstance(model, PathLike):
+        return ModelRef(str(Path(model).absolute()))
     return PRESETS.get(str(model), ModelRef(str(model)))
 
 
@@ -126,6 +131,10 @@ def evaluation_options(evaluate: Evaluate) -> EvaluationOptions | None:
 def made(kind: type[Options], given: Mapping[str, Any], what: str) -> Options:
     """Options from their names and values."""
     known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
+    check_kind(what, given, Mapping[str, Any])
+    for each in fields(kind):  # type: ignore[arg-type]
+        if each.default is MISSING and each.default_factory is MISSING and each.name not in given:
+            raise DarkroomError(f"{what}: {each.name} is missing; give it, and any of {', '.join(known)}")
     for name in given:
         if name not in known:
             raise DarkroomError(f"{what}: {unknown(name, known, 'option')}")

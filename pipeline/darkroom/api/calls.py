@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from darkroom.api import run as runs
+from darkroom.api.annotations import Count, checks_arguments
 from darkroom.api.arguments import (
     Engine,
     Evaluate,
@@ -44,9 +45,11 @@ if TYPE_CHECKING:
     from darkroom.api.comparison import Comparison
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Plan
+    from darkroom.api.rendering import RenderResult
 
 
 @takes_settings
+@checks_arguments
 def generate(
     prompts: Any,
     *,
@@ -71,7 +74,8 @@ def generate(
     model: a preset (demo, sd15, sdxl, paint), a hub id or a local folder.
     out: a folder or an s3:// address; None: runs/<name>-<digest of what is asked for>.
     engine: "local" (one worker in this process), "ray", or EngineOptions.
-    evaluate: True, EvaluationOptions or a dict of them: measure images while they are in memory.
+    evaluate: True, EvaluationOptions or a dict of them: measure images while they are in memory. What was
+        found is the run's `evaluation`: its `is_good` says whether every figure lies where `expect` wants it.
     settings: those of sampling and model by their names, such as guidance_scale=5.
 
     Raises DarkroomError for what cannot be rendered as asked, and StoreError where the store fails. Images and shards
@@ -82,10 +86,11 @@ def generate(
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
     output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality)
     request = _request(source, model, settings, output, engine, evaluate)
-    return render(request, progress or silent).run
+    return _run_of(render(request, progress or silent))
 
 
 @takes_settings
+@checks_arguments
 def sweep(
     prompts: Any,
     *,
@@ -93,7 +98,7 @@ def sweep(
     cells: Sequence[Mapping[str, Value]] = (),
     mode: Literal["product", "zip"] = "product",
     exclude: Sequence[Mapping[str, Any]] = (),
-    num_cells: int | None = None,
+    num_cells: Count | None = None,
     draw_seed: int = 0,
     halving: HalvingOptions | Mapping[str, Any] | None = None,
     model: str | Path | ModelRef = "demo",
@@ -127,10 +132,11 @@ def sweep(
     request = _request(source, model, settings, output, engine, evaluate)
     grid = Grid(axes or {}, mode, cells, exclude, num_cells, draw_seed)
     chosen = made(HalvingOptions, halving, "halving") if isinstance(halving, Mapping) else halving
-    return render(replace(request, grid=grid, halving=chosen), progress or silent).run
+    return _run_of(render(replace(request, grid=grid, halving=chosen), progress or silent))
 
 
 @takes_settings
+@checks_arguments
 def plan(
     prompts: Any,
     *,
@@ -155,11 +161,13 @@ def plan(
     return planning.plan(_request(source, model, settings, output, engine), progress or silent)
 
 
+@checks_arguments
 def open_run(uri: str | Path | Run, *, endpoint_url: str | None = None) -> Run:
     """The run at a folder or an s3:// address. Raises DarkroomError where there is none."""
     return runs.open_run(uri if isinstance(uri, Run) else _text(uri) or "", endpoint_url)
 
 
+@checks_arguments
 def evaluate(
     run: str | Path | Run,
     *,
@@ -178,6 +186,7 @@ def evaluate(
     return evaluate(found, made(EvaluationOptions, options, "evaluate"), engine_options(engine), progress or silent)
 
 
+@checks_arguments
 def compare(
     a: str | Path | Run,
     b: str | Path | Run,
@@ -207,11 +216,12 @@ class Report:
     has_figures: bool
 
 
+@checks_arguments
 def report(
     run: str | Path | Run,
     *,
     out: str | Path | None = None,
-    num_prompts: int = 24,
+    num_prompts: Count = 24,
     endpoint_url: str | None = None,
 ) -> Report:
     """Write the page that shows a run as it is now: figures by cell, curves, contact sheets, picks, failures.
@@ -248,6 +258,10 @@ def _request(
         raise DarkroomError("repo_id: name the model as model=..., a preset, a hub id or a folder")
     ref, sampling = with_settings(model_ref(model), sampling_defaults(), settings)
     return Request(prompts, ref, sampling, output, engine_options(engine), evaluation_options(evaluate))
+
+
+def _run_of(result: "RenderResult") -> Run:
+    return replace(result.run, evaluation=result.evaluation)
 
 
 def _text(place: str | Path | None) -> str | None:

@@ -83,7 +83,7 @@ def grid_cell(
 def grid_settings(grid: Grid) -> list[Settings]:
     """Each cell's settings. Raises DarkroomError for an axis without a value, and for a grid without a cell."""
     for name, values in grid.axes.items():
-        if not values:
+        if not len(values):
             raise DarkroomError(f"grid.axes.{name}=[] has no value; give some, or leave the axis out")
     return expand(grid)
 

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from os import PathLike
 from typing import Any, get_args, get_origin, get_type_hints
 
+from darkroom.api.annotations import check_kind
 from darkroom.domain.errors import DarkroomError, has_credentials
 from darkroom.domain.settings import SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
 
@@ -82,6 +83,9 @@ class Expectation:
     figure: str  # such as inception_v3.fid
     lowest: float = -math.inf
     highest: float = math.inf
+
+    def __post_init__(self) -> None:
+        _check(self, "expect.")
 
 
 @dataclass(frozen=True)
@@ -217,6 +221,7 @@ def _is_list(options: Any, name: str, value: Any) -> bool:
         return False
     if isinstance(value, str | Mapping):
         raise DarkroomError(f"{name}={value!r}: give a list, such as [{value!r}]")
+    check_kind(name, value, hint)
     return True
 
 

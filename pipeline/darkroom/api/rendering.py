@@ -128,6 +128,9 @@ def render_whole(job: RenderJob, rounds: tuple[Rendered, ...] = ()) -> RenderRes
     _write_contact_sheet(job, run.cells)
     if job.evaluation is None:
         return RenderResult(run, (*rounds, rendered))
+    if not any(True for _ in first_images(job.store, 1)):
+        job.progress(Warned("no image is committed, so that nothing is measured"))
+        return RenderResult(run, (*rounds, rendered))
     # Shards of earlier calls may lack features: they get them first.
     extracted = extract_for(run, job.evaluation, job.engine, job.progress)
     evaluated = measure(run, job.evaluation, extracted, driver_device(job.engine.options), job.progress)

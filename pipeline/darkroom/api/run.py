@@ -6,7 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -98,6 +98,7 @@ class Run:
     store: Store
     info: RunInfo
     cells: Mapping[str, CellInfo]  # by cell_id
+    evaluation: "EvaluationResult | None" = field(default=None, compare=False)  # of the call that made it, if asked for
 
     @property
     def uri(self) -> str:
@@ -116,7 +117,12 @@ class Run:
         if not parts:
             empty = RECORD_SCHEMA.empty_table()
             return empty if columns is None else empty.select([name for name in columns if name in empty.column_names])
-        return pa.concat_tables([part.replace_schema_metadata(None) for part in parts], promote_options="default")
+        found = pa.concat_tables([part.replace_schema_metadata(None) for part in parts], promote_options="default")
+        for name in columns or ():
+            if name not in found.column_names:
+                known = manifest.read(self.store, names[0]).column_names
+                raise DarkroomError(f"columns: {unknown(name, known, 'column of the records')}")
+        return found
 
     @property
     def failures(self) -> list[Record]:
@@ -129,15 +135,24 @@ class Run:
         `prompt`, `cell` (a cell_id) and any column of the records choose among them: `images(guidance_scale=4)`.
         Raises DarkroomError for an image that is not what was committed.
         """
+        if cell is not None and cell not in self.cells:
+            raise DarkroomError(f"cell: {unknown(str(cell), tuple(self.cells), 'cell of this run')}")
+        if columns.get("status", OK) != OK:
+            raise DarkroomError(
+                f"status={columns['status']!r}: only images that are {OK} can be read; `failures` are the other records"
+            )
         wanted = {"prompt": prompt, "cell_id": cell, **columns}
-        given = {name: value for name, value in wanted.items() if value is not None}
+        return self._images({name: value for name, value in wanted.items() if value is not None} | {"status": OK})
+
+    def _images(self, wanted: Mapping[str, Any]) -> Iterator[Image.Image]:
         for name in manifest.committed(self.store):
-            table = _filtered(manifest.read(self.store, name), {**given, "status": OK})
-            for record in to_records(table):
+            for record in to_records(_filtered(manifest.read(self.store, name), wanted)):
                 yield self._opened(record)
 
     def image(self, image_id: str) -> Image.Image:
         """The one of this id. Raises DarkroomError where there is none."""
+        if not isinstance(image_id, str):
+            raise DarkroomError(f"image_id={image_id!r}: give the id of an image, as its record has it")
         for found in self.images(image_id=image_id):
             return found
         raise DarkroomError(f"{self.store.describe()}: no image {image_id} is committed there")
@@ -181,8 +196,15 @@ class Run:
 
     # How it shows itself -------------------------------------------------------------------------------------------
 
+    def __hash__(self) -> int:
+        return hash(self.uri)  # equal runs are in one place; their settings are mappings, which have no hash
+
     def __repr__(self) -> str:
-        return f"<darkroom run {self.store.describe()}: {self._headline()}>"
+        try:
+            said = self._headline()
+        except (DarkroomError, StoreError) as error:
+            said = str(error)
+        return f"<darkroom run {self.store.describe()}: {said}>"
 
     def _repr_html_(self) -> str:
         """A contact sheet, for a notebook; a sentence where there is no image yet."""

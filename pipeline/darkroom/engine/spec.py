@@ -16,6 +16,7 @@ from darkroom.engine.device import CompileArtifacts
 from darkroom.engine.tasks import ProbeTask, RetryTask, ShardReport, ShardTask, Task
 from darkroom.engine.worker import Worker
 from darkroom.features.extractor import Extractor, ExtractorSpec
+from darkroom.rendering.loading import loads_models
 from darkroom.rendering.renderer import Compiled, Renderer, RendererSpec, load_renderer
 from darkroom.runs.run import RunInfo, open_run
 from darkroom.storage.local import user_cache
@@ -103,10 +104,9 @@ class Prober:
         """A probe ends by itself."""
 
     def _batch_size(self, spec: RendererSpec, sampling: Sampling) -> int:
-        from darkroom.rendering.batch_size import best_size, measured_rates  # with torch
-        from darkroom.rendering.diffusion import device_name
+        device = _device_name(spec)
+        from darkroom.rendering.batch_size import best_size, measured_rates  # what was imported now
 
-        device = device_name(spec)
         key = f"{_key(spec, sampling, device)}.json"
         try:
             return int(json.loads(self._cache.get(key))["batch_size"])
@@ -122,6 +122,13 @@ class Prober:
         with suppress(OSError):  # the next run measures again
             self._cache.put(key, json.dumps(about).encode(), "application/json")
         return size
+
+
+@loads_models
+def _device_name(spec: RendererSpec) -> str:
+    from darkroom.rendering.diffusion import device_name  # with torch
+
+    return device_name(spec)
 
 
 def _key(spec: RendererSpec, sampling: Sampling, device: str) -> str:

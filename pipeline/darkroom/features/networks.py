@@ -18,6 +18,7 @@ import torch
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.features.extractor import ExtractorSpec
+from darkroom.rendering.loading import calls_models
 from darkroom.rendering.model_files import file_digests, files_in
 from darkroom.rendering.proof import LocalFiles, detach_from_files
 
@@ -156,6 +157,7 @@ def quieten() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
+@calls_models
 @torch.inference_mode()
 def in_batches(
     items: Sequence[Item], batch_size: int, width: int, call: Callable[[list[Item]], torch.Tensor]

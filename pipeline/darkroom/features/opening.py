@@ -23,6 +23,7 @@ from darkroom.features.transformers_models import (
     load_demo_clip,
     load_dinov2,
 )
+from darkroom.rendering.loading import loads_models
 from darkroom.rendering.proof import LocalFiles, proved
 from darkroom.runs.features import ExtractorInfo
 
@@ -65,6 +66,7 @@ EXTRACTORS: Mapping[str, _Entry] = {
 }
 
 
+@loads_models
 def inspect_extractor(spec: ExtractorSpec) -> ExtractorInfo:
     """What `load_extractor` will make, without loading a network; what comes from the hub is downloaded.
 
@@ -96,6 +98,7 @@ def load_extractor(spec: ExtractorSpec) -> Extractor:
     return loaded
 
 
+@loads_models
 def _loaded(spec: ExtractorSpec) -> Extractor:
     if is_plug_in(spec.name):
         return load_plug_in(spec)

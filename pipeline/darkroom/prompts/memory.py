@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import PurePath
@@ -28,18 +29,22 @@ _NEEDED = "needed a list or an iterator of texts or dicts, a pandas DataFrame or
 
 
 def memory_source(data: object, name: str, mapping: ColumnMapping) -> Source:
-    """A source of what a caller holds; an iterator is read to its end at once, to a disk where it is large.
+    """A source of what a caller holds; an iterator is read to its end at once, to a disk where it is large. One column
+    of a table, as pandas and Arrow have it, is read as a list of its values; a set is refused, as it has no order.
 
     A column that holds what no row can is refused by its name and row, as a DarkroomError.
     """
-    pandas = sys.modules.get("pandas")  # whoever has a DataFrame has imported it
-    if pandas and isinstance(data, pandas.DataFrame):
+    frame = getattr(sys.modules.get("pandas"), "DataFrame", None)  # whoever has a DataFrame has imported all of it
+    if frame and isinstance(data, frame):
         return TableSource(name, _frame_table(data, name), mapping)
     if isinstance(data, pa.RecordBatch):
         data = pa.Table.from_batches([data])
-    if hasattr(data, "__arrow_c_stream__"):
+    if isinstance(data, pa.Array | pa.ChunkedArray):
+        data = data.to_pylist()
+    series = getattr(sys.modules.get("pandas"), "Series", None)
+    if hasattr(data, "__arrow_c_stream__") and not (series and isinstance(data, series)):
         return TableSource(name, _arrow_table(data, name), mapping)
-    if isinstance(data, Mapping | bytes) or not isinstance(data, Iterable):
+    if isinstance(data, Mapping | AbstractSet | bytes) or not isinstance(data, Iterable):
         raise DarkroomError(f"{name}: {type(data).__name__} is no dataset of prompts; {_NEEDED}, or a path")
     return RowsSource(name, _Spool(_json_lines(data, name)), mapping)
 

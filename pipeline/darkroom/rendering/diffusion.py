@@ -22,6 +22,7 @@ from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.conditioning import ENCODERS, TextCache, conditioning_arguments
 from darkroom.rendering.inspection import count_tokens
 from darkroom.rendering.latents import decode_latents, draw_noise, faults, to_pixels
+from darkroom.rendering.loading import calls_models
 from darkroom.rendering.pretrained import LoadedPipeline, load_pipeline
 from darkroom.rendering.renderer import RenderedImage, RendererInfo, RendererSpec, explained
 from darkroom.rendering.schedulers import build_scheduler
@@ -61,6 +62,7 @@ class DiffusersRenderer:
             patches=self._patches.names,
         )
 
+    @calls_models
     @torch.inference_mode()
     def render(self, requests: Sequence[ImageRequest]) -> list[RenderedImage]:
         """Render 1 to batch_size requests that share a `batch_key(info.mixes_guidance)`."""

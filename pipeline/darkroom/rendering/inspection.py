@@ -11,6 +11,7 @@ from typing import Any
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import ModelRef
+from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_files import INDEX, PICKLES, components_of, files_in, folder_digests, folder_revision
 
 # Pipelines whose steps Darkroom controls: guidance by image and by step, cached features, shared work.
@@ -101,6 +102,7 @@ def check_arguments(names: Iterable[str], model: InspectedModel, remedy: str) ->
             )
 
 
+@loads_models
 def _call_parameters(model: InspectedModel) -> Mapping[str, inspect.Parameter] | None:
     """Parameters of its pipeline's call; None where the model brings code for it, or is the painter."""
     import diffusers
@@ -131,6 +133,7 @@ def resolved_dtype(dtype: str, device: str) -> str:
     return dtype if dtype != "auto" else ("float32" if device == "cpu" else "float16")
 
 
+@loads_models
 def token_counter(model: InspectedModel) -> Callable[[list[str]], list[int]] | None:
     """A function that counts the tokens of prompts, start and end included, by the model's first tokenizer; None where
     the model brings code for it. The class is read from model_index.json: AutoTokenizer would ask on stdin whether to

@@ -15,6 +15,7 @@ from diffusers.utils import DIFFUSERS_DYNAMIC_MODULE_NAME, dynamic_modules_utils
 
 from darkroom.domain.settings import FLOAT8
 from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_files import shaping_files, snapshot_digests
 from darkroom.rendering.patches import PATCHES, AppliedPatches, Patch, apply_patches
 from darkroom.rendering.proof import LocalFiles, detach_from_files, proved
@@ -34,6 +35,7 @@ class LoadedPipeline:
     patches: AppliedPatches
 
 
+@loads_models
 def load_pipeline(spec: RendererSpec, patches: Sequence[Patch] = PATCHES) -> LoadedPipeline:
     """Load, prove and patch. Raises WrongModel where files differ from those that the job was started with."""
     if spec.device == "cpu":

@@ -16,6 +16,7 @@ from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.requests import ImageRequest
 from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.loading import loads_models
 
 _FATAL = ("CUDA error", "device-side assert", "unspecified launch failure", "illegal memory access")
 
@@ -138,6 +139,11 @@ def load_renderer(spec: RendererSpec, profile: Profile = OFF) -> Renderer:
     """
     if spec.model.source == PAINT_REPO_ID:
         return PaintRenderer(spec.batch_size, spec.seconds_per_batch)
+    return _load_diffusers(spec, profile)
+
+
+@loads_models
+def _load_diffusers(spec: RendererSpec, profile: Profile) -> Renderer:
     from safetensors import SafetensorError
 
     from darkroom.rendering.diffusion import load_diffusers
