@@ -20,9 +20,10 @@ from omegaconf import DictConfig
 from darkroom import __version__
 from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.jobs.arguments import Show, arguments
+from darkroom.jobs.config_file import config_text
 from darkroom.jobs.console import ExitCode, guard
-from darkroom.jobs.help import COMPLETE, completion, config_text, job_help, overview
-from darkroom.jobs.overrides import composed
+from darkroom.jobs.help import COMPLETE, completion, job_help, overview
+from darkroom.jobs.overrides import chosen, composed
 from darkroom.runs.commands import program
 from darkroom.storage.store import StoreError
 
@@ -78,7 +79,7 @@ def run_job(job: str, overrides: Sequence[str] | None = None) -> ExitCode:
         raise DarkroomError(_no_job(job))
     given = arguments(job, overrides)
     if given.show:
-        print(job_help(given, JOBS[job]) if given.show is Show.help else config_text(given))
+        print(job_help(given, JOBS[job]) if given.show is Show.help else config_text(*chosen(given)))
         return ExitCode.OK
     return function_of(job)(composed(job, overrides))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -48,6 +48,14 @@ def composition(sources: Sources, choices: Mapping[str, str], added: Mapping[str
 
     Raises DarkroomError for a file that cannot be composed.
     """
+    config = _composed(sources, choices, added or {})
+    with open_dict(config):
+        del config["hydra"]
+    return config
+
+
+def _composed(sources: Sources, choices: Mapping[str, str], added: Mapping[str, str]) -> DictConfig:
+    """With what Hydra says of itself, below `hydra`."""
     schema.register()
     primary = sources.primary
     if primary and primary.stem == sources.job:
@@ -55,12 +63,12 @@ def composition(sources: Sources, choices: Mapping[str, str], added: Mapping[str
     first, *others = sources.folders
     words = [f"hydra.searchpath=[{','.join(_quoted(f'file://{path.absolute()}') for path in others)}]"]
     words += [f"{group}={_quoted(choice)}" for group, choice in choices.items() if choice != NULL]
-    words += [f"+{group}={_quoted(choice)}" for group, choice in (added or {}).items()]
+    words += [f"+{group}={_quoted(choice)}" for group, choice in added.items()]
     if primary is None and first != CONF:  # Hydra wants the job's file in the first folder
         first, words[0] = CONF, f"hydra.searchpath=[{_quoted(f'file://{first.absolute()}')}]"
     try:
         with _COMPOSING, initialize_config_dir(str(first.absolute()), version_base="1.3"):
-            config: DictConfig = compose(primary.stem if primary else sources.job, words)
+            config: DictConfig = compose(primary.stem if primary else sources.job, words, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise DarkroomError(f"{_where(sources)}: {_cause(error)}") from error
     if primary and OmegaConf.get_type(config) is not OmegaConf.get_type(composition(Sources(sources.job), {})):
@@ -81,6 +89,12 @@ class Choices:
 
     def but(self, group: str, choice: str) -> "Choices":
         return replace(self, usual={**self.usual, group: choice})
+
+
+def made_choices(choices: Choices) -> dict[str, str]:
+    """Group to choice, as they are in the end: also those that a preset or an experiment makes."""
+    made = _composed(choices.sources, choices.usual, choices.added).hydra.runtime.choices
+    return {str(group): str(choice) for group, choice in made.items() if choice not in (None, NULL)}
 
 
 def usual_choices(sources: Sources) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What is said of jobs and their keys: `--help`, `--cfg job`, and completion in a shell.
+"""What is said of jobs and their keys: `--help`, and completion in a shell.
 
 `eval "$(darkroom completion bash)"`, or zsh: the shell's script asks this program, with the words so far, what may come
 next. Nothing is opened but configuration.
@@ -72,12 +72,6 @@ def job_help(given: Arguments, does: str) -> str:
         sections.append("groups, each with its choices; the first is chosen:\n" + "\n".join(_groups(choices)))
     sections.append("keys, each with its value so far:\n" + "\n".join(_keys(config)))
     return "\n\n".join(sections)
-
-
-def config_text(given: Arguments) -> str:
-    """The configuration as YAML, which `--config` reads again."""
-    config, _ = chosen(given)
-    return OmegaConf.to_yaml(config).rstrip()
 
 
 def _groups(choices: Choices) -> Iterator[str]:

@@ -60,6 +60,7 @@ def test_a_choice_and_single_keys_of_one_group_stand_beside_each_other(tmp_path:
         ("generate", ["prompts=file", "prompts.uri=a b.csv", "model=sdxl", "engine=local", "sampling.seed=7"]),
         ("generate", ["prompts=template", "prompts.pattern=a {b} c", "prompts.slots={b: [x, 'y, z']}"]),
         ("sweep", ["grid.axes.guidance_scale=[1,4]", "grid.exclude=[{guidance_scale: 1}]", "evaluate=inline"]),
+        ("sweep", ["grid=both", "preset=mlperf-sdxl", "prompts.uri=a.csv", "model=sd15", "prompts.kind=file"]),
         ("evaluate", ["run=r", "extractors=[{name: clip, source: x}]", "expect=[{figure: a.b, lowest: 1}]"]),
     ],
 )
@@ -79,6 +80,36 @@ def test_what_has_no_value_yet_can_be_printed_and_given_later(
     with pytest.raises(DarkroomError, match=r"prompts\.uri has no value"):
         composed("generate", [flag])
     assert composed("generate", [flag, "prompts.uri=p.csv"]).prompts.uri == "p.csv"
+
+
+def test_a_model_without_its_name_is_not_replaced_by_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_job("generate", ["model=diffusers", "--cfg=job"])
+    printed = capsys.readouterr().out
+    flag = written(tmp_path, printed)
+    with pytest.raises(DarkroomError, match=r"model\.repo_id has no value"):
+        composed("generate", [flag])
+    run_job("generate", [flag, "--cfg=job"])
+    assert capsys.readouterr().out == printed
+    assert composed("generate", [flag, "model.repo_id=m"]).model.repo_id == "m"
+
+
+def test_a_choice_of_the_command_wins_over_all_keys_of_the_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_job("generate", ["model=sdxl", "sampling.seed=7", "--cfg=job"])
+    flag = written(tmp_path, capsys.readouterr().out)
+    config = composed("generate", [flag, "model=sd15"])
+    assert (config.model, config.sampling.seed) == (composed("generate", ["model=sd15"]).model, 7)
+    assert composed("generate", [flag, "model=sdxl", "model.dtype=float32"]).model.variant == "fp16"
+
+
+def test_what_is_printed_of_a_folders_group_needs_the_folder_no_more(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_job("generate", [f"--config-dir={folder}", "model=tuned", "--cfg=job"])
+    assert composed("generate", [written(tmp_path, capsys.readouterr().out)]).model.repo_id == "/models/tuned"
 
 
 def test_a_file_with_a_defaults_list_is_hydras(tmp_path: Path) -> None:
@@ -108,6 +139,11 @@ def test_an_environment_variable_is_filled_in_from_a_file_as_hydra_does(
         ("sampling: {guidence_scale: 7}", "did you mean sampling.guidance_scale?"),
         ("model: sdx1", "did you mean model=sdxl?"),
         ("model: [sdxl]", "give one of demo, "),
+        ("choices: {model: sdx1}", "did you mean model=sdxl?"),
+        ("choices: {modle: sdxl}", "choices.modle: no such group of `darkroom generate`; groups are prompts, model"),
+        ("choices: {model: {kind: sdxl}}", "give one of demo, "),
+        ("choices: sdxl", "give groups, such as {model: sdxl}"),
+        ("choices: {model: sdxl}\nmodel: sd15", "choices.model is sdxl and model is sd15; give one of them"),
         ("prompts: {uri: p.csv}", "the key needs prompts=file"),
         ("engine: {kind: slurm}", "choices are ray, local"),
         ("engine: {shard_size: many}", "give a whole number"),
