@@ -32,7 +32,7 @@ from darkroom.conf.keys import IS_PLACE, check_ranges
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.jobs.arguments import Arguments, arguments
 from darkroom.jobs.composition import NULL, Choices, added_groups, groups
-from darkroom.jobs.config_file import ConfigFile
+from darkroom.jobs.config_file import ConfigFile, with_scalars
 from darkroom.jobs.refusals import refuse_added, refuse_choice, refuse_enum, refuse_key, refuse_value, refuse_word
 
 _KEY = re.compile(r"[^\W\d]\w*(\.\w+)*")
@@ -137,12 +137,20 @@ def _put_all(config: DictConfig, choices: Choices, key: str, value: object) -> N
         for name, item in value.items():
             _put_all(config, choices, f"{key}.{name}", item)
         return
+    value = with_scalars(value, as_text=_is_text(node))
     if isinstance(value, str):
         _check_no_credentials(key, value)
         value = _at_home(value) if isinstance(node, StringNode) and _is_place(parent, key) else value
         if isinstance(node, EnumNode) and value != MISSING and value not in node.enum_type.__members__:
             raise refuse_enum(f"{said}={value}", value, list(node.enum_type.__members__))
     _update(config, key, value, node, f"{said}={value}")
+
+
+def _is_text(node: Node) -> bool:
+    """A text, a word, or a list of texts."""
+    return isinstance(node, StringNode | EnumNode) or (
+        isinstance(node, ListConfig) and node._metadata.element_type is str
+    )
 
 
 def _found(config: DictConfig, choices: Choices, key: str) -> tuple[Node, Node]:

@@ -112,6 +112,22 @@ def test_what_is_printed_of_a_folders_group_needs_the_folder_no_more(
     assert composed("generate", [written(tmp_path, capsys.readouterr().out)]).model.repo_id == "/models/tuned"
 
 
+@pytest.mark.parametrize("text", ["no", "on", "007", "1e3", "0x1F", "1_000", "12:30", "1.50", "2026-01-01", ".inf"])
+def test_a_text_is_what_stands_in_the_file(tmp_path: Path, text: str) -> None:
+    lines = f"sampling: {{negative_prompt: {text}}}\nmodel: {{revision: {text}}}\nevaluation: {{metrics: [{text}]}}\n"
+    config = composed("generate", [written(tmp_path, lines)])
+    assert (config.sampling.negative_prompt, config.model.revision, config.evaluation.metrics) == (text, text, [text])
+    said = [f"sampling.negative_prompt={text}", f"model.revision={text}", f"evaluation.metrics=['{text}']"]
+    assert config == composed("generate", said)
+
+
+def test_what_is_no_text_is_a_number_or_a_truth_value(tmp_path: Path) -> None:
+    text = "engine: {compile: on, shard_size: 1_0}\ngrid: {axes: {guidance_scale: [1e0, 0x2]}}\nmodel.revision: ~"
+    config = composed("sweep", [written(tmp_path, text)])
+    assert (config.engine.compile, config.engine.shard_size, config.model.revision) == (True, 10, None)
+    assert config.grid.axes.guidance_scale == [1.0, 2]
+
+
 def test_a_file_with_a_defaults_list_is_hydras(tmp_path: Path) -> None:
     text = "defaults:\n  - generate\n  - override model: sd15\n  - _self_\nsampling:\n  guidance_scale: 9\n"
     config = composed("generate", [written(tmp_path, text), "sampling.seed=1"])
