@@ -54,10 +54,10 @@ def arguments(job: str, words: Sequence[str]) -> Arguments:
             raise DarkroomError(f"{flag}: no such flag of `darkroom {job}`; flags are {', '.join(_FLAGS)}")
         elif flag in values:
             raise DarkroomError(f"{flag} is given twice; give it once")
-        elif not (value or left):
-            raise DarkroomError(f"{flag}: its value is missing; it takes {_FLAGS[flag]}")
         else:
-            values[flag] = value if sign else left.pop(0)
+            values[flag] = value if sign or not left else left.pop(0)
+            if not values[flag].strip():
+                raise DarkroomError(f"{flag}: its value is missing; it takes {_FLAGS[flag]}")
     return Arguments(_sources(job, values), tuple(rest), _show(values))
 
 

@@ -196,6 +196,8 @@ def test_a_file_with_a_defaults_list_needs_a_name_of_its_own(tmp_path: Path) -> 
         (["model=tune"], "did you mean model=tuned?"),
         (["--config-dri=x"], "flags are --config, "),
         (["--config"], "its value is missing"),
+        (["--config", "", "model=sdxl"], "--config: its value is missing; it takes a YAML file"),
+        (["--cfg=", "job"], "--cfg: its value is missing"),
         (["--config", "nowhere.yaml"], "--config nowhere.yaml: no such file"),
         (["--cfg", "hydra"], "give --cfg job"),
     ],
