@@ -169,7 +169,11 @@ def test_an_environment_variable_is_filled_in_from_a_file_as_hydra_does(
         ("a: [", "it is no YAML"),
         ("defaults: [status]", "begin its defaults list with `- generate`"),
         ("defaults: [generate, {override model: nowhere}]", "nowhere"),
-        ("defaults: [generate, _self_]\nsampling: {nothing: 1}", "Key 'nothing' not in"),
+        ("defaults: [generate, _self_]\nsampling: {nothing: 1}", "sampling.nothing: no such key of `darkroom"),
+        ("defaults: generate", "mine.yaml: defaults=generate: give a list, such as [generate, "),
+        ("defaults: {generate: a}", "give a list, such as [generate, "),
+        ("defaults:", "defaults=None: give a list"),
+        ("defaults: [1]", "mine.yaml: Unsupported type in defaults"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
@@ -209,6 +213,41 @@ def test_a_word_about_files_that_cannot_be_used_is_refused_in_one_line(
         run_job("generate", ["--config-dir", str(folder), *words])
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sampling: {guidance_scale: 7}", "its keys lie below experiment; begin the file with `# @package _global_`"),
+        (
+            "# @package _global_\nsampling: {guidence_scale: 7}",
+            "did you mean sampling.guidance_scale? Keys of sampling",
+        ),
+        (
+            "# @package _global_\nsampling: {guidance_scale: x}",
+            "sampling.guidance_scale: Value 'x' of type 'str'",
+        ),
+        (
+            "# @package _global_\nengine: {kind: slurm}",
+            "engine.kind: Invalid value 'slurm', expected one of [ray",
+        ),
+        ("# @package _global_\ndefaults: [{override model: sdxl}]", "write `override /model`"),
+        ("# @package _global_\ndefaults: [{override /modle: sdxl}]", "did you mean /model?"),
+        ("# @package _global_\ndefaults: [{override /model: sdx1}]", "did you mean model=sdxl?"),
+        ("# @package _global_\ndefaults: [{/model: sdxl}]", "use 'override model: sdxl'"),
+        ("# @package _global_\ndefaults: generate", "defaults must be a list"),
+        ("# @package _global_\nsampling: [", "while parsing a flow node"),
+    ],
+)
+def test_a_group_of_the_users_that_cannot_be_composed_is_named_with_its_remedy(
+    folder: Path, text: str, said: str
+) -> None:
+    (folder / "experiment" / "other.yaml").write_text(text)
+    with pytest.raises(DarkroomError) as caught:
+        composed("generate", [f"--config-dir={folder}", "+experiment=other"])
+    assert str(caught.value).startswith(f"{folder}/experiment/other.yaml: ")
+    assert said in str(caught.value)
+    assert "object_type" not in str(caught.value)
 
 
 def test_help_shows_the_keys_of_what_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
