@@ -23,7 +23,7 @@ class Arguments:
     show: Show | None = None
 
 
-_HELP = ("-h", "--help")
+HELP = ("-h", "--help")
 _FLAGS = {  # flag -> (whether a value follows it, what it is for)
     "--config": "a YAML file of keys, as `--cfg job` prints them; words of the command win over it, and a choice of a "
     "group over all keys that the file has of another choice",
@@ -46,7 +46,7 @@ def arguments(job: str, words: Sequence[str]) -> Arguments:
     while left:
         word = left.pop(0)
         flag, sign, value = word.partition("=")
-        if flag in _HELP:
+        if flag in HELP:
             values["--help"] = "job"
         elif not flag.startswith("-"):
             rest.append(word)

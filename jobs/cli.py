@@ -20,9 +20,10 @@ from omegaconf import DictConfig
 from darkroom import __version__
 from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.jobs.arguments import Show, arguments
+from darkroom.jobs.completion import COMPLETE, COMPLETE_LINE, completion, line_completion, script
 from darkroom.jobs.config_file import config_text
 from darkroom.jobs.console import ExitCode, guard
-from darkroom.jobs.help import COMPLETE, completion, job_help, overview
+from darkroom.jobs.help import job_help, overview
 from darkroom.jobs.overrides import chosen, composed
 from darkroom.runs.commands import program
 from darkroom.storage.store import StoreError
@@ -59,12 +60,23 @@ def main() -> None:
         print(f"darkroom {__version__}")
     elif not words or words[0] in ("-h", "--help", "help"):
         print(overview(JOBS))
-    elif words[0] in ("completion", COMPLETE):
-        print(completion(words[1:], JOBS))
+    elif words[0] == COMPLETE:
+        print("\n".join(completion(words[1:], JOBS)))
+    elif words[0] == COMPLETE_LINE:
+        print("\n".join(line_completion(" ".join(words[1:]), JOBS)))
+    elif words[0] == "completion":
+        _print_script(words[1:])
     elif words[0] not in JOBS:
         _leave(_complain(_no_job(words[0]), ExitCode.BAD_INPUT))
     else:
         console(words[0], words[1:])
+
+
+def _print_script(words: Sequence[str]) -> None:
+    try:
+        print(script(words))
+    except DarkroomError as error:
+        _leave(_complain(str(error), ExitCode.BAD_INPUT))
 
 
 def run_job(job: str, overrides: Sequence[str] | None = None) -> ExitCode:

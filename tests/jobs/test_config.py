@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import JOBS, run_job
-from darkroom.jobs.help import completion
+from darkroom.jobs.completion import completion, line_completion, script
 from darkroom.jobs.overrides import composed
 from tests.jobs.helpers import run
 
@@ -278,27 +278,63 @@ def test_every_job_has_help_and_a_configuration(job: str, capsys: pytest.Capture
         (["engine.compile=t", "generate"], ["engine.compile=true"]),
         (["--c", "generate"], ["--config", "--config-dir", "--cfg"]),
         (["x", "no_job"], []),
+        (["sampling.se", "generate", "model=sdx1", "nothing", "--cfg=x"], ["sampling.seed="]),
+        (["prompts.u", "generate", "modl=x", "prompts=file"], ["prompts.uri="]),
+        (["", "generate", "--config"], []),
+        (["jo", "generate", "--cfg"], ["job"]),
     ],
 )
 def test_what_may_come_next(words: list[str], found: list[str]) -> None:
-    assert completion(words, JOBS).splitlines() == found
+    assert completion(words, JOBS) == found
+
+
+def test_groups_of_a_folder_come_next(folder: Path) -> None:
+    assert completion(["+exp", "generate", "--config-dir", str(folder)], JOBS) == ["+experiment="]
+    assert completion(["model=tu", "generate", f"--config-dir={folder}"], JOBS) == ["model=tuned"]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("darkroom ge", ["generate"]),
+        (".venv/bin/darkroom generate model=sd", ["sd15", "sdxl"]),
+        ("darkroom generate prompts=file prompts.u", ["prompts.uri="]),
+        ("darkroom generate 'prompts=file' prompts.u", ["prompts.uri="]),
+        ('darkroom generate sampling.negative_prompt="no hands" sampling.se', ["sampling.seed="]),
+        ("darkroom generate output.uri=my\\ run model=pa", ["paint"]),
+        ("darkroom generate 'model=sd", ["model=sd15", "model=sdxl"]),
+        ('darkroom generate model="sd', ["sd15", "sdxl"]),
+    ],
+)
+def test_what_bash_may_add_to_a_line(line: str, found: list[str]) -> None:
+    assert line_completion(line, JOBS) == found
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [([], "name a shell"), (["fish"], "fish: no such shell"), (["-h"], "-h: no")]
+)
+def test_a_shell_without_a_script_is_refused(words: list[str], said: str) -> None:
+    with pytest.raises(DarkroomError, match=f"{said}.*; shells are bash, zsh: write eval"):
+        script(words)
 
 
 @pytest.mark.slow
-def test_bash_completes() -> None:
-    script = (
-        'eval "$(darkroom completion bash)"; COMP_LINE="darkroom generate engine.kind=r"; '
+@pytest.mark.parametrize("program", ["darkroom", str(BIN / "darkroom")])
+def test_bash_completes(program: str) -> None:
+    line = (
+        f'eval "$({program} completion bash)"; COMP_WORDS=({program}); COMP_LINE="{program} generate engine.kind=r"; '
         "COMP_POINT=${#COMP_LINE}; _darkroom 2>/dev/null; "
         'echo "${COMPREPLY[@]}"'
     )
-    assert _in_shell("bash", script) == "ray"
+    path = os.environ["PATH"] if "/" in program else f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    assert _in_shell("bash", line, path) == "ray"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
 def test_zsh_takes_the_script() -> None:
-    script = 'autoload -Uz compinit && compinit -u -D; eval "$(darkroom completion zsh)"; echo "$_comps[darkroom]"'
-    assert _in_shell("zsh", script) == "_darkroom"
+    text = 'autoload -Uz compinit && compinit -u -D; eval "$(darkroom completion zsh)"; echo "$_comps[darkroom]"'
+    assert _in_shell("zsh", text) == "_darkroom"
 
 
 @pytest.mark.slow
@@ -314,9 +350,7 @@ def test_a_job_is_run_by_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "run.json").exists()
 
 
-def _in_shell(shell: str, script: str) -> str:
-    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(
-        [shell, "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+def _in_shell(shell: str, text: str, path: str = f"{BIN}{os.pathsep}{os.environ['PATH']}") -> str:
+    environment = {**os.environ, "PATH": path}
+    done = subprocess.run([shell, "-c", text], env=environment, capture_output=True, text=True, timeout=60, check=False)
     return done.stdout.strip()
