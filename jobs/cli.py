@@ -20,9 +20,11 @@ from omegaconf import DictConfig
 from darkroom import __version__
 from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.jobs.arguments import Show, arguments
-from darkroom.jobs.console import ExitCode, guard
-from darkroom.jobs.help import COMPLETE, completion, config_text, job_help, overview
-from darkroom.jobs.overrides import composed
+from darkroom.jobs.completion import COMPLETE, COMPLETE_LINE, completion, line_completion, script
+from darkroom.jobs.config_file import config_text
+from darkroom.jobs.console import ExitCode, answer, guard
+from darkroom.jobs.help import job_help, overview
+from darkroom.jobs.overrides import chosen, composed
 from darkroom.runs.commands import program
 from darkroom.storage.store import StoreError
 
@@ -54,16 +56,30 @@ def main() -> None:
     """Entry point of the `darkroom` command."""
     guard()
     words = sys.argv[1:]
-    if words[:1] == ["--version"]:
-        print(f"darkroom {__version__}")
-    elif not words or words[0] in ("-h", "--help", "help"):
-        print(overview(JOBS))
-    elif words[0] in ("completion", COMPLETE):
-        print(completion(words[1:], JOBS))
-    elif words[0] not in JOBS:
-        _leave(_complain(_no_job(words[0]), ExitCode.BAD_INPUT))
-    else:
+    if words[:1] == ["help"] and words[1:]:
+        words = [words[1], "--help"]
+    if words and words[0] in JOBS:
         console(words[0], words[1:])
+    else:
+        _leave(_answered(words))
+
+
+def _answered(words: Sequence[str]) -> ExitCode:
+    """What is asked of the program itself."""
+    if words[:1] == ["--version"]:
+        return answer(f"darkroom {__version__}")
+    if not words or words[0] in ("-h", "--help", "help"):
+        return answer(overview(JOBS))
+    if words[0] == COMPLETE:
+        return answer("\n".join(completion(words[1:], JOBS)))
+    if words[0] == COMPLETE_LINE:
+        return answer("\n".join(line_completion(" ".join(words[1:]), JOBS)))
+    if words[0] != "completion":
+        return _complain(_no_job(words[0]), ExitCode.BAD_INPUT)
+    try:
+        return answer(script(words[1:]))
+    except DarkroomError as error:
+        return _complain(str(error), ExitCode.BAD_INPUT)
 
 
 def run_job(job: str, overrides: Sequence[str] | None = None) -> ExitCode:
@@ -78,8 +94,7 @@ def run_job(job: str, overrides: Sequence[str] | None = None) -> ExitCode:
         raise DarkroomError(_no_job(job))
     given = arguments(job, overrides)
     if given.show:
-        print(job_help(given, JOBS[job]) if given.show is Show.help else config_text(given))
-        return ExitCode.OK
+        return answer(job_help(given, JOBS[job]) if given.show is Show.help else config_text(*chosen(given)))
     return function_of(job)(composed(job, overrides))
 
 

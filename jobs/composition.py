@@ -3,6 +3,7 @@
 https://hydra.cc/docs/advanced/compose_api/ and https://hydra.cc/docs/advanced/search_path/
 """
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,12 +12,13 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from darkroom.conf import schema
 from darkroom.domain.errors import DarkroomError
+from darkroom.jobs.refusals import refuse_choice, refuse_key, refuse_override
 
 CONF = Path(schema.__file__).parent  # the YAML files
 NULL = "null"  # the choice of a group that chooses none of its files
@@ -48,6 +50,14 @@ def composition(sources: Sources, choices: Mapping[str, str], added: Mapping[str
 
     Raises DarkroomError for a file that cannot be composed.
     """
+    config = _composed(sources, choices, added or {})
+    with open_dict(config):
+        del config["hydra"]
+    return config
+
+
+def _composed(sources: Sources, choices: Mapping[str, str], added: Mapping[str, str]) -> DictConfig:
+    """With what Hydra says of itself, below `hydra`."""
     schema.register()
     primary = sources.primary
     if primary and primary.stem == sources.job:
@@ -55,14 +65,14 @@ def composition(sources: Sources, choices: Mapping[str, str], added: Mapping[str
     first, *others = sources.folders
     words = [f"hydra.searchpath=[{','.join(_quoted(f'file://{path.absolute()}') for path in others)}]"]
     words += [f"{group}={_quoted(choice)}" for group, choice in choices.items() if choice != NULL]
-    words += [f"+{group}={_quoted(choice)}" for group, choice in (added or {}).items()]
+    words += [f"+{group}={_quoted(choice)}" for group, choice in added.items()]
     if primary is None and first != CONF:  # Hydra wants the job's file in the first folder
         first, words[0] = CONF, f"hydra.searchpath=[{_quoted(f'file://{first.absolute()}')}]"
     try:
         with _COMPOSING, initialize_config_dir(str(first.absolute()), version_base="1.3"):
-            config: DictConfig = compose(primary.stem if primary else sources.job, words)
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        raise DarkroomError(f"{_where(sources)}: {_cause(error)}") from error
+            config: DictConfig = compose(primary.stem if primary else sources.job, words, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
+        raise _refused(sources, added, error) from error
     if primary and OmegaConf.get_type(config) is not OmegaConf.get_type(composition(Sources(sources.job), {})):
         raise DarkroomError(f"{primary}: begin its defaults list with `- {sources.job}`, whose keys it then has")
     return config
@@ -81,6 +91,12 @@ class Choices:
 
     def but(self, group: str, choice: str) -> "Choices":
         return replace(self, usual={**self.usual, group: choice})
+
+
+def made_choices(choices: Choices) -> dict[str, str]:
+    """Group to choice, as they are in the end: also those that a preset or an experiment makes."""
+    made = _composed(choices.sources, choices.usual, choices.added).hydra.runtime.choices
+    return {str(group): str(choice) for group, choice in made.items() if choice not in (None, NULL)}
 
 
 def usual_choices(sources: Sources) -> dict[str, str]:
@@ -126,7 +142,12 @@ def read_yaml(path: Path) -> DictConfig:
 def _defaults(path: Path) -> dict[str, str | None]:
     """Group to usual choice, of a file's defaults list."""
     listed: Any = OmegaConf.to_container(OmegaConf.load(path))
-    items = [item for item in listed.get("defaults", ()) if isinstance(item, dict)]
+    items = listed.get("defaults", [])
+    if not isinstance(items, list):
+        raise DarkroomError(
+            f"{path}: defaults={items}: give a list, such as [generate, {{override model: sdxl}}, _self_]"
+        )
+    items = [item for item in items if isinstance(item, dict)]
     return {str(name): usual for item in items for name, usual in item.items()}
 
 
@@ -139,13 +160,52 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _where(sources: Sources) -> str:
-    return str(sources.primary or sources.config_dir or sources.job)
+# What is said of files that cannot be composed ------------------------------------------------------------------------
+
+_FILE = re.compile(r"In '([^']+)': ")
+_KEY = re.compile(r"Key '[^']+' not in .* full_key: (\S+)")
+_VALUE = re.compile(r"raised while composing config: (.+) full_key: (\S+)")
+_CHOICE = re.compile(r"Could not find '(.+)/([^/']+)'")
+_GROUP = re.compile(r"Could not override '([^'@]+)")
+
+
+def _refused(sources: Sources, added: Mapping[str, str], error: Exception) -> DarkroomError:
+    """What Hydra says, with the file that it speaks of, and the key or choice that may be meant."""
+    cause = _cause(error)
+    named = _FILE.search(cause)
+    file = _file(sources, added, named[1] if named else "")
+    said = _FILE.sub("", cause)
+    if key := _KEY.search(cause):
+        if key[1] in added:
+            return DarkroomError(f"{file}: its keys lie below {key[1]}; begin the file with `# @package _global_`")
+        ours = Sources(sources.job)
+        return DarkroomError(
+            f"{file}: {refuse_key(sources.job, key[1], composition(ours, {}), list(groups(ours)), ())}"
+        )
+    if value := _VALUE.search(cause):
+        return DarkroomError(f"{file}: {value[2]}: {value[1]}")
+    if (choice := _CHOICE.search(cause)) and choice[1] in groups(sources):
+        return DarkroomError(
+            f"{file}: {refuse_choice(f'{choice[1]}={choice[2]}', choice[2], groups(sources)[choice[1]])}"
+        )
+    if group := _GROUP.search(cause):
+        name = group[1].rpartition("/")[2]
+        return DarkroomError(f"{file}: {refuse_override(sources.job, name, list(groups(sources)))}")
+    return DarkroomError(f"{file}: {said}")
+
+
+def _file(sources: Sources, added: Mapping[str, str], name: str) -> str:
+    """The user's file of this name among groups; else the one that a group of the user's is chosen by."""
+    names = [name, *(f"{group}/{choice}" for group, choice in added.items())]
+    paths = [folder / f"{each}.yaml" for each in names if each for folder in sources.folders if folder != CONF]
+    found = next((path for path in paths if path.is_file()), None)
+    return str(found or sources.primary or sources.config_dir or sources.job)
 
 
 def _cause(error: BaseException) -> str:
     """What Hydra says of it, in one line, and what it was made from."""
     lines: Sequence[str] = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [re.sub(r"^(reference|object)_type=.*", "", line) for line in lines]
     lines = lines[: next((at for at, line in enumerate(lines) if line.startswith("Config search path")), len(lines))]
     cause = f": {_cause(error.__cause__)}" if error.__cause__ and str(error.__cause__) not in str(error) else ""
-    return " ".join(lines) + cause
+    return " ".join(filter(None, lines)) + cause

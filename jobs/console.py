@@ -57,6 +57,12 @@ def guard() -> None:
             setattr(sys, f"__{name}__", guarded)
 
 
+def answer(text: str) -> ExitCode:
+    """Print what was asked for, and say whether it came through: nothing else is done that could go on."""
+    print(text, flush=True)
+    return ExitCode.UNFINISHED if getattr(sys.stdout, "is_lost", False) else ExitCode.OK
+
+
 def _open_missing() -> None:
     """Streams that the caller closed lead nowhere; else the next file that is opened would take their number."""
     for handle in (0, *_STREAMS):
@@ -73,6 +79,7 @@ class _Lasting(io.TextIOWrapper):
         encoding, line_buffering = stream.encoding, stream.line_buffering
         super().__init__(stream.detach(), encoding, errors="replace", line_buffering=line_buffering)
         self._handle = handle
+        self.is_lost = False  # whether text was lost that somebody may still wait for
 
     def write(self, text: str) -> int:
         try:
@@ -92,6 +99,7 @@ class _Lasting(io.TextIOWrapper):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._handle)
         os.close(nowhere)
-        if error.errno != errno.EPIPE and self is sys.stdout:
+        self.is_lost = error.errno != errno.EPIPE
+        if self.is_lost and self is sys.stdout:
             reason = error.strerror or type(error).__name__
             print(f"darkroom: what is printed is lost ({reason}); the job goes on", file=sys.stderr, flush=True)

@@ -13,14 +13,26 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, EnumNode, FloatNode, IntegerNode, ListConfig, Node, OmegaConf, StringNode, ValueNode
+from omegaconf import (
+    MISSING,
+    DictConfig,
+    EnumNode,
+    FloatNode,
+    IntegerNode,
+    ListConfig,
+    Node,
+    OmegaConf,
+    StringNode,
+    ValueNode,
+)
 from omegaconf.errors import OmegaConfBaseException
 
 from darkroom.conf.groups import PROMPT_TEXTS
 from darkroom.conf.keys import IS_PLACE, check_ranges
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
-from darkroom.jobs.arguments import Arguments, ConfigFile, arguments
+from darkroom.jobs.arguments import Arguments, arguments
 from darkroom.jobs.composition import NULL, Choices, added_groups, groups
+from darkroom.jobs.config_file import ConfigFile, with_scalars
 from darkroom.jobs.refusals import refuse_added, refuse_choice, refuse_enum, refuse_key, refuse_value, refuse_word
 
 _KEY = re.compile(r"[^\W\d]\w*(\.\w+)*")
@@ -58,13 +70,14 @@ def chosen(given: Arguments) -> tuple[DictConfig, Choices]:
     items = [_given(sources.job, word, known, added_known) for word in given.words]
     usual = [item for item in items if item.key in known and not item.text.startswith("{")]
     added = [item for item in items if item.key.startswith("+")]
+    said = {item.key: _chosen(item, known[item.key]) for item in usual}
     choices = Choices(
         sources,
-        file.choices() | {item.key: _chosen(item, known[item.key]) for item in usual},
+        file.choices() | said,
         {item.key[1:]: _chosen(item, added_known[item.key[1:]]) for item in added},
     )
     config = choices.config()
-    for key, value in file.values():
+    for key, value in file.values(said):
         _put_all(config, choices, key, value)
     for item in items:
         if item not in usual and item not in added:
@@ -124,12 +137,20 @@ def _put_all(config: DictConfig, choices: Choices, key: str, value: object) -> N
         for name, item in value.items():
             _put_all(config, choices, f"{key}.{name}", item)
         return
+    value = with_scalars(value, as_text=_is_text(node))
     if isinstance(value, str):
         _check_no_credentials(key, value)
         value = _at_home(value) if isinstance(node, StringNode) and _is_place(parent, key) else value
-        if isinstance(node, EnumNode) and value not in node.enum_type.__members__:
+        if isinstance(node, EnumNode) and value != MISSING and value not in node.enum_type.__members__:
             raise refuse_enum(f"{said}={value}", value, list(node.enum_type.__members__))
     _update(config, key, value, node, f"{said}={value}")
+
+
+def _is_text(node: Node) -> bool:
+    """A text, a word, or a list of texts."""
+    return isinstance(node, StringNode | EnumNode) or (
+        isinstance(node, ListConfig) and node._metadata.element_type is str
+    )
 
 
 def _found(config: DictConfig, choices: Choices, key: str) -> tuple[Node, Node]:

@@ -45,6 +45,13 @@ def refuse_choice(said: str, choice: str, known: Sequence[str]) -> DarkroomError
     return DarkroomError(f"{_shown(said)}: no such choice; {_among(choice, known, f'{group}=')}{hint}")
 
 
+def refuse_override(job: str, group: str, known: Sequence[str]) -> DarkroomError:
+    """No group that a file of the user's can override, or one that it names without the slash."""
+    if group in known:
+        return DarkroomError(f"override {group}: groups are named from the top here; write `override /{group}`")
+    return DarkroomError(f"override {group}: no such group of `darkroom {job}`; {_among(group, known, '/')}")
+
+
 def refuse_enum(said: str, choice: str, known: Sequence[str]) -> DarkroomError:
     """No member."""
     return DarkroomError(f"{_shown(said)}: no such choice; {_among(choice, known)}")

@@ -23,6 +23,11 @@ def commands() -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for line in lines]
 
 
+def test_no_block_has_a_comment() -> None:
+    """An interactive zsh takes one for words of the command."""
+    assert [line for line in LINES if re.search(r"(^|\s)#", line)] == []
+
+
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_every_command_names_a_job_and_keys_that_exist(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

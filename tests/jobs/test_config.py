@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import JOBS, run_job
-from darkroom.jobs.help import completion
+from darkroom.jobs.completion import completion, line_completion, script
 from darkroom.jobs.overrides import composed
 from tests.jobs.helpers import run
 
@@ -60,6 +60,7 @@ def test_a_choice_and_single_keys_of_one_group_stand_beside_each_other(tmp_path:
         ("generate", ["prompts=file", "prompts.uri=a b.csv", "model=sdxl", "engine=local", "sampling.seed=7"]),
         ("generate", ["prompts=template", "prompts.pattern=a {b} c", "prompts.slots={b: [x, 'y, z']}"]),
         ("sweep", ["grid.axes.guidance_scale=[1,4]", "grid.exclude=[{guidance_scale: 1}]", "evaluate=inline"]),
+        ("sweep", ["grid=both", "preset=mlperf-sdxl", "prompts.uri=a.csv", "model=sd15", "prompts.kind=file"]),
         ("evaluate", ["run=r", "extractors=[{name: clip, source: x}]", "expect=[{figure: a.b, lowest: 1}]"]),
     ],
 )
@@ -79,6 +80,52 @@ def test_what_has_no_value_yet_can_be_printed_and_given_later(
     with pytest.raises(DarkroomError, match=r"prompts\.uri has no value"):
         composed("generate", [flag])
     assert composed("generate", [flag, "prompts.uri=p.csv"]).prompts.uri == "p.csv"
+
+
+def test_a_model_without_its_name_is_not_replaced_by_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_job("generate", ["model=diffusers", "--cfg=job"])
+    printed = capsys.readouterr().out
+    flag = written(tmp_path, printed)
+    with pytest.raises(DarkroomError, match=r"model\.repo_id has no value"):
+        composed("generate", [flag])
+    run_job("generate", [flag, "--cfg=job"])
+    assert capsys.readouterr().out == printed
+    assert composed("generate", [flag, "model.repo_id=m"]).model.repo_id == "m"
+
+
+def test_a_choice_of_the_command_wins_over_all_keys_of_the_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_job("generate", ["model=sdxl", "sampling.seed=7", "--cfg=job"])
+    flag = written(tmp_path, capsys.readouterr().out)
+    config = composed("generate", [flag, "model=sd15"])
+    assert (config.model, config.sampling.seed) == (composed("generate", ["model=sd15"]).model, 7)
+    assert composed("generate", [flag, "model=sdxl", "model.dtype=float32"]).model.variant == "fp16"
+
+
+def test_what_is_printed_of_a_folders_group_needs_the_folder_no_more(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_job("generate", [f"--config-dir={folder}", "model=tuned", "--cfg=job"])
+    assert composed("generate", [written(tmp_path, capsys.readouterr().out)]).model.repo_id == "/models/tuned"
+
+
+@pytest.mark.parametrize("text", ["no", "on", "007", "1e3", "0x1F", "1_000", "12:30", "1.50", "2026-01-01", ".inf"])
+def test_a_text_is_what_stands_in_the_file(tmp_path: Path, text: str) -> None:
+    lines = f"sampling: {{negative_prompt: {text}}}\nmodel: {{revision: {text}}}\nevaluation: {{metrics: [{text}]}}\n"
+    config = composed("generate", [written(tmp_path, lines)])
+    assert (config.sampling.negative_prompt, config.model.revision, config.evaluation.metrics) == (text, text, [text])
+    said = [f"sampling.negative_prompt={text}", f"model.revision={text}", f"evaluation.metrics=['{text}']"]
+    assert config == composed("generate", said)
+
+
+def test_what_is_no_text_is_a_number_or_a_truth_value(tmp_path: Path) -> None:
+    text = "engine: {compile: on, shard_size: 1_0}\ngrid: {axes: {guidance_scale: [1e0, 0x2]}}\nmodel.revision: ~"
+    config = composed("sweep", [written(tmp_path, text)])
+    assert (config.engine.compile, config.engine.shard_size, config.model.revision) == (True, 10, None)
+    assert config.grid.axes.guidance_scale == [1.0, 2]
 
 
 def test_a_file_with_a_defaults_list_is_hydras(tmp_path: Path) -> None:
@@ -108,6 +155,11 @@ def test_an_environment_variable_is_filled_in_from_a_file_as_hydra_does(
         ("sampling: {guidence_scale: 7}", "did you mean sampling.guidance_scale?"),
         ("model: sdx1", "did you mean model=sdxl?"),
         ("model: [sdxl]", "give one of demo, "),
+        ("choices: {model: sdx1}", "did you mean model=sdxl?"),
+        ("choices: {modle: sdxl}", "choices.modle: no such group of `darkroom generate`; groups are prompts, model"),
+        ("choices: {model: {kind: sdxl}}", "give one of demo, "),
+        ("choices: sdxl", "give groups, such as {model: sdxl}"),
+        ("choices: {model: sdxl}\nmodel: sd15", "choices.model is sdxl and model is sd15; give one of them"),
         ("prompts: {uri: p.csv}", "the key needs prompts=file"),
         ("engine: {kind: slurm}", "choices are ray, local"),
         ("engine: {shard_size: many}", "give a whole number"),
@@ -117,7 +169,11 @@ def test_an_environment_variable_is_filled_in_from_a_file_as_hydra_does(
         ("a: [", "it is no YAML"),
         ("defaults: [status]", "begin its defaults list with `- generate`"),
         ("defaults: [generate, {override model: nowhere}]", "nowhere"),
-        ("defaults: [generate, _self_]\nsampling: {nothing: 1}", "Key 'nothing' not in"),
+        ("defaults: [generate, _self_]\nsampling: {nothing: 1}", "sampling.nothing: no such key of `darkroom"),
+        ("defaults: generate", "mine.yaml: defaults=generate: give a list, such as [generate, "),
+        ("defaults: {generate: a}", "give a list, such as [generate, "),
+        ("defaults:", "defaults=None: give a list"),
+        ("defaults: [1]", "mine.yaml: Unsupported type in defaults"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
@@ -144,6 +200,8 @@ def test_a_file_with_a_defaults_list_needs_a_name_of_its_own(tmp_path: Path) -> 
         (["model=tune"], "did you mean model=tuned?"),
         (["--config-dri=x"], "flags are --config, "),
         (["--config"], "its value is missing"),
+        (["--config", "", "model=sdxl"], "--config: its value is missing; it takes a YAML file"),
+        (["--cfg=", "job"], "--cfg: its value is missing"),
         (["--config", "nowhere.yaml"], "--config nowhere.yaml: no such file"),
         (["--cfg", "hydra"], "give --cfg job"),
     ],
@@ -155,6 +213,41 @@ def test_a_word_about_files_that_cannot_be_used_is_refused_in_one_line(
         run_job("generate", ["--config-dir", str(folder), *words])
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sampling: {guidance_scale: 7}", "its keys lie below experiment; begin the file with `# @package _global_`"),
+        (
+            "# @package _global_\nsampling: {guidence_scale: 7}",
+            "did you mean sampling.guidance_scale? Keys of sampling",
+        ),
+        (
+            "# @package _global_\nsampling: {guidance_scale: x}",
+            "sampling.guidance_scale: Value 'x' of type 'str'",
+        ),
+        (
+            "# @package _global_\nengine: {kind: slurm}",
+            "engine.kind: Invalid value 'slurm', expected one of [ray",
+        ),
+        ("# @package _global_\ndefaults: [{override model: sdxl}]", "write `override /model`"),
+        ("# @package _global_\ndefaults: [{override /modle: sdxl}]", "did you mean /model?"),
+        ("# @package _global_\ndefaults: [{override /model: sdx1}]", "did you mean model=sdxl?"),
+        ("# @package _global_\ndefaults: [{/model: sdxl}]", "use 'override model: sdxl'"),
+        ("# @package _global_\ndefaults: generate", "defaults must be a list"),
+        ("# @package _global_\nsampling: [", "while parsing a flow node"),
+    ],
+)
+def test_a_group_of_the_users_that_cannot_be_composed_is_named_with_its_remedy(
+    folder: Path, text: str, said: str
+) -> None:
+    (folder / "experiment" / "other.yaml").write_text(text)
+    with pytest.raises(DarkroomError) as caught:
+        composed("generate", [f"--config-dir={folder}", "+experiment=other"])
+    assert str(caught.value).startswith(f"{folder}/experiment/other.yaml: ")
+    assert said in str(caught.value)
+    assert "object_type" not in str(caught.value)
 
 
 def test_help_shows_the_keys_of_what_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,27 +278,63 @@ def test_every_job_has_help_and_a_configuration(job: str, capsys: pytest.Capture
         (["engine.compile=t", "generate"], ["engine.compile=true"]),
         (["--c", "generate"], ["--config", "--config-dir", "--cfg"]),
         (["x", "no_job"], []),
+        (["sampling.se", "generate", "model=sdx1", "nothing", "--cfg=x"], ["sampling.seed="]),
+        (["prompts.u", "generate", "modl=x", "prompts=file"], ["prompts.uri="]),
+        (["", "generate", "--config"], []),
+        (["jo", "generate", "--cfg"], ["job"]),
     ],
 )
 def test_what_may_come_next(words: list[str], found: list[str]) -> None:
-    assert completion(words, JOBS).splitlines() == found
+    assert completion(words, JOBS) == found
+
+
+def test_groups_of_a_folder_come_next(folder: Path) -> None:
+    assert completion(["+exp", "generate", "--config-dir", str(folder)], JOBS) == ["+experiment="]
+    assert completion(["model=tu", "generate", f"--config-dir={folder}"], JOBS) == ["model=tuned"]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("darkroom ge", ["generate"]),
+        (".venv/bin/darkroom generate model=sd", ["sd15", "sdxl"]),
+        ("darkroom generate prompts=file prompts.u", ["prompts.uri="]),
+        ("darkroom generate 'prompts=file' prompts.u", ["prompts.uri="]),
+        ('darkroom generate sampling.negative_prompt="no hands" sampling.se', ["sampling.seed="]),
+        ("darkroom generate output.uri=my\\ run model=pa", ["paint"]),
+        ("darkroom generate 'model=sd", ["model=sd15", "model=sdxl"]),
+        ('darkroom generate model="sd', ["sd15", "sdxl"]),
+    ],
+)
+def test_what_bash_may_add_to_a_line(line: str, found: list[str]) -> None:
+    assert line_completion(line, JOBS) == found
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [([], "name a shell"), (["fish"], "fish: no such shell"), (["-h"], "-h: no")]
+)
+def test_a_shell_without_a_script_is_refused(words: list[str], said: str) -> None:
+    with pytest.raises(DarkroomError, match=f"{said}.*; shells are bash, zsh: write eval"):
+        script(words)
 
 
 @pytest.mark.slow
-def test_bash_completes() -> None:
-    script = (
-        'eval "$(darkroom completion bash)"; COMP_LINE="darkroom generate engine.kind=r"; '
+@pytest.mark.parametrize("program", ["darkroom", str(BIN / "darkroom")])
+def test_bash_completes(program: str) -> None:
+    line = (
+        f'eval "$({program} completion bash)"; COMP_WORDS=({program}); COMP_LINE="{program} generate engine.kind=r"; '
         "COMP_POINT=${#COMP_LINE}; _darkroom 2>/dev/null; "
         'echo "${COMPREPLY[@]}"'
     )
-    assert _in_shell("bash", script) == "ray"
+    path = os.environ["PATH"] if "/" in program else f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    assert _in_shell("bash", line, path) == "ray"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
 def test_zsh_takes_the_script() -> None:
-    script = 'autoload -Uz compinit && compinit -u -D; eval "$(darkroom completion zsh)"; echo "$_comps[darkroom]"'
-    assert _in_shell("zsh", script) == "_darkroom"
+    text = 'autoload -Uz compinit && compinit -u -D; eval "$(darkroom completion zsh)"; echo "$_comps[darkroom]"'
+    assert _in_shell("zsh", text) == "_darkroom"
 
 
 @pytest.mark.slow
@@ -221,9 +350,7 @@ def test_a_job_is_run_by_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "run.json").exists()
 
 
-def _in_shell(shell: str, script: str) -> str:
-    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(
-        [shell, "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+def _in_shell(shell: str, text: str, path: str = f"{BIN}{os.pathsep}{os.environ['PATH']}") -> str:
+    environment = {**os.environ, "PATH": path}
+    done = subprocess.run([shell, "-c", text], env=environment, capture_output=True, text=True, timeout=60, check=False)
     return done.stdout.strip()

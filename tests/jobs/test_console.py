@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.helpers import PAINT, ROOT, run_here
+from tests.jobs.helpers import PAINT, ROOT, command, run, run_here
 
 
 @pytest.fixture
@@ -59,3 +59,18 @@ def test_an_error_of_letters_that_cannot_be_shown_is_one_line(tmp_path: Path) ->
     assert code == 2
     assert said.startswith("darkroom: run: ")
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["generate", "--cfg", "job"], ["help"], ["completion", "bash"]])
+def test_what_is_asked_for_and_cannot_be_printed_is_no_success(words: list[str]) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(command(*words), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 75
+    assert "what is printed is lost" in done.stderr
+
+
+@pytest.mark.slow
+def test_help_of_a_job_is_its_own() -> None:
+    assert run("help", "generate").stdout == run("generate", "--help").stdout
+    assert run("help", "genrate").returncode == 2
