@@ -163,3 +163,19 @@ def test_faulty_rows_may_be_kept() -> None:
 def test_what_cannot_be_read_is_named_with_its_row_and_column(data: object, message: str) -> None:
     assert message in refused(data)
     assert message.replace("prompts:", "mine:") in refused(data, name="mine")
+
+
+def test_nan_is_nothing_in_a_dict_as_in_a_frame() -> None:
+    frame = pd.DataFrame({"prompt": ["a NaN", "b"], "seed": [5, np.nan], "tag": ["t", np.nan], "x": [np.nan, 0.5]})
+    dataset = open_prompts(frame.to_dict("records"))
+    assert rows(dataset) == rows(open_prompts(frame))
+    assert extras(dataset) == [{"tag": "t", "x": None}, {"tag": None, "x": 0.5}]
+    assert dataset.scan(1).warnings == ()
+    assert "column 'prompt' has 1 null row, first at row 1" in refused([{"prompt": "a"}, {"prompt": np.nan}])
+
+
+def test_a_column_of_several_types_is_said_to_be_json() -> None:
+    dataset = open_prompts([{"prompt": "a", "tag": "t"}, {"prompt": "b", "tag": 5}])
+    assert extras(dataset) == [{"tag": '"t"'}, {"tag": "5"}]
+    [warning] = dataset.scan(1).warnings
+    assert warning.startswith("prompts: column 'tag' holds values of several types, and is carried as JSON text")

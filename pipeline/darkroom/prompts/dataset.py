@@ -14,6 +14,7 @@ from darkroom.domain.identity import digest
 from darkroom.domain.requests import ROW_COLUMNS, PromptRow
 from darkroom.prompts.checks import CheckedBlock
 from darkroom.prompts.columns import OVERRIDES, READ, ColumnMapping, extra_names, nearly_read
+from darkroom.prompts.extras import is_json_text
 from darkroom.prompts.ids import final_ids
 from darkroom.prompts.scan import Problem, Scanned, checked_block, scan_sources
 from darkroom.prompts.sources import Source, SourceBlock
@@ -150,6 +151,12 @@ class SourceDataset:
                 )
             elif name != called:
                 yield f"{self.name}: column {name!r} is carried as {called!r}, since records have one of that name"
+        for each in self._extras_schema:
+            if is_json_text(each):
+                yield (
+                    f"{self.name}: column {each.name!r} holds values of several types, and is carried as JSON text, "
+                    "in which texts are quoted; make it one type"
+                )
         if flagged := self._scanned.counts.num_flagged:
             yield (
                 f"{self.name}: {flagged} prompts begin with # or hold flags such as --steps; they are rendered as they "

@@ -77,9 +77,8 @@ class _Spool:
         self._sizes: list[int] = []  # bytes of each chunk of CHUNK_ROWS lines
         sha = hashlib.sha256()
         while chunk := list(islice(lines, CHUNK_ROWS)):
-            data = b"\n".join(chunk)
-            sha.update(data + b"\n")
-            self._write(data)
+            sha.update(b"\n".join(chunk) + b"\n")  # of rows as they were given, by which runs know them
+            self._write(b"\n".join(map(_without_nan, chunk)))
         self.sha256 = sha.hexdigest()
 
     def lines(self, start: int) -> Iterator[bytes]:
@@ -113,6 +112,14 @@ def _json_lines(rows: Iterable[object], name: str) -> Iterator[bytes]:
             yield json.dumps(row if isinstance(row, dict) else dict(row), default=_plain).encode()
         except (TypeError, ValueError, RecursionError) as error:
             raise _refused(row, number, name) from error
+
+
+def _without_nan(line: bytes) -> bytes:
+    """NaN in a row's cell says that nothing is there, as in a DataFrame, whose missing texts are NaN as well."""
+    if b"NaN" not in line:
+        return line
+    row = json.loads(line)
+    return json.dumps({name: None if value != value else value for name, value in row.items()}).encode()
 
 
 def _plain(value: Any) -> object:
