@@ -179,3 +179,10 @@ def test_a_column_of_several_types_is_said_to_be_json() -> None:
     assert extras(dataset) == [{"tag": '"t"'}, {"tag": "5"}]
     [warning] = dataset.scan(1).warnings
     assert warning.startswith("prompts: column 'tag' holds values of several types, and is carried as JSON text")
+
+
+@pytest.mark.parametrize("where", [lambda names: names, lambda names: {"x": [names]}])
+def test_names_that_would_be_one_are_refused(where: Callable[[dict[object, object]], dict[str, object]]) -> None:
+    row = {"prompt": "a"} | where({1: "x", "1": "y"})
+    assert "prompts: row 1: 1 and '1' are both named '1' in JSON; rename one of them" in refused(["a", row])
+    assert open_prompts([{"prompt": "a"} | where({1: "x", "2": "y"})]).scan(1).num_rows == 1

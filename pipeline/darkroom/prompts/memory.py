@@ -109,9 +109,33 @@ def _json_lines(rows: Iterable[object], name: str) -> Iterator[bytes]:
         if not isinstance(row, Mapping):
             raise DarkroomError(f"{name}: row {number} is {shown(row)}; needed a text, or a dict with a 'prompt'")
         try:
+            _check_names(row, f"{name}: row {number}")
             yield json.dumps(row if isinstance(row, dict) else dict(row), default=_plain).encode()
+        except DarkroomError:
+            raise
         except (TypeError, ValueError, RecursionError) as error:
             raise _refused(row, number, name) from error
+
+
+def _check_names(value: object, where: str) -> None:
+    """Refuse names that JSON makes equal, as its names are texts: of 1 and "1" only the last would be carried.
+
+    Raises TypeError for a name that JSON cannot hold.
+    """
+    if isinstance(value, Mapping):
+        if not all(isinstance(name, str) for name in value):
+            texts: dict[str, object] = {}
+            for name in value:
+                [text] = json.loads(json.dumps({name: None}))
+                if text in texts:
+                    raise DarkroomError(
+                        f"{where}: {texts[text]!r} and {name!r} are both named {text!r} in JSON; rename one of them"
+                    )
+                texts[text] = name
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for each in value:
+            _check_names(each, where)
 
 
 def _without_nan(line: bytes) -> bytes:
