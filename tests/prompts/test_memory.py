@@ -151,6 +151,8 @@ def test_faulty_rows_may_be_kept() -> None:
         ([{"prompt": "a", ("x", 1): 1}], "row 0: column ('x', 1) has a name that is no text"),
         ({"prompt": ["a"]}, "dict is no dataset of prompts; needed a list"),
         (b"a cat", "bytes is no dataset of prompts"),
+        ({"a cat", "a dog"}, "prompts: a set has no order, and rows need one; give a sorted list"),
+        (frozenset(["a cat"]), "prompts: a frozenset has no order"),
         (5, "int is no dataset of prompts"),
         (pd.DataFrame({"text": ["a"]}), "prompts: no column 'prompt' among 'text'"),
         (pd.DataFrame({"prompt": ["a", "b", None]}), "column 'prompt' has 1 null row, first at row 2"),

@@ -39,6 +39,8 @@ def memory_source(data: object, name: str, mapping: ColumnMapping) -> Source:
         data = pa.Table.from_batches([data])
     if hasattr(data, "__arrow_c_stream__"):
         return TableSource(name, _arrow_table(data, name), mapping)
+    if isinstance(data, set | frozenset):
+        raise DarkroomError(f"{name}: a {type(data).__name__} has no order, and rows need one; give a sorted list")
     if isinstance(data, Mapping | bytes) or not isinstance(data, Iterable):
         raise DarkroomError(f"{name}: {type(data).__name__} is no dataset of prompts; {_NEEDED}, or a path")
     return RowsSource(name, _Spool(_json_lines(data, name)), mapping)
