@@ -188,3 +188,11 @@ def test_names_that_would_be_one_are_refused(where: Callable[[dict[object, objec
     row = {"prompt": "a"} | where({1: "x", "1": "y"})
     assert "prompts: row 1: 1 and '1' are both named '1' in JSON; rename one of them" in refused(["a", row])
     assert open_prompts([{"prompt": "a"} | where({1: "x", "2": "y"})]).scan(1).num_rows == 1
+
+
+def test_an_open_file_of_text_is_read_as_a_file_of_lines_is(tmp_path: Path) -> None:
+    path = tmp_path / "p.txt"
+    path.write_bytes("a cat\r\n雪\n a dog\n\n \n".encode())
+    for opened in (path.open(encoding="utf-8"), path.open(encoding="utf-8", newline="")):
+        with opened:
+            assert rows(open_prompts(opened)) == rows(open_prompts(path))

@@ -4,6 +4,7 @@ Rows of Python values become lines of JSON, and so are read, checked and typed a
 """
 
 import hashlib
+import io
 import json
 import sys
 import tempfile
@@ -19,7 +20,7 @@ import pyarrow as pa
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 from darkroom.prompts.columns import ColumnMapping
-from darkroom.prompts.lines import object_block
+from darkroom.prompts.lines import object_block, without_blank_end
 from darkroom.prompts.sources import Source, SourceBlock, TableSource, shown
 
 CHUNK_ROWS = 8192
@@ -43,6 +44,8 @@ def memory_source(data: object, name: str, mapping: ColumnMapping) -> Source:
         raise DarkroomError(f"{name}: a {type(data).__name__} has no order, and rows need one; give a sorted list")
     if isinstance(data, Mapping | bytes) or not isinstance(data, Iterable):
         raise DarkroomError(f"{name}: {type(data).__name__} is no dataset of prompts; {_NEEDED}, or a path")
+    if isinstance(data, io.TextIOBase):
+        data = _lines_of(data)
     return RowsSource(name, _Spool(_json_lines(data, name)), mapping)
 
 
@@ -117,6 +120,11 @@ def _json_lines(rows: Iterable[object], name: str) -> Iterator[bytes]:
             raise
         except (TypeError, ValueError, RecursionError) as error:
             raise _refused(row, number, name) from error
+
+
+def _lines_of(file: io.TextIOBase) -> Iterator[str]:
+    """Prompts of an open file of text, one a line, as those of a .txt file."""
+    return (line.rstrip("\r\n") for _, line in without_blank_end(enumerate(file)))
 
 
 def _check_names(value: object, where: str) -> None:
