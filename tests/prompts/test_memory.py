@@ -196,3 +196,18 @@ def test_an_open_file_of_text_is_read_as_a_file_of_lines_is(tmp_path: Path) -> N
     for opened in (path.open(encoding="utf-8"), path.open(encoding="utf-8", newline="")):
         with opened:
             assert rows(open_prompts(opened)) == rows(open_prompts(path))
+
+
+@pytest.mark.parametrize("index", [["x", "y"], [0.5, 1.5], pd.MultiIndex.from_tuples([("x", 1), ("y", 2)])])
+def test_an_index_that_is_not_carried_is_said(index: object) -> None:
+    frame = pd.DataFrame({"prompt": ["a", "b"]}, index=index)
+    [warning] = open_prompts(frame).scan(1).warnings
+    assert warning.startswith("prompts: the DataFrame's index (")
+    assert "has no name, and is not carried" in warning
+    assert open_prompts(frame.rename_axis(["id"] if frame.index.nlevels == 1 else ["id", "n"])).scan(1).warnings == ()
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame({"prompt": ["a", "b"]}), pd.DataFrame({"prompt": ["a"]}, index=[7])])
+def test_positions_are_no_index_to_carry(frame: pd.DataFrame) -> None:
+    assert open_prompts(frame).scan(1).warnings == ()
+    assert "no rows" in refused(frame[:0])

@@ -49,6 +49,22 @@ def memory_source(data: object, name: str, mapping: ColumnMapping) -> Source:
     return RowsSource(name, _Spool(_json_lines(data, name)), mapping)
 
 
+def memory_warnings(data: object, name: str) -> Iterator[str]:
+    """What of the caller's data is left out: the index of a DataFrame that has neither a name nor plain positions."""
+    pandas = sys.modules.get("pandas")
+    if pandas and isinstance(data, pandas.DataFrame):
+        index = data.index
+        if (
+            len(index)
+            and all(level is None for level in index.names)
+            and not pandas.api.types.is_integer_dtype(index.dtype)
+        ):
+            yield (
+                f"{name}: the DataFrame's index ({shown(index[0])}, ...) has no name, and is not carried; give it one, "
+                "as by frame.index.name = 'id'"
+            )
+
+
 @dataclass(frozen=True)
 class RowsSource:
     """Rows of Python values."""
@@ -185,7 +201,7 @@ def _refused(row: Mapping[str, object], number: int, name: str) -> DarkroomError
 
 
 def _frame_table(frame: Any, name: str) -> pa.Table:
-    """Columns of a pandas DataFrame; an index that has a name is a column too."""
+    """Columns of a pandas DataFrame; an index that has a name is a column too, and any other says positions."""
     if any(level is not None for level in frame.index.names):
         frame = frame.reset_index()
     try:
