@@ -183,6 +183,12 @@ def test_a_plan_says_what_would_be_made(tmp_path: Path) -> None:
         ),
         (lambda out: darkroom.evaluate(out, metric=["x"]), "does not exist"),
         (lambda out: darkroom.compare(out, out), "does not exist"),
+        (
+            lambda _: darkroom.generate(PROMPTS, out=b"x", **PAINT),
+            "b'x' is bytes; give a folder or an address, as text",
+        ),
+        (lambda _: darkroom.open_run(b"x"), "b'x' is bytes"),
+        (lambda out: darkroom.compare(5, out), "5 is int"),
     ],
 )
 def test_what_cannot_be_done_is_refused_in_one_line(call: Any, words: str, tmp_path: Path) -> None:
