@@ -149,7 +149,8 @@ def parse(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     there = {name: column for column, name in names.items()}
     wanted = [there[name] for name in (there if columns is None else columns) if name in there]
     table = file.read(wanted, use_threads=False)
-    table = table.rename_columns([names[column] for column in table.column_names])
+    said = table.schema.metadata
+    table = table.rename_columns([names[column] for column in table.column_names]).replace_schema_metadata(said)
     for name in RECORD_SCHEMA.names if columns is None else columns:
         if name in _RECORD_COLUMNS:
             table = _typed(_with_column(table, name), name)
