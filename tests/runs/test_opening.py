@@ -259,6 +259,7 @@ def test_a_run_that_is_older_than_a_setting_goes_on_with_its_column_unread(tmp_p
     assert list(records["source_guidance_rescale"]) == said["guidance_rescale"]
     assert list(records["pixels_sha256"]) == list(before["pixels_sha256"])
     assert list(records["prompt_id"]) == list(before["prompt_id"])
+    assert run_here("verify", f"run={run}", "num_images=4") == 0
     with pytest.raises(DarkroomError, match="was not read as a setting"):
         run_here("generate", *PAINT, *where)
 
