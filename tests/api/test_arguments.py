@@ -1,6 +1,7 @@
 """Prompts in memory: every shape makes the same dataset, and what cannot be one is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -52,6 +53,16 @@ def test_a_template_makes_its_combinations() -> None:
     prompts = template("a {c} circle", {"c": ["red", "blue"]})
     assert prompts_of(prompts) is prompts
     assert prompts.dataset.scan(1).num_rows == 2
+
+
+@pytest.mark.parametrize("make", [lambda: "demo", lambda: template("a {c}", {"c": ["red"]})])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("on_invalid", "record"), ("columns", {"prompt": "text"}), ("endpoint_url", "http://127.0.0.1:1")],
+)
+def test_what_says_how_prompts_are_read_is_refused_where_none_are(make: Any, option: str, value: Any) -> None:
+    with pytest.raises(DarkroomError, match=rf"{option}: is for prompts of files or in memory, .* leave it out"):
+        prompts_of(make(), **{option: value})
 
 
 @pytest.mark.parametrize(

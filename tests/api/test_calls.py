@@ -15,6 +15,7 @@ from darkroom.api import events
 from darkroom.domain.errors import DarkroomError
 
 PAINT: dict[str, Any] = {"model": "paint", "height": 16, "width": 16}
+AXES = {"guidance_scale": [1, 3]}
 PROMPTS = [f"prompt {number}" for number in range(8)]
 
 
@@ -243,6 +244,14 @@ def test_a_plan_says_what_would_be_made(tmp_path: Path) -> None:
         (lambda out: darkroom.Expectation("x.y", lowest="low"), "lowest='low': give a number"),
         (lambda out: darkroom.generate(PROMPTS, out=out, model=Path("demo")), "/demo"),
         (lambda out: darkroom.generate(Path("demo"), out=out), "prompts.uri=demo: no such file"),
+        (
+            lambda out: darkroom.sweep(PROMPTS, out=out, axes=AXES, exclude=[{"guidance_scal": 1}], **PAINT),
+            "mean guidance_scale",
+        ),
+        (
+            lambda out: darkroom.sweep(PROMPTS, out=out, axes=AXES, exclude=[{"guidance_scale": 4}], **PAINT),
+            "no cell is left",
+        ),
         (lambda out: darkroom.evaluate(out, metric=["x"]), "does not exist"),
         (lambda out: darkroom.compare(out, out), "does not exist"),
     ],

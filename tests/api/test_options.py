@@ -102,3 +102,10 @@ def test_defaults_and_ranges_are_those_of_the_command_line(options: Any, schema:
         if each.name != "batch_size":  # a number or a word
             limits = [(kind.get("low"), kind.get("high")) for kind in (each.metadata, theirs.metadata)]
             assert limits[0] == limits[1], each.name
+
+
+@pytest.mark.parametrize("uri", [None, "here", "/there", "file:///there"])
+def test_an_endpoint_is_refused_where_images_go_to_a_folder(uri: str | None) -> None:
+    with pytest.raises(DarkroomError, match=r"output.endpoint_url is for an object store, .* leave it out"):
+        OutputOptions(uri, endpoint_url="http://127.0.0.1:1")
+    assert OutputOptions("s3://bucket/run", endpoint_url="http://127.0.0.1:1").endpoint_url

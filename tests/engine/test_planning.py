@@ -47,7 +47,14 @@ def test_listed_cells_come_after_the_axes_and_repeats_are_one() -> None:
 def test_rules_leave_out_the_cells_that_match_all_of_one() -> None:
     kept = expand(Grid(AXES, exclude=[{"scheduler": "euler", "guidance_scale": [3, 5]}]))
     assert [tuple(cell.values()) for cell in kept] == [(1, "ddim"), (1, "euler"), (3, "ddim"), (5, "ddim")]
-    assert expand(Grid(AXES, exclude=[{"num_inference_steps": 5}])) == expand(Grid(AXES))
+
+
+@pytest.mark.parametrize(
+    "rule", [{"num_inference_steps": 5}, {"scheduler": "eulr"}, {"guidance_scale": "3"}, {"scheduler": ["a", "b"]}]
+)
+def test_a_rule_that_leaves_out_no_cell_is_refused(rule: dict[str, str | int]) -> None:
+    with pytest.raises(DarkroomError, match=r"grid.exclude: no cell is left out by \{" + next(iter(rule))):
+        expand(Grid(AXES, exclude=[{"scheduler": "euler"}, rule]))
 
 
 @pytest.mark.parametrize("grid", [Grid(), Grid(AXES, exclude=[{"scheduler": ["ddim", "euler"]}])])

@@ -55,7 +55,7 @@ def test_a_column_is_a_list_of_its_values(column: Callable[[list], object]) -> N
 
 @pytest.mark.parametrize("given", [{"a cat"}, frozenset({"a cat"}), {"a cat": 1}.keys()])
 def test_a_set_has_no_order_to_number_rows_by(given: object) -> None:
-    with pytest.raises(DarkroomError, match="is no dataset of prompts; needed a list"):
+    with pytest.raises(DarkroomError, match="has no order, and rows need one"):
         open_prompts(given)
 
 
@@ -163,6 +163,8 @@ def test_faulty_rows_may_be_kept() -> None:
         ([{"prompt": "a", ("x", 1): 1}], "row 0: column ('x', 1) has a name that is no text"),
         ({"prompt": ["a"]}, "dict is no dataset of prompts; needed a list"),
         (b"a cat", "bytes is no dataset of prompts"),
+        ({"a cat", "a dog"}, "prompts: a set has no order, and rows need one; give a sorted list"),
+        (frozenset(["a cat"]), "prompts: a frozenset has no order"),
         (5, "int is no dataset of prompts"),
         (pd.DataFrame({"text": ["a"]}), "prompts: no column 'prompt' among 'text'"),
         (pd.DataFrame({"prompt": ["a", "b", None]}), "column 'prompt' has 1 null row, first at row 2"),
@@ -175,3 +177,49 @@ def test_faulty_rows_may_be_kept() -> None:
 def test_what_cannot_be_read_is_named_with_its_row_and_column(data: object, message: str) -> None:
     assert message in refused(data)
     assert message.replace("prompts:", "mine:") in refused(data, name="mine")
+
+
+def test_nan_is_nothing_in_a_dict_as_in_a_frame() -> None:
+    frame = pd.DataFrame({"prompt": ["a NaN", "b"], "seed": [5, np.nan], "tag": ["t", np.nan], "x": [np.nan, 0.5]})
+    dataset = open_prompts(frame.to_dict("records"))
+    assert rows(dataset) == rows(open_prompts(frame))
+    assert extras(dataset) == [{"tag": "t", "x": None}, {"tag": None, "x": 0.5}]
+    assert dataset.scan(1).warnings == ()
+    assert "column 'prompt' has 1 null row, first at row 1" in refused([{"prompt": "a"}, {"prompt": np.nan}])
+
+
+def test_a_column_of_several_types_is_said_to_be_json() -> None:
+    dataset = open_prompts([{"prompt": "a", "tag": "t"}, {"prompt": "b", "tag": 5}])
+    assert extras(dataset) == [{"tag": '"t"'}, {"tag": "5"}]
+    [warning] = dataset.scan(1).warnings
+    assert warning.startswith("prompts: column 'tag' holds values of several types, and is carried as JSON text")
+
+
+@pytest.mark.parametrize("where", [lambda names: names, lambda names: {"x": [names]}])
+def test_names_that_would_be_one_are_refused(where: Callable[[dict[object, object]], dict[str, object]]) -> None:
+    row = {"prompt": "a"} | where({1: "x", "1": "y"})
+    assert "prompts: row 1: 1 and '1' are both named '1' in JSON; rename one of them" in refused(["a", row])
+    assert open_prompts([{"prompt": "a"} | where({1: "x", "2": "y"})]).scan(1).num_rows == 1
+
+
+def test_an_open_file_of_text_is_read_as_a_file_of_lines_is(tmp_path: Path) -> None:
+    path = tmp_path / "p.txt"
+    path.write_bytes("a cat\r\n雪\n a dog\n\n \n".encode())
+    for opened in (path.open(encoding="utf-8"), path.open(encoding="utf-8", newline="")):
+        with opened:
+            assert rows(open_prompts(opened)) == rows(open_prompts(path))
+
+
+@pytest.mark.parametrize("index", [["x", "y"], [0.5, 1.5], pd.MultiIndex.from_tuples([("x", 1), ("y", 2)])])
+def test_an_index_that_is_not_carried_is_said(index: object) -> None:
+    frame = pd.DataFrame({"prompt": ["a", "b"]}, index=index)
+    [warning] = open_prompts(frame).scan(1).warnings
+    assert warning.startswith("prompts: the DataFrame's index (")
+    assert "has no name, and is not carried" in warning
+    assert open_prompts(frame.rename_axis(["id"] if frame.index.nlevels == 1 else ["id", "n"])).scan(1).warnings == ()
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame({"prompt": ["a", "b"]}), pd.DataFrame({"prompt": ["a"]}, index=[7])])
+def test_positions_are_no_index_to_carry(frame: pd.DataFrame) -> None:
+    assert open_prompts(frame).scan(1).warnings == ()
+    assert "no rows" in refused(frame[:0])

@@ -8,10 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import darkroom
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import planned_shard
+from darkroom.prompts.opening import open_prompts
 from darkroom.runs.cells import read_cells
+from darkroom.runs.files import manifest_key
 from darkroom.runs.opening import claim, open_whole
 from darkroom.runs.run import RunInfo, settle_batch_size
 from darkroom.storage.store import Store, StoreSpec, open_store, parse_spec
@@ -233,3 +239,44 @@ def test_of_two_different_commands_at_once_one_is_refused(tmp_path: Path) -> Non
     assert sorted(job.returncode for job in started) == [0, 2], ends
     assert len(pd.read_parquet(tmp_path / "run" / "metadata")) == 3
     assert len(list((tmp_path / "run" / "cells").iterdir())) == 1
+
+
+def test_a_run_that_is_older_than_a_setting_goes_on_with_its_column_unread(tmp_path: Path) -> None:
+    prompts, run = tmp_path / "prompts.parquet", tmp_path / "run"
+    said = {"prompt": [f"a red circle {number}" for number in range(4)], "guidance_rescale": [0.1, 0.2, 0.3, 0.4]}
+    pd.DataFrame(said).to_parquet(prompts)
+    where = ("prompts=file", f"prompts.uri={prompts}", f"output.uri={run}", "engine.shard_size=2")
+    unread = "prompts.columns.guidance_rescale=null"
+    assert run_here("generate", *PAINT, *where, unread) == 0
+    before = pd.concat(map(pd.read_parquet, sorted(run.glob("metadata/*/*.parquet"))))
+    age(run)
+
+    with pytest.raises(DarkroomError, match=f"column 'guidance_rescale' was not read as a setting .* {unread}"):
+        run_here("generate", *PAINT, *where)
+    assert run_here("generate", *PAINT, *where, unread) == 0
+    records = darkroom.open_run(run).table().to_pandas()
+    assert list(records["guidance_rescale"]) == [0.0] * 4
+    assert list(records["source_guidance_rescale"]) == said["guidance_rescale"]
+    assert list(records["pixels_sha256"]) == list(before["pixels_sha256"])
+    assert list(records["prompt_id"]) == list(before["prompt_id"])
+    assert run_here("verify", f"run={run}", "num_images=4") == 0
+    with pytest.raises(DarkroomError, match="was not read as a setting"):
+        run_here("generate", *PAINT, *where)
+
+
+def age(run: Path) -> None:
+    """Make of a run what a version left that carried the prompts' guidance_rescale, with its last shard missing."""
+    description = json.loads((run / "run.json").read_text())
+    table = pq.read_table(min(run.glob("metadata/*/*.parquet")))
+    prompts = open_prompts(description["prompts"]["name"]).scan(1)
+    description["prompts"] |= {"fingerprint": prompts.fingerprint, "settings": {}}
+    (run / "run.json").write_text(json.dumps(description))
+    [cell_folder] = (run / "metadata").iterdir()
+    for path in cell_folder.iterdir():
+        path.unlink()
+    shard = planned_shard(cell_folder.name, prompts.fingerprint, 0, 2)
+    ids = pa.array([shard.shard_id] * 2)
+    table = table.drop_columns(["guidance_rescale"])
+    table = table.set_column(table.column_names.index("shard_id"), "shard_id", ids)
+    names = [name.removeprefix("source_") for name in table.column_names]
+    pq.write_table(table.rename_columns(names).replace_schema_metadata(None), run / manifest_key(shard))

@@ -60,12 +60,30 @@ def prompts_of(
     """Prompts as they were given: "demo", a path, glob or s3:// address; a list of texts or of dicts, an iterator of
     such, a pandas DataFrame or an Arrow table; or Prompts that `template` made."""
     if isinstance(source, Prompts):
+        _check_unused(on_invalid, columns, endpoint_url, "prompts that are made already")
         return source
+    if isinstance(source, str) and source == DEMO:
+        _check_unused(on_invalid, columns, endpoint_url, "the demo's prompts")
+        return demo()
     if isinstance(source, str | PathLike):
-        return demo() if source == DEMO else files(str(source), on_invalid, columns, endpoint_url)
+        return files(str(source), on_invalid, columns, endpoint_url)
     if endpoint_url is not None:
         raise DarkroomError("prompts_endpoint_url: is for prompt files on S3, and these prompts are in memory")
     return Prompts(MEMORY, MEMORY, open_prompts(source, on_invalid, None, columns, MEMORY), {"kind": MEMORY})
+
+
+def _check_unused(
+    on_invalid: str, columns: Mapping[str, str | None] | None, endpoint_url: str | None, what: str
+) -> None:
+    """Refuse what says how prompts are read, where they are not read by it."""
+    given = {
+        "on_invalid": on_invalid != "fail",
+        "columns": bool(columns),
+        "prompts_endpoint_url": endpoint_url is not None,
+    }
+    for name, is_given in given.items():
+        if is_given:
+            raise DarkroomError(f"{name}: is for prompts of files or in memory, and these are {what}; leave it out")
 
 
 def demo() -> Prompts:

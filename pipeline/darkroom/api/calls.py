@@ -7,6 +7,7 @@ stays, and the same call goes on.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -205,8 +206,8 @@ def compare(
     from darkroom.api import comparison
 
     chosen = made(ComparisonOptions, options, "compare")
-    first = comparison.compared_cell("a", a if isinstance(a, Run) else str(a), endpoint_url, a_cell)
-    second = comparison.compared_cell("b", b if isinstance(b, Run) else str(b), endpoint_url, b_cell)
+    first = comparison.compared_cell("a", a if isinstance(a, Run) else _text(a) or "", endpoint_url, a_cell)
+    second = comparison.compared_cell("b", b if isinstance(b, Run) else _text(b) or "", endpoint_url, b_cell)
     return comparison.compare(first, second, chosen, progress or silent)
 
 
@@ -265,4 +266,6 @@ def _run_of(result: "RenderResult") -> Run:
 
 
 def _text(place: str | Path | None) -> str | None:
+    if place is not None and not isinstance(place, str | PathLike):
+        raise DarkroomError(f"{place!r} is {type(place).__name__}; give a folder or an address, as text or as a Path")
     return None if place is None else str(place)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from darkroom.api.options import ModelPlace, checked_model, with_settings
+from darkroom.api.options import ModelPlace, checked_model, unknown, with_settings
 from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity
@@ -81,10 +81,16 @@ def grid_cell(
 
 
 def grid_settings(grid: Grid) -> list[Settings]:
-    """Each cell's settings. Raises DarkroomError for an axis without a value, and for a grid without a cell."""
+    """Each cell's settings. Raises DarkroomError for an axis without a value, for a rule of exclude that has an unknown
+    setting or no cell, and for a grid without a cell.
+    """
     for name, values in grid.axes.items():
         if not len(values):
             raise DarkroomError(f"grid.axes.{name}=[] has no value; give some, or leave the axis out")
+    for rule in grid.exclude:
+        for name in rule:
+            if name not in SETTINGS:
+                raise DarkroomError(f"grid.exclude: {unknown(name, tuple(SETTINGS), 'setting')}")
     return expand(grid)
 
 

@@ -44,6 +44,13 @@ class OutputOptions:
         _check(self, "output.")
         if self.uri is not None and has_credentials(self.uri):
             raise DarkroomError(f"output.uri: {_SECRET}")
+        scheme, is_address, _ = (self.uri or "").partition("://")
+        if self.endpoint_url is not None and (not is_address or scheme == "file"):
+            where = "not given, which is a folder" if self.uri is None else f"the folder {self.uri}"
+            raise DarkroomError(
+                f"output.endpoint_url is for an object store, and output.uri is {where}; leave it out, or give "
+                "output.uri=s3://bucket/prefix"
+            )
 
 
 @dataclass(frozen=True)

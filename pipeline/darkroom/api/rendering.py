@@ -91,7 +91,7 @@ def _claimed(
     found: Checked, store: Store, engine: Engine, evaluation: CheckedEvaluation | None, progress: Progress
 ) -> RenderJob:
     """The job, once the run is this request's."""
-    info = claim(store, found.run_info(), found.cell_infos)
+    info = claim(store, found.run_info(), found.cell_infos, found.scan.older_fingerprint)
     if found.request.grid:
         read_choices(store)  # refuses what cannot be read now, and not once the cells are rendered
     found = found.called_as_in(read_cells(store))

@@ -8,6 +8,8 @@ from darkroom.domain.settings import IMAGE_SETTINGS, ROW_SETTINGS, Sampling, Val
 
 # Column name -> Python type of what a prompt file may say beside `prompt`.
 ROW_COLUMNS: dict[str, type] = {"prompt_id": str, **{each.name: each.kind for each in ROW_SETTINGS}}
+# Those that prompt files may say since a later version; an older one carried a column of that name unread.
+LATER_COLUMNS = tuple(each.name for each in ROW_SETTINGS if each.of_image and each.has_neutral)
 _IMAGE_NAMES = frozenset(each.name for each in IMAGE_SETTINGS)
 
 

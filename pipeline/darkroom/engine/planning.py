@@ -35,9 +35,18 @@ class Grid:
 
 
 def expand(grid: Grid) -> list[Settings]:
-    """The cells' settings, each once, in the order of the axes. Raises DarkroomError where there is none."""
+    """The cells' settings, each once, in the order of the axes. Raises DarkroomError where there is none, and for a
+    rule that excludes none.
+    """
     combine = _EXPANSIONS[grid.mode]
     found = [*(combine(grid.axes) if grid.axes else ()), *grid.cells]
+    for rule in grid.exclude:
+        if found and not any(_matches(settings, rule) for settings in found):
+            said = ", ".join(f"{name}: {value}" for name, value in rule.items())
+            raise DarkroomError(
+                f"grid.exclude: no cell is left out by {{{said}}}; give values that the grid's axes or cells have, or "
+                "leave it out"
+            )
     left = [settings for settings in _once(found) if not any(_matches(settings, rule) for rule in grid.exclude)]
     if not left:
         raise DarkroomError(

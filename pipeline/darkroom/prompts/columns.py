@@ -9,7 +9,7 @@ import pyarrow.types as pt
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import RECORD_COLUMNS
-from darkroom.domain.requests import ROW_COLUMNS
+from darkroom.domain.requests import LATER_COLUMNS, ROW_COLUMNS
 
 READ = ("prompt", *ROW_COLUMNS)
 TEXT = ("prompt", *(name for name, kind in ROW_COLUMNS.items() if kind is str))
@@ -25,6 +25,13 @@ class ColumnMapping:
     """Which column each name of READ is read from, where it is not the one of that name; None: from no column."""
 
     columns: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def known_before(self) -> dict[str, str | None]:
+        """`columns` without the choice to leave unread what an older version could not read."""
+        return {
+            name: column for name, column in self.columns.items() if column is not None or name not in LATER_COLUMNS
+        }
 
     def renamed(self, names: Sequence[str]) -> dict[str, str]:
         """Column of a source -> its name here: for what is read, the name in READ, which nothing else then has."""

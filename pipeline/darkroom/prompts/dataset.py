@@ -14,6 +14,7 @@ from darkroom.domain.identity import digest
 from darkroom.domain.requests import ROW_COLUMNS, PromptRow
 from darkroom.prompts.checks import CheckedBlock
 from darkroom.prompts.columns import OVERRIDES, READ, ColumnMapping, extra_names, nearly_read
+from darkroom.prompts.extras import is_json_text
 from darkroom.prompts.ids import final_ids
 from darkroom.prompts.scan import Problem, Scanned, checked_block, scan_sources
 from darkroom.prompts.sources import Source, SourceBlock
@@ -44,6 +45,7 @@ class PromptScan:
     num_images: int  # over valid rows: their own num_images_per_prompt, or the run's
     num_invalid: int  # rows that become failed records; 0 unless on_invalid is "record"
     fingerprint: str  # digest of the content: SHA-256 of files' bytes in order; on S3, of each object's ETag and size
+    older_fingerprint: str  # the same by a version that knew none of LATER_COLUMNS, and so of no choice to leave them
     extras_schema: pa.Schema
     max_prompt_chars: int
     num_repeats: int  # rows without an id whose content an earlier row has
@@ -84,7 +86,8 @@ class SourceDataset:
             num_rows=scanned.num_rows,
             num_images=counts.num_images_given + counts.num_rows_without * num_images_per_prompt,
             num_invalid=counts.num_faulty,
-            fingerprint=self._fingerprint,
+            fingerprint=self._fingerprint_with(self.mapping.columns),
+            older_fingerprint=self._fingerprint_with(self.mapping.known_before),
             extras_schema=self._extras_schema,
             max_prompt_chars=counts.max_prompt_chars,
             num_repeats=len(scanned.repeats),
@@ -102,14 +105,17 @@ class SourceDataset:
                 yield self._block(first + block.start, block)
             source.check_unchanged()
 
+    def _fingerprint_with(self, columns: Mapping[str, str | None]) -> str:
+        options: dict[str, object] = {"columns": dict(columns)} if columns else {}
+        options |= {"partitions": list(map(dict, self.partitions))} if any(self.partitions) else {}
+        return digest("prompts", self._contents, *([options] if options else []), length=64)
+
     @cached_property
-    def _fingerprint(self) -> str:
+    def _contents(self) -> list[str]:
         contents = [source.content_digest() for source in self.sources]
         for source in self.sources:
             source.check_unchanged()  # what was scanned is what was digested
-        options: dict[str, object] = {"columns": dict(self.mapping.columns)} if self.mapping.columns else {}
-        options |= {"partitions": list(map(dict, self.partitions))} if any(self.partitions) else {}
-        return digest("prompts", contents, *([options] if options else []), length=64)
+        return contents
 
     @cached_property
     def _scanned(self) -> Scanned:
@@ -145,6 +151,12 @@ class SourceDataset:
                 )
             elif name != called:
                 yield f"{self.name}: column {name!r} is carried as {called!r}, since records have one of that name"
+        for each in self._extras_schema:
+            if is_json_text(each):
+                yield (
+                    f"{self.name}: column {each.name!r} holds values of several types, and is carried as JSON text, "
+                    "in which texts are quoted; make it one type"
+                )
         if flagged := self._scanned.counts.num_flagged:
             yield (
                 f"{self.name}: {flagged} prompts begin with # or hold flags such as --steps; they are rendered as they "

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import AnyStr
 
 import pyarrow as pa
 
@@ -37,7 +38,7 @@ class LinesSource:
 
     def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
         with self.file.reading(), self.file.open_text() as stream:
-            numbered = islice(_without_blank_end(_numbered_lines(stream)), start, None)
+            numbered = islice(without_blank_end(_numbered_lines(stream)), start, None)
             while rows := list(islice(numbered, block_rows)):
                 self.file.check_unchanged()
                 cells = pa.array([line for _, line in rows], pa.binary())
@@ -142,8 +143,8 @@ def _lines(stream: pa.NativeFile) -> Iterator[bytes]:
     yield from rest.splitlines()
 
 
-def _without_blank_end(numbered: Iterable[Numbered]) -> Iterator[Numbered]:
-    blank: list[Numbered] = []
+def without_blank_end(numbered: Iterable[tuple[int, AnyStr]]) -> Iterator[tuple[int, AnyStr]]:
+    blank: list[tuple[int, AnyStr]] = []
     for number, line in numbered:
         blank.append((number, line))
         if line.strip():

@@ -4,6 +4,7 @@ Rows of Python values become lines of JSON, and so are read, checked and typed a
 """
 
 import hashlib
+import io
 import json
 import sys
 import tempfile
@@ -20,7 +21,7 @@ import pyarrow as pa
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 from darkroom.prompts.columns import ColumnMapping
-from darkroom.prompts.lines import object_block
+from darkroom.prompts.lines import object_block, without_blank_end
 from darkroom.prompts.sources import Source, SourceBlock, TableSource, shown
 
 CHUNK_ROWS = 8192
@@ -44,9 +45,29 @@ def memory_source(data: object, name: str, mapping: ColumnMapping) -> Source:
     series = getattr(sys.modules.get("pandas"), "Series", None)
     if hasattr(data, "__arrow_c_stream__") and not (series and isinstance(data, series)):
         return TableSource(name, _arrow_table(data, name), mapping)
-    if isinstance(data, Mapping | AbstractSet | bytes) or not isinstance(data, Iterable):
+    if isinstance(data, AbstractSet):
+        raise DarkroomError(f"{name}: a {type(data).__name__} has no order, and rows need one; give a sorted list")
+    if isinstance(data, Mapping | bytes) or not isinstance(data, Iterable):
         raise DarkroomError(f"{name}: {type(data).__name__} is no dataset of prompts; {_NEEDED}, or a path")
+    if isinstance(data, io.TextIOBase):
+        data = _lines_of(data)
     return RowsSource(name, _Spool(_json_lines(data, name)), mapping)
+
+
+def memory_warnings(data: object, name: str) -> Iterator[str]:
+    """What of the caller's data is left out: the index of a DataFrame that has neither a name nor plain positions."""
+    pandas = sys.modules.get("pandas")
+    if pandas and isinstance(data, pandas.DataFrame):
+        index = data.index
+        if (
+            len(index)
+            and all(level is None for level in index.names)
+            and not pandas.api.types.is_integer_dtype(index.dtype)
+        ):
+            yield (
+                f"{name}: the DataFrame's index ({shown(index[0])}, ...) has no name, and is not carried; give it one, "
+                "as by frame.index.name = 'id'"
+            )
 
 
 @dataclass(frozen=True)
@@ -82,9 +103,8 @@ class _Spool:
         self._sizes: list[int] = []  # bytes of each chunk of CHUNK_ROWS lines
         sha = hashlib.sha256()
         while chunk := list(islice(lines, CHUNK_ROWS)):
-            data = b"\n".join(chunk)
-            sha.update(data + b"\n")
-            self._write(data)
+            sha.update(b"\n".join(chunk) + b"\n")  # of rows as they were given, by which runs know them
+            self._write(b"\n".join(map(_without_nan, chunk)))
         self.sha256 = sha.hexdigest()
 
     def lines(self, start: int) -> Iterator[bytes]:
@@ -115,9 +135,46 @@ def _json_lines(rows: Iterable[object], name: str) -> Iterator[bytes]:
         if not isinstance(row, Mapping):
             raise DarkroomError(f"{name}: row {number} is {shown(row)}; needed a text, or a dict with a 'prompt'")
         try:
+            _check_names(row, f"{name}: row {number}")
             yield json.dumps(row if isinstance(row, dict) else dict(row), default=_plain).encode()
+        except DarkroomError:
+            raise
         except (TypeError, ValueError, RecursionError) as error:
             raise _refused(row, number, name) from error
+
+
+def _lines_of(file: io.TextIOBase) -> Iterator[str]:
+    """Prompts of an open file of text, one a line, as those of a .txt file."""
+    return (line.rstrip("\r\n") for _, line in without_blank_end(enumerate(file)))
+
+
+def _check_names(value: object, where: str) -> None:
+    """Refuse names that JSON makes equal, as its names are texts: of 1 and "1" only the last would be carried.
+
+    Raises TypeError for a name that JSON cannot hold.
+    """
+    if isinstance(value, Mapping):
+        if not all(isinstance(name, str) for name in value):
+            texts: dict[str, object] = {}
+            for name in value:
+                [text] = json.loads(json.dumps({name: None}))
+                if text in texts:
+                    raise DarkroomError(
+                        f"{where}: {texts[text]!r} and {name!r} are both named {text!r} in JSON; rename one of them"
+                    )
+                texts[text] = name
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for each in value:
+            _check_names(each, where)
+
+
+def _without_nan(line: bytes) -> bytes:
+    """NaN in a row's cell says that nothing is there, as in a DataFrame, whose missing texts are NaN as well."""
+    if b"NaN" not in line:
+        return line
+    row = json.loads(line)
+    return json.dumps({name: None if value != value else value for name, value in row.items()}).encode()
 
 
 def _plain(value: Any) -> object:
@@ -149,7 +206,7 @@ def _refused(row: Mapping[str, object], number: int, name: str) -> DarkroomError
 
 
 def _frame_table(frame: Any, name: str) -> pa.Table:
-    """Columns of a pandas DataFrame; an index that has a name is a column too."""
+    """Columns of a pandas DataFrame; an index that has a name is a column too, and any other says positions."""
     if any(level is not None for level in frame.index.names):
         frame = frame.reset_index()
     try:

@@ -21,7 +21,7 @@ from darkroom.prompts.columns import READ, ColumnMapping, column_mapping
 from darkroom.prompts.dataset import OnInvalid, PromptDataset, SourceDataset
 from darkroom.prompts.delimited import DelimitedSource
 from darkroom.prompts.lines import JsonlSource, LinesSource
-from darkroom.prompts.memory import memory_source
+from darkroom.prompts.memory import memory_source, memory_warnings
 from darkroom.prompts.sources import ParquetSource, Source, SourceBlock
 from darkroom.prompts.template import Mode, template_source
 from darkroom.storage.input_files import InputFile
@@ -63,7 +63,8 @@ def open_prompts(
         raise DarkroomError(f"prompts.on_invalid={on_invalid}: needed fail or record")
     mapping = column_mapping(columns or {})
     if not isinstance(source, str | os.PathLike):
-        return SourceDataset(name, [memory_source(source, name, mapping)], on_invalid, mapping)
+        left_out = tuple(memory_warnings(source, name))
+        return SourceDataset(name, [memory_source(source, name, mapping)], on_invalid, mapping, warnings=left_out)
     uri = os.fspath(source)
     if not uri:
         raise DarkroomError("prompts.uri is not set; give a file, a folder, a glob or an s3:// address")

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Shard
 from darkroom.domain.records import RECORD_COLUMNS, Record
+from darkroom.domain.requests import LATER_COLUMNS
 from darkroom.domain.settings import IMAGE_SETTINGS, Sampling
 from darkroom.runs.files import METADATA_PREFIX, manifest_key, parse_manifest_key
 from darkroom.storage.store import Store, prefetched
@@ -87,7 +88,7 @@ def read_with_extras(store: Store, shard: Shard, record_columns: Collection[str]
     """Some of the records' own columns, and every other one that the prompt file brought."""
     data = store.get(manifest_key(shard))
     with _named(store, shard):
-        names = pq.read_schema(io.BytesIO(data)).names
+        names = _names(pq.read_schema(io.BytesIO(data)).names).values()
         return parse(data, [name for name in names if name in record_columns or name not in _RECORD_COLUMNS])
 
 
@@ -96,6 +97,14 @@ def metadata(store: Store, shard: Shard) -> dict[str, str]:
     data = store.get(manifest_key(shard))
     with _named(store, shard):
         return texts(pq.read_schema(io.BytesIO(data)))
+
+
+def carried_settings(store: Store, shard: Shard) -> list[str]:
+    """Settings of which the prompt file has a column, and that were not read from it for this shard."""
+    data = store.get(manifest_key(shard))
+    with _named(store, shard):
+        names = _names(pq.read_schema(io.BytesIO(data)).names).values()
+        return [name for name in LATER_COLUMNS if f"source_{name}" in names]
 
 
 def texts(schema: pa.Schema) -> dict[str, str]:
@@ -136,13 +145,34 @@ def parse(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     """The records in a manifest's bytes, their own columns of their own types."""
     # A tenth of the time of `read_table`, which makes a data set of the one file.
     file = pq.ParquetFile(pa.BufferReader(data))
-    there = file.schema_arrow.names
-    wanted = there if columns is None else [name for name in columns if name in there]
+    names = _names(file.schema_arrow.names)
+    there = {name: column for column, name in names.items()}
+    wanted = [there[name] for name in (there if columns is None else columns) if name in there]
     table = file.read(wanted, use_threads=False)
+    said = table.schema.metadata
+    table = table.rename_columns([names[column] for column in table.column_names]).replace_schema_metadata(said)
     for name in RECORD_SCHEMA.names if columns is None else columns:
         if name in _RECORD_COLUMNS:
             table = _typed(_with_column(table, name), name)
     return table
+
+
+def _names(columns: Sequence[str]) -> dict[str, str]:
+    """Column of a manifest -> its name here.
+
+    A setting's column among the extra ones, which follow those of records, is the prompt file's: the manifest is older
+    than the setting, and carried it unread. It is named as a prompt file's column that is not read is named now.
+    """
+    own = columns.index("created_at") if "created_at" in columns else len(columns)
+    taken = set(columns)
+    found = {}
+    for place, column in enumerate(columns):
+        name = column
+        while place > own and (name in _SETTINGS or (name != column and name in taken)):
+            name = f"source_{name}"
+        found[column] = name
+        taken.add(name)
+    return found
 
 
 def _with_column(table: pa.Table, name: str) -> pa.Table:

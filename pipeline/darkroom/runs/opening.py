@@ -5,6 +5,7 @@ run.json. What no name says, every manifest carries, and one of them is asked.
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Shard, planned_shard
@@ -35,13 +36,18 @@ def open_whole(store: Store) -> tuple[RunInfo, dict[str, CellInfo]]:
     return run, cells
 
 
-def claim(store: Store, wanted: RunInfo, cells: Mapping[str, CellInfo]) -> RunInfo:
+def claim(
+    store: Store, wanted: RunInfo, cells: Mapping[str, CellInfo], older_fingerprint: str | None = None
+) -> RunInfo:
     """Start the run, or go on with the one that is there, and add these cells to it.
+
+    `older_fingerprint` is that of the prompts by a version that did not know all columns of now.
 
     What tells runs apart is one conditional write, so of two different commands at once one is refused. A lost run.json
     or cell is written anew by the command that made it, and by no other. Raises DarkroomError that names what differs.
     """
     found = find_run(store)
+    wanted = _as_older(store, found or wanted, wanted, older_fingerprint)
     if found:
         check_same(store, found, wanted)
     _check_settings(store, found or wanted)
@@ -62,6 +68,24 @@ def shards_of(store: Store, run: RunInfo) -> Iterator[Shard]:
         if found != _planned(run, found.cell_id, found.start):
             raise _foreign(store, run, found)
         yield found
+
+
+def _as_older(store: Store, run: RunInfo, wanted: RunInfo, older_fingerprint: str | None) -> RunInfo:
+    """Wanted with the fingerprint of a run whose version carried a column unread that could be read now.
+
+    Raises DarkroomError where the command would read it: one run cannot do both.
+    """
+    first = next(manifest.committed(store), None)
+    carried = manifest.carried_settings(store, first) if first else []
+    if first is None or not carried or run.prompts.fingerprint != older_fingerprint:
+        return wanted
+    if wanted.prompts.fingerprint == older_fingerprint:
+        remedy = " ".join(f"prompts.columns.{name}=null" for name in carried)
+        raise DarkroomError(
+            f"{store.describe(manifest_key(first))}: the prompts' column {carried[0]!r} was not read as a setting when "
+            f"this run began, and is now; go on with {remedy}, or use another output.uri"
+        )
+    return replace(wanted, prompts=replace(wanted.prompts, fingerprint=older_fingerprint))
 
 
 def _planned(run: RunInfo, cell_id: str, start: int) -> Shard | None:
