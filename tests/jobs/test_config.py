@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import JOBS, run_job
 from darkroom.jobs.completion import completion, line_completion, script
+from darkroom.jobs.help import overview
 from darkroom.jobs.overrides import composed
 from tests.jobs.helpers import run
 
@@ -277,6 +278,14 @@ def test_help_shows_the_keys_of_what_is_chosen(capsys: pytest.CaptureFixture[str
     assert "prompts.uri" not in capsys.readouterr().out
     run_job("generate", ["prompts=file", "--help"])
     assert "prompts.uri=..." in capsys.readouterr().out
+
+
+def test_help_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """But for what cannot be broken: a key with its value, a group with its choices."""
+    monkeypatch.setenv("COLUMNS", "40")
+    run_job("generate", ["--help"])
+    for line in [*capsys.readouterr().out.splitlines(), *overview(JOBS).splitlines()]:
+        assert len(line) <= 40 or "=" in line, line
 
 
 @pytest.mark.parametrize("job", JOBS)
