@@ -65,8 +65,10 @@ def _sources(job: str, values: dict[str, str]) -> Sources:
     config, folder = values.get("--config"), values.get("--config-dir")
     if folder and not Path(folder).expanduser().is_dir():
         raise DarkroomError(f"--config-dir {folder}: no such folder")
-    if config and not Path(config).expanduser().is_file():
-        raise DarkroomError(f"--config {config}: no such file")
+    path = Path(config or "").expanduser()
+    if config and not path.is_file():
+        said = "it is no file that can be read twice; write it to one" if path.exists() else "no such file"
+        raise DarkroomError(f"--config {config}: {said}")
     return Sources(job, *(Path(path).expanduser() if path else None for path in (config, folder)))
 
 

@@ -60,8 +60,15 @@ def _composed(sources: Sources, choices: Mapping[str, str], added: Mapping[str, 
     """With what Hydra says of itself, below `hydra`."""
     schema.register()
     primary = sources.primary
+    if primary and primary.suffix != ".yaml":
+        raise DarkroomError(f"{primary}: Hydra reads a file with a defaults list where it ends in .yaml; rename it")
+    if primary and "_self_" not in _items(primary):
+        raise DarkroomError(
+            f"{primary}: its defaults list lacks `_self_`; add `- _self_` at the end for its keys to win"
+        )
     if primary and primary.stem == sources.job:
         raise DarkroomError(f"{primary}: a file with a defaults list cannot be called {primary.name}; rename it")
+    _check_names(sources)
     first, *others = sources.folders
     words = [f"hydra.searchpath=[{','.join(_quoted(f'file://{path.absolute()}') for path in others)}]"]
     words += [f"{group}={_quoted(choice)}" for group, choice in choices.items() if choice != NULL]
@@ -76,6 +83,16 @@ def _composed(sources: Sources, choices: Mapping[str, str], added: Mapping[str, 
     if primary and OmegaConf.get_type(config) is not OmegaConf.get_type(composition(Sources(sources.job), {})):
         raise DarkroomError(f"{primary}: begin its defaults list with `- {sources.job}`, whose keys it then has")
     return config
+
+
+def _check_names(sources: Sources) -> None:
+    """Raises DarkroomError for a file of the user's that would stand, unseen, in the place of one of Darkroom's."""
+    folders = [folder for folder in sources.folders if folder.absolute() != CONF.absolute()]
+    for group in usual_choices(sources):
+        for folder in folders:
+            for path in sorted((folder / group).glob("*.yaml")):
+                if (CONF / group / path.name).exists() or path.stem == "schema":
+                    raise DarkroomError(f"{path}: {group}={path.stem} is a choice of Darkroom's own; rename the file")
 
 
 @dataclass(frozen=True)
@@ -141,14 +158,17 @@ def read_yaml(path: Path) -> DictConfig:
 
 def _defaults(path: Path) -> dict[str, str | None]:
     """Group to usual choice, of a file's defaults list."""
+    return {str(name): usual for item in _items(path) if isinstance(item, dict) for name, usual in item.items()}
+
+
+def _items(path: Path) -> list[Any]:
+    """A file's defaults list; empty where there is none."""
     listed: Any = OmegaConf.to_container(OmegaConf.load(path))
     items = listed.get("defaults", [])
     if not isinstance(items, list):
-        raise DarkroomError(
-            f"{path}: defaults={items}: give a list, such as [generate, {{override model: sdxl}}, _self_]"
-        )
-    items = [item for item in items if isinstance(item, dict)]
-    return {str(name): usual for item in items for name, usual in item.items()}
+        such = "[generate, {override model: sdxl}, _self_]"
+        raise DarkroomError(f"{path}: defaults={items}: give a list, such as {such}")
+    return items
 
 
 def _choices(sources: Sources, group: str) -> list[str]:

@@ -15,18 +15,23 @@ from darkroom.jobs.composition import Choices, added_groups, groups, usual_choic
 from darkroom.jobs.console import ExitCode
 from darkroom.jobs.overrides import chosen
 
-_NARROWEST, _WIDEST = 60, 120
+_NARROWEST, _WIDEST = 30, 120
 
 
 def overview(jobs: Mapping[str, str]) -> str:
     """Of `darkroom` alone."""
-    lines = "\n".join(f"  {name:<12} {text}" for name, text in jobs.items())
-    codes = "\n".join(f"  {code:<12} {code.meaning}" for code in ExitCode)
-    return (
-        f"darkroom {__version__}: prompts in, a committed dataset of images out\n\n"
-        f"usage: darkroom <job> [key=value ...]\n\n{lines}\n\n"
-        f"exit codes; of several, the last one of this list:\n{codes}\n\n"
-        "`darkroom <job> --help` shows a job's keys and defaults; `darkroom completion bash|zsh` completes them."
+    lines = "\n".join(_explained(name, text, 12) for name, text in jobs.items())
+    codes = "\n".join(_explained(str(code.value), code.meaning, 12) for code in ExitCode)
+    return "\n\n".join(
+        [
+            _wrapped(f"darkroom {__version__}: prompts in, a committed dataset of images out"),
+            f"usage: darkroom <job> [key=value ...]\n\n{lines}",
+            f"{_wrapped('exit codes; of several, the last one of this list:')}\n{codes}",
+            _wrapped(
+                "`darkroom <job> --help` shows a job's keys and defaults; `darkroom completion bash|zsh` completes "
+                "them."
+            ),
+        ]
     )
 
 
@@ -35,12 +40,14 @@ def job_help(given: Arguments, does: str) -> str:
     job = given.sources.job
     config, choices = chosen(given)
     sections = [
-        f"darkroom {job}: {does}",
-        f"usage: darkroom {job} [flags] [group=choice ...] [key=value ...]",
+        _wrapped(f"darkroom {job}: {does}"),
+        _wrapped(f"usage: darkroom {job} [flags] [group=choice ...] [key=value ...]"),
         "flags:\n" + "\n".join(_explained(name, text) for name, text in flags().items()),
     ]
     if groups(given.sources) or added_groups(given.sources):
-        sections.append("groups, each with its choices; the first is chosen:\n" + "\n".join(_groups(choices)))
+        sections.append(
+            _wrapped("groups, each with its choices; the first is chosen:") + "\n" + "\n".join(_groups(choices))
+        )
     sections.append("keys, each with its value so far:\n" + "\n".join(_keys(config)))
     return "\n\n".join(sections)
 
@@ -84,10 +91,20 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _explained(start: str, sentence: str) -> str:
+def _explained(start: str, sentence: str, column: int = 36) -> str:
     """The sentence beside it where both fit, else in lines below."""
-    width = min(max(shutil.get_terminal_size().columns, _NARROWEST), _WIDEST)
-    beside = f"  {start:<36} {sentence}".rstrip()
-    if len(start) <= 36 and len(beside) <= width:
+    beside = f"  {start:<{column}} {sentence}".rstrip()
+    if len(start) <= column and len(beside) <= _width():
         return beside
-    return "\n".join([f"  {start}", *textwrap.wrap(sentence, width, initial_indent=" " * 6, subsequent_indent=" " * 6)])
+    indent = " " * 6
+    return "\n".join(
+        [f"  {start}".rstrip(), *textwrap.wrap(sentence, _width(), initial_indent=indent, subsequent_indent=indent)]
+    )
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, _width(), break_on_hyphens=False)
+
+
+def _width() -> int:
+    return min(max(shutil.get_terminal_size().columns, _NARROWEST), _WIDEST)

@@ -137,6 +137,8 @@ def _put_all(config: DictConfig, choices: Choices, key: str, value: object) -> N
         for name, item in value.items():
             _put_all(config, choices, f"{key}.{name}", item)
         return
+    if value is None and not node._is_optional():
+        raise DarkroomError(f"{said}=null: null is no value of it; give one, or '' for an empty text")
     value = with_scalars(value, as_text=_is_text(node))
     if isinstance(value, str):
         _check_no_credentials(key, value)

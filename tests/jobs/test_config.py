@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import JOBS, run_job
 from darkroom.jobs.completion import completion, line_completion, script
+from darkroom.jobs.help import overview
 from darkroom.jobs.overrides import composed
 from tests.jobs.helpers import run
 
@@ -142,6 +143,25 @@ def test_groups_of_a_folder_are_found(folder: Path) -> None:
     assert composed("generate", [f"--config-dir={folder}", "model=tuned"]).model.repo_id == "/models/tuned"
 
 
+@pytest.mark.parametrize("name", ["sdxl", "schema"])
+def test_a_file_in_the_place_of_darkrooms_own_is_refused(folder: Path, name: str) -> None:
+    (folder / "model" / f"{name}.yaml").write_text("repo_id: mine")
+    with pytest.raises(DarkroomError, match=f"model={name} is a choice of Darkroom's own; rename the file"):
+        composed("generate", [f"--config-dir={folder}"])
+
+
+@pytest.mark.parametrize("name", ["mine", "mine.yml"])
+def test_a_defaults_list_needs_the_ending_that_hydra_reads(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("defaults: [generate, _self_]")
+    with pytest.raises(DarkroomError, match=r"where it ends in \.yaml; rename it"):
+        composed("generate", ["--config", str(tmp_path / name)])
+
+
+def test_a_pipe_is_no_file_of_keys() -> None:
+    with pytest.raises(DarkroomError, match="no file that can be read twice"):
+        composed("generate", ["--config=/dev/null"])
+
+
 def test_an_environment_variable_is_filled_in_from_a_file_as_hydra_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,13 +187,16 @@ def test_an_environment_variable_is_filled_in_from_a_file_as_hydra_does(
         ("output: {uri: 's3://key:secret@bucket/run'}", "output.uri"),
         ("- a\n- b", "it holds a list"),
         ("a: [", "it is no YAML"),
-        ("defaults: [status]", "begin its defaults list with `- generate`"),
-        ("defaults: [generate, {override model: nowhere}]", "nowhere"),
+        ("defaults: [status, _self_]", "begin its defaults list with `- generate`"),
+        ("defaults: [generate, {override model: nowhere}, _self_]", "nowhere"),
         ("defaults: [generate, _self_]\nsampling: {nothing: 1}", "sampling.nothing: no such key of `darkroom"),
+        ("defaults: [generate]\nsampling: {seed: 4}", "lacks `_self_`"),
+        ("sampling: {negative_prompt: null}", "sampling.negative_prompt=null: null is no value of it"),
+        ("sampling: {seed: null}", "sampling.seed=null: null is no value of it"),
         ("defaults: generate", "mine.yaml: defaults=generate: give a list, such as [generate, "),
         ("defaults: {generate: a}", "give a list, such as [generate, "),
         ("defaults:", "defaults=None: give a list"),
-        ("defaults: [1]", "mine.yaml: Unsupported type in defaults"),
+        ("defaults: [1, _self_]", "mine.yaml: Unsupported type in defaults"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
@@ -185,7 +208,7 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, text:
 
 
 def test_a_file_with_a_defaults_list_needs_a_name_of_its_own(tmp_path: Path) -> None:
-    (tmp_path / "generate.yaml").write_text("defaults: [generate]")
+    (tmp_path / "generate.yaml").write_text("defaults: [generate, _self_]")
     with pytest.raises(DarkroomError, match="rename it"):
         composed("generate", ["--config", str(tmp_path / "generate.yaml")])
 
@@ -255,6 +278,14 @@ def test_help_shows_the_keys_of_what_is_chosen(capsys: pytest.CaptureFixture[str
     assert "prompts.uri" not in capsys.readouterr().out
     run_job("generate", ["prompts=file", "--help"])
     assert "prompts.uri=..." in capsys.readouterr().out
+
+
+def test_help_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """But for what cannot be broken: a key with its value, a group with its choices."""
+    monkeypatch.setenv("COLUMNS", "40")
+    run_job("generate", ["--help"])
+    for line in [*capsys.readouterr().out.splitlines(), *overview(JOBS).splitlines()]:
+        assert len(line) <= 40 or "=" in line, line
 
 
 @pytest.mark.parametrize("job", JOBS)
