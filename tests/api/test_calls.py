@@ -241,6 +241,9 @@ def test_a_plan_says_what_would_be_made(tmp_path: Path) -> None:
         (lambda out: darkroom.template("a {c}", ["x"]), r"slots=\['x'\]: give a dict"),
         (lambda out: darkroom.open_run(3), "uri=3: give a text or a path or Run"),
         (lambda out: darkroom.compare(out, out, a_cell=3), "a_cell=3: give a text or None"),
+        (lambda out: darkroom.EngineOptions(num_workers=4), "engine.num_workers=4: engine=local is one worker"),
+        (lambda out: darkroom.EngineOptions(address="auto"), "engine.address=auto: engine=local is one worker"),
+        (lambda out: darkroom.sweep(PROMPTS, axes={"height": [8]}, height=16), "height=16: it is an axis of the grid"),
         (lambda out: darkroom.Expectation("x.y", lowest="low"), "lowest='low': give a number"),
         (lambda out: darkroom.generate(PROMPTS, out=out, model=Path("demo")), "/demo"),
         (lambda out: darkroom.generate(Path("demo"), out=out), "prompts.uri=demo: no such file"),
@@ -276,6 +279,10 @@ def test_ray_is_used_twice_and_left_as_it_was_found(tmp_path: Path, is_joined: b
             run = darkroom.generate(PROMPTS, out=tmp_path / name, engine=options, **PAINT)
             assert run.status().is_finished
             assert ray.is_initialized() is is_joined
+        if is_joined:
+            options = darkroom.EngineOptions(kind="ray", address="10.255.255.1:6379")
+            with pytest.raises(DarkroomError, match=r"engine.address=10.255.255.1:6379: this process is in the Ray at"):
+                darkroom.generate(PROMPTS, out=tmp_path / "c", engine=options, **PAINT)
     finally:
         ray.shutdown()
     assert set(run.records["worker"]) == {"worker 1"}

@@ -150,12 +150,12 @@ def made(kind: type[Options], given: Mapping[str, Any], what: str) -> Options:
     """Options from their names and values."""
     known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
     check_kind(what, given, Mapping[str, Any])
-    for each in fields(kind):  # type: ignore[arg-type]
-        if each.default is MISSING and each.default_factory is MISSING and each.name not in given:
-            raise DarkroomError(f"{what}: {each.name} is missing; give it, and any of {', '.join(known)}")
     for name in given:
         if name not in known:
             raise DarkroomError(f"{what}: {unknown(name, known, 'option')}")
+    for each in fields(kind):  # type: ignore[arg-type]
+        if each.default is MISSING and each.default_factory is MISSING and each.name not in given:
+            raise DarkroomError(f"{what}: {each.name} is missing; give it, and any of {', '.join(known)}")
     return kind(**given)
 
 

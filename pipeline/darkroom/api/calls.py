@@ -131,6 +131,9 @@ def sweep(
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
     output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality)
     request = _request(source, model, settings, output, engine, evaluate)
+    for name in settings:
+        if name in (axes or {}) and not cells:  # which may have no value of their own
+            raise DarkroomError(f"{name}={settings[name]!r}: it is an axis of the grid as well; leave one of them out")
     grid = Grid(axes or {}, mode, cells, exclude, num_cells, draw_seed)
     chosen = made(HalvingOptions, halving, "halving") if isinstance(halving, Mapping) else halving
     return _run_of(render(replace(request, grid=grid, halving=chosen), progress or silent))

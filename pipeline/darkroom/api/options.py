@@ -75,6 +75,12 @@ class EngineOptions:
                 f"engine.batch_size={size} is out of range; give a whole number from 1 to {_MAX_BATCH_SIZE}, or {AUTO}"
             )
         _check(self, "engine.", but="batch_size")
+        if self.kind == "local" and (self.address is not None or self.num_workers not in (None, 1)):
+            name = "num_workers" if self.address is None else "address"
+            raise DarkroomError(
+                f"engine.{name}={getattr(self, name)}: engine=local is one worker in this process; leave it out, or "
+                "use engine=ray"
+            )
 
     @property
     def images_a_batch(self) -> int:

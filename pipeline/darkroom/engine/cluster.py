@@ -7,10 +7,11 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import ray
 from ray._private import ray_constants
@@ -26,6 +27,7 @@ _SHORT_FOLDER = "/tmp"
 def start(address: str | None, num_workers: int | None = None) -> None:
     """Join the cluster at `address`, or start a Ray of this machine's own with room for the workers, on loopback."""
     if ray.is_initialized():
+        _check_joined(address)
         return
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     on_terminate = signal.getsignal(signal.SIGTERM)
@@ -50,6 +52,26 @@ def start(address: str | None, num_workers: int | None = None) -> None:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own there
+
+
+def _check_joined(address: str | None) -> None:
+    """Refuse an address that is not that of the Ray which this process has joined: it can be in one alone."""
+    joined = ray.get_runtime_context().gcs_address
+    if address in (None, "auto", joined) or address.startswith("ray://"):  # a client's address, which is another
+        return
+    if _resolved(address) != _resolved(joined):
+        raise DarkroomError(
+            f"engine.address={address}: this process is in the Ray at {joined} already; leave engine.address out to "
+            "use that one, or call ray.shutdown() first"
+        )
+
+
+def _resolved(address: str) -> tuple[str, str]:
+    """The (IP, port) of an address; this machine's own IPs are one."""
+    host, _, port = address.rpartition(":")
+    with suppress(OSError):
+        host = socket.gethostbyname(host)
+    return ("127.0.0.1" if host == ray.util.get_node_ip_address() else host), port
 
 
 def stop() -> None:
