@@ -1,6 +1,7 @@
 """A run as Python has it: records, images, figures, failures, and how it shows itself."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import darkroom
 from darkroom.api.events import Warned
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
+from darkroom.metrics.figures import put_evaluation, read_evaluations
 
 SIZE = {"height": 16, "width": 16}
 PROMPTS = [{"prompt": f"prompt {number}", "kind": "even" if number % 2 == 0 else "odd"} for number in range(6)]
@@ -116,6 +118,20 @@ def test_runs_are_keys(run: Run) -> None:
     again = darkroom.open_run(run.uri)
     assert run in {run}
     assert hash(run) == hash(again)
+
+
+def test_a_figure_that_was_defined_otherwise_before_is_left_out(run: Run) -> None:
+    name = "demo_clip.clip_score"
+    [found] = read_evaluations(run.store)
+    first, second = found.cells
+    metrics = {name: replace(found.metrics[name], convention="x100: 100 times the cosine")}
+    cells = {first: {name: found.cells[first][name]}}
+    later = replace(found, created_at=f"{found.created_at}+", metrics=metrics, cells=cells, gaps={}, costs={})
+    put_evaluation(run.store, "later", later)
+    assert run.metrics[name] == metrics[name]
+    assert name in run.figures[first]
+    assert name not in run.figures[second]
+    assert run.figures[second].keys() == found.cells[second].keys() - {name}
 
 
 def test_cells_of_a_run_are_compared(run: Run) -> None:
