@@ -1,11 +1,11 @@
 """Keys of configurations: each is declared with its default, its range and one sentence of help."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, dataclass, field, fields, is_dataclass, make_dataclass
 from enum import Enum
-from functools import cache
-from typing import Any, get_args, get_type_hints
+from functools import cache, partial
+from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
@@ -46,21 +46,58 @@ def schema_of(table: type, name: str) -> Any:
 
 
 def _kind(setting: Setting) -> Any:
-    kind = _word(setting.name, setting.choices) if setting.choices else setting.kind
+    kind = word_of(setting.name, setting.choices) if setting.choices else setting.kind
     return kind | None if setting.is_optional else kind
 
 
 @cache
-def _word(name: str, choices: tuple[str, ...]) -> type[Enum]:
-    return Enum(name.capitalize(), {word: word for word in choices})  # type: ignore[return-value]
+def word_of(name: str, choices: tuple[str, ...]) -> Any:
+    """The type of a key that is one of a few words."""
+    return Enum(name.capitalize(), {word: word for word in choices})
 
 
 def _key_of(setting: Setting) -> Any:
     default = MISSING if setting.default is NO_DEFAULT else setting.default
     if setting.choices:
-        default = _word(setting.name, setting.choices)[default]
+        default = word_of(setting.name, setting.choices)[default]
     allowed: dict[str, Any] = vars(setting.allowed) if setting.allowed else {}
     return key(default, help=setting.help, is_place=setting.is_place, is_prompt=setting.is_prompt, **allowed)
+
+
+@cache
+def schema_of_options(options: type, name: str, **others: Any) -> Any:
+    """The schema of one of `api.options`: a key a field; `others`: defaults that differ on the command line."""
+    hints = get_type_hints(options)
+    return make_dataclass(name, [_option_key(each, hints[each.name], others) for each in fields(options)])
+
+
+def _option_key(option: Field[Any], hint: Any, others: Mapping[str, Any]) -> tuple[str, Any, Any]:
+    """(name, type, key)."""
+    about = dict(option.metadata)
+    kind, default = _kind_of_option(option.name, hint, about), others.get(option.name, option.default)
+    if option.name in others and default is None:
+        kind = kind | None
+    if choices := about.pop("choices"):
+        default = word_of(option.name, choices)[default]
+    if isinstance(default, tuple):
+        default = partial(list, default)
+    return option.name, kind, key(MISSING if default is NO_DEFAULT else default, **about)
+
+
+def _kind_of_option(name: str, hint: Any, about: Mapping[str, Any]) -> Any:
+    """As a configuration holds it: choices are words, several values a list, and a number or a word is anything."""
+    if about["choices"]:
+        return word_of(name, about["choices"])
+    if about["words"]:
+        return Any
+    if type(None) in get_args(hint):
+        return _kind_of_option(name, next(kind for kind in get_args(hint) if kind is not type(None)), about) | None
+    if get_origin(hint) is not Sequence:
+        return hint
+    item: Any = get_args(hint)[0]
+    is_group = is_dataclass(item)
+    held: Any = schema_of_options(item, item.__name__) if is_group else str if item is str else Any
+    return list[held]
 
 
 # Read by others ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any, get_origin
 
 from omegaconf import MISSING
 
-from darkroom.conf.groups import GROUPS, PROMPTS, EvaluationConfig, Expectation, GridAxes, HalvingConfig
+from darkroom.conf.groups import GROUPS, PROMPTS, EvaluationConfig, ExpectationConfig, GridAxes, HalvingConfig
 from darkroom.conf.keys import Key, keys_of, range_of
 from darkroom.conf.schema import JOBS
 from darkroom.domain.settings import ModelRef, Sampling, Setting, settings_of
@@ -36,7 +36,7 @@ def reference() -> str:
     sections += [_keys(f"prompts={name}", schema, "prompts.") for name, schema in PROMPTS.items()]
     groups = {name: schema for name, schema in GROUPS.items() if name not in ("sampling", "model")} | _OTHER_GROUPS
     sections += [_keys(name, schema, f"{name}.") for name, schema in groups.items()]
-    sections += [_keys("an entry of evaluation.expect", Expectation, "")]
+    sections += [_keys("an entry of evaluation.expect", ExpectationConfig, "")]
     sections += ["## Keys of jobs", *(_keys(f"darkroom {_job(name)}", schema, "") for name, schema in JOBS.items())]
     return "\n\n".join(sections) + "\n"
 

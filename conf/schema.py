@@ -3,21 +3,16 @@
 Mutable dataclasses, since OmegaConf merges into them; frozen domain values are made from them in `jobs`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
+from darkroom.api.options import DEVICE_HELP, ENDPOINT_HELP, SEEDS, ComparisonOptions
 from darkroom.conf.groups import (
-    CONVENTION_HELP,
     COUNTS,
-    DEVICE_HELP,
-    ENDPOINT_HELP,
     GROUPS,
     PROMPTS,
-    REFERENCE_HELP,
-    SEEDS,
-    STATISTICS_SEED_HELP,
     Device,
     EngineConfig,
     EvaluateMode,
@@ -25,11 +20,11 @@ from darkroom.conf.groups import (
     GridConfig,
     HalvingConfig,
     ModelConfig,
+    ModelPlaceConfig,
     OutputConfig,
     SamplingConfig,
 )
-from darkroom.conf.keys import key
-from darkroom.domain.settings import SETTINGS
+from darkroom.conf.keys import key, schema_of_options
 
 
 @dataclass
@@ -60,24 +55,16 @@ class RunConfig:
 
 
 @dataclass
-class ModelPlaceConfig:
-    """Of a run's model, where it is rendered with again: what a stored run does not decide."""
-
-    repo_id: str | None = key(
-        None, help="Where the model lies now: its folder, or one that holds it and others; null: where it lay."
-    )
-    trust_remote_code: bool = key(False, help=SETTINGS["trust_remote_code"].help)
-
-
-@dataclass
 class RetryConfig(RunConfig):
     engine: EngineConfig = key(help="What does the work.")
     model: ModelPlaceConfig = key(ModelPlaceConfig, help="Where the run's model is.")
 
 
-@dataclass
-class EvaluateConfig(EvaluationConfig, RunConfig):
-    engine: EngineConfig = key(help="What does the work.")
+EvaluateConfig = make_dataclass(
+    "EvaluateConfig",
+    [("engine", EngineConfig, key(help="What does the work."))],
+    bases=(EvaluationConfig, RunConfig),
+)
 
 
 @dataclass
@@ -95,21 +82,17 @@ class ReportConfig(RunConfig):
 
 
 @dataclass
-class CompareConfig:
+class ComparedRuns:
     """Runs by their addresses; `uri#cell_id` for a cell of a sweep."""
 
     a: str = key(is_place=True, help="The run to compare with, or run#cell_id for a cell of a sweep.")
     b: str = key(is_place=True, help="The run that may be worse, or run#cell_id.")
     endpoint_url: str | None = key(None, help=ENDPOINT_HELP)
-    metrics: list[str] | None = key(
-        None, help="Names such as demo_clip.clip_score; null: all of the extractors that have intervals."
-    )
-    extractors: list[Any] | None = key(None, help="As in evaluate; null: those that the metrics name.")
-    reference: str | None = key(None, is_place=True, help=REFERENCE_HELP)
-    reference_endpoint_url: str | None = key(None, help=ENDPOINT_HELP)
-    clip_convention: str = key("hessel", help=CONVENTION_HELP)
-    tolerance: float = key(0.0, low=0, high=1e12, help="By how much b may be worse, in each metric's own unit.")
-    seed: int = key(0, **SEEDS, help=STATISTICS_SEED_HELP)
+
+
+CompareConfig = make_dataclass(
+    "CompareConfig", [], bases=(schema_of_options(ComparisonOptions, "ComparisonConfig"), ComparedRuns)
+)
 
 
 @dataclass

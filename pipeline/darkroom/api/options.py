@@ -1,49 +1,76 @@
-"""What a caller asks for, as frozen values: sampling, output, engine, evaluation; with the command line's defaults.
+"""What a caller asks for, as frozen values: sampling, output, engine, evaluation; with defaults, ranges and help.
 
 Every value is checked where it is made: a wrong type, an unknown choice or a number out of range raises DarkroomError.
+The command line's keys of the same names are made from these classes.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from difflib import get_close_matches
 from os import PathLike
 from typing import Any, get_args, get_origin, get_type_hints
 
 from darkroom.api.annotations import check_kind
-from darkroom.domain.errors import DarkroomError, has_credentials
-from darkroom.domain.settings import SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
+from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
+from darkroom.domain.settings import NUM_SEEDS, SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
 
-AUTO = "auto"
-_MAX_BATCH_SIZE = 4096
-_MANY = 1_000_000_000
-_SECRET = "credentials in an address end up in logs; take them out of it and use the environment, ~/.aws or a role"
+AUTO = "auto"  # a batch size
+MANY = 1_000_000_000
+DEVICES = ("auto", "cpu", "cuda", "mps")
+SEEDS: dict[str, Any] = {"low": 0, "high": NUM_SEEDS - 1}
+ENDPOINT_HELP = "Address of an S3 that is not Amazon's, such as http://127.0.0.1:9000; null: Amazon's."
+DEVICE_HELP = "Where models compute; auto: the fastest that this machine has."
+_REFERENCE_HELP = (
+    "What images are compared with: demo, a folder or address of images, tars or Parquet, a run, an .npz file; "
+    "null: nothing."
+)
+_CONVENTION_HELP = (
+    "The scale of CLIP scores: hessel (2.5 times the cosine, cut at 0), torchmetrics or mlperf (100 times)."
+)
+_STATISTICS_SEED_HELP = "What subsets and resamples are drawn from."
 
 
-def _in(low: float, high: float, default: Any) -> Any:
-    """A number with its range."""
-    return field(default=default, metadata={"low": low, "high": high})
+def option(
+    default: Any = MISSING,
+    *,
+    help: str,
+    low: float | None = None,
+    high: float = 0,
+    choices: tuple[str, ...] = (),
+    words: tuple[str, ...] = (),
+    is_place: bool = False,
+) -> Any:
+    """A field of the values below: a number from `low` to `high`, or one of `words`; a text, or one of `choices`.
 
-
-def _one_of(*choices: str) -> Any:
-    """A text that is one of a few; the first is the default."""
-    return field(default=choices[0], metadata={"choices": choices})
+    With `is_place`, it may name a file or folder of this machine.
+    """
+    about: dict[str, Any] = {"help": help, "choices": choices, "words": words, "is_place": is_place}
+    return field(default=default, metadata=about | ({} if low is None else {"low": low, "high": high}))
 
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """Where images go, and as what. A `uri` of None is runs/<name>-<digest> below the working directory."""
+    """Where images go, and as what."""
 
-    uri: str | None = None
-    endpoint_url: str | None = None  # of an S3 that is not Amazon's
-    layout: str = _one_of("files", "webdataset", "parquet")
-    image_format: str = _one_of("png", "webp", "jpeg")
-    quality: int = _in(1, 100, 95)  # of webp and jpeg
+    uri: str | None = option(
+        None, is_place=True, help="Folder or s3:// address of the run; null: below runs/, named by what is rendered."
+    )
+    endpoint_url: str | None = option(None, help=ENDPOINT_HELP)
+    layout: str = option(
+        "files",
+        choices=("files", "webdataset", "parquet"),
+        help="An object an image, WebDataset tars, or images inside Parquet.",
+    )
+    image_format: str = option(
+        "png", choices=("png", "webp", "jpeg"), help="How images are encoded; png loses nothing."
+    )
+    quality: int = option(95, low=1, high=100, help="Of webp and jpeg; more is larger and better.")
 
     def __post_init__(self) -> None:
         _check(self, "output.")
         if self.uri is not None and has_credentials(self.uri):
-            raise DarkroomError(f"output.uri: {_SECRET}")
+            raise credentials_in("output.uri")
         scheme, is_address, _ = (self.uri or "").partition("://")
         if self.endpoint_url is not None and (not is_address or scheme == "file"):
             where = "not given, which is a folder" if self.uri is None else f"the folder {self.uri}"
@@ -57,24 +84,30 @@ class OutputOptions:
 class EngineOptions:
     """What executes the work. None of it changes an image, but batch_size and compile, which may move low bits."""
 
-    kind: str = _one_of("local", "ray")  # one worker in this process, or Ray actors
-    address: str | None = None  # of a Ray cluster; None: a Ray of this machine's own, or the one that is joined already
-    num_workers: int | None = _in(1, 100_000, None)  # None: all GPUs, or all cores
-    batch_size: int | str = 8  # images in every call of the model; or auto: found by trying, and kept with the run
-    shard_size: int = _in(1, 1_000_000, 64)  # prompt rows that are committed together
-    max_attempts: int = _in(1, 100, 3)
-    batch_timeout_s: float | None = _in(0.1, 1_000_000, None)
-    device: str = _one_of("auto", "cpu", "cuda", "mps")
-    compile: bool = False
-    profile: bool = False
+    kind: str = option("local", choices=("ray", "local"), help="Workers as Ray actors, or one in this process.")
+    address: str | None = option(None, help="Address of a Ray cluster; null: a Ray of this machine is started.")
+    num_workers: int | None = option(
+        None, low=1, high=100_000, help="Workers on Ray; null: one for each GPU, or for each core where there is none."
+    )
+    batch_size: int | str = option(
+        8, low=1, high=4096, words=(AUTO,), help="Images in every call of the model; auto: what a probe finds fastest."
+    )
+    shard_size: int = option(
+        64,
+        low=1,
+        high=1_000_000,
+        help="Prompt rows that are scheduled, committed and resumed as one; a run keeps its own.",
+    )
+    max_attempts: int = option(3, low=1, high=100, help="How often a shard is tried before it is given up.")
+    batch_timeout_s: float | None = option(
+        None, low=0.1, high=1_000_000, help="Seconds that one call of the model may take before its worker is replaced."
+    )
+    device: str = option("auto", choices=DEVICES, help=DEVICE_HELP)
+    compile: bool = option(False, help="Compile the model: a slow first batch, faster ones after it.")
+    profile: bool = option(False, help="Measure the stages of the job, and store their table and trace in the run.")
 
     def __post_init__(self) -> None:
-        size = self.batch_size
-        if size != AUTO and not (type(size) is int and 1 <= size <= _MAX_BATCH_SIZE):
-            raise DarkroomError(
-                f"engine.batch_size={size} is out of range; give a whole number from 1 to {_MAX_BATCH_SIZE}, or {AUTO}"
-            )
-        _check(self, "engine.", but="batch_size")
+        _check(self, "engine.")
         if self.kind == "local" and (self.address is not None or self.num_workers not in (None, 1)):
             name = "num_workers" if self.address is None else "address"
             raise DarkroomError(
@@ -93,9 +126,9 @@ class EngineOptions:
 class Expectation:
     """Between which values a figure must lie in every cell."""
 
-    figure: str  # such as inception_v3.fid
-    lowest: float = -math.inf
-    highest: float = math.inf
+    figure: str = option(help="Its name, such as inception_v3.fid.")
+    lowest: float = option(-math.inf, help="The smallest value that passes.")
+    highest: float = option(math.inf, help="The largest value that passes.")
 
     def __post_init__(self) -> None:
         _check(self, "expect.")
@@ -105,13 +138,25 @@ class Expectation:
 class EvaluationOptions:
     """What is measured, against what."""
 
-    reference: str | None = None  # demo, images, tars, Parquet, a run, or an .npz of statistics
-    reference_endpoint_url: str | None = None
-    extractors: Sequence[str | Mapping[str, Any]] = ("demo_clip",)  # names, or {"name": ..., "source": ...}
-    metrics: Sequence[str] | None = None  # such as clip.kid, or kid of all that have it; None: the extractors' choice
-    clip_convention: str = "hessel"
-    seed: int = _in(0, 2**63 - 1, 0)  # of subsets and resamples
-    expect: Sequence[Expectation] = ()
+    reference: str | None = option(None, is_place=True, help=_REFERENCE_HELP)
+    reference_endpoint_url: str | None = option(None, help=ENDPOINT_HELP)
+    extractors: Sequence[str | Mapping[str, Any]] = option(
+        ("demo_clip",),
+        help="What turns images into features: names such as demo_clip, clip, dinov2 and inception_v3, module:function "
+        "of one's own, or {name: ..., source: ...}.",
+    )
+    metrics: Sequence[str] | None = option(
+        None,
+        help="Names such as clip.kid, or kid of all extractors that have it; null: those that the extractors are made "
+        "for.",
+    )
+    clip_convention: str = option("hessel", help=_CONVENTION_HELP)
+    seed: int = option(0, **SEEDS, help=_STATISTICS_SEED_HELP)
+    expect: Sequence[Expectation] = option(
+        (),
+        help="Figures with the range that each must lie in, such as {figure: inception_v3.fid, highest: 24}; exit "
+        "code 1 where one does not.",
+    )
 
     def __post_init__(self) -> None:
         _check(self, "evaluation.")
@@ -121,13 +166,17 @@ class EvaluationOptions:
 class ComparisonOptions:
     """What two runs are compared by."""
 
-    metrics: Sequence[str] | None = None  # such as demo_clip.clip_score; None: all of the extractors' with intervals
-    extractors: Sequence[str | Mapping[str, Any]] | None = None  # None: those that the metrics name
-    reference: str | None = None
-    reference_endpoint_url: str | None = None
-    clip_convention: str = "hessel"
-    tolerance: float = _in(0, 1e12, 0.0)  # by which b may be worse, in each metric's own unit
-    seed: int = _in(0, 2**63 - 1, 0)  # of subsets and resamples
+    metrics: Sequence[str] | None = option(
+        None, help="Names such as demo_clip.clip_score; null: all of the extractors that have intervals."
+    )
+    extractors: Sequence[str | Mapping[str, Any]] | None = option(
+        None, help="As in evaluate; null: those that the metrics name."
+    )
+    reference: str | None = option(None, is_place=True, help=_REFERENCE_HELP)
+    reference_endpoint_url: str | None = option(None, help=ENDPOINT_HELP)
+    clip_convention: str = option("hessel", help=_CONVENTION_HELP)
+    tolerance: float = option(0.0, low=0, high=1e12, help="By how much b may be worse, in each metric's own unit.")
+    seed: int = option(0, **SEEDS, help=_STATISTICS_SEED_HELP)
 
     def __post_init__(self) -> None:
         _check(self, "")
@@ -135,19 +184,23 @@ class ComparisonOptions:
 
 @dataclass(frozen=True)
 class ModelPlace:
-    """What a stored run does not decide of its model."""
+    """Of a run's model, where it is rendered with again: what a stored run does not decide."""
 
-    repo_id: str | None = None  # where it lies now: its folder, or one that holds it and others; None: where it lay
-    trust_remote_code: bool = False  # run code that the model brings
+    repo_id: str | None = option(
+        None, help="Where the model lies now: its folder, or one that holds it and others; null: where it lay."
+    )
+    trust_remote_code: bool = option(False, help=SETTINGS["trust_remote_code"].help)
 
 
 @dataclass(frozen=True)
 class HalvingOptions:
     """Successive halving over a sweep's cells."""
 
-    figure: str  # such as demo_clip.clip_score
-    num_images: int = _in(2, _MANY, 64)  # of each cell in the first round; twice as many in the next
-    keep: float = _in(0, 1, 0.5)  # share of the cells that go on
+    figure: str = option(help="The figure that cells are dropped by, such as demo_clip.clip_score; null: none.")
+    num_images: int = option(
+        64, low=2, high=MANY, help="Images of each cell in the first round; there are twice as many in the next."
+    )
+    keep: float = option(0.5, low=0, high=1, help="Share of the cells that go on after a round.")
 
     def __post_init__(self) -> None:
         _check(self, "halving.")
@@ -195,7 +248,7 @@ def checked_model(model: ModelRef) -> ModelRef:
     if not model.repo_id:
         raise DarkroomError("model.repo_id has no value; give a hub id or a local folder")
     if has_credentials(model.repo_id):
-        raise DarkroomError(f"model.repo_id: {_SECRET}")
+        raise credentials_in("model.repo_id")
     for each in settings_of(ModelRef):
         _setting_value(each, getattr(model, each.name))
     return model
@@ -243,21 +296,30 @@ def _is_number(value: Any, wanted: type) -> bool:
     return not isinstance(value, str | bool) and hasattr(value, "__index__" if wanted is int else "__float__")
 
 
-def _check(options: Any, prefix: str, but: str = "") -> None:
+def _check(options: Any, prefix: str) -> None:
     """Types, choices and ranges of a value's fields."""
     for each in fields(options):
-        value = getattr(options, each.name)
-        if each.name == but or _is_list(options, each.name, value):
-            continue
-        kinds = get_args(hint := get_type_hints(type(options))[each.name]) or (hint,)
-        value = None if value is None and type(None) in kinds else _converted(each.name, kinds[0], value)
-        object.__setattr__(options, each.name, value)
-        limits = each.metadata
-        if "choices" in limits and value not in limits["choices"]:
-            raise DarkroomError(
-                f"{prefix}{each.name}={value}: no such choice; choices are {', '.join(limits['choices'])}"
-            )
-        if "low" in limits and value is not None and not limits["low"] <= value <= limits["high"]:
-            raise DarkroomError(
-                f"{prefix}{each.name}={value} is out of range; give a number from {limits['low']} to {limits['high']}"
-            )
+        value, about = getattr(options, each.name), each.metadata
+        if about["words"]:
+            _check_number_or_word(f"{prefix}{each.name}", value, about)
+        elif not _is_list(options, each.name, value):
+            kinds = get_args(hint := get_type_hints(type(options))[each.name]) or (hint,)
+            value = None if value is None and type(None) in kinds else _converted(each.name, kinds[0], value)
+            object.__setattr__(options, each.name, value)
+            _check_value(f"{prefix}{each.name}", value, about)
+
+
+def _check_number_or_word(name: str, value: Any, about: Mapping[str, Any]) -> None:
+    low, high, words = about["low"], about["high"], about["words"]
+    if value not in words and not (type(value) is int and low <= value <= high):
+        raise DarkroomError(
+            f"{name}={value} is out of range; give a whole number from {low} to {high}, or {' or '.join(words)}"
+        )
+
+
+def _check_value(name: str, value: Any, about: Mapping[str, Any]) -> None:
+    """`about`: what `option` says of the field."""
+    if about["choices"] and value not in about["choices"]:
+        raise DarkroomError(f"{name}={value}: no such choice; choices are {', '.join(about['choices'])}")
+    if "low" in about and value is not None and not about["low"] <= value <= about["high"]:
+        raise DarkroomError(f"{name}={value} is out of range; give a number from {about['low']} to {about['high']}")
