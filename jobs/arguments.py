@@ -24,7 +24,7 @@ class Arguments:
 
 
 HELP = ("-h", "--help")
-_FLAGS = {  # flag -> (whether a value follows it, what it is for)
+_FLAGS = {  # flag -> what it is for
     "--config": "a YAML file of keys, as `--cfg job` prints them; words of the command win over it, and a choice of a "
     "group over all keys that the file has of another choice",
     "--config-dir": "a folder of groups of your own, such as experiment/mine.yaml for +experiment=mine",

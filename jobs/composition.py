@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Sources:
     config: Path | None = None  # a file of the user's: keys, or keys with a defaults list
     config_dir: Path | None = None  # a folder of the user's whose folders are groups, such as experiment/ or model/
 
-    @property
+    @cached_property
     def primary(self) -> Path | None:
         """The user's file where it has a defaults list, and so stands in the place of the job's."""
         return self.config if self.config and "defaults" in read_yaml(self.config) else None
