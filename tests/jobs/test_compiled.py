@@ -16,7 +16,7 @@ from tests.rendering.tiny_models import tiny_sd
 _NODE = """
 import json, sys
 from darkroom.jobs.cli import composed
-from darkroom.jobs.rendering import generate
+from darkroom.jobs.runs import generate
 code = generate(composed("generate", sys.argv[1:]))
 from torch._dynamo.utils import counters
 print(json.dumps([code, counters["inductor"]["fxgraph_cache_hit"], counters["inductor"]["fxgraph_cache_miss"]]))

@@ -23,7 +23,7 @@ from tests.load.watching import Watched
 _PLANNED = """
 import sys
 from pathlib import Path
-from darkroom.prompts.source import open_prompts
+from darkroom.prompts.opening import open_prompts
 dataset = open_prompts(sys.argv[1])
 scan = dataset.scan(1)
 last = next(dataset.blocks(scan.num_rows - 1)).rows[-1].prompt_id
