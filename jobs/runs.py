@@ -78,10 +78,10 @@ def compare(config: DictConfig) -> ExitCode:
 
 def report(config: DictConfig) -> ExitCode:
     """Write the page that shows a run: figures by cell, curves, contact sheets, picks, failures."""
-    from darkroom.api import calls
+    from darkroom.api.reporting import write_report
 
     run, output = values.run_of(config), config.output
-    found = calls.report(run, out=output.uri, endpoint_url=output.endpoint_url, num_prompts=config.num_prompts)
+    found = write_report(run, output.uri, output.endpoint_url, config.num_prompts)
     print(f"report: {found.place}")
     # Figures, where there are none yet; else whether the images can be made again.
     print(f"next:   {on_run('verify' if found.has_figures else 'evaluate', run.store.spec)}", flush=True)

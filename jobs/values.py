@@ -4,7 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from darkroom.api.arguments import Prompts, demo, files, template
+from darkroom.api.arguments import Prompts, combinations, demo, files
 from darkroom.api.checking import Request
 from darkroom.api.options import (
     ComparisonOptions,
@@ -82,7 +82,7 @@ def _template(given: dict[str, Any]) -> Prompts:
         raise DarkroomError(
             "prompts.slots needs a value for each slot of the pattern: prompts.slots={colour: [red, blue]}"
         )
-    return template(given["pattern"], given["slots"], given["mode"], given["num_prompts"], given["seed"])
+    return combinations(given["pattern"], given["slots"], given["mode"], given["num_prompts"], given["seed"])
 
 
 _PROMPTS = {PromptsKind.demo: lambda _given: demo(), PromptsKind.file: _files, PromptsKind.template: _template}

@@ -208,7 +208,7 @@ def test_a_plan_says_what_would_be_made(tmp_path: Path) -> None:
         (lambda out: darkroom.generate(PROMPTS, out=out, model="nowhere/at/all"), "nowhere/at/all"),
         (lambda out: darkroom.generate(PROMPTS, out=out, repo_id="x", **PAINT), "name the model as model="),
         (lambda out: darkroom.generate(PROMPTS, out=out, engine="rays", **PAINT), "choices are local, ray"),
-        (lambda out: darkroom.sweep(PROMPTS, out=out, **PAINT), "grid.axes and grid.cells are empty"),
+        (lambda out: darkroom.sweep(PROMPTS, out=out, **PAINT), "axes and cells are empty; give axes"),
         (lambda out: darkroom.sweep(PROMPTS, out=out, axes={"guidance_scale": []}, **PAINT), "has no value"),
         (lambda out: darkroom.sweep(PROMPTS, out=out, axes={"guidance": [1]}, **PAINT), "no setting 'guidance'"),
         (lambda out: darkroom.generate(PROMPTS, out=b"x"), "out=b'x': give a text or a path or None"),
@@ -246,7 +246,7 @@ def test_a_plan_says_what_would_be_made(tmp_path: Path) -> None:
         (lambda out: darkroom.sweep(PROMPTS, axes={"height": [8]}, height=16), "height=16: it is an axis of the grid"),
         (lambda out: darkroom.Expectation("x.y", lowest="low"), "lowest='low': give a number"),
         (lambda out: darkroom.generate(PROMPTS, out=out, model=Path("demo")), "/demo"),
-        (lambda out: darkroom.generate(Path("demo"), out=out), "prompts.uri=demo: no such file"),
+        (lambda out: darkroom.generate(Path("demo"), out=out), "prompts=demo: no such file"),
         (
             lambda out: darkroom.sweep(PROMPTS, out=out, axes=AXES, exclude=[{"guidance_scal": 1}], **PAINT),
             "mean guidance_scale",

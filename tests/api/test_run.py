@@ -1,5 +1,7 @@
 """A run as Python has it: records, images, figures, failures, and how it shows itself."""
 
+import html
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -147,6 +149,15 @@ def test_cells_of_a_run_are_compared(run: Run) -> None:
 def test_a_report_is_written(run: Run, tmp_path: Path) -> None:
     assert Path(run.report().place).is_file()
     assert Path(run.report(out=tmp_path / "page", num_prompts=2).place).parent == tmp_path / "page"
+
+
+def test_the_call_that_a_report_shows_makes_the_same_run(run: Run) -> None:
+    run.report()
+    page = (Path(run.uri) / "report" / "index.html").read_text()
+    [call] = re.findall(r"<code>(darkroom\.sweep\(.*\))</code>", html.unescape(page))
+    again = eval(call, {"darkroom": darkroom, "prompts": PROMPTS})
+    assert (again.uri, again.info, again.cells) == (run.uri, run.info, run.cells)
+    assert again.records["created_at"].tolist() == run.records["created_at"].tolist()
 
 
 def test_the_status_says_what_is_left_and_what_failed(run: Run) -> None:

@@ -114,3 +114,13 @@ def test_prompts_are_named_as_they_were(given: dict) -> None:
     info = replace(INFO, prompts=PromptsInfo("name", "f", 4, given))
     found = OmegaConf.to_container(read(run_command(info, [cell()], STORE, None)).prompts, enum_to_str=True)
     assert {name: found[name] for name in given} == given
+
+
+def test_prompts_in_memory_are_rendered_again_by_a_call() -> None:
+    info = replace(INFO, prompts=PromptsInfo("memory", "f", 4, {"kind": "memory"}))
+    cells = [cell(guidance_scale=scale) for scale in (1.0, 7.5)]
+    said = run_command(info, cells, STORE, 4)
+    assert said.startswith("darkroom.sweep(prompts, axes={'guidance_scale': [1.0, 7.5]}, model='paint', ")
+    assert "out='/tmp/run'" in said
+    assert said.endswith("engine=darkroom.EngineOptions(shard_size=64, batch_size=4))")
+    assert "model='a/b', revision=" in run_command(info, [hub("a/b")], STORE, None)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
+from darkroom.api.argument_names import in_python
 from darkroom.domain.errors import DarkroomError
 
 P = ParamSpec("P")
@@ -28,7 +29,10 @@ _KINDS = {
 
 
 def checks_arguments(call: Callable[P, T]) -> Callable[P, T]:
-    """Raise DarkroomError for an argument that is not of the kind that its annotation says, with all that would do."""
+    """Raise DarkroomError for an argument that is not of the kind that its annotation says, with all that would do.
+
+    Errors of the call itself name its arguments too, where they say the command line's keys.
+    """
     signature = inspect.signature(call)
     hints = {each.name: each.annotation for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD}
 
@@ -37,7 +41,11 @@ def checks_arguments(call: Callable[P, T]) -> Callable[P, T]:
         for name, value in signature.bind(*args, **kwargs).arguments.items():
             if name in hints:
                 check_kind(name, value, hints[name])
-        return call(*args, **kwargs)
+        try:
+            return call(*args, **kwargs)
+        except DarkroomError as error:
+            error.args = (in_python(str(error)),)
+            raise
 
     return checked
 

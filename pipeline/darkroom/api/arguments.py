@@ -117,6 +117,17 @@ def template(
     seed: int = 0,
 ) -> Prompts:
     """Prompts of a pattern such as "a {colour} circle": every combination of its slots' values, or random ones."""
+    return combinations(pattern, slots, mode, num_prompts, seed)
+
+
+def combinations(
+    pattern: str,
+    slots: Mapping[str, Sequence[str]],
+    mode: Literal["product", "random"],
+    num_prompts: int | None,
+    seed: int,
+) -> Prompts:
+    """As `template`, of values that are checked."""
     settings = {"pattern": pattern, "slots": slots, "mode": mode, "num_prompts": num_prompts, "seed": seed}
     said = {"kind": "template", **{name: value for name, value in settings.items() if value is not None}}
     return Prompts("template", pattern, template_prompts(pattern, slots, mode, num_prompts, seed), said)

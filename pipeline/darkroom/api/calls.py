@@ -6,7 +6,7 @@ stays, and the same call goes on.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,14 +39,13 @@ from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef, Value
 from darkroom.engine.planning import Grid
-from darkroom.runs.files import REPORT_PREFIX
-from darkroom.storage.store import open_store, parse_spec
 
 if TYPE_CHECKING:
     from darkroom.api.comparison import Comparison
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Plan
     from darkroom.api.rendering import RenderResult
+    from darkroom.api.reporting import Report
 
 
 @takes_settings
@@ -214,12 +213,6 @@ def compare(
     return comparison.compare(first, second, chosen, progress or silent)
 
 
-@dataclass(frozen=True)
-class Report:
-    place: str  # of index.html
-    has_figures: bool
-
-
 @checks_arguments
 def report(
     run: str | Path | Run,
@@ -227,24 +220,15 @@ def report(
     out: str | Path | None = None,
     num_prompts: Count = 24,
     endpoint_url: str | None = None,
-) -> Report:
+) -> "Report":
     """Write the page that shows a run as it is now: figures by cell, curves, contact sheets, picks, failures.
 
     out: a folder or an s3:// address; None: report/ under the run. num_prompts: shown in every cell, at most.
     Raises DarkroomError where nothing is committed, and for a folder that holds somebody else's files of these names.
     """
-    from darkroom.reporting.building import ReportOptions, build
-    from darkroom.reporting.publishing import publish, report_files
+    from darkroom.api import reporting
 
-    found = open_run(run, endpoint_url=endpoint_url)
-    place = _text(out)
-    store, prefix = found.store, REPORT_PREFIX
-    if place is not None:
-        store, prefix = open_store(parse_spec(place, endpoint_url)), ""
-    store.check()  # before the work
-    options = ReportOptions(num_prompts, ".." if place is None else None)
-    content = build(found.store, found.info, found.cells, options)
-    return Report(publish(report_files(content), store, prefix), bool(content.metrics))
+    return reporting.write_report(open_run(run, endpoint_url=endpoint_url), _text(out), endpoint_url, num_prompts)
 
 
 # From what a person gives to options -------------------------------------------------------------------------------

@@ -32,9 +32,9 @@ from darkroom.storage.store import Store, StoreError, open_store, parse_spec, pr
 if TYPE_CHECKING:
     import pandas as pd
 
-    from darkroom.api.calls import Report
     from darkroom.api.comparison import Comparison
     from darkroom.api.measuring import EvaluationResult
+    from darkroom.api.reporting import Report
 
 _SHEET_IMAGES, _QUALITY = 16, 82  # in a notebook; of WebP
 
