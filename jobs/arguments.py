@@ -65,6 +65,8 @@ def _sources(job: str, values: dict[str, str]) -> Sources:
     config, folder = values.get("--config"), values.get("--config-dir")
     if folder and not Path(folder).expanduser().is_dir():
         raise DarkroomError(f"--config-dir {folder}: no such folder")
+    for unseen in sorted(Path(folder).expanduser().glob("*/**/*.yml")) if folder else ():
+        raise DarkroomError(f"{unseen}: choices are files that end in .yaml; rename it to {unseen.stem}.yaml")
     path = Path(config or "").expanduser()
     if config and not path.is_file():
         said = "it is no file that can be read twice; write it to one" if path.exists() else "no such file"

@@ -5,7 +5,7 @@ https://hydra.cc/docs/advanced/compose_api/ and https://hydra.cc/docs/advanced/s
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from yaml import YAMLError
 from darkroom.conf import schema
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.refusals import refuse_choice, refuse_key, refuse_override
+from darkroom.jobs.scalars import Scalar, scalars
 
 CONF = Path(schema.__file__).parent  # the YAML files
 NULL = "null"  # the choice of a group that chooses none of its files
@@ -81,6 +82,7 @@ def _composed(sources: Sources, choices: Mapping[str, str], added: Mapping[str, 
             config: DictConfig = compose(primary.stem if primary else sources.job, words, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
         raise _refused(sources, added, error) from error
+    _check_texts(sources, added, config)
     if primary and OmegaConf.get_type(config) is not OmegaConf.get_type(composition(Sources(sources.job), {})):
         raise DarkroomError(f"{primary}: begin its defaults list with `- {sources.job}`, whose keys it then has")
     return config
@@ -94,6 +96,30 @@ def _check_names(sources: Sources) -> None:
             for path in sorted((folder / group).glob("*.yaml")):
                 if (CONF / group / path.name).exists() or path.stem == "schema":
                     raise DarkroomError(f"{path}: {group}={path.stem} is a choice of Darkroom's own; rename the file")
+
+
+def _check_texts(sources: Sources, added: Mapping[str, str], config: DictConfig) -> None:
+    """Raises DarkroomError where YAML read a number or a truth value for a key of text, and wrote another text of it:
+    the revision 0123 is 83 there."""
+    chosen = {str(group): str(choice) for group, choice in config.hydra.runtime.choices.items()}
+    loaded = [folder / group / f"{choice}.yaml" for folder in sources.folders for group, choice in chosen.items()]
+    for path in filter(None, [sources.primary, *loaded]):
+        if CONF in path.parents or not path.is_file():
+            continue
+        for keys, scalar in _leaves(scalars(path)):
+            for names in (keys, (path.parent.name, *keys)):
+                found = OmegaConf.select(config, ".".join(names))
+                if isinstance(found, str) and found == str(scalar.value) != scalar.text:
+                    said = f"{'.'.join(keys)}: {scalar.text} is {found} to YAML, and the key is a text"
+                    raise DarkroomError(f"{path}: {said}; write '{scalar.text}' with its quotes")
+
+
+def _leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Scalar]]:
+    if isinstance(value, Scalar):
+        yield keys, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(item, (*keys, str(key)))
 
 
 @dataclass(frozen=True)
@@ -138,7 +164,7 @@ def added_groups(sources: Sources) -> dict[str, list[str]]:
     """Groups of the user's folder that no defaults list has, such as `experiment`, each with its choices."""
     if sources.config_dir is None:
         return {}
-    names = sorted(path.name for path in sources.config_dir.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
+    names = sorted(path.name for path in sources.config_dir.iterdir() if path.is_dir() and any(path.rglob("*.yaml")))
     return {name: _choices(sources, name) for name in names if name not in groups(sources)}
 
 
@@ -173,7 +199,11 @@ def _items(path: Path) -> list[Any]:
 
 
 def _choices(sources: Sources, group: str) -> list[str]:
-    return sorted({path.stem for folder in sources.folders for path in (folder / group).glob("*.yaml")})
+    """Of all folders; one of a folder below the group's is called `deep/mine`."""
+    bases = [folder / group for folder in sources.folders]
+    return sorted(
+        {path.relative_to(base).with_suffix("").as_posix() for base in bases for path in base.rglob("*.yaml")}
+    )
 
 
 def _quoted(text: str) -> str:

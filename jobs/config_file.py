@@ -6,44 +6,19 @@ configuration again: a key without a value is `???` there. A key of text takes a
 written: 007 is not 7 there. A file with a defaults list is Hydra's, and composed as a job's is.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf._utils import get_yaml_loader
-from yaml import ScalarNode
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.composition import NULL, Choices, Sources, groups, made_choices, read_yaml
 from darkroom.jobs.refusals import refuse_choice
+from darkroom.jobs.scalars import scalars, with_scalars
 
 CHOICES = "choices"  # the key that groups' choices stand below
-
-
-@dataclass(frozen=True)
-class Scalar:
-    """A number or a truth value, and the text that it is written as."""
-
-    value: bool | float
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
-
-
-def with_scalars(value: Any, *, as_text: bool) -> Any:
-    """The value with each scalar in it, at any depth, as its text or as its value."""
-    if isinstance(value, Scalar):
-        return value.text if as_text else value.value
-    if isinstance(value, list):
-        return [with_scalars(item, as_text=as_text) for item in value]
-    if isinstance(value, dict):
-        return {with_scalars(key, as_text=False): with_scalars(item, as_text=as_text) for key, item in value.items()}
-    return value
 
 
 @dataclass(frozen=True)
@@ -78,7 +53,7 @@ class ConfigFile:
         if self.sources.config is None or self.sources.primary:
             return {}
         read_yaml(self.sources.config)  # says what is wrong with it
-        return {str(key): value for key, value in _scalars(self.sources.config).items()}
+        return {str(key): value for key, value in scalars(self.sources.config).items()}
 
     @cached_property
     def _keys(self) -> dict[str, Any]:
@@ -115,20 +90,6 @@ class ConfigFile:
         if choice not in known:
             raise refuse_choice(f"{group}={choice}", choice, known)
         return choice
-
-
-def _scalars(path: Path) -> dict[Any, Any]:
-    """The file as OmegaConf reads it, but for its scalars."""
-    loader = get_yaml_loader()
-    for kind in ("bool", "int", "float"):
-        tag = f"tag:yaml.org,2002:{kind}"
-        loader.add_constructor(tag, partial(_scalar, loader.yaml_constructors[tag]))
-    keys: dict[Any, Any] | None = yaml.load(path.read_text("utf-8"), loader)
-    return keys or {}
-
-
-def _scalar(construct: Callable[[Any, ScalarNode], bool | float], loader: Any, node: ScalarNode) -> Scalar:
-    return Scalar(construct(loader, node), node.value)
 
 
 def config_text(config: DictConfig, choices: Choices) -> str:

@@ -32,8 +32,9 @@ from darkroom.conf.keys import IS_PLACE, check_ranges
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.jobs.arguments import Arguments, arguments
 from darkroom.jobs.composition import NULL, Choices, added_groups, groups
-from darkroom.jobs.config_file import ConfigFile, with_scalars
+from darkroom.jobs.config_file import ConfigFile
 from darkroom.jobs.refusals import refuse_added, refuse_choice, refuse_enum, refuse_key, refuse_value, refuse_word
+from darkroom.jobs.scalars import with_scalars
 
 _KEY = re.compile(r"[^\W\d]\w*(\.\w+)*")
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)

@@ -1,6 +1,7 @@
 """Configuration as Hydra's users expect it: files and folders of one's own, what is printed, and completion."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -205,6 +206,34 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, text:
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_a_number_that_yaml_reads_of_a_text_is_refused_where_hydra_reads_the_file(folder: Path) -> None:
+    (folder / "experiment" / "mine.yaml").write_text("# @package _global_\nmodel: {revision: 0123}\n")
+    (folder / "model" / "tuned.yaml").write_text("defaults: [schema, _self_]\nrepo_id: 007\n")
+    (folder / "own.yaml").write_text("defaults: [generate, _self_]\nsampling: {negative_prompt: 1e4}\n")
+    flag = f"--config-dir={folder}"
+    for words, said in (
+        (
+            [flag, "+experiment=mine"],
+            "mine.yaml: model.revision: 0123 is 83 to YAML, and the key is a text; write '0123'",
+        ),
+        ([flag, "model=tuned"], "tuned.yaml: repo_id: 007 is 7 to YAML"),
+        ([f"--config={folder / 'own.yaml'}"], "own.yaml: sampling.negative_prompt: 1e4 is 10000.0 to YAML"),
+    ):
+        with pytest.raises(DarkroomError, match=re.escape(said)):
+            composed("generate", words)
+    (folder / "own.yaml").write_text("defaults: [generate, _self_]\nsampling: {negative_prompt: '1e4', seed: 007}\n")
+    assert composed("generate", [f"--config={folder / 'own.yaml'}"]).sampling.negative_prompt == "1e4"
+
+
+def test_experiments_may_lie_in_folders(folder: Path) -> None:
+    (folder / "experiment" / "deep").mkdir()
+    (folder / "experiment" / "mine.yaml").rename(folder / "experiment" / "deep" / "mine.yaml")
+    assert composed("generate", ["--config-dir", str(folder), "+experiment=deep/mine"]).sampling.guidance_scale == 7
+    (folder / "experiment" / "other.yml").write_text("sampling: {seed: 1}")
+    with pytest.raises(DarkroomError, match=r"rename it to other\.yaml"):
+        composed("generate", ["--config-dir", str(folder), "+experiment=other"])
 
 
 def test_a_file_with_a_defaults_list_needs_a_name_of_its_own(tmp_path: Path) -> None:
