@@ -68,7 +68,7 @@ def compare(config: DictConfig) -> ExitCode:
 
     options = values.comparison(config)
     comparison.chosen_metrics(options)  # refused before a run is opened
-    a, b = (comparison.compared_cell(key, config[key], config.endpoint_url) for key in ("a", "b"))
+    a, b = comparison.compared_cells(config.a, config.b, config.endpoint_url)
     result = comparison.compare(a, b, options, results.of_comparison)
     print(result.table)
     if result.worse:

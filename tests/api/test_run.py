@@ -214,3 +214,17 @@ def test_an_empty_a_spoiled_and_a_lost_run_show_themselves_too(run: Run) -> None
 def test_no_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(DarkroomError, match="nowhere does not exist"):
         darkroom.open_run(tmp_path / "nowhere")
+
+
+def test_an_endpoint_of_what_lies_in_a_folder_is_refused(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("a\n")
+    server = "http://127.0.0.1:1"
+    for call, said in (
+        (lambda: darkroom.open_run(run.uri, endpoint_url=server), "endpoint_url is for an object store, and run is"),
+        (lambda: darkroom.compare(run.uri, run.uri, endpoint_url=server), "endpoint_url is for an object store"),
+        (lambda: darkroom.plan(tmp_path / "p.txt", prompts_endpoint_url=server, model="paint", **SIZE),
+         "prompts_endpoint_url is for an object store, and prompts is"),
+        (lambda: run.evaluate(reference=str(tmp_path), reference_endpoint_url=server), "reference_endpoint_url is for"),
+    ):  # fmt: skip
+        with pytest.raises(DarkroomError, match=f"^{said}"):
+            call()

@@ -39,6 +39,7 @@ from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef, Value
 from darkroom.engine.planning import Grid
+from darkroom.storage.store import is_remote
 
 if TYPE_CHECKING:
     from darkroom.api.comparison import Comparison
@@ -208,9 +209,9 @@ def compare(
     from darkroom.api import comparison
 
     chosen = made(ComparisonOptions, options, "compare")
-    first = comparison.compared_cell("a", a if isinstance(a, Run) else _text(a) or "", endpoint_url, a_cell)
-    second = comparison.compared_cell("b", b if isinstance(b, Run) else _text(b) or "", endpoint_url, b_cell)
-    return comparison.compare(first, second, chosen, progress or silent)
+    first, second = (each if isinstance(each, Run) else _text(each) or "" for each in (a, b))
+    cells = comparison.compared_cells(first, second, endpoint_url, a_cell, b_cell)
+    return comparison.compare(*cells, chosen, progress or silent)
 
 
 @checks_arguments
@@ -228,7 +229,8 @@ def report(
     """
     from darkroom.api import reporting
 
-    return reporting.write_report(open_run(run, endpoint_url=endpoint_url), _text(out), endpoint_url, num_prompts)
+    found, place = open_run(run, endpoint_url=endpoint_url), _text(out)
+    return reporting.write_report(found, place, endpoint_url if is_remote(place or "") else None, num_prompts)
 
 
 # From what a person gives to options -------------------------------------------------------------------------------

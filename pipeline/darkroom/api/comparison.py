@@ -24,6 +24,7 @@ from darkroom.runs import manifest
 from darkroom.runs.cells import axes
 from darkroom.runs.commands import on_run
 from darkroom.runs.features import ExtractorInfo, FeaturesMissing, PairedFeatures, paired_features
+from darkroom.storage.store import is_remote
 
 _CELL = re.compile(r"(.+)#([0-9a-f]{16})")
 _DEFAULT = "demo_clip"
@@ -66,9 +67,16 @@ class Comparison:
         return comparison_table(self.metrics, self.differences, self.tolerance)
 
 
-def compared_cell(
-    key: str, given: str | Run, endpoint_url: str | None = None, cell_id: str | None = None
-) -> ComparedCell:
+def compared_cells(
+    a: str | Run, b: str | Run, endpoint_url: str | None, a_cell: str | None = None, b_cell: str | None = None
+) -> tuple[ComparedCell, ComparedCell]:
+    """Both cells. One of the runs may be a folder, for which there is no endpoint."""
+    remote = [not isinstance(each, str) or is_remote(each) for each in (a, b)]
+    for_a, for_b = (endpoint_url if here or not any(remote) else None for here in remote)
+    return _compared_cell("a", a, for_a, a_cell), _compared_cell("b", b, for_b, b_cell)
+
+
+def _compared_cell(key: str, given: str | Run, endpoint_url: str | None, cell_id: str | None) -> ComparedCell:
     """A run that has one cell, or the cell that is named: as an argument, or in `uri#cell_id`."""
     if isinstance(given, str) and (match := _CELL.fullmatch(given)):
         uri, named = match[1], match[2]

@@ -107,6 +107,9 @@ def locate(uri: str, endpoint_url: str | None, setting: str, endpoint_setting: s
     if is_address and scheme not in ("file", "s3"):
         raise DarkroomError(f"{setting}: {scheme}:// is not read from; use a folder or s3://, or copy the files to one")
     if not is_address or scheme == "file":
+        if endpoint_url:
+            said = f"{endpoint_setting} is for an object store, and {setting} is {uri}"
+            raise DarkroomError(f"{said}; leave it out, or give s3://bucket/prefix")
         local = unquote(rest) if is_address else os.path.expanduser(uri)  # noqa: PTH111 - leaves an unknown user's ~
         return Place(uri, setting, fs.LocalFileSystem(), os.path.abspath(local))  # noqa: PTH100 - and takes out ".."
     try:

@@ -122,14 +122,23 @@ def open_store(spec: StoreSpec) -> Store:
     return LocalStore(spec)
 
 
+def is_remote(uri: str) -> bool:
+    """Whether it is an address, and no folder of this machine."""
+    return "://" in uri and not uri.startswith("file://")
+
+
 def parse_spec(uri: str, endpoint_url: str | None = None) -> StoreSpec:
     """A store's address, absolute and checked as far as that needs no request."""
     if not uri.strip():
         raise DarkroomError(f"output.uri is empty; use {_USABLE}")
-    if "://" not in uri:
-        return StoreSpec(os.path.realpath(_at_home(uri)))
-    if uri.startswith("file://"):
-        return StoreSpec(_file_path(uri))
+    if not is_remote(uri):
+        folder = _file_path(uri) if uri.startswith("file://") else os.path.realpath(_at_home(uri))
+        if endpoint_url:
+            raise DarkroomError(
+                f"output.endpoint_url is for an object store, and output.uri is the folder {folder}; "
+                "leave it out, or give s3://bucket/prefix"
+            )
+        return StoreSpec(folder)
     match = _URI.fullmatch(uri)
     if not match:
         raise DarkroomError(f"output.uri: {uri.split('://')[0]}:// is not known here; use {_USABLE}")
