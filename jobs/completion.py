@@ -59,26 +59,26 @@ def completion(words: Sequence[str], jobs: Mapping[str, str]) -> list[str]:
 
 def line_completion(line: str, jobs: Mapping[str, str]) -> list[str]:
     """What may come at the end of a line that bash has up to there, without what bash keeps of the word."""
-    (_, *before), word, kept = _split(line)
-    return [each[kept:] for each in completion([word, *before], jobs)]
+    (_, *before), word, start = _split(line)
+    return [each[start:] for each in completion([word, *before], jobs)]
 
 
 def _split(line: str) -> tuple[list[str], str, int]:
     """(the words before, the last one, how much of it bash keeps: up to a quote, `=` or `:`). A quote may be open."""
     words: list[str] = []
-    word, quote, kept, letters = "", "", 0, iter(line)
+    word, quote, start, letters = "", "", 0, iter(line)
     for letter in letters:
         if letter == "\\" and quote != "'":
             word += next(letters, "")
         elif letter == quote or (not quote and letter in "'\""):
-            quote, kept = "" if quote else letter, len(word)
+            quote, start = "" if quote else letter, len(word)
         elif quote or not letter.isspace():
             word += letter
-            kept = len(word) if not quote and letter in "=:" else kept
+            start = len(word) if not quote and letter in "=:" else start
         else:
             words += [word] if word else []
-            word, kept = "", 0
-    return words, word, kept
+            word, start = "", 0
+    return words, word, start
 
 
 def _candidates(before: Sequence[str], word: str, jobs: Mapping[str, str]) -> Iterator[str]:

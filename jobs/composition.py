@@ -229,10 +229,8 @@ def _refused(sources: Sources, added: Mapping[str, str], error: Exception) -> Da
     if key := _KEY.search(cause):
         if key[1] in added:
             return DarkroomError(f"{file}: its keys lie below {key[1]}; begin the file with `# @package _global_`")
-        ours = Sources(sources.job)
-        return DarkroomError(
-            f"{file}: {refuse_key(sources.job, key[1], composition(ours, {}), list(groups(ours)), ())}"
-        )
+        job = Sources(sources.job)
+        return DarkroomError(f"{file}: {refuse_key(sources.job, key[1], composition(job, {}), list(groups(job)), ())}")
     if value := _VALUE.search(cause):
         return DarkroomError(f"{file}: {value[2]}: {value[1]}")
     if (choice := _CHOICE.search(cause)) and choice[1] in groups(sources):

@@ -94,11 +94,11 @@ class ConfigFile:
 
 def config_text(config: DictConfig, choices: Choices) -> str:
     """The configuration as such a file. A choice of the user's own folder is not named: all of its keys are there."""
-    ours = groups(Sources(choices.sources.job))
+    own = groups(Sources(choices.sources.job))
     made = {
         group: choice
         for group, choice in made_choices(choices).items()
-        if choice in ours.get(group, ()) and len(ours[group]) > 1 and not _has_kind(config, group)
+        if choice in own.get(group, ()) and len(own[group]) > 1 and not _has_kind(config, group)
     }
     text = OmegaConf.to_yaml(config).rstrip()
     return f"{OmegaConf.to_yaml({CHOICES: made})}{text}" if made else text

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from darkroom.api.arguments import PRESETS, engine_options, evaluation_options, made, model_ref
+from darkroom.api.arguments import engine_options, evaluation_options, made, model_ref
 from darkroom.api.options import (
     ComparisonOptions,
     EngineOptions,
@@ -23,6 +23,7 @@ from darkroom.conf.schema import CompareConfig, ModelPlaceConfig
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
 from darkroom.jobs.overrides import composed
+from darkroom.runs.presets import presets
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name(settings: dict, wor
         with_settings(ModelRef("m"), sampling_defaults(), settings)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", presets())
 def test_a_model_has_one_meaning_on_the_command_line_and_in_python(name: str) -> None:
     config = composed("generate", [f"model={name}"]).model
     assert model_ref(name) == ModelRef(

@@ -10,7 +10,6 @@ from typing import Any, Literal, TypeVar
 import pyarrow as pa
 
 from darkroom.api.annotations import Count, check_kind, checks_arguments
-from darkroom.api.cells import DEMO_REPO_ID
 from darkroom.api.options import (
     EngineOptions,
     EvaluationOptions,
@@ -20,16 +19,9 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import SETTINGS, ModelRef
 from darkroom.prompts.dataset import PromptDataset, PromptScan
 from darkroom.prompts.opening import open_prompts, template_prompts
-from darkroom.rendering.renderer import PAINT_REPO_ID
+from darkroom.runs.presets import presets
 from darkroom.runs.run import PromptsInfo
 
-# Names of models with their usual settings.
-PRESETS: Mapping[str, ModelRef] = {
-    "demo": ModelRef(DEMO_REPO_ID, dtype="float32"),
-    "paint": ModelRef(PAINT_REPO_ID, dtype="float32"),
-    "sd15": ModelRef("stable-diffusion-v1-5/stable-diffusion-v1-5", variant="fp16"),
-    "sdxl": ModelRef("stabilityai/stable-diffusion-xl-base-1.0", variant="fp16"),
-}
 DEMO, MEMORY = "demo", "memory"
 OnInvalid = Literal["fail", "record"]
 Engine = Literal["local", "ray"] | EngineOptions
@@ -142,7 +134,7 @@ def model_ref(model: str | Path | ModelRef) -> ModelRef:
         return model
     if isinstance(model, PathLike):
         return ModelRef(str(Path(model).absolute()))
-    return PRESETS.get(str(model), ModelRef(str(model)))
+    return presets().get(str(model), ModelRef(str(model)))
 
 
 def engine_options(engine: Engine) -> EngineOptions:

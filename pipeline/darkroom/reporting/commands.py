@@ -7,10 +7,10 @@ from itertools import product
 from darkroom.domain.settings import SETTINGS
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.commands import called_by_name, word
+from darkroom.runs.presets import preset_of
 from darkroom.runs.run import PromptsInfo, RunInfo
 from darkroom.storage.store import StoreSpec
 
-_PRESETS = {"darkroom/demo": "demo", "darkroom/paint": "paint"}  # models that have a configuration of their own
 _USUAL = [("on_invalid", "fail"), ("mode", "product")]  # of the prompts' settings: need no word
 _ARGUMENTS = {"output.uri": "out"}  # of a call, where they are not called as the keys are
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -110,7 +110,7 @@ def _order(value: object) -> tuple[int, object]:
 
 def _model(repo_id: object, shared: Settings) -> Given:
     """The model that all cells share; where they differ, the first one's name, and the grid gives each its own."""
-    preset = _PRESETS.get(str(repo_id))
+    preset = preset_of(str(repo_id))
     named: Given = {"model": preset} if preset else {"model": "diffusers", "model.repo_id": repo_id}
     given = {name: shared.get(name) for name in ("revision", "dtype", "variant")}
     if preset and given["dtype"] == "float32":  # which presets have by themselves

@@ -97,7 +97,7 @@ def _check_is_free(names: Collection[str], store: Store, prefix: str) -> None:
     for name in names:
         if not name.startswith(f"{THUMBNAILS}/") and _there(store, prefix + name) is not None:
             raise DarkroomError(
-                f"{store.describe(prefix + name)}: there already, and no report of ours put it there; name another "
+                f"{store.describe(prefix + name)}: there already, and no report wrote it; name another "
                 "output.uri, or remove it"
             )
 

@@ -80,7 +80,7 @@ class Survey:
     worst: Extremes = field(default_factory=lambda: Extremes(NUM_PICKS, -1))
     scores: dict[str, Subsample] = field(default_factory=dict)  # by cell_id
     breakdown: Breakdown = field(default_factory=Breakdown)
-    num_stale: int = 0  # images that were not scored as they are now
+    num_stale: int = 0  # images whose features are not those of the bytes that are there now
 
 
 @dataclass(frozen=True)

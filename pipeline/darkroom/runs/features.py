@@ -244,6 +244,6 @@ def _of_shard(store: Store, shard: Shard, extractor_id: str, dimension: int | No
 
 def _missing(store: Store, shard: Shard) -> FeaturesMissing:
     return FeaturesMissing(
-        f"{store.describe(manifest_key(shard))}: not all of its images are scored; run "
+        f"{store.describe(manifest_key(shard))}: not all of its images have features; run "
         f"`{on_run('evaluate', store.spec)}`"
     )

@@ -1,0 +1,28 @@
+"""Models that have a name of their own: the files of conf/model that say which model they are."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from darkroom.domain.settings import ModelRef
+
+_FOLDER = Path(__file__).parents[1] / "conf" / "model"
+
+
+@cache
+def presets() -> Mapping[str, ModelRef]:
+    """Name to model with its usual settings."""
+    files = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in sorted(_FOLDER.glob("*.yaml"))}
+    keys = {name: {key: value for key, value in file.items() if key != "defaults"} for name, file in files.items()}
+    return {name: ModelRef(**given) for name, given in keys.items() if "repo_id" in given}
+
+
+def preset_of(repo_id: str) -> str | None:
+    """The name of a model that comes with Darkroom; one of a hub is named by its id."""
+    return next((name for name, ref in presets().items() if ref.repo_id == repo_id and _is_embedded(ref)), None)
+
+
+def _is_embedded(ref: ModelRef) -> bool:
+    return ref.repo_id.startswith("darkroom/")
