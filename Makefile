@@ -53,7 +53,7 @@ release: env  ## build the wheel, and render with it where nothing else is insta
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	$(PYTHON) -m venv build/bare
 	build/bare/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
-	cd build && bare/bin/darkroom generate prompts=demo prompts.num_prompts=8 output.uri=run engine.num_workers=1
+	cd build && bare/bin/darkroom generate prompts=demo sampling.num_inference_steps=2 output.uri=run engine.num_workers=1
 	cd build && bare/bin/darkroom verify run=run num_images=4
 
 clean:  ## remove the environment and caches; runs stay

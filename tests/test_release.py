@@ -1,12 +1,15 @@
 """The wheel that people install: what is in it, and that it runs without the checkout."""
 
 import os
+import shlex
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from darkroom.jobs.cli import composed
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,3 +58,11 @@ def test_a_wheel_renders_without_the_checkout(wheel: Path, tmp_path: Path) -> No
     )
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "run").rglob("*.png"))
+
+
+def test_the_commands_of_the_makefile_can_be_run() -> None:
+    lines = (ROOT / "Makefile").read_text().replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line.partition("bin/darkroom ")[2]) for line in lines if "bin/darkroom " in line]
+    assert len(commands) >= 4
+    for job, *words in commands:
+        composed(job, words)

@@ -305,3 +305,16 @@ def test_two_threads_share_one_ray(tmp_path: Path) -> None:
         thread.join()
     assert [runs[name].status().is_finished for name in "ab"] == [True, True]
     assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"model": "demo", "revision": "v9"}, "revision=v9: darkroom/demo is no model of a hub; leave it out"),
+        ({"model": "paint", "dtype": "float16"}, "dtype=float16: the painter has no weights; leave it out"),
+        ({"model": "demo", "variant": "fp16"}, "no safetensors weights of variant=fp16; leave the variant out"),
+    ],
+)
+def test_a_setting_of_a_model_that_nothing_would_read_is_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(DarkroomError, match=said):
+        darkroom.plan(PROMPTS, **settings)

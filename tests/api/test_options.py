@@ -110,3 +110,9 @@ def test_an_endpoint_is_refused_where_images_go_to_a_folder(uri: str | None) -> 
     with pytest.raises(DarkroomError, match=r"output.endpoint_url is for an object store, .* leave it out"):
         OutputOptions(uri, endpoint_url="http://127.0.0.1:1")
     assert OutputOptions("s3://bucket/run", endpoint_url="http://127.0.0.1:1").endpoint_url
+
+
+def test_the_quality_of_an_encoder_that_has_none_is_refused() -> None:
+    with pytest.raises(DarkroomError, match=r"output.quality=50 is of webp and jpeg, and output.image_format is png"):
+        OutputOptions(quality=50)
+    assert OutputOptions(image_format="webp", quality=50).quality == 50

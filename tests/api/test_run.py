@@ -228,3 +228,8 @@ def test_an_endpoint_of_what_lies_in_a_folder_is_refused(run: Run, tmp_path: Pat
     ):  # fmt: skip
         with pytest.raises(DarkroomError, match=f"^{said}"):
             call()
+
+
+def test_runs_of_one_place_are_equal(run: Run) -> None:
+    assert darkroom.open_run(run.uri) == run
+    assert len({run, darkroom.open_run(run.uri)}) == 1

@@ -225,3 +225,40 @@ def test_no_credentials_are_said_so(monkeypatch: pytest.MonkeyPatch, s3_endpoint
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(DarkroomError, match="no credentials found"):
         open_store(parse_spec("s3://bucket/x", s3_endpoint)).check()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "uri", "said"),
+    [
+        ("AWS_ENDPOINT_URL", "nonsense", "s3://bucket/run", "AWS_ENDPOINT_URL, or .* no usable address"),
+        (
+            "AWS_ENDPOINT_URL",
+            "http://me:secret@host",
+            "s3://bucket/run",
+            "AWS_ENDPOINT_URL, .* credentials in an address",
+        ),
+        (
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "/nowhere.json",
+            "gs://bucket/run",
+            "/nowhere.json: the file cannot be read",
+        ),
+        ("AZURE_STORAGE_ACCOUNT_KEY", "not base64!", "az://box/run", "AZURE_STORAGE_ACCOUNT_KEY is not in base64"),
+    ],
+)
+def test_a_variable_of_the_environment_that_cannot_serve_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, uri: str, said: str
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "key")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "name")
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(DarkroomError, match=said) as caught:
+        open_store(parse_spec(uri)).check()
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["s3:/bucket/run", "gs:/bucket", "file:/folder"])
+def test_an_address_that_lost_a_slash_is_no_folder(uri: str) -> None:
+    with pytest.raises(DarkroomError, match="an address has two slashes"):
+        parse_spec(uri)

@@ -26,6 +26,7 @@ from darkroom.rendering.model_files import INDEX
 from darkroom.rendering.renderer import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import DEFAULT, check_scheduler
 from darkroom.runs.cells import CellInfo
+from darkroom.runs.presets import presets
 
 DEMO_REPO_ID = "darkroom/demo"
 OPTIONAL_ARGUMENTS = frozenset(each.name for each in ARGUMENTS if each.has_neutral)  # which not every pipeline takes
@@ -57,6 +58,7 @@ def checked_cell(
     """A cell whose model is there and whose settings fit it; `run`: the sampling that the cells of a run share, where
     this one may differ in the rest."""
     ref = located(ref)
+    _check_used(ref)
     model = find(ref, device)
     sampling = _sampling(asked, model, run)
     check_scheduler(sampling.scheduler, model)
@@ -104,8 +106,22 @@ def located(ref: ModelRef) -> ModelRef:
     """The model as named; a local folder by its absolute path, so that a run can be verified from anywhere. What is
     embedded is that, whatever folder of such a name lies where the work is started."""
     folder = Path(checked_model(ref).repo_id).expanduser()
-    is_embedded = ref.repo_id in (PAINT_REPO_ID, DEMO_REPO_ID)
-    return ref if is_embedded or not folder.is_dir() else replace(ref, repo_id=str(folder.resolve()))
+    return ref if _is_embedded(ref) or not folder.is_dir() else replace(ref, repo_id=str(folder.resolve()))
+
+
+def _is_embedded(ref: ModelRef) -> bool:
+    return ref.repo_id in (PAINT_REPO_ID, DEMO_REPO_ID)
+
+
+def _check_used(ref: ModelRef) -> None:
+    """Raises DarkroomError for a setting of the model that nothing would be read by."""
+    if ref.revision is not None and (_is_embedded(ref) or Path(ref.repo_id).is_dir()):
+        raise DarkroomError(f"model.revision={ref.revision}: {ref.repo_id} is no model of a hub; leave it out")
+    if ref.repo_id == PAINT_REPO_ID:
+        for name in ("dtype", "variant"):
+            usual = getattr(presets()["paint"], name)
+            if getattr(ref, name) not in (usual, SETTINGS[name].default):
+                raise DarkroomError(f"model.{name}={getattr(ref, name)}: the painter has no weights; leave it out")
 
 
 def find_model(ref: ModelRef, device: str) -> InspectedModel:

@@ -71,6 +71,11 @@ class OutputOptions:
         _check(self, "output.")
         if self.uri is not None and has_credentials(self.uri):
             raise credentials_in("output.uri")
+        if self.image_format == "png" and self.quality != OutputOptions.quality:
+            raise DarkroomError(
+                f"output.quality={self.quality} is of webp and jpeg, and output.image_format is png; leave it out, or "
+                "choose another format"
+            )
         scheme, is_address, _ = (self.uri or "").partition("://")
         if self.endpoint_url is not None and (not is_address or scheme == "file"):
             where = "not given, which is a folder" if self.uri is None else f"the folder {self.uri}"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from darkroom.api.run import Run
+from darkroom.api.run import Run, check_writable
 from darkroom.reporting.building import ReportOptions, build
 from darkroom.reporting.publishing import publish, report_files
 from darkroom.runs.files import REPORT_PREFIX
@@ -18,8 +18,10 @@ class Report:
 def write_report(run: Run, out: str | None, endpoint_url: str | None, num_prompts: int) -> Report:
     """Write it to a folder or an address, None for report/ under the run, with at most `num_prompts` in every cell."""
     store, prefix = run.store, REPORT_PREFIX
-    if out is not None:
+    if out is None:
+        check_writable(run)  # before the work
+    else:
         store, prefix = open_store(parse_spec(out, endpoint_url)), ""
-    store.check()  # before the work
+        store.check()
     content = build(run.store, run.info, run.cells, ReportOptions(num_prompts, ".." if out is None else None))
     return Report(publish(report_files(content), store, prefix), bool(content.metrics))

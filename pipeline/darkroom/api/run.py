@@ -267,7 +267,7 @@ def _named_as_run() -> Iterator[None]:
     try:
         yield
     except DarkroomError as error:
-        raise type(error)(str(error).replace("output.uri", "run").replace("output.endpoint", "endpoint")) from error
+        raise type(error)(str(error).replace("output.uri", "run").replace("output.endpoint", "endpoint")) from None
 
 
 def _filtered(table: pa.Table, wanted: Mapping[str, Any]) -> pa.Table:

@@ -242,7 +242,8 @@ def _check_weights(components: dict[str, str], files: list[str], ref: ModelRef) 
                 f"model.repo_id={ref.repo_id}: {name} has its weights as a pickle, which can run code; {_CONVERT}"
             )
         variant = f" of model.variant={ref.variant}" if ref.variant else ""
-        raise DarkroomError(f"model.repo_id={ref.repo_id}: {name} has no safetensors weights{variant}; copy them anew")
+        remedy = "leave the variant out, or copy the weights anew" if ref.variant else "copy them anew"
+        raise DarkroomError(f"model.repo_id={ref.repo_id}: {name} has no safetensors weights{variant}; {remedy}")
 
 
 def _side(folder: Path) -> int | None:

@@ -100,9 +100,12 @@ def _read(store: Store, data: bytes) -> RunInfo:
 
 def check_same(store: Store, found: RunInfo, wanted: RunInfo) -> None:
     for name, there, here in differences(found, wanted):
+        same = "go on with the run's own value"
+        if name.startswith("the prompt dataset"):
+            same = f"give the prompts that it was started with ({found.prompts.name}), unchanged and in the same form"
         raise DarkroomError(
-            f"{store.describe(RUN_KEY)}: {name} is {there!r} in this run and {here!r} in the command; "
-            "go on with the run's own value, or use another output.uri"
+            f"{store.describe(RUN_KEY)}: {name} is {there!r} in this run and {here!r} in the command; {same}, or use "
+            "another output.uri"
         )
 
 

@@ -5,6 +5,8 @@ Amazon's credentials and endpoint, so that profiles, SSO logins, assumed roles a
 the `aws` command. Google's and Azure's chains of credentials are obstore's.
 """
 
+import base64
+import json
 import logging
 import os
 import urllib.error
@@ -18,7 +20,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.storage.retry import CredentialsError
-from darkroom.storage.store import StoreSpec, split_address
+from darkroom.storage.store import StoreSpec, checked_endpoint, split_address
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -49,10 +51,37 @@ def open_client(spec: StoreSpec, connect_timeout_s: float, read_timeout_s: float
     if spec.endpoint_url and spec.endpoint_url.startswith("http:"):
         options["allow_http"] = True
     if scheme == "gs":
+        _check_google_credentials()
         place = {"base_url": spec.endpoint_url} if spec.endpoint_url else {}
         return GCSStore(bucket, config=place, client_options=options, **once)  # type: ignore[arg-type]
+    _check_azure_key()
     place = {"endpoint": spec.endpoint_url} if spec.endpoint_url else {}
     return AzureStore(bucket, config=place, client_options=options, **once)  # type: ignore[arg-type]
+
+
+def _check_google_credentials() -> None:
+    """Raises DarkroomError for a named file of credentials that cannot serve, of which the client says nothing."""
+    name = "GOOGLE_APPLICATION_CREDENTIALS"
+    path = os.environ.get(name)
+    if not path:
+        return
+    try:
+        is_usable = bool(json.loads(Path(path).read_text("utf-8")).get("type"))
+    except OSError as error:
+        raise DarkroomError(f"{name}={path}: the file cannot be read ({error.strerror}); name another one") from error
+    except (ValueError, AttributeError):
+        is_usable = False
+    if not is_usable:
+        raise DarkroomError(f"{name}={path}: no JSON with the credentials' type; make the file anew, as gcloud does")
+
+
+def _check_azure_key() -> None:
+    """Raises DarkroomError, without repeating it, for a key that is none."""
+    name = "AZURE_STORAGE_ACCOUNT_KEY"
+    try:
+        base64.b64decode(os.environ.get(name, ""), validate=True)
+    except ValueError:
+        raise DarkroomError(f"{name} is not in base64; copy the account's key anew") from None
 
 
 def _s3_client(
@@ -102,7 +131,8 @@ def _s3_given_endpoint(session: "Session", endpoint_url: str | None) -> str | No
     """The command's, or what the environment and `~/.aws/config` say, as boto3 reads them."""
     from botocore.configprovider import ConfiguredEndpointProvider
 
-    return endpoint_url or ConfiguredEndpointProvider(session.full_config, session.get_scoped_config(), "s3").provide()
+    configured = ConfiguredEndpointProvider(session.full_config, session.get_scoped_config(), "s3")
+    return endpoint_url or checked_endpoint(configured.provide(), "AWS_ENDPOINT_URL, or endpoint_url in ~/.aws/config")
 
 
 def _amazons_endpoint(session: "Session", bucket: str, region: str) -> tuple[str, bool]:
@@ -150,7 +180,8 @@ def _arrow_s3(bucket: str, endpoint_url: str | None) -> "FileSystem":
     from pyarrow import fs
 
     timeouts: dict[str, Any] = {"connect_timeout": 5, "request_timeout": 60}
-    url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    configured = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    url = endpoint_url or checked_endpoint(configured, "AWS_ENDPOINT_URL")
     if url:
         parts = urlsplit(url)
         return fs.S3FileSystem(endpoint_override=parts.netloc + parts.path, scheme=parts.scheme, **timeouts)

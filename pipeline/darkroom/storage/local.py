@@ -54,6 +54,12 @@ class LocalStore:
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         return LocalStore, (self.spec,)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LocalStore) and self.spec == other.spec
+
+    def __hash__(self) -> int:
+        return hash(self.spec)
+
     @property
     def num_retries(self) -> int:
         return 0

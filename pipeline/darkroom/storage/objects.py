@@ -66,6 +66,12 @@ class ObjectStore:
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         return ObjectStore, (self.spec, self._policy)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObjectStore) and self.spec == other.spec
+
+    def __hash__(self) -> int:
+        return hash(self.spec)
+
     @property
     def num_retries(self) -> int:
         return self._retrier.num_retries

@@ -23,6 +23,7 @@ Out = TypeVar("Out")
 
 _MAX_KEY, _MAX_SEGMENT = 512, 255  # characters; a disk takes no longer file name
 _KEY = re.compile(r"[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*")
+_ONE_SLASH = re.compile(r"(s3|gs|az|file|https?):/(?!/)")
 _URI = re.compile(r"(?P<scheme>s3|gs|az)://(?P<bucket>[^/]*)/?(?P<prefix>.*)")
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _USABLE = "a folder, or s3://bucket/prefix (or gs://, az://)"
@@ -122,6 +123,12 @@ def open_store(spec: StoreSpec) -> Store:
     return LocalStore(spec)
 
 
+def check_slashes(uri: str, setting: str) -> None:
+    """Raises DarkroomError for an address that lost a slash, as in a Path: it would be a folder called `s3:`."""
+    if found := _ONE_SLASH.match(uri):
+        raise DarkroomError(f"{setting}={uri}: an address has two slashes; write {found[1]}://..., as a text")
+
+
 def is_remote(uri: str) -> bool:
     """Whether it is an address, and no folder of this machine."""
     return "://" in uri and not uri.startswith("file://")
@@ -131,6 +138,7 @@ def parse_spec(uri: str, endpoint_url: str | None = None) -> StoreSpec:
     """A store's address, absolute and checked as far as that needs no request."""
     if not uri.strip():
         raise DarkroomError(f"output.uri is empty; use {_USABLE}")
+    check_slashes(uri, "output.uri")
     if not is_remote(uri):
         folder = _file_path(uri) if uri.startswith("file://") else os.path.realpath(_at_home(uri))
         if endpoint_url:
@@ -151,7 +159,7 @@ def parse_spec(uri: str, endpoint_url: str | None = None) -> StoreSpec:
         raise DarkroomError(
             f"output.uri: {uri!r} is no usable address; write {scheme}://bucket/prefix without empty, '.' or '..' parts"
         )
-    return StoreSpec(f"{scheme}://{bucket}/{prefix}".rstrip("/"), _checked_endpoint(endpoint_url))
+    return StoreSpec(f"{scheme}://{bucket}/{prefix}".rstrip("/"), checked_endpoint(endpoint_url))
 
 
 def _at_home(uri: str) -> Path:
@@ -168,8 +176,8 @@ def _file_path(uri: str) -> str:
     return os.path.realpath(path)
 
 
-def _checked_endpoint(url: str | None) -> str | None:
-    """Refused without being repeated: what is wrong with it may be a password in it."""
+def checked_endpoint(url: str | None, setting: str = "output.endpoint_url") -> str | None:
+    """An address that `setting` gave. Refused without being repeated: what is wrong with it may be a password in it."""
     if not url:
         return None
     try:
@@ -178,9 +186,9 @@ def _checked_endpoint(url: str | None) -> str | None:
     except ValueError:
         usable = False
     if "@" in url:
-        raise credentials_in("output.endpoint_url")
+        raise credentials_in(setting)
     if not usable or parts.query or parts.fragment:
-        raise DarkroomError("output.endpoint_url: no usable address; write it like http://127.0.0.1:4566")
+        raise DarkroomError(f"{setting}: no usable address; write it like http://127.0.0.1:4566")
     return url.rstrip("/")
 
 
