@@ -62,7 +62,7 @@ def test_a_wheel_renders_without_the_checkout(wheel: Path, tmp_path: Path) -> No
 
 def test_the_commands_of_the_makefile_can_be_run() -> None:
     lines = (ROOT / "Makefile").read_text().replace("\\\n", " ").splitlines()
-    commands = [shlex.split(line.partition("bin/darkroom ")[2]) for line in lines if "bin/darkroom " in line]
+    commands = [shlex.split(line.partition("/darkroom ")[2]) for line in lines if "/darkroom " in line]
     assert len(commands) >= 4
     for job, *words in commands:
         composed(job, words)
