@@ -127,6 +127,8 @@ def _sampling(asked: Mapping[str, Value], model: InspectedModel, run: Mapping[st
 
 
 def _value(setting: Setting, given: Value, model: InspectedModel) -> Any:
+    if given is None and setting.is_optional and not setting.from_model:
+        return None
     value = _model_value(setting, model) if given is None else setting.kind(given)
     if value is None:
         raise DarkroomError(
@@ -141,6 +143,8 @@ def _value(setting: Setting, given: Value, model: InspectedModel) -> Any:
 def _model_value(setting: Setting, model: InspectedModel) -> Any:
     if setting.name == "scheduler":
         return DEFAULT
+    if not setting.from_model:
+        return None
     return PAINT_DEFAULTS[setting.name] if model.source == PAINT_REPO_ID else call_default(model, setting.name)
 
 

@@ -22,7 +22,7 @@ from darkroom.prompts.sources import Source, SourceBlock
 BLOCK_ROWS = 8192
 _WRITTEN_ROWS = 65_536  # in a row group
 _TOKENIZED_ROWS = 1024  # at once
-_ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+_ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 OnInvalid = Literal["fail", "record"]
 

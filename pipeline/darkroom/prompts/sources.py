@@ -19,6 +19,7 @@ from darkroom.storage.input_files import InputFile
 _BUFFER_BYTES = 1 << 20  # of a column that is being read: memory stays flat however large a row group is
 _DIGEST_ROWS = 8192  # as text at once
 _VALUE_CHARS = 60
+OUT_OF_RANGE, NOT_A_CHOICE = "out of range", "not a choice"  # kinds of faults that say what was needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,13 @@ class Fault:
     column: str  # empty when the row as a whole cannot be read
     kind: str  # null, empty, not text, not valid UTF-8, not a number, not a whole number, out of range, ...
     value: str = ""  # what was found, cut short
-    needed: str = ""  # what would have done instead, where it is a range
+    needed: str = ""  # what would have done instead, where it is a range or a choice
 
     def __str__(self) -> str:
         found = f": {self.value}" if self.value else ""
         if not self.column:
             return f"the row is {self.kind}{found}"
-        needed = f" (needed: {self.needed})" if self.kind == "out of range" else ""
+        needed = f" (needed: {self.needed})" if self.kind in (OUT_OF_RANGE, NOT_A_CHOICE) else ""
         return f"column {self.column!r} is {self.kind}{needed}{found}"
 
 
