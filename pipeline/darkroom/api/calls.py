@@ -98,7 +98,7 @@ def sweep(
     axes: Mapping[str, Sequence[Value]] | None = None,
     cells: Sequence[Mapping[str, Value]] = (),
     mode: Literal["product", "zip"] = "product",
-    exclude: Sequence[Mapping[str, Any]] = (),
+    exclude: Sequence[Mapping[str, Value | Sequence[Value]]] = (),
     num_cells: Count | None = None,
     draw_seed: int = 0,
     halving: HalvingOptions | Mapping[str, Any] | None = None,
