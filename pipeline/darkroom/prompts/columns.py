@@ -1,7 +1,7 @@
 """Column names of prompts: which are read, which belong to records, and what extra columns are called."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -75,10 +75,15 @@ class ColumnMapping:
                 "prompts.columns.prompt to its name"
             )
 
-    def check_schema(self, source: str, schema: pa.Schema) -> None:
-        """Refuse typed columns whose header cannot be read, or that cannot hold what is read from them."""
+    def check_schema(self, source: str, schema: pa.Schema, valueless: Collection[str] = ()) -> None:
+        """Refuse typed columns whose header cannot be read, or that cannot hold what is read from them.
+
+        `valueless`: columns of nulls alone. pandas makes numbers of these, whatever they were meant to hold.
+        """
         self.check_header(source, schema.names)
         for column, name in zip(schema, self.renamed(schema.names).values(), strict=True):
+            if column.name in valueless and pt.is_floating(column.type):
+                continue
             if name in READ and not _can_hold(name, _value_type(column.type)):
                 needed = _NEEDED[_kind_of(name)]
                 raise DarkroomError(

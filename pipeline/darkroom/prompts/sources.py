@@ -113,8 +113,9 @@ class ParquetSource:
     @cached_property
     def _schema(self) -> pa.Schema:
         with self.file.reading(), self.file.open_file() as opened:
-            schema = pq.read_schema(opened)
-        self.mapping.check_schema(self.name, schema)
+            file = pq.ParquetFile(opened)
+            schema, num_rows = file.schema_arrow, file.metadata.num_rows
+        self.mapping.check_schema(self.name, schema, () if num_rows else schema.names)
         return schema
 
 
@@ -125,7 +126,9 @@ class TableSource:
     mapping: ColumnMapping = field(default_factory=ColumnMapping)
 
     def schema(self) -> pa.Schema:
-        self.mapping.check_schema(self.name, self.table.schema)
+        table = self.table
+        valueless = [name for name, cells in zip(table.column_names, table.columns, strict=True) if _is_null(cells)]
+        self.mapping.check_schema(self.name, table.schema, valueless)
         return self.mapping.renamed_schema(self.table.schema)
 
     def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
@@ -147,6 +150,10 @@ class TableSource:
             sha.update(json.dumps(text)[1:-1].encode())
         sha.update(b'"]')
         return sha.hexdigest()
+
+
+def _is_null(cells: pa.ChunkedArray) -> bool:
+    return bool(cells.null_count == len(cells))
 
 
 def _json_pieces(table: pa.Table) -> Iterator[str]:
