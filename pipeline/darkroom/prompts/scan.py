@@ -251,3 +251,5 @@ def _report_duplicates(typed: Typed, first_rows: Sequence[int], repeated: Repeat
             counts.num_faulty += 1
             counts.num_images_given -= num_images or 0
             counts.num_rows_without -= num_images is None
+            for name in counts.num_overriding.keys() & checked.columns.keys():
+                counts.num_overriding[name] -= checked.columns[name][position].is_valid
