@@ -17,6 +17,7 @@ _NEEDED: Mapping[type, str] = {
     DictConfig: f"keys with values, such as {{a: 1}}; {_QUOTES}",
 }
 _ANY = f"a number, a word, a list or keys with values; {_QUOTES}"
+_MEANT = {"grid.axes.model": "grid.axes.repo_id"}  # a key that is likely to be tried -> what it is called
 
 
 def refuse_word(job: str, word: str, groups: Mapping[str, Sequence[str]]) -> DarkroomError:
@@ -62,7 +63,7 @@ def refuse_key(job: str, key: str, config: DictConfig, groups: Sequence[str], ho
     section = key.rpartition(".")[0]
     if homes:
         return DarkroomError(f"{key}: the key needs {' or '.join(homes)} beside it")
-    nearest = nearest_key(key, [*_keys(config), *groups])
+    nearest = _MEANT.get(key) or nearest_key(key, [*_keys(config), *groups])
     start = f"did you mean {nearest}? Keys" if nearest else "keys"
     siblings = _siblings(config, section)
     where = section if siblings else "the job"

@@ -15,7 +15,7 @@ from darkroom.api.argument_names import in_python
         ("model.repo_id=a/b: set model.trust_remote_code=true", "model=a/b: set trust_remote_code=True"),
         ("output.uri: /a is a file", "out: /a is a file"),
         ("grid.axes.guidance_scale=[] has no value", "axes['guidance_scale']=[] has no value"),
-        ("prompts.columns.prompt=null: a prompt is needed", "columns.prompt=None: a prompt is needed"),
+        ("prompts.columns.prompt=null: a prompt is needed", "columns['prompt']=None: a prompt is needed"),
         ("see `darkroom plan output.uri=x`", "see `darkroom plan output.uri=x`"),
         ("/data/model.dtype/sampling.height is no file", "/data/model.dtype/sampling.height is no file"),
         ("engine.batch_size=0 is out of range", "engine.batch_size=0 is out of range"),

@@ -255,6 +255,14 @@ def test_a_plan_says_what_would_be_made(tmp_path: Path) -> None:
             lambda out: darkroom.sweep(PROMPTS, out=out, axes=AXES, exclude=[{"guidance_scale": 4}], **PAINT),
             "no cell is left",
         ),
+        (
+            lambda out: darkroom.sweep(PROMPTS, out=out, axes={"model": ["paint"]}, **PAINT),
+            "name the models of cells as repo_id, a preset",
+        ),
+        (
+            lambda out: darkroom.sweep(PROMPTS, out=out, axes=AXES, exclude=[{"model": "paint"}], **PAINT),
+            "exclude: name the models of cells as repo_id, a preset",
+        ),
         (lambda out: darkroom.evaluate(out, metric=["x"]), "does not exist"),
         (lambda out: darkroom.compare(out, out), "does not exist"),
     ],

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -13,7 +14,9 @@ import darkroom
 from darkroom.api.events import Warned
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import IMAGE_SETTINGS
 from darkroom.metrics.figures import put_evaluation, read_evaluations
+from tests.reporting.runs import cell, rendered
 
 SIZE = {"height": 16, "width": 16}
 PROMPTS = [{"prompt": f"prompt {number}", "kind": "even" if number % 2 == 0 else "odd"} for number in range(6)]
@@ -79,6 +82,25 @@ def test_a_column_that_no_record_has_is_refused(run: Run) -> None:
     assert run.table(["kind", "seed"]).num_rows == 12
     with pytest.raises(DarkroomError, match=r"columns: no column of the records 'kin'; did you mean kind\?"):
         run.table(["prompt", "kin"])
+
+
+def test_one_column_may_be_a_name(run: Run) -> None:
+    assert run.table("prompt").equals(run.table(["prompt"]))
+    with pytest.raises(DarkroomError, match=r"columns: no column of the records 'kin'; did you mean kind\?"):
+        run.table("kin")
+
+
+def test_settings_that_a_run_is_older_than_are_as_its_cells_have_them(tmp_path: Path) -> None:
+    prompts = [f"prompt {number}" for number in range(6)]
+    run = Run(*rendered(tmp_path / "run", prompts, [cell(guidance_stop=0.5), cell()]))
+    later = [each.name for each in IMAGE_SETTINGS if each.has_neutral]
+    for path in (tmp_path / "run" / "metadata").rglob("*.parquet"):
+        pq.write_table(pq.ParquetFile(path).read().drop_columns(later), path)
+    assert run.table(["guidance_rescale"]).to_pydict() == {"guidance_rescale": [0.0] * 12}
+    assert sorted(run.table("guidance_stop")["guidance_stop"].to_pylist()) == [0.5] * 6 + [1.0] * 6
+    assert set(run.records["cache_interval"]) == {1}
+    assert {each.info["record"].sampling.guidance_stop for each in run.images(guidance_stop=0.5)} == {0.5}
+    assert sum(1 for _ in run.images(cache_interval=1)) == 12
 
 
 def test_an_image_that_is_not_there_is_named(run: Run) -> None:

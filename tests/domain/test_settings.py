@@ -1,10 +1,17 @@
 """The table of settings says all that is derived from it."""
 
+import ast
 import math
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import MISSING, fields, replace
+from pathlib import Path
 
 import pytest
 
+import darkroom
 from darkroom.domain.records import RECORD_COLUMNS
 from darkroom.domain.requests import ROW_COLUMNS
 from darkroom.domain.settings import (
@@ -71,3 +78,44 @@ def test_a_range_holds_the_multiples_in_it(value: float, is_in: bool) -> None:
 @pytest.mark.parametrize(("value", "is_in"), [(0, True), (0.5, True), (1, True), (1.01, False), (math.inf, False)])
 def test_a_range_of_any_numbers_holds_its_ends(value: float, is_in: bool) -> None:
     assert (value in Range(0, 1)) is is_in
+
+
+_FIELDS = """    caption: str | None = setting(None, neutral=None, row=True, help="A text or nothing.")
+    invert: bool = setting(False, neutral=False, row=True, help="A truth value.")
+    tint: str = setting("none", neutral="none", choices=("none", "red"), row=True, help="A choice.")
+    note: str | None = setting(None, neutral=None, help="Of cells alone.")
+"""
+_WORK = """
+import darkroom
+
+keys = {"height": 16, "width": 16}
+rows = [{"prompt": "a", "caption": "b", "invert": True, "tint": "red"}, {"prompt": "c"}]
+run = darkroom.generate(rows, model="paint", out="rows", note="n", **keys)
+print(run.table(["caption", "invert", "tint", "note"]).to_pylist())
+axes = {"invert": [True, False], "caption": [None, "z"]}
+print(len(darkroom.sweep(["a"], model="paint", out="sweep", axes=axes, **keys).cells))
+try:
+    darkroom.generate([{"prompt": "a", "tint": "green"}], model="paint", out="wrong", **keys)
+except darkroom.DarkroomError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_new_setting_needs_nothing_but_the_table(tmp_path: Path) -> None:
+    package = Path(shutil.copytree(Path(darkroom.__file__).parent, tmp_path / "darkroom"))
+    table = package / "domain" / "settings.py"
+    before = "    num_images_per_prompt: int | None = setting("
+    table.write_text(table.read_text("utf-8").replace(before, _FIELDS + before, 1), "utf-8")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", _WORK], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rows, num_cells, refusal = done.stdout.splitlines()
+    assert ast.literal_eval(rows) == [
+        {"caption": "b", "invert": True, "tint": "red", "note": "n"},
+        {"caption": None, "invert": False, "tint": "none", "note": "n"},
+    ]
+    assert num_cells == "4"
+    assert "column 'tint' has 1 not a choice row, needed none, red, first at row 0: 'green'" in refusal

@@ -108,6 +108,14 @@ def test_one_model_is_loaded_once_a_model_and_worker(arguments, tmp_path: Path, 
     assert run_here("verify", f"run={tmp_path / 'run'}", "num_images=12") == 0
 
 
+def test_an_axis_of_models_has_presets(arguments, tmp_path: Path) -> None:
+    assert run_here("sweep", *arguments, "grid.axes.repo_id=[paint]", "model=sd15") == 0
+    [info] = read_cells(store_at(tmp_path)).values()
+    assert (info.ref.repo_id, info.ref.variant) == ("darkroom/paint", None)
+    with pytest.raises(DarkroomError, match=r"grid.axes.model: no such key .* did you mean grid.axes.repo_id\?"):
+        run_here("sweep", *arguments, "grid.axes.model=[paint]")
+
+
 def test_a_killed_sweep_goes_on_where_it_was(arguments, tmp_path: Path) -> None:
     slow = ["engine.shard_size=4", "grid.axes.guidance_scale=[1,2,3,4,5,6]"]
     command = [sys.executable, "-m", "darkroom", "sweep", *arguments, *slow]

@@ -1,6 +1,7 @@
 """Which column is read as what: by its name, as the command says, or not at all, and then that is said."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.prompts.columns import READ
 from darkroom.prompts.opening import open_prompts
 from tests.jobs.helpers import PAINT, run_here
-from tests.prompts.reading import extras, parquet, rows, write
+from tests.prompts.reading import extras, parquet, refused, rows, write
 
 PHOTOS = {"caption": ["a dog", "a clock"], "height": [480, 427], "width": [640, 640], "Seed": [5, 6]}
 
@@ -104,3 +105,18 @@ def test_the_prompt_column_may_be_spelled_in_any_case(tmp_path: Path) -> None:
         write(tmp_path / "p.jsonl", '{"Prompt": "a"}'),
     ):
         assert rows(open_prompts(file))[0].prompt == "a"
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet", "memory"])
+def test_a_column_that_is_not_there_is_named_with_its_mapping(tmp_path: Path, ending: str) -> None:
+    row = {"text": "a", "h": 9}
+    place = {
+        "jsonl": lambda: write(tmp_path / "p.jsonl", json.dumps(row)),
+        "csv": lambda: write(tmp_path / "p.csv", "text,h\na,9\n"),
+        "parquet": lambda: parquet(tmp_path / "p.parquet", {"text": ["a"], "h": [9]}),
+        "memory": lambda: [row],
+    }[ending]()
+    said = refused(place, columns={"prompt": "txt"})
+    assert re.search(r"no (column|row has) 'txt'.*, and prompts.columns.prompt names it", said)
+    assert "prompts.columns.seed names it" in refused(place, columns={"prompt": "text", "seed": "s"})
+    assert "column 'h' has 1 out of range row" in refused(place, columns={"prompt": "text", "height": "h"})

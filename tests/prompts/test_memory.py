@@ -17,7 +17,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 from darkroom.prompts import memory
 from darkroom.prompts.opening import open_prompts
-from tests.prompts.reading import extras, prompts, refused, rows, write
+from tests.prompts.reading import extras, parquet, prompts, refused, rows, write
 
 ROWS = [{"prompt": "a cat", "seed": 5, "tag": "x"}, {"prompt": "a dog", "seed": None, "tag": None}]
 AS_ROWS: dict[str, Callable[[], object]] = {
@@ -172,6 +172,14 @@ def test_faulty_rows_may_be_kept() -> None:
         (pd.DataFrame({"prompt": ["a"] * 9, "x": [*range(7), "y", 8]}), "row 7: column 'x' is str 'y', and of another"),
         (pd.DataFrame([["a", "b"]], columns=["prompt", "prompt"]), "prompts: no usable DataFrame"),
         (pa.table({"prompt": [1]}), "prompts: column 'prompt' is int64, needed text"),
+        (np.array("a"), "prompts: ndarray is no dataset of prompts; needed a list"),
+        (pd.DataFrame({"prompt": []}), "prompts: no rows"),
+        (pd.DataFrame({"prompt": [np.nan]}), "prompts: column 'prompt' has 1 null row, first at row 0"),
+        (pd.DataFrame({"prompt": ["a"]}, index=pd.Index(["b"], name="prompt")), "one name twice (cannot insert prompt"),
+        (
+            pd.DataFrame({"prompt": ["a"]}, index=pd.MultiIndex.from_tuples([(1, 2)], names=["k", "k"])),
+            "prompts: the DataFrame's index and columns have one name twice (cannot insert k",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_named_with_its_row_and_column(data: object, message: str) -> None:
@@ -186,6 +194,23 @@ def test_nan_is_nothing_in_a_dict_as_in_a_frame() -> None:
     assert extras(dataset) == [{"tag": "t", "x": None}, {"tag": None, "x": 0.5}]
     assert dataset.scan(1).warnings == ()
     assert "column 'prompt' has 1 null row, first at row 1" in refused([{"prompt": "a"}, {"prompt": np.nan}])
+
+
+@pytest.mark.parametrize(
+    "missing", [None, np.nan, float("nan"), np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT")]
+)
+@pytest.mark.parametrize("shape", [list, iter, lambda cells: np.array(cells, object), lambda cells: pd.Series(cells)])
+def test_a_missing_prompt_is_one_row_in_every_shape(missing: object, shape: Callable[[list], object]) -> None:
+    dataset = open_prompts(shape(["a", missing, "b"]), on_invalid="record")
+    assert [row.error for row in rows(dataset)] == [None, "column 'prompt' is null", None]
+    assert rows(dataset) == rows(open_prompts(pd.DataFrame({"prompt": ["a", None, "b"]}), on_invalid="record"))
+    assert "column 'prompt' has 1 null row, first at row 1" in refused(shape(["a", missing, "b"]))
+
+
+def test_a_text_column_of_nothing_is_no_column_of_numbers(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"prompt": ["a"], "negative_prompt": [np.nan]})
+    assert rows(open_prompts(frame)) == rows(open_prompts(["a"]))
+    assert "no rows" in refused(parquet(tmp_path / "p.parquet", {"prompt": pa.array([], pa.float64())}))
 
 
 def test_a_column_of_several_types_is_said_to_be_json() -> None:

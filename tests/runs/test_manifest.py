@@ -23,11 +23,11 @@ def table(tmp_path: Path) -> pa.Table:
     return manifest.read(store, name)
 
 
-def aged(table: pa.Table) -> pa.Table:
+def aged(table: pa.Table, columns: list[str] | None = None) -> pa.Table:
     """As a version wrote it that knew none of the later settings."""
     buffer = pa.BufferOutputStream()
     pq.write_table(table.drop_columns(LATER), buffer)
-    return manifest.parse(buffer.getvalue().to_pybytes())
+    return manifest.parse(buffer.getvalue().to_pybytes(), columns)
 
 
 def test_every_setting_of_an_image_is_a_column_and_comes_back(table: pa.Table) -> None:
@@ -44,6 +44,14 @@ def test_a_run_that_is_older_than_a_column_is_read(table: pa.Table) -> None:
     assert old["guidance_stop"].to_pylist() == [None, None]  # only its cell knows
     requests = [recorded_request(record, cell(guidance_stop=0.5).cell) for record in to_records(old)]
     assert [request.sampling for request in requests] == [record.sampling for record in to_records(table)]
+
+
+def test_columns_that_a_run_is_older_than_have_its_rows(table: pa.Table) -> None:
+    assert aged(table, ["guidance_rescale"]).to_pydict() == {"guidance_rescale": [0.0, 0.0]}
+    both = aged(table, ["guidance_stop", "guidance_rescale"])
+    assert (both.num_rows, both.column_names) == (2, ["guidance_stop", "guidance_rescale"])
+    assert manifest.texts(both.schema) == manifest.texts(table.schema)
+    assert aged(table, ["guidance_rescale", "prompt"]).num_rows == 2
 
 
 def test_a_table_without_a_column_that_all_runs_have_is_refused(table: pa.Table) -> None:

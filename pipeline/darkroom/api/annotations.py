@@ -1,6 +1,7 @@
 """Check the arguments of a call by its annotations, before any work: a value of another kind is refused by its name."""
 
 import inspect
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from os import PathLike
@@ -38,11 +39,11 @@ def checks_arguments(call: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(call)
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
-        for name, value in signature.bind(*args, **kwargs).arguments.items():
-            if name in hints:
-                check_kind(name, value, hints[name])
+        bound = signature.bind(*args, **kwargs)
+        given = bound.arguments.items()
+        bound.arguments |= {name: checked_kind(name, value, hints[name]) for name, value in given if name in hints}
         try:
-            return call(*args, **kwargs)
+            return call(*bound.args, **bound.kwargs)
         except DarkroomError as error:
             error.args = (in_python(str(error)),)
             raise
@@ -50,24 +51,44 @@ def checks_arguments(call: Callable[P, T]) -> Callable[P, T]:
     return checked
 
 
-def check_kind(name: str, value: Any, hint: Any) -> None:
-    """Raise DarkroomError where a value, or one that it holds, is not of the hint's kind; `name` is what it is called.
+def checked_kind(name: str, value: Any, hint: Any) -> Any:
+    """The value, with numbers, truth values and arrays of other libraries in it as Python's own.
 
+    Raises DarkroomError where it, or a value that it holds, is not of the hint's kind; `name` is what it is called.
     Known are classes, Any, Literal, unions, Mapping, Sequence, Callable and Annotated whole numbers with their least.
     """
+    if hint is Any:
+        return value
+    value = plain(value)
     choices = list(_alternatives(hint))
     fitting = [choice for choice in choices if _is(value, choice)]
     if not fitting:
         shown = text if len(text := repr(value)) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
         raise DarkroomError(f"{name}={shown}: {_needed(choices)}")
-    kind, inner = get_origin(fitting[0]), get_args(fitting[0])
+    kind, inner = get_origin(fitting[0]) or fitting[0], get_args(fitting[0])
     if kind is Mapping:
-        for key, item in value.items():
-            check_kind(f"{name}: the key", key, inner[0])
-            check_kind(f"{name}[{key!r}]", item, inner[1])
+        return {
+            checked_kind(f"{name}: the key", key, inner[0]): checked_kind(f"{name}[{key!r}]", item, inner[1])
+            for key, item in value.items()
+        }
     if kind is Sequence:
-        for place, item in enumerate(value):
-            check_kind(f"{name}[{place}]", item, inner[0])
+        items = [checked_kind(f"{name}[{place}]", item, inner[0]) for place, item in enumerate(value)]
+        return tuple(items) if isinstance(value, tuple) else items
+    return as_number(value, float if kind is float else int) if kind in (int, float, Annotated) else value
+
+
+def plain(value: Any) -> Any:
+    """Scalars and arrays of numpy, columns of pandas and Arrow as Python's own values and lists; others as they are."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def as_number(value: Any, kind: type) -> int | float | None:
+    """The value as an int, or as an int or float; None where it is no such number. A truth value is none."""
+    if isinstance(value, str | bytes | bool) or hasattr(value, "__len__"):
+        return None
+    if hasattr(value, "__index__"):
+        return operator.index(value)
+    return float(value) if kind is float and hasattr(value, "__float__") else None
 
 
 def _alternatives(hint: Any) -> Iterator[Any]:
@@ -80,24 +101,20 @@ def _alternatives(hint: Any) -> Iterator[Any]:
 
 
 def _is(value: Any, hint: Any) -> bool:
-    """Whether a value is of one kind, whatever it holds. Numbers of numpy count as Python's own."""
+    """Whether a value is of one kind, whatever it holds."""
     kind = get_origin(hint) or hint
-    is_number = not isinstance(value, str | bytes | bool)
     if kind is Any:
         return True
     if kind is Annotated:
-        return is_number and hasattr(value, "__index__") and value >= hint.__metadata__[0]
+        number = as_number(value, int)
+        return number is not None and number >= hint.__metadata__[0]
     if kind is Literal:
         return isinstance(value, str) and value in get_args(hint)
     if kind is int or kind is float:
-        return (
-            is_number and hasattr(value, "__index__" if kind is int else "__float__") and not hasattr(value, "__len__")
-        )
-    if kind is bool:
-        return isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
+        return as_number(value, kind) is not None
     if kind is Path:
         return isinstance(value, PathLike)
-    if kind is Sequence:  # arrays and columns of tables too
+    if kind is Sequence:
         is_listed = hasattr(value, "__len__") and hasattr(value, "__getitem__") and hasattr(value, "__iter__")
         return is_listed and not isinstance(value, str | bytes | Mapping)
     return callable(value) if kind is Callable else isinstance(value, kind)

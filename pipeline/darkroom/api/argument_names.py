@@ -29,8 +29,9 @@ def _argument(key: str) -> str:
     if key in _RENAMED:
         return _RENAMED[key]
     group, _, name = key.partition(".")
-    if key.startswith("grid.axes."):
-        return f"axes[{key.removeprefix('grid.axes.')!r}]"
+    for names in ("grid.axes.", "prompts.columns."):  # whose keys are those of a dict
+        if key.startswith(names):
+            return f"{names.split('.')[1]}[{key.removeprefix(names)!r}]"
     return f"evaluate.{name}" if group == "evaluation" else name
 
 

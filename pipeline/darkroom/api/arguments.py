@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 
-from darkroom.api.annotations import Count, check_kind, checks_arguments
+from darkroom.api.annotations import Count, checked_kind, checks_arguments
 from darkroom.api.options import (
     EngineOptions,
     EvaluationOptions,
@@ -152,7 +152,7 @@ def evaluation_options(evaluate: Evaluate) -> EvaluationOptions | None:
 def made(kind: type[Options], given: Mapping[str, Any], what: str) -> Options:
     """Options from their names and values."""
     known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
-    check_kind(what, given, Mapping[str, Any])
+    given = checked_kind(what, given, Mapping[str, Any])
     for name in given:
         if name not in known:
             raise DarkroomError(f"{what}: {unknown(name, known, 'option')}")

@@ -98,7 +98,7 @@ def sweep(
     axes: Mapping[str, Sequence[Value]] | None = None,
     cells: Sequence[Mapping[str, Value]] = (),
     mode: Literal["product", "zip"] = "product",
-    exclude: Sequence[Mapping[str, Any]] = (),
+    exclude: Sequence[Mapping[str, Value | Sequence[Value]]] = (),
     num_cells: Count | None = None,
     draw_seed: int = 0,
     halving: HalvingOptions | Mapping[str, Any] | None = None,
@@ -119,7 +119,7 @@ def sweep(
     """Render the prompts in every cell of a grid, with the same noise in each; a grid that grows renders new cells.
 
     axes: settings with their values, such as {"guidance_scale": [1, 4, 8]}: every combination of them, or with
-        mode="zip" the first values, the second values, ...
+        mode="zip" the first values, the second values, ... Models are an axis as repo_id: presets, hub ids, folders.
     cells: more cells, each as its settings; exclude: a cell that matches all of one is left out.
     num_cells: so many of them, drawn at random by `draw_seed`.
     halving: drop the worst cells early by one figure, which needs `evaluate`.

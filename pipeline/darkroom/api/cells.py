@@ -26,11 +26,12 @@ from darkroom.rendering.model_files import INDEX
 from darkroom.rendering.renderer import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import DEFAULT, check_scheduler
 from darkroom.runs.cells import CellInfo
-from darkroom.runs.presets import presets
+from darkroom.runs.presets import presets, with_preset
 
 DEMO_REPO_ID = "darkroom/demo"
 OPTIONAL_ARGUMENTS = frozenset(each.name for each in ARGUMENTS if each.has_neutral)  # which not every pipeline takes
 _REMEDY = "give the model's place, or the folder that holds all models of the run, as model.repo_id=..."
+_MODEL_HINT = "name the models of cells as repo_id, a preset, a hub id or a folder: "
 FindModel = Callable[[ModelRef, str], InspectedModel]
 
 
@@ -72,11 +73,14 @@ def checked_cell(
 def grid_cell(
     model: ModelRef, sampling: Mapping[str, Value], settings: Settings, device: str, find: FindModel
 ) -> CheckedCell:
-    """A model and sampling with a grid cell's settings on top."""
+    """A model and sampling with a grid cell's settings on top; a `repo_id` that names a preset is that."""
     said = ", ".join(f"{name}={'null' if value is None else value}" for name, value in settings.items())
     try:
         for name in settings:
             _check_axis(name)
+        if (named := settings.get("repo_id")) in tuple(presets()):
+            model = with_preset(model, str(named))
+            settings = {name: value for name, value in settings.items() if name != "repo_id"}
         return checked_cell(*with_settings(model, sampling, settings), sampling, device, find)
     except DarkroomError as error:
         raise DarkroomError(f"grid cell ({said}): {error}") from error
@@ -92,14 +96,16 @@ def grid_settings(grid: Grid) -> list[Settings]:
     for rule in grid.exclude:
         for name in rule:
             if name not in SETTINGS:
-                raise DarkroomError(f"grid.exclude: {unknown(name, tuple(SETTINGS), 'setting')}")
+                hint = _MODEL_HINT if name == "model" else ""
+                raise DarkroomError(f"grid.exclude: {hint}{unknown(name, tuple(SETTINGS), 'setting')}")
     return expand(grid)
 
 
 def _check_axis(name: str) -> None:
     axes = [each.name for each in SETTINGS.values() if each.axis]
     if name not in axes:
-        raise DarkroomError(f"no setting {name!r} tells cells apart; those that do are {', '.join(axes)}")
+        hint = _MODEL_HINT if name == "model" else ""
+        raise DarkroomError(f"{hint}no setting {name!r} tells cells apart; those that do are {', '.join(axes)}")
 
 
 def located(ref: ModelRef) -> ModelRef:
@@ -143,6 +149,8 @@ def _sampling(asked: Mapping[str, Value], model: InspectedModel, run: Mapping[st
 
 
 def _value(setting: Setting, given: Value, model: InspectedModel) -> Any:
+    if given is None and setting.is_optional and not setting.from_model:
+        return None
     value = _model_value(setting, model) if given is None else setting.kind(given)
     if value is None:
         raise DarkroomError(
@@ -157,6 +165,8 @@ def _value(setting: Setting, given: Value, model: InspectedModel) -> Any:
 def _model_value(setting: Setting, model: InspectedModel) -> Any:
     if setting.name == "scheduler":
         return DEFAULT
+    if not setting.from_model:
+        return None
     return PAINT_DEFAULTS[setting.name] if model.source == PAINT_REPO_ID else call_default(model, setting.name)
 
 

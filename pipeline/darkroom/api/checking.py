@@ -4,7 +4,7 @@ Cheapest first; every refusal is a DarkroomError before expensive work.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -28,7 +28,7 @@ from darkroom.api.options import (
     sampling_defaults,
 )
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.identity import digest
+from darkroom.domain.identity import Cell, digest
 from darkroom.domain.settings import (
     ModelRef,
     Sampling,
@@ -129,12 +129,24 @@ def check(request: Request, device: str) -> Checked:
     for item in once.values():
         _check_format(request.output.image_format, item.cell.sampling)
     scan = request.prompts.dataset.scan(request.num_images_per_prompt)
+    _check_overridden([item.cell for item in once.values()], scan)
     for model in {item.cell.model: item.model for item in once.values()}.values():
         given = [name for name in scan.num_overriding if name in OPTIONAL_ARGUMENTS]
         check_taken(given, model, "prompts.columns.{}=null leaves its column unread")
     found = Checked(request, scan, tuple(once.values()), StoreSpec(""))
     uri = f"runs/{_folder_name(found)}" if request.output.uri is None else request.output.uri
     return replace(found, store=parse_spec(uri, request.output.endpoint_url))
+
+
+def _check_overridden(cells: Sequence[Cell], scan: PromptScan) -> None:
+    """Refuse cells that differ in what every row says itself: they would have the same images."""
+    num_valid = scan.num_rows - scan.num_invalid
+    for name in [name for name, count in scan.num_overriding.items() if count == num_valid]:
+        if len({getattr(cell.sampling, name) for cell in cells}) > 1:
+            raise DarkroomError(
+                f"grid.axes.{name}: every prompt row has a {name} of its own, and wins over the cell's; leave the axis "
+                f"out, or leave the column unread by prompts.columns.{name}=null"
+            )
 
 
 def _check_format(image_format: str, sampling: Sampling) -> None:

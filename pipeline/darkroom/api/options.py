@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from os import PathLike
 from typing import Any, get_args, get_origin, get_type_hints
 
-from darkroom.api.annotations import check_kind
+from darkroom.api.annotations import as_number, checked_kind, plain
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.domain.settings import NUM_SEEDS, SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
 
@@ -249,14 +249,14 @@ def _key(setting: Setting) -> str:
 
 
 def checked_model(model: ModelRef) -> ModelRef:
-    """The same. Raises DarkroomError for a model without a name, or with a setting that cannot be."""
-    if not model.repo_id:
+    """The same, with its settings as their kinds. Raises DarkroomError for a model without a name, or with a setting
+    that cannot be."""
+    values = {each.name: _setting_value(each, getattr(model, each.name)) for each in settings_of(ModelRef)}
+    if not values["repo_id"]:
         raise DarkroomError("model.repo_id has no value; give a hub id or a local folder")
-    if has_credentials(model.repo_id):
+    if has_credentials(values["repo_id"]):
         raise credentials_in("model.repo_id")
-    for each in settings_of(ModelRef):
-        _setting_value(each, getattr(model, each.name))
-    return model
+    return replace(model, **values)
 
 
 # Values ---------------------------------------------------------------------------------------------------------------
@@ -270,56 +270,57 @@ def unknown(name: str, known: Sequence[str], what: str) -> str:
 
 
 def _converted(name: str, kind: type, value: Any) -> Any:
-    """The value as this kind; numbers as text where text is needed, whole numbers as numbers."""
-    if kind is str and isinstance(value, PathLike):
+    """The value as this kind; numbers and paths as text where text is needed, whole numbers as numbers."""
+    value = plain(value)
+    if kind is str and (isinstance(value, PathLike) or as_number(value, float) is not None):
         return str(value)
-    if kind is float and type(value) is int:
-        return float(value)
-    if kind is int and type(value) is float and value.is_integer():
-        return int(value)
-    if kind is str and type(value) in (int, float):
-        return str(value)
-    if type(value) is not kind and not (kind in (int, float) and _is_number(value, kind)):
+    found = value if isinstance(value, kind) else None
+    if kind in (int, float):  # of which a truth value is none, and 2.0 is a whole one
+        found = as_number(int(value) if type(value) is float and value.is_integer() else value, kind)
+    if found is None:
         needed = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]
         raise DarkroomError(f"{name}={value!r}: give {needed}")
-    return kind(value)
+    return kind(found)
 
 
-def _is_list(options: Any, name: str, value: Any) -> bool:
-    """Whether the field takes several values, which are looked at where they are used. Raises DarkroomError for one."""
+def _takes_list(options: Any, name: str) -> bool:
+    """Whether the field takes several values, which are looked at where they are used."""
     hint = get_type_hints(type(options))[name]
-    if Sequence not in (get_origin(hint), *map(get_origin, get_args(hint))):
-        return False
+    return Sequence in (get_origin(hint), *map(get_origin, get_args(hint)))
+
+
+def _checked_list(options: Any, name: str, value: Any) -> Any:
     if isinstance(value, str | Mapping):
         raise DarkroomError(f"{name}={value!r}: give a list, such as [{value!r}]")
-    check_kind(name, value, hint)
-    return True
-
-
-def _is_number(value: Any, wanted: type) -> bool:
-    """Of a kind that numpy or pandas make, which behaves as Python's own."""
-    return not isinstance(value, str | bool) and hasattr(value, "__index__" if wanted is int else "__float__")
+    return checked_kind(name, value, get_type_hints(type(options))[name])
 
 
 def _check(options: Any, prefix: str) -> None:
-    """Types, choices and ranges of a value's fields."""
+    """Types, choices and ranges of a value's fields, which are set as Python's own values."""
     for each in fields(options):
         value, about = getattr(options, each.name), each.metadata
         if about["words"]:
-            _check_number_or_word(f"{prefix}{each.name}", value, about)
-        elif not _is_list(options, each.name, value):
+            value = _number_or_word(f"{prefix}{each.name}", value, about)
+        elif _takes_list(options, each.name):
+            value = _checked_list(options, each.name, value)
+        else:
             kinds = get_args(hint := get_type_hints(type(options))[each.name]) or (hint,)
             value = None if value is None and type(None) in kinds else _converted(each.name, kinds[0], value)
-            object.__setattr__(options, each.name, value)
             _check_value(f"{prefix}{each.name}", value, about)
+        object.__setattr__(options, each.name, value)
 
 
-def _check_number_or_word(name: str, value: Any, about: Mapping[str, Any]) -> None:
+def _number_or_word(name: str, value: Any, about: Mapping[str, Any]) -> Any:
     low, high, words = about["low"], about["high"], about["words"]
-    if value not in words and not (type(value) is int and low <= value <= high):
+    value = plain(value)
+    if isinstance(value, str) and value in words:
+        return value
+    number = as_number(value, int)
+    if number is None or not low <= number <= high:
         raise DarkroomError(
             f"{name}={value} is out of range; give a whole number from {low} to {high}, or {' or '.join(words)}"
         )
+    return number
 
 
 def _check_value(name: str, value: Any, about: Mapping[str, Any]) -> None:

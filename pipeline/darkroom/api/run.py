@@ -25,7 +25,7 @@ from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.images import StoredFile, first_images, stored_files
 from darkroom.runs.manifest import RECORD_SCHEMA, to_records
 from darkroom.runs.opening import open_whole
-from darkroom.runs.reading import CellState, states
+from darkroom.runs.reading import CellState, states, table_of_cell
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store, StoreError, open_store, parse_spec, prefetched
 
@@ -110,10 +110,11 @@ class Run:
         """One row an image, every cell's; the prompts' other columns beside those of records."""
         return self.table().to_pandas()
 
-    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The same as an Arrow table; or some of its columns."""
+    def table(self, columns: Sequence[str] | str | None = None) -> pa.Table:
+        """The same as an Arrow table; or some of its columns, or one."""
+        columns = [columns] if isinstance(columns, str) else columns
         names = list(manifest.committed(self.store))
-        parts = list(prefetched(names, lambda name: manifest.read(self.store, name, columns)))
+        parts = list(prefetched(names, lambda name: table_of_cell(self.store, name, self.cells, columns)))
         if not parts:
             empty = RECORD_SCHEMA.empty_table()
             return empty if columns is None else empty.select([name for name in columns if name in empty.column_names])
@@ -146,7 +147,7 @@ class Run:
 
     def _images(self, wanted: Mapping[str, Any]) -> Iterator[Image.Image]:
         for name in manifest.committed(self.store):
-            for record in to_records(_filtered(manifest.read(self.store, name), wanted)):
+            for record in to_records(_filtered(table_of_cell(self.store, name, self.cells), wanted)):
                 yield self._opened(record)
 
     def image(self, image_id: str) -> Image.Image:

@@ -4,8 +4,10 @@ It works on whole Arrow columns, and on single cells only where a whole column w
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from darkroom.domain.requests import ROW_COLUMNS
-from darkroom.domain.settings import ROW_SETTINGS, Range
-from darkroom.prompts.columns import TEXT
-from darkroom.prompts.sources import Fault, shown
-
-RANGES = {each.name: each.allowed for each in ROW_SETTINGS if each.allowed}
+from darkroom.domain.settings import SETTINGS, Range, Setting
+from darkroom.prompts.sources import NOT_A_CHOICE, OUT_OF_RANGE, Fault, shown
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,14 @@ def check(table: pa.Table, faults: dict[int, Fault]) -> CheckedBlock:
     columns = {"prompt": _prompts(_column(table, "prompt"), found)}
     for name in ROW_COLUMNS:
         if name in table.column_names:
-            read = _text if name in TEXT else _numbers
-            columns[name] = read(name, _column(table, name), found)
+            cells = _column(table, name)
+            columns[name] = read_setting(SETTINGS[name], cells, found) if name in SETTINGS else _ids(cells, found)
     return CheckedBlock(columns, found)
+
+
+def read_setting(setting: Setting, cells: pa.Array, faults: dict[int, Fault]) -> pa.Array:
+    """A column of a setting's values, of the setting's kind; what is none of them is null, and its row gets a fault."""
+    return _READERS[setting.kind](setting, cells, faults)
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:
@@ -57,15 +61,22 @@ def _prompts(array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
     return text
 
 
+def _ids(array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
+    return _without_empty(_text("prompt_id", array, faults))
+
+
 def _text(name: str, array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
     try:
         text = array.cast(pa.string())
         text.validate(full=True)
     except pa.ArrowInvalid:
         text = _decoded(name, array, faults)
-    if name == "prompt_id":  # an empty id is no id
-        text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
     return text
+
+
+def _without_empty(text: pa.Array) -> pa.Array:
+    """Null where nothing is said."""
+    return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
 
 
 def _decoded(name: str, array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
@@ -80,16 +91,41 @@ def _decoded(name: str, array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
     return pa.array(cells, pa.string())
 
 
-def _numbers(name: str, array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
-    kind = pa.float64() if ROW_COLUMNS[name] is float else pa.int64()
-    array = _text(name, array, faults) if pt.is_binary(array.type) else array
+def _texts(setting: Setting, array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
+    text = _text(setting.name, array, faults)
+    if not setting.choices:
+        return text
+    return _chosen(_without_empty(text), setting.choices, Fault(setting.name, NOT_A_CHOICE), faults)
+
+
+def _chosen(text: pa.Array, choices: Sequence[str], fault: Fault, faults: dict[int, Fault]) -> pa.Array:
+    """The texts that are one of these; any other is null, and its row gets `fault` with the value."""
+    is_other = pc.and_(pc.is_valid(text), pc.invert(pc.is_in(text, pa.array(choices, pa.string()))))
+    needed = ", ".join(choices)
+    _mark(faults, is_other, lambda row: replace(fault, value=shown(text[row].as_py()), needed=needed))
+    return pc.if_else(is_other, pa.scalar(None, pa.string()), text)
+
+
+def _booleans(setting: Setting, array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
+    """True and false as such, or as text in any case: programs write True, TRUE and true."""
+    if pt.is_boolean(array.type) or pt.is_null(array.type):
+        return array.cast(pa.bool_())
+    text = pc.utf8_lower(_without_empty(_text(setting.name, array, faults)))
+    return pc.equal(_chosen(text, ("true", "false"), Fault(setting.name, NOT_A_CHOICE), faults), "true")
+
+
+def _numbers(setting: Setting, array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
+    kind = pa.float64() if setting.kind is float else pa.int64()
+    array = _text(setting.name, array, faults) if pt.is_binary(array.type) else array
     try:
         numbers = array.cast(kind)  # a safe cast: refuses fractions, overflow and words
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        numbers = _parsed(name, array, kind, faults)
-    outside = ~_inside(RANGES[name], numbers)
+        numbers = _parsed(setting, array, kind, faults)
+    if setting.allowed is None:
+        return numbers
+    outside = ~_inside(setting.allowed, numbers)
     if outside.any():
-        _mark(faults, pa.array(outside), lambda row: _number_fault(name, "out of range", array[row]))
+        _mark(faults, pa.array(outside), lambda row: _number_fault(setting, OUT_OF_RANGE, array[row]))
         numbers = pc.if_else(pa.array(outside), pa.scalar(None, kind), numbers)
     return numbers
 
@@ -102,41 +138,51 @@ def _inside(allowed: Range, numbers: pa.Array) -> np.ndarray:
     return inside
 
 
-def _parsed(name: str, array: pa.Array, kind: pa.DataType, faults: dict[int, Fault]) -> pa.Array:
+def _parsed(setting: Setting, array: pa.Array, kind: pa.DataType, faults: dict[int, Fault]) -> pa.Array:
     """Cell by cell, for a column that does not convert as a whole."""
     cells: list[int | float | None] = []
     for row, cell in enumerate(array.to_pylist()):
         try:
-            cells.append(None if cell is None or cell == "" else _number(cell, ROW_COLUMNS[name]))
+            cells.append(None if cell is None or cell == "" else _number(cell, setting.kind))
         except _NotANumber as error:
             cells.append(None)
-            faults.setdefault(row, _number_fault(name, str(error), array[row]))
+            faults.setdefault(row, _number_fault(setting, str(error), array[row]))
     return pa.array(cells, kind)
 
 
-def _number_fault(name: str, kind: str, cell: pa.Scalar) -> Fault:
-    return Fault(name, kind, shown(cell.as_py()), str(RANGES[name]))
+def _number_fault(setting: Setting, kind: str, cell: pa.Scalar) -> Fault:
+    return Fault(setting.name, kind, shown(cell.as_py()), str(setting.allowed or ""))
 
 
 class _NotANumber(Exception):
     """The text is the kind of fault."""
 
 
-def _number(cell: object, wanted: type) -> int | float:
-    try:
-        if wanted is int and isinstance(cell, str) and cell.strip().lstrip("+-").isdigit():
-            number: int | float = int(cell)  # float would lose digits
-        else:
-            number = cell if isinstance(cell, int) else float(str(cell))
-    except ValueError as error:
-        raise _NotANumber("not a number") from error
+def _number(cell: Any, wanted: type) -> int | float:
+    number = _spelled(cell.strip(" \t"), wanted) if isinstance(cell, str) else cell
     if wanted is float:
         return float(number)
-    if not math.isfinite(number) or number != int(number):
+    if not math.isfinite(number):
         raise _NotANumber("not a whole number")
     if not -(2**63) <= number < 2**63:
-        raise _NotANumber("out of range")
+        raise _NotANumber(OUT_OF_RANGE)
+    if number != int(number):
+        raise _NotANumber("not a whole number")
     return int(number)
+
+
+def _spelled(text: str, wanted: type) -> int | float | Decimal:
+    """A text as the number that Arrow reads it as, so that a cell means the same whatever others its column has.
+    Python's own readers take more (`1_0`, other scripts' digits), and would read them in some columns alone.
+    """
+    for kind in (pa.int64(), pa.float64()) if wanted is int else (pa.float64(),):
+        try:
+            number: int | float = pa.scalar(text).cast(kind).as_py()
+        except pa.ArrowInvalid:
+            continue
+        is_exact_needed = wanted is int and isinstance(number, float) and math.isfinite(number)
+        return Decimal(text) if is_exact_needed else number  # a float would lose digits of a large one
+    raise _NotANumber("not a number")
 
 
 def _mark(faults: dict[int, Fault], mask: pa.Array, fault: Callable[[int], Fault]) -> None:
@@ -144,3 +190,11 @@ def _mark(faults: dict[int, Fault], mask: pa.Array, fault: Callable[[int], Fault
     for row in pc.indices_nonzero(mask).to_pylist():
         if row not in faults:
             faults[row] = fault(row)
+
+
+_READERS: dict[type, Callable[[Setting, pa.Array, dict[int, Fault]], pa.Array]] = {
+    str: _texts,
+    int: _numbers,
+    float: _numbers,
+    bool: _booleans,
+}

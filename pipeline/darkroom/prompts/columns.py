@@ -1,7 +1,7 @@
 """Column names of prompts: which are read, which belong to records, and what extra columns are called."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ OVERRIDES = tuple(name for name in ROW_COLUMNS if name != "prompt_id")
 # Columns that a record has of its own, and those that are read; an extra one of that name is carried as source_<name>.
 RESERVED = frozenset([*RECORD_COLUMNS, *READ])
 _NAMES_SHOWN = 8
+_NEEDED = {str: "text", float: "a number", int: "an integer", bool: "true or false"}
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,17 @@ class ColumnMapping:
                 "prompts.columns.prompt to its name"
             )
 
-    def check_schema(self, source: str, schema: pa.Schema) -> None:
-        """Refuse typed columns whose header cannot be read, or that cannot hold what is read from them."""
+    def check_schema(self, source: str, schema: pa.Schema, valueless: Collection[str] = ()) -> None:
+        """Refuse typed columns whose header cannot be read, or that cannot hold what is read from them.
+
+        `valueless`: columns of nulls alone. pandas makes numbers of these, whatever they were meant to hold.
+        """
         self.check_header(source, schema.names)
         for column, name in zip(schema, self.renamed(schema.names).values(), strict=True):
+            if column.name in valueless and pt.is_floating(column.type):
+                continue
             if name in READ and not _can_hold(name, _value_type(column.type)):
-                needed = "text" if name in TEXT else "a number" if ROW_COLUMNS[name] is float else "an integer"
+                needed = _NEEDED[_kind_of(name)]
                 raise DarkroomError(
                     f"{source}: column {column.name!r} is {column.type}, needed {needed}; convert the column"
                 )
@@ -124,11 +130,17 @@ def extra_names(names: Iterable[str]) -> dict[str, str]:
     return renamed
 
 
+def _kind_of(name: str) -> type:
+    return ROW_COLUMNS.get(name, str)
+
+
 def _can_hold(name: str, kind: pa.DataType) -> bool:
     if pt.is_null(kind):
         return True
     if name in TEXT:
         return _is_text(kind) or (name == "prompt_id" and pt.is_integer(kind))
+    if _kind_of(name) is bool:
+        return bool(pt.is_boolean(kind))
     return bool(pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind))
 
 

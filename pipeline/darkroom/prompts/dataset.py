@@ -1,7 +1,7 @@
 """A prompt dataset: sources joined end to end, scanned once, read in blocks of rows."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
@@ -22,7 +22,7 @@ from darkroom.prompts.sources import Source, SourceBlock
 BLOCK_ROWS = 8192
 _WRITTEN_ROWS = 65_536  # in a row group
 _TOKENIZED_ROWS = 1024  # at once
-_ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+_ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 OnInvalid = Literal["fail", "record"]
 
@@ -119,7 +119,7 @@ class SourceDataset:
 
     @cached_property
     def _scanned(self) -> Scanned:
-        scanned = scan_sources(self.sources)
+        scanned = scan_sources(self.sources, self.mapping.columns.get("prompt"))
         if not scanned.num_rows:
             raise DarkroomError(f"{self.name}: no rows; a run needs at least one prompt")
         for name, column in self.mapping.columns.items():
@@ -127,8 +127,13 @@ class SourceDataset:
                 raise DarkroomError(f"{self.name}: no row has {column!r}, and prompts.columns.{name} names it")
         problems = list(scanned.counts.problems.values())
         if problems and self.on_invalid == "fail":
-            raise DarkroomError(_refusal(problems))
+            raise DarkroomError(_refusal([self._named(problem) for problem in problems]))
         return scanned
+
+    def _named(self, problem: Problem) -> Problem:
+        """With the column that the user has, where it is read as another."""
+        column = self.mapping.columns.get(problem.fault.column) or problem.fault.column
+        return replace(problem, fault=replace(problem.fault, column=column))
 
     @cached_property
     def _extras_schema(self) -> pa.Schema:

@@ -14,7 +14,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeGuard
 
 import pyarrow as pa
 
@@ -26,6 +26,7 @@ from darkroom.prompts.sources import Source, SourceBlock, TableSource, shown
 
 CHUNK_ROWS = 8192
 IN_MEMORY_BYTES = 64 << 20  # of JSON, beyond which rows wait on a disk
+_MISSING = ("NAType", "NaTType")  # of pandas, which need not be installed
 _NEEDED = "needed a list or an iterator of texts or dicts, a pandas DataFrame or an Arrow table"
 
 
@@ -47,7 +48,7 @@ def memory_source(data: object, name: str, mapping: ColumnMapping) -> Source:
         return TableSource(name, _arrow_table(data, name), mapping)
     if isinstance(data, AbstractSet):
         raise DarkroomError(f"{name}: a {type(data).__name__} has no order, and rows need one; give a sorted list")
-    if isinstance(data, Mapping | bytes) or not isinstance(data, Iterable):
+    if isinstance(data, Mapping | bytes) or not _is_iterable(data):
         raise DarkroomError(f"{name}: {type(data).__name__} is no dataset of prompts; {_NEEDED}, or a path")
     if isinstance(data, io.TextIOBase):
         data = _lines_of(data)
@@ -130,8 +131,10 @@ class _Spool:
 
 def _json_lines(rows: Iterable[object], name: str) -> Iterator[bytes]:
     for number, row in enumerate(rows):
-        if row is None or isinstance(row, str):
+        if isinstance(row, str):
             row = {"prompt": row}
+        elif _is_missing(row):
+            row = {"prompt": None}
         if not isinstance(row, Mapping):
             raise DarkroomError(f"{name}: row {number} is {shown(row)}; needed a text, or a dict with a 'prompt'")
         try:
@@ -177,9 +180,24 @@ def _without_nan(line: bytes) -> bytes:
     return json.dumps({name: None if value != value else value for name, value in row.items()}).encode()
 
 
+def _is_iterable(data: object) -> TypeGuard[Iterable[object]]:
+    """Whether it has values: an array of numpy without a dimension has the method and none."""
+    try:
+        return isinstance(data, Iterable) and iter(data) is not None
+    except TypeError:
+        return False
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether it says that nothing is there, as Python, pandas and numpy do: None, NA, NaT, NaN."""
+    if hasattr(value, "tolist") and not hasattr(value, "__len__"):  # a number or a time of numpy
+        value = value.tolist()
+    return value is None or type(value).__name__ in _MISSING or (isinstance(value, float) and value != value)
+
+
 def _plain(value: Any) -> object:
     """Values of other libraries as Python's own. Raises TypeError for one that has no equal there."""
-    if type(value).__name__ in ("NAType", "NaTType"):  # as pandas says that nothing is there
+    if type(value).__name__ in _MISSING:
         return None
     if isinstance(value, PurePath):
         return str(value)
@@ -208,12 +226,22 @@ def _refused(row: Mapping[str, object], number: int, name: str) -> DarkroomError
 def _frame_table(frame: Any, name: str) -> pa.Table:
     """Columns of a pandas DataFrame; an index that has a name is a column too, and any other says positions."""
     if any(level is not None for level in frame.index.names):
-        frame = frame.reset_index()
+        frame = _with_index(frame, name)
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         raise _mixed_column(frame, name) or DarkroomError(f"{name}: no usable DataFrame ({error})") from error
     return table.replace_schema_metadata(None)
+
+
+def _with_index(frame: Any, name: str) -> Any:
+    try:
+        return frame.reset_index()
+    except ValueError as error:
+        raise DarkroomError(
+            f"{name}: the DataFrame's index and columns have one name twice ({error}); rename one of them, or leave "
+            "the index out as by frame.reset_index(drop=True)"
+        ) from error
 
 
 def _mixed_column(frame: Any, name: str) -> DarkroomError | None:

@@ -111,8 +111,11 @@ class Scanned:
         return self.first_rows[-1]
 
 
-def scan_sources(sources: Sequence[Source]) -> Scanned:
-    """Read every row of the sources, joined end to end. Raises DarkroomError for columns that cannot be read."""
+def scan_sources(sources: Sequence[Source], prompt: str | None = None) -> Scanned:
+    """Read every row of the sources, joined end to end. Raises DarkroomError for columns that cannot be read.
+
+    `prompt`: what the column of prompts is called, where a command says so.
+    """
     schemas = [source.schema() for source in sources]
     known = _known_extras(sources, schemas)
     typed = [(source, _types_of(schema, known)) for source, schema in zip(sources, schemas, strict=True)]
@@ -120,7 +123,9 @@ def scan_sources(sources: Sequence[Source]) -> Scanned:
     sizes: list[int] = []
     found = pa.schema([])  # extra columns that are known by rows alone
     for source, types in typed:
-        size, new = _scan_source(source, types, sum(sizes), counts, finder)
+        size, new, has_prompt = _scan_source(source, types, sum(sizes), counts, finder)
+        if size and not has_prompt:
+            raise DarkroomError(_without_prompt(source.name, prompt))
         found = unify(source.name, found, new, loose=True)
         sizes.append(size)
     extras = _joined(typed, known, found)
@@ -151,9 +156,9 @@ def _checked_blocks(typed: Typed, first_rows: Sequence[int]) -> Iterator[tuple[i
 
 def _scan_source(
     source: Source, types: pa.Schema | None, start: int, counts: Counts, finder: RepeatFinder
-) -> tuple[int, pa.Schema]:
-    """Count one source's rows; its size, and the extra columns that were not known before."""
-    size, found, has_prompt = 0, pa.schema([]), False
+) -> tuple[int, pa.Schema, bool]:
+    """Count one source's rows; its size, the extra columns that were not known before, and whether it has prompts."""
+    size, found, has_prompt = 0, pa.schema([]), types is not None
     for block in source.read(0, _SCAN_ROWS, types):
         checked, _ = checked_block(block, types)
         finder.add(row_keys(start + block.start, checked))
@@ -167,9 +172,16 @@ def _scan_source(
             has_prompt |= bool(block.faults) or block.table.schema.field("prompt").type != pa.null()
         size += len(checked)
     source.check_unchanged()
-    if types is None and size and not has_prompt:
-        raise DarkroomError(f"{source.name}: no row has a 'prompt'; rename the key that holds the prompts")
-    return size, found
+    return size, found, has_prompt
+
+
+def _without_prompt(source: str, prompt: str | None) -> str:
+    if prompt is not None:
+        return f"{source}: no row has {prompt!r}, and prompts.columns.prompt names it"
+    return (
+        f"{source}: no row has a 'prompt'; rename the key that holds the prompts, or set prompts.columns.prompt to its "
+        "name"
+    )
 
 
 # Extra columns -----------------------------------------------------------------------------------------------------
@@ -239,3 +251,5 @@ def _report_duplicates(typed: Typed, first_rows: Sequence[int], repeated: Repeat
             counts.num_faulty += 1
             counts.num_images_given -= num_images or 0
             counts.num_rows_without -= num_images is None
+            for name in counts.num_overriding.keys() & checked.columns.keys():
+                counts.num_overriding[name] -= checked.columns[name][position].is_valid

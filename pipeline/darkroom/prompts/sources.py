@@ -19,6 +19,7 @@ from darkroom.storage.input_files import InputFile
 _BUFFER_BYTES = 1 << 20  # of a column that is being read: memory stays flat however large a row group is
 _DIGEST_ROWS = 8192  # as text at once
 _VALUE_CHARS = 60
+OUT_OF_RANGE, NOT_A_CHOICE = "out of range", "not a choice"  # kinds of faults that say what was needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,13 @@ class Fault:
     column: str  # empty when the row as a whole cannot be read
     kind: str  # null, empty, not text, not valid UTF-8, not a number, not a whole number, out of range, ...
     value: str = ""  # what was found, cut short
-    needed: str = ""  # what would have done instead, where it is a range
+    needed: str = ""  # what would have done instead, where it is a range or a choice
 
     def __str__(self) -> str:
         found = f": {self.value}" if self.value else ""
         if not self.column:
             return f"the row is {self.kind}{found}"
-        needed = f" (needed: {self.needed})" if self.kind == "out of range" else ""
+        needed = f" (needed: {self.needed})" if self.kind in (OUT_OF_RANGE, NOT_A_CHOICE) else ""
         return f"column {self.column!r} is {self.kind}{needed}{found}"
 
 
@@ -112,8 +113,9 @@ class ParquetSource:
     @cached_property
     def _schema(self) -> pa.Schema:
         with self.file.reading(), self.file.open_file() as opened:
-            schema = pq.read_schema(opened)
-        self.mapping.check_schema(self.name, schema)
+            file = pq.ParquetFile(opened)
+            schema, num_rows = file.schema_arrow, file.metadata.num_rows
+        self.mapping.check_schema(self.name, schema, () if num_rows else schema.names)
         return schema
 
 
@@ -124,7 +126,9 @@ class TableSource:
     mapping: ColumnMapping = field(default_factory=ColumnMapping)
 
     def schema(self) -> pa.Schema:
-        self.mapping.check_schema(self.name, self.table.schema)
+        table = self.table
+        valueless = [name for name, cells in zip(table.column_names, table.columns, strict=True) if _is_null(cells)]
+        self.mapping.check_schema(self.name, table.schema, valueless)
         return self.mapping.renamed_schema(self.table.schema)
 
     def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
@@ -146,6 +150,10 @@ class TableSource:
             sha.update(json.dumps(text)[1:-1].encode())
         sha.update(b'"]')
         return sha.hexdigest()
+
+
+def _is_null(cells: pa.ChunkedArray) -> bool:
+    return bool(cells.null_count == len(cells))
 
 
 def _json_pieces(table: pa.Table) -> Iterator[str]:

@@ -153,7 +153,7 @@ def parse(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     table = table.rename_columns([names[column] for column in table.column_names]).replace_schema_metadata(said)
     for name in RECORD_SCHEMA.names if columns is None else columns:
         if name in _RECORD_COLUMNS:
-            table = _typed(_with_column(table, name), name)
+            table = _typed(_with_column(table, name, file.metadata.num_rows), name)
     return table
 
 
@@ -175,11 +175,16 @@ def _names(columns: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _with_column(table: pa.Table, name: str) -> pa.Table:
-    """Also where the manifest is older than the column."""
+def _with_column(table: pa.Table, name: str, num_rows: int) -> pa.Table:
+    """Also where the manifest is older than the column. `num_rows`: the manifest's, as a table without a column has no
+    length.
+    """
     if name in table.column_names:
         return table
-    return table.append_column(RECORD_SCHEMA.field(name), missing_column(name, len(table)))
+    column = missing_column(name, num_rows)
+    if not table.column_names:
+        return pa.table([column], schema=pa.schema([RECORD_SCHEMA.field(name)], metadata=table.schema.metadata))
+    return table.append_column(RECORD_SCHEMA.field(name), column)
 
 
 def _typed(table: pa.Table, name: str) -> pa.Table:

@@ -1,6 +1,7 @@
 """Models that have a name of their own: the files of conf/model that say which model they are."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +18,15 @@ def presets() -> Mapping[str, ModelRef]:
     files = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in sorted(_FOLDER.glob("*.yaml"))}
     keys = {name: {key: value for key, value in file.items() if key != "defaults"} for name, file in files.items()}
     return {name: ModelRef(**given) for name, given in keys.items() if "repo_id" in given}
+
+
+def with_preset(ref: ModelRef, name: str) -> ModelRef:
+    """The preset of this name in the place of another model: its usual settings, but where `ref` says something else
+    than is usual of its own model.
+    """
+    usual = next((each for each in presets().values() if each.repo_id == ref.repo_id), ModelRef(ref.repo_id))
+    said = {each: value for each, value in vars(ref).items() if value != getattr(usual, each)}
+    return replace(presets()[name], **said)
 
 
 def preset_of(repo_id: str) -> str | None:

@@ -5,22 +5,25 @@ What no manifest names does not exist.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from darkroom.domain.identity import Cell, ModelIdentity, Shard
 from darkroom.domain.records import OK, Record
 from darkroom.domain.requests import ImageRequest, PromptRow, Sample
-from darkroom.domain.settings import ROW_SETTINGS
+from darkroom.domain.settings import IMAGE_SETTINGS, ROW_SETTINGS
 from darkroom.runs import manifest
+from darkroom.runs.cells import CellInfo, cell_of
 from darkroom.runs.manifest import to_records
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store
 
 _MAX_REASONS = 1000  # told apart, so that counting them takes little memory whatever fails
+_OF_CELL = frozenset(each.name for each in IMAGE_SETTINGS if not each.row)  # settings that no row overrides
 PRESENCE_COLUMNS = ("image_id", "status", "sha256")  # of a record, that decide it
 
 
@@ -67,6 +70,21 @@ def records(store: Store) -> Iterator[Record]:
     """Every committed record, shard by shard."""
     for shard in manifest.committed(store):
         yield from to_records(manifest.read(store, shard))
+
+
+def table_of_cell(
+    store: Store, shard: Shard, cells: Mapping[str, CellInfo], columns: Sequence[str] | None = None
+) -> pa.Table:
+    """A shard's records, or some of their columns; a setting that they are older than is as its cell has it."""
+    table = manifest.read(store, shard, columns)
+    sampling = cell_of(cells, shard.cell_id).image_sampling
+    for name in table.column_names:
+        value = getattr(sampling, name) if name in _OF_CELL else None
+        if value is not None and table[name].null_count:
+            field = table.schema.field(name)
+            filled = pc.fill_null(table[name], pa.scalar(value, field.type))
+            table = table.set_column(table.column_names.index(name), field, filled)
+    return table
 
 
 def sample(store: Store, count: int, seed: int) -> list[Record]:
