@@ -46,8 +46,8 @@ def test_rows_that_cannot_be_rendered_override_nothing() -> None:
 def test_a_cell_may_name_a_preset() -> None:
     found = checked(["a"], Grid({"repo_id": ["paint", "demo"], "num_inference_steps": [1]}), "sdxl")
     assert [item.info.ref for item in found.cells] == [presets()["paint"], presets()["demo"]]
-    [own] = checked(["a"], Grid(cells=[{"repo_id": "paint", "dtype": "bfloat16"}])).cells
-    assert own.info.ref == ModelRef("darkroom/paint", dtype="bfloat16")
+    [own] = checked(["a"], Grid(cells=[{"repo_id": "demo", "dtype": "bfloat16"}])).cells
+    assert own.info.ref == ModelRef("darkroom/demo", dtype="bfloat16")
 
 
 def test_a_preset_has_its_usual_settings_but_what_was_said() -> None:
