@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from darkroom.api.engine import Engine, driver_device, started
-from darkroom.api.evaluation import CheckedEvaluation, Extracted, check_evaluation, extract
+from darkroom.api.evaluation import CheckedEvaluation, Extracted, check_evaluation, extract, stored_options
 from darkroom.api.events import Noted, Progress, ReferenceRead
 from darkroom.api.options import EngineOptions, EvaluationOptions, Expectation
 from darkroom.api.run import Run, check_writable
@@ -24,7 +24,8 @@ from darkroom.metrics.gaps import costs, differences, gaps
 from darkroom.metrics.gathering import Gathered, gathered
 from darkroom.metrics.inputs import Logits
 from darkroom.metrics.measuring import MeasuredCell, measured_cell, metric_infos
-from darkroom.runs.cells import dropped_cells, lossless_of
+from darkroom.runs.cells import lossless_of
+from darkroom.runs.choices import dropped_cells
 from darkroom.runs.commands import on_run
 from darkroom.runs.features import ExtractorInfo, paired_features
 from darkroom.runs.reading import PresentImages, present_images
@@ -150,7 +151,7 @@ def _evaluated(
     named = None if options.metrics is None else list(options.metrics)
     key = digest("evaluation", sorted(wanted.extractor_ids), options.reference, named)
     now = datetime.now(UTC).isoformat(timespec="microseconds")
-    return Evaluation(now, metrics, cells, distances, lost, images), key
+    return Evaluation(now, metrics, cells, distances, lost, images, stored_options(options)), key
 
 
 def _check_had(cells: Collection[MeasuredCell], named: Iterable[str]) -> None:

@@ -20,7 +20,8 @@ from darkroom.metrics.figures import Figure, Metric, read_evaluations
 from darkroom.metrics.latest import RunFigures, latest_figures
 from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs import manifest
-from darkroom.runs.cells import CellInfo, dropped_cells
+from darkroom.runs.cells import CellInfo
+from darkroom.runs.choices import dropped_cells
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.images import StoredFile, first_images, stored_files
 from darkroom.runs.manifest import RECORD_SCHEMA, to_records

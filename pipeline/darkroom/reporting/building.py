@@ -26,7 +26,8 @@ from darkroom.reporting.notes import notes
 from darkroom.reporting.pictures import failed_image, pictures, read_rows
 from darkroom.reporting.sampling import ImageRef, PromptChoice, middle
 from darkroom.reporting.survey import NUM_PICKS, Survey, survey
-from darkroom.runs.cells import CellInfo, Dropped, in_order, lossless_of, read_choices
+from darkroom.runs.cells import CellInfo, in_order, lossless_of
+from darkroom.runs.choices import Choices, Dropped, read_choices
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store
@@ -63,7 +64,8 @@ class _Gathered:
 
 def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: ReportOptions) -> ReportContent:
     """The run as it is now: finished or not, evaluated or not. Raises DarkroomError where nothing is committed."""
-    dropped = [item for item in read_choices(store) if item.cell_id in cells]
+    choices = read_choices(store)
+    dropped = [item for item in choices.dropped if item.cell_id in cells]
     finished = {cell_id: cell for cell_id, cell in cells.items() if cell_id not in {item.cell_id for item in dropped}}
     run = _gather(store, info, finished, options.num_prompts)
     picked = _picked(run.found)
@@ -74,7 +76,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
     return ReportContent(
         title=_title(run),
         facts=facts(info, finished, run.settings, run.found.counts, run.found.provenance, run.evaluations),
-        command=_command(run),
+        command=_command(run, cells, choices),
         axes=run.axes,
         cells=tuple(_cell(run, cell_id) for cell_id in run.order),
         metrics=tuple(run.figures.metrics.values()),
@@ -86,8 +88,9 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         failures=failures,
         dropped=tuple(_dropped(item, cells, info) for item in dropped),
         costs=tuple(_costs(run)),
-        notes=tuple(
-            notes(info, store.spec, run.found, run.figures, shown, list(equal_lines(store, finished, info)), seeds)
+        notes=(
+            *(f"Halving: no cell could be dropped: {item.fault}." for item in choices.halvings if item.fault),
+            *notes(info, store.spec, run.found, run.figures, shown, list(equal_lines(store, finished, info)), seeds),
         ),
     )
 
@@ -123,10 +126,11 @@ def _title(run: _Gathered) -> str:
     return f"{what} (not finished)" if num_rows_left(run.info, run.found.counts.values()) else what
 
 
-def _command(run: _Gathered) -> str:
+def _command(run: _Gathered, cells: Mapping[str, CellInfo], choices: Choices) -> str:
     batch_sizes = run.found.provenance.values["batch_size"].most_common(1)
-    cells = [run.cells[cell_id] for cell_id in run.order]
-    return run_command(run.info, cells, run.store.spec, batch_sizes[0][0] if batch_sizes else None)
+    options = [evaluation.options for evaluation in run.evaluations]
+    size = batch_sizes[0][0] if batch_sizes else None
+    return run_command(run.info, list(in_order(cells).values()), run.store.spec, size, options, choices)
 
 
 def _cell(run: _Gathered, cell_id: str) -> CellResult:
