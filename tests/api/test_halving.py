@@ -1,6 +1,7 @@
 """A sweep's early choice that could drop no cell is named before anything is rendered, with a remedy that works."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -8,9 +9,12 @@ from darkroom.api.arguments import prompts_of
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.halving import halving_fault
 from darkroom.api.options import EngineOptions, HalvingOptions
+from darkroom.api.run import Run
 from darkroom.domain.settings import ModelRef
 from darkroom.engine.planning import Grid
 from darkroom.rendering.renderer import PAINT_REPO_ID
+from darkroom.runs.choices import Dropped, put_choices
+from tests.reporting.runs import CLIP, cell, content, evaluate, rendered
 
 
 def checked(num_prompts: int, shard_size: int, num_cells: int = 4) -> Checked:
@@ -56,3 +60,14 @@ def test_a_runs_own_shards_decide() -> None:
     fault = halving_fault(found, options(8), found.run_info())
     assert "another output.uri, since a run keeps its shards" in fault
     assert halving_fault(found, options(8), checked(64, 8).run_info()) == ""
+
+
+def test_dropped_cells_have_no_figures_in_python_as_on_the_page(tmp_path: Path) -> None:
+    """A figure of a few images is none of the cell's, and would win by chance."""
+    cells = [cell(guidance_scale=scale) for scale in (1.0, 5.0)]
+    store, info, by_id = rendered(tmp_path, ["a", "b"], cells)
+    evaluate(store, by_id, CLIP)
+    kept, lost = by_id
+    put_choices(store, by_id, [Dropped(lost, 1, 2, 2, CLIP.name, 1.0, 2, 2, 1)])
+    assert list(Run(store, info, by_id).figures) == [kept]
+    assert [each.cell_id for each in content((store, info, by_id)).cells if each.figures] == [kept]

@@ -175,13 +175,17 @@ def _lossless(run: Run, having: Collection[str]) -> dict[str, str]:
 
 
 def _present(run: Run, extracted: Extracted, progress: Progress) -> dict[str, PresentImages]:
-    """Of cells that have images, in the run's order."""
+    """Of cells that have images, in the run's order; figures of a part of a cell's would look like those of all."""
     having = present_images(run.store, extracted.names)
     if not having:
         raise DarkroomError(f"{run.store.describe()}: no image is committed; see `{on_run('status', run.store.spec)}`")
-    if len(having) < len(run.cells):
-        progress(Noted(f"{len(run.cells) - len(having)} cells have no image and are left out"))
-    return {cell_id: having[cell_id] for cell_id in run.cells if cell_id in having}
+    dropped = dropped_cells(run.store) & run.cells.keys()
+    going_on = [cell_id for cell_id in run.cells if cell_id not in dropped]
+    if dropped:
+        progress(Noted(f"{len(dropped)} cells were dropped early, have but a part of their images, and are left out"))
+    if num_bare := len(set(going_on) - having.keys()):
+        progress(Noted(f"{num_bare} cells have no image and are left out"))
+    return {cell_id: having[cell_id] for cell_id in going_on if cell_id in having}
 
 
 class _Measuring:

@@ -41,6 +41,28 @@ class MetricColumn:
         """cell_ids that are not told apart from the best."""
         return rivals(self.cells, self.metric)
 
+    @property
+    def is_level(self) -> bool:
+        """Several cells have the metric, and all the same value."""
+        return 1 < len(self.order) == len(self.best)
+
+    @property
+    def has_winner(self) -> bool:
+        """Some cell is told apart from the best ones."""
+        return len(self.order) > len(self.best | self.rivals)
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        """What speaks against the best cell's being better than others, in sentences without their ends."""
+        first, equal, near = figure_of(self.order[0], self.metric), len(self.best) - 1, len(self.rivals)
+        are = {1: "cell is"}
+        found = [f"{equal} other {are.get(equal, 'cells are')} equal"] if equal else []
+        found += [f"{near} other {are.get(near, 'cells are')} not told apart from it"] if near else []
+        is_bare = not self.gaps and (first is None or first.low is None or first.high is None)
+        if is_bare and self.has_winner:
+            found.append("without an interval, so that chance may have chosen it")
+        return found
+
     @cached_property
     def gaps(self) -> Mapping[str, Gap]:
         """cell_id -> the difference from a best cell, where one was measured."""

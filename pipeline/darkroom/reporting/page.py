@@ -106,12 +106,16 @@ def _rendered(content: ReportContent) -> _Card:
 
 
 def _winner(column: MetricColumn, content: ReportContent) -> _Card:
-    best, near, title = column.order[0], len(column.rivals), column.metric.title
-    overlap = f"{near} other {'cell is' if near == 1 else 'cells are'} not told apart from it" if near else ""
+    best, title, figure = column.order[0], column.metric.title, column.value_and_interval(column.order[0])
     settings = ", ".join(f"{axis.name} {setting_text(best.settings[axis.name])}" for axis in content.axes)
-    heading = f"Best {title}" if len(content.cells) > 1 else title
-    details = [settings, column.value_and_interval(best), overlap]
-    return _Card(heading, cell_label(best, content), details, best.cell_id)
+    if len(column.order) == 1:
+        return _Card(title, cell_label(best, content), [settings, figure], best.cell_id)
+    if column.is_level:
+        return _Card(title, "No best", [f"{len(column.order)} cells are equal", figure])
+    if not column.has_winner:
+        end = "highest" if column.metric.higher_is_better else "lowest"
+        return _Card(title, "No best", [f"{end}: {settings}", figure, *column.doubts])
+    return _Card(f"Best {title}", cell_label(best, content), [settings, figure, *column.doubts], best.cell_id)
 
 
 # Tables ------------------------------------------------------------------------------------------------------------
