@@ -1,5 +1,6 @@
 """A sweep's early choice that could drop no cell is named before anything is rendered, with a remedy that works."""
 
+import html
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from darkroom.api.run import Run
 from darkroom.domain.settings import ModelRef
 from darkroom.engine.planning import Grid
 from darkroom.rendering.renderer import PAINT_REPO_ID
+from darkroom.reporting.summary import summary
 from darkroom.runs.choices import Dropped, put_choices
 from tests.reporting.runs import CLIP, cell, content, evaluate, rendered
 
@@ -70,4 +72,10 @@ def test_dropped_cells_have_no_figures_in_python_as_on_the_page(tmp_path: Path) 
     kept, lost = by_id
     put_choices(store, by_id, [Dropped(lost, 1, 2, 2, CLIP.name, 1.0, 2, 2, 1)])
     assert list(Run(store, info, by_id).figures) == [kept]
-    assert [each.cell_id for each in content((store, info, by_id)).cells if each.figures] == [kept]
+    shown = content((store, info, by_id))
+    assert [each.cell_id for each in shown.cells if each.figures] == [kept]
+    # What is left is called by the setting that it won by.
+    assert shown.title.startswith("Sweep of ")
+    assert [(axis.name, axis.values) for axis in shown.axes] == [("guidance_scale", (1.0,))]
+    assert [each.settings for each in shown.dropped] == [{"guidance_scale": 5.0}]
+    assert "guidance_scale=5: round 1 of 2, after 2 images" in html.unescape(summary(shown))

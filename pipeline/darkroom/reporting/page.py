@@ -15,7 +15,15 @@ from markupsafe import Markup
 
 from darkroom.metrics.figures import Metric
 from darkroom.metrics.tables import Table, html_table, setting_text
-from darkroom.reporting.columns import NO_BASE, MetricColumn, cell_label, costs_table, metric_columns, warnings
+from darkroom.reporting.columns import (
+    NO_BASE,
+    MetricColumn,
+    cell_label,
+    costs_table,
+    metric_columns,
+    settings_text,
+    warnings,
+)
 from darkroom.reporting.content import ReportContent
 from darkroom.reporting.data import payload
 from darkroom.reporting.ranking import dominated, figure_of
@@ -153,11 +161,7 @@ def _failures_table(content: ReportContent) -> Table:
 
 
 def _dropped_table(content: ReportContent) -> Table:
-    rows = [
-        [cell.cell_id[:8], ", ".join(f"{name}={setting_text(value)}" for name, value in cell.settings.items()),
-         cell.when, cell.why]
-        for cell in content.dropped
-    ]  # fmt: skip
+    rows = [[cell.cell_id[:8], settings_text(cell), cell.when, cell.why] for cell in content.dropped]
     return Table(("cell", "settings", "when", "why"), rows)
 
 

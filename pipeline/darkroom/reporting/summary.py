@@ -4,7 +4,15 @@ import re
 from collections.abc import Sequence
 
 from darkroom.metrics.tables import Table, markdown_table, setting_text
-from darkroom.reporting.columns import NO_BASE, MetricColumn, cell_label, costs_table, metric_columns, warnings
+from darkroom.reporting.columns import (
+    NO_BASE,
+    MetricColumn,
+    cell_label,
+    costs_table,
+    metric_columns,
+    settings_text,
+    warnings,
+)
 from darkroom.reporting.content import CellResult, ReportContent
 from darkroom.reporting.ranking import dominated, figure_of, order_all
 
@@ -28,7 +36,9 @@ def summary(content: ReportContent) -> str:
         _costs_table(content),
         _list("Warnings", _warnings(content)),
         _list("Failed and filtered", _failures(content)),
-        _list("Dropped early", [markdown(f"{cell.cell_id[:8]}: {cell.when}; {cell.why}") for cell in content.dropped]),
+        _list(
+            "Dropped early", [markdown(f"{settings_text(cell)}: {cell.when}; {cell.why}") for cell in content.dropped]
+        ),
         _list("Notes", [markdown(note) for note in content.notes]),
         _list("Run", [f"{markdown(name)}: {markdown(value)}" for name, value in content.facts]),
         ["Run it again:", "", *("    " + line for line in content.command.splitlines())],
@@ -125,7 +135,7 @@ def _marked_entry(cell: CellResult, column: MetricColumn) -> str:
     if column.is_level and cell.cell_id in column.best:
         return f"{_entry(cell, column)} ="
     entry = _entry(cell, column) + (" ≈" if cell.cell_id in column.rivals else "")
-    return f"**{entry}**" if cell.cell_id in column.best else entry
+    return f"**{entry}**" if cell.cell_id in column.leaders else entry
 
 
 def _gap_entry(cell: CellResult, column: MetricColumn) -> str:
