@@ -163,7 +163,7 @@ def _only_of(cells: Sequence[str], content: ReportContent) -> str:
 def _failures(content: ReportContent) -> list[str]:
     total = sum(cell.num_failed for cell in content.cells)
     lines = [
-        f"{markdown(failure.status)}: {markdown(failure.prompt)}: {markdown(failure.reason)}"
+        f"{markdown(failure.status)}: {markdown(failure.prompt or '(empty)')}: {markdown(failure.reason)}"
         for failure in content.failures[:_MAX_FAILURES]
     ]
     return [f"{total:,} in all", *lines] if total or lines else []
