@@ -177,6 +177,13 @@ def test_a_sweep_that_dropped_cells_drops_them_again_and_other_cells_have_a_line
     assert list(read(plain).grid.axes.guidance_scale) == [1, 3, 7.5]
 
 
+def test_a_call_gives_no_setting_beside_its_axis() -> None:
+    info = replace(INFO, prompts=PromptsInfo("memory", "f", 4, {"kind": "memory"}))
+    said = run_command(info, [cell(seed=1), cell(seed=2)], STORE, 4)
+    assert "axes={'seed': [1, 2]}" in said
+    assert "seed=7" not in said
+
+
 def test_calls_say_what_measures_and_halves() -> None:
     """As they stand: what they name is there, and takes these words."""
     info = replace(INFO, prompts=PromptsInfo("memory", "f", 4, {"kind": "memory", "on_invalid": "record"}))
