@@ -2,10 +2,13 @@
 
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from darkroom.api.options import EngineOptions
+from darkroom.domain.settings import ROW_SETTINGS, Sampling, settings_of
 from darkroom.jobs.cli import JOBS, composed, run_job
 from tests.jobs.helpers import PAINT, run_here
 
@@ -58,6 +61,36 @@ def test_links_and_pictures_exist() -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def names(text: str) -> set[str]:
+    """Of the words in backquotes."""
+    return set(re.findall(r"`([a-z_]+)`", text))
+
+
+def between(first: str, last: str) -> str:
+    prose = " ".join(README.split())
+    assert prose.count(first) == 1
+    return prose.split(first)[1].split(last)[0]
+
+
+def test_lists_of_settings_are_those_of_the_table() -> None:
+    rows = between("Only `prompt` is required.", "are read where present")
+    assert names(rows) == {"prompt_id", *(each.name for each in ROW_SETTINGS)}
+    plain = {each.name for each in settings_of(Sampling) if not each.lossy}
+    assert names(between("are in `sampling`:", "`null` for the scheduler")) == plain
+    lossy = {each.name for each in settings_of(Sampling) if each.lossy}
+    assert lossy <= names(between("Faster at a price", "swept beside"))
+
+
+def test_the_table_of_engine_keys_has_each_of_them() -> None:
+    keys = {f"engine.{each.name}" for each in fields(EngineOptions) if each.name != "kind"}  # which is `engine=`
+    assert set(re.findall(r"^\| `(engine\.[a-z_]+)` \|", README, re.MULTILINE)) == keys
+
+
+def test_prose_is_wrapped() -> None:
+    text = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith(("|", "!"))] == []
 
 
 def test_make_targets_exist() -> None:

@@ -86,3 +86,18 @@ def test_columns_of_a_table_are_read_as_they_are_called() -> None:
     assert block.rows[0].prompt == "a cat"
     with pytest.raises(DarkroomError, match="prompts_endpoint_url: is for prompt files"):
         prompts_of(["a"], endpoint_url="http://127.0.0.1:1")
+
+
+def test_prompts_are_named_for_a_later_command_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.csv").write_text("prompt\na red circle\n")
+    monkeypatch.chdir(tmp_path)
+    given = prompts_of("a.csv", columns={"height": None})
+    assert given.name == "a.csv"
+    assert given.settings == {
+        "kind": "file",
+        "uri": str(tmp_path / "a.csv"),
+        "on_invalid": "fail",
+        "columns": {"height": None},
+    }
+    in_memory = prompts_of([{"text": "a red circle"}], "record", {"prompt": "text"})
+    assert in_memory.settings == {"kind": "memory", "on_invalid": "record", "columns": {"prompt": "text"}}

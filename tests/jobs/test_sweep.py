@@ -10,10 +10,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from darkroom.api.run import open_run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import image_seed
 from darkroom.metrics.figures import read_evaluations
-from darkroom.runs.cells import read_cells, read_choices
+from darkroom.runs.cells import read_cells
+from darkroom.runs.choices import read_choices
 from darkroom.runs.features import from_bytes, to_bytes
 from darkroom.storage.store import Store, open_store, parse_spec
 from tests.jobs.helpers import run_here
@@ -289,12 +291,16 @@ def test_halving_drops_the_worst_cells_and_renders_only_the_last_to_its_end(argu
     counts = rows.groupby("num_inference_steps").size()
     assert sorted(counts) == [8, 8, 16, 64]
     assert counts[1] == 8
-    dropped = read_choices(store_at(tmp_path))
+    dropped = read_choices(store_at(tmp_path)).dropped
     assert [item.round for item in dropped] == [1, 1, 2]
     assert all(item.figure == "demo_clip.clip_score" and item.num_kept < item.rank for item in dropped)
+    run = open_run(tmp_path / "run")
+    assert run.figures.keys() == run.cells.keys() - {item.cell_id for item in dropped}
+    [stored] = [json.loads(path.read_text()) for path in (tmp_path / "run" / "evaluations").glob("*.json")]
+    assert stored["cells"].keys() == run.figures.keys()
     assert run_here("sweep", *arguments, *HALVING) == 0
     assert len(frame(tmp_path)) == len(rows)
-    assert read_choices(store_at(tmp_path)) == dropped
+    assert read_choices(store_at(tmp_path)).dropped == dropped
 
 
 @pytest.mark.parametrize(

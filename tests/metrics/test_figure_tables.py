@@ -138,3 +138,11 @@ def test_what_speed_costs_has_a_line_a_cell() -> None:
         "for speed         cell                     e.score               e.distance",
         "cache_interval=2  c1    -0.5000 [-0.7500, -0.2500]   +0.500 [-0.250, 1.000]≈",
     ]
+
+
+def test_cells_that_are_all_equal_have_no_best() -> None:
+    level = {name: {"e.score": figure(0.5, 0.4, 0.6)} for name in ("c1", "c2")}
+    text = figures_table({"e.score": INFOS["e.score"]}, level, SETTINGS, {})
+    assert text.count("0.5000 [0.4000, 0.6000]=") == 2
+    assert "= equal in all cells: none is best" in text
+    assert "= equal" not in figures_table(INFOS, CELLS, SETTINGS, GAPS)

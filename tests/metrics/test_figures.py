@@ -17,13 +17,20 @@ INFO = Metric("m.s", "S", True, "c", "i", "m", "1" * 16, "w", "r", "", "")
 FIGURE = Figure(float("nan"), None, None, 3, None, ("few",))
 GAP = Gap("b", 1.0, 0.5, 1.5, 3)
 WHOLE = Evaluation(
-    "2026-01-01", {"m.s": INFO}, {"a": {"m.s": FIGURE}}, {"a": {"m.s": GAP}}, {}, {"a": PresentImages(3, "d")}
+    "2026-01-01",
+    {"m.s": INFO},
+    {"a": {"m.s": FIGURE}},
+    {"a": {"m.s": GAP}},
+    {},
+    {"a": PresentImages(3, "d")},
+    {"reference": "demo"},
 )
 PLACES = {
     "created_at": ["created_at"],
     "figures": ["cells", "a", "m.s"],
     "gaps": ["gaps", "a", "m.s"],
     "images": ["images", "a"],
+    "options": ["options"],
     "metrics": ["metrics", "m.s"],
 }
 
@@ -46,7 +53,7 @@ def spoiled(value: dict[str, Any], place: list[str]) -> list[Callable[[], object
     for name in path:
         value = value[name]
     part = value[last]
-    if not isinstance(part, dict):
+    if not isinstance(part, dict) or last == "options":  # whose fields are anything
         return [lambda: value.update({last: [1]})]
     return [lambda name=name: part.update({name: [1]}) for name in part]
 

@@ -36,3 +36,30 @@ def test_intervals_are_drawn_on_the_columns_scale() -> None:
     assert COLUMN.drawn(BEST) == pytest.approx((0, 1 / 3, 1))
     assert COLUMN.drawn(NEAR) == pytest.approx((2 / 3,) * 3)
     assert MetricColumn(COLUMN.metric, (NEAR,)).drawn(NEAR) == (0.5, 0.5, 0.5)
+
+
+def made(*values: float, low: float | None = None) -> MetricColumn:
+    """Cells of these values, whose differences nobody measured."""
+    ends = [(None, None) if low is None else (value - low, value + low) for value in values]
+    figures = [Figure(value, *end, 9) for value, end in zip(values, ends, strict=True)]
+    cells = [CellResult(str(place), {}, 9, 0, {"fid": figure}) for place, figure in enumerate(figures)]
+    return MetricColumn(metric("fid", "FID", False), cells)
+
+
+@pytest.mark.parametrize(
+    ("column", "is_level", "has_winner", "doubts"),
+    [
+        (made(3, 3, 3, low=0), True, False, ["2 other cells are equal"]),
+        (made(0, 0), True, False, ["1 other cell is equal"]),
+        (made(3, 3, 9, low=0.5), False, True, ["1 other cell is equal"]),
+        (made(3, 4, 5, low=2), False, False, ["2 other cells are not told apart from it"]),
+        (made(3, 3, 4, 9, low=1), False, True, ["1 other cell is equal", "1 other cell is not told apart from it"]),
+        (made(3, 4), False, True, ["without an interval, so that chance may have chosen it"]),
+        (made(3, 9, low=1), False, True, []),
+        (made(3), False, False, []),
+    ],
+)
+def test_a_best_that_nothing_tells_apart_is_none(
+    column: MetricColumn, is_level: bool, has_winner: bool, doubts: list[str]
+) -> None:
+    assert (column.is_level, column.has_winner, column.doubts) == (is_level, has_winner, doubts)

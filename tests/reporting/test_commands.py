@@ -1,7 +1,9 @@
 """Rebuilt commands say what the run says, whatever is in it: read back by what reads command lines."""
 
+import inspect
 import shlex
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -9,11 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+import darkroom
+from darkroom.api.options import EvaluationOptions, Expectation
 from darkroom.domain.identity import Cell, ModelIdentity
 from darkroom.domain.settings import ModelRef
 from darkroom.jobs.cli import composed
+from darkroom.jobs.values import evaluation
 from darkroom.reporting.commands import run_command, verify_command
 from darkroom.runs.cells import CellInfo
+from darkroom.runs.choices import Choices, Dropped, Halving
 from darkroom.runs.commands import word
 from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo
 from darkroom.storage.store import StoreSpec
@@ -124,3 +130,74 @@ def test_prompts_in_memory_are_rendered_again_by_a_call() -> None:
     assert "out='/tmp/run'" in said
     assert said.endswith("engine=darkroom.EngineOptions(shard_size=64, batch_size=4))")
     assert "model='a/b', revision=" in run_command(info, [hub("a/b")], STORE, None)
+
+
+# Figures and early choices -------------------------------------------------------------------------------------------
+
+MEASURED = {
+    "reference": "/photos/a b",
+    "extractors": ["demo_clip", {"name": "clip", "source": "/weights"}],
+    "expect": [{"figure": "demo_clip.vendi", "lowest": 2}],
+}
+CELLS = [cell(guidance_scale=scale) for scale in (1.0, 3.0, 5.0, 7.5)]
+IDS = [item.cell.cell_id for item in CELLS]
+HALVED = Halving(
+    {"figure": "demo_clip.vendi", "num_images": 8, "keep": 0.5}, {"extractors": ["pixels"]}, IDS[:3], IDS[:2]
+)
+CHOICES = Choices([Dropped(IDS[2], 1, 2, 8, "demo_clip.vendi", 1.0, 3, 3, 2)], [HALVED])
+
+
+def test_a_measured_run_is_measured_again() -> None:
+    first, second = run_command(INFO, [cell()], STORE, 4, [{}, {"extractors": ["pixels"]}, MEASURED]).splitlines()
+    config = read(first)
+    assert config.evaluate.value == "inline"
+    found = OmegaConf.to_container(config.evaluation)
+    assert {name: found[name] for name in ("reference", "extractors")} == {
+        name: MEASURED[name] for name in ("reference", "extractors")
+    }
+    assert [vars(each) for each in evaluation(config.evaluation).expect] == [
+        {"figure": "demo_clip.vendi", "lowest": 2, "highest": float("inf")}
+    ]
+    config = read(second)
+    assert (config.run, list(config.extractors)) == (STORE.uri, ["pixels"])
+
+
+def test_a_run_whose_evaluations_did_not_say_their_options_is_rendered_alone() -> None:
+    assert run_command(INFO, [cell()], STORE, 4, [{}]) == run_command(INFO, [cell()], STORE, 4)
+
+
+def test_a_sweep_that_dropped_cells_drops_them_again_and_other_cells_have_a_line_of_their_own() -> None:
+    lines = run_command(INFO, CELLS, STORE, 4, [HALVED.evaluation], CHOICES).splitlines()
+    halved, other = map(read, lines)
+    assert list(halved.grid.axes.guidance_scale) == [1, 3, 5]
+    assert (halved.halving.figure, halved.halving.num_images, halved.evaluate.value) == ("demo_clip.vendi", 8, "inline")
+    assert list(halved.evaluation.extractors) == list(other.evaluation.extractors) == ["pixels"]
+    assert other.sampling.guidance_scale == 7.5
+    [plain] = run_command(INFO, CELLS, STORE, 4, [], Choices(CHOICES.dropped)).splitlines()  # of an older version
+    assert list(read(plain).grid.axes.guidance_scale) == [1, 3, 7.5]
+
+
+def test_a_call_gives_no_setting_beside_its_axis() -> None:
+    info = replace(INFO, prompts=PromptsInfo("memory", "f", 4, {"kind": "memory"}))
+    said = run_command(info, [cell(seed=1), cell(seed=2)], STORE, 4)
+    assert "axes={'seed': [1, 2]}" in said
+    assert "seed=7" not in said
+
+
+def test_calls_say_what_measures_and_halves() -> None:
+    """As they stand: what they name is there, and takes these words."""
+    info = replace(INFO, prompts=PromptsInfo("memory", "f", 4, {"kind": "memory", "on_invalid": "record"}))
+    lines = run_command(info, CELLS[:3], STORE, 4, [MEASURED, HALVED.evaluation], CHOICES).splitlines()
+    seen: dict[str, dict] = {}
+    calls = SimpleNamespace(
+        **{name: getattr(darkroom, name) for name in ("EngineOptions", "EvaluationOptions", "Expectation")},
+        sweep=lambda prompts, **words: seen.update(sweep=words),
+        evaluate=lambda run, **words: seen.update(evaluate=words),
+    )
+    for line in lines:
+        eval(line, {"darkroom": calls, "prompts": []})
+    words = seen["sweep"]
+    inspect.signature(darkroom.sweep).bind([], **words)
+    assert (words["on_invalid"], words["halving"]) == ("record", HALVED.options)
+    assert words["evaluate"] == EvaluationOptions(extractors=["pixels"])
+    assert EvaluationOptions(**seen["evaluate"]).expect == [Expectation("demo_clip.vendi", 2)]

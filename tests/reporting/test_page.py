@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.metrics.figures import Figure, Gap
-from darkroom.reporting.content import Cost, ReportContent
+from darkroom.reporting.content import Cost, Picks, ReportContent
 from darkroom.reporting.page import page
 from tests.reporting.contents import HOSTILE, METRICS, PROMPTS, plain_run, sweep
 from tests.reporting.pages import write_report
@@ -115,6 +115,24 @@ def test_the_table_marks_best_dominated_and_warned(reader: Reader) -> None:
     assert 0 < len(dominated) < 45
     assert len([mark for mark in reader.all("span") if mark.get("class") == "warning"]) == 3
     assert "fewer than 2048 images (3 of 45 cells)" in reader.text
+
+
+def test_tiles_name_no_best_where_no_cell_is_told_apart() -> None:
+    content, (first, *_) = sweep(), METRICS
+    level = Figure(11.0, 10.0, 12.0, 9)
+    cells = tuple(replace(cell, figures={first.name: level}, num_failed=0) for cell in content.cells[:6])
+    shown = replace(content, cells=cells, metrics=METRICS[:1], pictures=(), picks=Picks(), scores={}, failures=())
+    found = Reader(page(replace(shown, breakdown={}), {}))
+    assert "No best" in found.text
+    assert "6 cells are equal" in found.text
+    labels = [span.get("aria-label") for span in found.all("span") if span.get("class") == "mark"]
+    assert labels == ["equal in all cells"] * 6
+    near = tuple(
+        replace(cell, figures={first.name: replace(level, value=11 + place / 10)}) for place, cell in enumerate(cells)
+    )
+    found = Reader(page(replace(shown, cells=near, breakdown={}), {}))
+    assert "No best" in found.text
+    assert "5 other cells are not told apart from it" in found.text
 
 
 def test_a_plain_run_leaves_out_what_does_not_apply() -> None:

@@ -66,6 +66,26 @@ def test_differences_from_the_best_have_a_table_and_say_what_is_not_told_apart()
     assert "| c | 3 | +0.1000 (-0.2000 to 0.4000) ≈ |" in text
 
 
+def test_a_best_that_nothing_tells_apart_is_none() -> None:
+    axis, fid = Axis("guidance_scale", (1.0, 2.0)), metric("fid", "FID", False)
+    figures = (Figure(11.0, 10.0, 12.0, 9), Figure(11.5, 10.0, 12.0, 9))
+
+    def said(*figures: Figure) -> str:
+        cells = tuple(
+            CellResult(f"c{place}", {"guidance_scale": place + 1.0}, 9, 0, {"fid": figure})
+            for place, figure in enumerate(figures)
+        )
+        return summary(ReportContent("T", (), "darkroom sweep", (axis,), cells, (fid,)))
+
+    level = said(figures[0], figures[0])
+    assert "- No best FID: 2 cells are equal, **11.00 (10.00 – 12.00)**\n" in level
+    assert level.count("| 11.00 (10.00 – 12.00) = |") == 2
+    assert "=: equal in all cells." in level
+    assert "- No best FID: 1, **11.00 (10.00 – 12.00)**; not told apart from it: 2\n" in said(*figures)
+    bare = said(*(Figure(value, None, None, 9) for value in (11.0, 12.0)))
+    assert "- Best FID: 1, **11.00**; without an interval, so that chance may have chosen it\n" in bare
+
+
 def test_cells_made_faster_say_what_they_gain_and_lose() -> None:
     cells = (CellResult("a", {}, 9, 0, {"fid": Figure(11.0, 10.0, 12.0, 9)}), CellResult("b", {}, 9, 0, {}))
     costs = (

@@ -1,15 +1,8 @@
-"""The cells of a run stand in the order of their settings, and what sweeps dropped of them is remembered."""
+"""The cells of a run stand in the order of their settings."""
 
-import json
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 
-import pytest
-
-from darkroom.domain.errors import DarkroomError
-from darkroom.runs.cells import Dropped, add_cells, in_order, put_choices, read_cells, read_choices
-from darkroom.runs.files import CHOICES_KEY
+from darkroom.runs.cells import add_cells, in_order, read_cells
 from darkroom.storage.store import open_store, parse_spec
 from tests.reporting.runs import cell
 
@@ -32,43 +25,3 @@ def test_cells_stand_in_the_order_of_their_settings_whatever_their_ids(tmp_path:
     add_cells(store, dict(sorted(by_id.items())))
     assert list(read_cells(store).values()) == infos
     assert list(in_order(dict(reversed(by_id.items())))) == list(by_id)
-
-
-# Early choices ------------------------------------------------------------------------------------------------------
-
-
-def dropped(cell_id: str, value: float = 1.0) -> Dropped:
-    return Dropped(cell_id, 1, 2, 8, "demo_clip.clip_score", value, 3, 4, 2)
-
-
-SPOILED = json.dumps([asdict(dropped("a")) | {"value": "high"}]).encode()
-
-
-def test_choices_of_other_cells_stay(tmp_path: Path) -> None:
-    store = open_store(parse_spec(str(tmp_path)))
-    assert read_choices(store) == []
-    put_choices(store, ["a", "b", "c"], [dropped("a"), dropped("b")])
-    put_choices(store, ["d"], [])  # a plain sweep of one more cell
-    assert read_choices(store) == [dropped("a"), dropped("b")]
-    put_choices(store, ["b", "e"], [dropped("e")])  # b goes on in another grid
-    assert read_choices(store) == [dropped("a"), dropped("e")]
-    put_choices(store, ["a", "c"], [dropped("a", 2.0)])
-    assert read_choices(store) == [dropped("e"), dropped("a", 2.0)]
-
-
-def test_two_sweeps_at_once_forget_nothing(tmp_path: Path) -> None:
-    store = open_store(parse_spec(str(tmp_path)))
-    names = [f"cell{number}" for number in range(24)]
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda name: put_choices(store, [name], [dropped(name)]), names))
-    assert sorted(item.cell_id for item in read_choices(store)) == sorted(names)
-
-
-@pytest.mark.parametrize("damaged", [b"", b"[", b"{}", b"null", b"[{}]", b"[1]", b"\xff", SPOILED])
-def test_damaged_choices_are_named_and_not_overwritten(tmp_path: Path, damaged: bytes) -> None:
-    store = open_store(parse_spec(str(tmp_path)))
-    store.put(CHOICES_KEY, damaged)
-    for act in (lambda: read_choices(store), lambda: put_choices(store, ["a"], [])):
-        with pytest.raises(DarkroomError, match=r"choices.json: not readable .* remove it"):
-            act()
-    assert store.get(CHOICES_KEY) == damaged

@@ -16,6 +16,7 @@ from darkroom.api.options import (
     unknown,
 )
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.files import from_anywhere
 from darkroom.domain.settings import SETTINGS, ModelRef
 from darkroom.prompts.dataset import PromptDataset, PromptScan
 from darkroom.prompts.opening import open_prompts, template_prompts
@@ -61,7 +62,14 @@ def prompts_of(
         return files(str(source), on_invalid, columns, endpoint_url)
     if endpoint_url is not None:
         raise DarkroomError("prompts_endpoint_url: is for prompt files on S3, and these prompts are in memory")
-    return Prompts(MEMORY, MEMORY, open_prompts(source, on_invalid, None, columns, MEMORY), {"kind": MEMORY})
+    settings: dict[str, object] = {"kind": MEMORY, "on_invalid": on_invalid}
+    settings |= {"columns": given} if (given := _renamed(columns)) else {}
+    return Prompts(MEMORY, MEMORY, open_prompts(source, on_invalid, None, columns, MEMORY), settings)
+
+
+def _renamed(columns: Mapping[str, str | None] | None) -> dict[str, str | None]:
+    """Without those that are read from the column of their own name, as they are unless somebody says otherwise."""
+    return {name: column for name, column in (columns or {}).items() if column != name}
 
 
 def _check_unused(
@@ -93,8 +101,8 @@ def files(
     endpoint_url: str | None = None,
 ) -> Prompts:
     """`columns`: which column a setting is read from, where it is not called so; None: from none."""
-    given = {name: column for name, column in (columns or {}).items() if column != name}
-    settings: dict[str, object] = {"kind": "file", "uri": uri, "on_invalid": on_invalid}
+    given = _renamed(columns)
+    settings: dict[str, object] = {"kind": "file", "uri": from_anywhere(uri), "on_invalid": on_invalid}
     settings |= {"endpoint_url": endpoint_url} if endpoint_url is not None else {}
     settings |= {"columns": given} if given else {}
     return Prompts("file", uri, open_prompts(uri, on_invalid, endpoint_url, columns), settings)

@@ -3,9 +3,11 @@
 The former are checked before anything is rendered or measured.
 """
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from darkroom.api.engine import Counting, Engine
@@ -13,6 +15,7 @@ from darkroom.api.events import FeaturesStarted, ImageLeftOut, ImagesLeftOut, Pr
 from darkroom.api.options import EvaluationOptions
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError, TryAgain
+from darkroom.domain.files import from_anywhere
 from darkroom.domain.identity import Shard
 from darkroom.domain.records import OK
 from darkroom.engine.feature_worker import FeatureWorkerSpec
@@ -20,6 +23,7 @@ from darkroom.engine.tasks import FeatureTask, task_name
 from darkroom.features.extractor import ExtractorPin, ExtractorSpec
 from darkroom.features.opening import inspect_extractor, pin_extractor
 from darkroom.features.reference import Reference, ReferenceSpec, Statistics
+from darkroom.features.reference_generated import DEMO
 from darkroom.features.reference_opening import open_reference
 from darkroom.metrics.catalogue import CATALOGUE, convention, default_metrics, metrics_by_extractor
 from darkroom.metrics.measuring import figure_name
@@ -76,6 +80,30 @@ def check_evaluation(options: EvaluationOptions, progress: Progress) -> CheckedE
             known = ", ".join(found.figures)
             raise DarkroomError(f"expect: no figure {expected.figure!r} will be there; those are {known}")
     return found
+
+
+def stored_options(options: EvaluationOptions) -> dict[str, object]:
+    """What a later command says to measure the same, from whatever folder: extractors, and what is not the default."""
+    usual = EvaluationOptions()
+    given = {each.name: getattr(options, each.name) for each in fields(options)}
+    found = {name: value for name, value in given.items() if value != getattr(usual, name)}
+    if options.reference not in (None, DEMO):
+        found["reference"] = from_anywhere(str(options.reference))
+    expected = [_finite(vars(each)) for each in options.expect]
+    return found | {"extractors": list(map(_placed, options.extractors))} | ({"expect": expected} if expected else {})
+
+
+def _placed(extractor: str | Mapping[str, Any]) -> str | dict[str, Any]:
+    """With its weights named from anywhere, where they are files of this machine."""
+    if isinstance(extractor, str):
+        return extractor
+    source = extractor.get("source")
+    is_here = source is not None and Path(str(source)).expanduser().exists()
+    return {**extractor, **({"source": from_anywhere(str(source))} if is_here else {})}
+
+
+def _finite(expected: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in expected.items() if not (isinstance(value, float) and math.isinf(value))}
 
 
 def extractor_specs(given: Iterable[str | Mapping[str, Any]], device: str) -> tuple[ExtractorSpec, ...]:

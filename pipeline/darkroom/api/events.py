@@ -12,7 +12,8 @@ from typing import Any
 from darkroom.domain.records import Record
 from darkroom.engine.tasks import Event as DispatchEvent
 from darkroom.engine.tasks import Summary
-from darkroom.runs.cells import CellInfo, Dropped
+from darkroom.runs.cells import CellInfo
+from darkroom.runs.choices import Dropped
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import StoreSpec
 

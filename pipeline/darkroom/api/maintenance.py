@@ -19,7 +19,7 @@ from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.tasks import RetryTask, Summary
 from darkroom.rendering.renderer import RendererSpec
 from darkroom.runs import manifest
-from darkroom.runs.cells import dropped_cells
+from darkroom.runs.choices import dropped_cells
 from darkroom.runs.files import IMAGES_PREFIX, is_image_key
 from darkroom.runs.manifest import fence_retries
 from darkroom.runs.reading import count_statuses, states

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from darkroom.api.engine import Engine, driver_device, started
-from darkroom.api.evaluation import CheckedEvaluation, Extracted, check_evaluation, extract
+from darkroom.api.evaluation import CheckedEvaluation, Extracted, check_evaluation, extract, stored_options
 from darkroom.api.events import Noted, Progress, ReferenceRead
 from darkroom.api.options import EngineOptions, EvaluationOptions, Expectation
 from darkroom.api.run import Run, check_writable
@@ -24,7 +24,8 @@ from darkroom.metrics.gaps import costs, differences, gaps
 from darkroom.metrics.gathering import Gathered, gathered
 from darkroom.metrics.inputs import Logits
 from darkroom.metrics.measuring import MeasuredCell, measured_cell, metric_infos
-from darkroom.runs.cells import dropped_cells, lossless_of
+from darkroom.runs.cells import lossless_of
+from darkroom.runs.choices import dropped_cells
 from darkroom.runs.commands import on_run
 from darkroom.runs.features import ExtractorInfo, paired_features
 from darkroom.runs.reading import PresentImages, present_images
@@ -150,7 +151,7 @@ def _evaluated(
     named = None if options.metrics is None else list(options.metrics)
     key = digest("evaluation", sorted(wanted.extractor_ids), options.reference, named)
     now = datetime.now(UTC).isoformat(timespec="microseconds")
-    return Evaluation(now, metrics, cells, distances, lost, images), key
+    return Evaluation(now, metrics, cells, distances, lost, images, stored_options(options)), key
 
 
 def _check_had(cells: Collection[MeasuredCell], named: Iterable[str]) -> None:
@@ -174,13 +175,17 @@ def _lossless(run: Run, having: Collection[str]) -> dict[str, str]:
 
 
 def _present(run: Run, extracted: Extracted, progress: Progress) -> dict[str, PresentImages]:
-    """Of cells that have images, in the run's order."""
+    """Of cells that have images, in the run's order; figures of a part of a cell's would look like those of all."""
     having = present_images(run.store, extracted.names)
     if not having:
         raise DarkroomError(f"{run.store.describe()}: no image is committed; see `{on_run('status', run.store.spec)}`")
-    if len(having) < len(run.cells):
-        progress(Noted(f"{len(run.cells) - len(having)} cells have no image and are left out"))
-    return {cell_id: having[cell_id] for cell_id in run.cells if cell_id in having}
+    dropped = dropped_cells(run.store) & run.cells.keys()
+    going_on = [cell_id for cell_id in run.cells if cell_id not in dropped]
+    if dropped:
+        progress(Noted(f"{len(dropped)} cells were dropped early, have but a part of their images, and are left out"))
+    if num_bare := len(set(going_on) - having.keys()):
+        progress(Noted(f"{num_bare} cells have no image and are left out"))
+    return {cell_id: having[cell_id] for cell_id in going_on if cell_id in having}
 
 
 class _Measuring:

@@ -1,11 +1,7 @@
-"""Renders what is not committed of a request, and measures it if asked to: what `generate` and `sweep` share.
+"""Renders what is not committed of a request, and measures it if asked to: what `generate` and `sweep` share."""
 
-At once, or by successive halving: render a part of every cell, drop the worst cells by one figure, render twice as
-much of the rest.
-"""
-
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,30 +10,28 @@ from darkroom.api.engine import Engine, driver_device, likely_device, settle, st
 from darkroom.api.evaluation import CheckedEvaluation, check_evaluation
 from darkroom.api.events import (
     BatchSizeSettled,
-    CellDropped,
     CellsEqual,
     NotOnContactSheet,
     Prepared,
     Progress,
     Rendered,
-    RoundStarted,
     RunWritten,
     Warned,
 )
-from darkroom.api.measuring import EvaluationResult, extract_for, measure, measured_figure
-from darkroom.api.options import HalvingOptions
+from darkroom.api.halving import check_halving, halved, halving_fault
+from darkroom.api.measuring import EvaluationResult, extract_for, measure
 from darkroom.api.render_job import RenderJob, render_shards
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import FAILED, INVALID, Record
-from darkroom.engine.planning import drawn, rounds, survivors
-from darkroom.metrics.catalogue import CATALOGUE
 from darkroom.reporting.pictures import contact_sheet
-from darkroom.runs.cells import CellInfo, Dropped, put_choices, read_cells, read_choices
+from darkroom.runs.cells import CellInfo, read_cells
+from darkroom.runs.choices import put_choices, read_choices
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.files import CONTACT_SHEET_KEY
 from darkroom.runs.images import StoredFile, first_images
 from darkroom.runs.opening import claim
+from darkroom.runs.run import find_run
 from darkroom.storage.store import Store, open_store
 
 _SHEET_IMAGES = 32
@@ -76,12 +70,14 @@ def render(request: Request, progress: Progress) -> RenderResult:
         check_halving(request.halving, evaluation)
     store = open_store(found.store)
     store.check()
+    if request.halving and (fault := halving_fault(found, request.halving, find_run(store))):
+        progress(Warned(f"halving: no cell can be dropped: {fault}"))
     with started(request.engine) as engine:
         if engine.device != likely_device(request.engine):
             found = check(request, engine.device)
         job = _claimed(found, store, engine, evaluation, progress)
         if request.halving:
-            return render_by_halving(job, request.halving)
+            return render_whole(*halved(job, request.halving))
         if request.grid:
             put_choices(store, list(job.found.cell_infos), [])  # every cell of this grid is rendered to its end
         return render_whole(job)
@@ -154,77 +150,3 @@ def _opened(job: RenderJob, files: Iterable[StoredFile]) -> Iterator[tuple[Recor
         except DarkroomError as error:
             place = job.store.describe(file.record.key or "")
             job.progress(NotOnContactSheet(file.record.image_id, place, str(error), job.found.store))
-
-
-# Successive halving -------------------------------------------------------------------------------------------------
-
-
-def check_halving(options: HalvingOptions, evaluation: CheckedEvaluation | None) -> None:
-    """Refuse a choice that could not be made, before anything is rendered."""
-    figure, keep = options.figure, options.keep
-    if evaluation is None:
-        raise DarkroomError("halving.figure needs figures while the sweep runs; set evaluate=inline")
-    if figure not in evaluation.figures:
-        raise DarkroomError(f"halving.figure={figure}: there will be none; figures are {', '.join(evaluation.figures)}")
-    if not 0 < keep < 1:
-        raise DarkroomError(f"halving.keep={keep}: give the share of cells that go on, such as 0.5")
-
-
-def render_by_halving(job: RenderJob, options: HalvingOptions) -> RenderResult:
-    """Rounds of rendering and dropping, then the cells that are left as any sweep.
-
-    A call that goes on after a kill makes the same choices again, from images that are there already.
-    """
-    size = job.info.shard_size
-    first_rows = list(range(0, job.info.prompts.num_rows, size))
-    images_a_shard = max(1, job.found.num_images // len(job.found.cells) // len(first_rows))
-    steps = rounds(len(first_rows), -(-options.num_images // images_a_shard))
-    dropped: list[Dropped] = []
-    chosen_from = list(job.found.cell_infos)
-    rendered: list[Rendered] = []  # of all rounds: cells that are dropped have rows too
-    for number, num_shards in enumerate(steps[:-1], start=1):
-        part = replace(job, first_rows=drawn(job.info.prompts.fingerprint, first_rows, num_shards))
-        job.progress(RoundStarted(number, len(steps), len(part.found.cells), num_shards))
-        put_choices(job.store, part.unfinished(), [])  # earlier ones: these cells go on
-        rendered.append(render_shards(part))
-        going_on, lost = _chosen(part, options, number, len(steps))
-        dropped += lost
-        cells = tuple(cell for cell in job.found.cells if cell.cell.cell_id in going_on)
-        job = replace(job, found=replace(job.found, cells=cells))
-    put_choices(job.store, chosen_from, dropped)
-    job.progress(RoundStarted(len(steps), len(steps), len(job.found.cells), len(first_rows)))
-    return render_whole(job, tuple(rendered))
-
-
-def _chosen(
-    part: RenderJob, options: HalvingOptions, number: int, num_rounds: int
-) -> tuple[Sequence[str], list[Dropped]]:
-    """(cells that go on, what is said of the others)."""
-    assert part.evaluation
-    run, progress = part.opened(), part.progress
-    extracted = extract_for(run, part.evaluation, part.engine, progress)
-    device, cell_ids = driver_device(part.engine.options), list(part.found.cell_infos)
-    figures = measured_figure(
-        run, part.evaluation, options.figure, cell_ids, extracted, part.first_rows, device, progress
-    )
-    values = {cell_id: figure.value for cell_id, figure in figures.items()}
-    higher = CATALOGUE[options.figure.split(".")[1]].higher_is_better
-    ranked = survivors(values, 1.0, higher)
-    going_on = survivors(values, options.keep, higher)
-    lost = [
-        Dropped(
-            cell_id=cell_id,
-            round=number,
-            num_rounds=num_rounds,
-            num_images=figures[cell_id].num_images,
-            figure=options.figure,
-            value=values[cell_id],
-            rank=ranked.index(cell_id) + 1,
-            num_cells=len(ranked),
-            num_kept=len(going_on),
-        )
-        for cell_id in ranked[len(going_on) :]
-    ]
-    for item in lost:
-        progress(CellDropped(item))
-    return going_on, lost

@@ -20,7 +20,8 @@ from darkroom.metrics.figures import Figure, Metric, read_evaluations
 from darkroom.metrics.latest import RunFigures, latest_figures
 from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs import manifest
-from darkroom.runs.cells import CellInfo, dropped_cells
+from darkroom.runs.cells import CellInfo
+from darkroom.runs.choices import dropped_cells
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.images import StoredFile, first_images, stored_files
 from darkroom.runs.manifest import RECORD_SCHEMA, to_records
@@ -162,10 +163,11 @@ class Run:
     def figures(self) -> dict[str, dict[str, Figure]]:
         """cell_id -> figures by their names, such as demo_clip.clip_score; of several evaluations the latest's.
 
-        A figure of an earlier evaluation that defines it otherwise, or has another reference, is left out.
+        A figure of an earlier evaluation that defines it otherwise, or has another reference, is left out, and so are
+        cells that a sweep dropped early, which have but a part of their images.
         """
-        found = self._latest()
-        return {cell_id: found.figures(cell_id) for cell_id in self.cells}
+        found, dropped = self._latest(), dropped_cells(self.store)
+        return {cell_id: found.figures(cell_id) for cell_id in self.cells if cell_id not in dropped}
 
     @property
     def metrics(self) -> dict[str, Metric]:

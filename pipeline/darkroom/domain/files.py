@@ -12,6 +12,11 @@ def cache_folder(name: str) -> Path:
     return home / "darkroom" / name
 
 
+def from_anywhere(place: str) -> str:
+    """An address as it is; a path of this machine such that it is the same from every folder."""
+    return place if "://" in place else os.path.abspath(os.path.expanduser(place))  # noqa: PTH100, PTH111 - as `locate`
+
+
 def walk(folder: str, recursive: bool = True, hidden: str = ".") -> Iterator[str]:
     """Paths of files below a folder, but of those whose name, or whose folder's, begins with a character of `hidden`.
 

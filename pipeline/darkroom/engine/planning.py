@@ -179,4 +179,9 @@ def survivors(figures: Mapping[str, float], keep: float, higher_is_better: bool)
     """cell_ids of the best share, best first, at least one; cells without a figure (NaN) come last."""
     sign = -1 if higher_is_better else 1
     ranked = sorted(figures, key=lambda cell: (math.isnan(figures[cell]), sign * figures[cell], cell))
-    return ranked[: max(1, math.ceil(keep * len(ranked)))]
+    return ranked[: num_survivors(len(ranked), keep)]
+
+
+def num_survivors(num_cells: int, keep: float) -> int:
+    """Of a round."""
+    return max(1, math.ceil(keep * num_cells))

@@ -11,8 +11,9 @@ from darkroom.metrics.gaps import verdict
 from darkroom.metrics.tables import Table, arrow, decimals, interval, number, setting_text, text_table, text_tables
 
 _WIDTH = 120  # characters
-_BEST, _NEAR = "*", "≈"
+_BEST, _NEAR, _LEVEL = "*", "≈", "="
 _LEGEND = f"{_BEST} best of its column; {_NEAR} not told apart from it: the interval of their difference holds 0"
+_LEVEL_LEGEND = f"{_LEVEL} equal in all cells: none is best"
 _ABOUT_COSTS = "what faster settings cost, image by image, against the same cell without them:"
 _ABOUT_GAPS = "differences from each column's best, image by image, with their 95 % intervals:"
 
@@ -34,7 +35,8 @@ def figures_table(metrics: Mapping[str, Metric], cells: Mapping[str, Figures], s
     if compared:
         columns = [_gap_column(metric, cells, gaps) for metric in compared]
         tables += [_ABOUT_GAPS, *text_tables(_beside(names, columns), _WIDTH)]
-    return "\n\n".join([*tables, "\n".join([_LEGEND, *_notes(shown, cells)])])
+    legend = [_LEGEND, *([_LEVEL_LEGEND] if any(_is_level(metric, cells) for metric in shown) else [])]
+    return "\n\n".join([*tables, "\n".join([*legend, *_notes(shown, cells)])])
 
 
 def costs_table(metrics: Mapping[str, Metric], lossy: Mapping[str, str], costs: Gaps) -> str:
@@ -113,13 +115,21 @@ def _figure_column(metric: Metric, cells: Mapping[str, Figures], gaps: Gaps) -> 
     places = decimals(values)
     intervals = [interval(figure.low, figure.high, places) if figure else "" for figure in found.values()]
     width = max(map(len, intervals))
+    best_mark = _LEVEL if _is_level(metric, cells) else _BEST
     entries = [
         (number(figure.value, places) if figure else "-")
         + (f" {bounds:<{width}}" if width else "")
-        + (_BEST if figure and figure.value == best else _near_mark(gaps.get(cell_id, {}).get(metric.name)))
+        + (best_mark if figure and figure.value == best else _near_mark(gaps.get(cell_id, {}).get(metric.name)))
         for (cell_id, figure), bounds in zip(found.items(), intervals, strict=True)
     ]
     return [f"{metric.name} {arrow(metric.higher_is_better)} ", *entries]
+
+
+def _is_level(metric: Metric, cells: Mapping[str, Figures]) -> bool:
+    """Several cells have the figure, and all the same."""
+    values = [figures[metric.name].value for figures in cells.values() if metric.name in figures]
+    known = [value for value in values if math.isfinite(value)]
+    return len(known) > 1 and len(set(known)) == 1
 
 
 def _gap_column(metric: Metric, cells: Iterable[str], gaps: Gaps) -> list[str]:

@@ -79,6 +79,7 @@ class Evaluation:
     gaps: Gaps = field(default_factory=dict)  # from each metric's best cell
     costs: Gaps = field(default_factory=dict)  # of cells that trade quality for speed, from the same without
     images: Mapping[str, PresentImages] = field(default_factory=dict)  # by cell_id: what was there to be measured
+    options: Mapping[str, object] = field(default_factory=dict)  # of the command, by their names; empty: not known
 
 
 def put_evaluation(store: Store, evaluation_id: str, evaluation: Evaluation) -> None:
@@ -112,9 +113,8 @@ def _parse(value: dict[str, Any]) -> Evaluation:
         for cell_id, figures in value["cells"].items()
     }
     images = {cell_id: from_json(PresentImages, found) for cell_id, found in value.get("images", {}).items()}
-    return Evaluation(
-        _checked(value["created_at"], str), metrics, cells, _gaps(value, "gaps"), _gaps(value, "costs"), images
-    )
+    created_at, options = _checked(value["created_at"], str), _checked(value.get("options", {}), dict)
+    return Evaluation(created_at, metrics, cells, _gaps(value, "gaps"), _gaps(value, "costs"), images, options)
 
 
 def _figure(value: dict[str, Any]) -> Figure:

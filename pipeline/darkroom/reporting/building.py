@@ -26,7 +26,8 @@ from darkroom.reporting.notes import notes
 from darkroom.reporting.pictures import failed_image, pictures, read_rows
 from darkroom.reporting.sampling import ImageRef, PromptChoice, middle
 from darkroom.reporting.survey import NUM_PICKS, Survey, survey
-from darkroom.runs.cells import CellInfo, Dropped, in_order, lossless_of, read_choices
+from darkroom.runs.cells import CellInfo, in_order, lossless_of
+from darkroom.runs.choices import Choices, Dropped, read_choices
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store
@@ -49,7 +50,8 @@ class _Gathered:
     store: Store
     info: RunInfo
     cells: Mapping[str, CellInfo]
-    settings: Mapping[str, Mapping[str, Setting]]
+    settings: Mapping[str, Mapping[str, Setting]]  # of these cells
+    all_settings: Mapping[str, Mapping[str, Setting]]  # of those that were dropped too
     axes: tuple[Axis, ...]
     evaluations: Sequence[Evaluation]
     figures: RunFigures
@@ -63,9 +65,10 @@ class _Gathered:
 
 def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: ReportOptions) -> ReportContent:
     """The run as it is now: finished or not, evaluated or not. Raises DarkroomError where nothing is committed."""
-    dropped = [item for item in read_choices(store) if item.cell_id in cells]
+    choices = read_choices(store)
+    dropped = [item for item in choices.dropped if item.cell_id in cells]
     finished = {cell_id: cell for cell_id, cell in cells.items() if cell_id not in {item.cell_id for item in dropped}}
-    run = _gather(store, info, finished, options.num_prompts)
+    run = _gather(store, info, finished, cells, options.num_prompts)
     picked = _picked(run.found)
     scores = run.figures.image_scores
     shown = tuple(_shown(run, picked, options.run_href))
@@ -74,7 +77,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
     return ReportContent(
         title=_title(run),
         facts=facts(info, finished, run.settings, run.found.counts, run.found.provenance, run.evaluations),
-        command=_command(run),
+        command=_command(run, cells, choices),
         axes=run.axes,
         cells=tuple(_cell(run, cell_id) for cell_id in run.order),
         metrics=tuple(run.figures.metrics.values()),
@@ -84,25 +87,30 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         pictures=shown,
         picks=Picks(*(tuple(image.image_id for image in picked[name]) for name in ("best", "median", "worst"))),
         failures=failures,
-        dropped=tuple(_dropped(item, cells, info) for item in dropped),
+        dropped=tuple(_dropped(item, run) for item in dropped),
         costs=tuple(_costs(run)),
-        notes=tuple(
-            notes(info, store.spec, run.found, run.figures, shown, list(equal_lines(store, finished, info)), seeds)
+        notes=(
+            *(f"Halving: no cell could be dropped: {item.fault}." for item in choices.halvings if item.fault),
+            *notes(info, store.spec, run.found, run.figures, shown, list(equal_lines(store, finished, info)), seeds),
         ),
     )
 
 
-def _gather(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], num_prompts: int) -> _Gathered:
+def _gather(
+    store: Store, info: RunInfo, cells: Mapping[str, CellInfo], every: Mapping[str, CellInfo], num_prompts: int
+) -> _Gathered:
+    """`every`: with those that were dropped, so that what is left is called by the settings that chose it."""
     evaluations = read_evaluations(store)
     figures = latest_figures(evaluations, cells)
-    settings = settings_of_cells(cells, info)
-    axes = axes_of(settings)
+    all_settings = settings_of_cells(every, info)
+    settings = {cell_id: all_settings[cell_id] for cell_id in cells}
+    axes = axes_of(all_settings, settings)
     choice = _choice(info, len(cells), num_prompts)
     found = survey(store, cells, choice, figures.image_scores, [axis.name for axis in axes])
     if not any(count.by_status for count in found.counts.values()):
         raise DarkroomError(f"{store.describe()}: no shard is committed, so there is nothing to show; render it first")
     figures = replace(figures, present={cell_id: count.presence.images for cell_id, count in found.counts.items()})
-    return _Gathered(store, info, cells, settings, axes, evaluations, figures, found)
+    return _Gathered(store, info, cells, settings, all_settings, axes, evaluations, figures, found)
 
 
 def _choice(info: RunInfo, num_cells: int, num_prompts: int) -> PromptChoice:
@@ -119,14 +127,15 @@ def _title(run: _Gathered) -> str:
     model = models.pop() if len(models) == 1 else f"{len(models)} models"
     prompts = run.info.prompts.name
     name = PurePosixPath(prompts.rstrip("/")).name if "/" in prompts else prompts
-    what = f"Sweep of {model} on {name}" if len(run.cells) > 1 else f"{model} on {name}"
+    what = f"Sweep of {model} on {name}" if len(run.all_settings) > 1 else f"{model} on {name}"
     return f"{what} (not finished)" if num_rows_left(run.info, run.found.counts.values()) else what
 
 
-def _command(run: _Gathered) -> str:
+def _command(run: _Gathered, cells: Mapping[str, CellInfo], choices: Choices) -> str:
     batch_sizes = run.found.provenance.values["batch_size"].most_common(1)
-    cells = [run.cells[cell_id] for cell_id in run.order]
-    return run_command(run.info, cells, run.store.spec, batch_sizes[0][0] if batch_sizes else None)
+    options = [evaluation.options for evaluation in run.evaluations]
+    size = batch_sizes[0][0] if batch_sizes else None
+    return run_command(run.info, list(in_order(cells).values()), run.store.spec, size, options, choices)
 
 
 def _cell(run: _Gathered, cell_id: str) -> CellResult:
@@ -136,10 +145,10 @@ def _cell(run: _Gathered, cell_id: str) -> CellResult:
     return CellResult(cell_id, run.settings[cell_id], count.by_status[OK], count.num_failed, figures, gaps, outdated)
 
 
-def _dropped(item: Dropped, cells: Mapping[str, CellInfo], info: RunInfo) -> DroppedCell:
+def _dropped(item: Dropped, run: _Gathered) -> DroppedCell:
     return DroppedCell(
         item.cell_id,
-        settings_of_cells({item.cell_id: cells[item.cell_id]}, info)[item.cell_id],
+        {axis.name: run.all_settings[item.cell_id][axis.name] for axis in run.axes},
         when=f"round {item.round} of {item.num_rounds}, after {item.num_images} images",
         why=f"{item.figure} {item.value:.4g}, rank {item.rank} of {item.num_cells}; {item.num_kept} went on",
     )

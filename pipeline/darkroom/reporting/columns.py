@@ -7,7 +7,7 @@ from functools import cached_property
 
 from darkroom.metrics.figures import Figure, Gap, Metric
 from darkroom.metrics.tables import Table, arrow, decimals, number, setting_text
-from darkroom.reporting.content import CellResult, Cost, ReportContent
+from darkroom.reporting.content import CellResult, Cost, DroppedCell, ReportContent
 from darkroom.reporting.ranking import best_cells, figure_of, gap_of, order_by, rivals
 
 NO_FIGURE = "–"
@@ -40,6 +40,33 @@ class MetricColumn:
     def rivals(self) -> frozenset[str]:
         """cell_ids that are not told apart from the best."""
         return rivals(self.cells, self.metric)
+
+    @property
+    def is_level(self) -> bool:
+        """Several cells have the metric, and all the same value."""
+        return 1 < len(self.order) == len(self.best)
+
+    @property
+    def leaders(self) -> frozenset[str]:
+        """cell_ids of the best, where another cell is worse."""
+        return self.best if len(self.order) > len(self.best) else frozenset()
+
+    @property
+    def has_winner(self) -> bool:
+        """Some cell is told apart from the best ones."""
+        return len(self.order) > len(self.best | self.rivals)
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        """What speaks against the best cell's being better than others, in sentences without their ends."""
+        first, equal, near = figure_of(self.order[0], self.metric), len(self.best) - 1, len(self.rivals)
+        are = {1: "cell is"}
+        found = [f"{equal} other {are.get(equal, 'cells are')} equal"] if equal else []
+        found += [f"{near} other {are.get(near, 'cells are')} not told apart from it"] if near else []
+        is_bare = not self.gaps and (first is None or first.low is None or first.high is None)
+        if is_bare and self.has_winner:
+            found.append("without an interval, so that chance may have chosen it")
+        return found
 
     @cached_property
     def gaps(self) -> Mapping[str, Gap]:
@@ -103,6 +130,11 @@ def metric_columns(content: ReportContent) -> list[MetricColumn]:
 def cell_label(cell: CellResult, content: ReportContent) -> str:
     """The cell's values on the axes, such as "5 · euler · 30"; of a plain run, its id."""
     return " · ".join(setting_text(cell.settings[axis.name]) for axis in content.axes) or cell.cell_id
+
+
+def settings_text(cell: DroppedCell) -> str:
+    """Such as "guidance_scale=5, scheduler=euler"."""
+    return ", ".join(f"{name}={setting_text(value)}" for name, value in cell.settings.items())
 
 
 def costs_table(content: ReportContent) -> Table:

@@ -1,11 +1,13 @@
 """The commands that make a run, or one image of it, again; and the call, of a run whose prompts were in memory."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 
 from darkroom.domain.settings import SETTINGS
 from darkroom.runs.cells import CellInfo
+from darkroom.runs.choices import Choices
 from darkroom.runs.commands import called_by_name, word
 from darkroom.runs.presets import preset_of
 from darkroom.runs.run import PromptsInfo, RunInfo
@@ -25,26 +27,68 @@ def verify_command(store: StoreSpec, image_id: str, trusts: bool = False) -> str
     return called_by_name("verify", store, image_id=image_id, **trust)
 
 
-def run_command(info: RunInfo, cells: Sequence[CellInfo], store: StoreSpec, batch_size: int | None) -> str:
-    """Renders the run's cells: `generate` for one, `sweep` for more; a line for each answer to trust_remote_code, which
-    a sweep's cells share. `batch_size`: of the records; another one may move low bits."""
+def run_command(
+    info: RunInfo,
+    cells: Sequence[CellInfo],
+    store: StoreSpec,
+    batch_size: int | None,
+    evaluations: Sequence[Settings] = (),
+    choices: Choices = Choices(),  # noqa: B008 - frozen
+) -> str:
+    """Renders the run's cells: `generate` for one, `sweep` for more, and measures them.
+
+    A line for each sweep that dropped cells early, with these, one for the other cells, and one for each evaluation but
+    the last, which a sweep makes itself; also for each answer to trust_remote_code, which a sweep's cells share.
+
+    cells: all, those that `choices` dropped too. batch_size: of the records; another one may move low bits.
+    evaluations: their options, oldest first; empty where they are not known.
+    """
+    halvings = choices.halvings
     said = _call if info.prompts.settings.get("kind") == "memory" else _line
-    lines = []
+    known = [options for place, options in enumerate(evaluations) if options and options not in evaluations[:place]]
+    inline = [halving.evaluation for halving in halvings] or known[-1:]
+    by_id = {item.cell.cell_id: item for item in cells}
+    done = {item.cell_id for item in choices.dropped}.union(*(halving.kept for halving in halvings))
+    lines: list[tuple[str, Given]] = []
+    for halving in halvings:
+        among = [by_id[cell_id] for cell_id in halving.cell_ids if cell_id in by_id]
+        choice = {f"halving.{name}": value for name, value in halving.options.items()}
+        lines += _rendering(info, among, store, batch_size, halving.evaluation, choice)
+    left = [item for cell_id, item in by_id.items() if cell_id not in done]
+    lines += _rendering(info, left, store, batch_size, inline[-1] if inline else {}, {})
+    sentences = [said(job, given) for job, given in lines]
+    evaluating = _evaluate_call if said is _call else _evaluate_line
+    return "\n".join([*sentences, *(evaluating(store, options) for options in known if options not in inline)])
+
+
+def _rendering(
+    info: RunInfo,
+    cells: Sequence[CellInfo],
+    store: StoreSpec,
+    batch_size: int | None,
+    evaluation: Settings,
+    halving: Given,
+) -> Iterator[tuple[str, Given]]:
+    """(job, its keys), once for each answer to trust_remote_code."""
     for trusts in sorted({item.cell.model.trust_remote_code for item in cells}):
         settings = [_settings(item, info) for item in cells if item.cell.model.trust_remote_code is trusts]
         shared, grid = _shared(settings), _grid(settings, _of_run(info))
-        given = {
-            **_model(settings[0]["repo_id"], shared),
-            **_if_any("model.trust_remote_code", trusts),
-            **_prompts(info.prompts),
-            **_sampling(shared, info),
-            **grid,
-            **_output(info, store),
-            "engine.shard_size": info.shard_size,
-            **_if_any("engine.batch_size", batch_size),
-        }
-        lines.append(said("sweep" if grid else "generate", given))
-    return "\n".join(lines)
+        yield (
+            "sweep" if grid else "generate",
+            {
+                **_model(settings[0]["repo_id"], shared),
+                **_if_any("model.trust_remote_code", trusts),
+                **_prompts(info.prompts),
+                **_sampling(shared, info),
+                **grid,
+                **_if_any("evaluate", "inline" if evaluation else None),
+                **{f"evaluation.{name}": value for name, value in evaluation.items()},
+                **(halving if grid else {}),
+                **_output(info, store),
+                "engine.shard_size": info.shard_size,
+                **_if_any("engine.batch_size", batch_size),
+            },
+        )
 
 
 def _line(job: str, given: Given) -> str:
@@ -52,18 +96,56 @@ def _line(job: str, given: Given) -> str:
     return " ".join(["darkroom", job, *(word(name, value) for name, value in given.items())])
 
 
+def _evaluate_line(store: StoreSpec, options: Settings) -> str:
+    return called_by_name("evaluate", store, **options)
+
+
+# Calls of Python -----------------------------------------------------------------------------------------------------
+
+
 def _call(job: str, given: Given) -> str:
-    """For Python, where `prompts` is what the caller gave."""
-    axes = {name.removeprefix("grid.axes."): each for name, each in given.items() if name.startswith("grid.axes.")}
-    engine = {name.removeprefix("engine."): each for name, each in given.items() if name.startswith("engine.")}
-    rest = {name: each for name, each in given.items() if not name.startswith(("grid.axes.", "engine.", "prompts"))}
-    words: Given = {"axes": axes} if axes else {}
-    words |= {_ARGUMENTS.get(name, name.partition(".")[2] or name): each for name, each in rest.items()}
+    """Where `prompts` is what the caller gave; a setting that is an axis is refused beside it."""
+    parts = {name: _below(f"{name}.", given) for name in ("grid.axes", "engine", "prompts", "evaluation", "halving")}
+    below = tuple(f"{name}." for name in parts)
+    rest = {name: each for name, each in given.items() if not name.startswith(below) and name != "prompts"}
+    words: Given = {"axes": parts["grid.axes"]} if parts["grid.axes"] else {}
+    named = {_ARGUMENTS.get(name, name.partition(".")[2] or name): each for name, each in rest.items()}
+    words |= {name: each for name, each in named.items() if name not in parts["grid.axes"]}
+    words |= parts["prompts"] | _if_any("halving", parts["halving"])
     if words["model"] == "diffusers":
         words["model"] = words.pop("repo_id")
-    options = ", ".join(f"{name}={each!r}" for name, each in engine.items())
-    said = ["prompts", *(f"{name}={each!r}" for name, each in words.items())]
-    return f"darkroom.{job}({', '.join(said)}, engine=darkroom.EngineOptions({options}))"
+    if "evaluate" in words:
+        words["evaluate"] = _Call("EvaluationOptions", _expecting(parts["evaluation"]))
+    return repr(_Call(job, words | {"engine": _Call("EngineOptions", parts["engine"])}, ("prompts",)))
+
+
+def _evaluate_call(store: StoreSpec, options: Settings) -> str:
+    words = {**_if_any("endpoint_url", store.endpoint_url), **_expecting(options)}
+    return repr(_Call("evaluate", words, (repr(store.uri),)))
+
+
+def _below(prefix: str, given: Given) -> Given:
+    return {name.removeprefix(prefix): each for name, each in given.items() if name.startswith(prefix)}
+
+
+def _expecting(options: Settings) -> Given:
+    """With what is expected as the values that a call takes."""
+    expected = options.get("expect")
+    found = [_Call("Expectation", each) for each in expected] if isinstance(expected, list) else None
+    return {**options, **_if_any("expect", found)}
+
+
+@dataclass(frozen=True, repr=False)
+class _Call:
+    """A call of `darkroom`, which is written as its text."""
+
+    name: str
+    words: Given
+    first: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        said = ", ".join([*self.first, *(f"{name}={each!r}" for name, each in self.words.items())])
+        return f"darkroom.{self.name}({said})"
 
 
 # Cells -------------------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ class DroppedCell:
     """A cell that early choice (successive halving) did not render to its end. It is not among the cells."""
 
     cell_id: str
-    settings: Mapping[str, Setting]
+    settings: Mapping[str, Setting]  # on the axes
     when: str  # such as "round 1 of 3, after 256 images"
     why: str  # such as "CLIP score 0.241, rank 31 of 45; 22 go on"
 

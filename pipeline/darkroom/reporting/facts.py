@@ -39,12 +39,17 @@ def settings_of_cells(cells: Mapping[str, CellInfo], run: RunInfo) -> dict[str, 
             for cell_id, settings in short.items()}  # fmt: skip
 
 
-def axes_of(settings: Mapping[str, Mapping[str, Setting]]) -> tuple[Axis, ...]:
-    """The settings in which cells differ, values in order. What a model's name already decides is no axis."""
+def axes_of(
+    settings: Mapping[str, Mapping[str, Setting]], shown: Mapping[str, Mapping[str, Setting]]
+) -> tuple[Axis, ...]:
+    """The settings in which cells differ, with the values that those have which are shown, in order.
+
+    What a model's name already decides is no axis.
+    """
     cells = list(settings.values())
     varied = [name for name in _ORDER if len({cell[name] for cell in cells}) > 1]
-    shown = [name for name in varied if name not in _OF_MODEL or not _is_decided(name, cells)]
-    return tuple(Axis(name, _in_order([cell[name] for cell in cells])) for name in shown)
+    names = [name for name in varied if name not in _OF_MODEL or not _is_decided(name, cells)]
+    return tuple(Axis(name, _in_order([cell[name] for cell in shown.values()])) for name in names)
 
 
 def _short_names(settings: Mapping[str, object]) -> dict[str, Setting]:

@@ -15,7 +15,15 @@ from markupsafe import Markup
 
 from darkroom.metrics.figures import Metric
 from darkroom.metrics.tables import Table, html_table, setting_text
-from darkroom.reporting.columns import NO_BASE, MetricColumn, cell_label, costs_table, metric_columns, warnings
+from darkroom.reporting.columns import (
+    NO_BASE,
+    MetricColumn,
+    cell_label,
+    costs_table,
+    metric_columns,
+    settings_text,
+    warnings,
+)
 from darkroom.reporting.content import ReportContent
 from darkroom.reporting.data import payload
 from darkroom.reporting.ranking import dominated, figure_of
@@ -106,12 +114,16 @@ def _rendered(content: ReportContent) -> _Card:
 
 
 def _winner(column: MetricColumn, content: ReportContent) -> _Card:
-    best, near, title = column.order[0], len(column.rivals), column.metric.title
-    overlap = f"{near} other {'cell is' if near == 1 else 'cells are'} not told apart from it" if near else ""
+    best, title, figure = column.order[0], column.metric.title, column.value_and_interval(column.order[0])
     settings = ", ".join(f"{axis.name} {setting_text(best.settings[axis.name])}" for axis in content.axes)
-    heading = f"Best {title}" if len(content.cells) > 1 else title
-    details = [settings, column.value_and_interval(best), overlap]
-    return _Card(heading, cell_label(best, content), details, best.cell_id)
+    if len(column.order) == 1:
+        return _Card(title, cell_label(best, content), [settings, figure], best.cell_id)
+    if column.is_level:
+        return _Card(title, "No best", [f"{len(column.order)} cells are equal", figure])
+    if not column.has_winner:
+        end = "highest" if column.metric.higher_is_better else "lowest"
+        return _Card(title, "No best", [f"{end}: {settings}", figure, *column.doubts])
+    return _Card(f"Best {title}", cell_label(best, content), [settings, figure, *column.doubts], best.cell_id)
 
 
 # Tables ------------------------------------------------------------------------------------------------------------
@@ -149,11 +161,7 @@ def _failures_table(content: ReportContent) -> Table:
 
 
 def _dropped_table(content: ReportContent) -> Table:
-    rows = [
-        [cell.cell_id[:8], ", ".join(f"{name}={setting_text(value)}" for name, value in cell.settings.items()),
-         cell.when, cell.why]
-        for cell in content.dropped
-    ]  # fmt: skip
+    rows = [[cell.cell_id[:8], settings_text(cell), cell.when, cell.why] for cell in content.dropped]
     return Table(("cell", "settings", "when", "why"), rows)
 
 

@@ -4,7 +4,15 @@ import re
 from collections.abc import Sequence
 
 from darkroom.metrics.tables import Table, markdown_table, setting_text
-from darkroom.reporting.columns import NO_BASE, MetricColumn, cell_label, costs_table, metric_columns, warnings
+from darkroom.reporting.columns import (
+    NO_BASE,
+    MetricColumn,
+    cell_label,
+    costs_table,
+    metric_columns,
+    settings_text,
+    warnings,
+)
 from darkroom.reporting.content import CellResult, ReportContent
 from darkroom.reporting.ranking import dominated, figure_of, order_all
 
@@ -28,7 +36,9 @@ def summary(content: ReportContent) -> str:
         _costs_table(content),
         _list("Warnings", _warnings(content)),
         _list("Failed and filtered", _failures(content)),
-        _list("Dropped early", [markdown(f"{cell.cell_id[:8]}: {cell.when}; {cell.why}") for cell in content.dropped]),
+        _list(
+            "Dropped early", [markdown(f"{settings_text(cell)}: {cell.when}; {cell.why}") for cell in content.dropped]
+        ),
         _list("Notes", [markdown(note) for note in content.notes]),
         _list("Run", [f"{markdown(name)}: {markdown(value)}" for name, value in content.facts]),
         ["Run it again:", "", *("    " + line for line in content.command.splitlines())],
@@ -40,13 +50,17 @@ def _winners(content: ReportContent) -> list[str]:
     lines = []
     for column in metric_columns(content):
         for best in column.order[:1]:
-            value = f"**{_entry(best, column)}**"
+            value, title = f"**{_entry(best, column)}**", markdown(column.metric.title)
+            if column.is_level:
+                lines.append(f"- No best {title}: {len(column.order)} cells are equal, {value}")
+                continue
             near = [cell for cell in content.cells if cell.cell_id in column.rivals]
             said = ", ".join(markdown(cell_label(cell, content)) for cell in near[:_MAX_NEAR])
             more = f" and {len(near) - _MAX_NEAR} more" if len(near) > _MAX_NEAR else ""
             apart = f"; not told apart from it: {said}{more}" if near else ""
-            title = markdown(column.metric.title)
-            lines.append(f"- Best {title}: {markdown(cell_label(best, content))}, {value}{apart}")
+            doubts = "".join(f"; {doubt}" for doubt in column.doubts if not doubt.endswith("from it"))
+            kind = "Best " if column.has_winner else "No best " if len(column.order) > 1 else ""
+            lines.append(f"- {kind}{title}: {markdown(cell_label(best, content))}, {value}{doubts}{apart}")
     return lines if len(content.cells) > 1 else []
 
 
@@ -68,7 +82,8 @@ def _cells_table(content: ReportContent) -> list[str]:
     cut = f"The best {len(shown)} of {len(content.cells)} cells." if len(shown) < len(content.cells) else ""
     legend = "**Bold**: best. †: another cell is at least as good in all metrics and better in one." if beaten else ""
     near = " ≈: not told apart from the best." if any(column.rivals for column in columns) else ""
-    below = " ".join(filter(None, (cut, legend + near)))
+    level = " =: equal in all cells." if any(column.is_level for column in columns) else ""
+    below = " ".join(filter(None, (cut, (legend + near + level).strip())))
     return [*_table(headings, rows, 1 + len(content.axes)), *(["", below] if below else [])]
 
 
@@ -117,8 +132,10 @@ def _entry(cell: CellResult, column: MetricColumn) -> str:
 
 
 def _marked_entry(cell: CellResult, column: MetricColumn) -> str:
+    if column.is_level and cell.cell_id in column.best:
+        return f"{_entry(cell, column)} ="
     entry = _entry(cell, column) + (" ≈" if cell.cell_id in column.rivals else "")
-    return f"**{entry}**" if cell.cell_id in column.best else entry
+    return f"**{entry}**" if cell.cell_id in column.leaders else entry
 
 
 def _gap_entry(cell: CellResult, column: MetricColumn) -> str:
@@ -146,7 +163,7 @@ def _only_of(cells: Sequence[str], content: ReportContent) -> str:
 def _failures(content: ReportContent) -> list[str]:
     total = sum(cell.num_failed for cell in content.cells)
     lines = [
-        f"{markdown(failure.status)}: {markdown(failure.prompt)}: {markdown(failure.reason)}"
+        f"{markdown(failure.status)}: {markdown(failure.prompt or '(empty)')}: {markdown(failure.reason)}"
         for failure in content.failures[:_MAX_FAILURES]
     ]
     return [f"{total:,} in all", *lines] if total or lines else []

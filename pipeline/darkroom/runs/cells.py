@@ -1,20 +1,16 @@
-"""The cells of a run, one small file each: a sweep grows by adding files, and none is ever changed.
-
-Beside them, in one file, lies which cells a sweep's early choice (successive halving) dropped, when and why.
-"""
+"""The cells of a run, one small file each: a sweep grows by adding files, and none is ever changed."""
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity
 from darkroom.domain.settings import COMMON_AXES, ModelRef, Sampling
-from darkroom.runs.files import CELLS_PREFIX, CHOICES_KEY, cell_key, from_json, parse_cell_key, to_json
+from darkroom.runs.files import CELLS_PREFIX, cell_key, from_json, parse_cell_key, to_json
 from darkroom.runs.run import RunInfo
-from darkroom.storage.store import NotFound, Store, prefetched
+from darkroom.storage.store import Store, prefetched
 
 
 @dataclass(frozen=True)
@@ -136,73 +132,3 @@ def _check_is_named_by_content(store: Store, key: str, info: CellInfo) -> None:
             f"{store.describe(key)}: what it says is not the cell that its name says, so it was edited or mixed up; "
             "restore it, or remove it and give the command that made it again"
         )
-
-
-# Early choices -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """A cell that was not rendered to its end."""
-
-    cell_id: str
-    round: int  # from 1
-    num_rounds: int
-    num_images: int  # of the cell, that the choice was made from
-    figure: str  # such as demo_clip.clip_score
-    value: float
-    rank: int  # from 1
-    num_cells: int  # that were ranked
-    num_kept: int
-
-
-def put_choices(store: Store, chosen_from: Collection[str], dropped: Sequence[Dropped]) -> None:
-    """What a sweep dropped of its cells. What earlier sweeps dropped stays, but for cells that are in this one too.
-
-    Raises DarkroomError where what is there cannot be read: it is not thrown away.
-    """
-    while True:
-        before = _stored_choices(store)
-        earlier = [item for item in _parsed_choices(store, before) if item.cell_id not in chosen_from]
-        text = to_json([asdict(item) for item in [*earlier, *dropped]])
-        if before is None:
-            done = store.put_if_absent(CHOICES_KEY, text, "application/json")
-        else:
-            done = store.replace(CHOICES_KEY, text, before, "application/json")
-        if done:  # else another sweep of this run came between
-            return
-
-
-def read_choices(store: Store) -> list[Dropped]:
-    """None where every cell was rendered to its end. Raises DarkroomError for a file that holds no choices."""
-    return _parsed_choices(store, _stored_choices(store))
-
-
-def dropped_cells(store: Store) -> set[str]:
-    """cell_ids."""
-    return {item.cell_id for item in read_choices(store)}
-
-
-def _stored_choices(store: Store) -> bytes | None:
-    try:
-        return store.get(CHOICES_KEY)
-    except NotFound:
-        return None
-
-
-def _parsed_choices(store: Store, data: bytes | None) -> list[Dropped]:
-    try:
-        return [] if data is None else [from_json(Dropped, item) for item in _list(json.loads(data))]
-    except (ValueError, TypeError) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise DarkroomError(
-            f"{store.describe(CHOICES_KEY)}: not readable as a sweep's early choices ({reason}); "
-            "remove it, and give the command of the sweep with halving again: it makes the same choices from the "
-            "images that are there"
-        ) from error
-
-
-def _list(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError(f"a {type(value).__name__}, not a list")
-    return value
