@@ -164,12 +164,16 @@ JOBS = {
 }
 
 
-def register() -> None:
-    """Tell Hydra about the schemas; the YAML files build on them by name."""
+# Groups of which a job has other keys than the rest.
+JOB_GROUPS: dict[str, dict[str, Any]] = {}
+
+
+def register(job: str) -> None:
+    """Tell Hydra about the schemas, as the job has them; the YAML files build on them by name."""
     store = ConfigStore.instance()
     for name, node in PROMPTS.items():
         store.store(group="prompts", name=f"{name}_schema", node=node)
-    for group, node in GROUPS.items():
+    for group, node in {**GROUPS, **JOB_GROUPS.get(job, {})}.items():
         store.store(group=group, name="schema", node=node)
     for name, node in JOBS.items():
         store.store(name=f"{name}_schema", node=node)

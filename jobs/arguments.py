@@ -6,7 +6,7 @@ from enum import Enum
 from pathlib import Path
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.jobs.composition import Sources
+from darkroom.jobs.sources import Sources
 
 
 class Show(Enum):

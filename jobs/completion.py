@@ -12,8 +12,9 @@ from omegaconf import BooleanNode, DictConfig, EnumNode, OmegaConf
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.arguments import HELP, arguments, flags
-from darkroom.jobs.composition import Choices, added_groups, groups
+from darkroom.jobs.composition import Choices
 from darkroom.jobs.overrides import chosen
+from darkroom.jobs.sources import added_groups, groups
 
 COMPLETE = "--complete"  # followed by the word to complete, and the words before it
 COMPLETE_LINE = "--complete-line"  # followed by the line as it is typed, up to the cursor
