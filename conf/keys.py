@@ -68,15 +68,19 @@ def _key_of(setting: Setting) -> Any:
 
 
 @cache
-def schema_of_options(options: type, name: str, **others: Any) -> Any:
-    """The schema of one of `api.options`: a key a field; `others`: defaults that differ on the command line."""
+def schema_of_options(options: type, name: str, *, job: str | None = None, **others: Any) -> Any:
+    """The schema of one of `api.options`: a key a field; `others`: defaults that differ on the command line.
+
+    `job`: the one that has the keys; None: all keys.
+    """
     hints = get_type_hints(options)
-    return make_dataclass(name, [_option_key(each, hints[each.name], others) for each in fields(options)])
+    read = [each for each in fields(options) if job is None or job in (each.metadata["jobs"] or (job,))]
+    return make_dataclass(name, [_option_key(each, hints[each.name], others) for each in read])
 
 
 def _option_key(option: Field[Any], hint: Any, others: Mapping[str, Any]) -> tuple[str, Any, Any]:
     """(name, type, key)."""
-    about = dict(option.metadata)
+    about = {name: value for name, value in option.metadata.items() if name != "jobs"}
     kind, default = _kind_of_option(option.name, hint, about), others.get(option.name, option.default)
     if option.name in others and default is None:
         kind = kind | None

@@ -15,6 +15,7 @@ from darkroom.conf.groups import (
     PROMPTS,
     Device,
     EngineConfig,
+    EvaluateEngineConfig,
     EvaluateMode,
     EvaluationConfig,
     GridConfig,
@@ -22,6 +23,7 @@ from darkroom.conf.groups import (
     ModelConfig,
     ModelPlaceConfig,
     OutputConfig,
+    RetryEngineConfig,
     SamplingConfig,
 )
 from darkroom.conf.keys import key, schema_of_options
@@ -56,13 +58,13 @@ class RunConfig:
 
 @dataclass
 class RetryConfig(RunConfig):
-    engine: EngineConfig = key(help="What does the work.")
+    engine: RetryEngineConfig = key(help="What does the work.")
     model: ModelPlaceConfig = key(ModelPlaceConfig, help="Where the run's model is.")
 
 
 EvaluateConfig = make_dataclass(
     "EvaluateConfig",
-    [("engine", EngineConfig, key(help="What does the work."))],
+    [("engine", EvaluateEngineConfig, key(help="What does the work."))],
     bases=(EvaluationConfig, RunConfig),
 )
 
@@ -165,7 +167,10 @@ JOBS = {
 
 
 # Groups of which a job has other keys than the rest.
-JOB_GROUPS: dict[str, dict[str, Any]] = {}
+JOB_GROUPS: dict[str, dict[str, Any]] = {
+    "evaluate": {"engine": EvaluateEngineConfig},
+    "retry": {"engine": RetryEngineConfig},
+}
 
 
 def register(job: str) -> None:

@@ -18,7 +18,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.defaults_lists import check_defaults
 from darkroom.jobs.hydra_files import check_values, refuse_files
 from darkroom.jobs.nodes import settle
-from darkroom.jobs.sources import CONF, NULL, Sources, usual_choices
+from darkroom.jobs.sources import CONF, NULL, Sources, groups, usual_choices
 
 _COMPOSING = threading.Lock()  # Hydra keeps what it composes in one place of the process
 
@@ -60,6 +60,13 @@ def _composed(sources: Sources, choices: Mapping[str, str], added: Mapping[str, 
 def _own(sources: Sources) -> DictConfig | None:
     """The job's configuration without files of the user's; None where there are none."""
     return composition(Sources(sources.job), {}) if sources.config or sources.config_dir else None
+
+
+def own_composition(choices: "Choices") -> DictConfig:
+    """The job's configuration with the choices that are made of Darkroom's own, and without files of the user's."""
+    own = Sources(choices.sources.job)
+    known = groups(own)
+    return composition(own, {name: it for name, it in made_choices(choices).items() if it in known.get(name, ())})
 
 
 def _made(config: DictConfig) -> dict[str, str]:

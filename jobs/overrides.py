@@ -23,6 +23,7 @@ from darkroom.jobs.nodes import place_of
 from darkroom.jobs.putting import Origin, Reader, Target, put, put_word
 from darkroom.jobs.refusals import in_one_line, refuse_added, refuse_choice, refuse_key, refuse_word
 from darkroom.jobs.sources import added_groups, groups
+from darkroom.jobs.unused import check_used
 
 _KEY = re.compile(r"[^\W\d]\w*(\.\w+)*")
 
@@ -42,12 +43,14 @@ class Given:
 
 def composed(job: str, words: Sequence[str]) -> DictConfig:
     """The job's configuration. Raises DarkroomError for an unknown key, a wrong type or a missing value."""
-    config, _ = chosen(arguments(job, words))
+    given = arguments(job, words)
+    config, choices = chosen(given)
     _check_filled_in(config)
     missing = sorted(str(key) for key in OmegaConf.missing_keys(config))
     if missing:
         raise DarkroomError(f"{missing[0]} has no value; give it as {missing[0]}=..., see `darkroom {job} --help`")
     check_ranges(config)
+    check_used(config, choices, given.words)
     return config
 
 

@@ -117,9 +117,15 @@ def test_what_is_printed_of_a_folders_group_needs_the_folder_no_more(
 @pytest.mark.parametrize("text", ["no", "on", "007", "1e3", "0x1F", "1_000", "12:30", "1.50", "2026-01-01", ".inf"])
 def test_a_text_is_what_stands_in_the_file(tmp_path: Path, text: str) -> None:
     lines = f"sampling: {{negative_prompt: {text}}}\nmodel: {{revision: {text}}}\nevaluation: {{metrics: [{text}]}}\n"
+    lines += "evaluate: inline\n"
     config = composed("generate", [written(tmp_path, lines)])
     assert (config.sampling.negative_prompt, config.model.revision, config.evaluation.metrics) == (text, text, [text])
-    said = [f"sampling.negative_prompt={text}", f"model.revision={text}", f"evaluation.metrics=['{text}']"]
+    said = [
+        f"sampling.negative_prompt={text}",
+        f"model.revision={text}",
+        f"evaluation.metrics=['{text}']",
+        "evaluate=inline",
+    ]
     assert config == composed("generate", said)
 
 
@@ -252,8 +258,10 @@ def test_a_file_with_a_defaults_list_needs_a_name_of_its_own(tmp_path: Path) -> 
         (["model=tune"], "did you mean model=tuned?"),
         (["--config-dri=x"], "flags are --config, "),
         (["--config"], "its value is missing"),
-        (["--config", "", "model=sdxl"], "--config: its value is missing; it takes a YAML file"),
-        (["--cfg=", "job"], "--cfg: its value is missing"),
+        (["--config", "", "model=sdxl"], "--config: its value is missing; write --config FILE.yaml"),
+        (["--config", "."], "--config .: it is a folder; give a YAML file, or a folder of groups as --config-dir"),
+        (["--cfg=", "job"], "--cfg: its value is missing; write --cfg job"),
+        (["--cfg"], "--cfg: its value is missing; write --cfg job"),
         (["--config", "nowhere.yaml"], "--config nowhere.yaml: no such file"),
         (["--cfg", "hydra"], "give --cfg job"),
     ],
@@ -342,6 +350,14 @@ def test_every_job_has_help_and_a_configuration(job: str, capsys: pytest.Capture
         (["prompts.u", "generate", "modl=x", "prompts=file"], ["prompts.uri="]),
         (["", "generate", "--config"], []),
         (["jo", "generate", "--cfg"], ["job"]),
+        (["", "completion"], ["bash", "zsh"]),
+        (["", "completion", "bash"], []),
+        (["compl"], ["completion"]),
+        (["ge", "help"], ["generate"]),
+        (["sampling.scheduler=eul", "generate"], [f"sampling.scheduler=euler{end}" for end in ("_a", "", "_karras")]),
+        (["evaluation.clip_convention=h", "generate"], ["evaluation.clip_convention=hessel"]),
+        (["clip_convention=m", "compare"], ["clip_convention=mlperf"]),
+        (["engine.c", "evaluate"], []),
     ],
 )
 def test_what_may_come_next(words: list[str], found: list[str]) -> None:

@@ -79,7 +79,7 @@ def test_slots_take_texts_each_once(slots: str, said: str) -> None:
     ("text", "said"),
     [
         ("sampling: {seed: x}", "sampling.seed=x: give a whole number"),
-        ("sampling: {seed: 010}", "sampling.seed: 010 is 8 to YAML; write 8, or the number that is meant as plain digits"),
+        ("sampling: {seed: 010}", "sampling.seed: 010 is 8 to YAML; write 8, or the number that is meant"),
         ("sampling: {seed: 1:30}", "sampling.seed: 1:30 is 90 to YAML; write 90"),
         ("sampling: {seed: 0x10}", "sampling.seed: 0x10 is 16 to YAML; write 16"),
         ("sampling: {guidance_scale: 1:30.5}", "sampling.guidance_scale: 1:30.5 is 90.5 to YAML; write 90.5"),
