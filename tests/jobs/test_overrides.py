@@ -41,7 +41,8 @@ def test_every_text_is_taken_whole(job: str) -> None:
     awkward = cycle(WHOLE)
     for choice, keys in leaves(job, StringNode):
         texts = {key: next(awkward) for key in keys}
-        config = composed(job, [f"{key}={text}" for key, text in (choice | texts).items()])
+        used = {"evaluate": "inline"} if job in ("plan", "generate", "sweep") else {}
+        config = composed(job, [f"{key}={text}" for key, text in (choice | used | texts).items()])
         assert {key: OmegaConf.select(config, key) for key in keys} == texts
 
 
@@ -84,7 +85,7 @@ def test_nothing_of_the_environment_is_filled_in(monkeypatch: pytest.MonkeyPatch
 def test_home_is_filled_in_for_places_and_nowhere_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     words = ["prompts=file", "prompts.uri=~/p.csv", "model=diffusers", "model.repo_id=~/m", "output.uri='~/out'",
-             "evaluation.reference=~/r", "sampling.negative_prompt=~/n"]  # fmt: skip
+             "evaluation.reference=~/r", "evaluate=inline", "sampling.negative_prompt=~/n"]  # fmt: skip
     config = composed("generate", words)
     places = (config.prompts.uri, config.model.repo_id, config.output.uri, config.evaluation.reference)
     assert places == tuple(str(tmp_path / name) for name in ("p.csv", "m", "out", "r"))
