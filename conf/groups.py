@@ -91,7 +91,9 @@ class FilePrompts:
 class TemplatePrompts:
     kind: PromptsKind = key(PromptsKind.template, help="Prompts from a pattern.")
     pattern: str = key(is_prompt=True, help="The prompt, with slots in braces, such as a {colour} {animal}.")
-    slots: Any = key(None, help="The values of each slot, such as {colour: [red, blue], animal: [cat, dog]}.")
+    slots: Any = key(
+        None, is_text=True, help="The values of each slot, such as {colour: [red, blue], animal: [cat, dog]}."
+    )
     mode: TemplateMode = key(TemplateMode.product, help="Every combination of values, or a random draw of num_prompts.")
     num_prompts: int | None = key(None, **COUNTS, help="Prompts that are drawn at random.")
     seed: int = key(0, **SEEDS, help="What that draw is made from.")
@@ -105,6 +107,8 @@ SamplingConfig = schema_of(Sampling, "SamplingConfig")
 Device = word_of("device", DEVICES)
 OutputConfig = schema_of_options(OutputOptions, "OutputConfig")
 EngineConfig = schema_of_options(EngineOptions, "EngineConfig", kind="ray")
+EvaluateEngineConfig = schema_of_options(EngineOptions, "EvaluateEngineConfig", job="evaluate", kind="ray")
+RetryEngineConfig = schema_of_options(EngineOptions, "RetryEngineConfig", job="retry", kind="ray")
 EvaluationConfig = schema_of_options(EvaluationOptions, "EvaluationConfig")
 ExpectationConfig = schema_of_options(Expectation, "Expectation")
 ModelPlaceConfig = schema_of_options(ModelPlace, "ModelPlaceConfig")
@@ -115,7 +119,11 @@ HalvingConfig = schema_of_options(HalvingOptions, "HalvingConfig", figure=None) 
 GridAxes = make_dataclass(
     "GridAxes",
     [
-        (each.name, list[Any] | None, key(None, help=f"Values of {each.name}, in cells of their own."))
+        (
+            each.name,
+            list[Any] | None,
+            key(None, is_text=each.kind is str, help=f"Values of {each.name}, in cells of their own."),
+        )
         for each in SETTINGS.values()
         if each.axis
     ],
@@ -139,6 +147,8 @@ class GridConfig:
 PROMPT_TEXTS = frozenset(
     each.name for kind in (TemplatePrompts, SamplingConfig) for each in fields(kind) if IS_PROMPT in each.metadata
 )
+
+TEXT_SETTINGS = frozenset(name for name, each in SETTINGS.items() if each.kind is str)
 
 PROMPTS = {"demo": DemoPrompts, "file": FilePrompts, "template": TemplatePrompts}
 GROUPS = {

@@ -13,6 +13,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import Range, Setting, settings_of
 
 IS_PLACE = "is_place"  # metadata of keys that may name a file or folder of this machine: `~` is the home folder there
+IS_TEXT = "is_text"  # metadata of keys of any shape whose single values are texts
 IS_PROMPT = "is_prompt"  # metadata of keys whose text is for a model: it is no address, whatever it looks like
 
 
@@ -26,6 +27,7 @@ def key(
     words: tuple[str, ...] = (),
     is_place: bool = False,
     is_prompt: bool = False,
+    is_text: bool = False,
 ) -> Any:
     """A field of a schema: a value, or a group of keys, which is a dataclass to be made.
 
@@ -35,6 +37,7 @@ def key(
     metadata |= {} if low is None else {"low": low, "high": high, "multiple": multiple, "words": words}
     metadata |= {IS_PLACE: True} if is_place else {}
     metadata |= {IS_PROMPT: True} if is_prompt else {}
+    metadata |= {IS_TEXT: True} if is_text else {}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -65,15 +68,19 @@ def _key_of(setting: Setting) -> Any:
 
 
 @cache
-def schema_of_options(options: type, name: str, **others: Any) -> Any:
-    """The schema of one of `api.options`: a key a field; `others`: defaults that differ on the command line."""
+def schema_of_options(options: type, name: str, *, job: str | None = None, **others: Any) -> Any:
+    """The schema of one of `api.options`: a key a field; `others`: defaults that differ on the command line.
+
+    `job`: the one that has the keys; None: all keys.
+    """
     hints = get_type_hints(options)
-    return make_dataclass(name, [_option_key(each, hints[each.name], others) for each in fields(options)])
+    read = [each for each in fields(options) if job is None or job in (each.metadata["jobs"] or (job,))]
+    return make_dataclass(name, [_option_key(each, hints[each.name], others) for each in read])
 
 
 def _option_key(option: Field[Any], hint: Any, others: Mapping[str, Any]) -> tuple[str, Any, Any]:
     """(name, type, key)."""
-    about = dict(option.metadata)
+    about = {name: value for name, value in option.metadata.items() if name != "jobs"}
     kind, default = _kind_of_option(option.name, hint, about), others.get(option.name, option.default)
     if option.name in others and default is None:
         kind = kind | None
@@ -134,14 +141,19 @@ def range_of(metadata: Mapping[str, Any]) -> Range | None:
     return Range(metadata["low"], metadata["high"], metadata["multiple"]) if "low" in metadata else None
 
 
+def range_text(metadata: Mapping[str, Any]) -> str:
+    """Such as "a whole number from 1 to 4096, or auto"; empty where any value goes."""
+    allowed = range_of(metadata)
+    number = "a whole number " if metadata.get("words") else "" if allowed and allowed.multiple > 1 else "a number "
+    return "".join([number, str(allowed), *(f", or {word}" for word in metadata["words"])]) if allowed else ""
+
+
 def check_ranges(config: DictConfig) -> None:
     """Raises DarkroomError for the first number out of its range; what has no value is not looked at."""
     for name, value, metadata in _given(config):
         allowed = range_of(metadata)
         if allowed and not _fits(value, allowed, metadata["words"]):
-            number = "a whole number " if metadata["words"] else "" if allowed.multiple > 1 else "a number "
-            words = "".join(f", or {word}" for word in metadata["words"])
-            raise DarkroomError(f"{name}={value} is out of range; give {number}{allowed}{words}")
+            raise DarkroomError(f"{name}={value} is out of range; give {range_text(metadata)}")
 
 
 def _given(config: DictConfig, above: str = "") -> Iterator[tuple[str, Any, Mapping[str, Any]]]:

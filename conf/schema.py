@@ -15,6 +15,7 @@ from darkroom.conf.groups import (
     PROMPTS,
     Device,
     EngineConfig,
+    EvaluateEngineConfig,
     EvaluateMode,
     EvaluationConfig,
     GridConfig,
@@ -22,6 +23,7 @@ from darkroom.conf.groups import (
     ModelConfig,
     ModelPlaceConfig,
     OutputConfig,
+    RetryEngineConfig,
     SamplingConfig,
 )
 from darkroom.conf.keys import key, schema_of_options
@@ -56,13 +58,13 @@ class RunConfig:
 
 @dataclass
 class RetryConfig(RunConfig):
-    engine: EngineConfig = key(help="What does the work.")
+    engine: RetryEngineConfig = key(help="What does the work.")
     model: ModelPlaceConfig = key(ModelPlaceConfig, help="Where the run's model is.")
 
 
 EvaluateConfig = make_dataclass(
     "EvaluateConfig",
-    [("engine", EngineConfig, key(help="What does the work."))],
+    [("engine", EvaluateEngineConfig, key(help="What does the work."))],
     bases=(EvaluationConfig, RunConfig),
 )
 
@@ -164,12 +166,19 @@ JOBS = {
 }
 
 
-def register() -> None:
-    """Tell Hydra about the schemas; the YAML files build on them by name."""
+# Groups of which a job has other keys than the rest.
+JOB_GROUPS: dict[str, dict[str, Any]] = {
+    "evaluate": {"engine": EvaluateEngineConfig},
+    "retry": {"engine": RetryEngineConfig},
+}
+
+
+def register(job: str) -> None:
+    """Tell Hydra about the schemas, as the job has them; the YAML files build on them by name."""
     store = ConfigStore.instance()
     for name, node in PROMPTS.items():
         store.store(group="prompts", name=f"{name}_schema", node=node)
-    for group, node in GROUPS.items():
+    for group, node in {**GROUPS, **JOB_GROUPS.get(job, {})}.items():
         store.store(group=group, name="schema", node=node)
     for name, node in JOBS.items():
         store.store(name=f"{name}_schema", node=node)

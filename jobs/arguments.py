@@ -6,7 +6,7 @@ from enum import Enum
 from pathlib import Path
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.jobs.composition import Sources
+from darkroom.jobs.sources import Sources
 
 
 class Show(Enum):
@@ -24,6 +24,7 @@ class Arguments:
 
 
 HELP = ("-h", "--help")
+_VALUES = {"--config": "FILE.yaml", "--config-dir": "FOLDER", "--cfg": "job"}  # of flags that take one
 _FLAGS = {  # flag -> what it is for
     "--config": "a YAML file of keys, as `--cfg job` prints them; words of the command win over it, and a choice of a "
     "group over all keys that the file has of another choice",
@@ -57,7 +58,7 @@ def arguments(job: str, words: Sequence[str]) -> Arguments:
         else:
             values[flag] = value if sign or not left else left.pop(0)
             if not values[flag].strip():
-                raise DarkroomError(f"{flag}: its value is missing; it takes {_FLAGS[flag]}")
+                raise DarkroomError(f"{flag}: its value is missing; write {flag} {_VALUES[flag]}")
     return Arguments(_sources(job, values), tuple(rest), _show(values))
 
 
@@ -69,9 +70,14 @@ def _sources(job: str, values: dict[str, str]) -> Sources:
         raise DarkroomError(f"{unseen}: choices are files that end in .yaml; rename it to {unseen.stem}.yaml")
     path = Path(config or "").expanduser()
     if config and not path.is_file():
-        said = "it is no file that can be read twice; write it to one" if path.exists() else "no such file"
-        raise DarkroomError(f"--config {config}: {said}")
+        raise DarkroomError(f"--config {config}: {_no_file(path)}")
     return Sources(job, *(Path(path).expanduser() if path else None for path in (config, folder)))
+
+
+def _no_file(path: Path) -> str:
+    if path.is_dir():
+        return "it is a folder; give a YAML file, or a folder of groups as --config-dir"
+    return "it is no file that can be read twice; write it to one" if path.exists() else "no such file"
 
 
 def _show(values: dict[str, str]) -> Show | None:

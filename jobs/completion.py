@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any
 
-from omegaconf import BooleanNode, DictConfig, EnumNode, OmegaConf
+from omegaconf import BooleanNode, DictConfig, EnumNode, OmegaConf, StringNode
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.arguments import HELP, arguments, flags
-from darkroom.jobs.composition import Choices, added_groups, groups
+from darkroom.jobs.composition import Choices
 from darkroom.jobs.overrides import chosen
+from darkroom.jobs.sources import added_groups, groups
 
 COMPLETE = "--complete"  # followed by the word to complete, and the words before it
 COMPLETE_LINE = "--complete-line"  # followed by the line as it is typed, up to the cursor
@@ -40,6 +41,7 @@ _darkroom() {
 compdef _darkroom darkroom
 """
 _SCRIPTS = {"bash": _BASH, "zsh": _ZSH}
+_OTHERS = ("help", "completion")  # words in the place of a job
 
 
 def script(words: Sequence[str]) -> str:
@@ -83,7 +85,9 @@ def _split(line: str) -> tuple[list[str], str, int]:
 
 def _candidates(before: Sequence[str], word: str, jobs: Mapping[str, str]) -> Iterator[str]:
     if not before:
-        yield from jobs
+        yield from (*jobs, *_OTHERS)
+    elif before[0] in _OTHERS:
+        yield from () if before[1:] else jobs if before[0] == "help" else _SCRIPTS
     elif before[0] in jobs:
         job, *given = _units(before)
         if given and given[-1] == ("--cfg",):
@@ -139,12 +143,16 @@ def _key_words(config: DictConfig, above: str, word: str) -> Iterator[str]:
         if isinstance(node, DictConfig) and is_dataclass(OmegaConf.get_type(node)) and not node._is_none():
             yield from _key_words(node, f"{key}.", word) if word.startswith(f"{key}.") else [f"{key}."]
         elif word.startswith(f"{key}="):
-            yield from (f"{key}={value}" for value in _value_words(node))
+            yield from (f"{key}={value}" for value in _value_words(name, node))
         else:
             yield f"{key}="
 
 
-def _value_words(node: Any) -> list[str]:
+def _value_words(name: str, node: Any) -> list[str]:
     if isinstance(node, EnumNode):
         return list(node.enum_type.__members__)
-    return ["true", "false"] if isinstance(node, BooleanNode) else []
+    if isinstance(node, BooleanNode):
+        return ["true", "false"]
+    from darkroom.api.known_values import known_values  # after a key alone: it takes a while to load
+
+    return list(known_values(name)) if isinstance(node, StringNode) else []

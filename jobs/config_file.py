@@ -14,9 +14,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.jobs.composition import NULL, Choices, Sources, groups, made_choices, read_yaml
+from darkroom.jobs.composition import Choices, made_choices
 from darkroom.jobs.refusals import refuse_choice
-from darkroom.jobs.scalars import scalars, with_scalars
+from darkroom.jobs.scalars import with_scalars
+from darkroom.jobs.sources import NULL, Sources, groups, read_yaml
 
 CHOICES = "choices"  # the key that groups' choices stand below
 
@@ -52,8 +53,7 @@ class ConfigFile:
     def _all(self) -> dict[str, Any]:
         if self.sources.config is None or self.sources.primary:
             return {}
-        read_yaml(self.sources.config)  # says what is wrong with it
-        return {str(key): value for key, value in scalars(self.sources.config).items()}
+        return {str(key): value for key, value in read_yaml(self.sources.config).items()}
 
     @cached_property
     def _keys(self) -> dict[str, Any]:

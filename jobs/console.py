@@ -59,8 +59,10 @@ def guard() -> None:
 
 def answer(text: str) -> ExitCode:
     """Print what was asked for, and say whether it came through: nothing else is done that could go on."""
+    if isinstance(sys.stdout, _Lasting):
+        sys.stdout.goes_on = False
     print(text, flush=True)
-    return ExitCode.UNFINISHED if getattr(sys.stdout, "is_lost", False) else ExitCode.OK
+    return ExitCode.CHECK_FAILED if getattr(sys.stdout, "is_lost", False) else ExitCode.OK
 
 
 def _open_missing() -> None:
@@ -80,6 +82,7 @@ class _Lasting(io.TextIOWrapper):
         super().__init__(stream.detach(), encoding, errors="replace", line_buffering=line_buffering)
         self._handle = handle
         self.is_lost = False  # whether text was lost that somebody may still wait for
+        self.goes_on = True  # whether there is work that does
 
     def write(self, text: str) -> int:
         try:
@@ -102,4 +105,5 @@ class _Lasting(io.TextIOWrapper):
         self.is_lost = error.errno != errno.EPIPE
         if self.is_lost and self is sys.stdout:
             reason = error.strerror or type(error).__name__
-            print(f"darkroom: what is printed is lost ({reason}); the job goes on", file=sys.stderr, flush=True)
+            remedy = "the job goes on" if self.goes_on else "print it to where there is room"
+            print(f"darkroom: what is printed is lost ({reason}); {remedy}", file=sys.stderr, flush=True)

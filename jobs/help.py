@@ -11,9 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from darkroom import __version__
 from darkroom.jobs.arguments import Arguments, flags
-from darkroom.jobs.composition import Choices, added_groups, groups, usual_choices
+from darkroom.jobs.composition import Choices
 from darkroom.jobs.console import ExitCode
 from darkroom.jobs.overrides import chosen
+from darkroom.jobs.sources import added_groups, groups, usual_choices
 
 _NARROWEST, _WIDEST = 30, 120
 

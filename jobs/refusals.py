@@ -1,10 +1,11 @@
 """What is said of a word of the command line that cannot be used: the reason, the choices and the nearest of them."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from omegaconf import BooleanNode, DictConfig, FloatNode, IntegerNode, ListConfig, Node
+from omegaconf import BooleanNode, DictConfig, EnumNode, FloatNode, IntegerNode, ListConfig, Node, StringNode
 
 from darkroom.domain.errors import DarkroomError
 
@@ -13,6 +14,7 @@ _NEEDED: Mapping[type, str] = {
     IntegerNode: "a whole number",
     FloatNode: "a number",
     BooleanNode: "true or false",
+    StringNode: "a text",
     ListConfig: f"a list, such as [a,b]; {_QUOTES}",
     DictConfig: f"keys with values, such as {{a: 1}}; {_QUOTES}",
 }
@@ -24,17 +26,17 @@ def refuse_word(job: str, word: str, groups: Mapping[str, Sequence[str]]) -> Dar
     """No `key=value`."""
     group, _, choice = word.partition("/")
     if group in groups:
-        return DarkroomError(f"{_shown(word)}: write {group}=...; {_among(choice, groups[group], f'{group}=')}")
-    return DarkroomError(f"{_shown(word)}: no key=value; see `darkroom {job} --help`")
+        return DarkroomError(f"{shown(word)}: write {group}=...; {_among(choice, groups[group], f'{group}=')}")
+    return DarkroomError(f"{shown(word)}: no key=value; see `darkroom {job} --help`")
 
 
 def refuse_added(job: str, key: str, groups: Mapping[str, Sequence[str]]) -> DarkroomError:
     """No group of the user's folder."""
     name = key.removeprefix("+")
     if groups:
-        return DarkroomError(f"{_shown(key)}: no such group in --config-dir; {_among(name, list(groups), '+')}")
+        return DarkroomError(f"{shown(key)}: no such group in --config-dir; {_among(name, list(groups), '+')}")
     return DarkroomError(
-        f"{_shown(key)}: keys cannot be added to this job, only set; a group of your own is found by --config-dir, see "
+        f"{shown(key)}: keys cannot be added to this job, only set; a group of your own is found by --config-dir, see "
         f"`darkroom {job} --help`"
     )
 
@@ -43,19 +45,20 @@ def refuse_choice(said: str, choice: str, known: Sequence[str]) -> DarkroomError
     """No file of a group."""
     group = said.partition("=")[0]
     hint = "; a model of your own is model=diffusers model.repo_id=..." if group == "model" else ""
-    return DarkroomError(f"{_shown(said)}: no such choice; {_among(choice, known, f'{group}=')}{hint}")
+    return DarkroomError(f"{shown(said)}: no such choice; {_among(choice, known, f'{group}=')}{hint}")
 
 
-def refuse_override(job: str, group: str, known: Sequence[str]) -> DarkroomError:
+def refuse_override(job: str, written: str, known: Sequence[str]) -> DarkroomError:
     """No group that a file of the user's can override, or one that it names without the slash."""
+    group = written.lstrip("/")
     if group in known:
         return DarkroomError(f"override {group}: groups are named from the top here; write `override /{group}`")
-    return DarkroomError(f"override {group}: no such group of `darkroom {job}`; {_among(group, known, '/')}")
+    return DarkroomError(f"override {written}: no such group of `darkroom {job}`; {_among(group, known)}")
 
 
 def refuse_enum(said: str, choice: str, known: Sequence[str]) -> DarkroomError:
     """No member."""
-    return DarkroomError(f"{_shown(said)}: no such choice; {_among(choice, known)}")
+    return DarkroomError(f"{shown(said)}: no such choice; {_among(choice, known)}")
 
 
 def refuse_key(job: str, key: str, config: DictConfig, groups: Sequence[str], homes: Sequence[str]) -> DarkroomError:
@@ -73,9 +76,40 @@ def refuse_key(job: str, key: str, config: DictConfig, groups: Sequence[str], ho
 
 def refuse_value(said: str, node: Node, error: Exception | None = None) -> DarkroomError:
     """Not what the key's type takes; `error`: what the schema says of it."""
-    needed = next((text for kind, text in _NEEDED.items() if isinstance(node, kind)), _ANY)
     reason = next((line.strip() for line in str(error).splitlines() if "Key '" in line), "") if error else ""
-    return DarkroomError(f"{_shown(said)}: {f'{reason}; ' if reason else ''}give {needed}")
+    return DarkroomError(f"{shown(said)}: {f'{reason}; ' if reason else ''}give {_needed(node)}")
+
+
+def refuse_null(said: str, node: Node, *, may_be_empty: bool, is_in_file: bool) -> DarkroomError:
+    """A key that needs a value."""
+    word = "'null' with its quotes" if is_in_file else "\"'null'\" with both pairs of quotes"
+    texts = f"'' for an empty text, or {word} for that word" if may_be_empty else f"{word} for that word"
+    needed = texts if isinstance(node, StringNode) else _needed(node)
+    return DarkroomError(f"{shown(said)}: null is no value of it; give {needed}")
+
+
+def refuse_empty(said: str, *, is_optional: bool) -> DarkroomError:
+    """A place, or a text that may be left out, that is given as no text at all."""
+    return DarkroomError(f"{shown(said)}: the value is empty; give one{', or null for none' if is_optional else ''}")
+
+
+def refuse_unquoted(said: str, key: str, value: object) -> DarkroomError:
+    """What Hydra's grammar reads as a number or a truth value, where a text is needed."""
+    text = shown(value)
+    return DarkroomError(f"{shown(said)}: {key} takes text, and {text} is none; put it in quotes, such as '{text}'")
+
+
+def refuse_number(key: str, text: str, value: float) -> DarkroomError:
+    """What YAML reads as another number than it looks like."""
+    return DarkroomError(
+        f"{key}: {text} is {value} to YAML; write {value}, or the number that is meant as plain digits"
+    )
+
+
+def _needed(node: Node) -> str:
+    if isinstance(node, EnumNode):
+        return f"one of {', '.join(node.enum_type.__members__)}"
+    return next((text for kind, text in _NEEDED.items() if isinstance(node, kind)), _ANY)
 
 
 def nearest_key(key: str, known: Sequence[str]) -> str | None:
@@ -108,6 +142,14 @@ def _siblings(config: DictConfig, section: str) -> list[str]:
     return list(map(str, node)) if isinstance(node, DictConfig) and not node._is_none() else []
 
 
-def _shown(text: str) -> str:
-    """In one line."""
-    return text.replace("\n", "\\n")
+def shown(value: Any) -> str:
+    """In one line, as a person writes it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value).replace("\n", "\\n")
+
+
+def in_one_line(error: BaseException) -> str:
+    """What a library says, without its blank lines and the types that it speaks of."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return " ".join(line for line in lines if line and not re.match(r"(reference|object)_type=", line))

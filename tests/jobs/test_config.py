@@ -117,14 +117,20 @@ def test_what_is_printed_of_a_folders_group_needs_the_folder_no_more(
 @pytest.mark.parametrize("text", ["no", "on", "007", "1e3", "0x1F", "1_000", "12:30", "1.50", "2026-01-01", ".inf"])
 def test_a_text_is_what_stands_in_the_file(tmp_path: Path, text: str) -> None:
     lines = f"sampling: {{negative_prompt: {text}}}\nmodel: {{revision: {text}}}\nevaluation: {{metrics: [{text}]}}\n"
+    lines += "evaluate: inline\n"
     config = composed("generate", [written(tmp_path, lines)])
     assert (config.sampling.negative_prompt, config.model.revision, config.evaluation.metrics) == (text, text, [text])
-    said = [f"sampling.negative_prompt={text}", f"model.revision={text}", f"evaluation.metrics=['{text}']"]
+    said = [
+        f"sampling.negative_prompt={text}",
+        f"model.revision={text}",
+        f"evaluation.metrics=['{text}']",
+        "evaluate=inline",
+    ]
     assert config == composed("generate", said)
 
 
 def test_what_is_no_text_is_a_number_or_a_truth_value(tmp_path: Path) -> None:
-    text = "engine: {compile: on, shard_size: 1_0}\ngrid: {axes: {guidance_scale: [1e0, 0x2]}}\nmodel.revision: ~"
+    text = "engine: {compile: on, shard_size: 1_0}\ngrid: {axes: {guidance_scale: [1e0, 02]}}\nmodel.revision: ~"
     config = composed("sweep", [written(tmp_path, text)])
     assert (config.engine.compile, config.engine.shard_size, config.model.revision) == (True, 10, None)
     assert config.grid.axes.guidance_scale == [1.0, 2]
@@ -196,8 +202,8 @@ def test_an_environment_variable_is_filled_in_from_a_file_as_hydra_does(
         ("sampling: {seed: null}", "sampling.seed=null: null is no value of it"),
         ("defaults: generate", "mine.yaml: defaults=generate: give a list, such as [generate, "),
         ("defaults: {generate: a}", "give a list, such as [generate, "),
-        ("defaults:", "defaults=None: give a list"),
-        ("defaults: [1, _self_]", "mine.yaml: Unsupported type in defaults"),
+        ("defaults:", "defaults=null: give a list"),
+        ("defaults: [1, _self_]", "mine.yaml: begin its defaults list with `- generate`"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
@@ -218,7 +224,7 @@ def test_a_number_that_yaml_reads_of_a_text_is_refused_where_hydra_reads_the_fil
             [flag, "+experiment=mine"],
             "mine.yaml: model.revision: 0123 is 83 to YAML, and the key is a text; write '0123'",
         ),
-        ([flag, "model=tuned"], "tuned.yaml: repo_id: 007 is 7 to YAML"),
+        ([flag, "model=tuned"], "tuned.yaml: model.repo_id: 007 is 7 to YAML"),
         ([f"--config={folder / 'own.yaml'}"], "own.yaml: sampling.negative_prompt: 1e4 is 10000.0 to YAML"),
     ):
         with pytest.raises(DarkroomError, match=re.escape(said)):
@@ -252,8 +258,10 @@ def test_a_file_with_a_defaults_list_needs_a_name_of_its_own(tmp_path: Path) -> 
         (["model=tune"], "did you mean model=tuned?"),
         (["--config-dri=x"], "flags are --config, "),
         (["--config"], "its value is missing"),
-        (["--config", "", "model=sdxl"], "--config: its value is missing; it takes a YAML file"),
-        (["--cfg=", "job"], "--cfg: its value is missing"),
+        (["--config", "", "model=sdxl"], "--config: its value is missing; write --config FILE.yaml"),
+        (["--config", "."], "--config .: it is a folder; give a YAML file, or a folder of groups as --config-dir"),
+        (["--cfg=", "job"], "--cfg: its value is missing; write --cfg job"),
+        (["--cfg"], "--cfg: its value is missing; write --cfg job"),
         (["--config", "nowhere.yaml"], "--config nowhere.yaml: no such file"),
         (["--cfg", "hydra"], "give --cfg job"),
     ],
@@ -277,17 +285,17 @@ def test_a_word_about_files_that_cannot_be_used_is_refused_in_one_line(
         ),
         (
             "# @package _global_\nsampling: {guidance_scale: x}",
-            "sampling.guidance_scale: Value 'x' of type 'str'",
+            "sampling.guidance_scale=x: give a number",
         ),
         (
             "# @package _global_\nengine: {kind: slurm}",
-            "engine.kind: Invalid value 'slurm', expected one of [ray",
+            "engine.kind=slurm: no such choice; choices are ray, local",
         ),
         ("# @package _global_\ndefaults: [{override model: sdxl}]", "write `override /model`"),
-        ("# @package _global_\ndefaults: [{override /modle: sdxl}]", "did you mean /model?"),
+        ("# @package _global_\ndefaults: [{override /modle: sdxl}]", "did you mean model?"),
         ("# @package _global_\ndefaults: [{override /model: sdx1}]", "did you mean model=sdxl?"),
         ("# @package _global_\ndefaults: [{/model: sdxl}]", "use 'override model: sdxl'"),
-        ("# @package _global_\ndefaults: generate", "defaults must be a list"),
+        ("# @package _global_\ndefaults: generate", "defaults=generate: give a list"),
         ("# @package _global_\nsampling: [", "while parsing a flow node"),
     ],
 )
@@ -342,6 +350,14 @@ def test_every_job_has_help_and_a_configuration(job: str, capsys: pytest.Capture
         (["prompts.u", "generate", "modl=x", "prompts=file"], ["prompts.uri="]),
         (["", "generate", "--config"], []),
         (["jo", "generate", "--cfg"], ["job"]),
+        (["", "completion"], ["bash", "zsh"]),
+        (["", "completion", "bash"], []),
+        (["compl"], ["completion"]),
+        (["ge", "help"], ["generate"]),
+        (["sampling.scheduler=eul", "generate"], [f"sampling.scheduler=euler{end}" for end in ("_a", "", "_karras")]),
+        (["evaluation.clip_convention=h", "generate"], ["evaluation.clip_convention=hessel"]),
+        (["clip_convention=m", "compare"], ["clip_convention=mlperf"]),
+        (["engine.c", "evaluate"], []),
     ],
 )
 def test_what_may_come_next(words: list[str], found: list[str]) -> None:

@@ -18,6 +18,7 @@ from darkroom.domain.settings import NUM_SEEDS, SETTINGS, ModelRef, Sampling, Se
 AUTO = "auto"  # a batch size
 MANY = 1_000_000_000
 DEVICES = ("auto", "cpu", "cuda", "mps")
+_RENDERING = ("plan", "generate", "sweep")  # jobs
 SEEDS: dict[str, Any] = {"low": 0, "high": NUM_SEEDS - 1}
 ENDPOINT_HELP = "Address of an S3 that is not Amazon's, such as http://127.0.0.1:9000; null: Amazon's."
 DEVICE_HELP = "Where models compute; auto: the fastest that this machine has."
@@ -40,12 +41,13 @@ def option(
     choices: tuple[str, ...] = (),
     words: tuple[str, ...] = (),
     is_place: bool = False,
+    jobs: tuple[str, ...] = (),
 ) -> Any:
     """A field of the values below: a number from `low` to `high`, or one of `words`; a text, or one of `choices`.
 
-    With `is_place`, it may name a file or folder of this machine.
+    With `is_place`, it may name a file or folder of this machine. `jobs`: those that alone read it; empty: all.
     """
-    about: dict[str, Any] = {"help": help, "choices": choices, "words": words, "is_place": is_place}
+    about: dict[str, Any] = {"help": help, "choices": choices, "words": words, "is_place": is_place, "jobs": jobs}
     return field(default=default, metadata=about | ({} if low is None else {"low": low, "high": high}))
 
 
@@ -95,21 +97,35 @@ class EngineOptions:
         None, low=1, high=100_000, help="Workers on Ray; null: one for each GPU, or for each core where there is none."
     )
     batch_size: int | str = option(
-        8, low=1, high=4096, words=(AUTO,), help="Images in every call of the model; auto: what a probe finds fastest."
+        8,
+        low=1,
+        high=4096,
+        words=(AUTO,),
+        jobs=(*_RENDERING, "retry"),
+        help="Images in every call of the model; auto: what a probe finds fastest.",
     )
     shard_size: int = option(
         64,
         low=1,
         high=1_000_000,
+        jobs=_RENDERING,
         help="Prompt rows that are scheduled, committed and resumed as one; a run keeps its own.",
     )
     max_attempts: int = option(3, low=1, high=100, help="How often a shard is tried before it is given up.")
     batch_timeout_s: float | None = option(
-        None, low=0.1, high=1_000_000, help="Seconds that one call of the model may take before its worker is replaced."
+        None,
+        low=0.1,
+        high=1_000_000,
+        jobs=(*_RENDERING, "retry"),
+        help="Seconds that one call of the model may take before its worker is replaced.",
     )
     device: str = option("auto", choices=DEVICES, help=DEVICE_HELP)
-    compile: bool = option(False, help="Compile the model: a slow first batch, faster ones after it.")
-    profile: bool = option(False, help="Measure the stages of the job, and store their table and trace in the run.")
+    compile: bool = option(
+        False, jobs=(*_RENDERING, "retry"), help="Compile the model: a slow first batch, faster ones after it."
+    )
+    profile: bool = option(
+        False, jobs=_RENDERING, help="Measure the stages of the job, and store their table and trace in the run."
+    )
 
     def __post_init__(self) -> None:
         _check(self, "engine.")

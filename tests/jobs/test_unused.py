@@ -1,0 +1,86 @@
+"""What is given and would do nothing is refused with the key that it needs, before anything is done."""
+
+from pathlib import Path
+
+import pytest
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.jobs.cli import run_job
+from darkroom.jobs.overrides import composed
+
+TEMPLATE = ("prompts=template", "prompts.pattern=a {x}", "prompts.slots={x: [a]}")
+
+
+@pytest.mark.parametrize(
+    ("job", "unused", "needed"),
+    [
+        ("generate", ("evaluation.reference=/nonexist",), ("evaluate=inline",)),
+        ("plan", ("evaluation={seed: 3}",), ("evaluate=inline",)),
+        ("sweep", ("halving.keep=0.3",), ("halving.figure=a.b",)),
+        ("sweep", ("halving.num_images=8",), ("halving.figure=a.b",)),
+        ("sweep", ("grid.seed=1",), ("grid.num_cells=2",)),
+        ("plan", (*TEMPLATE, "prompts.seed=1"), ("prompts.mode=random",)),
+    ],
+)
+def test_a_key_that_another_leaves_unused_is_refused(
+    job: str, unused: tuple[str, ...], needed: tuple[str, ...]
+) -> None:
+    with pytest.raises(DarkroomError) as caught:
+        composed(job, unused)
+    key = needed[0].partition("=")[0]
+    assert str(caught.value).startswith(f"{unused[-1]}: it does nothing without {key}=")
+    assert composed(job, [*unused, *needed])
+
+
+@pytest.mark.parametrize("word", ["num_images=3", "seed=1", "image_id=x", "device=cpu", "model.repo_id=x"])
+def test_what_renders_nothing_draws_no_sample(word: str) -> None:
+    with pytest.raises(DarkroomError, match=f"{word}: it does nothing beside stored=true; leave one of them out"):
+        composed("verify", ["run=x", "stored=true", word])
+    assert composed("verify", ["run=x", word])
+
+
+@pytest.mark.parametrize("flags", [["--config={}/experiment/mine.yaml"], ["--config-dir={}", "+experiment=mine"]])
+def test_a_file_whose_keys_do_nothing_is_refused(tmp_path: Path, flags: list[str]) -> None:
+    path = tmp_path / "experiment" / "mine.yaml"
+    path.parent.mkdir()
+    path.write_text("# @package _global_\nevaluation: {metrics: [clip_score]}\n")
+    words = [flag.format(tmp_path) for flag in flags]
+    with pytest.raises(DarkroomError, match="it does nothing without evaluate=inline") as caught:
+        composed("generate", words)
+    assert str(caught.value).startswith(str(tmp_path))
+    assert composed("generate", [*words, "evaluate=inline"]).evaluation.metrics == ["clip_score"]
+
+
+@pytest.mark.parametrize("words", [[], ["preset=mlperf-sdxl", "prompts.uri=p.csv", "evaluate=none"]])
+def test_what_cfg_job_prints_of_unused_keys_is_taken(
+    tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_job("sweep", [*words, "--cfg", "job"])
+    (tmp_path / "mine.yaml").write_text(capsys.readouterr().out)
+    assert composed("sweep", [f"--config={tmp_path / 'mine.yaml'}"]) == composed("sweep", words)
+
+
+@pytest.mark.parametrize(
+    ("job", "key"),
+    [
+        ("evaluate", "engine.batch_size=4"),
+        ("evaluate", "engine.shard_size=4"),
+        ("evaluate", "engine.batch_timeout_s=4"),
+        ("evaluate", "engine.compile=true"),
+        ("evaluate", "engine.profile=true"),
+        ("retry", "engine.shard_size=4"),
+        ("retry", "engine.profile=true"),
+    ],
+)
+def test_a_job_has_the_keys_of_the_engine_that_it_reads(job: str, key: str) -> None:
+    name = key.partition("=")[0]
+    with pytest.raises(DarkroomError, match=f"{name}: no such key of `darkroom {job}`"):
+        composed(job, ["run=x", key])
+    assert composed("generate", [key])
+
+
+@pytest.mark.parametrize("engine", ["ray", "local"])
+def test_a_job_on_a_run_has_the_engines_that_others_have(engine: str) -> None:
+    config = composed("evaluate", ["run=x", f"engine={engine}", "engine.max_attempts=2"])
+    assert (config.engine.kind.value, config.engine.max_attempts) == (engine, 2)
+    assert composed("retry", ["run=x", f"engine={engine}", "engine.compile=true"]).engine.compile
