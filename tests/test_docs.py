@@ -23,6 +23,7 @@ def test_the_site_builds(tmp_path: Path) -> None:
     assert "darkroom.sweep(" in (site / "python.html").read_text().replace("<span>", "")
 
 
+@pytest.mark.slow
 def test_the_pages_commands_name_jobs_and_keys_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
     import re
     import shlex

@@ -31,6 +31,7 @@ def test_no_block_has_a_comment() -> None:
     assert [line for line in LINES if re.search(r"(^|\s)#", line)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_every_command_names_a_job_and_keys_that_exist(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -48,6 +49,7 @@ def test_every_command_names_a_job_and_keys_that_exist(
         composed(job, overrides)
 
 
+@pytest.mark.slow
 def test_the_template_command_renders(tmp_path: Path) -> None:
     [words] = [words for words in commands() if "prompts=template" in words]
     assert run_here(words[0], *words[1:], *PAINT, f"output.uri={tmp_path / 'run'}") == 0
@@ -98,6 +100,7 @@ def test_make_targets_exist() -> None:
     assert set(re.findall(r"^make ([a-z]+)", "\n".join(BLOCKS), re.MULTILINE)) <= targets
 
 
+@pytest.mark.slow
 def test_the_python_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [code] = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "darkroom.generate" in block]
     monkeypatch.chdir(tmp_path)

@@ -60,6 +60,7 @@ def test_a_wheel_renders_without_the_checkout(wheel: Path, tmp_path: Path) -> No
     assert list((tmp_path / "run").rglob("*.png"))
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_makefile_can_be_run() -> None:
     lines = (ROOT / "Makefile").read_text().replace("\\\n", " ").splitlines()
     commands = [shlex.split(line.partition("/darkroom ")[2]) for line in lines if "/darkroom " in line]

@@ -34,6 +34,7 @@ def needed(name: str, extras: frozenset[str], seen: set[tuple[str, frozenset[str
     return found
 
 
+@pytest.mark.slow
 def test_all_that_we_need_is_pinned_to_the_installed_version() -> None:
     """A version may have a local part, such as 2.13.0+cpu."""
     pins = {plain(name): version for name, version in PINNED.items()}
@@ -63,6 +64,7 @@ def test_every_pinned_package_has_a_licence_in_the_table() -> None:
     assert {name: version for name, version in listed.items() if name in PINNED} == PINNED
 
 
+@pytest.mark.slow
 def test_the_table_can_be_made_again(tmp_path: Path) -> None:
     """From a copy of the script, so that the table here stays."""
     (tmp_path / "infra").mkdir()

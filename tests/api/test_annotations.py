@@ -78,6 +78,7 @@ def test_a_number_or_a_word_is_neither(size: Any) -> None:
         EngineOptions(batch_size=size)
 
 
+@pytest.mark.slow
 def test_a_run_of_a_template_with_them_is_that_of_pythons_own(tmp_path: Path) -> None:
     slots = {"x": np.array(["1", "2"])}
     odd = darkroom.template("a {x}", slots, mode="random", num_prompts=np.int64(2), seed=np.int64(3))
@@ -90,6 +91,7 @@ def test_a_run_of_a_template_with_them_is_that_of_pythons_own(tmp_path: Path) ->
     assert runs[0].table("prompt").num_rows == 2
 
 
+@pytest.mark.slow
 def test_axes_of_numpy_are_those_of_python(tmp_path: Path) -> None:
     axes = [{"guidance_scale": values, "height": [16]} for values in (np.array([1.0, 2.0]), [1.0, 2.0])]
     runs = [

@@ -40,6 +40,7 @@ def test_a_signature_names_the_settings_with_their_defaults() -> None:
         assert known["trust_remote_code"].default is False
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_and_no_signal_is_touched(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     run = darkroom.generate(PROMPTS, out=tmp_path / "run", evaluate={"metrics": ["clip_score"]}, **PAINT)
@@ -50,6 +51,7 @@ def test_nothing_is_printed_and_no_signal_is_touched(tmp_path: Path, capfd: pyte
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+@pytest.mark.slow
 def test_the_same_call_goes_on_and_another_one_is_refused(tmp_path: Path) -> None:
     said: list[Any] = []
     first = darkroom.generate(PROMPTS, out=tmp_path / "run", **PAINT)
@@ -61,6 +63,7 @@ def test_the_same_call_goes_on_and_another_one_is_refused(tmp_path: Path) -> Non
         darkroom.generate(PROMPTS, out=tmp_path / "run", guidance_scale=7, **PAINT)
 
 
+@pytest.mark.slow
 def test_the_default_folder_is_that_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.jobs.helpers import run_here
 
@@ -73,6 +76,7 @@ def test_the_default_folder_is_that_of_the_command_line(tmp_path: Path, monkeypa
     assert Path(run.uri).name.startswith("file-paint-")
 
 
+@pytest.mark.slow
 def test_progress_is_told_in_order_and_reaches_the_end(tmp_path: Path) -> None:
     said: list[Any] = []
     options = darkroom.EngineOptions(shard_size=3)
@@ -83,6 +87,7 @@ def test_progress_is_told_in_order_and_reaches_the_end(tmp_path: Path) -> None:
     assert kinds.index(events.Prepared) < kinds.index(events.RenderingStarted) < kinds.index(events.RenderingEnded)
 
 
+@pytest.mark.slow
 def test_a_callback_that_raises_stops_the_work_and_the_same_call_goes_on(tmp_path: Path) -> None:
     class Enough(Exception):
         pass
@@ -99,6 +104,7 @@ def test_a_callback_that_raises_stops_the_work_and_the_same_call_goes_on(tmp_pat
     assert darkroom.generate(PROMPTS, out=tmp_path / "run", engine=options, **PAINT).status().is_finished
 
 
+@pytest.mark.slow
 def test_an_interrupt_comes_out_and_the_same_call_goes_on(tmp_path: Path) -> None:
     def interrupt(event: Any) -> None:
         if isinstance(event, events.Progressed):
@@ -146,6 +152,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 def test_an_interrupted_program_can_end(tmp_path: Path) -> None:
     """No thread of a worker that was closed waits for ever: a program has no `os._exit` as the command has."""
     words = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "run")]
@@ -153,6 +160,7 @@ def test_an_interrupted_program_can_end(tmp_path: Path) -> None:
     assert done.stdout == "interrupted\n"
 
 
+@pytest.mark.slow
 def test_two_threads_render_at_once(tmp_path: Path) -> None:
     runs: dict[str, darkroom.Run] = {}
 

@@ -20,6 +20,7 @@ def test_every_example_is_run() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == SAID.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAID)
 def test_an_example_runs_and_goes_on(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     path = EXAMPLES / f"{name}.py"

@@ -64,6 +64,7 @@ def test_a_runs_own_shards_decide() -> None:
     assert halving_fault(found, options(8), checked(64, 8).run_info()) == ""
 
 
+@pytest.mark.slow
 def test_dropped_cells_have_no_figures_in_python_as_on_the_page(tmp_path: Path) -> None:
     """A figure of a few images is none of the cell's, and would win by chance."""
     cells = [cell(guidance_scale=scale) for scale in (1.0, 5.0)]

@@ -46,6 +46,7 @@ def test_records_are_a_table_with_the_prompts_other_columns(run: Run) -> None:
     assert list(run.cells) == list(dict.fromkeys(info.cell.cell_id for info in run.cells.values()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["files", "webdataset", "parquet"])
 def test_images_are_found_by_what_records_say(layout: str, tmp_path: Path) -> None:
     run = darkroom.generate(PROMPTS, model="paint", out=tmp_path / "run", layout=layout, **SIZE)
@@ -90,6 +91,7 @@ def test_one_column_may_be_a_name(run: Run) -> None:
         run.table("kin")
 
 
+@pytest.mark.slow
 def test_settings_that_a_run_is_older_than_are_as_its_cells_have_them(tmp_path: Path) -> None:
     prompts = [f"prompt {number}" for number in range(6)]
     run = Run(*rendered(tmp_path / "run", prompts, [cell(guidance_stop=0.5), cell()]))
@@ -125,6 +127,7 @@ def test_figures_are_those_of_the_latest_evaluation(run: Run) -> None:
         assert figures.keys() == before[cell_id].keys()
 
 
+@pytest.mark.slow
 def test_what_was_expected_of_a_rendering_is_in_its_run(tmp_path: Path) -> None:
     expect = [darkroom.Expectation("demo_clip.clip_score", lowest=1e6)]
     calls = (darkroom.generate, lambda *given, **named: darkroom.sweep(*given, axes={"guidance_scale": [1]}, **named))
@@ -173,6 +176,7 @@ def test_a_report_is_written(run: Run, tmp_path: Path) -> None:
     assert Path(run.report(out=tmp_path / "page", num_prompts=2).place).parent == tmp_path / "page"
 
 
+@pytest.mark.slow
 def test_the_call_that_a_report_shows_makes_the_same_run(run: Run) -> None:
     run.report()
     page = (Path(run.uri) / "report" / "index.html").read_text()
@@ -191,6 +195,7 @@ def test_the_status_says_what_is_left_and_what_failed(run: Run) -> None:
     assert status.num_rows_left in (2, 4)
 
 
+@pytest.mark.slow
 def test_failures_are_records_with_their_reason(tmp_path: Path) -> None:
     rows = [{"prompt": "fine"}, {"prompt": ""}]
     run = darkroom.generate(rows, model="paint", out=tmp_path / "run", on_invalid="record", **SIZE)
@@ -200,6 +205,7 @@ def test_failures_are_records_with_their_reason(tmp_path: Path) -> None:
     assert sum(1 for _ in run.images()) == 1
 
 
+@pytest.mark.slow
 def test_where_no_prompt_can_be_rendered_nothing_is_measured(tmp_path: Path) -> None:
     said: list[object] = []
     named = {"model": "paint", "out": tmp_path / "run", "on_invalid": "record", "evaluate": True}

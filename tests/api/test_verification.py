@@ -11,6 +11,7 @@ from darkroom.rendering.renderer import Renderer
 from tests.jobs.helpers import run_here
 
 
+@pytest.mark.slow
 def test_a_runs_models_are_held_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, own = tmp_path / "run", verification.load_renderer
     prompts = tmp_path / "prompts.txt"

@@ -22,6 +22,7 @@ from darkroom.storage.store import StoreSpec, open_store
 from tests.bench.painting import paint_work
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_committed(tmp_path: Path) -> None:
     work = paint_work(tmp_path, num_images=6)
     clock = render_job(work, tmp_path / "run", local_dispatcher)
@@ -31,6 +32,7 @@ def test_what_is_measured_is_committed(tmp_path: Path) -> None:
     assert found == {request.image_id for request in requests(work)}
 
 
+@pytest.mark.slow
 def test_a_sleeper_is_a_worker_that_takes_its_time(tmp_path: Path) -> None:
     work = paint_work(tmp_path, num_images=4, shard_size=1)
 
@@ -41,6 +43,7 @@ def test_a_sleeper_is_a_worker_that_takes_its_time(tmp_path: Path) -> None:
     assert steady(clock.commits).rate <= 10.5
 
 
+@pytest.mark.slow
 def test_a_run_is_brought_to_its_last_shard_with_the_records_that_rendering_makes(tmp_path: Path) -> None:
     work, run = paint_work(tmp_path, num_images=7), tmp_path / "run"
     render_job(work, run, local_dispatcher)

@@ -38,6 +38,7 @@ def test_random_weights_render_from_prompt_file_to_png(tmp_path: Path, architect
     assert len(list((tmp_path / "run" / "images").rglob("*.png"))) == work.num_images
 
 
+@pytest.mark.slow
 def test_the_work_in_an_image_is_that_of_its_steps_and_its_decoding() -> None:
     little = small(SD15)
     assert image_flop(little, 20) == 40 * unet_flop(little) + vae_flop(little)

@@ -34,6 +34,7 @@ def test_settings_are_keys_axes_and_columns_by_the_one_table() -> None:
     assert columns == {"prompt", "prompt_id"} | {each.name for each in ROW_SETTINGS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "said"),
     [

@@ -41,6 +41,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.slow
 def test_the_same_seed_makes_the_same_weights(tmp_path: Path) -> None:
     said = [_train_in_a_process(tmp_path / name) for name in "ab"]
     first, second = weights(tmp_path / "a"), weights(tmp_path / "b")

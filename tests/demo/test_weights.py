@@ -40,6 +40,7 @@ def test_plain_diffusers_draws_what_captions_say() -> None:
     assert found.everything > 0.6
 
 
+@pytest.mark.slow
 def test_the_small_clip_tells_captions_apart() -> None:
     figures = check_clip(CLIP_FOLDER, seed=1, report=lambda line: None)
     assert min(figures.one_word.values()) >= 0.95

@@ -27,6 +27,7 @@ def test_no_held_out_scene_is_trained_on_under_either_name() -> None:
     assert scene.mirrored.mirrored == scene
 
 
+@pytest.mark.slow
 def test_demo_prompts_are_different_and_held_out() -> None:
     prompts = [row["prompt"] for row in demo_prompts()]
     assert len(set(prompts)) == len(prompts) == 64
@@ -43,6 +44,7 @@ def test_captions_say_what_is_drawn() -> None:
     assert attribute_words(scene)["second colour"] == "orange"
 
 
+@pytest.mark.slow
 def test_the_check_reads_every_true_drawing_right() -> None:
     rng = np.random.default_rng(5)
     for scene in world.distinct_scenes(9, 150):

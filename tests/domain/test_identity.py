@@ -73,6 +73,7 @@ def test_digests_are_what_they_were() -> None:
     )
 
 
+@pytest.mark.slow
 @given(st.text(), st.text(), st.integers(0, 2**63 - 1))
 def test_parts_do_not_run_into_each_other(left: str, right: str, seed: int) -> None:
     assert (digest(left, right) == digest(left + right, "")) == (right == "")

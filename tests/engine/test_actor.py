@@ -2,9 +2,12 @@
 
 import time
 
+import pytest
+
 from darkroom.engine.actor import Heartbeat, StartBackoff
 
 
+@pytest.mark.slow
 def test_who_answers_is_asked_again_and_who_does_not_owes_from_the_question_on() -> None:
     asked: list[int] = []
     answered: set[int] = set()

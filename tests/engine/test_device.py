@@ -21,6 +21,7 @@ class Cyclic:
         self.itself = self
 
 
+@pytest.mark.slow
 def test_a_model_is_gone_before_the_next_one_is_loaded() -> None:
     held: list[weakref.ref] = []
 

@@ -84,6 +84,7 @@ def store(tmp_path: Path) -> Store:
     return open_store(parse_spec(str(tmp_path / "run")))
 
 
+@pytest.mark.slow
 def test_everything_is_rendered_in_this_process(store: Store) -> None:
     data = dataset([f"p{number:02}" for number in range(20)])
     run = run_info(data)
@@ -93,6 +94,7 @@ def test_everything_is_rendered_in_this_process(store: Store) -> None:
     assert len(list(records(store))) == 20
 
 
+@pytest.mark.slow
 def test_a_shard_that_cannot_be_committed_fails_alone(store: Store) -> None:
     data = dataset([f"p{number:02}" for number in range(12)])
     run = run_info(data)
@@ -105,6 +107,7 @@ def test_a_shard_that_cannot_be_committed_fails_alone(store: Store) -> None:
     assert {record.row for record in records(store)} == {0, 1, 2, 3, 8, 9, 10, 11}
 
 
+@pytest.mark.slow
 def test_a_shard_whose_commit_went_unanswered_counts_like_any_other(store: Store) -> None:
     data = dataset([f"p{number:02}" for number in range(12)])
     run = run_info(data)
@@ -124,6 +127,7 @@ class FullStore(BrokenStore):
         return self._store.put_if_absent(key, data)
 
 
+@pytest.mark.slow
 def test_a_store_that_refuses_ends_the_run_and_charges_no_shard(store: Store) -> None:
     data = dataset([f"p{number:02}" for number in range(12)])
     run, full, events = run_info(data), FullStore(store, "metadata"), []

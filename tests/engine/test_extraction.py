@@ -26,6 +26,7 @@ def extractors() -> list[Extractor]:
     return [load_extractor(spec) for spec in SPECS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image_format", CONTENT_TYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_inline_features_are_those_of_the_stored_images(
@@ -47,6 +48,7 @@ def test_inline_features_are_those_of_the_stored_images(
         assert [store.get(key) for key in keys] == inline
 
 
+@pytest.mark.slow
 def test_an_image_that_is_too_large_to_be_read_costs_its_own_features_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,6 +66,7 @@ def test_an_image_that_is_too_large_to_be_read_costs_its_own_features_alone(
     assert store.get(features_key(extractor.info.extractor_id, name)) == inline
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_picture_that_an_extractor_fails_on_costs_its_own_features_alone(tmp_path: Path, layout: str) -> None:
     store, data = open_store(parse_spec(str(tmp_path))), dataset(["a", "b unlucky", "c", "d nowhere", "e quits"])
@@ -85,6 +88,7 @@ def test_a_picture_that_an_extractor_fails_on_costs_its_own_features_alone(tmp_p
     assert not any(get_features(store, load_extractor(SPECS[1]).info.extractor_id, name).errors)
 
 
+@pytest.mark.slow
 def test_a_lost_device_is_no_pictures_fault(tmp_path: Path) -> None:
     store, data = open_store(parse_spec(str(tmp_path))), dataset(["a", "b break the device"])
     run = run_info(data)
@@ -109,6 +113,7 @@ class Choosy:
         return np.array([np.inf if "nowhere" in caption else len(caption) for caption in captions], np.float32)
 
 
+@pytest.mark.slow
 def test_an_adopted_image_has_features_since_its_bytes_are_equal(tmp_path: Path) -> None:
     store, data = open_store(parse_spec(str(tmp_path))), dataset(["a", "b"])
     run = run_info(data)

@@ -34,6 +34,7 @@ def rendered(folder: Path, prompts: list[str], layout: str = "files") -> StoreSp
     return spec
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_stored_image_has_the_features_of_its_pixels(tmp_path: Path, layout: str) -> None:
     spec = rendered(tmp_path, ["a", "b fail alone", "c", "d", "e"], layout)
@@ -56,6 +57,7 @@ def test_every_stored_image_has_the_features_of_its_pixels(tmp_path: Path, layou
     assert all(np.isnan(part.cosines).all() for part in parts)
 
 
+@pytest.mark.slow
 def test_cosines_pair_each_picture_with_its_own_prompt(tmp_path: Path) -> None:
     spec = rendered(tmp_path, ["a red circle", "a blue square", "a red circle"])
     store, extractor = open_store(spec), load_extractor(DEMO_CLIP)
@@ -70,6 +72,7 @@ def test_cosines_pair_each_picture_with_its_own_prompt(tmp_path: Path) -> None:
     assert not found.truncated.any()
 
 
+@pytest.mark.slow
 def test_a_shard_without_an_image_has_features_of_none(tmp_path: Path) -> None:
     spec = rendered(tmp_path, ["fail alone"])
     store = open_store(spec)

@@ -50,6 +50,7 @@ def prompts_of(store: Store) -> list[str]:
     return sorted(record.prompt for record in records(store))
 
 
+@pytest.mark.slow
 def test_every_prompt_is_rendered_once_by_several_workers(store: Store) -> None:
     prompts = [f"p{number:02}" for number in range(20)]
     events = dispatch(store, prompts, seconds_per_batch=0.05)
@@ -58,6 +59,7 @@ def test_every_prompt_is_rendered_once_by_several_workers(store: Store) -> None:
     assert sum(isinstance(event, WorkerReady) for event in events) == 2
 
 
+@pytest.mark.slow
 def test_one_slow_shard_does_not_hold_the_others(store: Store, tmp_path: Path) -> None:
     """It goes on when four others are committed."""
     prompts, flag, done = ["wait", *(f"p{number:02}" for number in range(19))], tmp_path / "flag", []
@@ -73,6 +75,7 @@ def test_one_slow_shard_does_not_hold_the_others(store: Store, tmp_path: Path) -
     assert order.index(0) >= 4
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_mid_shard_is_replaced_and_nothing_is_lost(store: Store) -> None:
     """SIGKILL from outside, while shards are in flight."""
     pids: list[int] = []
@@ -89,6 +92,7 @@ def test_a_worker_killed_in_mid_shard_is_replaced_and_nothing_is_lost(store: Sto
     assert prompts_of(store) == prompts
 
 
+@pytest.mark.slow
 def test_a_poison_shard_fails_alone_and_the_rest_completes(store: Store) -> None:
     prompts = [f"p{number:02}" for number in range(16)]
     prompts[6] = "kill always"
@@ -101,12 +105,14 @@ def test_a_poison_shard_fails_alone_and_the_rest_completes(store: Store) -> None
     assert prompts_of(store) == sorted(prompts[:6] + prompts[8:])
 
 
+@pytest.mark.slow
 def test_an_attempt_that_raises_is_made_again(store: Store, tmp_path: Path) -> None:
     events = dispatch(store, ["a", "b", "kill once", "c"], flag=str(tmp_path / "flag"), max_attempts=2)
     assert any(isinstance(event, AttemptFailed) and not event.final for event in events)
     assert prompts_of(store) == ["a", "b", "c", "kill once"]
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_start_ends_the_run_with_its_reason(store: Store) -> None:
     from darkroom.engine.ray_dispatcher import RayDispatcher
 
@@ -135,6 +141,7 @@ class OneStarts:
         return self.make()
 
 
+@pytest.mark.slow
 def test_starts_that_fail_leave_the_workers_in_peace_that_load_and_render(store: Store, tmp_path: Path) -> None:
     from darkroom.engine.ray_dispatcher import RayDispatcher
 
@@ -149,6 +156,7 @@ def test_starts_that_fail_leave_the_workers_in_peace_that_load_and_render(store:
     assert all(re.fullmatch(r"OSError: no such weights; the next start waits \d+ s", reason) for reason in lost), lost
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_idle_costs_no_shard_an_attempt(store: Store) -> None:
     """Killed while the dispatcher waits for the next prompt, after everything before was committed."""
     from darkroom.engine.ray_dispatcher import RayDispatcher
@@ -176,6 +184,7 @@ def test_a_worker_that_dies_idle_costs_no_shard_an_attempt(store: Store) -> None
     assert sum(isinstance(event, WorkerLost) for event in events) == 1
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_stopped_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from darkroom.engine import ray_dispatcher
 

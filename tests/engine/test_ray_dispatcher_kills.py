@@ -85,6 +85,7 @@ class MakeDoomed(MakeMisbehaving):
         return worker(self.run, DyingRenderer(Misbehaving(**self.options), self.flags), store)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", PHASES)
 def test_a_worker_killed_in_every_phase_leaves_the_same_dataset(tmp_path: Path, layout: str) -> None:
     from darkroom.engine.ray_dispatcher import RayDispatcher

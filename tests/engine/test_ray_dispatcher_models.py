@@ -118,6 +118,7 @@ def work(tmp_path: Path, folders: list[Path]) -> Work:
     return Work(run, store, models)
 
 
+@pytest.mark.slow
 def test_in_process_it_is_final_and_nothing_is_rendered_with_it(work: Work, folders: list[Path], tmp_path) -> None:
     make = work.on_two_machines(tmp_path / "places", folders[2], num_good=0)
     with pytest.raises(WrongModel, match=rf"second: on \S+, {UNET} in \S+spoiled is sha256:\w+ and not") as caught:

@@ -33,6 +33,7 @@ def leaving(no_ray: None) -> Iterator[tuple[str, Callable]]:
         nodes.shutdown()
 
 
+@pytest.mark.slow
 def test_a_worker_on_a_node_that_leaves_is_replaced_elsewhere(leaving: tuple, tmp_path: Path) -> None:
     import ray
 

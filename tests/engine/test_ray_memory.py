@@ -63,6 +63,7 @@ def watched(no_ray: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     cluster.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("watched")
 def test_a_shard_that_takes_all_memory_is_given_up_and_its_company_is_not(tmp_path: Path) -> None:
     from darkroom.engine.ray_dispatcher import RayDispatcher
@@ -96,6 +97,7 @@ def full(no_ray: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     nodes.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("full")
 def test_shards_pass_through_an_object_store_that_is_full(tmp_path: Path) -> None:
     """Shards too large to be sent any other way."""

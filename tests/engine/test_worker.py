@@ -41,6 +41,7 @@ def render_all(store: Store, prompts, run, **options) -> list:
         worker.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_record_describes_a_stored_image(store: Store, layout: str) -> None:
     prompts = dataset([f"p{number}" for number in range(10)], category=[str(number % 3) for number in range(10)])
@@ -54,6 +55,7 @@ def test_every_record_describes_a_stored_image(store: Store, layout: str) -> Non
         assert (record.status, record.sha256, record.bytes) == (OK, hashlib.sha256(data).hexdigest(), len(data))
 
 
+@pytest.mark.slow
 def test_pandas_reads_all_metadata_with_the_prompt_files_columns(tmp_path: Path) -> None:
     store = open_store(parse_spec(str(tmp_path)))
     prompts = dataset(["a", "b", "c", "d", "e"], category=["x", "y", None, "x", "y"])
@@ -64,6 +66,7 @@ def test_pandas_reads_all_metadata_with_the_prompt_files_columns(tmp_path: Path)
     assert set(frame["status"]) == {"ok"}
 
 
+@pytest.mark.slow
 def test_a_second_attempt_adopts_what_the_first_one_left(store: Store) -> None:
     prompts = dataset(["a", "b", "c"])
     for layout in LAYOUTS:
@@ -77,6 +80,7 @@ def test_a_second_attempt_adopts_what_the_first_one_left(store: Store) -> None:
         store.delete(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_bad_prompt_costs_one_row(store: Store, layout: str) -> None:
     prompts = dataset(["a", "fail alone", "b", "break the batch", "c"])
@@ -90,6 +94,7 @@ def test_a_bad_prompt_costs_one_row(store: Store, layout: str) -> None:
     assert by_prompt["fail alone"].key is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_retry_puts_an_image_in_a_failed_records_place(store: Store, tmp_path: Path, layout: str) -> None:
     prompts = dataset(["a", "fail once", "b"], category=["x", "y", "z"])
@@ -110,6 +115,7 @@ def test_retry_puts_an_image_in_a_failed_records_place(store: Store, tmp_path: P
     assert manifest.read(store, name)["category"].to_pylist() == ["x", "y", "z"]
 
 
+@pytest.mark.slow
 def test_the_manifest_carries_what_it_proves(store: Store) -> None:
     prompts = dataset(["a", "fail alone"])
     run = run_info(prompts)
@@ -121,6 +127,7 @@ def test_the_manifest_carries_what_it_proves(store: Store) -> None:
     assert about[b"darkroom.prompts_fingerprint"].decode() == run.prompts.fingerprint
 
 
+@pytest.mark.slow
 def test_rows_of_their_own_settings_share_a_shard(store: Store) -> None:
     prompts = dataset(["a", "b", "c"], width=[16, 32, None], num_images_per_prompt=[None, 3, 1], seed=[None, 7, None])
     render_all(store, prompts, run_info(prompts))
@@ -135,6 +142,7 @@ def test_rows_of_their_own_settings_share_a_shard(store: Store) -> None:
     assert [record.seed for record in found[1:4]] == [7, 8, 9]
 
 
+@pytest.mark.slow
 def test_invalid_rows_become_records(store: Store, tmp_path: Path) -> None:
     from darkroom.prompts.opening import open_prompts
 
@@ -147,6 +155,7 @@ def test_invalid_rows_become_records(store: Store, tmp_path: Path) -> None:
     assert all(record.error for record in found[1:])
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_closed_meanwhile_leaves_nothing_visible(store: Store) -> None:
     prompts = dataset(["a", "b"])
     run = run_info(prompts)
@@ -161,6 +170,7 @@ def test_a_worker_that_is_closed_meanwhile_leaves_nothing_visible(store: Store) 
     assert list(records(store)) == []
 
 
+@pytest.mark.slow
 def test_two_shards_at_once_from_two_threads(store: Store) -> None:
     prompts = dataset([f"p{number}" for number in range(40)])
     run = run_info(prompts, shard_size=5)
@@ -192,6 +202,7 @@ class StuckStore:
         return self._store.put_if_absent(key, data, content_type)
 
 
+@pytest.mark.slow
 def test_a_closed_worker_ends_while_its_store_hangs(tmp_path: Path) -> None:
     prompts = dataset([f"p{number}" for number in range(200)])
     run = run_info(prompts, shard_size=200)
@@ -220,6 +231,7 @@ class Failing(PaintRenderer):
         return super().render(requests)
 
 
+@pytest.mark.slow
 def test_failed_batches_take_no_room_from_later_ones(tmp_path: Path) -> None:
     prompts = dataset(["a", "b", "c"])
     run = run_info(prompts)
@@ -240,6 +252,7 @@ class Halved(PaintRenderer):
         return [replace(image, batch_size=self.info.batch_size // 2) for image in super().render(requests)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_record_tells_the_batch_its_image_was_really_rendered_in(tmp_path: Path, layout: str) -> None:
     prompts = dataset(["a", "b"])

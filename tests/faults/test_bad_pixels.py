@@ -14,6 +14,7 @@ from tests.jobs.helpers import run_here
 from tests.rendering.tiny_models import tiny_sd
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weight", "bias", "reason"), [(0.0, -10.0, "every pixel is black"), (float("nan"), 0.0, "NaN or infinite values")]
 )

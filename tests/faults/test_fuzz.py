@@ -81,6 +81,7 @@ def damages(draw: st.DrawFn, data: bytes) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["run.json", "cells/", "metadata/"])
 @given(data=st.data())
 @FEW
@@ -91,6 +92,7 @@ def test_damaged_files_of_a_run(prefix: str, data: st.DataObject) -> None:
         works_or_is_refused(lambda: read_all(folder), key, "cells/", "metadata/")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["run.json", "cells/"])
 @given(data=st.data())
 @FEW
@@ -109,6 +111,7 @@ def test_other_values_in_the_json_of_a_run(prefix: str, data: st.DataObject) -> 
         works_or_is_refused(lambda: read_all(folder), key, "cells/", "metadata/")
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @FEW
 def test_other_values_in_records(data: st.DataObject) -> None:
@@ -128,6 +131,7 @@ def test_other_values_in_records(data: st.DataObject) -> None:
         works_or_is_refused(lambda: read_all(folder), key)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @FEW
 def test_damaged_prompt_files(data: st.DataObject) -> None:
@@ -138,6 +142,7 @@ def test_damaged_prompt_files(data: st.DataObject) -> None:
         works_or_is_refused(lambda: read_prompts(path), path.name)
 
 
+@pytest.mark.slow
 @given(rows=st.lists(st.dictionaries(st.sampled_from(["prompt", "prompt_id", "seed", "width", "x"]), JSON), max_size=4))
 @FEW
 def test_any_prompt_rows(rows: list[dict]) -> None:
@@ -164,6 +169,7 @@ def read_prompts(path: Path) -> None:
         assert all(row.prompt for row in block.rows)
 
 
+@pytest.mark.slow
 @given(
     key=st.sampled_from(["sampling.guidance_scale", "sampling.seed", "sampling.height", "engine.batch_size",
                          "engine.batch_timeout_s", "output.quality", "prompts.uri", "sampling.negative_prompt"]),

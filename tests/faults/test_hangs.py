@@ -78,6 +78,7 @@ def ray_cluster() -> Iterator[None]:
     cluster.stop()
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_in_this_process_ends_the_job_in_time(tmp_path: Path) -> None:
     make, work = making(tmp_path, ["p0", "p1", "hang always", "p3"])
     started = time.monotonic()

@@ -82,6 +82,7 @@ def generate(tmp_path: Path) -> Callable[[str], int]:
     return lambda layout: run_here("generate", *PAINT, *given, f"output.layout={layout}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_a_manifest_names_lasts_before_the_manifest_can(disk: Disk, generate: Callable, layout: str) -> None:
     assert generate(layout) == 0
@@ -89,6 +90,7 @@ def test_what_a_manifest_names_lasts_before_the_manifest_can(disk: Disk, generat
     assert disk.broken == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_so_do_images_that_a_killed_attempt_left(disk: Disk, generate: Callable, layout: str) -> None:
     """They lie there, but their names were never made to last; who adopts them sees to it."""
@@ -103,12 +105,14 @@ def test_so_do_images_that_a_killed_attempt_left(disk: Disk, generate: Callable,
     assert disk.broken == []
 
 
+@pytest.mark.slow
 def test_a_disk_that_forgets_is_seen(disk: Disk, generate: Callable) -> None:
     disk.forgets_folders = True
     generate("files")
     assert len(disk.broken) >= 12
 
 
+@pytest.mark.slow
 def test_no_part_of_a_manifest_counts_as_one(disk: Disk, generate: Callable) -> None:
     generate("files")
     whole = next(disk.run.glob("metadata/**/*.parquet")).read_bytes()

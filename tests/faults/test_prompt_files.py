@@ -84,6 +84,7 @@ def test_a_file_that_changes_under_a_job_ends_it_in_one_line_and_restored_goes_o
     assert found == {row: INVALID if row % 32 else OK for row in range(num_rows)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["files", "webdataset", "parquet"])
 def test_no_id_or_caption_leaves_the_runs_folder_or_becomes_a_name_in_it(tmp_path: Path, layout: str) -> None:
     path = tmp_path / "in" / "prompts.parquet"
@@ -125,6 +126,7 @@ def listener() -> Iterator[tuple[str, list[str]]]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_no_address_in_a_prompt_file_is_ever_fetched(listener: tuple[str, list[str]], tmp_path: Path) -> None:
     """Whatever the column is called: an address is text like any other."""
     url, asked = listener

@@ -10,12 +10,14 @@ from tests.servers import FaultyProxy
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.slow
 def test_workers_killed_one_after_the_other(expected: Whole, in_s3: tuple[drills.Place, FaultyProxy]) -> None:
     tally = ray_drills.workers_killed(expected, *in_s3)
     assert tally.injected >= 2
     assert counts(tally) == ZERO
 
 
+@pytest.mark.slow
 def test_nodes_killed_one_after_the_other(expected: Whole, in_s3: tuple[drills.Place, FaultyProxy]) -> None:
     with ray_drills.cluster(2) as nodes:
         tally = ray_drills.nodes_killed(expected, *in_s3, nodes)
@@ -23,11 +25,13 @@ def test_nodes_killed_one_after_the_other(expected: Whole, in_s3: tuple[drills.P
     assert counts(tally) == ZERO
 
 
+@pytest.mark.slow
 def test_a_node_that_the_cloud_takes_back(expected: Whole, in_s3: tuple[drills.Place, FaultyProxy]) -> None:
     with ray_drills.cluster(2) as nodes:
         assert counts(ray_drills.node_preempted(expected, *in_s3, nodes)) == ZERO
 
 
+@pytest.mark.slow
 def test_a_head_that_is_killed(expected: Whole, in_s3: tuple[drills.Place, FaultyProxy]) -> None:
     with ray_drills.cluster(2) as nodes:
         tally = ray_drills.head_killed(expected, *in_s3, nodes)
@@ -35,6 +39,7 @@ def test_a_head_that_is_killed(expected: Whole, in_s3: tuple[drills.Place, Fault
     assert counts(tally) == ZERO
 
 
+@pytest.mark.slow
 def test_a_polite_kill_with_thirty_seconds_grace(expected: Whole, in_s3: tuple[drills.Place, FaultyProxy]) -> None:
     tally = ray_drills.terminated(expected, *in_s3)
     assert "shards are committed already" in tally.said

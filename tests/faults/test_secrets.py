@@ -65,6 +65,7 @@ def test_no_secret_of_the_environment_is_written(
     assert held([*stored, *written, done.stdout.encode(), done.stderr.encode()]) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "override",
     [

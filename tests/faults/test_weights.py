@@ -56,6 +56,7 @@ def test_a_pickle_is_refused_unopened_with_the_way_to_convert_it(model: Path, tm
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weights", "disguise"),
     [(f"unet/{UNET}", "pickle"), (f"unet/{UNET}", "cut"), ("text_encoder/model.safetensors", "cut")],
@@ -77,6 +78,7 @@ def test_code_that_a_model_brings_runs_only_where_it_is_trusted(model: Path, tmp
     assert not (tmp_path / "trace").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trusts", [True, False])
 def test_trust_is_kept_in_the_cell_and_in_every_manifest(model: Path, trusts: bool) -> None:
     assert generate(model, f"model.trust_remote_code={trusts}") in (

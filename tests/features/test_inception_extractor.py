@@ -46,6 +46,7 @@ def test_names_are_the_published_files() -> None:
     assert {f"Mixed_{name}" for name in some} | {"Conv2d_1a_3x3", "Mixed_7c.branch3x3dbl_3b"} <= convs
 
 
+@pytest.mark.slow
 def test_features_and_logits_equal_torch_fidelitys(extractor: InceptionExtractor) -> None:
     """What torch-fidelity 0.4.0 makes of the same random weights and the same picture."""
     picture = np.random.RandomState(5).randint(0, 256, (64, 48, 3)).astype(np.uint8)
@@ -60,6 +61,7 @@ def test_features_and_logits_equal_torch_fidelitys(extractor: InceptionExtractor
     np.testing.assert_allclose(logits[0, :3], [0.123716, 0.6782379, -0.42638034], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_way_of_resizing_changes_features_and_the_id(spec: ExtractorSpec, extractor: InceptionExtractor) -> None:
     clean = InceptionExtractor(replace(spec, resize=None))
     assert clean.info.resize == "clean"
@@ -98,6 +100,7 @@ def test_other_files_are_refused_with_what_is_wrong(tmp_path: Path) -> None:
         inspect_inception(ExtractorSpec("inception_v3", str(path)))
 
 
+@pytest.mark.slow
 def test_a_pickle_is_refused_with_the_way_to_convert_it(tmp_path: Path) -> None:
     path, trap = tmp_path / "weights.pth", tmp_path / "sprung"
     for content in (random_inception(), {"fc.weight": Trap(trap)}):

@@ -26,6 +26,7 @@ def extractor(spec: ExtractorSpec) -> Extractor:
     return load_extractor(spec)
 
 
+@pytest.mark.slow
 def test_a_row_depends_on_its_picture_alone(extractor: Extractor, pictures) -> None:
     """Three pictures in batches of two: the third alone in its batch, then with another neighbour and place."""
     wanted = pictures(3)

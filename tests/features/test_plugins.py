@@ -140,6 +140,7 @@ def looked_at(folder: Path, **options: str) -> str:
     ).stdout.strip()
 
 
+@pytest.mark.slow
 def test_changed_code_is_another_extractor_wherever_it_lies(tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     for folder in (first, second):

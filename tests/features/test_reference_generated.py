@@ -54,6 +54,7 @@ def pixels_of(store: Store) -> dict[str, np.ndarray]:
     return {hashlib.sha256(data).hexdigest(): row for data, row in zip(files, rows, strict=True)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_committed_images_are_measured(tmp_path: Path, measure: Measuring, layout: str) -> None:
     expected = pixels_of(rendered(str(tmp_path / "run"), layout=layout))
@@ -66,6 +67,7 @@ def test_committed_images_are_measured(tmp_path: Path, measure: Measuring, layou
     assert again.num_loaded == 0
 
 
+@pytest.mark.slow
 def test_a_run_in_a_bucket_is_measured(s3_endpoint: str, measure: Measuring) -> None:
     store = rendered("s3://bucket/reference-run", s3_endpoint)
     assert set(measure("s3://bucket/reference-run", s3_endpoint).ids) == set(pixels_of(store))
@@ -83,6 +85,7 @@ def _put_features(
     put_features(store, extractor_id, name, ShardFeatures(images, digests, tuple(error for _ in ok)))
 
 
+@pytest.mark.slow
 def test_features_that_lie_beside_the_run_are_taken(tmp_path: Path, measure: Measuring) -> None:
     store = rendered(str(tmp_path / "run"))
     _put_features(store, measure.info.extractor_id, 1000.0, leave_out=0)
@@ -96,6 +99,7 @@ def test_features_that_lie_beside_the_run_are_taken(tmp_path: Path, measure: Mea
     assert sorted(info.key for info in store.list()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lack", [{"leave_out": 1}, {"of": "0" * 64}, {"error": "RuntimeError: out of luck"}])
 def test_features_that_lack_an_image_are_made_anew(tmp_path: Path, measure: Measuring, lack: dict) -> None:
     store = rendered(str(tmp_path / "run"))
@@ -106,6 +110,7 @@ def test_features_that_lack_an_image_are_made_anew(tmp_path: Path, measure: Meas
     assert measure.num_pictures == 9
 
 
+@pytest.mark.slow
 def test_of_several_cells_one_must_be_named(tmp_path: Path, measure: Measuring) -> None:
     expected = pixels_of(rendered(str(tmp_path / "run"), cells=2))
     one, other = CELL.cell_id, OTHER.cell_id
@@ -120,12 +125,14 @@ def test_of_several_cells_one_must_be_named(tmp_path: Path, measure: Measuring) 
         measure(f"{tmp_path}/run#1234")
 
 
+@pytest.mark.slow
 def test_a_folder_whose_name_has_the_sign_is_that_folder(tmp_path: Path) -> None:
     rendered(str(tmp_path / "run#2"))
     reference = open_reference(ReferenceSpec(str(tmp_path / "run#2")))
     assert (reference.kind, reference.num_images) == ("run", None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

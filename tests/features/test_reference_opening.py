@@ -68,6 +68,7 @@ def test_all_images_and_no_others_are_measured(tmp_path: Path, measure: Measurin
     check_holds_images(measure(make(tmp_path)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["folder", "glob", "tar"])
 def test_a_bucket_is_read_as_a_folder_is(s3_endpoint: str, measure: Measuring, what: str) -> None:
     client, prefix = boto3.client("s3", endpoint_url=s3_endpoint), uuid.uuid4().hex

@@ -40,6 +40,7 @@ def cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return (first / np.linalg.norm(first, axis=1, keepdims=True)) @ second.T
 
 
+@pytest.mark.slow
 def test_pictures_and_captions_equal_a_plain_clips() -> None:
     picture = np.random.RandomState(0).randint(0, 256, (64, 64, 3)).astype(np.uint8)
     clip = load_extractor(ExtractorSpec())

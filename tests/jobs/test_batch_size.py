@@ -22,6 +22,7 @@ def sizes(run: Path) -> set[int]:
     return set(pd.read_parquet(run / "metadata")["batch_size"])
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_size_that_its_first_start_found(tmp_path: Path, cache: Path) -> None:
     model = tiny_sd(tmp_path / "model")
     command = (
@@ -47,12 +48,14 @@ def test_a_run_keeps_the_size_that_its_first_start_found(tmp_path: Path, cache: 
     assert run_here("verify", f"run={other}", "num_images=4") == 0
 
 
+@pytest.mark.slow
 def test_what_is_neither_a_number_nor_auto_is_refused(tmp_path: Path, cache: Path) -> None:
     for value in ("best", "0", "4097", "2.5", "true"):
         with pytest.raises(DarkroomError, match="batch_size"):
             run_here("generate", *PAINT, f"output.uri={tmp_path}", f"engine.batch_size={value}")
 
 
+@pytest.mark.slow
 def test_a_renderer_without_a_model_takes_the_default(tmp_path: Path, cache: Path) -> None:
     assert run_here("generate", *PAINT, f"output.uri={tmp_path / 'run'}", "engine.batch_size=auto") == 0
     assert run_here("plan", *PAINT, f"output.uri={tmp_path / 'run'}", "engine.batch_size=auto") == 0

@@ -99,6 +99,7 @@ def test_without_names_every_metric_with_an_interval_is_compared(base: Path, wor
     assert found == ["vendi", "clip_score"]
 
 
+@pytest.mark.slow
 def test_frechet_is_compared_with_the_features_of_a_reference(base: Path, worse: Path, capsys) -> None:
     arguments = (f"a={base}", f"b={worse}", f"reference={base}")
     assert run_here("compare", *arguments, "metrics=[demo_clip.frechet]") == 1
@@ -110,6 +111,7 @@ def test_frechet_is_compared_with_the_features_of_a_reference(base: Path, worse:
     assert found == ["frechet", "kid", "cmmd", "precision", "density", "vendi", "clip_score"]
 
 
+@pytest.mark.slow
 def test_only_images_with_a_partner_count_and_other_seeds_are_said(base: Path, rendered, capsys) -> None:
     other = rendered("sampling.seed=1", first=10)
     score(other)
@@ -119,6 +121,7 @@ def test_only_images_with_a_partner_count_and_other_seeds_are_said(base: Path, r
     assert "different seeds" in said
 
 
+@pytest.mark.slow
 def test_a_cell_of_a_sweep_is_named_by_its_id(base: Path, rendered, capsys) -> None:
     sweep = rendered("grid.axes.guidance_scale=[2,7]", job="sweep")
     cells = {name.cell_id for name in manifest.committed(open_store(parse_spec(str(sweep))))}

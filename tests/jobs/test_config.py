@@ -56,6 +56,7 @@ def test_a_choice_and_single_keys_of_one_group_stand_beside_each_other(tmp_path:
     assert (config.model.variant, config.model.dtype.value) == ("fp16", "bfloat16")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("job", "words"),
     [
@@ -74,6 +75,7 @@ def test_what_cfg_job_prints_is_read_again(
     assert composed(job, [flag]) == composed(job, words)
 
 
+@pytest.mark.slow
 def test_what_has_no_value_yet_can_be_printed_and_given_later(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,6 +86,7 @@ def test_what_has_no_value_yet_can_be_printed_and_given_later(
     assert composed("generate", [flag, "prompts.uri=p.csv"]).prompts.uri == "p.csv"
 
 
+@pytest.mark.slow
 def test_a_model_without_its_name_is_not_replaced_by_another(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +100,7 @@ def test_a_model_without_its_name_is_not_replaced_by_another(
     assert composed("generate", [flag, "model.repo_id=m"]).model.repo_id == "m"
 
 
+@pytest.mark.slow
 def test_a_choice_of_the_command_wins_over_all_keys_of_the_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +111,7 @@ def test_a_choice_of_the_command_wins_over_all_keys_of_the_files(
     assert composed("generate", [flag, "model=sdxl", "model.dtype=float32"]).model.variant == "fp16"
 
 
+@pytest.mark.slow
 def test_what_is_printed_of_a_folders_group_needs_the_folder_no_more(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,6 +119,7 @@ def test_what_is_printed_of_a_folders_group_needs_the_folder_no_more(
     assert composed("generate", [written(tmp_path, capsys.readouterr().out)]).model.repo_id == "/models/tuned"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["no", "on", "007", "1e3", "0x1F", "1_000", "12:30", "1.50", "2026-01-01", ".inf"])
 def test_a_text_is_what_stands_in_the_file(tmp_path: Path, text: str) -> None:
     lines = f"sampling: {{negative_prompt: {text}}}\nmodel: {{revision: {text}}}\nevaluation: {{metrics: [{text}]}}\n"
@@ -136,6 +142,7 @@ def test_what_is_no_text_is_a_number_or_a_truth_value(tmp_path: Path) -> None:
     assert config.grid.axes.guidance_scale == [1.0, 2]
 
 
+@pytest.mark.slow
 def test_a_file_with_a_defaults_list_is_hydras(tmp_path: Path) -> None:
     text = "defaults:\n  - generate\n  - override model: sd15\n  - _self_\nsampling:\n  guidance_scale: 9\n"
     config = composed("generate", [written(tmp_path, text), "sampling.seed=1"])
@@ -143,6 +150,7 @@ def test_a_file_with_a_defaults_list_is_hydras(tmp_path: Path) -> None:
     assert (config.sampling.guidance_scale, config.sampling.seed) == (9.0, 1)
 
 
+@pytest.mark.slow
 def test_groups_of_a_folder_are_found(folder: Path) -> None:
     config = composed("generate", ["--config-dir", str(folder), "+experiment=mine"])
     assert config.model.repo_id == "stabilityai/stable-diffusion-xl-base-1.0"
@@ -176,6 +184,7 @@ def test_an_environment_variable_is_filled_in_from_a_file_as_hydra_does(
     assert composed("generate", [written(tmp_path, "output: {uri: '${oc.env:WHERE}'}")]).output.uri == "s3://bucket/run"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -214,6 +223,7 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, text:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_number_that_yaml_reads_of_a_text_is_refused_where_hydra_reads_the_file(folder: Path) -> None:
     (folder / "experiment" / "mine.yaml").write_text("# @package _global_\nmodel: {revision: 0123}\n")
     (folder / "model" / "tuned.yaml").write_text("defaults: [schema, _self_]\nrepo_id: 007\n")
@@ -275,6 +285,7 @@ def test_a_word_about_files_that_cannot_be_used_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -310,6 +321,7 @@ def test_a_group_of_the_users_that_cannot_be_composed_is_named_with_its_remedy(
     assert "object_type" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_help_shows_the_keys_of_what_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
     run_job("generate", ["--help"])
     assert "prompts.uri" not in capsys.readouterr().out
@@ -325,6 +337,7 @@ def test_help_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, capsys: py
         assert len(line) <= 40 or "=" in line, line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", JOBS)
 def test_every_job_has_help_and_a_configuration(job: str, capsys: pytest.CaptureFixture[str]) -> None:
     run_job(job, ["-h"])
@@ -333,6 +346,7 @@ def test_every_job_has_help_and_a_configuration(job: str, capsys: pytest.Capture
     assert OmegaConf.create(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "found"),
     [

@@ -45,6 +45,7 @@ def test_a_job_is_done_whatever_becomes_of_its_output(
     assert len(list((tmp_path / "run" / "metadata").rglob("*.parquet"))) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("redirection", ["| head -1; exit ${PIPESTATUS[0]}", "> /dev/full", ">&-"])
 def test_a_look_at_a_run_ends_without_a_traceback(words: list[str], tmp_path: Path, redirection: str) -> None:
     run_here(*words)
@@ -54,6 +55,7 @@ def test_a_look_at_a_run_ends_without_a_traceback(words: list[str], tmp_path: Pa
     assert "Exception" not in said
 
 
+@pytest.mark.slow
 def test_an_error_of_letters_that_cannot_be_shown_is_one_line(tmp_path: Path) -> None:
     code, _, said = said_in_shell("", ["status", f"run={tmp_path}/é↑"], PYTHONIOENCODING="ascii")
     assert code == 2

@@ -80,6 +80,7 @@ def emptied(_data: bytes) -> bytes:
     return b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "spoil"),
     [
@@ -121,6 +122,7 @@ def test_damaged_images_are_named_and_not_scored_and_repaired_ones_are(
     assert figure(tmp_path) == figure(tmp_path / "clean")
 
 
+@pytest.mark.slow
 def test_a_cell_of_which_no_image_can_be_scored_leaves_the_others_their_figures(
     arguments, tmp_path: Path, capsys
 ) -> None:
@@ -137,6 +139,7 @@ def test_a_cell_of_which_no_image_can_be_scored_leaves_the_others_their_figures(
     assert any("left out" in line for line in cells[broken]["demo_clip.clip_score"].warnings)
 
 
+@pytest.mark.slow
 def test_a_cell_with_too_few_images_for_a_figure_leaves_the_others_theirs(arguments, tmp_path: Path) -> None:
     assert run_here("sweep", *arguments, "engine.shard_size=1", "grid.axes.guidance_scale=[1,3]") == 0
     store, named = store_at(tmp_path), "metrics=[demo_clip.clip_score]"
@@ -151,6 +154,7 @@ def test_a_cell_with_too_few_images_for_a_figure_leaves_the_others_theirs(argume
         evaluated(tmp_path, named)
 
 
+@pytest.mark.slow
 def test_a_scorer_that_fails_on_one_picture_costs_that_score_until_its_code_changes(
     arguments, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +174,7 @@ def test_a_scorer_that_fails_on_one_picture_costs_that_score_until_its_code_chan
     assert figure(tmp_path, "choosy.score").num_images == NUM_PROMPTS
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_of_the_shards_that_it_scored_whatever_is_committed_beside_it(
     arguments, tmp_path: Path
 ) -> None:
@@ -190,6 +195,7 @@ def test_an_evaluation_is_of_the_shards_that_it_scored_whatever_is_committed_bes
     assert images.count == 4
 
 
+@pytest.mark.slow
 def test_what_is_no_features_is_made_again_and_only_that(arguments, tmp_path: Path, capsys) -> None:
     assert run_here("generate", *arguments, "evaluate=inline") == 0
     store, right = store_at(tmp_path), figure(tmp_path)
@@ -215,6 +221,7 @@ def test_what_is_no_features_is_made_again_and_only_that(arguments, tmp_path: Pa
         assert {key: store.get(key) for key in keys} == whole
 
 
+@pytest.mark.slow
 def test_what_retry_rendered_is_scored_and_nothing_else(arguments, tmp_path: Path, capsys) -> None:
     assert run_here("generate", *arguments, "evaluate=inline") == 0
     store = store_at(tmp_path)
@@ -231,6 +238,7 @@ def test_what_retry_rendered_is_scored_and_nothing_else(arguments, tmp_path: Pat
     assert figure(tmp_path).num_images == NUM_PROMPTS
 
 
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_shown_is_named_and_costs_no_contact_sheet(arguments, tmp_path: Path, capsys) -> None:
     assert run_here("generate", *arguments) == 0
     store = store_at(tmp_path)

@@ -46,6 +46,7 @@ def test_every_code_is_in_the_help() -> None:
     assert [code for code in ExitCode if f" {code.value} {code.meaning}" not in said] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("halving", [False, True])
 def test_a_sweep_with_failed_rows_says_so_at_every_start(bad_rows: list[str], halving: bool) -> None:
     words = [*bad_rows, "grid.axes.guidance_scale=[1,2]", "engine.shard_size=1", "evaluate=inline"]
@@ -55,18 +56,21 @@ def test_a_sweep_with_failed_rows_says_so_at_every_start(bad_rows: list[str], ha
     assert run_job("sweep", words) is ExitCode.ROWS_FAILED
 
 
+@pytest.mark.slow
 def test_failed_rows_are_more_urgent_than_a_failed_check(bad_rows: list[str]) -> None:
     words = [*bad_rows, "evaluate=inline", "evaluation.extractors=[pixels]", "evaluation.metrics=[pixels.vendi]"]
     words.append("evaluation.expect=[{figure: pixels.vendi, lowest: 1000}]")
     assert run_job("generate", words) is ExitCode.ROWS_FAILED
 
 
+@pytest.mark.slow
 def test_jobs_that_only_look_end_well_where_rows_are_failed(bad_rows: list[str], tmp_path: Path) -> None:
     assert run_job("plan", bad_rows) is ExitCode.OK
     run_job("generate", bad_rows)
     assert run_job("status", [f"run={tmp_path / 'run'}"]) is ExitCode.OK
 
 
+@pytest.mark.slow
 def test_python_gets_an_exception_and_its_signals_back(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(DarkroomError, match="nowhere does not exist"):
@@ -77,6 +81,7 @@ def test_python_gets_an_exception_and_its_signals_back(tmp_path: Path) -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+@pytest.mark.slow
 def test_a_thread_may_run_a_job(tmp_path: Path) -> None:
     codes: list[ExitCode] = []
     words = [[*PAINT, f"output.uri={tmp_path / name}"] for name in ("a", "b")]

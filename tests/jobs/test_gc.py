@@ -83,6 +83,7 @@ def once_before(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, act: Cal
     monkeypatch.setattr(owner, name, called)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "name"),
     [(worker, "batches"), (worker, "put_container"), (manifest, "revise"), (worker, "remove_superseded")],
@@ -96,6 +97,7 @@ def test_gc_in_the_middle_of_a_retry(run: Where, monkeypatch: pytest.MonkeyPatch
     assert is_whole(store)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["named_keys", "fence_retries", "remove_orphans", "delete"])
 def test_a_retry_in_the_middle_of_gc(run: Where, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
 
@@ -109,6 +111,7 @@ def test_a_retry_in_the_middle_of_gc(run: Where, monkeypatch: pytest.MonkeyPatch
     assert is_whole(store)
 
 
+@pytest.mark.slow
 def test_an_attempt_that_sleeps_through_all_of_a_gc_cannot_commit(run: Where) -> None:
     store, where = run
     fail_first(store)
@@ -121,6 +124,7 @@ def test_an_attempt_that_sleeps_through_all_of_a_gc_cannot_commit(run: Where) ->
     assert manifest.texts(table.schema)["darkroom.run"] == manifest.texts(manifest.parse(before).schema)["darkroom.run"]
 
 
+@pytest.mark.slow
 def test_a_gc_that_was_killed_is_in_nobodys_way(run: Where, monkeypatch: pytest.MonkeyPatch) -> None:
     store, where = run
     fail_first(store)
@@ -133,6 +137,7 @@ def test_a_gc_that_was_killed_is_in_nobodys_way(run: Where, monkeypatch: pytest.
     assert {info.key for info in store.list("images/")} == {record.key for record in records(store)}
 
 
+@pytest.mark.slow
 def test_a_killed_retry_is_gone_on_with(run: Where, monkeypatch: pytest.MonkeyPatch) -> None:
     store, where = run
     fail_first(store)
@@ -157,6 +162,7 @@ def test_what_no_job_has_put_among_the_images_stays(run: Where, capsys: pytest.C
     assert "3 files there that no job writes stay" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_cells_that_an_early_choice_dropped_leave_nothing_unfinished(tmp_path: Path, capsys) -> None:
     slots = ("prompts=template", "prompts.pattern='a {n} circle'", "prompts.slots={n: [red, blue, green, grey]}")
     words = [*PAINT, *slots, f"output.uri={tmp_path}", "engine.shard_size=1"]

@@ -13,6 +13,7 @@ from tests.jobs.helpers import PAINT, run_here
 from tests.rendering.tiny_models import tiny_sd, tiny_sd3
 
 
+@pytest.mark.slow
 def test_rows_of_their_own_guidance_are_rendered_together_and_verified(tmp_path: Path) -> None:
     scales = [1.0, 2.0, 3.5, 7.0]
     prompts = tmp_path / "prompts.parquet"
@@ -48,6 +49,7 @@ def test_a_model_that_is_told_its_guidance_refuses_an_interval(tmp_path: Path) -
         run_here("generate", *options, f"output.uri={tmp_path / 'run'}")
 
 
+@pytest.mark.slow
 def test_rescaled_guidance_is_an_axis_that_moves_pixels_and_is_recorded(tmp_path: Path) -> None:
     model, run = tiny_sd(tmp_path / "model"), tmp_path / "run"
     given = ("engine=local", "model=diffusers", f"model.repo_id={model}", "sampling.num_inference_steps=2")
@@ -70,6 +72,7 @@ def test_rescaled_guidance_is_an_axis_that_moves_pixels_and_is_recorded(tmp_path
     assert "sampling.guidance_rescale" in reference()
 
 
+@pytest.mark.slow
 def test_rows_may_rescale_their_guidance(tmp_path: Path) -> None:
     prompts, run = tmp_path / "prompts.parquet", tmp_path / "run"
     pd.DataFrame({"prompt": ["a red circle"] * 3, "guidance_rescale": [None, 0.3, 0.7]}).to_parquet(prompts)
@@ -82,6 +85,7 @@ def test_rows_may_rescale_their_guidance(tmp_path: Path) -> None:
     assert run_here("verify", f"run={run}", "num_images=3") == 0
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_rescale_its_guidance_is_named_before_anything_is_rendered(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.parquet"
     pd.DataFrame({"prompt": ["a"], "guidance_rescale": [0.3]}).to_parquet(prompts)

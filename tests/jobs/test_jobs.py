@@ -33,6 +33,7 @@ def stored(folder: Path) -> list:
     return list(records(open_store(parse_spec(str(folder)))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", JOBS)
 def test_every_job_has_help_that_names_its_keys(job: str, capsys: pytest.CaptureFixture) -> None:
     from darkroom.jobs.cli import run_job
@@ -41,6 +42,7 @@ def test_every_job_has_help_that_names_its_keys(job: str, capsys: pytest.Capture
     assert f"darkroom {job}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_generate_makes_a_dataset_and_says_where(arguments, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert run_here("generate", *arguments) == 0
     said = capsys.readouterr().out
@@ -55,6 +57,7 @@ def test_generate_makes_a_dataset_and_says_where(arguments, tmp_path: Path, caps
     assert "Steps: 20" in png.text["parameters"]
 
 
+@pytest.mark.slow
 def test_the_same_command_again_renders_nothing(arguments, capsys: pytest.CaptureFixture) -> None:
     run_here("generate", *arguments)
     capsys.readouterr()
@@ -64,6 +67,7 @@ def test_the_same_command_again_renders_nothing(arguments, capsys: pytest.Captur
     assert "0 images rendered" in said
 
 
+@pytest.mark.slow
 def test_images_do_not_depend_on_shards_batches_or_row_order(arguments, prompts: Path, tmp_path: Path) -> None:
     run_here("generate", *arguments)
     header, *rows = prompts.read_text().splitlines()
@@ -73,6 +77,7 @@ def test_images_do_not_depend_on_shards_batches_or_row_order(arguments, prompts:
     assert first == other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "words"),
     [
@@ -89,12 +94,14 @@ def test_a_run_refuses_to_become_another_one(arguments, override: str, words: st
         run_here("generate", *arguments, override.replace("OTHER", str(tmp_path / "other.txt")))
 
 
+@pytest.mark.slow
 def test_another_shard_size_is_ignored_aloud_in_a_run_that_has_one(arguments, capsys: pytest.CaptureFixture) -> None:
     run_here("generate", *arguments)
     assert run_here("generate", *arguments, "engine.shard_size=5") == 0
     assert "engine.shard_size=5 is ignored: this run has 6" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_plan_says_what_would_be_done_and_writes_nothing(arguments, tmp_path: Path, capsys) -> None:
     assert run_here("plan", *arguments, "sampling.num_images_per_prompt=3") == 0
     said = capsys.readouterr().out
@@ -102,6 +109,7 @@ def test_plan_says_what_would_be_done_and_writes_nothing(arguments, tmp_path: Pa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_plan_writes_a_templates_prompts_as_parquet(tmp_path: Path, capsys) -> None:
     path = tmp_path / "made.parquet"
     template = ["prompts=template", "prompts.pattern='a {colour} {animal}'", f"prompts.write_to={path}"]
@@ -113,6 +121,7 @@ def test_plan_writes_a_templates_prompts_as_parquet(tmp_path: Path, capsys) -> N
     assert run_here("plan", *PAINT, "prompts=file", f"prompts.uri={path}") == 0
 
 
+@pytest.mark.slow
 def test_status_counts_what_is_there_and_what_is_left(arguments, tmp_path: Path, capsys) -> None:
     run_here("generate", *arguments)
     first = sorted((tmp_path / "run" / "metadata").rglob("*.parquet"))[0]
@@ -125,6 +134,7 @@ def test_status_counts_what_is_there_and_what_is_left(arguments, tmp_path: Path,
     assert "6 prompt rows" in said
 
 
+@pytest.mark.slow
 def test_verify_names_an_image_that_is_not_what_its_record_says(arguments, tmp_path: Path, capsys) -> None:
     run_here("generate", *arguments)
     assert run_here("verify", f"run={tmp_path / 'run'}", "num_images=20") == 0
@@ -140,6 +150,7 @@ def test_verify_names_an_image_that_is_not_what_its_record_says(arguments, tmp_p
     assert "19 of 20" in said
 
 
+@pytest.mark.slow
 def test_gc_removes_orphans_and_nothing_else(arguments, tmp_path: Path, capsys) -> None:
     run_here("generate", *arguments)
     before = {record.key for record in stored(tmp_path / "run")}
@@ -158,12 +169,14 @@ def test_gc_removes_orphans_and_nothing_else(arguments, tmp_path: Path, capsys) 
     assert all((tmp_path / "run" / key).exists() for key in before)
 
 
+@pytest.mark.slow
 def test_retry_with_nothing_failed_says_so(arguments, tmp_path: Path, capsys) -> None:
     run_here("generate", *arguments)
     assert run_here("retry", f"run={tmp_path / 'run'}", "engine=local") == 0
     assert "nothing to render again" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["webdataset", "parquet"])
 @pytest.mark.parametrize("image_format", ["png", "webp", "jpeg"])
 def test_every_layout_and_format_can_be_verified(arguments, layout: str, image_format: str, tmp_path: Path) -> None:
@@ -171,6 +184,7 @@ def test_every_layout_and_format_can_be_verified(arguments, layout: str, image_f
     assert run_here("verify", f"run={tmp_path / 'run'}", "num_images=5") == 0
 
 
+@pytest.mark.slow
 def test_a_bad_row_that_is_recorded_is_said_by_the_exit_code_of_every_start(
     arguments, prompts: Path, tmp_path: Path, capsys
 ) -> None:
@@ -187,6 +201,7 @@ def test_a_bad_row_that_is_recorded_is_said_by_the_exit_code_of_every_start(
     assert [record.status for record in stored(tmp_path / "run")] == ["ok", "invalid", "invalid"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("job", "override", "words"),
     [

@@ -62,6 +62,7 @@ def moved(model: Path, to: str) -> Path:
     return model.rename(target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["files", "webdataset", "parquet"])
 def test_no_path_goes_into_an_image_or_a_record(model: Path, tmp_path: Path, layout: str) -> None:
     assert generate(model, tmp_path / "run", f"output.layout={layout}") == 0
@@ -71,12 +72,14 @@ def test_no_path_goes_into_an_image_or_a_record(model: Path, tmp_path: Path, lay
     assert set(pd.read_parquet(tmp_path / "run" / "metadata").model) == {"tiny"}
 
 
+@pytest.mark.slow
 def test_two_places_give_equal_files(model: Path, tmp_path: Path) -> None:
     generate(model, tmp_path / "one")
     generate(moved(model, "there/tiny"), tmp_path / "two")
     assert stored(tmp_path / "one") == stored(tmp_path / "two")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["there/tiny", "there/renamed"])
 def test_a_run_goes_on_and_is_verified_where_its_model_lies_now(
     model: Path, tmp_path: Path, place: str, capsys
@@ -100,6 +103,7 @@ def test_a_run_goes_on_and_is_verified_where_its_model_lies_now(
     assert stored(run) == stored(whole)
 
 
+@pytest.mark.slow
 def test_of_several_models_each_is_found_by_its_digest(model: Path, tmp_path: Path) -> None:
     other = scaled(Path(shutil.copytree(model, tmp_path / "there" / "tiny")))
     run = tmp_path / "run"
@@ -113,6 +117,7 @@ def test_of_several_models_each_is_found_by_its_digest(model: Path, tmp_path: Pa
     assert run_here("verify", f"run={run}", f"model.repo_id={second}") == 0
 
 
+@pytest.mark.slow
 def test_a_cell_that_calls_its_model_otherwise_is_rendered_with_that_model(model: Path, tmp_path: Path) -> None:
     """Its name is no part of the digest that a cell's file is checked by."""
     run = tmp_path / "run"
@@ -133,6 +138,7 @@ def test_a_folder_of_its_name_is_not_taken_for_an_embedded_model(name: str, tmp_
     assert find_model(ref, "cpu").identity.repo_id == f"darkroom/{name}"
 
 
+@pytest.mark.slow
 def test_another_model_in_its_place_is_named(model: Path, tmp_path: Path) -> None:
     generate(model, tmp_path / "run")
     scaled(model)
@@ -157,6 +163,7 @@ def with_code(model: Path, trace: Path, other: str = "other") -> Path:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", ["verify", "repair", "retry"])
 def test_a_stored_run_does_not_make_its_code_trusted(model: Path, tmp_path: Path, job: str) -> None:
     trace, run = tmp_path / "trace", tmp_path / "run"
@@ -184,6 +191,7 @@ def fail_one(run: Path) -> None:
     pq.write_table(table.set_column(at, table.schema.field(at), [["failed"] * len(table)]), path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["mine.py", "other.py", "unet/more.py", "data.yaml"])
 def test_what_a_trusted_models_code_is_or_reads_belongs_to_its_digest(model: Path, tmp_path: Path, file: str) -> None:
     run, trusted = tmp_path / "run", "model.trust_remote_code=true"
@@ -196,6 +204,7 @@ def test_what_a_trusted_models_code_is_or_reads_belongs_to_its_digest(model: Pat
         run_here("verify", f"run={run}", trusted)
 
 
+@pytest.mark.slow
 def test_models_with_code_of_one_name_run_their_own(model: Path, tmp_path: Path) -> None:
     traces = [tmp_path / "a", tmp_path / "b"]
     other = scaled(Path(shutil.copytree(model, tmp_path / "there" / "tiny")))
@@ -206,6 +215,7 @@ def test_models_with_code_of_one_name_run_their_own(model: Path, tmp_path: Path)
     assert [trace.exists() for trace in traces] == [True, True]
 
 
+@pytest.mark.slow
 def test_a_model_that_changes_under_a_job_ends_it(model: Path, tmp_path: Path, monkeypatch) -> None:
     """Its weights are replaced after the job looked at it, and before it is loaded."""
     from darkroom.engine import spec

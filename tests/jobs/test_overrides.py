@@ -36,6 +36,7 @@ def leaves(job: str, kind: type | tuple) -> Iterator[tuple[dict[str, str], list[
         yield choice, [key for key, node in nodes(composition(Sources(job), choice)) if isinstance(node, kind)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", JOBS)
 def test_every_text_is_taken_whole(job: str) -> None:
     awkward = cycle(WHOLE)
@@ -68,6 +69,7 @@ def test_one_pair_of_quotes_is_hydras(given: str, text: str) -> None:
     assert composed("plan", [f"sampling.negative_prompt={given}"]).sampling.negative_prompt == text
 
 
+@pytest.mark.slow
 def test_null_is_none_where_there_may_be_none() -> None:
     assert composed("plan", ["model.revision=null"]).model.revision is None
     assert composed("plan", ["model.revision='null'"]).model.revision == "null"
@@ -97,6 +99,7 @@ def test_a_name_that_only_starts_with_a_tilde_is_itself() -> None:
     assert composed("status", ["run=~backup-of-nobody"]).run == "~backup-of-nobody"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("job", "words", "said"),
     [
@@ -144,6 +147,7 @@ def test_bytes_that_are_no_letters_here_are_refused() -> None:
         composed("status", ["run=/tmp/\udcc3"])
 
 
+@pytest.mark.slow
 def test_slots_may_be_given_one_by_one() -> None:
     words = ["prompts=template", "prompts.pattern=a {größe} dot", "prompts.slots.größe=[small, large]"]
     assert composed("plan", words).prompts.slots == {"größe": ["small", "large"]}
@@ -151,6 +155,7 @@ def test_slots_may_be_given_one_by_one() -> None:
     assert more.prompts.slots == {"größe": ["small", "large"], "colour": ["red"], "shape": ["dot"]}
 
 
+@pytest.mark.slow
 def test_a_group_takes_its_keys_with_values_too() -> None:
     config = composed("sweep", ["model=paint", "sampling={width: 64}", "sampling.height=72", "grid={mode: zip}"])
     assert (config.sampling.width, config.sampling.height, config.grid.mode.value) == (64, 72, "zip")

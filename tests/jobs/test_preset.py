@@ -35,6 +35,7 @@ def test_the_preset_says_what_the_task_says() -> None:
     assert config.evaluate.name == "inline"
 
 
+@pytest.mark.slow
 def test_what_a_command_says_wins_and_every_rendering_job_knows_the_preset() -> None:
     for job in ("plan", "generate", "sweep"):
         assert composed(job, [*PRESET, "sampling.guidance_scale=7"]).sampling.guidance_scale == 7
@@ -69,6 +70,7 @@ def expecting(clip: tuple[float, float], fid: tuple[float, float]) -> str:
     )
 
 
+@pytest.mark.slow
 def test_a_missing_reference_is_refused_before_anything_is_rendered(stand_in: list[str], tmp_path: Path) -> None:
     arguments = [*stand_in, "evaluation.reference=null", f"output.uri={tmp_path / 'run'}"]
     with pytest.raises(DarkroomError, match=r"inception_v3\.fid needs a reference; give one as reference="):

@@ -58,6 +58,7 @@ def test_thesame_command_is_the_same(shell: str) -> None:
     assert pasted(same_command("sweep", words), shell) == ["sweep", *words]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_what_jobs_print_leads_to_their_run(tmp_path: Path, name: str, capsys: pytest.CaptureFixture) -> None:
     folder = tmp_path / name

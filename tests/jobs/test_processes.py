@@ -41,12 +41,14 @@ def num_committed(store: Store) -> int:
     return sum(1 for _ in manifest.committed(store))
 
 
+@pytest.mark.slow
 def test_engine_local_imports_no_ray(tmp_path: Path) -> None:
     code = "import sys; sys.modules['ray'] = None; from darkroom.jobs.cli import run_job; run_job('generate')"
     arguments = [*PAINT, f"output.uri={tmp_path / 'run'}"]
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_stops_in_seconds_and_the_same_command_goes_on(tmp_path: Path, signal_number: int) -> None:
     arguments = (*SLOW_PAINT, "engine=local", "engine.shard_size=1", f"output.uri={tmp_path / 'run'}")
@@ -90,6 +92,7 @@ def finished_in_s3(s3_endpoint: str) -> str:
     return uri
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("job", "pattern"),
     [
@@ -122,6 +125,7 @@ def test_an_interrupt_ends_a_job_whose_store_never_answers(
             process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_killed_run_on_ray_and_s3_ends_as_an_undisturbed_one(s3_endpoint: str, tmp_path: Path) -> None:
     """SIGKILL of the driver at about half; then another start, with the embedded model."""
@@ -148,6 +152,7 @@ def test_a_killed_run_on_ray_and_s3_ends_as_an_undisturbed_one(s3_endpoint: str,
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
+@pytest.mark.slow
 def test_errors_are_one_line_and_exit_code_two() -> None:
     for job, override in (
         ("generate", "sampling.guidance=1"),
@@ -160,6 +165,7 @@ def test_errors_are_one_line_and_exit_code_two() -> None:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_no_secret_reaches_a_file_or_the_output(
     s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.jobs.helpers import PAINT, run_here
 
 
+@pytest.mark.slow
 def test_a_profiled_run_says_where_its_time_went_and_is_the_same_run(tmp_path: Path, capsys) -> None:
     for name, options in {"plain": (), "profiled": ("engine.profile=true",)}.items():
         assert run_here("generate", *PAINT, f"output.uri={tmp_path / name}", "engine.shard_size=16", *options) == 0

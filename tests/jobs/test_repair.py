@@ -66,6 +66,7 @@ def remove(store: Store, key: str) -> set[str]:
     return {record.image_id for record in records(store) if record.key == key}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [flip_in_image, cut_off, remove])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_damage_is_found_and_mended(
@@ -88,6 +89,7 @@ def test_damage_is_found_and_mended(
     assert run_here("verify", *run, "stored=true") == 0
 
 
+@pytest.mark.slow
 def test_a_caption_that_differs_beside_an_image_is_damage_too(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     store = generate((str(tmp_path / "run"), None), tmp_path, "webdataset")
     before = contents(store)
@@ -100,6 +102,7 @@ def test_a_caption_that_differs_beside_an_image_is_damage_too(tmp_path: Path, ca
     assert contents(store) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_renders_to_other_bytes_is_not_put_back_and_said(tmp_path: Path, layout: str, capsys) -> None:
     """A record that was tampered with stands for any image that cannot be made again."""
@@ -117,6 +120,7 @@ def test_what_renders_to_other_bytes_is_not_put_back_and_said(tmp_path: Path, la
     assert contents(store) == before
 
 
+@pytest.mark.slow
 def test_a_reader_of_a_missing_image_is_told_the_remedy(tmp_path: Path) -> None:
     store = generate((str(tmp_path / "run"), None), tmp_path, "webdataset")
     record = next(records(store))
@@ -125,6 +129,7 @@ def test_a_reader_of_a_missing_image_is_told_the_remedy(tmp_path: Path) -> None:
         image_bytes(store, record)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_object_that_cannot_be_read_is_named_and_mended(tmp_path: Path, layout: str, capsys) -> None:
     store = generate((str(tmp_path / "run"), None), tmp_path, layout)

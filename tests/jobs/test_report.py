@@ -39,6 +39,7 @@ def command_of(folder: Path) -> list[str]:
     return shlex.split((folder / "report.md").read_text().splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 def test_the_reports_command_has_nothing_left_to_render(
     grid: tuple[str, ...], prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture
@@ -56,6 +57,7 @@ def test_the_reports_command_has_nothing_left_to_render(
     assert "is ignored" not in said
 
 
+@pytest.mark.slow
 def test_a_templates_command_makes_its_prompts_again(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     template = ["prompts=template", "prompts.pattern='a {colour} {animal}'"]
     slots = ["prompts.slots={colour: [red, 'blue, dark'], animal: [cat, dog]}"]
@@ -67,6 +69,7 @@ def test_a_templates_command_makes_its_prompts_again(tmp_path: Path, capsys: pyt
     assert "1 of 1 shards are committed already" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_job_says_where_the_page_is_and_what_comes_next(prompts: Path, tmp_path: Path, capsys) -> None:
     start("generate", prompts, tmp_path / "run")
     capsys.readouterr()

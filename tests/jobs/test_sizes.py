@@ -19,6 +19,7 @@ def arguments(folder: Path, text: str) -> tuple[str, ...]:
     return "prompts=file", f"prompts.uri={folder / 'sizes.csv'}", f"output.uri={folder / 'run'}", "engine=local"
 
 
+@pytest.mark.slow
 def test_records_and_files_say_the_size_that_the_image_has(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     model = f"model.repo_id={tiny_flux(tmp_path / 'model')}"
     given = ("model=diffusers", model, "sampling.num_inference_steps=1", "sampling.height=64", "sampling.width=64")
@@ -39,6 +40,7 @@ def test_records_and_files_say_the_size_that_the_image_has(tmp_path: Path, capsy
     assert run_here("verify", f"run={tmp_path / 'run'}") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["files", "webdataset", "parquet"])
 def test_a_row_that_its_format_cannot_hold_costs_one_record(tmp_path: Path, layout: str) -> None:
     given = arguments(tmp_path, "prompt,width,height\na,16,16\nb,16384,8\nc,8,16384\nd,16,16\n")
@@ -55,6 +57,7 @@ def test_plan_says_what_the_format_cannot_hold(tmp_path: Path, capsys: pytest.Ca
     assert "warning: 16384x8 pixels: webp holds at most 16383" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_size_that_no_image_of_the_format_has_is_refused(tmp_path: Path) -> None:
     given = arguments(tmp_path, "prompt\na\n")
     with pytest.raises(DarkroomError, match="webp holds at most 16383"):

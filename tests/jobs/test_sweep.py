@@ -34,6 +34,7 @@ def frame(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / "run" / "metadata")
 
 
+@pytest.mark.slow
 def test_cells_share_noise_and_differ_in_what_the_axes_say(arguments, tmp_path: Path, capsys) -> None:
     axes = ["grid.axes.guidance_scale=[1,3]", "grid.axes.num_inference_steps=[5,10]"]
     assert run_here("sweep", *arguments, *axes) == 0
@@ -52,6 +53,7 @@ def test_cells_share_noise_and_differ_in_what_the_axes_say(arguments, tmp_path: 
     }
 
 
+@pytest.mark.slow
 def test_seeds_and_numbers_of_images_are_axes_and_the_runs_own_are_called_as_ever(
     arguments, tmp_path: Path, capsys
 ) -> None:
@@ -81,6 +83,7 @@ def test_seeds_and_numbers_of_images_are_axes_and_the_runs_own_are_called_as_eve
     assert "Differences: images of cells with different seeds" in (tmp_path / "run/report/report.md").read_text()
 
 
+@pytest.mark.slow
 def test_what_the_model_says_stands_for_null_and_is_recorded(arguments, tmp_path: Path, capsys) -> None:
     own = [
         f"sampling.{name}=null" for name in ("scheduler", "guidance_scale", "num_inference_steps", "height", "width")
@@ -92,6 +95,7 @@ def test_what_the_model_says_stands_for_null_and_is_recorded(arguments, tmp_path
     assert set(rows["scheduler"]) == {"default"}
 
 
+@pytest.mark.slow
 def test_a_grid_that_grows_renders_the_new_cells_alone_and_one_that_shrinks_nothing(
     arguments, tmp_path: Path, capsys
 ) -> None:
@@ -101,6 +105,7 @@ def test_a_grid_that_grows_renders_the_new_cells_alone_and_one_that_shrinks_noth
     assert len(read_cells(store_at(tmp_path))) == 3
 
 
+@pytest.mark.slow
 def test_one_model_is_loaded_once_a_model_and_worker(arguments, tmp_path: Path, capsys) -> None:
     cells = "grid.cells=[{repo_id: darkroom/paint},{repo_id: darkroom/demo, num_inference_steps: 1}]"
     assert run_here("sweep", *arguments, cells, "grid.axes.guidance_scale=[1,3]", "engine.batch_size=16") == 0
@@ -110,6 +115,7 @@ def test_one_model_is_loaded_once_a_model_and_worker(arguments, tmp_path: Path, 
     assert run_here("verify", f"run={tmp_path / 'run'}", "num_images=12") == 0
 
 
+@pytest.mark.slow
 def test_an_axis_of_models_has_presets(arguments, tmp_path: Path) -> None:
     assert run_here("sweep", *arguments, "grid.axes.repo_id=[paint]", "model=sd15") == 0
     [info] = read_cells(store_at(tmp_path)).values()
@@ -118,6 +124,7 @@ def test_an_axis_of_models_has_presets(arguments, tmp_path: Path) -> None:
         run_here("sweep", *arguments, "grid.axes.model=[paint]")
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_where_it_was(arguments, tmp_path: Path) -> None:
     slow = ["engine.shard_size=4", "grid.axes.guidance_scale=[1,2,3,4,5,6]"]
     command = [sys.executable, "-m", "darkroom", "sweep", *arguments, *slow]
@@ -156,6 +163,7 @@ def test_a_grid_that_cannot_be_is_refused_before_anything_starts(arguments, tmp_
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_generate_refuses_a_folder_whose_cells_are_others(arguments) -> None:
     run_here("sweep", *arguments, "grid.axes.guidance_scale=[1,3]")
     assert run_here("generate", *arguments, "sampling.guidance_scale=3") == 0
@@ -163,6 +171,7 @@ def test_generate_refuses_a_folder_whose_cells_are_others(arguments) -> None:
         run_here("generate", *arguments, "sampling.guidance_scale=4")
 
 
+@pytest.mark.slow
 def test_inline_and_later_evaluations_give_equal_figures(arguments, tmp_path: Path, capsys) -> None:
     axes = "grid.axes.guidance_scale=[1,3]"
     assert run_here("sweep", *arguments, axes, "evaluate=inline", "evaluation.reference=demo") == 0
@@ -185,6 +194,7 @@ def test_inline_and_later_evaluations_give_equal_figures(arguments, tmp_path: Pa
 SHARPNESS = "darkroom.features.sharpness:make"
 
 
+@pytest.mark.slow
 def test_scorers_of_ones_own_are_evaluated_and_cells_stand_in_order_with_their_distance_from_the_best(
     arguments, tmp_path: Path, capsys
 ) -> None:
@@ -205,6 +215,7 @@ def test_scorers_of_ones_own_are_evaluated_and_cells_stand_in_order_with_their_d
     assert list(stored.cells) == list(read_cells(store_at(tmp_path)))
 
 
+@pytest.mark.slow
 def test_cells_that_lack_an_image_are_compared_over_the_others(arguments, tmp_path: Path) -> None:
     run_here("sweep", *arguments, "grid.axes.guidance_scale=[1,3]")
     path = sorted((tmp_path / "run").glob("metadata/*/*.parquet"))[0]
@@ -216,6 +227,7 @@ def test_cells_that_lack_an_image_are_compared_over_the_others(arguments, tmp_pa
     assert gap.num_pairs == 59
 
 
+@pytest.mark.slow
 def test_images_that_retry_made_are_scored_too(arguments, tmp_path: Path) -> None:
     run_here("generate", *arguments)
     run_here("evaluate", f"run={tmp_path / 'run'}", "engine=local", "extractors=[pixels]", "metrics=[vendi]")
@@ -231,6 +243,7 @@ def test_images_that_retry_made_are_scored_too(arguments, tmp_path: Path) -> Non
     assert figures["pixels.vendi"].num_images == 64
 
 
+@pytest.mark.slow
 def test_a_figure_outside_of_what_is_expected_fails_the_job(arguments, tmp_path: Path, capsys) -> None:
     run_here("generate", *arguments)
     evaluate = ["evaluate", f"run={tmp_path / 'run'}", "engine=local", "extractors=[pixels]", "metrics=[vendi]"]
@@ -242,6 +255,7 @@ def test_a_figure_outside_of_what_is_expected_fails_the_job(arguments, tmp_path:
         run_here(*evaluate, "expect=[{figure: clip_score}]")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
@@ -263,6 +277,7 @@ def test_an_evaluation_that_cannot_be_is_refused(arguments, tmp_path: Path, keys
         run_here("evaluate", f"run={tmp_path / 'run'}", "engine=local", *keys)
 
 
+@pytest.mark.slow
 def test_figures_are_stored_as_json_that_says_what_they_are(arguments, tmp_path: Path) -> None:
     run_here("generate", *arguments, "evaluate=inline", "evaluation.extractors=[pixels]")
     (path,) = (tmp_path / "run" / "evaluations").glob("*.json")
@@ -303,6 +318,7 @@ def test_halving_drops_the_worst_cells_and_renders_only_the_last_to_its_end(argu
     assert read_choices(store_at(tmp_path)).dropped == dropped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "words"),
     [

@@ -11,6 +11,7 @@ from darkroom.jobs.overrides import composed
 TEMPLATE = ("prompts=template", "prompts.pattern=a {x}", "prompts.slots={x: [a]}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("job", "unused", "needed"),
     [
@@ -39,6 +40,7 @@ def test_what_renders_nothing_draws_no_sample(word: str) -> None:
     assert composed("verify", ["run=x", word])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [["--config={}/experiment/mine.yaml"], ["--config-dir={}", "+experiment=mine"]])
 def test_a_file_whose_keys_do_nothing_is_refused(tmp_path: Path, flags: list[str]) -> None:
     path = tmp_path / "experiment" / "mine.yaml"
@@ -51,6 +53,7 @@ def test_a_file_whose_keys_do_nothing_is_refused(tmp_path: Path, flags: list[str
     assert composed("generate", [*words, "evaluate=inline"]).evaluation.metrics == ["clip_score"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [[], ["preset=mlperf-sdxl", "prompts.uri=p.csv", "evaluate=none"]])
 def test_what_cfg_job_prints_of_unused_keys_is_taken(
     tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
@@ -60,6 +63,7 @@ def test_what_cfg_job_prints_of_unused_keys_is_taken(
     assert composed("sweep", [f"--config={tmp_path / 'mine.yaml'}"]) == composed("sweep", words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("job", "key"),
     [
@@ -79,6 +83,7 @@ def test_a_job_has_the_keys_of_the_engine_that_it_reads(job: str, key: str) -> N
     assert composed("generate", [key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["ray", "local"])
 def test_a_job_on_a_run_has_the_engines_that_others_have(engine: str) -> None:
     config = composed("evaluate", ["run=x", f"engine={engine}", "engine.max_attempts=2"])

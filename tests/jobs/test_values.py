@@ -74,6 +74,7 @@ def test_slots_take_texts_each_once(slots: str, said: str) -> None:
     assert said in refusal("plan", ["prompts=template", "prompts.pattern=a {x}", f"prompts.slots={slots}"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize(
     ("text", "said"),
@@ -104,6 +105,7 @@ def test_a_value_of_a_file_is_refused_with_the_file_the_key_and_what_it_takes(
     assert said in found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
 def test_what_one_file_says_every_reader_reads(tmp_path: Path, head: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
@@ -112,6 +114,7 @@ def test_what_one_file_says_every_reader_reads(tmp_path: Path, head: str, monkey
     assert (config.output.uri, config.engine.batch_size, config.sampling.seed) == ("/home/me/out", 4, 7)
 
 
+@pytest.mark.slow
 def test_home_is_filled_in_in_a_models_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     (tmp_path / "model").mkdir()
@@ -124,6 +127,7 @@ def test_a_number_in_quotes_is_one() -> None:
     assert (config.engine.batch_size, config.engine.shard_size) == (4, 4)
 
 
+@pytest.mark.slow
 def test_numbers_are_texts_in_a_file_where_texts_are_needed(tmp_path: Path) -> None:
     text = "prompts: {kind: template, pattern: 'a {x}', slots: {x: [1, 1.50]}}\n"
     assert composed("plan", words(tmp_path, "config", text)).prompts.slots == {"x": ["1", "1.50"]}
@@ -138,6 +142,7 @@ def test_what_a_file_fills_in_with_nothing_is_named(tmp_path: Path, text: str) -
     assert refusal("generate", words(tmp_path, "config", text)).startswith("sampling.seed: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -160,6 +165,7 @@ def test_a_defaults_list_is_refused_with_what_is_wrong_with_it(
     assert said.format(path) in refusal("generate", [f"--config={path}", *more])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [

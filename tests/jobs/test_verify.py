@@ -27,6 +27,7 @@ def edit(run: Path, **columns: object) -> pd.DataFrame:
     return frame
 
 
+@pytest.mark.slow
 def test_equal_pixels_in_another_file_are_told_apart(run: Path, capsys: pytest.CaptureFixture) -> None:
     frame = edit(run, sha256=hashlib.sha256(b"another encoder's file").hexdigest())
     assert run_here("verify", f"run={run}") == 1
@@ -36,6 +37,7 @@ def test_equal_pixels_in_another_file_are_told_apart(run: Path, capsys: pytest.C
     assert "1 more have equal pixels" in said
 
 
+@pytest.mark.slow
 def test_an_image_that_differs_is_named_with_who_made_it(run: Path, capsys: pytest.CaptureFixture) -> None:
     edit(run, seed=1, host="node-7")
     assert run_here("verify", f"run={run}") == 1
@@ -44,6 +46,7 @@ def test_an_image_that_differs_is_named_with_who_made_it(run: Path, capsys: pyte
     assert "made by host node-7, device cpu, worker local" in said
 
 
+@pytest.mark.slow
 def test_a_stored_image_that_cannot_be_read_does_not_end_the_comparison(
     run: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -50,6 +50,7 @@ def test_a_load_of_the_painter_is_rendered_whole_and_resumed(tmp_path: Path) -> 
         assert np.array_equal(decode(data), paint(recorded_request(record, info.cell)))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process's memory is in /proc")
 def test_planning_takes_no_more_memory_for_more_rows(tmp_path: Path) -> None:
     few, many = (planned(tmp_path, num_rows) for num_rows in (200_000, 2_000_000))

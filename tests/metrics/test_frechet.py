@@ -106,6 +106,7 @@ def test_influence_is_the_derivative_in_each_images_weight() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dimension", "num_images", "shift", "scale"),
     [
@@ -127,6 +128,7 @@ def test_intervals_hold_the_distance_expected_at_that_size(
     assert covered > 0.9  # of 0.95, by 200 draws
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_true_distance_where_images_are_many() -> None:
     rng = np.random.default_rng(0)
     truth = 3 * 0.5**2 + 3 * (1.5 - 1) ** 2  # N(0.5, 1.5^2 I) against N(0, I)

@@ -96,6 +96,7 @@ def test_pairing_tells_apart_what_the_two_own_intervals_do_not() -> None:
         assert difference.high - difference.low < (own[0][name].high - own[0][name].low) / 2
 
 
+@pytest.mark.slow
 def test_the_frechet_interval_holds_the_difference_expected_at_that_size() -> None:
     """Of 150 pairs of sets that share most of their noise."""
     real, rng = reference(300), np.random.default_rng(0)
@@ -170,6 +171,7 @@ def found_gaps(cells, measure_pairs=never, **options) -> dict[str, dict[str, Gap
     return gaps(measured(cells, **options), infos, 0, measure_pairs)
 
 
+@pytest.mark.slow
 def test_every_metric_with_an_interval_has_each_cells_distance_from_its_own_best() -> None:
     found = found_gaps(CELLS)
     figures = {name: one.figures for name, one in measured(CELLS).items()}
@@ -187,6 +189,7 @@ def test_every_metric_with_an_interval_has_each_cells_distance_from_its_own_best
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_distance_is_the_paired_difference_that_compare_gives() -> None:
     gap = found_gaps(CELLS)["far"]["demo_clip.frechet"]
     # `differences` sorts the pairs, and a bootstrap goes by rows.
@@ -211,6 +214,7 @@ def test_cells_with_missing_images_are_measured_over_those_they_share() -> None:
     assert found_gaps(cells, fails) == {"whole": {}, "part": {}}
 
 
+@pytest.mark.slow
 def test_large_cells_are_paired_over_the_images_held() -> None:
     found = found_gaps({"near": CELLS["near"], "base": BASE}, most=40, most_compared=20)
     all_gaps = {name: gap for by_name in found.values() for name, gap in by_name.items()}
@@ -226,6 +230,7 @@ def test_one_cell_has_nothing_to_be_compared_with() -> None:
     assert found_gaps({"only": BASE}) == {"only": {}}
 
 
+@pytest.mark.slow
 def test_a_cost_is_the_distance_from_the_same_cell_without() -> None:
     cells = measured(CELLS)
     found = costs(cells, {"far": "base"}, 0, never)

@@ -34,6 +34,7 @@ def test_a_cell_that_fits_is_held_as_it_is() -> None:
     np.testing.assert_array_equal(found.held.images.features, whole.images.features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", CLIP_CONVENTIONS)
 def test_streamed_figures_are_those_of_all_images(scale: str) -> None:
     whole = cell(500)
@@ -104,6 +105,7 @@ def peak_bytes(num_images: int) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_peak_memory_does_not_grow_with_the_images() -> None:
     peaks = [peak_bytes(count) for count in (2_000, 8_000)]
     assert peaks[1] < 1.1 * peaks[0]

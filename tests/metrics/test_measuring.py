@@ -198,6 +198,7 @@ def test_definitions_are_complete_and_agree_with_what_is_measured() -> None:
         assert convention(name, "hessel")
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bounds_and_figures_survive_storing(tmp_path) -> None:
     arguments = (images(30), CLIP, reference(30), None, "hessel")
     figures = figures_of(*arguments, 4)

@@ -18,6 +18,7 @@ def assert_equal(found: FeatureMoments, expected: FeatureMoments) -> None:
     np.testing.assert_allclose(found.scatter, expected.scatter, rtol=1e-9, atol=1e-9 * np.abs(expected.scatter).max())
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), offset=st.sampled_from([0.0, -3.0, 1e6]), seed=st.integers(0, 2**32 - 1))
 def test_merging_in_any_order_and_any_tree_equals_one_pass(data: st.DataObject, offset: float, seed: int) -> None:
@@ -175,6 +176,7 @@ def test_a_small_file_takes_little_memory_before_it_is_refused(data: bytes) -> N
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_a_covariance_that_packs_well_is_read_where_it_is_small() -> None:
     data = npz(mu=np.zeros(2048), sigma=np.eye(2048))
     assert len(data) < 1 << 18
@@ -188,6 +190,7 @@ def test_a_bare_array_is_no_archive() -> None:
         from_npz(buffer.getvalue())
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(where=st.integers(0, 10_000), value=st.integers(0, 255), cut=st.booleans())
 def test_damaged_bytes_are_refused_or_read_but_never_a_traceback(where: int, value: int, cut: bool) -> None:

@@ -119,6 +119,7 @@ def slope(statistic: Callable[[np.ndarray], float], features: np.ndarray, row: i
     return (statistic(features[more]) - statistic(features[fewer])) / step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [0, 7])
 def test_an_influence_is_the_derivative_in_an_images_weight(row: int) -> None:
     rng = np.random.default_rng(0)
@@ -136,6 +137,7 @@ def test_the_influence_on_kid_is_how_it_changes_without_the_image() -> None:
     np.testing.assert_allclose(found, 199 * (np.mean(left_out) - left_out), atol=0.02 * np.abs(found).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kid", "cmmd", "vendi"])
 def test_the_spread_of_influences_is_the_spread_of_figures(name: str) -> None:
     """What the intervals rest on: of 300 fresh sets, against the mean over them of what each says of itself."""

@@ -5,6 +5,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.metrics.resampling import interval, mean_interval, paired_interval, sample_keys, subset
 
 
+@pytest.mark.slow
 def test_intervals_of_a_mean_hold_the_truth_95_times_in_100() -> None:
     rng = np.random.default_rng(0)
     found = [mean_interval(rng.exponential(size=200), 200, seed) for seed in range(400)]

@@ -85,6 +85,7 @@ def test_the_prompt_may_have_spaces_around_it(tmp_path: Path) -> None:
     assert rows(open_prompts(write(tmp_path / "p.csv", "id, Prompt \n1,a\n")))[0].prompt == "a"
 
 
+@pytest.mark.slow
 def test_overriding_rows_are_said_by_plan_and_generate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(tmp_path / "p.csv", "caption,height,width\na dog,16,24\na cat,,\n")
     given = [*PAINT, "prompts=file", f"prompts.uri={file}", "prompts.columns.prompt=caption"]

@@ -31,11 +31,13 @@ def test_quotes_newlines_and_whole_floats_are_read(tmp_path: Path, ending: str, 
     assert extras(dataset) == [{"tag": "007"}, {"tag": "NA"}]  # text as it is written, whatever it looks like
 
 
+@pytest.mark.slow
 def test_very_long_prompts_are_read_across_blocks(tmp_path: Path) -> None:
     texts = [f"{number} " + "long\n" * 200_000 for number in range(6)]
     assert prompts(write(tmp_path / "p.csv", "prompt,x\n" + "".join(f'"{text}",\n' for text in texts))) == texts
 
 
+@pytest.mark.slow
 @few
 @given(st.lists(TEXT, min_size=1, max_size=6))
 def test_any_csv_text_comes_back_as_it_was(tmp_path: Path, texts: list[str]) -> None:

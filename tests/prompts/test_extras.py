@@ -163,6 +163,7 @@ def test_a_number_that_the_common_type_would_change_is_named(tmp_path: Path) -> 
     assert [row["x"] for row in extras(open_prompts(str(tmp_path)))] == [1.0, 2.0, 0.5]
 
 
+@pytest.mark.slow
 def test_no_name_of_a_column_stops_a_run(tmp_path: Path) -> None:
     """All that a record or a reader knows, in three spellings, all at once and beside what they are carried as."""
     names = sorted({spelled for name in RESERVED - {"prompt"} for spelled in (name.capitalize(), name.upper())})
@@ -184,6 +185,7 @@ def _read() -> set[str]:
     return set(READ)
 
 
+@pytest.mark.slow
 def test_slots_may_be_called_as_records_columns_are(tmp_path: Path) -> None:
     slots = sorted(set(RECORD_SCHEMA.names) - _read())
     pattern = " ".join(f"{{{name}}}" for name in slots)

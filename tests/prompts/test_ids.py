@@ -25,6 +25,7 @@ def test_order_and_extra_columns_do_not_count_and_settings_do() -> None:
     assert len({*ids("a"), *ids("a", seed=[1]), *ids("a", seed=[2]), *ids("a", height=[8]), *ids("a", width=[8])}) == 5
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([None, 1, 2])), min_size=1, max_size=12))
 def test_repeats_are_told_apart_by_their_occurrence(said: list[tuple[str, int | None]]) -> None:

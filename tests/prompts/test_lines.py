@@ -22,6 +22,7 @@ def test_lines_end_only_at_newlines(tmp_path: Path) -> None:
     assert [row.prompt for row in rows(dataset)] == ["a\u2028b\x0bc", "'quoted', \"as is\""]
 
 
+@pytest.mark.slow
 @few
 @given(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=6, unique_by=lambda pair: pair[1]))
 def test_any_text_comes_back_as_it_was(tmp_path: Path, pairs: list[tuple[str, str]]) -> None:

@@ -68,6 +68,7 @@ def fingerprints() -> dict[str, str]:
     return {kind: open_prompts(make(), name=kind).scan(1).fingerprint for kind, make in AS_ROWS.items()}
 
 
+@pytest.mark.slow
 def test_the_same_content_is_the_same_dataset_in_any_process() -> None:
     found = fingerprints()
     code = "from tests.prompts.test_memory import fingerprints; print(fingerprints())"
@@ -79,6 +80,7 @@ def test_the_same_content_is_the_same_dataset_in_any_process() -> None:
     assert open_prompts(iter(changed)).scan(1).fingerprint != found["iterator"]
 
 
+@pytest.mark.slow
 def test_the_fingerprint_of_a_table_stays() -> None:
     """A run that was begun with the prompts of a table must go on with them, however it is cut into chunks."""
     table = pa.table({"prompt": ['é😀"\\', "b"] * 9000, "when": [datetime.date(2020, 1, 1), None] * 9000})

@@ -44,6 +44,7 @@ def put(request: pytest.FixtureRequest, tmp_path: Path) -> Put:
 NOTES = {"README.txt": "read me", "LICENSE.txt": "MIT", "requirements.txt": "numpy"}
 
 
+@pytest.mark.slow
 def test_tables_of_several_kinds_are_said_to_be_read_together(put: Put) -> None:
     opened = put({"de/p.csv": "prompt\na cat\n", "p.jsonl": '{"prompt": "a cat"}\n'})
     (warning,) = opened().scan(1).warnings
@@ -64,6 +65,7 @@ def test_notes_beside_a_table_are_left_out_by_name(put: Put, rest: str) -> None:
     assert "left out a.md (not prompt files by their endings)" in second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rest", ["", "/*", "/*.txt"])
 def test_a_folder_of_lines_is_prompts_but_for_its_notes(put: Put, rest: str) -> None:
     dataset = put({**NOTES, "a.txt": "a cat\n", "readme_animals.txt": "x\n", "b.txt": "a dog\n"})(rest)
@@ -78,6 +80,7 @@ def test_notes_alone_are_read_when_they_are_named(put: Put) -> None:
     assert prompts(opened("/README.txt")) == ["a cat"]
 
 
+@pytest.mark.slow
 def test_what_programs_leave_beside_parts_is_no_prompt(put: Put) -> None:
     hidden = {"_SUCCESS": "", "._part-0.csv": "x", ".part-0.csv.crc": "x", "_temporary/0/part-0.csv": "prompt\nno\n"}
     opened = put({**hidden, "part-0.csv": "prompt\na cat\n"})
@@ -87,6 +90,7 @@ def test_what_programs_leave_beside_parts_is_no_prompt(put: Put) -> None:
     assert prompts(opened("/_temporary/0/*.csv")) == ["no"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "tsv", "txt", "jsonl", "csv.gz", "jsonl.gz", "parquet"])
 def test_a_part_of_no_bytes_is_a_part_without_rows(put: Put, tmp_path: Path, ending: str) -> None:
     full: bytes = {
@@ -103,6 +107,7 @@ def test_a_part_of_no_bytes_is_a_part_without_rows(put: Put, tmp_path: Path, end
     assert len(fingerprints) == 2  # both files tell whether it is the same dataset
 
 
+@pytest.mark.slow
 def test_partitions_are_columns(put: Put, tmp_path: Path) -> None:
     part = Path(parquet(tmp_path / "x.parquet", {"prompt": ["a cat"], "own": ["file's"]})).read_bytes()
     opened = put(
@@ -177,6 +182,7 @@ def test_reading_may_start_at_any_row(tmp_path: Path, ending: str) -> None:
     assert next(dataset.blocks(11, 4)).start == 11
 
 
+@pytest.mark.slow
 def test_an_s3_address_is_read_and_a_change_is_seen(s3_endpoint: str) -> None:
     store = fs.S3FileSystem(endpoint_override=s3_endpoint.removeprefix("http://"), scheme="http")
     for name, prompt in (("b", "two"), ("a", "one")):
@@ -245,6 +251,7 @@ def test_packed_files_and_byte_order_marks(tmp_path: Path) -> None:
         assert rows(plain) == rows(packed)
 
 
+@pytest.mark.slow
 def test_the_room_loads_nothing_heavy() -> None:
     heavy = "torch", "ray", "hydra", "omegaconf", "boto3", "diffusers", "pandas"
     code = f"import sys, darkroom.prompts.opening; print([name for name in {heavy!r} if name in sys.modules])"

@@ -22,6 +22,7 @@ def test_the_smallest_size_next_to_the_best_rate_is_taken(rates: dict[int, float
     assert best_size(rates) == best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("guidance_scale", "largest"), [(4.0, 24), (1.0, 48)])
 def test_sizes_are_tried_from_one_on_below_64_rows(models: Models, guidance_scale: float, largest: int) -> None:
     rates = measured_rates(
@@ -34,6 +35,7 @@ def test_sizes_are_tried_from_one_on_below_64_rows(models: Models, guidance_scal
     assert min(rates.values()) > 0
 
 
+@pytest.mark.slow
 def test_a_size_that_memory_does_not_hold_ends_the_trying(models: Models) -> None:
     spec = spec_of(models, "sd")
     loaded = load_pipeline(spec)

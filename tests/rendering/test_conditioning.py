@@ -31,6 +31,7 @@ def rows_seen(renderer: Renderer, layer: torch.nn.Module, wanted: list[ImageRequ
     return seen
 
 
+@pytest.mark.slow
 def test_a_prompt_is_encoded_once(models: Models) -> None:
     renderer, pipe = load_with_pipe(models, "sd")
     encoder: Any = pipe.text_encoder
@@ -39,6 +40,7 @@ def test_a_prompt_is_encoded_once(models: Models) -> None:
     assert rows_seen(renderer, encoder, requests(3, Sampling("ddim", 1.0, 3, 16, 16))) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sd", "sdxl"])
 def test_an_image_is_the_same_beside_others_of_other_guidance(models: Models, name: str) -> None:
     renderer = load(models, name)
@@ -67,12 +69,14 @@ def test_a_batch_key_tells_what_may_share_a_batch() -> None:
     assert unguided.batch_key(mixes_guidance=True) != MIXED[0].batch_key(mixes_guidance=True)
 
 
+@pytest.mark.slow
 def test_without_guidance_the_model_sees_each_image_once(models: Models) -> None:
     renderer, pipe = load_with_pipe(models, "sd")
     assert rows_seen(renderer, pipe.unet, requests(4)) == [8, 8, 8]
     assert rows_seen(renderer, pipe.unet, requests(4, replace(SAMPLING, guidance_scale=1.0))) == [4, 4, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sd", "sdxl"])
 @pytest.mark.parametrize(
     ("start", "stop", "rows"), [(0.0, 0.5, [8, 8, 4, 4]), (0.25, 0.75, [4, 8, 8, 4]), (0.6, 1.0, [4, 4, 4, 8])]
@@ -89,6 +93,7 @@ def test_outside_the_interval_the_model_sees_each_image_once(
     assert not any(np.array_equal(partly[0].pixels, other[0].pixels) for other in (whole, never))
 
 
+@pytest.mark.slow
 def test_an_interval_of_no_step_is_no_guidance(models: Models) -> None:
     """Turned on too late for any step: what is left is what an unguided call makes."""
     renderer = load(models, "sd")
@@ -97,6 +102,7 @@ def test_an_interval_of_no_step_is_no_guidance(models: Models) -> None:
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(late, never, strict=True))
 
 
+@pytest.mark.slow
 def test_guidance_that_comes_back_on_is_classifier_free_guidance(models: Models) -> None:
     """On from the second step, against the steps done by hand."""
     renderer, pipe = load_with_pipe(models, "sd")

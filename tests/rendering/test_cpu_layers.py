@@ -201,6 +201,7 @@ def norm(groups: int, channels: int) -> nn.GroupNorm:
     return layer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean", [0.0, 30.0])
 @pytest.mark.parametrize(("groups", "channels", "side"), [(16, 48, 16), (4, 4, 3), (8, 32, 256), (1, 6, 1)])
 def test_norms_are_as_exact_as_of_other_layouts(groups: int, channels: int, side: int, mean: float) -> None:
@@ -243,6 +244,7 @@ def test_other_inputs_and_norms_are_as_ever() -> None:
 # All of them in a model -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_onednn
 @pytest.mark.parametrize("name", ["sd", "sdxl", "sd3"])
 def test_a_models_layers_are_rewritten_and_its_pixels_the_same(models: Models, name: str) -> None:

@@ -17,6 +17,7 @@ from tests.rendering.test_renderer import check_that_images_stand_alone
 from tests.rendering.tiny_models import tiny_sd
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sd", "sdxl"])
 @pytest.mark.parametrize(
     "other", [{"guidance_stop": 0.5}, {"cache_interval": 2}, {"width": 24}, {"guidance_scale": 1.0}]
@@ -25,6 +26,7 @@ def test_an_image_stands_alone_with_any_settings(models: Models, name: str, othe
     check_that_images_stand_alone(load(models, name), requests(4, replace(SAMPLING, num_inference_steps=4, **other)))
 
 
+@pytest.mark.slow
 def test_an_image_stands_alone_where_guidance_is_an_input_of_the_unet(tmp_path: Path) -> None:
     folder = tiny_sd(tmp_path, time_cond_proj_dim=16)
     renderer = load({"distilled": folder}, "distilled")
@@ -34,6 +36,7 @@ def test_an_image_stands_alone_where_guidance_is_an_input_of_the_unet(tmp_path: 
     check_that_images_stand_alone(renderer, requests(4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sd", "sdxl"])
 def test_pixels_equal_those_of_a_diffusers_pipeline(models: Models, name: str) -> None:
     """Cached embeddings, noise by image and all patches end where diffusers' code ends."""
@@ -55,6 +58,7 @@ def test_pixels_equal_those_of_a_diffusers_pipeline(models: Models, name: str) -
     assert np.abs(found - np.rint(exact * 255)).max() <= 1
 
 
+@pytest.mark.slow
 def test_cells_of_a_sweep_take_turns_without_traces(models: Models) -> None:
     renderer = load(models, "sd")
     other = Sampling("euler_a", 7.0, 5, 16, 16, "blue")
@@ -69,6 +73,7 @@ def test_long_prompts_are_marked(models: Models) -> None:
     assert [image.truncated for image in load(models, "sd").render([long, *requests(1)])] == [True, False]
 
 
+@pytest.mark.slow
 def test_latents_that_overflow_become_an_error_of_their_image_alone(models: Models) -> None:
     renderer, pipe = load_with_pipe(models, "sd")
     decode = pipe.vae.decode
@@ -94,6 +99,7 @@ def failing(pipe: Any, is_due: Callable[[int], bool], error: Exception) -> list[
     return seen
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_halves_the_batch_and_comes_back(models: Models) -> None:
     renderer, pipe = load_with_pipe(models, "sd")
     seen = failing(pipe, lambda count: count > 2 and len(seen) < 10, torch.OutOfMemoryError("CUDA out of memory"))
@@ -106,6 +112,7 @@ def test_memory_that_runs_out_halves_the_batch_and_comes_back(models: Models) ->
     assert seen[-1] == 4
 
 
+@pytest.mark.slow
 def test_no_memory_even_for_one_image_is_that_images_error(models: Models) -> None:
     renderer, pipe = load_with_pipe(models, "sd")
     seen = failing(pipe, lambda count: True, torch.OutOfMemoryError("CUDA out of memory"))
@@ -113,6 +120,7 @@ def test_no_memory_even_for_one_image_is_that_images_error(models: Models) -> No
     assert seen == [4, 2, 1, 1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -134,6 +142,7 @@ def test_a_lost_device_is_fatal(models: Models) -> None:
         renderer.render(requests(1))
 
 
+@pytest.mark.slow
 def test_what_was_patched_is_named(models: Models) -> None:
     assert load(models, "sd").info.patches[-2:] == ("shared_work", "step_cache")
     assert load(models, "sd", dtype="float8").info.patches[0] == "float8"

@@ -38,6 +38,7 @@ def test_a_row_of_zeros_stays_zero() -> None:
     assert torch.isfinite(scale).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sd", "sdxl", "sd3"])
 def test_a_model_renders_another_but_similar_picture(models: Models, name: str) -> None:
     assert spec_of(models, name, dtype="float8").model.identity.dtype == "float8"

@@ -48,6 +48,7 @@ def test_an_image_that_overflows_leaves_its_neighbours_as_they_are(vae: Any) -> 
     assert not torch.equal(beside[1], alone[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "dtype", "decoded_in"),
     [("sdxl", "float16", "bfloat16"), ("sdxl", "bfloat16", "bfloat16"), ("sd", "float16", "float16")],

@@ -84,6 +84,7 @@ def test_without_patches_a_call_has_no_context() -> None:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sd", "sdxl", "sd3"])
 def test_lossless_patches_leave_pictures_as_they_are(models: Models, name: str) -> None:
     """Each left out in turn, and all of them."""
@@ -98,6 +99,7 @@ def pipe(transformer: nn.Module) -> SimpleNamespace:
     return SimpleNamespace(transformer=transformer, vae=SimpleNamespace(decode=lambda latents: latents))
 
 
+@pytest.mark.slow
 def test_of_a_transformer_with_repeated_blocks_these_are_compiled() -> None:
     flux = FluxTransformer2DModel(
         in_channels=4, num_layers=2, num_single_layers=3, attention_head_dim=16, num_attention_heads=2,

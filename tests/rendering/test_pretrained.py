@@ -41,6 +41,7 @@ def pixels(renderer: Renderer) -> np.ndarray:
     return image.pixels
 
 
+@pytest.mark.slow
 def test_weights_that_are_overwritten_after_loading_change_no_picture(copy: Path) -> None:
     """In place, as `cp` does: what is mapped from the file would change."""
     first, second = (load_diffusers(spec_of(copy)) for _ in range(2))
@@ -52,6 +53,7 @@ def test_weights_that_are_overwritten_after_loading_change_no_picture(copy: Path
     np.testing.assert_array_equal(before, pixels(second))
 
 
+@pytest.mark.slow
 def test_an_extractors_weights_stay_too(tmp_path: Path) -> None:
     """Saved in float32, as they are used: nothing need be converted, and so copied."""
     folder = tmp_path / "clip"
@@ -98,6 +100,7 @@ def hub(models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return snapshot
 
 
+@pytest.mark.slow
 def test_a_hub_model_is_loaded_from_the_cache(hub: Path, models: dict[str, Path]) -> None:
     spec = spec_of("someone/tiny")
     assert (spec.model.identity.revision, spec.model.digests) == (COMMIT, ())

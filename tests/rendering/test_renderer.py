@@ -24,6 +24,7 @@ def test_pixels_have_the_asked_size_and_differ_with_the_seed(renderer: Renderer)
     assert len({image.pixels.tobytes() for image in images}) == 3
 
 
+@pytest.mark.slow
 def test_an_image_depends_on_neither_place_nor_neighbours_nor_tail(renderer: Renderer) -> None:
     check_that_images_stand_alone(renderer, requests(4))
 
@@ -53,6 +54,7 @@ def test_a_corrupt_model_is_refused_in_one_line(models: Models, tmp_path: Path) 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_rendering_needs_neither_ray_nor_hydra_nor_boto3_nor_pyarrow(models: Models) -> None:
     code = (
         "import sys\n"

@@ -10,6 +10,7 @@ from darkroom.rendering.schedulers import SCHEDULERS, build_scheduler, check_sch
 from tests.rendering.helpers import Models
 
 
+@pytest.mark.slow
 def test_every_scheduler_is_one_of_diffusers_and_keeps_the_noise_schedule(models: Models) -> None:
     of_model = DDIMScheduler.from_pretrained(models["sd"] / "scheduler")
     for name, entry in SCHEDULERS.items():

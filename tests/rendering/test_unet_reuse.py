@@ -33,6 +33,7 @@ def rows(renderer: Renderer, layer: torch.nn.Module, sampling: Sampling) -> list
     return seen
 
 
+@pytest.mark.slow
 def test_layers_before_the_text_compute_one_branch(models: Models) -> None:
     renderer, pipe = load_with_pipe(models, "sd")
     unet = pipe.unet
@@ -43,11 +44,13 @@ def test_layers_before_the_text_compute_one_branch(models: Models) -> None:
     assert rows(renderer, inner.attn2.to_q, GUIDED) == [8] * 4
 
 
+@pytest.mark.slow
 def test_with_pooled_text_in_the_time_both_branches_are_computed(models: Models) -> None:
     renderer, pipe = load_with_pipe(models, "sdxl")
     assert rows(renderer, pipe.unet.down_blocks[0].resnets[0].conv1, GUIDED) == [8] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sd", "sdxl"])
 def test_keys_and_values_of_the_text_are_made_once_a_call(models: Models, name: str, monkeypatch) -> None:
     seen = given(monkeypatch, {type(layer) for layer in text_layers(load_with_pipe(models, name)[1].unet)})
@@ -58,6 +61,7 @@ def test_keys_and_values_of_the_text_are_made_once_a_call(models: Models, name: 
         assert Counter(number for number, _ in seen if number in numbers) == dict.fromkeys(numbers, calls)
 
 
+@pytest.mark.slow
 def test_the_times_part_of_each_block_is_one_row(models: Models, monkeypatch) -> None:
     seen = given(monkeypatch, {type(layer) for layer in time_layers(load_with_pipe(models, "sd")[1].unet)})
     renderer, pipe = load_with_pipe(models, "sd")
@@ -98,6 +102,7 @@ SDXL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     [
@@ -139,6 +144,7 @@ def test_unets_of_all_kinds_say_the_same(config: dict) -> None:
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(found, wanted * 2, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sd", "sdxl"])
 @pytest.mark.parametrize(
     "sampling",
@@ -156,6 +162,7 @@ def test_pictures_stay_the_same(models: Models, name: str, sampling: Sampling) -
     assert largest_difference(pixels(renderer, sampling), pixels(exact, sampling)) <= 1
 
 
+@pytest.mark.slow
 def test_a_call_leaves_no_traces_in_the_next(models: Models) -> None:
     renderer, _ = load_with_pipe(models, "sd")
     first = pixels(renderer, GUIDED)
@@ -191,12 +198,14 @@ def calls(models: Models, name: str, sampling: Sampling) -> tuple[int, int]:
     return seen.count("unet"), seen.count("middle")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sd", "sdxl"])
 @pytest.mark.parametrize(("interval", "full"), [(1, 5), (2, 3), (3, 2), (9, 1)])
 def test_one_of_every_interval_calls_is_full(models: Models, name: str, interval: int, full: int) -> None:
     assert calls(models, name, replace(FULL, cache_interval=interval)) == (5, full)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sd", "sdxl"])
 def test_pictures_change_and_cells_leave_no_traces(models: Models, name: str) -> None:
     renderer = load(models, name)
@@ -206,12 +215,14 @@ def test_pictures_change_and_cells_leave_no_traces(models: Models, name: str) ->
     assert np.array_equal(pixels(renderer, replace(FULL, cache_interval=2)), cached)
 
 
+@pytest.mark.slow
 def test_an_image_is_the_same_beside_others(models: Models) -> None:
     renderer = load(models, "sd")
     sampling = replace(FULL, cache_interval=3)
     assert np.array_equal(pixels(renderer, sampling, 1)[0], pixels(renderer, sampling, 4)[0])
 
 
+@pytest.mark.slow
 def test_where_guidance_ends_all_is_computed(models: Models) -> None:
     """From 8 rows to 4 after two of five calls: calls 1 and 3 are full, and call 5 is its turn again."""
     assert calls(models, "sd", replace(FULL, cache_interval=2, guidance_stop=0.4)) == (5, 3)
@@ -228,6 +239,7 @@ def test_the_outermost_layers_are_always_computed(models: Models) -> None:
     assert f"up_blocks.{len(unet.up_blocks) - 1}.resnets.{last}" not in deep
 
 
+@pytest.mark.slow
 def test_features_are_released_after_a_call(models: Models) -> None:
     renderer, pipe = load_with_pipe(models, "sd", patches=without("step_cache"))
     cache = StepCache(pipe.unet)

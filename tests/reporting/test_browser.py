@@ -116,6 +116,7 @@ def test_plots_show_hostile_text_as_text(driven: tuple[dict, list[str]]) -> None
     assert shown["plotLinks"] == 0
 
 
+@pytest.mark.slow
 def test_a_plain_run_opens_without_plots_and_the_policy_stops_scripts_in_it(tmp_path: Path) -> None:
     """The policy is the second wall, should escaping ever fail: an inline script and an inline handler do not run."""
     script = """

@@ -24,6 +24,7 @@ def fact(found: ReportContent, name: str) -> str:
     return dict(found.facts)[name]
 
 
+@pytest.mark.slow
 def test_a_plain_run_has_pictures_and_facts_and_no_figures(tmp_path: Path) -> None:
     found = content(rendered(tmp_path, PROMPTS))
     check(found)
@@ -36,6 +37,7 @@ def test_a_plain_run_has_pictures_and_facts_and_no_figures(tmp_path: Path) -> No
     assert found.notes == ()
 
 
+@pytest.mark.slow
 def test_one_image_is_a_report_too(tmp_path: Path) -> None:
     found = content(rendered(tmp_path, ["one"]))
     check(found)
@@ -43,12 +45,14 @@ def test_one_image_is_a_report_too(tmp_path: Path) -> None:
     assert "images/s by the clock" not in dict(found.facts)
 
 
+@pytest.mark.slow
 def test_a_run_without_a_committed_shard_is_refused(tmp_path: Path) -> None:
     run = rendered(tmp_path, PROMPTS[:4], unfinished=1)
     with pytest.raises(DarkroomError, match="no shard is committed"):
         content(run)
 
 
+@pytest.mark.slow
 def test_axes_are_short_and_cells_stand_in_their_order(tmp_path: Path) -> None:
     found = content(rendered(tmp_path, PROMPTS, CELLS))
     check(found)
@@ -61,6 +65,7 @@ def test_axes_are_short_and_cells_stand_in_their_order(tmp_path: Path) -> None:
     assert found.title == "Sweep of darkroom/paint on test"
 
 
+@pytest.mark.slow
 def test_chosen_prompts_are_the_same_in_every_cell_and_every_time(tmp_path: Path) -> None:
     run = rendered(tmp_path, PROMPTS, CELLS, images=2)
     found = content(run, num_prompts=3)
@@ -71,6 +76,7 @@ def test_chosen_prompts_are_the_same_in_every_cell_and_every_time(tmp_path: Path
     assert any("3 of 10 prompts" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_failed_and_unfinished_work_is_said(tmp_path: Path) -> None:
     prompts = ["fine", "fail alone", "fine too", "fail alone again", *PROMPTS[:4]]
     found = content(rendered(tmp_path, prompts, unfinished=1))
@@ -85,6 +91,7 @@ def test_failed_and_unfinished_work_is_said(tmp_path: Path) -> None:
     assert found.title.endswith("(not finished)")
 
 
+@pytest.mark.slow
 def test_metrics_come_in_order_and_the_latest_of_each_stands(tmp_path: Path) -> None:
     run = rendered(tmp_path, PROMPTS[:8], CELLS[:2])
     store, _, cells = run
@@ -100,6 +107,7 @@ def test_metrics_come_in_order_and_the_latest_of_each_stands(tmp_path: Path) -> 
     assert fact(found, "references") == "real"
 
 
+@pytest.mark.slow
 def test_figures_against_another_reference_are_not_mixed_in(tmp_path: Path) -> None:
     run = rendered(tmp_path, PROMPTS[:8], CELLS[:2])
     store, _, cells = run
@@ -114,6 +122,7 @@ def test_figures_against_another_reference_are_not_mixed_in(tmp_path: Path) -> N
     assert any("1 of 2 cells are not evaluated" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_a_figure_that_is_older_than_images_is_said(tmp_path: Path) -> None:
     store, _, cells = rendered(tmp_path, PROMPTS, unfinished=1)
     before = present_images(store, manifest.committed(store))
@@ -132,6 +141,7 @@ def test_a_figure_that_is_older_than_images_is_said(tmp_path: Path) -> None:
     assert "older than the cell" in summary(found)
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_did_not_note_its_images_is_not_taken_for_current(tmp_path: Path) -> None:
     run = rendered(tmp_path, PROMPTS)
     store, _, cells = run
@@ -144,6 +154,7 @@ def test_an_evaluation_that_did_not_note_its_images_is_not_taken_for_current(tmp
     assert result.outdated == {CLIP.name}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damaged", [b"", b"{", b"{}", b"null", b"[1]", b'{"created_at": 1, "metrics": 3}', b"\xff\x00"]
 )
@@ -157,6 +168,7 @@ def test_a_file_that_is_no_evaluation_or_choice_is_named_in_one_line(tmp_path: P
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_long_texts_on_an_axis_are_cut_and_stay_apart(tmp_path: Path) -> None:
     texts = ["", "blurry, " * 20 + "one", "blurry, " * 20 + "two"]
     found = content(rendered(tmp_path, PROMPTS[:4], [cell(negative_prompt=text) for text in texts]))
@@ -167,6 +179,7 @@ def test_long_texts_on_an_axis_are_cut_and_stay_apart(tmp_path: Path) -> None:
     assert max(map(len, axis.values)) < 60
 
 
+@pytest.mark.slow
 def test_records_tell_how_many_and_how_fast(tmp_path: Path) -> None:
     run = rendered(tmp_path, PROMPTS)
     found = content(run)

@@ -44,6 +44,7 @@ def hub(name: str, **identity: object) -> CellInfo:
     return CellInfo(ModelRef(name), Cell(own, info.cell.sampling))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(TEXTS)
 @example("${")
@@ -85,6 +86,7 @@ def test_a_plain_run_is_generated() -> None:
     assert (config.engine.shard_size, config.engine.batch_size, config.output.uri) == (64, 4, "/tmp/run")
 
 
+@pytest.mark.slow
 def test_a_full_product_is_axes_and_anything_else_is_cells() -> None:
     cells = [cell(guidance_scale=scale, scheduler=name) for scale in (7.5, 1.0) for name in ("euler", "ddim")]
     grid = read(run_command(INFO, cells, STORE, None)).grid
@@ -103,6 +105,7 @@ def test_a_hubs_model_is_named_by_its_commit() -> None:
     assert config.dtype.value == "float16"
 
 
+@pytest.mark.slow
 def test_cells_of_models_that_bring_code_have_a_line_of_their_own() -> None:
     lines = run_command(INFO, [hub("a/b"), hub("c/d", trust_remote_code=True)], STORE, None).splitlines()
     assert [read(line).model.trust_remote_code for line in lines] == [False, True]
@@ -148,6 +151,7 @@ HALVED = Halving(
 CHOICES = Choices([Dropped(IDS[2], 1, 2, 8, "demo_clip.vendi", 1.0, 3, 3, 2)], [HALVED])
 
 
+@pytest.mark.slow
 def test_a_measured_run_is_measured_again() -> None:
     first, second = run_command(INFO, [cell()], STORE, 4, [{}, {"extractors": ["pixels"]}, MEASURED]).splitlines()
     config = read(first)
@@ -167,6 +171,7 @@ def test_a_run_whose_evaluations_did_not_say_their_options_is_rendered_alone() -
     assert run_command(INFO, [cell()], STORE, 4, [{}]) == run_command(INFO, [cell()], STORE, 4)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_dropped_cells_drops_them_again_and_other_cells_have_a_line_of_their_own() -> None:
     lines = run_command(INFO, CELLS, STORE, 4, [HALVED.evaluation], CHOICES).splitlines()
     halved, other = map(read, lines)

@@ -10,6 +10,7 @@ RUN = plain_run()
 PICTURE = RUN.pictures[0]
 
 
+@pytest.mark.slow
 def test_good_content_passes() -> None:
     check(sweep(num_scores=2))
     for href in ("../images/a.png", "https://bucket.example/a%20b.png?x=1", "images/a.png"):

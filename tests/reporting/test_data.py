@@ -17,6 +17,7 @@ def frame(tmp_path: Path) -> pd.DataFrame:
     return pd.read_parquet(tmp_path / "metrics.parquet")
 
 
+@pytest.mark.slow
 def test_one_row_a_cell_and_metric_with_its_figure(frame: pd.DataFrame) -> None:
     content = sweep()
     assert len(frame) == 45 * 3
@@ -47,6 +48,7 @@ def test_best_and_dominated_are_marked(frame: pd.DataFrame) -> None:
     assert not frame.loc[frame.best, "dominated"].any()
 
 
+@pytest.mark.slow
 def test_a_setting_of_mixed_kinds_becomes_text() -> None:
     content = sweep()
     first = replace(content.cells[0], settings=dict(content.cells[0].settings) | {"height": "native"})

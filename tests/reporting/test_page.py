@@ -117,6 +117,7 @@ def test_the_table_marks_best_dominated_and_warned(reader: Reader) -> None:
     assert "fewer than 2048 images (3 of 45 cells)" in reader.text
 
 
+@pytest.mark.slow
 def test_tiles_name_no_best_where_no_cell_is_told_apart() -> None:
     content, (first, *_) = sweep(), METRICS
     level = Figure(11.0, 10.0, 12.0, 9)
@@ -139,6 +140,7 @@ def test_a_plain_run_leaves_out_what_does_not_apply() -> None:
     assert sections(plain_run()) == ["glance", "run", "cells", "sheet"]
 
 
+@pytest.mark.slow
 def test_one_axis_has_no_heat_map() -> None:
     content = sweep()
     axis = content.axes[0]

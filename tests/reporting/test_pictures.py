@@ -20,6 +20,7 @@ PROMPTS = [f"prompt {number}" for number in range(10)]
 CELLS = [cell(guidance_scale=scale, scheduler=name) for scale in (7.5, 1.0) for name in ("euler", "ddim")]
 
 
+@pytest.mark.slow
 def test_a_picture_is_its_record_with_its_command_and_its_image(tmp_path: Path) -> None:
     run = rendered(tmp_path, ["one", "two"], category=["x", "y"])
     found = content(run, run_href="..")
@@ -34,6 +35,7 @@ def test_a_picture_is_its_record_with_its_command_and_its_image(tmp_path: Path) 
     assert all(picture.image_href is None for picture in content(run).pictures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_has_thumbnails_and_each_object_is_fetched_once(tmp_path: Path, layout: str) -> None:
     store, info, cells = rendered(tmp_path, PROMPTS, CELLS[:2], layout)
@@ -44,6 +46,7 @@ def test_every_layout_has_thumbnails_and_each_object_is_fetched_once(tmp_path: P
     assert all((picture.image_href is None) == (layout != "files") for picture in found.pictures)
 
 
+@pytest.mark.slow
 def test_missing_and_broken_images_are_said_and_cost_no_report(tmp_path: Path) -> None:
     run = rendered(tmp_path, PROMPTS)
     first, second = (tmp_path / record.key for record in list(records(run[0]))[:2])
@@ -57,6 +60,7 @@ def test_missing_and_broken_images_are_said_and_cost_no_report(tmp_path: Path) -
     assert f"{second}: its file is not what was committed" in note
 
 
+@pytest.mark.slow
 def test_hostile_prompts_are_kept_as_they_are(tmp_path: Path) -> None:
     run = rendered(tmp_path, [*HOSTILE, "x" * 10_000], column=[*HOSTILE, "plain"])
     found = content(run)
@@ -70,6 +74,7 @@ def test_a_thumbnail_is_small_and_never_enlarged() -> None:
     assert (small.format, small.size) == ("WEBP", (SIDE, SIDE // 2))
 
 
+@pytest.mark.slow
 def test_a_contact_sheet_has_every_image_in_rows_of_eight(tmp_path: Path) -> None:
     store, _, _ = rendered(tmp_path, PROMPTS)
     images = [(record, np.full((16, 24, 3), 90, np.uint8)) for record in records(store)]

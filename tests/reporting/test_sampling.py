@@ -1,5 +1,6 @@
 """What is chosen while images go by is what a look at all of them would choose, in whatever order they come."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ IMAGES = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.floats(-1, 1)), min_
 )
 
 
+@pytest.mark.slow
 @given(IMAGES, st.integers(1, 5))
 def test_prompts_are_those_with_the_lowest_digests_with_all_of_their_images(images: list[ImageRef], count: int) -> None:
     choice = PromptChoice(count, 1)
@@ -44,6 +46,7 @@ def test_extremes_are_each_prompts_best_image_best_first(images: list[ImageRef],
     assert len({image.prompt_id for image in found}) == len(found)
 
 
+@pytest.mark.slow
 @given(IMAGES, st.integers(1, 50), st.randoms(use_true_random=False))
 def test_a_subsample_depends_on_ids_alone(images: list[ImageRef], count: int, random) -> None:
     shuffled = random.sample(images, len(images))

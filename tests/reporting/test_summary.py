@@ -1,6 +1,7 @@
 import re
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -23,6 +24,7 @@ def test_figures_intervals_marks_and_warnings() -> None:
     assert text.index("aaaaaaaa †") < text.index("bbbbbbbb |")
 
 
+@pytest.mark.slow
 def test_a_sweep_is_one_table_and_no_html_link_or_image() -> None:
     tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(summary(sweep()))
     rows = [token for token in tokens if token.type == "tr_open"]
@@ -32,11 +34,13 @@ def test_a_sweep_is_one_table_and_no_html_link_or_image() -> None:
     assert not [token for token in tokens if token.type == "html_block"]
 
 
+@pytest.mark.slow
 def test_the_best_of_each_metric_is_bold_once_in_the_table() -> None:
     rows = [line for line in summary(sweep()).splitlines() if line.startswith("| ")]
     assert sum(len(re.findall(r"\*\*[^*]+\*\*", row)) for row in rows) == 3
 
 
+@pytest.mark.slow
 def test_long_sweeps_are_cut_and_say_so() -> None:
     content = sweep()
     more = tuple(replace(cell, cell_id=cell.cell_id + "x") for cell in content.cells)

@@ -16,6 +16,7 @@ PROMPTS = [f"prompt {number}" for number in range(10)]
 CELLS = [cell(guidance_scale=scale, scheduler=name) for scale in (7.5, 1.0) for name in ("euler", "ddim")]
 
 
+@pytest.mark.slow
 def test_a_hundred_failures_are_listed_and_all_are_counted(tmp_path: Path) -> None:
     found = content(rendered(tmp_path, [f"fail alone {number}" for number in range(108)]))
     assert len(found.failures) == 100
@@ -23,6 +24,7 @@ def test_a_hundred_failures_are_listed_and_all_are_counted(tmp_path: Path) -> No
     assert any("first 100 of 108" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_scores_picks_and_breakdown_are_the_stored_cosines(tmp_path: Path) -> None:
     kinds = ["x", "y"] * 5
     run = rendered(tmp_path, PROMPTS, CELLS, kind=kinds, only=["z"] * 10, own=[str(number) for number in range(10)])
@@ -44,6 +46,7 @@ def test_scores_picks_and_breakdown_are_the_stored_cosines(tmp_path: Path) -> No
     assert all(len(scores) == 10 for scores in found.scores.values())
 
 
+@pytest.mark.slow
 def test_a_hessel_score_is_two_and_a_half_cosines_and_never_below_zero(tmp_path: Path) -> None:
     run = rendered(tmp_path, PROMPTS[:4])
     score(run[0], dict(zip(PROMPTS, [-0.2, 0.1, 0.2, 0.4], strict=False)))
@@ -52,6 +55,7 @@ def test_a_hessel_score_is_two_and_a_half_cosines_and_never_below_zero(tmp_path:
     assert sorted(found.scores[found.cells[0].cell_id]) == pytest.approx([0, 0.25, 0.5, 1.0])
 
 
+@pytest.mark.slow
 def test_scores_that_are_no_number_are_left_out(tmp_path: Path) -> None:
     run = rendered(tmp_path, PROMPTS[:4])
     score(run[0], dict.fromkeys(PROMPTS, math.nan))
@@ -61,6 +65,7 @@ def test_scores_that_are_no_number_are_left_out(tmp_path: Path) -> None:
     assert (found.scores, found.picks.best) == ({}, ())
 
 
+@pytest.mark.slow
 def test_columns_with_many_values_long_values_or_lists_group_nothing(tmp_path: Path) -> None:
     prompts = [f"prompt {number}" for number in range(32)]
     columns = {"many": list(range(32)), "long": ["x" * 99, "y"] * 16, "list": [[1], [2]] * 16, "few": [1.5, None] * 16}
@@ -70,6 +75,7 @@ def test_columns_with_many_values_long_values_or_lists_group_nothing(tmp_path: P
     assert {name: set(values) for name, values in content(run).breakdown.items()} == {"few": {"1.5", "(none)"}}
 
 
+@pytest.mark.slow
 def test_a_setting_that_rows_override_groups_them_unless_cells_differ_in_it(tmp_path: Path) -> None:
     run = rendered(tmp_path / "a", PROMPTS, [cell(), cell(scheduler="ddim")], num_inference_steps=[5, 7] * 5)
     score(run[0])
@@ -81,6 +87,7 @@ def test_a_setting_that_rows_override_groups_them_unless_cells_differ_in_it(tmp_
     assert content(run).breakdown == {}
 
 
+@pytest.mark.slow
 def test_a_figure_of_images_that_were_made_again_since_is_said(tmp_path: Path) -> None:
     run = rendered(tmp_path, PROMPTS)
     store, _, cells = run
@@ -101,6 +108,7 @@ def test_a_figure_of_images_that_were_made_again_since_is_said(tmp_path: Path) -
     assert sum(map(len, found.scores.values())) == result.num_images - 1
 
 
+@pytest.mark.slow
 def test_damaged_features_cost_their_scores_alone(tmp_path: Path) -> None:
     run = rendered(tmp_path, PROMPTS)
     store, _, cells = run
@@ -111,6 +119,7 @@ def test_damaged_features_cost_their_scores_alone(tmp_path: Path) -> None:
     assert any("have no score of the file" in note for note in content(run).notes)
 
 
+@pytest.mark.slow
 def test_scores_are_subsampled_by_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("darkroom.reporting.survey.MOST_SCORES", 4)
     run = rendered(tmp_path, PROMPTS)

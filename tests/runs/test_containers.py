@@ -41,6 +41,7 @@ def test_a_tar_is_a_webdataset_shard_and_offsets_point_at_images() -> None:
 FILES = st.lists(st.tuples(st.text("ab.0", min_size=1, max_size=100), st.binary(max_size=1100)), max_size=25)
 
 
+@pytest.mark.slow
 @given(FILES)
 def test_a_tar_is_what_tarfile_writes(files: list[tuple[str, bytes]]) -> None:
     buffer = io.BytesIO()

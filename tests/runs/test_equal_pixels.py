@@ -34,6 +34,7 @@ def shown(run: tuple[Store, object, dict[str, CellInfo]]) -> list[str]:
     return [note for note in content(run).notes if note.startswith("Equal:")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["files", "webdataset"])
 def test_a_setting_that_does_nothing_is_pointed_out(tmp_path: Path, layout: str) -> None:
     store, info, cells = run = rendered(tmp_path, PROMPTS, CELLS, layout=layout)  # paint looks at the seed alone
@@ -47,6 +48,7 @@ def test_a_setting_that_does_nothing_is_pointed_out(tmp_path: Path, layout: str)
     assert shown(run) == [f"Equal: {line}."]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [0, 5, 9])
 def test_one_image_that_differs_is_enough_to_say_nothing(tmp_path: Path, row: int) -> None:
     store, _, cells = run = rendered(tmp_path, PROMPTS, CELLS)
@@ -58,6 +60,7 @@ def test_one_image_that_differs_is_enough_to_say_nothing(tmp_path: Path, row: in
     assert shown(run) == []
 
 
+@pytest.mark.slow
 def test_only_images_that_both_have_and_know_are_compared(tmp_path: Path) -> None:
     rendered(tmp_path, ["a", "fail alone", *PROMPTS[2:]], CELLS[:1])
     store, _, cells = rendered(tmp_path, ["a", "fail alone", *PROMPTS[2:]], CELLS[:2], unfinished=2)
@@ -72,6 +75,7 @@ def test_only_images_that_both_have_and_know_are_compared(tmp_path: Path) -> Non
     assert equal_cells(store, cells) == []
 
 
+@pytest.mark.slow
 def test_a_run_of_one_cell_reads_no_records_for_it(tmp_path: Path) -> None:
     store, info, cells = rendered(tmp_path, PROMPTS, CELLS[:1])
     for name in manifest.committed(store):
@@ -79,6 +83,7 @@ def test_a_run_of_one_cell_reads_no_records_for_it(tmp_path: Path) -> None:
     assert list(equal_lines(store, cells, info)) == []
 
 
+@pytest.mark.slow
 def test_values_and_cells_are_not_told_without_end(tmp_path: Path) -> None:
     many = [replace(cell(guidance_scale=number + 1.0)) for number in range(9)]
     store, info, cells = rendered(tmp_path, ["a"], many)

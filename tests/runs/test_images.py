@@ -12,6 +12,7 @@ from tests.engine.helpers import MakeMisbehaving, dataset, run_info, tasks
 from tests.runs.stores import CountingStore
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_first_images_cost_each_object_one_fetch(tmp_path: Path, layout: str) -> None:
     store = CountingStore(open_store(parse_spec(str(tmp_path))))

@@ -73,6 +73,7 @@ def left_by_a_killed_attempt(store: Store, renderer: object, layout: str) -> tup
     return run, task
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("harm", GARBAGE)
 def test_garbage_under_an_images_key_is_not_adopted(store: Store, layout: str, harm: str) -> None:
@@ -83,6 +84,7 @@ def test_garbage_under_an_images_key_is_not_adopted(store: Store, layout: str, h
     committed_whole(store, layout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_record_describes_the_attempt_that_made_its_bytes(store: Store, layout: str) -> None:
     run, task = left_by_a_killed_attempt(store, Darker(), layout)
@@ -91,6 +93,7 @@ def test_a_record_describes_the_attempt_that_made_its_bytes(store: Store, layout
     assert {record.batch_size for record in records(store)} == {4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_equal_bytes_are_adopted_under_their_own_name(store: Store, layout: str) -> None:
     run, task = left_by_a_killed_attempt(store, Misbehaving(), layout)
@@ -100,6 +103,7 @@ def test_equal_bytes_are_adopted_under_their_own_name(store: Store, layout: str)
     assert {info.key for info in store.list(IMAGES_PREFIX)} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_who_loses_the_commit_changes_nothing_that_the_winner_named(store: Store, layout: str) -> None:
     """A zombie wakes up after another attempt with other bytes has committed."""
@@ -113,6 +117,7 @@ def test_who_loses_the_commit_changes_nothing_that_the_winner_named(store: Store
     assert before.items() <= after.items()
 
 
+@pytest.mark.slow
 def test_a_second_key_that_holds_other_bytes_is_mended(store: Store) -> None:
     run, task = left_by_a_killed_attempt(store, Darker(), "files")
     make_worker(run, Misbehaving(), store).run_task(task, 2)
@@ -127,6 +132,7 @@ def test_a_second_key_that_holds_other_bytes_is_mended(store: Store) -> None:
     committed_whole(store, "files")
 
 
+@pytest.mark.slow
 def test_retry_does_not_adopt_an_older_failures_bytes(store: Store, tmp_path: Path) -> None:
     prompts = dataset(["a", "fail once", "b"])
     run = run_info(prompts)
@@ -142,6 +148,7 @@ def test_retry_does_not_adopt_an_older_failures_bytes(store: Store, tmp_path: Pa
     committed_whole(store, "files")
 
 
+@pytest.mark.slow
 def test_records_say_where_an_image_was_made_and_what_its_pixels_are(store: Store) -> None:
     run, task = left_by_a_killed_attempt(store, Misbehaving(), "files")
     make_worker(run, Misbehaving(), store).run_task(task, 1)

@@ -96,6 +96,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_every_job_names_what_is_lost_or_edited(folder: Path, damage: str) -> None:
     inflict, words = DAMAGES[damage]
@@ -112,6 +113,7 @@ def test_every_job_names_what_is_lost_or_edited(folder: Path, damage: str) -> No
     assert len(list((folder / "run").rglob("*"))) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [name for name in DAMAGES if not name.startswith(("run.json", "cells"))])
 def test_nothing_is_rendered_into_a_run_that_does_not_fit_together(folder: Path, damage: str) -> None:
     inflict, _ = DAMAGES[damage]
@@ -124,6 +126,7 @@ def test_nothing_is_rendered_into_a_run_that_does_not_fit_together(folder: Path,
     ]
 
 
+@pytest.mark.slow
 def test_a_shard_that_holds_another_one_s_records_is_named(folder: Path) -> None:
     copy_shard(folder / "run")
     for job in ("status", "report", "verify"):
@@ -131,6 +134,7 @@ def test_a_shard_that_holds_another_one_s_records_is_named(folder: Path) -> None
             run_here(job, f"run={folder / 'run'}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["run.json", "cells", "both"])
 def test_what_is_lost_is_written_again_by_the_same_command_alone(folder: Path, lost: str) -> None:
     run = folder / "run"
@@ -162,6 +166,7 @@ def test_a_lost_run_is_no_reference(folder: Path) -> None:
         run_here("evaluate", f"run={folder / 'other' / 'run'}", f"reference={run}", "engine=local")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_older_than_these_checks_goes_on(folder: Path) -> None:
     run = folder / "run"
     value = json.loads((run / "run.json").read_text())
@@ -173,6 +178,7 @@ def test_a_run_that_is_older_than_these_checks_goes_on(folder: Path) -> None:
         generate(folder, "sampling.guidance_scale=9")
 
 
+@pytest.mark.slow
 def test_a_sweep_adds_cells_to_a_plain_run_and_a_plain_job_none_to_a_sweep(folder: Path) -> None:
     assert generate(folder, "grid.axes.guidance_scale=[3,5]", job="sweep") == 0
     assert generate(folder, "sampling.guidance_scale=3") == 0
@@ -241,6 +247,7 @@ def test_of_two_different_commands_at_once_one_is_refused(tmp_path: Path) -> Non
     assert len(list((tmp_path / "run" / "cells").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_is_older_than_a_setting_goes_on_with_its_column_unread(tmp_path: Path) -> None:
     prompts, run = tmp_path / "prompts.parquet", tmp_path / "run"
     said = {"prompt": [f"a red circle {number}" for number in range(4)], "guidance_rescale": [0.1, 0.2, 0.3, 0.4]}

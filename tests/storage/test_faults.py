@@ -113,6 +113,7 @@ def _kept(key: str, code: str) -> str:
     return f"<DeleteResult><Error><Key>{key}</Key><Code>{code}</Code><Message>no</Message></Error></DeleteResult>"
 
 
+@pytest.mark.slow
 def test_a_fault_that_stays_is_given_up_at_the_deadline(proxy: FaultyProxy, uri: str) -> None:
     store = ObjectStore(parse_spec(uri, proxy.url), replace(QUICK, deadline_s=1.0))
     list(store.list())  # makes the client, which takes its time
@@ -136,6 +137,7 @@ def test_an_absent_key_is_asked_for_once(proxy: FaultyProxy, spoiled: ObjectStor
     assert len(proxy.requests) == 1
 
 
+@pytest.mark.slow
 def test_threads_in_a_storm_write_every_object_once(
     proxy: FaultyProxy, spoiled: ObjectStore, direct: ObjectStore
 ) -> None:
@@ -153,6 +155,7 @@ def test_threads_in_a_storm_write_every_object_once(
 # What check() says -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("header", ["If-None-Match", "If-Match"])
 def test_a_store_that_ignores_conditions_is_refused(proxy: FaultyProxy, spoiled: ObjectStore, header: str) -> None:
     proxy.stripped = frozenset({header.lower()})
@@ -161,6 +164,7 @@ def test_a_store_that_ignores_conditions_is_refused(proxy: FaultyProxy, spoiled:
     spoiled.check(writing=False)
 
 
+@pytest.mark.slow
 def test_a_passing_fault_does_not_fail_a_check(proxy: FaultyProxy, spoiled: ObjectStore) -> None:
     for method in ("GET", "PUT", "HEAD"):
         proxy.fail(Fault(503, code="SlowDown"), method=method)

@@ -90,6 +90,7 @@ def test_a_link_to_a_file_is_itself_what_is_replaced_and_removed(store: LocalSto
     assert mine.read_bytes() == b"mine"
 
 
+@pytest.mark.slow
 def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "disk" / "real").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "disk")
@@ -104,6 +105,7 @@ def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "disk" / "run" / "run.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", ["gc", "report", "verify", "repair", "generate"])
 def test_links_in_a_run_lead_no_job_out_of_it(tmp_path: Path, victim: Path, job: str) -> None:
     run = tmp_path / "run"
@@ -143,6 +145,7 @@ def held(tmp_path: Path) -> Iterator[tuple[Path, int]]:
         holder.kill()
 
 
+@pytest.mark.slow
 def test_whoever_waits_for_a_lock_says_for_whom_and_gives_up(
     held: tuple[Path, int], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,6 +155,7 @@ def test_whoever_waits_for_a_lock_says_for_whom_and_gives_up(
     assert capfd.readouterr().err == f"waiting for {path}, which process {pid} holds, for 3 s at most\n"
 
 
+@pytest.mark.slow
 def test_a_job_that_waits_for_a_lock_ends_with_one_line(
     held: tuple[Path, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ def _start(code: str, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_one_of_many_racing_processes_wins_each_key(store: LocalStore) -> None:
     racers = {name: _start(_RACE, store.spec.uri, name) for name in ("one", "two", "three")}
     for racer in racers.values():
@@ -58,6 +59,7 @@ def test_one_of_many_racing_processes_wins_each_key(store: LocalStore) -> None:
     assert {number: store.get(f"prize/{number}").decode() for number, _ in won} == dict(won)
 
 
+@pytest.mark.slow
 def test_processes_that_replace_in_turns_lose_no_step(store: LocalStore) -> None:
     store.put("count", b"0")
     for process in [_start(_COUNT, store.spec.uri) for _ in range(3)]:

@@ -45,6 +45,7 @@ def test_a_replacement_in_conflict_with_none_that_won_is_tried_again(
     assert direct.get("a") == b"new"
 
 
+@pytest.mark.slow
 def test_a_replacement_that_comes_second_is_refused_by_the_store(
     proxy: FaultyProxy, spoiled: ObjectStore, direct: ObjectStore
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_zombie_that_writes_late_is_told_that_anothers_bytes_are_there(
 # Time -----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_large_body_has_as_long_to_be_sent_as_its_size_needs(
     proxy: FaultyProxy, uri: str, direct: ObjectStore
 ) -> None:
@@ -93,6 +95,7 @@ def test_a_large_body_has_as_long_to_be_sent_as_its_size_needs(
     assert len(direct.get("large")) == 40 << 20
 
 
+@pytest.mark.slow
 def test_a_server_that_is_gone_is_waited_for_and_then_said_so(uri: str) -> None:
     store = ObjectStore(parse_spec(uri, "http://127.0.0.1:9"), replace(QUICK, deadline_s=0.5))
     with pytest.raises(StoreError, match=r"cannot be reached \(Connect\); check output.endpoint_url"):
@@ -196,6 +199,7 @@ def test_a_profile_gives_credentials_region_and_endpoint(proxy: FaultyProxy, pro
     assert [signed.split("/")[0::2][:2] for signed in proxy.signed] == [["KEY1", "eu-central-1"]]
 
 
+@pytest.mark.slow
 def test_credentials_that_expire_are_renewed_before_they_do(
     proxy: FaultyProxy, profile: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +222,7 @@ def test_credentials_that_a_server_calls_expired_end_a_run(proxy: FaultyProxy, s
     assert spoiled.num_retries == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["credential_process = /bin/false", "role_arn = arn:aws:iam::1:role/x"])
 def test_a_profile_that_gives_none_is_said_in_one_line(profile: Path, uri: str, line: str, s3_endpoint: str) -> None:
     profile.write_text(f"[profile studio]\n{line}\n")
@@ -242,6 +247,7 @@ def test_the_commands_endpoint_comes_before_the_environments(
     assert ObjectStore(parse_spec(uri), QUICK).get("a") == b"x"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bucket", "lines", "address"),
     [
@@ -289,6 +295,7 @@ print("parent goes on", flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("use", "said"), [("used", "start processes by spawn"), ("unused", "written")])
 def test_a_fork_of_a_process_that_has_used_a_store_is_refused_and_not_left_hanging(
     s3_endpoint: str, uri: str, use: str, said: str
@@ -331,6 +338,7 @@ def test_a_lost_reply_hides_no_success_of_ours_in_any_cloud(cloud: tuple[FaultyP
     assert store.get("a") == b"new"
 
 
+@pytest.mark.slow
 def test_threads_in_a_storm_write_every_object_once_in_any_cloud(cloud: tuple[FaultyProxy, ObjectStore]) -> None:
     proxy, store = cloud
     faults = [Fault(500), Fault(503), Fault(429), Fault(reset=True), Fault(lost_reply=True)]

@@ -45,6 +45,7 @@ def put(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Iterable[st
     return on_disk if request.param == "disk" else in_bucket
 
 
+@pytest.mark.slow
 def test_a_folder_or_a_glob_means_files_of_interest_and_says_what_is_left_out(put: Callable) -> None:
     scanned = put(["b/c.csv", "a.CSV", "d.csv.gz", "e.md", "b/f", ".g.csv", "_h/i.csv", "b/.j/k.csv"])
     for rest, expected in {

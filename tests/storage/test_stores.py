@@ -109,6 +109,7 @@ def test_check_accepts_a_store_and_leaves_nothing_in_it(store: Store) -> None:
     assert list(store.list()) == []
 
 
+@pytest.mark.slow
 def test_many_jobs_may_check_a_store_at_once(store: Store) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda _: store.check(), range(4))) == [None] * 4
@@ -168,6 +169,7 @@ def test_a_key_cannot_leave_the_prefix(store: Store) -> None:
             store.get(key)
 
 
+@pytest.mark.slow
 def test_a_killed_put_leaves_no_part_of_an_object(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom darkroom.storage.store import open_store\nfrom darkroom.storage.store import parse_spec\n"
@@ -187,6 +189,7 @@ def test_a_killed_put_leaves_no_part_of_an_object(tmp_path: Path) -> None:
     assert {info.size_bytes for info in found} == {3_000_000}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("uri", "endpoint", "words"),
     [
