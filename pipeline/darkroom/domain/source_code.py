@@ -31,7 +31,7 @@ def is_function_name(text: str) -> bool:
 
 
 def imported_function(name: str, label: str) -> Callable[..., Any]:
-    """The function of this name; `label`: what it is to the user, such as "extractor". Raises DarkroomError."""
+    """The function of this name; `label`: what errors say before it, such as "extractor ". Raises DarkroomError."""
     module, _, function = name.partition(":")
     try:
         found = getattr(import_module(module), function)
@@ -40,10 +40,10 @@ def imported_function(name: str, label: str) -> Callable[..., Any]:
         if not isinstance(error, ImportError | AttributeError | ValueError):
             reason = f"{type(error).__name__}: {reason}"
         raise DarkroomError(
-            f"{label} {name}: cannot be imported ({reason}); install its package, or put its folder on PYTHONPATH"
+            f"{label}{name}: cannot be imported ({reason}); install its package, or put its folder on PYTHONPATH"
         ) from None
     if not callable(found):
-        raise DarkroomError(f"{label} {name}: {function} is a {type(found).__name__}; name a function")
+        raise DarkroomError(f"{label}{name}: {function} is a {type(found).__name__}; name a function")
     return found  # type: ignore[no-any-return]
 
 

@@ -67,7 +67,7 @@ def _copies(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 def load_plug_in(spec: ExtractorSpec) -> Extractor:
     """What its function makes. Raises DarkroomError where it cannot be imported, or makes something else."""
-    make = imported_function(spec.name, "extractor")
+    make = imported_function(spec.name, "extractor ")
     made = make(spec)
     fault = _fault(made)
     if fault:
