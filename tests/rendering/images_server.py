@@ -1,5 +1,5 @@
-"""A server of OpenAI's images API on this machine: pictures as a function of prompt and seed, and the faults that servers
-have, asked for by words of the prompt.
+"""A server of OpenAI's images API on this machine: pictures as a function of prompt and seed, and the faults that
+servers have, asked for by words of the prompt.
 
     python -m tests.rendering.images_server PORT
 """

@@ -150,6 +150,10 @@ def _images(info: RunInfo, counts: Mapping[str, CellCount], made: Provenance) ->
             "truncated prompts",
             f"{made.num_truncated:,} images' prompts were longer than the text encoder reads",
         )
+    if made.values["is_seeded"][False]:
+        yield "seeds", "the renderer makes no promise about them: images that are rendered again are others"
+    if made.render_cost:
+        yield "cost", f"{made.render_cost:,g}, by the renderer's price"
     output = info.output
     quality = f", quality {output.quality}" if output.quality else ""
     yield "stored as", f"{output.image_format}{quality}, layout {output.layout}, {_size_text(made.num_bytes)}"
