@@ -93,7 +93,7 @@ def trusted_ref(info: CellInfo, place: ModelPlace) -> ModelRef:
                 f"'model.options={{{name}: ...}}' too"
             )
     given = {**ref.given_options, **said}
-    return replace(ref, options=given or None)  # type: ignore[arg-type]  # taken as keys with values too
+    return replace(ref, options=given or None)
 
 
 def words_for(infos: Iterable[CellInfo]) -> Mapping[str, Any]:

@@ -140,7 +140,7 @@ class ModelRef:
         None,
         help="A renderer of one's own, as my_module:make; repo_id and options are then its to read. null: diffusers.",
     )
-    options: str | None = setting(
+    options: str | Mapping[str, Any] | None = setting(
         None, is_mapping=True, help="What a renderer of one's own is given besides, as {key: value}."
     )
 
@@ -151,7 +151,7 @@ class ModelRef:
     @property
     def given_options(self) -> dict[str, Any]:
         """`options`, by their names."""
-        return json.loads(self.options) if self.options else {}
+        return json.loads(str(self.options)) if self.options else {}
 
 
 @dataclass(frozen=True)

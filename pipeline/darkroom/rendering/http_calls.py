@@ -74,13 +74,19 @@ def call(url: str, body: Mapping[str, Any] | None, headers: Mapping[str, str], t
 
 
 def patient_call(
-    one_call: Callable[[], Reply], max_attempts: int, sleep: Callable[[float], None] = time.sleep
+    one_call: Callable[[], Reply],
+    max_attempts: int,
+    sleep: Callable[[float], None] = time.sleep,
+    passes: Callable[[Reply], bool] = lambda reply: reply.is_transient,
 ) -> Reply:
-    """The first reply that another try would not change, or the last one. Raises NoReply where that try has none."""
+    """The first reply that another try would not change, or the last one. Raises NoReply where that try has none.
+
+    passes: whether what a reply says may be over by the next try.
+    """
     for attempt in range(1, max_attempts + 1):
         try:
             reply = one_call()
-            if not reply.is_transient or attempt == max_attempts:
+            if not passes(reply) or attempt == max_attempts:
                 return reply
             asked_s = reply.retry_after_s
         except NoReply:

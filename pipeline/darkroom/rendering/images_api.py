@@ -68,7 +68,9 @@ class ImagesApi:
     def _image(self, request: ImageRequest) -> RenderedImage:
         try:
             reply = patient_call(
-                lambda: self._call("images/generations", self._body(request)), self._options.max_attempts
+                lambda: self._call("images/generations", self._body(request)),
+                self._options.max_attempts,
+                passes=_passes,
             )
         except NoReply as error:
             if error.is_unreachable:
@@ -86,7 +88,9 @@ class ImagesApi:
             "prompt": request.prompt,
             "n": 1,
             "size": f"{sampling.width}x{sampling.height}",
-            **{name: getattr(options, name) for name in ("quality", "style", "response_format")},
+            "quality": options.quality,
+            "style": options.style,
+            "response_format": None if options.response_format == "none" else options.response_format,
             **{name: request.seed if name == "seed" else getattr(sampling, name) for name in options.parameter_names},
         }
         return {name: value for name, value in body.items() if value not in (None, "") or name == "prompt"}
@@ -177,6 +181,10 @@ def _pixels(text: str) -> np.ndarray:
         if image.width * image.height > _MOST_PIXELS:
             raise ValueError("too many pixels")
         return np.asarray(image.convert("RGB"))
+
+
+def _passes(reply: Reply) -> bool:
+    return reply.is_transient and _error_of(reply)[0] not in _FILTERED | _NO_CREDIT
 
 
 def _error_of(reply: Reply) -> tuple[str | None, str]:

@@ -47,10 +47,11 @@ class Options:
     sizes: str = setting("", help="Sizes that it makes, such as 1024x1024,1536x1024, the usual one first; empty: any.")
     quality: str | None = setting(None, help="Sent as quality; null: not sent.")
     style: str | None = setting(None, help="Sent as style; null: not sent.")
-    response_format: str | None = setting(
+    response_format: str = setting(
         "b64_json",
+        choices=("b64_json", "none"),
         of_image=False,
-        help="Sent as response_format; null: not sent, as the GPT Image models want it, which answer b64_json anyway.",
+        help="Sent as response_format; none: not sent, as the GPT Image models want it, which answer b64_json anyway.",
     )
     concurrency: int = setting(
         8, of_image=False, low=1, high=1024, help="Images that a worker asks for at once, within engine.batch_size."
