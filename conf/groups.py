@@ -23,6 +23,7 @@ from darkroom.api.options import (
 from darkroom.conf.keys import IS_PROMPT, key, schema_of, schema_of_options, word_of
 from darkroom.domain.requests import ROW_COLUMNS
 from darkroom.domain.settings import SETTINGS, ModelRef, Sampling
+from darkroom.rendering import openai_images
 
 COUNTS: dict[str, Any] = {"low": 1, "high": MANY}
 
@@ -102,6 +103,18 @@ class TemplatePrompts:
 
 ModelConfig = schema_of(ModelRef, "ModelConfig")
 SamplingConfig = schema_of(Sampling, "SamplingConfig")
+
+
+# Choices of `model` whose options are keys of their own.
+MODEL_OPTIONS = {"openai_images": schema_of(openai_images.Options, "OpenAIImagesOptions")}
+OWN_MODELS = {
+    name: make_dataclass(
+        f"{options.__name__}Config",
+        [("options", options, key(options, help="What the server is asked for, and how."))],
+        bases=(ModelConfig,),
+    )
+    for name, options in MODEL_OPTIONS.items()
+}
 
 
 Device = word_of("device", DEVICES)

@@ -51,6 +51,11 @@ def planned(found: "Plan") -> None:
     print(f"model:   {found.repo_id} {model.revision[:19]} {model.dtype}")
     print(f"output:  {found.place}")
     print(f"images:  {found.num_images}, in {found.num_shards} shards of {found.shard_size} prompts")
+    if found.total_price is not None:
+        print(f"price:   {found.total_price:g} ({found.price:g} an image)")
+    if not found.is_tried:
+        print("bytes:   unknown, and time too: nothing is asked of the renderer by a plan, since it may cost money")
+        return
     if found.cost is None or found.num_bytes is None or found.seconds is None:
         print("bytes:   unknown, and time too: no prompt of the first ones is valid")
         return
@@ -95,11 +100,8 @@ def _say_what(run: "Run") -> None:
     for identity in dict.fromkeys(item.cell.model for item in run.cells.values()):
         print(f"model:     {identity.repo_id} {identity.revision[:19]} {identity.dtype}")
     if len(run.cells) == 1:
-        (sampling,) = [item.cell.sampling for item in run.cells.values()]
-        print(
-            f"sampling:  {sampling.scheduler}, guidance_scale {sampling.guidance_scale:g}, "
-            f"{sampling.num_inference_steps} steps, {sampling.width}x{sampling.height}, seed {info.seed}"
-        )
+        [only] = run.cells.values()
+        print(f"sampling:  {only.headline}, seed {info.seed}")
     else:
         print(f"cells:     {len(run.cells)}, seed {info.seed}")
         for name, values in axes(run.cells.values(), run.info).items():

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from darkroom.api.options import ModelPlace, checked_model, unknown, with_settings
+from darkroom.api.options import ModelPlace, checked_model, with_settings
+from darkroom.api.plug_ins import check_own, own_value, trusted_ref
 from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity
+from darkroom.domain.setting_values import unknown
 from darkroom.domain.settings import ARGUMENTS, FLOAT8, SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
 from darkroom.engine.planning import Grid, Settings, expand
 from darkroom.rendering.inspection import (
@@ -23,6 +25,7 @@ from darkroom.rendering.inspection import (
     inspect_model,
 )
 from darkroom.rendering.model_files import INDEX
+from darkroom.rendering.plugins import inspect_plug_in
 from darkroom.rendering.renderer import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import DEFAULT, check_scheduler
 from darkroom.runs.cells import CellInfo
@@ -62,6 +65,9 @@ def checked_cell(
     _check_used(ref)
     model = find(ref, device)
     sampling = _sampling(asked, model, run)
+    if model.plug_in:
+        check_own(sampling, model.plug_in)
+        return CheckedCell(CellInfo(ref, Cell(model.identity, sampling)), model)
     check_scheduler(sampling.scheduler, model)
     _check_lossy(sampling, model)
     check_taken([name for name in sampling.effective if name in OPTIONAL_ARGUMENTS], model, "leave it out")
@@ -112,7 +118,8 @@ def located(ref: ModelRef) -> ModelRef:
     """The model as named; a local folder by its absolute path, so that a run can be verified from anywhere. What is
     embedded is that, whatever folder of such a name lies where the work is started."""
     folder = Path(checked_model(ref).repo_id).expanduser()
-    return ref if _is_embedded(ref) or not folder.is_dir() else replace(ref, repo_id=str(folder.resolve()))
+    is_no_folder = ref.make or _is_embedded(ref)
+    return ref if is_no_folder or not folder.is_dir() else replace(ref, repo_id=str(folder.resolve()))
 
 
 def _is_embedded(ref: ModelRef) -> bool:
@@ -121,6 +128,8 @@ def _is_embedded(ref: ModelRef) -> bool:
 
 def _check_used(ref: ModelRef) -> None:
     """Raises DarkroomError for a setting of the model that nothing would be read by."""
+    if ref.make:
+        return  # the renderer says what it takes
     if ref.revision is not None and (_is_embedded(ref) or Path(ref.repo_id).is_dir()):
         raise DarkroomError(f"model.revision={ref.revision}: {ref.repo_id} is no model of a hub; leave it out")
     if ref.repo_id == PAINT_REPO_ID:
@@ -132,6 +141,8 @@ def _check_used(ref: ModelRef) -> None:
 
 def find_model(ref: ModelRef, device: str) -> InspectedModel:
     """The model's identity and needs, read from its small files."""
+    if ref.make:
+        return inspect_plug_in(ref)
     if ref.repo_id == PAINT_REPO_ID:
         return paint_model()
     if ref.repo_id == DEMO_REPO_ID:
@@ -149,9 +160,10 @@ def _sampling(asked: Mapping[str, Value], model: InspectedModel, run: Mapping[st
 
 
 def _value(setting: Setting, given: Value, model: InspectedModel) -> Any:
-    if given is None and setting.is_optional and not setting.from_model:
+    value = own_value(setting, given, model.plug_in) if model.plug_in else given
+    if value is None and setting.is_optional and not setting.from_model:
         return None
-    value = _model_value(setting, model) if given is None else setting.kind(given)
+    value = _model_value(setting, model) if value is None else setting.kind(value)
     if value is None:
         raise DarkroomError(
             f"sampling.{setting.name} has no value, and {model.identity.repo_id} names none; give "
@@ -165,7 +177,7 @@ def _value(setting: Setting, given: Value, model: InspectedModel) -> Any:
 def _model_value(setting: Setting, model: InspectedModel) -> Any:
     if setting.name == "scheduler":
         return DEFAULT
-    if not setting.from_model:
+    if model.plug_in or not setting.from_model:
         return None
     return PAINT_DEFAULTS[setting.name] if model.source == PAINT_REPO_ID else call_default(model, setting.name)
 
@@ -201,7 +213,7 @@ def models_of(cells: Iterable[CellInfo], place: ModelPlace, device: str) -> dict
     once = {info.cell.model: info for info in cells}
     for info in once.values():
         _check_trust(info, place.trust_remote_code)
-    return {identity: _model_of(info, place.repo_id, device) for identity, info in once.items()}
+    return {identity: _model_of(info, place, device) for identity, info in once.items()}
 
 
 def _check_trust(info: CellInfo, trusts: bool) -> None:
@@ -212,10 +224,12 @@ def _check_trust(info: CellInfo, trusts: bool) -> None:
         )
 
 
-def _model_of(info: CellInfo, place: str | None, device: str) -> InspectedModel:
+def _model_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
     """Where it lay is looked at too: a run may have several models, and not all have moved."""
+    if info.ref.make:
+        return _own_of(info, place, device)
     identity, said = info.cell.model, []
-    for ref in [*_refs_at(place), info.ref] if place else [info.ref]:
+    for ref in [*_refs_at(place.repo_id), info.ref] if place.repo_id else [info.ref]:
         try:
             model = _inspected(ref, identity, device)
         except DarkroomError as error:
@@ -228,6 +242,20 @@ def _model_of(info: CellInfo, place: str | None, device: str) -> InspectedModel:
             f"{identity.revision}; restore that model, or {_REMEDY}"
         )
     raise DarkroomError(said[0])
+
+
+def _own_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
+    """The renderer of one's own that made a cell. Raises DarkroomError where what is named now is another."""
+    if place.repo_id:
+        raise DarkroomError(f"model.repo_id={place.repo_id}: model.make={info.ref.make} has no place; leave it out")
+    identity, ref = info.cell.model, trusted_ref(info, place)
+    model = find_model(ref, device)
+    if model.identity.revision != identity.revision:
+        raise DarkroomError(
+            f"model.make={ref.make} is {model.identity.revision}, and the run was made with {identity.revision}: its "
+            "code, its options or its own revision are others now; restore them"
+        )
+    return replace(model, identity=identity)
 
 
 def _inspected(ref: ModelRef, identity: ModelIdentity, device: str) -> InspectedModel:

@@ -14,7 +14,7 @@ from darkroom.api.options import EngineOptions, ModelPlace
 from darkroom.api.run import Run, check_writable, open_run, store_at
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity, Shard
-from darkroom.domain.records import FAILED, INVALID
+from darkroom.domain.records import FAILED, num_without_image
 from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.tasks import RetryTask, Summary
 from darkroom.rendering.renderer import RendererSpec
@@ -45,7 +45,7 @@ class Retry:
     @property
     def has_failures(self) -> bool:
         """What no retry mends is no less failed."""
-        return bool(self.by_status[FAILED] or self.by_status[INVALID])
+        return bool(num_without_image(self.by_status))
 
 
 def retry(

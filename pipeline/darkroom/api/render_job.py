@@ -17,6 +17,7 @@ from darkroom.api.events import (
     RenderingEnded,
     RenderingStarted,
 )
+from darkroom.api.plug_ins import words_for
 from darkroom.api.run import Run
 from darkroom.domain.identity import Shard, digest
 from darkroom.domain.spans import Profile
@@ -101,7 +102,8 @@ class RenderJob:
         }
         trusts = any(item.cell.model.trust_remote_code for item in self.found.cells)
         place: dict[str, object] = {"model.repo_id": moved.pop()} if len(moved) == 1 else {}
-        return place | ({"model.trust_remote_code": True} if trusts else {})
+        words = words_for(item.info for item in self.found.cells)
+        return place | ({"model.trust_remote_code": True} if trusts else {}) | dict(words)
 
     def _has(self, first_row: int) -> bool:
         return self.first_rows is None or first_row in self.first_rows

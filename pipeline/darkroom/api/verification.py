@@ -52,6 +52,7 @@ class Verification:
     num_images: int
     num_equal: int  # byte by byte
     num_pixels_equal: int  # of the others: another text in the file, or another encoder
+    num_unseeded: int = 0  # further ones, whose renderer makes no promise about seeds: not rendered again
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,25 @@ def verify(
     model: ModelPlace = ModelPlace(),  # noqa: B008, frozen
 ) -> Verification:
     """Render a random sample again, or the one image, and compare by SHA-256; each that differs is told."""
-    chosen = _chosen(run.store, num_images, seed, image_id)
+    drawn = _chosen(run.store, num_images, seed, image_id)
+    chosen = [record for record in drawn if is_seeded(record)]
+    if not chosen:
+        checking = on_run("verify", run.store.spec, stored=True)
+        raise DarkroomError(
+            f"{run.store.describe()}: the renderer of these {len(drawn)} images makes no promise about seeds, so that "
+            f"none can be rendered again and compared; `{checking}` compares what is stored"
+        )
     rerenderer = Rerenderer(run, model, local_device(device), progress)
     differing = [
         found for record, made in rerenderer.images(chosen) if (found := _difference(record, made, run.store, progress))
     ]
     num_pixels_equal = sum(found.pixels_are_equal for found in differing)
-    return Verification(len(chosen), len(chosen) - len(differing), num_pixels_equal)
+    return Verification(len(chosen), len(chosen) - len(differing), num_pixels_equal, len(drawn) - len(chosen))
+
+
+def is_seeded(record: Record) -> bool:
+    """Whether an image that is rendered again should be the same; older records are of renderers that promise it."""
+    return record.is_seeded is not False
 
 
 def check_stored(run: Run, progress: Progress) -> StoredCheck:
@@ -112,7 +125,9 @@ def repair(
     num_damaged = num_left = 0
     for portion in _portions(stored_objects(run.store, run.cells, run.info.output)):
         damaged = [record for item in portion for record in item.records if record.image_id in item.damages]
-        rendered = {record.image_id: made.data if made else None for record, made in rerenderer.images(damaged)}
+        seeded = [record for record in damaged if is_seeded(record)]
+        rendered: dict[str, bytes | None] = {record.image_id: None for record in damaged}
+        rendered |= {record.image_id: made.data if made else None for record, made in rerenderer.images(seeded)}
         num_damaged += len(damaged)
         for item in portion:
             left = stored_images.repair(run.store, item, rendered, run.cells[item.cell_id].cell, run.info.output)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from darkroom.domain.settings import FLOAT8, NEUTRAL_LOSSY, NUM_SEEDS, Sampling, settings_of
+from darkroom.domain.settings import FLOAT8, NEUTRAL_LOSSY, NUM_SEEDS, UNTAKEN, Sampling, Value, settings_of
 
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)  # made once: three calls an image
 _EXACT_DTYPES = ("bfloat16", "float16", "float32")
@@ -30,6 +30,16 @@ class ModelIdentity:
     pipeline_class: str  # diffusers class, such as StableDiffusionPipeline
     trust_remote_code: bool = False
     variant: str | None = None  # file variant, such as fp16
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a renderer of the user's own, which `pipeline_class` then names as my_module:make."""
+        return ":" in self.pipeline_class
+
+    def said_of(self, sampling: Sampling) -> dict[str, Value]:
+        """The settings that say something of an image: those that a renderer of one's own does not take say nothing."""
+        found = sampling.effective
+        return {name: value for name, value in found.items() if not self.is_own or UNTAKEN.get(name) != value}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ and its limits, a grid's axes, the columns of prompt files and of records, the t
 the report. A new setting is a field here, and what the renderer does with it.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from typing import Any, get_args, get_type_hints
@@ -51,11 +53,16 @@ class Setting:
     label: str  # in the line of settings that image tools read; empty: not there
     is_place: bool  # it may name a file or folder of this machine
     is_prompt: bool  # its text is for a model, and no address, whatever it looks like
+    is_mapping: bool  # keys with values, held as their JSON text
 
     @property
     def is_optional(self) -> bool:
         """Whether a configuration may say null."""
         return self.default is None or self.from_model
+
+    @property
+    def has_default(self) -> bool:
+        return self.default is not MISSING
 
     @property
     def has_neutral(self) -> bool:
@@ -83,6 +90,7 @@ def setting(
     label: str = "",
     is_place: bool = False,
     is_prompt: bool = False,
+    is_mapping: bool = False,
 ) -> Any:
     """A field of the table; the parameters are those of `Setting`.
 
@@ -104,6 +112,7 @@ def setting(
         "label": label,
         "is_place": is_place,
         "is_prompt": is_prompt,
+        "is_mapping": is_mapping,
     }
     return field(default=MISSING if from_model else default if neutral is MISSING else neutral, metadata=about)
 
@@ -127,6 +136,22 @@ class ModelRef:
     )
     variant: str | None = setting(None, help="Variant of the weights' files, such as fp16; null: the plain ones.")
     trust_remote_code: bool = setting(False, help="Whether code that the model brings may run on this machine.")
+    make: str | None = setting(
+        None,
+        help="A renderer of one's own, as my_module:make; repo_id and options are then its to read. null: diffusers.",
+    )
+    options: str | Mapping[str, Any] | None = setting(
+        None, is_mapping=True, help="What a renderer of one's own is given besides, as {key: value}."
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.options, Mapping):
+            object.__setattr__(self, "options", mapping_text(self.options))
+
+    @property
+    def given_options(self) -> dict[str, Any]:
+        """`options`, by their names."""
+        return json.loads(str(self.options)) if self.options else {}
 
 
 @dataclass(frozen=True)
@@ -250,6 +275,11 @@ class Sampling:
         return [(each, getattr(self, each.name)) for each in settings_of(Sampling)]
 
 
+def mapping_text(given: Mapping[str, Any]) -> str | None:
+    """As a setting holds it: equal mappings, equal text; None for an empty one. Raises TypeError or ValueError."""
+    return json.dumps(dict(given), sort_keys=True, ensure_ascii=False, allow_nan=False) if given else None
+
+
 # Read by others ------------------------------------------------------------------------------------------------------
 
 
@@ -271,5 +301,7 @@ IMAGE_SETTINGS = tuple(each for each in settings_of(Sampling) if each.of_image)
 ARGUMENTS = tuple(each for each in IMAGE_SETTINGS if each.argument)
 ROW_SETTINGS = tuple(each for each in settings_of(Sampling) if each.row)
 NEUTRAL_LOSSY = {each.name: each.neutral for each in settings_of(Sampling) if each.lossy}
+# Of settings that every image has, what they say where its renderer takes no such setting.
+UNTAKEN: dict[str, Value] = {"scheduler": "default", "guidance_scale": 1.0, "num_inference_steps": 1}
 # What cells most often differ in, in the order that a reader looks at it.
 COMMON_AXES = ("guidance_scale", "num_inference_steps", "scheduler")

@@ -11,6 +11,7 @@ from typing import Any
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import ModelRef
+from darkroom.rendering.description import PlugIn
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_files import INDEX, PICKLES, components_of, files_in, folder_digests, folder_revision
 
@@ -42,6 +43,7 @@ class InspectedModel:
     is_distilled: bool = False  # the UNet takes the guidance scale as an input, as latent consistency models do
     absent: tuple[str, ...] = ()  # components that the model lacks, such as SD3's third text encoder
     digests: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # of files in `folder`, by their names
+    plug_in: PlugIn | None = None  # a renderer of one's own
 
 
 def inspect_model(ref: ModelRef, device: str) -> InspectedModel:

@@ -86,7 +86,7 @@ def _settings(request: ImageRequest, model: ModelIdentity) -> dict[str, object]:
     return {
         "image_id": request.image_id,
         "prompt": request.prompt,
-        **request.sampling.effective,
+        **model.said_of(request.sampling),
         "seed": request.seed,
         "model": model.repo_id,
         "model_revision": model.revision,
@@ -101,9 +101,9 @@ def settings_json(request: ImageRequest, model: ModelIdentity) -> str:
 def parameters_line(request: ImageRequest, model: ModelIdentity) -> str:
     """The settings in the layout that AUTOMATIC1111's tools write and most image browsers read."""
     sampling = request.sampling
-    labelled = {SETTINGS[name].label: value for name, value in sampling.effective.items() if SETTINGS[name].label}
+    labelled = {SETTINGS[name].label: value for name, value in model.said_of(sampling).items() if SETTINGS[name].label}
     fields = {
-        **{label: labelled.pop(label) for label in _FIRST_LABELS},
+        **{label: labelled.pop(label) for label in _FIRST_LABELS if label in labelled},
         "Seed": request.seed,
         "Size": f"{sampling.width}x{sampling.height}",
         "Model": json.dumps(model.repo_id) if set(model.repo_id) & set(',:"\n') else model.repo_id,
