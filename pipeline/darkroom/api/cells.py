@@ -20,6 +20,7 @@ from darkroom.rendering.inspection import (
     InspectedModel,
     call_default,
     check_arguments,
+    check_size,
     inspect_model,
 )
 from darkroom.rendering.model_files import INDEX
@@ -28,7 +29,11 @@ from darkroom.rendering.schedulers import DEFAULT, check_scheduler
 from darkroom.runs.cells import CellInfo
 
 DEMO_REPO_ID = "darkroom/demo"
-OPTIONAL_ARGUMENTS = frozenset(each.name for each in ARGUMENTS if each.has_neutral)  # which not every pipeline takes
+# Which not every pipeline takes.
+OPTIONAL_ARGUMENTS = frozenset(
+    {each.name for each in ARGUMENTS if each.has_neutral} | {"guidance_scale", "negative_prompt"}
+)
+_WITHOUT = {"guidance_scale": "give sampling.guidance_scale=null"}  # its default is a number
 _REMEDY = "give the model's place, or the folder that holds all models of the run, as model.repo_id=..."
 FindModel = Callable[[ModelRef, str], InspectedModel]
 
@@ -61,7 +66,10 @@ def checked_cell(
     sampling = _sampling(asked, model, run)
     check_scheduler(sampling.scheduler, model)
     _check_lossy(sampling, model)
-    check_taken([name for name in sampling.effective if name in OPTIONAL_ARGUMENTS], model, "leave it out")
+    for name in _acting(sampling):
+        check_taken([name], model, _WITHOUT.get(name, "leave it out"))
+    if model.source != PAINT_REPO_ID:
+        check_size(sampling.height, sampling.width, model)
     if model.identity.dtype == FLOAT8 and device == "mps":
         raise DarkroomError("model.dtype=float8: mps has no float8; use model.dtype=bfloat16")
     return CheckedCell(CellInfo(ref, Cell(model.identity, sampling)), model)
@@ -159,6 +167,12 @@ def _check_lossy(sampling: Sampling, model: InspectedModel) -> None:
             f"sampling.guidance_start={start:g}, sampling.guidance_stop={stop:g}: {model.identity.repo_id} is told its "
             "guidance in every step; leave them out"
         )
+
+
+def _acting(sampling: Sampling) -> list[str]:
+    """The optional arguments that a cell asks for; guidance of 1 or below is none."""
+    neutral = {"guidance_scale": not sampling.is_guided, "negative_prompt": not sampling.negative_prompt}
+    return [name for name in sampling.effective if name in OPTIONAL_ARGUMENTS and not neutral.get(name)]
 
 
 def check_taken(names: Collection[str], model: InspectedModel, remedy: str) -> None:

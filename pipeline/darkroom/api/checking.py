@@ -147,6 +147,14 @@ def warnings(found: Checked) -> Iterator[str]:
     """What will work but may surprise."""
     yield from found.scan.warnings
     yield from filter(None, (_long_prompts(model, found) for model in found.models))
+    yield from (_unproved(model) for model in found.models if not model.family.is_proved)
+
+
+def _unproved(model: InspectedModel) -> str:
+    return (
+        f"unproved: {model.identity.pipeline_class} of {model.identity.repo_id} is not in Darkroom's table of "
+        "pipelines; its arguments are taken by their names, and whether they act and images stand alone is not known"
+    )
 
 
 def _long_prompts(model: InspectedModel, found: Checked) -> str | None:

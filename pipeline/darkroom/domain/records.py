@@ -50,6 +50,7 @@ class Record:
     host: str | None = None  # the machine that made it ...
     device_id: str | None = None  # ... the device of it, such as a GPU's UUID ...
     worker: str | None = None  # ... and the worker, as the job's messages call it
+    proved: bool | None = None  # what the pipeline's arguments mean is known; false: they were taken by their names
 
 
 def _columns() -> Iterator[str]:

@@ -179,6 +179,7 @@ def record(outcome: Outcome, provenance: Provenance) -> Record:
         host=socket.gethostname(),
         device_id=provenance.info.device_id,
         worker=provenance.worker,
+        proved=provenance.info.is_proved,
     )
 
 

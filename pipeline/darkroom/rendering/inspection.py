@@ -3,23 +3,27 @@
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import ModelRef
+from darkroom.rendering.families import FAMILIES, UNPROVED, Family, Flag, Guidance, Sizes, Tokens
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_files import INDEX, PICKLES, components_of, files_in, folder_digests, folder_revision
 
 # Pipelines whose steps Darkroom controls: guidance by image and by step, cached features, shared work.
 STEERED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
-_LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion"})
+_LIBRARIES = frozenset({"diffusers", "transformers"})
 _OTHER_TASKS = ("Img2Img", "Inpaint", "ControlNet", "Video", "Upscale", "Audio", "Edit", "Depth2Img", "Pix2Pix")
-_NO_WEIGHTS = ("tokenizer", "scheduler", "feature_extractor", "image_processor")
+# Arguments of calls that make something else than one picture.
+_NO_PICTURES = ("num_frames", "video_length", "audio_length_in_s", "audio_end_in_s", "frame_size")
+_NO_WEIGHTS = ("tokenizer", "scheduler", "feature_extractor", "image_processor", "guider")  # in components' names
 _CONVERT = (
     "convert them, on a machine where you trust them, with "
     "`DiffusionPipeline.from_pretrained(folder).save_pretrained(new_folder, safe_serialization=True)`"
@@ -39,9 +43,15 @@ class InspectedModel:
     is_flow: bool  # flow matching, not diffusion
     max_prompt_tokens: int | None  # start and end included
     folder: str | None  # where its small files lie on this machine; None for a renderer without a model
-    is_distilled: bool = False  # the UNet takes the guidance scale as an input, as latent consistency models do
+    family: Family = UNPROVED  # what its class's call means, with what its configuration says of it
+    tokens: Tokens | None = None  # the tokenizer that reads most of a prompt; its limit is `max_prompt_tokens`
     absent: tuple[str, ...] = ()  # components that the model lacks, such as SD3's third text encoder
     digests: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # of files in `folder`, by their names
+
+    @property
+    def is_distilled(self) -> bool:
+        """Guidance is no difference of two predictions: the scale is an input, as of latent consistency models."""
+        return self.family.guidance is not Guidance.BRANCHES
 
 
 def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
@@ -50,9 +60,11 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
     index = _model_index(folder, ref)
     class_name = _pipeline_class(index, ref)
     components = components_of(index)
-    _check_code(components, index, ref)
+    _check_code(components, index, ref, folder)
     files = [path.relative_to(folder).as_posix() for path in files_in(folder, frozenset())]
     _check_weights(components, files if commit is None else _hub_files(ref, commit), ref)
+    family = _family(class_name, index, folder, ref)
+    tokens = next((each for each in family.tokens if each.name in components), None)
     digests = _digests(folder, ref, skip_blobs=commit is not None)
     identity = ModelIdentity(
         repo_id=ref.repo_id if commit else _folder_name(folder),
@@ -62,7 +74,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         trust_remote_code=ref.trust_remote_code,
         variant=ref.variant,
     )
-    side = _side(folder)
+    side = _side(family, folder)
     return InspectedModel(
         identity=identity,
         source=str(folder) if commit is None else ref.repo_id,
@@ -70,9 +82,10 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         variant=ref.variant,
         height=side,
         width=side,
-        is_distilled=_config(folder / "unet").get("time_cond_proj_dim") is not None,
-        is_flow="FlowMatch" in _class_in(folder, "scheduler"),
-        max_prompt_tokens=_max_tokens(folder),
+        family=family,
+        tokens=tokens,
+        is_flow=_is_flow(_config(folder / "scheduler")),
+        max_prompt_tokens=None if tokens is None else tokens.limit or _max_tokens(folder / tokens.name),
         folder=str(folder),
         absent=tuple(name for name, value in index.items() if value == [None, None]),
         digests=tuple(digests.items()),
@@ -87,29 +100,70 @@ def call_default(model: InspectedModel, name: str) -> Any:
     size = {"height": model.height, "width": model.width}.get(name)
     if size is not None:
         return size
-    parameter = (_call_parameters(model) or {}).get(name)
+    if name == "guidance_scale":
+        return _guidance_default(model)
+    return _signature_default(model, name)
+
+
+def _guidance_default(model: InspectedModel) -> Any:
+    family = model.family
+    if family.guidance is Guidance.NONE:
+        return 0.0
+    if family.guider and family.guidance is Guidance.BRANCHES:
+        assert model.folder
+        return _config(Path(model.folder) / family.guider).get("guidance_scale")
+    return _signature_default(model, family.guidance_argument)
+
+
+def _signature_default(model: InspectedModel, name: str) -> Any:
+    parameter = (_call_parameters(model.identity.pipeline_class) or {}).get(name)
     return parameter.default if parameter and isinstance(parameter.default, int | float) else None
 
 
 def check_arguments(names: Iterable[str], model: InspectedModel, remedy: str) -> None:
     """Refuse settings that the model's pipeline does not take; `remedy` has a place for the setting's name."""
-    parameters = _call_parameters(model)
+    parameters = _call_parameters(model.identity.pipeline_class)
     for name in names:
-        if parameters is not None and name not in parameters:
+        if not _is_taken(name, model.family, parameters):
             raise DarkroomError(
                 f"sampling.{name}: {model.identity.pipeline_class} of {model.identity.repo_id} takes no {name}; "
                 f"{remedy.format(name)}"
             )
 
 
+def check_size(height: int, width: int, model: InspectedModel) -> None:
+    """Refuse a size that the model's pipeline fails on; what it rounds is left to it, and records say what was made."""
+    family = model.family
+    if family.sizes is not Sizes.REFUSED:
+        return
+    assert model.folder
+    unit = family.unit * (vae_scale(Path(model.folder)) if family.unit_of_latents else 1)
+    for name, value in (("height", height), ("width", width)):
+        if value % unit:
+            lower = max(value - value % unit, unit)
+            raise DarkroomError(
+                f"sampling.{name}={value}: {model.identity.pipeline_class} of {model.identity.repo_id} makes multiples "
+                f"of {unit} alone; give sampling.{name}={lower}, or another multiple"
+            )
+
+
+def _is_taken(name: str, family: Family, parameters: Mapping[str, inspect.Parameter] | None) -> bool:
+    if name == "negative_prompt":
+        return family.takes_negative_prompt
+    if name == "guidance_scale":
+        return family.guidance is not Guidance.NONE
+    return parameters is None or name in parameters
+
+
+@cache
 @loads_models
-def _call_parameters(model: InspectedModel) -> Mapping[str, inspect.Parameter] | None:
+def _call_parameters(class_name: str) -> Mapping[str, inspect.Parameter] | None:
     """Parameters of its pipeline's call; None where the model brings code for it, or is the painter."""
     import diffusers
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # else it tells of packages that some pipelines could use
-    pipeline = getattr(diffusers, model.identity.pipeline_class, None)
+    pipeline = getattr(diffusers, class_name, None)
     return inspect.signature(pipeline.__call__).parameters if pipeline else None
 
 
@@ -135,22 +189,26 @@ def resolved_dtype(dtype: str, device: str) -> str:
 
 @loads_models
 def token_counter(model: InspectedModel) -> Callable[[list[str]], list[int]] | None:
-    """A function that counts the tokens of prompts, start and end included, by the model's first tokenizer; None where
-    the model brings code for it. The class is read from model_index.json: AutoTokenizer would ask on stdin whether to
-    run such code."""
+    """A function that counts the tokens of prompts, start and end included, by the tokenizer that reads most of them;
+    None where the model brings code for it. The class is read from model_index.json: AutoTokenizer would ask on stdin
+    whether to run such code."""
     import transformers
 
     assert model.folder
-    folder = Path(model.folder)
-    library, name = json.loads((folder / INDEX).read_text())["tokenizer"]
+    assert model.tokens
+    folder, tokens = Path(model.folder), model.tokens
+    library, name = json.loads((folder / INDEX).read_text())[tokens.name]
     if library != "transformers":
         return None
-    return partial(count_tokens, getattr(transformers, name).from_pretrained(folder / "tokenizer"))
+    return partial(
+        count_tokens, getattr(transformers, name).from_pretrained(folder / tokens.name), before=tokens.before
+    )
 
 
-def count_tokens(tokenizer: Any, prompts: list[str]) -> list[int]:
-    """Tokens of each prompt, start and end included, none cut off."""
-    return [len(ids) for ids in tokenizer(prompts, truncation=False, verbose=False).input_ids] if prompts else []
+def count_tokens(tokenizer: Any, prompts: list[str], before: str = "") -> list[int]:
+    """Tokens of each prompt, start and end and the text before it included, none cut off."""
+    texts = [before + prompt for prompt in prompts]
+    return [len(ids) for ids in tokenizer(texts, truncation=False, verbose=False).input_ids] if prompts else []
 
 
 # Local folder or hub ------------------------------------------------------------------------------------------------
@@ -220,8 +278,9 @@ def _pipeline_class(index: dict[str, Any], ref: ModelRef) -> str:
     return name
 
 
-def _check_code(components: dict[str, str], index: dict[str, Any], ref: ModelRef) -> None:
-    custom = [name for name, library in components.items() if library not in _LIBRARIES]
+def _check_code(components: dict[str, str], index: dict[str, Any], ref: ModelRef, folder: Path) -> None:
+    own = _LIBRARIES | _pipeline_modules()  # diffusers looks there first, whatever lies in the model's folder
+    custom = [name for name, library in components.items() if library not in own]
     if custom and not ref.trust_remote_code:
         raise DarkroomError(
             f"model.repo_id={ref.repo_id}: {custom[0]} brings its own code ({index[custom[0]][0]}); "
@@ -229,10 +288,20 @@ def _check_code(components: dict[str, str], index: dict[str, Any], ref: ModelRef
         )
 
 
+@cache
+def _pipeline_modules() -> frozenset[str]:
+    """Packages of diffusers' pipelines, some of which hold components: found by their folders, without an import."""
+    spec = find_spec("diffusers")
+    assert spec
+    assert spec.submodule_search_locations
+    folder = Path(spec.submodule_search_locations[0]) / "pipelines"
+    return frozenset(path.parent.name for path in folder.glob("*/__init__.py"))
+
+
 def _check_weights(components: dict[str, str], files: list[str], ref: ModelRef) -> None:
     """Refuse a component whose weights are not safetensors."""
     for name in components:
-        if name.startswith(_NO_WEIGHTS):
+        if any(part in name for part in _NO_WEIGHTS):
             continue
         there = [file for file in files if file.startswith(f"{name}/")]
         if any(file.endswith(".safetensors") and (ref.variant or "") in file for file in there):
@@ -245,28 +314,90 @@ def _check_weights(components: dict[str, str], files: list[str], ref: ModelRef) 
         raise DarkroomError(f"model.repo_id={ref.repo_id}: {name} has no safetensors weights{variant}; copy them anew")
 
 
-def _side(folder: Path) -> int | None:
-    """Height and width in pixels: the denoiser's sample size times the VAE's scale factor."""
-    for name in ("unet", "transformer"):
-        config = _config(folder / name)
-        if isinstance(config.get("sample_size"), int):
-            channels = _config(folder / "vae").get("block_out_channels", [0, 0, 0, 0])
-            return config["sample_size"] * 2 ** (len(channels) - 1)
-    return None
+# What its class and its configuration say of its call ---------------------------------------------------------------
 
 
-def _class_in(folder: Path, component: str) -> str:
-    return str(_config(folder / component).get("_class_name", ""))
+def _family(class_name: str, index: dict[str, Any], folder: Path, ref: ModelRef) -> Family:
+    """The class's facts as they hold for this model."""
+    if class_name not in FAMILIES:
+        return _unproved(class_name, ref)
+    family = FAMILIES[class_name]
+    if family.needs and find_spec(family.needs) is None:
+        raise DarkroomError(
+            f"model.repo_id={ref.repo_id}: a {class_name} needs the package {family.needs}; run `pip install "
+            f"{family.needs}`"
+        )
+    if family.unguided_if and _is_set(family.unguided_if, index, folder):
+        return replace(family, guidance=Guidance.NONE, mixes_guidance=False)
+    if family.embedded_if and _is_set(family.embedded_if, index, folder):
+        return replace(
+            family, guidance=Guidance.EMBEDDED, guider=None, mixes_guidance=False, takes_negative_prompt=False
+        )
+    if family.guider and not index.get(family.guider, [None])[0]:
+        return replace(family, guidance=Guidance.NONE, guider=None, takes_negative_prompt=False)
+    return family
+
+
+def _is_set(flag: Flag, index: dict[str, Any], folder: Path) -> bool:
+    return bool((_config(folder / flag.component) if flag.component else index).get(flag.key))
+
+
+def _unproved(class_name: str, ref: ModelRef) -> Family:
+    """Facts of a class that the table does not know: what the names of its call's arguments say."""
+    parameters = _call_parameters(class_name)
+    if parameters is None and ref.trust_remote_code:
+        return UNPROVED
+    if parameters is None:
+        raise DarkroomError(
+            f"model.repo_id={ref.repo_id} is a {class_name}, which the installed diffusers does not have; install one "
+            "that has it, or use another model"
+        )
+    if "prompt" not in parameters or any(name in parameters for name in _NO_PICTURES):
+        raise DarkroomError(
+            f"model.repo_id={ref.repo_id} is a {class_name}, which makes no image from text; use another model"
+        )
+    return replace(
+        UNPROVED,
+        guidance=Guidance.BRANCHES if "guidance_scale" in parameters else Guidance.NONE,
+        takes_negative_prompt="negative_prompt" in parameters,
+    )
+
+
+def _is_flow(scheduler: dict[str, Any]) -> bool:
+    """Flow matching, by a scheduler of its own or by another one's option."""
+    return "FlowMatch" in str(scheduler.get("_class_name")) or bool(
+        scheduler.get("use_flow_sigmas") or scheduler.get("prediction_type") == "flow_prediction"
+    )
+
+
+def _side(family: Family, folder: Path) -> int | None:
+    """Height and width in pixels: latent pixels, as the class or the denoiser's config says, times the VAE's scale."""
+    scale = vae_scale(folder)
+    if family.latent_side is not None:
+        return family.latent_side * scale
+    sizes = [_config(folder / name).get("sample_size") for name in ("unet", "transformer")]
+    return next((size * scale for size in sizes if isinstance(size, int)), None)
+
+
+def vae_scale(folder: Path) -> int:
+    """Pixels a latent pixel, along one side; 1 without a VAE."""
+    vae = _config(folder / "vae")
+    if "spatial_compression_ratio" in vae:
+        return int(vae["spatial_compression_ratio"])
+    if "temperal_downsample" in vae:  # so spelled, in diffusers
+        return int(2 ** len(vae["temperal_downsample"]))
+    channels = vae.get("encoder_block_out_channels") or vae.get("block_out_channels") or [0]
+    return int(2 ** (len(channels) - 1))
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    for name in ("config.json", "scheduler_config.json"):
+    for name in ("config.json", "scheduler_config.json", "guider_config.json"):
         if (folder / name).is_file():
             return json.loads((folder / name).read_text())
     return {}
 
 
-def _max_tokens(folder: Path) -> int | None:
-    path = folder / "tokenizer" / "tokenizer_config.json"
+def _max_tokens(tokenizer: Path) -> int | None:
+    path = tokenizer / "tokenizer_config.json"
     length = json.loads(path.read_text()).get("model_max_length") if path.is_file() else None
     return length if isinstance(length, int) and length < 100_000 else None
