@@ -15,6 +15,7 @@ from darkroom.domain.settings import ModelRef
 from darkroom.rendering.families import FAMILIES, UNPROVED, Family, Flag, Guidance, Sizes, Tokens
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_files import INDEX, PICKLES, components_of, files_in, folder_digests, folder_revision
+from darkroom.rendering.stored_dtype import stored_dtype
 
 # Pipelines whose steps Darkroom controls: guidance by image and by step, cached features, shared work.
 STEERED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
@@ -62,14 +63,15 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
     components = components_of(index)
     _check_code(components, index, ref, folder)
     files = [path.relative_to(folder).as_posix() for path in files_in(folder, frozenset())]
-    _check_weights(components, files if commit is None else _hub_files(ref, commit), ref)
+    files = files if commit is None else _hub_files(ref, commit)
+    _check_weights(components, files, ref)
     family = _family(class_name, index, folder, ref)
     tokens = next((each for each in family.tokens if each.name in components), None)
     digests = _digests(folder, ref, skip_blobs=commit is not None)
     identity = ModelIdentity(
         repo_id=ref.repo_id if commit else _folder_name(folder),
         revision=commit or folder_revision(digests),
-        dtype=resolved_dtype(ref.dtype, device),
+        dtype=resolved_dtype(ref, device, lambda: stored_dtype(components, files, folder, ref, commit)),
         pipeline_class=class_name,
         trust_remote_code=ref.trust_remote_code,
         variant=ref.variant,
@@ -182,9 +184,9 @@ def _folder_name(folder: Path) -> str:
     return folder.resolve().name or "model"
 
 
-def resolved_dtype(dtype: str, device: str) -> str:
-    """`auto` is float32 on a CPU and float16 on anything faster."""
-    return dtype if dtype != "auto" else ("float32" if device == "cpu" else "float16")
+def resolved_dtype(ref: ModelRef, device: str, stored: Callable[[], str]) -> str:
+    """`auto` is float32 on a CPU, and on anything faster what the weights are stored in."""
+    return ref.dtype if ref.dtype != "auto" else ("float32" if device == "cpu" else stored())
 
 
 @loads_models
