@@ -17,13 +17,8 @@ from darkroom.domain.identity import Cell, ModelIdentity
 from darkroom.domain.setting_values import unknown
 from darkroom.domain.settings import ARGUMENTS, FLOAT8, SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
 from darkroom.engine.planning import Grid, Settings, expand
-from darkroom.rendering.inspection import (
-    STEERED,
-    InspectedModel,
-    call_default,
-    check_arguments,
-    inspect_model,
-)
+from darkroom.rendering.inspection import STEERED, InspectedModel, inspect_model
+from darkroom.rendering.model_calls import call_default, check_arguments, check_size
 from darkroom.rendering.model_files import INDEX
 from darkroom.rendering.plugins import inspect_plug_in
 from darkroom.rendering.renderer import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
@@ -32,7 +27,11 @@ from darkroom.runs.cells import CellInfo
 from darkroom.runs.presets import presets, with_preset
 
 DEMO_REPO_ID = "darkroom/demo"
-OPTIONAL_ARGUMENTS = frozenset(each.name for each in ARGUMENTS if each.has_neutral)  # which not every pipeline takes
+# Which not every pipeline takes.
+OPTIONAL_ARGUMENTS = frozenset(
+    {each.name for each in ARGUMENTS if each.has_neutral} | {"guidance_scale", "negative_prompt"}
+)
+_WITHOUT = {"guidance_scale": "give sampling.guidance_scale=null"}  # its default is a number
 _REMEDY = "give the model's place, or the folder that holds all models of the run, as model.repo_id=..."
 _MODEL_HINT = "name the models of cells as repo_id, a preset, a hub id or a folder: "
 FindModel = Callable[[ModelRef, str], InspectedModel]
@@ -70,7 +69,10 @@ def checked_cell(
         return CheckedCell(CellInfo(ref, Cell(model.identity, sampling)), model)
     check_scheduler(sampling.scheduler, model)
     _check_lossy(sampling, model)
-    check_taken([name for name in sampling.effective if name in OPTIONAL_ARGUMENTS], model, "leave it out")
+    for name in _acting(sampling):
+        check_taken([name], model, _WITHOUT.get(name, "leave it out"))
+    if model.source != PAINT_REPO_ID:
+        check_size(sampling.height, sampling.width, model)
     if model.identity.dtype == FLOAT8 and device == "mps":
         raise DarkroomError("model.dtype=float8: mps has no float8; use model.dtype=bfloat16")
     return CheckedCell(CellInfo(ref, Cell(model.identity, sampling)), model)
@@ -84,7 +86,8 @@ def grid_cell(
     try:
         for name in settings:
             _check_axis(name)
-        if (named := settings.get("repo_id")) in tuple(presets()):
+        named = None if model.make else settings.get("repo_id")  # of a renderer of one's own it is whatever it reads
+        if named in tuple(presets()):
             model = with_preset(model, str(named))
             settings = {name: value for name, value in settings.items() if name != "repo_id"}
         return checked_cell(*with_settings(model, sampling, settings), sampling, device, find)
@@ -197,6 +200,12 @@ def _check_lossy(sampling: Sampling, model: InspectedModel) -> None:
             f"sampling.guidance_start={start:g}, sampling.guidance_stop={stop:g}: {model.identity.repo_id} is told its "
             "guidance in every step; leave them out"
         )
+
+
+def _acting(sampling: Sampling) -> list[str]:
+    """The optional arguments that a cell asks for; guidance of 1 or below is none."""
+    neutral = {"guidance_scale": not sampling.is_guided, "negative_prompt": not sampling.negative_prompt}
+    return [name for name in sampling.effective if name in OPTIONAL_ARGUMENTS and not neutral.get(name)]
 
 
 def check_taken(names: Collection[str], model: InspectedModel, remedy: str) -> None:

@@ -164,7 +164,16 @@ def warnings(found: Checked) -> Iterator[str]:
     yield from found.scan.warnings
     yield from filter(None, (_long_prompts(model, found) for model in found.models))
     for model in found.models:
-        yield from warnings_of(model.plug_in) if model.plug_in else ()
+        yield from warnings_of(model.plug_in) if model.plug_in else _unproved(model)
+
+
+def _unproved(model: InspectedModel) -> Iterator[str]:
+    if not model.family.is_proved:
+        yield (
+            f"unproved: {model.identity.pipeline_class} of {model.identity.repo_id} is not in Darkroom's table of "
+            "pipelines; its arguments are taken by their names, and whether they act and images stand alone is not "
+            "known"
+        )
 
 
 def _long_prompts(model: InspectedModel, found: Checked) -> str | None:

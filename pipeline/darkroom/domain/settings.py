@@ -131,7 +131,7 @@ class ModelRef:
     dtype: str = setting(
         "auto",
         choices=("auto", "float32", "float16", "bfloat16", FLOAT8),
-        help="Numbers that the model computes with; auto: float32 on a CPU, float16 elsewhere; float8, in attention "
+        help="Numbers that the model computes with; auto: float32 on a CPU, as stored elsewhere; float8, in attention "
         "and feed-forward layers, is faster and lossy.",
     )
     variant: str | None = setting(None, help="Variant of the weights' files, such as fp16; null: the plain ones.")

@@ -188,6 +188,7 @@ def record(outcome: Outcome, provenance: Provenance) -> Record:
         is_seeded=provenance.info.is_seeded,
         render_cost=outcome.cost,
         render_notes=json.dumps(dict(outcome.notes), ensure_ascii=False, sort_keys=True) if outcome.notes else None,
+        proved=provenance.info.is_proved,
     )
 
 

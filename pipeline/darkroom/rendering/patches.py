@@ -116,7 +116,8 @@ def compile_pipeline(pipe: Any) -> None:
         pipe.transformer = torch.compile(transformer, dynamic=False)
     if getattr(pipe, "unet", None) is not None:
         pipe.unet = torch.compile(pipe.unet, dynamic=False)
-    pipe.vae.decode = torch.compile(pipe.vae.decode, dynamic=False)
+    if getattr(pipe, "vae", None) is not None:
+        pipe.vae.decode = torch.compile(pipe.vae.decode, dynamic=False)
 
 
 PATCHES: tuple[Patch, ...] = (

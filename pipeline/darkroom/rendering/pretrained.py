@@ -14,6 +14,7 @@ import transformers
 from diffusers.utils import DIFFUSERS_DYNAMIC_MODULE_NAME, dynamic_modules_utils
 
 from darkroom.domain.settings import FLOAT8
+from darkroom.rendering.conditioning import ENCODERS
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_files import shaping_files, snapshot_digests
@@ -77,9 +78,11 @@ def _from_pretrained(model: InspectedModel, folder: Path) -> Any:
 def _avoid_float32_decoding(pipe: Any) -> None:
     """Have a VAE that overflows in float16, as SDXL's, decode in bfloat16, whose range is float32's.
 
-    diffusers would cast it to float32 for every batch.
+    diffusers would cast it to float32 for every batch, in classes with `upcast_vae`. Only where latents are decoded here: a pipeline that decodes
+    them itself gives them to the VAE in float16.
     """
-    if hasattr(pipe, "upcast_vae") and pipe.vae.config.force_upcast and pipe.vae.dtype == torch.float16:
+    is_upcast = type(pipe).__name__ in ENCODERS and hasattr(pipe, "upcast_vae") and pipe.vae.config.force_upcast
+    if is_upcast and pipe.vae.dtype == torch.float16:
         pipe.vae.to(torch.bfloat16)
 
 

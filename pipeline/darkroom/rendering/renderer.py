@@ -16,6 +16,7 @@ from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.requests import ImageRequest
 from darkroom.domain.settings import ModelRef, Value
 from darkroom.domain.spans import OFF, Profile
+from darkroom.rendering.families import Family
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.loading import loads_models
 
@@ -65,6 +66,7 @@ class RendererInfo:
     mixes_guidance: bool = False  # a batch may hold any guidance scales above 1, and any negative prompts
     device_id: str = "cpu"  # which of the machine's devices: a GPU's UUID where it has one
     keeps_size: bool = True  # an image has the height and width that were asked for, whatever they are
+    is_proved: bool = True  # what its class's arguments mean is known; else they are taken by their names
     patches: tuple[str, ...] = ()  # names of the applied patches (see patches.py), in their order
     is_seeded: bool = True  # equal seeds give equal pixels
 
@@ -110,7 +112,7 @@ PAINT_DEFAULTS = {"guidance_scale": 1.0, "num_inference_steps": 1, "height": _SI
 def paint_model() -> InspectedModel:
     """The painter as a model, for what reads models only."""
     identity = ModelIdentity(PAINT_REPO_ID, _REVISION, "float32", "Paint")
-    return InspectedModel(identity, PAINT_REPO_ID, None, None, _SIDE, _SIDE, False, None, None)
+    return InspectedModel(identity, PAINT_REPO_ID, None, None, _SIDE, _SIDE, False, None, None, Family())
 
 
 class PaintRenderer:
