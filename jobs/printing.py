@@ -104,7 +104,8 @@ def _say_prepared(event: events.Prepared) -> None:
         [info] = event.cells.values()
         sampling = info.cell.sampling
         print(
-            f"{event.num_images} images from {event.num_rows} prompts ({event.prompts}) with {info.ref.repo_id}: "
+            f"{event.num_images} images from {event.num_rows} prompts ({event.prompts}) with "
+            f"{', '.join(filter(None, (info.ref.repo_id, info.cell.model.parts_text)))}: "
             f"{sampling.num_inference_steps} steps of {sampling.scheduler}, guidance {sampling.guidance_scale:g}, "
             f"{sampling.width}x{sampling.height}{overriding}"
         )

@@ -10,11 +10,8 @@ from typing import Any, Literal, TypeVar
 import pyarrow as pa
 
 from darkroom.api.annotations import Count, check_kind, checks_arguments
-from darkroom.api.options import (
-    EngineOptions,
-    EvaluationOptions,
-    unknown,
-)
+from darkroom.api.entries import unknown
+from darkroom.api.options import EngineOptions, EvaluationOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import SETTINGS, ModelRef
 from darkroom.prompts.dataset import PromptDataset, PromptScan

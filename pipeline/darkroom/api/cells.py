@@ -4,13 +4,15 @@ The models of a run's cells are found in the same way: where they lay, or where 
 Digests decide, not names.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from darkroom.api.options import ModelPlace, checked_model, unknown, with_settings
+from darkroom.api.entries import unknown
+from darkroom.api.options import ModelPlace, checked_model, with_settings
 from darkroom.demo import MODEL_FOLDER
+from darkroom.domain.adapters import NO_LORA, Part, unknown_loras
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity
 from darkroom.domain.settings import ARGUMENTS, FLOAT8, SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
@@ -22,7 +24,8 @@ from darkroom.rendering.inspection import (
     check_arguments,
     inspect_model,
 )
-from darkroom.rendering.model_files import INDEX
+from darkroom.rendering.model_files import INDEX, file_digest
+from darkroom.rendering.part_files import PartFile, files_at, is_local, weights_file
 from darkroom.rendering.renderer import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import DEFAULT, check_scheduler
 from darkroom.runs.cells import CellInfo
@@ -61,6 +64,7 @@ def checked_cell(
     sampling = _sampling(asked, model, run)
     check_scheduler(sampling.scheduler, model)
     _check_lossy(sampling, model)
+    check_loras(sampling, model)
     check_taken([name for name in sampling.effective if name in OPTIONAL_ARGUMENTS], model, "leave it out")
     if model.identity.dtype == FLOAT8 and device == "mps":
         raise DarkroomError("model.dtype=float8: mps has no float8; use model.dtype=bfloat16")
@@ -103,14 +107,23 @@ def _check_axis(name: str) -> None:
 def located(ref: ModelRef) -> ModelRef:
     """The model as named; a local folder by its absolute path, so that a run can be verified from anywhere. What is
     embedded is that, whatever folder of such a name lies where the work is started."""
-    folder = Path(checked_model(ref).repo_id).expanduser()
+    ref = checked_model(ref)
+    ref = replace(ref, loras=tuple(replace(each, path=_located_path(each.path)) for each in ref.loras))
+    folder = Path(ref.repo_id).expanduser()
     is_embedded = ref.repo_id in (PAINT_REPO_ID, DEMO_REPO_ID)
     return ref if is_embedded or not folder.is_dir() else replace(ref, repo_id=str(folder.resolve()))
+
+
+def _located_path(path: str) -> str:
+    """Of a part that lies here, the absolute path; a hub id stays."""
+    return str(Path(path).expanduser().resolve()) if is_local(path) else path
 
 
 def find_model(ref: ModelRef, device: str) -> InspectedModel:
     """The model's identity and needs, read from its small files."""
     if ref.repo_id == PAINT_REPO_ID:
+        if ref.loras:
+            raise DarkroomError(f"model.loras: {PAINT_REPO_ID} paints without a model; leave them out")
         return paint_model()
     if ref.repo_id == DEMO_REPO_ID:
         model = inspect_model(replace(ref, repo_id=str(MODEL_FOLDER)), device)
@@ -161,6 +174,24 @@ def _check_lossy(sampling: Sampling, model: InspectedModel) -> None:
         )
 
 
+def check_loras(sampling: Sampling, model: InspectedModel) -> None:
+    """Refuse names that no LoRA of the model has, and a weight of none."""
+    loras = model.identity.loras
+    for name in unknown_loras(loras, sampling.lora):
+        raise DarkroomError(no_lora(f"sampling.lora={sampling.lora}", name, model))
+    if not loras and SETTINGS["lora_weight"].does_something(sampling.lora_weight):
+        raise DarkroomError(
+            f"sampling.lora_weight={sampling.lora_weight:g}: {model.identity.repo_id} has no LoRA; leave it out, or "
+            "give model.loras=[...]"
+        )
+
+
+def no_lora(said: str, name: str, model: InspectedModel) -> str:
+    """What is said of a name that no LoRA of a model has, and where it stands."""
+    known = ", ".join([NO_LORA, *(part.name for part in model.identity.loras)])
+    return f"{said}: {model.identity.repo_id} has no LoRA {name!r}; give one of {known}, or add it to model.loras=[...]"
+
+
 def check_taken(names: Collection[str], model: InspectedModel, remedy: str) -> None:
     """The painter takes everything, since it looks at nothing."""
     if names and model.source != PAINT_REPO_ID:
@@ -175,7 +206,7 @@ def models_of(cells: Iterable[CellInfo], place: ModelPlace, device: str) -> dict
     once = {info.cell.model: info for info in cells}
     for info in once.values():
         _check_trust(info, place.trust_remote_code)
-    return {identity: _model_of(info, place.repo_id, device) for identity, info in once.items()}
+    return {identity: _model_of(info, place, device) for identity, info in once.items()}
 
 
 def _check_trust(info: CellInfo, trusts: bool) -> None:
@@ -186,17 +217,18 @@ def _check_trust(info: CellInfo, trusts: bool) -> None:
         )
 
 
-def _model_of(info: CellInfo, place: str | None, device: str) -> InspectedModel:
+def _model_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
     """Where it lay is looked at too: a run may have several models, and not all have moved."""
     identity, said = info.cell.model, []
-    for ref in [*_refs_at(place), info.ref] if place else [info.ref]:
+    for ref in [*_refs_at(place.repo_id), info.ref] if place.repo_id else [info.ref]:
         try:
             model = _inspected(ref, identity, device)
         except DarkroomError as error:
             said.append(f"{error}; or {_REMEDY}")
             continue
         if model.identity.revision == identity.revision:
-            return replace(model, identity=identity)
+            parts = parts_of(info, place.adapters or ())
+            return replace(model, identity=identity, parts=parts)
         said.append(
             f"model.repo_id={ref.repo_id} is {model.identity.revision}, and the run was made with "
             f"{identity.revision}; restore that model, or {_REMEDY}"
@@ -204,11 +236,33 @@ def _model_of(info: CellInfo, place: str | None, device: str) -> InspectedModel:
     raise DarkroomError(said[0])
 
 
+def parts_of(info: CellInfo, places: Sequence[str]) -> tuple[PartFile, ...]:
+    """The files of what was added to a cell's model, where they lay or in one of these places; the digest decides."""
+    named = [each.path for kind in settings_of(ModelRef) if kind.is_part for each in getattr(info.ref, kind.name)]
+    return tuple(_part_of(part, path, places) for part, path in zip(info.cell.model.parts, named, strict=True))
+
+
+def _part_of(part: Part, path: str, places: Sequence[str]) -> PartFile:
+    label, said = f"model.{part.kind} {part.name}", []
+    for place in [*(file for folder in places for file in files_at(folder)), path]:
+        try:
+            found = file_digest(weights_file(place, f"{label} ({place})"))
+        except DarkroomError as error:
+            said.append(str(error))
+            continue
+        if found == part.revision:
+            return PartFile(part, place)
+        said.append(f"{label} ({place}) is {found}, and the run was made with {part.revision}")
+    raise DarkroomError(
+        f"{said[-1]}; restore it, or give the file or its folder, as it lies now, as model.adapters=[...]"
+    )
+
+
 def _inspected(ref: ModelRef, identity: ModelIdentity, device: str) -> InspectedModel:
     """As the run's model was looked at."""
     commit = None if identity.revision.startswith("sha256:") else identity.revision
     trusts = identity.trust_remote_code
-    ref = replace(ref, dtype=identity.dtype, variant=identity.variant, trust_remote_code=trusts)
+    ref = replace(ref, dtype=identity.dtype, variant=identity.variant, trust_remote_code=trusts, loras=())
     return find_model(replace(ref, revision=commit or ref.revision), device)
 
 

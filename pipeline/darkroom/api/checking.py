@@ -18,6 +18,7 @@ from darkroom.api.cells import (
     find_model,
     grid_cell,
     grid_settings,
+    no_lora,
 )
 from darkroom.api.options import (
     AUTO,
@@ -27,6 +28,7 @@ from darkroom.api.options import (
     OutputOptions,
     sampling_defaults,
 )
+from darkroom.domain.adapters import unknown_loras
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 from darkroom.domain.settings import (
@@ -38,6 +40,7 @@ from darkroom.engine.planning import Grid
 from darkroom.prompts.dataset import PromptScan, count_long_prompts
 from darkroom.rendering.inspection import (
     InspectedModel,
+    shared_models,
     token_counter,
 )
 from darkroom.runs.cells import CellInfo
@@ -112,8 +115,8 @@ class Checked:
 
     @property
     def models(self) -> list[InspectedModel]:
-        """Each once, in the order of the cells."""
-        return list({item.cell.model: item.model for item in self.cells}.values())
+        """Those that are loaded, each once, in the order of the cells."""
+        return shared_models(item.model for item in self.cells)
 
 
 def check(request: Request, device: str) -> Checked:
@@ -130,11 +133,25 @@ def check(request: Request, device: str) -> Checked:
         _check_format(request.output.image_format, item.cell.sampling)
     scan = request.prompts.dataset.scan(request.num_images_per_prompt)
     for model in {item.cell.model: item.model for item in once.values()}.values():
+        _check_rows_loras(scan, model)
         given = [name for name in scan.num_overriding if name in OPTIONAL_ARGUMENTS]
         check_taken(given, model, "prompts.columns.{}=null leaves its column unread")
     found = Checked(request, scan, tuple(once.values()), StoreSpec(""))
     uri = f"runs/{_folder_name(found)}" if request.output.uri is None else request.output.uri
     return replace(found, store=parse_spec(uri, request.output.endpoint_url))
+
+
+def _check_rows_loras(scan: PromptScan, model: InspectedModel) -> None:
+    """Rows may name LoRAs of each cell's model, which a reader of prompts does not know."""
+    leave = "prompts.columns.{}=null leaves its column unread"
+    for value in scan.loras:
+        for name in unknown_loras(model.identity.loras, value):
+            raise DarkroomError(f"{no_lora(f'column lora={value}', name, model)}; or {leave.format('lora')}")
+    if scan.num_overriding.get("lora_weight") and not model.identity.loras:
+        raise DarkroomError(
+            f"column lora_weight: {model.identity.repo_id} has no LoRA; give model.loras=[...]; "
+            f"{leave.format('lora_weight')}"
+        )
 
 
 def _check_format(image_format: str, sampling: Sampling) -> None:

@@ -7,11 +7,10 @@ The command line's keys of the same names are made from these classes.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
-from difflib import get_close_matches
-from os import PathLike
 from typing import Any, get_args, get_origin, get_type_hints
 
 from darkroom.api.annotations import check_kind
+from darkroom.api.entries import converted, entries, unknown
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.domain.settings import NUM_SEEDS, SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
 
@@ -190,6 +189,11 @@ class ModelPlace:
         None, help="Where the model lies now: its folder, or one that holds it and others; null: where it lay."
     )
     trust_remote_code: bool = option(False, help=SETTINGS["trust_remote_code"].help)
+    adapters: Sequence[str] | None = option(
+        None,
+        help="Where LoRAs and other parts of the run's models lie now: files or folders, whose digests decide; null: "
+        "where they lay.",
+    )
 
 
 @dataclass(frozen=True)
@@ -231,7 +235,9 @@ def _setting_value(setting: Setting, value: Any) -> Any:
     """As the setting's kind, in its range. Raises DarkroomError."""
     if value is None and setting.is_optional:
         return None
-    found = _converted(setting.name, setting.kind, value)
+    if setting.is_list:
+        return entries(_key(setting), setting.kind, value)
+    found = converted(setting.name, setting.kind, value)
     if setting.allowed and found not in setting.allowed:
         raise DarkroomError(f"{_key(setting)}={found} is out of range; give {setting.allowed}")
     if setting.choices and found not in setting.choices:
@@ -244,40 +250,19 @@ def _key(setting: Setting) -> str:
 
 
 def checked_model(model: ModelRef) -> ModelRef:
-    """The same. Raises DarkroomError for a model without a name, or with a setting that cannot be."""
+    """The same, with entries of lists as typed values. Raises DarkroomError for a model without a name, or with a
+    setting that cannot be."""
     if not model.repo_id:
         raise DarkroomError("model.repo_id has no value; give a hub id or a local folder")
     if has_credentials(model.repo_id):
         raise credentials_in("model.repo_id")
-    for each in settings_of(ModelRef):
-        _setting_value(each, getattr(model, each.name))
-    return model
+    values: dict[str, Any] = {
+        each.name: _setting_value(each, getattr(model, each.name)) for each in settings_of(ModelRef)
+    }
+    return replace(model, **values)
 
 
 # Values ---------------------------------------------------------------------------------------------------------------
-
-
-def unknown(name: str, known: Sequence[str], what: str) -> str:
-    """What is said of a name that is none: the nearest that there is, and all of them."""
-    longer = [each for each in known if each.startswith(name)]
-    close = (longer or get_close_matches(name, known, 1))[:1]
-    return f"no {what} {name!r}; {f'did you mean {close[0]}? There' if close else 'there'} are {', '.join(known)}"
-
-
-def _converted(name: str, kind: type, value: Any) -> Any:
-    """The value as this kind; numbers as text where text is needed, whole numbers as numbers."""
-    if kind is str and isinstance(value, PathLike):
-        return str(value)
-    if kind is float and type(value) is int:
-        return float(value)
-    if kind is int and type(value) is float and value.is_integer():
-        return int(value)
-    if kind is str and type(value) in (int, float):
-        return str(value)
-    if type(value) is not kind and not (kind in (int, float) and _is_number(value, kind)):
-        needed = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]
-        raise DarkroomError(f"{name}={value!r}: give {needed}")
-    return kind(value)
 
 
 def _is_list(options: Any, name: str, value: Any) -> bool:
@@ -291,11 +276,6 @@ def _is_list(options: Any, name: str, value: Any) -> bool:
     return True
 
 
-def _is_number(value: Any, wanted: type) -> bool:
-    """Of a kind that numpy or pandas make, which behaves as Python's own."""
-    return not isinstance(value, str | bool) and hasattr(value, "__index__" if wanted is int else "__float__")
-
-
 def _check(options: Any, prefix: str) -> None:
     """Types, choices and ranges of a value's fields."""
     for each in fields(options):
@@ -304,7 +284,7 @@ def _check(options: Any, prefix: str) -> None:
             _check_number_or_word(f"{prefix}{each.name}", value, about)
         elif not _is_list(options, each.name, value):
             kinds = get_args(hint := get_type_hints(type(options))[each.name]) or (hint,)
-            value = None if value is None and type(None) in kinds else _converted(each.name, kinds[0], value)
+            value = None if value is None and type(None) in kinds else converted(each.name, kinds[0], value)
             object.__setattr__(options, each.name, value)
             _check_value(f"{prefix}{each.name}", value, about)
 

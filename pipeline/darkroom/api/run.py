@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from darkroom.api.options import unknown
+from darkroom.api.entries import unknown
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK, Record
 from darkroom.metrics.figures import Figure, Metric, read_evaluations

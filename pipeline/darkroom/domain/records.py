@@ -50,6 +50,7 @@ class Record:
     host: str | None = None  # the machine that made it ...
     device_id: str | None = None  # ... the device of it, such as a GPU's UUID ...
     worker: str | None = None  # ... and the worker, as the job's messages call it
+    model_parts: str | None = None  # what was added to the model for this image: JSON, a list; None: nothing
 
 
 def _columns() -> Iterator[str]:

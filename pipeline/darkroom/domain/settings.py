@@ -5,9 +5,11 @@ and its limits, a grid's axes, the columns of prompt files and of records, the t
 the report. A new setting is a field here, and what the renderer does with it.
 """
 
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any, get_args, get_type_hints
+
+from darkroom.domain.adapters import LoraRef
 
 Value = str | int | float | bool | None
 NUM_SEEDS = 2**63  # int64 in Parquet; torch.Generator.manual_seed takes it whole
@@ -36,7 +38,7 @@ class Setting:
     """One line of the table."""
 
     name: str
-    kind: type  # str, int, float or bool
+    kind: type  # str, int, float or bool; a dataclass for a list of such entries
     default: Any  # where nothing is said; None: nothing, or what the model says; dataclasses.MISSING: it must be given
     help: str  # one sentence
     allowed: Range | None  # for a number
@@ -56,6 +58,16 @@ class Setting:
     def is_optional(self) -> bool:
         """Whether a configuration may say null."""
         return self.default is None or self.from_model
+
+    @property
+    def is_list(self) -> bool:
+        """Whether its value is a tuple of entries, which a person writes as texts or as keys with values."""
+        return is_dataclass(self.kind)
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it names what is added to a model, which is found and digested as a `Part` of this kind."""
+        return self.is_list
 
     @property
     def has_neutral(self) -> bool:
@@ -127,6 +139,12 @@ class ModelRef:
     )
     variant: str | None = setting(None, help="Variant of the weights' files, such as fp16; null: the plain ones.")
     trust_remote_code: bool = setting(False, help="Whether code that the model brings may run on this machine.")
+    loras: tuple[LoraRef, ...] = setting(
+        (),
+        neutral=(),
+        is_place=True,
+        help="LoRAs, each a .safetensors file, a folder with one or a hub id, or {path: ..., weight: 0.8, name: ...}.",
+    )
 
 
 @dataclass(frozen=True)
@@ -212,6 +230,20 @@ class Sampling:
         label="CFG rescale",
         help="How far each step's guided prediction is brought back to the contrast of the one with the prompt alone, "
         "against overexposure; 0: not at all.",
+    )
+    lora: str = setting(
+        "",
+        neutral="",
+        row=True,
+        help="Which of model.loras an image is made with: a name, several joined by +, or none; empty: all of them.",
+    )
+    lora_weight: float = setting(
+        1.0,
+        neutral=1.0,
+        row=True,
+        low=-10,
+        high=10,
+        help="Factor of the weights of all LoRAs that an image is made with, so that their proportions stay.",
     )
     num_images_per_prompt: int | None = setting(
         1, neutral=None, row=True, of_image=False, low=1, high=1_000_000, help="Images of every prompt."

@@ -3,6 +3,7 @@
 Encoding and uploading release the interpreter's lock, so a bounded pool of threads does both behind the device.
 """
 
+import json
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from darkroom import __version__
+from darkroom.domain.adapters import parts_used
 from darkroom.domain.errors import redacted
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import FAILED, INVALID, OK, Record
@@ -143,6 +145,7 @@ class Provenance:
 
 def record(outcome: Outcome, provenance: Provenance) -> Record:
     row, request, placed = outcome.sample.row, outcome.sample.request, outcome.placed
+    parts = parts_used(provenance.model.parts, request.adapters)
     return Record(
         image_id=request.image_id,
         prompt_id=row.prompt_id,
@@ -179,6 +182,7 @@ def record(outcome: Outcome, provenance: Provenance) -> Record:
         host=socket.gethostname(),
         device_id=provenance.info.device_id,
         worker=provenance.worker,
+        model_parts=json.dumps([part.facts for part in parts]) if parts else None,
     )
 
 

@@ -15,10 +15,12 @@ import numpy as np
 import torch
 import transformers
 
+from darkroom.domain.adapters import Active
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.requests import ImageRequest
 from darkroom.domain.settings import ARGUMENTS, Sampling
 from darkroom.domain.spans import OFF, Profile
+from darkroom.rendering.adapters import LoraSwitch
 from darkroom.rendering.conditioning import ENCODERS, TextCache, conditioning_arguments
 from darkroom.rendering.inspection import count_tokens
 from darkroom.rendering.latents import decode_latents, draw_noise, faults, to_pixels
@@ -49,6 +51,7 @@ class DiffusersRenderer:
         self._successes = 0  # calls since that size was set
         is_known = type(self._pipe).__name__ in ENCODERS  # others are given prompts, and make their noise themselves
         self._text = TextCache(self._pipe, spec.batch_size) if is_known else None
+        self._loras = LoraSwitch(self._pipe) if spec.model.parts else None
         self._max_tokens = spec.model.max_prompt_tokens
         self.info = RendererInfo(
             device=device_name(spec),
@@ -67,12 +70,20 @@ class DiffusersRenderer:
     def render(self, requests: Sequence[ImageRequest]) -> list[RenderedImage]:
         """Render 1 to batch_size requests that share a `batch_key(info.mixes_guidance)`."""
         assert 1 <= len(requests) <= self.info.batch_size
+        self._switch_loras(requests[0].adapters)
         truncated = self._truncated([request.prompt for request in requests])
         images: list[RenderedImage] = []
         while len(images) < len(requests):
             start, size = len(images), self._fitting_size
             images += self._try(requests[start : start + size], truncated[start : start + size], size)
         return images
+
+    def _switch_loras(self, active: Active) -> None:
+        assert self._loras or not active
+        if self._loras:
+            self._loras.use(active)
+        if self._loras and self._text:
+            self._text.loras = self._loras.text_state(active)
 
     # Batches that fit memory ----------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import ModelRef
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_files import INDEX, PICKLES, components_of, files_in, folder_digests, folder_revision
+from darkroom.rendering.part_files import PartFile, check_fits, lora_files
 
 # Pipelines whose steps Darkroom controls: guidance by image and by step, cached features, shared work.
 STEERED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
@@ -42,6 +43,7 @@ class InspectedModel:
     is_distilled: bool = False  # the UNet takes the guidance scale as an input, as latent consistency models do
     absent: tuple[str, ...] = ()  # components that the model lacks, such as SD3's third text encoder
     digests: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # of files in `folder`, by their names
+    parts: tuple[PartFile, ...] = ()  # what is added to it
 
 
 def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
@@ -54,6 +56,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
     files = [path.relative_to(folder).as_posix() for path in files_in(folder, frozenset())]
     _check_weights(components, files if commit is None else _hub_files(ref, commit), ref)
     digests = _digests(folder, ref, skip_blobs=commit is not None)
+    parts = _parts(ref, class_name, None if commit else folder)
     identity = ModelIdentity(
         repo_id=ref.repo_id if commit else _folder_name(folder),
         revision=commit or folder_revision(digests),
@@ -61,6 +64,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         pipeline_class=class_name,
         trust_remote_code=ref.trust_remote_code,
         variant=ref.variant,
+        parts=tuple(file.part for file in parts),
     )
     side = _side(folder)
     return InspectedModel(
@@ -76,7 +80,30 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         folder=str(folder),
         absent=tuple(name for name, value in index.items() if value == [None, None]),
         digests=tuple(digests.items()),
+        parts=parts,
     )
+
+
+@loads_models
+def _parts(ref: ModelRef, class_name: str, folder: Path | None) -> tuple[PartFile, ...]:
+    """What is added to the model; `folder`: where its weights are, where they are on this machine already."""
+    loras = lora_files(ref.loras)
+    if loras and not hasattr(_pipeline(class_name), "load_lora_weights"):
+        raise DarkroomError(f"model.loras: {class_name} of {ref.repo_id} takes no LoRAs; leave them out")
+    for file in loras:
+        if folder:
+            check_fits(file, folder, ref.repo_id)
+    return loras
+
+
+def shared_models(models: Iterable[InspectedModel]) -> list[InspectedModel]:
+    """What is loaded for these models: one for all that differ in LoRAs alone, with the LoRAs of all."""
+    found: dict[ModelIdentity, InspectedModel] = {}
+    for model in models:
+        known = found.setdefault(model.identity.base, replace(model, identity=model.identity.base, parts=()))
+        parts = {file.part.revision: file for file in (*known.parts, *model.parts)}
+        found[model.identity.base] = replace(known, parts=tuple(parts.values()))
+    return list(found.values())
 
 
 def call_default(model: InspectedModel, name: str) -> Any:
@@ -105,12 +132,16 @@ def check_arguments(names: Iterable[str], model: InspectedModel, remedy: str) ->
 @loads_models
 def _call_parameters(model: InspectedModel) -> Mapping[str, inspect.Parameter] | None:
     """Parameters of its pipeline's call; None where the model brings code for it, or is the painter."""
+    pipeline = _pipeline(model.identity.pipeline_class)
+    return inspect.signature(pipeline.__call__).parameters if pipeline else None
+
+
+def _pipeline(class_name: str) -> Any:
     import diffusers
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # else it tells of packages that some pipelines could use
-    pipeline = getattr(diffusers, model.identity.pipeline_class, None)
-    return inspect.signature(pipeline.__call__).parameters if pipeline else None
+    return getattr(diffusers, class_name, None)
 
 
 def _digests(folder: Path, ref: ModelRef, skip_blobs: bool) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """Load a pretrained diffusers pipeline on its device, in its dtype, with its patches; safetensors only."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +18,7 @@ from darkroom.domain.settings import FLOAT8
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_files import shaping_files, snapshot_digests
+from darkroom.rendering.part_files import weights_file
 from darkroom.rendering.patches import PATCHES, AppliedPatches, Patch, apply_patches
 from darkroom.rendering.proof import LocalFiles, detach_from_files, proved
 from darkroom.rendering.renderer import RendererSpec
@@ -42,7 +44,16 @@ def load_pipeline(spec: RendererSpec, patches: Sequence[Patch] = PATCHES) -> Loa
         torch.set_num_threads(spec.num_threads)
     _silence_libraries()
     folder = _local_folder(spec.model)
-    return proved(_local_files(spec.model, folder), lambda: _load(spec, folder, patches))
+    return _proved_all(
+        [_local_files(spec.model, folder), *_part_files(spec.model)], partial(_load, spec, folder, patches)
+    )
+
+
+def _proved_all(files: Sequence[LocalFiles], load: Callable[[], LoadedPipeline]) -> LoadedPipeline:
+    """What `load` makes of all of these files, none of which changes meanwhile."""
+    for each in files:
+        load = partial(proved, each, load)
+    return load()
 
 
 def _load(spec: RendererSpec, folder: Path, patches: Sequence[Patch]) -> LoadedPipeline:
@@ -108,6 +119,12 @@ def _local_files(model: InspectedModel, folder: Path) -> LocalFiles:
         expected = snapshot_digests(folder, trusts_code, expected)
         return LocalFiles(label, folder, expected, lambda: [name for name in expected if (folder / name).is_file()])
     return LocalFiles(label, folder, expected, lambda: shaping_files(folder, trusts_code))
+
+
+def _part_files(model: InspectedModel) -> Iterator[LocalFiles]:
+    for each in model.parts:
+        file = weights_file(each.path, each.label)
+        yield LocalFiles(each.label, file.parent, {file.name: each.part.revision}, lambda: ())
 
 
 # What must not depend on the environment ----------------------------------------------------------------------------

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import product
 
-from darkroom.domain.settings import SETTINGS
+from darkroom.domain.settings import SETTINGS, ModelRef, settings_of
 from darkroom.runs.cells import CellInfo
-from darkroom.runs.commands import called_by_name, word
+from darkroom.runs.commands import called_by_name, plain, word
 from darkroom.runs.presets import preset_of
 from darkroom.runs.run import PromptsInfo, RunInfo
 from darkroom.storage.store import StoreSpec
@@ -57,8 +57,8 @@ def _call(job: str, given: Given) -> str:
     axes = {name.removeprefix("grid.axes."): each for name, each in given.items() if name.startswith("grid.axes.")}
     engine = {name.removeprefix("engine."): each for name, each in given.items() if name.startswith("engine.")}
     rest = {name: each for name, each in given.items() if not name.startswith(("grid.axes.", "engine.", "prompts"))}
-    words: Given = {"axes": axes} if axes else {}
-    words |= {_ARGUMENTS.get(name, name.partition(".")[2] or name): each for name, each in rest.items()}
+    words: Given = {"axes": plain_values(axes)} if axes else {}
+    words |= {_ARGUMENTS.get(name, name.partition(".")[2] or name): each for name, each in plain_values(rest).items()}
     if words["model"] == "diffusers":
         words["model"] = words.pop("repo_id")
     options = ", ".join(f"{name}={each!r}" for name, each in engine.items())
@@ -66,9 +66,13 @@ def _call(job: str, given: Given) -> str:
     return f"darkroom.{job}({', '.join(said)}, engine=darkroom.EngineOptions({options}))"
 
 
+def plain_values(given: Given) -> Given:
+    return {name: plain(value) for name, value in given.items()}
+
+
 # Cells -------------------------------------------------------------------------------------------------------------
 
-_MODEL_NAMES = ("repo_id", "revision", "dtype", "variant")
+_MODEL_NAMES = tuple(each.name for each in settings_of(ModelRef) if each.name != "trust_remote_code")
 
 
 def _of_run(info: RunInfo) -> dict[str, object]:
@@ -79,9 +83,10 @@ def _of_run(info: RunInfo) -> dict[str, object]:
 def _settings(item: CellInfo, info: RunInfo) -> dict[str, object]:
     """A cell as a command says it; a hub's model by its commit, a folder's by nothing but its name."""
     identity, sampling = item.cell.model, item.cell.sampling
-    revision = identity.revision if _COMMIT.fullmatch(identity.revision) else item.ref.revision
-    model = (item.ref.repo_id, revision, identity.dtype, identity.variant)
-    return dict(zip(_MODEL_NAMES, model, strict=True)) | vars(sampling) | _of_run(info) | sampling.effective
+    model = {name: getattr(item.ref, name) for name in _MODEL_NAMES}
+    model |= {"revision": identity.revision} if _COMMIT.fullmatch(identity.revision) else {}
+    model |= {"dtype": identity.dtype, "variant": identity.variant}
+    return model | vars(sampling) | _of_run(info) | sampling.effective
 
 
 def _shared(cells: Sequence[Settings]) -> dict[str, object]:
@@ -112,10 +117,10 @@ def _model(repo_id: object, shared: Settings) -> Given:
     """The model that all cells share; where they differ, the first one's name, and the grid gives each its own."""
     preset = preset_of(str(repo_id))
     named: Given = {"model": preset} if preset else {"model": "diffusers", "model.repo_id": repo_id}
-    given = {name: shared.get(name) for name in ("revision", "dtype", "variant")}
+    given = {name: shared.get(name) for name in _MODEL_NAMES if name != "repo_id"}
     if preset and given["dtype"] == "float32":  # which presets have by themselves
         given.pop("dtype")
-    return named | {f"model.{name}": value for name, value in given.items() if value is not None}
+    return named | {f"model.{name}": value for name, value in given.items() if value not in (None, ())}
 
 
 def _prompts(prompts: PromptsInfo) -> Given:

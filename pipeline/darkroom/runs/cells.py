@@ -11,7 +11,7 @@ from typing import Any
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity
-from darkroom.domain.settings import COMMON_AXES, ModelRef, Sampling
+from darkroom.domain.settings import COMMON_AXES, ModelRef, Sampling, settings_of
 from darkroom.runs.files import CELLS_PREFIX, CHOICES_KEY, cell_key, from_json, parse_cell_key, to_json
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import NotFound, Store, prefetched
@@ -35,6 +35,7 @@ class CellInfo:
             "model.variant": identity.variant,
             "model.dtype": identity.dtype,
             "model.trust_remote_code": identity.trust_remote_code,
+            **{f"model.{each.name}": identity.text_of(each.name) for each in settings_of(ModelRef) if each.is_part},
             **{f"sampling.{name}": sampling[name] for name in (*names, *reversed(COMMON_AXES))},
         }
 
