@@ -104,6 +104,24 @@ def test_a_lora_that_has_moved_is_found_by_its_digest_and_named_where_it_is_not(
 
 
 @pytest.mark.slow
+def test_a_vae_that_has_moved_is_found_by_its_digest_too(made: Path, tmp_path: Path) -> None:
+    here = Path(shutil.copytree(made / "model" / "vae", tmp_path / "here" / "other"))
+    config = json.loads((here / "config.json").read_text())
+    (here / "config.json").write_text(json.dumps(config | {"scaling_factor": 0.3}))
+    run = tmp_path / "run"
+    assert job("generate", made, run, f"model.vae={here}") == 0
+    assert job("generate", made, tmp_path / "own") == 0
+    assert not set(records(run).pixels_sha256) & set(records(tmp_path / "own").pixels_sha256)
+    opened = darkroom.open_run(run)
+    line = run_command(opened.info, list(opened.cells.values()), opened.store.spec, 2)
+    assert f"model.vae={here}" in shlex.split(line)
+    there = here.rename(tmp_path / "there")
+    with pytest.raises(DarkroomError, match=r"model\.vae other \(.*\): no config\.json.*as model\.adapters="):
+        run_here("verify", f"run={run}")
+    assert run_here("verify", f"run={run}", f"model.adapters=[{there}]") == 0
+
+
+@pytest.mark.slow
 def test_from_python_as_from_the_command_line(made: Path, tmp_path: Path) -> None:
     settings = {"num_inference_steps": 1, "height": 16, "width": 16, "loras": [{"path": made / "ink", "weight": 0.8}]}
     run = darkroom.sweep(

@@ -24,14 +24,15 @@ from darkroom.rendering.inspection import (
     check_arguments,
     inspect_model,
 )
-from darkroom.rendering.model_files import INDEX, file_digest
-from darkroom.rendering.part_files import PartFile, files_at, is_local, weights_file
+from darkroom.rendering.model_files import INDEX
+from darkroom.rendering.part_files import PartFile, digests_of, files_at, is_local, revision_of
 from darkroom.rendering.renderer import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import DEFAULT, check_scheduler
 from darkroom.runs.cells import CellInfo
 
 DEMO_REPO_ID = "darkroom/demo"
 OPTIONAL_ARGUMENTS = frozenset(each.name for each in ARGUMENTS if each.has_neutral)  # which not every pipeline takes
+PARTS = tuple(each for each in settings_of(ModelRef) if each.is_part)
 _REMEDY = "give the model's place, or the folder that holds all models of the run, as model.repo_id=..."
 FindModel = Callable[[ModelRef, str], InspectedModel]
 
@@ -108,10 +109,18 @@ def located(ref: ModelRef) -> ModelRef:
     """The model as named; a local folder by its absolute path, so that a run can be verified from anywhere. What is
     embedded is that, whatever folder of such a name lies where the work is started."""
     ref = checked_model(ref)
-    ref = replace(ref, loras=tuple(replace(each, path=_located_path(each.path)) for each in ref.loras))
+    parts: dict[str, Any] = {each.name: _located_part(getattr(ref, each.name)) for each in PARTS}
+    ref = replace(ref, **parts)
     folder = Path(ref.repo_id).expanduser()
     is_embedded = ref.repo_id in (PAINT_REPO_ID, DEMO_REPO_ID)
     return ref if is_embedded or not folder.is_dir() else replace(ref, repo_id=str(folder.resolve()))
+
+
+def _located_part(value: Any) -> Any:
+    """Of a setting that names parts: a path, or entries that have one."""
+    if isinstance(value, tuple):
+        return tuple(replace(each, path=_located_path(each.path)) for each in value)
+    return _located_path(value) if value else value
 
 
 def _located_path(path: str) -> str:
@@ -122,8 +131,9 @@ def _located_path(path: str) -> str:
 def find_model(ref: ModelRef, device: str) -> InspectedModel:
     """The model's identity and needs, read from its small files."""
     if ref.repo_id == PAINT_REPO_ID:
-        if ref.loras:
-            raise DarkroomError(f"model.loras: {PAINT_REPO_ID} paints without a model; leave them out")
+        for each in PARTS:
+            if each.does_something(getattr(ref, each.name)):
+                raise DarkroomError(f"model.{each.name}: {PAINT_REPO_ID} paints without a model; leave it out")
         return paint_model()
     if ref.repo_id == DEMO_REPO_ID:
         model = inspect_model(replace(ref, repo_id=str(MODEL_FOLDER)), device)
@@ -238,20 +248,22 @@ def _model_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
 
 def parts_of(info: CellInfo, places: Sequence[str]) -> tuple[PartFile, ...]:
     """The files of what was added to a cell's model, where they lay or in one of these places; the digest decides."""
-    named = [each.path for kind in settings_of(ModelRef) if kind.is_part for each in getattr(info.ref, kind.name)]
+    values = [getattr(info.ref, each.name) for each in PARTS]
+    named = [each.path for value in values if isinstance(value, tuple) for each in value]
+    named += [value for value in values if isinstance(value, str)]
     return tuple(_part_of(part, path, places) for part, path in zip(info.cell.model.parts, named, strict=True))
 
 
 def _part_of(part: Part, path: str, places: Sequence[str]) -> PartFile:
     label, said = f"model.{part.kind} {part.name}", []
-    for place in [*(file for folder in places for file in files_at(folder)), path]:
+    for place in [*(file for folder in places for file in files_at(folder, part.kind)), path]:
         try:
-            found = file_digest(weights_file(place, f"{label} ({place})"))
+            digests = digests_of(part.kind, place, f"{label} ({place})")
         except DarkroomError as error:
             said.append(str(error))
             continue
-        if found == part.revision:
-            return PartFile(part, place)
+        if (found := revision_of(digests)) == part.revision:
+            return PartFile(part, place, tuple(digests.items()))
         said.append(f"{label} ({place}) is {found}, and the run was made with {part.revision}")
     raise DarkroomError(
         f"{said[-1]}; restore it, or give the file or its folder, as it lies now, as model.adapters=[...]"
@@ -262,7 +274,9 @@ def _inspected(ref: ModelRef, identity: ModelIdentity, device: str) -> Inspected
     """As the run's model was looked at."""
     commit = None if identity.revision.startswith("sha256:") else identity.revision
     trusts = identity.trust_remote_code
-    ref = replace(ref, dtype=identity.dtype, variant=identity.variant, trust_remote_code=trusts, loras=())
+    ref = replace(ref, dtype=identity.dtype, variant=identity.variant, trust_remote_code=trusts)
+    without: dict[str, Any] = {each.name: each.neutral for each in PARTS}
+    ref = replace(ref, **without)
     return find_model(replace(ref, revision=commit or ref.revision), device)
 
 

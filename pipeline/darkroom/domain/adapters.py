@@ -7,7 +7,7 @@ Language Models" (Hu et al. 2021).
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 
-LORAS = "loras"  # the kind of a part, and the setting that names it
+LORAS, INVERSIONS, VAE = "loras", "textual_inversions", "vae"  # kinds of parts, and the settings that name them
 NO_LORA = "none"  # in the place of a name
 JOIN = "+"  # between names
 
@@ -24,12 +24,20 @@ class LoraRef:
 
 
 @dataclass(frozen=True)
+class InversionRef:
+    """A textual inversion as a person names it: "An Image is Worth One Word" (Gal et al. 2022)."""
+
+    path: str  # as a LoRA's
+    token: str = ""  # the word of prompts that it stands for; empty: the one in its file, or the file's name
+
+
+@dataclass(frozen=True)
 class Part:
     """Something added to a model, as it was found."""
 
     kind: str  # the setting that names it
     name: str
-    revision: str  # "sha256:..." of its file
+    revision: str  # "sha256:..." of its file, or of its files' digests
     weight: float = 1.0
 
     @property
@@ -38,7 +46,8 @@ class Part:
         return asdict(self)
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.weight:g} ({self.revision.removeprefix('sha256:')[:12]})"
+        weight = f":{self.weight:g}" if self.kind == LORAS else ""
+        return f"{self.name}{weight} ({self.revision.removeprefix('sha256:')[:12]})"
 
 
 def parts_used(parts: Iterable[Part], active: Active) -> list[Part]:

@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
-from darkroom.domain.adapters import LoraRef
+from darkroom.domain.adapters import InversionRef, LoraRef
 
 Value = str | int | float | bool | None
 NUM_SEEDS = 2**63  # int64 in Parquet; torch.Generator.manual_seed takes it whole
@@ -53,6 +53,7 @@ class Setting:
     label: str  # in the line of settings that image tools read; empty: not there
     is_place: bool  # it may name a file or folder of this machine
     is_prompt: bool  # its text is for a model, and no address, whatever it looks like
+    is_part: bool  # it names what is added to a model, which is found and digested as a `Part` of this kind
 
     @property
     def is_optional(self) -> bool:
@@ -63,11 +64,6 @@ class Setting:
     def is_list(self) -> bool:
         """Whether its value is a tuple of entries, which a person writes as texts or as keys with values."""
         return is_dataclass(self.kind)
-
-    @property
-    def is_part(self) -> bool:
-        """Whether it names what is added to a model, which is found and digested as a `Part` of this kind."""
-        return self.is_list
 
     @property
     def has_neutral(self) -> bool:
@@ -95,6 +91,7 @@ def setting(
     label: str = "",
     is_place: bool = False,
     is_prompt: bool = False,
+    is_part: bool = False,
 ) -> Any:
     """A field of the table; the parameters are those of `Setting`.
 
@@ -116,6 +113,7 @@ def setting(
         "label": label,
         "is_place": is_place,
         "is_prompt": is_prompt,
+        "is_part": is_part,
     }
     return field(default=MISSING if from_model else default if neutral is MISSING else neutral, metadata=about)
 
@@ -143,7 +141,23 @@ class ModelRef:
         (),
         neutral=(),
         is_place=True,
+        is_part=True,
         help="LoRAs, each a .safetensors file, a folder with one or a hub id, or {path: ..., weight: 0.8, name: ...}.",
+    )
+    textual_inversions: tuple[InversionRef, ...] = setting(
+        (),
+        neutral=(),
+        is_place=True,
+        is_part=True,
+        help="Embeddings of new words, each as a LoRA is given, or {path: ..., token: ...}: the word in prompts.",
+    )
+    vae: str | None = setting(
+        None,
+        neutral=None,
+        is_place=True,
+        is_part=True,
+        help="Another VAE for the model: a folder with config.json and safetensors, or a model that has one; null: "
+        "its own.",
     )
 
 

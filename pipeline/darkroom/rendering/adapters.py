@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from darkroom.domain.adapters import Active
+from darkroom.domain.adapters import LORAS, Active
 from darkroom.domain.errors import DarkroomError
 from darkroom.rendering.part_files import PartFile, weights_file
 
@@ -18,9 +18,10 @@ _MISFITS = (RuntimeError, ValueError, KeyError, AttributeError, TypeError, Index
 
 
 def load_loras(pipe: Any, files: Sequence[PartFile]) -> None:
-    """Load LoRAs, inactive. Raises DarkroomError for one that does not fit, in whole or in part."""
+    """Load the LoRAs among these parts, inactive. Raises DarkroomError for one that does not fit as a whole."""
     for file in files:
-        _load_lora(pipe, file)
+        if file.part.kind == LORAS:
+            _load_lora(pipe, file)
     for layer in lora_layers(pipe):
         base = layer.get_base_layer().weight
         for name in layer.adapter_layer_names:

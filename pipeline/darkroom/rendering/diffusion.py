@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import transformers
 
-from darkroom.domain.adapters import Active
+from darkroom.domain.adapters import INVERSIONS, Active
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.requests import ImageRequest
 from darkroom.domain.settings import ARGUMENTS, Sampling
@@ -51,7 +51,8 @@ class DiffusersRenderer:
         self._successes = 0  # calls since that size was set
         is_known = type(self._pipe).__name__ in ENCODERS  # others are given prompts, and make their noise themselves
         self._text = TextCache(self._pipe, spec.batch_size) if is_known else None
-        self._loras = LoraSwitch(self._pipe) if spec.model.parts else None
+        self._loras = LoraSwitch(self._pipe) if "loras" in loaded.patches.names else None
+        self._has_new_words = any(file.part.kind == INVERSIONS for file in spec.model.parts)
         self._max_tokens = spec.model.max_prompt_tokens
         self.info = RendererInfo(
             device=device_name(spec),
@@ -161,6 +162,8 @@ class DiffusersRenderer:
     def _truncated(self, prompts: list[str]) -> list[bool]:
         if self._max_tokens is None:
             return [False] * len(prompts)
+        if self._has_new_words:  # each of which may be several tokens
+            prompts = self._pipe.maybe_convert_prompt(prompts, self._pipe.tokenizer)
         return [count > self._max_tokens for count in count_tokens(self._pipe.tokenizer, prompts)]
 
     @contextmanager

@@ -13,6 +13,7 @@ from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import ModelRef
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_files import INDEX, PICKLES, components_of, files_in, folder_digests, folder_revision
+from darkroom.rendering.other_parts import inversion_files, vae_file
 from darkroom.rendering.part_files import PartFile, check_fits, lora_files
 
 # Pipelines whose steps Darkroom controls: guidance by image and by step, cached features, shared work.
@@ -56,7 +57,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
     files = [path.relative_to(folder).as_posix() for path in files_in(folder, frozenset())]
     _check_weights(components, files if commit is None else _hub_files(ref, commit), ref)
     digests = _digests(folder, ref, skip_blobs=commit is not None)
-    parts = _parts(ref, class_name, None if commit else folder)
+    parts = _parts(ref, class_name, folder, has_weights=commit is None)
     identity = ModelIdentity(
         repo_id=ref.repo_id if commit else _folder_name(folder),
         revision=commit or folder_revision(digests),
@@ -85,15 +86,17 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
 
 
 @loads_models
-def _parts(ref: ModelRef, class_name: str, folder: Path | None) -> tuple[PartFile, ...]:
-    """What is added to the model; `folder`: where its weights are, where they are on this machine already."""
+def _parts(ref: ModelRef, class_name: str, folder: Path, has_weights: bool) -> tuple[PartFile, ...]:
+    """What is added to the model, by the settings' order. `has_weights`: they are in its folder, beside small files."""
     loras = lora_files(ref.loras)
     if loras and not hasattr(_pipeline(class_name), "load_lora_weights"):
         raise DarkroomError(f"model.loras: {class_name} of {ref.repo_id} takes no LoRAs; leave them out")
-    for file in loras:
-        if folder:
-            check_fits(file, folder, ref.repo_id)
-    return loras
+    if ref.textual_inversions and not hasattr(_pipeline(class_name), "load_textual_inversion"):
+        raise DarkroomError(f"model.textual_inversions: {class_name} of {ref.repo_id} takes none; leave them out")
+    for file in loras if has_weights else ():
+        check_fits(file, folder, ref.repo_id)
+    vae = (vae_file(ref.vae, folder, ref.repo_id),) if ref.vae else ()
+    return (*loras, *inversion_files(ref.textual_inversions, folder, ref.repo_id), *vae)
 
 
 def shared_models(models: Iterable[InspectedModel]) -> list[InspectedModel]:

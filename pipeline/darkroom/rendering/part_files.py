@@ -1,6 +1,7 @@
 """The files of what is added to a model: found, digested and checked by their headers, before torch is imported.
 
-A part is known by the digest of its one safetensors file, wherever that lies and whatever it is called.
+A LoRA or a textual inversion is known by the digest of its one safetensors file, a VAE by its weights' and its
+configuration's, wherever they lie.
 """
 
 import json
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from darkroom.domain.adapters import JOIN, LORAS, NO_LORA, LoraRef, Part
+from darkroom.domain.adapters import JOIN, LORAS, NO_LORA, VAE, LoraRef, Part
 from darkroom.domain.errors import DarkroomError
-from darkroom.rendering.model_files import PICKLES, file_digest
+from darkroom.rendering.model_files import INDEX, PICKLES, file_digests, folder_revision
 
 SAFETENSORS = ".safetensors"
+CONFIG = "config.json"  # of a VAE
 _USUAL_NAME = "pytorch_lora_weights.safetensors"  # that diffusers saves a LoRA as
 _NOT_IN_NAMES = frozenset(f'{JOIN},:<>"\n')  # what separates names in settings and in image files' texts
 _DOWN = ("lora_A.weight", "lora.down.weight", "lora_down.weight", "lora_linear_layer.down.weight")  # (rank, in)
@@ -30,6 +32,7 @@ class PartFile:
 
     part: Part
     path: str  # file or folder of this machine, or a hub id with or without the name of a file
+    digests: tuple[tuple[str, str], ...] = ()  # of its files, by their names
 
     @property
     def label(self) -> str:
@@ -66,7 +69,7 @@ def _lora_file(ref: LoraRef) -> PartFile:
             f'model.loras {ref.path}: its name {name!r} cannot be; give name=..., without any of {JOIN} , : < > " and '
             f"other than {NO_LORA}"
         )
-    return PartFile(Part(LORAS, name, file_digest(file), ref.weight), ref.path)
+    return digested(LORAS, name, ref.path, ref.weight)
 
 
 def _default_name(path: str, file: Path) -> str:
@@ -77,12 +80,32 @@ def _default_name(path: str, file: Path) -> str:
     return place.parent.name if place.name == file.name else place.name
 
 
+def digested(kind: str, name: str, path: str, weight: float = 1.0) -> PartFile:
+    """A part by the digests of its files as they are now."""
+    digests = digests_of(kind, path, f"model.{kind} {name} ({path})")
+    return PartFile(Part(kind, name, revision_of(digests), weight), path, tuple(digests.items()))
+
+
+def digests_of(kind: str, path: str, label: str) -> dict[str, str]:
+    """Name -> digest of each file of a part, in its `folder_of`."""
+    file = weights_file(path, label, kind)
+    names = [CONFIG, file.name] if kind == VAE else [file.name]
+    return dict(zip(names, file_digests(file.parent / name for name in names), strict=True))
+
+
+def revision_of(digests: Mapping[str, str]) -> str:
+    """The one file's digest, or one of all."""
+    return next(iter(digests.values())) if len(digests) == 1 else folder_revision(digests)
+
+
 # Where the file is --------------------------------------------------------------------------------------------------
 
 
-def weights_file(path: str, label: str) -> Path:
+def weights_file(path: str, label: str, kind: str = LORAS) -> Path:
     """The one safetensors file at a path or hub id; one of the hub is downloaded, or found in the cache."""
     place = Path(path).expanduser()
+    if kind == VAE:
+        return _vae_weights(place, label)
     if place.is_dir():
         return _in_folder(place, label)
     if place.suffix in PICKLES:
@@ -96,11 +119,12 @@ def weights_file(path: str, label: str) -> Path:
     return _from_hub("/".join(parts[:2]), "/".join(parts[2:]), label)
 
 
-def files_at(place: str) -> list[str]:
-    """The files of a folder and of those in it; else the place itself."""
+def files_at(place: str, kind: str = LORAS) -> list[str]:
+    """The files of a folder and of those in it, or for VAEs the folders with files; else the place itself."""
     folder = Path(place).expanduser()
     found = sorted([*folder.glob(f"*{SAFETENSORS}"), *folder.glob(f"*/*{SAFETENSORS}")]) if folder.is_dir() else []
-    return [str(file.resolve()) for file in found] or [place]
+    files = [file.resolve() for file in found]
+    return [str(file.parent if kind == VAE else file) for file in files] or [place]
 
 
 def _in_folder(folder: Path, label: str) -> Path:
@@ -114,6 +138,14 @@ def _in_folder(folder: Path, label: str) -> Path:
     if any(file.suffix in PICKLES for file in folder.glob("*")):
         raise DarkroomError(f"{label} has its weights as a pickle, which can run code; convert it to safetensors")
     raise DarkroomError(f"{label}: no {SAFETENSORS} file in that folder; give the folder or the file that has one")
+
+
+def _vae_weights(place: Path, label: str) -> Path:
+    """Of a VAE's folder, or of the VAE in a model's folder."""
+    folder = place / VAE if (place / INDEX).is_file() else place
+    if not (folder / CONFIG).is_file():
+        raise DarkroomError(f"{label}: no {CONFIG} there; give the folder of a VAE, or of a model that has one")
+    return _in_folder(folder, label)
 
 
 def _from_hub(repo_id: str, name: str, label: str) -> Path:

@@ -16,6 +16,7 @@ import torch
 import torch._dynamo
 from torch._dynamo.utils import counters
 
+from darkroom.domain.adapters import LORAS
 from darkroom.domain.identity import digest
 from darkroom.domain.settings import FLOAT8, Sampling
 from darkroom.rendering.adapters import load_loras, reads_base_weights
@@ -61,7 +62,7 @@ def denoiser(pipe: Any) -> Any:
 
 
 def _has_loras(_pipe: Any, spec: RendererSpec) -> bool:
-    return bool(spec.model.parts)
+    return any(file.part.kind == LORAS for file in spec.model.parts)
 
 
 def _is_float8(_pipe: Any, spec: RendererSpec) -> bool:
@@ -76,7 +77,7 @@ def _is_on_onednn(pipe: Any, spec: RendererSpec) -> bool:
     """Compiled code has layouts of its own; packed weights are of use to their own layer alone."""
     if spec.device != "cpu" or spec.compile or denoiser(pipe) is None or not has_onednn():
         return False
-    return not (spec.model.parts and reads_base_weights(pipe))
+    return not (_has_loras(pipe, spec) and reads_base_weights(pipe))
 
 
 def _is_steered(pipe: Any, _spec: RendererSpec) -> bool:

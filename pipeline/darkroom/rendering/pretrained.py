@@ -14,10 +14,12 @@ import torch
 import transformers
 from diffusers.utils import DIFFUSERS_DYNAMIC_MODULE_NAME, dynamic_modules_utils
 
+from darkroom.domain.adapters import INVERSIONS, VAE
 from darkroom.domain.settings import FLOAT8
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_files import shaping_files, snapshot_digests
+from darkroom.rendering.other_parts import load_inversions, load_vae
 from darkroom.rendering.part_files import weights_file
 from darkroom.rendering.patches import PATCHES, AppliedPatches, Patch, apply_patches
 from darkroom.rendering.proof import LocalFiles, detach_from_files, proved
@@ -58,6 +60,7 @@ def _proved_all(files: Sequence[LocalFiles], load: Callable[[], LoadedPipeline])
 
 def _load(spec: RendererSpec, folder: Path, patches: Sequence[Patch]) -> LoadedPipeline:
     pipe = _from_pretrained(spec.model, folder).to(spec.device)
+    load_inversions(pipe, [file for file in spec.model.parts if file.part.kind == INVERSIONS])
     pipe.set_progress_bar_config(disable=True)
     disable_text_cleaning(pipe)
     _avoid_float32_decoding(pipe)
@@ -73,15 +76,18 @@ def _silence_libraries() -> None:
 
 
 def _from_pretrained(model: InspectedModel, folder: Path) -> Any:
-    dtype, trusts_code = model.identity.dtype, model.identity.trust_remote_code
+    trusts_code = model.identity.trust_remote_code
+    dtype = torch.bfloat16 if model.identity.dtype == FLOAT8 else getattr(torch, model.identity.dtype)
+    others = {each.part.kind: load_vae(each, dtype) for each in model.parts if each.part.kind == VAE}
     with isolated_model_code() if trusts_code else nullcontext():
         return diffusers.DiffusionPipeline.from_pretrained(
             folder,
             variant=model.variant,
-            dtype=torch.bfloat16 if dtype == FLOAT8 else getattr(torch, dtype),
+            dtype=dtype,
             use_safetensors=True,
             trust_remote_code=trusts_code,
             **dict.fromkeys(model.absent),
+            **others,
         )
 
 
@@ -123,8 +129,8 @@ def _local_files(model: InspectedModel, folder: Path) -> LocalFiles:
 
 def _part_files(model: InspectedModel) -> Iterator[LocalFiles]:
     for each in model.parts:
-        file = weights_file(each.path, each.label)
-        yield LocalFiles(each.label, file.parent, {file.name: each.part.revision}, lambda: ())
+        folder = weights_file(each.path, each.label, each.part.kind).parent
+        yield LocalFiles(each.label, folder, dict(each.digests), lambda: ())
 
 
 # What must not depend on the environment ----------------------------------------------------------------------------
