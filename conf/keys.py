@@ -52,6 +52,7 @@ def _kind(setting: Setting) -> Any:
     if setting.is_mapping:
         return Any
     kind = word_of(setting.name, setting.choices) if setting.choices else setting.kind
+    kind = list[Any] if setting.is_list else kind
     return kind | None if setting.is_optional else kind
 
 
@@ -65,6 +66,7 @@ def _key_of(setting: Setting) -> Any:
     default = MISSING if setting.default is NO_DEFAULT else setting.default
     if setting.choices:
         default = word_of(setting.name, setting.choices)[default]
+    default = partial(list, default) if setting.is_list else default
     allowed: dict[str, Any] = vars(setting.allowed) if setting.allowed else {}
     return key(default, help=setting.help, is_place=setting.is_place, is_prompt=setting.is_prompt, **allowed)
 

@@ -60,8 +60,8 @@ def _settings(name: str, table: type) -> str:
 
 
 def _setting_row(group: str, each: Setting) -> Sequence[str]:
-    kind = " or ".join(each.choices) if each.choices else _TYPES[each.kind]
-    default = _default(MISSING if each.default is NO_DEFAULT else each.default)
+    kind = " or ".join(each.choices) if each.choices else "list" if each.is_list else _TYPES[each.kind]
+    default = "`[]`" if each.is_list else _default(MISSING if each.default is NO_DEFAULT else each.default)
     marks = ", ".join(name for name in ("axis", "row", "lossy") if getattr(each, name))
     return f"`{group}.{each.name}`", kind, default, str(each.allowed or ""), marks, each.help
 

@@ -104,8 +104,8 @@ def _say_prepared(event: events.Prepared) -> None:
     else:
         [info] = event.cells.values()
         print(
-            f"{event.num_images} images from {event.num_rows} prompts ({event.prompts}) with {info.model_name}: "
-            f"{info.headline}{overriding}"
+            f"{event.num_images} images from {event.num_rows} prompts ({event.prompts}) with "
+            f"{', '.join(filter(None, (info.model_name, info.cell.model.parts_text)))}: {info.headline}{overriding}"
         )
     _say(f"into {event.place}, on {event.num_workers} worker(s), {event.device}")
     if event.ignored_shard_size is not None:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from darkroom.api import events
+from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import Record
 from darkroom.jobs.console import ExitCode, most_urgent
 from darkroom.runs.cells import axes
@@ -48,7 +49,7 @@ def planned(found: "Plan") -> None:
     )
     if prompts.overriding:
         print(f"rows that override a setting: {prompts.overriding}; prompts.columns.<setting>=null leaves the run's")
-    print(f"model:   {found.repo_id} {model.revision[:19]} {model.dtype}")
+    print(f"model:   {found.repo_id} {model.revision[:19]} {model.dtype}{_with_parts(model)}")
     print(f"output:  {found.place}")
     print(f"images:  {found.num_images}, in {found.num_shards} shards of {found.shard_size} prompts")
     if found.total_price is not None:
@@ -64,6 +65,10 @@ def planned(found: "Plan") -> None:
         f"time:    about {_duration(found.seconds)} on {found.num_workers} worker(s) such as this {found.device} "
         f"({found.cost.seconds:.3f} s an image)"
     )
+
+
+def _with_parts(model: ModelIdentity) -> str:
+    return f" with {model.parts_text}" if model.parts else ""
 
 
 def _readable(size_bytes: float) -> str:
@@ -98,7 +103,7 @@ def _say_what(run: "Run") -> None:
     info = run.info
     print(f"prompts:   {info.prompts.name}, {info.prompts.num_rows} rows, {info.num_images_per_prompt} image(s) each")
     for identity in dict.fromkeys(item.cell.model for item in run.cells.values()):
-        print(f"model:     {identity.repo_id} {identity.revision[:19]} {identity.dtype}")
+        print(f"model:     {identity.repo_id} {identity.revision[:19]} {identity.dtype}{_with_parts(identity)}")
     if len(run.cells) == 1:
         [only] = run.cells.values()
         print(f"sampling:  {only.headline}, seed {info.seed}")

@@ -10,10 +10,7 @@ from typing import Any, Literal, TypeVar
 import pyarrow as pa
 
 from darkroom.api.annotations import Count, checked_kind, checks_arguments
-from darkroom.api.options import (
-    EngineOptions,
-    EvaluationOptions,
-)
+from darkroom.api.options import EngineOptions, EvaluationOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.files import from_anywhere
 from darkroom.domain.setting_values import unknown

@@ -1,25 +1,21 @@
-"""Cells of a request: settings checked against the model that they are for, which is found by its small files.
+"""Cells of a request: settings checked against the model that they are for, which is found by its small files."""
 
-The models of a run's cells are found in the same way: where they lay, or where the caller says that they lie now.
-Digests decide, not names.
-"""
-
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from darkroom.api.options import ModelPlace, checked_model, with_settings
-from darkroom.api.plug_ins import check_own, own_value, trusted_ref
+from darkroom.api.options import checked_model, with_settings
+from darkroom.api.parts import check_loras, with_places
+from darkroom.api.plug_ins import check_own, own_value
 from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.identity import Cell, ModelIdentity
+from darkroom.domain.identity import Cell
 from darkroom.domain.setting_values import unknown
-from darkroom.domain.settings import ARGUMENTS, FLOAT8, SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
+from darkroom.domain.settings import ARGUMENTS, FLOAT8, PARTS, SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
 from darkroom.engine.planning import Grid, Settings, expand
 from darkroom.rendering.inspection import STEERED, InspectedModel, inspect_model
 from darkroom.rendering.model_calls import call_default, check_arguments, check_size
-from darkroom.rendering.model_files import INDEX
 from darkroom.rendering.plugins import inspect_plug_in
 from darkroom.rendering.renderer import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import DEFAULT, check_scheduler
@@ -32,7 +28,6 @@ OPTIONAL_ARGUMENTS = frozenset(
     {each.name for each in ARGUMENTS if each.has_neutral} | {"guidance_scale", "negative_prompt"}
 )
 _WITHOUT = {"guidance_scale": "give sampling.guidance_scale=null"}  # its default is a number
-_REMEDY = "give the model's place, or the folder that holds all models of the run, as model.repo_id=..."
 _MODEL_HINT = "name the models of cells as repo_id, a preset, a hub id or a folder: "
 FindModel = Callable[[ModelRef, str], InspectedModel]
 
@@ -71,6 +66,7 @@ def checked_cell(
     _check_lossy(sampling, model)
     for name in _acting(sampling):
         check_taken([name], model, _WITHOUT.get(name, "leave it out"))
+    check_loras(sampling, model)
     if model.source != PAINT_REPO_ID:
         check_size(sampling.height, sampling.width, model)
     if model.identity.dtype == FLOAT8 and device == "mps":
@@ -120,7 +116,8 @@ def _check_axis(name: str) -> None:
 def located(ref: ModelRef) -> ModelRef:
     """The model as named; a local folder by its absolute path, so that a run can be verified from anywhere. What is
     embedded is that, whatever folder of such a name lies where the work is started."""
-    folder = Path(checked_model(ref).repo_id).expanduser()
+    ref = with_places(checked_model(ref))
+    folder = Path(ref.repo_id).expanduser()
     is_no_folder = ref.make or _is_embedded(ref)
     return ref if is_no_folder or not folder.is_dir() else replace(ref, repo_id=str(folder.resolve()))
 
@@ -140,6 +137,9 @@ def _check_used(ref: ModelRef) -> None:
             usual = getattr(presets()["paint"], name)
             if getattr(ref, name) not in (usual, SETTINGS[name].default):
                 raise DarkroomError(f"model.{name}={getattr(ref, name)}: the painter has no weights; leave it out")
+        for each in PARTS:
+            if each.does_something(getattr(ref, each.name)):
+                raise DarkroomError(f"model.{each.name}: the painter has no weights; leave it out")
 
 
 def find_model(ref: ModelRef, device: str) -> InspectedModel:
@@ -212,72 +212,3 @@ def check_taken(names: Collection[str], model: InspectedModel, remedy: str) -> N
     """The painter takes everything, since it looks at nothing."""
     if names and model.source != PAINT_REPO_ID:
         check_arguments(names, model, remedy)
-
-
-# The models of a run ------------------------------------------------------------------------------------------------
-
-
-def models_of(cells: Iterable[CellInfo], place: ModelPlace, device: str) -> dict[ModelIdentity, InspectedModel]:
-    """The cells' models. Raises DarkroomError where one is not what the run was made with."""
-    once = {info.cell.model: info for info in cells}
-    for info in once.values():
-        _check_trust(info, place.trust_remote_code)
-    return {identity: _model_of(info, place, device) for identity, info in once.items()}
-
-
-def _check_trust(info: CellInfo, trusts: bool) -> None:
-    if info.cell.model.trust_remote_code and not trusts:
-        raise DarkroomError(
-            f"cell {info.cell.cell_id}: model.repo_id={info.ref.repo_id} runs code of its own; give "
-            "model.trust_remote_code=true if you trust it"
-        )
-
-
-def _model_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
-    """Where it lay is looked at too: a run may have several models, and not all have moved."""
-    if info.ref.make:
-        return _own_of(info, place, device)
-    identity, said = info.cell.model, []
-    for ref in [*_refs_at(place.repo_id), info.ref] if place.repo_id else [info.ref]:
-        try:
-            model = _inspected(ref, identity, device)
-        except DarkroomError as error:
-            said.append(f"{error}; or {_REMEDY}")
-            continue
-        if model.identity.revision == identity.revision:
-            return replace(model, identity=identity)
-        said.append(
-            f"model.repo_id={ref.repo_id} is {model.identity.revision}, and the run was made with "
-            f"{identity.revision}; restore that model, or {_REMEDY}"
-        )
-    raise DarkroomError(said[0])
-
-
-def _own_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
-    """The renderer of one's own that made a cell. Raises DarkroomError where what is named now is another."""
-    if place.repo_id:
-        raise DarkroomError(f"model.repo_id={place.repo_id}: model.make={info.ref.make} has no place; leave it out")
-    identity, ref = info.cell.model, trusted_ref(info, place)
-    model = find_model(ref, device)
-    if model.identity.revision != identity.revision:
-        raise DarkroomError(
-            f"model.make={ref.make} is {model.identity.revision}, and the run was made with {identity.revision}: its "
-            "code, its options or its own revision are others now; restore them"
-        )
-    return replace(model, identity=identity)
-
-
-def _inspected(ref: ModelRef, identity: ModelIdentity, device: str) -> InspectedModel:
-    """As the run's model was looked at."""
-    commit = None if identity.revision.startswith("sha256:") else identity.revision
-    trusts = identity.trust_remote_code
-    ref = replace(ref, dtype=identity.dtype, variant=identity.variant, trust_remote_code=trusts)
-    return find_model(replace(ref, revision=commit or ref.revision), device)
-
-
-def _refs_at(place: str) -> Iterator[ModelRef]:
-    """The place itself, and where it is no model, the models in it."""
-    folder = Path(place).expanduser()
-    inside = sorted(path.parent for path in folder.glob(f"*/{INDEX}")) if folder.is_dir() else []
-    here = [folder.resolve()] if folder.is_dir() else [place]
-    yield from (ModelRef(str(path)) for path in (inside if inside and not (folder / INDEX).is_file() else here))

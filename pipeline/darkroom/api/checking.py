@@ -27,6 +27,7 @@ from darkroom.api.options import (
     OutputOptions,
     sampling_defaults,
 )
+from darkroom.api.parts import check_rows_loras
 from darkroom.api.plug_ins import check_rows, warnings_of
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, digest
@@ -39,6 +40,7 @@ from darkroom.engine.planning import Grid
 from darkroom.prompts.dataset import PromptScan, count_long_prompts
 from darkroom.rendering.inspection import (
     InspectedModel,
+    shared_models,
     token_counter,
 )
 from darkroom.runs.cells import CellInfo
@@ -113,8 +115,8 @@ class Checked:
 
     @property
     def models(self) -> list[InspectedModel]:
-        """Each once, in the order of the cells."""
-        return list({item.cell.model: item.model for item in self.cells}.values())
+        """Those that are loaded, each once, in the order of the cells."""
+        return shared_models(item.model for item in self.cells)
 
 
 def check(request: Request, device: str) -> Checked:
@@ -135,6 +137,7 @@ def check(request: Request, device: str) -> Checked:
         if item.model.plug_in:
             check_rows(request.prompts.dataset, scan.num_overriding, item.cell, item.model.plug_in)
     for model in {item.cell.model: item.model for item in once.values() if not item.model.plug_in}.values():
+        check_rows_loras(scan, model)
         given = [name for name in scan.num_overriding if name in OPTIONAL_ARGUMENTS]
         check_taken(given, model, "prompts.columns.{}=null leaves its column unread")
     found = Checked(request, scan, tuple(once.values()), StoreSpec(""))

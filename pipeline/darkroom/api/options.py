@@ -223,6 +223,11 @@ class ModelPlace:
         is_mapping=True,
         help="What of the renderer's options is another now, and places such as base_url, as {key: value}.",
     )
+    adapters: Sequence[str] | None = option(
+        None,
+        help="Where LoRAs and other parts of the run's models lie now: files or folders, whose digests decide; null: "
+        "where they lay.",
+    )
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,9 @@ class RenderJob:
 
     def tasks(self, done: set[str]) -> Iterator[Task]:
         """Model by model, so that a worker loads each once; then range by range, whose embeddings serve all cells."""
-        models, prompts = self.found.models, self.info.prompts
-        ordered = sorted(self.found.cells, key=lambda item: models.index(item.model))
-        for _, group in groupby(ordered, key=lambda item: item.model):
+        models, prompts = [model.identity for model in self.found.models], self.info.prompts
+        ordered = sorted(self.found.cells, key=lambda item: models.index(item.cell.model.base))
+        for _, group in groupby(ordered, key=lambda item: item.cell.model.base):
             cells = {item.cell.cell_id: item.cell for item in group}
             shards = plan(prompts.num_rows, self.info.shard_size, list(cells), prompts.fingerprint, done)
             blocks = self.found.request.prompts.dataset.blocks

@@ -13,17 +13,17 @@ from functools import cache
 import numpy as np
 
 from darkroom import __version__
-from darkroom.api.cells import models_of
 from darkroom.api.engine import local_device
 from darkroom.api.events import ImageDamaged, ImageDiffers, Progress, RenderedElsewhere
 from darkroom.api.options import ModelPlace
 from darkroom.api.run import Run, check_writable
+from darkroom.api.run_models import models_of
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import OK, Record
 from darkroom.domain.requests import Sample
 from darkroom.engine.device import LoadedModel, batches
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.inspection import InspectedModel, shared_models
 from darkroom.rendering.renderer import RenderedImage, Renderer, RendererSpec, load_renderer
 from darkroom.runs import images as stored_images
 from darkroom.runs.cells import cell_of
@@ -193,7 +193,7 @@ def _pixel_difference(record: Record, made: Rerendered, store: Store) -> str:
 class _How:
     """What a renderer must have to make the same bytes."""
 
-    model: ModelIdentity
+    model: ModelIdentity  # without the LoRAs, which are switched
     batch_size: int
     compiled: bool
 
@@ -215,7 +215,7 @@ class Rerenderer:
         groups: dict[_How, list[Record]] = defaultdict(list)
         for record in records:
             model = cell_of(self._run.cells, record.cell_id).model
-            groups[_How(model, record.batch_size, record.compiled)].append(record)
+            groups[_How(model.base, record.batch_size, record.compiled)].append(record)
         for how in groups:  # all are found, and trusted, before anything is rendered
             self._model(how.model)
         for how, group in groups.items():
@@ -243,9 +243,10 @@ class Rerenderer:
     def _load(self, how: _How) -> Renderer:
         return load_renderer(RendererSpec(self._model(how.model), self._device, how.batch_size, how.compiled))
 
-    def _find(self, identity: ModelIdentity) -> InspectedModel:
-        info = next(info for info in self._run.cells.values() if info.cell.model == identity)
-        return models_of([info], self._place, self._device)[identity]
+    def _find(self, base: ModelIdentity) -> InspectedModel:
+        infos = [info for info in self._run.cells.values() if info.cell.model.base == base]
+        [model] = shared_models(models_of(infos, self._place, self._device).values())
+        return model
 
     def _tell_how(self, group: Sequence[Record], renderer: Renderer) -> None:
         then = {

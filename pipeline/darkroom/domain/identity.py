@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from darkroom.domain.adapters import LORAS, Part
 from darkroom.domain.settings import FLOAT8, NEUTRAL_LOSSY, NUM_SEEDS, UNTAKEN, Sampling, Value, settings_of
 
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)  # made once: three calls an image
@@ -30,6 +31,26 @@ class ModelIdentity:
     pipeline_class: str  # diffusers class, such as StableDiffusionPipeline
     trust_remote_code: bool = False
     variant: str | None = None  # file variant, such as fp16
+    parts: tuple[Part, ...] = ()  # what is added to it
+
+    @property
+    def loras(self) -> tuple[Part, ...]:
+        return tuple(part for part in self.parts if part.kind == LORAS)
+
+    def text_of(self, kind: str) -> str | None:
+        """Its parts of one kind, for people; None where it has none."""
+        return ", ".join(str(part) for part in self.parts if part.kind == kind) or None
+
+    @property
+    def parts_text(self) -> str:
+        """All of them."""
+        kinds = dict.fromkeys(part.kind for part in self.parts)
+        return ", ".join(f"{kind} {self.text_of(kind)}" for kind in kinds)
+
+    @property
+    def base(self) -> "ModelIdentity":
+        """What is loaded once for all that differ in LoRAs alone: those are switched."""
+        return replace(self, parts=tuple(part for part in self.parts if part.kind != LORAS))
 
     @property
     def is_own(self) -> bool:
@@ -53,7 +74,8 @@ class Cell:
     def cell_id(self) -> str:
         model = self.model
         shaped_by = (model.revision, model.variant, model.dtype, model.trust_remote_code)
-        return digest("cell", *shaped_by, self.sampling.effective, length=16)
+        parts = [[[part.kind, part.name, part.revision, part.weight] for part in model.parts]] if model.parts else []
+        return digest("cell", *shaped_by, self.sampling.effective, *parts, length=16)
 
     @cached_property
     def image_sampling(self) -> Sampling:

@@ -60,6 +60,7 @@ class Record:
     render_cost: float | None = None  # what the renderer's owner takes for it, in the currency of the renderer's price
     render_notes: str | None = None  # what the renderer says of it besides, as JSON, such as {"revised_prompt": "..."}
     proved: bool | None = None  # what the pipeline's arguments mean is known; false: they were taken by their names
+    model_parts: str | None = None  # what was added to the model for this image: JSON, a list; None: nothing
 
 
 def num_without_image(by_status: Mapping[str, int]) -> int:

@@ -2,12 +2,13 @@
 
 import operator
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, fields, is_dataclass
 from difflib import get_close_matches
 from os import PathLike
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
-from darkroom.domain.errors import DarkroomError
-from darkroom.domain.settings import Setting, mapping_text, settings_of
+from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
+from darkroom.domain.settings import Range, Setting, mapping_text, settings_of
 
 Table = TypeVar("Table")
 
@@ -18,6 +19,8 @@ def checked_value(setting: Setting, value: Any, label: str) -> Any:
         return None
     if setting.is_mapping:
         return _checked_mapping(value, label)
+    if setting.is_list:
+        return _entries(label, setting.kind, value)
     found = converted(setting.name, setting.kind, value)
     if setting.allowed and found not in setting.allowed:
         raise DarkroomError(f"{label}={found} is out of range; give {setting.allowed}")
@@ -54,6 +57,52 @@ def _checked_mapping(value: Any, label: str) -> str | None:
         return mapping_text(value)
     except (TypeError, ValueError) as error:
         raise DarkroomError(f"{label}: {error}; give texts, numbers, truth values and lists of them") from None
+
+
+# Entries of lists ----------------------------------------------------------------------------------------------------
+
+
+def _entries(name: str, kind: Any, value: Any) -> tuple[Any, ...]:
+    """A tuple of `kind`, a dataclass, of a list of texts, which are its first field, of keys with values, or of such.
+
+    A number's range is its field's metadata. Raises DarkroomError for anything else.
+    """
+    value = plain(value)
+    if isinstance(value, str | PathLike | Mapping) or not isinstance(value, Sequence):
+        keys = ", ".join(f"{each.name}: ..." for each in fields(kind))
+        raise DarkroomError(f"{name}={value!r}: give a list, such as [{{{keys}}}]")
+    return tuple(_entry(f"{name}[{place}]", kind, each) for place, each in enumerate(value))
+
+
+def _entry(name: str, kind: Any, value: Any) -> Any:
+    known = {each.name: each for each in fields(kind)}
+    if is_dataclass(value):
+        value = vars(value)
+    given = {next(iter(known)): value} if isinstance(value, str | PathLike) else value
+    if not isinstance(given, Mapping):
+        raise DarkroomError(f"{name}={value!r}: give a text, or keys with values: {', '.join(known)}")
+    for key in given:
+        if key not in known:
+            raise DarkroomError(f"{name}: {unknown(str(key), tuple(known), 'key')}")
+    for each in known.values():
+        if each.default is MISSING and given.get(each.name) in (None, ""):
+            raise DarkroomError(f"{name} has no {each.name}; give it, and any of {', '.join(known)}")
+    hints = get_type_hints(kind)
+    return kind(**{key: _checked_field(f"{name}.{key}", known[key], hints[key], each) for key, each in given.items()})
+
+
+def _checked_field(name: str, about: Field[Any], kind: type, value: Any) -> Any:
+    if value is None and about.default is not MISSING:
+        return about.default
+    found = converted(name, kind, value)
+    if about.metadata and found not in (allowed := Range(**about.metadata)):
+        raise DarkroomError(f"{name}={found} is out of range; give a number {allowed}")
+    if kind is str and has_credentials(found):
+        raise credentials_in(name)
+    return found
+
+
+# Single values -------------------------------------------------------------------------------------------------------
 
 
 def unknown(name: str, known: Sequence[str], what: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from darkroom import __version__
+from darkroom.domain.adapters import parts_used
 from darkroom.domain.errors import redacted
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import FAILED, FILTERED, INVALID, OK, Record
@@ -149,6 +150,7 @@ class Provenance:
 
 def record(outcome: Outcome, provenance: Provenance) -> Record:
     row, request, placed = outcome.sample.row, outcome.sample.request, outcome.placed
+    parts = parts_used(provenance.model.parts, request.adapters)
     return Record(
         image_id=request.image_id,
         prompt_id=row.prompt_id,
@@ -189,6 +191,7 @@ def record(outcome: Outcome, provenance: Provenance) -> Record:
         render_cost=outcome.cost,
         render_notes=json.dumps(dict(outcome.notes), ensure_ascii=False, sort_keys=True) if outcome.notes else None,
         proved=provenance.info.is_proved,
+        model_parts=json.dumps([part.facts for part in parts]) if parts else None,
     )
 
 

@@ -15,10 +15,12 @@ import numpy as np
 import torch
 import transformers
 
+from darkroom.domain.adapters import INVERSIONS, Active
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.requests import ImageRequest
 from darkroom.domain.settings import ARGUMENTS, Sampling
 from darkroom.domain.spans import OFF, Profile
+from darkroom.rendering.adapters import LoraSwitch
 from darkroom.rendering.conditioning import ENCODERS, TextCache, conditioning_arguments
 from darkroom.rendering.families import Guidance
 from darkroom.rendering.inspection import count_tokens
@@ -52,6 +54,8 @@ class DiffusersRenderer:
         is_known = type(self._pipe).__name__ in ENCODERS  # others are given prompts, and make their noise themselves
         self._text = TextCache(self._pipe, spec.batch_size) if is_known else None
         self._family, self._tokens = spec.model.family, spec.model.tokens
+        self._loras = LoraSwitch(self._pipe) if "loras" in loaded.patches.names else None
+        self._has_new_words = any(file.part.kind == INVERSIONS for file in spec.model.parts)
         self._max_tokens = spec.model.max_prompt_tokens
         self.info = RendererInfo(
             device=device_name(spec),
@@ -71,6 +75,7 @@ class DiffusersRenderer:
     def render(self, requests: Sequence[ImageRequest]) -> list[RenderedImage]:
         """Render 1 to batch_size requests that share a `batch_key(info.mixes_guidance)`."""
         assert 1 <= len(requests) <= self.info.batch_size
+        self._switch_loras(requests[0].adapters)
         prompts = [request.prompt for request in requests]
         truncated = self._truncated(prompts)
         images: dict[int, RenderedImage] = {}
@@ -86,6 +91,13 @@ class DiffusersRenderer:
             start, size = len(images), self._fitting_size
             images += self._try(requests[start : start + size], truncated[start : start + size], size)
         return images
+
+    def _switch_loras(self, active: Active) -> None:
+        assert self._loras or not active
+        if self._loras:
+            self._loras.use(active)
+        if self._loras and self._text:
+            self._text.loras = self._loras.text_state(active)
 
     # Batches that fit memory ----------------------------------------------------------------------------------------
 
@@ -166,6 +178,8 @@ class DiffusersRenderer:
             return [False] * len(prompts)
         assert self._tokens
         tokenizer = getattr(self._pipe, self._tokens.name)
+        if self._has_new_words:  # each of which may be several tokens
+            prompts = self._pipe.maybe_convert_prompt(prompts, tokenizer)
         return [count > self._max_tokens for count in count_tokens(tokenizer, prompts, self._tokens.before)]
 
     @contextmanager

@@ -1,8 +1,8 @@
 """Inspect a model's small files: what it is, and whether it can be rendered with, before torch or weights are read."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,18 @@ from darkroom.domain.settings import ModelRef
 from darkroom.rendering.description import PlugIn
 from darkroom.rendering.families import UNPROVED, Family, Guidance, Tokens
 from darkroom.rendering.loading import loads_models
-from darkroom.rendering.model_facts import config_of, family_of, is_flow, max_tokens, pipeline_modules, side_of
+from darkroom.rendering.model_facts import (
+    config_of,
+    family_of,
+    is_flow,
+    max_tokens,
+    pipeline_modules,
+    pipeline_of,
+    side_of,
+)
 from darkroom.rendering.model_files import INDEX, PICKLES, components_of, files_in, folder_digests, folder_revision
+from darkroom.rendering.other_parts import inversion_files, vae_file
+from darkroom.rendering.part_files import PartFile, check_fits, lora_files
 from darkroom.rendering.stored_dtype import stored_dtype
 
 # Pipelines whose steps Darkroom controls: guidance by image and by step, cached features, shared work.
@@ -47,6 +57,7 @@ class InspectedModel:
     absent: tuple[str, ...] = ()  # components that the model lacks, such as SD3's third text encoder
     digests: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # of files in `folder`, by their names
     plug_in: PlugIn | None = None  # a renderer of one's own
+    parts: tuple[PartFile, ...] = ()  # what is added to it
 
     @property
     def is_distilled(self) -> bool:
@@ -67,6 +78,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
     family = family_of(class_name, index, folder, ref)
     tokens = next((each for each in family.tokens if each.name in components), None)
     digests = _digests(folder, ref, skip_blobs=commit is not None)
+    parts = _parts(ref, class_name, folder, has_weights=commit is None)
     identity = ModelIdentity(
         repo_id=ref.repo_id if commit else _folder_name(folder),
         revision=commit or folder_revision(digests),
@@ -74,6 +86,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         pipeline_class=class_name,
         trust_remote_code=ref.trust_remote_code,
         variant=ref.variant,
+        parts=tuple(file.part for file in parts),
     )
     side = side_of(family, folder)
     return InspectedModel(
@@ -90,7 +103,32 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         folder=str(folder),
         absent=tuple(name for name, value in index.items() if value == [None, None]),
         digests=tuple(digests.items()),
+        parts=parts,
     )
+
+
+@loads_models
+def _parts(ref: ModelRef, class_name: str, folder: Path, has_weights: bool) -> tuple[PartFile, ...]:
+    """What is added to the model, by the settings' order. `has_weights`: they are in its folder, beside small files."""
+    loras = lora_files(ref.loras)
+    if loras and not hasattr(pipeline_of(class_name), "load_lora_weights"):
+        raise DarkroomError(f"model.loras: {class_name} of {ref.repo_id} takes no LoRAs; leave them out")
+    if ref.textual_inversions and not hasattr(pipeline_of(class_name), "load_textual_inversion"):
+        raise DarkroomError(f"model.textual_inversions: {class_name} of {ref.repo_id} takes none; leave them out")
+    for file in loras if has_weights else ():
+        check_fits(file, folder, ref.repo_id)
+    vae = (vae_file(ref.vae, folder, ref.repo_id),) if ref.vae else ()
+    return (*loras, *inversion_files(ref.textual_inversions, folder, ref.repo_id), *vae)
+
+
+def shared_models(models: Iterable[InspectedModel]) -> list[InspectedModel]:
+    """What is loaded for these models: one for all that differ in LoRAs alone, with the LoRAs of all."""
+    found: dict[ModelIdentity, InspectedModel] = {}
+    for model in models:
+        known = found.setdefault(model.identity.base, replace(model, identity=model.identity.base, parts=()))
+        parts = {file.part.revision: file for file in (*known.parts, *model.parts)}
+        found[model.identity.base] = replace(known, parts=tuple(parts.values()))
+    return list(found.values())
 
 
 def _digests(folder: Path, ref: ModelRef, skip_blobs: bool) -> dict[str, str]:

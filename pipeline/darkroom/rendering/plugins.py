@@ -23,14 +23,15 @@ import numpy as np
 from darkroom.domain.errors import DarkroomError, EndsRun, WrongModel
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.requests import ImageRequest
-from darkroom.domain.settings import ModelRef
+from darkroom.domain.settings import ModelRef, settings_of
 from darkroom.domain.source_code import DARKROOM, imported_function, module_lines
 from darkroom.rendering.description import PlugIn, description_of, first_line, shaping_options
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.loading import calls_models, loads_models
 from darkroom.rendering.renderer import FatalDeviceError, RenderedImage, Renderer, RendererInfo, RendererSpec, explained
 
-_UNTAKEN = {"dtype": "auto", "variant": None, "revision": None, "trust_remote_code": False}
+_TO_READ = ("repo_id", "make", "options")  # settings of the model that are the renderer's own
+_UNTAKEN = {each.name: each.default for each in settings_of(ModelRef) if each.name not in _TO_READ}
 
 
 class BrokenRenderer(DarkroomError, EndsRun):

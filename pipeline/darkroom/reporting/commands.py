@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from darkroom.domain.settings import SETTINGS, UNTAKEN
+from darkroom.domain.settings import SETTINGS, UNTAKEN, ModelRef, settings_of
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.choices import Choices
-from darkroom.runs.commands import called_by_name, word
+from darkroom.runs.commands import as_written, called_by_name, word
 from darkroom.runs.presets import preset_of
 from darkroom.runs.run import PromptsInfo, RunInfo
 from darkroom.storage.store import StoreSpec
@@ -111,6 +111,7 @@ def _evaluate_line(store: StoreSpec, options: Settings) -> str:
 
 def _call(job: str, given: Given) -> str:
     """Where `prompts` is what the caller gave; a setting that is an axis is refused beside it."""
+    given = {name: as_written(value) for name, value in given.items()}
     parts = {name: _below(f"{name}.", given) for name in ("grid.axes", "engine", "prompts", "evaluation", "halving")}
     below = tuple(f"{name}." for name in parts)
     rest = {name: each for name, each in given.items() if not name.startswith(below) and name != "prompts"}
@@ -156,7 +157,7 @@ class _Call:
 
 # Cells -------------------------------------------------------------------------------------------------------------
 
-_MODEL_NAMES = ("repo_id", "revision", "dtype", "variant", "make", "options")
+_MODEL_NAMES = tuple(each.name for each in settings_of(ModelRef) if each.name != "trust_remote_code")
 
 
 def _of_run(info: RunInfo) -> dict[str, object]:
@@ -167,10 +168,10 @@ def _of_run(info: RunInfo) -> dict[str, object]:
 def _settings(item: CellInfo, info: RunInfo) -> dict[str, object]:
     """A cell as a command says it; a hub's model by its commit, a folder's by nothing but its name."""
     identity, sampling = item.cell.model, item.cell.sampling
-    revision = identity.revision if _COMMIT.fullmatch(identity.revision) else item.ref.revision
-    dtype = item.ref.dtype if identity.is_own else identity.dtype
-    model = (item.ref.repo_id, revision, dtype, identity.variant, item.ref.make, item.ref.options)
-    return dict(zip(_MODEL_NAMES, model, strict=True)) | vars(sampling) | _of_run(info) | sampling.effective
+    model = {name: getattr(item.ref, name) for name in _MODEL_NAMES}
+    model |= {"revision": identity.revision} if _COMMIT.fullmatch(identity.revision) else {}
+    model |= {"dtype": item.ref.dtype if identity.is_own else identity.dtype, "variant": identity.variant}
+    return model | vars(sampling) | _of_run(info) | sampling.effective
 
 
 def _shared(cells: Sequence[Settings]) -> dict[str, object]:
@@ -214,10 +215,10 @@ def _model(repo_id: object, shared: Settings) -> Given:
         return _own_model(shared)
     preset = preset_of(str(repo_id))
     named: Given = {"model": preset} if preset else {"model": "diffusers", "model.repo_id": repo_id}
-    given = {name: shared.get(name) for name in ("revision", "dtype", "variant")}
+    given = {name: shared.get(name) for name in _MODEL_NAMES if name != "repo_id"}
     if preset and given["dtype"] == "float32":  # which presets have by themselves
         given.pop("dtype")
-    return named | {f"model.{name}": value for name, value in given.items() if value is not None}
+    return named | {f"model.{name}": value for name, value in given.items() if value not in (None, ())}
 
 
 def _own_model(shared: Settings) -> Given:

@@ -124,6 +124,8 @@ def _models(cells: Mapping[str, CellInfo]) -> Facts:
         variant = f", variant {identity.variant}" if identity.variant else ""
         yield MODEL, f"{identity.repo_id} ({identity.pipeline_class}, {identity.dtype}{variant})"
         yield "model revision", identity.revision
+        for part in identity.parts:
+            yield f"model {part.kind}", f"{part.name}, weight {part.weight:g}, {part.revision}"
 
 
 def _sampling(info: RunInfo, cells: Mapping[str, CellInfo], shared: Mapping[str, Setting]) -> Facts:

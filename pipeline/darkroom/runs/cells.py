@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity
-from darkroom.domain.settings import COMMON_AXES, ModelRef, Sampling
+from darkroom.domain.settings import COMMON_AXES, PARTS, ModelRef, Sampling
 from darkroom.runs.files import CELLS_PREFIX, cell_key, from_json, parse_cell_key, to_json
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store, prefetched
@@ -47,6 +47,7 @@ class CellInfo:
             "model.variant": identity.variant,
             "model.dtype": identity.dtype,
             "model.trust_remote_code": identity.trust_remote_code,
+            **{f"model.{each.name}": identity.text_of(each.name) for each in PARTS},
             "model.make": self.ref.make,
             "model.options": self.ref.options,
             **{f"sampling.{name}": sampling[name] for name in (*names, *reversed(COMMON_AXES))},
