@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from darkroom.domain.adapters import LoraRef
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.requests import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
@@ -21,6 +22,7 @@ from darkroom.rendering.model_calls import call_default, check_arguments
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from tests.rendering.test_renderer import check_that_images_stand_alone
 from tests.rendering.tiny_families import PIPELINES, tiny
+from tests.rendering.tiny_loras import tiny_lora
 from tests.rendering.tiny_models import tiny_flux, tiny_sd
 
 # Of different widths; the last one quotes words, which some pipelines write with another guidance.
@@ -91,6 +93,21 @@ def test_a_batch_may_have_a_scale_and_a_negative_prompt_for_each_image(find: Fin
         for each, (scale, negative) in zip(plain, given, strict=True)
     ]
     check_that_images_stand_alone(renderer, mixed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["qwen", "cogview4", "lumina2"])
+def test_a_lora_acts_on_each_image_alone_and_leaves_no_trace(find: Find, tmp_path: Path, name: str) -> None:
+    plain = find(name)
+    file = tiny_lora(Path(plain.source), tmp_path / "lora")
+    model = inspect_model(ModelRef(plain.source, loras=(LoraRef(str(file)),)), "cpu")
+    renderer = load_renderer(RendererSpec(replace(model, identity=model.identity.base), "cpu", 3))
+    without = requests(model, 32)
+    wanted = [replace(each, adapters=((model.identity.loras[0].revision, 1.0),)) for each in without]
+    check_that_images_stand_alone(renderer, wanted)
+    first = made(renderer, without)
+    assert num_moved(made(renderer, wanted), first) == 3
+    assert num_moved(made(load_renderer(RendererSpec(plain, "cpu", 3)), without), first) == 0
 
 
 @pytest.mark.slow

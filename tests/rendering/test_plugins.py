@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from darkroom.domain.adapters import LoraRef
 from darkroom.domain.errors import DarkroomError, WrongModel
 from darkroom.domain.requests import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
@@ -104,6 +105,8 @@ def test_a_renderer_that_cannot_be_used_is_refused_before_it_is_made(function: s
         ({"options": {"shade": "dark"}}, "shade='dark': give a whole number"),
         ({"dtype": "float16"}, "takes no dtype; leave it out"),
         ({"trust_remote_code": True}, "takes no trust_remote_code"),
+        ({"loras": (LoraRef("ink.safetensors"),)}, "takes no loras; leave it out"),
+        ({"vae": "my_vae"}, "takes no vae; leave it out"),
     ],
 )
 def test_what_it_does_not_take_is_refused(given: dict[str, object], said: str) -> None:
