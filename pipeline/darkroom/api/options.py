@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from darkroom.api.annotations import checked_kind
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
-from darkroom.domain.setting_values import as_number, checked_value, converted, plain, unknown
+from darkroom.domain.setting_values import as_number, checked_table, checked_value, converted, plain, unknown
 from darkroom.domain.settings import NUM_SEEDS, SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
 from darkroom.domain.source_code import is_function_name
 
@@ -277,17 +277,16 @@ def _key(setting: Setting) -> str:
 def checked_model(model: ModelRef) -> ModelRef:
     """The same, with its settings as their kinds. Raises DarkroomError for a model without a name, or with a setting
     that cannot be."""
-    values = {each.name: _setting_value(each, getattr(model, each.name)) for each in settings_of(ModelRef)}
-    make = values["make"]
-    if not values["repo_id"] and not make:
+    model = checked_table(ModelRef, vars(model), "model")
+    if not model.repo_id and not model.make:
         raise DarkroomError("model.repo_id has no value; give a hub id or a local folder, or model.make=my_module:make")
-    if values["options"] and not make:
+    if model.options and not model.make:
         raise DarkroomError("model.options: is for a renderer of one's own; leave it out, or give model.make=...")
-    if make and not is_function_name(make):
-        raise DarkroomError(f"model.make={make}: no name of a function; give it as my_module:make")
-    if has_credentials(values["repo_id"]):
+    if model.make and not is_function_name(model.make):
+        raise DarkroomError(f"model.make={model.make}: no name of a function; give it as my_module:make")
+    if has_credentials(model.repo_id):
         raise credentials_in("model.repo_id")
-    return replace(model, **values)
+    return model
 
 
 # Values ---------------------------------------------------------------------------------------------------------------
