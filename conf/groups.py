@@ -135,7 +135,7 @@ GridAxes = make_dataclass(
         (
             each.name,
             list[Any] | None,
-            key(None, is_text=each.kind is str, help=f"Values of {each.name}, in cells of their own."),
+            key(None, is_text=each.is_text, help=f"Values of {each.name}, in cells of their own."),
         )
         for each in SETTINGS.values()
         if each.axis
@@ -161,7 +161,7 @@ PROMPT_TEXTS = frozenset(
     each.name for kind in (TemplatePrompts, SamplingConfig) for each in fields(kind) if IS_PROMPT in each.metadata
 )
 
-TEXT_SETTINGS = frozenset(name for name, each in SETTINGS.items() if each.kind is str)
+TEXT_SETTINGS = frozenset(name for name, each in SETTINGS.items() if each.is_text)
 
 PROMPTS = {"demo": DemoPrompts, "file": FilePrompts, "template": TemplatePrompts}
 GROUPS = {

@@ -68,6 +68,10 @@ class Setting:
         return self.default is not MISSING
 
     @property
+    def is_text(self) -> bool:
+        return self.kind is str and not self.is_mapping
+
+    @property
     def is_list(self) -> bool:
         """Whether its value is a tuple of entries, which a person writes as texts or as keys with values."""
         return is_dataclass(self.kind)
