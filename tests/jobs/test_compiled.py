@@ -31,6 +31,7 @@ def generated(folder: Path, node: str, model: Path) -> tuple[int, int, int]:
         "sampling.num_inference_steps=2", "sampling.height=16", "sampling.width=16", f"output.uri={folder / node}",
     )  # fmt: skip
     caches = {"XDG_CACHE_HOME": str(folder / "cache"), "TORCHINDUCTOR_CACHE_DIR": str(folder / f"inductor-{node}")}
+    caches["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # no pool of processes, each of which imports torch
     ended = subprocess.run(
         [sys.executable, "-c", _NODE, *overrides],
         cwd=ROOT, env=os.environ | caches, capture_output=True, text=True, check=True,
@@ -38,23 +39,16 @@ def generated(folder: Path, node: str, model: Path) -> tuple[int, int, int]:
     return tuple(json.loads(ended.stdout.splitlines()[-1]))
 
 
-def verified(folder: Path, node: str) -> int:
-    """By this node, which compiles as its records say."""
-    caches = {"XDG_CACHE_HOME": str(folder / "cache"), "TORCHINDUCTOR_CACHE_DIR": str(folder / f"inductor-{node}")}
-    command = [sys.executable, "-m", "darkroom", "verify", f"run={folder / node}"]
-    return subprocess.run(command, cwd=ROOT, env=os.environ | caches, check=False).returncode
-
-
 @pytest.mark.slow
 def test_a_later_run_compiles_nothing_again(tmp_path: Path) -> None:
-    model = tiny_sd(tmp_path / "model")
+    one = {"block_out_channels": (8,), "down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
+    model = tiny_sd(tmp_path / "model", vae_blocks=1, mid_block_type=None, **one)  # what is compiled takes the time
     code, hits, misses = generated(tmp_path, "first", model)
     assert (code, hits) == (0, 0)
     assert misses > 0
     (kept,) = (path for path in (tmp_path / "cache" / "darkroom" / "compiled").rglob("*") if path.is_file())
     assert kept.stat().st_size > 1000
     assert generated(tmp_path, "second", model) == (0, misses, 0)
-    assert verified(tmp_path, "second") == 0
     frames = [pd.read_parquet(tmp_path / node / "metadata") for node in ("first", "second")]
     assert all(frame["compiled"].all() for frame in frames)
     assert sorted(frames[0]["sha256"]) == sorted(frames[1]["sha256"])

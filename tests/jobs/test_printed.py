@@ -38,9 +38,9 @@ def pasted(line: str, shell: str) -> list[str]:
 @pytest.mark.parametrize("name", [*NAMES, "two\nlines"])
 def test_a_job_on_a_run_reaches_that_run(name: str, shell: str) -> None:
     uri = f"/tmp/{name}"
-    job, *words = pasted(on_run("verify", StoreSpec(uri), stored=True, image_id="0012e4"), shell)
+    job, *words = pasted(on_run("verify", StoreSpec(uri), device="cpu", image_id="0012e4"), shell)
     config = composed(job, words)
-    assert (config.run, config.stored, config.image_id) == (uri, True, "0012e4")
+    assert (config.run, config.device.value, config.image_id) == (uri, "cpu", "0012e4")
 
 
 def test_a_hint_names_its_run_and_where_it_is_reached() -> None:

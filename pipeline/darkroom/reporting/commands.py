@@ -14,7 +14,7 @@ from darkroom.runs.presets import preset_of
 from darkroom.runs.run import PromptsInfo, RunInfo
 from darkroom.storage.store import StoreSpec
 
-_USUAL = [("on_invalid", "fail"), ("mode", "product")]  # of the prompts' settings: need no word
+_USUAL = [("on_invalid", "fail"), ("mode", "product"), ("seed", 0)]  # of the prompts' settings: need no word
 _ARGUMENTS = {"output.uri": "out"}  # of a call, where they are not called as the keys are
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
