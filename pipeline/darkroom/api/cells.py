@@ -26,7 +26,7 @@ from darkroom.rendering.model_files import INDEX
 from darkroom.rendering.renderer import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import DEFAULT, check_scheduler
 from darkroom.runs.cells import CellInfo
-from darkroom.runs.presets import presets, with_preset
+from darkroom.runs.presets import preset_of, presets, with_preset
 
 DEMO_REPO_ID = "darkroom/demo"
 OPTIONAL_ARGUMENTS = frozenset(each.name for each in ARGUMENTS if each.has_neutral)  # which not every pipeline takes
@@ -112,16 +112,12 @@ def located(ref: ModelRef) -> ModelRef:
     """The model as named; a local folder by its absolute path, so that a run can be verified from anywhere. What is
     embedded is that, whatever folder of such a name lies where the work is started."""
     folder = Path(checked_model(ref).repo_id).expanduser()
-    return ref if _is_embedded(ref) or not folder.is_dir() else replace(ref, repo_id=str(folder.resolve()))
-
-
-def _is_embedded(ref: ModelRef) -> bool:
-    return ref.repo_id in (PAINT_REPO_ID, DEMO_REPO_ID)
+    return ref if preset_of(ref.repo_id) or not folder.is_dir() else replace(ref, repo_id=str(folder.resolve()))
 
 
 def _check_used(ref: ModelRef) -> None:
     """Raises DarkroomError for a setting of the model that nothing would be read by."""
-    if ref.revision is not None and (_is_embedded(ref) or Path(ref.repo_id).is_dir()):
+    if ref.revision is not None and (preset_of(ref.repo_id) or Path(ref.repo_id).is_dir()):
         raise DarkroomError(f"model.revision={ref.revision}: {ref.repo_id} is no model of a hub; leave it out")
     if ref.repo_id == PAINT_REPO_ID:
         for name in ("dtype", "variant"):

@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from darkroom.api.annotations import as_number, checked_kind, plain
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.domain.settings import NUM_SEEDS, SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
+from darkroom.storage.store import is_remote
 
 AUTO = "auto"  # a batch size
 MANY = 1_000_000_000
@@ -78,8 +79,7 @@ class OutputOptions:
                 f"output.quality={self.quality} is of webp and jpeg, and output.image_format is png; leave it out, or "
                 "choose another format"
             )
-        scheme, is_address, _ = (self.uri or "").partition("://")
-        if self.endpoint_url is not None and (not is_address or scheme == "file"):
+        if self.endpoint_url is not None and not is_remote(self.uri or ""):
             where = "not given, which is a folder" if self.uri is None else f"the folder {self.uri}"
             raise DarkroomError(
                 f"output.endpoint_url is for an object store, and output.uri is {where}; leave it out, or give "

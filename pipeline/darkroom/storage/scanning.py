@@ -19,7 +19,7 @@ from pyarrow import fs
 from darkroom.domain.errors import DarkroomError, TryAgain, credentials_in, has_credentials
 from darkroom.domain.files import walk
 from darkroom.storage.input_files import InputFile, compression_of, listed_state, one_line, reason_of, state_of
-from darkroom.storage.store import Store, check_slashes, open_store, parse_spec
+from darkroom.storage.store import Store, check_slashes, is_remote, open_store, parse_spec
 
 _WILDCARD = re.compile(r"[*?\[]")
 _NAMES_SHOWN = 5
@@ -107,7 +107,7 @@ def locate(uri: str, endpoint_url: str | None, setting: str, endpoint_setting: s
     scheme, is_address, rest = uri.partition("://")
     if is_address and scheme not in ("file", "s3"):
         raise DarkroomError(f"{setting}: {scheme}:// is not read from; use a folder or s3://, or copy the files to one")
-    if not is_address or scheme == "file":
+    if not is_remote(uri):
         if endpoint_url:
             said = f"{endpoint_setting} is for an object store, and {setting} is {uri}"
             raise DarkroomError(f"{said}; leave it out, or give s3://bucket/prefix")
