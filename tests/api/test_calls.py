@@ -306,19 +306,29 @@ def test_ray_is_used_twice_and_left_as_it_was_found(tmp_path: Path, is_joined: b
 
 @pytest.mark.slow
 def test_two_threads_share_one_ray(tmp_path: Path) -> None:
+    """The one that started it may end first: Linux kills what a thread has started when it ends."""
     import ray
 
     options = darkroom.EngineOptions(kind="ray", num_workers=1, shard_size=2)
     runs: dict[str, darkroom.Run] = {}
+    first_is_on, first_is_gone = threading.Event(), threading.Event()
 
-    def work(name: str, count: int) -> None:
-        runs[name] = darkroom.generate(PROMPTS[:count], out=tmp_path / name, engine=options, **PAINT)
+    def first(_: Any) -> None:
+        first_is_on.set()
 
-    threads = [threading.Thread(target=work, args=given) for given in (("a", 2), ("b", 8))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    def second(_: Any) -> None:
+        first_is_gone.wait(60)
+
+    def work(name: str, count: int, progress: Any) -> None:
+        runs[name] = darkroom.generate(PROMPTS[:count], out=tmp_path / name, engine=options, progress=progress, **PAINT)
+
+    threads = [threading.Thread(target=work, args=given) for given in (("a", 2, first), ("b", 8, second))]
+    threads[0].start()
+    first_is_on.wait(60)
+    threads[1].start()
+    threads[0].join()
+    first_is_gone.set()
+    threads[1].join()
     assert [runs[name].status().is_finished for name in "ab"] == [True, True]
     assert not ray.is_initialized()
 

@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import ray
@@ -23,6 +24,10 @@ _IN_SESSION = len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasm
 _LONGEST_FOLDER = _LONGEST_SOCKET - _IN_SESSION
 _SHORT_FOLDER = "/tmp"
 
+# Linux kills the processes of a local Ray when the thread that started them ends. A caller's thread may end while others
+# still use that Ray, so off the main thread it is started by one of these, which lives until `stop`.
+_starters: list[ThreadPoolExecutor] = []
+
 
 def start(address: str | None, num_workers: int | None = None) -> None:
     """Join the cluster at `address`, or start a Ray of this machine's own with room for the workers, on loopback."""
@@ -30,7 +35,23 @@ def start(address: str | None, num_workers: int | None = None) -> None:
         _check_joined(address)
         return
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-    on_terminate = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is threading.main_thread():
+        on_terminate = signal.getsignal(signal.SIGTERM)
+        try:
+            _join_or_start(address, num_workers)
+        finally:
+            signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own there
+        return
+    _starters.append(ThreadPoolExecutor(1, "ray"))
+    try:
+        with _without_warnings():  # Ray says that it could not put its handler there
+            _starters[-1].submit(_join_or_start, address, num_workers).result()
+    except BaseException:
+        _starters.pop().shutdown()
+        raise
+
+
+def _join_or_start(address: str | None, num_workers: int | None) -> None:
     try:
         if address:
             ray.init(address=address, logging_level="warning", log_to_driver=False)
@@ -49,9 +70,17 @@ def start(address: str | None, num_workers: int | None = None) -> None:
             f"no Ray could be started on this machine ({first_line}); give the command again when the machine is less "
             "busy, or with engine=local"
         ) from error
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    logger = logging.getLogger(ray._private.worker.__name__)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
     finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own there
+        logger.setLevel(level)
 
 
 def _check_joined(address: str | None) -> None:
@@ -76,6 +105,8 @@ def _resolved(address: str) -> tuple[str, str]:
 
 def stop() -> None:
     ray.shutdown()
+    while _starters:
+        _starters.pop().shutdown()
 
 
 def num_devices() -> tuple[int, int]:
