@@ -24,8 +24,8 @@ _IN_SESSION = len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasm
 _LONGEST_FOLDER = _LONGEST_SOCKET - _IN_SESSION
 _SHORT_FOLDER = "/tmp"
 
-# Linux kills the processes of a local Ray when the thread that started them ends. A caller's thread may end while others
-# still use that Ray, so off the main thread it is started by one of these, which lives until `stop`.
+# Linux kills the processes of a local Ray when the thread that started them ends. A caller's thread may end while
+# others still use that Ray, so off the main thread it is started by one of these, which lives until `stop`.
 _starters: list[ThreadPoolExecutor] = []
 
 
