@@ -186,6 +186,7 @@ def test_every_module_says_what_it_does() -> None:
     assert not silent
 
 
+@pytest.mark.slow
 def test_no_process_is_forked_off() -> None:
     """A store's connections do not outlive a fork: processes run a program of their own, or start by `spawn`."""
     forking = {"multiprocessing.Process", "multiprocessing.Pool", "concurrent.futures.ProcessPoolExecutor",

@@ -75,6 +75,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name(settings: dict, wor
         with_settings(ModelRef("m"), sampling_defaults(), settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", presets())
 def test_a_model_has_one_meaning_on_the_command_line_and_in_python(name: str) -> None:
     config = composed("generate", [f"model={name}"]).model

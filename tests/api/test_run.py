@@ -38,6 +38,7 @@ def run(made: Path, tmp_path: Path) -> Run:
     return darkroom.open_run(shutil.copytree(made, tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_records_are_a_table_with_the_prompts_other_columns(run: Run) -> None:
     records = run.records
     assert len(records) == 12
@@ -171,6 +172,7 @@ def test_cells_of_a_run_are_compared(run: Run) -> None:
         run.compare(run)
 
 
+@pytest.mark.slow
 def test_a_report_is_written(run: Run, tmp_path: Path) -> None:
     assert Path(run.report().place).is_file()
     assert Path(run.report(out=tmp_path / "page", num_prompts=2).place).parent == tmp_path / "page"
@@ -214,6 +216,7 @@ def test_where_no_prompt_can_be_rendered_nothing_is_measured(tmp_path: Path) -> 
     assert [event.text for event in said if isinstance(event, Warned)][-1].startswith("no image is committed")
 
 
+@pytest.mark.slow
 def test_a_run_shows_itself_as_a_contact_sheet(run: Run) -> None:
     shown = run._repr_html_()
     assert "data:image/webp;base64," in shown
@@ -222,6 +225,7 @@ def test_a_run_shows_itself_as_a_contact_sheet(run: Run) -> None:
     assert repr(run).startswith("<darkroom run ")
 
 
+@pytest.mark.slow
 def test_an_empty_a_spoiled_and_a_lost_run_show_themselves_too(run: Run) -> None:
     record = next(run.images()).info["record"]
     (Path(run.uri) / record.key).write_bytes(b"spoiled")

@@ -37,6 +37,7 @@ def test_a_model_is_gone_before_the_next_one_is_loaded() -> None:
     assert model.num_loads == len(held) == 3
 
 
+@pytest.mark.slow
 def test_who_waits_for_a_device_that_is_closed_does_not_wait_for_ever() -> None:
     """Else a program that was interrupted could not end: its threads are waited for."""
     renderer, end_of_call, ended = PaintRenderer(1), threading.Event(), threading.Event()

@@ -22,6 +22,7 @@ axes = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(axes)
 def test_a_product_has_every_combination_once(axes: dict[str, list[int]]) -> None:
     cells = expand(Grid(axes))
@@ -103,6 +104,7 @@ def test_a_draw_is_no_prefix_of_the_file() -> None:
     assert drawn("f", starts, 10) != drawn("g", starts, 10)
 
 
+@pytest.mark.slow
 @given(figures, st.floats(0.05, 0.95), st.booleans())
 def test_the_best_go_on_and_at_least_one_does(found: dict[str, float], keep: float, higher: bool) -> None:
     kept = survivors(found, keep, higher)

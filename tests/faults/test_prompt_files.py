@@ -142,6 +142,7 @@ def test_no_address_in_a_prompt_file_is_ever_fetched(listener: tuple[str, list[s
     assert asked == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["prompts.uri", "output.uri"])
 def test_no_address_but_s3_is_read_or_written(listener: tuple[str, list[str]], tmp_path: Path, setting: str) -> None:
     url, asked = listener

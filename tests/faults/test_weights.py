@@ -70,6 +70,7 @@ def test_weights_that_are_not_what_their_name_says_are_refused(
     assert not (tmp_path / "trace").exists()
 
 
+@pytest.mark.slow
 def test_code_that_a_model_brings_runs_only_where_it_is_trusted(model: Path, tmp_path: Path) -> None:
     index = json.loads((model / "model_index.json").read_text())
     (model / "unet" / "mine.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'trace')!r})\n")

@@ -38,6 +38,7 @@ def test_a_row_depends_on_its_picture_alone(extractor: Extractor, pictures) -> N
     assert extractor.features([]).shape == (0, extractor.info.dimension)
 
 
+@pytest.mark.slow
 def test_what_is_inspected_is_what_is_loaded(extractor: Extractor, spec: ExtractorSpec) -> None:
     info = inspect_extractor(pickle.loads(pickle.dumps(spec)))
     assert info == extractor.info

@@ -138,6 +138,7 @@ def test_statistics_are_written_as_pytorch_fid_reads_them(tmp_path: Path) -> Non
             write_statistics(ReferenceFeatures("x", "y", (), None, gaussian), path)
 
 
+@pytest.mark.slow
 def test_statistics_of_another_extractor_are_refused(tmp_path: Path, measure: Measuring) -> None:
     (tmp_path / "fid.npz").write_bytes(to_npz(np.zeros(2048), np.eye(2048)))
     with pytest.raises(DarkroomError, match="statistics of 2048 dimensions, but extractor pixels has 192"):
@@ -227,6 +228,7 @@ def test_an_address_with_a_password_is_not_repeated() -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_not_there_is_said_at_once(s3_endpoint: str) -> None:
     with pytest.raises(DarkroomError, match=r"reference: .*the bucket does not exist"):
         open_reference(ReferenceSpec("s3://no-such-bucket/x", s3_endpoint))

@@ -59,6 +59,7 @@ def test_pictures_and_captions_equal_a_plain_clips() -> None:
     np.testing.assert_allclose(scores, output.logits_per_image.numpy(), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_caption_fits_its_own_drawing_best() -> None:
     scenes = world.distinct_scenes(3, 16)
     rng = np.random.default_rng(0)
@@ -100,6 +101,7 @@ def test_dinov2_gives_the_cls_token(dinov2_folder: Path) -> None:
     assert "clean 56x56" in dinov2.info.resize
 
 
+@pytest.mark.slow
 def test_weights_in_shards_give_the_same_features_and_a_pickle_is_refused(folder: Path, pictures) -> None:
     whole = load_extractor(clip_at(folder))
     model = CLIPModel.from_pretrained(folder)

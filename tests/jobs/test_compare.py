@@ -70,6 +70,7 @@ def worse(rendered) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_a_worse_run_makes_the_exit_code_one_and_a_better_one_none(base: Path, worse: Path, capsys) -> None:
     named = "metrics=[demo_clip.clip_score]"
     assert run_here("compare", f"a={base}", f"b={worse}", named) == 1
@@ -82,6 +83,7 @@ def test_a_worse_run_makes_the_exit_code_one_and_a_better_one_none(base: Path, w
     assert "b is better" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_is_worse_within_the_tolerance_is_let_pass(base: Path, worse: Path, capsys) -> None:
     arguments = (f"a={base}", f"b={worse}", "metrics=[demo_clip.clip_score]", "clip_convention=x100")
     assert run_here("compare", *arguments, "tolerance=4") == 1  # it is 5 worse

@@ -41,6 +41,7 @@ def written(tmp_path: Path, text: str) -> str:
     return f"--config={path}"
 
 
+@pytest.mark.slow
 def test_a_file_gives_choices_and_values_and_the_command_wins(tmp_path: Path) -> None:
     flag = written(
         tmp_path, "prompts: {kind: file, uri: p.csv}\nmodel: sdxl\nsampling:\n  guidance_scale: 7\n  seed: 3\n"
@@ -51,6 +52,7 @@ def test_a_file_gives_choices_and_values_and_the_command_wins(tmp_path: Path) ->
     assert (config.sampling.guidance_scale, config.sampling.seed) == (7.0, 4)
 
 
+@pytest.mark.slow
 def test_a_choice_and_single_keys_of_one_group_stand_beside_each_other(tmp_path: Path) -> None:
     config = composed("generate", [written(tmp_path, "model: sdxl\nmodel.dtype: bfloat16\n")])
     assert (config.model.variant, config.model.dtype.value) == ("fp16", "bfloat16")
@@ -135,6 +137,7 @@ def test_a_text_is_what_stands_in_the_file(tmp_path: Path, text: str) -> None:
     assert config == composed("generate", said)
 
 
+@pytest.mark.slow
 def test_what_is_no_text_is_a_number_or_a_truth_value(tmp_path: Path) -> None:
     text = "engine: {compile: on, shard_size: 1_0}\ngrid: {axes: {guidance_scale: [1e0, 02]}}\nmodel.revision: ~"
     config = composed("sweep", [written(tmp_path, text)])
@@ -177,6 +180,7 @@ def test_a_pipe_is_no_file_of_keys() -> None:
         composed("generate", ["--config=/dev/null"])
 
 
+@pytest.mark.slow
 def test_an_environment_variable_is_filled_in_from_a_file_as_hydra_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +247,7 @@ def test_a_number_that_yaml_reads_of_a_text_is_refused_where_hydra_reads_the_fil
     assert composed("generate", [f"--config={folder / 'own.yaml'}"]).sampling.negative_prompt == "1e4"
 
 
+@pytest.mark.slow
 def test_experiments_may_lie_in_folders(folder: Path) -> None:
     (folder / "experiment" / "deep").mkdir()
     (folder / "experiment" / "mine.yaml").rename(folder / "experiment" / "deep" / "mine.yaml")
@@ -378,6 +383,7 @@ def test_what_may_come_next(words: list[str], found: list[str]) -> None:
     assert completion(words, JOBS) == found
 
 
+@pytest.mark.slow
 def test_groups_of_a_folder_come_next(folder: Path) -> None:
     assert completion(["+exp", "generate", "--config-dir", str(folder)], JOBS) == ["+experiment="]
     assert completion(["model=tu", "generate", f"--config-dir={folder}"], JOBS) == ["model=tuned"]

@@ -150,6 +150,7 @@ def test_a_killed_retry_is_gone_on_with(run: Where, monkeypatch: pytest.MonkeyPa
     assert is_whole(store)
 
 
+@pytest.mark.slow
 def test_what_no_job_has_put_among_the_images_stays(run: Where, capsys: pytest.CaptureFixture) -> None:
     store, where = run
     theirs, ours = ["images/holiday.jpg", "images/00/mine.png", "images/notes/a.txt"], ["images/00/00ff.png"]

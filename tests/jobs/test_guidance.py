@@ -29,6 +29,7 @@ def test_rows_of_their_own_guidance_are_rendered_together_and_verified(tmp_path:
     assert run_here("verify", f"run={run}", "num_images=4") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "said"),
     [
@@ -42,6 +43,7 @@ def test_an_interval_that_cannot_be_is_refused(tmp_path: Path, override: str, sa
         run_here("generate", *PAINT, f"output.uri={tmp_path}", override)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_told_its_guidance_refuses_an_interval(tmp_path: Path) -> None:
     model = tiny_sd(tmp_path / "model", time_cond_proj_dim=16)
     options = ("engine=local", "model=diffusers", f"model.repo_id={model}", "sampling.guidance_stop=0.5")

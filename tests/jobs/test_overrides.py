@@ -75,6 +75,7 @@ def test_null_is_none_where_there_may_be_none() -> None:
     assert composed("plan", ["model.revision='null'"]).model.revision == "null"
 
 
+@pytest.mark.slow
 def test_nothing_of_the_environment_is_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "s3cr3t")
     text = "${oc.env:SECRET}"
@@ -84,6 +85,7 @@ def test_nothing_of_the_environment_is_filled_in(monkeypatch: pytest.MonkeyPatch
     assert plain["grid"]["axes"]["negative_prompt"] == plain["grid"]["axes"]["repo_id"] == [text]
 
 
+@pytest.mark.slow
 def test_home_is_filled_in_for_places_and_nowhere_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     words = ["prompts=file", "prompts.uri=~/p.csv", "model=diffusers", "model.repo_id=~/m", "output.uri='~/out'",

@@ -34,6 +34,7 @@ def pasted(line: str, shell: str) -> list[str]:
     return done.stdout.split("\0")[:-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("name", [*NAMES, "two\nlines"])
 def test_a_job_on_a_run_reaches_that_run(name: str, shell: str) -> None:

@@ -51,6 +51,7 @@ def test_a_row_that_its_format_cannot_hold_costs_one_record(tmp_path: Path, layo
     assert set(found["attempt"]) == {1}
 
 
+@pytest.mark.slow
 def test_plan_says_what_the_format_cannot_hold(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     given = arguments(tmp_path, "prompt,width,height\na,16384,8\nb,16,16\n")
     assert run_here("plan", *PAINT, *given, "output.image_format=webp") == 0

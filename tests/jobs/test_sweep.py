@@ -142,6 +142,7 @@ def test_a_killed_sweep_goes_on_where_it_was(arguments, tmp_path: Path) -> None:
     assert len(frame(tmp_path)) == 384
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("grid", "words"),
     [

@@ -33,6 +33,7 @@ def test_a_key_that_another_leaves_unused_is_refused(
     assert composed(job, [*unused, *needed])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["num_images=3", "seed=1", "image_id=x", "device=cpu", "model.repo_id=x"])
 def test_what_renders_nothing_draws_no_sample(word: str) -> None:
     with pytest.raises(DarkroomError, match=f"{word}: it does nothing beside stored=true; leave one of them out"):

@@ -26,6 +26,7 @@ def refusal(job: str, given: list[str]) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "said"),
     [
@@ -63,6 +64,7 @@ def test_a_word_is_refused_with_the_key_and_what_it_takes(word: str, said: str) 
     assert said in refusal("sweep", [word])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("slots", "said"),
     [

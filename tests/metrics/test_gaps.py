@@ -57,6 +57,7 @@ def test_cells_without_a_pair_and_mixed_cells_are_refused() -> None:
         aligned(twice, cell(4))
 
 
+@pytest.mark.slow
 def test_a_difference_is_that_of_the_two_figures_over_the_pairs() -> None:
     base, other, real = cell(60), moved(cell(60), 0.3, 0.2), reference(80)
     found = differences({"a": base, "b": turned(other)}, "a", CLIP, real, None, "hessel", 0)
@@ -198,6 +199,7 @@ def test_a_distance_is_the_paired_difference_that_compare_gives() -> None:
     assert (gap.low, gap.high) == pytest.approx((said.low, said.high), rel=0.1)
 
 
+@pytest.mark.slow
 def test_cells_with_missing_images_are_measured_over_those_they_share() -> None:
     cells = {"whole": BASE, "part": moved(BASE, -0.3, 0.1).taken(range(10, 60))}
 

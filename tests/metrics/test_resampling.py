@@ -88,6 +88,7 @@ def test_draws_seeds_and_purposes_are_independent() -> None:
         assert len(first & set(other)) < 20  # 5 expected
 
 
+@pytest.mark.slow
 def test_every_image_is_drawn_equally_often() -> None:
     keys = sample_keys(IDS, len(IDS), 0, "kid")
     times = np.bincount(np.concatenate([subset(keys, draw, 100) for draw in range(2000)]), minlength=2000)

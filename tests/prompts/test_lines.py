@@ -44,6 +44,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @few
 @given(st.lists(JSON, min_size=1, max_size=5), st.integers(1, 5))
 def test_any_json_is_carried_in_one_type_or_as_text(tmp_path: Path, values: list[object], block_rows: int) -> None:

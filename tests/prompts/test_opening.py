@@ -54,6 +54,7 @@ def test_tables_of_several_kinds_are_said_to_be_read_together(put: Put) -> None:
     assert opened("/**/*.csv").scan(1).warnings == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rest", ["", "/*", "/**/*", "/**"])
 def test_notes_beside_a_table_are_left_out_by_name(put: Put, rest: str) -> None:
     dataset = put({**NOTES, "notes of mine.txt": "x", "prompts.csv": "prompt\na cat\n", "a.md": "#", "_SUCCESS": ""})(
@@ -73,6 +74,7 @@ def test_a_folder_of_lines_is_prompts_but_for_its_notes(put: Put, rest: str) -> 
     assert all(name in dataset.scan(1).warnings[0] for name in (*NOTES, "readme_animals.txt"))
 
 
+@pytest.mark.slow
 def test_notes_alone_are_read_when_they_are_named(put: Put) -> None:
     opened = put({"README.txt": "a cat\n"})
     with pytest.raises(DarkroomError, match=r"nothing there to read; left out README.txt"):

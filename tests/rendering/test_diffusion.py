@@ -68,6 +68,7 @@ def test_cells_of_a_sweep_take_turns_without_traces(models: Models) -> None:
     assert not np.array_equal(first, between)
 
 
+@pytest.mark.slow
 def test_long_prompts_are_marked(models: Models) -> None:
     long = ImageRequest("0", "word " * 60, 1, SAMPLING)
     assert [image.truncated for image in load(models, "sd").render([long, *requests(1)])] == [True, False]

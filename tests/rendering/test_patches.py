@@ -115,6 +115,7 @@ def test_of_a_transformer_with_repeated_blocks_these_are_compiled() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_of_another_transformer_the_whole_is() -> None:
     sd3 = SD3Transformer2DModel(
         sample_size=8, num_layers=1, attention_head_dim=8, num_attention_heads=2, joint_attention_dim=32,

@@ -17,6 +17,7 @@ def renderer(request: pytest.FixtureRequest, models: Models) -> Renderer:
     return load(models, request.param)
 
 
+@pytest.mark.slow
 def test_pixels_have_the_asked_size_and_differ_with_the_seed(renderer: Renderer) -> None:
     images = renderer.render(requests(3))
     assert [image.error for image in images] == [None] * 3
@@ -38,6 +39,7 @@ def check_that_images_stand_alone(renderer: Renderer, wanted: list) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_new_renderer_makes_the_same_bytes(renderer: Renderer, models: Models, request) -> None:
     other = load(models, request.node.callspec.params["renderer"])
     assert np.array_equal(pixels(renderer, count=2), pixels(other, count=2))
@@ -67,6 +69,7 @@ def test_rendering_needs_neither_ray_nor_hydra_nor_boto3_nor_pyarrow(models: Mod
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 
+@pytest.mark.slow
 def test_painting_needs_no_torch() -> None:
     code = (
         "import sys\n"

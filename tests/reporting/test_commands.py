@@ -54,6 +54,7 @@ def test_any_text_comes_back_as_it_was(text: str) -> None:
     assert parsed(override.partition("=")[2]) == [text, {"x": text}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "a ${b} \\${c} \\", 'a \\" b', "null", "0012e4", "it's", "a\nb"])
 def test_awkward_texts_pass_the_whole_command_line(text: str) -> None:
     words = [word("sampling.negative_prompt", text), word("grid.cells", [{"negative_prompt": text}])]
@@ -69,6 +70,7 @@ def test_verify_takes_ids_that_look_like_numbers_as_text(image_id: str) -> None:
     assert (config.run, config.endpoint_url, config.image_id) == (store.uri, store.endpoint_url, image_id)
 
 
+@pytest.mark.slow
 def test_verify_says_that_a_models_code_is_trusted() -> None:
     assert not read(verify_command(StoreSpec("/tmp/run"), "ab")).model.trust_remote_code
     assert read(verify_command(StoreSpec("/tmp/run"), "ab", trusts=True)).model.trust_remote_code
@@ -112,6 +114,7 @@ def test_cells_of_models_that_bring_code_have_a_line_of_their_own() -> None:
     assert [read(line).model.repo_id for line in lines] == ["a/b", "c/d"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given",
     [

@@ -33,6 +33,7 @@ def test_one_row_a_cell_and_metric_with_its_figure(frame: pd.DataFrame) -> None:
     assert frame.loc[frame.metric == "clip_score", "num_reference"].isna().all()
 
 
+@pytest.mark.slow
 def test_settings_keep_their_types_and_can_be_pivoted(frame: pd.DataFrame) -> None:
     assert frame["guidance_scale"].dtype == "float64"
     assert frame["num_inference_steps"].dtype == "int64"
@@ -40,6 +41,7 @@ def test_settings_keep_their_types_and_can_be_pivoted(frame: pd.DataFrame) -> No
     assert fid.pivot(index="guidance_scale", columns="num_inference_steps", values="value").shape == (5, 3)
 
 
+@pytest.mark.slow
 def test_best_and_dominated_are_marked(frame: pd.DataFrame) -> None:
     for metric in METRICS:
         own = frame[frame.metric == metric.name]

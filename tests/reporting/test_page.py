@@ -55,6 +55,7 @@ def sections(content: ReportContent) -> list[str | None]:
     return [section["id"] for section in Reader(page(content, {})).all("section")]
 
 
+@pytest.mark.slow
 def test_the_folder_holds_all_that_the_page_needs(folder: Path, reader: Reader) -> None:
     for script in reader.all("script"):
         assert script.get("type") == "application/json" or (folder / str(script["src"])).stat().st_size > 0

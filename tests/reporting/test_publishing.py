@@ -23,6 +23,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return open_store(StoreSpec(f"s3://bucket/{tmp_path.name}", request.getfixturevalue("s3_endpoint")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["", "report/"])
 def test_a_report_removes_its_own_files_alone(store: Store, prefix: str) -> None:
     for name in THEIRS:
@@ -44,6 +45,7 @@ def test_a_file_of_somebody_else_is_not_overwritten(store: Store, name: str) -> 
     assert store.get(name) == b"mine"
 
 
+@pytest.mark.slow
 def test_a_report_that_is_older_than_lists_is_replaced(store: Store) -> None:
     publish(FILES, store, "")
     store.delete(["files.json"])
@@ -51,6 +53,7 @@ def test_a_report_that_is_older_than_lists_is_replaced(store: Store) -> None:
     assert store.get("index.html") == FEWER["index.html"]
 
 
+@pytest.mark.slow
 def test_a_report_that_was_cut_off_leaves_nothing_behind(store: Store) -> None:
     """Whatever was put before the end is in the list already."""
 

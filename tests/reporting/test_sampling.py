@@ -34,6 +34,7 @@ def test_a_prompt_shows_only_so_many_of_its_images() -> None:
     assert [image.sample_index for image in choice.images()] == [0, 1]
 
 
+@pytest.mark.slow
 @given(IMAGES, st.integers(1, 5), st.sampled_from([1, -1]))
 def test_extremes_are_each_prompts_best_image_best_first(images: list[ImageRef], count: int, sign: int) -> None:
     extremes = Extremes(count, sign)

@@ -30,6 +30,7 @@ def aged(table: pa.Table, columns: list[str] | None = None) -> pa.Table:
     return manifest.parse(buffer.getvalue().to_pybytes(), columns)
 
 
+@pytest.mark.slow
 def test_every_setting_of_an_image_is_a_column_and_comes_back(table: pa.Table) -> None:
     assert tuple(RECORD_SCHEMA.names) == RECORD_COLUMNS
     records = to_records(table)
@@ -38,6 +39,7 @@ def test_every_setting_of_an_image_is_a_column_and_comes_back(table: pa.Table) -
     assert again.equals(table.replace_schema_metadata({}))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_older_than_a_column_is_read(table: pa.Table) -> None:
     old = aged(table)
     assert old["guidance_rescale"].to_pylist() == [0.0, 0.0]  # rows may say it, and none did
@@ -46,6 +48,7 @@ def test_a_run_that_is_older_than_a_column_is_read(table: pa.Table) -> None:
     assert [request.sampling for request in requests] == [record.sampling for record in to_records(table)]
 
 
+@pytest.mark.slow
 def test_columns_that_a_run_is_older_than_have_its_rows(table: pa.Table) -> None:
     assert aged(table, ["guidance_rescale"]).to_pydict() == {"guidance_rescale": [0.0, 0.0]}
     both = aged(table, ["guidance_stop", "guidance_rescale"])
@@ -54,6 +57,7 @@ def test_columns_that_a_run_is_older_than_have_its_rows(table: pa.Table) -> None
     assert aged(table, ["guidance_rescale", "prompt"]).num_rows == 2
 
 
+@pytest.mark.slow
 def test_a_table_without_a_column_that_all_runs_have_is_refused(table: pa.Table) -> None:
     buffer = pa.BufferOutputStream()
     pq.write_table(table.drop_columns(["guidance_scale"]), buffer)

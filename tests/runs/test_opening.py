@@ -157,6 +157,7 @@ def test_what_is_lost_is_written_again_by_the_same_command_alone(folder: Path, l
     assert run_here("verify", f"run={run}", "stored=true") == 0
 
 
+@pytest.mark.slow
 def test_a_lost_run_is_no_reference(folder: Path) -> None:
     run = folder / "run"
     (folder / "other").mkdir()
@@ -203,6 +204,7 @@ def parts(finished: Path) -> tuple[RunInfo, dict]:
     return run, cells
 
 
+@pytest.mark.slow
 def test_a_plain_run_is_claimed_with_its_cell_by_one_write(finished: Path, store: Store) -> None:
     """As if the first command had stopped right after it, before its cell was written."""
     run, cells = parts(finished)

@@ -25,6 +25,7 @@ PASSING = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: f"{fault.status}-{fault.code}")
 def test_a_passing_fault_is_tried_again_and_counted(proxy: FaultyProxy, spoiled: ObjectStore, fault: Fault) -> None:
     proxy.fail(fault, times=3)
@@ -60,6 +61,7 @@ def test_a_lost_reply_does_not_hide_a_replacement(
     assert direct.get("a") == b"new"
 
 
+@pytest.mark.slow
 def test_a_reply_that_comes_too_late_is_a_lost_one(proxy: FaultyProxy, uri: str, direct: ObjectStore) -> None:
     store = ObjectStore(parse_spec(uri, proxy.url), replace(QUICK, read_timeout_s=0.3))
     proxy.fail(Fault(delay_s=0.8), method="PUT")
@@ -76,6 +78,7 @@ def test_half_a_body_is_read_again(proxy: FaultyProxy, spoiled: ObjectStore) -> 
     assert spoiled.num_retries == 2
 
 
+@pytest.mark.slow
 def test_list_and_delete_are_tried_again(proxy: FaultyProxy, spoiled: ObjectStore) -> None:
     for key in ("a", "b"):
         spoiled.put(key, b"")

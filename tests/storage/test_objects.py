@@ -326,6 +326,7 @@ def cloud(
             yield proxy, ObjectStore(parse_spec(f"az://{folder}", f"{proxy.url}/{account}"), QUICK)
 
 
+@pytest.mark.slow
 def test_a_lost_reply_hides_no_success_of_ours_in_any_cloud(cloud: tuple[FaultyProxy, ObjectStore]) -> None:
     proxy, store = cloud
     proxy.fail(Fault(lost_reply=True), times=2, method="PUT")
