@@ -23,6 +23,7 @@ from darkroom.api.options import (
 from darkroom.conf.keys import IS_PROMPT, key, schema_of, schema_of_options, word_of
 from darkroom.domain.requests import ROW_COLUMNS
 from darkroom.domain.settings import SETTINGS, ModelRef, Sampling
+from darkroom.rendering import openai_images
 
 COUNTS: dict[str, Any] = {"low": 1, "high": MANY}
 
@@ -104,6 +105,18 @@ ModelConfig = schema_of(ModelRef, "ModelConfig")
 SamplingConfig = schema_of(Sampling, "SamplingConfig")
 
 
+# Choices of `model` whose options are keys of their own.
+MODEL_OPTIONS = {"openai_images": schema_of(openai_images.Options, "OpenAIImagesOptions")}
+OWN_MODELS = {
+    name: make_dataclass(
+        f"{options.__name__}Config",
+        [("options", options, key(options, help="What the server is asked for, and how."))],
+        bases=(ModelConfig,),
+    )
+    for name, options in MODEL_OPTIONS.items()
+}
+
+
 Device = word_of("device", DEVICES)
 OutputConfig = schema_of_options(OutputOptions, "OutputConfig")
 EngineConfig = schema_of_options(EngineOptions, "EngineConfig", kind="ray")
@@ -122,7 +135,7 @@ GridAxes = make_dataclass(
         (
             each.name,
             list[Any] | None,
-            key(None, is_text=each.kind is str, help=f"Values of {each.name}, in cells of their own."),
+            key(None, is_text=each.is_text, help=f"Values of {each.name}, in cells of their own."),
         )
         for each in SETTINGS.values()
         if each.axis
@@ -148,7 +161,7 @@ PROMPT_TEXTS = frozenset(
     each.name for kind in (TemplatePrompts, SamplingConfig) for each in fields(kind) if IS_PROMPT in each.metadata
 )
 
-TEXT_SETTINGS = frozenset(name for name, each in SETTINGS.items() if each.kind is str)
+TEXT_SETTINGS = frozenset(name for name, each in SETTINGS.items() if each.is_text)
 
 PROMPTS = {"demo": DemoPrompts, "file": FilePrompts, "template": TemplatePrompts}
 GROUPS = {

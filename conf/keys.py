@@ -49,7 +49,10 @@ def schema_of(table: type, name: str) -> Any:
 
 
 def _kind(setting: Setting) -> Any:
+    if setting.is_mapping:
+        return Any
     kind = word_of(setting.name, setting.choices) if setting.choices else setting.kind
+    kind = list[Any] if setting.is_list else kind
     return kind | None if setting.is_optional else kind
 
 
@@ -63,6 +66,7 @@ def _key_of(setting: Setting) -> Any:
     default = MISSING if setting.default is NO_DEFAULT else setting.default
     if setting.choices:
         default = word_of(setting.name, setting.choices)[default]
+    default = partial(list, default) if setting.is_list else default
     allowed: dict[str, Any] = vars(setting.allowed) if setting.allowed else {}
     return key(default, help=setting.help, is_place=setting.is_place, is_prompt=setting.is_prompt, **allowed)
 
@@ -91,11 +95,11 @@ def _option_key(option: Field[Any], hint: Any, others: Mapping[str, Any]) -> tup
     return option.name, kind, key(MISSING if default is NO_DEFAULT else default, **about)
 
 
-def _kind_of_option(name: str, hint: Any, about: Mapping[str, Any]) -> Any:
+def _kind_of_option(name: str, hint: Any, about: dict[str, Any]) -> Any:
     """As a configuration holds it: choices are words, several values a list, and a number or a word is anything."""
     if about["choices"]:
         return word_of(name, about["choices"])
-    if about["words"]:
+    if about["words"] or about.pop("is_mapping", False):
         return Any
     if type(None) in get_args(hint):
         return _kind_of_option(name, next(kind for kind in get_args(hint) if kind is not type(None)), about) | None

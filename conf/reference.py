@@ -8,7 +8,15 @@ from typing import Any, get_origin
 
 from omegaconf import MISSING
 
-from darkroom.conf.groups import GROUPS, PROMPTS, EvaluationConfig, ExpectationConfig, GridAxes, HalvingConfig
+from darkroom.conf.groups import (
+    GROUPS,
+    MODEL_OPTIONS,
+    PROMPTS,
+    EvaluationConfig,
+    ExpectationConfig,
+    GridAxes,
+    HalvingConfig,
+)
 from darkroom.conf.keys import Key, keys_of, range_of
 from darkroom.conf.schema import JOBS
 from darkroom.domain.settings import ModelRef, Sampling, Setting, settings_of
@@ -32,6 +40,7 @@ trades quality for speed, and the report shows its cost."""
 def reference() -> str:
     """The page: the settings, the keys of each group, and the keys of each job that are in no group."""
     sections = [_INTRO, *(_settings(name, table) for name, table in {"sampling": Sampling, "model": ModelRef}.items())]
+    sections += [_keys(f"model={name}", options, "model.options.") for name, options in MODEL_OPTIONS.items()]
     sections += ["## Keys of groups"]
     sections += [_keys(f"prompts={name}", schema, "prompts.") for name, schema in PROMPTS.items()]
     groups = {name: schema for name, schema in GROUPS.items() if name not in ("sampling", "model")} | _OTHER_GROUPS
@@ -51,8 +60,8 @@ def _settings(name: str, table: type) -> str:
 
 
 def _setting_row(group: str, each: Setting) -> Sequence[str]:
-    kind = " or ".join(each.choices) if each.choices else _TYPES[each.kind]
-    default = _default(MISSING if each.default is NO_DEFAULT else each.default)
+    kind = " or ".join(each.choices) if each.choices else "list" if each.is_list else _TYPES[each.kind]
+    default = "`[]`" if each.is_list else _default(MISSING if each.default is NO_DEFAULT else each.default)
     marks = ", ".join(name for name in ("axis", "row", "lossy") if getattr(each, name))
     return f"`{group}.{each.name}`", kind, default, str(each.allowed or ""), marks, each.help
 

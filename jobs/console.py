@@ -27,7 +27,7 @@ class ExitCode(IntEnum):
     OK = 0, "all well"
     CHECK_FAILED = 1, "a check failed: an image, a figure or a comparison is not what it should be"
     BAD_INPUT = 2, "the command cannot be run as given"
-    ROWS_FAILED = 3, "records are failed or invalid, and the same command again leaves them so"
+    ROWS_FAILED = 3, "records are failed, invalid or filtered, and the same command again leaves them so"
     INTERNAL_ERROR = 70, "a fault of Darkroom, with its traceback"
     UNFINISHED = 75, "shards are missing or the store failed: the same command again goes on"
     INTERRUPTED = 130, "interrupted: the same command again goes on"

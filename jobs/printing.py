@@ -1,11 +1,12 @@
 """What a person reads while a job works: the events of the API, printed."""
 
 import sys
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 from darkroom.api import events
-from darkroom.domain.records import FAILED, INVALID
+from darkroom.domain.records import FAILED, STAYING
 from darkroom.engine.tasks import Event, Summary, task_name
 from darkroom.jobs.progress import ProgressBar
 from darkroom.runs.cells import axes
@@ -102,11 +103,9 @@ def _say_prepared(event: events.Prepared) -> None:
             print(f"  {name}: {', '.join(str(value) for value in values)}")
     else:
         [info] = event.cells.values()
-        sampling = info.cell.sampling
         print(
-            f"{event.num_images} images from {event.num_rows} prompts ({event.prompts}) with {info.ref.repo_id}: "
-            f"{sampling.num_inference_steps} steps of {sampling.scheduler}, guidance {sampling.guidance_scale:g}, "
-            f"{sampling.width}x{sampling.height}{overriding}"
+            f"{event.num_images} images from {event.num_rows} prompts ({event.prompts}) with "
+            f"{', '.join(filter(None, (info.model_name, info.cell.model.parts_text)))}: {info.headline}{overriding}"
         )
     _say(f"into {event.place}, on {event.num_workers} worker(s), {event.device}")
     if event.ignored_shard_size is not None:
@@ -123,10 +122,16 @@ def _say_rendered(found: events.Rendered) -> None:
     if found.earlier[FAILED]:
         print(f"{found.earlier[FAILED]} images had failed before; to render them again:")
         print(f"  {on_run('retry', found.store, **found.model_settings)}")
-    if found.earlier[INVALID]:
-        print(f"{found.earlier[INVALID]} prompt rows are invalid, as before; their records say why")
+    say_staying(found.earlier, "as before")
     if found.num_missing:
         print(f"{found.num_missing} shards are missing: the same command tries them again")
+
+
+def say_staying(by_status: Mapping[str, int], how: str) -> None:
+    """Of records without an image, those that no retry renders."""
+    for status, sentence in STAYING.items():
+        if by_status.get(status):
+            print(sentence.format(by_status[status], how))
 
 
 def _say_written(event: events.RunWritten) -> None:
@@ -164,9 +169,12 @@ def _say_left_out(event: events.ImagesLeftOut) -> None:
 def say_failures(summary: Summary) -> None:
     """What a dispatcher's work came to besides images."""
     if summary.num_failed:
-        print(f"{summary.num_failed} images failed; their records say why:")
+        filtered = f" ({summary.num_filtered} of them refused by a content policy)" if summary.num_filtered else ""
+        print(f"{summary.num_failed} images failed{filtered}; their records say why:")
         for error in summary.errors:
             print(f"  {error}")
+    if summary.cost:
+        print(f"these images cost {summary.cost:g}, by the renderer's price")
     for change in sorted(summary.resized):
         print(f"warning: the model changed the size of images, {change}; their records and files say what they have")
     for task, reason in summary.failed_shards:

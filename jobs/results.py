@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from darkroom.api import events
+from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import Record
 from darkroom.jobs.console import ExitCode, most_urgent
 from darkroom.runs.cells import axes
@@ -48,9 +49,14 @@ def planned(found: "Plan") -> None:
     )
     if prompts.overriding:
         print(f"rows that override a setting: {prompts.overriding}; prompts.columns.<setting>=null leaves the run's")
-    print(f"model:   {found.repo_id} {model.revision[:19]} {model.dtype}")
+    print(f"model:   {found.repo_id} {model.revision[:19]} {model.dtype}{_with_parts(model)}")
     print(f"output:  {found.place}")
     print(f"images:  {found.num_images}, in {found.num_shards} shards of {found.shard_size} prompts")
+    if found.total_price is not None:
+        print(f"price:   {found.total_price:g} ({found.price:g} an image)")
+    if not found.is_tried:
+        print("bytes:   unknown, and time too: nothing is asked of the renderer by a plan, since it may cost money")
+        return
     if found.cost is None or found.num_bytes is None or found.seconds is None:
         print("bytes:   unknown, and time too: no prompt of the first ones is valid")
         return
@@ -59,6 +65,10 @@ def planned(found: "Plan") -> None:
         f"time:    about {_duration(found.seconds)} on {found.num_workers} worker(s) such as this {found.device} "
         f"({found.cost.seconds:.3f} s an image)"
     )
+
+
+def _with_parts(model: ModelIdentity) -> str:
+    return f" with {model.parts_text}" if model.parts else ""
 
 
 def _readable(size_bytes: float) -> str:
@@ -93,13 +103,10 @@ def _say_what(run: "Run") -> None:
     info = run.info
     print(f"prompts:   {info.prompts.name}, {info.prompts.num_rows} rows, {info.num_images_per_prompt} image(s) each")
     for identity in dict.fromkeys(item.cell.model for item in run.cells.values()):
-        print(f"model:     {identity.repo_id} {identity.revision[:19]} {identity.dtype}")
+        print(f"model:     {identity.repo_id} {identity.revision[:19]} {identity.dtype}{_with_parts(identity)}")
     if len(run.cells) == 1:
-        (sampling,) = [item.cell.sampling for item in run.cells.values()]
-        print(
-            f"sampling:  {sampling.scheduler}, guidance_scale {sampling.guidance_scale:g}, "
-            f"{sampling.num_inference_steps} steps, {sampling.width}x{sampling.height}, seed {info.seed}"
-        )
+        [only] = run.cells.values()
+        print(f"sampling:  {only.headline}, seed {info.seed}")
     else:
         print(f"cells:     {len(run.cells)}, seed {info.seed}")
         for name, values in axes(run.cells.values(), run.info).items():

@@ -6,7 +6,6 @@ Each turns its configuration into typed values, makes one call of the API, print
 from omegaconf import DictConfig
 
 from darkroom.api.run import Run
-from darkroom.domain.records import INVALID
 from darkroom.jobs import printing, results, values
 from darkroom.jobs.console import ExitCode
 from darkroom.runs.commands import on_run
@@ -114,6 +113,8 @@ def verify(config: DictConfig) -> ExitCode:
     print(f"{found.num_equal} of {found.num_images} images are equal byte by byte when they are rendered again")
     if found.num_pixels_equal:
         print(f"{found.num_pixels_equal} more have equal pixels, and a file that differs: another text or encoder")
+    if found.num_unseeded:
+        print(f"{found.num_unseeded} more are of a renderer that makes no promise about seeds, and were not tried")
     return ExitCode.CHECK_FAILED if found.num_equal < found.num_images else ExitCode.OK
 
 
@@ -157,8 +158,7 @@ def retry(config: DictConfig) -> ExitCode:
         printing.say_failures(found.summary)
     else:
         print("no failed records: nothing to render again")
-    if found.by_status[INVALID]:
-        print(f"{found.by_status[INVALID]} prompt rows are invalid, and stay so; their records say why")
+    printing.say_staying(found.by_status, "and stay so")
     if not found.is_finished:
         return ExitCode.UNFINISHED
     return ExitCode.ROWS_FAILED if found.has_failures else ExitCode.OK

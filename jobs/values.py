@@ -18,6 +18,7 @@ from darkroom.api.options import (
 from darkroom.api.run import Run, open_run
 from darkroom.conf.groups import EvaluateMode, PromptsKind
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.setting_values import checked_table
 from darkroom.domain.settings import ModelRef
 from darkroom.engine.planning import Grid
 
@@ -27,7 +28,7 @@ def request(config: DictConfig) -> Request:
     is_inline = config.evaluate is EvaluateMode.inline
     return Request(
         prompts(config.prompts),
-        ModelRef(**_contents(config.model)),
+        checked_table(ModelRef, _contents(config.model), "model"),
         _contents(config.sampling),
         OutputOptions(**_contents(config.output)),
         engine(config.engine),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from darkroom.api.options import HalvingOptions as HalvingOptions
     from darkroom.api.run import Run as Run
     from darkroom.domain.errors import DarkroomError as DarkroomError
+    from darkroom.domain.settings import ModelRef as ModelRef
     from darkroom.storage.store import StoreError as StoreError
 
 __version__ = "0.2.0"
@@ -35,6 +36,7 @@ _HOMES = {
     "darkroom.api.arguments": ("template",),
     "darkroom.api.run": ("Run",),
     "darkroom.domain.errors": ("DarkroomError",),
+    "darkroom.domain.settings": ("ModelRef",),
     "darkroom.storage.store": ("StoreError",),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}

@@ -1,5 +1,6 @@
 """Checks before anything is rendered: axes that would do nothing, and presets as models of cells."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,6 +49,14 @@ def test_a_cell_may_name_a_preset() -> None:
     assert [item.info.ref for item in found.cells] == [presets()["paint"], presets()["demo"]]
     [own] = checked(["a"], Grid(cells=[{"repo_id": "demo", "dtype": "bfloat16"}])).cells
     assert own.info.ref == ModelRef("darkroom/demo", dtype="bfloat16")
+
+
+def test_a_renderer_of_ones_own_reads_a_name_of_a_preset_as_it_is() -> None:
+    ref = ModelRef("", make="tests.rendering.own_renderers:make")
+    grid = Grid({"repo_id": ["demo", "sdxl"]})
+    asked = sampling_defaults() | SIZE
+    found = check(Request(prompts_of(["a"]), ref, asked, grid=grid), "cpu")
+    assert [item.info.ref for item in found.cells] == [replace(ref, repo_id=name) for name in ("demo", "sdxl")]
 
 
 def test_a_preset_has_its_usual_settings_but_what_was_said() -> None:

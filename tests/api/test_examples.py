@@ -12,6 +12,7 @@ SAID = {
     "sweep_and_pick": ["guidance 4, 5 steps", "<- best", "index.html"],
     "dataframe_in_records_out": ["invalid", "row 2 has no image"],
     "evaluate_and_compare": ["demo_clip.clip_score", "worse by"],
+    "renderer_of_ones_own": ["dusk", "gradient", "True"],
     "score_of_ones_own": ["redness.score"],
 }
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from darkroom.api.arguments import engine_options, evaluation_options, made, model_ref
+from darkroom.api.cells import find_model
 from darkroom.api.options import (
     ComparisonOptions,
     EngineOptions,
@@ -23,6 +24,7 @@ from darkroom.conf.schema import CompareConfig, ModelPlaceConfig
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
 from darkroom.jobs.overrides import composed
+from darkroom.jobs.values import request
 from darkroom.runs.presets import presets
 
 
@@ -75,13 +77,24 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name(settings: dict, wor
         with_settings(ModelRef("m"), sampling_defaults(), settings)
 
 
+NEEDED: dict[str, dict[str, Any]] = {  # beside the name
+    "plugin": {"make": "tests.rendering.own_renderers:make"},
+    "openai_images": {"repo_id": "tiny", "options": {"base_url": "http://127.0.0.1:1/v1"}},
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", presets())
 def test_a_model_has_one_meaning_on_the_command_line_and_in_python(name: str) -> None:
-    config = composed("generate", [f"model={name}"]).model
-    assert model_ref(name) == ModelRef(
-        config.repo_id, config.revision, config.dtype.value, config.variant, config.trust_remote_code
-    )
+    given = NEEDED.get(name, {})
+    words = {**given, **{f"options.{key}": value for key, value in given.get("options", {}).items()}}
+    words.pop("options", None)
+    there = request(composed("generate", [f"model={name}", *(f"model.{key}={each}" for key, each in words.items())]))
+    here, _ = with_settings(model_ref(name), sampling_defaults(), given)
+    if here.make:
+        assert find_model(there.model, "cpu").identity == find_model(here, "cpu").identity
+    else:
+        assert there.model == here
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image, ImageFilter
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.source_code import modules_of
 from darkroom.engine.extraction import Picture, extract_by_all
 from darkroom.features.extractor import ExtractorSpec, ImageScorer
 from darkroom.features.opening import inspect_extractor, load_extractor
-from darkroom.features.plugins import modules_of
 from darkroom.features.sharpness import Sharpness
 from darkroom.runs.features import ExtractorInfo
 

@@ -194,10 +194,10 @@ def test_an_environment_variable_is_filled_in_from_a_file_as_hydra_does(
     [
         ("sampling: {guidence_scale: 7}", "did you mean sampling.guidance_scale?"),
         ("model: sdx1", "did you mean model=sdxl?"),
-        ("model: [sdxl]", "give one of demo, "),
+        ("model: [sdxl]", "give one of auraflow, "),
         ("choices: {model: sdx1}", "did you mean model=sdxl?"),
         ("choices: {modle: sdxl}", "choices.modle: no such group of `darkroom generate`; groups are prompts, model"),
-        ("choices: {model: {kind: sdxl}}", "give one of demo, "),
+        ("choices: {model: {kind: sdxl}}", "give one of auraflow, "),
         ("choices: sdxl", "give groups, such as {model: sdxl}"),
         ("choices: {model: sdxl}\nmodel: sd15", "choices.model is sdxl and model is sd15; give one of them"),
         ("prompts: {uri: p.csv}", "the key needs prompts=file"),
@@ -357,7 +357,7 @@ def test_every_job_has_help_and_a_configuration(job: str, capsys: pytest.Capture
     [
         (["ge"], ["generate"]),
         (["mo", "generate"], ["model=", "model."]),
-        (["model=sd", "generate"], ["model=sd15", "model=sdxl"]),
+        (["model=sdx", "generate"], ["model=sdxl", "model=sdxl-turbo"]),
         (["sampling.gu", "generate"], [f"sampling.guidance_{end}=" for end in ("scale", "start", "stop", "rescale")]),
         (["prompts.u", "generate"], []),
         (["prompts.u", "generate", "prompts=file"], ["prompts.uri="]),
@@ -393,13 +393,13 @@ def test_groups_of_a_folder_come_next(folder: Path) -> None:
     ("line", "found"),
     [
         ("darkroom ge", ["generate"]),
-        (".venv/bin/darkroom generate model=sd", ["sd15", "sdxl"]),
+        (".venv/bin/darkroom generate model=sdx", ["sdxl", "sdxl-turbo"]),
         ("darkroom generate prompts=file prompts.u", ["prompts.uri="]),
         ("darkroom generate 'prompts=file' prompts.u", ["prompts.uri="]),
         ('darkroom generate sampling.negative_prompt="no hands" sampling.se', ["sampling.seed="]),
         ("darkroom generate output.uri=my\\ run model=pa", ["paint"]),
-        ("darkroom generate 'model=sd", ["model=sd15", "model=sdxl"]),
-        ('darkroom generate model="sd', ["sd15", "sdxl"]),
+        ("darkroom generate 'model=sdx", ["model=sdxl", "model=sdxl-turbo"]),
+        ('darkroom generate model="sdx', ["sdxl", "sdxl-turbo"]),
     ],
 )
 def test_what_bash_may_add_to_a_line(line: str, found: list[str]) -> None:

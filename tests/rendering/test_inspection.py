@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
-from darkroom.rendering.inspection import call_default, check_arguments, inspect_model, resolved_dtype, token_counter
+from darkroom.rendering.inspection import inspect_model, token_counter
+from darkroom.rendering.model_calls import call_default, check_arguments
 
 
 def edit_index(folder: Path, **changes: object) -> None:
@@ -91,9 +94,24 @@ def test_a_tokenizer_of_a_models_own_is_not_counted_with(copy: Path) -> None:
     assert token_counter(inspect_model(ModelRef(str(copy), trust_remote_code=True), "cpu")) is None
 
 
-def test_auto_is_float32_on_a_cpu_only() -> None:
-    assert [resolved_dtype("auto", device) for device in ("cpu", "cuda")] == ["float32", "float16"]
-    assert resolved_dtype("bfloat16", "cpu") == "bfloat16"
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_auto_is_float32_on_a_cpu_and_what_is_stored_elsewhere(copy: Path, dtype: str) -> None:
+    """The denoiser's: the others stay float32 here."""
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = {name: tensor.to(getattr(torch, dtype)) for name, tensor in load_file(weights).items()}
+    save_file(tensors, weights, {"format": "pt"})
+    found = [inspect_model(ModelRef(str(copy)), device).identity.dtype for device in ("cpu", "cuda")]
+    assert found == ["float32", dtype]
+    assert inspect_model(ModelRef(str(copy), dtype="bfloat16"), "cuda").identity.dtype == "bfloat16"
+
+
+def test_auto_reads_the_variant_that_is_loaded(copy: Path) -> None:
+    for part in ("unet", "vae", "text_encoder"):
+        for weights in (copy / part).glob("*.safetensors"):
+            half = {name: tensor.half() for name, tensor in load_file(weights).items()}
+            save_file(half, weights.with_suffix(".fp16.safetensors"), {"format": "pt"})
+    found = [inspect_model(ModelRef(str(copy), variant=variant), "cuda").identity.dtype for variant in (None, "fp16")]
+    assert found == ["float32", "float16"]
 
 
 def test_a_pickle_is_refused_with_the_way_out(copy: Path) -> None:

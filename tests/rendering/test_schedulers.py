@@ -28,4 +28,4 @@ def test_a_scheduler_that_does_not_fit_is_refused_with_those_that_do(models: Mod
         check_scheduler("ddim", sd3)
     with pytest.raises(DarkroomError, match="is not known"):
         check_scheduler("quick", sd)
-    assert {"default", "flow_euler", "flow_heun"} == set(compatible_schedulers(sd3))
+    assert {"default", "flow_euler", "flow_heun", "flow_lcm", "flow_unipc"} == set(compatible_schedulers(sd3))

@@ -116,7 +116,7 @@ def tiny_flux(folder: Path) -> Path:
     return folder
 
 
-def _text_config() -> CLIPTextConfig:
+def _text_config(max_tokens: int = MAX_TOKENS) -> CLIPTextConfig:
     tokenizer = make_tokenizer()
     return CLIPTextConfig(
         vocab_size=len(tokenizer),
@@ -125,7 +125,7 @@ def _text_config() -> CLIPTextConfig:
         projection_dim=WIDTH,
         num_hidden_layers=2,
         num_attention_heads=2,
-        max_position_embeddings=MAX_TOKENS,
+        max_position_embeddings=max_tokens,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

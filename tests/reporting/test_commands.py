@@ -73,7 +73,7 @@ def test_verify_takes_ids_that_look_like_numbers_as_text(image_id: str) -> None:
 @pytest.mark.slow
 def test_verify_says_that_a_models_code_is_trusted() -> None:
     assert not read(verify_command(StoreSpec("/tmp/run"), "ab")).model.trust_remote_code
-    assert read(verify_command(StoreSpec("/tmp/run"), "ab", trusts=True)).model.trust_remote_code
+    assert read(verify_command(StoreSpec("/tmp/run"), "ab", {"model.trust_remote_code": True})).model.trust_remote_code
 
 
 def test_addresses_with_spaces_and_quotes_are_quoted() -> None:

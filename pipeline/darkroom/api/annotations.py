@@ -1,7 +1,6 @@
 """Check the arguments of a call by its annotations, before any work: a value of another kind is refused by its name."""
 
 import inspect
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from os import PathLike
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args,
 
 from darkroom.api.argument_names import in_python
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.setting_values import as_number, plain
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -75,20 +75,6 @@ def checked_kind(name: str, value: Any, hint: Any) -> Any:
         items = [checked_kind(f"{name}[{place}]", item, inner[0]) for place, item in enumerate(value)]
         return tuple(items) if isinstance(value, tuple) else items
     return as_number(value, float if kind is float else int) if kind in (int, float, Annotated) else value
-
-
-def plain(value: Any) -> Any:
-    """Scalars and arrays of numpy, columns of pandas and Arrow as Python's own values and lists; others as they are."""
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def as_number(value: Any, kind: type) -> int | float | None:
-    """The value as an int, or as an int or float; None where it is no such number. A truth value is none."""
-    if isinstance(value, str | bytes | bool) or hasattr(value, "__len__"):
-        return None
-    if hasattr(value, "__index__"):
-        return operator.index(value)
-    return float(value) if kind is float and hasattr(value, "__float__") else None
 
 
 def _alternatives(hint: Any) -> Iterator[Any]:

@@ -10,14 +10,12 @@ from typing import Any, Literal, TypeVar
 import pyarrow as pa
 
 from darkroom.api.annotations import Count, checked_kind, checks_arguments
-from darkroom.api.options import (
-    EngineOptions,
-    EvaluationOptions,
-    unknown,
-)
+from darkroom.api.options import EngineOptions, EvaluationOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.files import from_anywhere
+from darkroom.domain.setting_values import unknown
 from darkroom.domain.settings import SETTINGS, ModelRef
+from darkroom.domain.source_code import is_function_name
 from darkroom.prompts.dataset import PromptDataset, PromptScan
 from darkroom.prompts.opening import open_prompts, template_prompts
 from darkroom.runs.presets import presets
@@ -137,11 +135,14 @@ def combinations(
 
 
 def model_ref(model: str | Path | ModelRef) -> ModelRef:
-    """A preset by its name; else a hub id or a folder. A path is always a folder: Path("./demo") forgets its "./"."""
+    """A preset by its name, a renderer of one's own as my_module:make; else a hub id or a folder. A path is always a
+    folder: Path("./demo") forgets its "./"."""
     if isinstance(model, ModelRef):
         return model
     if isinstance(model, PathLike):
         return ModelRef(str(Path(model).absolute()))
+    if is_function_name(str(model)):
+        return ModelRef("", make=str(model))
     return presets().get(str(model), ModelRef(str(model)))
 
 

@@ -72,7 +72,7 @@ def generate(
 
     prompts: a path, glob or s3:// address; a list of texts or dicts, an iterator of such, a DataFrame, an Arrow table;
         "demo". Of dicts and tables only `prompt` is needed; seed, negative_prompt, ... win over the call's own.
-    model: a preset (demo, sd15, sdxl, paint), a hub id or a local folder.
+    model: a preset (demo, sd15, sdxl, paint), a hub id, a local folder, or a renderer of one's own as my_module:make.
     out: a folder or an s3:// address; None: runs/<name>-<digest of what is asked for>.
     engine: "local" (one worker in this process), "ray", or EngineOptions.
     evaluate: True, EvaluationOptions or a dict of them: measure images while they are in memory. What was
@@ -244,9 +244,10 @@ def _request(
     engine: Engine,
     evaluate: Evaluate = None,
 ) -> Request:
-    if "repo_id" in settings:
+    named = model_ref(model)
+    if "repo_id" in settings and named.repo_id:
         raise DarkroomError("repo_id: name the model as model=..., a preset, a hub id or a folder")
-    ref, sampling = with_settings(model_ref(model), sampling_defaults(), settings)
+    ref, sampling = with_settings(named, sampling_defaults(), settings)
     return Request(prompts, ref, sampling, output, engine_options(engine), evaluation_options(evaluate))
 
 

@@ -1,36 +1,33 @@
-"""Cells of a request: settings checked against the model that they are for, which is found by its small files.
+"""Cells of a request: settings checked against the model that they are for, which is found by its small files."""
 
-The models of a run's cells are found in the same way: where they lay, or where the caller says that they lie now.
-Digests decide, not names.
-"""
-
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from darkroom.api.options import ModelPlace, checked_model, unknown, with_settings
+from darkroom.api.options import checked_model, with_settings
+from darkroom.api.parts import check_loras, with_places
+from darkroom.api.plug_ins import check_own, own_value
 from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.identity import Cell, ModelIdentity
-from darkroom.domain.settings import ARGUMENTS, FLOAT8, SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
+from darkroom.domain.identity import Cell
+from darkroom.domain.setting_values import unknown
+from darkroom.domain.settings import ARGUMENTS, FLOAT8, PARTS, SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
 from darkroom.engine.planning import Grid, Settings, expand
-from darkroom.rendering.inspection import (
-    STEERED,
-    InspectedModel,
-    call_default,
-    check_arguments,
-    inspect_model,
-)
-from darkroom.rendering.model_files import INDEX
+from darkroom.rendering.inspection import STEERED, InspectedModel, inspect_model
+from darkroom.rendering.model_calls import call_default, check_arguments, check_size
+from darkroom.rendering.plugins import inspect_plug_in
 from darkroom.rendering.renderer import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import DEFAULT, check_scheduler
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.presets import preset_of, presets, with_preset
 
 DEMO_REPO_ID = "darkroom/demo"
-OPTIONAL_ARGUMENTS = frozenset(each.name for each in ARGUMENTS if each.has_neutral)  # which not every pipeline takes
-_REMEDY = "give the model's place, or the folder that holds all models of the run, as model.repo_id=..."
+# Which not every pipeline takes.
+OPTIONAL_ARGUMENTS = frozenset(
+    {each.name for each in ARGUMENTS if each.has_neutral} | {"guidance_scale", "negative_prompt"}
+)
+_WITHOUT = {"guidance_scale": "give sampling.guidance_scale=null"}  # its default is a number
 _MODEL_HINT = "name the models of cells as repo_id, a preset, a hub id or a folder: "
 FindModel = Callable[[ModelRef, str], InspectedModel]
 
@@ -62,9 +59,16 @@ def checked_cell(
     _check_used(ref)
     model = find(ref, device)
     sampling = _sampling(asked, model, run)
+    if model.plug_in:
+        check_own(sampling, model.plug_in)
+        return CheckedCell(CellInfo(ref, Cell(model.identity, sampling)), model)
     check_scheduler(sampling.scheduler, model)
     _check_lossy(sampling, model)
-    check_taken([name for name in sampling.effective if name in OPTIONAL_ARGUMENTS], model, "leave it out")
+    for name in _acting(sampling):
+        check_taken([name], model, _WITHOUT.get(name, "leave it out"))
+    check_loras(sampling, model)
+    if model.source != PAINT_REPO_ID:
+        check_size(sampling.height, sampling.width, model)
     if model.identity.dtype == FLOAT8 and device == "mps":
         raise DarkroomError("model.dtype=float8: mps has no float8; use model.dtype=bfloat16")
     return CheckedCell(CellInfo(ref, Cell(model.identity, sampling)), model)
@@ -78,7 +82,8 @@ def grid_cell(
     try:
         for name in settings:
             _check_axis(name)
-        if (named := settings.get("repo_id")) in tuple(presets()):
+        named = None if model.make else settings.get("repo_id")  # of a renderer of one's own it is whatever it reads
+        if named in tuple(presets()):
             model = with_preset(model, str(named))
             settings = {name: value for name, value in settings.items() if name != "repo_id"}
         return checked_cell(*with_settings(model, sampling, settings), sampling, device, find)
@@ -111,12 +116,16 @@ def _check_axis(name: str) -> None:
 def located(ref: ModelRef) -> ModelRef:
     """The model as named; a local folder by its absolute path, so that a run can be verified from anywhere. What is
     embedded is that, whatever folder of such a name lies where the work is started."""
-    folder = Path(checked_model(ref).repo_id).expanduser()
-    return ref if preset_of(ref.repo_id) or not folder.is_dir() else replace(ref, repo_id=str(folder.resolve()))
+    ref = with_places(checked_model(ref))
+    folder = Path(ref.repo_id).expanduser()
+    is_no_folder = ref.make or preset_of(ref.repo_id) or not folder.is_dir()
+    return ref if is_no_folder else replace(ref, repo_id=str(folder.resolve()))
 
 
 def _check_used(ref: ModelRef) -> None:
     """Raises DarkroomError for a setting of the model that nothing would be read by."""
+    if ref.make:
+        return  # the renderer says what it takes
     if ref.revision is not None and (preset_of(ref.repo_id) or Path(ref.repo_id).is_dir()):
         raise DarkroomError(f"model.revision={ref.revision}: {ref.repo_id} is no model of a hub; leave it out")
     if ref.repo_id == PAINT_REPO_ID:
@@ -124,10 +133,15 @@ def _check_used(ref: ModelRef) -> None:
             usual = getattr(presets()["paint"], name)
             if getattr(ref, name) not in (usual, SETTINGS[name].default):
                 raise DarkroomError(f"model.{name}={getattr(ref, name)}: the painter has no weights; leave it out")
+        for each in PARTS:
+            if each.does_something(getattr(ref, each.name)):
+                raise DarkroomError(f"model.{each.name}: the painter has no weights; leave it out")
 
 
 def find_model(ref: ModelRef, device: str) -> InspectedModel:
     """The model's identity and needs, read from its small files."""
+    if ref.make:
+        return inspect_plug_in(ref)
     if ref.repo_id == PAINT_REPO_ID:
         return paint_model()
     if ref.repo_id == DEMO_REPO_ID:
@@ -145,9 +159,10 @@ def _sampling(asked: Mapping[str, Value], model: InspectedModel, run: Mapping[st
 
 
 def _value(setting: Setting, given: Value, model: InspectedModel) -> Any:
-    if given is None and setting.is_optional and not setting.from_model:
+    value = own_value(setting, given, model.plug_in) if model.plug_in else given
+    if value is None and setting.is_optional and not setting.from_model:
         return None
-    value = _model_value(setting, model) if given is None else setting.kind(given)
+    value = _model_value(setting, model) if value is None else setting.kind(value)
     if value is None:
         raise DarkroomError(
             f"sampling.{setting.name} has no value, and {model.identity.repo_id} names none; give "
@@ -161,7 +176,7 @@ def _value(setting: Setting, given: Value, model: InspectedModel) -> Any:
 def _model_value(setting: Setting, model: InspectedModel) -> Any:
     if setting.name == "scheduler":
         return DEFAULT
-    if not setting.from_model:
+    if model.plug_in or not setting.from_model:
         return None
     return PAINT_DEFAULTS[setting.name] if model.source == PAINT_REPO_ID else call_default(model, setting.name)
 
@@ -183,60 +198,13 @@ def _check_lossy(sampling: Sampling, model: InspectedModel) -> None:
         )
 
 
+def _acting(sampling: Sampling) -> list[str]:
+    """The optional arguments that a cell asks for; guidance of 1 or below is none."""
+    neutral = {"guidance_scale": not sampling.is_guided, "negative_prompt": not sampling.negative_prompt}
+    return [name for name in sampling.effective if name in OPTIONAL_ARGUMENTS and not neutral.get(name)]
+
+
 def check_taken(names: Collection[str], model: InspectedModel, remedy: str) -> None:
     """The painter takes everything, since it looks at nothing."""
     if names and model.source != PAINT_REPO_ID:
         check_arguments(names, model, remedy)
-
-
-# The models of a run ------------------------------------------------------------------------------------------------
-
-
-def models_of(cells: Iterable[CellInfo], place: ModelPlace, device: str) -> dict[ModelIdentity, InspectedModel]:
-    """The cells' models. Raises DarkroomError where one is not what the run was made with."""
-    once = {info.cell.model: info for info in cells}
-    for info in once.values():
-        _check_trust(info, place.trust_remote_code)
-    return {identity: _model_of(info, place.repo_id, device) for identity, info in once.items()}
-
-
-def _check_trust(info: CellInfo, trusts: bool) -> None:
-    if info.cell.model.trust_remote_code and not trusts:
-        raise DarkroomError(
-            f"cell {info.cell.cell_id}: model.repo_id={info.ref.repo_id} runs code of its own; give "
-            "model.trust_remote_code=true if you trust it"
-        )
-
-
-def _model_of(info: CellInfo, place: str | None, device: str) -> InspectedModel:
-    """Where it lay is looked at too: a run may have several models, and not all have moved."""
-    identity, said = info.cell.model, []
-    for ref in [*_refs_at(place), info.ref] if place else [info.ref]:
-        try:
-            model = _inspected(ref, identity, device)
-        except DarkroomError as error:
-            said.append(f"{error}; or {_REMEDY}")
-            continue
-        if model.identity.revision == identity.revision:
-            return replace(model, identity=identity)
-        said.append(
-            f"model.repo_id={ref.repo_id} is {model.identity.revision}, and the run was made with "
-            f"{identity.revision}; restore that model, or {_REMEDY}"
-        )
-    raise DarkroomError(said[0])
-
-
-def _inspected(ref: ModelRef, identity: ModelIdentity, device: str) -> InspectedModel:
-    """As the run's model was looked at."""
-    commit = None if identity.revision.startswith("sha256:") else identity.revision
-    trusts = identity.trust_remote_code
-    ref = replace(ref, dtype=identity.dtype, variant=identity.variant, trust_remote_code=trusts)
-    return find_model(replace(ref, revision=commit or ref.revision), device)
-
-
-def _refs_at(place: str) -> Iterator[ModelRef]:
-    """The place itself, and where it is no model, the models in it."""
-    folder = Path(place).expanduser()
-    inside = sorted(path.parent for path in folder.glob(f"*/{INDEX}")) if folder.is_dir() else []
-    here = [folder.resolve()] if folder.is_dir() else [place]
-    yield from (ModelRef(str(path)) for path in (inside if inside and not (folder / INDEX).is_file() else here))

@@ -27,6 +27,8 @@ from darkroom.api.options import (
     OutputOptions,
     sampling_defaults,
 )
+from darkroom.api.parts import check_rows_loras
+from darkroom.api.plug_ins import check_rows, warnings_of
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, digest
 from darkroom.domain.settings import (
@@ -38,6 +40,7 @@ from darkroom.engine.planning import Grid
 from darkroom.prompts.dataset import PromptScan, count_long_prompts
 from darkroom.rendering.inspection import (
     InspectedModel,
+    shared_models,
     token_counter,
 )
 from darkroom.runs.cells import CellInfo
@@ -112,8 +115,8 @@ class Checked:
 
     @property
     def models(self) -> list[InspectedModel]:
-        """Each once, in the order of the cells."""
-        return list({item.cell.model: item.model for item in self.cells}.values())
+        """Those that are loaded, each once, in the order of the cells."""
+        return shared_models(item.model for item in self.cells)
 
 
 def check(request: Request, device: str) -> Checked:
@@ -130,7 +133,11 @@ def check(request: Request, device: str) -> Checked:
         _check_format(request.output.image_format, item.cell.sampling)
     scan = request.prompts.dataset.scan(request.num_images_per_prompt)
     _check_overridden([item.cell for item in once.values()], scan)
-    for model in {item.cell.model: item.model for item in once.values()}.values():
+    for item in once.values():
+        if item.model.plug_in:
+            check_rows(request.prompts.dataset, scan.num_overriding, item.cell, item.model.plug_in)
+    for model in {item.cell.model: item.model for item in once.values() if not item.model.plug_in}.values():
+        check_rows_loras(scan, model)
         given = [name for name in scan.num_overriding if name in OPTIONAL_ARGUMENTS]
         check_taken(given, model, "prompts.columns.{}=null leaves its column unread")
     found = Checked(request, scan, tuple(once.values()), StoreSpec(""))
@@ -159,6 +166,17 @@ def warnings(found: Checked) -> Iterator[str]:
     """What will work but may surprise."""
     yield from found.scan.warnings
     yield from filter(None, (_long_prompts(model, found) for model in found.models))
+    for model in found.models:
+        yield from warnings_of(model.plug_in) if model.plug_in else _unproved(model)
+
+
+def _unproved(model: InspectedModel) -> Iterator[str]:
+    if not model.family.is_proved:
+        yield (
+            f"unproved: {model.identity.pipeline_class} of {model.identity.repo_id} is not in Darkroom's table of "
+            "pipelines; its arguments are taken by their names, and whether they act and images stand alone is not "
+            "known"
+        )
 
 
 def _long_prompts(model: InspectedModel, found: Checked) -> str | None:
@@ -192,4 +210,4 @@ def _folder_name(found: Checked) -> str:
         return f"sweep-{kind}-{digest('sweep', found.scan.fingerprint, *shared)[:8]}"
     [only] = found.cells
     name = digest(found.scan.fingerprint, only.cell.cell_id, *shared)
-    return f"{kind}-{Path(only.info.ref.repo_id).name}-{name[:8]}"
+    return f"{kind}-{Path(only.cell.model.repo_id).name}-{name[:8]}"

@@ -18,7 +18,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.engine.dispatcher import Dispatcher
 from darkroom.engine.tasks import AttemptFailed, Event, ProbeTask, ShardDone, Summary, TaskRunner, WorkerReady
 from darkroom.rendering.inspection import InspectedModel
-from darkroom.rendering.renderer import PAINT_REPO_ID, RendererSpec
+from darkroom.rendering.renderer import RendererSpec
 from darkroom.runs.run import RunInfo, settle_batch_size
 from darkroom.storage.store import Store
 
@@ -170,7 +170,7 @@ def settled_as(options: EngineOptions, run: RunInfo) -> EngineOptions:
 
 def _best(found: Checked, device: str, probe: Callable[[ProbeTask], int]) -> int:
     """The smallest of the models' best, each at the largest size of its cells."""
-    models = [model for model in found.models if model.source != PAINT_REPO_ID]
+    models = [model for model in found.models if model.folder is not None]
     return min((probe(_probe_task(model, found.cells, device)) for model in models), default=_USUAL_BATCH_SIZE)
 
 

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from darkroom.api.cells import models_of
 from darkroom.api.engine import Counting, settled_as, started
 from darkroom.api.events import Progress, RetryStarted, StageEnded
 from darkroom.api.options import EngineOptions, ModelPlace
 from darkroom.api.run import Run, check_writable, open_run, store_at
+from darkroom.api.run_models import models_of
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity, Shard
-from darkroom.domain.records import FAILED, INVALID
+from darkroom.domain.records import FAILED, num_without_image
 from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.tasks import RetryTask, Summary
+from darkroom.rendering.inspection import shared_models
 from darkroom.rendering.renderer import RendererSpec
 from darkroom.runs import manifest
 from darkroom.runs.choices import dropped_cells
@@ -45,7 +46,7 @@ class Retry:
     @property
     def has_failures(self) -> bool:
         """What no retry mends is no less failed."""
-        return bool(self.by_status[FAILED] or self.by_status[INVALID])
+        return bool(num_without_image(self.by_status))
 
 
 def retry(
@@ -86,7 +87,9 @@ def _retry_worker(
     run: Run, tasks: Sequence[RetryTask], place: ModelPlace, options: EngineOptions, device: str
 ) -> WorkerSpec:
     models = models_of([run.cells[task.shard.cell_id] for task in tasks], place, device)
-    specs = [RendererSpec(model, device, options.images_a_batch, options.compile) for model in models.values()]
+    specs = [
+        RendererSpec(model, device, options.images_a_batch, options.compile) for model in shared_models(models.values())
+    ]
     return WorkerSpec(run.info, tuple(specs), run.store.spec, batch_timeout_s=options.batch_timeout_s)
 
 

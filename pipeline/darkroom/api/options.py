@@ -7,13 +7,13 @@ The command line's keys of the same names are made from these classes.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
-from difflib import get_close_matches
-from os import PathLike
 from typing import Any, get_args, get_origin, get_type_hints
 
-from darkroom.api.annotations import as_number, checked_kind, plain
+from darkroom.api.annotations import checked_kind
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
+from darkroom.domain.setting_values import as_number, checked_table, checked_value, converted, plain, unknown
 from darkroom.domain.settings import NUM_SEEDS, SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
+from darkroom.domain.source_code import is_function_name
 from darkroom.storage.store import is_remote
 
 AUTO = "auto"  # a batch size
@@ -42,13 +42,16 @@ def option(
     choices: tuple[str, ...] = (),
     words: tuple[str, ...] = (),
     is_place: bool = False,
+    is_mapping: bool = False,
     jobs: tuple[str, ...] = (),
 ) -> Any:
-    """A field of the values below: a number from `low` to `high`, or one of `words`; a text, or one of `choices`.
+    """A field of the values below: a number from `low` to `high`, or one of `words`; a text, or one of `choices`; keys
+    with values.
 
     With `is_place`, it may name a file or folder of this machine. `jobs`: those that alone read it; empty: all.
     """
     about: dict[str, Any] = {"help": help, "choices": choices, "words": words, "is_place": is_place, "jobs": jobs}
+    about |= {"is_mapping": True} if is_mapping else {}
     return field(default=default, metadata=about | ({} if low is None else {"low": low, "high": high}))
 
 
@@ -211,6 +214,20 @@ class ModelPlace:
         None, help="Where the model lies now: its folder, or one that holds it and others; null: where it lay."
     )
     trust_remote_code: bool = option(False, help=SETTINGS["trust_remote_code"].help)
+    make: str | None = option(
+        None,
+        help="The renderer of one's own that made the run, as my_module:make; it runs only where it is named here.",
+    )
+    options: Mapping[str, Any] | None = option(
+        None,
+        is_mapping=True,
+        help="What of the renderer's options is another now, and places such as base_url, as {key: value}.",
+    )
+    adapters: Sequence[str] | None = option(
+        None,
+        help="Where LoRAs and other parts of the run's models lie now: files or folders, whose digests decide; null: "
+        "where they lay.",
+    )
 
 
 @dataclass(frozen=True)
@@ -250,14 +267,7 @@ def with_settings(
 
 def _setting_value(setting: Setting, value: Any) -> Any:
     """As the setting's kind, in its range. Raises DarkroomError."""
-    if value is None and setting.is_optional:
-        return None
-    found = _converted(setting.name, setting.kind, value)
-    if setting.allowed and found not in setting.allowed:
-        raise DarkroomError(f"{_key(setting)}={found} is out of range; give {setting.allowed}")
-    if setting.choices and found not in setting.choices:
-        raise DarkroomError(f"{_key(setting)}={found}: no such choice; choices are {', '.join(setting.choices)}")
-    return found
+    return checked_value(setting, value, _key(setting))
 
 
 def _key(setting: Setting) -> str:
@@ -267,36 +277,19 @@ def _key(setting: Setting) -> str:
 def checked_model(model: ModelRef) -> ModelRef:
     """The same, with its settings as their kinds. Raises DarkroomError for a model without a name, or with a setting
     that cannot be."""
-    values = {each.name: _setting_value(each, getattr(model, each.name)) for each in settings_of(ModelRef)}
-    if not values["repo_id"]:
-        raise DarkroomError("model.repo_id has no value; give a hub id or a local folder")
-    if has_credentials(values["repo_id"]):
+    model = checked_table(ModelRef, vars(model), "model")
+    if not model.repo_id and not model.make:
+        raise DarkroomError("model.repo_id has no value; give a hub id or a local folder, or model.make=my_module:make")
+    if model.options and not model.make:
+        raise DarkroomError("model.options: is for a renderer of one's own; leave it out, or give model.make=...")
+    if model.make and not is_function_name(model.make):
+        raise DarkroomError(f"model.make={model.make}: no name of a function; give it as my_module:make")
+    if has_credentials(model.repo_id):
         raise credentials_in("model.repo_id")
-    return replace(model, **values)
+    return model
 
 
 # Values ---------------------------------------------------------------------------------------------------------------
-
-
-def unknown(name: str, known: Sequence[str], what: str) -> str:
-    """What is said of a name that is none: the nearest that there is, and all of them."""
-    longer = [each for each in known if each.startswith(name)]
-    close = (longer or get_close_matches(name, known, 1))[:1]
-    return f"no {what} {name!r}; {f'did you mean {close[0]}? There' if close else 'there'} are {', '.join(known)}"
-
-
-def _converted(name: str, kind: type, value: Any) -> Any:
-    """The value as this kind; numbers and paths as text where text is needed, whole numbers as numbers."""
-    value = plain(value)
-    if kind is str and (isinstance(value, PathLike) or as_number(value, float) is not None):
-        return str(value)
-    found = value if isinstance(value, kind) else None
-    if kind in (int, float):  # of which a truth value is none, and 2.0 is a whole one
-        found = as_number(int(value) if type(value) is float and value.is_integer() else value, kind)
-    if found is None:
-        needed = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]
-        raise DarkroomError(f"{name}={value!r}: give {needed}")
-    return kind(found)
 
 
 def _takes_list(options: Any, name: str) -> bool:
@@ -311,17 +304,25 @@ def _checked_list(options: Any, name: str, value: Any) -> Any:
     return checked_kind(name, value, get_type_hints(type(options))[name])
 
 
+def _checked_mapping(name: str, value: Any) -> Any:
+    if value is not None and not isinstance(value, Mapping):
+        raise DarkroomError(f"{name}={value!r}: give keys with values, such as {{key: value}}")
+    return value
+
+
 def _check(options: Any, prefix: str) -> None:
     """Types, choices and ranges of a value's fields, which are set as Python's own values."""
     for each in fields(options):
         value, about = getattr(options, each.name), each.metadata
-        if about["words"]:
+        if about.get("is_mapping"):
+            value = _checked_mapping(f"{prefix}{each.name}", value)
+        elif about["words"]:
             value = _number_or_word(f"{prefix}{each.name}", value, about)
         elif _takes_list(options, each.name):
             value = _checked_list(options, each.name, value)
         else:
             kinds = get_args(hint := get_type_hints(type(options))[each.name]) or (hint,)
-            value = None if value is None and type(None) in kinds else _converted(each.name, kinds[0], value)
+            value = None if value is None and type(None) in kinds else converted(each.name, kinds[0], value)
             _check_value(f"{prefix}{each.name}", value, about)
         object.__setattr__(options, each.name, value)
 

@@ -44,11 +44,18 @@ class Plan:
     batch_size: int
     device: str
     num_workers: int
-    cost: Cost | None  # None where the first rows hold no valid prompt
+    cost: Cost | None  # None where nothing was rendered: the first rows hold no valid prompt, or a call costs money
+    price: float | None = None  # of an image, where its renderer takes one
+    is_tried: bool = True  # real batches were rendered where they could be
 
     @property
     def num_images(self) -> int:
         return self.prompts.num_images
+
+    @property
+    def total_price(self) -> float | None:
+        """Of all images, where the renderer takes a price."""
+        return None if self.price is None else self.price * self.num_images
 
     @property
     def num_bytes(self) -> float | None:
@@ -74,13 +81,15 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
         progress(PromptsWritten(write_parquet(request.prompts.dataset, write_prompts_to), write_prompts_to))
     batch_size = settled_here(found, device)
     renderer = load_renderer(RendererSpec(found.models[0], device, batch_size, request.engine.compile))
-    cost = _probe(found, renderer, batch_size)
+    plug_in = found.models[0].plug_in
+    is_tried = plug_in is None or plug_in.description.is_tried
+    cost = _probe(found, renderer, batch_size) if is_tried else None
     for text in _size_warnings(found, renderer):
         progress(Warned(text))
     shard_size = request.engine.shard_size
     return Plan(
         prompts=found.scan,
-        repo_id=found.cells[0].info.ref.repo_id,
+        repo_id=found.cells[0].info.model_name,
         model=found.cells[0].cell.model,
         place=store.describe(),
         shard_size=shard_size,
@@ -89,6 +98,8 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
         device=device,
         num_workers=request.engine.num_workers or 1,
         cost=cost,
+        price=plug_in.description.price if plug_in else None,
+        is_tried=is_tried,
     )
 
 

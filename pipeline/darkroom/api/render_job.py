@@ -17,6 +17,7 @@ from darkroom.api.events import (
     RenderingEnded,
     RenderingStarted,
 )
+from darkroom.api.plug_ins import words_for
 from darkroom.api.run import Run
 from darkroom.domain.identity import Shard, digest
 from darkroom.domain.spans import Profile
@@ -66,9 +67,9 @@ class RenderJob:
 
     def tasks(self, done: set[str]) -> Iterator[Task]:
         """Model by model, so that a worker loads each once; then range by range, whose embeddings serve all cells."""
-        models, prompts = self.found.models, self.info.prompts
-        ordered = sorted(self.found.cells, key=lambda item: models.index(item.model))
-        for _, group in groupby(ordered, key=lambda item: item.model):
+        models, prompts = [model.identity for model in self.found.models], self.info.prompts
+        ordered = sorted(self.found.cells, key=lambda item: models.index(item.cell.model.base))
+        for _, group in groupby(ordered, key=lambda item: item.cell.model.base):
             cells = {item.cell.cell_id: item.cell for item in group}
             shards = plan(prompts.num_rows, self.info.shard_size, list(cells), prompts.fingerprint, done)
             blocks = self.found.request.prompts.dataset.blocks
@@ -101,7 +102,8 @@ class RenderJob:
         }
         trusts = any(item.cell.model.trust_remote_code for item in self.found.cells)
         place: dict[str, object] = {"model.repo_id": moved.pop()} if len(moved) == 1 else {}
-        return place | ({"model.trust_remote_code": True} if trusts else {})
+        words = words_for(item.info for item in self.found.cells)
+        return place | ({"model.trust_remote_code": True} if trusts else {}) | dict(words)
 
     def _has(self, first_row: int) -> bool:
         return self.first_rows is None or first_row in self.first_rows

@@ -23,7 +23,7 @@ from darkroom.api.measuring import EvaluationResult, extract_for, measure
 from darkroom.api.render_job import RenderJob, render_shards
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.records import FAILED, INVALID, Record
+from darkroom.domain.records import Record, num_without_image
 from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs.cells import CellInfo, read_cells
 from darkroom.runs.choices import put_choices, read_choices
@@ -53,7 +53,7 @@ class RenderResult:
     @property
     def has_failures(self) -> bool:
         """Of this call or earlier ones: records that are failed or invalid."""
-        return any(found.summary.num_failed or found.earlier[FAILED] or found.earlier[INVALID] for found in self.rounds)
+        return any(found.summary.num_failed or num_without_image(found.earlier) for found in self.rounds)
 
 
 def render(request: Request, progress: Progress) -> RenderResult:

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from darkroom.api.options import unknown
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK, Record
+from darkroom.domain.setting_values import unknown
 from darkroom.metrics.figures import Figure, Metric, read_evaluations
 from darkroom.metrics.latest import RunFigures, latest_figures
 from darkroom.reporting.pictures import contact_sheet
@@ -69,7 +69,7 @@ class RunStatus:
 
     @property
     def by_status(self) -> Counter[str]:
-        """Records: ok, failed, invalid."""
+        """Records by `domain.records`' words: ok, failed, ..."""
         return sum((cell.by_status for cell in self.cells.values()), Counter())
 
     @property

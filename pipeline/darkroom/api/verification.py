@@ -13,17 +13,17 @@ from functools import cache
 import numpy as np
 
 from darkroom import __version__
-from darkroom.api.cells import models_of
 from darkroom.api.engine import local_device
 from darkroom.api.events import ImageDamaged, ImageDiffers, Progress, RenderedElsewhere
 from darkroom.api.options import ModelPlace
 from darkroom.api.run import Run, check_writable
+from darkroom.api.run_models import models_of
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import OK, Record
 from darkroom.domain.requests import Sample
 from darkroom.engine.device import LoadedModel, batches
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.inspection import InspectedModel, shared_models
 from darkroom.rendering.renderer import RenderedImage, Renderer, RendererSpec, load_renderer
 from darkroom.runs import images as stored_images
 from darkroom.runs.cells import cell_of
@@ -52,6 +52,7 @@ class Verification:
     num_images: int
     num_equal: int  # byte by byte
     num_pixels_equal: int  # of the others: another text in the file, or another encoder
+    num_unseeded: int = 0  # further ones, whose renderer makes no promise about seeds: not rendered again
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,25 @@ def verify(
     model: ModelPlace = ModelPlace(),  # noqa: B008, frozen
 ) -> Verification:
     """Render a random sample again, or the one image, and compare by SHA-256; each that differs is told."""
-    chosen = _chosen(run.store, num_images, seed, image_id)
+    drawn = _chosen(run.store, num_images, seed, image_id)
+    chosen = [record for record in drawn if is_seeded(record)]
+    if not chosen:
+        checking = on_run("verify", run.store.spec, stored=True)
+        raise DarkroomError(
+            f"{run.store.describe()}: the renderer of these {len(drawn)} images makes no promise about seeds, so that "
+            f"none can be rendered again and compared; `{checking}` compares what is stored"
+        )
     rerenderer = Rerenderer(run, model, local_device(device), progress)
     differing = [
         found for record, made in rerenderer.images(chosen) if (found := _difference(record, made, run.store, progress))
     ]
     num_pixels_equal = sum(found.pixels_are_equal for found in differing)
-    return Verification(len(chosen), len(chosen) - len(differing), num_pixels_equal)
+    return Verification(len(chosen), len(chosen) - len(differing), num_pixels_equal, len(drawn) - len(chosen))
+
+
+def is_seeded(record: Record) -> bool:
+    """Whether an image that is rendered again should be the same; older records are of renderers that promise it."""
+    return record.is_seeded is not False
 
 
 def check_stored(run: Run, progress: Progress) -> StoredCheck:
@@ -112,7 +125,9 @@ def repair(
     num_damaged = num_left = 0
     for portion in _portions(stored_objects(run.store, run.cells, run.info.output)):
         damaged = [record for item in portion for record in item.records if record.image_id in item.damages]
-        rendered = {record.image_id: made.data if made else None for record, made in rerenderer.images(damaged)}
+        seeded = [record for record in damaged if is_seeded(record)]
+        rendered: dict[str, bytes | None] = {record.image_id: None for record in damaged}
+        rendered |= {record.image_id: made.data if made else None for record, made in rerenderer.images(seeded)}
         num_damaged += len(damaged)
         for item in portion:
             left = stored_images.repair(run.store, item, rendered, run.cells[item.cell_id].cell, run.info.output)
@@ -178,7 +193,7 @@ def _pixel_difference(record: Record, made: Rerendered, store: Store) -> str:
 class _How:
     """What a renderer must have to make the same bytes."""
 
-    model: ModelIdentity
+    model: ModelIdentity  # without the LoRAs, which are switched
     batch_size: int
     compiled: bool
 
@@ -200,7 +215,7 @@ class Rerenderer:
         groups: dict[_How, list[Record]] = defaultdict(list)
         for record in records:
             model = cell_of(self._run.cells, record.cell_id).model
-            groups[_How(model, record.batch_size, record.compiled)].append(record)
+            groups[_How(model.base, record.batch_size, record.compiled)].append(record)
         for how in groups:  # all are found, and trusted, before anything is rendered
             self._model(how.model)
         for how, group in groups.items():
@@ -228,9 +243,10 @@ class Rerenderer:
     def _load(self, how: _How) -> Renderer:
         return load_renderer(RendererSpec(self._model(how.model), self._device, how.batch_size, how.compiled))
 
-    def _find(self, identity: ModelIdentity) -> InspectedModel:
-        info = next(info for info in self._run.cells.values() if info.cell.model == identity)
-        return models_of([info], self._place, self._device)[identity]
+    def _find(self, base: ModelIdentity) -> InspectedModel:
+        infos = [info for info in self._run.cells.values() if info.cell.model.base == base]
+        [model] = shared_models(models_of(infos, self._place, self._device).values())
+        return model
 
     def _tell_how(self, group: Sequence[Record], renderer: Renderer) -> None:
         then = {

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from darkroom.domain.settings import FLOAT8, NEUTRAL_LOSSY, NUM_SEEDS, Sampling, settings_of
+from darkroom.domain.adapters import LORAS, Part
+from darkroom.domain.settings import FLOAT8, NEUTRAL_LOSSY, NUM_SEEDS, UNTAKEN, Sampling, Value, settings_of
 
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)  # made once: three calls an image
 _EXACT_DTYPES = ("bfloat16", "float16", "float32")
@@ -30,6 +31,36 @@ class ModelIdentity:
     pipeline_class: str  # diffusers class, such as StableDiffusionPipeline
     trust_remote_code: bool = False
     variant: str | None = None  # file variant, such as fp16
+    parts: tuple[Part, ...] = ()  # what is added to it
+
+    @property
+    def loras(self) -> tuple[Part, ...]:
+        return tuple(part for part in self.parts if part.kind == LORAS)
+
+    def text_of(self, kind: str) -> str | None:
+        """Its parts of one kind, for people; None where it has none."""
+        return ", ".join(str(part) for part in self.parts if part.kind == kind) or None
+
+    @property
+    def parts_text(self) -> str:
+        """All of them."""
+        kinds = dict.fromkeys(part.kind for part in self.parts)
+        return ", ".join(f"{kind} {self.text_of(kind)}" for kind in kinds)
+
+    @property
+    def base(self) -> "ModelIdentity":
+        """What is loaded once for all that differ in LoRAs alone: those are switched."""
+        return replace(self, parts=tuple(part for part in self.parts if part.kind != LORAS))
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a renderer of the user's own, which `pipeline_class` then names as my_module:make."""
+        return ":" in self.pipeline_class
+
+    def said_of(self, sampling: Sampling) -> dict[str, Value]:
+        """The settings that say something of an image: those that a renderer of one's own does not take say nothing."""
+        found = sampling.effective
+        return {name: value for name, value in found.items() if not self.is_own or UNTAKEN.get(name) != value}
 
 
 @dataclass(frozen=True)
@@ -43,7 +74,8 @@ class Cell:
     def cell_id(self) -> str:
         model = self.model
         shaped_by = (model.revision, model.variant, model.dtype, model.trust_remote_code)
-        return digest("cell", *shaped_by, self.sampling.effective, length=16)
+        parts = [[[part.kind, part.name, part.revision, part.weight] for part in model.parts]] if model.parts else []
+        return digest("cell", *shaped_by, self.sampling.effective, *parts, length=16)
 
     @cached_property
     def image_sampling(self) -> Sampling:

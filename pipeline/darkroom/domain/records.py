@@ -1,6 +1,6 @@
 """One row an image: what a record says, and what may have become of its image."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 
@@ -9,6 +9,12 @@ from darkroom.domain.settings import IMAGE_SETTINGS, Sampling
 OK = "ok"  # the image is there
 FAILED = "failed"  # it could not be rendered; `error` says why, `retry` tries again
 INVALID = "invalid"  # its prompt row cannot be rendered; `error` says why
+FILTERED = "filtered"  # the renderer refuses its prompt or its image by its content policy; `error` says which
+# Records without an image that nothing but another prompt or model mends, each with what is said of so many.
+STAYING = {
+    INVALID: "{} prompt rows are invalid, {}; their records say why",
+    FILTERED: "{} images are refused by a content policy, {}; their records say why",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,16 @@ class Record:
     host: str | None = None  # the machine that made it ...
     device_id: str | None = None  # ... the device of it, such as a GPU's UUID ...
     worker: str | None = None  # ... and the worker, as the job's messages call it
+    is_seeded: bool | None = None  # whether its renderer promises equal pixels of equal seeds; None: older
+    render_cost: float | None = None  # what the renderer's owner takes for it, in the currency of the renderer's price
+    render_notes: str | None = None  # what the renderer says of it besides, as JSON, such as {"revised_prompt": "..."}
+    proved: bool | None = None  # what the pipeline's arguments mean is known; false: they were taken by their names
+    model_parts: str | None = None  # what was added to the model for this image: JSON, a list; None: nothing
+
+
+def num_without_image(by_status: Mapping[str, int]) -> int:
+    """Records that have none, whatever the reason, of counts by status."""
+    return sum(count for status, count in by_status.items() if status != OK)
 
 
 def _columns() -> Iterator[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from darkroom.domain.adapters import Active, active_loras
 from darkroom.domain.identity import Cell, image_id, image_seed
 from darkroom.domain.settings import IMAGE_SETTINGS, ROW_SETTINGS, Sampling, Value
 
@@ -32,12 +33,14 @@ class ImageRequest:
     prompt: str
     seed: int  # of a CPU torch.Generator, one each
     sampling: Sampling
+    adapters: Active = ()  # LoRAs that it is made with
 
-    def batch_key(self, mixes_guidance: bool) -> Sampling:
+    def batch_key(self, mixes_guidance: bool) -> tuple[Sampling, Active]:
         """Requests that share it may share a batch, of a renderer that mixes guidance or of one that does not."""
         if not mixes_guidance:
-            return self.sampling
-        return replace(self.sampling, guidance_scale=float(self.sampling.is_guided), negative_prompt="")
+            return self.sampling, self.adapters
+        guided = float(self.sampling.is_guided)
+        return replace(self.sampling, guidance_scale=guided, negative_prompt=""), self.adapters
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class Sample:
 def samples(row: PromptRow, cell: Cell, run_seed: int, num_images_per_prompt: int) -> Iterator[Sample]:
     """The images of one row in one cell; the row's own values win over the cell's, and those over the run's."""
     sampling = row_sampling(row, cell)
+    adapters = adapters_of(cell, sampling)
     seed, count, row_seed = cell.sampling.seed, cell.sampling.num_images_per_prompt, None
     for name, value in row.overrides:
         if name == "num_images_per_prompt":
@@ -61,13 +65,18 @@ def samples(row: PromptRow, cell: Cell, run_seed: int, num_images_per_prompt: in
     for index in range(num_images_per_prompt if count is None else count):
         noise = image_seed(run_seed if seed is None else seed, row.prompt_id, index, row_seed)
         name = image_id(cell.cell_id, row.prompt_id, index, noise)
-        yield Sample(row, index, ImageRequest(name, row.prompt, noise, sampling))
+        yield Sample(row, index, ImageRequest(name, row.prompt, noise, sampling, adapters))
 
 
 def row_sampling(row: PromptRow, cell: Cell) -> Sampling:
     """The cell's settings of an image with the row's own; the cell's very object where the row has none."""
     given = {name: value for name, value in row.overrides if name in _IMAGE_NAMES}
     return replace(cell.image_sampling, **given) if given else cell.image_sampling  # type: ignore[arg-type]
+
+
+def adapters_of(cell: Cell, sampling: Sampling) -> Active:
+    """The LoRAs of an image of this cell with these settings."""
+    return active_loras(cell.model.loras, sampling.lora, sampling.lora_weight) if cell.model.parts else ()
 
 
 def _number(value: Value) -> int:

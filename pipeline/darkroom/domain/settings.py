@@ -5,9 +5,13 @@ and its limits, a grid's axes, the columns of prompt files and of records, the t
 the report. A new setting is a field here, and what the renderer does with it.
 """
 
-from dataclasses import MISSING, dataclass, field, fields
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any, get_args, get_type_hints
+
+from darkroom.domain.adapters import InversionRef, LoraRef
 
 Value = str | int | float | bool | None
 NUM_SEEDS = 2**63  # int64 in Parquet; torch.Generator.manual_seed takes it whole
@@ -36,7 +40,7 @@ class Setting:
     """One line of the table."""
 
     name: str
-    kind: type  # str, int, float or bool
+    kind: type  # str, int, float or bool; a dataclass for a list of such entries
     default: Any  # where nothing is said; None: nothing, or what the model says; dataclasses.MISSING: it must be given
     help: str  # one sentence
     allowed: Range | None  # for a number
@@ -51,11 +55,26 @@ class Setting:
     label: str  # in the line of settings that image tools read; empty: not there
     is_place: bool  # it may name a file or folder of this machine
     is_prompt: bool  # its text is for a model, and no address, whatever it looks like
+    is_mapping: bool  # keys with values, held as their JSON text
+    is_part: bool  # it names what is added to a model, which is found and digested as a `Part` of this kind
 
     @property
     def is_optional(self) -> bool:
         """Whether a configuration may say null."""
         return self.default is None or self.from_model
+
+    @property
+    def has_default(self) -> bool:
+        return self.default is not MISSING
+
+    @property
+    def is_text(self) -> bool:
+        return self.kind is str and not self.is_mapping
+
+    @property
+    def is_list(self) -> bool:
+        """Whether its value is a tuple of entries, which a person writes as texts or as keys with values."""
+        return is_dataclass(self.kind)
 
     @property
     def has_neutral(self) -> bool:
@@ -83,6 +102,8 @@ def setting(
     label: str = "",
     is_place: bool = False,
     is_prompt: bool = False,
+    is_mapping: bool = False,
+    is_part: bool = False,
 ) -> Any:
     """A field of the table; the parameters are those of `Setting`.
 
@@ -104,6 +125,8 @@ def setting(
         "label": label,
         "is_place": is_place,
         "is_prompt": is_prompt,
+        "is_mapping": is_mapping,
+        "is_part": is_part,
     }
     return field(default=MISSING if from_model else default if neutral is MISSING else neutral, metadata=about)
 
@@ -122,11 +145,49 @@ class ModelRef:
     dtype: str = setting(
         "auto",
         choices=("auto", "float32", "float16", "bfloat16", FLOAT8),
-        help="Numbers that the model computes with; auto: float32 on a CPU, float16 elsewhere; float8, in attention "
+        help="Numbers that the model computes with; auto: float32 on a CPU, as stored elsewhere; float8, in attention "
         "and feed-forward layers, is faster and lossy.",
     )
     variant: str | None = setting(None, help="Variant of the weights' files, such as fp16; null: the plain ones.")
     trust_remote_code: bool = setting(False, help="Whether code that the model brings may run on this machine.")
+    loras: tuple[LoraRef, ...] = setting(
+        (),
+        neutral=(),
+        is_place=True,
+        is_part=True,
+        help="LoRAs, each a .safetensors file, a folder with one or a hub id, or {path: ..., weight: 0.8, name: ...}.",
+    )
+    textual_inversions: tuple[InversionRef, ...] = setting(
+        (),
+        neutral=(),
+        is_place=True,
+        is_part=True,
+        help="Embeddings of new words, each as a LoRA is given, or {path: ..., token: ...}: the word in prompts.",
+    )
+    vae: str | None = setting(
+        None,
+        neutral=None,
+        is_place=True,
+        is_part=True,
+        help="Another VAE for the model: a folder with config.json and safetensors, or a model that has one; null: "
+        "its own.",
+    )
+    make: str | None = setting(
+        None,
+        help="A renderer of one's own, as my_module:make; repo_id and options are then its to read. null: diffusers.",
+    )
+    options: str | Mapping[str, Any] | None = setting(
+        None, is_mapping=True, help="What a renderer of one's own is given besides, as {key: value}."
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.options, Mapping):
+            object.__setattr__(self, "options", mapping_text(self.options))
+
+    @property
+    def given_options(self) -> dict[str, Any]:
+        """`options`, by their names."""
+        return json.loads(str(self.options)) if self.options else {}
 
 
 @dataclass(frozen=True)
@@ -213,6 +274,20 @@ class Sampling:
         help="How far each step's guided prediction is brought back to the contrast of the one with the prompt alone, "
         "against overexposure; 0: not at all.",
     )
+    lora: str = setting(
+        "",
+        neutral="",
+        row=True,
+        help="Which of model.loras an image is made with: a name, several joined by +, or none; empty: all of them.",
+    )
+    lora_weight: float = setting(
+        1.0,
+        neutral=1.0,
+        row=True,
+        low=-10,
+        high=10,
+        help="Factor of the weights of all LoRAs that an image is made with, so that their proportions stay.",
+    )
     num_images_per_prompt: int | None = setting(
         1, neutral=None, row=True, of_image=False, low=1, high=1_000_000, help="Images of every prompt."
     )  # None: as many as the run has
@@ -250,6 +325,11 @@ class Sampling:
         return [(each, getattr(self, each.name)) for each in settings_of(Sampling)]
 
 
+def mapping_text(given: Mapping[str, Any]) -> str | None:
+    """As a setting holds it: equal mappings, equal text; None for an empty one. Raises TypeError or ValueError."""
+    return json.dumps(dict(given), sort_keys=True, ensure_ascii=False, allow_nan=False) if given else None
+
+
 # Read by others ------------------------------------------------------------------------------------------------------
 
 
@@ -271,5 +351,8 @@ IMAGE_SETTINGS = tuple(each for each in settings_of(Sampling) if each.of_image)
 ARGUMENTS = tuple(each for each in IMAGE_SETTINGS if each.argument)
 ROW_SETTINGS = tuple(each for each in settings_of(Sampling) if each.row)
 NEUTRAL_LOSSY = {each.name: each.neutral for each in settings_of(Sampling) if each.lossy}
+PARTS = tuple(each for each in settings_of(ModelRef) if each.is_part)
+# Of settings that every image has, what they say where its renderer takes no such setting.
+UNTAKEN: dict[str, Value] = {"scheduler": "default", "guidance_scale": 1.0, "num_inference_steps": 1}
 # What cells most often differ in, in the order that a reader looks at it.
 COMMON_AXES = ("guidance_scale", "num_inference_steps", "scheduler")

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Generic, ParamSpec, TypeVar
 
+from darkroom.domain.errors import DarkroomError, EndsRun
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.requests import Sample
 from darkroom.domain.spans import OFF, Profile
@@ -88,12 +89,12 @@ class Device:
         self.check_not_stopped()
         try:
             return self._call(renderer, batch, ready_s)
-        except FatalDeviceError:
+        except (FatalDeviceError, EndsRun):
             raise
         except Exception as error:
             self.check_not_stopped(error)
             if len(batch) == 1:
-                return [RenderedImage(None, error=f"{type(error).__name__}: {error}")]
+                return [RenderedImage(None, error=_reason(error))]
             return [image for sample in batch for image in self.render(renderer, [sample], ready_s=time.time())]
 
     def check_not_stopped(self, cause: Exception | None = None) -> None:
@@ -119,6 +120,11 @@ class Device:
     def _on_thread(self, renderer: Renderer, batch: Sequence[Sample], ready_s: float) -> list[RenderedImage]:
         with self._profile.span("render", ready_s):
             return renderer.render([sample.request for sample in batch])
+
+
+def _reason(error: Exception) -> str:
+    """Our own errors say all that there is to say."""
+    return str(error) if isinstance(error, DarkroomError) else f"{type(error).__name__}: {error}"
 
 
 class CompileArtifacts:

@@ -3,19 +3,22 @@
 Encoding and uploading release the interpreter's lock, so a bounded pool of threads does both behind the device.
 """
 
+import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from darkroom import __version__
+from darkroom.domain.adapters import parts_used
 from darkroom.domain.errors import redacted
 from darkroom.domain.identity import ModelIdentity
-from darkroom.domain.records import FAILED, INVALID, OK, Record
+from darkroom.domain.records import FAILED, FILTERED, INVALID, OK, Record
 from darkroom.domain.requests import Sample
+from darkroom.domain.settings import Value
 from darkroom.domain.spans import OFF, Profile
 from darkroom.engine.extraction import InlineFeatures
 from darkroom.rendering.renderer import RenderedImage, RendererInfo
@@ -44,6 +47,9 @@ class Outcome:
     encode_s: float | None = None
     batch_size: int | None = None  # that it was rendered in; None: the renderer's own
     pixels_sha256: str | None = None
+    is_filtered: bool = False  # by the renderer's content policy
+    cost: float | None = None
+    notes: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ class EncoderPool:
     ) -> Outcome:
         """Encode one image and, where it is an object of its own, store it."""
         outcome = Outcome(sample, image.truncated, render_s=render_s, batch_size=image.batch_size)
+        outcome = replace(outcome, is_filtered=image.is_filtered, cost=image.cost, notes=image.notes)
         if image.pixels is None:
             return replace(outcome, error=image.error or "no pixels")
         sample = as_rendered(sample, image.pixels)
@@ -143,6 +150,7 @@ class Provenance:
 
 def record(outcome: Outcome, provenance: Provenance) -> Record:
     row, request, placed = outcome.sample.row, outcome.sample.request, outcome.placed
+    parts = parts_used(provenance.model.parts, request.adapters)
     return Record(
         image_id=request.image_id,
         prompt_id=row.prompt_id,
@@ -179,10 +187,17 @@ def record(outcome: Outcome, provenance: Provenance) -> Record:
         host=socket.gethostname(),
         device_id=provenance.info.device_id,
         worker=provenance.worker,
+        is_seeded=provenance.info.is_seeded,
+        render_cost=outcome.cost,
+        render_notes=json.dumps(dict(outcome.notes), ensure_ascii=False, sort_keys=True) if outcome.notes else None,
+        proved=provenance.info.is_proved,
+        model_parts=json.dumps([part.facts for part in parts]) if parts else None,
     )
 
 
 def _status(outcome: Outcome) -> str:
     if outcome.placed:
         return OK
-    return INVALID if outcome.sample.row.error else FAILED
+    if outcome.sample.row.error:
+        return INVALID
+    return FILTERED if outcome.is_filtered else FAILED

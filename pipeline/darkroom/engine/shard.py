@@ -5,6 +5,7 @@ failed, and replaces the manifest that it read; what it stores is named after th
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ from functools import partial
 import pyarrow as pa
 
 from darkroom.domain.identity import Cell, Shard
-from darkroom.domain.records import FAILED, INVALID, OK, Record
+from darkroom.domain.records import FAILED, FILTERED, INVALID, OK, Record
 from darkroom.domain.requests import Sample, samples
 from darkroom.engine.outcomes import Provenance
 from darkroom.engine.tasks import RetryTask, ShardReport, ShardTask
@@ -124,6 +125,8 @@ def report(records: Sequence[Record], wanted: Sequence[Sample], is_first: bool) 
         wall_s=0.0,
         is_first=is_first,
         num_invalid=sum(record.status == INVALID for record in records),
+        num_filtered=sum(record.status == FILTERED for record in records),
+        cost=math.fsum(record.render_cost or 0.0 for record in records),
         errors=tuple(f"row {record.row}: {record.error}" for record in failed[:3]),
         resized=tuple(_resized(records, wanted)),
     )

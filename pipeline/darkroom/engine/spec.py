@@ -28,7 +28,7 @@ class WorkerSpec:
     """Calling it makes the worker, in the process that will use it."""
 
     run: RunInfo
-    renderers: tuple[RendererSpec, ...]  # one for each model of the run; the first is loaded at once
+    renderers: tuple[RendererSpec, ...]  # one for each of `shared_models` of the run; the first is loaded at once
     store: StoreSpec
     extractors: tuple[ExtractorSpec, ...] = ()  # make features of images with these as they are rendered
     batch_timeout_s: float | None = None  # how long a call of the renderer may take
@@ -51,7 +51,7 @@ class WorkerSpec:
         """The same for the worker of this name, which loads at once the model that its first task needs."""
         if not isinstance(task, ShardTask | RetryTask):
             return replace(self, name=name)
-        needed = task.cell.model
+        needed = task.cell.model.base
         renderers = sorted(self.renderers, key=lambda spec: spec.model.identity != needed)
         return replace(self, name=name, renderers=tuple(renderers))
 

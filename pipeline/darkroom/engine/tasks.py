@@ -74,6 +74,8 @@ class ShardReport:
     num_loads: int = 0  # models loaded for it, the worker's first one apart
     is_first: bool = True  # False: another attempt had committed the shard already, and its records stand
     num_invalid: int = 0  # of those that failed: rows of which no image was wanted
+    num_filtered: int = 0  # of those that failed: refused by a content policy
+    cost: float = 0.0  # of its images, where their renderer has a price
     errors: tuple[str, ...] = field(default=())  # reasons of the first few failed records
     resized: tuple[str, ...] = field(default=())  # sizes that the model changed, such as "1920x1080 to 1920x1072"
     batch_size: int | None = None  # that a probe found
@@ -148,6 +150,9 @@ class Summary:
 
     num_ok: int = 0
     num_failed: int = 0  # records whose status is not ok
+    num_invalid: int = 0  # of these, rows of which no image was wanted
+    num_filtered: int = 0  # of these, refused by a content policy
+    cost: float = 0.0  # of images, where their renderer has a price
     num_bytes: int = 0
     num_shards: int = 0
     num_adopted: int = 0  # of these, shards that were there when an attempt came to commit: a reply was lost
@@ -165,6 +170,9 @@ class Summary:
             case ShardDone(report=report):
                 self.num_ok += report.num_ok
                 self.num_failed += report.num_failed
+                self.num_invalid += report.num_invalid
+                self.num_filtered += report.num_filtered
+                self.cost += report.cost
                 self.num_bytes += report.num_bytes
                 self.num_shards += 1
                 self.num_adopted += not report.is_first

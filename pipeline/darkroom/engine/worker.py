@@ -59,7 +59,7 @@ class Worker:
         self._counting = threading.Lock()
         self._retries_reported, self._loads_reported = 0, 1
         self._device = Device(load, batch_timeout_s, profile)
-        batch_size = self._device.model(first).info.batch_size
+        batch_size = self._device.model(first.base).info.batch_size
         self._extractors = self._device.submit(load_extractors).result() if load_extractors else ()
         self._encoders = EncoderPool(store, run.output, batch_size, self._device.check_not_stopped, profile)
 
@@ -93,7 +93,7 @@ class Worker:
         # Render. The device is one shard's at a time; this thread gives it a batch, and waits for the pixels.
         ready_s = time.time()
         with self._turn:
-            renderer = self._device.model(work.cell.model)
+            renderer = self._device.model(work.cell.model.base)
             info = renderer.info
             for batch in batches(renderable, info.batch_size, info.mixes_guidance):
                 started = time.perf_counter()

@@ -51,6 +51,7 @@ class PromptScan:
     num_repeats: int  # rows without an id whose content an earlier row has
     num_overriding: Mapping[str, int]  # setting -> valid rows with a value of their own, where there are any
     warnings: tuple[str, ...]
+    loras: tuple[str, ...] = ()  # that valid rows name
 
     @property
     def overriding(self) -> str:
@@ -93,6 +94,7 @@ class SourceDataset:
             num_repeats=len(scanned.repeats),
             num_overriding={name: count for name, count in counts.num_overriding.items() if count},
             warnings=tuple(self._warnings()),
+            loras=tuple(sorted(counts.loras)),
         )
 
     def blocks(self, start: int = 0, block_rows: int = BLOCK_ROWS) -> Iterator[PromptBlock]:

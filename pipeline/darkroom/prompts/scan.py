@@ -57,6 +57,7 @@ class Counts:
     num_digest_ids: int = 0  # of these, in the form of the ids that we give
     max_prompt_chars: int = 0
     num_overriding: dict[str, int] = field(default_factory=dict)  # setting -> valid rows with a value of their own
+    loras: set[str] = field(default_factory=set)  # that valid rows name
     num_flagged: int = 0  # prompts with a comment's or a command's signs in them
     seen: set[str] = field(default_factory=set)  # names of READ that some source has
     problems: dict[tuple[str, str, str], Problem] = field(default_factory=dict)
@@ -74,6 +75,8 @@ class Counts:
         valid = {name: _valid(checked, checked.columns[name]) for name in OVERRIDES if name in checked.columns}
         for name, cells in valid.items():
             self.num_overriding[name] = self.num_overriding.get(name, 0) + len(cells) - cells.null_count
+        if "lora" in valid:
+            self.loras.update(filter(None, pc.unique(valid["lora"]).to_pylist()))
         images = valid.get("num_images_per_prompt", pa.nulls(len(checked) - len(checked.faults), pa.int64()))
         self.num_images_given += pc.sum(images).as_py() or 0
         self.num_rows_without += images.null_count

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from darkroom.domain.adapters import Active
 from darkroom.domain.requests import ImageRequest
 from darkroom.domain.settings import Sampling
 
@@ -64,16 +65,18 @@ class TextCache:
     def __init__(self, pipe: Any, batch_size: int) -> None:
         self._encode = ENCODERS[type(pipe).__name__][0](pipe)
         self._batch_size = batch_size
-        self._cached: OrderedDict[str, Embedding] = OrderedDict()
+        self._cached: OrderedDict[tuple[str, Active], Embedding] = OrderedDict()
+        self.loras: Active = ()  # that the text encoders compute with now
 
     def stacked(self, prompts: Sequence[str]) -> Embedding:
         """The prompts' embeddings along a new first axis: (N, tokens, width), and for SDXL a pooled (N, width)."""
-        missing = list(dict.fromkeys(prompt for prompt in prompts if prompt not in self._cached))
+        loras = self.loras
+        missing = list(dict.fromkeys(prompt for prompt in prompts if (prompt, loras) not in self._cached))
         for start in range(0, len(missing), self._batch_size):
             self._add(missing[start : start + self._batch_size])
-        rows = [self._cached[prompt] for prompt in prompts]
+        rows = [self._cached[prompt, loras] for prompt in prompts]
         for prompt in prompts:
-            self._cached.move_to_end(prompt)
+            self._cached.move_to_end((prompt, loras))
         while len(self._cached) > max(_MAX_CACHED, self._batch_size):
             self._cached.popitem(last=False)
         return tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
@@ -82,7 +85,7 @@ class TextCache:
         padded = prompts + prompts[-1:] * (self._batch_size - len(prompts))
         parts = self._encode(padded)
         for index, prompt in enumerate(prompts):
-            self._cached[prompt] = tuple(part[index] for part in parts)
+            self._cached[prompt, self.loras] = tuple(part[index] for part in parts)
 
 
 def _encode_sd(pipe: Any) -> Callable[[list[str]], Embedding]:

@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 from diffusers.models.activations import GEGLU
+from diffusers.models.embeddings import HunyuanDiTAttentionPool
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
 from torch.nn.utils import skip_init
 
 _OPERATORS = ("_linear_pointwise", "_reorder_linear_weight", "_convolution_pointwise")
+_USING_WEIGHTS = (HunyuanDiTAttentionPool,)  # use their layers' weights as plain tensors, and not the layers
 _PACKED_ROWS = 1024  # rows that a linear layer's weight is packed for; any number works
 # (even or odd pixel of the large picture, pixel of the small one, row of the 3x3 kernel) -> whether it is added there
 _TAPS = torch.tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
@@ -147,7 +149,10 @@ def pack_layers(module: nn.Module) -> None:
     for layer in list(module.modules()):
         if type(layer) is GEGLU and _is_float32_linear(layer.get_submodule("proj")):
             _split_gate(layer)
+    unpacked = {part for layer in module.modules() if isinstance(layer, _USING_WEIGHTS) for part in layer.modules()}
     for layer in list(module.modules()):
+        if layer in unpacked:
+            continue
         if _is_float32_linear(layer):
             _pack_linear(layer)
         elif type(layer) is nn.Conv2d and layer.weight.dtype == torch.float32 and _pads_zeros(layer):

@@ -6,7 +6,7 @@ where a shard ends, and a compiled model is compiled once. When memory runs out 
 
 import inspect
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,15 +15,19 @@ import numpy as np
 import torch
 import transformers
 
+from darkroom.domain.adapters import INVERSIONS, Active
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.requests import ImageRequest
 from darkroom.domain.settings import ARGUMENTS, Sampling
 from darkroom.domain.spans import OFF, Profile
+from darkroom.rendering.adapters import LoraSwitch
 from darkroom.rendering.conditioning import ENCODERS, TextCache, conditioning_arguments
+from darkroom.rendering.families import Guidance
 from darkroom.rendering.inspection import count_tokens
 from darkroom.rendering.latents import decode_latents, draw_noise, faults, to_pixels
 from darkroom.rendering.loading import calls_models
 from darkroom.rendering.pretrained import LoadedPipeline, load_pipeline
+from darkroom.rendering.prompted import call_arguments, pictures, set_guiders, text_groups
 from darkroom.rendering.renderer import RenderedImage, RendererInfo, RendererSpec, explained
 from darkroom.rendering.schedulers import build_scheduler
 
@@ -43,12 +47,15 @@ class DiffusersRenderer:
     def __init__(self, loaded: LoadedPipeline, spec: RendererSpec, profile: Profile = OFF) -> None:
         self._pipe, self._patches = loaded.pipe, loaded.patches
         self._profile = profile
-        self._model_scheduler = self._pipe.scheduler
+        self._model_scheduler = getattr(self._pipe, "scheduler", None)
         self._parameters = inspect.signature(type(self._pipe).__call__).parameters
         self._fitting_size = spec.batch_size  # halved when memory runs out
         self._successes = 0  # calls since that size was set
         is_known = type(self._pipe).__name__ in ENCODERS  # others are given prompts, and make their noise themselves
         self._text = TextCache(self._pipe, spec.batch_size) if is_known else None
+        self._family, self._tokens = spec.model.family, spec.model.tokens
+        self._loras = LoraSwitch(self._pipe) if "loras" in loaded.patches.names else None
+        self._has_new_words = any(file.part.kind == INVERSIONS for file in spec.model.parts)
         self._max_tokens = spec.model.max_prompt_tokens
         self.info = RendererInfo(
             device=device_name(spec),
@@ -56,9 +63,10 @@ class DiffusersRenderer:
             batch_size=spec.batch_size,
             versions={library.__name__: str(library.__version__) for library in (torch, diffusers, transformers)},
             compiled=spec.compile,
-            mixes_guidance=is_known and not spec.model.is_distilled,
+            mixes_guidance=self._family.mixes_guidance,
             device_id=_device_id(spec.device),
             keeps_size=is_known,  # others round sizes, or choose among some
+            is_proved=self._family.is_proved,
             patches=self._patches.names,
         )
 
@@ -67,12 +75,29 @@ class DiffusersRenderer:
     def render(self, requests: Sequence[ImageRequest]) -> list[RenderedImage]:
         """Render 1 to batch_size requests that share a `batch_key(info.mixes_guidance)`."""
         assert 1 <= len(requests) <= self.info.batch_size
-        truncated = self._truncated([request.prompt for request in requests])
+        self._switch_loras(requests[0].adapters)
+        prompts = [request.prompt for request in requests]
+        truncated = self._truncated(prompts)
+        images: dict[int, RenderedImage] = {}
+        for places in text_groups(self._family, self._pipe, prompts):
+            group, cut = [requests[place] for place in places], [truncated[place] for place in places]
+            images |= zip(places, self._render_group(group, cut), strict=True)
+        return [images[place] for place in range(len(requests))]
+
+    def _render_group(self, requests: Sequence[ImageRequest], truncated: list[bool]) -> list[RenderedImage]:
+        """Images of requests that may share a call."""
         images: list[RenderedImage] = []
         while len(images) < len(requests):
             start, size = len(images), self._fitting_size
             images += self._try(requests[start : start + size], truncated[start : start + size], size)
         return images
+
+    def _switch_loras(self, active: Active) -> None:
+        assert self._loras or not active
+        if self._loras:
+            self._loras.use(active)
+        if self._loras and self._text:
+            self._text.loras = self._loras.text_state(active)
 
     # Batches that fit memory ----------------------------------------------------------------------------------------
 
@@ -108,11 +133,12 @@ class DiffusersRenderer:
     def _call(self, requests: Sequence[ImageRequest]) -> torch.Tensor:
         """(N, 3, H, W) float32 in [-1, 1] for exactly as many requests as the batch holds."""
         sampling = requests[0].sampling
-        self._pipe.scheduler = build_scheduler(sampling.scheduler, self._model_scheduler)
+        if self._model_scheduler is not None:
+            self._pipe.scheduler = build_scheduler(sampling.scheduler, self._model_scheduler)
+        if self._text is None:
+            return self._call_with_prompts(requests)
         generators = [torch.Generator().manual_seed(request.seed) for request in requests]
         arguments = {**self._arguments(sampling), "generator": generators}
-        if self._text is None:
-            return self._call_with_prompts(requests, arguments)
         with self._stage("text"):
             arguments |= conditioning_arguments(self._pipe, self._text, requests, self.info.mixes_guidance)
         with self._stage("denoise"), self._patches.around_call(sampling, len(requests)):
@@ -124,22 +150,22 @@ class DiffusersRenderer:
     def _arguments(self, sampling: Sampling) -> dict[str, Any]:
         """The settings that the pipeline's call takes by their names."""
         values = {each.name: getattr(sampling, each.name) for each in ARGUMENTS}
-        given = {each.name: values[each.name] for each in ARGUMENTS if each.does_something(values[each.name])}
-        for each in ARGUMENTS:
-            if each.has_neutral and each.name in given and each.name not in self._parameters:
-                raise DarkroomError(f"{type(self._pipe).__name__} takes no {each.name}; leave it out")
-        return given
+        return {each.name: values[each.name] for each in ARGUMENTS if each.does_something(values[each.name])}
 
-    def _call_with_prompts(self, requests: Sequence[ImageRequest], arguments: dict[str, Any]) -> torch.Tensor:
+    def _call_with_prompts(self, requests: Sequence[ImageRequest]) -> torch.Tensor:
         """The same for pipelines whose embeddings and latents are not known here: diffusers does all of it."""
-        negative_prompt = requests[0].sampling.negative_prompt
-        if negative_prompt:
-            if "negative_prompt" not in self._parameters:
-                raise DarkroomError(f"{type(self._pipe).__name__} takes no negative_prompt; leave it out")
-            arguments["negative_prompt"] = [negative_prompt] * len(requests)
+        arguments = call_arguments(self._family, requests, self._pipe.device)
+        self._check_taken(arguments)
+        if self._family.guider and self._family.guidance is Guidance.BRANCHES:
+            set_guiders(self._pipe, requests[0].sampling.guidance_scale)
         with self._stage("denoise"):
-            images = self._pipe([request.prompt for request in requests], output_type="pt", **arguments).images
-        return images.float() * 2 - 1
+            output = self._pipe(**arguments)
+        return pictures(self._family, output)
+
+    def _check_taken(self, arguments: Iterable[str]) -> None:
+        for name in arguments:
+            if name not in self._parameters:
+                raise DarkroomError(f"{type(self._pipe).__name__} takes no {name}; leave it out")
 
     def _images(self, decoded: torch.Tensor) -> list[tuple[np.ndarray | None, str | None]]:
         """Pixels, (H, W, 3) uint8, or the reason why there are none, of each decoded image."""
@@ -150,7 +176,11 @@ class DiffusersRenderer:
     def _truncated(self, prompts: list[str]) -> list[bool]:
         if self._max_tokens is None:
             return [False] * len(prompts)
-        return [count > self._max_tokens for count in count_tokens(self._pipe.tokenizer, prompts)]
+        assert self._tokens
+        tokenizer = getattr(self._pipe, self._tokens.name)
+        if self._has_new_words:  # each of which may be several tokens
+            prompts = self._pipe.maybe_convert_prompt(prompts, tokenizer)
+        return [count > self._max_tokens for count in count_tokens(tokenizer, prompts, self._tokens.before)]
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

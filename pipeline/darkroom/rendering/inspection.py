@@ -1,9 +1,8 @@
 """Inspect a model's small files: what it is, and whether it can be rendered with, before torch or weights are read."""
 
-import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,29 @@ from typing import Any
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import ModelRef
+from darkroom.rendering.description import PlugIn
+from darkroom.rendering.families import UNPROVED, Family, Guidance, Tokens
 from darkroom.rendering.loading import loads_models
+from darkroom.rendering.model_facts import (
+    config_of,
+    family_of,
+    is_flow,
+    max_tokens,
+    pipeline_modules,
+    pipeline_of,
+    side_of,
+)
 from darkroom.rendering.model_files import INDEX, PICKLES, components_of, files_in, folder_digests, folder_revision
+from darkroom.rendering.other_parts import inversion_files, vae_file
+from darkroom.rendering.part_files import PartFile, check_fits, lora_files
+from darkroom.rendering.stored_dtype import stored_dtype
 
 # Pipelines whose steps Darkroom controls: guidance by image and by step, cached features, shared work.
 STEERED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
-_LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion"})
+_LIBRARIES = frozenset({"diffusers", "transformers"})
 _OTHER_TASKS = ("Img2Img", "Inpaint", "ControlNet", "Video", "Upscale", "Audio", "Edit", "Depth2Img", "Pix2Pix")
-_NO_WEIGHTS = ("tokenizer", "scheduler", "feature_extractor", "image_processor")
+_NO_WEIGHTS = ("tokenizer", "scheduler", "feature_extractor", "image_processor", "guider")  # in components' names
 _CONVERT = (
     "convert them, on a machine where you trust them, with "
     "`DiffusionPipeline.from_pretrained(folder).save_pretrained(new_folder, safe_serialization=True)`"
@@ -39,9 +52,17 @@ class InspectedModel:
     is_flow: bool  # flow matching, not diffusion
     max_prompt_tokens: int | None  # start and end included
     folder: str | None  # where its small files lie on this machine; None for a renderer without a model
-    is_distilled: bool = False  # the UNet takes the guidance scale as an input, as latent consistency models do
+    family: Family = UNPROVED  # what its class's call means, with what its configuration says of it
+    tokens: Tokens | None = None  # the tokenizer that reads most of a prompt; its limit is `max_prompt_tokens`
     absent: tuple[str, ...] = ()  # components that the model lacks, such as SD3's third text encoder
     digests: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # of files in `folder`, by their names
+    plug_in: PlugIn | None = None  # a renderer of one's own
+    parts: tuple[PartFile, ...] = ()  # what is added to it
+
+    @property
+    def is_distilled(self) -> bool:
+        """Guidance is no difference of two predictions: the scale is an input, as of latent consistency models."""
+        return self.family.guidance is not Guidance.BRANCHES
 
 
 def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
@@ -50,19 +71,24 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
     index = _model_index(folder, ref)
     class_name = _pipeline_class(index, ref)
     components = components_of(index)
-    _check_code(components, index, ref)
+    _check_code(components, index, ref, folder)
     files = [path.relative_to(folder).as_posix() for path in files_in(folder, frozenset())]
-    _check_weights(components, files if commit is None else _hub_files(ref, commit), ref)
+    files = files if commit is None else _hub_files(ref, commit)
+    _check_weights(components, files, ref)
+    family = family_of(class_name, index, folder, ref)
+    tokens = next((each for each in family.tokens if each.name in components), None)
     digests = _digests(folder, ref, skip_blobs=commit is not None)
+    parts = _parts(ref, class_name, folder, has_weights=commit is None)
     identity = ModelIdentity(
         repo_id=ref.repo_id if commit else _folder_name(folder),
         revision=commit or folder_revision(digests),
-        dtype=resolved_dtype(ref.dtype, device),
+        dtype=resolved_dtype(ref, device, lambda: stored_dtype(components, files, folder, ref, commit)),
         pipeline_class=class_name,
         trust_remote_code=ref.trust_remote_code,
         variant=ref.variant,
+        parts=tuple(file.part for file in parts),
     )
-    side = _side(folder)
+    side = side_of(family, folder)
     return InspectedModel(
         identity=identity,
         source=str(folder) if commit is None else ref.repo_id,
@@ -70,47 +96,39 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         variant=ref.variant,
         height=side,
         width=side,
-        is_distilled=_config(folder / "unet").get("time_cond_proj_dim") is not None,
-        is_flow="FlowMatch" in _class_in(folder, "scheduler"),
-        max_prompt_tokens=_max_tokens(folder),
+        family=family,
+        tokens=tokens,
+        is_flow=is_flow(config_of(folder / "scheduler")),
+        max_prompt_tokens=None if tokens is None else tokens.limit or max_tokens(folder / tokens.name),
         folder=str(folder),
         absent=tuple(name for name, value in index.items() if value == [None, None]),
         digests=tuple(digests.items()),
+        parts=parts,
     )
 
 
-def call_default(model: InspectedModel, name: str) -> Any:
-    """The value that a model's call has for an argument that is not given; None where it names none.
-
-    The size is read from the model's files, everything else from its pipeline's signature.
-    """
-    size = {"height": model.height, "width": model.width}.get(name)
-    if size is not None:
-        return size
-    parameter = (_call_parameters(model) or {}).get(name)
-    return parameter.default if parameter and isinstance(parameter.default, int | float) else None
-
-
-def check_arguments(names: Iterable[str], model: InspectedModel, remedy: str) -> None:
-    """Refuse settings that the model's pipeline does not take; `remedy` has a place for the setting's name."""
-    parameters = _call_parameters(model)
-    for name in names:
-        if parameters is not None and name not in parameters:
-            raise DarkroomError(
-                f"sampling.{name}: {model.identity.pipeline_class} of {model.identity.repo_id} takes no {name}; "
-                f"{remedy.format(name)}"
-            )
-
-
 @loads_models
-def _call_parameters(model: InspectedModel) -> Mapping[str, inspect.Parameter] | None:
-    """Parameters of its pipeline's call; None where the model brings code for it, or is the painter."""
-    import diffusers
-    from transformers.utils import logging
+def _parts(ref: ModelRef, class_name: str, folder: Path, has_weights: bool) -> tuple[PartFile, ...]:
+    """What is added to the model, by the settings' order. `has_weights`: they are in its folder, beside small files."""
+    loras = lora_files(ref.loras)
+    if loras and not hasattr(pipeline_of(class_name), "load_lora_weights"):
+        raise DarkroomError(f"model.loras: {class_name} of {ref.repo_id} takes no LoRAs; leave them out")
+    if ref.textual_inversions and not hasattr(pipeline_of(class_name), "load_textual_inversion"):
+        raise DarkroomError(f"model.textual_inversions: {class_name} of {ref.repo_id} takes none; leave them out")
+    for file in loras if has_weights else ():
+        check_fits(file, folder, ref.repo_id)
+    vae = (vae_file(ref.vae, folder, ref.repo_id),) if ref.vae else ()
+    return (*loras, *inversion_files(ref.textual_inversions, folder, ref.repo_id), *vae)
 
-    logging.set_verbosity_error()  # else it tells of packages that some pipelines could use
-    pipeline = getattr(diffusers, model.identity.pipeline_class, None)
-    return inspect.signature(pipeline.__call__).parameters if pipeline else None
+
+def shared_models(models: Iterable[InspectedModel]) -> list[InspectedModel]:
+    """What is loaded for these models: one for all that differ in LoRAs alone, with the LoRAs of all."""
+    found: dict[ModelIdentity, InspectedModel] = {}
+    for model in models:
+        known = found.setdefault(model.identity.base, replace(model, identity=model.identity.base, parts=()))
+        parts = {file.part.revision: file for file in (*known.parts, *model.parts)}
+        found[model.identity.base] = replace(known, parts=tuple(parts.values()))
+    return list(found.values())
 
 
 def _digests(folder: Path, ref: ModelRef, skip_blobs: bool) -> dict[str, str]:
@@ -128,29 +146,33 @@ def _folder_name(folder: Path) -> str:
     return folder.resolve().name or "model"
 
 
-def resolved_dtype(dtype: str, device: str) -> str:
-    """`auto` is float32 on a CPU and float16 on anything faster."""
-    return dtype if dtype != "auto" else ("float32" if device == "cpu" else "float16")
+def resolved_dtype(ref: ModelRef, device: str, stored: Callable[[], str]) -> str:
+    """`auto` is float32 on a CPU, and on anything faster what the weights are stored in."""
+    return ref.dtype if ref.dtype != "auto" else ("float32" if device == "cpu" else stored())
 
 
 @loads_models
 def token_counter(model: InspectedModel) -> Callable[[list[str]], list[int]] | None:
-    """A function that counts the tokens of prompts, start and end included, by the model's first tokenizer; None where
-    the model brings code for it. The class is read from model_index.json: AutoTokenizer would ask on stdin whether to
-    run such code."""
+    """A function that counts the tokens of prompts, start and end included, by the tokenizer that reads most of them;
+    None where the model brings code for it. The class is read from model_index.json: AutoTokenizer would ask on stdin
+    whether to run such code."""
     import transformers
 
     assert model.folder
-    folder = Path(model.folder)
-    library, name = json.loads((folder / INDEX).read_text())["tokenizer"]
+    assert model.tokens
+    folder, tokens = Path(model.folder), model.tokens
+    library, name = json.loads((folder / INDEX).read_text())[tokens.name]
     if library != "transformers":
         return None
-    return partial(count_tokens, getattr(transformers, name).from_pretrained(folder / "tokenizer"))
+    return partial(
+        count_tokens, getattr(transformers, name).from_pretrained(folder / tokens.name), before=tokens.before
+    )
 
 
-def count_tokens(tokenizer: Any, prompts: list[str]) -> list[int]:
-    """Tokens of each prompt, start and end included, none cut off."""
-    return [len(ids) for ids in tokenizer(prompts, truncation=False, verbose=False).input_ids] if prompts else []
+def count_tokens(tokenizer: Any, prompts: list[str], before: str = "") -> list[int]:
+    """Tokens of each prompt, start and end and the text before it included, none cut off."""
+    texts = [before + prompt for prompt in prompts]
+    return [len(ids) for ids in tokenizer(texts, truncation=False, verbose=False).input_ids] if prompts else []
 
 
 # Local folder or hub ------------------------------------------------------------------------------------------------
@@ -220,8 +242,9 @@ def _pipeline_class(index: dict[str, Any], ref: ModelRef) -> str:
     return name
 
 
-def _check_code(components: dict[str, str], index: dict[str, Any], ref: ModelRef) -> None:
-    custom = [name for name, library in components.items() if library not in _LIBRARIES]
+def _check_code(components: dict[str, str], index: dict[str, Any], ref: ModelRef, folder: Path) -> None:
+    own = _LIBRARIES | pipeline_modules()  # diffusers looks there first, whatever lies in the model's folder
+    custom = [name for name, library in components.items() if library not in own]
     if custom and not ref.trust_remote_code:
         raise DarkroomError(
             f"model.repo_id={ref.repo_id}: {custom[0]} brings its own code ({index[custom[0]][0]}); "
@@ -232,7 +255,7 @@ def _check_code(components: dict[str, str], index: dict[str, Any], ref: ModelRef
 def _check_weights(components: dict[str, str], files: list[str], ref: ModelRef) -> None:
     """Refuse a component whose weights are not safetensors."""
     for name in components:
-        if name.startswith(_NO_WEIGHTS):
+        if any(part in name for part in _NO_WEIGHTS):
             continue
         there = [file for file in files if file.startswith(f"{name}/")]
         if any(file.endswith(".safetensors") and (ref.variant or "") in file for file in there):
@@ -244,30 +267,3 @@ def _check_weights(components: dict[str, str], files: list[str], ref: ModelRef) 
         variant = f" of model.variant={ref.variant}" if ref.variant else ""
         remedy = "leave the variant out, or copy the weights anew" if ref.variant else "copy them anew"
         raise DarkroomError(f"model.repo_id={ref.repo_id}: {name} has no safetensors weights{variant}; {remedy}")
-
-
-def _side(folder: Path) -> int | None:
-    """Height and width in pixels: the denoiser's sample size times the VAE's scale factor."""
-    for name in ("unet", "transformer"):
-        config = _config(folder / name)
-        if isinstance(config.get("sample_size"), int):
-            channels = _config(folder / "vae").get("block_out_channels", [0, 0, 0, 0])
-            return config["sample_size"] * 2 ** (len(channels) - 1)
-    return None
-
-
-def _class_in(folder: Path, component: str) -> str:
-    return str(_config(folder / component).get("_class_name", ""))
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    for name in ("config.json", "scheduler_config.json"):
-        if (folder / name).is_file():
-            return json.loads((folder / name).read_text())
-    return {}
-
-
-def _max_tokens(folder: Path) -> int | None:
-    path = folder / "tokenizer" / "tokenizer_config.json"
-    length = json.loads(path.read_text()).get("model_max_length") if path.is_file() else None
-    return length if isinstance(length, int) and length < 100_000 else None

@@ -1,6 +1,6 @@
 """The patches of a loaded pipeline, as one ordered list: what each does, when it applies, and whether it is lossy.
 
-The order matters: adapters, which change weights (none yet), then what replaces or rewrites layers, then what wraps
+The order matters: LoRAs, which put layers around others, then what replaces or rewrites layers, then what wraps
 their calls, then compiling, which traces all of it. So float8 replaces layers before their calls are wrapped, and
 upsampling makes its convolutions before convolutions are packed. What compiling generated can be saved and loaded,
 which spares another process the work.
@@ -16,8 +16,10 @@ import torch
 import torch._dynamo
 from torch._dynamo.utils import counters
 
+from darkroom.domain.adapters import LORAS
 from darkroom.domain.identity import digest
 from darkroom.domain.settings import FLOAT8, Sampling
+from darkroom.rendering.adapters import load_loras, reads_base_weights
 from darkroom.rendering.cpu_layers import has_onednn, norm_channels_last, pack_layers, upsample_by_subpixels
 from darkroom.rendering.float8 import to_float8
 from darkroom.rendering.inspection import STEERED
@@ -59,6 +61,10 @@ def denoiser(pipe: Any) -> Any:
     return getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
 
 
+def _has_loras(_pipe: Any, spec: RendererSpec) -> bool:
+    return any(file.part.kind == LORAS for file in spec.model.parts)
+
+
 def _is_float8(_pipe: Any, spec: RendererSpec) -> bool:
     return spec.model.identity.dtype == FLOAT8
 
@@ -68,8 +74,10 @@ def _is_compiled_on_cuda(_pipe: Any, spec: RendererSpec) -> bool:
 
 
 def _is_on_onednn(pipe: Any, spec: RendererSpec) -> bool:
-    """Compiled code has layouts of its own."""
-    return spec.device == "cpu" and not spec.compile and denoiser(pipe) is not None and has_onednn()
+    """Compiled code has layouts of its own; packed weights are of use to their own layer alone."""
+    if spec.device != "cpu" or spec.compile or denoiser(pipe) is None or not has_onednn():
+        return False
+    return not (_has_loras(pipe, spec) and reads_base_weights(pipe))
 
 
 def _is_steered(pipe: Any, _spec: RendererSpec) -> bool:
@@ -116,10 +124,12 @@ def compile_pipeline(pipe: Any) -> None:
         pipe.transformer = torch.compile(transformer, dynamic=False)
     if getattr(pipe, "unet", None) is not None:
         pipe.unet = torch.compile(pipe.unet, dynamic=False)
-    pipe.vae.decode = torch.compile(pipe.vae.decode, dynamic=False)
+    if getattr(pipe, "vae", None) is not None:
+        pipe.vae.decode = torch.compile(pipe.vae.decode, dynamic=False)
 
 
 PATCHES: tuple[Patch, ...] = (
+    Patch("loras", _has_loras, lambda pipe, spec: load_loras(pipe, spec.model.parts)),
     Patch("float8", _is_float8, lambda pipe, _: to_float8(denoiser(pipe), pipe.device), "model.dtype"),
     Patch("channels_last", _is_compiled_on_cuda, _lay_channels_last),
     Patch("subpixel_upsampling", _is_on_onednn, lambda pipe, _: upsample_by_subpixels(denoiser(pipe))),

@@ -1,9 +1,10 @@
 """Load a pretrained diffusers pipeline on its device, in its dtype, with its patches; safetensors only."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,10 +14,14 @@ import torch
 import transformers
 from diffusers.utils import DIFFUSERS_DYNAMIC_MODULE_NAME, dynamic_modules_utils
 
+from darkroom.domain.adapters import INVERSIONS, VAE
 from darkroom.domain.settings import FLOAT8
+from darkroom.rendering.conditioning import ENCODERS
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_files import shaping_files, snapshot_digests
+from darkroom.rendering.other_parts import load_inversions, load_vae
+from darkroom.rendering.part_files import weights_file
 from darkroom.rendering.patches import PATCHES, AppliedPatches, Patch, apply_patches
 from darkroom.rendering.proof import LocalFiles, detach_from_files, proved
 from darkroom.rendering.renderer import RendererSpec
@@ -42,11 +47,21 @@ def load_pipeline(spec: RendererSpec, patches: Sequence[Patch] = PATCHES) -> Loa
         torch.set_num_threads(spec.num_threads)
     _silence_libraries()
     folder = _local_folder(spec.model)
-    return proved(_local_files(spec.model, folder), lambda: _load(spec, folder, patches))
+    return _proved_all(
+        [_local_files(spec.model, folder), *_part_files(spec.model)], partial(_load, spec, folder, patches)
+    )
+
+
+def _proved_all(files: Sequence[LocalFiles], load: Callable[[], LoadedPipeline]) -> LoadedPipeline:
+    """What `load` makes of all of these files, none of which changes meanwhile."""
+    for each in files:
+        load = partial(proved, each, load)
+    return load()
 
 
 def _load(spec: RendererSpec, folder: Path, patches: Sequence[Patch]) -> LoadedPipeline:
     pipe = _from_pretrained(spec.model, folder).to(spec.device)
+    load_inversions(pipe, [file for file in spec.model.parts if file.part.kind == INVERSIONS])
     pipe.set_progress_bar_config(disable=True)
     disable_text_cleaning(pipe)
     _avoid_float32_decoding(pipe)
@@ -62,24 +77,29 @@ def _silence_libraries() -> None:
 
 
 def _from_pretrained(model: InspectedModel, folder: Path) -> Any:
-    dtype, trusts_code = model.identity.dtype, model.identity.trust_remote_code
+    trusts_code = model.identity.trust_remote_code
+    dtype = torch.bfloat16 if model.identity.dtype == FLOAT8 else getattr(torch, model.identity.dtype)
+    others = {each.part.kind: load_vae(each, dtype) for each in model.parts if each.part.kind == VAE}
     with isolated_model_code() if trusts_code else nullcontext():
         return diffusers.DiffusionPipeline.from_pretrained(
             folder,
             variant=model.variant,
-            dtype=torch.bfloat16 if dtype == FLOAT8 else getattr(torch, dtype),
+            dtype=dtype,
             use_safetensors=True,
             trust_remote_code=trusts_code,
             **dict.fromkeys(model.absent),
+            **others,
         )
 
 
 def _avoid_float32_decoding(pipe: Any) -> None:
     """Have a VAE that overflows in float16, as SDXL's, decode in bfloat16, whose range is float32's.
 
-    diffusers would cast it to float32 for every batch.
+    diffusers would cast it to float32 for every batch, in classes with `upcast_vae`. Only where latents are decoded
+    here: a pipeline that decodes them itself gives them to the VAE in float16.
     """
-    if hasattr(pipe, "upcast_vae") and pipe.vae.config.force_upcast and pipe.vae.dtype == torch.float16:
+    is_upcast = type(pipe).__name__ in ENCODERS and hasattr(pipe, "upcast_vae") and pipe.vae.config.force_upcast
+    if is_upcast and pipe.vae.dtype == torch.float16:
         pipe.vae.to(torch.bfloat16)
 
 
@@ -108,6 +128,12 @@ def _local_files(model: InspectedModel, folder: Path) -> LocalFiles:
         expected = snapshot_digests(folder, trusts_code, expected)
         return LocalFiles(label, folder, expected, lambda: [name for name in expected if (folder / name).is_file()])
     return LocalFiles(label, folder, expected, lambda: shaping_files(folder, trusts_code))
+
+
+def _part_files(model: InspectedModel) -> Iterator[LocalFiles]:
+    for each in model.parts:
+        folder = weights_file(each.path, each.label, each.part.kind).parent
+        yield LocalFiles(each.label, folder, dict(each.digests), lambda: ())
 
 
 # What must not depend on the environment ----------------------------------------------------------------------------

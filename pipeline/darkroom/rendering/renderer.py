@@ -5,7 +5,7 @@ This module needs no torch.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,7 +14,9 @@ import numpy as np
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import ModelRef, Value
 from darkroom.domain.spans import OFF, Profile
+from darkroom.rendering.families import Family
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.loading import loads_models
 
@@ -32,6 +34,12 @@ class RendererSpec:
     num_threads: int = 1  # CPU threads of a worker; one number everywhere, since another may move low bits
     seconds_per_batch: float = 0.0  # of the paint renderer: a simulated rendering time
 
+    @property
+    def ref(self) -> ModelRef:
+        """Of a renderer of one's own: the model as the user names it, with its options."""
+        assert self.model.plug_in
+        return self.model.plug_in.ref
+
 
 @dataclass(frozen=True)
 class RenderedImage:
@@ -41,6 +49,9 @@ class RenderedImage:
     truncated: bool = False  # the prompt was longer than the text encoder takes
     error: str | None = None
     batch_size: int | None = None  # images in the call that made it, padding included; None: `info.batch_size`
+    is_filtered: bool = False  # there is none since a content policy refuses it; `error` says which
+    cost: float | None = None  # what the renderer's owner takes for it
+    notes: Mapping[str, Value] = field(default_factory=dict)  # what records keep of it besides
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,9 @@ class RendererInfo:
     mixes_guidance: bool = False  # a batch may hold any guidance scales above 1, and any negative prompts
     device_id: str = "cpu"  # which of the machine's devices: a GPU's UUID where it has one
     keeps_size: bool = True  # an image has the height and width that were asked for, whatever they are
+    is_proved: bool = True  # what its class's arguments mean is known; else they are taken by their names
     patches: tuple[str, ...] = ()  # names of the applied patches (see patches.py), in their order
+    is_seeded: bool = True  # equal seeds give equal pixels
 
 
 class Renderer(Protocol):
@@ -99,7 +112,7 @@ PAINT_DEFAULTS = {"guidance_scale": 1.0, "num_inference_steps": 1, "height": _SI
 def paint_model() -> InspectedModel:
     """The painter as a model, for what reads models only."""
     identity = ModelIdentity(PAINT_REPO_ID, _REVISION, "float32", "Paint")
-    return InspectedModel(identity, PAINT_REPO_ID, None, None, _SIDE, _SIDE, False, None, None)
+    return InspectedModel(identity, PAINT_REPO_ID, None, None, _SIDE, _SIDE, False, None, None, Family())
 
 
 class PaintRenderer:
@@ -137,6 +150,10 @@ def load_renderer(spec: RendererSpec, profile: Profile = OFF) -> Renderer:
 
     Implementations are imported here, so that a painter needs no torch.
     """
+    if spec.model.plug_in:
+        from darkroom.rendering.plugins import load_plug_in
+
+        return load_plug_in(spec)
     if spec.model.source == PAINT_REPO_ID:
         return PaintRenderer(spec.batch_size, spec.seconds_per_batch)
     return _load_diffusers(spec, profile)

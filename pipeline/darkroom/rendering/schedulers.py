@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.rendering.families import Family
 from darkroom.rendering.inspection import InspectedModel
 
 DEFAULT = "default"  # the scheduler that the model comes with
@@ -20,6 +21,7 @@ class SchedulerEntry:
     family: str = _DIFFUSION  # models that predict noise or its velocity (diffusion), or flow-matching ones (flow)
     options: Mapping[str, Any] = field(default_factory=dict)
     needs: str | None = None  # an optional package
+    takes_sigmas: bool = True  # a pipeline may give it noise levels of its own
 
 
 _MULTISTEP, _SINGLESTEP = "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"
@@ -31,7 +33,11 @@ _WITHOUT_KARRAS = {
     "tcd": SchedulerEntry("TCDScheduler"),
     "euler_a": SchedulerEntry("EulerAncestralDiscreteScheduler"),
     "flow_euler": SchedulerEntry("FlowMatchEulerDiscreteScheduler", _FLOW),
-    "flow_heun": SchedulerEntry("FlowMatchHeunDiscreteScheduler", _FLOW),
+    "flow_heun": SchedulerEntry("FlowMatchHeunDiscreteScheduler", _FLOW, takes_sigmas=False),
+    "flow_lcm": SchedulerEntry("FlowMatchLCMScheduler", _FLOW),
+    "flow_unipc": SchedulerEntry(
+        "UniPCMultistepScheduler", _FLOW, {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+    ),
 }
 _WITH_KARRAS = {  # each also by its name with _karras: noise levels of Karras et al. 2022
     "lms": SchedulerEntry("LMSDiscreteScheduler", needs="scipy"),
@@ -60,8 +66,17 @@ SCHEDULERS: Mapping[str, SchedulerEntry] = {
 
 def compatible_schedulers(model: InspectedModel) -> list[str]:
     """Names that the model can be used with."""
+    if model.family.own_scheduler:
+        return [DEFAULT]
     family = _FLOW if model.is_flow else _DIFFUSION
-    return [DEFAULT, *sorted(name for name, entry in SCHEDULERS.items() if entry.family == family)]
+    return [
+        DEFAULT,
+        *sorted(name for name, entry in SCHEDULERS.items() if entry.family == family and _fits(name, model.family)),
+    ]
+
+
+def _fits(name: str, facts: Family) -> bool:
+    return name not in facts.unfit_schedulers and (SCHEDULERS[name].takes_sigmas or not facts.passes_sigmas)
 
 
 def check_scheduler(name: str, model: InspectedModel) -> None:
@@ -82,4 +97,11 @@ def build_scheduler(name: str, model_scheduler: Any) -> Any:
     if name == DEFAULT:
         return type(model_scheduler).from_config(model_scheduler.config)
     entry = SCHEDULERS[name]
-    return getattr(diffusers, entry.class_name).from_config(model_scheduler.config, **entry.options)
+    options = {**_shift(model_scheduler.config), **entry.options} if entry.family == _FLOW else entry.options
+    return getattr(diffusers, entry.class_name).from_config(model_scheduler.config, **options)
+
+
+def _shift(config: Mapping[str, Any]) -> dict[str, float]:
+    """The shift of a flow's noise levels by both names that schedulers have for it: each takes its own."""
+    shift = config.get("shift", config.get("flow_shift"))
+    return {} if shift is None else {"shift": shift, "flow_shift": shift}

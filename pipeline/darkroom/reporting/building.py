@@ -9,7 +9,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK
 from darkroom.metrics.figures import Evaluation, read_evaluations
 from darkroom.metrics.latest import RunFigures, latest_figures
-from darkroom.reporting.commands import run_command
+from darkroom.reporting.commands import run_command, words_of
 from darkroom.reporting.content import (
     Axis,
     CellResult,
@@ -195,8 +195,8 @@ def _shown(run: _Gathered, picked: Mapping[str, list[ImageRef]], run_href: str |
     ordered = sorted(
         rows.values(), key=lambda row: (row.record.row, place[row.record.cell_id], row.record.sample_index)
     )
-    trusted = {cell_id for cell_id, info in run.cells.items() if info.cell.model.trust_remote_code}
-    return pictures(run.store, ordered, in_sheet, trusted, run_href)
+    words = {cell_id: words_of(info) for cell_id, info in run.cells.items()}
+    return pictures(run.store, ordered, in_sheet, words, run_href)
 
 
 def _failures(run: _Gathered) -> Iterator[FailedImage]:

@@ -1,14 +1,15 @@
 """The commands that make a run, or one image of it, again; and the call, of a run whose prompts were in memory."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from darkroom.domain.settings import SETTINGS
+from darkroom.domain.settings import SETTINGS, UNTAKEN, ModelRef, settings_of
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.choices import Choices
-from darkroom.runs.commands import called_by_name, word
+from darkroom.runs.commands import as_written, called_by_name, word
 from darkroom.runs.presets import preset_of
 from darkroom.runs.run import PromptsInfo, RunInfo
 from darkroom.storage.store import StoreSpec
@@ -21,10 +22,15 @@ Settings = Mapping[str, object]
 Given = dict[str, object]  # keys of the command line with their values
 
 
-def verify_command(store: StoreSpec, image_id: str, trusts: bool = False) -> str:
-    """`trusts`: its model's own code must run, which no stored run decides."""
-    trust = {"model.trust_remote_code": True} if trusts else {}
-    return called_by_name("verify", store, image_id=image_id, **trust)
+def verify_command(store: StoreSpec, image_id: str, words: Mapping[str, object] | None = None) -> str:
+    """`words`: what no stored run decides of its model, from `words_of`."""
+    return called_by_name("verify", store, image_id=image_id, **(words or {}))
+
+
+def words_of(item: CellInfo) -> Given:
+    """That a cell's model may run code of its own, or which renderer of one's own it is, at which place."""
+    own = {"model.make": item.ref.make, **_if_any("model.options", _options(item.ref.options))} if item.ref.make else {}
+    return {**_if_any("model.trust_remote_code", item.cell.model.trust_remote_code), **own}
 
 
 def run_command(
@@ -105,6 +111,7 @@ def _evaluate_line(store: StoreSpec, options: Settings) -> str:
 
 def _call(job: str, given: Given) -> str:
     """Where `prompts` is what the caller gave; a setting that is an axis is refused beside it."""
+    given = {name: as_written(value) for name, value in given.items()}
     parts = {name: _below(f"{name}.", given) for name in ("grid.axes", "engine", "prompts", "evaluation", "halving")}
     below = tuple(f"{name}." for name in parts)
     rest = {name: each for name, each in given.items() if not name.startswith(below) and name != "prompts"}
@@ -150,7 +157,7 @@ class _Call:
 
 # Cells -------------------------------------------------------------------------------------------------------------
 
-_MODEL_NAMES = ("repo_id", "revision", "dtype", "variant")
+_MODEL_NAMES = tuple(each.name for each in settings_of(ModelRef) if each.name != "trust_remote_code")
 
 
 def _of_run(info: RunInfo) -> dict[str, object]:
@@ -161,9 +168,10 @@ def _of_run(info: RunInfo) -> dict[str, object]:
 def _settings(item: CellInfo, info: RunInfo) -> dict[str, object]:
     """A cell as a command says it; a hub's model by its commit, a folder's by nothing but its name."""
     identity, sampling = item.cell.model, item.cell.sampling
-    revision = identity.revision if _COMMIT.fullmatch(identity.revision) else item.ref.revision
-    model = (item.ref.repo_id, revision, identity.dtype, identity.variant)
-    return dict(zip(_MODEL_NAMES, model, strict=True)) | vars(sampling) | _of_run(info) | sampling.effective
+    model = {name: getattr(item.ref, name) for name in _MODEL_NAMES}
+    model |= {"revision": identity.revision} if _COMMIT.fullmatch(identity.revision) else {}
+    model |= {"dtype": item.ref.dtype if identity.is_own else identity.dtype, "variant": identity.variant}
+    return model | vars(sampling) | _of_run(info) | sampling.effective
 
 
 def _shared(cells: Sequence[Settings]) -> dict[str, object]:
@@ -182,8 +190,19 @@ def _grid(cells: Sequence[Settings], run: Settings) -> Given:
     if not axes:
         return {}
     if found == set(product(*axes.values())):
-        return {f"grid.axes.{name}": values for name, values in axes.items()}
-    return {"grid.cells": [{name: cell[name] for name in axes} for cell in cells]}
+        return {f"grid.axes.{name}": [_value(name, value) for value in values] for name, values in axes.items()}
+    return {"grid.cells": [{name: _value(name, cell[name]) for name in axes} for cell in cells]}
+
+
+def _value(name: str, value: object) -> object:
+    """As a command says it."""
+    return _options(value) if SETTINGS[name].is_mapping else value
+
+
+def _options(text: object) -> Given:
+    """Keys with values, of their JSON text; null ones say nothing."""
+    given = json.loads(str(text)) if text else {}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _order(value: object) -> tuple[int, object]:
@@ -192,12 +211,22 @@ def _order(value: object) -> tuple[int, object]:
 
 def _model(repo_id: object, shared: Settings) -> Given:
     """The model that all cells share; where they differ, the first one's name, and the grid gives each its own."""
+    if shared.get("make"):
+        return _own_model(shared)
     preset = preset_of(str(repo_id))
     named: Given = {"model": preset} if preset else {"model": "diffusers", "model.repo_id": repo_id}
-    given = {name: shared.get(name) for name in ("revision", "dtype", "variant")}
+    given = {name: shared.get(name) for name in _MODEL_NAMES if name != "repo_id"}
     if preset and given["dtype"] == "float32":  # which presets have by themselves
         given.pop("dtype")
-    return named | {f"model.{name}": value for name, value in given.items() if value is not None}
+    return named | {f"model.{name}": value for name, value in given.items() if value not in (None, ())}
+
+
+def _own_model(shared: Settings) -> Given:
+    """A renderer of one's own."""
+    given = {name: shared.get(name) for name in ("make", "repo_id", "revision", "variant") if shared.get(name)}
+    dtype = {} if shared.get("dtype") == SETTINGS["dtype"].default else _if_any("model.dtype", shared.get("dtype"))
+    options = _if_any("model.options", _options(shared.get("options")))
+    return {"model": "plugin", **{f"model.{name}": value for name, value in given.items()}, **dtype, **options}
 
 
 def _prompts(prompts: PromptsInfo) -> Given:
@@ -207,7 +236,9 @@ def _prompts(prompts: PromptsInfo) -> Given:
 
 
 def _sampling(shared: Settings, info: RunInfo) -> Given:
+    untaken = UNTAKEN if shared.get("make") else {}
     given = {name: value for name, value in shared.items() if name not in _MODEL_NAMES and value != ""}
+    given = {name: value for name, value in given.items() if untaken.get(name, shared) != value}
     given = {name: value for name, value in given.items() if SETTINGS[name].does_something(value)} | _of_run(info)
     return {f"sampling.{name}": value for name, value in given.items()}
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from darkroom.domain.records import OK
-from darkroom.domain.settings import COMMON_AXES, IMAGE_SETTINGS, SETTINGS, ModelRef, Sampling, settings_of
+from darkroom.domain.settings import COMMON_AXES, IMAGE_SETTINGS, SETTINGS, UNTAKEN, ModelRef, Sampling, settings_of
 from darkroom.metrics.figures import Evaluation
 from darkroom.metrics.tables import setting_text
 from darkroom.reporting.content import Axis, Setting
@@ -124,10 +124,15 @@ def _models(cells: Mapping[str, CellInfo]) -> Facts:
         variant = f", variant {identity.variant}" if identity.variant else ""
         yield MODEL, f"{identity.repo_id} ({identity.pipeline_class}, {identity.dtype}{variant})"
         yield "model revision", identity.revision
+        for part in identity.parts:
+            yield f"model {part.kind}", f"{part.name}, weight {part.weight:g}, {part.revision}"
 
 
 def _sampling(info: RunInfo, cells: Mapping[str, CellInfo], shared: Mapping[str, Setting]) -> Facts:
+    untaken = UNTAKEN if all(item.cell.model.is_own for item in cells.values()) else {}
     for name in _SHOWN:
+        if shared.get(name) == untaken.get(name, shared):
+            continue
         if shared.get(name, "") != "" and SETTINGS[name].does_something(shared[name]):
             yield name, setting_text(shared[name])
     sizes = {(item.cell.sampling.width, item.cell.sampling.height) for item in cells.values()}
@@ -152,6 +157,10 @@ def _images(info: RunInfo, counts: Mapping[str, CellCount], made: Provenance) ->
             "truncated prompts",
             f"{made.num_truncated:,} images' prompts were longer than the text encoder reads",
         )
+    if made.values["is_seeded"][False]:
+        yield "seeds", "the renderer makes no promise about them: images that are rendered again are others"
+    if made.render_cost:
+        yield "cost", f"{made.render_cost:,g}, by the renderer's price"
     output = info.output
     quality = f", quality {output.quality}" if output.quality else ""
     yield "stored as", f"{output.image_format}{quality}, layout {output.layout}, {_size_text(made.num_bytes)}"

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Shard
 from darkroom.domain.records import Record
-from darkroom.reporting.commands import verify_command
+from darkroom.reporting.commands import Given, verify_command
 from darkroom.reporting.content import FailedImage, Picture
 from darkroom.reporting.sampling import ImageRef
 from darkroom.runs import manifest
@@ -63,10 +63,10 @@ def _rows(store: Store, shard: Shard, images: Mapping[int, ImageRef]) -> list[Ro
 
 
 def pictures(
-    store: Store, rows: Sequence[Row], in_sheet: Collection[str], trusted: Collection[str], run_href: str | None
+    store: Store, rows: Sequence[Row], in_sheet: Collection[str], words: Mapping[str, Given], run_href: str | None
 ) -> Iterator[Picture]:
-    """`in_sheet`: image_ids; `trusted`: cell_ids of models whose own code runs; `run_href`: the run's folder as seen
-    from the report, or None."""
+    """`in_sheet`: image_ids; `words`: cell_id -> what verifying must say of its model; `run_href`: the run's folder
+    as seen from the report, or None."""
     small = thumbnails(store, (row.record for row in rows))
     for row in rows:
         record, shown = row.record, small[row.record.image_id]
@@ -78,7 +78,9 @@ def pictures(
             sample_index=record.sample_index,
             score=row.image.score,
             record=row.texts,
-            verify_command=verify_command(store.spec, record.image_id, record.cell_id in trusted),
+            verify_command=""
+            if record.is_seeded is False
+            else verify_command(store.spec, record.image_id, words[record.cell_id]),
             thumbnail=shown.webp,
             image_href=f"{run_href}/{record.key}" if run_href and record.member is None else None,
             in_sheet=record.image_id in in_sheet,

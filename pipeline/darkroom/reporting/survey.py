@@ -30,8 +30,8 @@ MOST_FAILURES = 100
 NUM_PICKS = 6  # best, median and worst, each
 _MOST_REASONS = 1000  # told apart
 _IDENTITY = ("image_id", "prompt_id", "sample_index", "status", "error", "sha256")
-_PROVENANCE = ("darkroom_version", "torch_version", "diffusers_version", "device", "dtype", "batch_size")
-_SUMS = ("render_s", "bytes", "truncated", "created_at")
+_PROVENANCE = ("is_seeded", "darkroom_version", "torch_version", "diffusers_version", "device", "dtype", "batch_size")
+_SUMS = ("render_s", "render_cost", "bytes", "truncated", "created_at")
 # Columns of a record that may differ between the rows of one cell.
 _GROUPING = ("truncated", *(each.name for each in ROW_SETTINGS if each.of_image and each.kind is not str))
 _COLUMNS = frozenset((*_IDENTITY, *_PROVENANCE, *_SUMS, *_GROUPING))
@@ -62,6 +62,7 @@ class Provenance:
     num_truncated: int = 0
     num_bytes: int = 0
     render_s: float = 0.0
+    render_cost: float = 0.0  # by the renderer's price
     num_timed: int = 0  # images with a time on the device
     first: datetime | None = None  # record's creation
     last: datetime | None = None
@@ -155,6 +156,7 @@ def _add_provenance(provenance: Provenance, table: pa.Table) -> None:
     provenance.num_truncated += pc.sum(table["truncated"]).as_py() or 0
     provenance.num_bytes += pc.sum(table["bytes"]).as_py() or 0
     provenance.render_s += pc.sum(table["render_s"]).as_py() or 0.0
+    provenance.render_cost += pc.sum(table["render_cost"]).as_py() or 0.0
     provenance.num_timed += len(table) - table["render_s"].null_count
     _add_times(provenance, table)
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity
-from darkroom.domain.settings import COMMON_AXES, ModelRef, Sampling
+from darkroom.domain.settings import COMMON_AXES, PARTS, ModelRef, Sampling
 from darkroom.runs.files import CELLS_PREFIX, cell_key, from_json, parse_cell_key, to_json
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store, prefetched
@@ -21,6 +21,22 @@ class CellInfo:
     cell: Cell
 
     @property
+    def model_name(self) -> str:
+        """As the user named it; of a renderer of one's own, as it calls itself."""
+        return self.ref.repo_id or self.cell.model.repo_id
+
+    @property
+    def headline(self) -> str:
+        """Its usual settings, such as "20 steps of ddim, guidance 5, 64x64"."""
+        sampling, said = self.cell.sampling, self.cell.model.said_of(self.cell.sampling)
+        parts = {
+            "num_inference_steps": f"{sampling.num_inference_steps} steps of {sampling.scheduler}",
+            "guidance_scale": f"guidance {sampling.guidance_scale:g}",
+            "height": f"{sampling.width}x{sampling.height}",
+        }
+        return ", ".join(text for name, text in parts.items() if name in said)
+
+    @property
     def settings(self) -> dict[str, object]:
         """What tells this cell from others, by the names that a command uses, in the order that sorts cells."""
         identity, sampling = self.cell.model, asdict(self.cell.sampling)
@@ -31,6 +47,9 @@ class CellInfo:
             "model.variant": identity.variant,
             "model.dtype": identity.dtype,
             "model.trust_remote_code": identity.trust_remote_code,
+            **{f"model.{each.name}": identity.text_of(each.name) for each in PARTS},
+            "model.make": self.ref.make,
+            "model.options": self.ref.options,
             **{f"sampling.{name}": sampling[name] for name in (*names, *reversed(COMMON_AXES))},
         }
 

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from darkroom.storage.store import StoreSpec
@@ -42,7 +43,19 @@ def word(name: str, value: object) -> str:
 # Values ------------------------------------------------------------------------------------------------------------
 
 
+def as_written(value: object) -> object:
+    """A value as a person writes it: of an entry of a list, the keys that say something."""
+    if isinstance(value, Mapping):
+        return {name: as_written(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_written(item) for item in value]
+    if is_dataclass(value):
+        return {each.name: given for each in fields(value) if (given := getattr(value, each.name)) != each.default}
+    return value
+
+
 def _hydra(value: object) -> str:
+    value = as_written(value)
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int | float):

@@ -84,12 +84,16 @@ def to_json(value: object) -> bytes:
 
 
 def from_json(kind: type[T], value: Mapping[str, Any]) -> T:
-    """A dataclass of plain fields. Raises TypeError or ValueError for what it cannot be made from."""
+    """A dataclass of plain fields, and of tuples of such. Raises TypeError or ValueError for what it cannot be made
+    from."""
     hints = get_type_hints(kind)
-    for name, given in dict(value).items():
-        if name in hints and not _is_one_of(given, _kinds(hints[name])):
+    made = dict(value)
+    for name, given in made.items():
+        if name in hints and get_origin(hints[name]) is tuple and isinstance(given, list):
+            made[name] = tuple(from_json(get_args(hints[name])[0], each) for each in given)
+        elif name in hints and not _is_one_of(given, _kinds(hints[name])):
             raise TypeError(f"{name} is {given!r}"[:80])
-    return kind(**value)
+    return kind(**made)
 
 
 def _is_one_of(given: Any, kinds: tuple[Any, ...]) -> bool:

@@ -226,6 +226,8 @@ def repair(store: Store, broken: StoredObject, rendered: Rendered, cell: Cell, o
 
 
 def _not_equal(record: Record, data: bytes | None) -> str | None:
+    if data is None and record.is_seeded is False:
+        return "its renderer makes no promise about seeds: what is lost is lost"
     if data is None:
         return "it could not be rendered again"
     digest = hashlib.sha256(data).hexdigest()

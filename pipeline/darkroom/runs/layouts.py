@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from darkroom.domain.adapters import LORAS, parts_used
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.requests import ImageRequest, Sample
 from darkroom.domain.settings import SETTINGS
@@ -83,14 +84,16 @@ def as_rendered(sample: Sample, pixels: np.ndarray) -> Sample:
 
 def _settings(request: ImageRequest, model: ModelIdentity) -> dict[str, object]:
     """What this image is a function of. No time, machine or run: equal images give equal files."""
+    parts = [part.facts for part in parts_used(model.parts, request.adapters)]
     return {
         "image_id": request.image_id,
         "prompt": request.prompt,
-        **request.sampling.effective,
+        **model.said_of(request.sampling),
         "seed": request.seed,
         "model": model.repo_id,
         "model_revision": model.revision,
         "dtype": model.dtype,
+        **({"model_parts": parts} if parts else {}),
     }
 
 
@@ -99,19 +102,26 @@ def settings_json(request: ImageRequest, model: ModelIdentity) -> str:
 
 
 def parameters_line(request: ImageRequest, model: ModelIdentity) -> str:
-    """The settings in the layout that AUTOMATIC1111's tools write and most image browsers read."""
+    """The settings in the layout that AUTOMATIC1111's tools write and most image browsers read.
+
+    There a LoRA is said in the prompt with its weight, and the first 12 digits of its file's SHA-256 in a list.
+    """
     sampling = request.sampling
-    labelled = {SETTINGS[name].label: value for name, value in sampling.effective.items() if SETTINGS[name].label}
+    loras = [part for part in parts_used(model.parts, request.adapters) if part.kind == LORAS]
+    tags = "".join(f" <lora:{part.name}:{part.weight:g}>" for part in loras)
+    hashes = ", ".join(f"{part.name}: {part.revision.removeprefix('sha256:')[:12]}" for part in loras)
+    labelled = {SETTINGS[name].label: value for name, value in model.said_of(sampling).items() if SETTINGS[name].label}
     fields = {
-        **{label: labelled.pop(label) for label in _FIRST_LABELS},
+        **{label: labelled.pop(label) for label in _FIRST_LABELS if label in labelled},
         "Seed": request.seed,
         "Size": f"{sampling.width}x{sampling.height}",
         "Model": json.dumps(model.repo_id) if set(model.repo_id) & set(',:"\n') else model.repo_id,
         "Model hash": model.revision.removeprefix("sha256:")[:10],
         **labelled,
+        **({"Lora hashes": f'"{hashes}"'} if loras else {}),
     }
     negative = f"\nNegative prompt: {sampling.negative_prompt}" if sampling.negative_prompt else ""
-    return request.prompt + negative + "\n" + ", ".join(f"{name}: {value}" for name, value in fields.items())
+    return request.prompt + tags + negative + "\n" + ", ".join(f"{name}: {value}" for name, value in fields.items())
 
 
 # Where it is stored ------------------------------------------------------------------------------------------------

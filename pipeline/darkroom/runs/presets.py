@@ -17,7 +17,8 @@ def presets() -> Mapping[str, ModelRef]:
     """Name to model with its usual settings."""
     files = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in sorted(_FOLDER.glob("*.yaml"))}
     keys = {name: {key: value for key, value in file.items() if key != "defaults"} for name, file in files.items()}
-    return {name: ModelRef(**given) for name, given in keys.items() if "repo_id" in given}
+    named = {name: given for name, given in keys.items() if given.keys() & {"repo_id", "make"}}
+    return {name: ModelRef(**{"repo_id": "", **given}) for name, given in named.items()}
 
 
 def with_preset(ref: ModelRef, name: str) -> ModelRef:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from darkroom.domain.identity import Cell, ModelIdentity, Shard
 from darkroom.domain.records import OK, Record
-from darkroom.domain.requests import ImageRequest, PromptRow, Sample
+from darkroom.domain.requests import ImageRequest, PromptRow, Sample, adapters_of
 from darkroom.domain.settings import IMAGE_SETTINGS, ROW_SETTINGS
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, cell_of
@@ -145,7 +145,7 @@ def recorded_request(record: Record, cell: Cell) -> ImageRequest:
     """
     given = {each.name: getattr(record.sampling, each.name) for each in ROW_SETTINGS if each.of_image}
     sampling = replace(cell.image_sampling, **given)
-    return ImageRequest(record.image_id, record.prompt, record.seed, sampling)
+    return ImageRequest(record.image_id, record.prompt, record.seed, sampling, adapters_of(cell, sampling))
 
 
 def model_as_recorded(model: ModelIdentity, record: Record) -> ModelIdentity:

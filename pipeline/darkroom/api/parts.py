@@ -1,0 +1,99 @@
+"""What is added to a cell's model: where it lies, and whether a cell and prompt rows name what is there.
+
+Digests decide, not names.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from darkroom.domain.adapters import NO_LORA, Part, unknown_loras
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import PARTS, SETTINGS, ModelRef, Sampling
+from darkroom.prompts.dataset import PromptScan
+from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.part_files import PartFile, digests_of, files_at, is_local, revision_of
+from darkroom.runs.cells import CellInfo
+
+
+def with_places(ref: ModelRef) -> ModelRef:
+    """The same, with parts that lie on this machine by their absolute paths."""
+    parts: dict[str, Any] = {each.name: _located_part(getattr(ref, each.name)) for each in PARTS}
+    return replace(ref, **parts)
+
+
+def _located_part(value: Any) -> Any:
+    """Of a setting that names parts: a path, or entries that have one."""
+    if isinstance(value, tuple):
+        return tuple(replace(each, path=_located_path(each.path)) for each in value)
+    return _located_path(value) if value else value
+
+
+def _located_path(path: str) -> str:
+    """Of a part that lies here, the absolute path; a hub id stays."""
+    return str(Path(path).expanduser().resolve()) if is_local(path) else path
+
+
+def check_loras(sampling: Sampling, model: InspectedModel) -> None:
+    """Refuse names that no LoRA of the model has, and a weight of none."""
+    loras = model.identity.loras
+    for name in unknown_loras(loras, sampling.lora):
+        raise DarkroomError(_no_lora(f"sampling.lora={sampling.lora}", name, model))
+    if not loras and SETTINGS["lora_weight"].does_something(sampling.lora_weight):
+        raise DarkroomError(
+            f"sampling.lora_weight={sampling.lora_weight:g}: {model.identity.repo_id} has no LoRA; leave it out, or "
+            "give model.loras=[...]"
+        )
+
+
+def _no_lora(said: str, name: str, model: InspectedModel) -> str:
+    """What is said of a name that no LoRA of a model has, and where it stands."""
+    known = ", ".join([NO_LORA, *(part.name for part in model.identity.loras)])
+    return f"{said}: {model.identity.repo_id} has no LoRA {name!r}; give one of {known}, or add it to model.loras=[...]"
+
+
+def check_rows_loras(scan: PromptScan, model: InspectedModel) -> None:
+    """Rows may name LoRAs of each cell's model, which a reader of prompts does not know."""
+    leave = "prompts.columns.{}=null leaves its column unread"
+    for value in scan.loras:
+        for name in unknown_loras(model.identity.loras, value):
+            raise DarkroomError(f"{_no_lora(f'column lora={value}', name, model)}; or {leave.format('lora')}")
+    if scan.num_overriding.get("lora_weight") and not model.identity.loras:
+        raise DarkroomError(
+            f"column lora_weight: {model.identity.repo_id} has no LoRA; give model.loras=[...]; "
+            f"{leave.format('lora_weight')}"
+        )
+
+
+# Of a stored run -----------------------------------------------------------------------------------------------------
+
+
+def without_parts(ref: ModelRef) -> ModelRef:
+    """The model alone."""
+    none: dict[str, Any] = {each.name: each.neutral for each in PARTS}
+    return replace(ref, **none)
+
+
+def parts_of(info: CellInfo, places: Sequence[str]) -> tuple[PartFile, ...]:
+    """The files of what was added to a cell's model, where they lay or in one of these places; the digest decides."""
+    values = [getattr(info.ref, each.name) for each in PARTS]
+    named = [each.path for value in values if isinstance(value, tuple) for each in value]
+    named += [value for value in values if isinstance(value, str)]
+    return tuple(_part_of(part, path, places) for part, path in zip(info.cell.model.parts, named, strict=True))
+
+
+def _part_of(part: Part, path: str, places: Sequence[str]) -> PartFile:
+    label, said = f"model.{part.kind} {part.name}", []
+    for place in [*(file for folder in places for file in files_at(folder, part.kind)), path]:
+        try:
+            digests = digests_of(part.kind, place, f"{label} ({place})")
+        except DarkroomError as error:
+            said.append(str(error))
+            continue
+        if (found := revision_of(digests)) == part.revision:
+            return PartFile(part, place, tuple(digests.items()))
+        said.append(f"{label} ({place}) is {found}, and the run was made with {part.revision}")
+    raise DarkroomError(
+        f"{said[-1]}; restore it, or give the file or its folder, as it lies now, as model.adapters=[...]"
+    )

@@ -1,0 +1,89 @@
+"""The models of a run's cells, found where they lay, or where the caller says that they lie now.
+
+Digests decide, not names.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from darkroom.api.cells import find_model
+from darkroom.api.options import ModelPlace
+from darkroom.api.parts import parts_of, without_parts
+from darkroom.api.plug_ins import trusted_ref
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import ModelIdentity
+from darkroom.domain.settings import ModelRef
+from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.model_files import INDEX
+from darkroom.runs.cells import CellInfo
+
+_REMEDY = "give the model's place, or the folder that holds all models of the run, as model.repo_id=..."
+
+
+def models_of(cells: Iterable[CellInfo], place: ModelPlace, device: str) -> dict[ModelIdentity, InspectedModel]:
+    """The cells' models. Raises DarkroomError where one is not what the run was made with."""
+    once = {info.cell.model: info for info in cells}
+    for info in once.values():
+        _check_trust(info, place.trust_remote_code)
+    return {identity: _model_of(info, place, device) for identity, info in once.items()}
+
+
+def _check_trust(info: CellInfo, trusts: bool) -> None:
+    if info.cell.model.trust_remote_code and not trusts:
+        raise DarkroomError(
+            f"cell {info.cell.cell_id}: model.repo_id={info.ref.repo_id} runs code of its own; give "
+            "model.trust_remote_code=true if you trust it"
+        )
+
+
+def _model_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
+    """Where it lay is looked at too: a run may have several models, and not all have moved."""
+    if info.ref.make:
+        return _own_of(info, place, device)
+    identity, said = info.cell.model, []
+    for ref in [*_refs_at(place.repo_id), info.ref] if place.repo_id else [info.ref]:
+        try:
+            model = _inspected(ref, identity, device)
+        except DarkroomError as error:
+            said.append(f"{error}; or {_REMEDY}")
+            continue
+        if model.identity.revision == identity.revision:
+            parts = parts_of(info, place.adapters or ())
+            return replace(model, identity=identity, parts=parts)
+        said.append(
+            f"model.repo_id={ref.repo_id} is {model.identity.revision}, and the run was made with "
+            f"{identity.revision}; restore that model, or {_REMEDY}"
+        )
+    raise DarkroomError(said[0])
+
+
+def _own_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
+    """The renderer of one's own that made a cell. Raises DarkroomError where what is named now is another."""
+    if place.repo_id:
+        raise DarkroomError(f"model.repo_id={place.repo_id}: model.make={info.ref.make} has no place; leave it out")
+    identity, ref = info.cell.model, trusted_ref(info, place)
+    model = find_model(ref, device)
+    if model.identity.revision != identity.revision:
+        raise DarkroomError(
+            f"model.make={ref.make} is {model.identity.revision}, and the run was made with {identity.revision}: its "
+            "code, its options or its own revision are others now; restore them"
+        )
+    return replace(model, identity=identity)
+
+
+def _inspected(ref: ModelRef, identity: ModelIdentity, device: str) -> InspectedModel:
+    """As the run's model was looked at."""
+    commit = None if identity.revision.startswith("sha256:") else identity.revision
+    trusts = identity.trust_remote_code
+    ref = replace(ref, dtype=identity.dtype, variant=identity.variant, trust_remote_code=trusts)
+    ref = without_parts(ref)
+    return find_model(replace(ref, revision=commit or ref.revision), device)
+
+
+def _refs_at(place: str) -> Iterator[ModelRef]:
+    """The place itself, and where it is no model, the models in it."""
+    folder = Path(place).expanduser()
+    inside = sorted(path.parent for path in folder.glob(f"*/{INDEX}")) if folder.is_dir() else []
+    here = [folder.resolve()] if folder.is_dir() else [place]
+    yield from (ModelRef(str(path)) for path in (inside if inside and not (folder / INDEX).is_file() else here))

@@ -1,0 +1,74 @@
+"""What a model's call takes and makes by itself, against what a cell asks of it."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.rendering.families import Family, Guidance, Sizes
+from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.model_facts import call_parameters, config_of, vae_scale
+
+
+def call_default(model: InspectedModel, name: str) -> Any:
+    """The value that a model's call has for an argument that is not given; None where it names none.
+
+    The size is read from the model's files, everything else from its pipeline's signature.
+    """
+    size = {"height": model.height, "width": model.width}.get(name)
+    if size is not None:
+        return size
+    if name == "guidance_scale":
+        return _guidance_default(model)
+    return _signature_default(model, name)
+
+
+def _guidance_default(model: InspectedModel) -> Any:
+    family = model.family
+    if family.guidance is Guidance.NONE:
+        return 0.0
+    if family.guider and family.guidance is Guidance.BRANCHES:
+        assert model.folder
+        return config_of(Path(model.folder) / family.guider).get("guidance_scale")
+    return _signature_default(model, family.guidance_argument)
+
+
+def _signature_default(model: InspectedModel, name: str) -> Any:
+    parameter = (call_parameters(model.identity.pipeline_class) or {}).get(name)
+    return parameter.default if parameter and isinstance(parameter.default, int | float) else None
+
+
+def check_arguments(names: Iterable[str], model: InspectedModel, remedy: str) -> None:
+    """Refuse settings that the model's pipeline does not take; `remedy` has a place for the setting's name."""
+    parameters = call_parameters(model.identity.pipeline_class)
+    for name in names:
+        if not _is_taken(name, model.family, parameters):
+            raise DarkroomError(
+                f"sampling.{name}: {model.identity.pipeline_class} of {model.identity.repo_id} takes no {name}; "
+                f"{remedy.format(name)}"
+            )
+
+
+def check_size(height: int, width: int, model: InspectedModel) -> None:
+    """Refuse a size that the model's pipeline fails on; what it rounds is left to it, and records say what was made."""
+    family = model.family
+    if family.sizes is not Sizes.REFUSED:
+        return
+    assert model.folder
+    unit = family.unit * (vae_scale(Path(model.folder)) if family.unit_of_latents else 1)
+    for name, value in (("height", height), ("width", width)):
+        if value % unit:
+            lower = max(value - value % unit, unit)
+            raise DarkroomError(
+                f"sampling.{name}={value}: {model.identity.pipeline_class} of {model.identity.repo_id} makes multiples "
+                f"of {unit} alone; give sampling.{name}={lower}, or another multiple"
+            )
+
+
+def _is_taken(name: str, family: Family, parameters: Mapping[str, inspect.Parameter] | None) -> bool:
+    if name == "negative_prompt":
+        return family.takes_negative_prompt
+    if name == "guidance_scale":
+        return family.guidance is not Guidance.NONE
+    return parameters is None or name in parameters

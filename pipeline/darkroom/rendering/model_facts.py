@@ -1,0 +1,133 @@
+"""What a model's pipeline class and its small configuration files say of its call."""
+
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import ModelRef
+from darkroom.rendering.families import FAMILIES, UNPROVED, Family, Flag, Guidance
+from darkroom.rendering.loading import loads_models
+
+# Arguments of calls that make something else than one picture.
+_NO_PICTURES = ("num_frames", "video_length", "audio_length_in_s", "audio_end_in_s", "frame_size")
+
+
+def family_of(class_name: str, index: dict[str, Any], folder: Path, ref: ModelRef) -> Family:
+    """The class's facts as they hold for this model."""
+    if class_name not in FAMILIES:
+        return _unproved(class_name, ref)
+    family = FAMILIES[class_name]
+    if family.needs and find_spec(family.needs) is None:
+        raise DarkroomError(
+            f"model.repo_id={ref.repo_id}: a {class_name} needs the package {family.needs}; run `pip install "
+            f"{family.needs}`"
+        )
+    if family.unguided_if and _is_set(family.unguided_if, index, folder):
+        return replace(family, guidance=Guidance.NONE, mixes_guidance=False)
+    if family.embedded_if and _is_set(family.embedded_if, index, folder):
+        return replace(
+            family, guidance=Guidance.EMBEDDED, guider=None, mixes_guidance=False, takes_negative_prompt=False
+        )
+    if family.guider and not index.get(family.guider, [None])[0]:
+        return replace(family, guidance=Guidance.NONE, guider=None, takes_negative_prompt=False)
+    return family
+
+
+def _is_set(flag: Flag, index: dict[str, Any], folder: Path) -> bool:
+    return bool((config_of(folder / flag.component) if flag.component else index).get(flag.key))
+
+
+def _unproved(class_name: str, ref: ModelRef) -> Family:
+    """Facts of a class that the table does not know: what the names of its call's arguments say."""
+    parameters = call_parameters(class_name)
+    if parameters is None and ref.trust_remote_code:
+        return UNPROVED
+    if parameters is None:
+        raise DarkroomError(
+            f"model.repo_id={ref.repo_id} is a {class_name}, which the installed diffusers does not have; install one "
+            "that has it, or use another model"
+        )
+    if "prompt" not in parameters or any(name in parameters for name in _NO_PICTURES):
+        raise DarkroomError(
+            f"model.repo_id={ref.repo_id} is a {class_name}, which makes no image from text; use another model"
+        )
+    return replace(
+        UNPROVED,
+        guidance=Guidance.BRANCHES if "guidance_scale" in parameters else Guidance.NONE,
+        takes_negative_prompt="negative_prompt" in parameters,
+    )
+
+
+@cache
+@loads_models
+def call_parameters(class_name: str) -> Mapping[str, inspect.Parameter] | None:
+    """Parameters of its pipeline's call; None where the model brings code for it, or is the painter."""
+    pipeline = pipeline_of(class_name)
+    return inspect.signature(pipeline.__call__).parameters if pipeline else None
+
+
+def pipeline_of(class_name: str) -> Any:
+    """The installed diffusers' class of this name; None where it has none."""
+    import diffusers
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # else it tells of packages that some pipelines could use
+    return getattr(diffusers, class_name, None)
+
+
+@cache
+def pipeline_modules() -> frozenset[str]:
+    """Packages of diffusers' pipelines, some of which hold components: found by their folders, without an import."""
+    spec = find_spec("diffusers")
+    assert spec
+    assert spec.submodule_search_locations
+    folder = Path(spec.submodule_search_locations[0]) / "pipelines"
+    return frozenset(path.parent.name for path in folder.glob("*/__init__.py"))
+
+
+def is_flow(scheduler: dict[str, Any]) -> bool:
+    """Flow matching, by a scheduler of its own or by another one's option."""
+    return "FlowMatch" in str(scheduler.get("_class_name")) or bool(
+        scheduler.get("use_flow_sigmas") or scheduler.get("prediction_type") == "flow_prediction"
+    )
+
+
+def side_of(family: Family, folder: Path) -> int | None:
+    """Height and width in pixels: latent pixels, as the class or the denoiser's config says, times the VAE's scale."""
+    scale = vae_scale(folder)
+    if family.latent_side is not None:
+        return family.latent_side * scale
+    sizes = [config_of(folder / name).get("sample_size") for name in ("unet", "transformer")]
+    return next((size * scale for size in sizes if isinstance(size, int)), None)
+
+
+def vae_scale(folder: Path) -> int:
+    """Pixels a latent pixel, along one side; 1 without a VAE."""
+    vae = config_of(folder / "vae")
+    if "spatial_compression_ratio" in vae:
+        return int(vae["spatial_compression_ratio"])
+    if "temperal_downsample" in vae:  # so spelled, in diffusers
+        return int(2 ** len(vae["temperal_downsample"]))
+    channels = vae.get("encoder_block_out_channels") or vae.get("block_out_channels") or [0]
+    return int(2 ** (len(channels) - 1))
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """The configuration of a component, by its folder; empty where it has none."""
+    for name in ("config.json", "scheduler_config.json", "guider_config.json"):
+        if (folder / name).is_file():
+            return json.loads((folder / name).read_text())
+    return {}
+
+
+def max_tokens(tokenizer: Path) -> int | None:
+    """The limit that a tokenizer's own files say; None where they say none."""
+    path = tokenizer / "tokenizer_config.json"
+    length = json.loads(path.read_text()).get("model_max_length") if path.is_file() else None
+    return length if isinstance(length, int) and length < 100_000 else None

@@ -1,0 +1,220 @@
+"""The files of what is added to a model: found, digested and checked by their headers, before torch is imported.
+
+A LoRA or a textual inversion is known by the digest of its one safetensors file, a VAE by its weights' and its
+configuration's, wherever they lie.
+"""
+
+import json
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from darkroom.domain.adapters import JOIN, LORAS, NO_LORA, VAE, LoraRef, Part
+from darkroom.domain.errors import DarkroomError
+from darkroom.rendering.model_files import INDEX, PICKLES, file_digests, folder_revision
+
+SAFETENSORS = ".safetensors"
+CONFIG = "config.json"  # of a VAE
+_USUAL_NAME = "pytorch_lora_weights.safetensors"  # that diffusers saves a LoRA as
+_NOT_IN_NAMES = frozenset(f'{JOIN},:<>"\n')  # what separates names in settings and in image files' texts
+_DOWN = ("lora_A.weight", "lora.down.weight", "lora_down.weight", "lora_linear_layer.down.weight")  # (rank, in)
+_PREFIXES = {"lora_unet": "unet", "lora_te": "text_encoder", "lora_te1": "text_encoder", "lora_te2": "text_encoder_2"}
+_MAX_HEADER = 100_000_000  # bytes, as the safetensors library has it
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PartFile:
+    """A part, and where it is loaded from."""
+
+    part: Part
+    path: str  # file or folder of this machine, or a hub id with or without the name of a file
+    digests: tuple[tuple[str, str], ...] = ()  # of its files, by their names
+
+    @property
+    def label(self) -> str:
+        """In messages."""
+        return f"model.{self.part.kind} {self.part.name} ({self.path})"
+
+
+def is_local(path: str) -> bool:
+    return Path(path).expanduser().exists()
+
+
+def lora_files(refs: Sequence[LoraRef]) -> tuple[PartFile, ...]:
+    """Each LoRA with its digest. Raises DarkroomError for one that is not there, is no LoRA or has another's name."""
+    if refs and find_spec("peft") is None:
+        raise DarkroomError("model.loras needs the package peft; run `pip install 'peft>=0.21'`")
+    found = tuple(_lora_file(ref) for ref in refs)
+    for place, first in enumerate(found):
+        for second in found[place + 1 :]:
+            if first.part.name == second.part.name:
+                raise DarkroomError(f"model.loras has two named {first.part.name}; give each a name of its own")
+            if first.part.revision == second.part.revision:
+                raise DarkroomError(f"model.loras: {first.path} and {second.path} are one file; leave one of them out")
+    return found
+
+
+def _lora_file(ref: LoraRef) -> PartFile:
+    label = f"model.loras {ref.path}"
+    file = weights_file(ref.path, label)
+    if not any("lora" in name or "lokr" in name for name in header(file, label)):
+        raise DarkroomError(f"{label} has no LoRA layers; give a LoRA, or load a whole model as model.repo_id")
+    name = ref.name or _default_name(ref.path, file)
+    if name == NO_LORA or not name.strip() or set(name) & _NOT_IN_NAMES:
+        raise DarkroomError(
+            f'model.loras {ref.path}: its name {name!r} cannot be; give name=..., without any of {JOIN} , : < > " and '
+            f"other than {NO_LORA}"
+        )
+    return digested(LORAS, name, ref.path, ref.weight)
+
+
+def _default_name(path: str, file: Path) -> str:
+    """The file's name without its ending; that of its folder or hub id where it is called as diffusers calls all."""
+    if file.name != _USUAL_NAME:
+        return file.stem
+    place = Path(path)
+    return place.parent.name if place.name == file.name else place.name
+
+
+def digested(kind: str, name: str, path: str, weight: float = 1.0) -> PartFile:
+    """A part by the digests of its files as they are now."""
+    digests = digests_of(kind, path, f"model.{kind} {name} ({path})")
+    return PartFile(Part(kind, name, revision_of(digests), weight), path, tuple(digests.items()))
+
+
+def digests_of(kind: str, path: str, label: str) -> dict[str, str]:
+    """Name -> digest of each file of a part, in its `folder_of`."""
+    file = weights_file(path, label, kind)
+    names = [CONFIG, file.name] if kind == VAE else [file.name]
+    return dict(zip(names, file_digests(file.parent / name for name in names), strict=True))
+
+
+def revision_of(digests: Mapping[str, str]) -> str:
+    """The one file's digest, or one of all."""
+    return next(iter(digests.values())) if len(digests) == 1 else folder_revision(digests)
+
+
+# Where the file is --------------------------------------------------------------------------------------------------
+
+
+def weights_file(path: str, label: str, kind: str = LORAS) -> Path:
+    """The one safetensors file at a path or hub id; one of the hub is downloaded, or found in the cache."""
+    place = Path(path).expanduser()
+    if kind == VAE:
+        return _vae_weights(place, label)
+    if place.is_dir():
+        return _in_folder(place, label)
+    if place.suffix in PICKLES:
+        raise DarkroomError(f"{label} is a pickle, which can run code; convert it to safetensors where you trust it")
+    if place.is_file():
+        return place
+    parts = path.split("/")
+    is_hub_id = len(parts) == 2 or (len(parts) > 2 and path.endswith(SAFETENSORS))
+    if path.startswith((".", "/", "~")) or "://" in path or not is_hub_id or (len(parts) == 2 and place.suffix):
+        raise DarkroomError(f"{label}: no such file; give a {SAFETENSORS} file, a folder with one, or a hub id")
+    return _from_hub("/".join(parts[:2]), "/".join(parts[2:]), label)
+
+
+def files_at(place: str, kind: str = LORAS) -> list[str]:
+    """The files of a folder and of those in it, or for VAEs the folders with files; else the place itself."""
+    folder = Path(place).expanduser()
+    found = sorted([*folder.glob(f"*{SAFETENSORS}"), *folder.glob(f"*/*{SAFETENSORS}")]) if folder.is_dir() else []
+    files = [file.resolve() for file in found]
+    return [str(file.parent if kind == VAE else file) for file in files] or [place]
+
+
+def _in_folder(folder: Path, label: str) -> Path:
+    files = sorted(folder.glob(f"*{SAFETENSORS}"))
+    usual = [file for file in files if file.name == _USUAL_NAME]
+    if len(usual or files) == 1:
+        return (usual or files)[0]
+    if files:
+        names = ", ".join(file.name for file in files[:5])
+        raise DarkroomError(f"{label} has several files ({names}); give the path of one of them")
+    if any(file.suffix in PICKLES for file in folder.glob("*")):
+        raise DarkroomError(f"{label} has its weights as a pickle, which can run code; convert it to safetensors")
+    raise DarkroomError(f"{label}: no {SAFETENSORS} file in that folder; give the folder or the file that has one")
+
+
+def _vae_weights(place: Path, label: str) -> Path:
+    """Of a VAE's folder, or of the VAE in a model's folder."""
+    folder = place / VAE if (place / INDEX).is_file() else place
+    if not (folder / CONFIG).is_file():
+        raise DarkroomError(f"{label}: no {CONFIG} there; give the folder of a VAE, or of a model that has one")
+    return _in_folder(folder, label)
+
+
+def _from_hub(repo_id: str, name: str, label: str) -> Path:
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        if name:
+            return Path(hf_hub_download(repo_id, name))
+        folder = Path(snapshot_download(repo_id, allow_patterns=[f"*{SAFETENSORS}"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DarkroomError(
+            f"{label}: neither here nor to be had from the hub ({line}); check the name, the network "
+            "and `hf auth login`"
+        ) from error
+    return _in_folder(folder, label)
+
+
+# What is in it ------------------------------------------------------------------------------------------------------
+
+
+def header(file: Path, label: str) -> dict[str, Shape]:
+    """Name -> shape of each tensor of a safetensors file.
+
+    Eight bytes, little-endian, say how long the JSON is that follows.
+    https://github.com/huggingface/safetensors#format
+    """
+    try:
+        with file.open("rb") as opened:
+            (size,) = struct.unpack("<Q", opened.read(8))
+            found = json.loads(opened.read(min(size, _MAX_HEADER)))
+        return {name: tuple(about["shape"]) for name, about in found.items() if name != "__metadata__"}
+    except (OSError, ValueError, struct.error, AttributeError, KeyError, TypeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "its header is not that of such a file"
+        raise DarkroomError(f"{label}: {file.name} cannot be read as safetensors ({reason}); copy it anew") from error
+
+
+def check_fits(file: PartFile, model: Path, repo_id: str) -> None:
+    """Refuse a LoRA for layers of other sizes than the model's, whose weights are in this folder."""
+    shapes = header(weights_file(file.path, file.label), file.label)
+    layers = dict(_input_sizes(shapes))
+    known = {f"{part.name}.{name}": shape for part in _components(model) for name, shape in _weights(part).items()}
+    flat = {name.replace(".", "_"): shape for name, shape in known.items()}
+    for name, size in layers.items():
+        wanted = flat.get(name)
+        if wanted is not None and wanted[1:2] != (size,):
+            raise DarkroomError(
+                f"{file.label} is for a model of another architecture: {name} takes {size} numbers there and "
+                f"{wanted[1]} in {repo_id}; give a LoRA that was made for this model"
+            )
+
+
+def _input_sizes(shapes: Mapping[str, Shape]) -> Iterator[tuple[str, int]]:
+    """Layer, with its component's name in front and _ for every dot, and how many numbers a LoRA takes of its input."""
+    for name, shape in shapes.items():
+        ending = next((each for each in _DOWN if name.endswith(f".{each}")), None)
+        if ending and len(shape) > 1:
+            layer = name.removesuffix(f".{ending}").replace(".", "_")
+            prefix = next((each for each in _PREFIXES if layer.startswith(f"{each}_")), None)
+            yield (layer.replace(prefix, _PREFIXES[prefix], 1) if prefix else layer), shape[1]
+
+
+def _components(model: Path) -> Iterable[Path]:
+    return (folder for folder in sorted(model.glob("*")) if folder.is_dir())
+
+
+def _weights(component: Path) -> dict[str, Shape]:
+    """Layer -> shape of its weight, of all files of a component."""
+    files = sorted(component.glob(f"*{SAFETENSORS}"))
+    found = [header(file, f"{component.name} of the model").items() for file in files]
+    return {name.removesuffix(".weight"): shape for each in found for name, shape in each if name.endswith(".weight")}

@@ -1,0 +1,134 @@
+"""One adapter for every pipeline that is given prompts as text: arguments by keyword, and pictures out of what returns.
+
+What an argument means to a class is a fact of `families.py`; here nothing depends on the class.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import ARGUMENTS, Sampling
+from darkroom.rendering.conditioning import RowScales
+from darkroom.rendering.families import Family, Guidance, Text, Tokens, Wording
+
+_QUOTES = re.compile(r"'.*?'|\".*?\"|‘.*?’|“.*?”")  # as diffusers' `extract_glyph_text` finds quoted words
+
+
+def call_arguments(family: Family, requests: Sequence[ImageRequest], device: torch.device) -> dict[str, Any]:
+    """Keyword arguments of a call for requests that share a `batch_key`; their generators on the CPU."""
+    sampling = requests[0].sampling
+    negatives = _negative_prompts(family, requests)
+    arguments = {**_settings(family, sampling), **family.arguments, **_for_steps(family, sampling.num_inference_steps)}
+    arguments |= {} if negatives is None else {"negative_prompt": negatives}
+    if family.guider is None and (family.is_proved or family.guidance is not Guidance.NONE):
+        arguments[family.guidance_argument] = _scale(family, requests, device)
+    return {
+        "prompt": [request.prompt for request in requests],
+        "generator": _generators(requests, family.doubled_generators and negatives is not None),
+        "output_type": "pt",
+        **arguments,
+    }
+
+
+def set_guiders(pipe: Any, scale: float) -> None:
+    """Have the pipeline's guiders, components that guide, do so by this scale; those that have it stay as they are."""
+    for name, part in pipe.components.items():
+        if name.endswith("guider") and part is not None and part.guidance_scale != scale:
+            setattr(pipe, name, part.new(guidance_scale=scale))
+
+
+def _settings(family: Family, sampling: Sampling) -> dict[str, Any]:
+    """What the call takes by the setting's own name; guidance has a name of each class."""
+    values = {each.name: getattr(sampling, each.name) for each in ARGUMENTS if each.name != "guidance_scale"}
+    return {each.name: values[each.name] for each in ARGUMENTS if each.name in values and _is_given(each, values)}
+
+
+def _is_given(setting: Any, values: Mapping[str, Any]) -> bool:
+    return bool(setting.does_something(values[setting.name]))
+
+
+def _for_steps(family: Family, num_inference_steps: int) -> dict[str, Any]:
+    """An argument whose default is meant for one number of steps is None at others."""
+    if family.only_at_steps is None or family.only_at_steps[0] == num_inference_steps:
+        return {}
+    return {family.only_at_steps[1]: None}
+
+
+def is_guided(family: Family, sampling: Sampling) -> bool:
+    """Whether a negative prompt acts."""
+    return family.guidance is Guidance.BRANCHES and sampling.guidance_scale > family.unguided
+
+
+def _scale(family: Family, requests: Sequence[ImageRequest], device: torch.device) -> float:
+    """The batch's one scale, or one for each image."""
+    scales = [request.sampling.guidance_scale for request in requests]
+    if family.mixes_guidance and len(set(scales)) > 1:
+        return RowScales(scales, device)
+    return scales[0]
+
+
+def _negative_prompts(family: Family, requests: Sequence[ImageRequest]) -> list[str] | None:
+    """One for each image; None where they do nothing, or all are empty and the class has an idea of its own."""
+    if not (family.takes_negative_prompt and is_guided(family, requests[0].sampling)):
+        return None
+    given = [request.sampling.negative_prompt for request in requests]
+    if not any(given) and family.no_negative_prompt is None:
+        return None
+    return [negative or family.no_negative_prompt or "" for negative in given]
+
+
+def _generators(requests: Sequence[ImageRequest], are_doubled: bool) -> list[torch.Generator]:
+    """One for each row of noise; negative prompts that are rows of their own come after the prompts."""
+    seeds = [request.seed for request in requests]
+    return [torch.Generator().manual_seed(seed) for seed in (seeds * 2 if are_doubled else seeds)]
+
+
+def pictures(family: Family, output: Any) -> torch.Tensor:
+    """What a call returned as (N, 3, H, W) float32 in [-1, 1]."""
+    found = getattr(output, family.output).float()
+    return found if family.lowest == -1 else found * 2 - 1
+
+
+# Prompts that may share a call ---------------------------------------------------------------------------------------
+
+
+def text_groups(family: Family, pipe: Any, prompts: Sequence[str]) -> Iterator[list[int]]:
+    """Places of prompts that may share a call without a trace of one another, in order of first appearance."""
+    groups: dict[object, list[int]] = {}
+    for place, prompt in enumerate(prompts):
+        groups.setdefault(_text_key(family, pipe, prompt), []).append(place)
+    yield from groups.values()
+
+
+def _text_key(family: Family, pipe: Any, prompt: str) -> object:
+    if family.text is Text.QUOTED:
+        return bool(_QUOTES.search(prompt))
+    if family.text is Text.RAGGED:
+        tokens = tokens_of(family, pipe.components)
+        assert tokens is not None  # by the table: ragged text has a tokenizer
+        unit = family.text_unit if getattr(pipe, tokens.name).padding_side == "left" else 1
+        return -(-_num_tokens(pipe, tokens, prompt) // unit)
+    return None
+
+
+def tokens_of(family: Family, components: Mapping[str, Any]) -> Tokens | None:
+    """The tokenizer that reads most of a prompt, of those that the model has."""
+    return next((tokens for tokens in family.tokens if components.get(tokens.name) is not None), None)
+
+
+def _num_tokens(pipe: Any, tokens: Tokens, prompt: str) -> int:
+    tokenizer = getattr(pipe, tokens.name)
+    words = tokens.before + _worded(pipe, tokenizer, tokens.wording, prompt)
+    return len(tokenizer(words, truncation=False, verbose=False).input_ids)
+
+
+def _worded(pipe: Any, tokenizer: Any, wording: Wording, prompt: str) -> str:
+    if wording is Wording.PLAIN:
+        return prompt
+    if wording is Wording.CHAT:
+        messages = [{"role": "user", "content": prompt}]
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    return str(getattr(pipe, wording.value).format(prompt))
