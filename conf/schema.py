@@ -24,6 +24,7 @@ from darkroom.conf.groups import (
     ModelConfig,
     ModelPlaceConfig,
     OutputConfig,
+    ProveEngineConfig,
     RetryEngineConfig,
     SamplingConfig,
 )
@@ -41,6 +42,13 @@ class GenerateConfig:
     engine: EngineConfig = key(help="What does the work.")
     evaluate: EvaluateMode = key(EvaluateMode.none, help="Measure images as they are rendered, and the run at its end.")
     evaluation: EvaluationConfig = key(EvaluationConfig, help="What is measured, where evaluate is inline.")
+
+
+@dataclass
+class ProveConfig:
+    model: ModelConfig = key(help="What is tested.")
+    sampling: SamplingConfig = key(help="What it is tested with: its size, and where no test changes them the rest.")
+    engine: ProveEngineConfig = key(help="What the test runs on: this machine's device.")
 
 
 @dataclass
@@ -152,6 +160,7 @@ class BenchConfig:
 
 JOBS = {
     "generate": GenerateConfig,
+    "prove": ProveConfig,
     "sweep": SweepConfig,
     "status": RunConfig,
     "retry": RetryConfig,
@@ -171,6 +180,7 @@ JOBS = {
 JOB_GROUPS: dict[str, dict[str, Any]] = {
     "evaluate": {"engine": EvaluateEngineConfig},
     "retry": {"engine": RetryEngineConfig},
+    "prove": {"engine": ProveEngineConfig},
 }
 
 

@@ -31,6 +31,7 @@ from darkroom.storage.store import StoreError
 _DEVELOPMENT = ("train_demo", "check_demo", "bench")
 JOBS = {
     "plan": "check everything and say what `generate` would do",
+    "prove": "test which promises hold for a model: images that stand alone, settings that act",
     "generate": "render a prompt dataset; the same command again goes on where it was",
     "sweep": "render every cell of a grid as one job; a grid that grows renders its new cells alone",
     "evaluate": "measure a run's images, and say each cell's figures with their intervals",

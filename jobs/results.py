@@ -11,6 +11,7 @@ from darkroom.runs.cells import axes
 if TYPE_CHECKING:  # what they are made with takes seconds to load
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Plan
+    from darkroom.api.proving import Proof
     from darkroom.api.rendering import RenderResult
     from darkroom.api.run import Run, RunStatus
 
@@ -60,11 +61,30 @@ def planned(found: "Plan") -> None:
     if found.cost is None or found.num_bytes is None or found.seconds is None:
         print("bytes:   unknown, and time too: no prompt of the first ones is valid")
         return
+    if found.certificate:
+        print(f"proof:   {found.certificate.summary}")
     print(f"bytes:   about {_readable(found.num_bytes)} ({_readable(found.cost.size_bytes)} an image)")
     print(
         f"time:    about {_duration(found.seconds)} on {found.num_workers} worker(s) such as this {found.device} "
         f"({found.cost.seconds:.3f} s an image)"
     )
+
+
+def proved(proof: "Proof") -> None:
+    """What a model was seen to promise."""
+    found = proof.certificate
+    print(f"model:    {found.model} ({found.pipeline_class}, {found.dtype})")
+    compiled = ", compiled" if found.compiled else ""
+    print(
+        f"executed: batches of {found.batch_size} on {found.device}{compiled}, {found.width}x{found.height}, "
+        f"{found.num_inference_steps} steps"
+    )
+    print(proof.table)
+    print(f"result:   {found.summary}")
+    if not found.may_batch:
+        print("mode:     one image a batch, since others change an image; engine.proof=off renders as asked")
+    elif not found.may_mix:
+        print("mode:     no mixed batches: rows with one guidance scale and negative prompt a call")
 
 
 def _with_parts(model: ModelIdentity) -> str:

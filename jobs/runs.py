@@ -5,6 +5,7 @@ Each turns its configuration into typed values, makes one call of the API, print
 
 from omegaconf import DictConfig
 
+from darkroom.api import events
 from darkroom.api.run import Run
 from darkroom.jobs import printing, results, values
 from darkroom.jobs.console import ExitCode
@@ -19,6 +20,18 @@ def plan(config: DictConfig) -> ExitCode:
     found = planning.plan(values.request(config), printing.Printer(), config.prompts.get("write_to"))
     results.planned(found)
     return ExitCode.OK
+
+
+def prove(config: DictConfig) -> ExitCode:
+    """Test a model by a few small calls, and say which promises hold for it; exit code 1 where one fails.
+
+    The certificate is kept: later plans and renderings of the same model, on such a device, find it.
+    """
+    from darkroom.api import proving
+
+    found = proving.prove(*values.model_and_sampling(config), values.engine(config.engine), events.silent)
+    results.proved(found)
+    return ExitCode.OK if found.certificate.holds else ExitCode.CHECK_FAILED
 
 
 def generate(config: DictConfig) -> ExitCode:

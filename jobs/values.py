@@ -28,14 +28,18 @@ def request(config: DictConfig) -> Request:
     is_inline = config.evaluate is EvaluateMode.inline
     return Request(
         prompts(config.prompts),
-        checked_table(ModelRef, _contents(config.model), "model"),
-        _contents(config.sampling),
+        *model_and_sampling(config),
         OutputOptions(**_contents(config.output)),
         engine(config.engine),
         evaluation(config.evaluation) if is_inline else None,
         grid(config.grid) if "grid" in config else None,
         HalvingOptions(**_contents(config.halving)) if "halving" in config and config.halving.figure else None,
     )
+
+
+def model_and_sampling(config: DictConfig) -> tuple[ModelRef, dict[str, Any]]:
+    """Of `prove`, and of what renders."""
+    return checked_table(ModelRef, _contents(config.model), "model"), _contents(config.sampling)
 
 
 def engine(config: DictConfig) -> EngineOptions:

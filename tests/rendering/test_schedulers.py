@@ -1,5 +1,8 @@
 """The table of schedulers: what each name builds, and which models it fits."""
 
+import inspect
+
+import diffusers
 import pytest
 from diffusers import DDIMScheduler
 
@@ -29,3 +32,11 @@ def test_a_scheduler_that_does_not_fit_is_refused_with_those_that_do(models: Mod
     with pytest.raises(DarkroomError, match="is not known"):
         check_scheduler("quick", sd)
     assert {"default", "flow_euler", "flow_heun", "flow_lcm", "flow_unipc"} == set(compatible_schedulers(sd3))
+
+
+@pytest.mark.slow
+def test_which_steps_take_a_generator_is_what_diffusers_says() -> None:
+    for name, entry in SCHEDULERS.items():
+        if entry.needs is None:
+            takes = "generator" in inspect.signature(getattr(diffusers, entry.class_name).step).parameters
+            assert takes is entry.takes_generator, name

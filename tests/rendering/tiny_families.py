@@ -567,13 +567,13 @@ def kandinsky22() -> Any:
         intermediate_size=WIDTH,
         patch_size=8,
     )
+    prior = diffusers.PriorTransformer(num_attention_heads=2, attention_head_dim=12, embedding_dim=WIDTH, num_layers=1)
+    torch.nn.init.ones_(prior.clip_std)  # of zeros, every prompt would become the same
     return diffusers.KandinskyV22CombinedPipeline(
         unet=unet,
         scheduler=diffusers.DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1),
         movq=movq(),
-        prior_prior=diffusers.PriorTransformer(
-            num_attention_heads=2, attention_head_dim=12, embedding_dim=WIDTH, num_layers=1
-        ),
+        prior_prior=prior,
         prior_image_encoder=transformers.CLIPVisionModelWithProjection(vision),
         prior_text_encoder=transformers.CLIPTextModelWithProjection(_text_config(77)),
         prior_tokenizer=tokenizer(77),

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from darkroom.api.planning import Plan
     from darkroom.api.rendering import RenderResult
     from darkroom.api.reporting import Report
+    from darkroom.domain.certificates import Certificate
 
 
 @takes_settings
@@ -165,6 +166,26 @@ def plan(
     return planning.plan(_request(source, model, settings, output, engine), progress or silent)
 
 
+@takes_settings
+@checks_arguments
+def prove(
+    *,
+    model: str | Path | ModelRef = "demo",
+    engine: Engine = "local",
+    progress: Progress | None = None,
+    **settings: Any,
+) -> "Certificate":
+    """Test a model by a few small calls on this machine's device, and say which promises hold for it.
+
+    The certificate is kept in the user's cache, where later plans and renderings of the same model find it: by its
+    `may_mix` and `may_batch` they render such that each image stands alone. Nothing else is stored.
+    """
+    from darkroom.api import proving
+
+    ref, sampling = _model_and_sampling(model, settings)
+    return proving.prove(ref, sampling, engine_options(engine), progress or silent).certificate
+
+
 @checks_arguments
 def open_run(uri: str | Path | Run, *, endpoint_url: str | None = None) -> Run:
     """The run at a folder or an s3:// address. Raises DarkroomError where there is none."""
@@ -244,11 +265,15 @@ def _request(
     engine: Engine,
     evaluate: Evaluate = None,
 ) -> Request:
+    ref, sampling = _model_and_sampling(model, settings)
+    return Request(prompts, ref, sampling, output, engine_options(engine), evaluation_options(evaluate))
+
+
+def _model_and_sampling(model: str | Path | ModelRef, settings: Mapping[str, Any]) -> tuple[ModelRef, dict[str, Value]]:
     named = model_ref(model)
     if "repo_id" in settings and named.repo_id:
         raise DarkroomError("repo_id: name the model as model=..., a preset, a hub id or a folder")
-    ref, sampling = with_settings(named, sampling_defaults(), settings)
-    return Request(prompts, ref, sampling, output, engine_options(engine), evaluation_options(evaluate))
+    return with_settings(named, sampling_defaults(), settings)
 
 
 def _run_of(result: "RenderResult") -> Run:

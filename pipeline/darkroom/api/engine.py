@@ -15,6 +15,7 @@ from darkroom.api.checking import Checked
 from darkroom.api.events import Progress, Progressed
 from darkroom.api.options import AUTO, EngineOptions
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import Sampling
 from darkroom.engine.dispatcher import Dispatcher
 from darkroom.engine.tasks import AttemptFailed, Event, ProbeTask, ShardDone, Summary, TaskRunner, WorkerReady
 from darkroom.rendering.inspection import InspectedModel
@@ -159,6 +160,13 @@ def settled_here(found: Checked, device: str) -> int:
     """The same without an engine or a run: what a probe in this process finds."""
     size = found.request.engine.batch_size
     return _best(found, device, _in_this_process) if size == AUTO else int(size)
+
+
+def settled_for(model: InspectedModel, sampling: Sampling, device: str, size: int | str) -> int:
+    """The same of one model with these settings."""
+    if size != AUTO:
+        return int(size)
+    return _in_this_process(ProbeTask(RendererSpec(model, device, _USUAL_BATCH_SIZE), sampling))
 
 
 def settled_as(options: EngineOptions, run: RunInfo) -> EngineOptions:

@@ -20,6 +20,7 @@ AUTO = "auto"  # a batch size
 MANY = 1_000_000_000
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _RENDERING = ("plan", "generate", "sweep")  # jobs
+_STARTING = (*_RENDERING, "retry", "evaluate")  # an engine
 SEEDS: dict[str, Any] = {"low": 0, "high": NUM_SEEDS - 1}
 ENDPOINT_HELP = "Address of an S3 that is not Amazon's, such as http://127.0.0.1:9000; null: Amazon's."
 DEVICE_HELP = "Where models compute; auto: the fastest that this machine has."
@@ -95,16 +96,22 @@ class EngineOptions:
     """What executes the work. None of it changes an image, but batch_size and compile, which may move low bits."""
 
     kind: str = option("local", choices=("ray", "local"), help="Workers as Ray actors, or one in this process.")
-    address: str | None = option(None, help="Address of a Ray cluster; null: a Ray of this machine is started.")
+    address: str | None = option(
+        None, jobs=_STARTING, help="Address of a Ray cluster; null: a Ray of this machine is started."
+    )
     num_workers: int | None = option(
-        None, low=1, high=100_000, help="Workers on Ray; null: one for each GPU, or for each core where there is none."
+        None,
+        low=1,
+        high=100_000,
+        jobs=_STARTING,
+        help="Workers on Ray; null: one for each GPU, or for each core where there is none.",
     )
     batch_size: int | str = option(
         8,
         low=1,
         high=4096,
         words=(AUTO,),
-        jobs=(*_RENDERING, "retry"),
+        jobs=(*_RENDERING, "retry", "prove"),
         help="Images in every call of the model; auto: what a probe finds fastest.",
     )
     shard_size: int = option(
@@ -114,7 +121,9 @@ class EngineOptions:
         jobs=_RENDERING,
         help="Prompt rows that are scheduled, committed and resumed as one; a run keeps its own.",
     )
-    max_attempts: int = option(3, low=1, high=100, help="How often a shard is tried before it is given up.")
+    max_attempts: int = option(
+        3, low=1, high=100, jobs=_STARTING, help="How often a shard is tried before it is given up."
+    )
     batch_timeout_s: float | None = option(
         None,
         low=0.1,
@@ -124,7 +133,15 @@ class EngineOptions:
     )
     device: str = option("auto", choices=DEVICES, help=DEVICE_HELP)
     compile: bool = option(
-        False, jobs=(*_RENDERING, "retry"), help="Compile the model: a slow first batch, faster ones after it."
+        False, jobs=(*_RENDERING, "retry", "prove"), help="Compile the model: a slow first batch, faster ones after it."
+    )
+    proof: str = option(
+        "adapt",
+        choices=("adapt", "required", "exact", "off"),
+        jobs=_RENDERING,
+        help="What a model's certificate decides (`darkroom prove` makes one): adapt renders without mixed batches, or "
+        "one image a batch, where others are seen to change an image; required refuses a model without one, or where a "
+        "promise fails; exact also where one holds to rounding alone; off looks at none.",
     )
     profile: bool = option(
         False, jobs=_RENDERING, help="Measure the stages of the job, and store their table and trace in the run."

@@ -8,6 +8,8 @@ from itertools import islice
 from darkroom.api.checking import Checked, Request, check, warnings
 from darkroom.api.engine import likely_device, settled_here
 from darkroom.api.events import Progress, PromptsWritten, Warned
+from darkroom.api.proving import check_proof, is_testable, kept_proof, proof_of, tell_failed
+from darkroom.domain.certificates import Certificate
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.requests import ImageRequest, Sample, samples
 from darkroom.domain.settings import Sampling
@@ -47,6 +49,7 @@ class Plan:
     cost: Cost | None  # None where nothing was rendered: the first rows hold no valid prompt, or a call costs money
     price: float | None = None  # of an image, where its renderer takes one
     is_tried: bool = True  # real batches were rendered where they could be
+    certificate: Certificate | None = None  # what the model was seen to promise
 
     @property
     def num_images(self) -> int:
@@ -80,12 +83,14 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
     if write_prompts_to:
         progress(PromptsWritten(write_parquet(request.prompts.dataset, write_prompts_to), write_prompts_to))
     batch_size = settled_here(found, device)
-    renderer = load_renderer(RendererSpec(found.models[0], device, batch_size, request.engine.compile))
+    spec = RendererSpec(found.models[0], device, batch_size, request.engine.compile)
+    renderer = load_renderer(spec)
     plug_in = found.models[0].plug_in
     is_tried = plug_in is None or plug_in.description.is_tried
     cost = _probe(found, renderer, batch_size) if is_tried else None
     for text in _size_warnings(found, renderer):
         progress(Warned(text))
+    certificate = _certificate(found, spec, renderer, progress)
     shard_size = request.engine.shard_size
     return Plan(
         prompts=found.scan,
@@ -100,7 +105,21 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
         cost=cost,
         price=plug_in.description.price if plug_in else None,
         is_tried=is_tried,
+        certificate=certificate,
     )
+
+
+def _certificate(found: Checked, spec: RendererSpec, renderer: Renderer, progress: Progress) -> Certificate | None:
+    """That of the model, from a self-test where none is kept; None where it is not asked for."""
+    engine, sampling = found.request.engine, found.cells[0].cell.sampling
+    if engine.proof == "off" or not is_testable(spec.model):
+        return None
+    kept = kept_proof(spec, sampling)
+    if kept:
+        tell_failed(kept.certificate, progress)
+    certificate = (kept or proof_of(spec, renderer, sampling, progress)).certificate
+    check_proof(engine, spec.model.identity, certificate)
+    return certificate
 
 
 def _probe(found: Checked, renderer: Renderer, batch_size: int) -> Cost | None:

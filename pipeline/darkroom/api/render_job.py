@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from darkroom.api.checking import Checked
@@ -18,8 +18,10 @@ from darkroom.api.events import (
     RenderingStarted,
 )
 from darkroom.api.plug_ins import words_for
+from darkroom.api.proving import limited
 from darkroom.api.run import Run
-from darkroom.domain.identity import Shard, digest
+from darkroom.domain.certificates import Certificate
+from darkroom.domain.identity import ModelIdentity, Shard, digest
 from darkroom.domain.spans import Profile
 from darkroom.engine.planning import num_shards, plan, shard_tasks
 from darkroom.engine.profile import ProfileTotals
@@ -46,6 +48,7 @@ class RenderJob:
     engine: Engine
     progress: Progress
     evaluation: CheckedEvaluation | None = None
+    certificates: Mapping[ModelIdentity, Certificate] = field(default_factory=dict)  # of `found.models`
     first_rows: frozenset[int] | None = None  # of the shards to render; None: all
 
     @property
@@ -78,7 +81,10 @@ class RenderJob:
     def worker(self, compiled: tuple[Compiled, ...] = ()) -> WorkerSpec:
         """`compiled`: see `WorkerSpec`."""
         device, options = self.engine.device, self.engine.options
-        specs = (RendererSpec(model, device, options.images_a_batch, options.compile) for model in self.found.models)
+        specs = (
+            limited(spec, self.certificates.get(spec.model.identity))
+            for spec in renderer_specs(self.found, self.engine)
+        )
         extractors = self.evaluation.specs(device) if self.evaluation else ()
         return WorkerSpec(
             self.info,
@@ -107,6 +113,12 @@ class RenderJob:
 
     def _has(self, first_row: int) -> bool:
         return self.first_rows is None or first_row in self.first_rows
+
+
+def renderer_specs(found: Checked, engine: Engine) -> list[RendererSpec]:
+    """Of the models that are loaded, as they are asked for."""
+    options = engine.options
+    return [RendererSpec(model, engine.device, options.images_a_batch, options.compile) for model in found.models]
 
 
 def render_shards(job: RenderJob) -> Rendered:

@@ -20,7 +20,8 @@ from darkroom.api.events import (
 )
 from darkroom.api.halving import check_halving, halved, halving_fault
 from darkroom.api.measuring import EvaluationResult, extract_for, measure
-from darkroom.api.render_job import RenderJob, render_shards
+from darkroom.api.proving import certified
+from darkroom.api.render_job import RenderJob, render_shards, renderer_specs
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import Record, num_without_image
@@ -95,6 +96,7 @@ def _claimed(
     info, engine = settle(found, store, engine, info)
     if is_auto:
         progress(BatchSizeSettled(engine.options.images_a_batch))
+    proofs = certified(found.cells, renderer_specs(found, engine), engine.options, store, progress)
     asked = engine.options.shard_size
     progress(
         Prepared(
@@ -112,7 +114,8 @@ def _claimed(
             ignored_shard_size=asked if asked != info.shard_size else None,
         )
     )
-    return RenderJob(found, info, store, engine, progress, evaluation)
+    certificates = {model: proof.certificate for model, proof in proofs.items()}
+    return RenderJob(found, info, store, engine, progress, evaluation, certificates)
 
 
 def render_whole(job: RenderJob, rounds: tuple[Rendered, ...] = ()) -> RenderResult:

@@ -16,6 +16,7 @@ from darkroom import __version__
 from darkroom.api.engine import local_device
 from darkroom.api.events import ImageDamaged, ImageDiffers, Progress, RenderedElsewhere
 from darkroom.api.options import ModelPlace
+from darkroom.api.proving import limited, run_certificate
 from darkroom.api.run import Run, check_writable
 from darkroom.api.run_models import models_of
 from darkroom.domain.errors import DarkroomError
@@ -241,7 +242,8 @@ class Rerenderer:
         return Rerendered(file.data, pixels_digest(image.pixels))
 
     def _load(self, how: _How) -> Renderer:
-        return load_renderer(RendererSpec(self._model(how.model), self._device, how.batch_size, how.compiled))
+        spec = RendererSpec(self._model(how.model), self._device, how.batch_size, how.compiled)
+        return load_renderer(limited(spec, run_certificate(self._run.store, spec)))
 
     def _find(self, base: ModelIdentity) -> InspectedModel:
         infos = [info for info in self._run.cells.values() if info.cell.model.base == base]

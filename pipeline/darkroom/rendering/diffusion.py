@@ -63,7 +63,7 @@ class DiffusersRenderer:
             batch_size=spec.batch_size,
             versions={library.__name__: str(library.__version__) for library in (torch, diffusers, transformers)},
             compiled=spec.compile,
-            mixes_guidance=self._family.mixes_guidance,
+            mixes_guidance=self._family.mixes_guidance and spec.may_mix,
             device_id=_device_id(spec.device),
             keeps_size=is_known,  # others round sizes, or choose among some
             is_proved=self._family.is_proved,
@@ -83,6 +83,22 @@ class DiffusersRenderer:
             group, cut = [requests[place] for place in places], [truncated[place] for place in places]
             images |= zip(places, self._render_group(group, cut), strict=True)
         return [images[place] for place in range(len(requests))]
+
+    @calls_models
+    @torch.inference_mode()
+    def by_diffusers(self, request: ImageRequest) -> np.ndarray:
+        """(H, W, 3) uint8 as the pipeline's own call makes it of the prompt's text, alone and not compiled."""
+        self._switch_loras(request.adapters)
+        sampling = request.sampling
+        if self._model_scheduler is not None:
+            self._pipe.scheduler = build_scheduler(sampling.scheduler, self._model_scheduler)
+        arguments = call_arguments(self._family, [request], self._pipe.device) | {"output_type": "np"}
+        if self._text is not None:  # else the pipeline makes its noise itself, in both ways
+            arguments["latents"] = draw_noise(self._pipe, arguments["generator"], sampling.height, sampling.width)
+        self._set_guiders(sampling)
+        with torch.compiler.set_stance("force_eager"):
+            found = getattr(self._pipe(**arguments), self._family.output)
+        return np.asarray(np.clip(found[0], 0, 1) * 255).round().astype(np.uint8)
 
     def _render_group(self, requests: Sequence[ImageRequest], truncated: list[bool]) -> list[RenderedImage]:
         """Images of requests that may share a call."""
@@ -156,11 +172,14 @@ class DiffusersRenderer:
         """The same for pipelines whose embeddings and latents are not known here: diffusers does all of it."""
         arguments = call_arguments(self._family, requests, self._pipe.device)
         self._check_taken(arguments)
-        if self._family.guider and self._family.guidance is Guidance.BRANCHES:
-            set_guiders(self._pipe, requests[0].sampling.guidance_scale)
+        self._set_guiders(requests[0].sampling)
         with self._stage("denoise"):
             output = self._pipe(**arguments)
         return pictures(self._family, output)
+
+    def _set_guiders(self, sampling: Sampling) -> None:
+        if self._family.guider and self._family.guidance is Guidance.BRANCHES:
+            set_guiders(self._pipe, sampling.guidance_scale)
 
     def _check_taken(self, arguments: Iterable[str]) -> None:
         for name in arguments:

@@ -87,6 +87,7 @@ class Family:
     lowest: float = 0.0  # of the range of `output_type="pt"`, whose highest value is 1
     own_scheduler: bool = False  # steps as the model's own scheduler alone takes them
     passes_sigmas: bool = False  # steps by noise levels or a shift of its own, which not every scheduler takes
+    passes_generator: bool = False  # gives each step a generator, which not every scheduler takes
     unfit_schedulers: tuple[str, ...] = ()  # by Darkroom's names: others that its call does not work with
     arguments: Mapping[str, object] = field(default_factory=dict, hash=False)  # given to every call
     only_at_steps: tuple[int, str] | None = None  # (steps, an argument whose default is for them; else it is None)
@@ -272,6 +273,7 @@ FAMILIES: Mapping[str, Family] = {
         sizes=Sizes.UP,
         unit=64,
         lowest=-1.0,
+        passes_generator=True,
     ),
     "Kandinsky5T2IPipeline": Family(
         text=Text.RAGGED,

@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from darkroom.domain.errors import DarkroomError
@@ -22,13 +22,14 @@ class SchedulerEntry:
     options: Mapping[str, Any] = field(default_factory=dict)
     needs: str | None = None  # an optional package
     takes_sigmas: bool = True  # a pipeline may give it noise levels of its own
+    takes_generator: bool = True  # and a generator with each step
 
 
 _MULTISTEP, _SINGLESTEP = "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"
 _WITHOUT_KARRAS = {
     "ddim": SchedulerEntry("DDIMScheduler"),
     "ddpm": SchedulerEntry("DDPMScheduler"),
-    "pndm": SchedulerEntry("PNDMScheduler", options={"skip_prk_steps": True}),
+    "pndm": SchedulerEntry("PNDMScheduler", options={"skip_prk_steps": True}, takes_generator=False),
     "lcm": SchedulerEntry("LCMScheduler"),
     "tcd": SchedulerEntry("TCDScheduler"),
     "euler_a": SchedulerEntry("EulerAncestralDiscreteScheduler"),
@@ -36,29 +37,30 @@ _WITHOUT_KARRAS = {
     "flow_heun": SchedulerEntry("FlowMatchHeunDiscreteScheduler", _FLOW, takes_sigmas=False),
     "flow_lcm": SchedulerEntry("FlowMatchLCMScheduler", _FLOW),
     "flow_unipc": SchedulerEntry(
-        "UniPCMultistepScheduler", _FLOW, {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+        "UniPCMultistepScheduler",
+        _FLOW,
+        {"use_flow_sigmas": True, "prediction_type": "flow_prediction"},
+        takes_generator=False,
     ),
 }
 _WITH_KARRAS = {  # each also by its name with _karras: noise levels of Karras et al. 2022
     "lms": SchedulerEntry("LMSDiscreteScheduler", needs="scipy"),
     "euler": SchedulerEntry("EulerDiscreteScheduler"),
-    "heun": SchedulerEntry("HeunDiscreteScheduler"),
-    "dpm2": SchedulerEntry("KDPM2DiscreteScheduler"),
+    "heun": SchedulerEntry("HeunDiscreteScheduler", takes_generator=False),
+    "dpm2": SchedulerEntry("KDPM2DiscreteScheduler", takes_generator=False),
     "dpm2_a": SchedulerEntry("KDPM2AncestralDiscreteScheduler"),
     "dpmpp_2m": SchedulerEntry(_MULTISTEP, options={"algorithm_type": "dpmsolver++"}),
     "dpmpp_2m_sde": SchedulerEntry(_MULTISTEP, options={"algorithm_type": "sde-dpmsolver++"}),
     "dpmpp_2s": SchedulerEntry(_SINGLESTEP, options={"algorithm_type": "dpmsolver++"}),
     "dpmpp_sde": SchedulerEntry("DPMSolverSDEScheduler", needs="torchsde"),
-    "unipc": SchedulerEntry("UniPCMultistepScheduler"),
-    "deis": SchedulerEntry("DEISMultistepScheduler"),
+    "unipc": SchedulerEntry("UniPCMultistepScheduler", takes_generator=False),
+    "deis": SchedulerEntry("DEISMultistepScheduler", takes_generator=False),
 }
 SCHEDULERS: Mapping[str, SchedulerEntry] = {
     **_WITHOUT_KARRAS,
     **_WITH_KARRAS,
     **{
-        f"{name}_karras": SchedulerEntry(
-            entry.class_name, entry.family, {**entry.options, "use_karras_sigmas": True}, entry.needs
-        )
+        f"{name}_karras": replace(entry, options={**entry.options, "use_karras_sigmas": True})
         for name, entry in _WITH_KARRAS.items()
     },
 }
@@ -76,7 +78,9 @@ def compatible_schedulers(model: InspectedModel) -> list[str]:
 
 
 def _fits(name: str, facts: Family) -> bool:
-    return name not in facts.unfit_schedulers and (SCHEDULERS[name].takes_sigmas or not facts.passes_sigmas)
+    entry = SCHEDULERS[name]
+    takes_all = entry.takes_sigmas >= facts.passes_sigmas and entry.takes_generator >= facts.passes_generator
+    return takes_all and name not in facts.unfit_schedulers
 
 
 def check_scheduler(name: str, model: InspectedModel) -> None:

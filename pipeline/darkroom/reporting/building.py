@@ -27,6 +27,7 @@ from darkroom.reporting.pictures import failed_image, pictures, read_rows
 from darkroom.reporting.sampling import ImageRef, PromptChoice, middle
 from darkroom.reporting.survey import NUM_PICKS, Survey, survey
 from darkroom.runs.cells import CellInfo, in_order, lossless_of
+from darkroom.runs.certificates import certificates
 from darkroom.runs.choices import Choices, Dropped, read_choices
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.run import RunInfo
@@ -76,7 +77,15 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
     seeds = len({settings["seed"] for settings in run.settings.values()})
     return ReportContent(
         title=_title(run),
-        facts=facts(info, finished, run.settings, run.found.counts, run.found.provenance, run.evaluations),
+        facts=facts(
+            info,
+            finished,
+            run.settings,
+            run.found.counts,
+            run.found.provenance,
+            run.evaluations,
+            certificates(store),
+        ),
         command=_command(run, cells, choices),
         axes=run.axes,
         cells=tuple(_cell(run, cell_id) for cell_id in run.order),

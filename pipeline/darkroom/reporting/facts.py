@@ -1,9 +1,10 @@
 """What a run is, as names and values for people: its cells' settings, the axes in which they differ, and facts."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
+from darkroom.domain.certificates import PROMISES, Certificate
 from darkroom.domain.records import OK
 from darkroom.domain.settings import COMMON_AXES, IMAGE_SETTINGS, SETTINGS, UNTAKEN, ModelRef, Sampling, settings_of
 from darkroom.metrics.figures import Evaluation
@@ -95,11 +96,13 @@ def facts(
     counts: Mapping[str, CellCount],
     made: Provenance,
     evaluations: Sequence[Evaluation],
+    certificates: Iterable[Certificate] = (),
 ) -> tuple[tuple[str, str], ...]:
     """What fixes the run, what became of it, how it was made and measured. `settings`: of cells, by cell_id."""
     return (
         *_prompts(info, cells),
         *_models(cells),
+        *_promises(certificates),
         *_sampling(info, cells, _shared(settings)),
         *_images(info, counts, made),
         *_machines(cells, made),
@@ -126,6 +129,13 @@ def _models(cells: Mapping[str, CellInfo]) -> Facts:
         yield "model revision", identity.revision
         for part in identity.parts:
             yield f"model {part.kind}", f"{part.name}, weight {part.weight:g}, {part.revision}"
+
+
+def _promises(certificates: Iterable[Certificate]) -> Facts:
+    for found in certificates:
+        yield "promises", f"{found.repo_id}, batches of {found.batch_size}, {found.device}: {found.summary}"
+        for check in found.failed:
+            yield "promise that fails", f"{PROMISES[check.promise].text}: {check.text}"
 
 
 def _sampling(info: RunInfo, cells: Mapping[str, CellInfo], shared: Mapping[str, Setting]) -> Facts:

@@ -21,6 +21,7 @@ METADATA_PREFIX = "metadata/"
 CELLS_PREFIX = "cells/"
 FEATURES_PREFIX = "features/"
 EVALUATIONS_PREFIX = "evaluations/"
+CERTIFICATES_PREFIX = "certificates/"
 REPORT_PREFIX = "report/"
 PROFILE_PREFIX = "profile/"  # of the last start that was profiled; part of nothing
 

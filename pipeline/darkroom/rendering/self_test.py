@@ -1,0 +1,177 @@
+"""The self-test of a loaded model: a few small calls that show which promises hold for it, and to what difference.
+
+Every call has the batch shape that the job will have. Nothing is known of the model but what the renderer protocol and
+the table of families say, so that a class which nobody has tried is judged by what it does.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from darkroom.domain.certificates import Check
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.requests import ImageRequest
+from darkroom.domain.settings import NEUTRAL_LOSSY, Sampling
+from darkroom.rendering.families import Guidance
+from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.renderer import Renderer
+from darkroom.rendering.schedulers import DEFAULT, compatible_schedulers
+
+NUM_STEPS = 2
+_MOST_ROWS = 4
+_PROMPTS = (  # of several lengths; one of them quotes a word, one is empty: each has its own path in some pipelines
+    "a red circle",
+    "a large blue square on a green field beside a small yellow triangle, in the soft light of an early morning",
+    'a sign that says "open"',
+    "",
+)
+_OTHERS = ('the words "no entry" in white', "two green triangles, one above the other, on black, from far away", "x")
+_NEGATIVE = "blurry, dark, a blue square"
+_MORE_GUIDANCE = 4.0
+_FIRST_SEED = 1000
+
+Pixels = np.ndarray  # (H, W, 3) uint8
+Difference = tuple[int, float]  # the largest of two pixel values, and the share of values that differ
+
+
+def sampling_of_test(sampling: Sampling) -> Sampling:
+    """Settings as they are asked for, in few steps and without what trades quality for speed."""
+    few = min(NUM_STEPS, sampling.num_inference_steps)
+    return replace(sampling, num_inference_steps=few, negative_prompt="", **NEUTRAL_LOSSY)
+
+
+def self_test(renderer: Renderer, model: InspectedModel, sampling: Sampling) -> tuple[Check, ...]:
+    """Every promise of `domain/certificates.py`. Raises DarkroomError where no image can be made at all."""
+    return tuple(_Trial(renderer, model, sampling_of_test(sampling)).checks())
+
+
+class _Trial:
+    def __init__(self, renderer: Renderer, model: InspectedModel, sampling: Sampling) -> None:
+        self._renderer, self._model, self._sampling = renderer, model, sampling
+        self._size = renderer.info.batch_size
+        self._rows = [
+            ImageRequest(f"test-{place}", prompt, _FIRST_SEED + place, sampling)
+            for place, prompt in enumerate(_PROMPTS[: min(_MOST_ROWS, self._size)])
+        ]
+        self._images = self._call(self._rows)
+
+    def checks(self) -> Iterator[Check]:
+        yield self._check("repetition", self._repetition)
+        for name, test in (("place", self._place), ("neighbours", self._neighbours), ("padding", self._padding)):
+            yield self._check(name, test if self._size > 1 else None)
+        yield self._check("mixing", self._mixing if self._size > 1 and self._renderer.info.mixes_guidance else None)
+        by_diffusers = getattr(self._renderer, "by_diffusers", None)
+        yield self._check(
+            "diffusers", by_diffusers and (lambda: _between(self._images[0], by_diffusers(self._rows[0])))
+        )
+        yield self._check("size", self._size_made)
+        for name in ("prompt", "seed", "guidance_scale", "negative_prompt", "num_inference_steps", "scheduler"):
+            changed = [found for row in self._rows if (found := self._changed(name, row))]
+            yield self._check(name, partial(self._against_first, changed) if changed else None)
+
+    def _check(self, name: str, test: Callable[[], Difference] | None) -> Check:
+        if test is None:
+            return Check(name, None)
+        try:
+            difference, share = test()
+        except Exception as error:  # pipelines raise what they like
+            return Check(name, None, error=_line(error))
+        return Check(name, difference, share)
+
+    def _call(self, requests: Sequence[ImageRequest]) -> list[Pixels]:
+        found = []
+        for image in self._renderer.render(requests):
+            if image.pixels is None:
+                raise DarkroomError(f"no image in a call of the self-test: {image.error}")
+            found.append(image.pixels)
+        return found
+
+    # Equality -------------------------------------------------------------------------------------------------------
+
+    def _repetition(self) -> Difference:
+        return _largest(zip(self._images, self._call(self._rows), strict=True))
+
+    def _place(self) -> Difference:
+        """Rows in the opposite order, and one row in every place."""
+        backwards = self._call(self._rows[::-1])[::-1]
+        everywhere = self._call([self._rows[0]] * self._size)
+        return _largest([*zip(self._images, backwards, strict=True), *((self._images[0], each) for each in everywhere)])
+
+    def _neighbours(self) -> Difference:
+        others = [replace(self._rows[0], prompt=prompt, seed=place) for place, prompt in enumerate(_OTHERS)]
+        return _between(self._images[0], self._call([self._rows[0], *others][: self._size])[0])
+
+    def _padding(self) -> Difference:
+        return _between(self._images[0], self._call(self._rows[:1])[0])
+
+    def _mixing(self) -> Difference:
+        """Two scales, one of them with a negative prompt, in one batch and each in a batch of its own."""
+        scale = max(self._sampling.guidance_scale, _MORE_GUIDANCE)
+        one = replace(self._sampling, guidance_scale=scale)
+        other = replace(self._sampling, guidance_scale=scale + _MORE_GUIDANCE, negative_prompt=self._negative())
+        rows = [replace(self._rows[0], sampling=each) for each in (one, other)]
+        return _largest(zip(self._call(rows), [self._call([row])[0] for row in rows], strict=True))
+
+    def _size_made(self) -> Difference:
+        height, width = self._images[0].shape[:2]
+        if (height, width) != (self._sampling.height, self._sampling.width):
+            raise DarkroomError(f"{width}x{height} was made of {self._sampling.width}x{self._sampling.height}")
+        return 0, 0.0
+
+    # Effect ---------------------------------------------------------------------------------------------------------
+
+    def _against_first(self, changed: Sequence[ImageRequest]) -> Difference:
+        """Where the change is of a negative prompt, both are guided."""
+        first, sampling = self._images, changed[0].sampling
+        if sampling.negative_prompt:
+            without = replace(sampling, negative_prompt="")
+            first = self._call([replace(row, sampling=without) for row in changed])
+        return _largest(zip(first, self._call(changed), strict=True))
+
+    def _changed(self, name: str, row: ImageRequest) -> ImageRequest | None:
+        """The request with another value of this; None where the model takes none."""
+        sampling, family = self._sampling, self._model.family
+        values: dict[str, Any] = {
+            "num_inference_steps": sampling.num_inference_steps + 1,
+            "scheduler": next((each for each in self._schedulers() if each != sampling.scheduler), None),
+            "guidance_scale": sampling.guidance_scale + _MORE_GUIDANCE,
+            "negative_prompt": self._negative(),
+        }
+        if name == "prompt":
+            return replace(row, prompt=_OTHERS[1])
+        if name == "seed":
+            return replace(row, seed=row.seed + len(_PROMPTS))
+        if (name == "guidance_scale" and family.guidance is Guidance.NONE) or not values[name]:
+            return None
+        changed = {name: values[name]}
+        if name == "negative_prompt":
+            changed["guidance_scale"] = max(sampling.guidance_scale, _MORE_GUIDANCE)
+        return replace(row, sampling=replace(sampling, **changed))
+
+    def _negative(self) -> str:
+        family = self._model.family
+        return _NEGATIVE if family.takes_negative_prompt and family.guidance is Guidance.BRANCHES else ""
+
+    def _schedulers(self) -> Collection[str]:
+        """Those first whose steps are another arithmetic than that of most models' own."""
+        names = compatible_schedulers(self._model)
+        return sorted(names, key=lambda name: (name == DEFAULT, "heun" not in name, "euler" in name, name))
+
+
+def _between(one: Pixels, other: Pixels) -> Difference:
+    if one.shape != other.shape:
+        raise DarkroomError(f"sizes differ: {one.shape[1]}x{one.shape[0]} and {other.shape[1]}x{other.shape[0]}")
+    apart = np.abs(one.astype(np.int16) - other.astype(np.int16))
+    return int(apart.max()), float(np.count_nonzero(apart) / apart.size)
+
+
+def _largest(pairs: Any) -> Difference:
+    found = [_between(one, other) for one, other in pairs]
+    return max(difference for difference, _ in found), max(share for _, share in found)
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

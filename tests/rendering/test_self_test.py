@@ -1,0 +1,88 @@
+"""The self-test: what it says of models that keep every promise, and whether it finds faults that models had."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from darkroom.domain.certificates import PROMISES, Check, Outcome
+from darkroom.domain.settings import ModelRef, Sampling
+from darkroom.rendering.families import Guidance, Text
+from darkroom.rendering.inspection import InspectedModel, inspect_model
+from darkroom.rendering.renderer import RendererSpec, load_renderer
+from darkroom.rendering.self_test import self_test
+from tests.rendering.helpers import Models
+from tests.rendering.tiny_families import tiny
+from tests.rendering.tiny_models import tiny_flux
+
+
+def checked(model: InspectedModel, side: int = 32, batch_size: int = 4, steps: int = 20) -> dict[str, Check]:
+    guidance = 0.0 if model.family.guidance is Guidance.NONE else 3.0
+    renderer = load_renderer(RendererSpec(model, "cpu", batch_size))
+    checks = self_test(renderer, model, Sampling("default", guidance, steps, side, side))
+    assert [check.promise for check in checks] == list(PROMISES)
+    return {check.promise: check for check in checks}
+
+
+def outcomes(checks: dict[str, Check]) -> dict[str, Outcome]:
+    return {name: check.outcome for name, check in checks.items()}
+
+
+def inspected(folder: Path) -> InspectedModel:
+    return inspect_model(ModelRef(str(folder)), "cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sd", "sdxl"])
+def test_of_these_models_everything_is_exact_and_acts(models: Models, name: str) -> None:
+    found = outcomes(checked(inspected(models[name])))
+    equal = {name: Outcome.EXACT for name, promise in PROMISES.items() if promise.is_equality}
+    found_equal = {name: outcome for name, outcome in found.items() if name in equal}
+    assert found_equal == equal
+    assert {outcome for name, outcome in found.items() if name not in equal} == {Outcome.ACTS}
+
+
+@pytest.mark.slow
+def test_what_a_model_does_not_take_is_not_asked(tmp_path: Path) -> None:
+    found = outcomes(checked(inspected(tiny_flux(tmp_path / "model"))))
+    assert {name for name, outcome in found.items() if outcome is Outcome.UNTAKEN} == {
+        "mixing",
+        "guidance_scale",
+        "negative_prompt",
+    }
+    assert Outcome.FAILS not in found.values()
+
+
+@pytest.mark.slow
+def test_one_image_a_batch_has_no_neighbours(models: Models) -> None:
+    found = outcomes(checked(inspected(models["sd"]), batch_size=1))
+    untaken = {name for name, outcome in found.items() if outcome is Outcome.UNTAKEN}
+    assert untaken == {"place", "neighbours", "padding", "mixing"}
+    assert Outcome.FAILS not in found.values()
+
+
+# Faults that renderings of these classes had, each made by taking a fact of the class away.
+FAULTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
+    "the longest prompt of a batch pads the others": ("cogview4", {"text": Text.FIXED}, {"place", "padding"}),
+    "guidance has another name": ("qwen", {"guidance_argument": "guidance_scale"}, {"guidance_scale"}),
+    "pixels from -1 on are taken as such from 0 on": ("kandinsky3", {"lowest": 0.0}, {"diffusers"}),
+    "a call takes one scale alone": ("z_image", {"mixes_guidance": True}, {"mixing"}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found(tmp_path: Path, fault: str) -> None:
+    name, changes, failing = FAULTS[fault]
+    model = inspected(tiny(name, tmp_path / "model"))
+    found = outcomes(
+        checked(replace(model, family=replace(model.family, **changes)), 64 if name == "kandinsky3" else 32)
+    )
+    assert {name for name, outcome in found.items() if outcome is Outcome.FAILS} >= failing
+
+
+@pytest.mark.slow
+def test_a_size_that_is_rounded_is_said(tmp_path: Path) -> None:
+    found = checked(inspected(tiny("hunyuan_dit", tmp_path / "model")), side=40)
+    assert found["size"].text == "fails: 32x32 was made of 40x40"
