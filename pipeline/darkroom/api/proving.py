@@ -154,10 +154,10 @@ def check_proof(engine: EngineOptions, model: ModelIdentity, certificate: Certif
         )
 
 
-def certified(
-    cells: Iterable[CheckedCell], specs: Iterable[RendererSpec], engine: EngineOptions, store: Store, progress: Progress
+def proofs_of(
+    cells: Iterable[CheckedCell], specs: Iterable[RendererSpec], engine: EngineOptions, store: Store
 ) -> dict[ModelIdentity, Proof]:
-    """The certificates of a job's models that are there, by models as they are loaded, put into the run at `store`.
+    """The certificates that are there of a job's models, by models as they are loaded; in the run at `store`, or kept.
 
     A model has one for the size of its first cell. Raises DarkroomError where `engine.proof` requires more.
     """
@@ -172,8 +172,13 @@ def certified(
         proof = kept_proof(spec, samplings[identity], [store])
         check_proof(engine, identity, proof.certificate if proof else None)
         if proof:
-            if get_certificate(store, proof.key) is None:
-                put_certificate(store, proof.key, proof.certificate)
-            tell_failed(proof.certificate, progress)
             found[identity] = proof
     return found
+
+
+def put_proofs(proofs: Iterable[Proof], store: Store, progress: Progress) -> None:
+    """Into the run at `store`; each promise that fails is told."""
+    for proof in proofs:
+        if get_certificate(store, proof.key) is None:
+            put_certificate(store, proof.key, proof.certificate)
+        tell_failed(proof.certificate, progress)

@@ -20,7 +20,7 @@ from darkroom.api.events import (
 )
 from darkroom.api.halving import check_halving, halved, halving_fault
 from darkroom.api.measuring import EvaluationResult, extract_for, measure
-from darkroom.api.proving import certified
+from darkroom.api.proving import proofs_of, put_proofs
 from darkroom.api.render_job import RenderJob, render_shards, renderer_specs
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
@@ -88,15 +88,18 @@ def _claimed(
     found: Checked, store: Store, engine: Engine, evaluation: CheckedEvaluation | None, progress: Progress
 ) -> RenderJob:
     """The job, once the run is this request's."""
+    is_auto = not isinstance(engine.options.batch_size, int)
+    if not is_auto:  # what is refused for want of a certificate is so before anything is written
+        proofs_of(found.cells, renderer_specs(found, engine), engine.options, store)
     info = claim(store, found.run_info(), found.cell_infos, found.scan.older_fingerprint)
     if found.request.grid:
         read_choices(store)  # refuses what cannot be read now, and not once the cells are rendered
     found = found.called_as_in(read_cells(store))
-    is_auto = not isinstance(engine.options.batch_size, int)
     info, engine = settle(found, store, engine, info)
     if is_auto:
         progress(BatchSizeSettled(engine.options.images_a_batch))
-    proofs = certified(found.cells, renderer_specs(found, engine), engine.options, store, progress)
+    proofs = proofs_of(found.cells, renderer_specs(found, engine), engine.options, store)
+    put_proofs(proofs.values(), store, progress)
     asked = engine.options.shard_size
     progress(
         Prepared(

@@ -1,0 +1,92 @@
+"""Certificates through the command: `prove` makes one, `plan` and `generate` go by it, the run and its report show it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import darkroom
+from darkroom.domain.errors import DarkroomError
+from darkroom.rendering import families, model_facts
+from darkroom.rendering.families import Family, Text
+from tests.jobs.helpers import run_here
+from tests.rendering.tiny_families import tiny
+
+SMALL = ("sampling.num_inference_steps=1", "engine.batch_size=2", "engine.device=cpu")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No certificate of another test, or of a person's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "darkroom" / "certificates" / "certificates"
+
+
+@pytest.mark.slow
+def test_a_certificate_is_made_once_and_goes_with_the_run(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_here("prove", *SMALL) == 0
+    printed = capsys.readouterr().out
+    assert "an image does not depend on the images beside it" in printed
+    assert "result:   7 bit-exact, 6 settings act" in printed
+    [kept] = cache.iterdir()
+    made = kept.stat().st_mtime_ns
+    run = ("prompts=demo", "engine=local", *SMALL, f"output.uri={tmp_path / 'run'}")
+    assert run_here("plan", *run, "engine.proof=exact") == 0
+    assert "proof:   7 bit-exact, 6 settings act" in capsys.readouterr().out
+    assert run_here("generate", *run, "engine.proof=exact") == 0
+    assert kept.stat().st_mtime_ns == made
+    assert [path.name for path in (tmp_path / "run" / "certificates").iterdir()] == [kept.name]
+    assert run_here("report", f"run={tmp_path / 'run'}") == 0
+    assert "7 bit-exact, 6 settings act" in (tmp_path / "run" / "report" / "index.html").read_text()
+
+
+@pytest.mark.slow
+def test_what_is_required_and_not_there_is_refused_before_anything_is_rendered(tmp_path: Path) -> None:
+    run = ("prompts=demo", "engine=local", *SMALL, f"output.uri={tmp_path / 'run'}", "engine.proof=required")
+    with pytest.raises(DarkroomError, match="has no certificate for this device, batch size, image size"):
+        run_here("generate", *run)
+    assert not (tmp_path / "run" / "run.json").exists()
+    with pytest.raises(DarkroomError, match=r"engine\.proof=required: a self-test is of models in diffusers"):
+        run_here("generate", "model=paint", *run)
+    with pytest.raises(DarkroomError, match="darkroom/paint: a self-test is of models"):
+        run_here("prove", "model=paint")
+
+
+@pytest.mark.slow
+def test_a_model_whose_images_see_each_other_renders_one_image_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table: Mapping[str, Family] = families.FAMILIES
+    faulty = replace(table["CogView4Pipeline"], text=Text.FIXED)  # as it was before its ragged text was known
+    monkeypatch.setattr(model_facts, "FAMILIES", {**table, "CogView4Pipeline": faulty})
+    model = ("model=diffusers", f"model.repo_id={tiny('cogview4', tmp_path / 'model')}")
+    given = (*model, "sampling.height=32", "sampling.width=32", "engine.batch_size=4")
+    given = (*given, "sampling.num_inference_steps=2")
+    assert run_here("prove", *given) == 1
+    assert "mode:     one image a batch" in capsys.readouterr().out
+    (tmp_path / "prompts.csv").write_text("prompt\na red circle\n" + "a very long prompt of many words " * 3 + "\n")
+    prompts = ("prompts=file", f"prompts.uri={tmp_path / 'prompts.csv'}", "engine=local")
+    assert run_here("generate", *given, *prompts, f"output.uri={tmp_path / 'run'}") == 0
+    assert "an image does not depend on its place in the batch: fails" in capsys.readouterr().err
+    found = pd.read_parquet(tmp_path / "run" / "metadata")
+    assert set(found.batch_size) == {1}
+    assert run_here("verify", f"run={tmp_path / 'run'}") == 0
+    with pytest.raises(DarkroomError, match=r"engine\.proof=adapt renders in the mode in which images stand alone"):
+        run_here("generate", *given, *prompts, f"output.uri={tmp_path / 'other'}", "engine.proof=required")
+    assert run_here("generate", *given, *prompts, f"output.uri={tmp_path / 'as_asked'}", "engine.proof=off") == 0
+    as_asked = pd.read_parquet(tmp_path / "as_asked" / "metadata")
+    assert set(as_asked.batch_size) == {4}
+    assert set(as_asked.sha256) != set(found.sha256)
+
+
+@pytest.mark.slow
+def test_python_gives_the_certificate(cache: Path) -> None:
+    found = darkroom.prove(model="demo", engine=darkroom.EngineOptions(batch_size=2), num_inference_steps=1)
+    assert found.is_exact
+    assert found.may_batch
+    assert (found.batch_size, found.num_inference_steps) == (2, 1)
+    assert len(list(cache.iterdir())) == 1
