@@ -1,4 +1,4 @@
-"""Certificates through the command: `prove` makes one, `plan` and `generate` go by it, the run and its report show it."""
+"""Certificates through the command: `prove` makes one, `plan` and `generate` go by it, the run and report show it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
