@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from darkroom.domain.certificates import PROMISES, Check, Outcome
+from darkroom.domain.requests import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering.families import Guidance, Text
 from darkroom.rendering.inspection import InspectedModel, inspect_model
@@ -86,3 +87,15 @@ def test_a_fault_is_found(tmp_path: Path, fault: str) -> None:
 def test_a_size_that_is_rounded_is_said(tmp_path: Path) -> None:
     found = checked(inspected(tiny("hunyuan_dit", tmp_path / "model")), side=40)
     assert found["size"].text == "fails: 32x32 was made of 40x40"
+
+
+@pytest.mark.slow
+def test_without_mixed_batches_images_are_the_same(models: Models) -> None:
+    model = inspected(models["sd"])
+    guided = ImageRequest("a", "a red circle", 1, Sampling("default", 7.0, 2, 32, 32, negative_prompt="a blue square"))
+    mixed, single = (load_renderer(RendererSpec(model, "cpu", 2, may_mix=may_mix)) for may_mix in (True, False))
+    assert (mixed.info.mixes_guidance, single.info.mixes_guidance) == (True, False)
+    [one], [other] = mixed.render([guided]), single.render([guided])
+    assert one.pixels is not None
+    assert other.pixels is not None
+    assert (one.pixels == other.pixels).all()

@@ -156,7 +156,7 @@ class DiffusersRenderer:
         generators = [torch.Generator().manual_seed(request.seed) for request in requests]
         arguments = {**self._arguments(sampling), "generator": generators}
         with self._stage("text"):
-            arguments |= conditioning_arguments(self._pipe, self._text, requests, self.info.mixes_guidance)
+            arguments |= conditioning_arguments(self._pipe, self._text, requests, self._family.mixes_guidance)
         with self._stage("denoise"), self._patches.around_call(sampling, len(requests)):
             arguments["latents"] = draw_noise(self._pipe, generators, sampling.height, sampling.width)
             latents = self._pipe(**arguments, output_type="latent").images
