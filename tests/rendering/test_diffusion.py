@@ -147,3 +147,16 @@ def test_a_lost_device_is_fatal(models: Models) -> None:
 def test_what_was_patched_is_named(models: Models) -> None:
     assert load(models, "sd").info.patches[-2:] == ("shared_work", "step_cache")
     assert load(models, "sd", dtype="float8").info.patches[0] == "float8"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sd", "sdxl"])
+def test_layers_of_the_text_encoder_are_skipped_as_diffusers_does(models: Models, name: str) -> None:
+    renderer = load(models, name)
+    sampling = Sampling("default", 5.0, 2, 32, 32, negative_prompt="a blue square", clip_skip=1)
+    skipped = ImageRequest("a", "a red circle", 1, sampling)
+    whole = replace(skipped, sampling=replace(sampling, clip_skip=0))
+    made = [renderer.render([request])[0].pixels for request in (whole, skipped, whole)]
+    assert np.array_equal(made[1], renderer.by_diffusers(skipped))
+    assert np.array_equal(made[0], made[2])  # embeddings of one are not taken for those of the other
+    assert not np.array_equal(made[0], made[1])

@@ -1,5 +1,6 @@
 """The self-test: what it says of models that keep every promise, and whether it finds faults that models had."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from darkroom.rendering.inspection import InspectedModel, inspect_model
 from darkroom.rendering.renderer import RendererSpec, load_renderer
 from darkroom.rendering.self_test import self_test
 from tests.rendering.helpers import Models
-from tests.rendering.tiny_families import tiny
-from tests.rendering.tiny_models import tiny_flux
+from tests.rendering.tiny_families import pag, tiny
+from tests.rendering.tiny_models import tiny_flux, tiny_sd, tiny_sdxl
 
 
 def checked(model: InspectedModel, side: int = 32, batch_size: int = 4, steps: int = 20) -> dict[str, Check]:
@@ -53,6 +54,26 @@ def test_what_a_model_does_not_take_is_not_asked(tmp_path: Path) -> None:
         "negative_prompt",
     }
     assert Outcome.FAILS not in found.values()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "plain"), [("StableDiffusionPAGPipeline", tiny_sd), ("StableDiffusionXLPAGPipeline", tiny_sdxl)]
+)
+def test_perturbed_attention_keeps_promises_too(tmp_path: Path, kind: str, plain: Callable[[Path], Path]) -> None:
+    model = inspected(pag(kind, plain, tmp_path / "model"))
+    found = outcomes(checked(model))
+    assert {name for name, outcome in found.items() if outcome is Outcome.UNTAKEN} == {"mixing"}
+    assert Outcome.FAILS not in found.values()
+    renderer = load_renderer(RendererSpec(model, "cpu", 2))
+    requests = [
+        ImageRequest("a", "a red circle", 1, Sampling("default", 5.0, 2, 32, 32, pag_scale=scale))
+        for scale in (0.0, 3.0)
+    ]
+    off, on = (renderer.render([request])[0].pixels for request in requests)
+    assert off is not None
+    assert on is not None
+    assert (off != on).any()
 
 
 @pytest.mark.slow

@@ -274,6 +274,25 @@ class Sampling:
         help="How far each step's guided prediction is brought back to the contrast of the one with the prompt alone, "
         "against overexposure; 0: not at all.",
     )
+    clip_skip: int = setting(
+        0,
+        neutral=0,
+        argument=True,
+        row=True,
+        low=0,
+        high=11,
+        help="Last layers of the CLIP text encoder that prompts, not negative ones, go without; tools that count from "
+        "1 say one more.",
+    )
+    pag_scale: float = setting(
+        3.0,
+        neutral=3.0,
+        argument=True,
+        row=True,
+        low=0,
+        high=100,
+        help="Strength of perturbed-attention guidance, of pipelines that have it; 0: none.",
+    )
     lora: str = setting(
         "",
         neutral="",

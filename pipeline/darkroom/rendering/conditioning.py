@@ -15,6 +15,7 @@ from darkroom.domain.requests import ImageRequest
 from darkroom.domain.settings import Sampling
 
 Embedding = tuple[torch.Tensor, ...]  # one (tokens, width) tensor, and for SDXL a pooled (width,) one
+Encode = Callable[[list[str], int], Embedding]  # of prompts, without so many of the encoders' last layers
 _MAX_CACHED = 4096  # prompts: at SDXL's 0.3 MB each in half precision, about a gigabyte
 _NEGATIVE_OF = {"prompt_embeds": "negative_prompt_embeds", "add_text_embeds": "negative_pooled_prompt_embeds"}
 
@@ -29,9 +30,9 @@ def conditioning_arguments(
     """
     sampling, prompts = requests[0].sampling, [request.prompt for request in requests]
     if not (sampling.is_guided and takes_guidance):
-        return text_arguments(pipe, cache, prompts, None)
+        return text_arguments(pipe, cache, prompts, None, sampling.clip_skip)
     negatives = [request.sampling.negative_prompt for request in requests]
-    arguments: dict[str, Any] = text_arguments(pipe, cache, prompts, negatives)
+    arguments: dict[str, Any] = text_arguments(pipe, cache, prompts, negatives, sampling.clip_skip)
     scales = RowScales([request.sampling.guidance_scale for request in requests], pipe.device)
     arguments["guidance_scale"] = scales
     if sampling.is_partly_guided:
@@ -65,37 +66,41 @@ class TextCache:
     def __init__(self, pipe: Any, batch_size: int) -> None:
         self._encode = ENCODERS[type(pipe).__name__][0](pipe)
         self._batch_size = batch_size
-        self._cached: OrderedDict[tuple[str, Active], Embedding] = OrderedDict()
+        self._cached: OrderedDict[tuple[str, Active, int], Embedding] = OrderedDict()
         self.loras: Active = ()  # that the text encoders compute with now
 
-    def stacked(self, prompts: Sequence[str]) -> Embedding:
+    def stacked(self, prompts: Sequence[str], skip: int = 0) -> Embedding:
         """The prompts' embeddings along a new first axis: (N, tokens, width), and for SDXL a pooled (N, width)."""
-        loras = self.loras
-        missing = list(dict.fromkeys(prompt for prompt in prompts if (prompt, loras) not in self._cached))
+        keys = [(prompt, self.loras, skip) for prompt in prompts]
+        missing = [prompt for prompt, *_ in dict.fromkeys(key for key in keys if key not in self._cached)]
         for start in range(0, len(missing), self._batch_size):
-            self._add(missing[start : start + self._batch_size])
-        rows = [self._cached[prompt, loras] for prompt in prompts]
-        for prompt in prompts:
-            self._cached.move_to_end((prompt, loras))
+            self._add(missing[start : start + self._batch_size], skip)
+        rows = [self._cached[key] for key in keys]
+        for key in keys:
+            self._cached.move_to_end(key)
         while len(self._cached) > max(_MAX_CACHED, self._batch_size):
             self._cached.popitem(last=False)
         return tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
 
-    def _add(self, prompts: list[str]) -> None:
+    def _add(self, prompts: list[str], skip: int) -> None:
         padded = prompts + prompts[-1:] * (self._batch_size - len(prompts))
-        parts = self._encode(padded)
+        parts = self._encode(padded, skip)
         for index, prompt in enumerate(prompts):
-            self._cached[prompt, self.loras] = tuple(part[index] for part in parts)
+            self._cached[prompt, self.loras, skip] = tuple(part[index] for part in parts)
 
 
-def _encode_sd(pipe: Any) -> Callable[[list[str]], Embedding]:
-    return lambda prompts: (pipe.encode_prompt(prompts, pipe.device, 1, False)[0],)
+def _encode_sd(pipe: Any) -> Encode:
+    return lambda prompts, skip: (pipe.encode_prompt(prompts, pipe.device, 1, False, clip_skip=skip or None)[0],)
 
 
-def _encode_sdxl(pipe: Any) -> Callable[[list[str]], Embedding]:
-    def encode(prompts: list[str]) -> Embedding:
+def _encode_sdxl(pipe: Any) -> Encode:
+    def encode(prompts: list[str], skip: int) -> Embedding:
         embeds, _, pooled, _ = pipe.encode_prompt(
-            prompts, device=pipe.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+            prompts,
+            device=pipe.device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=False,
+            clip_skip=skip or None,
         )
         return embeds, pooled
 
@@ -103,18 +108,21 @@ def _encode_sdxl(pipe: Any) -> Callable[[list[str]], Embedding]:
 
 
 # Pipeline class -> (how it encodes, the parts' names in its call). Other pipelines are given prompts as text.
-ENCODERS: Mapping[str, tuple[Callable[[Any], Callable[[list[str]], Embedding]], tuple[str, ...]]] = {
+ENCODERS: Mapping[str, tuple[Callable[[Any], Encode], tuple[str, ...]]] = {
     "StableDiffusionPipeline": (_encode_sd, ("prompt_embeds",)),
     "StableDiffusionXLPipeline": (_encode_sdxl, ("prompt_embeds", "pooled_prompt_embeds")),
 }
 
 
 def text_arguments(
-    pipe: Any, cache: TextCache, prompts: Sequence[str], negative_prompts: Sequence[str] | None
+    pipe: Any, cache: TextCache, prompts: Sequence[str], negative_prompts: Sequence[str] | None, skip: int
 ) -> dict[str, torch.Tensor]:
-    """Keyword arguments of a pipeline's call that replace its prompts; no negative ones without guidance."""
+    """Keyword arguments of a pipeline's call that replace its prompts; no negative ones without guidance.
+
+    `skip`: layers that are left out for prompts. Diffusers computes negative prompts with all of them.
+    """
     names = ENCODERS[type(pipe).__name__][1]
-    arguments = dict(zip(names, cache.stacked(prompts), strict=True))
+    arguments = dict(zip(names, cache.stacked(prompts, skip), strict=True))
     if negative_prompts is not None:
         negatives = _negatives(pipe, cache, prompts, negative_prompts)
         arguments |= {f"negative_{name}": part for name, part in zip(names, negatives, strict=True)}

@@ -65,6 +65,7 @@ def _load(spec: RendererSpec, folder: Path, patches: Sequence[Patch]) -> LoadedP
     pipe.set_progress_bar_config(disable=True)
     disable_text_cleaning(pipe)
     _avoid_float32_decoding(pipe)
+    _name_text_model(pipe)
     applied = apply_patches(pipe, spec, patches)
     detach_from_files(part for part in pipe.components.values() if isinstance(part, torch.nn.Module))
     return LoadedPipeline(pipe, applied)
@@ -101,6 +102,14 @@ def _avoid_float32_decoding(pipe: Any) -> None:
     is_upcast = type(pipe).__name__ in ENCODERS and hasattr(pipe, "upcast_vae") and pipe.vae.config.force_upcast
     if is_upcast and pipe.vae.dtype == torch.float16:
         pipe.vae.to(torch.bfloat16)
+
+
+def _name_text_model(pipe: Any) -> None:
+    """Diffusers 0.42 reads the last norm of a CLIP text encoder, for `clip_skip`, from a part of it that transformers 5
+    has made one with the encoder."""
+    for part in pipe.components.values():
+        if isinstance(part, transformers.CLIPTextModel) and not hasattr(part, "text_model"):
+            object.__setattr__(part, "text_model", part)  # not as a submodule, which would hold itself
 
 
 # Files on this machine ----------------------------------------------------------------------------------------------
