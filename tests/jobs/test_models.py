@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from darkroom.api.cells import find_model, located
 from darkroom.domain.errors import DarkroomError, WrongModel
@@ -18,6 +19,7 @@ from darkroom.runs.reading import records
 from darkroom.storage.store import Store, open_store, parse_spec
 from tests.jobs.helpers import run_here
 from tests.rendering.tiny_models import tiny_sd
+from tests.rendering.tiny_single_file import single_file
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 CODE = """
@@ -225,3 +227,25 @@ def test_a_model_that_changes_under_a_job_ends_it(model: Path, tmp_path: Path, m
     with pytest.raises(WrongModel, match=f"{UNET} in {model} is sha256"):
         generate(model, tmp_path / "run")
     assert not stored(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_checkpoints_of_one_file_are_an_axis_and_may_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model = tiny_sd(tmp_path / "model")
+    files = [single_file(model, tmp_path / "a.safetensors"), tmp_path / "b.safetensors"]
+    save_file({name: value * 0.9 for name, value in load_file(files[0]).items()}, files[1])
+    run = tmp_path / "run"
+    given = ("model=diffusers", f"model.repo_id={model}", f"grid.axes.single_file=[null,{files[0]},{files[1]}]")
+    given = (*given, "sampling.num_inference_steps=1", "sampling.height=16", "sampling.width=16")
+    prompts = ("prompts=template", "prompts.pattern=a {x}", "prompts.slots={x: [dot]}")
+    assert run_here("sweep", *given, *prompts, "engine=local", f"output.uri={run}") == 0
+    frame = pd.read_parquet(run / "metadata")
+    assert (len(frame), frame["pixels_sha256"].nunique()) == (3, 2)
+    (tmp_path / "moved").mkdir()
+    for file in files:
+        file.rename(tmp_path / "moved" / file.name)
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(DarkroomError, match="no such file"):
+        run_here("verify", f"run={run}")
+    assert run_here("verify", f"run={run}", f"model.single_file={tmp_path / 'moved'}") == 0

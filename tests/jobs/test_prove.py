@@ -13,6 +13,8 @@ from darkroom.rendering import families, model_facts
 from darkroom.rendering.families import Family, Text
 from tests.jobs.helpers import run_here
 from tests.rendering.tiny_families import tiny
+from tests.rendering.tiny_loras import tiny_lora
+from tests.rendering.tiny_models import tiny_sd
 
 SMALL = ("sampling.num_inference_steps=1", "engine.batch_size=2", "engine.device=cpu")
 
@@ -39,7 +41,8 @@ def test_a_certificate_is_made_once_and_goes_with_the_run(
     assert "proof:   7 bit-exact, 6 settings act" in capsys.readouterr().out
     assert run_here("generate", *run, "engine.proof=exact") == 0
     assert kept.stat().st_mtime_ns == made
-    assert [path.name for path in (tmp_path / "run" / "certificates").iterdir()] == [kept.name]
+    [held] = (tmp_path / "run" / "certificates").iterdir()
+    assert held.read_bytes() == kept.read_bytes()
     assert run_here("report", f"run={tmp_path / 'run'}") == 0
     assert "7 bit-exact, 6 settings act" in (tmp_path / "run" / "report" / "index.html").read_text()
 
@@ -84,9 +87,43 @@ def test_a_model_whose_images_see_each_other_renders_one_image_a_batch(
 
 
 @pytest.mark.slow
+def test_a_run_goes_on_in_the_mode_that_it_began_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tiny("z_image", tmp_path / "model")
+    given = ("model=diffusers", f"model.repo_id={model}", "sampling.height=32", "sampling.width=32", *SMALL)
+    (tmp_path / "prompts.csv").write_text("prompt\na red circle\na blue square\n")
+    prompts = ("prompts=file", f"prompts.uri={tmp_path / 'prompts.csv'}", "engine=local")
+    assert run_here("generate", *given, *prompts, f"output.uri={tmp_path / 'run'}") == 0
+    [settled] = (tmp_path / "run" / "certificates").iterdir()
+    assert settled.read_text() == "null\n"  # it had none
+    assert run_here("prove", *given) == 0
+    before = sorted((tmp_path / "run" / "metadata").rglob("*"))
+    assert run_here("generate", *given, *prompts, f"output.uri={tmp_path / 'run'}") == 0
+    assert settled.read_text() == "null\n"
+    assert sorted((tmp_path / "run" / "metadata").rglob("*")) == before
+    assert run_here("generate", *given, *prompts, f"output.uri={tmp_path / 'other'}") == 0
+    assert "promises" not in capsys.readouterr().err
+    assert len((tmp_path / "other" / "certificates" / settled.name).read_text()) > 100
+
+
+@pytest.mark.slow
+def test_a_model_with_a_lora_has_one_certificate_for_proof_and_rendering(tmp_path: Path) -> None:
+    model = tiny_sd(tmp_path / "model")
+    lora = tiny_lora(model, tmp_path / "ink")
+    given = ("model=diffusers", f"model.repo_id={model}", f"model.loras=[{lora}]", *SMALL)
+    given = (*given, "sampling.height=16", "sampling.width=16")
+    prompts = ("prompts=template", "prompts.pattern=a {x}", "prompts.slots={x: [dot]}", "engine=local")
+    assert run_here("prove", *given) == 0
+    assert run_here("generate", *given, *prompts, "engine.proof=required", f"output.uri={tmp_path / 'run'}") == 0
+    with pytest.raises(DarkroomError, match="has no certificate"):  # that was of the LoRA switched on
+        run_here(
+            "generate", *given, *prompts, "sampling.lora=none", "engine.proof=required", f"output.uri={tmp_path / 'b'}"
+        )
+
+
+@pytest.mark.slow
 def test_python_gives_the_certificate(cache: Path) -> None:
     found = darkroom.prove(model="demo", engine=darkroom.EngineOptions(batch_size=2), num_inference_steps=1)
     assert found.is_exact
     assert found.may_batch
-    assert (found.batch_size, found.num_inference_steps) == (2, 1)
+    assert (found.batch_size, found.num_inference_steps) == (2, 2)
     assert len(list(cache.iterdir())) == 1

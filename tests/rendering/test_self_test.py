@@ -19,10 +19,10 @@ from tests.rendering.tiny_families import pag, tiny
 from tests.rendering.tiny_models import tiny_flux, tiny_sd, tiny_sdxl
 
 
-def checked(model: InspectedModel, side: int = 32, batch_size: int = 4, steps: int = 20) -> dict[str, Check]:
+def checked(model: InspectedModel, side: int = 32, batch_size: int = 4) -> dict[str, Check]:
     guidance = 0.0 if model.family.guidance is Guidance.NONE else 3.0
     renderer = load_renderer(RendererSpec(model, "cpu", batch_size))
-    checks = self_test(renderer, model, Sampling("default", guidance, steps, side, side))
+    checks = self_test(renderer, model, Sampling("default", guidance, 1, side, side))
     assert [check.promise for check in checks] == list(PROMISES)
     return {check.promise: check for check in checks}
 

@@ -15,7 +15,7 @@ from darkroom.domain.setting_values import unknown
 from darkroom.domain.settings import ARGUMENTS, FLOAT8, PARTS, SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
 from darkroom.engine.planning import Grid, Settings, expand
 from darkroom.rendering.inspection import STEERED, InspectedModel, inspect_model
-from darkroom.rendering.model_calls import call_default, check_arguments, check_size
+from darkroom.rendering.model_calls import call_default, check_arguments, check_clip_skip, check_size
 from darkroom.rendering.plugins import inspect_plug_in
 from darkroom.rendering.renderer import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import DEFAULT, check_scheduler
@@ -67,6 +67,7 @@ def checked_cell(
     for name in _acting(sampling):
         check_taken([name], model, _WITHOUT.get(name, "leave it out"))
     check_loras(sampling, model)
+    check_clip_skip(sampling.clip_skip, model)
     if model.source != PAINT_REPO_ID:
         check_size(sampling.height, sampling.width, model)
     if model.identity.dtype == FLOAT8 and device == "mps":
@@ -133,9 +134,14 @@ def _check_used(ref: ModelRef) -> None:
             usual = getattr(presets()["paint"], name)
             if getattr(ref, name) not in (usual, SETTINGS[name].default):
                 raise DarkroomError(f"model.{name}={getattr(ref, name)}: the painter has no weights; leave it out")
-        for each in PARTS:
+        for each in (*PARTS, SETTINGS["single_file"]):
             if each.does_something(getattr(ref, each.name)):
                 raise DarkroomError(f"model.{each.name}: the painter has no weights; leave it out")
+
+
+def with_folder(ref: ModelRef) -> ModelRef:
+    """The same, with the folder of the embedded model in the place of its name."""
+    return replace(ref, repo_id=str(MODEL_FOLDER)) if ref.repo_id == DEMO_REPO_ID else ref
 
 
 def find_model(ref: ModelRef, device: str) -> InspectedModel:
@@ -145,8 +151,8 @@ def find_model(ref: ModelRef, device: str) -> InspectedModel:
     if ref.repo_id == PAINT_REPO_ID:
         return paint_model()
     if ref.repo_id == DEMO_REPO_ID:
-        model = inspect_model(replace(ref, repo_id=str(MODEL_FOLDER)), device)
-        return replace(model, identity=replace(model.identity, repo_id=DEMO_REPO_ID))
+        model = inspect_model(with_folder(ref), device)
+        return model if ref.single_file else replace(model, identity=replace(model.identity, repo_id=DEMO_REPO_ID))
     return inspect_model(ref, device)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from darkroom.api.engine import Counting, settled_as, started
 from darkroom.api.events import Progress, RetryStarted, StageEnded
 from darkroom.api.options import EngineOptions, ModelPlace
-from darkroom.api.proving import limited, run_certificate
+from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable, open_run, store_at
 from darkroom.api.run_models import models_of
 from darkroom.domain.errors import DarkroomError
@@ -89,7 +89,7 @@ def _retry_worker(
 ) -> WorkerSpec:
     models = models_of([run.cells[task.shard.cell_id] for task in tasks], place, device)
     specs = [
-        limited(spec, run_certificate(run.store, spec))
+        limited_as(run.store, spec)
         for model in shared_models(models.values())
         for spec in [RendererSpec(model, device, options.images_a_batch, options.compile)]
     ]

@@ -231,6 +231,9 @@ class ModelPlace:
         None, help="Where the model lies now: its folder, or one that holds it and others; null: where it lay."
     )
     trust_remote_code: bool = option(False, help=SETTINGS["trust_remote_code"].help)
+    single_file: str | None = option(
+        None, help="Where the model's one file lies now, or its folder; its digest decides. null: where it lay."
+    )
     make: str | None = option(
         None,
         help="The renderer of one's own that made the run, as my_module:make; it runs only where it is named here.",

@@ -20,7 +20,7 @@ from darkroom.runs.cells import CellInfo
 def with_places(ref: ModelRef) -> ModelRef:
     """The same, with parts that lie on this machine by their absolute paths."""
     parts: dict[str, Any] = {each.name: _located_part(getattr(ref, each.name)) for each in PARTS}
-    return replace(ref, **parts)
+    return replace(ref, **parts, single_file=_located_part(ref.single_file))
 
 
 def _located_part(value: Any) -> Any:

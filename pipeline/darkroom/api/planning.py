@@ -8,7 +8,7 @@ from itertools import islice
 from darkroom.api.checking import Checked, Request, check, warnings
 from darkroom.api.engine import likely_device, settled_here
 from darkroom.api.events import Progress, PromptsWritten, Warned
-from darkroom.api.proving import check_proof, is_testable, kept_proof, proof_of, tell_failed
+from darkroom.api.proving import check_proof, is_testable, kept_proof, limited, proof_of, tell_failed
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.requests import ImageRequest, Sample, samples
@@ -82,15 +82,13 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
         store.check(writing=False)  # a folder need not be there yet
     if write_prompts_to:
         progress(PromptsWritten(write_parquet(request.prompts.dataset, write_prompts_to), write_prompts_to))
-    batch_size = settled_here(found, device)
-    spec = RendererSpec(found.models[0], device, batch_size, request.engine.compile)
-    renderer = load_renderer(spec)
+    spec = RendererSpec(found.models[0], device, settled_here(found, device), request.engine.compile)
+    renderer, certificate = _tested(found, spec, progress)
     plug_in = found.models[0].plug_in
     is_tried = plug_in is None or plug_in.description.is_tried
-    cost = _probe(found, renderer, batch_size) if is_tried else None
+    cost = _probe(found, renderer) if is_tried else None
     for text in _size_warnings(found, renderer):
         progress(Warned(text))
-    certificate = _certificate(found, spec, renderer, progress)
     shard_size = request.engine.shard_size
     return Plan(
         prompts=found.scan,
@@ -99,7 +97,7 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
         place=store.describe(),
         shard_size=shard_size,
         num_shards=num_shards(found.scan.num_rows, shard_size),
-        batch_size=batch_size,
+        batch_size=renderer.info.batch_size,
         device=device,
         num_workers=request.engine.num_workers or 1,
         cost=cost,
@@ -109,22 +107,29 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
     )
 
 
-def _certificate(found: Checked, spec: RendererSpec, renderer: Renderer, progress: Progress) -> Certificate | None:
-    """That of the model, from a self-test where none is kept; None where it is not asked for."""
-    engine, sampling = found.request.engine, found.cells[0].cell.sampling
+def _tested(found: Checked, spec: RendererSpec, progress: Progress) -> tuple[Renderer, Certificate | None]:
+    """The renderer in the mode that its certificate allows; one is made where none is kept and one is asked for."""
+    engine, cell, renderer = found.request.engine, found.cells[0].cell, load_renderer(spec)
     if engine.proof == "off" or not is_testable(spec.model):
-        return None
-    kept = kept_proof(spec, sampling)
-    if kept:
-        tell_failed(kept.certificate, progress)
-    certificate = (kept or proof_of(spec, renderer, sampling, progress)).certificate
+        return renderer, None
+    proof = kept_proof(spec, cell)
+    if proof:
+        tell_failed(proof.certificate, progress)
+    else:
+        try:
+            proof = proof_of(spec, renderer, cell, progress)
+        except DarkroomError as error:
+            progress(Warned(str(error)))
+    certificate = proof.certificate if proof else None
     check_proof(engine, spec.model.identity, certificate)
-    return certificate
+    mode = limited(spec, certificate)
+    return renderer if mode == spec else load_renderer(mode), certificate
 
 
-def _probe(found: Checked, renderer: Renderer, batch_size: int) -> Cost | None:
+def _probe(found: Checked, renderer: Renderer) -> Cost | None:
     """From real batches of the dataset's first valid prompts; None where the first rows hold none."""
-    batch: Sequence[Sample] = next(batches(islice(_storable(found), batch_size), batch_size), ())
+    size = renderer.info.batch_size
+    batch: Sequence[Sample] = next(batches(islice(_storable(found), size), size), ())
     if not batch:
         return None
     requests = [sample.request for sample in batch]

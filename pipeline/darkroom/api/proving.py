@@ -1,10 +1,10 @@
 """Certificates of models: made by a self-test, kept in the user's cache and in runs, and what they decide.
 
-A certificate is of one model, one kind of device, one batch size, one image size and one set of versions: of anything
-else it says nothing, and is not found.
+In the cache, a certificate is of one model, one kind of device, one batch size, one image size, guided or not, and one
+set of versions: of anything else it says nothing, and is not found. A run goes by the one that it began with.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -17,17 +17,18 @@ from darkroom.api.events import Progress, Warned
 from darkroom.api.options import EngineOptions
 from darkroom.domain.certificates import PROMISES, Certificate
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.identity import ModelIdentity, digest
-from darkroom.domain.settings import ModelRef, Sampling, Value
+from darkroom.domain.identity import Cell, ModelIdentity, digest
+from darkroom.domain.requests import adapters_of
+from darkroom.domain.settings import ModelRef, Value
 from darkroom.metrics.tables import Table, text_table
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.inspection import InspectedModel, shared_models
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.rendering.self_test import sampling_of_test, self_test
-from darkroom.runs.certificates import certificates, get_certificate, put_certificate
+from darkroom.runs.certificates import get_certificate, model_key, put_certificate, settle_certificate, settled_models
 from darkroom.storage.local import user_cache
 from darkroom.storage.store import Store
 
-_LIBRARIES = ("torch", "diffusers", "transformers")
+_LIBRARIES = ("torch", "diffusers", "transformers", "peft")
 _NO_TEST = "a self-test is of models in diffusers' layout, and {} is none; leave engine.proof out"
 
 
@@ -48,12 +49,13 @@ class Proof:
 def prove(model: ModelRef, sampling: Mapping[str, Value], engine: EngineOptions, progress: Progress) -> Proof:
     """Load the model, test it on this machine's device, and keep the certificate in the user's cache."""
     device = likely_device(engine)
-    cell = checked_cell(model, sampling, sampling, device, find_model)
-    if not is_testable(cell.model):
-        raise DarkroomError(f"model.repo_id={cell.model.identity.repo_id}: {_NO_TEST.format('this')}")
-    size = settled_for(cell.model, cell.cell.sampling, device, engine.batch_size)
-    spec = RendererSpec(cell.model, device, size, engine.compile)
-    return proof_of(spec, load_renderer(spec), cell.cell.sampling, progress)
+    found = checked_cell(model, sampling, sampling, device, find_model)
+    if not is_testable(found.model):
+        raise DarkroomError(f"model.repo_id={found.model.identity.repo_id}: {_NO_TEST.format('this')}")
+    [loaded] = shared_models([found.model])
+    size = settled_for(loaded, found.cell.sampling, device, engine.batch_size)
+    spec = RendererSpec(loaded, device, size, engine.compile)
+    return proof_of(spec, load_renderer(spec), found.cell, progress)
 
 
 def is_testable(model: InspectedModel) -> bool:
@@ -61,9 +63,9 @@ def is_testable(model: InspectedModel) -> bool:
     return model.folder is not None and model.plug_in is None
 
 
-def proof_of(spec: RendererSpec, renderer: Renderer, sampling: Sampling, progress: Progress) -> Proof:
+def proof_of(spec: RendererSpec, renderer: Renderer, cell: Cell, progress: Progress) -> Proof:
     """What the loaded model is seen to promise, kept in the user's cache; each promise that fails is told."""
-    tested, identity, info = sampling_of_test(sampling), spec.model.identity, renderer.info
+    tested, identity, info = sampling_of_test(cell.sampling), cell.model, renderer.info
     certificate = Certificate(
         repo_id=identity.repo_id,
         revision=identity.revision,
@@ -77,33 +79,20 @@ def proof_of(spec: RendererSpec, renderer: Renderer, sampling: Sampling, progres
         num_inference_steps=tested.num_inference_steps,
         versions=_versions(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        checks=self_test(renderer, spec.model, sampling),
+        checks=self_test(renderer, spec.model, cell.image_sampling, adapters_of(cell, cell.sampling)),
     )
-    proof = Proof(_key(spec, sampling), certificate)
+    proof = Proof(_key(spec, cell), certificate)
     with suppress(OSError):  # then it is tested again
         put_certificate(user_cache("certificates"), proof.key, certificate)
     tell_failed(certificate, progress)
     return proof
 
 
-def kept_proof(spec: RendererSpec, sampling: Sampling, stores: Iterable[Store] = ()) -> Proof | None:
-    """A certificate that was made before: of these stores, else of the user's cache; None where there is none."""
-    key = _key(spec, sampling)
-    for store in (*stores, user_cache("certificates")):
-        found = get_certificate(store, key)
-        if found:
-            return Proof(key, found)
-    return None
-
-
-def run_certificate(store: Store, spec: RendererSpec) -> Certificate | None:
-    """What a run was rendered by: its first certificate of the spec's model and batch size, of any image size."""
-    model = spec.model.identity
-    wanted = (model.revision, model.dtype, spec.batch_size, spec.compile)
-    for found in certificates(store):
-        if (found.revision, found.dtype, found.batch_size, found.compiled) == wanted:
-            return found
-    return None
+def kept_proof(spec: RendererSpec, cell: Cell) -> Proof | None:
+    """A certificate that was made before, of the user's cache; None where there is none."""
+    key = _key(spec, cell)
+    found = get_certificate(user_cache("certificates"), key)
+    return Proof(key, found) if found else None
 
 
 def tell_failed(certificate: Certificate, progress: Progress) -> None:
@@ -111,11 +100,10 @@ def tell_failed(certificate: Certificate, progress: Progress) -> None:
         progress(Warned(f"{certificate.model}: {PROMISES[check.promise].text}: {check.text}"))
 
 
-def _key(spec: RendererSpec, sampling: Sampling) -> str:
-    model, size = spec.model.identity, (sampling.height, sampling.width)
-    parts = [asdict(part) for part in model.parts]
-    named = (model.revision, model.variant, model.dtype, model.trust_remote_code, parts)
-    return digest("certificate", named, spec.device, spec.batch_size, spec.compile, size, _versions())
+def _key(spec: RendererSpec, cell: Cell) -> str:
+    sampling = cell.sampling
+    shape = (sampling.height, sampling.width, sampling.is_guided, adapters_of(cell, sampling))
+    return digest("proof", model_key(cell.model), spec.device, spec.batch_size, spec.compile, shape, _versions())
 
 
 def _versions() -> dict[str, str]:
@@ -130,11 +118,12 @@ def limited(spec: RendererSpec, certificate: Certificate | None) -> RendererSpec
     seen to change it."""
     if certificate is None:
         return spec
-    return replace(
-        spec,
-        may_mix=certificate.may_mix,
-        batch_size=spec.batch_size if certificate.may_batch else 1,
-    )
+    return replace(spec, may_mix=certificate.may_mix, batch_size=spec.batch_size if certificate.may_batch else 1)
+
+
+def limited_as(store: Store, spec: RendererSpec) -> RendererSpec:
+    """The same as the run at `store` goes by for its model."""
+    return limited(spec, settled_models(store).get(model_key(spec.model.identity)))
 
 
 def check_proof(engine: EngineOptions, model: ModelIdentity, certificate: Certificate | None) -> None:
@@ -145,7 +134,7 @@ def check_proof(engine: EngineOptions, model: ModelIdentity, certificate: Certif
     if certificate is None:
         raise DarkroomError(
             f"engine.proof={required}: {model.repo_id} has no certificate for this device, batch size, image size and "
-            "these versions; make one with the same words by `darkroom prove` or `darkroom plan`"
+            "these versions; make one by `darkroom prove` with the same words of model, sampling and engine"
         )
     if not (certificate.holds if required == "required" else certificate.is_exact):
         raise DarkroomError(
@@ -155,30 +144,50 @@ def check_proof(engine: EngineOptions, model: ModelIdentity, certificate: Certif
 
 
 def proofs_of(
-    cells: Iterable[CheckedCell], specs: Iterable[RendererSpec], engine: EngineOptions, store: Store
-) -> dict[ModelIdentity, Proof]:
-    """The certificates that are there of a job's models, by models as they are loaded; in the run at `store`, or kept.
+    cells: Iterable[CheckedCell], specs: Iterable[RendererSpec], engine: EngineOptions
+) -> dict[ModelIdentity, Certificate]:
+    """The certificates that are kept of a job's models, by models as they are loaded.
 
-    A model has one for the size of its first cell. Raises DarkroomError where `engine.proof` requires more.
+    A model has one for its first cell. Raises DarkroomError where `engine.proof` requires more.
     """
-    found: dict[ModelIdentity, Proof] = {}
-    samplings = {item.cell.model.base: item.cell.sampling for item in reversed(list(cells))}
+    found: dict[ModelIdentity, Certificate] = {}
+    first = {item.cell.model.base: item.cell for item in reversed(list(cells))}
     for spec in specs if engine.proof != "off" else ():
         identity = spec.model.identity
         if not is_testable(spec.model):
             if engine.proof != "adapt":
                 raise DarkroomError(f"engine.proof={engine.proof}: {_NO_TEST.format(identity.repo_id)}")
             continue
-        proof = kept_proof(spec, samplings[identity], [store])
+        proof = kept_proof(spec, first[identity])
         check_proof(engine, identity, proof.certificate if proof else None)
         if proof:
-            found[identity] = proof
+            found[identity] = proof.certificate
     return found
 
 
-def put_proofs(proofs: Iterable[Proof], store: Store, progress: Progress) -> None:
-    """Into the run at `store`; each promise that fails is told."""
-    for proof in proofs:
-        if get_certificate(store, proof.key) is None:
-            put_certificate(store, proof.key, proof.certificate)
-        tell_failed(proof.certificate, progress)
+def settled_proofs(
+    models: Iterable[InspectedModel],
+    kept: Mapping[ModelIdentity, Certificate],
+    begun: Collection[str],
+    store: Store,
+    progress: Progress,
+) -> dict[ModelIdentity, Certificate]:
+    """What the run at `store` goes by: for a model that it renders first now, the kept certificate.
+
+    `begun`: `model_key` of models of which it has images already: those go on as they began.
+    """
+    found: dict[ModelIdentity, Certificate] = {}
+    for identity in (model.identity for model in models if is_testable(model)):
+        first = None if model_key(identity) in begun else kept.get(identity)
+        settled = settle_certificate(store, identity, first)
+        if settled:
+            tell_failed(settled, progress)
+            found[identity] = settled
+        elif identity in kept and not (kept[identity].may_mix and kept[identity].may_batch):
+            progress(
+                Warned(
+                    f"{identity.repo_id}: the run began without a certificate, and goes on in its mode, in which images "
+                    "may depend on each other; render into another output.uri to go by the one that there is now"
+                )
+            )
+    return found

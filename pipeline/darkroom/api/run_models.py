@@ -7,17 +7,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from darkroom.api.cells import find_model
+from darkroom.api.cells import find_model, with_folder
 from darkroom.api.options import ModelPlace
 from darkroom.api.parts import parts_of, without_parts
 from darkroom.api.plug_ins import trusted_ref
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import ModelRef
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.inspection import InspectedModel, single_file_revision
 from darkroom.rendering.model_files import INDEX
+from darkroom.rendering.part_files import files_at
 from darkroom.runs.cells import CellInfo
 
+_MADE_WITH = "the run was made with"
+_FILE_REMEDY = "give its place, or the folder that holds it, as model.single_file=..."
 _REMEDY = "give the model's place, or the folder that holds all models of the run, as model.repo_id=..."
 
 
@@ -42,18 +45,23 @@ def _model_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
     if info.ref.make:
         return _own_of(info, place, device)
     identity, said = info.cell.model, []
-    for ref in [*_refs_at(place.repo_id), info.ref] if place.repo_id else [info.ref]:
+    for ref in _refs(info.ref, place):
         try:
+            if (
+                ref.single_file and (other := single_file_revision(with_folder(ref))) != identity.revision
+            ):  # before it is converted
+                said.append(f"model.single_file={ref.single_file} is {other}, and {_MADE_WITH} {identity.revision}")
+                continue
             model = _inspected(ref, identity, device)
         except DarkroomError as error:
-            said.append(f"{error}; or {_REMEDY}")
+            said.append(f"{error}; or {_FILE_REMEDY if ref.single_file else _REMEDY}")
             continue
         if model.identity.revision == identity.revision:
             parts = parts_of(info, place.adapters or ())
             return replace(model, identity=identity, parts=parts)
         said.append(
-            f"model.repo_id={ref.repo_id} is {model.identity.revision}, and the run was made with "
-            f"{identity.revision}; restore that model, or {_REMEDY}"
+            f"model.repo_id={ref.repo_id} is {model.identity.revision}, and {_MADE_WITH} {identity.revision}; restore "
+            f"that model, or {_REMEDY}"
         )
     raise DarkroomError(said[0])
 
@@ -79,6 +87,17 @@ def _inspected(ref: ModelRef, identity: ModelIdentity, device: str) -> Inspected
     ref = replace(ref, dtype=identity.dtype, variant=identity.variant, trust_remote_code=trusts)
     ref = without_parts(ref)
     return find_model(replace(ref, revision=commit or ref.revision), device)
+
+
+def _refs(ref: ModelRef, place: ModelPlace) -> Iterator[ModelRef]:
+    """What may be the model, those that the caller says first."""
+    models = list(_refs_at(place.repo_id)) if place.repo_id else []
+    if not ref.single_file:
+        yield from (*models, ref)
+        return
+    files = [*(files_at(place.single_file) if place.single_file else ()), ref.single_file]
+    for configuration in (*models, ref):
+        yield from (replace(configuration, single_file=file) for file in files)
 
 
 def _refs_at(place: str) -> Iterator[ModelRef]:

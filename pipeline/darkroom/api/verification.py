@@ -7,7 +7,7 @@ trusted: a model's own code runs only where the call says so.
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -16,7 +16,7 @@ from darkroom import __version__
 from darkroom.api.engine import local_device
 from darkroom.api.events import ImageDamaged, ImageDiffers, Progress, RenderedElsewhere
 from darkroom.api.options import ModelPlace
-from darkroom.api.proving import limited, run_certificate
+from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable
 from darkroom.api.run_models import models_of
 from darkroom.domain.errors import DarkroomError
@@ -243,7 +243,8 @@ class Rerenderer:
 
     def _load(self, how: _How) -> Renderer:
         spec = RendererSpec(self._model(how.model), self._device, how.batch_size, how.compiled)
-        return load_renderer(limited(spec, run_certificate(self._run.store, spec)))
+        # The batch size is that of the record, whatever the run went by.
+        return load_renderer(replace(spec, may_mix=limited_as(self._run.store, spec).may_mix))
 
     def _find(self, base: ModelIdentity) -> InspectedModel:
         infos = [info for info in self._run.cells.values() if info.cell.model.base == base]

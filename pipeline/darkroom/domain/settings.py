@@ -150,6 +150,13 @@ class ModelRef:
     )
     variant: str | None = setting(None, help="Variant of the weights' files, such as fp16; null: the plain ones.")
     trust_remote_code: bool = setting(False, help="Whether code that the model brings may run on this machine.")
+    single_file: str | None = setting(
+        None,
+        neutral=None,
+        is_place=True,
+        help="All weights in one .safetensors file, or a hub id with one; repo_id then names a model of its kind, whose "
+        "configuration is used. null: repo_id's own weights.",
+    )
     loras: tuple[LoraRef, ...] = setting(
         (),
         neutral=(),
@@ -284,14 +291,14 @@ class Sampling:
         help="Last layers of the CLIP text encoder that prompts, not negative ones, go without; tools that count from "
         "1 say one more.",
     )
-    pag_scale: float = setting(
-        3.0,
-        neutral=3.0,
+    pag_scale: float | None = setting(
+        None,
+        neutral=None,
         argument=True,
         row=True,
         low=0,
         high=100,
-        help="Strength of perturbed-attention guidance, of pipelines that have it; 0: none.",
+        help="Strength of perturbed-attention guidance, of pipelines that have it; 0: none, null: the pipeline's own.",
     )
     lora: str = setting(
         "",

@@ -124,16 +124,20 @@ def text_arguments(
     names = ENCODERS[type(pipe).__name__][1]
     arguments = dict(zip(names, cache.stacked(prompts, skip), strict=True))
     if negative_prompts is not None:
-        negatives = _negatives(pipe, cache, prompts, negative_prompts)
+        negatives = _negatives(pipe, cache, prompts, negative_prompts, skip)
         arguments |= {f"negative_{name}": part for name, part in zip(names, negatives, strict=True)}
     return arguments
 
 
-def _negatives(pipe: Any, cache: TextCache, prompts: Sequence[str], negative_prompts: Sequence[str]) -> Embedding:
+def _negatives(
+    pipe: Any, cache: TextCache, prompts: Sequence[str], negative_prompts: Sequence[str], skip: int
+) -> Embedding:
     """Embeddings of the negative prompts; zeros for empty ones where the pipeline wants that, as SDXL's does."""
     if not getattr(pipe.config, "force_zeros_for_empty_prompt", False):
         return cache.stacked(negative_prompts)
-    # The prompt, which is cached, fills the rows that become zeros.
+    if not any(negative_prompts):
+        return tuple(torch.zeros_like(part) for part in cache.stacked(prompts, skip))
+    # The prompt, which is cached where no layer is skipped, fills the rows that become zeros.
     parts = cache.stacked([negative or prompt for negative, prompt in zip(negative_prompts, prompts, strict=True)])
     for part in parts:
         part[torch.tensor([not negative for negative in negative_prompts])] = 0

@@ -92,13 +92,25 @@ class DiffusersRenderer:
         sampling = request.sampling
         if self._model_scheduler is not None:
             self._pipe.scheduler = build_scheduler(sampling.scheduler, self._model_scheduler)
-        arguments = call_arguments(self._family, [request], self._pipe.device) | {"output_type": "np"}
-        if self._text is not None:  # else the pipeline makes its noise itself, in both ways
-            arguments["latents"] = draw_noise(self._pipe, arguments["generator"], sampling.height, sampling.width)
         self._set_guiders(sampling)
+        try:
+            return self._of_text(request)
+        except (RuntimeError, MemoryError) as error:
+            if _is_out_of_memory(error):
+                raise MemoryError("memory ran out, of one image alone") from error
+            raise explained(error) from error
+
+    def _of_text(self, request: ImageRequest) -> np.ndarray:
+        sampling, arguments = request.sampling, call_arguments(self._family, [request], self._pipe.device)
         with torch.compiler.set_stance("force_eager"):
-            found = getattr(self._pipe(**arguments), self._family.output)
-        return np.asarray(np.clip(found[0], 0, 1) * 255).round().astype(np.uint8)
+            if self._text is None:
+                found = getattr(self._pipe(**{**arguments, "output_type": "np"}), self._family.output)
+                return np.asarray(np.clip(found[0], 0, 1) * 255).round().astype(np.uint8)
+            # Here noise is drawn, and latents are decoded, for both; the pipeline's call is given text, not embeddings.
+            noise = draw_noise(self._pipe, arguments["generator"], sampling.height, sampling.width)
+            latents = self._pipe(**{**arguments, "latents": noise, "output_type": "latent"}).images
+            found = to_pixels(decode_latents(self._pipe.vae, latents)).cpu().numpy()
+        return np.asarray(found[0])
 
     def _render_group(self, requests: Sequence[ImageRequest], truncated: list[bool]) -> list[RenderedImage]:
         """Images of requests that may share a call."""

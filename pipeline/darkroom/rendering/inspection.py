@@ -10,6 +10,7 @@ from typing import Any
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import ModelRef
+from darkroom.rendering import single_file
 from darkroom.rendering.description import PlugIn
 from darkroom.rendering.families import UNPROVED, Family, Guidance, Tokens
 from darkroom.rendering.loading import loads_models
@@ -67,11 +68,18 @@ class InspectedModel:
 
 def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
     """Find a model and check that it can be rendered with. Raises DarkroomError where it cannot."""
-    folder, commit = (Path(ref.repo_id), None) if Path(ref.repo_id).is_dir() else _from_hub(ref)
+    folder, commit = _place(ref)
     index = _model_index(folder, ref)
     class_name = _pipeline_class(index, ref)
     components = components_of(index)
     _check_code(components, index, ref, folder)
+    single = None
+    if ref.single_file:
+        _check_single_file(ref)
+        single = single_file_revision(ref)
+        folder, commit = single_file.converted(ref.single_file, folder, commit is not None, class_name, single), None
+        index = _model_index(folder, ref)
+        components = components_of(index)
     files = [path.relative_to(folder).as_posix() for path in files_in(folder, frozenset())]
     files = files if commit is None else _hub_files(ref, commit)
     _check_weights(components, files, ref)
@@ -81,7 +89,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
     parts = _parts(ref, class_name, folder, has_weights=commit is None)
     identity = ModelIdentity(
         repo_id=ref.repo_id if commit else _folder_name(folder),
-        revision=commit or folder_revision(digests),
+        revision=commit or single or folder_revision(digests),
         dtype=resolved_dtype(ref, device, lambda: stored_dtype(components, files, folder, ref, commit)),
         pipeline_class=class_name,
         trust_remote_code=ref.trust_remote_code,
@@ -211,6 +219,24 @@ def _hub_files(ref: ModelRef, commit: str) -> list[str]:
 
 
 # What model_index.json says -----------------------------------------------------------------------------------------
+
+
+def _place(ref: ModelRef) -> tuple[Path, str | None]:
+    """(folder with its small files, commit of a hub model)."""
+    return (Path(ref.repo_id), None) if Path(ref.repo_id).is_dir() else _from_hub(ref)
+
+
+def single_file_revision(ref: ModelRef) -> str:
+    """Of the model that `ref.single_file` and the configuration are; nothing is converted for it."""
+    folder, commit = _place(ref)
+    return single_file.revision_of(str(ref.single_file), folder, commit is not None)
+
+
+def _check_single_file(ref: ModelRef) -> None:
+    if ref.variant is not None:
+        raise DarkroomError(f"model.variant={ref.variant}: model.single_file has its weights in one file; leave it out")
+    if ref.trust_remote_code:
+        raise DarkroomError("model.trust_remote_code: model.single_file has no code; leave it out")
 
 
 def _model_index(folder: Path, ref: ModelRef) -> dict[str, Any]:

@@ -66,6 +66,20 @@ def check_size(height: int, width: int, model: InspectedModel) -> None:
             )
 
 
+def check_clip_skip(clip_skip: int, model: InspectedModel) -> None:
+    """Refuse to leave out as many layers as a CLIP text encoder of the model has, or more."""
+    names = [name for name in ("text_encoder", "text_encoder_2") if clip_skip and model.folder]
+    found = [config_of(Path(model.folder or "") / name) for name in names]
+    layers = min(
+        (each["num_hidden_layers"] for each in found if "CLIP" in str(each.get("architectures"))), default=clip_skip + 1
+    )
+    if clip_skip >= layers:
+        raise DarkroomError(
+            f"sampling.clip_skip={clip_skip}: the text encoder of {model.identity.repo_id} has {layers} layers; give "
+            f"sampling.clip_skip={layers - 1} or less"
+        )
+
+
 def _is_taken(name: str, family: Family, parameters: Mapping[str, inspect.Parameter] | None) -> bool:
     if name == "negative_prompt":
         return family.takes_negative_prompt

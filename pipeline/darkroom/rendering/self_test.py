@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from darkroom.domain.adapters import Active
 from darkroom.domain.certificates import Check
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.requests import ImageRequest
 from darkroom.domain.settings import NEUTRAL_LOSSY, Sampling
 from darkroom.rendering.families import Guidance
 from darkroom.rendering.inspection import InspectedModel
-from darkroom.rendering.renderer import Renderer
+from darkroom.rendering.renderer import FatalDeviceError, Renderer
 from darkroom.rendering.schedulers import DEFAULT, compatible_schedulers
 
-NUM_STEPS = 2
+NUM_STEPS = 2  # of one, most schedulers make the same
 _MOST_ROWS = 4
 _PROMPTS = (  # of several lengths; one of them quotes a word, one is empty: each has its own path in some pipelines
     "a red circle",
@@ -39,21 +40,28 @@ Difference = tuple[int, float]  # the largest of two pixel values, and the share
 
 def sampling_of_test(sampling: Sampling) -> Sampling:
     """Settings as they are asked for, in few steps and without what trades quality for speed."""
-    few = min(NUM_STEPS, sampling.num_inference_steps)
-    return replace(sampling, num_inference_steps=few, negative_prompt="", **NEUTRAL_LOSSY)
+    return replace(sampling, num_inference_steps=NUM_STEPS, negative_prompt="", **NEUTRAL_LOSSY)
 
 
-def self_test(renderer: Renderer, model: InspectedModel, sampling: Sampling) -> tuple[Check, ...]:
-    """Every promise of `domain/certificates.py`. Raises DarkroomError where no image can be made at all."""
-    return tuple(_Trial(renderer, model, sampling_of_test(sampling)).checks())
+def self_test(
+    renderer: Renderer, model: InspectedModel, sampling: Sampling, adapters: Active = ()
+) -> tuple[Check, ...]:
+    """Every promise of `domain/certificates.py`. Raises DarkroomError where it says nothing of the model: no image can be
+    made at all, memory runs out, or the device is lost."""
+    try:
+        return tuple(_Trial(renderer, model, sampling_of_test(sampling), adapters).checks())
+    except Exception as error:
+        raise DarkroomError(
+            f"{model.identity.repo_id} cannot be tested with batches of {renderer.info.batch_size}: {_line(error)}"
+        ) from error
 
 
 class _Trial:
-    def __init__(self, renderer: Renderer, model: InspectedModel, sampling: Sampling) -> None:
+    def __init__(self, renderer: Renderer, model: InspectedModel, sampling: Sampling, adapters: Active) -> None:
         self._renderer, self._model, self._sampling = renderer, model, sampling
         self._size = renderer.info.batch_size
         self._rows = [
-            ImageRequest(f"test-{place}", prompt, _FIRST_SEED + place, sampling)
+            ImageRequest(f"test-{place}", prompt, _FIRST_SEED + place, sampling, adapters)
             for place, prompt in enumerate(_PROMPTS[: min(_MOST_ROWS, self._size)])
         ]
         self._images = self._call(self._rows)
@@ -77,6 +85,8 @@ class _Trial:
             return Check(name, None)
         try:
             difference, share = test()
+        except (FatalDeviceError, MemoryError):
+            raise  # which says nothing of the model
         except Exception as error:  # pipelines raise what they like
             return Check(name, None, error=_line(error))
         return Check(name, difference, share)

@@ -25,7 +25,12 @@ def stored_dtype(
     counts = Counter[str]()
     for file in chosen or mine:
         counts.update(_stored_bytes(folder, file, ref, commit))
-    return _DTYPES.get(counts.most_common(1)[0][0], "bfloat16") if counts else "float16"
+    return dtype_of(counts)
+
+
+def dtype_of(counts: Mapping[str, int]) -> str:
+    """What most bytes are, of bytes by safetensors' names."""
+    return _DTYPES.get(max(counts, key=counts.__getitem__), "bfloat16") if counts else "float16"
 
 
 def _has_variant(file: str) -> bool:
@@ -35,11 +40,18 @@ def _has_variant(file: str) -> bool:
 
 def _stored_bytes(folder: Path, file: str, ref: ModelRef, commit: str | None) -> Mapping[str, int]:
     """Bytes by the name that safetensors has for their numbers, from the header alone."""
-    if (folder / file).is_file():
-        with (folder / file).open("rb") as stream:
-            tensors = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    else:
-        tensors = _remote_header(file, ref, commit)
+    here = folder / file
+    return bytes_by_dtype(local_header(here) if here.is_file() else _remote_header(file, ref, commit))
+
+
+def local_header(file: Path) -> dict[str, Any]:
+    """What a safetensors file says of its tensors, by their names."""
+    with file.open("rb") as stream:
+        found: dict[str, Any] = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return found
+
+
+def bytes_by_dtype(tensors: Mapping[str, Any]) -> Mapping[str, int]:
     sizes = Counter[str]()
     for name, tensor in tensors.items():
         if name != "__metadata__":

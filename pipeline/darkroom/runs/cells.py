@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity
-from darkroom.domain.settings import COMMON_AXES, PARTS, ModelRef, Sampling
+from darkroom.domain.settings import COMMON_AXES, ModelRef, Sampling, Setting, settings_of
 from darkroom.runs.files import CELLS_PREFIX, cell_key, from_json, parse_cell_key, to_json
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store, prefetched
@@ -42,16 +42,15 @@ class CellInfo:
         identity, sampling = self.cell.model, asdict(self.cell.sampling)
         names = [name for name in sampling if name not in COMMON_AXES]
         return {
-            "model.repo_id": identity.repo_id,
-            "model.revision": identity.revision,
-            "model.variant": identity.variant,
-            "model.dtype": identity.dtype,
-            "model.trust_remote_code": identity.trust_remote_code,
-            **{f"model.{each.name}": identity.text_of(each.name) for each in PARTS},
-            "model.make": self.ref.make,
-            "model.options": self.ref.options,
+            **{f"model.{each.name}": self._of_model(each) for each in settings_of(ModelRef)},
             **{f"sampling.{name}": sampling[name] for name in (*names, *reversed(COMMON_AXES))},
         }
+
+    def _of_model(self, setting: Setting) -> object:
+        """As the model was found; what its identity does not say, as it was named."""
+        if setting.is_part:
+            return self.cell.model.text_of(setting.name)
+        return getattr(self.cell.model, setting.name, getattr(self.ref, setting.name))
 
     def settings_in(self, run: RunInfo) -> dict[str, object]:
         """The same, with the run's value of what the cell says nothing of."""

@@ -1,11 +1,16 @@
-"""Certificates of the models of a run, or of a cache: one JSON file each, named by a digest of what it is of."""
+"""Certificates of models: one JSON file each, in the user's cache by what they are of, and in runs by their model.
+
+A run keeps the certificate that a model had when its first image was to be made, or that it had none: what it decides,
+how batches may be made, is the same for all images of the run, whatever is tested later.
+"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from darkroom.domain.certificates import PROMISES, Certificate
+from darkroom.domain.identity import ModelIdentity, digest
 from darkroom.runs.files import CERTIFICATES_PREFIX, from_json, to_json
 from darkroom.storage.store import NotFound, Store
 
@@ -23,13 +28,31 @@ def get_certificate(store: Store, key: str) -> Certificate | None:
         return None
 
 
-def certificates(store: Store) -> Iterator[Certificate]:
-    """All of a run that this version reads, by their models."""
+def settle_certificate(store: Store, model: ModelIdentity, certificate: Certificate | None) -> Certificate | None:
+    """What the run at `store` goes by for this model: this one, or what was there first."""
+    text = to_json(None if certificate is None else asdict(certificate))
+    store.put_if_absent(_name(model_key(model)), text, "application/json")
+    return get_certificate(store, model_key(model))
+
+
+def settled_models(store: Store) -> Mapping[str, Certificate | None]:
+    """`model_key` -> what the run goes by, of every model of which that is settled."""
     keys = [
         info.key.removeprefix(CERTIFICATES_PREFIX).removesuffix(".json") for info in store.list(CERTIFICATES_PREFIX)
     ]
-    found = [certificate for key in keys if (certificate := get_certificate(store, key))]
+    return {key: get_certificate(store, key) for key in sorted(keys)}
+
+
+def certificates(store: Store) -> Iterator[Certificate]:
+    """All of a run that this version reads, by their models."""
+    found = (each for each in settled_models(store).values() if each)
     return iter(sorted(found, key=lambda certificate: (certificate.model, certificate.created_at)))
+
+
+def model_key(model: ModelIdentity) -> str:
+    """Of what is loaded: LoRAs are switched."""
+    parts = [asdict(part) for part in model.base.parts]
+    return digest("certificate", model.revision, model.variant, model.dtype, model.trust_remote_code, parts)
 
 
 def _parsed(value: dict[str, Any]) -> Certificate:
