@@ -10,6 +10,7 @@ from darkroom.api.engine import likely_device, settled_here
 from darkroom.api.events import Progress, PromptsWritten, Warned
 from darkroom.api.proving import check_proof, is_testable, kept_proof, limited, proof_of, tell_failed
 from darkroom.domain.certificates import Certificate
+from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.requests import ImageRequest, Sample, samples
 from darkroom.domain.settings import Sampling

@@ -6,7 +6,7 @@ set of versions: of anything else it says nothing, and is not found. A run goes 
 
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -186,8 +186,8 @@ def settled_proofs(
         elif identity in kept and not (kept[identity].may_mix and kept[identity].may_batch):
             progress(
                 Warned(
-                    f"{identity.repo_id}: the run began without a certificate, and goes on in its mode, in which images "
-                    "may depend on each other; render into another output.uri to go by the one that there is now"
+                    f"{identity.repo_id}: the run began without a certificate and goes on in its mode, in which images may "
+                    "depend on each other; render into another output.uri to go by the one that there is now"
                 )
             )
     return found

@@ -39,7 +39,7 @@ class CellInfo:
     @property
     def settings(self) -> dict[str, object]:
         """What tells this cell from others, by the names that a command uses, in the order that sorts cells."""
-        identity, sampling = self.cell.model, asdict(self.cell.sampling)
+        sampling = asdict(self.cell.sampling)
         names = [name for name in sampling if name not in COMMON_AXES]
         return {
             **{f"model.{each.name}": self._of_model(each) for each in settings_of(ModelRef)},
