@@ -186,8 +186,8 @@ def settled_proofs(
         elif identity in kept and not (kept[identity].may_mix and kept[identity].may_batch):
             progress(
                 Warned(
-                    f"{identity.repo_id}: the run began without a certificate and goes on in its mode, in which images may "
-                    "depend on each other; render into another output.uri to go by the one that there is now"
+                    f"{identity.repo_id}: the run began without a certificate and goes on in its mode, in which images "
+                    "may depend on each other; another output.uri goes by the certificate that there is now"
                 )
             )
     return found

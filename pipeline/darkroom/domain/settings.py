@@ -154,8 +154,8 @@ class ModelRef:
         None,
         neutral=None,
         is_place=True,
-        help="All weights in one .safetensors file, or a hub id with one; repo_id then names a model of its kind for the "
-        "configuration. null: repo_id's own weights.",
+        help="All weights in one .safetensors file, or a hub id with one; repo_id then names a model of its kind for "
+        "the configuration. null: repo_id's own weights.",
     )
     loras: tuple[LoraRef, ...] = setting(
         (),

@@ -46,8 +46,8 @@ def sampling_of_test(sampling: Sampling) -> Sampling:
 def self_test(
     renderer: Renderer, model: InspectedModel, sampling: Sampling, adapters: Active = ()
 ) -> tuple[Check, ...]:
-    """Every promise of `domain/certificates.py`. Raises DarkroomError where nothing is learnt of the model: no image can
-    be made at all, memory runs out, or the device is lost."""
+    """Every promise of `domain/certificates.py`. Raises DarkroomError where nothing is learnt of the model: no image
+    can be made at all, memory runs out, or the device is lost."""
     try:
         return tuple(_Trial(renderer, model, sampling_of_test(sampling), adapters).checks())
     except Exception as error:
