@@ -104,14 +104,18 @@ def test_a_model_that_cannot_rescale_its_guidance_is_named_before_anything_is_re
 @pytest.mark.slow
 def test_layers_of_the_text_encoder_are_an_axis_and_a_column(tmp_path: Path) -> None:
     prompts, run = tmp_path / "prompts.parquet", tmp_path / "run"
-    pd.DataFrame({"prompt": ["a red circle"] * 2, "clip_skip": [None, 2], "seed": [1, 1]}).to_parquet(prompts)
+    pd.DataFrame({"prompt": ["a red circle"] * 2, "clip_skip": [None, 1], "seed": [1, 1]}).to_parquet(prompts)
     options = ("engine=local", "model=diffusers", f"model.repo_id={tiny_sd(tmp_path / 'model')}")
     options = (*options, "sampling.num_inference_steps=2", "sampling.height=16", "sampling.width=16")
     given = ("prompts=file", f"prompts.uri={prompts}", *options, f"output.uri={run}", "grid.axes.clip_skip=[0,1]")
     assert run_here("sweep", *given) == 0
     frame = pd.read_parquet(run / "metadata")
-    assert sorted(frame["clip_skip"]) == [0, 1, 2, 2]
-    assert frame["pixels_sha256"].nunique() == 3
+    assert sorted(frame["clip_skip"]) == [0, 1, 1, 1]
+    assert frame["pixels_sha256"].nunique() == 2
     assert run_here("verify", f"run={run}", "num_images=4") == 0
     with pytest.raises(DarkroomError, match="StableDiffusionPipeline of model takes no pag_scale; leave it out"):
         run_here("generate", *options, "sampling.pag_scale=2", f"output.uri={tmp_path / 'other'}")
+    pd.DataFrame({"prompt": ["a red circle"], "clip_skip": [5]}).to_parquet(prompts)
+    for words in (("prompts=file", f"prompts.uri={prompts}"), ("sampling.clip_skip=5",)):
+        with pytest.raises(DarkroomError, match="clip_skip=5: the text encoder of model has 2 layers; give 1 or less"):
+            run_here("generate", *options, *words, f"output.uri={tmp_path / 'other'}")

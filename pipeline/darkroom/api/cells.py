@@ -58,6 +58,7 @@ def checked_cell(
     ref = located(ref)
     _check_used(ref)
     model = find(ref, device)
+    ref = replace(ref, revision=model.configuration or ref.revision)
     sampling = _sampling(asked, model, run)
     if model.plug_in:
         check_own(sampling, model.plug_in)
@@ -67,7 +68,7 @@ def checked_cell(
     for name in _acting(sampling):
         check_taken([name], model, _WITHOUT.get(name, "leave it out"))
     check_loras(sampling, model)
-    check_clip_skip(sampling.clip_skip, model)
+    check_clip_skip("sampling.clip_skip", sampling.clip_skip, model)
     if model.source != PAINT_REPO_ID:
         check_size(sampling.height, sampling.width, model)
     if model.identity.dtype == FLOAT8 and device == "mps":
@@ -117,10 +118,16 @@ def _check_axis(name: str) -> None:
 def located(ref: ModelRef) -> ModelRef:
     """The model as named; a local folder by its absolute path, so that a run can be verified from anywhere. What is
     embedded is that, whatever folder of such a name lies where the work is started."""
-    ref = with_places(checked_model(ref))
+    ref = _without_usual_variant(with_places(checked_model(ref)))
     folder = Path(ref.repo_id).expanduser()
     is_no_folder = ref.make or preset_of(ref.repo_id) or not folder.is_dir()
     return ref if is_no_folder else replace(ref, repo_id=str(folder.resolve()))
+
+
+def _without_usual_variant(ref: ModelRef) -> ModelRef:
+    """A preset's variant is of its own weights, and not of a single file in their place."""
+    usual = {(each.repo_id, each.variant) for each in presets().values()}
+    return replace(ref, variant=None) if ref.single_file and (ref.repo_id, ref.variant) in usual else ref
 
 
 def _check_used(ref: ModelRef) -> None:

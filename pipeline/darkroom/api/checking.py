@@ -43,6 +43,7 @@ from darkroom.rendering.inspection import (
     shared_models,
     token_counter,
 )
+from darkroom.rendering.model_calls import check_clip_skip
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.run import OutputInfo, RunInfo
@@ -138,6 +139,7 @@ def check(request: Request, device: str) -> Checked:
             check_rows(request.prompts.dataset, scan.num_overriding, item.cell, item.model.plug_in)
     for model in {item.cell.model: item.model for item in once.values() if not item.model.plug_in}.values():
         check_rows_loras(scan, model)
+        check_clip_skip("column clip_skip", scan.max_clip_skip, model)
         given = [name for name in scan.num_overriding if name in OPTIONAL_ARGUMENTS]
         check_taken(given, model, "prompts.columns.{}=null leaves its column unread")
     found = Checked(request, scan, tuple(once.values()), StoreSpec(""))

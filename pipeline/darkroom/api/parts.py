@@ -3,6 +3,7 @@
 Digests decide, not names.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +32,8 @@ def _located_part(value: Any) -> Any:
 
 
 def _located_path(path: str) -> str:
-    """Of a part that lies here, the absolute path; a hub id stays."""
-    return str(Path(path).expanduser().resolve()) if is_local(path) else path
+    """Of a part that lies here, the absolute path, of a link that of the link itself; a hub id stays."""
+    return os.path.abspath(Path(path).expanduser()) if is_local(path) else path  # noqa: PTH100 - `resolve` follows links
 
 
 def check_loras(sampling: Sampling, model: InspectedModel) -> None:

@@ -122,7 +122,7 @@ def _tested(found: Checked, spec: RendererSpec, progress: Progress) -> tuple[Ren
         except DarkroomError as error:
             progress(Warned(str(error)))
     certificate = proof.certificate if proof else None
-    check_proof(engine, spec.model.identity, certificate)
+    check_proof(engine, found.cells[0].info, certificate)
     mode = limited(spec, certificate)
     return renderer if mode == spec else load_renderer(mode), certificate
 

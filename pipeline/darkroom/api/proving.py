@@ -1,11 +1,12 @@
 """Certificates of models: made by a self-test, kept in the user's cache and in runs, and what they decide.
 
-In the cache, a certificate is of one model, one kind of device, one batch size, one image size, guided or not, and one
-set of versions: of anything else it says nothing, and is not found. A run goes by the one that it began with.
+In the cache, a certificate is of one model, one kind of device, one batch size, one image size and other settings that
+its test does not change, and one set of versions: of anything else it says nothing, and is not found. A run goes by
+the one that it began with.
 """
 
+import platform
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,16 +20,18 @@ from darkroom.domain.certificates import PROMISES, Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity, digest
 from darkroom.domain.requests import adapters_of
-from darkroom.domain.settings import ModelRef, Value
+from darkroom.domain.settings import NEUTRAL_LOSSY, ModelRef, Value
 from darkroom.metrics.tables import Table, text_table
 from darkroom.rendering.inspection import InspectedModel, shared_models
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.rendering.self_test import sampling_of_test, self_test
-from darkroom.runs.certificates import get_certificate, model_key, put_certificate, settle_certificate, settled_models
+from darkroom.runs.cells import CellInfo
+from darkroom.runs.certificates import kept_certificate, model_key, put_certificate, settle_certificate, settled_models
 from darkroom.storage.local import user_cache
 from darkroom.storage.store import Store
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft")
+_TESTED = {"num_inference_steps", "guidance_scale", "negative_prompt", *NEUTRAL_LOSSY}
 _NO_TEST = "a self-test is of models in diffusers' layout, and {} is none; leave engine.proof out"
 
 
@@ -82,8 +85,11 @@ def proof_of(spec: RendererSpec, renderer: Renderer, cell: Cell, progress: Progr
         checks=self_test(renderer, spec.model, cell.image_sampling, adapters_of(cell, cell.sampling)),
     )
     proof = Proof(_key(spec, cell), certificate)
-    with suppress(OSError):  # then it is tested again
-        put_certificate(user_cache("certificates"), proof.key, certificate)
+    cache = user_cache("certificates")
+    try:
+        put_certificate(cache, proof.key, certificate)
+    except OSError as error:
+        progress(Warned(f"the certificate cannot be kept in {cache.describe()} ({error}): nothing will find it"))
     tell_failed(certificate, progress)
     return proof
 
@@ -91,8 +97,8 @@ def proof_of(spec: RendererSpec, renderer: Renderer, cell: Cell, progress: Progr
 def kept_proof(spec: RendererSpec, cell: Cell) -> Proof | None:
     """A certificate that was made before, of the user's cache; None where there is none."""
     key = _key(spec, cell)
-    found = get_certificate(user_cache("certificates"), key)
-    return Proof(key, found) if found else None
+    found = kept_certificate(user_cache("certificates"), key)
+    return Proof(key, replace(found, repo_id=cell.model.repo_id)) if found else None
 
 
 def tell_failed(certificate: Certificate, progress: Progress) -> None:
@@ -101,9 +107,19 @@ def tell_failed(certificate: Certificate, progress: Progress) -> None:
 
 
 def _key(spec: RendererSpec, cell: Cell) -> str:
-    sampling = cell.sampling
-    shape = (sampling.height, sampling.width, sampling.is_guided, adapters_of(cell, sampling))
-    return digest("proof", model_key(cell.model), spec.device, spec.batch_size, spec.compile, shape, _versions())
+    """What promises depend on: settings count but for those that the test changes itself, guidance as there is any."""
+    sampling = cell.image_sampling
+    settings = {name: value for name, value in sampling.effective.items() if name not in _TESTED}
+    shape = (settings, sampling.is_guided, adapters_of(cell, sampling))
+    return digest("proof", model_key(cell.model), _device(spec), spec.batch_size, spec.compile, shape, _versions())
+
+
+def _device(spec: RendererSpec) -> str:
+    """Its kind and, where it is of this machine, its model."""
+    import torch
+
+    is_here = spec.device == "cuda" and torch.cuda.is_available()
+    return f"{spec.device} {torch.cuda.get_device_name() if is_here else platform.machine()}"
 
 
 def _versions() -> dict[str, str]:
@@ -126,42 +142,41 @@ def limited_as(store: Store, spec: RendererSpec) -> RendererSpec:
     return limited(spec, settled_models(store).get(model_key(spec.model.identity)))
 
 
-def check_proof(engine: EngineOptions, model: ModelIdentity, certificate: Certificate | None) -> None:
+def check_proof(engine: EngineOptions, cell: CellInfo, certificate: Certificate | None) -> None:
     """Raises DarkroomError where the certificate is not what `engine.proof` requires."""
-    required = engine.proof
+    required, name = engine.proof, f"{cell.cell.model.repo_id} ({cell.headline})"
     if required not in ("required", "exact"):
         return
     if certificate is None:
         raise DarkroomError(
-            f"engine.proof={required}: {model.repo_id} has no certificate for this device, batch size, image size and "
-            "these versions; make one by `darkroom prove` with the same words of model, sampling and engine"
+            f"engine.proof={required}: {name} has no certificate for this device, batch size, image size and these "
+            "versions; make one by `darkroom prove` with the same words of model, sampling and engine"
         )
     if not (certificate.holds if required == "required" else certificate.is_exact):
         raise DarkroomError(
-            f"engine.proof={required}: {model.repo_id}: {certificate.summary}; engine.proof=adapt renders in the mode "
-            "in which images stand alone"
+            f"engine.proof={required}: {name}: {certificate.summary}; engine.proof=adapt renders in the mode in which "
+            "images stand alone"
         )
 
 
 def proofs_of(
     cells: Iterable[CheckedCell], specs: Iterable[RendererSpec], engine: EngineOptions
 ) -> dict[ModelIdentity, Certificate]:
-    """The certificates that are kept of a job's models, by models as they are loaded.
-
-    A model has one for its first cell. Raises DarkroomError where `engine.proof` requires more.
-    """
+    """The certificates that are kept of a job's models, by models as they are loaded; of a model's cells the one that
+    allows least. Raises DarkroomError where `engine.proof` requires more of a cell."""
     found: dict[ModelIdentity, Certificate] = {}
-    first = {item.cell.model.base: item.cell for item in reversed(list(cells))}
-    for spec in specs if engine.proof != "off" else ():
-        identity = spec.model.identity
+    by_model = {spec.model.identity: spec for spec in specs}
+    for item in cells if engine.proof != "off" else ():
+        spec, cell = by_model[item.cell.model.base], item.cell
         if not is_testable(spec.model):
             if engine.proof != "adapt":
-                raise DarkroomError(f"engine.proof={engine.proof}: {_NO_TEST.format(identity.repo_id)}")
+                raise DarkroomError(f"engine.proof={engine.proof}: {_NO_TEST.format(cell.model.repo_id)}")
             continue
-        proof = kept_proof(spec, first[identity])
-        check_proof(engine, identity, proof.certificate if proof else None)
+        proof = kept_proof(spec, cell)
+        check_proof(engine, item.info, proof.certificate if proof else None)
         if proof:
-            found[identity] = proof.certificate
+            known = found.setdefault(cell.model.base, proof.certificate)
+            found[cell.model.base] = min(known, proof.certificate, key=lambda each: (each.may_batch, each.may_mix))
     return found
 
 

@@ -27,6 +27,8 @@ _REMEDY = "give the model's place, or the folder that holds all models of the ru
 def models_of(cells: Iterable[CellInfo], place: ModelPlace, device: str) -> dict[ModelIdentity, InspectedModel]:
     """The cells' models. Raises DarkroomError where one is not what the run was made with."""
     once = {info.cell.model: info for info in cells}
+    if place.single_file and not any(info.ref.single_file for info in once.values()):
+        raise DarkroomError(f"model.single_file={place.single_file}: no model of the run is of one file; leave it out")
     for info in once.values():
         _check_trust(info, place.trust_remote_code)
     return {identity: _model_of(info, place, device) for identity, info in once.items()}
@@ -50,7 +52,10 @@ def _model_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
             if (
                 ref.single_file and (other := single_file_revision(with_folder(ref))) != identity.revision
             ):  # before it is converted
-                said.append(f"model.single_file={ref.single_file} is {other}, and {_MADE_WITH} {identity.revision}")
+                said.append(
+                    f"model.single_file={ref.single_file} is {other}, and {_MADE_WITH} {identity.revision}; restore "
+                    f"it, or {_FILE_REMEDY}"
+                )
                 continue
             model = _inspected(ref, identity, device)
         except DarkroomError as error:

@@ -58,6 +58,7 @@ class Counts:
     max_prompt_chars: int = 0
     num_overriding: dict[str, int] = field(default_factory=dict)  # setting -> valid rows with a value of their own
     loras: set[str] = field(default_factory=set)  # that valid rows name
+    max_clip_skip: int = 0  # of valid rows
     num_flagged: int = 0  # prompts with a comment's or a command's signs in them
     seen: set[str] = field(default_factory=set)  # names of READ that some source has
     problems: dict[tuple[str, str, str], Problem] = field(default_factory=dict)
@@ -77,6 +78,8 @@ class Counts:
             self.num_overriding[name] = self.num_overriding.get(name, 0) + len(cells) - cells.null_count
         if "lora" in valid:
             self.loras.update(filter(None, pc.unique(valid["lora"]).to_pylist()))
+        if "clip_skip" in valid:
+            self.max_clip_skip = max(self.max_clip_skip, pc.max(valid["clip_skip"]).as_py() or 0)
         images = valid.get("num_images_per_prompt", pa.nulls(len(checked) - len(checked.faults), pa.int64()))
         self.num_images_given += pc.sum(images).as_py() or 0
         self.num_rows_without += images.null_count

@@ -59,6 +59,7 @@ class InspectedModel:
     digests: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # of files in `folder`, by their names
     plug_in: PlugIn | None = None  # a renderer of one's own
     parts: tuple[PartFile, ...] = ()  # what is added to it
+    configuration: str | None = None  # of a single file: the commit of the hub model that configures it
 
     @property
     def is_distilled(self) -> bool:
@@ -73,11 +74,12 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
     class_name = _pipeline_class(index, ref)
     components = components_of(index)
     _check_code(components, index, ref, folder)
-    single = None
+    single = configuration = None
     if ref.single_file:
         _check_single_file(ref)
         single = single_file_revision(ref)
-        folder, commit = single_file.converted(ref.single_file, folder, commit is not None, class_name, single), None
+        configuration = commit
+        folder, commit = single_file.converted(ref.single_file, folder, class_name, single), None
         index = _model_index(folder, ref)
         components = components_of(index)
     files = [path.relative_to(folder).as_posix() for path in files_in(folder, frozenset())]
@@ -112,6 +114,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         absent=tuple(name for name, value in index.items() if value == [None, None]),
         digests=tuple(digests.items()),
         parts=parts,
+        configuration=configuration,
     )
 
 
@@ -228,8 +231,7 @@ def _place(ref: ModelRef) -> tuple[Path, str | None]:
 
 def single_file_revision(ref: ModelRef) -> str:
     """Of the model that `ref.single_file` and the configuration are; nothing is converted for it."""
-    folder, commit = _place(ref)
-    return single_file.revision_of(str(ref.single_file), folder, commit is not None)
+    return single_file.revision_of(str(ref.single_file), _place(ref)[0])
 
 
 def _check_single_file(ref: ModelRef) -> None:

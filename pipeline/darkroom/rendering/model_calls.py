@@ -66,7 +66,7 @@ def check_size(height: int, width: int, model: InspectedModel) -> None:
             )
 
 
-def check_clip_skip(clip_skip: int, model: InspectedModel) -> None:
+def check_clip_skip(name: str, clip_skip: int, model: InspectedModel) -> None:
     """Refuse to leave out as many layers as a CLIP text encoder of the model has, or more."""
     names = [name for name in ("text_encoder", "text_encoder_2") if clip_skip and model.folder]
     found = [config_of(Path(model.folder or "") / name) for name in names]
@@ -75,8 +75,8 @@ def check_clip_skip(clip_skip: int, model: InspectedModel) -> None:
     )
     if clip_skip >= layers:
         raise DarkroomError(
-            f"sampling.clip_skip={clip_skip}: the text encoder of {model.identity.repo_id} has {layers} layers; give "
-            f"sampling.clip_skip={layers - 1} or less"
+            f"{name}={clip_skip}: the text encoder of {model.identity.repo_id} has {layers} layers; give "
+            f"{layers - 1} or less"
         )
 
 

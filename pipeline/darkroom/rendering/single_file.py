@@ -23,28 +23,35 @@ from darkroom.rendering.model_files import INDEX, file_digests, folder_revision,
 from darkroom.rendering.part_files import header, weights_file
 from darkroom.rendering.stored_dtype import bytes_by_dtype, dtype_of, local_header
 
-_SMALL = (".json", ".txt", ".model")  # endings of what is read of a configuration on the hub
-_SIZES = ".darkroom.json"  # name -> bytes of each file of a conversion, written last
+_SMALL = (".json", ".txt", ".model")  # endings of what is read of a configuration
+_DIGESTS = ".darkroom.json"  # of each file of a conversion, by its name; written last
+_UNFINISHED = ".converting-"
+_CHECKPOINT = "checkpoint.safetensors"  # a link to the file: diffusers reads what ends otherwise as a pickle
 _ABANDONED_S = 24 * 3600.0  # a conversion that was begun so long ago was killed
 
 
-def revision_of(path: str, configuration: Path, is_on_hub: bool) -> str:
-    """ "sha256:..." of a checkpoint and of its configuration, a folder in diffusers' layout. Weights in a local one
-    count, since they serve for components that the checkpoint does not hold."""
+def revision_of(path: str, configuration: Path) -> str:
+    """ "sha256:..." of a checkpoint and of the small files of its configuration, a folder in diffusers' layout."""
     file = weights_file(path, _label(path))
-    header(file, _label(path))  # refused before it is read whole
-    names = _names(configuration, is_on_hub)
+    _check_whole(file, _label(path))
+    names = _names(configuration)
     mine, *others = file_digests([file, *(configuration / name for name in names)])
     return folder_revision({"": mine, **dict(zip(names, others, strict=True))})
 
 
-def converted(path: str, configuration: Path, is_on_hub: bool, class_name: str, revision: str) -> Path:
+def converted(path: str, configuration: Path, class_name: str, revision: str) -> Path:
     """The folder of a checkpoint, named as its file; `revision` as `revision_of` says."""
     file = weights_file(path, _label(path))
     name = digest("single file", revision, version("diffusers"), version("transformers"))
     folder = cache_folder("single_files") / name / file.stem
     if not _is_whole(folder):
-        _convert(file, configuration, _names(configuration, is_on_hub), class_name, folder, _label(path))
+        try:
+            _convert(file, configuration, class_name, folder, _label(path))
+        except OSError as error:
+            raise DarkroomError(
+                f"{_label(path)}: it cannot be converted in {folder.parent} ({error.strerror}); make room there and "
+                "make it writable, or name another cache as XDG_CACHE_HOME"
+            ) from error
     return folder
 
 
@@ -52,33 +59,53 @@ def _label(path: str) -> str:
     return f"model.single_file={path}"
 
 
-def _names(configuration: Path, is_on_hub: bool) -> list[str]:
-    return [name for name in shaping_files(configuration, False) if not is_on_hub or Path(name).suffix in _SMALL]
+def _names(configuration: Path) -> list[str]:
+    return [name for name in shaping_files(configuration, False) if Path(name).suffix in _SMALL]
+
+
+def _check_whole(file: Path, label: str) -> None:
+    """Refuse what is no safetensors file, or is cut off, before it is read whole."""
+    header(file, label)
+    try:
+        tensors = local_header(file)
+        last = max((about["data_offsets"][1] for name, about in tensors.items() if name != "__metadata__"), default=0)
+        _ = [about["dtype"] for name, about in tensors.items() if name != "__metadata__"]
+        start = 8 + int.from_bytes(file.open("rb").read(8), "little")
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise DarkroomError(f"{label}: {file.name} says too little of its tensors; copy it anew") from error
+    if file.stat().st_size < start + last:
+        raise DarkroomError(f"{label}: {file.name} is cut off after {file.stat().st_size} bytes; copy it anew")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    names = shaping_files(folder, False)
+    return dict(zip(names, file_digests(folder / name for name in names), strict=True))
 
 
 def _is_whole(folder: Path) -> bool:
+    """Whether every file is as it was written. Digests are remembered, so that this reads no weights again."""
     try:
-        sizes = json.loads((folder / _SIZES).read_text())
-        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+        return bool(json.loads((folder / _DIGESTS).read_text()) == _digests(folder))
     except (OSError, ValueError):
         return False
 
 
 @loads_models
-def _convert(file: Path, configuration: Path, names: list[str], class_name: str, folder: Path, label: str) -> None:
+def _convert(file: Path, configuration: Path, class_name: str, folder: Path, label: str) -> None:
     """Whole or not at all: in a folder beside, which is renamed at the end."""
     pipeline = pipeline_of(class_name)
     if not hasattr(pipeline, "from_single_file"):
         raise DarkroomError(f"{label}: a {class_name} is not read from one file; give a folder in diffusers' layout")
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(folder.parent)
-    unfinished = Path(mkdtemp(prefix=".", dir=folder.parent))
+    unfinished = Path(mkdtemp(prefix=_UNFINISHED, dir=folder.parent))
     try:
-        _copy(configuration, names, unfinished / ".configuration")
-        _loaded(pipeline, file, unfinished / ".configuration", label).save_pretrained(unfinished)
-        shutil.rmtree(unfinished / ".configuration")
-        sizes = {name: (unfinished / name).stat().st_size for name in shaping_files(unfinished, False)}
-        (unfinished / _SIZES).write_text(json.dumps(sizes))
+        source = unfinished / ".source"
+        _link(configuration, _names(configuration), source)
+        (source / _CHECKPOINT).symlink_to(file.resolve())
+        _save(pipeline, source, unfinished, label)
+        shutil.rmtree(source)
+        (unfinished / _DIGESTS).write_text(json.dumps(_digests(unfinished)))
         unfinished.chmod(0o755)
         if folder.exists() and not _is_whole(folder):
             shutil.rmtree(folder)
@@ -90,8 +117,8 @@ def _convert(file: Path, configuration: Path, names: list[str], class_name: str,
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _copy(configuration: Path, names: list[str], folder: Path) -> None:
-    """What is read of it, without pickles and code: weights as links."""
+def _link(configuration: Path, names: list[str], folder: Path) -> None:
+    """What is read of it, without weights and code."""
     for name in (INDEX, *names):
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -100,20 +127,44 @@ def _copy(configuration: Path, names: list[str], folder: Path) -> None:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    for path in folder.glob(".*"):
+    for path in folder.glob(f"{_UNFINISHED}*"):
         if time.time() - path.stat().st_mtime > _ABANDONED_S:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _loaded(pipeline: Any, file: Path, configuration: Path, label: str) -> Any:
+def _save(pipeline: Any, source: Path, folder: Path, label: str) -> None:
+    """Write the pipeline of the checkpoint and the configuration in `source` to `folder`."""
     import torch
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
 
+    for logging in (of_diffusers, of_transformers):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+    file = source / _CHECKPOINT
     dtype = getattr(torch, dtype_of(bytes_by_dtype(local_header(file))))
     try:
-        return pipeline.from_single_file(str(file), config=str(configuration), local_files_only=True, dtype=dtype)
+        pipe = pipeline.from_single_file(str(file), config=str(source), local_files_only=True, dtype=dtype)
+        _check_complete(pipe)
+        pipe.save_pretrained(folder)
+    except OSError as error:
+        if error.strerror:  # of the disk
+            raise
+        raise _unread(pipeline, error, label) from error
     except Exception as error:  # diffusers raises what it likes for a file that is no such model
-        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise DarkroomError(
-            f"{label} is not read as a {pipeline.__name__} ({line}); give the configuration of a model of its kind as "
-            "model.repo_id"
-        ) from error
+        raise _unread(pipeline, error, label) from error
+
+
+def _check_complete(pipe: Any) -> None:
+    for name, part in pipe.components.items():
+        for tensor, value in part.state_dict().items() if hasattr(part, "state_dict") else ():
+            if value.is_meta:
+                raise DarkroomError(f"it has no {tensor} of the {name}")
+
+
+def _unread(pipeline: Any, error: Exception, label: str) -> DarkroomError:
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return DarkroomError(
+        f"{label} is not read as a {pipeline.__name__} ({line}); give a file with all weights of the model, and the "
+        "configuration of a model of its kind as model.repo_id"
+    )

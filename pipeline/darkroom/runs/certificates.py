@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from darkroom.domain.certificates import PROMISES, Certificate
+from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity, digest
 from darkroom.runs.files import CERTIFICATES_PREFIX, from_json, to_json
 from darkroom.storage.store import NotFound, Store
@@ -20,19 +21,31 @@ def put_certificate(store: Store, key: str, certificate: Certificate) -> None:
     store.put(_name(key), to_json(asdict(certificate)), "application/json")
 
 
-def get_certificate(store: Store, key: str) -> Certificate | None:
-    """None where there is none, or none that this version reads: it is made anew."""
+def kept_certificate(store: Store, key: str) -> Certificate | None:
+    """Of a cache. None where there is none, or none that this version reads: it is made anew."""
     try:
         return _parsed(json.loads(store.get(_name(key))))
     except (NotFound, ValueError, KeyError, TypeError):
         return None
 
 
+def _settled_certificate(store: Store, key: str) -> Certificate | None:
+    """Of a run. None where it had none. Raises DarkroomError for one that cannot be read."""
+    try:
+        found = json.loads(store.get(_name(key)))
+        return None if found is None else _parsed(found)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DarkroomError(
+            f"{store.describe(_name(key))}: not readable as a certificate ({error}), which says how batches of the run "
+            "are made; restore it"
+        ) from error
+
+
 def settle_certificate(store: Store, model: ModelIdentity, certificate: Certificate | None) -> Certificate | None:
     """What the run at `store` goes by for this model: this one, or what was there first."""
     text = to_json(None if certificate is None else asdict(certificate))
     store.put_if_absent(_name(model_key(model)), text, "application/json")
-    return get_certificate(store, model_key(model))
+    return _settled_certificate(store, model_key(model))
 
 
 def settled_models(store: Store) -> Mapping[str, Certificate | None]:
@@ -40,7 +53,7 @@ def settled_models(store: Store) -> Mapping[str, Certificate | None]:
     keys = [
         info.key.removeprefix(CERTIFICATES_PREFIX).removesuffix(".json") for info in store.list(CERTIFICATES_PREFIX)
     ]
-    return {key: get_certificate(store, key) for key in sorted(keys)}
+    return {key: _settled_certificate(store, key) for key in sorted(keys)}
 
 
 def certificates(store: Store) -> Iterator[Certificate]:
