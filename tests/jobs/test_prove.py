@@ -106,6 +106,35 @@ def test_a_run_goes_on_in_the_mode_that_it_began_in(tmp_path: Path, capsys: pyte
 
 
 @pytest.mark.slow
+def test_every_cell_needs_a_certificate_where_one_is_required(tmp_path: Path) -> None:
+    model = ("model=diffusers", f"model.repo_id={tiny_sd(tmp_path / 'model')}", "sampling.height=16", *SMALL)
+    prompts = ("prompts=template", "prompts.pattern=a {x}", "prompts.slots={x: [dot]}", "engine=local")
+    assert run_here("prove", *model, "sampling.width=16") == 0
+    given = (*model, *prompts, "engine.proof=required", f"output.uri={tmp_path / 'run'}")
+    with pytest.raises(DarkroomError, match=r"model \(.*32x16\) has no certificate"):
+        run_here("sweep", *given, "grid.axes.width=[16,32]")
+    assert run_here("prove", *model, "sampling.width=32") == 0
+    assert run_here("sweep", *given, "grid.axes.width=[16,32]") == 0
+
+
+@pytest.mark.slow
+def test_a_certificate_that_cannot_be_read_is_made_anew_in_a_cache_and_refused_in_a_run(
+    tmp_path: Path, cache: Path
+) -> None:
+    assert run_here("prove", *SMALL) == 0
+    run = ("prompts=demo", "engine=local", *SMALL, f"output.uri={tmp_path / 'run'}")
+    assert run_here("generate", *run) == 0
+    [settled] = (tmp_path / "run" / "certificates").iterdir()
+    settled.write_text("{broken")
+    with pytest.raises(DarkroomError, match="not readable as a certificate"):
+        run_here("generate", *run)
+    [kept] = cache.iterdir()
+    kept.write_text("{broken")
+    assert run_here("plan", *run[:-1]) == 0
+    assert kept.read_text() != "{broken"
+
+
+@pytest.mark.slow
 def test_a_model_with_a_lora_has_one_certificate_for_proof_and_rendering(tmp_path: Path) -> None:
     model = tiny_sd(tmp_path / "model")
     lora = tiny_lora(model, tmp_path / "ink")

@@ -51,13 +51,36 @@ def test_it_makes_the_pixels_of_the_folder_that_it_came_from(models: Models, tmp
 
 
 @pytest.mark.slow
+def test_a_link_is_called_by_its_own_name_and_damage_in_the_cache_is_mended(
+    models: Models, tmp_path: Path, cache: Path
+) -> None:
+    (tmp_path / "abcdef0123").write_bytes(single_file(models["sd"], tmp_path / "a.safetensors").read_bytes())
+    (tmp_path / "linked.safetensors").symlink_to("abcdef0123")  # as the hub's cache has its files
+    ref = ModelRef(str(models["sd"]), single_file=str(tmp_path / "linked.safetensors"))
+    before, identity = pixels(ref), inspect_model(ref, "cpu").identity
+    assert identity.repo_id == "linked"
+    [weights] = cache.glob("*/linked/vae/*.safetensors")
+    damaged = bytearray(weights.read_bytes())
+    damaged[-64:] = bytes(64)
+    weights.write_bytes(damaged)
+    assert np.array_equal(pixels(ref), before)
+    assert inspect_model(ref, "cpu").identity == identity
+
+
+@pytest.mark.slow
 def test_what_is_no_such_checkpoint_is_refused(models: Models, tmp_path: Path, cache: Path) -> None:
     folder = str(configuration(models["sd"], tmp_path / "configuration"))
     save_file({"weight": zeros(2)}, tmp_path / "other.safetensors")
     (tmp_path / "model.ckpt").write_bytes(b"x")
     (tmp_path / "text.safetensors").write_text("no weights")
+    whole = single_file(models["sd"], tmp_path / "whole.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[:-100])
     for name, said in (
-        ("other.safetensors", "is not read as a StableDiffusionPipeline .*; give the configuration of a model"),
+        ("cut.safetensors", "is cut off after"),
+        (
+            "other.safetensors",
+            "is not read as a StableDiffusionPipeline .*; give a file with all weights of the model, and the configuration",
+        ),
         ("model.ckpt", "is a pickle, which can run code"),
         ("text.safetensors", "cannot be read as safetensors"),
         ("none.safetensors", "no such file"),

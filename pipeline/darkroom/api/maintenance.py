@@ -12,7 +12,7 @@ from darkroom.api.events import Progress, RetryStarted, StageEnded
 from darkroom.api.options import EngineOptions, ModelPlace
 from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable, open_run, store_at
-from darkroom.api.run_models import models_of
+from darkroom.api.run_models import check_place, models_of
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity, Shard
 from darkroom.domain.records import FAILED, num_without_image
@@ -87,6 +87,7 @@ def _model_of(run: Run, name: Shard) -> ModelIdentity:
 def _retry_worker(
     run: Run, tasks: Sequence[RetryTask], place: ModelPlace, options: EngineOptions, device: str
 ) -> WorkerSpec:
+    check_place(run.cells.values(), place)
     models = models_of([run.cells[task.shard.cell_id] for task in tasks], place, device)
     specs = [
         limited_as(run.store, spec)

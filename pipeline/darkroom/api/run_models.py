@@ -24,11 +24,15 @@ _FILE_REMEDY = "give its place, or the folder that holds it, as model.single_fil
 _REMEDY = "give the model's place, or the folder that holds all models of the run, as model.repo_id=..."
 
 
+def check_place(cells: Iterable[CellInfo], place: ModelPlace) -> None:
+    """Raises DarkroomError for a place of what no model of the run has."""
+    if place.single_file and not any(info.ref.single_file for info in cells):
+        raise DarkroomError(f"model.single_file={place.single_file}: no model of the run is of one file; leave it out")
+
+
 def models_of(cells: Iterable[CellInfo], place: ModelPlace, device: str) -> dict[ModelIdentity, InspectedModel]:
     """The cells' models. Raises DarkroomError where one is not what the run was made with."""
     once = {info.cell.model: info for info in cells}
-    if place.single_file and not any(info.ref.single_file for info in once.values()):
-        raise DarkroomError(f"model.single_file={place.single_file}: no model of the run is of one file; leave it out")
     for info in once.values():
         _check_trust(info, place.trust_remote_code)
     return {identity: _model_of(info, place, device) for identity, info in once.items()}

@@ -18,7 +18,7 @@ from darkroom.api.events import ImageDamaged, ImageDiffers, Progress, RenderedEl
 from darkroom.api.options import ModelPlace
 from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable
-from darkroom.api.run_models import models_of
+from darkroom.api.run_models import check_place, models_of
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import OK, Record
@@ -203,6 +203,7 @@ class Rerenderer:
     """Makes the files of committed images again. Holds one model at a time."""
 
     def __init__(self, run: Run, place: ModelPlace, device: str, progress: Progress) -> None:
+        check_place(run.cells.values(), place)
         self._run = run
         self._place = place
         self._device = device
