@@ -79,7 +79,7 @@ def test_what_is_no_such_checkpoint_is_refused(models: Models, tmp_path: Path, c
         ("cut.safetensors", "is cut off after"),
         (
             "other.safetensors",
-            "is not read as a StableDiffusionPipeline .*; give a file with all weights of the model, and the configuration",
+            "is not read as a StableDiffusionPipeline .*; give a file with all weights of the model",
         ),
         ("model.ckpt", "is a pickle, which can run code"),
         ("text.safetensors", "cannot be read as safetensors"),
