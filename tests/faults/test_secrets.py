@@ -5,6 +5,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -46,13 +47,18 @@ def held(texts: list[bytes]) -> set[str]:
     return {secret for secret in SECRETS.values() if any(secret.encode() in text for text in texts)}
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Ray's sockets lie below it, and their paths may not be long."""
+    with TemporaryDirectory(prefix="s", dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["local", "ray"])
 @pytest.mark.parametrize("where", ["disk", "s3"])
-def test_no_secret_of_the_environment_is_written(
-    s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory, engine: str, where: str
-) -> None:
-    folder = tmp_path_factory.mktemp("s")  # short: Ray's sockets lie below
+def test_no_secret_of_the_environment_is_written(s3_endpoint: str, short_folder: Path, engine: str, where: str) -> None:
+    folder = short_folder
     uri = str(folder / "run") if where == "disk" else f"s3://bucket/{uuid.uuid4().hex}"
     endpoint = [] if where == "disk" else [f"output.endpoint_url={s3_endpoint}"]
     done = run(folder, *PAINT, f"engine={engine}", "engine.num_workers=1", f"output.uri={uri}", *endpoint)
