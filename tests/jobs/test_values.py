@@ -152,8 +152,8 @@ def test_what_a_file_fills_in_with_nothing_is_named(tmp_path: Path, text: str) -
         ("defaults: [{{override /model: sdxl}}, _self_]", "{0}: begin its defaults list with `- generate`"),
         ("defaults: [generate, {{override /modl: sdxl}}, _self_]", "override /modl: no such group of "
          "`darkroom generate`; did you mean model?"),
-        ("defaults: [generate, {{override /model: null}}, _self_]", "override model=null: give one of demo, "),
-        ("defaults: [generate, {{override /model: [sdxl, sd15]}}, _self_]", "give one of demo, diffusers"),
+        ("defaults: [generate, {{override /model: null}}, _self_]", "override model=null: give one of "),
+        ("defaults: [generate, {{override /model: [sdxl, sd15]}}, _self_]", "give one of "),
         ("defaults: [generate, _self_]\nmodel: paint", "model: a choice stands in the file's defaults list; write "
          "`defaults: [{{override /model: paint}}, _self_]`"),
     ],
@@ -172,8 +172,8 @@ def test_a_defaults_list_is_refused_with_what_is_wrong_with_it(
     ("text", "said"),
     [
         ("defaults: [other]", "leads back to itself"),
-        ("defaults: [{override /model: null}]", "override model=null: give one of demo, "),
-        ("defaults: [{override /model: [sdxl, sd15]}]", "give one of demo, "),
+        ("defaults: [{override /model: null}]", "override model=null: give one of "),
+        ("defaults: [{override /model: [sdxl, sd15]}]", "give one of "),
         ("model: paint", "write `defaults: [{override /model: paint}, _self_]`"),
     ],
 )

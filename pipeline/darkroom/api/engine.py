@@ -3,6 +3,7 @@
 A Ray that the caller has joined is used and left running; one that was started here is stopped by the last who uses it.
 """
 
+import platform
 import sys
 import threading
 import time
@@ -129,6 +130,14 @@ def likely_device(options: EngineOptions) -> str:
     if options.address and options.device != "auto":
         return options.device
     return local_device(options.device, _KEY)
+
+
+def device_model(device: str) -> str:
+    """Its kind and, where it is of this machine, its model."""
+    import torch
+
+    is_here = device == "cuda" and torch.cuda.is_available()
+    return f"{device} {torch.cuda.get_device_name() if is_here else platform.machine()}"
 
 
 def _devices() -> list[str]:

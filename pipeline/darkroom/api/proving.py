@@ -5,7 +5,6 @@ its test does not change, and one set of versions: of anything else it says noth
 the one that it began with.
 """
 
-import platform
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from importlib.metadata import version
 
 from darkroom import __version__
 from darkroom.api.cells import CheckedCell, checked_cell, find_model
-from darkroom.api.engine import likely_device, settled_for
+from darkroom.api.engine import device_model, likely_device, settled_for
 from darkroom.api.events import Progress, Warned
 from darkroom.api.options import EngineOptions
 from darkroom.domain.certificates import PROMISES, Certificate
@@ -111,15 +110,9 @@ def _key(spec: RendererSpec, cell: Cell) -> str:
     sampling = cell.image_sampling
     settings = {name: value for name, value in sampling.effective.items() if name not in _TESTED}
     shape = (settings, sampling.is_guided, adapters_of(cell, sampling))
-    return digest("proof", model_key(cell.model), _device(spec), spec.batch_size, spec.compile, shape, _versions())
-
-
-def _device(spec: RendererSpec) -> str:
-    """Its kind and, where it is of this machine, its model."""
-    import torch
-
-    is_here = spec.device == "cuda" and torch.cuda.is_available()
-    return f"{spec.device} {torch.cuda.get_device_name() if is_here else platform.machine()}"
+    return digest(
+        "proof", model_key(cell.model), device_model(spec.device), spec.batch_size, spec.compile, shape, _versions()
+    )
 
 
 def _versions() -> dict[str, str]:
