@@ -59,7 +59,7 @@ def made(renderer: Renderer, wanted: list[ImageRequest]) -> list[np.ndarray]:
 
 def check_that_images_stand_alone(renderer: Renderer, wanted: list[ImageRequest]) -> None:
     """In order, backwards and alone, but for rounding: some processors' kernels compute rows of a batch of three in two
-    ways. Certificates say by how much; CogView4's padding, before its prompts were grouped, moved pixels by 9 of 255."""
+    ways. Certificates say by how much; CogView4's padding, before prompts were grouped, moved pixels by 9 of 255."""
     first = made(renderer, wanted)
     others = [made(renderer, wanted[::-1])[::-1], [made(renderer, [request])[0] for request in wanted]]
     for other in others:
