@@ -129,6 +129,7 @@ JOBS_MAY_IMPORT = {  # rooms, and of others what is for printing
 }
 
 
+@pytest.mark.slow
 def test_jobs_call_the_api() -> None:
     for path in (ROOT / "jobs").glob("*.py"):
         found = {name.removeprefix("darkroom.") for name in imports(path) if name.startswith("darkroom.")}

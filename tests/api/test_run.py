@@ -60,6 +60,7 @@ def test_images_are_found_by_what_records_say(layout: str, tmp_path: Path) -> No
     assert sum(1 for _ in run.images()) == 6
 
 
+@pytest.mark.slow
 def test_images_of_one_cell(run: Run) -> None:
     cell = next(iter(run.cells))
     assert {image.info["record"].cell_id for image in run.images(cell=cell)} == {cell}

@@ -15,6 +15,7 @@ def test_scenes_and_pictures_come_from_the_seed_alone() -> None:
     assert np.array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_no_held_out_scene_is_trained_on_under_either_name() -> None:
     trained = set(world.scenes(0, 3000, held_out=False))
     for scene in world.scenes(0, 500, held_out=True):

@@ -64,6 +64,7 @@ def test_a_grid_without_a_cell_is_refused(grid: Grid) -> None:
         expand(grid)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 24), st.integers(0, 5))
 def test_a_random_subset_is_of_the_grid_and_its_seed_decides(count: int, seed: int) -> None:
     whole = {"a": [1, 2, 3, 4], "b": [1, 2, 3], "c": [1, 2]}

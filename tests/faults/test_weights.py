@@ -47,6 +47,7 @@ def refused(model: Path) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["diffusion_pytorch_model.bin", "model.ckpt", "model.pt"])
 def test_a_pickle_is_refused_unopened_with_the_way_to_convert_it(model: Path, tmp_path: Path, name: str) -> None:
     (model / "unet" / UNET).unlink()

@@ -83,6 +83,7 @@ def test_a_spec_that_cannot_be_is_refused_before_anything_is_loaded(spec: Extrac
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_some_extractors_read_captions(specs: dict[str, ExtractorSpec]) -> None:
     clip = load_extractor(specs["demo_clip"])
     assert isinstance(clip, CaptionExtractor)

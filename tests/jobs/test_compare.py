@@ -91,10 +91,12 @@ def test_what_is_worse_within_the_tolerance_is_let_pass(base: Path, worse: Path,
     assert "no difference shown" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_is_not_worse_than_itself(base: Path) -> None:
     assert run_here("compare", f"a={base}", f"b={base}") == 0
 
 
+@pytest.mark.slow
 def test_without_names_every_metric_with_an_interval_is_compared(base: Path, worse: Path, capsys) -> None:
     run_here("compare", f"a={base}", f"b={worse}")
     found = re.findall(r"^demo_clip\.(\w+) ", capsys.readouterr().out, re.MULTILINE)

@@ -389,6 +389,7 @@ def test_groups_of_a_folder_come_next(folder: Path) -> None:
     assert completion(["model=tu", "generate", f"--config-dir={folder}"], JOBS) == ["model=tuned"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "found"),
     [

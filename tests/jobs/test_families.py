@@ -43,6 +43,7 @@ def test_bytes_depend_on_neither_shards_nor_order(tmp_path: Path, name: str) -> 
     assert rendered(tmp_path, model, "second", ROWS[::-1], 1) == first
 
 
+@pytest.mark.slow
 def test_a_column_that_a_model_ignores_is_refused(tmp_path: Path) -> None:
     model = tiny_flux(tmp_path / "model")
     (tmp_path / "prompts.csv").write_text("prompt,negative_prompt\na,b\n")

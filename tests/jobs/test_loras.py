@@ -133,6 +133,7 @@ def test_from_python_as_from_the_command_line(made: Path, tmp_path: Path) -> Non
         darkroom.generate(["a cat"], model=made / "model", loras=[{"path": made / "ink", "weight": "much"}])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "error"),
     [
@@ -152,6 +153,7 @@ def test_what_cannot_be_is_refused_in_a_line(made: Path, tmp_path: Path, given: 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_row_that_names_no_lora_of_the_model_is_refused(made: Path, tmp_path: Path) -> None:
     rows = "prompt,lora\na cat,inc\n"
     with pytest.raises(DarkroomError, match=r"column lora=inc: model has no LoRA 'inc'; give one of none, ink, oil"):

@@ -54,6 +54,7 @@ def test_any_text_is_taken_whole(text: str) -> None:
     assert OmegaConf.to_container(config, resolve=True)["run"] == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "text"),
     [

@@ -61,6 +61,7 @@ def refused(job: str, *words: str) -> str:
 # Somebody's own ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_is_planned_rendered_verified_and_shown(tmp_path: Path, capsys) -> None:
     given = [*OWN, *prompts(tmp_path, "a,", "b,7", head="prompt,guidance_scale"), "sampling.guidance_scale=3"]
     assert run_here("plan", *given) == 0
@@ -103,6 +104,7 @@ def test_what_it_does_not_take_is_refused_before_anything_is_stored(tmp_path, wo
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_column_that_it_does_not_take_and_a_size_that_it_does_not_make_are_refused(tmp_path: Path) -> None:
     steps = prompts(tmp_path, "a,7", head="prompt,num_inference_steps")
     assert "prompts.columns.num_inference_steps=null leaves it unread" in refused("generate", *OWN, *steps)
@@ -111,12 +113,14 @@ def test_a_column_that_it_does_not_take_and_a_size_that_it_does_not_make_are_ref
     assert refused("generate", *OWN, *sizes).startswith("prompts, row 1: 64x16 is no size that painter makes")
 
 
+@pytest.mark.slow
 def test_a_model_without_a_renderer_and_options_without_one_are_refused(tmp_path: Path) -> None:
     given = prompts(tmp_path, "a")
     assert "or model.make=my_module:make" in refused("generate", "model=plugin", *given)
     assert "model.options: is for a renderer of one's own" in refused("generate", "model.options={a: 1}", *given)
 
 
+@pytest.mark.slow
 def test_errors_and_refusals_are_rows_and_only_errors_are_tried_again(tmp_path: Path, capsys) -> None:
     given = [*OWN, *prompts(tmp_path, "a", "impossible", "shameful")]
     assert run_here("generate", *given) == ExitCode.ROWS_FAILED
@@ -135,6 +139,7 @@ def test_errors_and_refusals_are_rows_and_only_errors_are_tried_again(tmp_path: 
     assert "1 images are refused by a content policy, and stay so" in said
 
 
+@pytest.mark.slow
 def test_a_broken_one_ends_the_job_in_one_line(tmp_path: Path) -> None:
     words = [*OWN, *prompts(tmp_path, "a"), "model.make=tests.rendering.own_renderers:returns_gray"]
     assert "its render returned pixels that are uint8 (16, 16)" in refused("plan", *words)
@@ -142,6 +147,7 @@ def test_a_broken_one_ends_the_job_in_one_line(tmp_path: Path) -> None:
     assert not list((tmp_path / "run" / "metadata").rglob("*.parquet"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", ["verify", "repair", "retry"])
 def test_no_stored_run_decides_what_is_imported_or_where_it_lies(tmp_path: Path, job: str, capsys) -> None:
     given = [*OWN, *prompts(tmp_path, "a", "impossible"), "model.options={place: here, shade: 2}"]
@@ -161,6 +167,7 @@ def test_no_stored_run_decides_what_is_imported_or_where_it_lies(tmp_path: Path,
     assert run_here(*named, "model.options={place: here}") == (ExitCode.ROWS_FAILED if job == "retry" else 0)
 
 
+@pytest.mark.slow
 def test_what_makes_no_promise_is_not_verified_and_not_repaired(tmp_path: Path, capsys) -> None:
     given = [*OWN, *prompts(tmp_path, "a"), f"model.make={MAKE}_unseeded"]
     assert run_here("plan", *given) == 0
@@ -180,6 +187,7 @@ def test_what_makes_no_promise_is_not_verified_and_not_repaired(tmp_path: Path, 
     assert "- seeds: the renderer makes no promise about them" in (tmp_path / "run/report/report.md").read_text()
 
 
+@pytest.mark.slow
 def test_its_options_are_an_axis_and_the_reports_command_goes_on(tmp_path: Path, monkeypatch, capsys) -> None:
     given = [*OWN, *prompts(tmp_path, "a", "b"), "grid.axes.options=[{shade: 1}, {shade: 90}]"]
     assert run_here("sweep", *given, "grid.axes.guidance_scale=[1, 5]") == 0
@@ -192,6 +200,7 @@ def test_its_options_are_an_axis_and_the_reports_command_goes_on(tmp_path: Path,
     assert "4 of 4 shards are committed already" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_python_takes_it_by_its_functions_name_and_as_a_model(tmp_path: Path) -> None:
     run = darkroom.generate(["a"], model=MAKE, out=tmp_path / "a", guidance_scale=3)
     assert list(run.records["status"]) == ["ok"]
@@ -215,6 +224,7 @@ def test_it_renders_on_ray(tmp_path: Path) -> None:
 # The images API ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_server_renders_a_prompt_file(server: ImagesServer, tmp_path: Path, capsys) -> None:
     lines = prompts(tmp_path, "a cat", "forbidden", "busy", "garbled", "revise a horse")
     given = [*api(server, parameters="seed guidance_scale", price=0.25), *lines]
@@ -232,6 +242,7 @@ def test_a_server_renders_a_prompt_file(server: ImagesServer, tmp_path: Path, ca
     assert (server.calls["forbidden"], server.calls["garbled"]) == (1, 2)
 
 
+@pytest.mark.slow
 def test_a_server_that_moved_is_the_same_where_its_revision_is_named(server: ImagesServer, tmp_path: Path) -> None:
     given = [*api(server, parameters="seed"), *prompts(tmp_path, "a cat"), "model.revision=v7"]
     assert run_here("generate", *given) == 0
@@ -241,6 +252,7 @@ def test_a_server_that_moved_is_the_same_where_its_revision_is_named(server: Ima
         assert other.calls["a cat"] == 1
 
 
+@pytest.mark.slow
 def test_keys_reach_neither_the_run_nor_what_is_printed(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("IMAGES_KEY", KEY)
     with serving(key=KEY) as server:

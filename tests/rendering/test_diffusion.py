@@ -136,6 +136,7 @@ def test_memory_that_a_library_misses_is_no_lost_device(models: Models, words: s
     assert [(image.batch_size, image.error) for image in renderer.render(requests(4))] == [(2, None)] * 4
 
 
+@pytest.mark.slow
 def test_a_lost_device_is_fatal(models: Models) -> None:
     renderer, pipe = load_with_pipe(models, "sd")
     failing(pipe, lambda count: True, RuntimeError("CUDA error: device-side assert triggered"))

@@ -180,6 +180,7 @@ def test_a_class_that_makes_no_image_is_refused(tmp_path: Path, name: str, words
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_class_that_the_table_does_not_know_is_unproved(tmp_path: Path) -> None:
     model = inspect_model(ModelRef(str(called(tmp_path, "PRXPipeline"))), "cpu")
     assert not model.family.is_proved

@@ -71,6 +71,7 @@ def test_nothing_of_ours_calls_a_network() -> None:
         assert not [word for word in ("http:", "https:", "fetch(", "import(", "XMLHttp", "innerHTML") if word in text]
 
 
+@pytest.mark.slow
 def test_every_section_is_there(reader: Reader) -> None:
     names = ["glance", "run", "cells", "tradeoff", "heatmap", "along", "scores", "breakdown", "sheet", "picks"]
     names += ["failed", "dropped", "methods"]

@@ -219,6 +219,7 @@ def test_a_plain_run_is_claimed_with_its_cell_by_one_write(finished: Path, store
     assert list(read_cells(store)) == [cell_id]
 
 
+@pytest.mark.slow
 def test_the_batch_size_is_settled_once(finished: Path, store: Store) -> None:
     run, cells = parts(finished)
     claim(store, replace(run, batch_size=None), cells)
