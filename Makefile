@@ -23,7 +23,7 @@ demo: env  ## a small sweep of the embedded model on local Ray, measured against
 	$(BIN)/darkroom report run=runs/demo
 
 test: env  ## all tests, in two processes, but those that take minutes
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 drill: env  ## faults injected into whole runs, each many times, and a table of what was lost: nothing; about an hour
 	$(BIN)/python -m tests.faults
@@ -35,7 +35,7 @@ check: env  ## what to run before a commit: format, lint, types, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
 
 format: env  ## put the code into the house's format
 	$(BIN)/ruff format .
