@@ -45,7 +45,8 @@ class KillingStore:
 
 def die_once(flags: Path, phase: str) -> None:
     try:
-        (flags / phase).touch(exist_ok=False)
+        with (flags / phase).open("x") as flag:
+            flag.write(str(os.getpid()))
     except FileExistsError:
         return
     os.kill(os.getpid(), signal.SIGKILL)
@@ -102,7 +103,10 @@ def test_a_worker_killed_in_every_phase_leaves_the_same_dataset(tmp_path: Path, 
     RayDispatcher(doomed, 2, 0, len(PHASES[layout]) + 1).run(tasks(run, prompts, stores[0]), events.append)
     LocalDispatcher(MakeMisbehaving(run, stores[1].spec), 1).run(tasks(run, prompts, stores[1]), lambda event: None)
     assert {path.name for path in flags.iterdir()} == set(PHASES["files"])
-    assert sum(isinstance(event, WorkerLost) for event in events) == len(PHASES[layout])
+    # Two threads of one worker may be in two phases at the moment of its death.
+    died = {process for phase in PHASES[layout] if (process := (flags / phase).read_text())}
+    assert sum(isinstance(event, WorkerLost) for event in events) == len(died)
+    assert len(PHASES[layout]) - 2 <= len(died)
     disturbed, whole = (contents(store) for store in stores)
     assert len(whole) == 32
     assert disturbed == whole
