@@ -5,7 +5,6 @@ Each turns its configuration into typed values, makes one call of the API, print
 
 from omegaconf import DictConfig
 
-from darkroom.api import events
 from darkroom.api.run import Run
 from darkroom.jobs import printing, results, values
 from darkroom.jobs.console import ExitCode
@@ -29,7 +28,7 @@ def prove(config: DictConfig) -> ExitCode:
     """
     from darkroom.api import proving
 
-    found = proving.prove(*values.model_and_sampling(config), values.engine(config.engine), events.silent)
+    found = proving.prove(*values.model_and_sampling(config), values.engine(config.engine), printing.Printer())
     results.proved(found)
     return ExitCode.OK if found.certificate.holds else ExitCode.CHECK_FAILED
 

@@ -114,14 +114,14 @@ def _tested(found: Checked, spec: RendererSpec, progress: Progress) -> tuple[Ren
     if engine.proof == "off" or not is_testable(spec.model):
         return renderer, None
     proof = kept_proof(spec, cell)
-    if proof:
-        tell_failed(proof.certificate, progress)
-    else:
+    if proof is None:
         try:
             proof = proof_of(spec, renderer, cell, progress)
         except DarkroomError as error:
             progress(Warned(str(error)))
     certificate = proof.certificate if proof else None
+    if certificate:
+        tell_failed(certificate, progress)
     check_proof(engine, found.cells[0].info, certificate)
     mode = limited(spec, certificate)
     return renderer if mode == spec else load_renderer(mode), certificate

@@ -66,7 +66,7 @@ def is_testable(model: InspectedModel) -> bool:
 
 
 def proof_of(spec: RendererSpec, renderer: Renderer, cell: Cell, progress: Progress) -> Proof:
-    """What the loaded model is seen to promise, kept in the user's cache; each promise that fails is told."""
+    """What the loaded model is seen to promise, kept in the user's cache, or told that it cannot be."""
     tested, identity, info = sampling_of_test(cell.sampling), cell.model, renderer.info
     certificate = Certificate(
         repo_id=identity.repo_id,
@@ -89,7 +89,6 @@ def proof_of(spec: RendererSpec, renderer: Renderer, cell: Cell, progress: Progr
         put_certificate(cache, proof.key, certificate)
     except OSError as error:
         progress(Warned(f"the certificate cannot be kept in {cache.describe()} ({error}): nothing will find it"))
-    tell_failed(certificate, progress)
     return proof
 
 

@@ -89,10 +89,7 @@ class DiffusersRenderer:
     def by_diffusers(self, request: ImageRequest) -> np.ndarray:
         """(H, W, 3) uint8 as the pipeline's own call makes it of the prompt's text, alone and not compiled."""
         self._switch_loras(request.adapters)
-        sampling = request.sampling
-        if self._model_scheduler is not None:
-            self._pipe.scheduler = build_scheduler(sampling.scheduler, self._model_scheduler)
-        self._set_guiders(sampling)
+        self._set_scheduler_and_guiders(request.sampling)
         try:
             return self._of_text(request)
         except (RuntimeError, MemoryError) as error:
@@ -161,8 +158,7 @@ class DiffusersRenderer:
     def _call(self, requests: Sequence[ImageRequest]) -> torch.Tensor:
         """(N, 3, H, W) float32 in [-1, 1] for exactly as many requests as the batch holds."""
         sampling = requests[0].sampling
-        if self._model_scheduler is not None:
-            self._pipe.scheduler = build_scheduler(sampling.scheduler, self._model_scheduler)
+        self._set_scheduler_and_guiders(sampling)
         if self._text is None:
             return self._call_with_prompts(requests)
         generators = [torch.Generator().manual_seed(request.seed) for request in requests]
@@ -184,12 +180,13 @@ class DiffusersRenderer:
         """The same for pipelines whose embeddings and latents are not known here: diffusers does all of it."""
         arguments = call_arguments(self._family, requests, self._pipe.device)
         self._check_taken(arguments)
-        self._set_guiders(requests[0].sampling)
         with self._stage("denoise"):
             output = self._pipe(**arguments)
         return pictures(self._family, output)
 
-    def _set_guiders(self, sampling: Sampling) -> None:
+    def _set_scheduler_and_guiders(self, sampling: Sampling) -> None:
+        if self._model_scheduler is not None:
+            self._pipe.scheduler = build_scheduler(sampling.scheduler, self._model_scheduler)
         if self._family.guider and self._family.guidance is Guidance.BRANCHES:
             set_guiders(self._pipe, sampling.guidance_scale)
 

@@ -77,7 +77,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
     single = configuration = None
     if ref.single_file:
         _check_single_file(ref)
-        single = single_file_revision(ref)
+        single = single_file.revision_of(ref.single_file, folder)
         configuration = commit
         folder, commit = single_file.converted(ref.single_file, folder, class_name, single), None
         index = _model_index(folder, ref)
