@@ -25,9 +25,15 @@ from darkroom.rendering.inspection import InspectedModel, shared_models
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.rendering.self_test import sampling_of_test, self_test
 from darkroom.runs.cells import CellInfo
-from darkroom.runs.certificates import kept_certificate, model_key, put_certificate, settle_certificate, settled_models
+from darkroom.runs.certificates import (
+    kept_certificate,
+    model_key,
+    put_certificate,
+    settle_certificate,
+    settled_certificate,
+)
 from darkroom.storage.local import user_cache
-from darkroom.storage.store import Store
+from darkroom.storage.store import NotFound, Store
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft")
 _TESTED = {"num_inference_steps", "guidance_scale", "negative_prompt", *NEUTRAL_LOSSY}
@@ -131,7 +137,10 @@ def limited(spec: RendererSpec, certificate: Certificate | None) -> RendererSpec
 
 def limited_as(store: Store, spec: RendererSpec) -> RendererSpec:
     """The same as the run at `store` goes by for its model."""
-    return limited(spec, settled_models(store).get(model_key(spec.model.identity)))
+    try:
+        return limited(spec, settled_certificate(store, spec.model.identity))
+    except NotFound:  # a run that is older than certificates
+        return spec
 
 
 def check_proof(engine: EngineOptions, cell: CellInfo, certificate: Certificate | None) -> None:

@@ -5,7 +5,6 @@ how batches may be made, is the same for all images of the run, whatever is test
 """
 
 import json
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -30,9 +29,10 @@ def kept_certificate(store: Store, key: str) -> Certificate | None:
 
 
 def _settled_certificate(store: Store, key: str) -> Certificate | None:
-    """Of a run. None where it had none. Raises DarkroomError for one that cannot be read."""
+    """Of a run. None where it had none. Raises NotFound where that is not settled, DarkroomError for what is broken."""
+    data = store.get(_name(key))
     try:
-        found = json.loads(store.get(_name(key)))
+        found = json.loads(data)
         return None if found is None else _parsed(found)
     except (ValueError, KeyError, TypeError) as error:
         raise DarkroomError(
@@ -48,18 +48,18 @@ def settle_certificate(store: Store, model: ModelIdentity, certificate: Certific
     return _settled_certificate(store, model_key(model))
 
 
-def settled_models(store: Store) -> Mapping[str, Certificate | None]:
-    """`model_key` -> what the run goes by, of every model of which that is settled."""
-    keys = [
+def settled_certificate(store: Store, model: ModelIdentity) -> Certificate | None:
+    """What the run at `store` goes by for this model. Raises NotFound where that is not settled."""
+    return _settled_certificate(store, model_key(model))
+
+
+def certificates(store: Store) -> list[Certificate]:
+    """All of a run, by their models."""
+    keys = (
         info.key.removeprefix(CERTIFICATES_PREFIX).removesuffix(".json") for info in store.list(CERTIFICATES_PREFIX)
-    ]
-    return {key: _settled_certificate(store, key) for key in sorted(keys)}
-
-
-def certificates(store: Store) -> Iterator[Certificate]:
-    """All of a run that this version reads, by their models."""
-    found = (each for each in settled_models(store).values() if each)
-    return iter(sorted(found, key=lambda certificate: (certificate.model, certificate.created_at)))
+    )
+    found = (_settled_certificate(store, key) for key in keys)
+    return sorted(filter(None, found), key=lambda certificate: (certificate.model, certificate.created_at))
 
 
 def model_key(model: ModelIdentity) -> str:
