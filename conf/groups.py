@@ -21,7 +21,7 @@ from darkroom.api.options import (
     OutputOptions,
 )
 from darkroom.conf.keys import IS_PROMPT, key, schema_of, schema_of_options, word_of
-from darkroom.domain.requests import ROW_COLUMNS
+from darkroom.domain.records import ROW_COLUMNS
 from darkroom.domain.settings import SETTINGS, ModelRef, Sampling
 from darkroom.rendering import openai_images
 

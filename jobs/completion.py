@@ -153,6 +153,13 @@ def _value_words(name: str, node: Any) -> list[str]:
         return list(node.enum_type.__members__)
     if isinstance(node, BooleanNode):
         return ["true", "false"]
-    from darkroom.api.known_values import known_values  # after a key alone: it takes a while to load
+    return _known_texts(name) if isinstance(node, StringNode) else []
 
-    return list(known_values(name)) if isinstance(node, StringNode) else []
+
+def _known_texts(name: str) -> list[str]:
+    """Texts that are known of a key that may have others; imported late, since they take a while to load."""
+    from darkroom.evaluation.reference_free import CLIP_CONVENTIONS
+    from darkroom.rendering.schedulers import DEFAULT, SCHEDULERS
+
+    known = {"scheduler": (DEFAULT, *SCHEDULERS), "clip_convention": tuple(CLIP_CONVENTIONS)}
+    return list(known.get(name, ()))

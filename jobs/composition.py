@@ -15,8 +15,7 @@ from yaml import YAMLError
 
 from darkroom.conf import schema
 from darkroom.domain.errors import DarkroomError
-from darkroom.jobs.defaults_lists import check_defaults
-from darkroom.jobs.hydra_files import check_values, refuse_files
+from darkroom.jobs.hydra_files import check_defaults, check_values, refuse_files
 from darkroom.jobs.nodes import settle
 from darkroom.jobs.sources import CONF, NULL, Sources, groups, usual_choices
 

@@ -16,8 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.composition import Choices, made_choices
 from darkroom.jobs.refusals import refuse_choice
-from darkroom.jobs.scalars import with_scalars
-from darkroom.jobs.sources import NULL, Sources, groups, read_yaml
+from darkroom.jobs.sources import NULL, Sources, groups, read_yaml, with_scalars
 
 CHOICES = "choices"  # the key that groups' choices stand below
 

@@ -32,7 +32,15 @@ def train_demo(config: DictConfig) -> ExitCode:
 
 def check_demo(config: DictConfig) -> ExitCode:
     """Measure how well the model follows captions that it was never trained on; exit code 1 below the bar."""
-    from darkroom.demo.check import GUIDANCES, Setting, check_clip, check_model, clip_meets_bar, curve_holds, meets_bar
+    from darkroom.bench.demo_check import (
+        GUIDANCES,
+        Setting,
+        check_clip,
+        check_model,
+        clip_meets_bar,
+        curve_holds,
+        meets_bar,
+    )
 
     model = Path(config.model_folder or MODEL_FOLDER)
     clip = Path(config.clip_folder or CLIP_FOLDER)

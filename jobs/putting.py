@@ -21,9 +21,9 @@ from omegaconf.errors import OmegaConfBaseException
 from darkroom.conf.groups import PROMPT_TEXTS, TEXT_SETTINGS
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.jobs import refusals
-from darkroom.jobs.grammar import NoValue, escaped, parsed, unquoted
+from darkroom.jobs.arguments import NoValue, escaped, parsed, unquoted
 from darkroom.jobs.nodes import Place, place_of, settled
-from darkroom.jobs.scalars import Scalar, dotted, leaves, with_scalars
+from darkroom.jobs.sources import Scalar, dotted, leaves, with_scalars
 
 
 class Reader(Enum):

@@ -11,6 +11,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = sorted(path for folder in ("pipeline/darkroom", "conf", "jobs") for path in (ROOT / folder).rglob("*.py"))
 
+# Of the room of evaluation, what turns pixels into features; figures are arithmetic of numpy.
+ON_TORCH = (
+    "aesthetic", "extractor", "inception", "inception_extractor", "networks", "opening", "preprocessing",
+    "transformers_models",
+)  # fmt: skip
 # Module -> the only files that may import it.
 ONLY_IN = {
     "ray": [
@@ -26,7 +31,7 @@ ONLY_IN = {
     "omegaconf": ["conf/", "jobs/"],
     "torch": [
         "pipeline/darkroom/rendering/",
-        "pipeline/darkroom/features/",
+        *(f"pipeline/darkroom/evaluation/{name}.py" for name in ON_TORCH),
         "pipeline/darkroom/demo/",
         "pipeline/darkroom/bench/",
         "pipeline/darkroom/api/engine.py",
@@ -43,19 +48,17 @@ MAY_IMPORT = {
     "domain": set(),
     "prompts": {"domain", "storage"},
     "rendering": {"domain"},
-    "features": {"domain", "demo", "rendering", "storage", "runs", "metrics"},
     "storage": {"domain"},
     "runs": {"domain", "storage"},
-    "engine": {"domain", "prompts", "rendering", "storage", "runs", "features"},
-    "reporting": {"domain", "metrics", "runs", "storage"},
-    "metrics": {"domain", "runs", "storage"},
-    "demo": {"metrics"},
+    "evaluation": {"demo", "domain", "rendering", "runs", "storage"},
+    "engine": {"domain", "evaluation", "prompts", "rendering", "runs", "storage"},
+    "reporting": {"domain", "evaluation", "runs", "storage"},
+    "demo": set(),
     "api": {
         "demo",
         "domain",
         "engine",
-        "features",
-        "metrics",
+        "evaluation",
         "prompts",
         "rendering",
         "reporting",
@@ -66,6 +69,7 @@ MAY_IMPORT = {
         "demo",
         "domain",
         "engine",
+        "evaluation",
         "prompts",
         "rendering",
         "runs",
@@ -126,6 +130,8 @@ JOBS_MAY_IMPORT = {  # rooms, and of others what is for printing
     "runs.commands",
     "storage.store",
     "engine.tasks",
+    "evaluation.reference_free",
+    "rendering.schedulers",
 }
 
 
@@ -147,18 +153,18 @@ def test_the_domain_imports_the_standard_library_alone() -> None:
         assert not outside, f"{path.name} imports {outside}"
 
 
-# Of the room of metrics, what is algebra on arrays: it stands before every other room, and all may import it.
+# Of the room of evaluation, what is algebra on arrays: it knows no other file.
 FORMULAS = (
-    "arrays", "moments", "frechet", "pairwise", "reference_free", "resampling",
+    "moments", "frechet", "pairwise", "reference_free", "resampling",
 )  # fmt: skip
 
 
 def test_formulas_import_numpy_and_each_other_alone() -> None:
     import sys
 
-    ours = {"domain", *(f"metrics.{name}" for name in FORMULAS)}
+    ours = {"domain", *(f"evaluation.{name}" for name in FORMULAS)}
     for name in FORMULAS:
-        path = ROOT / "pipeline" / "darkroom" / "metrics" / f"{name}.py"
+        path = ROOT / "pipeline" / "darkroom" / "evaluation" / f"{name}.py"
         outside = {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names) - {"numpy", "darkroom"}
         assert not outside, f"{path.name} imports {outside}"
         for imported in imports(path):
@@ -166,20 +172,25 @@ def test_formulas_import_numpy_and_each_other_alone() -> None:
                 assert any(imported.startswith(f"darkroom.{place}") for place in ours), f"{path.name}: {imported}"
 
 
-@pytest.mark.parametrize(
-    ("rooms", "other", "modules"),
-    [
-        (("features", "demo"), "metrics", set(FORMULAS)),
-        (("reporting",), "metrics", {"figures", "latest", "tables"}),  # stored results, and how they are written
-    ],
-)
-def test_a_room_imports_no_more_of_another_than_these_modules(
-    rooms: tuple[str, ...], other: str, modules: set[str]
-) -> None:
-    for room in rooms:
-        for path in (ROOT / "pipeline" / "darkroom" / room).glob("*.py"):
-            found = {name.split(".")[2] for name in imports(path) if name.startswith(f"darkroom.{other}.")}
-            assert found <= modules, f"{path.name} imports {found - modules} of {other}"
+def inside(room: str, path: Path) -> set[str]:
+    """Files of a room that a file imports."""
+    return {name.split(".")[2] for name in imports(path) if name.startswith(f"darkroom.{room}.")}
+
+
+# The half of evaluation that makes features, and what they are measured against; the other half makes figures of them.
+IS_OF_FEATURES = (*ON_TORCH, "plugins", "sharpness", "reference")  # names, or how they begin
+
+
+def test_figures_are_made_of_features_without_knowing_how_these_are_made() -> None:
+    for path in (ROOT / "pipeline" / "darkroom" / "evaluation").glob("[!_]*.py"):
+        of_features = path.stem.startswith(IS_OF_FEATURES) and path.stem not in FORMULAS
+        others = {name for name in inside("evaluation", path) if name not in FORMULAS}
+        assert all(name.startswith(IS_OF_FEATURES) == of_features for name in others), f"{path.name} imports {others}"
+
+
+def test_a_report_reads_stored_figures_alone() -> None:
+    for path in (ROOT / "pipeline" / "darkroom" / "reporting").glob("*.py"):
+        assert inside("evaluation", path) <= {"figures", "latest", "tables"}, path.name
 
 
 def test_every_module_says_what_it_does() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import darkroom
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef
 from darkroom.rendering.description import Description, described_by
 from darkroom.rendering.renderer import RenderedImage, RendererInfo, RendererSpec

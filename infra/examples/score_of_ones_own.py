@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import darkroom
-from darkroom.features.extractor import ExtractorSpec
+from darkroom.evaluation.extractor import ExtractorSpec
 from darkroom.runs.features import ExtractorInfo
 
 

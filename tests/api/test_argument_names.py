@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import darkroom
-from darkroom.api.argument_names import in_python
+from darkroom.api.annotations import in_python
 
 
 @pytest.mark.parametrize(

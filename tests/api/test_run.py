@@ -15,7 +15,7 @@ from darkroom.api.events import Warned
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import IMAGE_SETTINGS
-from darkroom.metrics.figures import put_evaluation, read_evaluations
+from darkroom.evaluation.figures import put_evaluation, read_evaluations
 from tests.reporting.runs import cell, rendered
 
 SIZE = {"height": 16, "width": 16}

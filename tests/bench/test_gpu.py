@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.bench.architectures import SD15, SDXL, Architecture
 from darkroom.bench.gpu import gpu_sdxl, random_work, rendered
-from darkroom.bench.machine import image_flop, unet_flop, vae_flop
+from darkroom.bench.machine import SD15, SDXL, Architecture, image_flop, unet_flop, vae_flop
 from tests.bench.painting import setting
 
 _VAE = {"block_out_channels": (8, 8, 8, 8), "norm_num_groups": 4, "layers_per_block": 1}

@@ -1,7 +1,7 @@
 import pytest
 
 from darkroom.demo import world
-from darkroom.demo.text_encoder import MAX_TOKENS, make_tokenizer
+from darkroom.demo.encoders import MAX_TOKENS, make_tokenizer
 
 
 def test_every_word_of_the_world_is_one_token() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from darkroom.bench.demo_check import Setting, accuracy, check_clip, render
 from darkroom.demo import CLIP_FOLDER, MODEL_FOLDER, world
-from darkroom.demo.check import Setting, accuracy, check_clip, render
 
 WEIGHTS = MODEL_FOLDER.parent
 

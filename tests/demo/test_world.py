@@ -3,7 +3,7 @@ import pytest
 
 from darkroom.demo import world
 from darkroom.demo.drawing import draw, judge, objects_in
-from darkroom.demo.pictures import attribute_words
+from darkroom.demo.training_loop import attribute_words
 from darkroom.demo.world import Scene, Thing, demo_prompts
 
 

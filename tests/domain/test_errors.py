@@ -36,7 +36,7 @@ WITHOUT = [
     "a red circle, 16:9 @ night, seed=3&token",
     "runs/key=value/x?",
     "stabilityai/sdxl-turbo",
-    "darkroom.features.sharpness:make",
+    "darkroom.evaluation.sharpness:make",
     "10.0.0.1:6379",
     "author?design=1&width=2",
 ]

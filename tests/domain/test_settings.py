@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 import darkroom
-from darkroom.domain.records import RECORD_COLUMNS
-from darkroom.domain.requests import ROW_COLUMNS
+from darkroom.domain.records import RECORD_COLUMNS, ROW_COLUMNS
 from darkroom.domain.settings import (
     IMAGE_SETTINGS,
     NEUTRAL_LOSSY,

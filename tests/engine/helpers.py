@@ -10,12 +10,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from darkroom.domain.identity import Cell
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import Sampling
 from darkroom.engine.planning import plan, shard_tasks
 from darkroom.engine.tasks import ShardTask
 from darkroom.engine.worker import Worker
-from darkroom.features.extractor import Extractor
+from darkroom.evaluation.extractor import Extractor
 from darkroom.prompts.dataset import PromptDataset
 from darkroom.prompts.opening import open_prompts
 from darkroom.rendering.renderer import PaintRenderer, RenderedImage, Renderer, paint_model

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from darkroom.domain.identity import ModelIdentity
-from darkroom.domain.requests import ImageRequest, PromptRow, Sample
+from darkroom.domain.records import ImageRequest, PromptRow, Sample
 from darkroom.engine.device import Device, LoadedModel, Stopped
 from darkroom.rendering.renderer import PaintRenderer
 from tests.engine.helpers import CELL, SAMPLING

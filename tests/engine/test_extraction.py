@@ -7,8 +7,8 @@ import pytest
 
 from darkroom.engine.feature_worker import FeatureWorker
 from darkroom.engine.tasks import FeatureTask
-from darkroom.features.extractor import Extractor, ExtractorSpec
-from darkroom.features.opening import load_extractor
+from darkroom.evaluation.extractor import Extractor, ExtractorSpec
+from darkroom.evaluation.opening import load_extractor
 from darkroom.rendering.renderer import FatalDeviceError
 from darkroom.runs import manifest
 from darkroom.runs.encoding import CONTENT_TYPES

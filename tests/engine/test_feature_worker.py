@@ -8,8 +8,8 @@ import pytest
 from darkroom.domain.records import OK
 from darkroom.engine.feature_worker import FeatureWorkerSpec
 from darkroom.engine.tasks import FeatureTask
-from darkroom.features.extractor import ExtractorSpec
-from darkroom.features.opening import load_extractor
+from darkroom.evaluation.extractor import ExtractorSpec
+from darkroom.evaluation.opening import load_extractor
 from darkroom.runs import manifest
 from darkroom.runs.encoding import decode
 from darkroom.runs.features import get_features

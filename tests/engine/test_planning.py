@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.requests import PromptRow
+from darkroom.domain.records import PromptRow
 from darkroom.engine.planning import Grid, drawn, expand, num_shards, plan, rounds, shard_tasks, survivors
 from darkroom.prompts.dataset import PromptBlock
 from tests.domain.test_identity import PLAIN as CELL

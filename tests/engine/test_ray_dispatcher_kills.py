@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.engine import outcomes
 from darkroom.engine.dispatcher import LocalDispatcher
 from darkroom.engine.tasks import Event, WorkerLost

@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.engine.tasks import AttemptFailed, Event, WorkerLost
 from darkroom.engine.worker import Worker
 from darkroom.rendering.renderer import PaintRenderer, RenderedImage

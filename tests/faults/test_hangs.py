@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.engine.dispatcher import LocalDispatcher
 from darkroom.engine.tasks import AttemptFailed, Event, ShardDone, WorkerLost
 from darkroom.engine.worker import Worker

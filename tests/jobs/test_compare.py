@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.extractor import ExtractorSpec
-from darkroom.features.opening import inspect_extractor
+from darkroom.evaluation.extractor import ExtractorSpec
+from darkroom.evaluation.opening import inspect_extractor
 from darkroom.runs import manifest
 from darkroom.runs.features import ImageFeatures, ShardFeatures, put_features
 from darkroom.runs.manifest import to_records

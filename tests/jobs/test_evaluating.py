@@ -16,7 +16,7 @@ from darkroom.api.measuring import extract_for, measure
 from darkroom.api.options import EngineOptions, EvaluationOptions
 from darkroom.api.run import open_run
 from darkroom.domain.errors import DarkroomError
-from darkroom.metrics.figures import Figure, read_evaluations
+from darkroom.evaluation.figures import Figure, read_evaluations
 from darkroom.runs import manifest
 from darkroom.runs.features import from_bytes
 from darkroom.runs.files import manifest_key
@@ -28,7 +28,7 @@ from tests.jobs.helpers import PAINT, run_here
 NUM_PROMPTS = 8
 SCORER = """
 import numpy as np
-from darkroom.features.extractor import ExtractorInfo
+from darkroom.evaluation.extractor import ExtractorInfo
 
 
 class Choosy:

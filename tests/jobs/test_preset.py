@@ -10,11 +10,11 @@ from safetensors.torch import save_file
 
 from darkroom.demo import CLIP_FOLDER
 from darkroom.domain.errors import DarkroomError
+from darkroom.evaluation.figures import read_evaluations
+from darkroom.evaluation.moments import to_npz
 from darkroom.jobs.cli import composed
-from darkroom.metrics.figures import read_evaluations
-from darkroom.metrics.moments import to_npz
 from darkroom.storage.store import open_store, parse_spec
-from tests.features.random_weights import random_inception
+from tests.evaluation.random_weights import random_inception
 from tests.jobs.helpers import run_here
 
 PRESET = ("preset=mlperf-sdxl", "prompts.uri=captions.parquet", "evaluation.reference=val2014.npz")

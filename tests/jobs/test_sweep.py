@@ -13,7 +13,7 @@ import pytest
 from darkroom.api.run import open_run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import image_seed
-from darkroom.metrics.figures import read_evaluations
+from darkroom.evaluation.figures import read_evaluations
 from darkroom.runs.cells import read_cells
 from darkroom.runs.choices import read_choices
 from darkroom.runs.features import from_bytes, to_bytes
@@ -192,7 +192,7 @@ def test_inline_and_later_evaluations_give_equal_figures(arguments, tmp_path: Pa
     assert "lack features" not in capsys.readouterr().out
 
 
-SHARPNESS = "darkroom.features.sharpness:make"
+SHARPNESS = "darkroom.evaluation.sharpness:make"
 
 
 @pytest.mark.slow

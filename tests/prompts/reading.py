@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.requests import PromptRow
+from darkroom.domain.records import PromptRow
 from darkroom.prompts.dataset import PromptDataset
 from darkroom.prompts.opening import open_prompts
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, setting
 from darkroom.rendering.description import Description, described_by, options_of
 from darkroom.rendering.renderer import RenderedImage, RendererInfo, RendererSpec, paint

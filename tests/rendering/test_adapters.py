@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 
 from darkroom.domain.adapters import Active, LoraRef
 from darkroom.domain.errors import DarkroomError, WrongModel
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering.diffusion import DiffusersRenderer
 from darkroom.rendering.inspection import InspectedModel, inspect_model, shared_models

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import Sampling
 from darkroom.rendering.conditioning import RowScales
 from darkroom.rendering.renderer import Renderer

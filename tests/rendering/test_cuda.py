@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from darkroom.bench.architectures import SD15, random_pipeline
+from darkroom.bench.machine import SD15, random_pipeline
 from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering.batch_size import best_size, measured_rates

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import Sampling
 from darkroom.rendering.renderer import FatalDeviceError
 from tests.rendering.helpers import SAMPLING, Models, load, load_with_pipe, pixels, requests

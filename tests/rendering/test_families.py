@@ -14,7 +14,7 @@ import torch
 
 from darkroom.domain.adapters import LoraRef
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering.families import FAMILIES, Guidance
 from darkroom.rendering.inspection import InspectedModel, inspect_model

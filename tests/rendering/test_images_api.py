@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from darkroom.domain.errors import DarkroomError, EndsRun, TryAgain
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering import http_calls
 from darkroom.rendering.plugins import inspect_plug_in, load_plug_in

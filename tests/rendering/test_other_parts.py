@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from darkroom.domain.adapters import InversionRef
 from darkroom.domain.errors import DarkroomError, WrongModel
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef
 from darkroom.rendering.inspection import InspectedModel, inspect_model
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer

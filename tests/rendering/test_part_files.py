@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from darkroom.domain.adapters import LoraRef
 from darkroom.domain.errors import DarkroomError
 from darkroom.rendering import part_files
-from darkroom.rendering.part_files import files_at, header, lora_files, weights_file
+from darkroom.rendering.part_files import files_at, lora_files, weights_file
 
 LAYER = "unet.mid_block.attentions.0.proj_in"
 
@@ -18,10 +18,6 @@ def lora(path: Path, value: float = 1.0, **more: torch.Tensor) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({f"{LAYER}.lora_A.weight": torch.full((2, 16), value), **more}, path)
     return path
-
-
-def test_a_header_has_names_and_shapes(tmp_path: Path) -> None:
-    assert header(lora(tmp_path / "a.safetensors"), "a") == {f"{LAYER}.lora_A.weight": (2, 16)}
 
 
 def test_a_lora_is_called_by_its_file_or_by_the_folder_of_a_file_that_is_called_as_all_are(tmp_path: Path) -> None:

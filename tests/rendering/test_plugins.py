@@ -8,7 +8,7 @@ import pytest
 
 from darkroom.domain.adapters import LoraRef
 from darkroom.domain.errors import DarkroomError, WrongModel
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.domain.source_code import is_function_name, modules_of
 from darkroom.rendering import openai_images

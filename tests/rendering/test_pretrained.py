@@ -13,10 +13,10 @@ from transformers import CLIPModel
 
 from darkroom.demo import CLIP_FOLDER
 from darkroom.domain.errors import WrongModel
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
-from darkroom.features.extractor import ExtractorSpec
-from darkroom.features.opening import load_extractor
+from darkroom.evaluation.extractor import ExtractorSpec
+from darkroom.evaluation.opening import load_extractor
 from darkroom.rendering.diffusion import load_diffusers
 from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.pretrained import disable_text_cleaning, load_pipeline

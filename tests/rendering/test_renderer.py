@@ -74,7 +74,7 @@ def test_painting_needs_no_torch() -> None:
     code = (
         "import sys\n"
         "for name in ('torch', 'diffusers', 'transformers'): sys.modules[name] = None\n"
-        "from darkroom.domain.requests import ImageRequest\n"
+        "from darkroom.domain.records import ImageRequest\n"
         "from darkroom.domain.settings import Sampling\n"
         "from darkroom.rendering.renderer import RendererSpec, load_renderer, paint_model\n"
         "request = ImageRequest('0', 'a cat', 1, Sampling('default', 4.0, 3, 16, 24))\n"

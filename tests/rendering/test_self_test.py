@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from darkroom.domain.certificates import PROMISES, Check, Outcome
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering.families import Guidance, Text
 from darkroom.rendering.inspection import InspectedModel, inspect_model

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import zeros
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.renderer import RendererSpec, load_renderer

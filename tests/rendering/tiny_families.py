@@ -10,7 +10,7 @@ import transformers
 from diffusers import AutoencoderKL, AutoencoderKLQwenImage, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.deprecated.wuerstchen import PaellaVQModel
 
-from darkroom.demo.text_encoder import make_tokenizer
+from darkroom.demo.encoders import make_tokenizer
 from tests.rendering.tiny_models import WIDTH, _text_config, _vae
 
 CHAT = (

@@ -17,8 +17,8 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
+from darkroom.demo.encoders import MAX_TOKENS, make_tokenizer
 from darkroom.demo.latent_diffusion import make_scheduler
-from darkroom.demo.text_encoder import MAX_TOKENS, make_tokenizer
 
 WIDTH = 32
 

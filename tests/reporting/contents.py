@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 from PIL import Image, ImageDraw
 
-from darkroom.metrics.figures import Figure, Metric
+from darkroom.evaluation.figures import Figure, Metric
 from darkroom.reporting.content import (
     Axis,
     CellResult,

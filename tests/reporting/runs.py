@@ -10,7 +10,7 @@ from darkroom.domain.identity import Cell
 from darkroom.domain.records import OK
 from darkroom.domain.settings import ModelRef
 from darkroom.engine.planning import plan, shard_tasks
-from darkroom.metrics.figures import Evaluation, Figure, Metric, put_evaluation
+from darkroom.evaluation.figures import Evaluation, Figure, Metric, put_evaluation
 from darkroom.reporting.building import ReportOptions, build
 from darkroom.reporting.content import ReportContent
 from darkroom.runs import manifest

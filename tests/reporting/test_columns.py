@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from darkroom.metrics.figures import Figure, Gap
+from darkroom.evaluation.figures import Figure, Gap
 from darkroom.reporting.columns import NO_FIGURE, MetricColumn
 from darkroom.reporting.content import CellResult
 from tests.reporting.contents import metric

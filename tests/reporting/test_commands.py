@@ -14,8 +14,8 @@ import darkroom
 from darkroom.api.options import EvaluationOptions, Expectation
 from darkroom.domain.identity import Cell, ModelIdentity
 from darkroom.domain.settings import ModelRef
+from darkroom.jobs.arguments import parsed
 from darkroom.jobs.cli import composed
-from darkroom.jobs.grammar import parsed
 from darkroom.jobs.values import evaluation
 from darkroom.reporting.commands import run_command, verify_command
 from darkroom.runs.cells import CellInfo

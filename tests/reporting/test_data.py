@@ -5,7 +5,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from darkroom.metrics.figures import Figure, Gap
+from darkroom.evaluation.figures import Figure, Gap
 from darkroom.reporting.content import CellResult
 from darkroom.reporting.data import metrics_table
 from tests.reporting.contents import METRICS, plain_run, sweep

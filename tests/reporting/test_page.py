@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.metrics.figures import Figure, Gap
+from darkroom.evaluation.figures import Figure, Gap
 from darkroom.reporting.content import Cost, Picks, ReportContent
 from darkroom.reporting.page import page
 from tests.reporting.contents import HOSTILE, METRICS, PROMPTS, plain_run, sweep

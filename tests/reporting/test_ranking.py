@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom.metrics.figures import Figure, Gap
+from darkroom.evaluation.figures import Figure, Gap
 from darkroom.reporting.content import CellResult
 from darkroom.reporting.ranking import best_cells, dominated, order_all, order_by, pareto_front, rivals
 from tests.reporting.contents import metric

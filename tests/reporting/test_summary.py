@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from darkroom.metrics.figures import Figure, Gap
+from darkroom.evaluation.figures import Figure, Gap
 from darkroom.reporting.content import Axis, CellResult, Cost, ReportContent
 from darkroom.reporting.summary import markdown, summary
 from tests.reporting.contents import HOSTILE, metric, plain_run, sweep

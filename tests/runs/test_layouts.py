@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from darkroom.domain.identity import ModelIdentity
-from darkroom.domain.requests import ImageRequest, samples
+from darkroom.domain.records import ImageRequest, samples
 from darkroom.domain.settings import Sampling
 from darkroom.engine.tasks import RetryTask
 from darkroom.rendering.renderer import PaintRenderer, RenderedImage

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.api.options import checked_model, with_settings
-from darkroom.api.parts import check_loras, with_places
-from darkroom.api.plug_ins import check_own, own_value
+from darkroom.api.parts import check_loras, check_own, own_value, with_places
 from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell

@@ -27,8 +27,7 @@ from darkroom.api.options import (
     OutputOptions,
     sampling_defaults,
 )
-from darkroom.api.parts import check_rows_loras
-from darkroom.api.plug_ins import check_rows, warnings_of
+from darkroom.api.parts import check_rows, check_rows_loras, warnings_of
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, digest
 from darkroom.domain.settings import (

@@ -10,16 +10,16 @@ from darkroom.api.measuring import measured_reference
 from darkroom.api.options import ComparisonOptions
 from darkroom.api.run import Run, open_run
 from darkroom.domain.errors import DarkroomError
-from darkroom.features.extractor import ExtractorSpec
-from darkroom.features.opening import inspect_extractor
-from darkroom.features.reference import ReferenceFeatures, ReferenceSpec
-from darkroom.features.reference_opening import open_reference
-from darkroom.metrics.catalogue import convention
-from darkroom.metrics.figure_tables import comparison_table
-from darkroom.metrics.figures import Gap, Metric
-from darkroom.metrics.gaps import Verdict, differences, num_of_other_noise, paired_metrics, verdict
-from darkroom.metrics.gathering import MOST_HELD, gathered, left_out_lines
-from darkroom.metrics.measuring import metric_infos
+from darkroom.evaluation.catalogue import convention
+from darkroom.evaluation.extractor import ExtractorSpec
+from darkroom.evaluation.figure_tables import comparison_table
+from darkroom.evaluation.figures import Gap, Metric
+from darkroom.evaluation.gaps import Verdict, differences, num_of_other_noise, paired_metrics, verdict
+from darkroom.evaluation.gathering import MOST_HELD, gathered, left_out_lines
+from darkroom.evaluation.measuring import metric_infos
+from darkroom.evaluation.opening import inspect_extractor
+from darkroom.evaluation.reference import ReferenceFeatures, ReferenceSpec
+from darkroom.evaluation.reference_opening import open_reference
 from darkroom.runs import manifest
 from darkroom.runs.cells import axes
 from darkroom.runs.commands import on_run

@@ -20,13 +20,13 @@ from darkroom.domain.identity import Shard
 from darkroom.domain.records import OK
 from darkroom.engine.feature_worker import FeatureWorkerSpec
 from darkroom.engine.tasks import FeatureTask, task_name
-from darkroom.features.extractor import ExtractorPin, ExtractorSpec
-from darkroom.features.opening import inspect_extractor, pin_extractor
-from darkroom.features.reference import Reference, ReferenceSpec, Statistics
-from darkroom.features.reference_generated import DEMO
-from darkroom.features.reference_opening import open_reference
-from darkroom.metrics.catalogue import CATALOGUE, convention, default_metrics, metrics_by_extractor
-from darkroom.metrics.measuring import figure_name
+from darkroom.evaluation.catalogue import CATALOGUE, convention, default_metrics, metrics_by_extractor
+from darkroom.evaluation.extractor import ExtractorPin, ExtractorSpec
+from darkroom.evaluation.measuring import figure_name
+from darkroom.evaluation.opening import inspect_extractor, pin_extractor
+from darkroom.evaluation.reference import Reference, ReferenceSpec, Statistics
+from darkroom.evaluation.reference_generated import DEMO
+from darkroom.evaluation.reference_opening import open_reference
 from darkroom.runs import manifest
 from darkroom.runs.features import ExtractorInfo, ShardFeatures, get_features
 from darkroom.storage.store import Store, prefetched

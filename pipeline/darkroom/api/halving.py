@@ -13,7 +13,7 @@ from darkroom.api.options import HalvingOptions
 from darkroom.api.render_job import RenderJob, render_shards
 from darkroom.domain.errors import DarkroomError
 from darkroom.engine.planning import drawn, num_shards, num_survivors, rounds, survivors
-from darkroom.metrics.catalogue import CATALOGUE
+from darkroom.evaluation.catalogue import CATALOGUE
 from darkroom.runs.choices import Dropped, Halving, put_choices
 from darkroom.runs.run import RunInfo
 

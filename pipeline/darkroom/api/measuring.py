@@ -12,18 +12,18 @@ from darkroom.api.options import EngineOptions, EvaluationOptions, Expectation
 from darkroom.api.run import Run, check_writable
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
-from darkroom.features.extractor import ExtractorSpec
-from darkroom.features.inception_extractor import InceptionExtractor
-from darkroom.features.opening import load_extractor
-from darkroom.features.reference import Reference, ReferenceFeatures
-from darkroom.features.reference_measuring import default_cache, reference_features
-from darkroom.metrics.catalogue import CATALOGUE
-from darkroom.metrics.figure_tables import costs_table, figures_table
-from darkroom.metrics.figures import Evaluation, Figure, Gap, Metric, put_evaluation
-from darkroom.metrics.gaps import costs, differences, gaps
-from darkroom.metrics.gathering import Gathered, gathered
-from darkroom.metrics.inputs import Logits
-from darkroom.metrics.measuring import MeasuredCell, measured_cell, metric_infos
+from darkroom.evaluation.catalogue import CATALOGUE
+from darkroom.evaluation.extractor import ExtractorSpec
+from darkroom.evaluation.figure_tables import costs_table, figures_table
+from darkroom.evaluation.figures import Evaluation, Figure, Gap, Metric, put_evaluation
+from darkroom.evaluation.gaps import costs, differences, gaps
+from darkroom.evaluation.gathering import Gathered, gathered
+from darkroom.evaluation.inception_extractor import InceptionExtractor
+from darkroom.evaluation.inputs import Logits
+from darkroom.evaluation.measuring import MeasuredCell, measured_cell, metric_infos
+from darkroom.evaluation.opening import load_extractor
+from darkroom.evaluation.reference import Reference, ReferenceFeatures
+from darkroom.evaluation.reference_measuring import default_cache, reference_features
 from darkroom.runs.cells import lossless_of
 from darkroom.runs.choices import dropped_cells
 from darkroom.runs.commands import on_run

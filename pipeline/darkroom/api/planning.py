@@ -12,7 +12,7 @@ from darkroom.api.proving import check_proof, is_testable, kept_proof, limited, 
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
-from darkroom.domain.requests import ImageRequest, Sample, samples
+from darkroom.domain.records import ImageRequest, Sample, samples
 from darkroom.domain.settings import Sampling
 from darkroom.engine.device import batches
 from darkroom.engine.planning import num_shards

@@ -5,7 +5,8 @@ its test does not change, and one set of versions: of anything else it says noth
 the one that it began with.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,13 +19,13 @@ from darkroom.api.options import EngineOptions
 from darkroom.domain.certificates import PROMISES, Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity, digest
-from darkroom.domain.requests import adapters_of
+from darkroom.domain.records import adapters_of
 from darkroom.domain.settings import NEUTRAL_LOSSY, ModelRef, Value
-from darkroom.metrics.tables import Table, text_table
+from darkroom.evaluation.tables import Table, text_table
 from darkroom.rendering.inspection import InspectedModel, shared_models
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.rendering.self_test import sampling_of_test, self_test
-from darkroom.runs.cells import CellInfo
+from darkroom.runs.cells import CellInfo, read_cells
 from darkroom.runs.certificates import (
     kept_certificate,
     model_key,
@@ -32,6 +33,8 @@ from darkroom.runs.certificates import (
     settle_certificate,
     settled_certificate,
 )
+from darkroom.runs.opening import shards_of
+from darkroom.runs.run import RunInfo
 from darkroom.storage.local import user_cache
 from darkroom.storage.store import NotFound, Store
 
@@ -162,10 +165,12 @@ def check_proof(engine: EngineOptions, cell: CellInfo, certificate: Certificate 
 
 def proofs_of(
     cells: Iterable[CheckedCell], specs: Iterable[RendererSpec], engine: EngineOptions
-) -> dict[ModelIdentity, Certificate]:
-    """The certificates that are kept of a job's models, by models as they are loaded; of a model's cells the one that
-    allows least. Raises DarkroomError where `engine.proof` requires more of a cell."""
-    found: dict[ModelIdentity, Certificate] = {}
+) -> dict[str, Certificate]:
+    """The certificates that are kept of a job's models, by `model_key`; of a model's cells the one that allows least.
+
+    Raises DarkroomError where `engine.proof` requires more of a cell.
+    """
+    found: dict[str, Certificate] = {}
     by_model = {spec.model.identity: spec for spec in specs}
     for item in cells if engine.proof != "off" else ():
         spec, cell = by_model[item.cell.model.base], item.cell
@@ -176,34 +181,49 @@ def proofs_of(
         proof = kept_proof(spec, cell)
         check_proof(engine, item.info, proof.certificate if proof else None)
         if proof:
-            known = found.setdefault(cell.model.base, proof.certificate)
-            found[cell.model.base] = min(known, proof.certificate, key=lambda each: (each.may_batch, each.may_mix))
+            known = found.setdefault(model_key(cell.model), proof.certificate)
+            found[model_key(cell.model)] = min(
+                known, proof.certificate, key=lambda each: (each.may_batch, each.may_mix)
+            )
     return found
 
 
 def settled_proofs(
-    models: Iterable[InspectedModel],
-    kept: Mapping[ModelIdentity, Certificate],
-    begun: Collection[str],
-    store: Store,
-    progress: Progress,
+    models: Iterable[InspectedModel], kept: Mapping[str, Certificate], store: Store, info: RunInfo, progress: Progress
 ) -> dict[ModelIdentity, Certificate]:
-    """What the run at `store` goes by: for a model that it renders first now, the kept certificate.
+    """What the run at `store` goes by: for a model that it renders first now, the certificate in `kept`.
 
-    `begun`: `model_key` of models of which it has images already: those go on as they began.
+    Models of which it has images already go on as they began. `kept` is by `model_key`.
     """
-    found: dict[ModelIdentity, Certificate] = {}
-    for identity in (model.identity for model in models if is_testable(model)):
-        first = None if model_key(identity) in begun else kept.get(identity)
-        settled = settle_certificate(store, identity, first)
-        if settled:
-            tell_failed(settled, progress)
-            found[identity] = settled
-        elif identity in kept and not (kept[identity].may_mix and kept[identity].may_batch):
-            progress(
-                Warned(
-                    f"{identity.repo_id}: the run began without a certificate and goes on in its mode, in which images "
-                    "may depend on each other; another output.uri goes by the certificate that there is now"
-                )
+    identities = [model.identity for model in models if is_testable(model)]
+    settled: dict[ModelIdentity, Certificate | None] = {}
+    for identity in identities:
+        with suppress(NotFound):
+            settled[identity] = settled_certificate(store, identity)
+    begun = _begun_models(store, info) if len(settled) < len(identities) else set()
+    for identity in identities:
+        key = model_key(identity)
+        if identity not in settled:
+            settled[identity] = settle_certificate(store, identity, None if key in begun else kept.get(key))
+        _tell_settled(identity, settled[identity], kept.get(key), progress)
+    return {identity: certificate for identity, certificate in settled.items() if certificate}
+
+
+def _begun_models(store: Store, info: RunInfo) -> set[str]:
+    """`model_key` of the models of which shards are committed."""
+    begun, cells = {shard.cell_id for shard in shards_of(store, info)}, read_cells(store)
+    return {model_key(cells[cell_id].cell.model) for cell_id in begun if cell_id in cells}
+
+
+def _tell_settled(
+    identity: ModelIdentity, settled: Certificate | None, kept: Certificate | None, progress: Progress
+) -> None:
+    if settled:
+        tell_failed(settled, progress)
+    elif kept and not (kept.may_mix and kept.may_batch):
+        progress(
+            Warned(
+                f"{identity.repo_id}: the run began without a certificate and goes on in its mode, in which images may "
+                "depend on each other; another output.uri goes by the certificate that there is now"
             )
-    return found
+        )

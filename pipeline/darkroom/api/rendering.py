@@ -27,13 +27,12 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import Record, num_without_image
 from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs.cells import CellInfo, read_cells
-from darkroom.runs.certificates import model_key
 from darkroom.runs.choices import put_choices, read_choices
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.files import CONTACT_SHEET_KEY
 from darkroom.runs.images import StoredFile, first_images
-from darkroom.runs.opening import claim, shards_of
-from darkroom.runs.run import RunInfo, find_run
+from darkroom.runs.opening import claim
+from darkroom.runs.run import find_run
 from darkroom.storage.store import Store, open_store
 
 _SHEET_IMAGES = 32
@@ -90,8 +89,8 @@ def _claimed(
 ) -> RenderJob:
     """The job, once the run is this request's."""
     is_auto = not isinstance(engine.options.batch_size, int)
-    if not is_auto:  # what is refused for want of a certificate is so before anything is written
-        proofs_of(found.cells, renderer_specs(found, engine), engine.options)
+    # What is refused for want of a certificate is so before anything is written, where the batch size is known by then.
+    kept = {} if is_auto else proofs_of(found.cells, renderer_specs(found, engine), engine.options)
     info = claim(store, found.run_info(), found.cell_infos, found.scan.older_fingerprint)
     if found.request.grid:
         read_choices(store)  # refuses what cannot be read now, and not once the cells are rendered
@@ -99,8 +98,8 @@ def _claimed(
     info, engine = settle(found, store, engine, info)
     if is_auto:
         progress(BatchSizeSettled(engine.options.images_a_batch))
-    kept = proofs_of(found.cells, renderer_specs(found, engine), engine.options)
-    certificates = settled_proofs(found.models, kept, _begun_models(store, info), store, progress)
+        kept = proofs_of(found.cells, renderer_specs(found, engine), engine.options)
+    certificates = settled_proofs(found.models, kept, store, info, progress)
     asked = engine.options.shard_size
     progress(
         Prepared(
@@ -119,12 +118,6 @@ def _claimed(
         )
     )
     return RenderJob(found, info, store, engine, progress, evaluation, certificates)
-
-
-def _begun_models(store: Store, info: RunInfo) -> set[str]:
-    """`model_key` of the models of which shards are committed."""
-    begun, cells = {shard.cell_id for shard in shards_of(store, info)}, read_cells(store)
-    return {model_key(cells[cell_id].cell.model) for cell_id in begun if cell_id in cells}
 
 
 def render_whole(job: RenderJob, rounds: tuple[Rendered, ...] = ()) -> RenderResult:

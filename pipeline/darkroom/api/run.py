@@ -16,8 +16,8 @@ from PIL import Image
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK, Record
 from darkroom.domain.setting_values import unknown
-from darkroom.metrics.figures import Figure, Metric, read_evaluations
-from darkroom.metrics.latest import RunFigures, latest_figures
+from darkroom.evaluation.figures import Figure, Metric, read_evaluations
+from darkroom.evaluation.latest import RunFigures, latest_figures
 from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo

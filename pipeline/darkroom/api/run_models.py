@@ -9,8 +9,7 @@ from pathlib import Path
 
 from darkroom.api.cells import find_model, with_folder
 from darkroom.api.options import ModelPlace
-from darkroom.api.parts import parts_of, without_parts
-from darkroom.api.plug_ins import trusted_ref
+from darkroom.api.parts import parts_of, trusted_ref, without_parts
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import ModelRef

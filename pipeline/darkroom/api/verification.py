@@ -21,8 +21,7 @@ from darkroom.api.run import Run, check_writable
 from darkroom.api.run_models import check_place, models_of
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
-from darkroom.domain.records import OK, Record
-from darkroom.domain.requests import Sample
+from darkroom.domain.records import OK, Record, Sample
 from darkroom.engine.device import LoadedModel, batches
 from darkroom.rendering.inspection import InspectedModel, shared_models
 from darkroom.rendering.renderer import RenderedImage, Renderer, RendererSpec, load_renderer

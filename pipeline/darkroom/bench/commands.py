@@ -16,8 +16,7 @@ from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ra
 from darkroom.bench.work import captions, write_prompts
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell
-from darkroom.domain.records import Record
-from darkroom.domain.requests import samples
+from darkroom.domain.records import Record, samples
 from darkroom.engine.planning import plan, shard_tasks
 from darkroom.engine.tasks import ShardTask
 from darkroom.prompts.opening import open_prompts
@@ -86,7 +85,7 @@ def sweep_sharing(setting: Setting) -> list[Figure]:
 _EVALUATED_IMAGES = 64
 
 
-def inline_scoring(setting: Setting) -> list[Figure]:
+def inline_evaluation(setting: Setting) -> list[Figure]:
     """With the embedded CLIP; both end with the same figures of the run."""
     num_images = setting.sized(_EVALUATED_IMAGES, 4)
     prompts = write_prompts(setting.folder / "inline-prompts.parquet", captions(num_images))
@@ -103,7 +102,7 @@ def inline_scoring(setting: Setting) -> list[Figure]:
     timings = alternated(setting, {"inline": inline, "after": after})
     return [
         Figure(
-            name="inline_scoring",
+            name="inline_evaluation",
             what="time of generate and then evaluate, over that of generate with evaluate=inline",
             unit="x",
             values=ratios(timings["inline"], timings["after"]),

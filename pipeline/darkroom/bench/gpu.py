@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 
-from darkroom.bench.architectures import SD15, SDXL, Architecture, random_pipeline
 from darkroom.bench.darkroom_run import local_dispatcher, render_job, steady
 from darkroom.bench.figure import Figure, Setting, Timing, Timings, alternated
-from darkroom.bench.machine import image_flop, matrix_rate
+from darkroom.bench.machine import SD15, SDXL, Architecture, image_flop, matrix_rate, random_pipeline
 from darkroom.bench.work import Work, captions, requests, write_prompts
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering.diffusion import DiffusersRenderer

@@ -15,7 +15,7 @@ import torch
 from darkroom.bench.darkroom_run import ray_dispatcher, render_job, whole
 from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ratios
 from darkroom.bench.work import Work, demo_work, requests, tuned, with_best_batch_size
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.engine import cluster
 from darkroom.runs.encoding import decode
 from darkroom.runs.files import image_key

@@ -12,7 +12,7 @@ from darkroom.bench.figure import Setting, Timing
 from darkroom.demo import MODEL_FOLDER
 from darkroom.demo.world import random_scene
 from darkroom.domain.identity import Cell
-from darkroom.domain.requests import ImageRequest, samples
+from darkroom.domain.records import ImageRequest, samples
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.prompts.opening import open_prompts
 from darkroom.rendering.batch_size import best_size, measured_rates

@@ -9,9 +9,8 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextModel
 
-from darkroom.demo.pictures import World
-from darkroom.demo.text_encoder import WIDTH
-from darkroom.demo.training_loop import Phase, Report, train_steps
+from darkroom.demo.encoders import WIDTH
+from darkroom.demo.training_loop import Phase, Report, World, train_steps
 
 LATENT_SIZE = 16
 LATENT_CHANNELS = 4

@@ -8,7 +8,15 @@ import torch
 from diffusers import StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
-from darkroom.demo.clip import make_clip, save_clip, train_clip, train_clip_words
+from darkroom.demo.encoders import (
+    make_clip,
+    make_text_encoder,
+    make_tokenizer,
+    save_clip,
+    train_clip,
+    train_clip_words,
+    warm_up,
+)
 from darkroom.demo.latent_diffusion import (
     encode_world,
     make_autoencoder,
@@ -17,9 +25,7 @@ from darkroom.demo.latent_diffusion import (
     train_autoencoder,
     train_denoiser,
 )
-from darkroom.demo.pictures import World, make_world, tokenize
-from darkroom.demo.text_encoder import make_text_encoder, make_tokenizer, warm_up
-from darkroom.demo.training_loop import Phase, Report, halve_weights
+from darkroom.demo.training_loop import Phase, Report, World, halve_weights, make_world, tokenize
 
 
 @dataclass(frozen=True)

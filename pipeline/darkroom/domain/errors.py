@@ -34,6 +34,17 @@ class EndsRun(Exception):
     """What one task met every other one would meet too: it is not charged, none is tried again, and the job ends."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, as far as its first line; its type where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def type_and_line(error: BaseException) -> str:
+    """Of an error of somebody else's code: its type, and its first line where it has one."""
+    name, line = type(error).__name__, first_line(error)
+    return name if line == name else f"{name}: {line}"
+
+
 # Credentials ---------------------------------------------------------------------------------------------------------
 
 _HIDDEN = "***"

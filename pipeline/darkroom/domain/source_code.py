@@ -18,7 +18,7 @@ from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from typing import Any
 
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, first_line
 
 DARKROOM = __name__.partition(".")[0]
 _INSTALLED = {"site-packages", "dist-packages"}
@@ -36,7 +36,7 @@ def imported_function(name: str, label: str) -> Callable[..., Any]:
     try:
         found = getattr(import_module(module), function)
     except Exception as error:  # a module raises what it likes while it is imported
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        reason = first_line(error)
         if not isinstance(error, ImportError | AttributeError | ValueError):
             reason = f"{type(error).__name__}: {reason}"
         raise DarkroomError(

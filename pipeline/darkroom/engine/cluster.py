@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 import ray
 from ray._private import ray_constants
 
-from darkroom.domain.errors import DarkroomError, TryAgain
+from darkroom.domain.errors import DarkroomError, TryAgain, first_line
 
 _LONGEST_SOCKET = 103 if sys.platform == "darwin" else 107  # bytes of a path that a socket can be bound to
 _IN_SESSION = len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
@@ -60,14 +60,14 @@ def _join_or_start(address: str | None, num_workers: int | None) -> None:
     except DarkroomError:
         raise
     except Exception as error:  # Ray raises what it likes; a start that took too long is a plain Exception
-        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        line = first_line(error)
         if address:
             remedy = (
                 "start one there with `ray start --head`, or leave engine.address out for one of this machine's own"
             )
-            raise DarkroomError(f"engine.address: no Ray at {address} ({first_line}); {remedy}") from error
+            raise DarkroomError(f"engine.address: no Ray at {address} ({line}); {remedy}") from error
         raise TryAgain(
-            f"no Ray could be started on this machine ({first_line}); give the command again when the machine is less "
+            f"no Ray could be started on this machine ({line}); give the command again when the machine is less "
             "busy, or with engine=local"
         ) from error
 

@@ -10,7 +10,7 @@ from typing import Generic, ParamSpec, TypeVar
 
 from darkroom.domain.errors import DarkroomError, EndsRun
 from darkroom.domain.identity import ModelIdentity
-from darkroom.domain.requests import Sample
+from darkroom.domain.records import Sample
 from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.renderer import Compiled, FatalDeviceError, RenderedImage, Renderer
 

@@ -13,7 +13,7 @@ import numpy as np
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.spans import OFF, Profile
 from darkroom.engine.device import Device
-from darkroom.features.extractor import CaptionExtractor, Extractor, ImageScorer
+from darkroom.evaluation.extractor import CaptionExtractor, Extractor, ImageScorer
 from darkroom.rendering.renderer import FatalDeviceError, explained
 from darkroom.runs.containers import EncodedImage
 from darkroom.runs.encoding import LOSSLESS, decode

@@ -17,8 +17,8 @@ from darkroom.domain.identity import Shard
 from darkroom.domain.records import OK, Record
 from darkroom.engine.extraction import Picture, extract, without_features
 from darkroom.engine.tasks import FeatureTask, ShardReport, Task
-from darkroom.features.extractor import Extractor, ExtractorSpec
-from darkroom.features.opening import load_extractor
+from darkroom.evaluation.extractor import Extractor, ExtractorSpec
+from darkroom.evaluation.opening import load_extractor
 from darkroom.runs import manifest
 from darkroom.runs.features import ShardFeatures, get_features, joined_features, put_features
 from darkroom.runs.images import StoredFile, stored_files

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, Shard, digest, planned_shard
-from darkroom.domain.requests import PromptRow
+from darkroom.domain.records import PromptRow
 from darkroom.domain.settings import Value
 from darkroom.engine.tasks import ShardTask
 from darkroom.prompts.dataset import PromptBlock

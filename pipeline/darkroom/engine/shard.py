@@ -13,8 +13,7 @@ from functools import partial
 import pyarrow as pa
 
 from darkroom.domain.identity import Cell, Shard
-from darkroom.domain.records import FAILED, FILTERED, INVALID, OK, Record
-from darkroom.domain.requests import Sample, samples
+from darkroom.domain.records import FAILED, FILTERED, INVALID, OK, Record, Sample, samples
 from darkroom.engine.outcomes import Provenance
 from darkroom.engine.tasks import RetryTask, ShardReport, ShardTask
 from darkroom.runs import manifest

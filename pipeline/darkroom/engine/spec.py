@@ -15,7 +15,7 @@ from darkroom.domain.spans import Profile
 from darkroom.engine.device import CompileArtifacts
 from darkroom.engine.tasks import ProbeTask, RetryTask, ShardReport, ShardTask, Task
 from darkroom.engine.worker import Worker
-from darkroom.features.extractor import Extractor, ExtractorSpec
+from darkroom.evaluation.extractor import Extractor, ExtractorSpec
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.renderer import Compiled, Renderer, RendererSpec, load_renderer
 from darkroom.runs.run import RunInfo, open_run
@@ -56,7 +56,7 @@ class WorkerSpec:
         return replace(self, name=name, renderers=tuple(renderers))
 
     def _load_extractors(self) -> list[Extractor]:
-        from darkroom.features.opening import load_extractor  # with torch, which not every renderer needs
+        from darkroom.evaluation.opening import load_extractor  # with torch, which not every renderer needs
 
         return [load_extractor(spec) for spec in self.extractors]
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from darkroom.domain.errors import redacted
 from darkroom.domain.identity import Cell, Shard
-from darkroom.domain.requests import PromptRow
+from darkroom.domain.records import PromptRow
 from darkroom.domain.settings import Sampling
 from darkroom.domain.spans import Span
 from darkroom.rendering.renderer import Compiled, RendererSpec

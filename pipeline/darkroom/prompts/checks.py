@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from darkroom.domain.requests import ROW_COLUMNS
+from darkroom.domain.records import ROW_COLUMNS
 from darkroom.domain.settings import SETTINGS, Range, Setting
 from darkroom.prompts.sources import NOT_A_CHOICE, OUT_OF_RANGE, Fault, shown
 

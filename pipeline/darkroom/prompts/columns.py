@@ -8,8 +8,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.records import RECORD_COLUMNS
-from darkroom.domain.requests import LATER_COLUMNS, ROW_COLUMNS
+from darkroom.domain.records import LATER_COLUMNS, RECORD_COLUMNS, ROW_COLUMNS
 
 READ = ("prompt", *ROW_COLUMNS)
 TEXT = ("prompt", *(name for name, kind in ROW_COLUMNS.items() if kind is str))

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
-from darkroom.domain.requests import ROW_COLUMNS, PromptRow
+from darkroom.domain.records import ROW_COLUMNS, PromptRow
 from darkroom.prompts.checks import CheckedBlock
 from darkroom.prompts.columns import OVERRIDES, READ, ColumnMapping, extra_names, nearly_read
 from darkroom.prompts.extras import is_json_text

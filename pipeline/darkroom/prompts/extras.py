@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.prompts.sources import Fault, shown
 
 JSON_TEXT = {b"content": b"json"}  # field metadata of a column whose values are mixed and kept as JSON text
@@ -39,7 +39,7 @@ def carried_field(source: str, field: pa.Field) -> pa.Field:
     try:
         _check_holds(concrete(carried))
     except _REFUSALS as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise DarkroomError(
             f"{source}: column {field.name!r} is {field.type}, which records cannot hold ({reason}); convert or drop it"
         ) from error
@@ -144,7 +144,7 @@ def _fault(field: pa.Field, cell: pa.Array, error: Exception) -> Fault:
     if "utf" in str(error).lower():
         found = shown(cell.cast(pa.binary())[0].as_py()) if not pt.is_nested(cell.type) and _is_text(cell.type) else ""
         return Fault(field.name, "not valid UTF-8", found)
-    return Fault(field.name, f"not {field.type}", str(error).splitlines()[0])
+    return Fault(field.name, f"not {field.type}", first_line(error))
 
 
 def _carried_type(kind: pa.DataType) -> pa.DataType:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import Sampling
 from darkroom.rendering.diffusion import DiffusersRenderer
 from darkroom.rendering.pretrained import LoadedPipeline, load_pipeline

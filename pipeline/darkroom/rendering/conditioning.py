@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from darkroom.domain.adapters import Active
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import Sampling
 
 Embedding = tuple[torch.Tensor, ...]  # one (tokens, width) tensor, and for SDXL a pooled (width,) one

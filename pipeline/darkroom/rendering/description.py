@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, type_and_line
 from darkroom.domain.setting_values import checked_table, checked_value
 from darkroom.domain.settings import IMAGE_SETTINGS, SETTINGS, ModelRef, Value, settings_of
 
@@ -86,15 +86,11 @@ def description_of(make: Callable[..., Any], ref: ModelRef) -> Description:
     except DarkroomError:
         raise
     except Exception as error:
-        raise DarkroomError(f"{label}: what describes it raised {type(error).__name__}: {first_line(error)}") from error
+        raise DarkroomError(f"{label}: what describes it raised {type_and_line(error)}") from error
     fault = _fault(found)
     if fault:
         raise DarkroomError(f"{label}: {fault}")
     return found
-
-
-def first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "it says no more")
 
 
 def _check_options(make: Callable[..., Any], ref: ModelRef) -> None:

@@ -17,7 +17,7 @@ import transformers
 
 from darkroom.domain.adapters import INVERSIONS, Active
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ARGUMENTS, Sampling
 from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.adapters import LoraSwitch

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from darkroom.domain.errors import DarkroomError, EndsRun, TryAgain
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.rendering.description import options_of
 from darkroom.rendering.http_calls import NoReply, Reply, call, patient_call
 from darkroom.rendering.openai_images import Options, key_of

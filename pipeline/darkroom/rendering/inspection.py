@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import ModelRef
 from darkroom.rendering import single_file
@@ -26,7 +26,7 @@ from darkroom.rendering.model_facts import (
 from darkroom.rendering.model_files import INDEX, PICKLES, components_of, files_in, folder_digests, folder_revision
 from darkroom.rendering.other_parts import inversion_files, vae_file
 from darkroom.rendering.part_files import PartFile, check_fits, lora_files
-from darkroom.rendering.stored_dtype import stored_dtype
+from darkroom.rendering.stored_tensors import stored_dtype
 
 # Pipelines whose steps Darkroom controls: guidance by image and by step, cached features, shared work.
 STEERED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
@@ -201,7 +201,7 @@ def _from_hub(ref: ModelRef) -> tuple[Path, str]:
     try:
         folder = Path(snapshot_download(ref.repo_id, revision=ref.revision, allow_patterns=_SMALL_FILES))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        line = first_line(error)
         raise DarkroomError(
             f"model.repo_id={ref.repo_id}: neither a local folder nor to be had from the hub ({line}); check the name, "
             "the revision, the network and, for a gated model, `hf auth login`"

@@ -68,15 +68,14 @@ def check_size(height: int, width: int, model: InspectedModel) -> None:
 
 def check_clip_skip(name: str, clip_skip: int, model: InspectedModel) -> None:
     """Refuse to leave out as many layers as a CLIP text encoder of the model has, or more."""
-    names = [name for name in ("text_encoder", "text_encoder_2") if clip_skip and model.folder]
-    found = [config_of(Path(model.folder or "") / name) for name in names]
-    layers = min(
-        (each["num_hidden_layers"] for each in found if "CLIP" in str(each.get("architectures"))), default=clip_skip + 1
-    )
-    if clip_skip >= layers:
+    if not (clip_skip and model.folder):
+        return
+    found = (config_of(Path(model.folder) / each) for each in ("text_encoder", "text_encoder_2"))
+    depths = [each["num_hidden_layers"] for each in found if "CLIP" in str(each.get("architectures"))]
+    if depths and clip_skip >= min(depths):
         raise DarkroomError(
-            f"{name}={clip_skip}: the text encoder of {model.identity.repo_id} has {layers} layers; give "
-            f"{layers - 1} or less"
+            f"{name}={clip_skip}: the text encoder of {model.identity.repo_id} has {min(depths)} layers; give "
+            f"{min(depths) - 1} or less"
         )
 
 

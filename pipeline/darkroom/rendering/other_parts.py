@@ -8,7 +8,8 @@ from typing import Any
 
 from darkroom.domain.adapters import INVERSIONS, VAE, InversionRef
 from darkroom.domain.errors import DarkroomError
-from darkroom.rendering.part_files import CONFIG, PartFile, digested, header, weights_file
+from darkroom.rendering.part_files import CONFIG, PartFile, digested, weights_file
+from darkroom.rendering.stored_tensors import header
 
 _SAME = ("_class_name", "latent_channels")  # of two VAEs that decode the same latents; and as many blocks
 # What a file of embeddings may call them, where it has no word of its own -> the text encoder that they are for.
@@ -64,7 +65,7 @@ def inversion_files(refs: Sequence[InversionRef], model: Path, repo_id: str) -> 
 def _inversion_file(ref: InversionRef, model: Path, repo_id: str) -> PartFile:
     label = f"model.textual_inversions {ref.path}"
     file = weights_file(ref.path, label)
-    shapes = header(file, label)
+    shapes = {name: tensor.shape for name, tensor in header(file, label).items()}
     for name, encoder in _embeddings(shapes, label).items():
         found = shapes[name][-1] if shapes[name] else 0
         config = model / encoder / CONFIG

@@ -4,26 +4,21 @@ A LoRA or a textual inversion is known by the digest of its one safetensors file
 configuration's, wherever they lie.
 """
 
-import json
-import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from darkroom.domain.adapters import JOIN, LORAS, NO_LORA, VAE, LoraRef, Part
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.rendering.model_files import INDEX, PICKLES, file_digests, folder_revision
+from darkroom.rendering.stored_tensors import SAFETENSORS, Shape, StoredTensor, header
 
-SAFETENSORS = ".safetensors"
 CONFIG = "config.json"  # of a VAE
 _USUAL_NAME = "pytorch_lora_weights.safetensors"  # that diffusers saves a LoRA as
 _NOT_IN_NAMES = frozenset(f'{JOIN},:<>"\n')  # what separates names in settings and in image files' texts
 _DOWN = ("lora_A.weight", "lora.down.weight", "lora_down.weight", "lora_linear_layer.down.weight")  # (rank, in)
 _PREFIXES = {"lora_unet": "unet", "lora_te": "text_encoder", "lora_te1": "text_encoder", "lora_te2": "text_encoder_2"}
-_MAX_HEADER = 100_000_000  # bytes, as the safetensors library has it
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -157,7 +152,7 @@ def _from_hub(repo_id: str, name: str, label: str) -> Path:
             return Path(hf_hub_download(repo_id, name))
         folder = Path(snapshot_download(repo_id, allow_patterns=[f"*{SAFETENSORS}"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        line = first_line(error)
         raise DarkroomError(
             f"{label}: neither here nor to be had from the hub ({line}); check the name, the network "
             "and `hf auth login`"
@@ -168,26 +163,9 @@ def _from_hub(repo_id: str, name: str, label: str) -> Path:
 # What is in it ------------------------------------------------------------------------------------------------------
 
 
-def header(file: Path, label: str) -> dict[str, Shape]:
-    """Name -> shape of each tensor of a safetensors file.
-
-    Eight bytes, little-endian, say how long the JSON is that follows.
-    https://github.com/huggingface/safetensors#format
-    """
-    try:
-        with file.open("rb") as opened:
-            (size,) = struct.unpack("<Q", opened.read(8))
-            found = json.loads(opened.read(min(size, _MAX_HEADER)))
-        return {name: tuple(about["shape"]) for name, about in found.items() if name != "__metadata__"}
-    except (OSError, ValueError, struct.error, AttributeError, KeyError, TypeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "its header is not that of such a file"
-        raise DarkroomError(f"{label}: {file.name} cannot be read as safetensors ({reason}); copy it anew") from error
-
-
 def check_fits(file: PartFile, model: Path, repo_id: str) -> None:
     """Refuse a LoRA for layers of other sizes than the model's, whose weights are in this folder."""
-    shapes = header(weights_file(file.path, file.label), file.label)
-    layers = dict(_input_sizes(shapes))
+    layers = dict(_input_sizes(header(weights_file(file.path, file.label), file.label)))
     known = {f"{part.name}.{name}": shape for part in _components(model) for name, shape in _weights(part).items()}
     flat = {name.replace(".", "_"): shape for name, shape in known.items()}
     for name, size in layers.items():
@@ -199,14 +177,14 @@ def check_fits(file: PartFile, model: Path, repo_id: str) -> None:
             )
 
 
-def _input_sizes(shapes: Mapping[str, Shape]) -> Iterator[tuple[str, int]]:
+def _input_sizes(tensors: Mapping[str, StoredTensor]) -> Iterator[tuple[str, int]]:
     """Layer, with its component's name in front and _ for every dot, and how many numbers a LoRA takes of its input."""
-    for name, shape in shapes.items():
+    for name, tensor in tensors.items():
         ending = next((each for each in _DOWN if name.endswith(f".{each}")), None)
-        if ending and len(shape) > 1:
+        if ending and len(tensor.shape) > 1:
             layer = name.removesuffix(f".{ending}").replace(".", "_")
             prefix = next((each for each in _PREFIXES if layer.startswith(f"{each}_")), None)
-            yield (layer.replace(prefix, _PREFIXES[prefix], 1) if prefix else layer), shape[1]
+            yield (layer.replace(prefix, _PREFIXES[prefix], 1) if prefix else layer), tensor.shape[1]
 
 
 def _components(model: Path) -> Iterable[Path]:
@@ -217,4 +195,9 @@ def _weights(component: Path) -> dict[str, Shape]:
     """Layer -> shape of its weight, of all files of a component."""
     files = sorted(component.glob(f"*{SAFETENSORS}"))
     found = [header(file, f"{component.name} of the model").items() for file in files]
-    return {name.removesuffix(".weight"): shape for each in found for name, shape in each if name.endswith(".weight")}
+    return {
+        name.removesuffix(".weight"): tensor.shape
+        for each in found
+        for name, tensor in each
+        if name.endswith(".weight")
+    }

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from darkroom.domain.errors import DarkroomError, EndsRun, WrongModel
+from darkroom.domain.errors import DarkroomError, EndsRun, WrongModel, type_and_line
 from darkroom.domain.identity import ModelIdentity
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, settings_of
 from darkroom.domain.source_code import DARKROOM, imported_function, module_lines
-from darkroom.rendering.description import PlugIn, description_of, first_line, shaping_options
+from darkroom.rendering.description import PlugIn, description_of, shaping_options
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.loading import calls_models, loads_models
 from darkroom.rendering.renderer import FatalDeviceError, RenderedImage, Renderer, RendererInfo, RendererSpec, explained
@@ -91,9 +91,7 @@ def _made(make: Any, spec: RendererSpec) -> Any:
     except DarkroomError:
         raise
     except Exception as error:
-        raise BrokenRenderer(
-            f"model.make={spec.model.source}: it raised {type(error).__name__}: {first_line(error)}"
-        ) from error
+        raise BrokenRenderer(f"model.make={spec.model.source}: it raised {type_and_line(error)}") from error
 
 
 def _revision(ref: ModelRef, make: Any, revision: str) -> str:
@@ -136,7 +134,7 @@ class CheckedRenderer:
         except Exception as error:
             if isinstance(explained(error), FatalDeviceError):
                 raise explained(error) from error
-            raise RendererError(f"{self._plug_in.name}: {type(error).__name__}: {first_line(error)}") from error
+            raise RendererError(f"{self._plug_in.name}: {type_and_line(error)}") from error
         if not isinstance(images, list) or len(images) != len(requests):
             said = f"{len(images)} results" if isinstance(images, list) else f"a {type(images).__name__}"
             raise self._broken(f"{said} of {len(requests)} requests; give a list of as many RenderedImage")

@@ -18,12 +18,11 @@ from darkroom.domain.adapters import INVERSIONS, VAE
 from darkroom.domain.settings import FLOAT8
 from darkroom.rendering.conditioning import ENCODERS
 from darkroom.rendering.inspection import InspectedModel
-from darkroom.rendering.loading import loads_models
+from darkroom.rendering.loading import LocalFiles, detach_from_files, loads_models, proved
 from darkroom.rendering.model_files import shaping_files, snapshot_digests
 from darkroom.rendering.other_parts import load_inversions, load_vae
 from darkroom.rendering.part_files import weights_file
 from darkroom.rendering.patches import PATCHES, AppliedPatches, Patch, apply_patches
-from darkroom.rendering.proof import LocalFiles, detach_from_files, proved
 from darkroom.rendering.renderer import RendererSpec
 
 _CODE_FOLDER_PREFIX = "darkroom-model-code-"

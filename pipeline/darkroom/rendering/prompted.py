@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ARGUMENTS, Sampling
 from darkroom.rendering.conditioning import RowScales
 from darkroom.rendering.families import Family, Guidance, Text, Tokens, Wording

@@ -11,9 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import ModelIdentity
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, Value
 from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.families import Family
@@ -172,5 +172,5 @@ def _load_diffusers(spec: RendererSpec, profile: Profile) -> Renderer:
     except DarkroomError:
         raise  # already one line with a remedy
     except corrupt as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = first_line(error)
         raise DarkroomError(f"model.repo_id={spec.model.source}: cannot be loaded ({reason}); copy it anew") from error

@@ -13,8 +13,8 @@ import numpy as np
 
 from darkroom.domain.adapters import Active
 from darkroom.domain.certificates import Check
-from darkroom.domain.errors import DarkroomError
-from darkroom.domain.requests import ImageRequest
+from darkroom.domain.errors import DarkroomError, first_line
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import NEUTRAL_LOSSY, Sampling
 from darkroom.rendering.families import Guidance
 from darkroom.rendering.inspection import InspectedModel
@@ -52,7 +52,7 @@ def self_test(
         return tuple(_Trial(renderer, model, sampling_of_test(sampling), adapters).checks())
     except Exception as error:
         raise DarkroomError(
-            f"{model.identity.repo_id} cannot be tested with batches of {renderer.info.batch_size}: {_line(error)}"
+            f"{model.identity.repo_id} cannot be tested with batches of {renderer.info.batch_size}: {first_line(error)}"
         ) from error
 
 
@@ -88,7 +88,7 @@ class _Trial:
         except (FatalDeviceError, MemoryError):
             raise  # which says nothing of the model
         except Exception as error:  # pipelines raise what they like
-            return Check(name, None, error=_line(error))
+            return Check(name, None, error=first_line(error))
         return Check(name, difference, share)
 
     def _call(self, requests: Sequence[ImageRequest]) -> list[Pixels]:
@@ -181,7 +181,3 @@ def _between(one: Pixels, other: Pixels) -> Difference:
 def _largest(pairs: Any) -> Difference:
     found = [_between(one, other) for one, other in pairs]
     return max(difference for difference, _ in found), max(share for _, share in found)
-
-
-def _line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

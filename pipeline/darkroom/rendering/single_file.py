@@ -14,14 +14,14 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.files import cache_folder
 from darkroom.domain.identity import digest
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_facts import pipeline_of
 from darkroom.rendering.model_files import INDEX, file_digests, folder_revision, shaping_files
-from darkroom.rendering.part_files import header, weights_file
-from darkroom.rendering.stored_dtype import bytes_by_dtype, dtype_of, local_header
+from darkroom.rendering.part_files import weights_file
+from darkroom.rendering.stored_tensors import header, main_dtype
 
 _SMALL = (".json", ".txt", ".model")  # endings of what is read of a configuration
 _DIGESTS = ".darkroom.json"  # of each file of a conversion, by its name; written last
@@ -33,7 +33,7 @@ _ABANDONED_S = 24 * 3600.0  # a conversion that was begun so long ago was killed
 def revision_of(path: str, configuration: Path) -> str:
     """ "sha256:..." of a checkpoint and of the small files of its configuration, a folder in diffusers' layout."""
     file = weights_file(path, _label(path))
-    _check_whole(file, _label(path))
+    header(file, _label(path))  # refuses what is no such file before it is read whole
     names = _names(configuration)
     mine, *others = file_digests([file, *(configuration / name for name in names)])
     return folder_revision({"": mine, **dict(zip(names, others, strict=True))})
@@ -61,20 +61,6 @@ def _label(path: str) -> str:
 
 def _names(configuration: Path) -> list[str]:
     return [name for name in shaping_files(configuration, False) if Path(name).suffix in _SMALL]
-
-
-def _check_whole(file: Path, label: str) -> None:
-    """Refuse what is no safetensors file, or is cut off, before it is read whole."""
-    header(file, label)
-    try:
-        tensors = local_header(file)
-        last = max((about["data_offsets"][1] for name, about in tensors.items() if name != "__metadata__"), default=0)
-        _ = [about["dtype"] for name, about in tensors.items() if name != "__metadata__"]
-        start = 8 + int.from_bytes(file.open("rb").read(8), "little")
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise DarkroomError(f"{label}: {file.name} says too little of its tensors; copy it anew") from error
-    if file.stat().st_size < start + last:
-        raise DarkroomError(f"{label}: {file.name} is cut off after {file.stat().st_size} bytes; copy it anew")
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -142,7 +128,7 @@ def _save(pipeline: Any, source: Path, folder: Path, label: str) -> None:
         logging.set_verbosity_error()
         logging.disable_progress_bar()
     file = source / _CHECKPOINT
-    dtype = getattr(torch, dtype_of(bytes_by_dtype(local_header(file))))
+    dtype = getattr(torch, main_dtype(header(file, label).values()))
     try:
         pipe = pipeline.from_single_file(str(file), config=str(source), local_files_only=True, dtype=dtype)
         _check_complete(pipe)
@@ -163,7 +149,7 @@ def _check_complete(pipe: Any) -> None:
 
 
 def _unread(pipeline: Any, error: Exception, label: str) -> DarkroomError:
-    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    line = first_line(error)
     return DarkroomError(
         f"{label} is not read as a {pipeline.__name__} ({line}); give a file with all weights of the model, and the "
         "configuration of a model of its kind as model.repo_id"

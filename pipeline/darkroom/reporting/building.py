@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK
-from darkroom.metrics.figures import Evaluation, read_evaluations
-from darkroom.metrics.latest import RunFigures, latest_figures
+from darkroom.evaluation.figures import Evaluation, read_evaluations
+from darkroom.evaluation.latest import RunFigures, latest_figures
 from darkroom.reporting.commands import run_command, words_of
 from darkroom.reporting.content import (
     Axis,

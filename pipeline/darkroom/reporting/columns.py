@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from darkroom.metrics.figures import Figure, Gap, Metric
-from darkroom.metrics.tables import Table, arrow, decimals, number, setting_text
+from darkroom.evaluation.figures import Figure, Gap, Metric
+from darkroom.evaluation.tables import Table, arrow, decimals, number, setting_text
 from darkroom.reporting.content import CellResult, Cost, DroppedCell, ReportContent
 from darkroom.reporting.ranking import best_cells, figure_of, gap_of, order_by, rivals
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.metrics.figures import Figure, Gap, Metric
+from darkroom.evaluation.figures import Figure, Gap, Metric
 
 _FILE_NAME = re.compile(r"[0-9A-Za-z_-]{1,128}")
 _HREF_SCHEMES = {"", "http", "https"}

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pyarrow as pa
 
-from darkroom.metrics.figures import Figure, Gap, Metric
+from darkroom.evaluation.figures import Figure, Gap, Metric
 from darkroom.reporting.columns import MetricColumn, cell_label, metric_columns
 from darkroom.reporting.content import CellResult, Picture, ReportContent
 from darkroom.reporting.ranking import dominated, pareto_front

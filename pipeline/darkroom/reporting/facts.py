@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 from darkroom.domain.certificates import PROMISES, Certificate
 from darkroom.domain.records import OK
 from darkroom.domain.settings import COMMON_AXES, IMAGE_SETTINGS, SETTINGS, UNTAKEN, ModelRef, Sampling, settings_of
-from darkroom.metrics.figures import Evaluation
-from darkroom.metrics.tables import setting_text
+from darkroom.evaluation.figures import Evaluation
+from darkroom.evaluation.tables import setting_text
 from darkroom.reporting.content import Axis, Setting
 from darkroom.reporting.survey import CellCount, Provenance
 from darkroom.runs.cells import CellInfo

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from darkroom.metrics.latest import RunFigures
+from darkroom.evaluation.latest import RunFigures
 from darkroom.reporting.content import Picture
 from darkroom.reporting.facts import num_rows_left
 from darkroom.reporting.survey import MOST_FAILURES, MOST_SCORES, Survey

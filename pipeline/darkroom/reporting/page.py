@@ -13,8 +13,8 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from darkroom.metrics.figures import Metric
-from darkroom.metrics.tables import Table, html_table, setting_text
+from darkroom.evaluation.figures import Metric
+from darkroom.evaluation.tables import Table, html_table, setting_text
 from darkroom.reporting.columns import (
     NO_BASE,
     MetricColumn,

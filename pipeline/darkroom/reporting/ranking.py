@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from darkroom.metrics.figures import Figure, Gap, Metric
+from darkroom.evaluation.figures import Figure, Gap, Metric
 from darkroom.reporting.content import CellResult
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from darkroom.domain.identity import Shard, digest
-from darkroom.metrics.tables import setting_text
+from darkroom.evaluation.tables import setting_text
 from darkroom.reporting.content import GroupScore
 
 LEAST_VALUES, MOST_VALUES = 2, 30  # of a column that groups images

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from darkroom.metrics.tables import Table, markdown_table, setting_text
+from darkroom.evaluation.tables import Table, markdown_table, setting_text
 from darkroom.reporting.columns import (
     NO_BASE,
     MetricColumn,

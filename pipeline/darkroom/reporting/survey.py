@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from darkroom.domain.identity import Shard
 from darkroom.domain.records import OK
 from darkroom.domain.settings import ROW_SETTINGS
-from darkroom.metrics.latest import ImageScores
+from darkroom.evaluation.latest import ImageScores
 from darkroom.reporting.sampling import Breakdown, Extremes, ImageRef, PromptChoice, Subsample
 from darkroom.runs import manifest
 from darkroom.runs.features import ShardFeatures, get_features

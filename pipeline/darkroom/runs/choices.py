@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.runs.files import CHOICES_KEY, from_json, to_json
 from darkroom.storage.store import NotFound, Store
 
@@ -88,7 +88,7 @@ def _parsed(store: Store, data: bytes | None) -> Choices:
     try:
         return Choices() if data is None else _choices(json.loads(data))
     except (ValueError, TypeError, KeyError) as error:
-        reason = (str(error).splitlines() or [""])[0]
+        reason = first_line(error)
         raise DarkroomError(
             f"{store.describe(CHOICES_KEY)}: not readable as a sweep's early choices ({reason}); "
             "remove it, and give the command of the sweep with halving again: it makes the same choices from the "

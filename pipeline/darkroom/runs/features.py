@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import Shard, digest
 from darkroom.domain.records import OK
 from darkroom.runs import manifest
@@ -157,7 +157,7 @@ def from_bytes(data: bytes) -> ShardFeatures:
     try:
         return _parsed(pq.read_table(io.BytesIO(data), page_checksum_verification=True).combine_chunks())
     except (pa.ArrowException, OSError, LookupError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"not readable as features ({(str(error).splitlines() or [''])[0]})") from error
+        raise ValueError(f"not readable as features ({first_line(error)})") from error
 
 
 def _parsed(table: pa.Table) -> ShardFeatures:

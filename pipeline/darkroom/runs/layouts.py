@@ -14,7 +14,7 @@ import numpy as np
 
 from darkroom.domain.adapters import LORAS, parts_used
 from darkroom.domain.identity import ModelIdentity
-from darkroom.domain.requests import ImageRequest, Sample
+from darkroom.domain.records import ImageRequest, Sample
 from darkroom.domain.settings import SETTINGS
 from darkroom.runs import containers
 from darkroom.runs.containers import EncodedImage, Indexed

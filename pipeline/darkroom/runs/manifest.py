@@ -15,10 +15,9 @@ from typing import Any, get_args, get_type_hints
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import Shard
-from darkroom.domain.records import RECORD_COLUMNS, Record
-from darkroom.domain.requests import LATER_COLUMNS
+from darkroom.domain.records import LATER_COLUMNS, RECORD_COLUMNS, Record
 from darkroom.domain.settings import IMAGE_SETTINGS, Sampling
 from darkroom.runs.files import METADATA_PREFIX, manifest_key, parse_manifest_key
 from darkroom.storage.store import Store, prefetched
@@ -200,7 +199,7 @@ def _named(store: Store, shard: Shard) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise DarkroomError(
             f"{store.describe(manifest_key(shard))}: not readable as a shard's records ({reason}); remove it and give "
             "the command that made the run again: it adopts the images that are stored"

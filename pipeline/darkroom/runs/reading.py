@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from darkroom.domain.identity import Cell, ModelIdentity, Shard
-from darkroom.domain.records import OK, Record
-from darkroom.domain.requests import ImageRequest, PromptRow, Sample, adapters_of
+from darkroom.domain.records import OK, ImageRequest, PromptRow, Record, Sample, adapters_of
 from darkroom.domain.settings import IMAGE_SETTINGS, ROW_SETTINGS
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, cell_of

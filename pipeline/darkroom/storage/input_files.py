@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 from pyarrow import fs
 
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import digest
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}  # ending -> Arrow's name of it
@@ -164,8 +164,8 @@ def listing_digest(files: Sequence[InputFile], *about: object) -> str | None:
 
 def reason_of(error: Exception) -> str:
     """What an error says, in one line that ends without a full stop."""
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return one_line((text.strip() or type(error).__name__).splitlines()[0].rstrip("."))
+    text = (error.strerror if isinstance(error, OSError) else None) or first_line(error)
+    return one_line(text.rstrip("."))
 
 
 def one_line(text: str) -> str:

@@ -1,0 +1,235 @@
+"""Every metric there is: its name, its definition, and the function that measures it."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.evaluation import inputs
+from darkroom.evaluation.inputs import MOST_COMPARED, NEAREST_K, Measured, MetricInputs
+from darkroom.evaluation.reference_free import named_convention
+from darkroom.runs.features import ExtractorInfo
+
+INCEPTION = "inception_v3"
+READS_CAPTIONS = ("demo_clip", "clip")
+
+_OF_INFLUENCE = "95 % bootstrap of the images' influences, 1,000 resamples; the reference is taken as fixed"
+_OF_MEAN = "95 % bootstrap of the mean over images, 1,000 resamples; the reference is taken as fixed"
+_NO_RESAMPLES = "none: a resample repeats images, and a repeated image is its own nearest neighbour"
+_NEIGHBOURS = f"k = {NEAREST_K}, as prdc"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One metric. What it needs beside the images' features is said by its flags and `extractors`."""
+
+    title: str  # for people
+    higher_is_better: bool
+    convention: str  # formula, scale and source
+    interval: str  # what low and high are, or why there are none
+    measure: Callable[[MetricInputs], Measured]
+    needs_reference: bool = True
+    needs_reference_features: bool = False  # each image is compared with each, of MOST_COMPARED a set at most
+    needs_captions: bool = False
+    of_all: bool = False  # of all images, however many; the others of those that are held in memory
+    of_scores: bool = False  # of pictures' own scores, and not of features
+    has_interval: bool = True
+    default: bool = True  # measured where nobody names metrics
+    lowest: float = -math.inf  # value there can be: where an interval is cut
+    extractors: tuple[str, ...] = ()  # those that it is defined for; empty: all
+
+
+_FRECHET = Definition(
+    title="Fréchet distance",
+    higher_is_better=False,
+    convention="|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), ddof 1; Dowson and Landau 1982, Heusel et al. 2017",
+    interval=_OF_INFLUENCE,
+    measure=inputs.measure_frechet,
+    of_all=True,
+    lowest=0.0,
+)
+_FRECHET_INFINITY = Definition(
+    title="Fréchet distance∞",
+    higher_is_better=False,
+    convention="the Fréchet distance over 1 / N, fitted by a line at 15 sizes and read at 0; Chong and Forsyth 2020",
+    interval="none: its subsets share images, so the line's own error says too little",
+    measure=inputs.measure_frechet_infinity,
+    has_interval=False,
+    default=False,
+)
+CATALOGUE: Mapping[str, Definition] = {
+    "fid": replace(_FRECHET, title="FID", extractors=(INCEPTION,)),
+    "fid_infinity": replace(_FRECHET_INFINITY, title="FID∞", extractors=(INCEPTION,)),
+    "frechet": _FRECHET,
+    "frechet_infinity": _FRECHET_INFINITY,
+    "kid": Definition(
+        title="KID",
+        higher_is_better=False,
+        convention="unbiased MMD^2 over all pairs, kernel (x . y / d + 1)^3, not scaled; Binkowski et al. 2018",
+        interval=_OF_INFLUENCE,
+        measure=inputs.measure_kid,
+        needs_reference_features=True,
+    ),
+    "cmmd": Definition(
+        title="CMMD",
+        higher_is_better=False,
+        convention="1000 MMD^2 of features of unit length, Gaussian kernel, sigma 10; Jayasumana et al. 2024",
+        interval=_OF_INFLUENCE,
+        measure=inputs.measure_cmmd,
+        needs_reference_features=True,
+        lowest=0.0,
+        extractors=READS_CAPTIONS,
+    ),
+    "precision": Definition(
+        title="Precision",
+        higher_is_better=True,
+        convention=f"share of images in a reference image's neighbourhood; {_NEIGHBOURS}; Kynkäänniemi et al. 2019",
+        interval=_OF_MEAN,
+        measure=inputs.measure_precision,
+        needs_reference_features=True,
+    ),
+    "recall": Definition(
+        title="Recall",
+        higher_is_better=True,
+        convention=f"share of reference images in an image's neighbourhood; {_NEIGHBOURS}; Kynkäänniemi et al. 2019",
+        interval=_NO_RESAMPLES,
+        measure=inputs.measure_recall,
+        needs_reference_features=True,
+        has_interval=False,
+    ),
+    "density": Definition(
+        title="Density",
+        higher_is_better=True,
+        convention=f"reference neighbourhoods an image lies in, over {NEAREST_K}; {_NEIGHBOURS}; Naeem et al. 2020",
+        interval=_OF_MEAN,
+        measure=inputs.measure_density,
+        needs_reference_features=True,
+    ),
+    "coverage": Definition(
+        title="Coverage",
+        higher_is_better=True,
+        convention=f"share of reference images whose neighbourhood holds an image; {_NEIGHBOURS}; Naeem et al. 2020",
+        interval=_NO_RESAMPLES,
+        measure=inputs.measure_coverage,
+        needs_reference_features=True,
+        has_interval=False,
+    ),
+    "vendi": Definition(
+        title="Vendi score",
+        higher_is_better=True,
+        convention="effective number of different images, cosine kernel, order 1; Friedman and Dieng 2023",
+        interval="95 % bootstrap of the images' influences, 1,000 resamples",
+        measure=inputs.measure_vendi,
+        needs_reference=False,
+        lowest=1.0,
+    ),
+    "clip_score": Definition(
+        title="CLIP score",
+        higher_is_better=True,
+        convention="",  # of reference_free.CLIP_CONVENTIONS, as the caller chooses
+        interval="95 % bootstrap of the mean over images, 1,000 resamples",
+        measure=inputs.measure_clip_score,
+        needs_reference=False,
+        needs_captions=True,
+        of_all=True,
+        extractors=READS_CAPTIONS,
+    ),
+    "score": Definition(
+        title="Mean score",
+        higher_is_better=True,
+        convention="mean of the scorer's own scores of single images",
+        interval=_OF_MEAN.partition(";")[0],
+        measure=inputs.measure_mean_score,
+        needs_reference=False,
+        of_all=True,
+        of_scores=True,
+    ),
+    "inception_score": Definition(
+        title="Inception score",
+        higher_is_better=True,
+        convention="exp of the mean divergence of p(class | image) from p(class), mean of 10 splits in random order; "
+        "Salimans et al. 2016",
+        interval="none: the deviation over splits, which papers state, is not the score's own",
+        measure=inputs.measure_inception_score,
+        needs_reference=False,
+        has_interval=False,
+        default=False,
+        extractors=(INCEPTION,),
+    ),
+}
+_INCEPTION_NAMES = {"frechet": "fid", "frechet_infinity": "fid_infinity"}  # what they are called of its features
+
+
+def default_metrics(extractor: ExtractorInfo, has_reference: bool) -> list[str]:
+    """Names of the metrics that are measured where nobody names any: those that the extractor is made for."""
+    return [
+        name
+        for name in metrics_for(extractor)
+        if CATALOGUE[name].default and (has_reference or not CATALOGUE[name].needs_reference)
+    ]
+
+
+def checked_metrics(metrics: Sequence[str], extractor: ExtractorInfo) -> list[str]:
+    """The same names, each once, as the extractor calls them. A DarkroomError for one that is not known or not for it.
+
+    Names stand without their extractor; `frechet` of inception_v3 is `fid`.
+    """
+    names = dict.fromkeys(_name_for(name, extractor) for name in metrics)
+    for name in names:
+        if name not in metrics_for(extractor):
+            can = ", ".join(metrics_for(extractor))
+            raise DarkroomError(f"metrics: {name} is not defined for {extractor.name}; of its features there are {can}")
+    return list(names)
+
+
+def metrics_by_extractor(metrics: Sequence[str], extractors: Sequence[ExtractorInfo]) -> dict[str, list[str]]:
+    """Extractor's name -> names of its metrics, of names such as `clip.kid`, or `kid` for all that have it.
+
+    A DarkroomError for a name that no extractor has, and for an extractor that is left with none.
+    """
+    found: dict[str, dict[str, None]] = {extractor.name: {} for extractor in extractors}
+    for text in metrics:
+        of_extractor, _, name = text.rpartition(".")
+        having = [
+            (extractor.name, _name_for(name, extractor))
+            for extractor in extractors
+            if of_extractor in ("", extractor.name) and _name_for(name, extractor) in metrics_for(extractor)
+        ]
+        if not having:
+            can = ", ".join(f"{extractor.name}.{one}" for extractor in extractors for one in metrics_for(extractor))
+            raise DarkroomError(f"metrics: no {text!r} of these extractors; there are {can}")
+        for extractor_name, metric in having:
+            found[extractor_name][metric] = None
+    for extractor in extractors:
+        if not found[extractor.name]:
+            can = ", ".join(metrics_for(extractor))
+            raise DarkroomError(
+                f"extractors: none of the metrics named is of {extractor.name}; leave it out, or name one of its: {can}"
+            )
+    return {name: list(chosen) for name, chosen in found.items()}
+
+
+def metrics_for(extractor: ExtractorInfo) -> list[str]:
+    """All that are defined for an extractor, by the names that it calls them."""
+    return [
+        name
+        for name, definition in CATALOGUE.items()
+        if definition.of_scores == extractor.is_scorer
+        and not (extractor.name == INCEPTION and name in _INCEPTION_NAMES)
+        and (not definition.extractors or extractor.name in definition.extractors)
+    ]
+
+
+def convention(name: str, clip_convention: str) -> str:
+    """Formula, scale and source. A DarkroomError for a convention of the CLIP score that is not known."""
+    words = named_convention(clip_convention).words
+    definition = CATALOGUE[name]
+    if definition.needs_captions:
+        return f"{clip_convention}: {words}"
+    if definition.needs_reference_features:
+        return f"{definition.convention}; at most {MOST_COMPARED:,} images a side"
+    return definition.convention
+
+
+def _name_for(metric: str, extractor: ExtractorInfo) -> str:
+    return _INCEPTION_NAMES.get(metric, metric) if extractor.name == INCEPTION else metric

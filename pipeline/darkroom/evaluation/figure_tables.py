@@ -1,0 +1,165 @@
+"""Figures and gaps as tables of a terminal, with their intervals, definitions and warnings.
+
+One cell: a line a metric. Several: a line a cell and a column a metric, in as many tables as a terminal's width asks.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from darkroom.evaluation.figures import Figure, Figures, Gap, Gaps, Metric
+from darkroom.evaluation.gaps import verdict
+from darkroom.evaluation.tables import Table, arrow, decimals, interval, number, setting_text, text_table, text_tables
+
+_WIDTH = 120  # characters
+_BEST, _NEAR, _LEVEL = "*", "≈", "="
+_LEGEND = f"{_BEST} best of its column; {_NEAR} not told apart from it: the interval of their difference holds 0"
+_LEVEL_LEGEND = f"{_LEVEL} equal in all cells: none is best"
+_ABOUT_COSTS = "what faster settings cost, image by image, against the same cell without them:"
+_ABOUT_GAPS = "differences from each column's best, image by image, with their 95 % intervals:"
+
+Settings = Mapping[str, Mapping[str, object]]  # by cell_id
+
+
+def figures_table(metrics: Mapping[str, Metric], cells: Mapping[str, Figures], settings: Settings, gaps: Gaps) -> str:
+    """Figures by cell_id, with the settings in which the cells differ; `*` marks each metric's best cell.
+
+    Of several cells the same again as differences from the best. Below stand the metrics' conventions and all
+    warnings, each once.
+    """
+    shown = [metric for name, metric in metrics.items() if any(name in figures for figures in cells.values())]
+    if len(cells) == 1:
+        return "\n\n".join([text_table(_one_cell(shown, *cells.values())), "\n".join(_notes(shown, cells))])
+    names = _cell_names(cells, settings)
+    compared = [metric for metric in shown if any(metric.name in found for found in gaps.values())]
+    tables = text_tables(_beside(names, [_figure_column(metric, cells, gaps) for metric in shown]), _WIDTH)
+    if compared:
+        columns = [_gap_column(metric, cells, gaps) for metric in compared]
+        tables += [_ABOUT_GAPS, *text_tables(_beside(names, columns), _WIDTH)]
+    legend = [_LEGEND, *([_LEVEL_LEGEND] if any(_is_level(metric, cells) for metric in shown) else [])]
+    return "\n\n".join([*tables, "\n".join([*legend, *_notes(shown, cells)])])
+
+
+def costs_table(metrics: Mapping[str, Metric], lossy: Mapping[str, str], costs: Gaps) -> str:
+    """Cells that trade quality for speed: what for (`lossy`, by cell_id), and gaps from the same without."""
+    names = [["for speed", "cell"], *([words, cell_id] for cell_id, words in lossy.items())]
+    shown = [metric for name, metric in metrics.items() if any(name in found for found in costs.values())]
+    table = _beside(names, [_gap_column(metric, lossy, costs) for metric in shown])
+    return "\n\n".join([_ABOUT_COSTS, *text_tables(table, _WIDTH)])
+
+
+def comparison_table(metrics: Mapping[str, Metric], gaps: Mapping[str, Gap], tolerance: float) -> str:
+    """A line a metric: both values over the pairs, b - a, its interval, the verdict; then conventions and warnings."""
+    headings = ["metric", "", "a", "b", "b - a", "95 % interval", "verdict"]
+    rows = [_comparison_row(metrics[name], gap, tolerance) for name, gap in gaps.items()]
+    about = [f"{name}: {metrics[name].convention}" for name in gaps]
+    warnings = [f"warning: {name}: {line}" for name, gap in gaps.items() for line in gap.warnings]
+    return "\n".join([text_table(Table(headings, rows)), "", *about, *warnings])
+
+
+def _one_cell(metrics: Sequence[Metric], figures: Figures) -> Table:
+    headings = ["metric", "", "figure", "95 % interval", "images", "reference"]
+    return Table(headings, [_figure_row(metric, figures[metric.name]) for metric in metrics])
+
+
+def _figure_row(metric: Metric, figure: Figure) -> list[str]:
+    places = decimals([figure.value])
+    return [
+        metric.name,
+        arrow(metric.higher_is_better),
+        number(figure.value, places),
+        interval(figure.low, figure.high, places),
+        f"{figure.num_images:,}",
+        "" if figure.num_reference is None else f"{figure.num_reference:,}",
+    ]
+
+
+def _comparison_row(metric: Metric, gap: Gap, tolerance: float) -> list[str]:
+    places = decimals(value for value in (gap.base_value, gap.value) if value is not None)
+    # A difference may be a thousand times smaller than what it is between.
+    gap_places = max(places, min(8, decimals([gap.low, gap.high])))
+    return [
+        metric.name,
+        arrow(metric.higher_is_better),
+        number(gap.base_value, places),
+        number(gap.value, places),
+        f"{gap.difference:+.{gap_places}f}",
+        interval(gap.low, gap.high, gap_places),
+        verdict(metric, gap, tolerance).value,
+    ]
+
+
+def _cell_names(cells: Iterable[str], settings: Settings) -> list[list[str]]:
+    """A line of headings, and a line a cell, with what tells it from others."""
+    axes = _axes(cells, settings)
+    headings = [axis.split(".")[-1] for axis in axes] or ["cell"]
+    return [headings, *([setting_text(settings[cell_id].get(axis)) for axis in axes] or [cell_id] for cell_id in cells)]
+
+
+def _axes(cells: Iterable[str], settings: Settings) -> list[str]:
+    """Settings that the cells differ in."""
+    names = dict.fromkeys(name for cell_id in cells for name in settings[cell_id])
+    return [name for name in names if len({setting_text(settings[cell_id].get(name)) for cell_id in cells}) > 1]
+
+
+def _beside(names: Sequence[list[str]], columns: Sequence[list[str]]) -> Table:
+    """Lines of names, each with the columns' entries of that line; the first line is of headings."""
+    headings, *rows = ([*line, *(column[place] for column in columns)] for place, line in enumerate(names))
+    return Table(headings, rows, num_left=len(names[0]))
+
+
+def _figure_column(metric: Metric, cells: Mapping[str, Figures], gaps: Gaps) -> list[str]:
+    """Value, interval and mark, padded so that they stand below each other; the heading leaves the mark's place."""
+    found = {cell_id: figures.get(metric.name) for cell_id, figures in cells.items()}
+    values = [figure.value for figure in found.values() if figure and math.isfinite(figure.value)]
+    best = (max if metric.higher_is_better else min)(values, default=math.nan)
+    places = decimals(values)
+    intervals = [interval(figure.low, figure.high, places) if figure else "" for figure in found.values()]
+    width = max(map(len, intervals))
+    best_mark = _LEVEL if _is_level(metric, cells) else _BEST
+    entries = [
+        (number(figure.value, places) if figure else "-")
+        + (f" {bounds:<{width}}" if width else "")
+        + (best_mark if figure and figure.value == best else _near_mark(gaps.get(cell_id, {}).get(metric.name)))
+        for (cell_id, figure), bounds in zip(found.items(), intervals, strict=True)
+    ]
+    return [f"{metric.name} {arrow(metric.higher_is_better)} ", *entries]
+
+
+def _is_level(metric: Metric, cells: Mapping[str, Figures]) -> bool:
+    """Several cells have the figure, and all the same."""
+    values = [figures[metric.name].value for figures in cells.values() if metric.name in figures]
+    known = [value for value in values if math.isfinite(value)]
+    return len(known) > 1 and len(set(known)) == 1
+
+
+def _gap_column(metric: Metric, cells: Iterable[str], gaps: Gaps) -> list[str]:
+    found = {cell_id: gaps.get(cell_id, {}).get(metric.name) for cell_id in cells}
+    places = decimals(end for gap in found.values() if gap for end in (gap.low, gap.high))
+    intervals = [interval(gap.low, gap.high, places) if gap else "" for gap in found.values()]
+    width = max(map(len, intervals))
+    bests = {gap.base for gap in found.values() if gap}
+    entries = [
+        f"{gap.difference:+.{places}f} {bounds:<{width}}{_near_mark(gap)}"
+        if gap
+        else f"{'-':<{width}}{_BEST if cell_id in bests else ' '}"
+        for (cell_id, gap), bounds in zip(found.items(), intervals, strict=True)
+    ]
+    return [f"{metric.name} ", *entries]
+
+
+def _near_mark(gap: Gap | None) -> str:
+    return " " if gap is None or gap.is_told_apart else _NEAR
+
+
+def _notes(metrics: Sequence[Metric], cells: Mapping[str, Figures]) -> list[str]:
+    """What the figures are, then what to mind about them, with the number of cells that it is about."""
+    about = [f"{metric.name}: {metric.convention}" for metric in metrics]
+    about += [f"compared with {name}" for name in dict.fromkeys(metric.reference for metric in metrics) if name]
+    counts: dict[str, int] = {}
+    for figures in cells.values():
+        for name in (metric.name for metric in metrics):
+            for line in figures[name].warnings if name in figures else ():
+                warning = line if line.startswith(name) else f"{name}: {line}"
+                counts[warning] = counts.get(warning, 0) + 1
+    of = f" ({{}} of {len(cells)} cells)" if len(cells) > 1 else ""
+    return [*about, *(f"warning: {warning}{of.format(count)}" for warning, count in counts.items())]

@@ -1,0 +1,233 @@
+"""What a cell's figures are computed from, and each metric's value and influence values on it.
+
+What several metrics share (moments, neighbourhoods, the images that are compared) is computed once.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import digest
+from darkroom.evaluation.frechet import extrapolated_fid, frechet_distance, frechet_influence
+from darkroom.evaluation.gathering import Totals
+from darkroom.evaluation.moments import FeatureMoments, Gaussian, centred, unit_rows
+from darkroom.evaluation.pairwise import Hits, cmmd, cmmd_influence, kid, kid_influence, neighbour_hits
+from darkroom.evaluation.reference_free import (
+    clip_score,
+    clip_score_of_means,
+    image_clip_scores,
+    inception_score,
+    softmax,
+    vendi_influence,
+    vendi_score,
+)
+from darkroom.evaluation.resampling import sample_keys, subset
+from darkroom.runs.features import ImageFeatures, Pair
+
+MOST_COMPARED = 10_000  # images of a set where each is compared with each
+NEAREST_K = 5  # neighbours that make a neighbourhood
+Logits = Callable[[np.ndarray], np.ndarray]  # (n, d) features to (n, classes)
+
+
+class ReferenceSet(Protocol):
+    """Images to compare with, by the extractor of the images that are compared with them."""
+
+    @property
+    def name(self) -> str: ...  # for people
+
+    @property
+    def digest(self) -> str: ...  # of the features
+
+    @property
+    def ids(self) -> Sequence[str]: ...  # one for each row of features
+
+    @property
+    def features(self) -> np.ndarray | None: ...  # (m, d); None where statistics alone are known
+
+    @property
+    def gaussian(self) -> Gaussian: ...
+
+
+@dataclass(frozen=True, eq=False)
+class MetricInputs:
+    """A set of images, the reference, and what else a metric may ask for."""
+
+    images: ImageFeatures  # those that are held in memory
+    reference: ReferenceSet | None
+    clip_convention: str  # a name of reference_free.CLIP_CONVENTIONS
+    seed: int  # of subsets and resamples
+    logits: Logits | None = None
+    totals: Totals | None = None  # of all images, where more are there than are held
+    names: Sequence[str] | None = None  # of the images held, by which some are chosen; None: by their ids
+    left_out: Counter[str] = field(default_factory=Counter)  # why images have no features -> how many
+    most_compared: int = MOST_COMPARED
+
+    @property
+    def num_images(self) -> int:
+        """All, held or not."""
+        return self.totals.moments.count if self.totals else self.num_held
+
+    @property
+    def num_held(self) -> int:
+        return len(self.images.image_ids)
+
+    @property
+    def num_compared(self) -> int:
+        return min(self.num_held, self.most_compared)
+
+    @property
+    def num_reference_compared(self) -> int:
+        return min(len(self.reference_features), self.most_compared)
+
+    @property
+    def reference_gaussian(self) -> Gaussian:
+        return self._needed_reference.gaussian
+
+    @property
+    def reference_features(self) -> np.ndarray:
+        """(m, d). A DarkroomError where statistics alone are known."""
+        reference = self._needed_reference
+        if reference.features is None:
+            raise DarkroomError(
+                f"needs the features of reference images, and {reference.name} holds statistics alone; "
+                "give a reference of images"
+            )
+        return reference.features
+
+    @cached_property
+    def moments(self) -> FeatureMoments:
+        """Of all images."""
+        return self.totals.moments if self.totals else FeatureMoments.of(self.images.features)
+
+    @cached_property
+    def compared(self) -> np.ndarray:
+        """(n, d) features of at most `most_compared` images: which ones depends on their ids and the seed alone."""
+        return self._drawn(self.images.features, self.names or self.images.image_ids, "compared images")
+
+    @cached_property
+    def reference_compared(self) -> np.ndarray:
+        """(m, d), chosen likewise."""
+        return self._drawn(self.reference_features, self._needed_reference.ids, "compared reference images")
+
+    @cached_property
+    def hits(self) -> Hits:
+        return neighbour_hits(self.compared, self.reference_compared, NEAREST_K)
+
+    def scaled_to_all(self, influence: np.ndarray) -> np.ndarray:
+        """(n,) influence values of the images held, scaled so that their mean varies as that of all images' does."""
+        return influence * (len(influence) / self.num_images) ** 0.5
+
+    def in_random_order(self) -> np.ndarray:
+        """(n,) rows of the images held, in an order that their ids and the seed decide."""
+        ids = self.images.image_ids
+        return subset(sample_keys(ids, len(ids), self.seed, "order"), 0, len(ids))
+
+    @property
+    def _needed_reference(self) -> ReferenceSet:
+        if self.reference is None:
+            raise DarkroomError("needs reference images; give a reference")
+        return self.reference
+
+    def _drawn(self, features: np.ndarray, ids: Sequence[str], purpose: str) -> np.ndarray:
+        if len(features) <= self.most_compared:
+            return features
+        keys = sample_keys(_numbered(ids), len(features), self.seed, purpose)
+        return features[subset(keys, 0, self.most_compared)]
+
+
+def pair_names(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """A digest of each prompt_id and sample_index: by it every cell draws images of the same prompts and samples."""
+    return tuple(digest("pair", *pair) for pair in pairs)
+
+
+def _numbered(ids: Sequence[str]) -> list[str]:
+    """Repeats by their occurrence: a reference may hold one image twice, under one digest."""
+    seen: Counter[str] = Counter()
+    names = []
+    for name in ids:
+        names.append(f"{name}:{seen[name]}")
+        seen[name] += 1
+    return names
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A metric of one set of images."""
+
+    value: float
+    influence: np.ndarray | None = None  # (n,) float64, see `resampling`; None: the metric has no interval
+
+
+def measure_frechet(inputs: MetricInputs) -> Measured:
+    gaussian, reference = inputs.moments.gaussian(), inputs.reference_gaussian
+    influence = frechet_influence(inputs.images.features, gaussian, reference)
+    return Measured(frechet_distance(gaussian, reference), inputs.scaled_to_all(influence))
+
+
+def measure_frechet_infinity(inputs: MetricInputs) -> Measured:
+    images = inputs.images
+    return Measured(extrapolated_fid(images.features, images.image_ids, inputs.reference_gaussian, seed=inputs.seed))
+
+
+def measure_kid(inputs: MetricInputs) -> Measured:
+    images, reference = inputs.compared, inputs.reference_compared
+    return Measured(kid(images, reference), kid_influence(images, reference))
+
+
+def measure_cmmd(inputs: MetricInputs) -> Measured:
+    images, reference = unit_rows(inputs.compared), unit_rows(inputs.reference_compared)
+    return Measured(cmmd(images, reference), cmmd_influence(images, reference))
+
+
+def measure_precision(inputs: MetricInputs) -> Measured:
+    return _mean_of(inputs.hits.num_around > 0)
+
+
+def measure_density(inputs: MetricInputs) -> Measured:
+    return _mean_of(inputs.hits.num_around / NEAREST_K)
+
+
+def measure_recall(inputs: MetricInputs) -> Measured:
+    return Measured(float(inputs.hits.recalled.mean()))
+
+
+def measure_coverage(inputs: MetricInputs) -> Measured:
+    return Measured(float(inputs.hits.covered.mean()))
+
+
+def measure_vendi(inputs: MetricInputs) -> Measured:
+    features = inputs.images.features
+    return Measured(vendi_score(features), vendi_influence(features))
+
+
+def measure_clip_score(inputs: MetricInputs) -> Measured:
+    cosines = inputs.images.cosines.astype(np.float64)
+    if np.isnan(cosines).any():
+        raise DarkroomError("needs captions, and the stored features have no cosines with them; use demo_clip or clip")
+    influence = inputs.scaled_to_all(centred(image_clip_scores(cosines, inputs.clip_convention)))
+    if inputs.totals is None:
+        return Measured(clip_score(cosines, inputs.clip_convention), influence)
+    means = inputs.totals.cosines / inputs.num_images, inputs.totals.cut_cosines / inputs.num_images
+    return Measured(clip_score_of_means(*means, inputs.clip_convention), influence)
+
+
+def measure_mean_score(inputs: MetricInputs) -> Measured:
+    """Of a scorer, whose one feature is the score."""
+    scores = inputs.images.features[:, 0].astype(np.float64)
+    return Measured(float(inputs.moments.mean[0]), inputs.scaled_to_all(centred(scores)))
+
+
+def measure_inception_score(inputs: MetricInputs) -> Measured:
+    if inputs.logits is None:
+        raise DarkroomError("needs the network's class logits; load its weights")
+    logits = inputs.logits(inputs.images.features[inputs.in_random_order()])
+    return Measured(inception_score(softmax(logits)).mean)
+
+
+def _mean_of(values: np.ndarray) -> Measured:
+    return Measured(float(values.mean()), centred(values))

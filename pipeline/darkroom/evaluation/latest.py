@@ -1,0 +1,127 @@
+"""A run's evaluations as one set of metrics and figures: the latest of each metric stands."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from darkroom.evaluation.figures import Evaluation, Figure, Gap, Metric
+from darkroom.evaluation.reference_free import CLIP_CONVENTIONS, ClipConvention
+from darkroom.runs.reading import PresentImages
+
+_CLIP_SCORE = "clip_score"
+# Ends of metric names, in the order to show them; others come after.
+_FIRST = ("fid", "frechet", _CLIP_SCORE, "kid", "cmmd", "vendi", "precision", "recall", "density", "coverage")
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """How single images are scored by a metric that is the mean of their scores."""
+
+    metric: str
+    extractor_id: str  # of the stored cosines
+    convention: ClipConvention
+
+    def of(self, cosines: np.ndarray) -> np.ndarray:
+        """Scores of (n,) images, from the cosines of their features and their prompts'."""
+        return self.convention.of_images(cosines)
+
+
+@dataclass(frozen=True)
+class LatestFigure:
+    """A metric of a cell as its latest evaluation has it."""
+
+    figure: Figure
+    gap: Gap | None  # from the metric's best cell
+    cost: Gap | None  # from the same cell without what makes it faster
+    images: PresentImages | None  # that were measured
+
+
+@dataclass(frozen=True)
+class RunFigures:
+    """What evaluations found out about the cells that there are."""
+
+    metrics: Mapping[str, Metric]  # by name, in the order to show them
+    cells: Mapping[str, Mapping[str, LatestFigure]]  # by cell_id and Metric.name
+    notes: tuple[str, ...] = ()
+    present: Mapping[str, PresentImages] = field(default_factory=dict)  # by cell_id: those that are there now
+
+    @property
+    def image_scores(self) -> ImageScores | None:
+        """Those of the first CLIP score; None without one."""
+        found = (metric for name, metric in self.metrics.items() if _kind(name) == _CLIP_SCORE)
+        return next((ImageScores(metric.name, metric.extractor_id, _clip_convention(metric)) for metric in found), None)
+
+    def outdated(self, cell_id: str) -> frozenset[str]:
+        """Names of metrics whose figure is of other images than the cell has now."""
+        return frozenset(name for name in self.cells.get(cell_id, {}) if self._age(cell_id, name))
+
+    def figures(self, cell_id: str) -> dict[str, Figure]:
+        """By Metric.name; one that is older than the cell's images says so first among its warnings."""
+        found = {}
+        for name, latest in self.cells.get(cell_id, {}).items():
+            age = self._age(cell_id, name)
+            warnings = (*([age] if age else ()), *latest.figure.warnings)
+            found[name] = replace(latest.figure, warnings=warnings)
+        return found
+
+    def gaps(self, cell_id: str) -> dict[str, Gap]:
+        return {name: latest.gap for name, latest in self.cells.get(cell_id, {}).items() if latest.gap}
+
+    def costs(self, cell_id: str) -> dict[str, Gap]:
+        return {name: latest.cost for name, latest in self.cells.get(cell_id, {}).items() if latest.cost}
+
+    def _age(self, cell_id: str, name: str) -> str:
+        """How a figure is older than its cell's images; empty where it is not, or where nothing is known of these."""
+        if cell_id not in self.present:
+            return ""
+        then, now = self.cells[cell_id][name].images, self.present[cell_id]
+        if then is None:
+            return "its evaluation did not note which images it is of; evaluate again"
+        if then == now:
+            return ""
+        what = f"there were {then.count:,}" if then.count != now.count else "some of them were made again since"
+        return f"older than the cell's {now.count:,} images: {what}; evaluate again"
+
+
+def latest_figures(evaluations: Sequence[Evaluation], cell_ids: Collection[str]) -> RunFigures:
+    """Oldest first. Figures of one metric that are defined otherwise than its latest are not comparable: left out."""
+    metrics = {name: metric for evaluation in evaluations for name, metric in evaluation.metrics.items()}
+    cells: dict[str, dict[str, LatestFigure]] = {cell_id: {} for cell_id in cell_ids}
+    redefined: set[str] = set()
+    for evaluation in evaluations:
+        for cell_id in cells.keys() & evaluation.cells.keys():
+            for name, figure in evaluation.cells[cell_id].items():
+                if evaluation.metrics.get(name) == metrics.get(name):
+                    cells[cell_id][name] = _latest(evaluation, cell_id, name, figure, cells[cell_id].get(name))
+                else:
+                    redefined.add(name)
+    shown = [name for name in sorted(metrics, key=_place) if any(name in found for found in cells.values())]
+    notes = [
+        f"{metrics[name].title}: figures of earlier evaluations with another definition or reference are left out."
+        for name in sorted(redefined.intersection(shown))
+    ]
+    return RunFigures({name: metrics[name] for name in shown}, cells, tuple(notes))
+
+
+def _latest(
+    evaluation: Evaluation, cell_id: str, name: str, figure: Figure, earlier: LatestFigure | None
+) -> LatestFigure:
+    """A cost stays until another is measured: an evaluation of some cells alone may lack the base."""
+    gap = evaluation.gaps.get(cell_id, {}).get(name)
+    cost = evaluation.costs.get(cell_id, {}).get(name) or (earlier.cost if earlier else None)
+    return LatestFigure(figure, gap, cost, evaluation.images.get(cell_id))
+
+
+def _clip_convention(metric: Metric) -> ClipConvention:
+    """By the name before the colon; one that another version named otherwise is shown as 100 times the cosine."""
+    return CLIP_CONVENTIONS.get(metric.convention.partition(":")[0], CLIP_CONVENTIONS["x100"])
+
+
+def _kind(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _place(name: str) -> tuple[int, str]:
+    kind = _kind(name)
+    return (_FIRST.index(kind) if kind in _FIRST else len(_FIRST)), name

@@ -1,0 +1,164 @@
+"""The figures of one set of images by one extractor: each metric's value, interval and warnings, and its definition."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.evaluation.catalogue import CATALOGUE, checked_metrics, convention, default_metrics
+from darkroom.evaluation.figures import Figure, Metric
+from darkroom.evaluation.frechet import sample_size_warnings
+from darkroom.evaluation.gathering import Gathered, left_out_lines
+from darkroom.evaluation.inputs import MOST_COMPARED, Logits, Measured, MetricInputs, ReferenceSet, pair_names
+from darkroom.evaluation.resampling import mean_interval
+from darkroom.runs.features import ExtractorInfo, Pair
+
+_NAMES_A_NETWORK = ("FID", "FID∞", "Inception score")  # titles that go without their extractor's name
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredCell:
+    """What is left of a cell once its features are let go: its figures, and what gaps are computed from."""
+
+    figures: Mapping[str, Figure]  # by Metric.name
+    influence: Mapping[str, np.ndarray]  # by Metric.name, of figures with an interval: (n,) float64, see `resampling`
+    pairs: tuple[Pair, ...] = ()  # of the images held, in the order of influence values
+
+
+def measured_cell(
+    cell: Gathered,
+    extractor: ExtractorInfo,
+    reference: ReferenceSet | None,
+    metrics: Sequence[str] | None,
+    clip_convention: str,
+    seed: int,
+    logits: Logits | None = None,
+    most_compared: int = MOST_COMPARED,
+) -> MeasuredCell:
+    """Measure a cell; the images that are compared are those of the same prompts and samples in every cell.
+
+    `metrics` as `figures_of` takes them. The order of images changes nothing but the last bits.
+    """
+    names = pair_names(cell.held.pairs)
+    inputs = MetricInputs(
+        cell.held.images, reference, clip_convention, seed, logits, cell.totals, names, cell.left_out, most_compared
+    )
+    found = figures_of(inputs, extractor, metrics)
+    return MeasuredCell(found.figures, found.influence, cell.held.pairs)
+
+
+def figures_of(inputs: MetricInputs, extractor: ExtractorInfo, metrics: Sequence[str] | None) -> MeasuredCell:
+    """Figures by name; `metrics` without their extractor's name, None for those that the extractor is made for.
+
+    One that cannot be had is NaN with the reason as its first warning. The seed decides who is in a subset and in a
+    resample.
+    """
+    convention("clip_score", inputs.clip_convention)  # refuse an unknown one before hours of work
+    figures, influence = {}, {}
+    for metric in chosen_metrics(metrics, extractor, inputs.reference):
+        name = figure_name(extractor, metric)
+        figures[name], values = _figure(metric, inputs, extractor)
+        if values is not None:
+            influence[name] = values
+    return MeasuredCell(figures, influence)
+
+
+def metric_infos(
+    extractor: ExtractorInfo, reference: ReferenceSet | None, metrics: Sequence[str] | None, clip_convention: str
+) -> dict[str, Metric]:
+    """How the figures that `figures_of` gives for the same arguments are defined, by the same names."""
+    names = chosen_metrics(metrics, extractor, reference)
+    found = (_defined(name, extractor, reference, clip_convention) for name in names)
+    return {metric.name: metric for metric in found}
+
+
+def figure_name(extractor: ExtractorInfo, metric: str) -> str:
+    return f"{extractor.name}.{metric}"
+
+
+def chosen_metrics(
+    metrics: Sequence[str] | None, extractor: ExtractorInfo, reference: ReferenceSet | None
+) -> list[str]:
+    """Names as the extractor calls them; the extractor's default ones for None."""
+    if metrics is None:
+        return default_metrics(extractor, reference is not None)
+    return checked_metrics(metrics, extractor)
+
+
+def measured(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> Measured:
+    """One metric by its name. A DarkroomError that names the figure where it cannot be computed."""
+    try:
+        if inputs.num_images < 2:
+            raise DarkroomError(f"{inputs.num_images} image(s) are too few for a figure; render at least 2")
+        return CATALOGUE[metric].measure(inputs)
+    except DarkroomError as error:
+        raise DarkroomError(f"{figure_name(extractor, metric)}: {error}") from error
+
+
+def warnings_of(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> Iterator[str]:
+    """Lines to print beside a figure that was computed."""
+    definition, count = CATALOGUE[metric], inputs.num_images
+    yield from left_out_lines(inputs.left_out, count)
+    if metric in ("fid", "frechet"):
+        yield from sample_size_warnings(count, inputs.reference_gaussian.count, extractor.dimension)
+    if definition.needs_reference_features:
+        most = inputs.most_compared
+        for whose, number in (("", count), (" reference", len(inputs.reference_features))):
+            if number > most:
+                yield f"computed from {most:,} of {number:,}{whose} images, chosen by their ids and the seed"
+    elif inputs.num_held < count:
+        what = "its interval comes" if definition.of_all else "computed"
+        yield f"{what} from {inputs.num_held:,} of {count:,} images, chosen by their prompts"
+    num_truncated = inputs.totals.num_truncated if inputs.totals else int(inputs.images.truncated.sum())
+    if definition.needs_captions and num_truncated:
+        yield f"{num_truncated:,} of {count:,} prompts are longer than {extractor.name} reads; their rest is not judged"
+
+
+def _figure(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> tuple[Figure, np.ndarray | None]:
+    counts = _counts(metric, inputs)
+    try:
+        found = measured(metric, inputs, extractor)
+        low, high = _bounds(found, CATALOGUE[metric].lowest, inputs.seed)
+    except DarkroomError as error:
+        reasons = (str(error), *left_out_lines(inputs.left_out, inputs.num_images))
+        return Figure(math.nan, None, None, *counts, reasons), None
+    warnings = tuple(warnings_of(metric, inputs, extractor))
+    return Figure(found.value, low, high, *counts, warnings), found.influence
+
+
+def _counts(metric: str, inputs: MetricInputs) -> tuple[int, int | None]:
+    """Images that the figure is computed from, and reference images; None where there are none or it is not known."""
+    definition, reference = CATALOGUE[metric], inputs.reference
+    if definition.needs_reference_features:
+        is_known = reference is not None and reference.features is not None
+        return inputs.num_compared, inputs.num_reference_compared if is_known else None
+    count = reference.gaussian.count if definition.needs_reference and reference is not None else None
+    return inputs.num_images if definition.of_all else inputs.num_held, count
+
+
+def _bounds(found: Measured, lowest: float, seed: int) -> tuple[float | None, float | None]:
+    if found.influence is None:
+        return None, None
+    around = mean_interval(found.influence, seed=seed)
+    return max(lowest, found.value + around.low), max(lowest, found.value + around.high)
+
+
+def _defined(name: str, extractor: ExtractorInfo, reference: ReferenceSet | None, clip_convention: str) -> Metric:
+    definition = CATALOGUE[name]
+    compared = reference if definition.needs_reference else None
+    title = definition.title
+    return Metric(
+        name=figure_name(extractor, name),
+        title=title if title in _NAMES_A_NETWORK else f"{title} ({extractor.name})",
+        higher_is_better=definition.higher_is_better,
+        convention=convention(name, clip_convention),
+        interval=definition.interval,
+        extractor=extractor.name,
+        extractor_id=extractor.extractor_id,
+        weights=extractor.weights,
+        resize=extractor.resize,
+        reference=compared.name if compared else "",
+        reference_digest=compared.digest if compared else "",
+    )

@@ -1,0 +1,58 @@
+import pytest
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.evaluation.catalogue import checked_metrics, default_metrics, metrics_by_extractor
+from darkroom.runs.features import ExtractorInfo
+from tests.evaluation.sets import CLIP, INCEPTION
+
+
+@pytest.mark.parametrize(
+    ("metric", "extractor", "words"),
+    [
+        ("fvd", "demo_clip", "fvd is not defined for demo_clip; of its features there are frechet"),
+        ("fid", "demo_clip", "fid is not defined for demo_clip; of its features there are frechet"),
+        ("clip_score", "dinov2", "clip_score is not defined for dinov2"),
+        ("inception_score", "clip", "inception_score is not defined for clip"),
+        ("cmmd", "inception_v3", "cmmd is not defined for inception_v3; of its features there are fid"),
+    ],
+)
+def test_a_metric_that_is_none_of_the_extractors_is_refused(metric: str, extractor: str, words: str) -> None:
+    with pytest.raises(DarkroomError, match=words) as caught:
+        checked_metrics([metric], ExtractorInfo(extractor, "w", "r", 4))
+    assert "\n" not in str(caught.value)
+
+
+def test_defaults_follow_the_extractor() -> None:
+    dinov2 = ExtractorInfo("dinov2", "w", "r", 4)
+    assert default_metrics(INCEPTION, True)[0] == "fid"
+    assert default_metrics(dinov2, False) == ["vendi"]
+    assert "frechet_infinity" not in default_metrics(dinov2, True)
+
+
+def test_names_go_to_the_extractors_that_have_them() -> None:
+    clip = ExtractorInfo("clip", "w", "r", 4)
+    both = [clip, INCEPTION]
+    assert metrics_by_extractor(["kid", "clip.clip_score", "fid"], both) == {
+        "clip": ["kid", "clip_score"],
+        "inception_v3": ["kid", "fid"],
+    }
+    assert metrics_by_extractor(["frechet", "inception_v3.frechet"], both) == {
+        "clip": ["frechet"],
+        "inception_v3": ["fid"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["beauty"], "no 'beauty' of these extractors; there are demo_clip.frechet, demo_clip.frechet_infinity, "),
+        (["demo_clip.fid", "inception_v3.fid"], "no 'demo_clip.fid' of these extractors"),
+        (["clip.kid"], "no 'clip.kid' of these extractors"),
+        (["clip_score"], "none of the metrics named is of inception_v3; leave it out, or name one of its: fid, "),
+    ],
+)
+def test_a_name_that_no_extractor_has_and_an_extractor_without_a_name_are_refused(names: list[str], words: str) -> None:
+    with pytest.raises(DarkroomError) as caught:
+        metrics_by_extractor(names, [CLIP, INCEPTION])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)

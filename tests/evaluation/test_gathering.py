@@ -1,0 +1,118 @@
+"""Large cells: what is streamed equals what is computed at once, and memory stays flat."""
+
+import tracemalloc
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from darkroom.evaluation.gathering import gathered
+from darkroom.evaluation.measuring import measured_cell
+from darkroom.evaluation.moments import Gaussian
+from darkroom.evaluation.reference_free import CLIP_CONVENTIONS
+from darkroom.runs.features import ExtractorInfo, ImageFeatures, PairedFeatures, joined_pairs
+from tests.evaluation.sets import CLIP, Known, cell, reference
+
+SCORER = ExtractorInfo("sharpness", "none", "none", 1, is_scorer=True)
+
+
+def parts(whole: PairedFeatures, size: int = 16) -> Iterator[PairedFeatures]:
+    count = len(whole.pairs)
+    return (whole.taken(range(start, min(start + size, count))) for start in range(0, count, size))
+
+
+def figures(whole: PairedFeatures, most: int, scale: str = "hessel", seed: int = 0) -> dict:
+    found = measured_cell(gathered(parts(whole), most, block=64), CLIP, reference(90), None, scale, seed)
+    return {name.partition(".")[2]: figure for name, figure in found.figures.items()}
+
+
+def test_a_cell_that_fits_is_held_as_it_is() -> None:
+    whole = cell(300)
+    found = gathered(parts(whole), most=300, block=64)
+    assert found.totals is None
+    assert found.held.pairs == whole.pairs
+    np.testing.assert_array_equal(found.held.images.features, whole.images.features)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", CLIP_CONVENTIONS)
+def test_streamed_figures_are_those_of_all_images(scale: str) -> None:
+    whole = cell(500)
+    at_once, streamed = figures(whole, 500, scale), figures(whole, 200, scale)
+    for name in ("frechet", "clip_score"):
+        assert streamed[name].value == pytest.approx(at_once[name].value, rel=1e-9)
+        assert streamed[name].num_images == 500
+        widths = [one[name].high - one[name].low for one in (streamed, at_once)]
+        assert widths[0] == pytest.approx(widths[1], rel=0.25)
+        assert "its interval comes from 200 of 500 images, chosen by their prompts" in streamed[name].warnings
+    assert streamed["vendi"].num_images == 200
+    assert "computed from 200 of 500 images, chosen by their prompts" in streamed["vendi"].warnings
+
+
+def test_a_scorers_mean_is_of_all_images() -> None:
+    whole = cell(500)
+    for most in (500, 100):
+        cell_images = gathered(parts(whole), most, block=64)
+        figure = measured_cell(cell_images, SCORER, None, None, "hessel", 0).figures["sharpness.score"]
+        assert figure.value == pytest.approx(whole.images.features[:, 0].mean(dtype=np.float64), rel=1e-12)
+        assert figure.num_images == 500
+
+
+def test_truncated_prompts_of_all_images_are_counted() -> None:
+    whole = cell(500)
+    whole.images.truncated[::10] = True
+    assert "50 of 500 prompts are longer" in " ".join(figures(whole, 100)["clip_score"].warnings)
+
+
+def test_cells_hold_the_same_pairs_whatever_their_shards_and_order() -> None:
+    first = gathered(parts(cell(500)), most=100, block=64).held
+    other = gathered(parts(cell(500, seed=1), size=70), most=100, block=64).held
+    turned = gathered(parts(cell(500).taken(range(499, -1, -1))), most=100, block=64).held
+    assert len(first.pairs) == 100
+    assert first.pairs == other.pairs
+    assert set(first.pairs) == set(turned.pairs)
+    rows = [cell(500).pairs.index(pair) for pair in first.pairs]
+    np.testing.assert_array_equal(first.images.features, cell(500).images.features[rows])
+
+
+def test_shards_without_images_are_no_obstacle() -> None:
+    whole = cell(200)
+    empty = whole.taken([])
+    found = gathered([empty, *parts(whole), empty], most=50, block=64)
+    assert (len(found.held.pairs), found.totals.moments.count) == (50, 200)
+    assert len(gathered([empty, empty], most=50, block=64).held.pairs) == 0
+
+
+def peak_bytes(num_images: int) -> int:
+    """Of numpy's and Python's memory, while a cell of so many images of 64 dimensions is measured."""
+
+    def shards() -> Iterator[PairedFeatures]:
+        rng = np.random.default_rng(0)
+        for start in range(0, num_images, 64):
+            ids = tuple(f"{start + number}" for number in range(64))
+            features = rng.normal(size=(64, 64)).astype(np.float32)
+            images = ImageFeatures(ids, features, np.zeros(64, np.float32), np.zeros(64, bool))
+            yield PairedFeatures(tuple((name, 0) for name in ids), images)
+
+    real = Known("stats.npz", "e" * 64, (), None, Gaussian(np.zeros(64), np.eye(64), None))
+    clip = ExtractorInfo("clip", "w", "r", 64)
+    tracemalloc.start()
+    try:
+        held = gathered(shards(), most=500, block=512)
+        measured_cell(held, clip, real, ["frechet", "vendi", "clip_score"], "hessel", 0)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.slow
+def test_peak_memory_does_not_grow_with_the_images() -> None:
+    peaks = [peak_bytes(count) for count in (2_000, 8_000)]
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+def test_together_joins_pairs_and_features() -> None:
+    whole = cell(30)
+    joined = joined_pairs(list(parts(whole, 7)))
+    assert joined.pairs == whole.pairs
+    np.testing.assert_array_equal(joined.images.cosines, whole.images.cosines)

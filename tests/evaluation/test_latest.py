@@ -1,0 +1,86 @@
+"""Of a run's evaluations the latest figure of each metric stands, with what is known of its age."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from darkroom.evaluation.figures import Evaluation, Figure, Gap, Metric
+from darkroom.evaluation.latest import latest_figures
+from darkroom.runs.reading import PresentImages
+
+CLIP = Metric("net.clip_score", "CLIP score", True, "hessel: 2.5 max(cos, 0)", "", "net", "e1", "", "", "", "")
+FID = replace(CLIP, name="net.fid", title="FID", higher_is_better=False, reference="real", reference_digest="r1")
+KID = replace(FID, name="net.kid", title="KID")
+SLEEK = replace(FID, name="net.sleek", title="Sleek")
+COST = Gap("a", 0.5, 0.1, 0.9, 8)
+IMAGES = PresentImages(8, "0" * 64)
+
+
+def evaluation(*metrics: Metric, cells: str = "ab", value: float = 1.0, **more: object) -> Evaluation:
+    figures = {cell: {metric.name: Figure(value, None, None, 8) for metric in metrics} for cell in cells}
+    return Evaluation("2026-01-01T00:00:00Z", {metric.name: metric for metric in metrics}, figures, **more)
+
+
+def test_known_metrics_come_first_and_the_later_figure_stands() -> None:
+    found = latest_figures([evaluation(SLEEK, KID, CLIP, FID), evaluation(FID, cells="a", value=2.0)], "ab")
+    assert [metric.title for metric in found.metrics.values()] == ["FID", "CLIP score", "KID", "Sleek"]
+    assert [found.figures(cell)[FID.name].value for cell in "ab"] == [2.0, 1.0]
+
+
+def test_figures_of_another_definition_than_the_latest_are_left_out_and_said() -> None:
+    other = replace(FID, reference_digest="r2")
+    found = latest_figures([evaluation(FID, KID), evaluation(other, cells="b")], "ab")
+    assert [FID.name in found.figures(cell) for cell in "ab"] == [False, True]
+    assert found.metrics[FID.name] == other
+    assert [note.split(":")[0] for note in found.notes] == ["FID"]
+
+
+def test_a_cost_stays_until_another_is_measured() -> None:
+    first = evaluation(FID, costs={"b": {FID.name: COST}}, gaps={"b": {FID.name: COST}})
+    found = latest_figures([first, evaluation(FID, cells="b")], "ab")
+    assert found.costs("b") == {FID.name: COST}
+    assert found.gaps("b") == {}
+    newer = replace(COST, difference=0.7)
+    found = latest_figures([first, evaluation(FID, costs={"b": {FID.name: newer}})], "ab")
+    assert found.costs("b") == {FID.name: newer}
+
+
+@pytest.mark.parametrize(
+    ("then", "warning"),
+    [
+        (IMAGES, None),
+        (PresentImages(5, "1" * 64), "older than the cell's 8 images: there were 5; evaluate again"),
+        (
+            PresentImages(8, "1" * 64),
+            "older than the cell's 8 images: some of them were made again since; evaluate again",
+        ),
+        (None, "its evaluation did not note which images it is of; evaluate again"),
+    ],
+)
+def test_a_figure_of_other_images_than_those_that_are_there_says_so(
+    then: PresentImages | None, warning: str | None
+) -> None:
+    images = {"a": then} if then else {}
+    found = replace(latest_figures([evaluation(FID, cells="a", images=images)], "a"), present={"a": IMAGES})
+    assert found.figures("a")[FID.name].warnings == ((warning,) if warning else ())
+    assert found.outdated("a") == (frozenset({FID.name}) if warning else frozenset())
+
+
+@pytest.mark.parametrize(
+    ("convention", "scores"),
+    [
+        ("hessel: 2.5 max(cos, 0)", [0.0, 1.0]),
+        ("mlperf: 100 cos", [-10.0, 40.0]),
+        ("of another version", [-10.0, 40.0]),
+    ],
+)
+def test_single_images_are_scored_on_the_scale_of_the_clip_score(convention: str, scores: list[int]) -> None:
+    found = latest_figures([evaluation(FID, replace(CLIP, convention=convention))], "a").image_scores
+    assert found is not None
+    assert (found.metric, found.extractor_id) == (CLIP.name, "e1")
+    assert found.of(np.array([-0.1, 0.4])).tolist() == pytest.approx(scores)
+
+
+def test_without_a_clip_score_single_images_have_none() -> None:
+    assert latest_figures([evaluation(FID)], "a").image_scores is None

@@ -1,0 +1,212 @@
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.evaluation.catalogue import CATALOGUE, convention
+from darkroom.evaluation.figures import Evaluation, put_evaluation, read_evaluations
+from darkroom.evaluation.frechet import extrapolated_fid, frechet_interval
+from darkroom.evaluation.measuring import metric_infos
+from darkroom.evaluation.pairwise import cmmd, kid, neighbours
+from darkroom.evaluation.reference_free import (
+    CLIP_CONVENTIONS,
+    clip_score,
+    image_clip_scores,
+    inception_score,
+    softmax,
+    vendi_score,
+)
+from darkroom.runs.features import ImageFeatures
+from darkroom.storage.store import open_store, parse_spec
+from tests.evaluation.sets import CLIP, INCEPTION, figures_of, images, reference, statistics
+
+
+def by_metric(found: dict, extractor: str = "demo_clip") -> dict:
+    return {name.removeprefix(f"{extractor}."): figure for name, figure in found.items()}
+
+
+def test_the_figures_are_the_metrics_of_stored_features() -> None:
+    shown, real = images(60), reference(80)
+    found = by_metric(figures_of(shown, CLIP, real, None, "hessel", 0))
+    near = neighbours(shown.features, real.features)
+    unit, real_unit = (
+        rows / np.linalg.norm(rows.astype(float), axis=1)[:, None] for rows in (shown.features, real.features)
+    )
+    distance = frechet_interval(shown.features, real.gaussian)
+    expected = {
+        "frechet": distance.estimate,
+        "kid": kid(shown.features, real.features),
+        "cmmd": cmmd(unit, real_unit),
+        "precision": near.precision,
+        "recall": near.recall,
+        "density": near.density,
+        "coverage": near.coverage,
+        "vendi": vendi_score(shown.features),
+        "clip_score": clip_score(shown.cosines, "hessel"),
+    }
+    assert {name: figure.value for name, figure in found.items()} == pytest.approx(expected, rel=1e-12)
+    assert (found["frechet"].low, found["frechet"].high) == (distance.low, distance.high)
+
+
+def test_every_figure_says_how_many_images_it_is_of_and_where_its_interval_lies() -> None:
+    found = by_metric(figures_of(images(60), CLIP, reference(80), None, "hessel", 0))
+    for name, figure in found.items():
+        assert figure.num_images == 60
+        assert figure.num_reference == (80 if CATALOGUE[name].needs_reference else None)
+        if CATALOGUE[name].has_interval:
+            assert figure.low <= figure.value <= figure.high
+            assert figure.low < figure.high
+        else:
+            assert figure.low is figure.high is None
+
+
+def unhad(*arguments) -> str:
+    """Why the one figure that is asked for cannot be had."""
+    (figure,) = figures_of(*arguments).values()
+    assert math.isnan(figure.value)
+    return figure.warnings[0]
+
+
+def test_a_distance_warns_of_too_few_images_and_unequal_numbers() -> None:
+    (figure,) = figures_of(images(10), CLIP, reference(80), ["frechet"], "hessel", 0).values()
+    assert [words in " ".join(figure.warnings) for words in ("fewer than twice", "10 images against 80")] == [True] * 2
+
+
+def test_inception_has_its_own_names() -> None:
+    shown, real = images(60), reference(60)
+    found = figures_of(
+        shown, INCEPTION, real, ["frechet", "fid", "fid_infinity", "inception_score"], "hessel", 3, doubled
+    )
+    assert list(found) == ["inception_v3.fid", "inception_v3.fid_infinity", "inception_v3.inception_score"]
+    expected = extrapolated_fid(shown.features, shown.image_ids, real.gaussian, seed=3)
+    assert found["inception_v3.fid_infinity"].value == expected
+    infos = metric_infos(INCEPTION, real, ["frechet", "kid"], "hessel")
+    assert [info.title for info in infos.values()] == ["FID", "KID (inception_v3)"]
+    assert "inception_v3.fid" in metric_infos(INCEPTION, real, None, "hessel")
+
+
+def doubled(features: np.ndarray) -> np.ndarray:
+    return 2 * features
+
+
+def test_the_inception_score_depends_on_who_the_images_are_and_not_on_their_order() -> None:
+    shown = images(60)
+    turned = shown.taken(list(range(59, -1, -1)))
+    first, other = (
+        figures_of(one, INCEPTION, None, ["inception_score"], "hessel", 0, doubled)["inception_v3.inception_score"]
+        for one in (shown, turned)
+    )
+    assert first.value == other.value
+    in_given_order = inception_score(softmax(2 * shown.features)).mean
+    assert first.value != in_given_order
+    assert first.value == pytest.approx(in_given_order, rel=0.5)
+    assert re.search(
+        r"inception_v3\.inception_score: needs the network's class logits",
+        unhad(shown, INCEPTION, None, ["inception_score"], "hessel", 0),
+    )
+
+
+@pytest.mark.parametrize("scale", CLIP_CONVENTIONS)
+def test_the_clip_scores_scale_is_the_callers_and_said(scale: str) -> None:
+    shown = images(200)
+    (figure,) = figures_of(shown, CLIP, None, ["clip_score"], scale, 0).values()
+    (info,) = metric_infos(CLIP, None, ["clip_score"], scale).values()
+    assert figure.value == pytest.approx(clip_score(shown.cosines, scale), rel=1e-9)
+    assert image_clip_scores(shown.cosines, scale).mean() == pytest.approx(figure.value, rel=1e-6)
+    assert info.convention.startswith(f"{scale}: ")
+    assert figure.high - figure.low == pytest.approx(
+        4 * image_clip_scores(shown.cosines, scale).std() / 200**0.5, rel=0.15
+    )
+
+
+def test_scales_have_words_and_an_unknown_one_is_refused() -> None:
+    assert all(one.words for one in CLIP_CONVENTIONS.values())
+    with pytest.raises(DarkroomError, match="clip_convention: no 'percent'; take one of hessel"):
+        figures_of(images(5), CLIP, None, ["vendi"], "percent", 0)
+
+
+def test_truncated_prompts_are_counted() -> None:
+    shown = images(20)
+    cut = replace(shown, truncated=np.arange(20) < 3)
+    (figure,) = figures_of(cut, CLIP, None, ["clip_score"], "hessel", 0).values()
+    assert figure.warnings == ("3 of 20 prompts are longer than demo_clip reads; their rest is not judged",)
+
+
+def test_large_sets_are_thinned_by_ids_and_say_so() -> None:
+    shown, real = images(50), reference(70)
+    twice = replace(real, ids=(real.ids[1], *real.ids[1:]))  # a reference may hold one image twice
+
+    def thinned(one: ImageFeatures, metrics: list[str], seed: int) -> dict:
+        return by_metric(figures_of(one, CLIP, twice, metrics, "hessel", seed, most_compared=30))
+
+    turned = shown.taken(list(range(49, -1, -1)))
+    first, other = (thinned(one, ["kid", "recall", "frechet"], 0) for one in (shown, turned))
+    assert (first["kid"].num_images, first["kid"].num_reference, first["frechet"].num_images) == (30, 30, 50)
+    assert first["kid"].warnings == (
+        "computed from 30 of 50 images, chosen by their ids and the seed",
+        "computed from 30 of 70 reference images, chosen by their ids and the seed",
+    )
+    assert (first["kid"], first["recall"]) == (other["kid"], other["recall"])
+    assert thinned(shown, ["kid"], 1)["kid"].value != first["kid"].value
+
+
+def test_without_a_reference_only_figures_that_need_none_are_had() -> None:
+    assert by_metric(figures_of(images(9), CLIP, None, None, "hessel", 0)).keys() == {"vendi", "clip_score"}
+    assert re.search(
+        r"demo_clip\.kid: needs reference images; give a reference", unhad(images(9), CLIP, None, ["kid"], "hessel", 0)
+    )
+
+
+def test_what_nobody_named_and_cannot_be_computed_is_nan_with_its_reason() -> None:
+    found = by_metric(figures_of(images(40), CLIP, statistics(), None, "hessel", 0))
+    assert math.isfinite(found["frechet"].value)
+    assert found["frechet"].num_reference is None
+    assert math.isnan(found["kid"].value)
+    assert "stats.npz holds statistics alone" in found["kid"].warnings[0]
+    assert re.search(
+        "holds statistics alone; give a reference of images",
+        unhad(images(40), CLIP, statistics(), ["kid"], "hessel", 0),
+    )
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_images_give_nan_and_a_reason(count: int) -> None:
+    found = figures_of(images(count), CLIP, reference(20), None, "hessel", 0)
+    for name, figure in found.items():
+        assert math.isnan(figure.value)
+        assert figure.warnings[0].startswith(f"{name}: ")
+        assert figure.num_images == count
+    assert re.search(r"demo_clip\.vendi: ", unhad(images(count), CLIP, None, ["vendi"], "hessel", 0))
+
+
+def test_features_without_cosines_have_no_clip_score() -> None:
+    shown = images(9)
+    blind = ImageFeatures(shown.image_ids, shown.features, np.full(9, np.nan, np.float32), shown.truncated)
+    assert re.search("needs captions", unhad(blind, CLIP, None, ["clip_score"], "hessel", 0))
+
+
+def test_definitions_are_complete_and_agree_with_what_is_measured() -> None:
+    for name, definition in CATALOGUE.items():
+        extractor = INCEPTION if "inception_v3" in definition.extractors else CLIP
+        extractor = replace(extractor, is_scorer=definition.of_scores)
+        (figure,) = figures_of(images(120), extractor, reference(120), [name], "hessel", 0, doubled).values()
+        assert (figure.low is not None) == definition.has_interval == (not definition.interval.startswith("none: "))
+        assert math.isfinite(figure.value)
+        assert convention(name, "hessel")
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_bounds_and_figures_survive_storing(tmp_path) -> None:
+    arguments = (images(30), CLIP, reference(30), None, "hessel")
+    figures = figures_of(*arguments, 4)
+    assert figures == figures_of(*arguments, 4) != figures_of(*arguments, 5)
+    infos = metric_infos(CLIP, reference(30), None, "hessel")
+    assert infos.keys() == figures.keys()
+    assert infos["demo_clip.kid"].reference_digest == "d" * 64
+    assert infos["demo_clip.vendi"].reference == ""
+    store = open_store(parse_spec(str(tmp_path)))
+    put_evaluation(store, "e", Evaluation("2025-01-01T00:00:00Z", infos, {"c": figures}))
+    assert read_evaluations(store) == [Evaluation("2025-01-01T00:00:00Z", infos, {"c": figures})]

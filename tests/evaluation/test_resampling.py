@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.evaluation.resampling import interval, mean_interval, paired_interval, sample_keys, subset
+
+
+@pytest.mark.slow
+def test_intervals_of_a_mean_hold_the_truth_95_times_in_100() -> None:
+    rng = np.random.default_rng(0)
+    found = [mean_interval(rng.exponential(size=200), 200, seed) for seed in range(400)]
+    assert 0.9 < np.mean([one.low <= 1 <= one.high for one in found]) < 0.98
+
+
+def test_a_mean_of_normals_has_the_textbook_width() -> None:
+    scores = np.random.default_rng(0).normal(3, 2, size=5000)
+    found = mean_interval(scores)
+    assert found.estimate == scores.mean()
+    assert found.high - found.low == pytest.approx(2 * 1.96 * scores.std() / np.sqrt(5000), rel=0.1)
+
+
+def test_pairs_show_what_own_intervals_hide() -> None:
+    rng = np.random.default_rng(0)
+    prompts = rng.normal(0, 1, size=300)  # some prompts are harder in both sets
+    first, second = prompts + rng.normal(0.05, 0.05, 300), prompts + rng.normal(0, 0.05, 300)
+    difference = paired_interval(first, second)
+    assert difference.estimate == pytest.approx(first.mean() - second.mean())
+    assert difference.low > 0
+    assert mean_interval(first).low < mean_interval(second).high
+
+
+def test_any_statistic_of_rows() -> None:
+    scores = np.arange(101.0)
+    found = interval(lambda rows: float(np.median(scores[rows])), 101, 500)
+    assert found.estimate == 50
+    assert 25 < found.low < 50 < found.high < 75
+
+
+def test_the_seed_decides() -> None:
+    scores = np.random.default_rng(0).normal(size=50)
+    assert mean_interval(scores, 100, 1) == mean_interval(scores, 100, 1) != mean_interval(scores, 100, 2)
+
+
+def test_equal_scores_have_no_width() -> None:
+    found = mean_interval(np.full(10, 0.5), 10)
+    assert (found.low, found.estimate, found.high) == (0.5, 0.5, 0.5)
+
+
+def test_one_image_has_no_interval() -> None:
+    with pytest.raises(DarkroomError, match="at least 2 images"):
+        mean_interval(np.array([1.0]))
+
+
+def test_scores_that_are_no_pairs_are_refused() -> None:
+    with pytest.raises(DarkroomError, match=r"shapes \(3,\) and \(4,\)"):
+        paired_interval(np.ones(3), np.ones(4))
+
+
+@pytest.mark.parametrize("scores", [np.array([1.0, np.nan]), np.eye(2)])
+def test_what_are_no_scores_is_refused(scores: np.ndarray) -> None:
+    with pytest.raises(DarkroomError, match="one an image"):
+        mean_interval(scores)
+
+
+IDS = [f"image {row}" for row in range(2000)]
+
+
+def drawn_ids(ids: list[str], draw: int, seed: int = 0, purpose: str = "kid") -> list[str]:
+    return [ids[row] for row in subset(sample_keys(ids, len(ids), seed, purpose), draw, 100)]
+
+
+def test_the_same_images_in_the_same_order_whatever_the_order_of_rows() -> None:
+    order = np.random.default_rng(0).permutation(len(IDS))
+    assert drawn_ids([IDS[row] for row in order], 3) == drawn_ids(IDS, 3)
+
+
+def test_it_is_fixed_for_ever() -> None:
+    assert drawn_ids(IDS, 0)[:3] == ["image 488", "image 586", "image 622"]
+
+
+def test_nobody_is_drawn_twice() -> None:
+    assert len(set(drawn_ids(IDS, 0))) == 100
+
+
+def test_draws_seeds_and_purposes_are_independent() -> None:
+    first = set(drawn_ids(IDS, 0))
+    for other in (drawn_ids(IDS, 1), drawn_ids(IDS, 0, seed=1), drawn_ids(IDS, 0, purpose="kid reference")):
+        assert len(first & set(other)) < 20  # 5 expected
+
+
+@pytest.mark.slow
+def test_every_image_is_drawn_equally_often() -> None:
+    keys = sample_keys(IDS, len(IDS), 0, "kid")
+    times = np.bincount(np.concatenate([subset(keys, draw, 100) for draw in range(2000)]), minlength=2000)
+    assert times.mean() == 100
+    assert 0.9 < times.std() / np.sqrt(100 * 0.95) < 1.1  # binomial
+
+
+def test_an_id_that_stands_twice_is_refused() -> None:
+    with pytest.raises(DarkroomError, match="'b' stands there more than once"):
+        sample_keys(["a", "b", "b"], 3, 0, "kid")

@@ -1,9 +1,0 @@
-import pytest
-
-from tests.metrics.reference_table import lines
-
-
-@pytest.mark.slow
-def test_every_figure_equals_the_reference_packages() -> None:
-    for line in lines():
-        assert line.found == pytest.approx(line.expected, rel=line.digits), (line.name, line.package)
