@@ -107,7 +107,7 @@ SamplingConfig = schema_of(Sampling, "SamplingConfig")
 
 # Choices of `model` whose options are keys of their own.
 MODEL_OPTIONS = {"openai_images": schema_of(openai_images.Options, "OpenAIImagesOptions")}
-OWN_MODELS = {
+PLUG_IN_MODELS = {
     name: make_dataclass(
         f"{options.__name__}Config",
         [("options", options, key(options, help="What the server is asked for, and how."))],

@@ -12,7 +12,7 @@ from darkroom.api.options import DEVICE_HELP, ENDPOINT_HELP, SEEDS, ComparisonOp
 from darkroom.conf.groups import (
     COUNTS,
     GROUPS,
-    OWN_MODELS,
+    PLUG_IN_MODELS,
     PROMPTS,
     Device,
     EngineConfig,
@@ -191,7 +191,7 @@ def register(job: str) -> None:
         store.store(group="prompts", name=f"{name}_schema", node=node)
     for group, node in {**GROUPS, **JOB_GROUPS.get(job, {})}.items():
         store.store(group=group, name="schema", node=node)
-    for name, node in OWN_MODELS.items():
+    for name, node in PLUG_IN_MODELS.items():
         store.store(group="model", name=f"{name}_schema", node=node)
     for name, node in JOBS.items():
         store.store(name=f"{name}_schema", node=node)

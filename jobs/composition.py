@@ -48,20 +48,20 @@ def _composed(sources: Sources, choices: Mapping[str, str], added: Mapping[str, 
             schema.register(sources.job)
             config: DictConfig = compose(primary.stem if primary else sources.job, words, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
-        raise refuse_files(sources, asked, _own(sources), error) from error
-    if primary and OmegaConf.get_type(config) is not OmegaConf.get_type(_own(sources)):
+        raise refuse_files(sources, asked, _shipped(sources), error) from error
+    if primary and OmegaConf.get_type(config) is not OmegaConf.get_type(_shipped(sources)):
         raise DarkroomError(f"{primary}: begin its defaults list with `- {sources.job}`, whose keys it then has")
     check_values(sources, _made(config), config)
     settle(config)
     return config
 
 
-def _own(sources: Sources) -> DictConfig | None:
+def _shipped(sources: Sources) -> DictConfig | None:
     """The job's configuration without files of the user's; None where there are none."""
     return composition(Sources(sources.job), {}) if sources.config or sources.config_dir else None
 
 
-def own_composition(choices: "Choices") -> DictConfig:
+def shipped_composition(choices: "Choices") -> DictConfig:
     """The job's configuration with the choices that are made of Darkroom's own, and without files of the user's."""
     own = Sources(choices.sources.job)
     known = groups(own)

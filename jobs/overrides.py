@@ -18,7 +18,7 @@ from darkroom.conf.groups import PROMPT_TEXTS, EvaluateMode, TemplateMode
 from darkroom.conf.keys import check_ranges
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.jobs.arguments import Arguments, arguments, unquoted
-from darkroom.jobs.composition import Choices, own_composition
+from darkroom.jobs.composition import Choices, shipped_composition
 from darkroom.jobs.config_file import ConfigFile
 from darkroom.jobs.nodes import place_of
 from darkroom.jobs.putting import Origin, Reader, Target, put, put_word
@@ -188,10 +188,10 @@ def _given_in_a_file(config: DictConfig, choices: Choices, rule: _Rule) -> str |
     """The first key that has another value than Darkroom's own files give it, with that value."""
     if not (choices.sources.config or choices.sources.config_dir):
         return None
-    own = own_composition(choices)
+    shipped = shipped_composition(choices)
     for key in filter(partial(place_of, config), rule.keys):
         for name, value in _values(config, key):
-            kept = _selected(own, name)
+            kept = _selected(shipped, name)
             default = OmegaConf.structured(OmegaConf.get_type(_parent(config, name)))[name.rpartition(".")[2]]
             if value not in (kept, default):
                 return f"{choices.sources.config or choices.sources.config_dir}: {name}={shown(_plain(value))}"

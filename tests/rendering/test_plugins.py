@@ -47,7 +47,7 @@ def test_a_renderer_is_loaded_by_its_functions_name_and_renders() -> None:
 
 def test_its_identity_is_its_name_its_code_and_the_options_that_shape_pixels() -> None:
     identity = inspect_plug_in(ref()).identity
-    assert (identity.repo_id, identity.pipeline_class, identity.is_own) == ("painter", f"{HOME}:make", True)
+    assert (identity.repo_id, identity.pipeline_class, identity.is_plug_in) == ("painter", f"{HOME}:make", True)
     assert revision(options={"speed": 2.0}) == revision(options={"shade": 0}) == revision()
     others = [revision(options={"shade": 3}), revision(options={"place": "a"}), revision(revision="7")]
     assert len({revision(), *others}) == 4

@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.setting_values import as_number, plain
+from darkroom.domain.setting_values import as_builtin, as_number
 from darkroom.domain.settings import SETTINGS
 
 P = ParamSpec("P")
@@ -94,7 +94,7 @@ def checked_kind(name: str, value: Any, hint: Any) -> Any:
     """
     if hint is Any:
         return value
-    value = plain(value)
+    value = as_builtin(value)
     choices = list(_alternatives(hint))
     fitting = [choice for choice in choices if _is(value, choice)]
     if not fitting:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.api.options import checked_model, with_settings
-from darkroom.api.parts import check_loras, check_own, own_value, with_places
+from darkroom.api.parts import check_loras, check_plug_in_settings, plug_in_value, with_places
 from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell
@@ -60,7 +60,7 @@ def checked_cell(
     ref = replace(ref, revision=model.configuration or ref.revision)
     sampling = _sampling(asked, model, run)
     if model.plug_in:
-        check_own(sampling, model.plug_in)
+        check_plug_in_settings(sampling, model.plug_in)
         return CheckedCell(CellInfo(ref, Cell(model.identity, sampling)), model)
     check_scheduler(sampling.scheduler, model)
     _check_lossy(sampling, model)
@@ -171,7 +171,7 @@ def _sampling(asked: Mapping[str, Value], model: InspectedModel, run: Mapping[st
 
 
 def _value(setting: Setting, given: Value, model: InspectedModel) -> Any:
-    value = own_value(setting, given, model.plug_in) if model.plug_in else given
+    value = plug_in_value(setting, given, model.plug_in) if model.plug_in else given
     if value is None and setting.is_optional and not setting.from_model:
         return None
     value = _model_value(setting, model) if value is None else setting.kind(value)

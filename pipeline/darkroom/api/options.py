@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from darkroom.api.annotations import checked_kind
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
-from darkroom.domain.setting_values import as_number, checked_table, checked_value, converted, plain, unknown
+from darkroom.domain.setting_values import as_builtin, as_number, checked_table, checked_value, converted, unknown
 from darkroom.domain.settings import NUM_SEEDS, SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
 from darkroom.domain.source_code import is_function_name
 from darkroom.storage.store import is_remote
@@ -349,7 +349,7 @@ def _check(options: Any, prefix: str) -> None:
 
 def _number_or_word(name: str, value: Any, about: Mapping[str, Any]) -> Any:
     low, high, words = about["low"], about["high"], about["words"]
-    value = plain(value)
+    value = as_builtin(value)
     if isinstance(value, str) and value in words:
         return value
     number = as_number(value, int)

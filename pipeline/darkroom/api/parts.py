@@ -109,7 +109,7 @@ def _part_of(part: Part, path: str, places: Sequence[str]) -> PartFile:
     )
 
 
-def own_value(setting: Setting, given: Value, plug_in: PlugIn) -> Value:
+def plug_in_value(setting: Setting, given: Value, plug_in: PlugIn) -> Value:
     """What a cell says of a setting; of one that the renderer does not take, that there is none. Raises DarkroomError
     where such a one is given. What it takes and says no default of is None, unless the command's default is a value."""
     if not setting.of_image or setting.name in plug_in.description.takes:
@@ -120,7 +120,7 @@ def own_value(setting: Setting, given: Value, plug_in: PlugIn) -> Value:
     return fixed
 
 
-def check_own(sampling: Sampling, plug_in: PlugIn) -> None:
+def check_plug_in_settings(sampling: Sampling, plug_in: PlugIn) -> None:
     """Raises DarkroomError for a size or a scheduler that it has not."""
     schedulers = (DEFAULT, *plug_in.description.schedulers)
     if sampling.scheduler not in schedulers:

@@ -8,7 +8,7 @@ from itertools import islice
 from darkroom.api.checking import Checked, Request, check, warnings
 from darkroom.api.engine import likely_device, settled_here
 from darkroom.api.events import Progress, PromptsWritten, Warned
-from darkroom.api.proving import check_proof, is_testable, kept_proof, limited, proof_of, tell_failed
+from darkroom.api.proving import cached_proof, check_proof, is_testable, limited, proof_of, tell_failed
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
@@ -113,7 +113,7 @@ def _tested(found: Checked, spec: RendererSpec, progress: Progress) -> tuple[Ren
     engine, cell, renderer = found.request.engine, found.cells[0].cell, load_renderer(spec)
     if engine.proof == "off" or not is_testable(spec.model):
         return renderer, None
-    proof = kept_proof(spec, cell)
+    proof = cached_proof(spec, cell)
     if proof is None:
         try:
             proof = proof_of(spec, renderer, cell, progress)

@@ -27,7 +27,7 @@ from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.rendering.self_test import sampling_of_test, self_test
 from darkroom.runs.cells import CellInfo, read_cells
 from darkroom.runs.certificates import (
-    kept_certificate,
+    cached_certificate,
     model_key,
     put_certificate,
     settle_certificate,
@@ -101,10 +101,10 @@ def proof_of(spec: RendererSpec, renderer: Renderer, cell: Cell, progress: Progr
     return proof
 
 
-def kept_proof(spec: RendererSpec, cell: Cell) -> Proof | None:
+def cached_proof(spec: RendererSpec, cell: Cell) -> Proof | None:
     """A certificate that was made before, of the user's cache; None where there is none."""
     key = _key(spec, cell)
-    found = kept_certificate(user_cache("certificates"), key)
+    found = cached_certificate(user_cache("certificates"), key)
     return Proof(key, replace(found, repo_id=cell.model.repo_id)) if found else None
 
 
@@ -178,7 +178,7 @@ def proofs_of(
             if engine.proof != "adapt":
                 raise DarkroomError(f"engine.proof={engine.proof}: {_NO_TEST.format(cell.model.repo_id)}")
             continue
-        proof = kept_proof(spec, cell)
+        proof = cached_proof(spec, cell)
         check_proof(engine, item.info, proof.certificate if proof else None)
         if proof:
             known = found.setdefault(model_key(cell.model), proof.certificate)

@@ -48,7 +48,7 @@ def _check_trust(info: CellInfo, trusts: bool) -> None:
 def _model_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
     """Where it lay is looked at too: a run may have several models, and not all have moved."""
     if info.ref.make:
-        return _own_of(info, place, device)
+        return _plug_in_of(info, place, device)
     identity, said = info.cell.model, []
     for ref in _refs(info.ref, place):
         try:
@@ -74,7 +74,7 @@ def _model_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
     raise DarkroomError(said[0])
 
 
-def _own_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
+def _plug_in_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
     """The renderer of one's own that made a cell. Raises DarkroomError where what is named now is another."""
     if place.repo_id:
         raise DarkroomError(f"model.repo_id={place.repo_id}: model.make={info.ref.make} has no place; leave it out")

@@ -53,14 +53,14 @@ class ModelIdentity:
         return replace(self, parts=tuple(part for part in self.parts if part.kind != LORAS))
 
     @property
-    def is_own(self) -> bool:
+    def is_plug_in(self) -> bool:
         """Whether it is a renderer of the user's own, which `pipeline_class` then names as my_module:make."""
         return ":" in self.pipeline_class
 
     def said_of(self, sampling: Sampling) -> dict[str, Value]:
         """The settings that say something of an image: those that a renderer of one's own does not take say nothing."""
         found = sampling.effective
-        return {name: value for name, value in found.items() if not self.is_own or UNTAKEN.get(name) != value}
+        return {name: value for name, value in found.items() if not self.is_plug_in or UNTAKEN.get(name) != value}
 
 
 @dataclass(frozen=True)

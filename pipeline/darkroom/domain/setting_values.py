@@ -67,7 +67,7 @@ def _entries(name: str, kind: Any, value: Any) -> tuple[Any, ...]:
 
     A number's range is its field's metadata. Raises DarkroomError for anything else.
     """
-    value = plain(value)
+    value = as_builtin(value)
     if isinstance(value, str | PathLike | Mapping) or not isinstance(value, Sequence):
         keys = ", ".join(f"{each.name}: ..." for each in fields(kind))
         raise DarkroomError(f"{name}={value!r}: give a list, such as [{{{keys}}}]")
@@ -114,7 +114,7 @@ def unknown(name: str, known: Sequence[str], what: str) -> str:
 
 def converted(name: str, kind: type, value: Any) -> Any:
     """The value as this kind; numbers and paths as text where text is needed, whole numbers as numbers."""
-    value = plain(value)
+    value = as_builtin(value)
     if kind is str and (isinstance(value, PathLike) or as_number(value, float) is not None):
         return str(value)
     found = value if isinstance(value, kind) else None
@@ -126,7 +126,7 @@ def converted(name: str, kind: type, value: Any) -> Any:
     return kind(found)
 
 
-def plain(value: Any) -> Any:
+def as_builtin(value: Any) -> Any:
     """Scalars and arrays of numpy, columns of pandas and Arrow as Python's own values and lists; others as they are."""
     return value.tolist() if hasattr(value, "tolist") else value
 

@@ -85,7 +85,7 @@ class Family:
     latent_side: int | None = None  # default height and width in latent pixels, where no config says it
     output: str = "images"  # attribute of what a call returns
     lowest: float = 0.0  # of the range of `output_type="pt"`, whose highest value is 1
-    own_scheduler: bool = False  # steps as the model's own scheduler alone takes them
+    fixed_scheduler: bool = False  # steps as the model's own scheduler alone takes them
     passes_sigmas: bool = False  # steps by noise levels or a shift of its own, which not every scheduler takes
     passes_generator: bool = False  # gives each step a generator, which not every scheduler takes
     unfit_schedulers: tuple[str, ...] = ()  # by Darkroom's names: others that its call does not work with
@@ -141,7 +141,7 @@ FAMILIES: Mapping[str, Family] = {
     "StableDiffusionPAGPipeline": _SD_PAG,
     "StableDiffusionXLPAGPipeline": _SD_PAG,
     # Its scheduler takes `original_inference_steps`; the guidance of its UNet is scale - 1.
-    "LatentConsistencyModelPipeline": Family(Guidance.EMBEDDED, takes_negative_prompt=False, own_scheduler=True),
+    "LatentConsistencyModelPipeline": Family(Guidance.EMBEDDED, takes_negative_prompt=False, fixed_scheduler=True),
     "StableDiffusion3Pipeline": _SD3,
     "StableDiffusion3PAGPipeline": _SD3,
     # A negative prompt acts by `true_cfg_scale` alone, a second guidance beside the embedded one.
@@ -177,7 +177,7 @@ FAMILIES: Mapping[str, Family] = {
         tokens=_SANA.tokens,
         sizes=Sizes.REFUSED,
         unit=32,
-        own_scheduler=True,
+        fixed_scheduler=True,
         only_at_steps=(2, "intermediate_timesteps"),
     ),
     # Without a negative prompt there is no guidance; the model's card gives a blank.
@@ -246,7 +246,7 @@ FAMILIES: Mapping[str, Family] = {
         passes_sigmas=True,
     ),
     # Without a negative prompt, zeros; so one call has negative prompts for all of its images or for none.
-    "CogView3PlusPipeline": Family(tokens=(Tokens(limit=224),), own_scheduler=True),
+    "CogView3PlusPipeline": Family(tokens=(Tokens(limit=224),), fixed_scheduler=True),
     "CogView4Pipeline": Family(
         text=Text.RAGGED,
         text_unit=16,
@@ -263,7 +263,7 @@ FAMILIES: Mapping[str, Family] = {
         sizes=Sizes.UP,
         unit=64,
         lowest=-1.0,
-        own_scheduler=True,
+        fixed_scheduler=True,
         doubled_generators=True,
     ),
     # Guided by (scale + 1) * prompt - scale * negative. Negative text is cut where the batch's longest prompt ends.
@@ -286,10 +286,10 @@ FAMILIES: Mapping[str, Family] = {
         guidance_argument="prior_guidance_scale",
         tokens=(Tokens("prior_tokenizer"),),
         sizes=Sizes.CHOSEN,
-        own_scheduler=True,
+        fixed_scheduler=True,
     ),
     # Its UNet predicts a variance too, which few schedulers take.
-    "IFPipeline": Family(mixes_guidance=True, tokens=(_CLIP_77,), lowest=-1.0, own_scheduler=True),
+    "IFPipeline": Family(mixes_guidance=True, tokens=(_CLIP_77,), lowest=-1.0, fixed_scheduler=True),
     # Without a negative prompt, zeros.
     "BriaPipeline": Family(
         tokens=(Tokens(limit=128),),

@@ -28,20 +28,20 @@ def vae_file(path: str, model: Path, repo_id: str) -> PartFile:
     name = place.parent.name if place.name == VAE else place.name
     file = digested(VAE, name, path)
     theirs = _config(weights_file(path, file.label, VAE).parent, file.label)
-    ours = _config(model / VAE, f"model.repo_id={repo_id}")
+    of_model = _config(model / VAE, f"model.repo_id={repo_id}")
     for key in _SAME:
-        if theirs.get(key) != ours.get(key):
-            raise _other_latents(file, key, theirs.get(key), ours.get(key), repo_id)
-    counts = [len(each.get("block_out_channels", ())) for each in (theirs, ours)]
+        if theirs.get(key) != of_model.get(key):
+            raise _other_latents(file, key, theirs.get(key), of_model.get(key), repo_id)
+    counts = [len(each.get("block_out_channels", ())) for each in (theirs, of_model)]
     if counts[0] != counts[1]:
         raise _other_latents(file, "number of blocks", counts[0], counts[1], repo_id)
     return file
 
 
-def _other_latents(file: PartFile, what: str, theirs: object, ours: object, repo_id: str) -> DarkroomError:
+def _other_latents(file: PartFile, what: str, theirs: object, of_model: object, repo_id: str) -> DarkroomError:
     return DarkroomError(
-        f"{file.label} decodes other latents: its {what} is {theirs}, and that of {repo_id} is {ours}; give a VAE that "
-        "was made for this model"
+        f"{file.label} decodes other latents: its {what} is {theirs}, and that of {repo_id} is {of_model}; give a VAE "
+        "that was made for this model"
     )
 
 

@@ -68,7 +68,7 @@ SCHEDULERS: Mapping[str, SchedulerEntry] = {
 
 def compatible_schedulers(model: InspectedModel) -> list[str]:
     """Names that the model can be used with."""
-    if model.family.own_scheduler:
+    if model.family.fixed_scheduler:
         return [DEFAULT]
     family = _FLOW if model.is_flow else _DIFFUSION
     return [

@@ -170,7 +170,7 @@ def _settings(item: CellInfo, info: RunInfo) -> dict[str, object]:
     identity, sampling = item.cell.model, item.cell.sampling
     model = {name: getattr(item.ref, name) for name in _MODEL_NAMES}
     model |= {"revision": identity.revision} if _COMMIT.fullmatch(identity.revision) else {}
-    model |= {"dtype": item.ref.dtype if identity.is_own else identity.dtype, "variant": identity.variant}
+    model |= {"dtype": item.ref.dtype if identity.is_plug_in else identity.dtype, "variant": identity.variant}
     return model | vars(sampling) | _of_run(info) | sampling.effective
 
 
@@ -212,7 +212,7 @@ def _order(value: object) -> tuple[int, object]:
 def _model(repo_id: object, shared: Settings) -> Given:
     """The model that all cells share; where they differ, the first one's name, and the grid gives each its own."""
     if shared.get("make"):
-        return _own_model(shared)
+        return _plug_in_model(shared)
     preset = preset_of(str(repo_id))
     named: Given = {"model": preset} if preset else {"model": "diffusers", "model.repo_id": repo_id}
     given = {name: shared.get(name) for name in _MODEL_NAMES if name != "repo_id"}
@@ -221,7 +221,7 @@ def _model(repo_id: object, shared: Settings) -> Given:
     return named | {f"model.{name}": value for name, value in given.items() if value not in (None, ())}
 
 
-def _own_model(shared: Settings) -> Given:
+def _plug_in_model(shared: Settings) -> Given:
     """A renderer of one's own."""
     given = {name: shared.get(name) for name in ("make", "repo_id", "revision", "variant") if shared.get(name)}
     dtype = {} if shared.get("dtype") == SETTINGS["dtype"].default else _if_any("model.dtype", shared.get("dtype"))

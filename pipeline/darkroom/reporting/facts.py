@@ -139,7 +139,7 @@ def _promises(certificates: Iterable[Certificate]) -> Facts:
 
 
 def _sampling(info: RunInfo, cells: Mapping[str, CellInfo], shared: Mapping[str, Setting]) -> Facts:
-    untaken = UNTAKEN if all(item.cell.model.is_own for item in cells.values()) else {}
+    untaken = UNTAKEN if all(item.cell.model.is_plug_in for item in cells.values()) else {}
     for name in _SHOWN:
         if shared.get(name) == untaken.get(name, shared):
             continue

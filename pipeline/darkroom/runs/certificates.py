@@ -20,7 +20,7 @@ def put_certificate(store: Store, key: str, certificate: Certificate) -> None:
     store.put(_name(key), to_json(asdict(certificate)), "application/json")
 
 
-def kept_certificate(store: Store, key: str) -> Certificate | None:
+def cached_certificate(store: Store, key: str) -> Certificate | None:
     """Of a cache. None where there is none, or none that this version reads: it is made anew."""
     try:
         return _parsed(json.loads(store.get(_name(key))))
