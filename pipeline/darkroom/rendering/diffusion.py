@@ -7,7 +7,7 @@ where a shard ends, and a compiled model is compiled once. When memory runs out 
 import inspect
 import platform
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import diffusers
@@ -22,6 +22,7 @@ from darkroom.domain.settings import ARGUMENTS, Sampling
 from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.adapters import LoraSwitch
 from darkroom.rendering.conditioning import ENCODERS, TextCache, conditioning_arguments
+from darkroom.rendering.encoded_prompts import EncodedPrompts, caches_text
 from darkroom.rendering.families import Guidance
 from darkroom.rendering.inspection import count_tokens
 from darkroom.rendering.latents import decode_latents, draw_noise, faults, to_pixels
@@ -54,6 +55,8 @@ class DiffusersRenderer:
         is_known = type(self._pipe).__name__ in ENCODERS  # others are given prompts, and make their noise themselves
         self._text = TextCache(self._pipe, spec.batch_size) if is_known else None
         self._family, self._tokens = spec.model.family, spec.model.tokens
+        encodes_itself = self._text is None and caches_text(self._pipe, self._family)
+        self._encoded = EncodedPrompts(self._pipe, self._family) if encodes_itself else None
         self._loras = LoraSwitch(self._pipe) if "loras" in loaded.patches.names else None
         self._has_new_words = any(file.part.kind == INVERSIONS for file in spec.model.parts)
         self._max_tokens = spec.model.max_prompt_tokens
@@ -99,7 +102,8 @@ class DiffusersRenderer:
 
     def _of_text(self, request: ImageRequest) -> np.ndarray:
         sampling, arguments = request.sampling, call_arguments(self._family, [request], self._pipe.device)
-        with torch.compiler.set_stance("force_eager"):
+        bypassed = self._encoded.bypassed() if self._encoded else nullcontext()
+        with torch.compiler.set_stance("force_eager"), bypassed:
             if self._text is None:
                 found = getattr(self._pipe(**{**arguments, "output_type": "np"}), self._family.output)
                 return np.asarray(np.clip(found[0], 0, 1) * 255).round().astype(np.uint8)
@@ -121,8 +125,9 @@ class DiffusersRenderer:
         assert self._loras or not active
         if self._loras:
             self._loras.use(active)
-        if self._loras and self._text:
-            self._text.loras = self._loras.text_state(active)
+        cache = self._text or self._encoded
+        if self._loras and cache:
+            cache.loras = self._loras.text_state(active)
 
     # Batches that fit memory ----------------------------------------------------------------------------------------
 
@@ -140,6 +145,8 @@ class DiffusersRenderer:
         ]
 
     def _halve(self, truncated: list[bool]) -> list[RenderedImage]:
+        if self._encoded:
+            self._encoded.clear()
         _free_memory()
         if self._fitting_size == 1:
             return [RenderedImage(None, cut, "out of memory, even alone in its batch") for cut in truncated]

@@ -79,6 +79,8 @@ class Family:
     text: Text = Text.FIXED
     text_unit: int = 1  # of ragged text: widths are padded to a multiple of it, on the left
     tokens: tuple[Tokens, ...] = (Tokens(),)  # the one that reads most first: the first that a model has counts
+    caches_text: bool = True  # every output of `encode_prompt` has a row for each prompt, or is None, but for
+    shared_text: tuple[int, ...] = ()  # those at these places, which all prompts share
     sizes: Sizes = Sizes.EXACT
     unit: int = 8  # of height and width; in pixels, or where `unit_of_latents` in latent pixels
     unit_of_latents: bool = False
@@ -150,6 +152,7 @@ FAMILIES: Mapping[str, Family] = {
         embedded_if=Flag("transformer", "guidance_embeds"),
         takes_negative_prompt=False,
         tokens=(Tokens("tokenizer_2", 512), _CLIP_77),
+        shared_text=(2,),
         **_OF_FLUX,  # type: ignore[arg-type]
     ),
     # The chat template's own tokens count; those of Flux.2's system message are not known without the model.
@@ -202,6 +205,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "ChromaPipeline": Family(
         mixes_guidance=True,
+        shared_text=(1, 4),
         tokens=(Tokens(limit=512),),
         **_OF_FLUX,  # type: ignore[arg-type]
     ),
@@ -209,6 +213,7 @@ FAMILIES: Mapping[str, Family] = {
     "HiDreamImagePipeline": Family(
         mixes_guidance=True,
         no_negative_prompt="",  # else encoded alone, and not in the batch's shape
+        caches_text=False,  # layers of an encoder come before rows
         tokens=(Tokens("tokenizer_4", 128), Tokens("tokenizer_3", 128)),
         sizes=Sizes.CHOSEN,
         latent_side=128,
@@ -277,6 +282,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "Kandinsky5T2IPipeline": Family(
         text=Text.RAGGED,
+        caches_text=False,  # one output is where each prompt begins
         tokens=(Tokens(limit=510, wording=Wording.PROMPT_TEMPLATE),),
         sizes=Sizes.CHOSEN,
         output="image",
@@ -298,6 +304,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "OvisImagePipeline": Family(
         mixes_guidance=True,
+        shared_text=(2, 3),
         tokens=(Tokens(limit=256),),
         **_OF_FLUX,  # type: ignore[arg-type]
     ),

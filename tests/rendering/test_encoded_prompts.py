@@ -1,0 +1,153 @@
+"""Embeddings that are kept make the pixels of new ones, in every family, and spare the text encoders."""
+
+import inspect
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from darkroom.domain.records import ImageRequest
+from darkroom.domain.settings import ModelRef
+from darkroom.rendering import encoded_prompts
+from darkroom.rendering.encoded_prompts import EncodedPrompts
+from darkroom.rendering.families import Family
+from darkroom.rendering.inspection import InspectedModel, inspect_model
+from darkroom.rendering.renderer import RendererSpec, load_renderer
+from tests.rendering.test_families import RENDERED, SIDES, made, requests
+from tests.rendering.tiny_families import tiny
+from tests.rendering.tiny_models import tiny_flux
+
+ENCODING = sorted({*RENDERED} - {"kandinsky22"})  # whose prior encodes
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, class_name: str) -> Counter[str]:
+    """Prompts that a class's `encode_prompt` encodes, counted."""
+    kind, found = getattr(diffusers, class_name), Counter[str]()
+    encode: Callable[..., Any] = kind.encode_prompt
+
+    def counting(self: Any, prompt: Any = None, *args: Any, **kwargs: Any) -> Any:
+        found.update(set(prompt or ()))
+        return encode(self, prompt, *args, **kwargs)
+
+    counting.__signature__ = inspect.signature(encode)  # type: ignore[attr-defined]
+    monkeypatch.setattr(kind, "encode_prompt", counting)
+    return found
+
+
+def with_prompts(wanted: list[ImageRequest], prompts: list[str]) -> list[ImageRequest]:
+    return [replace(each, prompt=prompt) for each, prompt in zip(wanted, prompts, strict=True)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ENCODING)
+def test_a_prompt_is_encoded_once_and_makes_the_same_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    model = inspect_model(ModelRef(str(tiny(name, tmp_path / name))), "cpu")
+    found = counted(monkeypatch, model.identity.pipeline_class)
+    renderer, side = load_renderer(RendererSpec(model, "cpu", 2)), SIDES.get(name, 32)
+    wanted = requests(model, side)[:2]
+    first, second = with_prompts(wanted, ["a red disc", "a blue disc"]), with_prompts(wanted, ["a blue disc", "a red"])
+    made(renderer, first)
+    before = Counter(found)
+    again, others = made(renderer, first), made(renderer, second)
+    negatives = {""} & before.keys()  # which a call of its own may encode
+    assert found["a red disc"] == before["a red disc"]
+    assert found["a blue disc"] == before["a blue disc"]
+    assert found["a red"] == before["a red disc"] > 0
+    assert found.keys() - negatives >= {"a red", "a red disc"}
+    fresh = load_renderer(RendererSpec(model, "cpu", 2))
+    for one, two in zip([*again, *others], [*made(fresh, first), *made(fresh, second)], strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+class Pipe:
+    """Encodes each text as its length, in `torch.float32`, with a shared output in the second place."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def encode_prompt(
+        self, prompt: list[str], negative_prompt: Any = None, prompt_embeds: Any = None, scale: float = 1.0
+    ) -> Any:
+        self.asked.append(prompt)
+        lengths = torch.tensor([[float(len(text))] for text in prompt]) * scale
+        return lengths, torch.arange(2.0), None, [torch.ones(len(text)) for text in prompt]
+
+
+@pytest.fixture
+def pipe() -> Pipe:
+    made = Pipe()
+    EncodedPrompts(made, Family(shared_text=(1,)))
+    return made
+
+
+def test_missing_prompts_are_encoded_in_the_shape_of_the_call(pipe: Pipe) -> None:
+    pipe.encode_prompt(["a", "bb", "a"])
+    lengths, shared, nothing, rows = pipe.encode_prompt(["ccc", "a", "bb"])
+    assert pipe.asked == [["a", "bb", "bb"], ["ccc", "ccc", "ccc"]]
+    assert lengths.tolist() == [[3.0], [1.0], [2.0]]
+    assert shared.tolist() == [0.0, 1.0]
+    assert nothing is None
+    assert [len(row) for row in rows] == [3, 1, 2]
+
+
+def test_what_a_pipeline_changes_is_not_what_is_kept(pipe: Pipe) -> None:
+    for output in pipe.encode_prompt(["a", "bb"])[:2]:
+        output.mul_(0)
+    pipe.encode_prompt(["a", "bb"])[3][0].mul_(0)
+    lengths, shared, _, rows = pipe.encode_prompt(["a", "bb"])
+    assert lengths.tolist() == [[1.0], [2.0]]
+    assert shared.tolist() == [0.0, 1.0]
+    assert rows[0].tolist() == [1.0]
+
+
+def test_other_arguments_make_other_embeddings(pipe: Pipe) -> None:
+    assert pipe.encode_prompt(["a"])[0].item() == 1
+    assert pipe.encode_prompt(["a"], scale=3.0)[0].item() == 3
+    pipe.encode_prompt(["a"], negative_prompt=["b"])
+    pipe.encode_prompt(["a"], negative_prompt="b")
+    assert len(pipe.asked) == 4
+    pipe.encode_prompt.loras = (("sha256:1", 1.0),)  # type: ignore[attr-defined]
+    pipe.encode_prompt(["a"])
+    assert len(pipe.asked) == 5
+
+
+def test_embeddings_that_are_given_go_to_the_pipeline(pipe: Pipe) -> None:
+    for _ in range(2):
+        pipe.encode_prompt(["a"], prompt_embeds=torch.ones(1))
+    with pipe.encode_prompt.bypassed():  # type: ignore[attr-defined]
+        pipe.encode_prompt(["a"])
+    assert len(pipe.asked) == 3
+    pipe.encode_prompt(["a"])
+    pipe.encode_prompt(["a"])
+    assert len(pipe.asked) == 4
+
+
+def test_an_output_without_a_row_for_each_prompt_is_kept_for_none() -> None:
+    made = Pipe()
+    EncodedPrompts(made, Family())
+    for _ in range(2):
+        assert made.encode_prompt(["a", "bb", "ccc"])[0].tolist() == [[1.0], [2.0], [3.0]]
+    assert len(made.asked) == 3  # two of the first call, which found out
+
+
+def test_what_was_used_least_recently_is_forgotten(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoded_prompts, "_MAX_BYTES", 40)  # two prompts of one letter each, with 16 bytes each
+    for text in ("a", "b", "a", "c", "a", "b"):
+        pipe.encode_prompt([text])
+    assert pipe.asked == [["a"], ["b"], ["c"], ["b"]]
+
+
+def test_a_lora_and_a_model_that_is_not_known_are_told_apart(tmp_path: Path) -> None:
+    flux = inspect_model(ModelRef(str(tiny_flux(tmp_path / "flux"))), "cpu")
+    assert isinstance(flux, InspectedModel)
+    assert encoded_prompts.caches_text(Pipe(), flux.family)
+    assert not encoded_prompts.caches_text(Pipe(), replace(flux.family, is_proved=False))
+    assert not encoded_prompts.caches_text(object(), flux.family)
