@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.evaluation.tables import Table, text_table
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,7 @@ _HEADINGS = ("figure", "median", "lowest to highest", "reach", "reached", "of wh
 
 def as_table(figures: Sequence[Figure]) -> str:
     """One line a figure."""
-    rows = [_HEADINGS, *(_row(figure) for figure in figures)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return text_table(Table(_HEADINGS, [_row(figure) for figure in figures], num_left=len(_HEADINGS)))
 
 
 def as_json(figures: Sequence[Figure], machine: dict[str, object], setting: dict[str, object]) -> dict[str, object]:

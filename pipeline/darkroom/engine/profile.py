@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from darkroom.domain.spans import STAGES, Span
+from darkroom.evaluation.tables import Table, text_table
 
 _MAX_TRACED = 200_000  # spans in a trace, some 30 MB; the table counts all of them
 _ON_DEVICE = ("render", "features")
@@ -54,12 +55,14 @@ class ProfileTotals:
 
     def table(self) -> str:
         """One line a stage, then how long devices had work."""
-        lines = [f"{'stage':<12}{'spans':>9}{'busy s':>12}{'waiting s':>12}"]
-        for stage in STAGES:
-            total = self._totals[stage.strip()]
-            if total.count:
-                lines.append(f"{stage:<12}{total.count:>9}{total.busy_s:>12.3f}{total.waiting_s:>12.3f}")
-        return "\n".join([*lines, *self._device_line()]) + "\n"
+        totals = [(stage, self._totals[stage.strip()]) for stage in STAGES]
+        rows = [
+            (stage, str(total.count), f"{total.busy_s:.3f}", f"{total.waiting_s:.3f}")
+            for stage, total in totals
+            if total.count
+        ]
+        table = text_table(Table(("stage", "spans", "busy s", "waiting s"), rows))
+        return "\n".join([table, *self._device_line()]) + "\n"
 
     def trace(self) -> bytes:
         """JSON; a process a worker, a thread a thread."""
