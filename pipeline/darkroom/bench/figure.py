@@ -141,6 +141,8 @@ BENCHMARKS = {
     "pipeline_efficiency_ray": ("efficiency", "on_ray"),
     "diffusers_script": ("script", "diffusers_script"),
     "ray_data": ("ray_data", "ray_data"),
+    "dit_script": ("script", "dit_script"),
+    "dit_ray_data": ("ray_data", "dit_ray_data"),
     "invariance_tax": ("efficiency", "invariance_tax"),
     "sweep_sharing": ("commands", "sweep_sharing"),
     "inline_evaluation": ("commands", "inline_evaluation"),

@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 
 from darkroom.bench.darkroom_run import Commit, ray_dispatcher, render_job, whole
 from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ratios
-from darkroom.bench.script import call, diffusers_pipeline
-from darkroom.bench.work import Work, demo_work, requests, tuned, with_best_batch_size
+from darkroom.bench.script import call, diffusers_pipeline, of_one_scale
+from darkroom.bench.work import Work, demo_work, dit_work, requests, tuned, with_best_batch_size
 from darkroom.engine import cluster
 
 _IMAGES_A_WORKER = 240
+_DIT_IMAGES_A_WORKER = 64
 _BATCH_SIZES = (4, 8, 16)
 _BLOCKS_AN_ACTOR = 4  # a small file is one block, which would keep one actor busy and leave the others idle
 _SPARE_CPUS = 2  # for Ray Data's own tasks that read and write: without them its actors would starve those
@@ -26,30 +27,43 @@ class Painter:
     """The class of `map_batches`: a pipeline in an actor."""
 
     def __init__(self, work: Work, log: Path) -> None:
-        self._work = work
+        self._requests = {request.image_id: request for request in requests(work)}
         self._log = log / f"{os.getpid()}.txt"
         self._pipe = diffusers_pipeline(work)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        seeds = [int(seed) for seed in batch["seed"]]
-        images = call(self._pipe, self._work, list(batch["prompt"]), seeds)
+        wanted = [self._requests[str(image_id)] for image_id in batch["image_id"]]
+        images: dict[str, np.ndarray] = {}
+        for part in of_one_scale(wanted, len(wanted)):
+            made = call(self._pipe, part)
+            images |= {each.image_id: np.asarray(image) for each, image in zip(part, made, strict=True)}
         with self._log.open("a") as log:
             log.write(f"{time.time()} {len(images)}\n")
-        return {**batch, "image": np.stack([np.asarray(image) for image in images])}
+        return {**batch, "image": np.stack([images[each.image_id] for each in wanted])}
 
 
 def ray_data(setting: Setting) -> list[Figure]:
     """Both have one actor of one thread a core."""
-    size = setting.num_workers
-    work = with_best_batch_size(setting, demo_work(setting, size * setting.sized(_IMAGES_A_WORKER, 24)))
+    num_images = setting.num_workers * setting.sized(_IMAGES_A_WORKER, 24)
+    return _against_ray_data(setting, demo_work(setting, num_images), "ray_data")
+
+
+def dit_ray_data(setting: Setting) -> list[Figure]:
+    """The same of a diffusion transformer, on rows of different guidance, negative prompts and repeated prompts."""
+    num_images = setting.num_workers * setting.sized(_DIT_IMAGES_A_WORKER, 24)
+    return _against_ray_data(setting, dit_work(setting, num_images), "dit_ray_data")
+
+
+def _against_ray_data(setting: Setting, untuned: Work, name: str) -> list[Figure]:
+    work, size = with_best_batch_size(setting, untuned), setting.num_workers
     cluster.start(None, size + _SPARE_CPUS)
     try:
-        return [_measured(setting, work, size)]
+        return [_measured(setting, work, size, name)]
     finally:
         cluster.stop()
 
 
-def _measured(setting: Setting, work: Work, size: int) -> Figure:
+def _measured(setting: Setting, work: Work, size: int, name: str) -> Figure:
     def darkroom(folder: Path) -> Timing:
         return whole(render_job(work, folder, ray_dispatcher(folder, size, work.device)).commits)
 
@@ -57,7 +71,7 @@ def _measured(setting: Setting, work: Work, size: int) -> Figure:
     best, rates = tuned(setting, _BATCH_SIZES, lambda each: rival(few, each, size, setting.folder / f"tuning-{each}"))
     timings = alternated(setting, {"darkroom": darkroom, "ray data": lambda folder: rival(work, best, size, folder)})
     return Figure(
-        name="ray_data",
+        name=name,
         what="images/s from prompt file to committed shards over those of Ray Data to written images, both warm",
         unit="x",
         values=ratios(timings["darkroom"], timings["ray data"]),
@@ -75,7 +89,7 @@ def rival(work: Work, batch_size: int, num_workers: int, folder: Path) -> Timing
     images, log = folder / "images", folder / "log"
     log.mkdir(parents=True)
     (
-        ray.data.read_parquet(str(_with_seeds(work, folder)))
+        ray.data.read_parquet(str(_with_ids(work, folder)))
         .repartition(_BLOCKS_AN_ACTOR * num_workers)
         .map_batches(
             Painter,
@@ -92,10 +106,10 @@ def rival(work: Work, batch_size: int, num_workers: int, folder: Path) -> Timing
     return whole(_commits(log), max(path.stat().st_mtime for path in written))
 
 
-def _with_seeds(work: Work, folder: Path) -> Path:
-    """The prompts with the seeds that Darkroom gives them: equal noise."""
-    wanted = requests(work)[: work.num_images]
-    columns = {"prompt": [each.prompt for each in wanted], "seed": [each.seed for each in wanted]}
+def _with_ids(work: Work, folder: Path) -> Path:
+    """The prompts by their guidance, which a call shares, with the ids of Darkroom's requests: equal noise."""
+    wanted = [each for batch in of_one_scale(requests(work)[: work.num_images], work.num_images) for each in batch]
+    columns = {"prompt": [each.prompt for each in wanted], "image_id": [each.image_id for each in wanted]}
     path = folder / "prompts.parquet"
     pq.write_table(pa.table(columns), path)
     return path

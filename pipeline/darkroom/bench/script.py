@@ -14,7 +14,7 @@ import torch
 
 from darkroom.bench.darkroom_run import ray_dispatcher, render_job, whole
 from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ratios
-from darkroom.bench.work import Work, demo_work, requests, tuned, with_best_batch_size
+from darkroom.bench.work import Work, demo_work, dit_work, requests, tuned, with_best_batch_size
 from darkroom.domain.records import ImageRequest
 from darkroom.engine import cluster
 from darkroom.runs.encoding import decode
@@ -35,17 +35,26 @@ def diffusers_pipeline(work: Work) -> Any:
     return pipe.to(work.device)
 
 
-def call(pipe: Any, work: Work, prompts: list[str], seeds: list[int]) -> list[Any]:
-    """PIL images, with the noise that Darkroom gives them."""
-    sampling = work.sampling
+def call(pipe: Any, requests: Sequence[ImageRequest]) -> list[Any]:
+    """PIL images of requests of one guidance scale, with the noise that Darkroom gives them."""
+    sampling, negatives = requests[0].sampling, [request.sampling.negative_prompt for request in requests]
     return pipe(
-        prompts,
+        [request.prompt for request in requests],
         guidance_scale=sampling.guidance_scale,
         num_inference_steps=sampling.num_inference_steps,
         height=sampling.height,
         width=sampling.width,
-        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+        generator=[torch.Generator().manual_seed(request.seed) for request in requests],
+        **({"negative_prompt": negatives} if any(negatives) else {}),
     ).images
+
+
+def of_one_scale(requests: Sequence[ImageRequest], size: int) -> list[list[ImageRequest]]:
+    """Batches of requests that one call of a pipeline can make: it takes one guidance scale, and negatives for each."""
+    groups: dict[float, list[ImageRequest]] = {}
+    for request in requests:
+        groups.setdefault(request.sampling.guidance_scale, []).append(request)
+    return [group[start : start + size] for group in groups.values() for start in range(0, len(group), size)]
 
 
 T = TypeVar("T")
@@ -85,6 +94,7 @@ def _called(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
 
 
 _IMAGES_A_WORKER = 240
+_DIT_IMAGES_A_WORKER = 64
 _BATCH_SIZES = (1, 4, 8, 16, 32)
 
 
@@ -99,36 +109,44 @@ class Script:
     def timing(self, batch_size: int, num_images: int, folder: Path) -> Timing:
         """After a batch to warm up."""
         folder.mkdir(parents=True)
-        wanted = self._requests[:num_images]
-        self._batch(wanted[:batch_size], folder)
+        batches = of_one_scale(self._requests[:num_images], batch_size)
+        self._batch(batches[0], folder)
         started = time.perf_counter()
-        for start in range(0, len(wanted), batch_size):
-            self._batch(wanted[start : start + batch_size], folder)
-        return Timing(len(wanted), time.perf_counter() - started)
+        for batch in batches:
+            self._batch(batch, folder)
+        return Timing(sum(map(len, batches)), time.perf_counter() - started)
 
     def num_threads(self) -> int:
         return torch.get_num_threads()
 
     def _batch(self, batch: Sequence[ImageRequest], folder: Path) -> None:
-        prompts, seeds = [request.prompt for request in batch], [request.seed for request in batch]
-        images = call(self._pipe, self._work, prompts, seeds)
-        for request, image in zip(batch, images, strict=True):
+        for request, image in zip(batch, call(self._pipe, batch), strict=True):
             image.save(folder / f"{request.image_id}.png")
 
 
 def diffusers_script(setting: Setting) -> list[Figure]:
     """Both have the whole machine: Darkroom a worker a core, the script torch's own threads."""
-    size = setting.num_workers
-    work = with_best_batch_size(setting, demo_work(setting, size * setting.sized(_IMAGES_A_WORKER, 24)))
+    num_images = setting.num_workers * setting.sized(_IMAGES_A_WORKER, 24)
+    return against_script(setting, demo_work(setting, num_images), "diffusers_script")
+
+
+def dit_script(setting: Setting) -> list[Figure]:
+    """The same of a diffusion transformer, on rows of different guidance, negative prompts and repeated prompts."""
+    num_images = setting.num_workers * setting.sized(_DIT_IMAGES_A_WORKER, 24)
+    return against_script(setting, dit_work(setting, num_images), "dit_script")
+
+
+def against_script(setting: Setting, untuned: Work, name: str) -> list[Figure]:
+    work, size = with_best_batch_size(setting, untuned), setting.num_workers
     cluster.start(None, size)
     try:
         with WarmPool(1, partial(Script, work)) as pool:
-            return [_measured(setting, work, size, pool)]
+            return [_measured(setting, work, size, pool, name)]
     finally:
         cluster.stop()
 
 
-def _measured(setting: Setting, work: Work, size: int, pool: WarmPool) -> Figure:
+def _measured(setting: Setting, work: Work, size: int, pool: WarmPool, name: str) -> Figure:
     def script(batch_size: int, num_images: int, folder: Path) -> Timing:
         return pool.call(Script.timing, batch_size, num_images, folder)[0]
 
@@ -141,7 +159,7 @@ def _measured(setting: Setting, work: Work, size: int, pool: WarmPool) -> Figure
         setting, {"darkroom": darkroom, "script": lambda folder: script(best, work.num_images, folder)}
     )
     return Figure(
-        name="diffusers_script",
+        name=name,
         what="images/s from prompt file to committed shards over those of a plain diffusers loop that saves, both warm",
         unit="x",
         values=ratios(timings["darkroom"], timings["script"]),

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from darkroom.bench.dit import DIT_SIDE, dit_model
 from darkroom.bench.figure import Setting, Timing
 from darkroom.demo import MODEL_FOLDER
 from darkroom.demo.world import random_scene
@@ -22,6 +23,7 @@ from darkroom.rendering.renderer import RendererSpec
 BATCH_SIZE = 8
 _RUN_SEED = 0
 _STEPS = 20
+_SCALES = (2.0, 3.5, 5.0, 7.0)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,25 @@ def demo_work(setting: Setting, num_images: int) -> Work:
     sampling = Sampling("default", 5.0, min(_STEPS, setting.sized(_STEPS, 2)), model.height or 64, model.width or 64)
     prompts = write_prompts(setting.folder / f"prompts-{num_images}.parquet", captions(num_images))
     return Work(prompts, num_images, model, sampling, setting.device)
+
+
+def dit_work(setting: Setting, num_images: int) -> Work:
+    """A small Stable Diffusion 3 of random weights, on rows that have guidance and negative prompts of their own.
+
+    Every fourth row has its prompt from an earlier one, every third a negative prompt, and there are four scales.
+    """
+    model = inspect_model(ModelRef(str(dit_model(setting.folder / "dit")), dtype="float32"), setting.device)
+    model = replace(model, identity=replace(model.identity, repo_id="a small Stable Diffusion 3 of random weights"))
+    sampling = Sampling("default", 5.0, min(_STEPS, setting.sized(_STEPS, 2)), DIT_SIDE, DIT_SIDE)
+    different = captions(num_images)
+    rows = {
+        "prompt": [different[row // 2 if row % 4 == 3 else row] for row in range(num_images)],
+        "negative_prompt": ["blurred" if row % 3 == 0 else "" for row in range(num_images)],
+        "guidance_scale": [_SCALES[row % len(_SCALES)] for row in range(num_images)],
+    }
+    path = setting.folder / f"mixed-{num_images}.parquet"
+    pq.write_table(pa.table(rows), path)
+    return Work(path, num_images, model, sampling, setting.device)
 
 
 def captions(count: int) -> list[str]:
