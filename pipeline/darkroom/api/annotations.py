@@ -6,6 +6,7 @@ One vocabulary serves all that raises; what leaves a call of the API is put into
 
 import inspect
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from os import PathLike
@@ -82,6 +83,13 @@ def checks_arguments(call: Callable[P, T]) -> Callable[P, T]:
         except DarkroomError as error:
             error.args = (in_python(str(error)),)
             raise
+        except RuntimeError as error:
+            if threading.main_thread().is_alive():
+                raise
+            raise DarkroomError(
+                "the main thread of this program has ended, and Python starts no more work for others; have it join() "
+                "the thread that calls darkroom; what was committed stays, and the same call goes on"
+            ) from error
 
     return checked
 

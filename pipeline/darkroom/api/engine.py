@@ -84,9 +84,9 @@ class _SharedRay:
         from darkroom.engine import cluster
 
         with self._lock:
-            if self._num_users == 0:
-                self._is_started_here = not sys.modules["ray"].is_initialized()
-                cluster.start(options.address, options.num_workers)
+            is_there = sys.modules["ray"].is_initialized()
+            cluster.start(options.address, options.num_workers)
+            self._is_started_here = not is_there or (self._is_started_here and self._num_users > 0)
             self._num_users += 1
         try:
             yield

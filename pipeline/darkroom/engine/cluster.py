@@ -10,12 +10,12 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 
 import ray
-from ray._private import ray_constants
+from ray._private import auto_init_hook, ray_constants
 
 from darkroom.domain.errors import DarkroomError, TryAgain, first_line
 
@@ -24,9 +24,12 @@ _IN_SESSION = len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasm
 _LONGEST_FOLDER = _LONGEST_SOCKET - _IN_SESSION
 _SHORT_FOLDER = "/tmp"
 
-# Linux kills the processes of a local Ray when the thread that started them ends. A caller's thread may end while
-# others still use that Ray, so off the main thread it is started by one of these, which lives until `stop`.
-_starters: list[ThreadPoolExecutor] = []
+_LOGGERS = {"ray._private.worker": logging.ERROR, "ray._private.services": logging.CRITICAL}  # while Ray starts
+
+_ends: list[threading.Event] = []  # of the threads that started a Ray, more than one where a caller shut Ray down
+_CONNECTS_ITSELF = auto_init_hook.enable_auto_connect  # whether Ray does so elsewhere in this process
+_num_running = 0  # runs, inside which Ray is never joined or started by itself
+_changing = threading.Lock()
 
 
 def start(address: str | None, num_workers: int | None = None) -> None:
@@ -35,20 +38,37 @@ def start(address: str | None, num_workers: int | None = None) -> None:
         _check_joined(address)
         return
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-    if threading.current_thread() is threading.main_thread():
+    with _quiet():
+        if threading.current_thread() is not threading.main_thread():
+            _in_lasting_thread(lambda: _join_or_start(address, num_workers))
+            return
         on_terminate = signal.getsignal(signal.SIGTERM)
         try:
             _join_or_start(address, num_workers)
         finally:
             signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own there
-        return
-    _starters.append(ThreadPoolExecutor(1, "ray"))
-    try:
-        with _without_warnings():  # Ray says that it could not put its handler there
-            _starters[-1].submit(_join_or_start, address, num_workers).result()
-    except BaseException:
-        _starters.pop().shutdown()
-        raise
+
+
+def _in_lasting_thread(start: Callable[[], None]) -> None:
+    """Start Ray in a thread that lives until `stop`: Linux kills a local Ray's processes when the thread that started
+    them ends, and a caller's thread may end while others still use that Ray.
+
+    A daemon thread, which Python neither waits for nor ends before the threads that it waits for.
+    """
+    started, end = Future[None](), threading.Event()
+
+    def run() -> None:
+        try:
+            start()
+        except BaseException as error:
+            started.set_exception(error)
+        else:
+            started.set_result(None)
+            end.wait()
+
+    threading.Thread(target=run, name="ray", daemon=True).start()
+    started.result()
+    _ends.append(end)
 
 
 def _join_or_start(address: str | None, num_workers: int | None) -> None:
@@ -73,14 +93,32 @@ def _join_or_start(address: str | None, num_workers: int | None) -> None:
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
-    logger = logging.getLogger(ray._private.worker.__name__)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def _quiet() -> Iterator[None]:
+    """Ray says that it could not put a handler of signals there, and what failed, which is raised too."""
+    loggers = {logging.getLogger(name): level for name, level in _LOGGERS.items()}
+    before = {logger: logger.level for logger in loggers}
+    try:
+        for logger, level in loggers.items():
+            logger.setLevel(level)
+        yield
+    finally:
+        for logger, level in before.items():
+            logger.setLevel(level)
+
+
+@contextmanager
+def joined_alone() -> Iterator[None]:
+    """Inside, calls of Ray without a Ray fail, where they would join or start any: a caller may shut it down."""
+    global _num_running
+    with _changing:
+        _num_running += 1
+        auto_init_hook.enable_auto_connect = False
     try:
         yield
     finally:
-        logger.setLevel(level)
+        with _changing:
+            _num_running -= 1
+            auto_init_hook.enable_auto_connect = _CONNECTS_ITSELF and not _num_running
 
 
 def _check_joined(address: str | None) -> None:
@@ -105,8 +143,8 @@ def _resolved(address: str) -> tuple[str, str]:
 
 def stop() -> None:
     ray.shutdown()
-    while _starters:
-        _starters.pop().shutdown()
+    while _ends:
+        _ends.pop().set()
 
 
 def num_devices() -> tuple[int, int]:

@@ -10,9 +10,10 @@ from typing import Any
 
 import ray
 from ray import cloudpickle
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError, RaySystemError, RayTaskError
 
-from darkroom.domain.errors import DarkroomError, EndsRun, WrongModel
+from darkroom.domain.errors import DarkroomError, EndsRun, TryAgain, WrongModel
+from darkroom.engine import cluster
 from darkroom.engine.actor import MAX_FAILED_STARTS, Slot, StartBackoff, WorkerActor, reason_of, start_slot
 from darkroom.engine.dispatcher import Attempt, Ledger
 from darkroom.engine.tasks import (
@@ -49,10 +50,14 @@ class RayDispatcher:
         """Returns when every task is committed or given up. Raises DarkroomError when no worker can start."""
         ledger = Ledger(tasks, self._max_attempts)
         loop = _Loop(ledger, listen, self._new_actor)
-        try:
-            loop.run(self._num_workers)
-        finally:
-            loop.close()
+        with cluster.joined_alone():
+            try:
+                loop.run(self._num_workers)
+            except RaySystemError as error:
+                _check_there(error)
+                raise
+            finally:
+                loop.close()
 
     def _new_actor(self, name: str, task: Task | None) -> Any:
         """`task`: the one that it may be given first."""
@@ -79,6 +84,7 @@ class _Loop:
 
     def run(self, num_workers: int) -> None:
         while True:
+            _check_there()
             self._round_at = time.monotonic()
             self._adjust(num_workers)
             self._hand_out()
@@ -95,7 +101,7 @@ class _Loop:
             self._drop_silent()
 
     def close(self) -> None:
-        for slot in self._slots:
+        for slot in self._slots if ray.is_initialized() else ():
             ray.kill(slot.actor)
         self._slots.clear()
 
@@ -254,6 +260,14 @@ class _Loop:
         if self._backoff.num_failed >= MAX_FAILED_STARTS and not self._slots:
             raise DarkroomError(f"no worker could start ({self._backoff.num_failed} tries): {reason}")
         return f"; the next start waits {pause_s:.0f} s"
+
+
+def _check_there(cause: Exception | None = None) -> None:
+    if not ray.is_initialized():
+        raise TryAgain(
+            "this process left its Ray (ray.shutdown()) while a run was on it; what was committed stays, and the same "
+            "call goes on"
+        ) from cause
 
 
 def _for_worker(make_worker: MakeWorker, name: str, task: Task | None) -> MakeWorker:
