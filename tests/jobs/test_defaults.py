@@ -77,14 +77,15 @@ def test_a_run_of_older_defaults_goes_on_with_the_words_that_it_is_told(
     model: Path, tmp_path: Path, lost: tuple[str, ...]
 ) -> None:
     run = tmp_path / "run"
-    assert job("generate", model, tmp_path, f"output.uri={run}", *OLD, "engine.shard_size=1") == 0
+    given = (f"output.uri={run}", "engine.shard_size=1")
+    assert job("generate", model, tmp_path, *given, *OLD) == 0
     next((run / "metadata").rglob("*.parquet")).unlink()
     age(run, *lost)
     with pytest.raises(DarkroomError, match=f"go on with {' '.join(OLD)}, or use another output.uri") as caught:
-        job("generate", model, tmp_path, f"output.uri={run}")
+        job("generate", model, tmp_path, *given)
     assert "\n" not in str(caught.value)
     assert "the model's own is guidance_scale 8.0, num_inference_steps 4" in str(caught.value)
-    assert job("generate", model, tmp_path, f"output.uri={run}", *OLD) == 0
+    assert job("generate", model, tmp_path, *given, *OLD) == 0
     assert steps_of(run) == [20]
 
 

@@ -181,7 +181,7 @@ def warnings(found: Checked) -> Iterator[str]:
     yield from filter(None, (_long_prompts(model, found) for model in found.models))
     for model in found.models:
         yield from warnings_of(model.plug_in) if model.plug_in else _unproved(model)
-    yield from dict.fromkeys(text for item in found.cells for text in _unfit(item))
+    yield from dict.fromkeys(text for item in found.cells if not item.model.plug_in for text in _unfit(item))
 
 
 def _unfit(item: CheckedCell) -> Iterator[str]:
