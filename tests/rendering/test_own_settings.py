@@ -1,5 +1,6 @@
 """What null stands for: cards of LoRAs and models, models' files, signatures; and what a few-step model is not for."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import SETTINGS, ModelRef, Sampling
 from darkroom.rendering.cards import CARDS
 from darkroom.rendering.inspection import InspectedModel, inspect_model
-from darkroom.rendering.own_settings import own_setting, unfit_settings
+from darkroom.rendering.own_settings import idle_settings, own_setting, unfit_settings
 from darkroom.rendering.schedulers import SCHEDULERS, build_scheduler, check_steps
 from tests.rendering.helpers import Models, pixels
 from tests.rendering.tiny_families import flux2_klein, sana_sprint
@@ -123,6 +124,18 @@ def test_what_is_not_advised_is_told(models: Models, hub: Path, tmp_path: Path) 
     assert steps == "sampling.num_inference_steps=8: sdxl_lightning_4step_lora is made for 4 steps"
     assert scale.startswith("sampling.guidance_scale=5: sdxl_lightning_4step_lora is distilled, to be used with 0;")
     assert unfit(inspected(models["sdxl"]), 1000, 50.0) == []
+
+
+def test_what_steers_guidance_where_there_is_none_is_told(models: Models) -> None:
+    model, plain = inspected(models["sd"]), Sampling("default", 1.0, 4, 16, 16)
+    given = replace(plain, negative_prompt="blur", guidance_stop=0.5)
+    first, second = idle_settings(given, model, ())
+    assert first.startswith("sampling.negative_prompt does nothing at sampling.guidance_scale=1: nothing guides ")
+    assert second.startswith("sampling.guidance_stop does nothing")
+    [column] = idle_settings(plain, model, ["negative_prompt", "seed"])
+    assert column.startswith("column negative_prompt does nothing")
+    for guided, rows in ((replace(given, guidance_scale=2.0), ()), (given, ["guidance_scale"]), (plain, ())):
+        assert list(idle_settings(guided, model, rows)) == []
 
 
 @pytest.mark.parametrize("name", [*SCHEDULERS, "default"])

@@ -214,9 +214,11 @@ def _value(setting: Setting, given: Value, model: InspectedModel, active: Active
         return None
     value = _model_value(setting, model, active) if value is None else setting.kind(value)
     if value is None:
+        older = OLDER_DEFAULTS.get(setting.name)
+        was = f", which was {older} where nothing was said before version 0.2.0" if older is not None else ""
         raise DarkroomError(
             f"sampling.{setting.name} has no value, and {model.identity.repo_id} names none; give "
-            f"sampling.{setting.name}=..."
+            f"sampling.{setting.name}=...{was}"
         )
     if setting.allowed and value not in setting.allowed:
         raise DarkroomError(f"sampling.{setting.name}={value} is out of range; give {setting.allowed}")

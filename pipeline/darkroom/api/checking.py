@@ -4,7 +4,7 @@ Cheapest first; every refusal is a DarkroomError before expensive work.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -37,7 +37,7 @@ from darkroom.engine.planning import Grid
 from darkroom.prompts.dataset import PromptScan, count_long_prompts
 from darkroom.rendering.inspection import InspectedModel, shared_models, token_counter
 from darkroom.rendering.model_calls import check_clip_skip
-from darkroom.rendering.own_settings import unfit_settings
+from darkroom.rendering.own_settings import idle_settings, unfit_settings
 from darkroom.rendering.schedulers import check_steps
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault
@@ -181,12 +181,14 @@ def warnings(found: Checked) -> Iterator[str]:
     yield from filter(None, (_long_prompts(model, found) for model in found.models))
     for model in found.models:
         yield from warnings_of(model.plug_in) if model.plug_in else _unproved(model)
-    yield from dict.fromkeys(text for item in found.cells if not item.model.plug_in for text in _unfit(item))
+    rows, own = found.scan.num_overriding, [item for item in found.cells if not item.model.plug_in]
+    yield from dict.fromkeys(text for item in own for text in _unfit(item, rows))
 
 
-def _unfit(item: CheckedCell) -> Iterator[str]:
+def _unfit(item: CheckedCell, rows: Collection[str]) -> Iterator[str]:
     sampling = item.cell.sampling
-    return unfit_settings(sampling, item.model, adapters_of(item.cell, sampling))
+    yield from unfit_settings(sampling, item.model, adapters_of(item.cell, sampling))
+    yield from idle_settings(sampling, item.model, rows)
 
 
 def _unproved(model: InspectedModel) -> Iterator[str]:

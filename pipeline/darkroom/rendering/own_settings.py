@@ -3,13 +3,13 @@
 In this order: the card of a LoRA that acts, the model's card, its files where they are sure, its pipeline's signature.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from darkroom.domain.adapters import Active
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.settings import Sampling
+from darkroom.domain.settings import SETTINGS, Sampling
 from darkroom.rendering.cards import CARDS, Card
 from darkroom.rendering.families import Guidance
 from darkroom.rendering.inspection import InspectedModel
@@ -17,6 +17,7 @@ from darkroom.rendering.model_calls import call_default
 from darkroom.rendering.model_facts import config_of
 from darkroom.rendering.schedulers import DEFAULT
 
+_OF_GUIDANCE = ("guidance_rescale", "guidance_start", "guidance_stop")
 _NOTHING_KNOWN = Card()
 # Of a folder whose own files say how it was distilled. "guided": the scale is an input of its network.
 _LCM, _LCM_GUIDED = Card(4, 1.0, most_guidance=2.0), Card(4, 8.0)
@@ -52,6 +53,20 @@ def unfit_settings(sampling: Sampling, model: InspectedModel, active: Active) ->
                 f"sampling.guidance_scale={scale:g}: {name} is distilled, to be used with {card.guidance_scale:g}; "
                 "more guidance takes time and may spoil the image"
             )
+
+
+def idle_settings(sampling: Sampling, model: InspectedModel, rows: Collection[str]) -> Iterator[str]:
+    """Settings of guidance that are given where nothing guides, as few-step models by default. `rows`: names of the
+    settings that rows have of their own."""
+    if model.family.guidance is not Guidance.BRANCHES or not model.folder or "guidance_scale" in rows:
+        return  # others are refused where they are given
+    if sampling.guidance_scale <= model.family.unguided:
+        given = {"negative_prompt": bool(sampling.negative_prompt)}
+        given |= {name: SETTINGS[name].does_something(getattr(sampling, name)) for name in _OF_GUIDANCE}
+        said = [f"sampling.{name}" for name, is_given in given.items() if is_given]
+        said += [f"column {name}" for name in given if name in rows]
+        scale = f"sampling.guidance_scale={sampling.guidance_scale:g}"
+        yield from (f"{name} does nothing at {scale}: nothing guides {model.identity.repo_id}" for name in said)
 
 
 def model_card(model: InspectedModel) -> Card:
