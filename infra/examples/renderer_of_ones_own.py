@@ -17,7 +17,8 @@ from darkroom.rendering.renderer import RenderedImage, RendererInfo, RendererSpe
 
 def about(ref: ModelRef) -> Description:
     """Read before anything is made: which settings it takes, and what they are where nobody says it."""
-    return Description("gradient", takes=("height", "width", "guidance_scale"), defaults={"height": 64, "width": 64})
+    usual = {"height": 64, "width": 64, "guidance_scale": 5.0}
+    return Description("gradient", takes=tuple(usual), defaults=usual)
 
 
 class Gradient:

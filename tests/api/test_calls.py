@@ -36,7 +36,8 @@ def test_every_name_is_there() -> None:
 def test_a_signature_names_the_settings_with_their_defaults() -> None:
     for call in (darkroom.generate, darkroom.sweep, darkroom.plan):
         known = inspect.signature(call).parameters
-        assert known["guidance_scale"].default == 5.0
+        assert known["guidance_scale"].default is None
+        assert known["num_images_per_prompt"].default == 1
         assert known["trust_remote_code"].default is False
 
 

@@ -1,17 +1,20 @@
 """Checks before anything is rendered: axes that would do nothing, and presets as models of cells."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from darkroom.api.arguments import prompts_of
-from darkroom.api.checking import Checked, Request, check
+from darkroom.api.checking import Checked, Request, check, warnings
 from darkroom.api.options import sampling_defaults
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
 from darkroom.engine.planning import Grid
 from darkroom.runs.presets import presets, with_preset
+from tests.rendering.tiny_loras import tiny_lora
+from tests.rendering.tiny_models import hub_copy, tiny_sdxl
 
 SIZE = {"height": 16, "width": 16}
 
@@ -57,6 +60,54 @@ def test_a_renderer_of_ones_own_reads_a_name_of_a_preset_as_it_is() -> None:
     asked = sampling_defaults() | SIZE
     found = check(Request(prompts_of(["a"]), ref, asked, grid=grid), "cpu")
     assert [item.info.ref for item in found.cells] == [replace(ref, repo_id=name) for name in ("demo", "sdxl")]
+
+
+def test_a_preset_in_the_place_of_another_is_that_alone() -> None:
+    known = {name: ref for name, ref in presets().items() if not ref.make}
+    for ref in known.values():
+        assert {name: with_preset(ref, name) for name in known} == known
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("sdxl-lightning", ("euler_trailing", 0.0, 4)),
+        ("hyper-sdxl", ("ddim_trailing", 0.0, 8)),
+        ("dmd2-sdxl", ("lcm_trailing", 0.0, 4)),
+        ("tcd-sdxl", ("tcd", 0.0, 4)),
+        ("lcm-sdxl", ("lcm", 1.0, 4)),
+    ],
+)
+def test_a_preset_of_a_few_step_lora_has_what_its_card_says(hub: Path, name: str, own: tuple, tmp_path: Path) -> None:
+    [lora] = presets()[name].loras
+    owner, repo, *file = lora.path.split("/")
+    made = tiny_lora(hub.parent / "sdxl", tmp_path / "lora")
+    if file:
+        made.rename(made.with_name(file[0]))
+    hub_copy(tmp_path / "lora", f"{owner}/{repo}", hub)
+    cells = {"lora": ["", "none"], "scheduler": [None]}
+    found = [item.cell.sampling for item in checked(["a"], Grid(cells), name).cells]
+    [acting, alone] = [(each.scheduler, each.guidance_scale, each.num_inference_steps) for each in found]
+    assert (acting, alone) == (own, ("default", 5.0, 50))
+
+
+@pytest.mark.parametrize("repo_id", ["someone/sdxl", "stabilityai/sdxl-turbo"])
+def test_what_a_few_step_model_is_not_made_for_is_warned_of(hub: Path, repo_id: str) -> None:
+    hub_copy(hub.parent / "sdxl", repo_id, hub)
+    asked = sampling_defaults() | SIZE | {"num_inference_steps": 20, "guidance_scale": 5}
+    found = check(Request(prompts_of(["a"]), ModelRef(repo_id), asked), "cpu")
+    said = [text for text in warnings(found) if text.startswith("sampling.")]
+    assert len(said) == (2 if "turbo" in repo_id else 0)
+
+
+@pytest.fixture
+def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of a hub that cannot be reached, with a tiny SDXL in the place of the real one."""
+    folder = tmp_path_factory.mktemp("hub")
+    hub_copy(tiny_sdxl(folder / "sdxl"), presets()["sdxl"].repo_id, folder / "hub", "fp16")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return folder / "hub"
 
 
 def test_a_preset_has_its_usual_settings_but_what_was_said() -> None:

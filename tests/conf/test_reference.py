@@ -20,7 +20,7 @@ def test_the_reference_names_every_setting_and_every_key_with_its_help() -> None
 
 def test_ranges_defaults_and_choices_are_shown() -> None:
     page = reference()
-    assert "| `sampling.guidance_scale` | number | `5.0` | from 0 to 1000 | axis, row |" in page
+    assert "| `sampling.guidance_scale` | number | `null` | from 0 to 1000 | axis, row |" in page
     assert "| `model.repo_id` | text | must be given |" in page
     assert "| `engine.batch_size` | any value | `8` | from 1 to 4096, or auto |" in page
     assert "| `output.image_format` | png or webp or jpeg | `png` |" in page

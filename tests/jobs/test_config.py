@@ -357,7 +357,7 @@ def test_every_job_has_help_and_a_configuration(job: str, capsys: pytest.Capture
     [
         (["ge"], ["generate"]),
         (["mo", "generate"], ["model=", "model."]),
-        (["model=sdx", "generate"], ["model=sdxl", "model=sdxl-turbo"]),
+        (["model=sdx", "generate"], ["model=sdxl", "model=sdxl-lightning", "model=sdxl-turbo"]),
         (["sampling.gu", "generate"], [f"sampling.guidance_{end}=" for end in ("scale", "start", "stop", "rescale")]),
         (["prompts.u", "generate"], []),
         (["prompts.u", "generate", "prompts=file"], ["prompts.uri="]),
@@ -373,7 +373,8 @@ def test_every_job_has_help_and_a_configuration(job: str, capsys: pytest.Capture
         (["", "completion", "bash"], []),
         (["compl"], ["completion"]),
         (["ge", "help"], ["generate"]),
-        (["sampling.scheduler=eul", "generate"], [f"sampling.scheduler=euler{end}" for end in ("_a", "", "_karras")]),
+        (["sampling.scheduler=euler_k", "generate"], ["sampling.scheduler=euler_karras"]),
+        (["sampling.scheduler=euler_a", "generate"], [f"sampling.scheduler=euler_a{end}" for end in ("", "_trailing")]),
         (["evaluation.clip_convention=h", "generate"], ["evaluation.clip_convention=hessel"]),
         (["clip_convention=m", "compare"], ["clip_convention=mlperf"]),
         (["engine.c", "evaluate"], []),
@@ -394,13 +395,13 @@ def test_groups_of_a_folder_come_next(folder: Path) -> None:
     ("line", "found"),
     [
         ("darkroom ge", ["generate"]),
-        (".venv/bin/darkroom generate model=sdx", ["sdxl", "sdxl-turbo"]),
+        (".venv/bin/darkroom generate model=sdx", ["sdxl", "sdxl-lightning", "sdxl-turbo"]),
         ("darkroom generate prompts=file prompts.u", ["prompts.uri="]),
         ("darkroom generate 'prompts=file' prompts.u", ["prompts.uri="]),
         ('darkroom generate sampling.negative_prompt="no hands" sampling.se', ["sampling.seed="]),
         ("darkroom generate output.uri=my\\ run model=pa", ["paint"]),
-        ("darkroom generate 'model=sdx", ["model=sdxl", "model=sdxl-turbo"]),
-        ('darkroom generate model="sdx', ["sdxl", "sdxl-turbo"]),
+        ("darkroom generate 'model=sdx", ["model=sdxl", "model=sdxl-lightning", "model=sdxl-turbo"]),
+        ('darkroom generate model="sdx', ["sdxl", "sdxl-lightning", "sdxl-turbo"]),
     ],
 )
 def test_what_bash_may_add_to_a_line(line: str, found: list[str]) -> None:

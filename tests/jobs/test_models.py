@@ -46,6 +46,7 @@ def generate(model: Path, run: Path, *more: str, job: str = "generate", prompts:
     file.write_text("".join(f"a cat {number}\n" for number in range(prompts)))
     given = (f"model.repo_id={model}", f"output.uri={run}", "engine=local", "engine.device=cpu", "engine.shard_size=1")
     given = (*given, "prompts=file", f"prompts.uri={file}", "sampling.num_inference_steps=1", "sampling.height=16")
+    given = (*given, "sampling.guidance_scale=5")  # which a class of its own says nothing of
     return run_here(job, "model=diffusers", *given, "sampling.width=16", *more)
 
 

@@ -228,6 +228,8 @@ def test_it_renders_on_ray(tmp_path: Path) -> None:
 def test_a_server_renders_a_prompt_file(server: ImagesServer, tmp_path: Path, capsys) -> None:
     lines = prompts(tmp_path, "a cat", "forbidden", "busy", "garbled", "revise a horse")
     given = [*api(server, parameters="seed guidance_scale", price=0.25), *lines]
+    assert "has no value, and tiny names none; give sampling.guidance_scale=..., which was 5" in refused("plan", *given)
+    given = [*given, "sampling.guidance_scale=4"]
     assert run_here("plan", *given) == 0
     assert "price:   1.25 (0.25 an image)" in capsys.readouterr().out
     assert not server.bodies

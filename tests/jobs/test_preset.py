@@ -40,7 +40,7 @@ def test_what_a_command_says_wins_and_every_rendering_job_knows_the_preset() -> 
     for job in ("plan", "generate", "sweep"):
         assert composed(job, [*PRESET, "sampling.guidance_scale=7"]).sampling.guidance_scale == 7
     assert composed("generate", ["preset=mlperf-sdxl", "model=demo", "prompts=demo"]).model.repo_id == "darkroom/demo"
-    assert composed("generate", []).sampling.guidance_scale == 5
+    assert composed("generate", []).sampling.guidance_scale is None
     with pytest.raises(DarkroomError, match="did you mean preset=mlperf-sdxl"):
         composed("generate", ["preset=mlperf"])
 

@@ -90,8 +90,8 @@ def test_what_the_model_says_stands_for_null_and_is_recorded(arguments, tmp_path
     ]
     assert run_here("sweep", *arguments, *own, "grid.axes.guidance_scale=[null,1,3]") == 0
     rows = frame(tmp_path)
-    assert set(rows["guidance_scale"]) == {1.0, 3.0}  # the painter's own is 1
-    assert set(rows["num_inference_steps"]) == {1}
+    assert set(rows["guidance_scale"]) == {1.0, 3.0, 5.0}  # the painter's own is 5
+    assert set(rows["num_inference_steps"]) == {20}
     assert set(rows["scheduler"]) == {"default"}
 
 

@@ -23,7 +23,7 @@ def describe(ref: ModelRef) -> Description:
     return Description(
         ref.repo_id or "painter",
         takes=("height", "width", "guidance_scale", "revision"),
-        defaults={"height": 16, "width": 16},
+        defaults={"height": 16, "width": 16, "guidance_scale": 5.0},
         sizes=((16, 16), (16, 24)),
     )
 

@@ -1,5 +1,7 @@
 """Tiny models of real architectures with random weights, saved in the standard layout."""
 
+import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -158,3 +160,28 @@ def _unet(cross_attention_dim: int, **options: object) -> UNet2DConditionModel:
         "norm_num_groups": 4,
     }
     return UNet2DConditionModel(**{**small, **options})
+
+
+def tiny_lcm(folder: Path) -> Path:
+    """A latent consistency model: its guidance scale is an input of the UNet, as of LCM_Dreamshaper_v7."""
+    return with_scheduler(tiny_sd(folder, time_cond_proj_dim=16), "LCMScheduler")
+
+
+def with_scheduler(model: Path, class_name: str) -> Path:
+    """The same folder, saved with another scheduler, as what was distilled for it."""
+    for path in (model / "scheduler" / "scheduler_config.json", model / "model_index.json"):
+        found = json.loads(path.read_text())
+        change = {"scheduler": ["diffusers", class_name]} if "scheduler" in found else {"_class_name": class_name}
+        path.write_text(json.dumps({**found, **change}))
+    return model
+
+
+def hub_copy(path: Path, repo_id: str, hub: Path, variant: str | None = None) -> None:
+    """A model's or a LoRA's folder in a hub's cache at `hub`, as if it had been downloaded from there."""
+    commit = "0" * 40
+    repo = hub / f"models--{repo_id.replace('/', '--')}"
+    snapshot = Path(shutil.copytree(path, repo / "snapshots" / commit, dirs_exist_ok=True))
+    (repo / "refs").mkdir(exist_ok=True)
+    (repo / "refs" / "main").write_text(commit)
+    for file in snapshot.rglob("*.safetensors") if variant else ():
+        file.rename(file.with_suffix(f".{variant}.safetensors"))

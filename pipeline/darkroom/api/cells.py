@@ -1,23 +1,37 @@
 """Cells of a request: settings checked against the model that they are for, which is found by its small files."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from darkroom.api.options import checked_model, with_settings
 from darkroom.api.parts import check_loras, check_plug_in_settings, plug_in_value, with_places
 from darkroom.demo import MODEL_FOLDER
+from darkroom.domain.adapters import Active, active_loras
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell
 from darkroom.domain.setting_values import unknown
-from darkroom.domain.settings import ARGUMENTS, FLOAT8, PARTS, SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
+from darkroom.domain.settings import (
+    ARGUMENTS,
+    FLOAT8,
+    OLDER_DEFAULTS,
+    PARTS,
+    SETTINGS,
+    ModelRef,
+    Sampling,
+    Setting,
+    Value,
+    settings_of,
+)
 from darkroom.engine.planning import Grid, Settings, expand
 from darkroom.rendering.inspection import STEERED, InspectedModel, inspect_model
-from darkroom.rendering.model_calls import call_default, check_arguments, check_clip_skip, check_size
+from darkroom.rendering.model_calls import check_arguments, check_clip_skip, check_size
+from darkroom.rendering.own_settings import own_setting
 from darkroom.rendering.plugins import inspect_plug_in
-from darkroom.rendering.renderer import PAINT_DEFAULTS, PAINT_REPO_ID, paint_model
-from darkroom.rendering.schedulers import DEFAULT, check_scheduler
+from darkroom.rendering.renderer import PAINT_REPO_ID, paint_model
+from darkroom.rendering.schedulers import DEFAULT, check_scheduler, check_steps
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.presets import preset_of, presets, with_preset
 
@@ -26,7 +40,6 @@ DEMO_REPO_ID = "darkroom/demo"
 OPTIONAL_ARGUMENTS = frozenset(
     {each.name for each in ARGUMENTS if each.has_neutral} | {"guidance_scale", "negative_prompt"}
 )
-_WITHOUT = {"guidance_scale": "give sampling.guidance_scale=null"}  # its default is a number
 _MODEL_HINT = "name the models of cells as repo_id, a preset, a hub id or a folder: "
 FindModel = Callable[[ModelRef, str], InspectedModel]
 
@@ -37,6 +50,7 @@ class CheckedCell:
 
     info: CellInfo
     model: InspectedModel
+    older: tuple[Cell, ...] = ()  # that versions before 0.2.0 could make of the same words, where those are others
 
     @property
     def cell(self) -> Cell:
@@ -46,33 +60,41 @@ class CheckedCell:
         """The same, with its model called so in images and records."""
         identity = replace(self.cell.model, repo_id=repo_id)
         info = replace(self.info, cell=replace(self.cell, model=identity))
-        return CheckedCell(info, replace(self.model, identity=identity))
+        return replace(self, info=info, model=replace(self.model, identity=identity))
 
 
 def checked_cell(
-    ref: ModelRef, asked: Mapping[str, Value], run: Mapping[str, Value], device: str, find: FindModel
+    ref: ModelRef,
+    asked: Mapping[str, Value],
+    run: Mapping[str, Value],
+    device: str,
+    find: FindModel,
+    own: Collection[str] = (),
 ) -> CheckedCell:
     """A cell whose model is there and whose settings fit it; `run`: the sampling that the cells of a run share, where
-    this one may differ in the rest."""
+    this one may differ in the rest; `own`: names of the settings that it has of its own."""
     ref = located(ref)
     _check_used(ref)
     model = find(ref, device)
     ref = replace(ref, revision=model.configuration or ref.revision)
     sampling = _sampling(asked, model, run)
+    cell = Cell(model.identity, sampling)
+    unsaid = [name for name in OLDER_DEFAULTS if run[name] is None and name not in own]
     if model.plug_in:
         check_plug_in_settings(sampling, model.plug_in)
-        return CheckedCell(CellInfo(ref, Cell(model.identity, sampling)), model)
+        taken = [name for name in unsaid if name in model.plug_in.description.takes]
+        return CheckedCell(CellInfo(ref, cell), model, _older(cell, taken))
     check_scheduler(sampling.scheduler, model)
+    check_steps(sampling.scheduler, sampling.num_inference_steps, model, "sampling.num_inference_steps")
     _check_lossy(sampling, model)
-    for name in _acting(sampling):
-        check_taken([name], model, _WITHOUT.get(name, "leave it out"))
+    check_taken(_acting(sampling), model, "leave it out")
     check_loras(sampling, model)
     check_clip_skip("sampling.clip_skip", sampling.clip_skip, model)
     if model.source != PAINT_REPO_ID:
         check_size(sampling.height, sampling.width, model)
     if model.identity.dtype == FLOAT8 and device == "mps":
         raise DarkroomError("model.dtype=float8: mps has no float8; use model.dtype=bfloat16")
-    return CheckedCell(CellInfo(ref, Cell(model.identity, sampling)), model)
+    return CheckedCell(CellInfo(ref, cell), model, _older(cell, unsaid))
 
 
 def grid_cell(
@@ -87,7 +109,7 @@ def grid_cell(
         if named in tuple(presets()):
             model = with_preset(model, str(named))
             settings = {name: value for name, value in settings.items() if name != "repo_id"}
-        return checked_cell(*with_settings(model, sampling, settings), sampling, device, find)
+        return checked_cell(*with_settings(model, sampling, settings), sampling, device, find, tuple(settings))
     except DarkroomError as error:
         raise DarkroomError(f"grid cell ({said}): {error}") from error
 
@@ -165,32 +187,48 @@ def find_model(ref: ModelRef, device: str) -> InspectedModel:
 def _sampling(asked: Mapping[str, Value], model: InspectedModel, run: Mapping[str, Value]) -> Sampling:
     """A cell's settings, with what the model says in the place of None. Where the cell has the run's seed or number
     of images, it says nothing of them, so that it is called as in a run whose cells do not differ in them."""
-    values: dict[str, Any] = {each.name: _value(each, asked[each.name], model) for each in settings_of(Sampling)}
+    active = active_loras(model.identity.loras, str(asked["lora"]), float(asked["lora_weight"] or 0))
+    values: dict[str, Any] = {
+        each.name: _value(each, asked[each.name], model, active) for each in settings_of(Sampling)
+    }
     shared = {each.name: each.neutral for each in settings_of(Sampling) if not each.of_image}
     return Sampling(**values | {name: value for name, value in shared.items() if values[name] == run[name]})
 
 
-def _value(setting: Setting, given: Value, model: InspectedModel) -> Any:
+def _older(cell: Cell, unsaid: Collection[str]) -> tuple[Cell, ...]:
+    """The cells with one or more of these settings at what it was where nothing was said, in versions before 0.2.0:
+    not each of them need have been unsaid, since null could be given."""
+    choices = [names for count in range(len(unsaid), 0, -1) for names in combinations(unsaid, count)]
+    found = [_with_older(cell, names) for names in choices]
+    return tuple(other for other in found if other.cell_id != cell.cell_id)
+
+
+def _with_older(cell: Cell, names: Iterable[str]) -> Cell:
+    older: dict[str, Any] = {name: OLDER_DEFAULTS[name] for name in names}
+    return replace(cell, sampling=replace(cell.sampling, **older))
+
+
+def _value(setting: Setting, given: Value, model: InspectedModel, active: Active) -> Any:
     value = plug_in_value(setting, given, model.plug_in) if model.plug_in else given
     if value is None and setting.is_optional and not setting.from_model:
         return None
-    value = _model_value(setting, model) if value is None else setting.kind(value)
+    value = _model_value(setting, model, active) if value is None else setting.kind(value)
     if value is None:
+        older = OLDER_DEFAULTS.get(setting.name)
+        was = f", which was {older} where nothing was said before version 0.2.0" if older is not None else ""
         raise DarkroomError(
             f"sampling.{setting.name} has no value, and {model.identity.repo_id} names none; give "
-            f"sampling.{setting.name}=..."
+            f"sampling.{setting.name}=...{was}"
         )
     if setting.allowed and value not in setting.allowed:
         raise DarkroomError(f"sampling.{setting.name}={value} is out of range; give {setting.allowed}")
     return value
 
 
-def _model_value(setting: Setting, model: InspectedModel) -> Any:
-    if setting.name == "scheduler":
-        return DEFAULT
-    if model.plug_in or not setting.from_model:
-        return None
-    return PAINT_DEFAULTS[setting.name] if model.source == PAINT_REPO_ID else call_default(model, setting.name)
+def _model_value(setting: Setting, model: InspectedModel, active: Active) -> Any:
+    if model.plug_in:
+        return DEFAULT if setting.name == "scheduler" else None
+    return own_setting(setting.name, model, active) if setting.from_model else None
 
 
 def _check_lossy(sampling: Sampling, model: InspectedModel) -> None:

@@ -4,11 +4,12 @@ Cheapest first; every refusal is a DarkroomError before expensive work.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
+from darkroom import __version__
 from darkroom.api.arguments import Prompts
 from darkroom.api.cells import (
     OPTIONAL_ARGUMENTS,
@@ -30,19 +31,14 @@ from darkroom.api.options import (
 from darkroom.api.parts import check_rows, check_rows_loras, warnings_of
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, digest
-from darkroom.domain.settings import (
-    ModelRef,
-    Sampling,
-    Value,
-)
+from darkroom.domain.records import adapters_of
+from darkroom.domain.settings import ModelRef, Sampling, Value
 from darkroom.engine.planning import Grid
 from darkroom.prompts.dataset import PromptScan, count_long_prompts
-from darkroom.rendering.inspection import (
-    InspectedModel,
-    shared_models,
-    token_counter,
-)
+from darkroom.rendering.inspection import InspectedModel, shared_models, token_counter
 from darkroom.rendering.model_calls import check_clip_skip
+from darkroom.rendering.own_settings import idle_settings, unfit_settings
+from darkroom.rendering.schedulers import check_steps
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.run import OutputInfo, RunInfo
@@ -94,6 +90,7 @@ class Checked:
             shard_size=request.engine.shard_size,
             batch_size=None if size == AUTO else int(size),
             cell_id="" if request.grid else self.cells[0].cell.cell_id,
+            version=__version__,
         )
 
     def called_as_in(self, run: Mapping[str, CellInfo]) -> "Checked":
@@ -105,6 +102,18 @@ class Checked:
     def cell_infos(self) -> dict[str, CellInfo]:
         """By cell_id."""
         return {item.cell.cell_id: item.info for item in self.cells}
+
+    @property
+    def older_cells(self) -> dict[str, tuple[Cell, ...]]:
+        """By cell_id, what versions with other defaults could make of the same words."""
+        return {item.cell.cell_id: item.older for item in self.cells if item.older}
+
+    @property
+    def older_places(self) -> dict[str, Cell]:
+        """Folders that such a version named by what is rendered, each with the cell in it."""
+        is_named = self.request.output.uri is None and self.request.grid is None
+        older = self.cells[0].older if is_named else ()
+        return {f"runs/{_folder_name(self, cell)}": cell for cell in older}
 
     @property
     def num_images(self) -> int:
@@ -136,13 +145,16 @@ def check(request: Request, device: str) -> Checked:
     for item in once.values():
         if item.model.plug_in:
             check_rows(request.prompts.dataset, scan.num_overriding, item.cell, item.model.plug_in)
+        else:
+            steps = scan.highest.get("num_inference_steps", 0)
+            check_steps(item.cell.sampling.scheduler, steps, item.model, "column num_inference_steps")
     for model in {item.cell.model: item.model for item in once.values() if not item.model.plug_in}.values():
         check_rows_loras(scan, model)
-        check_clip_skip("column clip_skip", scan.max_clip_skip, model)
+        check_clip_skip("column clip_skip", scan.highest.get("clip_skip", 0), model)
         given = [name for name in scan.num_overriding if name in OPTIONAL_ARGUMENTS]
         check_taken(given, model, "prompts.columns.{}=null leaves its column unread")
     found = Checked(request, scan, tuple(once.values()), StoreSpec(""))
-    uri = f"runs/{_folder_name(found)}" if request.output.uri is None else request.output.uri
+    uri = f"runs/{_folder_name(found, found.cells[0].cell)}" if request.output.uri is None else request.output.uri
     return replace(found, store=parse_spec(uri, request.output.endpoint_url))
 
 
@@ -169,6 +181,14 @@ def warnings(found: Checked) -> Iterator[str]:
     yield from filter(None, (_long_prompts(model, found) for model in found.models))
     for model in found.models:
         yield from warnings_of(model.plug_in) if model.plug_in else _unproved(model)
+    rows, own = found.scan.num_overriding, [item for item in found.cells if not item.model.plug_in]
+    yield from dict.fromkeys(text for item in own for text in _unfit(item, rows))
+
+
+def _unfit(item: CheckedCell, rows: Collection[str]) -> Iterator[str]:
+    sampling = item.cell.sampling
+    yield from unfit_settings(sampling, item.model, adapters_of(item.cell, sampling))
+    yield from idle_settings(sampling, item.model, rows)
 
 
 def _unproved(model: InspectedModel) -> Iterator[str]:
@@ -202,13 +222,12 @@ def _output_info(output: OutputOptions) -> OutputInfo:
     return OutputInfo(output.layout, output.image_format, 0 if output.image_format == "png" else output.quality)
 
 
-def _folder_name(found: Checked) -> str:
+def _folder_name(found: Checked, cell: Cell) -> str:
     """A folder named by what is rendered: the same request finds it again, another one does not touch it. That of a
-    sweep stays the same when its grid grows."""
+    sweep stays the same when its grid grows. `cell`: the one of a request without a grid."""
     run, kind = found.run_info(), found.request.prompts.kind
     shared = (run.seed, run.num_images_per_prompt, vars(run.output))
     if found.request.grid is not None:
         return f"sweep-{kind}-{digest('sweep', found.scan.fingerprint, *shared)[:8]}"
-    [only] = found.cells
-    name = digest(found.scan.fingerprint, only.cell.cell_id, *shared)
-    return f"{kind}-{Path(only.cell.model.repo_id).name}-{name[:8]}"
+    name = digest(found.scan.fingerprint, cell.cell_id, *shared)
+    return f"{kind}-{Path(cell.model.repo_id).name}-{name[:8]}"

@@ -31,9 +31,9 @@ from darkroom.runs.choices import put_choices, read_choices
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.files import CONTACT_SHEET_KEY
 from darkroom.runs.images import StoredFile, first_images
-from darkroom.runs.opening import claim
+from darkroom.runs.opening import claim, older_defaults
 from darkroom.runs.run import find_run
-from darkroom.storage.store import Store, open_store
+from darkroom.storage.store import Store, open_store, parse_spec
 
 _SHEET_IMAGES = 32
 
@@ -70,6 +70,7 @@ def render(request: Request, progress: Progress) -> RenderResult:
     if request.halving:
         check_halving(request.halving, evaluation)
     store = open_store(found.store)
+    _check_older_places(found, store)
     store.check()
     if request.halving and (fault := halving_fault(found, request.halving, find_run(store))):
         progress(Warned(f"halving: no cell can be dropped: {fault}"))
@@ -84,6 +85,15 @@ def render(request: Request, progress: Progress) -> RenderResult:
         return render_whole(job)
 
 
+def _check_older_places(found: Checked, store: Store) -> None:
+    """Refuse to begin anew what was begun where an older version called its folder by its own defaults."""
+    for uri, cell in found.older_places.items():
+        there = open_store(parse_spec(uri))
+        begun = find_run(there)
+        if begun and not begun.version and find_run(store) is None:
+            raise older_defaults(there.describe(), cell, found.cells[0].cell)
+
+
 def _claimed(
     found: Checked, store: Store, engine: Engine, evaluation: CheckedEvaluation | None, progress: Progress
 ) -> RenderJob:
@@ -91,7 +101,7 @@ def _claimed(
     is_auto = not isinstance(engine.options.batch_size, int)
     # What is refused for want of a certificate is so before anything is written, where the batch size is known by then.
     kept = {} if is_auto else proofs_of(found.cells, renderer_specs(found, engine), engine.options)
-    info = claim(store, found.run_info(), found.cell_infos, found.scan.older_fingerprint)
+    info = claim(store, found.run_info(), found.cell_infos, found.scan.older_fingerprint, found.older_cells)
     if found.request.grid:
         read_choices(store)  # refuses what cannot be read now, and not once the cells are rendered
     found = found.called_as_in(read_cells(store))

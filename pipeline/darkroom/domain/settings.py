@@ -47,6 +47,7 @@ class Setting:
     choices: tuple[str, ...]  # for one word of several; empty: any text
     from_model: bool  # None stands for what the model says, and is resolved before a cell is named
     neutral: Any  # the value at which it does nothing, and which cell ids leave out; MISSING: none
+    older_default: Any  # of versions before 0.2.0, where nothing was said; MISSING: the same
     axis: bool  # the cells of a grid may differ in it
     row: bool  # a column of the prompt file may override it
     lossy: bool  # it trades quality for speed where it is not neutral
@@ -94,6 +95,7 @@ def setting(
     choices: tuple[str, ...] = (),
     from_model: bool = False,
     neutral: Any = MISSING,
+    older_default: Any = MISSING,
     axis: bool = True,
     row: bool = False,
     lossy: bool = False,
@@ -117,6 +119,7 @@ def setting(
         "choices": choices,
         "from_model": from_model,
         "neutral": neutral,
+        "older_default": older_default,
         "axis": axis,
         "row": row,
         "lossy": lossy,
@@ -202,31 +205,35 @@ class Sampling:
     """How a prompt becomes images, by diffusers' parameter names."""
 
     scheduler: str = setting(
-        "default",
+        None,
         from_model=True,
+        older_default="default",
         label="Sampler",
-        help="Sampler by its usual name, such as ddim or dpmpp_2m_karras; default or null: the model's own.",
+        help="Sampler by its usual name, such as ddim or dpmpp_2m_karras; default: the one in the model's files; null: "
+        "what its card or a LoRA's says, else default.",
     )
     guidance_scale: float = setting(
-        5.0,
+        None,
         from_model=True,
+        older_default=5.0,
         argument=True,
         row=True,
         low=0,
         high=1000,
         label="CFG scale",
-        help="Strength of classifier-free guidance; at 1 or below there is none; null: what the model's pipeline takes "
-        "where it is told nothing.",
+        help="Strength of classifier-free guidance; at 1 or below there is none; null: what the model's card says, "
+        "else its files or its pipeline.",
     )
     num_inference_steps: int = setting(
-        20,
+        None,
         from_model=True,
+        older_default=20,
         argument=True,
         row=True,
         low=1,
         high=10_000,
         label="Steps",
-        help="Denoising steps; null: what the model's pipeline takes where it is told nothing.",
+        help="Denoising steps; null: what the model's card says, else its files or its pipeline.",
     )
     height: int = setting(
         None,
@@ -376,6 +383,7 @@ SETTINGS = {each.name: each for table in (Sampling, ModelRef) for each in settin
 IMAGE_SETTINGS = tuple(each for each in settings_of(Sampling) if each.of_image)
 ARGUMENTS = tuple(each for each in IMAGE_SETTINGS if each.argument)
 ROW_SETTINGS = tuple(each for each in settings_of(Sampling) if each.row)
+OLDER_DEFAULTS = {name: each.older_default for name, each in SETTINGS.items() if each.older_default is not MISSING}
 NEUTRAL_LOSSY = {each.name: each.neutral for each in settings_of(Sampling) if each.lossy}
 PARTS = tuple(each for each in settings_of(ModelRef) if each.is_part)
 # Of settings that every image has, what they say where its renderer takes no such setting.

@@ -52,7 +52,7 @@ class PromptScan:
     num_overriding: Mapping[str, int]  # setting -> valid rows with a value of their own, where there are any
     warnings: tuple[str, ...]
     loras: tuple[str, ...] = ()  # that valid rows name
-    max_clip_skip: int = 0  # of valid rows
+    highest: Mapping[str, int] = field(default_factory=dict)  # of settings that are whole numbers, in valid rows
 
     @property
     def overriding(self) -> str:
@@ -96,7 +96,7 @@ class SourceDataset:
             num_overriding={name: count for name, count in counts.num_overriding.items() if count},
             warnings=tuple(self._warnings()),
             loras=tuple(sorted(counts.loras)),
-            max_clip_skip=counts.max_clip_skip,
+            highest=counts.highest,
         )
 
     def blocks(self, start: int = 0, block_rows: int = BLOCK_ROWS) -> Iterator[PromptBlock]:

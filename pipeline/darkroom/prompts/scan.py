@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import ROW_SETTINGS
 from darkroom.prompts.checks import CheckedBlock, check
 from darkroom.prompts.columns import OVERRIDES, READ
 from darkroom.prompts.extras import carried_field, concrete, extra_columns, unify
@@ -20,6 +21,7 @@ from darkroom.prompts.repeats import RepeatedRows, RepeatFinder
 from darkroom.prompts.sources import Fault, Source, SourceBlock
 
 _SCAN_ROWS = 16_384
+_WHOLE_NUMBERS = {each.name for each in ROW_SETTINGS if each.kind is int}
 _DIGEST = r"^[0-9a-f]{32}$"  # the form of the ids that we give
 _FLAG = r"(^|\s)--[a-z]"  # as in --steps 10
 
@@ -58,7 +60,7 @@ class Counts:
     max_prompt_chars: int = 0
     num_overriding: dict[str, int] = field(default_factory=dict)  # setting -> valid rows with a value of their own
     loras: set[str] = field(default_factory=set)  # that valid rows name
-    max_clip_skip: int = 0  # of valid rows
+    highest: dict[str, int] = field(default_factory=dict)  # of settings that are whole numbers, in valid rows
     num_flagged: int = 0  # prompts with a comment's or a command's signs in them
     seen: set[str] = field(default_factory=set)  # names of READ that some source has
     problems: dict[tuple[str, str, str], Problem] = field(default_factory=dict)
@@ -78,8 +80,8 @@ class Counts:
             self.num_overriding[name] = self.num_overriding.get(name, 0) + len(cells) - cells.null_count
         if "lora" in valid:
             self.loras.update(filter(None, pc.unique(valid["lora"]).to_pylist()))
-        if "clip_skip" in valid:
-            self.max_clip_skip = max(self.max_clip_skip, pc.max(valid["clip_skip"]).as_py() or 0)
+        for name in valid.keys() & _WHOLE_NUMBERS:
+            self.highest[name] = max(self.highest.get(name, 0), pc.max(valid[name]).as_py() or 0)
         images = valid.get("num_images_per_prompt", pa.nulls(len(checked) - len(checked.faults), pa.int64()))
         self.num_images_given += pc.sum(images).as_py() or 0
         self.num_rows_without += images.null_count

@@ -34,6 +34,11 @@ class PartFile:
         """In messages."""
         return f"model.{self.part.kind} {self.part.name} ({self.path})"
 
+    @property
+    def hub_name(self) -> str:
+        """As `CARDS` call it: a hub id, with the name of its file where that is no usual one."""
+        return self.path.removesuffix(f"/{_USUAL_NAME}")
+
 
 def is_local(path: str) -> bool:
     return Path(path).expanduser().exists()

@@ -107,7 +107,6 @@ def explained(error: BaseException) -> BaseException:
 PAINT_REPO_ID = "darkroom/paint"
 _REVISION = "paint-1"  # change it when the pictures change
 _SIDE = 64
-PAINT_DEFAULTS = {"guidance_scale": 1.0, "num_inference_steps": 1, "height": _SIDE, "width": _SIDE}
 
 
 def paint_model() -> InspectedModel:

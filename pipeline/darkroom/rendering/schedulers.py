@@ -3,12 +3,18 @@
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.rendering.families import Family
 from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.model_facts import config_of
 
+# Schedulers whose steps are some of those that a model was distilled with, or of the timesteps of its training, by
+# these names and defaults in their configurations; others take any number.
+_AMONG_CHOSEN, _ORIGINAL_STEPS = ("LCMScheduler", "TCDScheduler"), 50
+_AMONG_TRAINING, _NUM_TRAIN_TIMESTEPS = ("DDIMScheduler", "DDPMScheduler", "SCMScheduler"), 1000
 DEFAULT = "default"  # the scheduler that the model comes with
 _DIFFUSION, _FLOW = "diffusion", "flow"
 
@@ -23,6 +29,7 @@ class SchedulerEntry:
     needs: str | None = None  # an optional package
     takes_sigmas: bool = True  # a pipeline may give it noise levels of its own
     takes_generator: bool = True  # and a generator with each step
+    of_all_timesteps: bool = False  # its steps are chosen among all timesteps of training
 
 
 _MULTISTEP, _SINGLESTEP = "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"
@@ -31,6 +38,7 @@ _WITHOUT_KARRAS = {
     "ddpm": SchedulerEntry("DDPMScheduler"),
     "pndm": SchedulerEntry("PNDMScheduler", options={"skip_prk_steps": True}, takes_generator=False),
     "lcm": SchedulerEntry("LCMScheduler"),
+    "lcm_trailing": SchedulerEntry("LCMScheduler", of_all_timesteps=True),
     "tcd": SchedulerEntry("TCDScheduler"),
     "euler_a": SchedulerEntry("EulerAncestralDiscreteScheduler"),
     "flow_euler": SchedulerEntry("FlowMatchEulerDiscreteScheduler", _FLOW),
@@ -56,9 +64,16 @@ _WITH_KARRAS = {  # each also by its name with _karras: noise levels of Karras e
     "unipc": SchedulerEntry("UniPCMultistepScheduler", takes_generator=False),
     "deis": SchedulerEntry("DEISMultistepScheduler", takes_generator=False),
 }
+_WITH_TRAILING = ("ddim", "ddpm", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "deis")
 SCHEDULERS: Mapping[str, SchedulerEntry] = {
     **_WITHOUT_KARRAS,
     **_WITH_KARRAS,
+    # Timesteps that end where training's do: "Common Diffusion Noise Schedules and Sample Steps are Flawed" (Lin 2023).
+    **{
+        f"{name}_trailing": replace(entry, options={**entry.options, "timestep_spacing": "trailing"})
+        for name, entry in {**_WITHOUT_KARRAS, **_WITH_KARRAS}.items()
+        if name in _WITH_TRAILING
+    },
     **{
         f"{name}_karras": replace(entry, options={**entry.options, "use_karras_sigmas": True})
         for name, entry in _WITH_KARRAS.items()
@@ -94,6 +109,27 @@ def check_scheduler(name: str, model: InspectedModel) -> None:
         raise DarkroomError(f"sampling.scheduler={name} needs the package {needs}; run `pip install {needs}`")
 
 
+def check_steps(name: str, steps: int, model: InspectedModel, said: str) -> None:
+    """Refuse more steps than a scheduler can take; `said`: what asks for them, in the message."""
+    most = _most_steps(name, config_of(Path(model.folder) / "scheduler")) if model.folder else None
+    if most is not None and steps > most:
+        what = "the model's own scheduler" if name == DEFAULT else f"sampling.scheduler={name}"
+        raise DarkroomError(
+            f"{said}={steps}: {what} takes {most} steps of {model.identity.repo_id} at most; give {most} or less, or "
+            "another scheduler"
+        )
+
+
+def _most_steps(name: str, config: Mapping[str, Any]) -> int | None:
+    """By the model's scheduler_config.json; None: any number."""
+    class_name = config.get("_class_name") if name == DEFAULT else SCHEDULERS[name].class_name
+    training = int(config.get("num_train_timesteps", _NUM_TRAIN_TIMESTEPS))
+    if class_name in _AMONG_CHOSEN:
+        is_of_all = name != DEFAULT and SCHEDULERS[name].of_all_timesteps
+        return training if is_of_all else int(config.get("original_inference_steps", _ORIGINAL_STEPS))
+    return training if class_name in _AMONG_TRAINING else None
+
+
 def build_scheduler(name: str, model_scheduler: Any) -> Any:
     """A new scheduler of this name with the noise schedule and prediction type of the model's scheduler."""
     import diffusers
@@ -101,8 +137,11 @@ def build_scheduler(name: str, model_scheduler: Any) -> Any:
     if name == DEFAULT:
         return type(model_scheduler).from_config(model_scheduler.config)
     entry = SCHEDULERS[name]
-    options = {**_shift(model_scheduler.config), **entry.options} if entry.family == _FLOW else entry.options
-    return getattr(diffusers, entry.class_name).from_config(model_scheduler.config, **options)
+    config = model_scheduler.config
+    options = {**_shift(config), **entry.options} if entry.family == _FLOW else dict(entry.options)
+    if entry.of_all_timesteps:
+        options["original_inference_steps"] = config.num_train_timesteps
+    return getattr(diffusers, entry.class_name).from_config(config, **options)
 
 
 def _shift(config: Mapping[str, Any]) -> dict[str, float]:

@@ -6,14 +6,17 @@ run.json. What no name says, every manifest carries, and one of them is asked.
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.identity import Shard, planned_shard
+from darkroom.domain.identity import Cell, Shard, planned_shard
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, add_cells, cell_ids, nearest_difference, read_cells
 from darkroom.runs.files import CELLS_PREFIX, RUN_KEY, cell_key, manifest_key
 from darkroom.runs.run import RunInfo, check_same, create_or_check, find_run, fixed, from_metadata, open_run
 from darkroom.storage.store import Store
+
+OlderCells = Mapping[str, Collection[Cell]]  # cell_id -> what an older version could make of the same words
 
 
 def open_whole(store: Store) -> tuple[RunInfo, dict[str, CellInfo]]:
@@ -37,11 +40,16 @@ def open_whole(store: Store) -> tuple[RunInfo, dict[str, CellInfo]]:
 
 
 def claim(
-    store: Store, wanted: RunInfo, cells: Mapping[str, CellInfo], older_fingerprint: str | None = None
+    store: Store,
+    wanted: RunInfo,
+    cells: Mapping[str, CellInfo],
+    older_fingerprint: str | None = None,
+    older_cells: OlderCells = MappingProxyType({}),
 ) -> RunInfo:
     """Start the run, or go on with the one that is there, and add these cells to it.
 
-    `older_fingerprint` is that of the prompts by a version that did not know all columns of now.
+    `older_fingerprint` is that of the prompts by a version that did not know all columns of now, and `older_cells` are
+    the cells that one with other defaults made of the same command.
 
     What tells runs apart is one conditional write, so of two different commands at once one is refused. A lost run.json
     or cell is written anew by the command that made it, and by no other. Raises DarkroomError that names what differs.
@@ -54,6 +62,8 @@ def claim(
     has_new = found is None or bool(cells.keys() - cell_ids(store))
     named = {each.cell_id for each in shards_of(store, found or wanted)} if has_new else set()
     known = read_cells(store)  # after the shards, as in `open_whole`
+    if found is None or not found.version:
+        _check_defaults(store, {*named, *known}, cells, older_cells)
     _check_known(store, named, {**known, **cells})
     run = create_or_check(store, wanted)
     if wanted.cell_id:
@@ -119,6 +129,27 @@ def _check_settings(store: Store, run: RunInfo) -> None:
                 f"{store.describe(manifest_key(first))}: {name} was {then[name]!r} when it was committed, and is "
                 f"{value!r} in {_whose(store)}; restore {RUN_KEY}, or use another output.uri"
             )
+
+
+def _check_defaults(
+    store: Store, there: Collection[str], cells: Mapping[str, CellInfo], older_cells: OlderCells
+) -> None:
+    """Refuse a command that left a setting to a default when the run began, which is another one now."""
+    for cell_id, others in older_cells.items():
+        before = next((cell for cell in others if cell.cell_id in there), None)
+        if before and cell_id not in there:
+            raise older_defaults(store.describe(cell_key(before.cell_id)), before, cells[cell_id].cell)
+
+
+def older_defaults(place: str, before: Cell, now: Cell) -> DarkroomError:
+    """What is said of a run that goes on with the defaults that it was begun with alone."""
+    differing = [name for name, value in vars(now.sampling).items() if value != getattr(before.sampling, name)]
+    words = " ".join(f"sampling.{name}={getattr(before.sampling, name)}" for name in differing)
+    said = ", ".join(f"{name} {getattr(now.sampling, name)}" for name in differing)
+    return DarkroomError(
+        f"{place}: this run was begun with {words}, which was the default then, and the model's own is {said}; go on "
+        f"with {words}, or use another output.uri"
+    )
 
 
 def _check_known(store: Store, named: Collection[str], cells: Collection[str]) -> None:

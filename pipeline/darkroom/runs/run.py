@@ -45,6 +45,7 @@ class RunInfo:
     shard_size: int  # prompt rows a shard; the first start of a run decides
     batch_size: int | None = None  # what `auto` means, once it is settled, ever after
     cell_id: str | None = None  # of the one cell that `generate` began with; "": a sweep; None: older than this field
+    version: str = ""  # of Darkroom, that began it; empty: older than this field, and than defaults of the model's own
 
 
 def create_or_check(store: Store, wanted: RunInfo) -> RunInfo:
@@ -148,6 +149,7 @@ def _parse(value: dict[str, Any]) -> RunInfo:
         shard_size=int(value["shard_size"]),
         batch_size=int(value["batch_size"]) if value.get("batch_size") else None,
         cell_id=str(value["cell_id"]) if value.get("cell_id") is not None else None,
+        version=str(value.get("version", "")),
     )
     if min(info.shard_size, info.num_images_per_prompt, info.prompts.num_rows) < 1:
         raise ValueError("a count is below 1")

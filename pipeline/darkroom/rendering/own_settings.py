@@ -1,0 +1,99 @@
+"""What a model says of its own scheduler, guidance, steps and size: what null stands for, and what it is not made for.
+
+In this order: the card of a LoRA that acts, the model's card, its files where they are sure, its pipeline's signature.
+"""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from darkroom.domain.adapters import Active
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import SETTINGS, Sampling
+from darkroom.rendering.cards import CARDS, Card
+from darkroom.rendering.families import Guidance
+from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.model_calls import call_default
+from darkroom.rendering.model_facts import config_of
+from darkroom.rendering.schedulers import DEFAULT
+
+_OF_GUIDANCE = ("guidance_rescale", "guidance_start", "guidance_stop")
+_NOTHING_KNOWN = Card()
+# Of a folder whose own files say how it was distilled. "guided": the scale is an input of its network.
+_LCM, _LCM_GUIDED = Card(4, 1.0, most_guidance=2.0), Card(4, 8.0)
+_TCD = Card(4, 0.0)
+_UNGUIDED = Card(4)  # which FLUX.2 klein alone is called in its model_index.json
+
+
+def own_setting(name: str, model: InspectedModel, active: Active) -> Any:
+    """The value of a setting that null stands for; None where nothing says one. `active`: LoRAs that act.
+
+    Raises DarkroomError where the cards of two LoRAs disagree.
+    """
+    cards = lora_cards(model, active)
+    said = {lora: value for lora, card in cards.items() if (value := getattr(card, name, None)) is not None}
+    if len(set(said.values())) > 1:
+        told = ", ".join(f"{value} by {lora}" for lora, value in said.items())
+        raise DarkroomError(f"sampling.{name} is {told}; give sampling.{name}=..., or one of these LoRAs alone")
+    found = next(iter(said.values()), getattr(model_card(model), name, None))
+    if found is not None:
+        return found
+    return DEFAULT if name == "scheduler" else call_default(model, name)
+
+
+def unfit_settings(sampling: Sampling, model: InspectedModel, active: Active) -> Iterator[str]:
+    """What a few-step model is asked for and makes an image of, though it is not made for it."""
+    cards = lora_cards(model, active) or {model.identity.repo_id: model_card(model)}
+    steps, scale = sampling.num_inference_steps, sampling.guidance_scale
+    for name, card in cards.items():
+        if card.made_for and steps not in card.made_for:
+            yield f"sampling.num_inference_steps={steps}: {name} is made for {_steps_text(card)}"
+        if card.most_guidance is not None and scale > max(card.most_guidance, model.family.unguided):
+            yield (
+                f"sampling.guidance_scale={scale:g}: {name} is distilled, to be used with {card.guidance_scale:g}; "
+                "more guidance takes time and may spoil the image"
+            )
+
+
+def idle_settings(sampling: Sampling, model: InspectedModel, rows: Collection[str]) -> Iterator[str]:
+    """Settings of guidance that are given where nothing guides, as few-step models by default. `rows`: names of the
+    settings that rows have of their own."""
+    if model.family.guidance is not Guidance.BRANCHES or not model.folder or "guidance_scale" in rows:
+        return  # others are refused where they are given
+    if sampling.guidance_scale <= model.family.unguided:
+        given = {"negative_prompt": bool(sampling.negative_prompt)}
+        given |= {name: SETTINGS[name].does_something(getattr(sampling, name)) for name in _OF_GUIDANCE}
+        said = [f"sampling.{name}" for name, is_given in given.items() if is_given]
+        said += [f"column {name}" for name in given if name in rows]
+        scale = f"sampling.guidance_scale={sampling.guidance_scale:g}"
+        yield from (f"{name} does nothing at {scale}: nothing guides {model.identity.repo_id}" for name in said)
+
+
+def model_card(model: InspectedModel) -> Card:
+    """Of the model without LoRAs: by its hub id, which a folder does not have, or by its files."""
+    return CARDS.get(model.identity.repo_id) or _card_of_files(model)
+
+
+def lora_cards(model: InspectedModel, active: Active) -> dict[str, Card]:
+    """The cards of LoRAs that act, by their names; most have none."""
+    revisions = dict(active)
+    acting = [file for file in model.parts if file.part.revision in revisions]
+    return {file.part.name: CARDS[file.hub_name] for file in acting if file.hub_name in CARDS}
+
+
+def _card_of_files(model: InspectedModel) -> Card:
+    """Of a model that was saved with the scheduler that it was distilled for, or that its index calls distilled."""
+    if not model.folder:
+        return _NOTHING_KNOWN
+    if model.family.unguided_if and model.family.guidance is Guidance.NONE:
+        return _UNGUIDED
+    scheduler = config_of(Path(model.folder) / "scheduler").get("_class_name")
+    if scheduler == "LCMScheduler":
+        return _LCM_GUIDED if model.family.guidance is Guidance.EMBEDDED else _LCM
+    return _TCD if scheduler == "TCDScheduler" else _NOTHING_KNOWN
+
+
+def _steps_text(card: Card) -> str:
+    assert card.made_for
+    low, high = int(card.made_for.low), int(card.made_for.high)
+    return f"{low} to {high} steps" if low < high else f"{low} step{'s' if low > 1 else ''}"
