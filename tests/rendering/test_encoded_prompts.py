@@ -88,10 +88,10 @@ def pipe() -> Pipe:
     return made
 
 
-def test_missing_prompts_are_encoded_in_the_shape_of_the_call(pipe: Pipe) -> None:
+def test_missing_prompts_are_encoded_one_by_one(pipe: Pipe) -> None:
     pipe.encode_prompt(["a", "bb", "a"])
     lengths, shared, nothing, rows = pipe.encode_prompt(["ccc", "a", "bb"])
-    assert pipe.asked == [["a", "bb", "bb"], ["ccc", "ccc", "ccc"]]
+    assert pipe.asked == [["a"], ["bb"], ["ccc"]]
     assert lengths.tolist() == [[3.0], [1.0], [2.0]]
     assert shared.tolist() == [0.0, 1.0]
     assert nothing is None
@@ -135,7 +135,20 @@ def test_an_output_without_a_row_for_each_prompt_is_kept_for_none() -> None:
     EncodedPrompts(made, Family())
     for _ in range(2):
         assert made.encode_prompt(["a", "bb", "ccc"])[0].tolist() == [[1.0], [2.0], [3.0]]
-    assert len(made.asked) == 3  # two of the first call, which found out
+    assert made.asked == [["a"], ["bb"], ["ccc"], ["a", "bb", "ccc"], ["a", "bb", "ccc"]]
+
+
+def test_rows_of_several_widths_are_left_to_the_pipeline() -> None:
+    class Ragged(Pipe):
+        def encode_prompt(self, prompt: list[str]) -> Any:
+            self.asked.append(prompt)
+            return (torch.ones(len(prompt), max(map(len, prompt))),)
+
+    made = Ragged()
+    EncodedPrompts(made, Family())
+    assert made.encode_prompt(["aa", "bb"])[0].shape == (2, 2)
+    assert made.encode_prompt(["a", "bb"])[0].shape == (2, 2)
+    assert made.asked == [["aa"], ["bb"], ["a"], ["a", "bb"]]
 
 
 def test_what_was_used_least_recently_is_forgotten(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,6 +82,9 @@ class TextCache:
             self._cached.popitem(last=False)
         return tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
 
+    def clear(self) -> None:
+        self._cached.clear()
+
     def _add(self, prompts: list[str], skip: int) -> None:
         padded = prompts + prompts[-1:] * (self._batch_size - len(prompts))
         parts = self._encode(padded, skip)

@@ -87,6 +87,12 @@ class DiffusersRenderer:
             images |= zip(places, self._render_group(group, cut), strict=True)
         return [images[place] for place in range(len(requests))]
 
+    def forget_texts(self) -> None:
+        """Encode every prompt anew from now on."""
+        cache = self._text or self._encoded
+        if cache:
+            cache.clear()
+
     @calls_models
     @torch.inference_mode()
     def by_diffusers(self, request: ImageRequest) -> np.ndarray:
@@ -145,8 +151,7 @@ class DiffusersRenderer:
         ]
 
     def _halve(self, truncated: list[bool]) -> list[RenderedImage]:
-        if self._encoded:
-            self._encoded.clear()
+        self.forget_texts()
         _free_memory()
         if self._fitting_size == 1:
             return [RenderedImage(None, cut, "out of memory, even alone in its batch") for cut in truncated]

@@ -1,8 +1,8 @@
 """Text embeddings of pipelines that are given prompts as text, computed once for each prompt.
 
 Such a pipeline's call encodes its prompts by its own `encode_prompt`. `EncodedPrompts` takes that method's place: rows
-that were encoded before, in an earlier batch or cell, are given again, and the rest are encoded in the call's own batch
-shape, so that an embedding does not depend on which prompts came with it.
+that were encoded before, in an earlier batch or cell, are given again, and the rest are encoded one by one, so that an
+embedding depends neither on the prompts beside it nor on what was encoded before.
 """
 
 import inspect
@@ -20,6 +20,7 @@ from darkroom.rendering.families import Family
 _MAX_BYTES = 2**30  # of embeddings, on the pipeline's device: some 250 prompts of Flux, 40,000 of Sana
 _TEXTS = ("prompt", "negative_prompt")  # how the names of arguments begin that have a text for each row
 
+_ROWLESS = object()  # an output, or a part of one, that is no row of a prompt
 Row = tuple[Any, ...]  # of each output one prompt's part: a tensor with a first axis of length 1, or None
 
 
@@ -54,17 +55,22 @@ class EncodedPrompts:
         given |= given.pop("kwargs", {})
         texts = {name: value for name, value in given.items() if name.startswith(_TEXTS) and _is_texts(value)}
         others = {name: value for name, value in given.items() if name not in texts}
+        others |= {"batch_size": 1} if "batch_size" in others else {}
         if self._is_off or "prompt" not in texts or not all(map(_is_plain, others.values())):
             return self._encode(*args, **kwargs)
+        outputs = self._outputs(texts, others)
+        if any(each is _ROWLESS for each in outputs):
+            self._is_off = True
+            return self._encode(*args, **kwargs)
+        return outputs
+
+    def _outputs(self, texts: Mapping[str, Sequence[str]], others: Mapping[str, Any]) -> tuple[Any, ...]:
+        """`_ROWLESS` stands for an output that cannot be put together of rows."""
         keys = self._keys(texts, others)
-        places = self._missing(keys)
-        if places:
-            rows = self._encoded({name: [value[place] for place in places] for name, value in texts.items()}, others)
-            if rows is None:
-                self._is_off = True
-                return self._encode(*args, **kwargs)
-            for place, row in zip(places, rows, strict=True):
-                self._keep(keys[place], row)
+        for place, key in enumerate(keys):
+            if key not in self._rows:
+                self._rows[key] = self._encoded({name: [value[place]] for name, value in texts.items()}, others)
+                self._num_bytes += _num_bytes(self._rows[key])
         found = [self._rows[key] for key in keys]
         self._forget(keys)
         return tuple(_joined(parts, number in self._shared) for number, parts in enumerate(zip(*found, strict=True)))
@@ -78,25 +84,13 @@ class EncodedPrompts:
         common = (self.loras, tuple(sorted(values, key=itemgetter(0))))
         return [(common, tuple(zip(texts, row, strict=True))) for row in zip(*texts.values(), strict=True)]
 
-    def _missing(self, keys: Sequence[Hashable]) -> list[int]:
-        """Places of rows that are not kept, as many as there are keys: the last of them is repeated. None or all."""
-        places = list({key: place for place, key in enumerate(keys) if key not in self._rows}.values())
-        return [*places, *places[-1:] * (len(keys) - len(places))]
-
-    def _encoded(self, texts: Mapping[str, list[str]], others: Mapping[str, Any]) -> list[Row] | None:
-        """A row for each prompt; None where an output has none."""
-        count = len(texts["prompt"])
+    def _encoded(self, texts: Mapping[str, list[str]], others: Mapping[str, Any]) -> Row:
+        """The row of one prompt."""
         outputs = self._encode(**texts, **others)
         if not isinstance(outputs, tuple):
-            return None
-        split = [_split(output, count, number in self._shared) for number, output in enumerate(outputs)]
-        whole = [parts for parts in split if parts is not None]
-        return list(zip(*whole, strict=True)) if len(whole) == len(split) else None
-
-    def _keep(self, key: Hashable, row: Row) -> None:
-        if key not in self._rows:
-            self._rows[key] = row
-            self._num_bytes += _num_bytes(row)
+            return (_ROWLESS,)
+        is_row = [number in self._shared or _is_row(output) for number, output in enumerate(outputs)]
+        return tuple(output if is_one else _ROWLESS for output, is_one in zip(outputs, is_row, strict=True))
 
     def _forget(self, keys: Sequence[Hashable]) -> None:
         """Drop what was used least recently, beyond the room that there is; never what is in use."""
@@ -117,21 +111,18 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, type(None) | bool | int | float | str | torch.device | torch.dtype)
 
 
-def _split(output: Any, count: int, is_shared: bool) -> list[Any] | None:
-    """One part for each prompt; None where the output has no row for each."""
-    if output is None or is_shared:
-        return [output] * count
-    if isinstance(output, list) and len(output) == count:
-        return [[each] for each in output]
-    if isinstance(output, torch.Tensor) and output.ndim and len(output) == count:
-        return [part.clone() for part in output.split(1)]
-    return None
+def _is_row(output: Any) -> bool:
+    if output is None or isinstance(output, list):
+        return output is None or len(output) == 1
+    return isinstance(output, torch.Tensor) and output.ndim > 0 and len(output) == 1
 
 
 def _joined(parts: Sequence[Any], is_shared: bool) -> Any:
-    """The parts of prompts as one output, which the pipeline may change."""
+    """The parts of prompts as one output, which the pipeline may change; `_ROWLESS` where they are of several kinds."""
+    kinds = {part.shape[1:] if isinstance(part, torch.Tensor) and not is_shared else type(part) for part in parts}
+    if len(kinds) > 1 or any(part is _ROWLESS for part in parts):
+        return _ROWLESS
     if parts[0] is None:
-        assert not any(part is not None for part in parts), "prompts that share a call have masks, or none has"
         return None
     if is_shared:
         return parts[0].clone()
@@ -141,5 +132,5 @@ def _joined(parts: Sequence[Any], is_shared: bool) -> Any:
 
 
 def _num_bytes(row: Row) -> int:
-    tensors = [each for part in row for each in (part if isinstance(part, list) else [part]) if each is not None]
-    return sum(tensor.nbytes for tensor in tensors)
+    parts = [each for part in row for each in (part if isinstance(part, list) else [part])]
+    return sum(each.nbytes for each in parts if isinstance(each, torch.Tensor))

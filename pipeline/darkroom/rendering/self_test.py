@@ -92,6 +92,10 @@ class _Trial:
         return Check(name, difference, share)
 
     def _call(self, requests: Sequence[ImageRequest]) -> list[Pixels]:
+        """With texts encoded anew, since a kept embedding would hide what its neighbours do to it."""
+        forget = getattr(self._renderer, "forget_texts", None)
+        if forget:
+            forget()
         found = []
         for image in self._renderer.render(requests):
             if image.pixels is None:
