@@ -156,3 +156,32 @@ def test_python_gives_the_certificate(cache: Path) -> None:
     assert found.may_batch
     assert (found.batch_size, found.num_inference_steps) == (2, 2)
     assert len(list(cache.iterdir())) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("column", "word", "said"),
+    [
+        ("height", None, r"engine\.proof=required: column height: a certificate is of one height for all images"),
+        ("clip_skip", None, r"column clip_skip: .*prompts\.columns\.clip_skip=null, or give engine\.proof=adapt"),
+        ("guidance_scale", None, None),
+        ("seed", None, None),
+        (None, "sampling.cache_interval=2", r"sampling\.cache_interval=2: a self-test leaves it out"),
+    ],
+)
+def test_images_that_no_certificate_speaks_of_are_refused(
+    tmp_path: Path, column: str | None, word: str | None, said: str | None
+) -> None:
+    values = {"height": 32, "clip_skip": 1, "guidance_scale": 7.0, "seed": 5}
+    rows = {"prompt": ["a red circle"], **({column: [values[column]]} if column else {})}
+    pd.DataFrame(rows).to_csv(tmp_path / "prompts.csv", index=False)
+    given = ("model=demo", "engine.batch_size=2", "sampling.num_inference_steps=2")
+    assert run_here("prove", *given) == 0
+    prompts = ("prompts=file", f"prompts.uri={tmp_path / 'prompts.csv'}", "engine=local", "engine.proof=required")
+    given = (*given, *prompts, f"output.uri={tmp_path / 'run'}", *([word] if word else []))
+    if said is None:
+        assert run_here("generate", *given) == 0
+        return
+    with pytest.raises(DarkroomError, match=said):
+        run_here("generate", *given)
+    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").rglob("*.png"))

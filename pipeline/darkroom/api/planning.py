@@ -122,7 +122,7 @@ def _tested(found: Checked, spec: RendererSpec, progress: Progress) -> tuple[Ren
     certificate = proof.certificate if proof else None
     if certificate:
         tell_failed(certificate, progress)
-    check_proof(engine, found.cells[0].info, certificate)
+    check_proof(engine, found.cells[0].info, certificate, found.scan.num_overriding)
     mode = limited(spec, certificate)
     return renderer if mode == spec else load_renderer(mode), certificate
 

@@ -5,7 +5,7 @@ its test does not change, and one set of versions: of anything else it says noth
 the one that it began with.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from darkroom.domain.certificates import PROMISES, Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity, digest
 from darkroom.domain.records import adapters_of
-from darkroom.domain.settings import NEUTRAL_LOSSY, ModelRef, Value
+from darkroom.domain.settings import IMAGE_SETTINGS, NEUTRAL_LOSSY, ModelRef, Value
 from darkroom.evaluation.tables import Table, text_table
 from darkroom.rendering.inspection import InspectedModel, shared_models
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
@@ -39,7 +39,9 @@ from darkroom.storage.local import user_cache
 from darkroom.storage.store import NotFound, Store
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft")
-_TESTED = {"num_inference_steps", "guidance_scale", "negative_prompt", *NEUTRAL_LOSSY}
+_CHANGED = {"num_inference_steps", "guidance_scale", "negative_prompt"}  # by the test itself
+_TESTED = {*_CHANGED, *NEUTRAL_LOSSY}
+_OF_IMAGES = {each.name for each in IMAGE_SETTINGS}
 _NO_TEST = "a self-test is of models in diffusers' layout, and {} is none; leave engine.proof out"
 
 
@@ -146,11 +148,12 @@ def limited_as(store: Store, spec: RendererSpec) -> RendererSpec:
         return spec
 
 
-def check_proof(engine: EngineOptions, cell: CellInfo, certificate: Certificate | None) -> None:
-    """Raises DarkroomError where the certificate is not what `engine.proof` requires."""
+def check_proof(engine: EngineOptions, cell: CellInfo, certificate: Certificate | None, columns: Iterable[str]) -> None:
+    """Raises DarkroomError where the certificate is not what `engine.proof` requires; `columns`: that rows override."""
     required, name = engine.proof, f"{cell.cell.model.repo_id} ({cell.headline})"
     if required not in ("required", "exact"):
         return
+    _check_covered(required, cell, columns)
     if certificate is None:
         raise DarkroomError(
             f"engine.proof={required}: {name} has no certificate for this device, batch size, image size and these "
@@ -163,12 +166,32 @@ def check_proof(engine: EngineOptions, cell: CellInfo, certificate: Certificate 
         )
 
 
+def _check_covered(required: str, cell: CellInfo, columns: Iterable[str]) -> None:
+    """Refuse images that no certificate speaks of: with settings of rows that the test does not change, or with what
+    trades quality for speed, which the test leaves out."""
+    sampling, adapt = cell.cell.sampling, "or give engine.proof=adapt"
+    changed = _CHANGED if sampling.is_guided else _CHANGED - {"guidance_scale"}
+    for name in columns:
+        if name in _OF_IMAGES - changed:
+            raise DarkroomError(
+                f"engine.proof={required}: column {name}: a certificate is of one {name} for all images; leave it "
+                f"unread with prompts.columns.{name}=null, {adapt}"
+            )
+    for name, neutral in NEUTRAL_LOSSY.items():
+        value = getattr(sampling, name)
+        if value != neutral:
+            raise DarkroomError(
+                f"engine.proof={required}: sampling.{name}={value}: a self-test leaves it out, so that no certificate "
+                f"speaks of it; leave it out too, {adapt}"
+            )
+
+
 def proofs_of(
-    cells: Iterable[CheckedCell], specs: Iterable[RendererSpec], engine: EngineOptions
+    cells: Iterable[CheckedCell], specs: Iterable[RendererSpec], engine: EngineOptions, columns: Collection[str]
 ) -> dict[str, Certificate]:
     """The certificates that are kept of a job's models, by `model_key`; of a model's cells the one that allows least.
 
-    Raises DarkroomError where `engine.proof` requires more of a cell.
+    Raises DarkroomError where `engine.proof` requires more of a cell; `columns`: that rows override.
     """
     found: dict[str, Certificate] = {}
     by_model = {spec.model.identity: spec for spec in specs}
@@ -179,7 +202,7 @@ def proofs_of(
                 raise DarkroomError(f"engine.proof={engine.proof}: {_NO_TEST.format(cell.model.repo_id)}")
             continue
         proof = cached_proof(spec, cell)
-        check_proof(engine, item.info, proof.certificate if proof else None)
+        check_proof(engine, item.info, proof.certificate if proof else None, columns)
         if proof:
             known = found.setdefault(model_key(cell.model), proof.certificate)
             found[model_key(cell.model)] = min(

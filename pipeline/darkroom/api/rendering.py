@@ -100,7 +100,11 @@ def _claimed(
     """The job, once the run is this request's."""
     is_auto = not isinstance(engine.options.batch_size, int)
     # What is refused for want of a certificate is so before anything is written, where the batch size is known by then.
-    kept = {} if is_auto else proofs_of(found.cells, renderer_specs(found, engine), engine.options)
+    kept = (
+        {}
+        if is_auto
+        else proofs_of(found.cells, renderer_specs(found, engine), engine.options, found.scan.num_overriding)
+    )
     info = claim(store, found.run_info(), found.cell_infos, found.scan.older_fingerprint, found.older_cells)
     if found.request.grid:
         read_choices(store)  # refuses what cannot be read now, and not once the cells are rendered
@@ -108,7 +112,7 @@ def _claimed(
     info, engine = settle(found, store, engine, info)
     if is_auto:
         progress(BatchSizeSettled(engine.options.images_a_batch))
-        kept = proofs_of(found.cells, renderer_specs(found, engine), engine.options)
+        kept = proofs_of(found.cells, renderer_specs(found, engine), engine.options, found.scan.num_overriding)
     certificates = settled_proofs(found.models, kept, store, info, progress)
     asked = engine.options.shard_size
     progress(
