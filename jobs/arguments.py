@@ -19,7 +19,7 @@ from hydra.grammar.gen.OverrideLexer import CommonTokenStream, InputStream, Over
 from hydra.grammar.gen.OverrideParser import OverrideParser
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.jobs.sources import Sources
+from darkroom.jobs.sources import Sources, groups
 
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
@@ -143,9 +143,24 @@ def _sources(job: str, values: dict[str, str]) -> Sources:
     for unseen in sorted(Path(folder).expanduser().glob("*/**/*.yml")) if folder else ():
         raise DarkroomError(f"{unseen}: choices are files that end in .yaml; rename it to {unseen.stem}.yaml")
     path = Path(config or "").expanduser()
+    if folder:
+        _check_read(job, Path(folder).expanduser(), path)
     if config and not path.is_file():
         raise DarkroomError(f"--config {config}: {_no_file(path)}")
     return Sources(job, *(Path(path).expanduser() if path else None for path in (config, folder)))
+
+
+def _check_read(job: str, folder: Path, config: Path) -> None:
+    """Refuse files of the folder itself that look as if they were read: only its folders' are."""
+    job_file = folder / f"{job}.yaml"
+    if job_file.is_file() and not (config.is_file() and config.samefile(job_file)):
+        raise DarkroomError(f"{job_file}: it is not read; give it as --config {job_file}, or move it elsewhere")
+    for group in groups(Sources(job)):
+        if (folder / f"{group}.yaml").is_file():
+            raise DarkroomError(
+                f"{folder / group}.yaml: it is not read; a choice of the group {group} is a file such as "
+                f"{folder / group}/mine.yaml"
+            )
 
 
 def _no_file(path: Path) -> str:

@@ -87,7 +87,9 @@ class ConfigFile:
         if not isinstance(choice, str):
             raise DarkroomError(f"{self.sources.config}: {group}={value}: give one of {', '.join(known)}, or its keys")
         if choice not in known:
-            raise refuse_choice(f"{group}={choice}", choice, known)
+            if value is None:
+                raise DarkroomError(f"{self.sources.config}: {group} has no keys; give some, or leave it out")
+            raise DarkroomError(f"{self.sources.config}: {refuse_choice(f'{group}={choice}', choice, known)}")
         return choice
 
 

@@ -97,7 +97,7 @@ def _given(job: str, word: str, known: Groups, added: Groups) -> Given:
     if key.startswith("+") and key[1:] not in added:
         raise refuse_added(job, key, added)
     if not (sign and _KEY.fullmatch(key.removeprefix("+"))):
-        raise refuse_word(job, key, known)
+        raise refuse_word(job, key or word, known)
     if key in added:
         raise DarkroomError(f"{word}: {key} is no group of `darkroom {job}` but one of yours; write +{word}")
     _check_no_credentials(key, unquoted(text))

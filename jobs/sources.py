@@ -1,5 +1,6 @@
 """Where a job's configuration comes from: Darkroom's own files, the user's file and folder, and what these say."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -166,7 +167,28 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     if found is not None and not isinstance(found, dict):
         held = "a list" if isinstance(found, list) else f"only {str(found)!r}"
         raise DarkroomError(f"{path}: it holds {held}; give keys with values, as `--cfg job` prints them")
+    _check_values(path, found)
+    _check_once(path, found)
     return found or {}
+
+
+def _check_values(path: Path, value: Any, keys: tuple[str, ...] = (), above: tuple[int, ...] = ()) -> None:
+    """Refuse what has no end, and what has no order."""
+    if id(value) in above:
+        raise DarkroomError(f"{path}: {dotted(keys)} holds itself; write out what it is to be")
+    if isinstance(value, set | frozenset):
+        raise DarkroomError(f"{path}: {dotted(keys)} is a set, which has no order; give a list, or a text")
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        name = str(key) if isinstance(value, dict) else f"[{key}]"
+        _check_values(path, item, (*keys, name), (*above, id(value)))
+
+
+def _check_once(path: Path, found: Any) -> None:
+    """`a.b: 1` and `a: {b: 2}` are one key."""
+    counts = Counter(dotted(keys) for keys, _ in leaves(found))
+    for name in (name for name, count in counts.items() if count > 1):
+        raise DarkroomError(f"{path}: {name} is there twice, as one word and below its section; give it once")
 
 
 def defaults_of(path: Path) -> list[Any]:

@@ -217,6 +217,11 @@ def test_an_environment_variable_is_filled_in_from_a_file_as_hydra_does(
         ("defaults: {generate: a}", "give a list, such as [generate, "),
         ("defaults:", "defaults=null: give a list"),
         ("defaults: [1, _self_]", "mine.yaml: begin its defaults list with `- generate`"),
+        ("sampling: &a\n  seed: *a", "mine.yaml: sampling.seed holds itself"),
+        ("grid: {axes: {seed: &a [1, *a]}}", "mine.yaml: grid.axes.seed[1] holds itself"),
+        ("sampling: {negative_prompt: !!set {a, b}}", "sampling.negative_prompt is a set, which has no order"),
+        ("sampling.seed: 5\nsampling: {seed: 6}", "mine.yaml: sampling.seed is there twice"),
+        ("sampling:", "mine.yaml: sampling has no keys; give some, or leave it out"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
@@ -452,3 +457,21 @@ def _in_shell(shell: str, text: str, path: str = f"{BIN}{os.pathsep}{os.environ[
     environment = {**os.environ, "PATH": path}
     done = subprocess.run([shell, "-c", text], env=environment, capture_output=True, text=True, timeout=60, check=False)
     return done.stdout.strip()
+
+
+@pytest.mark.parametrize("name", ["generate", "sampling"])
+def test_a_file_of_the_folder_that_looks_as_if_it_were_read_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.yaml").write_text("seed: 3\n")
+    with pytest.raises(DarkroomError, match=rf"{name}\.yaml: it is not read; "):
+        composed("generate", ["--config-dir", str(tmp_path)])
+
+
+def test_a_jobs_file_may_lie_in_the_folder_that_it_is_given_with(tmp_path: Path) -> None:
+    (tmp_path / "generate.yaml").write_text("sampling: {seed: 3}\n")
+    words = ["--config", str(tmp_path / "generate.yaml"), "--config-dir", str(tmp_path)]
+    assert composed("generate", words).sampling.seed == 3
+
+
+def test_a_word_without_a_key_is_shown() -> None:
+    with pytest.raises(DarkroomError, match=r"=3: no key=value"):
+        composed("generate", ["=3"])

@@ -23,6 +23,7 @@ from darkroom.api.measuring import EvaluationResult, extract_for, measure
 from darkroom.api.proving import proofs_of, settled_proofs
 from darkroom.api.render_job import RenderJob, render_shards, renderer_specs
 from darkroom.api.run import Run
+from darkroom.domain.certificates import Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import Record, num_without_image
 from darkroom.reporting.pictures import contact_sheet
@@ -100,11 +101,7 @@ def _claimed(
     """The job, once the run is this request's."""
     is_auto = not isinstance(engine.options.batch_size, int)
     # What is refused for want of a certificate is so before anything is written, where the batch size is known by then.
-    kept = (
-        {}
-        if is_auto
-        else proofs_of(found.cells, renderer_specs(found, engine), engine.options, found.scan.num_overriding)
-    )
+    kept = {} if is_auto else _proofs(found, engine)
     info = claim(store, found.run_info(), found.cell_infos, found.scan.older_fingerprint, found.older_cells)
     if found.request.grid:
         read_choices(store)  # refuses what cannot be read now, and not once the cells are rendered
@@ -112,7 +109,7 @@ def _claimed(
     info, engine = settle(found, store, engine, info)
     if is_auto:
         progress(BatchSizeSettled(engine.options.images_a_batch))
-        kept = proofs_of(found.cells, renderer_specs(found, engine), engine.options, found.scan.num_overriding)
+        kept = _proofs(found, engine)
     certificates = settled_proofs(found.models, kept, store, info, progress)
     asked = engine.options.shard_size
     progress(
@@ -132,6 +129,10 @@ def _claimed(
         )
     )
     return RenderJob(found, info, store, engine, progress, evaluation, certificates)
+
+
+def _proofs(found: Checked, engine: Engine) -> dict[str, Certificate]:
+    return proofs_of(found.cells, renderer_specs(found, engine), engine.options, found.scan.num_overriding)
 
 
 def render_whole(job: RenderJob, rounds: tuple[Rendered, ...] = ()) -> RenderResult:
