@@ -26,7 +26,11 @@ CPU_LAYERS = ["subpixel_upsampling", "packed_layers", "channels_last_norms"] if 
         (StableDiffusionPipeline, {}, [*CPU_LAYERS, "shared_work", "step_cache", "freeu"]),
         (StableDiffusionPipeline, {"compile": True}, ["step_cache", "freeu", "compile"]),
         (StableDiffusionPipeline, {"device": "cuda"}, ["step_cache", "freeu"]),
-        (StableDiffusionPipeline, {"device": "cuda", "compile": True}, ["channels_last", "step_cache", "freeu", "compile"]),
+        (
+            StableDiffusionPipeline,
+            {"device": "cuda", "compile": True},
+            ["channels_last", "step_cache", "freeu", "compile"],
+        ),
         (StableDiffusionPipeline, {"device": "mps"}, ["step_cache", "freeu"]),
         (StableDiffusion3Pipeline, {}, CPU_LAYERS),
         (StableDiffusion3Pipeline, {"device": "cuda", "compile": True}, ["channels_last", "compile"]),

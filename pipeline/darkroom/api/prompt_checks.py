@@ -1,4 +1,4 @@
-"""Prompts that say more than their words: every one is read before anything is loaded, for each model that it is for."""
+"""Prompts that say more than their words: each is read before anything is loaded, for every model that it is for."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -48,7 +48,7 @@ def _check_row(row: PromptRow, cells: Sequence[CheckedCell]) -> bool:
     """Whether its prompt names LoRAs, in any of the cells."""
     given = dict(row.overrides)
     try:
-        return any([_check_in_cell(row, given, item) for item in cells])
+        return sum(_check_in_cell(row, given, item) for item in cells) > 0  # each is checked
     except DarkroomError as error:
         raise DarkroomError(f"prompts, row {row.row}: {error} (prompt: {shown(row.prompt)})") from None
 
@@ -64,5 +64,7 @@ def _check_in_cell(row: PromptRow, given: Mapping[str, object], item: CheckedCel
         if name not in known:
             raise DarkroomError(no_lora(f"<lora:{name}>", name, model))
     if tags and given.get("lora"):
-        raise DarkroomError(f"its lora={given['lora']} and <lora:{tags[0][0]}> both choose LoRAs; leave one of them out")
+        raise DarkroomError(
+            f"its lora={given['lora']} and <lora:{tags[0][0]}> both choose LoRAs; leave one of them out"
+        )
     return bool(tags)

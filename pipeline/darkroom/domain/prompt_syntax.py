@@ -82,7 +82,9 @@ def _weight(text: str, said: str) -> float:
     except ValueError:
         raise DarkroomError(f"{said}: weight {text!r} is no number; write one such as 0.8") from None
     if not abs(weight) <= _MOST:  # NaN neither
-        raise DarkroomError(rf"{said}: weight {text} is not from -{_MOST:g} to {_MOST:g}; mend it, or write \( for text")
+        raise DarkroomError(
+            rf"{said}: weight {text} is not from -{_MOST:g} to {_MOST:g}; mend it, or write \( for text"
+        )
     return weight
 
 

@@ -51,7 +51,7 @@ class Setting:
     older_default: Any  # of versions before 0.2.0, where nothing was said; MISSING: the same
     axis: bool  # the cells of a grid may differ in it
     row: bool  # a column of the prompt file may override it
-    lossy: bool  # it trades quality for speed where it is not neutral
+    lossy: bool  # where it is not neutral it makes another picture, for speed or for its look
     of_image: bool  # it shapes an image; else it says which images a prompt has
     argument: bool  # a pipeline's call takes it by this name
     label: str  # in the line of settings that image tools read; empty: not there
@@ -330,8 +330,8 @@ class Sampling:
         neutral=PLAIN,
         row=True,
         choices=(PLAIN, A1111),
-        help="How prompts are read. plain: as their text. a1111: (word:1.2), (word) and [word] weight words, of prompts "
-        "and negative prompts, and <lora:name:0.8> chooses a LoRA in the place of lora.",
+        help="How prompts are read. plain: as their text. a1111: (word:1.2), (word) and [word] weight words, of "
+        "negative prompts too, and <lora:name:0.8> chooses a LoRA in the place of lora.",
     )
     lora: str = setting(
         "",
@@ -383,7 +383,7 @@ class Sampling:
 
     @property
     def lossy(self) -> dict[str, Any]:
-        """The settings that trade quality for speed, where they do something."""
+        """The settings that make another picture, for speed or for its look, where they do something."""
         return {each.name: value for each, value in self._values() if each.lossy and each.does_something(value)}
 
     def _values(self) -> list[tuple[Setting, Value]]:

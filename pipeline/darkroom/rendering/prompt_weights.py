@@ -1,9 +1,10 @@
 """Weights of words in prompts, as factors of their tokens' embeddings.
 
-An embedding of weight w is moved along the line from the empty prompt's embedding at its place: empty + w * (it - empty),
-as ComfyUI does it (comfy/sd1_clip.py, `ClipTokenWeightEncoder`). AUTOMATIC1111's web UI multiplies embeddings themselves
-and scales a whole batch back to its former mean, which is close to zero in some encoders, as SDXL's, and makes an image
-depend on its neighbours. Pooled embeddings stay as they are, in both.
+An embedding of weight w is moved along the line from the empty prompt's embedding at its place, to
+empty + w * (embedding - empty), as ComfyUI does it (`ClipTokenWeightEncoder` in comfy/sd1_clip.py).
+AUTOMATIC1111's web UI multiplies embeddings themselves and scales the whole batch back to its former mean
+(modules/sd_emphasis.py): that divides by what may be near zero, and makes an image depend on its neighbours. Pooled
+embeddings stay as they are, in both.
 """
 
 from collections.abc import Iterator, Sequence
