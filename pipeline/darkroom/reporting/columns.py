@@ -1,4 +1,4 @@
-"""What the page and report.md say of cells' figures, in the same words: a metric's column, costs of lossy settings, warnings."""
+"""What the page and report.md say of cells' figures, in the same words: a metric's column, costs, warnings."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

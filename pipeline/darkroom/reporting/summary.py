@@ -108,7 +108,7 @@ def _costs_table(content: ReportContent) -> list[str]:
     table = costs_table(content)
     rows = [[cell, markdown(settings), *figures] for cell, settings, *figures in table.rows]
     alone = ["", NO_BASE] if any(cost.base is None for cost in content.costs) else []
-    said = "Cost of lossy settings, against the same cell without these settings, image by image, with 95 % intervals; speed by "
+    said = "Cost of lossy settings, against the same cell without them, image by image, with 95 % intervals; speed by "
     said += "the median image's time on the device:"
     return [said, "", *_table(table.headings, rows, table.num_left), *alone]
 
