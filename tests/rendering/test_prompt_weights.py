@@ -109,3 +109,12 @@ def test_diffusers_own_call_is_given_the_words_alone(models: Models) -> None:
     one = ImageRequest("0", "a (red:1) circle <lora:x:1>", 1, WEIGHTED)
     other = replace(one, prompt="a red circle", sampling=SAMPLING)
     assert np.array_equal(renderer.by_diffusers(one), renderer.by_diffusers(other))
+
+
+@pytest.mark.slow
+def test_a_word_of_textual_inversion_has_its_weight_in_each_of_its_tokens(models: Models) -> None:
+    pipe = load_with_pipe(models, "sd")[1]
+    words = {"<cat>": torch.randn(3, pipe.text_encoder.config.hidden_size)}
+    pipe.load_textual_inversion(words, token="<cat>", text_encoder=pipe.text_encoder, tokenizer=pipe.tokenizer)
+    read = read_prompt("a (<cat>:1.5) red", A1111)
+    assert token_weights(pipe, pipe.tokenizer, read, 8) == [1, 1, 1.5, 1.5, 1.5, 1, 1, 1]
