@@ -34,7 +34,7 @@ A key is given to a job as `key=value`; `darkroom <job> --help` lists those of o
 
 What images are made with. An axis is a setting that the cells of a grid may differ in, such as
 `grid.axes.guidance_scale=[1,3,5]`; a column of a row's setting in the prompt file overrides it for its row; a lossy one
-trades quality for speed, and the report shows its cost."""
+makes another picture, for speed or for its look, and the report compares it with the same cell without it."""
 
 
 def reference() -> str:

@@ -67,7 +67,7 @@ def test_links_and_pictures_exist() -> None:
 
 def names(text: str) -> set[str]:
     """Of the words in backquotes."""
-    return set(re.findall(r"`([a-z_]+)`", text))
+    return set(re.findall(r"`([a-z_0-9]+)`", text))
 
 
 def between(first: str, last: str) -> str:

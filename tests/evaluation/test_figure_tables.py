@@ -135,7 +135,7 @@ def test_what_speed_costs_has_a_line_a_cell() -> None:
     costs = {"c1": lost, "c2": {}}
     lines = costs_table(INFOS, {"c1": "cache_interval=2"}, costs).splitlines()
     assert [line.rstrip() for line in lines[2:]] == [
-        "for speed         cell                     e.score               e.distance",
+        "with              cell                     e.score               e.distance",
         "cache_interval=2  c1    -0.5000 [-0.7500, -0.2500]   +0.500 [-0.250, 1.000]≈",
     ]
 

@@ -146,7 +146,7 @@ def test_a_lost_device_is_fatal(models: Models) -> None:
 
 @pytest.mark.slow
 def test_what_was_patched_is_named(models: Models) -> None:
-    assert load(models, "sd").info.patches[-2:] == ("shared_work", "step_cache")
+    assert load(models, "sd").info.patches[-3:] == ("shared_work", "step_cache", "freeu")
     assert load(models, "sd", dtype="float8").info.patches[0] == "float8"
 
 

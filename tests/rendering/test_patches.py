@@ -23,11 +23,15 @@ CPU_LAYERS = ["subpixel_upsampling", "packed_layers", "channels_last_norms"] if 
 @pytest.mark.parametrize(
     ("kind", "changes", "wanted"),
     [
-        (StableDiffusionPipeline, {}, [*CPU_LAYERS, "shared_work", "step_cache"]),
-        (StableDiffusionPipeline, {"compile": True}, ["step_cache", "compile"]),
-        (StableDiffusionPipeline, {"device": "cuda"}, ["step_cache"]),
-        (StableDiffusionPipeline, {"device": "cuda", "compile": True}, ["channels_last", "step_cache", "compile"]),
-        (StableDiffusionPipeline, {"device": "mps"}, ["step_cache"]),
+        (StableDiffusionPipeline, {}, [*CPU_LAYERS, "shared_work", "step_cache", "freeu"]),
+        (StableDiffusionPipeline, {"compile": True}, ["step_cache", "freeu", "compile"]),
+        (StableDiffusionPipeline, {"device": "cuda"}, ["step_cache", "freeu"]),
+        (
+            StableDiffusionPipeline,
+            {"device": "cuda", "compile": True},
+            ["channels_last", "step_cache", "freeu", "compile"],
+        ),
+        (StableDiffusionPipeline, {"device": "mps"}, ["step_cache", "freeu"]),
         (StableDiffusion3Pipeline, {}, CPU_LAYERS),
         (StableDiffusion3Pipeline, {"device": "cuda", "compile": True}, ["channels_last", "compile"]),
     ],
@@ -45,7 +49,7 @@ def test_layers_are_replaced_before_their_calls_are_wrapped_and_compiling_is_las
     names = [patch.name for patch in PATCHES]
     assert names.index("float8") < names.index("packed_layers")
     assert names.index("subpixel_upsampling") < names.index("packed_layers")
-    assert names[-3:] == ["shared_work", "step_cache", "compile"]
+    assert names[-4:] == ["shared_work", "step_cache", "freeu", "compile"]
 
 
 def test_patches_are_applied_in_order_and_their_contexts_surround_a_call(models: Models) -> None:

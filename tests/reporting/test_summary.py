@@ -98,11 +98,11 @@ def test_cells_made_faster_say_what_they_gain_and_lose() -> None:
     )
     content = ReportContent("T", (), "darkroom sweep", (), cells, (metric("fid", "FID", False),), costs=costs)
     text = summary(content)
-    assert "| cell | for speed | as fast | Δ FID ↓ |" in text
+    assert "| cell | with | as fast | Δ FID ↓ |" in text
     assert "| b | cache_interval=3 | 1.83x | +0.5000 (0.2500 to 0.7500) |" in text
     assert "| c | guidance_stop=0.5 | – | – |" in text
     assert "\n–: not known, where the run has no such cell; add it to the grid.\n" in text
-    assert "Cost of speed" not in summary(replace(content, costs=()))
+    assert "Cost of lossy settings" not in summary(replace(content, costs=()))
 
 
 def _shown(source: str) -> str:

@@ -27,7 +27,7 @@ from darkroom.domain.settings import (
 )
 from darkroom.engine.planning import Grid, Settings, expand
 from darkroom.rendering.inspection import STEERED, InspectedModel, inspect_model
-from darkroom.rendering.model_calls import check_arguments, check_clip_skip, check_size
+from darkroom.rendering.model_calls import check_arguments, check_clip_skip, check_prompt_syntax, check_size
 from darkroom.rendering.own_settings import own_setting
 from darkroom.rendering.plugins import inspect_plug_in
 from darkroom.rendering.renderer import PAINT_REPO_ID, paint_model
@@ -89,6 +89,7 @@ def checked_cell(
     _check_lossy(sampling, model)
     check_taken(_acting(sampling), model, "leave it out")
     check_loras(sampling, model)
+    check_prompt_syntax("sampling.prompt_syntax", sampling.prompt_syntax, model)
     check_clip_skip("sampling.clip_skip", sampling.clip_skip, model)
     if model.source != PAINT_REPO_ID:
         check_size(sampling.height, sampling.width, model)

@@ -29,13 +29,15 @@ from darkroom.api.options import (
     sampling_defaults,
 )
 from darkroom.api.parts import check_rows, check_rows_loras, warnings_of
+from darkroom.api.prompt_checks import check_prompts, tag_warnings, text_reader
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, digest
+from darkroom.domain.prompt_syntax import A1111, PLAIN
 from darkroom.domain.records import adapters_of
 from darkroom.domain.settings import ModelRef, Sampling, Value
 from darkroom.engine.planning import Grid
 from darkroom.prompts.dataset import PromptScan, count_long_prompts
-from darkroom.rendering.inspection import InspectedModel, shared_models, token_counter
+from darkroom.rendering.inspection import STEERED, InspectedModel, shared_models, token_counter
 from darkroom.rendering.model_calls import check_clip_skip
 from darkroom.rendering.own_settings import idle_settings, unfit_settings
 from darkroom.rendering.schedulers import check_steps
@@ -77,6 +79,7 @@ class Checked:
     scan: PromptScan
     cells: tuple[CheckedCell, ...]
     store: StoreSpec
+    num_tagged: int = 0  # rows whose prompts name LoRAs
 
     def run_info(self) -> RunInfo:
         """As a run that begins with it."""
@@ -153,7 +156,8 @@ def check(request: Request, device: str) -> Checked:
         check_clip_skip("column clip_skip", scan.highest.get("clip_skip", 0), model)
         given = [name for name in scan.num_overriding if name in OPTIONAL_ARGUMENTS]
         check_taken(given, model, "prompts.columns.{}=null leaves its column unread")
-    found = Checked(request, scan, tuple(once.values()), StoreSpec(""))
+    num_tagged = check_prompts(request.prompts.dataset, scan, list(once.values()))
+    found = Checked(request, scan, tuple(once.values()), StoreSpec(""), num_tagged)
     uri = f"runs/{_folder_name(found, found.cells[0].cell)}" if request.output.uri is None else request.output.uri
     return replace(found, store=parse_spec(uri, request.output.endpoint_url))
 
@@ -178,7 +182,9 @@ def _check_format(image_format: str, sampling: Sampling) -> None:
 def warnings(found: Checked) -> Iterator[str]:
     """What will work but may surprise."""
     yield from found.scan.warnings
-    yield from filter(None, (_long_prompts(model, found) for model in found.models))
+    yield from tag_warnings(found.scan, found.num_tagged, found.cells)
+    yield from _unread_marks(found)
+    yield from dict.fromkeys(filter(None, (_long_prompts(*each, found) for each in _read_by(found))))
     for model in found.models:
         yield from warnings_of(model.plug_in) if model.plug_in else _unproved(model)
     rows, own = found.scan.num_overriding, [item for item in found.cells if not item.model.plug_in]
@@ -200,12 +206,31 @@ def _unproved(model: InspectedModel) -> Iterator[str]:
         )
 
 
-def _long_prompts(model: InspectedModel, found: Checked) -> str | None:
+def _unread_marks(found: Checked) -> Iterator[str]:
+    cells, count = found.cells, found.scan.num_marked
+    is_read = "prompt_syntax" in found.scan.num_overriding or any(
+        item.cell.sampling.prompt_syntax != PLAIN for item in cells
+    )
+    if count and not is_read and any(item.model.identity.pipeline_class in STEERED for item in cells):
+        yield (
+            f"{count:,} prompts hold (word:1.2) or <lora:name:1>, which are encoded as text; "
+            f"sampling.prompt_syntax={A1111} reads them"
+        )
+
+
+def _read_by(found: Checked) -> Iterator[tuple[InspectedModel, str]]:
+    """The models that are loaded, each with every syntax that its cells read prompts in."""
+    syntaxes = {(item.cell.model.base, item.cell.sampling.prompt_syntax) for item in found.cells}
+    for model in found.models:
+        yield from ((model, syntax) for base, syntax in sorted(syntaxes, key=str) if base == model.identity.base)
+
+
+def _long_prompts(model: InspectedModel, syntax: str, found: Checked) -> str | None:
     limit = model.max_prompt_tokens
     counter = None if limit is None else token_counter(model)
     if limit is None or counter is None:
         return None
-    count = count_long_prompts(found.request.prompts.dataset, counter, limit)
+    count = count_long_prompts(found.request.prompts.dataset, counter, limit, text_of=text_reader(syntax))
     if not count.num_long:
         return None
     checked = "" if count.num_checked == count.num_rows else f" of the first {count.num_checked}"

@@ -62,7 +62,7 @@ class EvaluationResult:
         if len({settings[cell_id]["sampling.seed"] for cell_id in found.cells}) > 1:
             text += "\nnote: images of cells with different seeds share their prompt and not their noise"
         if any(found.costs.values()):
-            text += f"\n\n{costs_table(found.metrics, _for_speed(self.run, found), found.costs)}"
+            text += f"\n\n{costs_table(found.metrics, _lossy_settings(self.run, found), found.costs)}"
         return text
 
     @property
@@ -162,14 +162,14 @@ def _check_had(cells: Collection[MeasuredCell], named: Iterable[str]) -> None:
             raise DarkroomError(figures[0].warnings[0])
 
 
-def _for_speed(run: Run, evaluation: Evaluation) -> dict[str, str]:
+def _lossy_settings(run: Run, evaluation: Evaluation) -> dict[str, str]:
     """The settings of cells whose cost was measured, such as "cache_interval=2"."""
     lossy = {cell_id: run.cells[cell_id].cell.lossy for cell_id, gaps in evaluation.costs.items() if gaps}
     return {cell_id: ", ".join(f"{name}={value}" for name, value in some.items()) for cell_id, some in lossy.items()}
 
 
 def _lossless(run: Run, having: Collection[str]) -> dict[str, str]:
-    """Of cells with images: those that trade quality for speed -> the same without."""
+    """Of cells with images: those with lossy settings -> the same without."""
     bases = lossless_of(run.cells).items()
     return {cell_id: base for cell_id, base in bases if base in having and cell_id in having and base is not None}
 

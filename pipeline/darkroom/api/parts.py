@@ -49,7 +49,7 @@ def check_loras(sampling: Sampling, model: InspectedModel) -> None:
     """Refuse names that no LoRA of the model has, and a weight of none."""
     loras = model.identity.loras
     for name in unknown_loras(loras, sampling.lora):
-        raise DarkroomError(_no_lora(f"sampling.lora={sampling.lora}", name, model))
+        raise DarkroomError(no_lora(f"sampling.lora={sampling.lora}", name, model))
     if not loras and SETTINGS["lora_weight"].does_something(sampling.lora_weight):
         raise DarkroomError(
             f"sampling.lora_weight={sampling.lora_weight:g}: {model.identity.repo_id} has no LoRA; leave it out, or "
@@ -57,7 +57,7 @@ def check_loras(sampling: Sampling, model: InspectedModel) -> None:
         )
 
 
-def _no_lora(said: str, name: str, model: InspectedModel) -> str:
+def no_lora(said: str, name: str, model: InspectedModel) -> str:
     """What is said of a name that no LoRA of a model has, and where it stands."""
     known = ", ".join([NO_LORA, *(part.name for part in model.identity.loras)])
     return f"{said}: {model.identity.repo_id} has no LoRA {name!r}; give one of {known}, or add it to model.loras=[...]"
@@ -68,7 +68,7 @@ def check_rows_loras(scan: PromptScan, model: InspectedModel) -> None:
     leave = "prompts.columns.{}=null leaves its column unread"
     for value in scan.loras:
         for name in unknown_loras(model.identity.loras, value):
-            raise DarkroomError(f"{_no_lora(f'column lora={value}', name, model)}; or {leave.format('lora')}")
+            raise DarkroomError(f"{no_lora(f'column lora={value}', name, model)}; or {leave.format('lora')}")
     if scan.num_overriding.get("lora_weight") and not model.identity.loras:
         raise DarkroomError(
             f"column lora_weight: {model.identity.repo_id} has no LoRA; give model.loras=[...]; "

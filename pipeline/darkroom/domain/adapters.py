@@ -4,7 +4,7 @@ LoRAs stay beside the model's own weights and are switched from image to image: 
 Language Models" (Hu et al. 2021).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 LORAS, INVERSIONS, VAE = "loras", "textual_inversions", "vae"  # kinds of parts, and the settings that name them
@@ -76,3 +76,13 @@ def active_loras(loras: Iterable[Part], lora: str, lora_weight: float) -> Active
     chosen = [part for part in loras if lora == "" or (lora != NO_LORA and part.name in names_in(lora))]
     weighted = [(part.revision, part.weight * lora_weight) for part in chosen]
     return tuple((revision, weight) for revision, weight in weighted if weight)
+
+
+def tagged_loras(loras: Iterable[Part], tags: Sequence[tuple[str, float | None]], lora_weight: float) -> Active:
+    """The LoRAs that a prompt names, each at the weight that it says, or its own (None), times `lora_weight`.
+
+    What is named twice has the sum of its weights, as two LoRAs add up.
+    """
+    weights = {part: [weight for name, weight in tags if name == part.name] for part in loras}
+    summed = {part: sum(part.weight if each is None else each for each in said) for part, said in weights.items()}
+    return tuple((part.revision, weight * lora_weight) for part, weight in summed.items() if weight * lora_weight)

@@ -85,7 +85,7 @@ class Cell:
 
     @property
     def lossy(self) -> dict[str, Any]:
-        """What trades this cell's quality for speed."""
+        """Its lossy settings."""
         return {**self.sampling.lossy, **({"dtype": FLOAT8} if self.model.dtype == FLOAT8 else {})}
 
     @property

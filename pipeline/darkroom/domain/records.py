@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
-from darkroom.domain.adapters import Active, active_loras
+from darkroom.domain.adapters import JOIN, NO_LORA, Active, active_loras, tagged_loras
 from darkroom.domain.identity import Cell, image_id, image_seed
+from darkroom.domain.prompt_syntax import PLAIN, ReadPrompt, read_negative, read_prompt
 from darkroom.domain.settings import IMAGE_SETTINGS, ROW_SETTINGS, Sampling, Value
 
 # Column name -> Python type of what a prompt file may say beside `prompt`.
@@ -45,6 +46,14 @@ class ImageRequest:
     sampling: Sampling
     adapters: Active = ()  # LoRAs that it is made with
 
+    @property
+    def read_prompt(self) -> ReadPrompt:
+        return read_prompt(self.prompt, self.sampling.prompt_syntax)
+
+    @property
+    def read_negative_prompt(self) -> ReadPrompt:
+        return read_negative(self.sampling.negative_prompt, self.sampling.prompt_syntax)
+
     def batch_key(self, mixes_guidance: bool) -> tuple[Sampling, Active]:
         """Requests that share it may share a batch, of a renderer that mixes guidance or of one that does not."""
         if not mixes_guidance:
@@ -65,7 +74,7 @@ class Sample:
 def samples(row: PromptRow, cell: Cell, run_seed: int, num_images_per_prompt: int) -> Iterator[Sample]:
     """The images of one row in one cell; the row's own values win over the cell's, and those over the run's."""
     sampling = row_sampling(row, cell)
-    adapters = adapters_of(cell, sampling)
+    adapters = () if row.error else adapters_of(cell, sampling, row.prompt)
     seed, count, row_seed = cell.sampling.seed, cell.sampling.num_images_per_prompt, None
     for name, value in row.overrides:
         if name == "num_images_per_prompt":
@@ -79,14 +88,27 @@ def samples(row: PromptRow, cell: Cell, run_seed: int, num_images_per_prompt: in
 
 
 def row_sampling(row: PromptRow, cell: Cell) -> Sampling:
-    """The cell's settings of an image with the row's own; the cell's very object where the row has none."""
+    """The cell's settings of an image with the row's own; the cell's very object where the row has none. `lora` is of
+    the LoRAs that the prompt names, where it names any."""
     given = {name: value for name, value in row.overrides if name in _IMAGE_NAMES}
-    return replace(cell.image_sampling, **given) if given else cell.image_sampling  # type: ignore[arg-type]
+    sampling = replace(cell.image_sampling, **given) if given else cell.image_sampling  # type: ignore[arg-type]
+    if sampling.prompt_syntax == PLAIN or row.error or not cell.model.loras:
+        return sampling
+    if not read_prompt(row.prompt, sampling.prompt_syntax).loras:
+        return sampling
+    revisions = dict(adapters_of(cell, sampling, row.prompt))
+    names = [part.name for part in cell.model.loras if part.revision in revisions]
+    return replace(sampling, lora=JOIN.join(names) or NO_LORA)
 
 
-def adapters_of(cell: Cell, sampling: Sampling) -> Active:
-    """The LoRAs of an image of this cell with these settings."""
-    return active_loras(cell.model.loras, sampling.lora, sampling.lora_weight) if cell.model.parts else ()
+def adapters_of(cell: Cell, sampling: Sampling, prompt: str = "") -> Active:
+    """The LoRAs of an image of this cell with these settings: those that its prompt names, or else those of `lora`."""
+    if not cell.model.parts:
+        return ()
+    tags = read_prompt(prompt, sampling.prompt_syntax).loras
+    if tags:
+        return tagged_loras(cell.model.loras, tags, sampling.lora_weight)
+    return active_loras(cell.model.loras, sampling.lora, sampling.lora_weight)
 
 
 def _number(value: Value) -> int:

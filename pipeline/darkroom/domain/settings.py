@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, get_args, get_type_hints
 
 from darkroom.domain.adapters import InversionRef, LoraRef
+from darkroom.domain.prompt_syntax import A1111, PLAIN
 
 Value = str | int | float | bool | None
 NUM_SEEDS = 2**63  # int64 in Parquet; torch.Generator.manual_seed takes it whole
@@ -50,7 +51,7 @@ class Setting:
     older_default: Any  # of versions before 0.2.0, where nothing was said; MISSING: the same
     axis: bool  # the cells of a grid may differ in it
     row: bool  # a column of the prompt file may override it
-    lossy: bool  # it trades quality for speed where it is not neutral
+    lossy: bool  # where it is not neutral it makes another picture, for speed or for its look
     of_image: bool  # it shapes an image; else it says which images a prompt has
     argument: bool  # a pipeline's call takes it by this name
     label: str  # in the line of settings that image tools read; empty: not there
@@ -132,6 +133,19 @@ def setting(
         "is_part": is_part,
     }
     return field(default=MISSING if from_model else default if neutral is MISSING else neutral, metadata=about)
+
+
+def _freeu(features: str, stage: str) -> Any:
+    """A factor of "FreeU: Free Lunch in Diffusion U-Net" (Si et al., CVPR 2024); diffusers takes 0 for none of them."""
+    return setting(
+        1.0,
+        neutral=1.0,
+        lossy=True,
+        low=0.01,
+        high=10,
+        help=f"FreeU's factor of the {features} features in the {stage} of the UNet's stages going up; 1 in all four: "
+        "no FreeU.",
+    )
 
 
 # The table -----------------------------------------------------------------------------------------------------------
@@ -277,6 +291,10 @@ class Sampling:
         high=1000,
         help="Of so many calls of the UNet one computes all of it, and the others reuse its deep features.",
     )
+    freeu_s1: float = _freeu("skip", "first")
+    freeu_s2: float = _freeu("skip", "second")
+    freeu_b1: float = _freeu("backbone", "first")
+    freeu_b2: float = _freeu("backbone", "second")
     guidance_rescale: float = setting(
         0.0,
         neutral=0.0,
@@ -306,6 +324,14 @@ class Sampling:
         low=0,
         high=100,
         help="Strength of perturbed-attention guidance, of pipelines that have it; 0: none, null: the pipeline's own.",
+    )
+    prompt_syntax: str = setting(
+        PLAIN,
+        neutral=PLAIN,
+        row=True,
+        choices=(PLAIN, A1111),
+        help="How prompts are read. plain: as their text. a1111: (word:1.2), (word) and [word] weight words, of "
+        "negative prompts too, and <lora:name:0.8> chooses a LoRA in the place of lora.",
     )
     lora: str = setting(
         "",
@@ -345,13 +371,19 @@ class Sampling:
         return self.is_guided and (self.guidance_start > 0 or self.guidance_stop < 1)
 
     @property
+    def freeu(self) -> dict[str, float]:
+        """Arguments of diffusers' `enable_freeu`; none where all of them are 1."""
+        factors = {name: getattr(self, f"freeu_{name}") for name in ("s1", "s2", "b1", "b2")}
+        return factors if any(factor != 1 for factor in factors.values()) else {}
+
+    @property
     def effective(self) -> dict[str, Value]:
         """Settings by their names, but for those at their neutral value: equal dicts make equal images."""
         return {each.name: value for each, value in self._values() if each.does_something(value)}
 
     @property
     def lossy(self) -> dict[str, Any]:
-        """The settings that trade quality for speed, where they do something."""
+        """The settings that make another picture, for speed or for its look, where they do something."""
         return {each.name: value for each, value in self._values() if each.lossy and each.does_something(value)}
 
     def _values(self) -> list[tuple[Setting, Value]]:

@@ -29,7 +29,7 @@ class Picture:
     """One image to make features of."""
 
     image_id: str
-    prompt: str
+    prompt: str  # its words, without weights
     pixels: np.ndarray  # (H, W, 3) uint8 RGB of its file
     sha256: str = ""  # of its file, where that is known already
 
@@ -127,7 +127,7 @@ class InlineFeatures:
         self._parts: list[Future[list[ShardFeatures]]] = []
         self._unreadable: list[list[ShardFeatures]] = []  # one image each
 
-    def add(self, image: EncodedImage, pixels: np.ndarray) -> None:
+    def add(self, image: EncodedImage, caption: str, pixels: np.ndarray) -> None:
         """An image that was encoded from these pixels; its features are made between the device's batches."""
         try:
             shown = pixels if self._is_lossless else decode(image.data)
@@ -137,7 +137,7 @@ class InlineFeatures:
             )
             return
         with self._adding:
-            self._waiting.append(Picture(image.image_id, image.prompt, shown))
+            self._waiting.append(Picture(image.image_id, caption, shown))
             if len(self._waiting) >= _CHUNK:
                 self._flush()
 

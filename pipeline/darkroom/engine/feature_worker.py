@@ -14,6 +14,7 @@ import numpy as np
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Shard
+from darkroom.domain.prompt_syntax import read_prompt
 from darkroom.domain.records import OK, Record
 from darkroom.engine.extraction import Picture, extract, without_features
 from darkroom.engine.tasks import FeatureTask, ShardReport, Task
@@ -104,7 +105,7 @@ class _Extraction:
         """On the device's thread."""
         missing = [(file, pixels) for file, pixels in files if self.is_missing(file.record)]
         pictures = [
-            Picture(file.record.image_id, file.record.prompt, pixels, file.sha256)
+            Picture(file.record.image_id, _caption(file.record), pixels, file.sha256)
             for file, pixels in missing
             if pixels is not None
         ]
@@ -118,6 +119,11 @@ class _Extraction:
     def result(self) -> ShardFeatures:
         """In the order of records."""
         return joined_features(self._parts).of(self._order)
+
+
+def _caption(record: Record) -> str:
+    """The words of its prompt, without weights and LoRAs."""
+    return read_prompt(record.prompt, record.sampling.prompt_syntax).text
 
 
 def _add(extractions: Sequence[_Extraction], files: Sequence[tuple[StoredFile, np.ndarray | None]]) -> None:

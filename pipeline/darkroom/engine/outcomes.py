@@ -109,7 +109,7 @@ class EncoderPool:
         encode_s = time.perf_counter() - started
         outcome = replace(outcome, sample=sample, encode_s=encode_s, pixels_sha256=pixels_digest(image.pixels))
         if where.features:
-            where.features.add(encoded, image.pixels)
+            where.features.add(encoded, sample.request.read_prompt.text, image.pixels)
         if self._output.layout in CONTAINERS:
             return replace(outcome, encoded=encoded)
         with self._profile.span("put"):

@@ -14,7 +14,7 @@ _WIDTH = 120  # characters
 _BEST, _NEAR, _LEVEL = "*", "≈", "="
 _LEGEND = f"{_BEST} best of its column; {_NEAR} not told apart from it: the interval of their difference holds 0"
 _LEVEL_LEGEND = f"{_LEVEL} equal in all cells: none is best"
-_ABOUT_COSTS = "what faster settings cost, image by image, against the same cell without them:"
+_ABOUT_COSTS = "what lossy settings cost, image by image, against the same cell without them:"
 _ABOUT_GAPS = "differences from each column's best, image by image, with their 95 % intervals:"
 
 Settings = Mapping[str, Mapping[str, object]]  # by cell_id
@@ -40,8 +40,8 @@ def figures_table(metrics: Mapping[str, Metric], cells: Mapping[str, Figures], s
 
 
 def costs_table(metrics: Mapping[str, Metric], lossy: Mapping[str, str], costs: Gaps) -> str:
-    """Cells that trade quality for speed: what for (`lossy`, by cell_id), and gaps from the same without."""
-    names = [["for speed", "cell"], *([words, cell_id] for cell_id, words in lossy.items())]
+    """Cells with lossy settings: which (`lossy`, by cell_id), and gaps from the same without."""
+    names = [["with", "cell"], *([words, cell_id] for cell_id, words in lossy.items())]
     shown = [metric for name, metric in metrics.items() if any(name in found for found in costs.values())]
     table = _beside(names, [_gap_column(metric, lossy, costs) for metric in shown])
     return "\n\n".join([_ABOUT_COSTS, *text_tables(table, _WIDTH)])

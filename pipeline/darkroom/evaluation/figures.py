@@ -77,7 +77,7 @@ class Evaluation:
     metrics: Mapping[str, Metric]
     cells: Mapping[str, Figures]  # by cell_id
     gaps: Gaps = field(default_factory=dict)  # from each metric's best cell
-    costs: Gaps = field(default_factory=dict)  # of cells that trade quality for speed, from the same without
+    costs: Gaps = field(default_factory=dict)  # of cells with lossy settings, from the same without
     images: Mapping[str, PresentImages] = field(default_factory=dict)  # by cell_id: what was there to be measured
     options: Mapping[str, object] = field(default_factory=dict)  # of the command, by their names; empty: not known
 

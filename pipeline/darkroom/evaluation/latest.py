@@ -33,7 +33,7 @@ class LatestFigure:
 
     figure: Figure
     gap: Gap | None  # from the metric's best cell
-    cost: Gap | None  # from the same cell without what makes it faster
+    cost: Gap | None  # from the same cell without its lossy settings
     images: PresentImages | None  # that were measured
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -53,6 +54,7 @@ class PromptScan:
     warnings: tuple[str, ...]
     loras: tuple[str, ...] = ()  # that valid rows name
     highest: Mapping[str, int] = field(default_factory=dict)  # of settings that are whole numbers, in valid rows
+    num_marked: int = 0  # prompts with weights or LoRAs in them, as prompt_syntax=a1111 reads them
 
     @property
     def overriding(self) -> str:
@@ -97,6 +99,7 @@ class SourceDataset:
             warnings=tuple(self._warnings()),
             loras=tuple(sorted(counts.loras)),
             highest=counts.highest,
+            num_marked=counts.num_marked,
         )
 
     def blocks(self, start: int = 0, block_rows: int = BLOCK_ROWS) -> Iterator[PromptBlock]:
@@ -184,12 +187,18 @@ class LongPrompts:
 
 
 def count_long_prompts(
-    dataset: PromptDataset, count_tokens: Callable[[list[str]], list[int]], limit: int, max_rows: int = 100_000
+    dataset: PromptDataset,
+    count_tokens: Callable[[list[str]], list[int]],
+    limit: int,
+    max_rows: int = 100_000,
+    text_of: Callable[[PromptRow], str] = attrgetter("prompt"),
 ) -> LongPrompts:
-    """Count prompts of more than `limit` tokens among the first `max_rows` rows."""
+    """Count prompts of more than `limit` tokens among the first `max_rows` rows; `text_of`: what of a valid row is
+    encoded."""
     num_checked = num_long = 0
     for block in dataset.blocks(block_rows=min(_TOKENIZED_ROWS, max_rows)):
-        prompts = [row.prompt for row in block.rows[: max_rows - num_checked]]
+        rows = block.rows[: max_rows - num_checked]
+        prompts = [row.prompt if row.error else text_of(row) for row in rows]
         num_long += sum(length > limit for length in count_tokens(prompts))
         num_checked += len(prompts)
         if num_checked >= max_rows:

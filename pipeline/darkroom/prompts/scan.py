@@ -24,6 +24,7 @@ _SCAN_ROWS = 16_384
 _WHOLE_NUMBERS = {each.name for each in ROW_SETTINGS if each.kind is int}
 _DIGEST = r"^[0-9a-f]{32}$"  # the form of the ids that we give
 _FLAG = r"(^|\s)--[a-z]"  # as in --steps 10
+_MARK = r"\([^()]*:\s*[0-9.]+\s*\)|<lora:"  # as in (word:1.2) and <lora:name:1>
 
 Typed = Sequence[tuple[Source, pa.Schema | None]]  # with the types of its extra columns; None: known by rows alone
 
@@ -62,6 +63,7 @@ class Counts:
     loras: set[str] = field(default_factory=set)  # that valid rows name
     highest: dict[str, int] = field(default_factory=dict)  # of settings that are whole numbers, in valid rows
     num_flagged: int = 0  # prompts with a comment's or a command's signs in them
+    num_marked: int = 0  # prompts with weights of words or names of LoRAs in them
     seen: set[str] = field(default_factory=set)  # names of READ that some source has
     problems: dict[tuple[str, str, str], Problem] = field(default_factory=dict)
 
@@ -71,6 +73,7 @@ class Counts:
         self.num_faulty += len(checked.faults)
         self.max_prompt_chars = max(self.max_prompt_chars, pc.max(pc.utf8_length(prompts)).as_py() or 0)
         self.num_flagged += _num_flagged(prompts)
+        self.num_marked += _num_matching(prompts.filter(pc.match_substring(prompts, ":")), _MARK)
         if "prompt_id" in checked.columns:
             ids = checked.columns["prompt_id"]
             self.num_given_ids += len(ids) - ids.null_count
@@ -101,7 +104,11 @@ def _valid(checked: CheckedBlock, cells: pa.Array) -> pa.Array:
 def _num_flagged(prompts: pa.Array) -> int:
     comments = pc.sum(pc.starts_with(prompts, "#")).as_py() or 0
     dashed = prompts.filter(pc.match_substring(prompts, "--"))  # cheap, and seldom true
-    return comments + (pc.sum(pc.match_substring_regex(dashed, _FLAG)).as_py() or 0)
+    return comments + _num_matching(dashed, _FLAG)
+
+
+def _num_matching(prompts: pa.Array, pattern: str) -> int:
+    return pc.sum(pc.match_substring_regex(prompts, pattern)).as_py() or 0
 
 
 @dataclass(frozen=True)

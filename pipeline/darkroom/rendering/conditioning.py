@@ -11,8 +11,10 @@ from typing import Any
 import torch
 
 from darkroom.domain.adapters import Active
+from darkroom.domain.prompt_syntax import ReadPrompt
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import Sampling
+from darkroom.rendering.prompt_weights import weighted
 
 Embedding = tuple[torch.Tensor, ...]  # one (tokens, width) tensor, and for SDXL a pooled (width,) one
 Encode = Callable[[list[str], int], Embedding]  # of prompts, without so many of the encoders' last layers
@@ -28,10 +30,10 @@ def conditioning_arguments(
     Guidance scales and negative prompts may differ from image to image. Nothing but text is given where the images are
     not guided, or where the pipeline does not guide by two branches (`takes_guidance`).
     """
-    sampling, prompts = requests[0].sampling, [request.prompt for request in requests]
+    sampling, prompts = requests[0].sampling, [request.read_prompt for request in requests]
     if not (sampling.is_guided and takes_guidance):
         return text_arguments(pipe, cache, prompts, None, sampling.clip_skip)
-    negatives = [request.sampling.negative_prompt for request in requests]
+    negatives = [request.read_negative_prompt for request in requests]
     arguments: dict[str, Any] = text_arguments(pipe, cache, prompts, negatives, sampling.clip_skip)
     scales = RowScales([request.sampling.guidance_scale for request in requests], pipe.device)
     arguments["guidance_scale"] = scales
@@ -118,32 +120,50 @@ ENCODERS: Mapping[str, tuple[Callable[[Any], Encode], tuple[str, ...]]] = {
 
 
 def text_arguments(
-    pipe: Any, cache: TextCache, prompts: Sequence[str], negative_prompts: Sequence[str] | None, skip: int
+    pipe: Any,
+    cache: TextCache,
+    prompts: Sequence[ReadPrompt],
+    negative_prompts: Sequence[ReadPrompt] | None,
+    skip: int,
 ) -> dict[str, torch.Tensor]:
     """Keyword arguments of a pipeline's call that replace its prompts; no negative ones without guidance.
 
     `skip`: layers that are left out for prompts. Diffusers computes negative prompts with all of them.
     """
     names = ENCODERS[type(pipe).__name__][1]
-    arguments = dict(zip(names, cache.stacked(prompts, skip), strict=True))
+    arguments = dict(zip(names, _stacked(pipe, cache, prompts, skip), strict=True))
     if negative_prompts is not None:
         negatives = _negatives(pipe, cache, prompts, negative_prompts, skip)
         arguments |= {f"negative_{name}": part for name, part in zip(names, negatives, strict=True)}
     return arguments
 
 
+def _stacked(pipe: Any, cache: TextCache, prompts: Sequence[ReadPrompt], skip: int = 0) -> Embedding:
+    """The prompts' embeddings with their weights, (N, tokens, width), and for SDXL the pooled ones, (N, width)."""
+    embeds, *pooled = cache.stacked([prompt.text for prompt in prompts], skip)
+    if any(prompt.is_weighted for prompt in prompts):
+        embeds = weighted(pipe, embeds, cache.stacked([""], skip)[0][0], prompts)
+    return embeds, *pooled
+
+
 def _negatives(
-    pipe: Any, cache: TextCache, prompts: Sequence[str], negative_prompts: Sequence[str], skip: int
+    pipe: Any,
+    cache: TextCache,
+    prompts: Sequence[ReadPrompt],
+    negative_prompts: Sequence[ReadPrompt],
+    skip: int,
 ) -> Embedding:
     """Embeddings of the negative prompts; zeros for empty ones where the pipeline wants that, as SDXL's does."""
     if not getattr(pipe.config, "force_zeros_for_empty_prompt", False):
-        return cache.stacked(negative_prompts)
-    if not any(negative_prompts):
-        return tuple(torch.zeros_like(part) for part in cache.stacked(prompts, skip))
+        return _stacked(pipe, cache, negative_prompts)
+    is_empty = torch.tensor([not negative.text for negative in negative_prompts])
+    if is_empty.all():
+        return tuple(torch.zeros_like(part) for part in _stacked(pipe, cache, prompts, skip))
     # The prompt, which is cached where no layer is skipped, fills the rows that become zeros.
-    parts = cache.stacked([negative or prompt for negative, prompt in zip(negative_prompts, prompts, strict=True)])
+    filled = [negative if negative.text else prompt for negative, prompt in zip(negative_prompts, prompts, strict=True)]
+    parts = _stacked(pipe, cache, filled)
     for part in parts:
-        part[torch.tensor([not negative for negative in negative_prompts])] = 0
+        part[is_empty] = 0
     return parts
 
 

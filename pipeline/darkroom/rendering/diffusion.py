@@ -79,7 +79,7 @@ class DiffusersRenderer:
         """Render 1 to batch_size requests that share a `batch_key(info.mixes_guidance)`."""
         assert 1 <= len(requests) <= self.info.batch_size
         self._switch_loras(requests[0].adapters)
-        prompts = [request.prompt for request in requests]
+        prompts = [request.read_prompt.text for request in requests]
         truncated = self._truncated(prompts)
         images: dict[int, RenderedImage] = {}
         for places in text_groups(self._family, self._pipe, prompts):

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.prompt_syntax import PLAIN
 from darkroom.rendering.families import Family, Guidance, Sizes
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.inspection import STEERED, InspectedModel
 from darkroom.rendering.model_facts import call_parameters, config_of, vae_scale
 
 
@@ -76,6 +77,15 @@ def check_clip_skip(name: str, clip_skip: int, model: InspectedModel) -> None:
         raise DarkroomError(
             f"{name}={clip_skip}: the text encoder of {model.identity.repo_id} has {min(depths)} layers; give "
             f"{min(depths) - 1} or less"
+        )
+
+
+def check_prompt_syntax(name: str, syntax: str, model: InspectedModel) -> None:
+    """Refuse weights of words where the model's pipeline is given prompts as text. What has no files takes any."""
+    if syntax != PLAIN and model.folder and model.identity.pipeline_class not in STEERED:
+        raise DarkroomError(
+            f"{name}={syntax}: {model.identity.pipeline_class} of {model.identity.repo_id} is given prompts as text, "
+            f"where words have no weights; leave it out, or use one of {', '.join(STEERED)}"
         )
 
 

@@ -37,7 +37,7 @@ class Patch:
     name: str
     applies: Callable[[Any, RendererSpec], bool]  # to this pipeline: its kind, device, dtype
     apply: Callable[[Any, RendererSpec], CallContext | None]  # changes the pipeline in place
-    lossy_by: str | None = None  # the setting by which a user asks for another picture
+    lossy_by: str | None = None  # a setting by which a user asks for another picture
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,24 @@ def _share_work(pipe: Any, _spec: RendererSpec) -> CallContext:
 def _cache_steps(pipe: Any, _spec: RendererSpec) -> CallContext:
     """Does nothing in a call whose cache_interval is 1. The UNet is looked up late: it may be compiled by then."""
     cache = StepCache(pipe.unet)
-    return lambda sampling, _num_images: cache.during(sampling.cache_interval, pipe.unet)
+    return lambda sampling, _num_images: cache.during(sampling.cache_interval, pipe.unet, bool(sampling.freeu))
+
+
+def _scale_features(pipe: Any, _spec: RendererSpec) -> CallContext:
+    """Does nothing in a call whose factors of FreeU are 1."""
+
+    @contextmanager
+    def during(sampling: Sampling, _num_images: int) -> Iterator[None]:
+        if not sampling.freeu:
+            yield
+            return
+        pipe.enable_freeu(**sampling.freeu)
+        try:
+            yield
+        finally:
+            pipe.disable_freeu()
+
+    return during
 
 
 _MAX_SHAPES = 256  # a sweep's sizes, rows and cached steps; past its limit torch goes on uncompiled: other bytes
@@ -137,6 +154,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch("channels_last_norms", _is_on_onednn, lambda pipe, _: norm_channels_last(denoiser(pipe))),
     Patch("shared_work", _is_steered_on_cpu, _share_work),
     Patch("step_cache", _is_steered, _cache_steps, "sampling.cache_interval"),
+    Patch("freeu", _is_steered, _scale_features, "sampling.freeu_s1"),
     Patch("compile", _is_compiled, lambda pipe, _: compile_pipeline(pipe)),
 )
 

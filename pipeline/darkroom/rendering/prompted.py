@@ -26,7 +26,7 @@ def call_arguments(family: Family, requests: Sequence[ImageRequest], device: tor
     if family.guider is None and (family.is_proved or family.guidance is not Guidance.NONE):
         arguments[family.guidance_argument] = _scale(family, requests, device)
     return {
-        "prompt": [request.prompt for request in requests],
+        "prompt": [request.read_prompt.text for request in requests],
         "generator": _generators(requests, family.doubled_generators and negatives is not None),
         "output_type": "pt",
         **arguments,
@@ -74,7 +74,7 @@ def _negative_prompts(family: Family, requests: Sequence[ImageRequest]) -> list[
     """One for each image; None where they do nothing, or all are empty and the class has an idea of its own."""
     if not (family.takes_negative_prompt and is_guided(family, requests[0].sampling)):
         return None
-    given = [request.sampling.negative_prompt for request in requests]
+    given = [request.read_negative_prompt.text for request in requests]
     if not any(given) and family.no_negative_prompt is None:
         return None
     return [negative or family.no_negative_prompt or "" for negative in given]

@@ -39,7 +39,7 @@ Difference = tuple[int, float]  # the largest of two pixel values, and the share
 
 
 def sampling_of_test(sampling: Sampling) -> Sampling:
-    """Settings as they are asked for, in few steps and without what trades quality for speed."""
+    """Settings as they are asked for, in few steps and without lossy settings."""
     return replace(sampling, num_inference_steps=NUM_STEPS, negative_prompt="", **NEUTRAL_LOSSY)
 
 

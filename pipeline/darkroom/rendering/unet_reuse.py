@@ -112,6 +112,7 @@ class StepCache:
     def __init__(self, unet: Any) -> None:
         self.features: dict[int, Any] = {}  # deep layer's number -> what it gave in the last full call
         self._is_on = False
+        self._is_copied = False  # whether the UNet changes in place what its layers give, as FreeU does
         self._is_full = True  # whether this call of the UNet computes all layers
         self._num_calls = 0  # since the last full one, that one included
         self._num_rows: int | None = None  # of the cached features
@@ -119,13 +120,16 @@ class StepCache:
             layer.forward = self._caching(number, layer.forward)
 
     @contextmanager
-    def during(self, interval: int, unet: Any) -> Iterator[None]:
-        """Inside, one of every `interval` calls of the UNet (compiled or not) is full, the first one on."""
+    def during(self, interval: int, unet: Any, is_copied: bool = False) -> Iterator[None]:
+        """Inside, one of every `interval` calls of the UNet (compiled or not) is full, the first one on.
+
+        `is_copied`: the UNet changes in place what its layers give, so that they give copies of what is kept.
+        """
         if interval == 1:
             yield
             return
         hook = unet.register_forward_pre_hook(lambda _, inputs: self._count(interval, len(inputs[0])))
-        self._is_on, self._num_calls, self._num_rows = True, 0, None
+        self._is_on, self._is_copied, self._num_calls, self._num_rows = True, is_copied, 0, None
         try:
             yield
         finally:
@@ -145,9 +149,14 @@ class StepCache:
                 return forward(*args, **kwargs)
             if self._is_full:
                 self.features[number] = forward(*args, **kwargs)
-            return self.features[number]
+            return _copied(self.features[number]) if self._is_copied else self.features[number]
 
         return computed_or_cached
+
+
+def _copied(features: Any) -> Any:
+    """Of a tensor, or of a tuple of some."""
+    return tuple(map(_copied, features)) if isinstance(features, tuple) else features.clone()
 
 
 def deep_layers(unet: Any) -> list[Any]:

@@ -163,11 +163,11 @@ def _dropped(item: Dropped, run: _Gathered) -> DroppedCell:
     )
 
 
-# Costs of speed ----------------------------------------------------------------------------------------------------
+# Costs of lossy settings ---------------------------------------------------------------------------------------------
 
 
 def _costs(run: _Gathered) -> Iterator[Cost]:
-    """Of each cell that trades quality for speed, in the order of cells."""
+    """Of each cell with lossy settings, in the order of cells."""
     cells, counts = {cell_id: run.cells[cell_id] for cell_id in run.order}, run.found.counts
     for cell_id, base in lossless_of(cells).items():
         known = {name: gap for name, gap in run.figures.costs(cell_id).items() if gap.base == base}

@@ -1,4 +1,4 @@
-"""What the page and report.md say of cells' figures, in the same words: a metric's column, costs of speed, warnings."""
+"""What the page and report.md say of cells' figures, in the same words: a metric's column, costs, warnings."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -138,10 +138,10 @@ def settings_text(cell: DroppedCell) -> str:
 
 
 def costs_table(content: ReportContent) -> Table:
-    """Of each cell that trades quality for speed: for what settings, how much faster it is, and what it loses."""
+    """Of each cell with lossy settings: which they are, how fast it is, and what it loses."""
     metrics = [metric for metric in content.metrics if any(metric.name in cost.gaps for cost in content.costs)]
     columns = [_cost_column(metric, content.costs) for metric in metrics]
-    headings = ["cell", "for speed", "as fast", *(f"Δ {MetricColumn(metric, ()).heading}" for metric in metrics)]
+    headings = ["cell", "with", "as fast", *(f"Δ {MetricColumn(metric, ()).heading}" for metric in metrics)]
     rows = [
         [cost.cell_id[:8], _cost_label(cost), _speed_text(cost.speed_up), *(column[place] for column in columns)]
         for place, cost in enumerate(content.costs)

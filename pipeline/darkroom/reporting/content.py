@@ -90,7 +90,7 @@ class DroppedCell:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a cell gains and loses by settings that trade quality for speed."""
+    """What a cell gains and loses by lossy settings."""
 
     cell_id: str
     settings: Mapping[str, Setting]  # those settings

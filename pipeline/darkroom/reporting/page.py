@@ -78,7 +78,7 @@ def _headings(content: ReportContent) -> dict[str, str]:
         ("glance", "At a glance", True),
         ("run", "Run", True),
         ("cells", "Cells", True),
-        ("costs", "Cost of speed", bool(content.costs)),
+        ("costs", "Cost of lossy settings", bool(content.costs)),
         ("tradeoff", "Trade-off", has_figures and len(content.metrics) > 1 and bool(several)),
         ("heatmap", "Heat map", has_figures and len(several) > 1),
         ("along", "Curves", has_figures and bool(several)),

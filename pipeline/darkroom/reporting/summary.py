@@ -102,13 +102,13 @@ def _gaps_table(content: ReportContent) -> list[str]:
 
 
 def _costs_table(content: ReportContent) -> list[str]:
-    """What faster settings gain and lose; nothing where no cell has any."""
+    """What lossy settings gain and lose; nothing where no cell has any."""
     if not content.costs:
         return []
     table = costs_table(content)
     rows = [[cell, markdown(settings), *figures] for cell, settings, *figures in table.rows]
     alone = ["", NO_BASE] if any(cost.base is None for cost in content.costs) else []
-    said = "Cost of speed, against the same cell without these settings, image by image, with 95 % intervals; speed by "
+    said = "Cost of lossy settings, against the same cell without them, image by image, with 95 % intervals; speed by "
     said += "the median image's time on the device:"
     return [said, "", *_table(table.headings, rows, table.num_left), *alone]
 

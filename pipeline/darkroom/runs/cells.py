@@ -99,7 +99,7 @@ def axes(cells: Iterable[CellInfo], run: RunInfo) -> dict[str, list[object]]:
 
 
 def lossless_of(cells: Mapping[str, CellInfo]) -> dict[str, str | None]:
-    """cell_id of each cell that trades quality for speed -> that of the same without; None where it is not there."""
+    """cell_id of each cell with lossy settings -> that of the same without; None where it is not there."""
     lossy = {cell_id: info.cell.lossless for cell_id, info in cells.items() if info.cell.lossy}
     return {
         cell_id: next((cell.cell_id for cell in others if cell.cell_id in cells), None)

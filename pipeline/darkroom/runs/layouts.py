@@ -14,6 +14,7 @@ import numpy as np
 
 from darkroom.domain.adapters import LORAS, parts_used
 from darkroom.domain.identity import ModelIdentity
+from darkroom.domain.prompt_syntax import without_tags
 from darkroom.domain.records import ImageRequest, Sample
 from darkroom.domain.settings import SETTINGS
 from darkroom.runs import containers
@@ -121,7 +122,8 @@ def parameters_line(request: ImageRequest, model: ModelIdentity) -> str:
         **({"Lora hashes": f'"{hashes}"'} if loras else {}),
     }
     negative = f"\nNegative prompt: {sampling.negative_prompt}" if sampling.negative_prompt else ""
-    return request.prompt + tags + negative + "\n" + ", ".join(f"{name}: {value}" for name, value in fields.items())
+    prompt = without_tags(request.prompt, sampling.prompt_syntax) if loras else request.prompt
+    return prompt + tags + negative + "\n" + ", ".join(f"{name}: {value}" for name, value in fields.items())
 
 
 # Where it is stored ------------------------------------------------------------------------------------------------

@@ -144,7 +144,9 @@ def recorded_request(record: Record, cell: Cell) -> ImageRequest:
     """
     given = {each.name: getattr(record.sampling, each.name) for each in ROW_SETTINGS if each.of_image}
     sampling = replace(cell.image_sampling, **given)
-    return ImageRequest(record.image_id, record.prompt, record.seed, sampling, adapters_of(cell, sampling))
+    return ImageRequest(
+        record.image_id, record.prompt, record.seed, sampling, adapters_of(cell, sampling, record.prompt)
+    )
 
 
 def model_as_recorded(model: ModelIdentity, record: Record) -> ModelIdentity:
