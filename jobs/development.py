@@ -10,9 +10,10 @@ from omegaconf import DictConfig
 
 from darkroom.api.engine import local_device
 from darkroom.bench.figure import Figure, Setting, as_json, as_table, chosen
-from darkroom.bench.machine import machine, num_cores, num_devices
+from darkroom.bench.machine import machine, num_devices
 from darkroom.demo import CLIP_FOLDER, MODEL_FOLDER
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.machine import num_cores
 from darkroom.jobs.console import ExitCode
 from darkroom.runs.commands import program, word
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from darkroom.api import events
 from darkroom.domain.records import FAILED, STAYING
+from darkroom.domain.units import readable_bytes
 from darkroom.engine.tasks import Event, Summary, task_name
 from darkroom.jobs.progress import ProgressBar
 from darkroom.runs.cells import axes
@@ -107,7 +108,8 @@ def _say_prepared(event: events.Prepared) -> None:
             f"{event.num_images} images from {event.num_rows} prompts ({event.prompts}) with "
             f"{', '.join(filter(None, (info.model_name, info.cell.model.parts_text)))}: {info.headline}{overriding}"
         )
-    _say(f"into {event.place}, on {event.num_workers} worker(s), {event.device}")
+    weights = f", each with {readable_bytes(event.weight_bytes)} of weights" if event.weight_bytes else ""
+    _say(f"into {event.place}, on {event.num_workers} worker(s), {event.device}{weights}")
     if event.ignored_shard_size is not None:
         print(f"engine.shard_size={event.ignored_shard_size} is ignored: this run has {event.shard_size}")
 

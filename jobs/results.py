@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from darkroom.api import events
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import Record
+from darkroom.domain.units import readable_bytes
 from darkroom.jobs.console import ExitCode, most_urgent
 from darkroom.runs.cells import axes
 
@@ -50,7 +51,7 @@ def planned(found: "Plan") -> None:
     )
     if prompts.overriding:
         print(f"rows that override a setting: {prompts.overriding}; prompts.columns.<setting>=null leaves the run's")
-    print(f"model:   {found.repo_id} {model.revision[:19]} {model.dtype}{_with_parts(model)}")
+    print(f"model:   {found.repo_id} {model.revision[:19]} {model.numbers}{_with_parts(model)}")
     print(f"output:  {found.place}")
     print(f"images:  {found.num_images}, in {found.num_shards} shards of {found.shard_size} prompts")
     if found.total_price is not None:
@@ -63,7 +64,11 @@ def planned(found: "Plan") -> None:
         return
     if found.certificate:
         print(f"proof:   {found.certificate.summary}")
-    print(f"bytes:   about {_readable(found.num_bytes)} ({_readable(found.cost.size_bytes)} an image)")
+    if found.memory:
+        print(f"memory:  {found.memory.text}")
+        if not found.memory.fits:
+            print(f"         {found.memory.advice}")
+    print(f"bytes:   about {readable_bytes(found.num_bytes)} ({readable_bytes(found.cost.size_bytes)} an image)")
     print(
         f"time:    about {_duration(found.seconds)} on {found.num_workers} worker(s) such as this {found.device} "
         f"({found.cost.seconds:.3f} s an image)"
@@ -91,14 +96,6 @@ def _with_parts(model: ModelIdentity) -> str:
     return f" with {model.parts_text}" if model.parts else ""
 
 
-def _readable(size_bytes: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size_bytes < 1000:
-            return f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1000
-    return f"{size_bytes:.1f} TB"
-
-
 def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
@@ -123,7 +120,7 @@ def _say_what(run: "Run") -> None:
     info = run.info
     print(f"prompts:   {info.prompts.name}, {info.prompts.num_rows} rows, {info.num_images_per_prompt} image(s) each")
     for identity in dict.fromkeys(item.cell.model for item in run.cells.values()):
-        print(f"model:     {identity.repo_id} {identity.revision[:19]} {identity.dtype}{_with_parts(identity)}")
+        print(f"model:     {identity.repo_id} {identity.revision[:19]} {identity.numbers}{_with_parts(identity)}")
     if len(run.cells) == 1:
         [only] = run.cells.values()
         print(f"sampling:  {only.headline}, seed {info.seed}")

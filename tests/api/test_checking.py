@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from darkroom.api.arguments import prompts_of
-from darkroom.api.checking import Checked, Request, check, warnings
-from darkroom.api.options import sampling_defaults
+from darkroom.api.checking import Checked, Request, check, check_compiled, warnings
+from darkroom.api.options import EngineOptions, sampling_defaults
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.settings import ModelRef
+from darkroom.domain.settings import QUANTIZATIONS, ModelRef
 from darkroom.engine.planning import Grid
 from darkroom.runs.presets import presets, with_preset
 from tests.rendering.tiny_loras import tiny_lora
@@ -45,6 +45,50 @@ def test_rows_that_cannot_be_rendered_override_nothing() -> None:
         checked(rows, grid, on_invalid="record")
     found = checked([*rows, {"prompt": "c", "prompt_id": "y"}], grid, on_invalid="record")
     assert found.scan.num_overriding == {"seed": 1}
+
+
+def _checked_demo(model: dict[str, Any], rows: Any = ("a",), **given: Any) -> Checked:
+    ref, engine = replace(presets()["demo"], **model), EngineOptions(**given.pop("engine", {}))
+    asked = sampling_defaults() | {"height": 64, "width": 64} | given
+    return check(Request(prompts_of(list(rows)), ref, asked, engine=engine), "cpu")
+
+
+def test_offloading_is_refused_where_there_is_nothing_to_offload_from() -> None:
+    with pytest.raises(
+        DarkroomError, match=r"^model.offload=model: on this device, cpu, .* leave it out, or give engine"
+    ):
+        _checked_demo({"offload": "model"})
+    model = _checked_demo({}).cells[0].model
+    with pytest.raises(DarkroomError, match=r"^model.offload=sequential: compiled code .* leave out model.offload or"):
+        check_compiled(replace(model, execution={"offload": "sequential"}), EngineOptions(compile=True))
+
+
+def test_tiling_is_refused_where_all_images_are_decoded_whole() -> None:
+    with pytest.raises(DarkroomError, match=r"^model.vae_tiling=true: .*tiles of 64 pixels, and images of 64x64 are"):
+        _checked_demo({"vae_tiling": True})
+    [large] = _checked_demo({"vae_tiling": True}, height=128).cells
+    assert large.cell.lossy == {"vae_tiling": True}
+    _checked_demo({"vae_tiling": True}, [{"prompt": "a", "height": 128}])
+
+
+def test_how_a_model_is_held_leaves_cells_as_they_are() -> None:
+    plain, sliced = _checked_demo({}), _checked_demo({"vae_slicing": True})
+    assert plain.cells[0].cell == sliced.cells[0].cell
+    assert sliced.cells[0].model.execution == {"vae_slicing": True}
+
+
+def test_the_painter_is_held_in_no_way() -> None:
+    for name, value in (
+        ("offload", "model"),
+        ("vae_slicing", True),
+        ("vae_tiling", True),
+        ("quantization", QUANTIZATIONS[0]),
+    ):
+        with pytest.raises(DarkroomError, match=f"model.{name}: the painter has no weights"):
+            check(
+                Request(prompts_of(["a"]), replace(presets()["paint"], **{name: value}), sampling_defaults() | SIZE),
+                "cpu",
+            )
 
 
 def test_a_cell_may_name_a_preset() -> None:

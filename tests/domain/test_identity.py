@@ -55,6 +55,16 @@ def test_a_cell_knows_what_it_trades_for_speed_and_the_same_without() -> None:
     assert coarse.lossless[2] == PLAIN
 
 
+def test_a_lossy_setting_of_the_model_names_another_cell_and_leaves_its_name_where_it_does_nothing() -> None:
+    tiled, small = (
+        replace(PLAIN, model=replace(MODEL, **each)) for each in ({"vae_tiling": True}, {"quantization": "x"})
+    )
+    assert len({PLAIN.cell_id, tiled.cell_id, small.cell_id}) == 3
+    assert (tiled.lossy, small.lossy) == ({"vae_tiling": True}, {"quantization": "x"})
+    assert tiled.lossless == small.lossless == (PLAIN,)
+    assert tiled.model.numbers == "float32, vae_tiling"
+
+
 def test_a_cell_is_named_by_all_that_shapes_pixels_and_nothing_else() -> None:
     changes = {"scheduler": "euler", "guidance_scale": 6.0, "num_inference_steps": 21, "height": 72, "width": 72}
     others = [Cell(MODEL, replace(SAMPLING, **{name: value})) for name, value in changes.items()]

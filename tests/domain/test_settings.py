@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 import darkroom
+from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import RECORD_COLUMNS, ROW_COLUMNS
 from darkroom.domain.settings import (
+    EXECUTION,
     IMAGE_SETTINGS,
+    LOSSY_OF_MODEL,
     NEUTRAL_LOSSY,
     ROW_SETTINGS,
     SETTINGS,
@@ -47,6 +50,12 @@ def test_what_trades_quality_has_a_value_at_which_it_does_not() -> None:
     assert all(each.has_neutral for each in SETTINGS.values() if each.lossy)
     freeu = {f"freeu_{name}" for name in ("s1", "s2", "b1", "b2")}
     assert set(NEUTRAL_LOSSY) == {"guidance_start", "guidance_stop", "cache_interval", *freeu}
+    assert {each.name for each in LOSSY_OF_MODEL} <= {field.name for field in fields(ModelIdentity)}
+
+
+def test_how_a_model_is_held_is_no_axis_and_no_part_of_its_identity() -> None:
+    assert [each.name for each in EXECUTION] == ["vae_slicing", "offload"]
+    assert not any(each.axis or hasattr(ModelIdentity, each.name) for each in EXECUTION)
 
 
 def test_a_setting_at_its_neutral_value_is_as_if_it_were_not_there() -> None:

@@ -16,8 +16,8 @@ from darkroom.domain.setting_values import unknown
 from darkroom.domain.settings import (
     ARGUMENTS,
     FLOAT8,
+    NONE,
     OLDER_DEFAULTS,
-    PARTS,
     SETTINGS,
     ModelRef,
     Sampling,
@@ -95,6 +95,7 @@ def checked_cell(
         check_size(sampling.height, sampling.width, model)
     if model.identity.dtype == FLOAT8 and device == "mps":
         raise DarkroomError("model.dtype=float8: mps has no float8; use model.dtype=bfloat16")
+    _check_offload(ref, device)
     return CheckedCell(CellInfo(ref, cell), model, _older(cell, unsaid))
 
 
@@ -163,7 +164,7 @@ def _check_used(ref: ModelRef) -> None:
             usual = getattr(presets()["paint"], name)
             if getattr(ref, name) not in (usual, SETTINGS[name].default):
                 raise DarkroomError(f"model.{name}={getattr(ref, name)}: the painter has no weights; leave it out")
-        for each in (*PARTS, SETTINGS["single_file"]):
+        for each in (each for each in settings_of(ModelRef) if each.has_neutral):
             if each.does_something(getattr(ref, each.name)):
                 raise DarkroomError(f"model.{each.name}: the painter has no weights; leave it out")
 
@@ -246,6 +247,15 @@ def _check_lossy(sampling: Sampling, model: InspectedModel) -> None:
         raise DarkroomError(
             f"sampling.guidance_start={start:g}, sampling.guidance_stop={stop:g}: {model.identity.repo_id} is told its "
             "guidance in every step; leave them out"
+        )
+
+
+def _check_offload(ref: ModelRef, device: str) -> None:
+    """Where models compute in the machine's own memory, nothing is saved by waiting there."""
+    if ref.offload != NONE and device != "cuda":
+        raise DarkroomError(
+            f"model.offload={ref.offload}: on this device, {device}, models compute in the machine's own memory, so "
+            "there is nothing to offload from; leave it out, or give engine.device=cuda where the workers have one"
         )
 
 

@@ -41,6 +41,7 @@ from darkroom.rendering.inspection import STEERED, InspectedModel, shared_models
 from darkroom.rendering.model_calls import check_clip_skip
 from darkroom.rendering.own_settings import idle_settings, unfit_settings
 from darkroom.rendering.schedulers import check_steps
+from darkroom.rendering.vae_options import tile_side, vae_config
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.run import OutputInfo, RunInfo
@@ -156,6 +157,9 @@ def check(request: Request, device: str) -> Checked:
         check_clip_skip("column clip_skip", scan.highest.get("clip_skip", 0), model)
         given = [name for name in scan.num_overriding if name in OPTIONAL_ARGUMENTS]
         check_taken(given, model, "prompts.columns.{}=null leaves its column unread")
+    for item in once.values():
+        check_compiled(item.model, request.engine)
+        _check_tiled(item, scan)
     num_tagged = check_prompts(request.prompts.dataset, scan, list(once.values()))
     found = Checked(request, scan, tuple(once.values()), StoreSpec(""), num_tagged)
     uri = f"runs/{_folder_name(found, found.cells[0].cell)}" if request.output.uri is None else request.output.uri
@@ -171,6 +175,29 @@ def _check_overridden(cells: Sequence[Cell], scan: PromptScan) -> None:
                 f"grid.axes.{name}: every prompt row has a {name} of its own, and wins over the cell's; leave the axis "
                 f"out, or leave the column unread by prompts.columns.{name}=null"
             )
+
+
+def check_compiled(model: InspectedModel, engine: EngineOptions) -> None:
+    """Raises DarkroomError where compiled code would hold weights that come and go."""
+    if engine.compile and "offload" in model.execution:
+        raise DarkroomError(
+            f"model.offload={model.execution['offload']}: compiled code needs its weights to stay where they are; "
+            "leave out model.offload or engine.compile"
+        )
+
+
+def _check_tiled(item: CheckedCell, scan: PromptScan) -> None:
+    """Raises DarkroomError where tiling would make other cells of the same images."""
+    sampling, model = item.cell.sampling, item.model
+    if not item.cell.model.vae_tiling or {"height", "width"} & scan.num_overriding.keys():
+        return
+    assert model.folder
+    side = tile_side(vae_config(Path(model.folder), model.parts))
+    if side is not None and max(sampling.height, sampling.width) <= side:
+        raise DarkroomError(
+            f"model.vae_tiling=true: the VAE of {model.identity.repo_id} has tiles of {side} pixels, and images of "
+            f"{sampling.width}x{sampling.height} are decoded whole; leave it out"
+        )
 
 
 def _check_format(image_format: str, sampling: Sampling) -> None:

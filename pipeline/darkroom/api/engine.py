@@ -16,6 +16,7 @@ from darkroom.api.checking import Checked
 from darkroom.api.events import Progress, Progressed
 from darkroom.api.options import AUTO, EngineOptions
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.machine import num_cores
 from darkroom.domain.settings import Sampling
 from darkroom.engine.dispatcher import Dispatcher
 from darkroom.engine.tasks import AttemptFailed, Event, ProbeTask, ShardDone, Summary, TaskRunner, WorkerReady
@@ -130,6 +131,13 @@ def likely_device(options: EngineOptions) -> str:
     if options.address and options.device != "auto":
         return options.device
     return local_device(options.device, _KEY)
+
+
+def num_workers_here(options: EngineOptions, device: str) -> int:
+    """Workers that share this machine's device: a GPU has one, and a CPU's cores one each where nothing is said."""
+    if options.kind == "local" or device == "cuda":
+        return 1
+    return options.num_workers or (1 if options.address or device != "cpu" else num_cores())
 
 
 def device_model(device: str) -> str:

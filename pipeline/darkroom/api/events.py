@@ -55,6 +55,7 @@ class Prepared:
     device: str
     shard_size: int
     ignored_shard_size: int | None  # that was asked for in a run that has another
+    weight_bytes: int | None = None  # of the largest model, as a worker holds it; None where it cannot be told
 
 
 @dataclass(frozen=True)

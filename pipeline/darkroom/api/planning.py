@@ -8,6 +8,7 @@ from itertools import islice
 from darkroom.api.checking import Checked, Request, check, warnings
 from darkroom.api.engine import likely_device, settled_here
 from darkroom.api.events import Progress, PromptsWritten, Warned
+from darkroom.api.memory import Memory, check_weights, estimated, measured
 from darkroom.api.proving import cached_proof, check_proof, is_testable, limited, proof_of, tell_failed
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.errors import DarkroomError
@@ -17,6 +18,7 @@ from darkroom.domain.settings import Sampling
 from darkroom.engine.device import batches
 from darkroom.engine.planning import num_shards
 from darkroom.prompts.dataset import PromptScan, write_parquet
+from darkroom.rendering.device_memory import peak_of
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.layouts import encode_image
@@ -51,6 +53,7 @@ class Plan:
     price: float | None = None  # of an image, where its renderer takes one
     is_tried: bool = True  # real batches were rendered where they could be
     certificate: Certificate | None = None  # what the model was seen to promise
+    memory: Memory | None = None  # of a worker; None where it cannot be told
 
     @property
     def num_images(self) -> int:
@@ -83,11 +86,18 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
         store.check(writing=False)  # a folder need not be there yet
     if write_prompts_to:
         progress(PromptsWritten(write_parquet(request.prompts.dataset, write_prompts_to), write_prompts_to))
+    check_weights(found, device)
     spec = RendererSpec(found.models[0], device, settled_here(found, device), request.engine.compile)
+    memory = estimated(found, spec)
+    if memory and not memory.fits:
+        progress(Warned(f"{spec.model.identity.repo_id} may not fit into memory: {memory.text}; {memory.advice}"))
     renderer, certificate = _tested(found, spec, progress)
     plug_in = found.models[0].plug_in
     is_tried = plug_in is None or plug_in.description.is_tried
-    cost = _probe(found, renderer) if is_tried else None
+    with peak_of(device) as peak:
+        cost = _probe(found, renderer) if is_tried else None
+    if memory and cost and peak.num_bytes:
+        memory = measured(memory, peak.num_bytes)
     for text in _size_warnings(found, renderer):
         progress(Warned(text))
     shard_size = request.engine.shard_size
@@ -105,6 +115,7 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
         price=plug_in.description.price if plug_in else None,
         is_tried=is_tried,
         certificate=certificate,
+        memory=memory,
     )
 
 

@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 from darkroom import __version__
 from darkroom.api.cells import CheckedCell, checked_cell, find_model
+from darkroom.api.checking import check_compiled
 from darkroom.api.engine import device_model, likely_device, settled_for
 from darkroom.api.events import Progress, Warned
 from darkroom.api.options import EngineOptions
@@ -20,9 +21,10 @@ from darkroom.domain.certificates import PROMISES, Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity, digest
 from darkroom.domain.records import adapters_of
-from darkroom.domain.settings import IMAGE_SETTINGS, NEUTRAL_LOSSY, ModelRef, Value
+from darkroom.domain.settings import IMAGE_SETTINGS, NEUTRAL_LOSSY, NONE, ModelRef, Value
 from darkroom.evaluation.tables import Table, text_table
 from darkroom.rendering.inspection import InspectedModel, shared_models
+from darkroom.rendering.quantization import TORCHAO
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.rendering.self_test import sampling_of_test, self_test
 from darkroom.runs.cells import CellInfo, read_cells
@@ -65,6 +67,7 @@ def prove(model: ModelRef, sampling: Mapping[str, Value], engine: EngineOptions,
     found = checked_cell(model, sampling, sampling, device, find_model)
     if not is_testable(found.model):
         raise DarkroomError(f"model.repo_id={found.model.identity.repo_id}: {_NO_TEST.format('this')}")
+    check_compiled(found.model, engine)
     [loaded] = shared_models([found.model])
     size = settled_for(loaded, found.cell.sampling, device, engine.batch_size)
     spec = RendererSpec(loaded, device, size, engine.compile)
@@ -90,7 +93,7 @@ def proof_of(spec: RendererSpec, renderer: Renderer, cell: Cell, progress: Progr
         height=tested.height,
         width=tested.width,
         num_inference_steps=tested.num_inference_steps,
-        versions=_versions(),
+        versions=_versions(identity),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         checks=self_test(renderer, spec.model, cell.image_sampling, adapters_of(cell, cell.sampling)),
     )
@@ -120,13 +123,16 @@ def _key(spec: RendererSpec, cell: Cell) -> str:
     sampling = cell.image_sampling
     settings = {name: value for name, value in sampling.effective.items() if name not in _TESTED}
     shape = (settings, sampling.is_guided, adapters_of(cell, sampling))
+    held = [spec.model.execution] if spec.model.execution else []
+    versions = _versions(cell.model)
     return digest(
-        "proof", model_key(cell.model), device_model(spec.device), spec.batch_size, spec.compile, shape, _versions()
+        "proof", model_key(cell.model), device_model(spec.device), spec.batch_size, spec.compile, shape, versions, *held
     )
 
 
-def _versions() -> dict[str, str]:
-    return {"darkroom": __version__, **{name: version(name) for name in _LIBRARIES}}
+def _versions(model: ModelIdentity) -> dict[str, str]:
+    libraries = (*_LIBRARIES, *([TORCHAO] if model.quantization != NONE else []))
+    return {"darkroom": __version__, **{name: version(name) for name in libraries}}
 
 
 # What a certificate decides ------------------------------------------------------------------------------------------

@@ -201,7 +201,8 @@ class CompiledCache:
         self._is_on = is_on
         self._cache = user_cache("compiled")
         named = [(model.identity.revision, model.identity.dtype) for model in models]
-        self._key = digest("compiled", named, batch_size)
+        lossy = [found] if any(found := [model.identity.lossy for model in models]) else []
+        self._key = digest("compiled", named, batch_size, *lossy)
 
     def get(self) -> tuple[Compiled, ...]:
         """What earlier runs of the same models made, on any kind of machine."""

@@ -20,6 +20,7 @@ from darkroom.api.events import (
 )
 from darkroom.api.halving import check_halving, halved, halving_fault
 from darkroom.api.measuring import EvaluationResult, extract_for, measure
+from darkroom.api.memory import check_weights
 from darkroom.api.proving import proofs_of, settled_proofs
 from darkroom.api.render_job import RenderJob, render_shards, renderer_specs
 from darkroom.api.run import Run
@@ -67,6 +68,7 @@ def render(request: Request, progress: Progress) -> RenderResult:
     found = check(request, likely_device(request.engine))
     for text in warnings(found):
         progress(Warned(text))
+    check_weights(found, likely_device(request.engine))
     evaluation = check_evaluation(request.evaluation, progress) if request.evaluation else None
     if request.halving:
         check_halving(request.halving, evaluation)
@@ -126,6 +128,7 @@ def _claimed(
             device=engine.device,
             shard_size=info.shard_size,
             ignored_shard_size=asked if asked != info.shard_size else None,
+            weight_bytes=check_weights(found, engine.device),
         )
     )
     return RenderJob(found, info, store, engine, progress, evaluation, certificates)

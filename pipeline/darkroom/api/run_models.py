@@ -6,6 +6,7 @@ Digests decide, not names.
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from darkroom.api.cells import find_model, with_folder
 from darkroom.api.options import ModelPlace
@@ -13,7 +14,7 @@ from darkroom.api.parts import parts_of, trusted_ref, without_parts
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import ModelRef
-from darkroom.rendering.inspection import InspectedModel, single_file_revision
+from darkroom.rendering.inspection import InspectedModel, execution_of, single_file_revision
 from darkroom.rendering.model_files import INDEX
 from darkroom.rendering.part_files import files_at
 from darkroom.runs.cells import CellInfo
@@ -66,7 +67,7 @@ def _model_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
             continue
         if model.identity.revision == identity.revision:
             parts = parts_of(info, place.adapters or ())
-            return replace(model, identity=identity, parts=parts)
+            return replace(model, identity=identity, parts=parts, execution=execution_of(info.ref))
         said.append(
             f"model.repo_id={ref.repo_id} is {model.identity.revision}, and {_MADE_WITH} {identity.revision}; restore "
             f"that model, or {_REMEDY}"
@@ -92,7 +93,8 @@ def _inspected(ref: ModelRef, identity: ModelIdentity, device: str) -> Inspected
     """As the run's model was looked at."""
     commit = None if identity.revision.startswith("sha256:") else identity.revision
     trusts = identity.trust_remote_code
-    ref = replace(ref, dtype=identity.dtype, variant=identity.variant, trust_remote_code=trusts)
+    lossy: dict[str, Any] = identity.lossy
+    ref = replace(ref, dtype=identity.dtype, variant=identity.variant, trust_remote_code=trusts, **lossy)
     ref = without_parts(ref)
     return find_model(replace(ref, revision=commit or ref.revision), device)
 

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from darkroom import __version__
 from darkroom.demo.encoders import make_tokenizer
+from darkroom.domain.machine import num_cores
 
 _TOKENS = 77
 _VAE = {
@@ -161,11 +162,6 @@ def machine() -> dict[str, object]:
         "darkroom": __version__,
         **{name: _version(name) for name in _LIBRARIES},
     }
-
-
-def num_cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def num_devices(device: str) -> int:

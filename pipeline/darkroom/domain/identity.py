@@ -10,7 +10,17 @@ from functools import cached_property
 from typing import Any
 
 from darkroom.domain.adapters import LORAS, Part
-from darkroom.domain.settings import FLOAT8, NEUTRAL_LOSSY, NUM_SEEDS, UNTAKEN, Sampling, Value, settings_of
+from darkroom.domain.settings import (
+    FLOAT8,
+    LOSSY_OF_MODEL,
+    NEUTRAL_LOSSY,
+    NONE,
+    NUM_SEEDS,
+    UNTAKEN,
+    Sampling,
+    Value,
+    settings_of,
+)
 
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)  # made once: three calls an image
 _EXACT_DTYPES = ("bfloat16", "float16", "float32")
@@ -32,6 +42,19 @@ class ModelIdentity:
     trust_remote_code: bool = False
     variant: str | None = None  # file variant, such as fp16
     parts: tuple[Part, ...] = ()  # what is added to it
+    quantization: str = NONE  # of its linear layers' weights
+    vae_tiling: bool = False
+
+    @property
+    def lossy(self) -> dict[str, Value]:
+        """Its settings that trade quality for speed or memory, where they do something."""
+        values = {each: getattr(self, each.name) for each in LOSSY_OF_MODEL}
+        return {each.name: value for each, value in values.items() if each.does_something(value)}
+
+    @property
+    def numbers(self) -> str:
+        """What it computes with, for people, such as "bfloat16, vae_tiling" or "float32, torchao_int8_weight_only"."""
+        return ", ".join([self.dtype, *(name if value is True else str(value) for name, value in self.lossy.items())])
 
     @property
     def loras(self) -> tuple[Part, ...]:
@@ -75,7 +98,8 @@ class Cell:
         model = self.model
         shaped_by = (model.revision, model.variant, model.dtype, model.trust_remote_code)
         parts = [[[part.kind, part.name, part.revision, part.weight] for part in model.parts]] if model.parts else []
-        return digest("cell", *shaped_by, self.sampling.effective, *parts, length=16)
+        lossy = [model.lossy] if model.lossy else []
+        return digest("cell", *shaped_by, self.sampling.effective, *parts, *lossy, length=16)
 
     @cached_property
     def image_sampling(self) -> Sampling:
@@ -85,8 +109,9 @@ class Cell:
 
     @property
     def lossy(self) -> dict[str, Any]:
-        """Its lossy settings."""
-        return {**self.sampling.lossy, **({"dtype": FLOAT8} if self.model.dtype == FLOAT8 else {})}
+        """Its lossy settings, and those of its model."""
+        dtype = {"dtype": FLOAT8} if self.model.dtype == FLOAT8 else {}
+        return {**self.sampling.lossy, **self.model.lossy, **dtype}
 
     @property
     def lossless(self) -> tuple["Cell", ...]:
@@ -95,7 +120,8 @@ class Cell:
             return ()
         dtypes = _EXACT_DTYPES if self.model.dtype == FLOAT8 else (self.model.dtype,)
         sampling = replace(self.sampling, **NEUTRAL_LOSSY)
-        return tuple(Cell(replace(self.model, dtype=dtype), sampling) for dtype in dtypes)
+        neutral: dict[str, Any] = {each.name: each.neutral for each in LOSSY_OF_MODEL}
+        return tuple(Cell(replace(self.model, dtype=dtype, **neutral), sampling) for dtype in dtypes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,13 @@ from darkroom.domain.prompt_syntax import A1111, PLAIN
 Value = str | int | float | bool | None
 NUM_SEEDS = 2**63  # int64 in Parquet; torch.Generator.manual_seed takes it whole
 FLOAT8 = "float8"  # a dtype that is faster than the others, and lossy
+NONE = "none"  # of a choice that may be left out
+# torchao's configurations that run on CPUs too, by the names that diffusers has for them.
+QUANTIZATIONS = (
+    "torchao_int8_weight_only",
+    "torchao_int8_dynamic_activation_int8_weight",
+    "torchao_float8_weight_only",
+)
 
 
 @dataclass(frozen=True)
@@ -195,6 +202,36 @@ class ModelRef:
         is_part=True,
         help="Another VAE for the model: a folder with config.json and safetensors, or a model that has one; null: "
         "its own.",
+    )
+    quantization: str = setting(
+        NONE,
+        neutral=NONE,
+        lossy=True,
+        choices=(NONE, *QUANTIZATIONS),
+        help="Weights of the denoiser's and the text encoders' linear layers in fewer bits, by the optional package "
+        "torchao: less memory, lossy.",
+    )
+    vae_tiling: bool = setting(
+        False,
+        neutral=False,
+        lossy=True,
+        help="Whether images larger than the VAE's tiles are decoded tile by tile: less memory, lossy.",
+    )
+    vae_slicing: bool = setting(
+        False,
+        neutral=False,
+        axis=False,
+        of_image=False,
+        help="Whether the images of a batch are decoded one after another: less memory, the same images.",
+    )
+    offload: str = setting(
+        NONE,
+        neutral=NONE,
+        axis=False,
+        of_image=False,
+        choices=(NONE, "model", "sequential"),
+        help="What waits in the machine's memory until the GPU computes with it: none, whole components, or single "
+        "layers, which is far slower; the same images.",
     )
     make: str | None = setting(
         None,
@@ -418,6 +455,9 @@ ROW_SETTINGS = tuple(each for each in settings_of(Sampling) if each.row)
 OLDER_DEFAULTS = {name: each.older_default for name, each in SETTINGS.items() if each.older_default is not MISSING}
 NEUTRAL_LOSSY = {each.name: each.neutral for each in settings_of(Sampling) if each.lossy}
 PARTS = tuple(each for each in settings_of(ModelRef) if each.is_part)
+LOSSY_OF_MODEL = tuple(each for each in settings_of(ModelRef) if each.lossy)  # fields of `ModelIdentity` too
+# How a model is held in memory: no part of its identity, since images stay as they are up to the order of sums.
+EXECUTION = tuple(each for each in settings_of(ModelRef) if not each.of_image)
 # Of settings that every image has, what they say where its renderer takes no such setting.
 UNTAKEN: dict[str, Value] = {"scheduler": "default", "guidance_scale": 1.0, "num_inference_steps": 1}
 # What cells most often differ in, in the order that a reader looks at it.

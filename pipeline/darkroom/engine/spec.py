@@ -132,7 +132,8 @@ def _device_name(spec: RendererSpec) -> str:
 
 
 def _key(spec: RendererSpec, sampling: Sampling, device: str) -> str:
-    """What the best size depends on: the model, the images' size, guidance and the device."""
+    """What the best size depends on: the model and how it is held, the images' size, guidance and the device."""
     model = spec.model.identity
     shape = sampling.height, sampling.width, sampling.is_guided, sampling.lossy
-    return digest("batch size", model.revision, model.variant, model.dtype, shape, device)
+    held = [found] if (found := {**model.lossy, **spec.model.execution}) else []
+    return digest("batch size", model.revision, model.variant, model.dtype, shape, device, *held)

@@ -35,7 +35,7 @@ def conditioning_arguments(
         return text_arguments(pipe, cache, prompts, None, sampling.clip_skip)
     negatives = [request.read_negative_prompt for request in requests]
     arguments: dict[str, Any] = text_arguments(pipe, cache, prompts, negatives, sampling.clip_skip)
-    scales = RowScales([request.sampling.guidance_scale for request in requests], pipe.device)
+    scales = RowScales([request.sampling.guidance_scale for request in requests], pipe._execution_device)
     arguments["guidance_scale"] = scales
     if sampling.is_partly_guided:
         arguments |= _interval_arguments(pipe, sampling, scales, arguments)
@@ -95,14 +95,16 @@ class TextCache:
 
 
 def _encode_sd(pipe: Any) -> Encode:
-    return lambda prompts, skip: (pipe.encode_prompt(prompts, pipe.device, 1, False, clip_skip=skip or None)[0],)
+    return lambda prompts, skip: (
+        pipe.encode_prompt(prompts, pipe._execution_device, 1, False, clip_skip=skip or None)[0],
+    )
 
 
 def _encode_sdxl(pipe: Any) -> Encode:
     def encode(prompts: list[str], skip: int) -> Embedding:
         embeds, _, pooled, _ = pipe.encode_prompt(
             prompts,
-            device=pipe.device,
+            device=pipe._execution_device,
             num_images_per_prompt=1,
             do_classifier_free_guidance=False,
             clip_skip=skip or None,

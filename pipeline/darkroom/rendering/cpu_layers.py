@@ -160,7 +160,8 @@ def pack_layers(module: nn.Module) -> None:
 
 
 def _is_float32_linear(layer: nn.Module) -> bool:
-    return type(layer) is nn.Linear and layer.weight.dtype == torch.float32
+    """None whose weight is quantized, and says that it is float32."""
+    return type(layer) is nn.Linear and layer.weight.dtype == torch.float32 and type(layer.weight) is nn.Parameter
 
 
 def _pads_zeros(layer: nn.Conv2d) -> bool:

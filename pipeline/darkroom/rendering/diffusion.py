@@ -107,7 +107,7 @@ class DiffusersRenderer:
             raise explained(error) from error
 
     def _of_text(self, request: ImageRequest) -> np.ndarray:
-        sampling, arguments = request.sampling, call_arguments(self._family, [request], self._pipe.device)
+        sampling, arguments = request.sampling, call_arguments(self._family, [request], self._pipe._execution_device)
         bypassed = self._encoded.bypassed() if self._encoded else nullcontext()
         with torch.compiler.set_stance("force_eager"), bypassed:
             if self._text is None:
@@ -190,7 +190,7 @@ class DiffusersRenderer:
 
     def _call_with_prompts(self, requests: Sequence[ImageRequest]) -> torch.Tensor:
         """The same for pipelines whose embeddings and latents are not known here: diffusers does all of it."""
-        arguments = call_arguments(self._family, requests, self._pipe.device)
+        arguments = call_arguments(self._family, requests, self._pipe._execution_device)
         self._check_taken(arguments)
         with self._stage("denoise"):
             output = self._pipe(**arguments)
@@ -227,7 +227,7 @@ class DiffusersRenderer:
         """A measured stage ends when the device has ended it; otherwise the device is left to run behind."""
         with self._profile.span(name):
             yield
-            if self._profile.is_on and self._pipe.device.type == "cuda":
+            if self._profile.is_on and self._pipe._execution_device.type == "cuda":
                 torch.cuda.synchronize()
 
 

@@ -23,10 +23,15 @@ _BLOCKS = "transformer_blocks"  # in the names of what diffusers' UNets and tran
 class Float8Linear(nn.Module):
     """A linear layer as a float8 product: (..., in) bfloat16 to (..., out) bfloat16."""
 
+    _weight: torch.Tensor
+    _scale: torch.Tensor
+
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self._bias = linear.bias
-        self._weight, self._scale = scaled(linear.weight.detach())  # (out, in), (out, 1)
+        weight, scale = scaled(linear.weight.detach())  # (out, in), (out, 1)
+        self.register_buffer("_weight", weight)  # moved with the rest of the model
+        self.register_buffer("_scale", scale)
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         rows, scale = scaled(values.flatten(0, -2))

@@ -1,7 +1,7 @@
 """Inspect a model's small files: what it is, and whether it can be rendered with, before torch or weights are read."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import ModelIdentity
-from darkroom.domain.settings import ModelRef
+from darkroom.domain.settings import EXECUTION, ModelRef, Value
 from darkroom.rendering import single_file
 from darkroom.rendering.description import PlugIn
 from darkroom.rendering.families import UNPROVED, Family, Guidance, Tokens
@@ -26,7 +26,9 @@ from darkroom.rendering.model_facts import (
 from darkroom.rendering.model_files import INDEX, PICKLES, components_of, files_in, folder_digests, folder_revision
 from darkroom.rendering.other_parts import inversion_files, vae_file
 from darkroom.rendering.part_files import PartFile, check_fits, lora_files
+from darkroom.rendering.quantization import check_quantization
 from darkroom.rendering.stored_tensors import stored_dtype
+from darkroom.rendering.vae_options import check_vae, vae_config
 
 # Pipelines whose steps Darkroom controls: guidance by image and by step, cached features, shared work.
 STEERED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
@@ -60,6 +62,9 @@ class InspectedModel:
     plug_in: PlugIn | None = None  # a renderer of one's own
     parts: tuple[PartFile, ...] = ()  # what is added to it
     configuration: str | None = None  # of a single file: the commit of the hub model that configures it
+    execution: Mapping[str, Value] = field(
+        default_factory=dict, hash=False
+    )  # settings of how it is held, where they do something
 
     @property
     def is_distilled(self) -> bool:
@@ -86,9 +91,12 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
     files = files if commit is None else _hub_files(ref, commit)
     _check_weights(components, files, ref)
     family = family_of(class_name, index, folder, ref)
+    check_quantization(ref, index)
     tokens = next((each for each in family.tokens if each.name in components), None)
     digests = _digests(folder, ref, skip_blobs=commit is not None)
     parts = _parts(ref, class_name, folder, has_weights=commit is None)
+    check_vae(ref, vae_config(folder, parts))
+    _check_offload(ref, class_name)
     identity = ModelIdentity(
         repo_id=ref.repo_id if commit else _folder_name(folder),
         revision=commit or single or folder_revision(digests),
@@ -97,6 +105,8 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         trust_remote_code=ref.trust_remote_code,
         variant=ref.variant,
         parts=tuple(file.part for file in parts),
+        quantization=ref.quantization,
+        vae_tiling=ref.vae_tiling,
     )
     side = side_of(family, folder)
     return InspectedModel(
@@ -115,7 +125,25 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         digests=tuple(digests.items()),
         parts=parts,
         configuration=configuration,
+        execution=execution_of(ref),
     )
+
+
+@loads_models
+def _check_offload(ref: ModelRef, class_name: str) -> None:
+    """Of a class that the model brings itself nothing is known before it is loaded."""
+    pipeline = pipeline_of(class_name) if ref.offload == "model" else None
+    if pipeline and pipeline.model_cpu_offload_seq is None:
+        raise DarkroomError(
+            f"model.offload=model: {class_name} does not say in which order its components compute; give "
+            "model.offload=sequential"
+        )
+
+
+def execution_of(ref: ModelRef) -> dict[str, Value]:
+    """The settings of how a model is held in memory, where they do something."""
+    values = {each: getattr(ref, each.name) for each in EXECUTION}
+    return {each.name: value for each, value in values.items() if each.does_something(value)}
 
 
 @loads_models

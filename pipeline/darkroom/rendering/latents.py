@@ -14,7 +14,7 @@ def draw_noise(pipe: Any, generators: Sequence[torch.Generator], height: int, wi
     scale = pipe.vae_scale_factor
     shape = (pipe.unet.config.in_channels, height // scale, width // scale)
     noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-    return noise.to(pipe.device, pipe.unet.dtype)
+    return noise.to(pipe._execution_device, pipe.unet.dtype)
 
 
 def decode_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:

@@ -142,8 +142,13 @@ def detach_from_files(modules: Iterable[Any]) -> None:
     starts, stops = _mapped_ranges()
     for module in modules:
         for tensor in (*module.parameters(), *module.buffers()):
-            if tensor.device.type == "cpu" and not tensor.is_mkldnn and _lies_in(tensor.data_ptr(), starts, stops):
+            if _has_address(tensor) and _lies_in(tensor.data_ptr(), starts, stops):
                 tensor.data = tensor.data.clone()
+
+
+def _has_address(tensor: Any) -> bool:
+    """Not on a device, not packed, and none that holds others, which quantization has made anew."""
+    return tensor.device.type == "cpu" and not tensor.is_mkldnn and not hasattr(tensor, "__tensor_flatten__")
 
 
 def _states(files: LocalFiles) -> dict[str, State]:

@@ -1,9 +1,9 @@
 """The patches of a loaded pipeline, as one ordered list: what each does, when it applies, and whether it is lossy.
 
 The order matters: LoRAs, which put layers around others, then what replaces or rewrites layers, then what wraps
-their calls, then compiling, which traces all of it. So float8 replaces layers before their calls are wrapped, and
-upsampling makes its convolutions before convolutions are packed. What compiling generated can be saved and loaded,
-which spares another process the work.
+their calls, then what moves weights to the device for a call, then compiling, which traces all of it. So float8
+replaces layers before their calls are wrapped, and upsampling makes its convolutions before convolutions are packed.
+What compiling generated can be saved and loaded, which spares another process the work.
 """
 
 import platform
@@ -23,6 +23,7 @@ from darkroom.rendering.adapters import load_loras, reads_base_weights
 from darkroom.rendering.cpu_layers import has_onednn, norm_channels_last, pack_layers, upsample_by_subpixels
 from darkroom.rendering.float8 import to_float8
 from darkroom.rendering.inspection import STEERED
+from darkroom.rendering.offloading import offload
 from darkroom.rendering.renderer import Compiled, RendererSpec
 from darkroom.rendering.unet_reuse import SharedWork, StepCache
 
@@ -93,6 +94,18 @@ def _is_compiled(_pipe: Any, spec: RendererSpec) -> bool:
     return spec.compile
 
 
+def _is_tiled(_pipe: Any, spec: RendererSpec) -> bool:
+    return spec.model.identity.vae_tiling
+
+
+def _is_sliced(_pipe: Any, spec: RendererSpec) -> bool:
+    return "vae_slicing" in spec.model.execution
+
+
+def _is_offloaded(_pipe: Any, spec: RendererSpec) -> bool:
+    return spec.is_offloaded
+
+
 def _lay_channels_last(pipe: Any, _spec: RendererSpec) -> None:
     """As a GPU's convolutions want it. Uncompiled that is slower, since torch's group norms copy it there and back."""
     for name in ("unet", "vae"):
@@ -147,7 +160,9 @@ def compile_pipeline(pipe: Any) -> None:
 
 PATCHES: tuple[Patch, ...] = (
     Patch("loras", _has_loras, lambda pipe, spec: load_loras(pipe, spec.model.parts)),
-    Patch("float8", _is_float8, lambda pipe, _: to_float8(denoiser(pipe), pipe.device), "model.dtype"),
+    Patch("float8", _is_float8, lambda pipe, spec: to_float8(denoiser(pipe), torch.device(spec.device)), "model.dtype"),
+    Patch("vae_tiling", _is_tiled, lambda pipe, _: pipe.vae.enable_tiling(), "model.vae_tiling"),
+    Patch("vae_slicing", _is_sliced, lambda pipe, _: pipe.vae.enable_slicing()),
     Patch("channels_last", _is_compiled_on_cuda, _lay_channels_last),
     Patch("subpixel_upsampling", _is_on_onednn, lambda pipe, _: upsample_by_subpixels(denoiser(pipe))),
     Patch("packed_layers", _is_on_onednn, lambda pipe, _: pack_layers(denoiser(pipe))),
@@ -155,12 +170,16 @@ PATCHES: tuple[Patch, ...] = (
     Patch("shared_work", _is_steered_on_cpu, _share_work),
     Patch("step_cache", _is_steered, _cache_steps, "sampling.cache_interval"),
     Patch("freeu", _is_steered, _scale_features, "sampling.freeu_s1"),
+    Patch("offload", _is_offloaded, lambda pipe, spec: offload(pipe, spec.offload, spec.device)),
     Patch("compile", _is_compiled, lambda pipe, _: compile_pipeline(pipe)),
 )
 
 
 def apply_patches(pipe: Any, spec: RendererSpec, patches: Sequence[Patch] = PATCHES) -> AppliedPatches:
-    """Apply to a pipeline on its device all patches of the list that fit, in order. Raises DarkroomError from them."""
+    """Apply all patches of the list that fit, in order, to a pipeline on its device, or one that is to be offloaded.
+
+    Raises DarkroomError from them.
+    """
     names: list[str] = []
     contexts: list[CallContext] = []
     for patch in patches:

@@ -15,7 +15,7 @@ import transformers
 from diffusers.utils import DIFFUSERS_DYNAMIC_MODULE_NAME, dynamic_modules_utils
 
 from darkroom.domain.adapters import INVERSIONS, VAE
-from darkroom.domain.settings import FLOAT8
+from darkroom.domain.settings import FLOAT8, NONE
 from darkroom.rendering.conditioning import ENCODERS
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.loading import LocalFiles, detach_from_files, loads_models, proved
@@ -23,6 +23,7 @@ from darkroom.rendering.model_files import shaping_files, snapshot_digests
 from darkroom.rendering.other_parts import load_inversions, load_vae
 from darkroom.rendering.part_files import weights_file
 from darkroom.rendering.patches import PATCHES, AppliedPatches, Patch, apply_patches
+from darkroom.rendering.quantization import quantization_config
 from darkroom.rendering.renderer import RendererSpec
 
 _CODE_FOLDER_PREFIX = "darkroom-model-code-"
@@ -59,7 +60,9 @@ def _proved_all(files: Sequence[LocalFiles], load: Callable[[], LoadedPipeline])
 
 
 def _load(spec: RendererSpec, folder: Path, patches: Sequence[Patch]) -> LoadedPipeline:
-    pipe = _from_pretrained(spec.model, folder).to(spec.device)
+    pipe = _from_pretrained(spec.model, folder)
+    if not spec.is_offloaded:  # else it may be larger than the device's memory
+        pipe.to(spec.device)
     load_inversions(pipe, [file for file in spec.model.parts if file.part.kind == INVERSIONS])
     pipe.set_progress_bar_config(disable=True)
     disable_text_cleaning(pipe)
@@ -80,6 +83,8 @@ def _from_pretrained(model: InspectedModel, folder: Path) -> Any:
     trusts_code = model.identity.trust_remote_code
     dtype = torch.bfloat16 if model.identity.dtype == FLOAT8 else getattr(torch, model.identity.dtype)
     others = {each.part.kind: load_vae(each, dtype) for each in model.parts if each.part.kind == VAE}
+    if model.identity.quantization != NONE:
+        others["quantization_config"] = quantization_config(model.identity.quantization, folder)
     with isolated_model_code() if trusts_code else nullcontext():
         return diffusers.DiffusionPipeline.from_pretrained(
             folder,

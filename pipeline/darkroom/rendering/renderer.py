@@ -14,7 +14,7 @@ import numpy as np
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import ImageRequest
-from darkroom.domain.settings import ModelRef, Value
+from darkroom.domain.settings import NONE, ModelRef, Value
 from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.families import Family
 from darkroom.rendering.inspection import InspectedModel
@@ -34,6 +34,15 @@ class RendererSpec:
     num_threads: int = 1  # CPU threads of a worker; one number everywhere, since another may move low bits
     may_mix: bool = True  # a batch may hold several guidance scales, where the model's class takes them
     seconds_per_batch: float = 0.0  # of the paint renderer: a simulated rendering time
+
+    @property
+    def offload(self) -> str:
+        return str(self.model.execution.get("offload", NONE))
+
+    @property
+    def is_offloaded(self) -> bool:
+        """Not on devices that have no memory of their own: a run that was made on a GPU is verified there too."""
+        return self.offload != NONE and self.device == "cuda"
 
     @property
     def ref(self) -> ModelRef:

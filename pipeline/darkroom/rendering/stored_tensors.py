@@ -67,9 +67,14 @@ def stored_dtype(
     """What the denoiser's weights are stored in, by the headers of their files; text encoders and VAEs are often stored
     in others, and a pipeline has one."""
     name = next((each for each in _DENOISERS if each in components), None)
-    mine = [file for file in files if name and file.startswith(f"{name}/") and file.endswith(SAFETENSORS)]
-    chosen = [file for file in mine if (ref.variant is None) == (not _has_variant(file)) or f".{ref.variant}" in file]
-    return main_dtype(tensor for file in chosen or mine for tensor in _tensors_of(folder / file, file, ref, commit))
+    chosen = chosen_files(name, files, ref.variant) if name else []
+    return main_dtype(tensor for file in chosen for tensor in _tensors_of(folder / file, file, ref, commit))
+
+
+def chosen_files(component: str, files: list[str], variant: str | None) -> list[str]:
+    """Of a model's files, those with the weights that are loaded of a component."""
+    mine = [file for file in files if file.startswith(f"{component}/") and file.endswith(SAFETENSORS)]
+    return [file for file in mine if (variant is None) == (not _has_variant(file)) or f".{variant}" in file] or mine
 
 
 def _has_variant(file: str) -> bool:

@@ -180,7 +180,8 @@ def _shared(cells: Sequence[Settings]) -> dict[str, object]:
 
 def _grid(cells: Sequence[Settings], run: Settings) -> Given:
     """Axes where the cells are all of their combinations; else cell by cell. A cell may differ from the run alone."""
-    axes = {name: list(dict.fromkeys(cell[name] for cell in cells)) for name in cells[0]}
+    names = [name for name in cells[0] if SETTINGS[name].axis]
+    axes = {name: list(dict.fromkeys(cell[name] for cell in cells)) for name in names}
     axes = {
         name: sorted(values, key=_order)
         for name, values in axes.items()
@@ -218,7 +219,8 @@ def _model(repo_id: object, shared: Settings) -> Given:
     given = {name: shared.get(name) for name in _MODEL_NAMES if name != "repo_id"}
     if preset and given["dtype"] == "float32":  # which presets have by themselves
         given.pop("dtype")
-    return named | {f"model.{name}": value for name, value in given.items() if value not in (None, ())}
+    said = {name: value for name, value in given.items() if SETTINGS[name].does_something(value)}
+    return named | {f"model.{name}": value for name, value in said.items() if value not in (None, ())}
 
 
 def _plug_in_model(shared: Settings) -> Given:

@@ -125,7 +125,7 @@ def _prompts(info: RunInfo, cells: Mapping[str, CellInfo]) -> Facts:
 def _models(cells: Mapping[str, CellInfo]) -> Facts:
     for identity in dict.fromkeys(item.cell.model for item in cells.values()):
         variant = f", variant {identity.variant}" if identity.variant else ""
-        yield MODEL, f"{identity.repo_id} ({identity.pipeline_class}, {identity.dtype}{variant})"
+        yield MODEL, f"{identity.repo_id} ({identity.pipeline_class}, {identity.numbers}{variant})"
         yield "model revision", identity.revision
         for part in identity.parts:
             yield f"model {part.kind}", f"{part.name}, weight {part.weight:g}, {part.revision}"

@@ -65,7 +65,8 @@ def certificates(store: Store) -> list[Certificate]:
 def model_key(model: ModelIdentity) -> str:
     """Of what is loaded: LoRAs are switched."""
     parts = [asdict(part) for part in model.base.parts]
-    return digest("certificate", model.revision, model.variant, model.dtype, model.trust_remote_code, parts)
+    lossy = [model.lossy] if model.lossy else []
+    return digest("certificate", model.revision, model.variant, model.dtype, model.trust_remote_code, parts, *lossy)
 
 
 def _parsed(value: dict[str, Any]) -> Certificate:

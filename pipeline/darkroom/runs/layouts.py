@@ -94,6 +94,7 @@ def _settings(request: ImageRequest, model: ModelIdentity) -> dict[str, object]:
         "model": model.repo_id,
         "model_revision": model.revision,
         "dtype": model.dtype,
+        **model.lossy,
         **({"model_parts": parts} if parts else {}),
     }
 

@@ -1,0 +1,125 @@
+"""How much memory a model takes: its weights by the headers of their files, what a call holds by tracing its shapes."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from darkroom.domain.adapters import VAE
+from darkroom.domain.settings import FLOAT8, NONE, Sampling
+from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.part_files import weights_file
+from darkroom.rendering.quantization import QUANTIZED_PARTS
+from darkroom.rendering.stored_tensors import StoredTensor, chosen_files, header
+
+_ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, FLOAT8: 2}  # float8 is of some layers alone
+_DENOISERS = ("unet", "transformer")
+_EMBEDDINGS = ("token_embedding", "position_embedding", "embed_tokens", "shared")  # their weights have two axes too
+_SCALE_BYTES = 4  # of each output of a quantized layer
+
+Tensors = Mapping[str, StoredTensor]
+
+
+@dataclass(frozen=True)
+class Held:
+    """How a model is held, and how many images a call has: what can be changed where it does not fit."""
+
+    dtype: str
+    batch_size: int
+    quantization: str = NONE
+    vae_tiling: bool = False
+    vae_slicing: bool = False
+    offload: str = NONE
+
+
+@dataclass(frozen=True)
+class CallBytes:
+    """What a call holds beside weights, in float32; 0 where it is not known."""
+
+    step: int = 0  # of one image's denoising step
+    decoding: int = 0  # of one image
+    tile: int = 0  # of one tile; 0 where images are no larger than one
+
+
+@dataclass(frozen=True)
+class ModelMemory:
+    """A model's needs, as functions of how it is held."""
+
+    tensors: Mapping[str, Tensors]  # of each component, by their names in its files
+    call: CallBytes
+
+    def weights(self, held: Held) -> dict[str, int]:
+        """Bytes of each component as it is loaded."""
+        return {name: _weight_bytes(name, tensors, held) for name, tensors in self.tensors.items()}
+
+    def activations(self, held: Held) -> int:
+        """Bytes that a call holds at most, beside weights."""
+        return max(self._of_call(held))
+
+    def on_device(self, held: Held) -> int:
+        """Bytes of weights and of what a call holds, at most at once."""
+        weights, (step, decoding) = self.weights(held), self._of_call(held)
+        if held.offload == "model":
+            calls = {name: step if name.startswith(_DENOISERS) else decoding if name == VAE else 0 for name in weights}
+            return max(weights[name] + calls[name] for name in weights)
+        if held.offload == "sequential":
+            return max(step, decoding) + self._largest_tensor * _ITEM_BYTES[held.dtype]
+        return sum(weights.values()) + max(step, decoding)
+
+    def _of_call(self, held: Held) -> tuple[int, int]:
+        """(a step's, decoding's)."""
+        share = _ITEM_BYTES[held.dtype] / _ITEM_BYTES["float32"]
+        decoded = self.call.tile if held.vae_tiling and self.call.tile else self.call.decoding
+        at_once = 1 if held.vae_slicing else held.batch_size
+        return int(self.call.step * held.batch_size * share), int(decoded * at_once * share)
+
+    @cached_property
+    def _largest_tensor(self) -> int:
+        """Numbers in it."""
+        return max(math.prod(each.shape) for tensors in self.tensors.values() for each in tensors.values())
+
+
+def model_memory(model: InspectedModel, sampling: Sampling | None) -> ModelMemory | None:
+    """None where its weights are not on this machine yet, or it has none. Without settings, of weights alone."""
+    tensors = stored_weights(model)
+    if not tensors:
+        return None
+    if sampling is None:
+        return ModelMemory(tensors, CallBytes())
+    from darkroom.rendering.tracing import call_bytes  # with torch
+
+    return ModelMemory(tensors, call_bytes(model, sampling))
+
+
+# Weights ------------------------------------------------------------------------------------------------------------
+
+
+def stored_weights(model: InspectedModel) -> dict[str, Tensors] | None:
+    """The tensors of each component and of what is added to it; None where files are missing here."""
+    if model.folder is None:
+        return None
+    folder, label = Path(model.folder), f"model.repo_id={model.identity.repo_id}"
+    found: dict[str, Tensors] = {}
+    for place in sorted(each for each in folder.iterdir() if (each / "config.json").is_file()):
+        files = chosen_files(place.name, [f"{place.name}/{file.name}" for file in place.iterdir()], model.variant)
+        found[place.name] = {name: tensor for file in files for name, tensor in header(folder / file, label).items()}
+    for part in model.parts:
+        name = VAE if part.part.kind == VAE else part.part.name
+        found[name] = header(weights_file(part.path, part.label, part.part.kind), part.label)
+    return {name: found[name] for name in found if name not in model.absent} if all(found.values()) else None
+
+
+def _weight_bytes(component: str, tensors: Tensors, held: Held) -> int:
+    return sum(_tensor_bytes(component, name, tensor, held) for name, tensor in tensors.items())
+
+
+def _tensor_bytes(component: str, name: str, tensor: StoredTensor, held: Held) -> int:
+    """What is no floating-point number stays as it is stored."""
+    if not tensor.dtype.startswith(("F", "BF")):
+        return tensor.end - tensor.begin
+    is_linear = len(tensor.shape) == 2 and name.endswith(".weight") and not any(each in name for each in _EMBEDDINGS)
+    parts = QUANTIZED_PARTS if held.quantization != NONE else _DENOISERS if held.dtype == FLOAT8 else ()
+    if is_linear and parts and component.startswith(parts):
+        return math.prod(tensor.shape) + _SCALE_BYTES * tensor.shape[0]
+    return math.prod(tensor.shape) * _ITEM_BYTES[held.dtype]

@@ -1,0 +1,87 @@
+"""Offloaded models make the same images. The hooks are those of a GPU, with the CPU in its place."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import cpu_offload
+
+from darkroom.domain.adapters import LoraRef
+from darkroom.domain.settings import ModelRef
+from darkroom.rendering.diffusion import DiffusersRenderer
+from darkroom.rendering.inspection import inspect_model
+from darkroom.rendering.offloading import offload
+from darkroom.rendering.patches import AppliedPatches
+from darkroom.rendering.pretrained import load_pipeline
+from darkroom.rendering.renderer import RendererSpec
+from tests.rendering.helpers import SAMPLING, Models, pixels, requests, spec_of, without
+from tests.rendering.tiny_loras import tiny_lora
+
+ON_CPU_ONLY = ("subpixel_upsampling", "packed_layers", "channels_last_norms", "shared_work")
+
+
+def offloaded(spec: RendererSpec, how: str | None) -> tuple[DiffusersRenderer, Any]:
+    loaded = load_pipeline(spec, without(*ON_CPU_ONLY))
+    pipe = loaded.pipe
+    if how == "sequential":  # diffusers names the device cpu:0, which accelerate takes for another one than cpu
+        pipe.enable_sequential_cpu_offload = lambda device: [
+            cpu_offload(part, torch.device(device), offload_buffers=len(part._parameters) > 0)
+            for part in pipe.components.values()
+            if isinstance(part, torch.nn.Module)
+        ]
+    if how:
+        context = offload(pipe, how, "cpu")
+        loaded = replace(loaded, patches=AppliedPatches(loaded.patches.names, (*loaded.patches.contexts, context)))
+    return DiffusersRenderer(loaded, spec), pipe
+
+
+@pytest.mark.parametrize("how", ["model", "sequential"])
+@pytest.mark.parametrize(
+    ("name", "changes"), [("sd", {}), ("sd", {"cache_interval": 2, "guidance_stop": 0.5}), ("sd3", {})]
+)
+def test_images_stay_the_same_from_call_to_call(models: Models, name: str, changes: dict, how: str) -> None:
+    spec, sampling = spec_of(models, name), replace(SAMPLING, **changes)
+    wanted = np.stack(pixels(offloaded(spec, None)[0], sampling))
+    renderer, pipe = offloaded(spec, how)
+    for _ in range(2):
+        assert np.array_equal(np.stack(pixels(renderer, sampling)), wanted)
+    devices = {each.device.type for each in pipe.vae.parameters()}
+    assert devices == {"meta" if how == "sequential" else "cpu"}
+
+
+@pytest.mark.parametrize("how", ["model", "sequential"])
+def test_loras_are_switched_in_an_offloaded_model(models: Models, tmp_path: Path, how: str) -> None:
+    file = tiny_lora(models["sd"], tmp_path)
+    model = inspect_model(ModelRef(str(models["sd"]), loras=(LoraRef(str(file)),)), "cpu")
+    spec = RendererSpec(model, "cpu", 4)
+    active = ((model.parts[0].part.revision, 1.0),)
+
+    def made(renderer: DiffusersRenderer, adapters: Any) -> np.ndarray:
+        found = renderer.render([replace(each, adapters=adapters) for each in requests(2)])
+        return np.stack([image.pixels for image in found if image.pixels is not None])
+
+    plain, renderer = offloaded(spec, None)[0], offloaded(spec, how)[0]
+    assert not np.array_equal(made(plain, ()), made(plain, active))
+    for adapters in (active, (), active):
+        assert np.array_equal(made(renderer, adapters), made(plain, adapters))
+
+
+def test_an_image_that_overflows_in_half_precision_is_decoded_again_in_float32(models: Models) -> None:
+    spec = spec_of(models, "sd", dtype="float16")
+    for how in (None, "model", "sequential"):
+        renderer, pipe = offloaded(spec, how)
+        with torch.no_grad():
+            pipe.vae.config.scaling_factor = 1e-6  # of which latents become too large for float16
+        found = renderer.render(requests(2))
+        assert pipe.vae.dtype == torch.float16
+        assert all(image.pixels is not None for image in found), (how, found)
+
+
+def test_a_spec_is_offloaded_on_a_gpu_alone(models: Models) -> None:
+    model = inspect_model(ModelRef(str(models["sd"]), offload="model"), "cuda")
+    assert RendererSpec(model, "cuda", 4).is_offloaded
+    assert not RendererSpec(model, "cpu", 4).is_offloaded
+    assert model.identity == inspect_model(ModelRef(str(models["sd"])), "cuda").identity
