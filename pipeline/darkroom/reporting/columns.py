@@ -129,7 +129,7 @@ def metric_columns(content: ReportContent) -> list[MetricColumn]:
 
 def cell_label(cell: CellResult, content: ReportContent) -> str:
     """The cell's values on the axes, such as "5 · euler · 30"; of a plain run, its id."""
-    return " · ".join(setting_text(cell.settings[axis.name]) for axis in content.axes) or cell.cell_id
+    return " · ".join(setting_text(cell.settings[axis.name]) for axis in content.axes) or cell.cell_id[:8]
 
 
 def settings_text(cell: DroppedCell) -> str:

@@ -7,22 +7,25 @@ const palette = () => ["--hue-1", "--hue-2", "--hue-3", "--hue-4", "--hue-5", "-
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
 const SYMBOLS = ["circle", "square", "triangle-up", "diamond", "x"];
 const redraws = [];
+const narrow = matchMedia("(max-width: 720px)"); // where a legend beside a plot would leave it no room
 
-const titled = (metric) => `${plain(metric.title)} (${metric.higher_is_better ? "higher" : "lower"} is better)`;
+const titled = (metric) => `${plain(metric.title)}${narrow.matches ? "<br>" : " "}(${metric.higher_is_better ? "higher" : "lower"} is better)`;
 const round = (value) => Number(value.toPrecision(4));
 
 function draw(name, traces, layout = {}) {
   const line = { gridcolor: css("--line"), linecolor: css("--line"), zerolinecolor: css("--line"), automargin: true };
+  const above = narrow.matches ? { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", title: { ...layout.legend?.title, side: "top" } } : {};
+  const numAbove = narrow.matches ? traces.filter((trace) => trace.type !== "heatmap" && trace.showlegend !== false).length : 0;
   const whole = {
-    height: 440,
-    margin: { l: 60, r: 20, t: 20, b: 50 },
+    margin: narrow.matches ? { l: 45, r: 8, t: 10, b: 40 } : { l: 60, r: 20, t: 20, b: 50 },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: "system-ui, sans-serif", size: 13, color: css("--ink") },
+    font: { family: "system-ui, sans-serif", size: narrow.matches ? 11 : 13, color: css("--ink") },
     hoverlabel: { align: "left", bgcolor: css("--paper"), bordercolor: css("--line"), font: { color: css("--ink") } },
     hovermode: "closest",
     ...layout,
-    legend: { font: { size: 12 }, tracegroupgap: 6, ...layout.legend },
+    height: (layout.height ?? 440) + 24 * numAbove,
+    legend: { font: { size: 12 }, tracegroupgap: 6, ...layout.legend, ...above },
     xaxis: { ...line, ...layout.xaxis },
     yaxis: { ...line, ...layout.yaxis },
   };
@@ -149,6 +152,7 @@ function heatmap(choice) {
     colorscale: [[0, css("--heat-worst")], [1, css("--heat-best")]],
     reversescale: !metric.higher_is_better,
     colorbar: { title: { text: plain(metric.title), side: "right" }, thickness: 12, outlinewidth: 0 },
+    showscale: !narrow.matches,
   };
   const bare = { type: "category", showgrid: false };
   draw("heatmap", [trace], {
@@ -287,4 +291,6 @@ plot("scores", {}, () => [], distributions);
 plot("breakdown", { column: Object.keys(data.breakdown)[0] }, breakdownChoosers, breakdown);
 
 whenChosen.push(() => { heat.held = held(); for (const redraw of redraws) redraw(); });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { for (const redraw of redraws) redraw(); });
+for (const media of [matchMedia("(prefers-color-scheme: dark)"), narrow]) {
+  media.addEventListener("change", () => { for (const redraw of redraws) redraw(); });
+}
