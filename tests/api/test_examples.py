@@ -13,6 +13,7 @@ SAID = {
     "dataframe_in_records_out": ["invalid", "row 2 has no image"],
     "evaluate_and_compare": ["demo_clip.clip_score", "worse by"],
     "renderer_of_ones_own": ["dusk", "gradient", "True"],
+    "images_of_a_server": ["refused (moderation_blocked)", "filtered", "False", "cost: 0.12", "index.html"],
     "score_of_ones_own": ["redness.score"],
 }
 
