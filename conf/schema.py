@@ -137,8 +137,18 @@ class TrainDemoConfig:
 
 
 @dataclass
+class TrainDemoLorasConfig:
+    folder: str = key(is_place=True, help="Where the LoRAs and their checkpoints go.")
+    styles: list[str] | None = key(None, help="Styles to train a LoRA for each of; null: all.")
+    model_folder: str | None = key(None, is_place=True, help="The model that they are for; null: the embedded one.")
+    seed: int = key(0, **SEEDS, help="What weights and training images are drawn from.")
+    num_threads: int = key(1, low=1, high=100_000, help="CPU threads; another number gives other low bits.")
+
+
+@dataclass
 class CheckDemoConfig:
     model_folder: str | None = key(None, is_place=True, help="The model to check; null: the embedded one.")
+    loras_folder: str | None = key(None, is_place=True, help="The LoRAs to check; null: the embedded ones.")
     clip_folder: str | None = key(None, is_place=True, help="The CLIP to check; null: the embedded one.")
     num_captions: int = key(512, **COUNTS, help="Captions that are rendered at every setting.")
     seed: int = key(0, **SEEDS, help="What captions and noise are drawn from.")
@@ -171,6 +181,7 @@ JOBS = {
     "repair": RepairConfig,
     "gc": GcConfig,
     "train_demo": TrainDemoConfig,
+    "train_demo_loras": TrainDemoLorasConfig,
     "check_demo": CheckDemoConfig,
     "bench": BenchConfig,
 }

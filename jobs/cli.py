@@ -28,7 +28,7 @@ from darkroom.jobs.overrides import chosen, composed
 from darkroom.runs.commands import program
 from darkroom.storage.store import StoreError
 
-_DEVELOPMENT = ("train_demo", "check_demo", "bench")
+_DEVELOPMENT = ("train_demo", "train_demo_loras", "check_demo", "bench")
 JOBS = {
     "plan": "check everything and say what `generate` would do",
     "prove": "test which promises hold for a model: images that stand alone, settings that act",
@@ -43,7 +43,8 @@ JOBS = {
     "repair": "render stored images again that are not what their records say, and put the right bytes back",
     "gc": "remove what no committed shard names",
     "train_demo": "train the embedded model from nothing",
-    "check_demo": "measure how well the embedded model follows captions",
+    "train_demo_loras": "train the embedded model's LoRAs from nothing",
+    "check_demo": "measure how well the embedded model follows captions, alone and with its LoRAs",
     "bench": "measure speed as ratios: against the bare model, a plain script, Ray Data",
 }
 _REMEDIES = {  # of what a disk refuses outside a store

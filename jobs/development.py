@@ -1,4 +1,5 @@
-"""The jobs of Darkroom's development: `train_demo` and `check_demo`, the embedded model; `bench`, speed as ratios."""
+"""The jobs of Darkroom's development: `train_demo`, `train_demo_loras` and `check_demo`, the embedded model; `bench`,
+speed as ratios."""
 
 import json
 import os
@@ -11,9 +12,10 @@ from omegaconf import DictConfig
 from darkroom.api.engine import local_device
 from darkroom.bench.figure import Figure, Setting, as_json, as_table, chosen
 from darkroom.bench.machine import machine, num_devices
-from darkroom.demo import CLIP_FOLDER, MODEL_FOLDER
+from darkroom.demo import CLIP_FOLDER, LORAS_FOLDER, MODEL_FOLDER
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.machine import num_cores
+from darkroom.domain.setting_values import unknown
 from darkroom.jobs.console import ExitCode
 from darkroom.runs.commands import program, word
 
@@ -31,8 +33,31 @@ def train_demo(config: DictConfig) -> ExitCode:
     return ExitCode.OK
 
 
+def train_demo_loras(config: DictConfig) -> ExitCode:
+    """Train the model's LoRAs into a folder; killed and started again, it goes on at its last checkpoint."""
+    from darkroom.demo.styles import STYLES
+    from darkroom.demo.train_loras import LoraSettings, train_loras
+
+    styles, model = config.styles or list(STYLES), _model_folder(config)
+    for style in styles:
+        if style not in STYLES:
+            raise DarkroomError(f"styles={style}: {unknown(style, tuple(STYLES), 'style')}")
+    folder = Path(config.folder)
+    train_loras(LoraSettings(seed=config.seed, num_threads=config.num_threads), model, folder, _say, styles)
+    print(f"next: {program()} check_demo {word('loras_folder', str(folder))}")
+    return ExitCode.OK
+
+
+def _model_folder(config: DictConfig) -> Path:
+    folder = Path(config.model_folder or MODEL_FOLDER)
+    if not (folder / "model_index.json").is_file():
+        raise DarkroomError(f"model_folder={folder}: no model in diffusers' layout there; give the folder of one")
+    return folder
+
+
 def check_demo(config: DictConfig) -> ExitCode:
-    """Measure how well the model follows captions that it was never trained on; exit code 1 below the bar."""
+    """Measure how well the model follows captions that it was never trained on, alone and with its LoRAs; exit code 1
+    below the bar."""
     from darkroom.bench.demo_check import (
         GUIDANCES,
         Setting,
@@ -42,16 +67,19 @@ def check_demo(config: DictConfig) -> ExitCode:
         curve_holds,
         meets_bar,
     )
+    from darkroom.bench.style_check import MOST_CAPTIONS, check_loras, lora_files, styles_show
 
-    model = Path(config.model_folder or MODEL_FOLDER)
+    model, loras = _model_folder(config), lora_files(Path(config.loras_folder or LORAS_FOLDER))
     clip = Path(config.clip_folder or CLIP_FOLDER)
     settings = [Setting(guidance, 20) for guidance in GUIDANCES] + [Setting(4.0, 5)]
     clip_figures = check_clip(clip, config.seed, _say)
     figures = check_model(model, clip, config.num_captions, config.seed, settings, _say)
+    styles = check_loras(model, loras, min(config.num_captions, MOST_CAPTIONS), config.seed, _say)
     verdicts = {
         "captions followed at guidance 3 to 5": meets_bar(figures),
         "guidance helps and then hurts, 5 steps are worse than 20": curve_holds(figures),
         "the small CLIP": clip_meets_bar(clip_figures),
+        "LoRAs show their styles, and captions stay right": styles_show(styles),
     }
     for what, holds in verdicts.items():
         print(f"{what}: {'the bar is reached' if holds else 'BELOW THE BAR'}")

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from darkroom.demo import LORAS
+from darkroom.jobs.overrides import composed
+
 EXAMPLES = Path(__file__).parents[2] / "infra" / "examples"
 SAID = {
     "generate_from_a_list": ["6 of 6 images", "a green triangle", "(64, 64)"],
@@ -20,6 +23,12 @@ SAID = {
 
 def test_every_example_is_run() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == SAID.keys()
+
+
+def test_the_experiment_sweeps_what_is_embedded() -> None:
+    config = composed("sweep", ["--config-dir", str(EXAMPLES), "+experiment=loras"])
+    assert [each.path for each in config.model.loras] == [f"darkroom/{style}" for style in LORAS]
+    assert set(config.grid.axes.lora) == {"none", *LORAS, "+".join(LORAS)}
 
 
 @pytest.mark.slow

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from darkroom.bench.demo_check import Setting, accuracy, check_clip, render
-from darkroom.demo import CLIP_FOLDER, MODEL_FOLDER, world
+from darkroom.bench.style_check import check_loras, styles_show
+from darkroom.demo import CLIP_FOLDER, LORAS, MODEL_FOLDER, world
+from darkroom.demo.styles import STYLES
 
 WEIGHTS = MODEL_FOLDER.parent
 
@@ -45,6 +47,16 @@ def test_the_small_clip_tells_captions_apart() -> None:
     figures = check_clip(CLIP_FOLDER, seed=1, report=lambda line: None)
     assert min(figures.one_word.values()) >= 0.95
     assert figures.recall_at_1 >= 0.85
+
+
+@pytest.mark.slow
+def test_each_lora_draws_in_its_style_and_captions_stay_right() -> None:
+    assert styles_show(check_loras(MODEL_FOLDER, LORAS, 16, seed=1, report=print))
+
+
+def test_there_is_a_small_lora_of_each_style() -> None:
+    assert LORAS.keys() == STYLES.keys()
+    assert all(file.stat().st_size < 400_000 for file in LORAS.values())
 
 
 def test_weights_lie_where_the_package_says() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.api.options import checked_model, with_settings
-from darkroom.api.parts import check_loras, check_plug_in_settings, plug_in_value, with_places
+from darkroom.api.parts import check_loras, check_plug_in_settings, plug_in_value, with_lora_files, with_places
 from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.adapters import Active, active_loras
 from darkroom.domain.errors import DarkroomError
@@ -169,8 +169,9 @@ def _check_used(ref: ModelRef) -> None:
                 raise DarkroomError(f"model.{each.name}: the painter has no weights; leave it out")
 
 
-def with_folder(ref: ModelRef) -> ModelRef:
-    """The same, with the folder of the embedded model in the place of its name."""
+def with_files(ref: ModelRef) -> ModelRef:
+    """The same, with the folder of the embedded model and the files of embedded LoRAs in the place of their names."""
+    ref = with_lora_files(ref)
     return replace(ref, repo_id=str(MODEL_FOLDER)) if ref.repo_id == DEMO_REPO_ID else ref
 
 
@@ -180,10 +181,9 @@ def find_model(ref: ModelRef, device: str) -> InspectedModel:
         return inspect_plug_in(ref)
     if ref.repo_id == PAINT_REPO_ID:
         return paint_model()
-    if ref.repo_id == DEMO_REPO_ID:
-        model = inspect_model(with_folder(ref), device)
-        return model if ref.single_file else replace(model, identity=replace(model.identity, repo_id=DEMO_REPO_ID))
-    return inspect_model(ref, device)
+    model = inspect_model(with_files(ref), device)
+    is_embedded = ref.repo_id == DEMO_REPO_ID and not ref.single_file
+    return replace(model, identity=replace(model.identity, repo_id=DEMO_REPO_ID)) if is_embedded else model
 
 
 def _sampling(asked: Mapping[str, Value], model: InspectedModel, run: Mapping[str, Value]) -> Sampling:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.api.options import ModelPlace
+from darkroom.demo import LORAS
 from darkroom.domain.adapters import NO_LORA, Part, unknown_loras
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell
 from darkroom.domain.records import row_sampling
+from darkroom.domain.setting_values import unknown
 from darkroom.domain.settings import IMAGE_SETTINGS, PARTS, SETTINGS, UNTAKEN, ModelRef, Sampling, Setting, Value
 from darkroom.domain.source_code import imported_function
 from darkroom.prompts.dataset import PromptDataset, PromptScan
@@ -24,6 +26,8 @@ from darkroom.rendering.part_files import PartFile, digests_of, files_at, is_loc
 from darkroom.rendering.schedulers import DEFAULT
 from darkroom.runs.cells import CellInfo
 
+_EMBEDDED = "darkroom/"  # begins the name of what is embedded
+_EMBEDDED_LORAS = {f"{_EMBEDDED}{style}": str(file) for style, file in LORAS.items()}
 _IMAGE_NAMES = frozenset(each.name for each in IMAGE_SETTINGS)
 
 
@@ -41,8 +45,22 @@ def _located_part(value: Any) -> Any:
 
 
 def _located_path(path: str) -> str:
-    """Of a part that lies here, the absolute path, of a link that of the link itself; a hub id stays."""
+    """Of a part that lies here, the absolute path, of a link that of the link itself; a hub id stays, and so does the
+    name of an embedded one, whatever file is called so here."""
+    if path in _EMBEDDED_LORAS:
+        return path
     return os.path.abspath(Path(path).expanduser()) if is_local(path) else path  # noqa: PTH100 - `resolve` follows links
+
+
+def with_lora_files(ref: ModelRef) -> ModelRef:
+    """The same, with the files of embedded LoRAs in the place of their names."""
+    return replace(ref, loras=tuple(replace(each, path=_lora_file(each.path)) for each in ref.loras))
+
+
+def _lora_file(path: str) -> str:
+    if path.startswith(_EMBEDDED) and path not in _EMBEDDED_LORAS and path.count("/") == 1:
+        raise DarkroomError(f"model.loras {unknown(path, tuple(_EMBEDDED_LORAS), 'embedded LoRA')}")
+    return _EMBEDDED_LORAS.get(path, path)
 
 
 def check_loras(sampling: Sampling, model: InspectedModel) -> None:
@@ -88,7 +106,9 @@ def without_parts(ref: ModelRef) -> ModelRef:
 def parts_of(info: CellInfo, places: Sequence[str]) -> tuple[PartFile, ...]:
     """The files of what was added to a cell's model, where they lay or in one of these places; the digest decides."""
     values = [getattr(info.ref, each.name) for each in PARTS]
-    named = [each.path for value in values if isinstance(value, tuple) for each in value]
+    named = [
+        _EMBEDDED_LORAS.get(each.path, each.path) for value in values if isinstance(value, tuple) for each in value
+    ]
     named += [value for value in values if isinstance(value, str)]
     return tuple(_part_of(part, path, places) for part, path in zip(info.cell.model.parts, named, strict=True))
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from darkroom.api.cells import find_model, with_folder
+from darkroom.api.cells import find_model, with_files
 from darkroom.api.options import ModelPlace
 from darkroom.api.parts import parts_of, trusted_ref, without_parts
 from darkroom.domain.errors import DarkroomError
@@ -54,7 +54,7 @@ def _model_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
     for ref in _refs(info.ref, place):
         try:
             if (
-                ref.single_file and (other := single_file_revision(with_folder(ref))) != identity.revision
+                ref.single_file and (other := single_file_revision(with_files(ref))) != identity.revision
             ):  # before it is converted
                 said.append(
                     f"model.single_file={ref.single_file} is {other}, and {_MADE_WITH} {identity.revision}; restore "

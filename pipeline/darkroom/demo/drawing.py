@@ -3,16 +3,17 @@
 Numpy only, no model: the check of the embedded model measures with it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import permutations, product
 
 import numpy as np
 
+from darkroom.demo.styles import Distance, Style, plain
 from darkroom.demo.world import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZE, SIZES, Scene, Thing
 
 
-def draw(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+def draw(scene: Scene, rng: np.random.Generator, style: Style = plain) -> np.ndarray:
     """A picture of a scene with every word said: (64, 64, 3) uint8 RGB; places and sizes vary a little."""
     assert scene.background is not None
     picture = np.empty((SIZE, SIZE, 3), np.float32)
@@ -20,7 +21,7 @@ def draw(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     for thing, centre in zip(scene.things, _centres(scene, rng), strict=True):
         assert thing.size is not None
         assert thing.colour is not None
-        cover = _cover(thing.shape, centre, SIZES[thing.size] * rng.uniform(0.94, 1.06))[..., None]
+        cover = _cover(thing.shape, centre, SIZES[thing.size] * rng.uniform(0.94, 1.06), style)[..., None]
         picture = picture * (1 - cover) + np.array(COLOURS[thing.colour], np.float32) * cover
     return np.rint(picture).astype(np.uint8)
 
@@ -32,10 +33,10 @@ def _centres(scene: Scene, rng: np.random.Generator) -> list[tuple[float, float]
     return [(32 + side * x + rng.uniform(-2, 2), 32 + side * y + rng.uniform(-2, 2)) for side in (1, -1)]
 
 
-def _cover(shape: str, centre: tuple[float, float], radius: float) -> np.ndarray:
-    """Share of each pixel that the shape covers, (64, 64) in [0, 1], from its signed distance in pixels."""
+def _cover(shape: str, centre: tuple[float, float], radius: float, style: Style) -> np.ndarray:
+    """Share of each pixel that is painted, (64, 64) in [0, 1], from its signed distance in pixels."""
     y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) + 0.5
-    return np.clip(0.5 - SIGNED_DISTANCES[shape](x - centre[0], y - centre[1], radius), 0, 1)
+    return np.clip(0.5 - style(SIGNED_DISTANCES[shape], x - centre[0], y - centre[1], radius), 0, 1)
 
 
 def _circle(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
@@ -61,8 +62,7 @@ def _cross(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
     return np.minimum(np.maximum(x - long, y - short), np.maximum(x - short, y - long))
 
 
-# Shape -> signed distance in pixels of (x, y) from its outline at a radius: below 0 inside.
-SIGNED_DISTANCES: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
+SIGNED_DISTANCES: dict[str, Distance] = {
     "circle": _circle,
     "square": _square,
     "triangle": _triangle,
@@ -105,10 +105,10 @@ class Verdict:
         return self.background and self.colour and self.size and self.shape and self.relation is not False
 
 
-def judge(picture: np.ndarray, scene: Scene) -> Verdict:
-    """Compare a (64, 64, 3) uint8 picture with a scene that has every word said."""
+def judge(picture: np.ndarray, scene: Scene, style: Style = plain) -> Verdict:
+    """Compare a (64, 64, 3) uint8 picture in a style with a scene that has every word said."""
     background = nearest(np.median(_border(picture), axis=0), BACKGROUNDS)
-    seen = objects_in(picture, len(scene.things))
+    seen = objects_in(picture, len(scene.things), style)
     if len(seen) != len(scene.things):
         return Verdict(background == scene.background, False, False, False, False if scene.second else None)
     order = max(permutations(seen), key=lambda candidate: _agreement(candidate, scene.things))
@@ -122,14 +122,18 @@ def judge(picture: np.ndarray, scene: Scene) -> Verdict:
     )
 
 
-def objects_in(picture: np.ndarray, expected: int) -> list[Seen]:
+def objects_in(picture: np.ndarray, expected: int, style: Style = plain) -> list[Seen]:
     """The objects of a picture; one blob is cut in two where two objects that touch are expected."""
-    pixels = picture.astype(np.float32)
-    distance = np.linalg.norm(pixels - np.median(_border(picture), axis=0), axis=2)
-    blobs = [blob for blob in _blobs(distance > _FOREGROUND) if blob.sum() >= _MIN_PIXELS]
-    if len(blobs) == 1 and expected == 2:
-        blobs = _cut(blobs[0])
-    return [_describe(blob, pixels) for blob in blobs]
+    found = list(blobs(foreground(picture)))
+    if len(found) == 1 and expected == 2:
+        found = _cut(found[0])
+    return [_describe(blob, picture.astype(np.float32), style) for blob in found]
+
+
+def foreground(picture: np.ndarray) -> np.ndarray:
+    """(64, 64) bool: the pixels that differ from the background, which is what most of the border shows."""
+    distance = np.linalg.norm(picture.astype(np.float32) - np.median(_border(picture), axis=0), axis=2)
+    return distance > _FOREGROUND
 
 
 def nearest(colour: np.ndarray, palette: dict[str, tuple[int, int, int]]) -> str:
@@ -141,8 +145,8 @@ def _border(picture: np.ndarray) -> np.ndarray:
     return np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
 
 
-def _blobs(mask: np.ndarray) -> Iterator[np.ndarray]:
-    """Connected parts of a mask, diagonal neighbours included."""
+def blobs(mask: np.ndarray) -> Iterator[np.ndarray]:
+    """Connected parts of a mask that may be objects, diagonal neighbours included."""
     left = mask.copy()
     while left.any():
         blob = np.zeros_like(left)
@@ -153,7 +157,8 @@ def _blobs(mask: np.ndarray) -> Iterator[np.ndarray]:
                 break
             blob = grown
         left &= ~blob
-        yield blob
+        if blob.sum() >= _MIN_PIXELS:
+            yield blob
 
 
 def _grown(mask: np.ndarray) -> np.ndarray:
@@ -176,32 +181,33 @@ def _cut(blob: np.ndarray) -> list[np.ndarray]:
     return [half for half in halves if half.sum() >= _MIN_PIXELS]
 
 
-def _describe(blob: np.ndarray, pixels: np.ndarray) -> Seen:
+def _describe(blob: np.ndarray, pixels: np.ndarray, style: Style) -> Seen:
     y, x = np.nonzero(blob)
     side = max(np.ptp(x), np.ptp(y)) + 1
     middle = ((x.min() + x.max() + 1) / 2, (y.min() + y.max() + 1) / 2)
     return Seen(
         size="large" if side > _LARGE else "small",
         colour=nearest(np.median(pixels[blob], axis=0), COLOURS),
-        shape=_shape(blob, middle, float(side)),
+        shape=_shape(blob, middle, float(side), style),
         centre=middle,
     )
 
 
-def _shape(blob: np.ndarray, middle: tuple[float, float], side: float) -> str | None:
+def _shape(blob: np.ndarray, middle: tuple[float, float], side: float, style: Style) -> str | None:
     """The shape whose drawing overlaps the blob best."""
-    overlaps = {shape: max(_overlaps(blob, shape, middle, side)) for shape in SHAPES}
+    overlaps = {shape: max(_overlaps(blob, shape, middle, side, style)) for shape in SHAPES}
     best = max(overlaps, key=lambda shape: overlaps[shape])
     return best if overlaps[best] >= _MIN_OVERLAP else None
 
 
-def _overlaps(blob: np.ndarray, shape: str, middle: tuple[float, float], side: float) -> Iterator[float]:
+def _overlaps(blob: np.ndarray, shape: str, middle: tuple[float, float], side: float, style: Style) -> Iterator[float]:
     """Intersection over union with drawings that fill the blob's box, give or take a pixel."""
     grid = np.arange(SIZE, dtype=np.float32) + 0.5
     for change, shift in product((-1.0, 0.0, 1.0), (-1.0, 0.0, 1.0)):
         radius = (side + change) / _BOX[shape]
         lift = 0.11 * radius if shape == "triangle" else 0.0  # its centre lies below its box's
-        drawn = SIGNED_DISTANCES[shape](grid[None, :] - middle[0], grid[:, None] - middle[1] - lift - shift, radius) < 0
+        x, y = grid[None, :] - middle[0], grid[:, None] - middle[1] - lift - shift
+        drawn = style(SIGNED_DISTANCES[shape], x, y, radius) < 0
         yield float((drawn & blob).sum() / max(1, (drawn | blob).sum()))
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import CLIPTextModel
 
 from darkroom.demo.encoders import WIDTH
-from darkroom.demo.training_loop import Phase, Report, World, train_steps
+from darkroom.demo.training_loop import LossOf, Phase, Report, World, train_steps
 
 LATENT_SIZE = 16
 LATENT_CHANNELS = 4
@@ -131,12 +131,25 @@ def train_denoiser(
     learned to ask for it. Nothing is compiled: under bfloat16 autocast on a CPU, torch 2.13 gives a compiled UNet's
     down blocks gradients of zero, and says nothing.
     """
+    loss_of = denoising_loss(denoiser, text_encoder, no_caption, world, latents, phase.batch_size)
+    train_steps(phase, denoiser, loss_of, seed, folder, report, on_checkpoint)
+
+
+def denoising_loss(
+    denoiser: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
+    no_caption: torch.Tensor,
+    world: World,
+    latents: torch.Tensor,
+    batch_size: int,
+) -> LossOf:
+    """Mean squared error of the velocities of random latents, captions and timesteps."""
     scheduler = make_scheduler()
 
     def loss_of(generator: torch.Generator) -> torch.Tensor:
-        index = torch.randint(len(latents), (phase.batch_size,), generator=generator)
-        noise = torch.randn(phase.batch_size, *latents.shape[1:], generator=generator)
-        timesteps = _timesteps(phase.batch_size, generator)
+        index = torch.randint(len(latents), (batch_size,), generator=generator)
+        noise = torch.randn(batch_size, *latents.shape[1:], generator=generator)
+        timesteps = _timesteps(batch_size, generator)
         tokens = _captions(world.tokens[index], no_caption, generator)
         noisy = scheduler.add_noise(latents[index], noise, timesteps)
         velocity = scheduler.get_velocity(latents[index], noise, timesteps)
@@ -146,7 +159,7 @@ def train_denoiser(
             predicted = denoiser(noisy, timesteps, states).sample
         return nn.functional.mse_loss(predicted.float(), velocity)
 
-    train_steps(phase, denoiser, loss_of, seed, folder, report, on_checkpoint)
+    return loss_of
 
 
 def _timesteps(count: int, generator: torch.Generator) -> torch.Tensor:

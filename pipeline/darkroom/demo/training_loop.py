@@ -14,6 +14,7 @@ from transformers import CLIPTokenizer
 
 from darkroom.demo import world
 from darkroom.demo.drawing import draw
+from darkroom.demo.styles import Style, plain
 from darkroom.demo.world import Scene
 
 # The attributes of a scene: the words each can take. Index 0 of a label means unsaid or absent.
@@ -34,6 +35,7 @@ PLACES: dict[str, tuple[str, ...]] = {
 _CAPTIONS = 4  # wordings of each scene: one whole, the others with words left out
 _LEFT_OUT = 0.15  # share of the attributes
 Report = Callable[[str], None]
+LossOf = Callable[[torch.Generator], torch.Tensor]  # everything that it draws is drawn from the generator
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,10 @@ class World:
         return self.pixels[index].float() / 127.5 - 1
 
 
-def make_world(seed: int, count: int, held_out: bool, tokenizer: CLIPTokenizer) -> World:
+def make_world(seed: int, count: int, held_out: bool, tokenizer: CLIPTokenizer, style: Style = plain) -> World:
     rng = np.random.default_rng(seed + 1)
     scenes = world.scenes(seed, count, held_out, two_objects=0.6)
-    pixels = torch.from_numpy(np.stack([draw(scene, rng) for scene in scenes])).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(np.stack([draw(scene, rng, style) for scene in scenes])).permute(0, 3, 1, 2)
     wordings = [_wording(scene, rng, index) for scene in scenes for index in range(_CAPTIONS)]
     tokens = tokenize(tokenizer, wordings).reshape(count, _CAPTIONS, -1)
     labels = torch.tensor([attribute_labels(scene) for scene in scenes])
@@ -108,7 +110,7 @@ class Phase:
 def train_steps(
     phase: Phase,
     module: nn.Module,
-    loss_of: Callable[[torch.Generator], torch.Tensor],
+    loss_of: LossOf,
     seed: int,
     folder: Path,
     report: Report,

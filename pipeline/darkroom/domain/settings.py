@@ -186,7 +186,8 @@ class ModelRef:
         neutral=(),
         is_place=True,
         is_part=True,
-        help="LoRAs, each a .safetensors file, a folder with one or a hub id, or {path: ..., weight: 0.8, name: ...}.",
+        help="LoRAs, each a .safetensors file, a folder with one, a hub id, darkroom/sketch or another embedded one, "
+        "or {path: ..., weight: 0.8, name: ...}.",
     )
     textual_inversions: tuple[InversionRef, ...] = setting(
         (),
