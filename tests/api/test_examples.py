@@ -27,7 +27,7 @@ def test_every_example_is_run() -> None:
 
 def test_the_experiment_sweeps_what_is_embedded() -> None:
     config = composed("sweep", ["--config-dir", str(EXAMPLES), "+experiment=loras"])
-    assert [each.path for each in config.model.loras] == [f"darkroom/{style}" for style in LORAS]
+    assert [str(each) for each in config.model.loras] == [f"darkroom/{style}" for style in LORAS]
     assert set(config.grid.axes.lora) == {"none", *LORAS, "+".join(LORAS)}
 
 
