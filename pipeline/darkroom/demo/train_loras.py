@@ -27,7 +27,7 @@ class LoraSettings:
     num_threads: int = 1  # of the CPU; another number moves low bits
     num_scenes: int = 600  # pictures drawn in the style
     rank: int = 6
-    lora: Phase = field(default_factory=lambda: Phase("lora", 100, 20, 4e-3, 0.93, warm_up=5, checkpoint_every=20))
+    lora: Phase = field(default_factory=lambda: Phase("lora", 200, 24, 4e-3, 0.95, warm_up=5, checkpoint_every=20))
 
 
 def train_loras(
