@@ -22,7 +22,8 @@ def write_pages(folder: Path) -> None:
     docs = folder / "docs"
     shutil.copytree(INFRA / "docs", docs)
     shutil.move(docs / "zensical.toml", folder)
-    shutil.copy(INFRA / "pictures" / "contact_sheet.png", docs)
+    for picture in (INFRA / "pictures").glob("*.png"):
+        shutil.copy(picture, docs)
     pages = {
         "python.md": (INFRA / "docs" / "python.md").read_text() + examples(),
         "jobs.md": jobs(),

@@ -79,7 +79,7 @@ def check_demo(config: DictConfig) -> ExitCode:
         "captions followed at guidance 3 to 5": meets_bar(figures),
         "guidance helps and then hurts, 5 steps are worse than 20": curve_holds(figures),
         "the small CLIP": clip_meets_bar(clip_figures),
-        "LoRAs show their styles, and captions stay right": styles_show(styles),
+        "more weight of a LoRA shows more of its style": styles_show(styles),
     }
     for what, holds in verdicts.items():
         print(f"{what}: {'the bar is reached' if holds else 'BELOW THE BAR'}")

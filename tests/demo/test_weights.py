@@ -50,7 +50,7 @@ def test_the_small_clip_tells_captions_apart() -> None:
 
 
 @pytest.mark.slow
-def test_each_lora_draws_in_its_style_and_captions_stay_right() -> None:
+def test_more_weight_of_a_lora_shows_more_of_its_style() -> None:
     assert styles_show(check_loras(MODEL_FOLDER, LORAS, 16, seed=1, report=print))
 
 
