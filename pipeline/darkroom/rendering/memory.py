@@ -99,9 +99,10 @@ def stored_weights(model: InspectedModel) -> dict[str, Tensors] | None:
     """The tensors of each component and of what is added to it; None where files are missing here."""
     if model.folder is None:
         return None
-    folder, label = Path(model.folder), f"model.repo_id={model.identity.repo_id}"
+    folder = Path(model.folder)
     found: dict[str, Tensors] = {}
     for place in sorted(each for each in folder.iterdir() if (each / "config.json").is_file()):
+        label = f"model.repo_id={model.source}: {place.name}"
         files = chosen_files(place.name, [f"{place.name}/{file.name}" for file in place.iterdir()], model.variant)
         found[place.name] = {name: tensor for file in files for name, tensor in header(folder / file, label).items()}
     for part in model.parts:
