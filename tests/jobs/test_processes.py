@@ -131,7 +131,7 @@ def test_a_killed_run_on_ray_and_s3_ends_as_an_undisturbed_one(s3_endpoint: str,
     """SIGKILL of the driver at about half; then another start, with the embedded model."""
     uri = f"s3://bucket/{uuid.uuid4().hex}"
     base = ("sampling.num_inference_steps=2", f"output.endpoint_url={s3_endpoint}", "engine.num_workers=2")
-    arguments = (*base, f"output.uri={uri}", "engine.shard_size=4", "sampling.num_images_per_prompt=4")
+    arguments = (*base, f"output.uri={uri}", "engine.shard_size=4", "sampling.num_images_per_prompt=2")
     store = open_store(parse_spec(uri, s3_endpoint))
     process = subprocess.Popen(
         command("generate", *arguments), cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True
@@ -143,7 +143,7 @@ def test_a_killed_run_on_ray_and_s3_ends_as_an_undisturbed_one(s3_endpoint: str,
     again = run("generate", *arguments)
     assert again.returncode == 0, again.stdout + again.stderr
     undisturbed = open_store(parse_spec(str(tmp_path / "whole")))
-    whole = run("generate", "sampling.num_inference_steps=2", "sampling.num_images_per_prompt=4",
+    whole = run("generate", "sampling.num_inference_steps=2", "sampling.num_images_per_prompt=2",
                 "engine.num_workers=1", "engine.shard_size=9", f"output.uri={tmp_path / 'whole'}")  # fmt: skip
     assert whole.returncode == 0, whole.stderr
     assert digests(store) == digests(undisturbed)
