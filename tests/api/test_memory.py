@@ -1,5 +1,7 @@
 """What is proposed where a model does not fit: the fewest of the cheapest settings, in their order."""
 
+from dataclasses import replace
+
 import pytest
 
 from darkroom.api import memory
@@ -67,6 +69,15 @@ def test_what_was_measured_of_one_worker_says_how_many_fit() -> None:
     found = memory.measured(Memory({"unet": 10}, 100, False, 1000, 8, ("model.vae_slicing=true",)), 300)
     assert (found.is_measured, found.fits, found.remedies) == (True, False, ("engine.num_workers=3",))
     assert memory.measured(found, 100).remedies == ()
+    alone = memory.measured(Memory({"unet": 10}, 100, False, 1000, 1, ("model.vae_slicing=true",)), 1100)
+    assert alone.advice == "it would fit with model.vae_slicing=true"
+    assert "take less" in memory.measured(Memory({"unet": 10}, 100, False, 1000, 1), 1100).advice
+
+
+def test_what_is_refused_beside_another_setting_is_not_proposed(needs: ModelMemory) -> None:
+    words = [each.words for each in memory._allowed(replace(HELD, dtype="float8"), "cuda", is_compiled=True)]
+    assert not any("quantization" in each or "offload" in each for each in words)
+    assert len(memory._allowed(HELD, "cuda", is_compiled=False)) == len(memory._CHANGES)
 
 
 def test_weights_that_are_more_than_there_is_are_refused_with_what_would_make_them_fit(

@@ -112,7 +112,7 @@ def test_from_python_with_captions_that_are_words_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("prompt", "error"),
     [
-        ("a <lora:inc:1>", r"prompts, row 1: <lora:inc>: model has no LoRA 'inc'; give one of none, ink, oil"),
+        ("a <lora:inc:1>", r"prompts, row 1: <lora:inc>: model has no LoRA 'inc'; give one of ink, oil"),
         (
             "a [b:c:0.5]",
             r"prompts, row 1: \[\.\.\.:0\.5\] changes the prompt between steps.*\(prompt: 'a \[b:c:0\.5\]'\)",

@@ -185,3 +185,18 @@ def test_images_that_no_certificate_speaks_of_are_refused(
     with pytest.raises(DarkroomError, match=said):
         run_here("generate", *given)
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").rglob("*.png"))
+
+
+def test_what_a_self_test_leaves_out_is_refused() -> None:
+    with pytest.raises(DarkroomError, match=r"prove: sampling\.freeu_b1=1\.5: a self-test leaves it out"):
+        run_here("prove", "model=demo", "engine.batch_size=2", "sampling.freeu_b1=1.5")
+
+
+@pytest.mark.slow
+def test_loras_that_prompts_name_are_refused_where_a_certificate_is_required(tmp_path: Path) -> None:
+    (tmp_path / "prompts.csv").write_text("prompt\na red circle <lora:sketch:0.7>\na blue square\n")
+    given = ("model=demo", "model.loras=[darkroom/sketch]", "sampling.lora=none", "engine.batch_size=2")
+    given = (*given, "sampling.prompt_syntax=a1111", "sampling.num_inference_steps=2")
+    prompts = ("prompts=file", f"prompts.uri={tmp_path / 'prompts.csv'}", "engine=local", "engine.proof=required")
+    with pytest.raises(DarkroomError, match="prompts name LoRAs, and a certificate is of one choice"):
+        run_here("generate", *given, *prompts, f"output.uri={tmp_path / 'run'}")

@@ -96,8 +96,8 @@ def generate(
 def sweep(
     prompts: Any,
     *,
-    axes: Mapping[str, Sequence[Value]] | None = None,
-    cells: Sequence[Mapping[str, Value]] = (),
+    axes: Mapping[str, Sequence[Any]] | None = None,
+    cells: Sequence[Mapping[str, Any]] = (),
     mode: Literal["product", "zip"] = "product",
     exclude: Sequence[Mapping[str, Value | Sequence[Value]]] = (),
     num_cells: Count | None = None,

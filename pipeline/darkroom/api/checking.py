@@ -29,7 +29,7 @@ from darkroom.api.options import (
     sampling_defaults,
 )
 from darkroom.api.parts import check_rows, check_rows_loras, warnings_of
-from darkroom.api.prompt_checks import check_prompts, tag_warnings, text_reader
+from darkroom.api.prompt_checks import LORA_TAGS, check_prompts, tag_warnings, text_reader
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, digest
 from darkroom.domain.prompt_syntax import A1111, PLAIN
@@ -39,7 +39,7 @@ from darkroom.engine.planning import Grid
 from darkroom.prompts.dataset import PromptScan, count_long_prompts
 from darkroom.rendering.inspection import STEERED, InspectedModel, shared_models, token_counter
 from darkroom.rendering.model_calls import check_clip_skip
-from darkroom.rendering.own_settings import idle_settings, unfit_settings
+from darkroom.rendering.own_settings import idle_settings, lora_cards, unfit_settings
 from darkroom.rendering.schedulers import check_steps
 from darkroom.rendering.vae_options import tile_side, vae_config
 from darkroom.runs.cells import CellInfo
@@ -81,6 +81,11 @@ class Checked:
     cells: tuple[CheckedCell, ...]
     store: StoreSpec
     num_tagged: int = 0  # rows whose prompts name LoRAs
+
+    @property
+    def overriding(self) -> list[str]:
+        """The settings that rows have of their own, and `LORA_TAGS` where prompts name LoRAs."""
+        return [*self.scan.num_overriding, *([LORA_TAGS] if self.num_tagged else [])]
 
     def run_info(self) -> RunInfo:
         """As a run that begins with it."""
@@ -150,11 +155,11 @@ def check(request: Request, device: str) -> Checked:
         if item.model.plug_in:
             check_rows(request.prompts.dataset, scan.num_overriding, item.cell, item.model.plug_in)
         else:
-            steps = scan.highest.get("num_inference_steps", 0)
+            steps = int(scan.highest.get("num_inference_steps", 0))
             check_steps(item.cell.sampling.scheduler, steps, item.model, "column num_inference_steps")
     for model in {item.cell.model: item.model for item in once.values() if not item.model.plug_in}.values():
         check_rows_loras(scan, model)
-        check_clip_skip("column clip_skip", scan.highest.get("clip_skip", 0), model)
+        check_clip_skip("column clip_skip", int(scan.highest.get("clip_skip", 0)), model)
         given = [name for name in scan.num_overriding if name in OPTIONAL_ARGUMENTS]
         check_taken(given, model, "prompts.columns.{}=null leaves its column unread")
     for item in once.values():
@@ -216,12 +221,32 @@ def warnings(found: Checked) -> Iterator[str]:
         yield from warnings_of(model.plug_in) if model.plug_in else _unproved(model)
     rows, own = found.scan.num_overriding, [item for item in found.cells if not item.model.plug_in]
     yield from dict.fromkeys(text for item in own for text in _unfit(item, rows))
+    yield from dict.fromkeys(text for item in own for text in _unfit_rows(item, found))
 
 
 def _unfit(item: CheckedCell, rows: Collection[str]) -> Iterator[str]:
     sampling = item.cell.sampling
     yield from unfit_settings(sampling, item.model, adapters_of(item.cell, sampling))
     yield from idle_settings(sampling, item.model, rows)
+
+
+def _unfit_rows(item: CheckedCell, found: Checked) -> Iterator[str]:
+    """The same of what rows say: the most steps and guidance of any, and LoRAs that bring settings of their own."""
+    sampling, active = item.cell.sampling, adapters_of(item.cell, item.cell.sampling)
+    given = {
+        name: value for name, value in found.scan.highest.items() if name in ("guidance_scale", "num_inference_steps")
+    }
+    if given:
+        of_rows = unfit_settings(replace(sampling, **given), item.model, active)  # type: ignore[arg-type]
+        of_cell = set(unfit_settings(sampling, item.model, active))
+        yield from (text.replace("sampling.", "column ", 1) for text in of_rows if text not in of_cell)
+    if {"lora", LORA_TAGS} & set(found.overriding):
+        others = tuple((part.revision, 1.0) for part in item.cell.model.loras)
+        for name in lora_cards(item.model, others).keys() - lora_cards(item.model, active).keys():
+            yield (
+                f"rows that choose {name} are made with the cell's guidance, steps and scheduler, and not with those "
+                f"that it is made for; say them in columns, or sweep over lora"
+            )
 
 
 def _unproved(model: InspectedModel) -> Iterator[str]:

@@ -7,7 +7,7 @@ from darkroom.api.checking import Checked
 from darkroom.api.engine import num_workers_here
 from darkroom.api.options import EngineOptions
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.settings import QUANTIZATIONS, Sampling
+from darkroom.domain.settings import FLOAT8, QUANTIZATIONS, Sampling
 from darkroom.domain.units import readable_bytes
 from darkroom.rendering.device_memory import taken_bytes, total_bytes
 from darkroom.rendering.memory import Held, ModelMemory, model_memory
@@ -43,19 +43,24 @@ class Memory:
         """What to do where it does not fit."""
         if self.remedies:
             return f"it would fit with {' '.join(self.remedies)}"
+        if self.is_measured:
+            return "smaller batches or images, model.dtype=bfloat16 and model.vae_tiling=true take less"
         return "no setting makes it fit; use a device with more memory, or smaller images"
 
 
 def estimated(found: Checked, spec: RendererSpec) -> Memory | None:
-    """Of the first cell, before anything is loaded; None where the weights or the device are not of this machine."""
-    return _memory(spec, found.request.engine, found.cells[0].cell.sampling)
+    """Of the first cell at the largest size of any row, before anything is loaded; None where the weights or the device
+    are not of this machine."""
+    sampling, highest = found.cells[0].cell.sampling, found.scan.highest
+    height, width = (max(getattr(sampling, name), int(highest.get(name, 0))) for name in ("height", "width"))
+    return _memory(spec, found.request.engine, replace(sampling, height=height, width=width))
 
 
 def measured(memory: Memory, num_bytes: int) -> Memory:
-    """The same with what was measured of one worker, which ran."""
-    fitting = max(1, memory.total // num_bytes)
-    remedies = (f"engine.num_workers={fitting}",) if fitting < memory.num_workers else ()
-    return replace(memory, num_bytes=num_bytes, is_measured=True, remedies=remedies)
+    """The same with what was measured of one worker."""
+    fitting = memory.total // num_bytes
+    fewer = (f"engine.num_workers={fitting}",) if fitting < memory.num_workers else ()
+    return replace(memory, num_bytes=num_bytes, is_measured=True, remedies=fewer if fitting else memory.remedies)
 
 
 def check_weights(found: Checked, device: str) -> int | None:
@@ -88,7 +93,7 @@ def _memory(spec: RendererSpec, engine: EngineOptions, sampling: Sampling | None
         is_measured=False,
         total=total,
         num_workers=num_workers,
-        remedies=tuple(_remedies(memory, held, base, total, num_workers, spec.device)),
+        remedies=tuple(_remedies(memory, held, base, total, num_workers, spec.device, spec.compile)),
     )
 
 
@@ -128,7 +133,9 @@ _CHANGES = (
 )
 
 
-def _remedies(memory: ModelMemory, held: Held, base: int, total: int, num_workers: int, device: str) -> Iterator[str]:
+def _remedies(
+    memory: ModelMemory, held: Held, base: int, total: int, num_workers: int, device: str, is_compiled: bool = False
+) -> Iterator[str]:
     """Nothing where it fits. Fewer workers come first: each that is left is as fast as it was."""
     fitting = total // (base + memory.on_device(held))
     if fitting >= num_workers:
@@ -140,9 +147,16 @@ def _remedies(memory: ModelMemory, held: Held, base: int, total: int, num_worker
     def fits(changes: Sequence[_Change]) -> bool:
         return base + memory.on_device(_changed(held, changes)) <= total
 
-    changes = _fewest([each for each in _CHANGES if device == "cuda" or not each.on_gpu], fits)
+    changes = _fewest(_allowed(held, device, is_compiled), fits)
     workers = ["engine.num_workers=1"] if changes and num_workers > 1 else []
     yield from (*workers, *(each.words for each in changes))
+
+
+def _allowed(held: Held, device: str, is_compiled: bool) -> list[_Change]:
+    """Those that act on the device, and that can be given beside what is asked for."""
+    clashing = {"quantization"} if held.dtype == FLOAT8 else set[str]()
+    clashing |= {"offload"} if is_compiled else set()
+    return [each for each in _CHANGES if (device == "cuda" or not each.on_gpu) and not clashing & each.values.keys()]
 
 
 def _changed(held: Held, changes: Sequence[_Change]) -> Held:

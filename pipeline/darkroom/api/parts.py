@@ -75,10 +75,11 @@ def check_loras(sampling: Sampling, model: InspectedModel) -> None:
         )
 
 
-def no_lora(said: str, name: str, model: InspectedModel) -> str:
+def no_lora(said: str, name: str, model: InspectedModel, *, is_tag: bool = False) -> str:
     """What is said of a name that no LoRA of a model has, and where it stands."""
-    known = ", ".join([NO_LORA, *(part.name for part in model.identity.loras)])
-    return f"{said}: {model.identity.repo_id} has no LoRA {name!r}; give one of {known}, or add it to model.loras=[...]"
+    known = [*([] if is_tag else [NO_LORA]), *(part.name for part in model.identity.loras)]
+    give = f"give one of {', '.join(known)}, or " if known else ""
+    return f"{said}: {model.identity.repo_id} has no LoRA {name!r}; {give}add it to model.loras=[...]"
 
 
 def check_rows_loras(scan: PromptScan, model: InspectedModel) -> None:
@@ -115,7 +116,7 @@ def parts_of(info: CellInfo, places: Sequence[str]) -> tuple[PartFile, ...]:
 
 def _part_of(part: Part, path: str, places: Sequence[str]) -> PartFile:
     label, said = f"model.{part.kind} {part.name}", []
-    for place in [*(file for folder in places for file in files_at(folder, part.kind)), path]:
+    for place in [*(file for folder in places for file in files_at(_lora_file(folder), part.kind)), path]:
         try:
             digests = digests_of(part.kind, place, f"{label} ({place})")
         except DarkroomError as error:

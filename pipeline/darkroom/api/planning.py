@@ -96,7 +96,8 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
     is_tried = plug_in is None or plug_in.description.is_tried
     with peak_of(device) as peak:
         cost = _probe(found, renderer) if is_tried else None
-    if memory and cost and peak.num_bytes:
+    has_one_size = not {"height", "width"} & found.scan.num_overriding.keys()
+    if memory and cost and peak.num_bytes and has_one_size:  # else the first rows are not the largest
         memory = measured(memory, peak.num_bytes)
     for text in _size_warnings(found, renderer):
         progress(Warned(text))
@@ -133,7 +134,7 @@ def _tested(found: Checked, spec: RendererSpec, progress: Progress) -> tuple[Ren
     certificate = proof.certificate if proof else None
     if certificate:
         tell_failed(certificate, progress)
-    check_proof(engine, found.cells[0].info, certificate, found.scan.num_overriding)
+    check_proof(engine, found.cells[0].info, certificate, found.overriding)
     mode = limited(spec, certificate)
     return renderer if mode == spec else load_renderer(mode), certificate
 

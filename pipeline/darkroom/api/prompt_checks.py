@@ -11,6 +11,8 @@ from darkroom.prompts.dataset import PromptDataset, PromptScan
 from darkroom.prompts.sources import shown
 from darkroom.rendering.model_calls import check_prompt_syntax
 
+LORA_TAGS = "<lora:...>"  # among the settings that rows have of their own, where prompts name LoRAs
+
 
 def check_prompts(dataset: PromptDataset, scan: PromptScan, cells: Sequence[CheckedCell]) -> int:
     """Number of rows whose prompts name LoRAs. Raises DarkroomError for the first row that cannot be read."""
@@ -62,7 +64,7 @@ def _check_in_cell(row: PromptRow, given: Mapping[str, object], item: CheckedCel
     known = {part.name for part in item.cell.model.loras}
     for name, _ in tags if not model.plug_in else ():
         if name not in known:
-            raise DarkroomError(no_lora(f"<lora:{name}>", name, model))
+            raise DarkroomError(no_lora(f"<lora:{name}>", name, model, is_tag=True))
     if tags and given.get("lora"):
         raise DarkroomError(
             f"its lora={given['lora']} and <lora:{tags[0][0]}> both choose LoRAs; leave one of them out"

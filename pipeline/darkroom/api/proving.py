@@ -17,11 +17,12 @@ from darkroom.api.checking import check_compiled
 from darkroom.api.engine import device_model, likely_device, settled_for
 from darkroom.api.events import Progress, Warned
 from darkroom.api.options import EngineOptions
+from darkroom.api.prompt_checks import LORA_TAGS
 from darkroom.domain.certificates import PROMISES, Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity, digest
 from darkroom.domain.records import adapters_of
-from darkroom.domain.settings import IMAGE_SETTINGS, NEUTRAL_LOSSY, NONE, ModelRef, Value
+from darkroom.domain.settings import IMAGE_SETTINGS, NEUTRAL_LOSSY, NONE, ModelRef, Sampling, Value
 from darkroom.evaluation.tables import Table, text_table
 from darkroom.rendering.inspection import InspectedModel, shared_models
 from darkroom.rendering.quantization import TORCHAO
@@ -65,6 +66,7 @@ def prove(model: ModelRef, sampling: Mapping[str, Value], engine: EngineOptions,
     """Load the model, test it on this machine's device, and keep the certificate in the user's cache."""
     device = likely_device(engine)
     found = checked_cell(model, sampling, sampling, device, find_model)
+    _check_lossless("prove", found.cell.sampling, "leave it out")
     if not is_testable(found.model):
         raise DarkroomError(f"model.repo_id={found.model.identity.repo_id}: {_NO_TEST.format('this')}")
     check_compiled(found.model, engine)
@@ -159,7 +161,7 @@ def check_proof(engine: EngineOptions, cell: CellInfo, certificate: Certificate 
     required, name = engine.proof, f"{cell.cell.model.repo_id} ({cell.headline})"
     if required not in ("required", "exact"):
         return
-    _check_covered(required, cell, columns)
+    _check_covered(f"engine.proof={required}", cell, columns)
     if certificate is None:
         raise DarkroomError(
             f"engine.proof={required}: {name} has no certificate for this device, batch size, image size and these "
@@ -172,23 +174,31 @@ def check_proof(engine: EngineOptions, cell: CellInfo, certificate: Certificate 
         )
 
 
-def _check_covered(required: str, cell: CellInfo, columns: Iterable[str]) -> None:
+def _check_covered(label: str, cell: CellInfo, columns: Iterable[str]) -> None:
     """Refuse images that no certificate speaks of: with settings of rows that the test does not change, or with what
     trades quality for speed, which the test leaves out."""
     sampling, adapt = cell.cell.sampling, "or give engine.proof=adapt"
     changed = _CHANGED if sampling.is_guided else _CHANGED - {"guidance_scale"}
     for name in columns:
+        if name == LORA_TAGS:
+            raise DarkroomError(
+                f"{label}: prompts name LoRAs, and a certificate is of one choice; take them out, {adapt}"
+            )
         if name in _OF_IMAGES - changed:
             raise DarkroomError(
-                f"engine.proof={required}: column {name}: a certificate is of one {name} for all images; leave it "
-                f"unread with prompts.columns.{name}=null, {adapt}"
+                f"{label}: column {name}: a certificate is of one {name} for all images; leave it unread with "
+                f"prompts.columns.{name}=null, {adapt}"
             )
+    _check_lossless(label, sampling, f"leave it out too, {adapt}")
+
+
+def _check_lossless(label: str, sampling: Sampling, remedy: str) -> None:
     for name, neutral in NEUTRAL_LOSSY.items():
         value = getattr(sampling, name)
         if value != neutral:
             raise DarkroomError(
-                f"engine.proof={required}: sampling.{name}={value}: a self-test leaves it out, so that no certificate "
-                f"speaks of it; leave it out too, {adapt}"
+                f"{label}: sampling.{name}={value}: a self-test leaves it out, so that no certificate speaks of it; "
+                f"{remedy}"
             )
 
 

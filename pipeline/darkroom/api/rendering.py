@@ -135,7 +135,7 @@ def _claimed(
 
 
 def _proofs(found: Checked, engine: Engine) -> dict[str, Certificate]:
-    return proofs_of(found.cells, renderer_specs(found, engine), engine.options, found.scan.num_overriding)
+    return proofs_of(found.cells, renderer_specs(found, engine), engine.options, found.overriding)
 
 
 def render_whole(job: RenderJob, rounds: tuple[Rendered, ...] = ()) -> RenderResult:

@@ -18,9 +18,10 @@ from darkroom.domain.errors import DarkroomError
 
 PLAIN, A1111 = "plain", "a1111"  # values of `prompt_syntax`
 _BRACKET = 1.1  # weight of what stands in one without a number
-_MOST = 10.0  # of a weight, either way
+_MOST = 10.0  # of a weight, either way, brackets in brackets included
+_MOST_BRACKETS = 500  # of a prompt
 _TAG = re.compile(r"<(\w+):([^<>]*)>")
-_TOKEN = re.compile(r"\\[()\[\]\\]|[()\[|]|:\s*([+-]?[.\d]+)\s*([)\]])|\]|[^\\()\[\]:|]+|.", re.DOTALL)
+_TOKEN = re.compile(r"\\[()\[\]\\]|[()\[|]|:\s*([+-]?[.\d]+(?:[eE][+-]?\d+)?)\s*([)\]])|\]|[^\\()\[\]:|]+|.", re.DOTALL)
 _UNREAD_WORD = re.compile(r"\b(BREAK|AND)\b")
 _UNREAD = "which is not read; write {}, or give sampling.prompt_syntax=plain"
 
@@ -94,11 +95,15 @@ def _weight(text: str, said: str) -> float:
 def _parts(text: str) -> tuple[tuple[str, float], ...]:
     found: list[tuple[str, float]] = []
     opened: dict[str, list[int]] = {"(": [], "[": []}  # where in `found` each open bracket begins
+    num_brackets = 0
     for token in _TOKEN.finditer(text):
         said, number, end = token[0], token[1], token[2] or token[0]
         bracket = {")": "(", "]": "["}.get(end, "")
         if said in opened:
             opened[said].append(len(found))
+            num_brackets += 1
+            if num_brackets > _MOST_BRACKETS:
+                raise DarkroomError(f"it has more than {_MOST_BRACKETS} brackets; write fewer, or \\( for text")
         elif bracket and opened[bracket]:
             _check_read(said, number, bracket)
             factor = _weight(number, f"(...{said}") if number else _factor(bracket)
@@ -109,6 +114,12 @@ def _parts(text: str) -> tuple[tuple[str, float], ...]:
     for bracket, starts in opened.items():
         for start in starts:
             _multiply(found, start, _factor(bracket))
+    for text, weight in found:
+        if abs(weight) > _MOST:
+            raise DarkroomError(
+                f"brackets in brackets give {text.strip()!r} the weight {weight:.4g}, which is not from -{_MOST:g} to "
+                f"{_MOST:g}; write fewer or smaller ones"
+            )
     return _joined(found)
 
 

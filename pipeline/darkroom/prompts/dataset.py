@@ -53,7 +53,7 @@ class PromptScan:
     num_overriding: Mapping[str, int]  # setting -> valid rows with a value of their own, where there are any
     warnings: tuple[str, ...]
     loras: tuple[str, ...] = ()  # that valid rows name
-    highest: Mapping[str, int] = field(default_factory=dict)  # of settings that are whole numbers, in valid rows
+    highest: Mapping[str, float] = field(default_factory=dict)  # of settings that are numbers, in valid rows
     num_marked: int = 0  # prompts with weights or LoRAs in them, as prompt_syntax=a1111 reads them
 
     @property

@@ -21,7 +21,7 @@ from darkroom.prompts.repeats import RepeatedRows, RepeatFinder
 from darkroom.prompts.sources import Fault, Source, SourceBlock
 
 _SCAN_ROWS = 16_384
-_WHOLE_NUMBERS = {each.name for each in ROW_SETTINGS if each.kind is int}
+_NUMBERS = {each.name for each in ROW_SETTINGS if each.kind in (int, float)}
 _DIGEST = r"^[0-9a-f]{32}$"  # the form of the ids that we give
 _FLAG = r"(^|\s)--[a-z]"  # as in --steps 10
 _MARK = r"\([^()]*:\s*[0-9.]+\s*\)|<lora:"  # as in (word:1.2) and <lora:name:1>
@@ -61,7 +61,7 @@ class Counts:
     max_prompt_chars: int = 0
     num_overriding: dict[str, int] = field(default_factory=dict)  # setting -> valid rows with a value of their own
     loras: set[str] = field(default_factory=set)  # that valid rows name
-    highest: dict[str, int] = field(default_factory=dict)  # of settings that are whole numbers, in valid rows
+    highest: dict[str, float] = field(default_factory=dict)  # of settings that are numbers, in valid rows
     num_flagged: int = 0  # prompts with a comment's or a command's signs in them
     num_marked: int = 0  # prompts with weights of words or names of LoRAs in them
     seen: set[str] = field(default_factory=set)  # names of READ that some source has
@@ -83,7 +83,7 @@ class Counts:
             self.num_overriding[name] = self.num_overriding.get(name, 0) + len(cells) - cells.null_count
         if "lora" in valid:
             self.loras.update(filter(None, pc.unique(valid["lora"]).to_pylist()))
-        for name in valid.keys() & _WHOLE_NUMBERS:
+        for name in valid.keys() & _NUMBERS:
             self.highest[name] = max(self.highest.get(name, 0), pc.max(valid[name]).as_py() or 0)
         images = valid.get("num_images_per_prompt", pa.nulls(len(checked) - len(checked.faults), pa.int64()))
         self.num_images_given += pc.sum(images).as_py() or 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
-_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # of cgroups of version 2, and of version 1
+_OWN_CGROUP = Path("/proc/self/cgroup")
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # of the resident memory of this process: see proc(5)
@@ -29,8 +29,20 @@ def total_bytes(device: str) -> int | None:
         return int(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory) if is_here else None
     if device == "mps":
         return int(torch.mps.recommended_max_memory())
-    limits = (_number(_CGROUP / name) for name in _LIMITS)
-    return min((os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *filter(None, limits)))
+    limits = filter(None, map(_number, _limit_files()))
+    return min((os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *limits))
+
+
+def _limit_files() -> Iterator[Path]:
+    """Of this process's cgroup and of those that it lies in, of version 2 and of version 1: see cgroups(7)."""
+    lines = _OWN_CGROUP.read_text().splitlines() if _OWN_CGROUP.is_file() else []
+    paths = {tuple(line.split(":")[1].split(",")): line.split(":", 2)[2].strip("/") for line in lines}
+    for controllers, path in {("",): "", ("memory",): "", **paths}.items():
+        if controllers != ("",) and "memory" not in controllers:
+            continue
+        root, name = (_CGROUP, "memory.max") if controllers == ("",) else (_CGROUP / "memory", "memory.limit_in_bytes")
+        parts = path.split("/") if path else []
+        yield from (root.joinpath(*parts[:depth]) / name for depth in range(len(parts) + 1))
 
 
 def taken_bytes(device: str) -> int:

@@ -105,10 +105,11 @@ def stored_weights(model: InspectedModel) -> dict[str, Tensors] | None:
         label = f"model.repo_id={model.source}: {place.name}"
         files = chosen_files(place.name, [f"{place.name}/{file.name}" for file in place.iterdir()], model.variant)
         found[place.name] = {name: tensor for file in files for name, tensor in header(folder / file, label).items()}
+    found = {name: tensors for name, tensors in found.items() if name not in model.absent}
     for part in model.parts:
-        name = VAE if part.part.kind == VAE else part.part.name
+        name = VAE if part.part.kind == VAE else f"{part.part.kind}: {part.part.name}"  # which no component is called
         found[name] = header(weights_file(part.path, part.label, part.part.kind), part.label)
-    return {name: found[name] for name in found if name not in model.absent} if all(found.values()) else None
+    return found if all(found.values()) else None
 
 
 def _weight_bytes(component: str, tensors: Tensors, held: Held) -> int:
