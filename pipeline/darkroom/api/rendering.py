@@ -68,7 +68,7 @@ def render(request: Request, progress: Progress) -> RenderResult:
     found = check(request, likely_device(request.engine))
     for text in warnings(found):
         progress(Warned(text))
-    check_weights(found, likely_device(request.engine))
+    weight_bytes = check_weights(found, likely_device(request.engine))
     evaluation = check_evaluation(request.evaluation, progress) if request.evaluation else None
     if request.halving:
         check_halving(request.halving, evaluation)
@@ -80,7 +80,8 @@ def render(request: Request, progress: Progress) -> RenderResult:
     with started(request.engine) as engine:
         if engine.device != likely_device(request.engine):
             found = check(request, engine.device)
-        job = _claimed(found, store, engine, evaluation, progress)
+            weight_bytes = check_weights(found, engine.device)
+        job = _claimed(found, store, engine, evaluation, weight_bytes, progress)
         if request.halving:
             return render_whole(*halved(job, request.halving))
         if request.grid:
@@ -98,7 +99,12 @@ def _check_older_places(found: Checked, store: Store) -> None:
 
 
 def _claimed(
-    found: Checked, store: Store, engine: Engine, evaluation: CheckedEvaluation | None, progress: Progress
+    found: Checked,
+    store: Store,
+    engine: Engine,
+    evaluation: CheckedEvaluation | None,
+    weight_bytes: int | None,
+    progress: Progress,
 ) -> RenderJob:
     """The job, once the run is this request's."""
     is_auto = not isinstance(engine.options.batch_size, int)
@@ -128,7 +134,7 @@ def _claimed(
             device=engine.device,
             shard_size=info.shard_size,
             ignored_shard_size=asked if asked != info.shard_size else None,
-            weight_bytes=check_weights(found, engine.device),
+            weight_bytes=weight_bytes,
         )
     )
     return RenderJob(found, info, store, engine, progress, evaluation, certificates)
