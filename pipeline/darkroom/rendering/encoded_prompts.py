@@ -61,6 +61,7 @@ class EncodedPrompts:
         outputs = self._outputs(texts, others)
         if any(each is _ROWLESS for each in outputs):
             self._is_off = True
+            self.clear()
             return self._encode(*args, **kwargs)
         return outputs
 
