@@ -127,16 +127,16 @@ class Script:
 def diffusers_script(setting: Setting) -> list[Figure]:
     """Both have the whole machine: Darkroom a worker a core, the script torch's own threads."""
     num_images = setting.num_workers * setting.sized(_IMAGES_A_WORKER, 24)
-    return against_script(setting, demo_work(setting, num_images), "diffusers_script")
+    return _against_script(setting, demo_work(setting, num_images), "diffusers_script")
 
 
 def dit_script(setting: Setting) -> list[Figure]:
     """The same of a diffusion transformer, on rows of different guidance, negative prompts and repeated prompts."""
     num_images = setting.num_workers * setting.sized(_DIT_IMAGES_A_WORKER, 24)
-    return against_script(setting, dit_work(setting, num_images), "dit_script")
+    return _against_script(setting, dit_work(setting, num_images), "dit_script")
 
 
-def against_script(setting: Setting, untuned: Work, name: str) -> list[Figure]:
+def _against_script(setting: Setting, untuned: Work, name: str) -> list[Figure]:
     work, size = with_best_batch_size(setting, untuned), setting.num_workers
     cluster.start(None, size)
     try:
