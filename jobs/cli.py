@@ -5,6 +5,7 @@ signals and the process alone. `console` is the same as a command.
 """
 
 import errno
+import gc
 import os
 import shlex
 import signal
@@ -47,6 +48,8 @@ JOBS = {
     "check_demo": "measure how well the embedded model follows captions, alone and with its LoRAs",
     "bench": "measure speed as ratios: against the bare model, a plain script, Ray Data",
 }
+# Objects that are made between two collections: by Python's 700, each would look at all that libraries have loaded.
+_GC_THRESHOLD = 50_000
 _REMEDIES = {  # of what a disk refuses outside a store
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there"),
     errno.EROFS: "make it writable",
@@ -110,6 +113,7 @@ def function_of(job: str) -> Callable[[DictConfig], ExitCode]:
 def console(job: str, overrides: Sequence[str]) -> None:
     """Run the job as a person's command does: SIGTERM is Ctrl-C, errors are one line, and the process ends."""
     guard()
+    gc.set_threshold(_GC_THRESHOLD)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     code = _ended(job, overrides)

@@ -13,6 +13,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
 from darkroom.rendering.families import FAMILIES, UNPROVED, Family, Flag, Guidance
 from darkroom.rendering.loading import loads_models
+from darkroom.rendering.signatures import pipelines_folder, read_parameters
 
 # Arguments of calls that make something else than one picture.
 _NO_PICTURES = ("num_frames", "video_length", "audio_length_in_s", "audio_end_in_s", "frame_size")
@@ -65,9 +66,13 @@ def _unproved(class_name: str, ref: ModelRef) -> Family:
 
 
 @cache
-@loads_models
 def call_parameters(class_name: str) -> Mapping[str, inspect.Parameter] | None:
     """Parameters of its pipeline's call; None where the model brings code for it, or is the painter."""
+    return read_parameters(class_name) or _imported_parameters(class_name)
+
+
+@loads_models
+def _imported_parameters(class_name: str) -> Mapping[str, inspect.Parameter] | None:
     pipeline = pipeline_of(class_name)
     return inspect.signature(pipeline.__call__).parameters if pipeline else None
 
@@ -84,11 +89,7 @@ def pipeline_of(class_name: str) -> Any:
 @cache
 def pipeline_modules() -> frozenset[str]:
     """Packages of diffusers' pipelines, some of which hold components: found by their folders, without an import."""
-    spec = find_spec("diffusers")
-    assert spec
-    assert spec.submodule_search_locations
-    folder = Path(spec.submodule_search_locations[0]) / "pipelines"
-    return frozenset(path.parent.name for path in folder.glob("*/__init__.py"))
+    return frozenset(path.parent.name for path in pipelines_folder().glob("*/__init__.py"))
 
 
 def is_flow(scheduler: dict[str, Any]) -> bool:
