@@ -49,6 +49,11 @@ class GridMode(Enum):
     zip = "zip"
 
 
+class LogMode(Enum):
+    auto = "auto"
+    json = "json"
+
+
 class EvaluateMode(Enum):
     none = "none"
     inline = "inline"  # while the pixels are in memory

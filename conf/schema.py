@@ -21,6 +21,7 @@ from darkroom.conf.groups import (
     EvaluationConfig,
     GridConfig,
     HalvingConfig,
+    LogMode,
     ModelConfig,
     ModelPlaceConfig,
     OutputConfig,
@@ -29,6 +30,8 @@ from darkroom.conf.groups import (
     SamplingConfig,
 )
 from darkroom.conf.keys import key, schema_of_options
+
+LOG_HELP = "How progress is said: auto is a bar on a terminal and lines elsewhere; json is one JSON object a line."
 
 
 @dataclass
@@ -42,6 +45,7 @@ class GenerateConfig:
     engine: EngineConfig = key(help="What does the work.")
     evaluate: EvaluateMode = key(EvaluateMode.none, help="Measure images as they are rendered, and the run at its end.")
     evaluation: EvaluationConfig = key(EvaluationConfig, help="What is measured, where evaluate is inline.")
+    log: LogMode = key(LogMode.auto, help=LOG_HELP)
 
 
 @dataclass
@@ -59,21 +63,30 @@ class SweepConfig(GenerateConfig):
 
 @dataclass
 class RunConfig:
-    """Of `status`: an existing run, by its address."""
+    """An existing run, by its address."""
 
     run: str = key(is_place=True, help="Folder or s3:// address of the run.")
     endpoint_url: str | None = key(None, help=ENDPOINT_HELP)
 
 
 @dataclass
+class StatusConfig(RunConfig):
+    json: bool = key(False, help="Print one JSON object, for programs.")
+
+
+@dataclass
 class RetryConfig(RunConfig):
     engine: RetryEngineConfig = key(help="What does the work.")
     model: ModelPlaceConfig = key(ModelPlaceConfig, help="Where the run's model is.")
+    log: LogMode = key(LogMode.auto, help=LOG_HELP)
 
 
 EvaluateConfig = make_dataclass(
     "EvaluateConfig",
-    [("engine", EvaluateEngineConfig, key(help="What does the work."))],
+    [
+        ("engine", EvaluateEngineConfig, key(help="What does the work.")),
+        ("log", LogMode, key(LogMode.auto, help=LOG_HELP)),
+    ],
     bases=(EvaluationConfig, RunConfig),
 )
 
@@ -172,7 +185,7 @@ JOBS = {
     "generate": GenerateConfig,
     "prove": ProveConfig,
     "sweep": SweepConfig,
-    "status": RunConfig,
+    "status": StatusConfig,
     "retry": RetryConfig,
     "verify": VerifyConfig,
     "report": ReportConfig,

@@ -6,9 +6,12 @@ cannot be printed is replaced or dropped, and the job goes on.
 
 import errno
 import io
+import json
 import os
 import sys
+from datetime import UTC, datetime
 from enum import IntEnum
+from typing import TextIO
 
 _STREAMS = {1: "stdout", 2: "stderr"}
 
@@ -107,3 +110,25 @@ class _Lasting(io.TextIOWrapper):
             reason = error.strerror or type(error).__name__
             remedy = "the job goes on" if self.goes_on else "print it to where there is room"
             print(f"darkroom: what is printed is lost ({reason}); {remedy}", file=sys.stderr, flush=True)
+
+
+class JsonLines(io.TextIOBase):
+    """Writes each line of text as a JSON object with its time and message; a line that is one already stays as it is."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._begun = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in filter(str.strip, lines):
+            self._stream.write(f"{line if line.startswith('{') else _message(line)}\n")
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+def _message(line: str) -> str:
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return json.dumps({"time": now, "message": line.strip()}, ensure_ascii=False)

@@ -9,25 +9,36 @@ from darkroom.api import events
 from darkroom.domain.records import FAILED, STAYING
 from darkroom.domain.units import readable_bytes
 from darkroom.engine.tasks import Event, Summary, task_name
+from darkroom.jobs.console import JsonLines
 from darkroom.jobs.progress import ProgressBar
 from darkroom.runs.cells import axes
 from darkroom.runs.commands import on_run
 
 
 class Printer:
-    """Prints each event that it is called with; a context, which ends with the bar taken down."""
+    """Prints each event that it is called with; a context, which ends with the bar taken down.
 
-    def __init__(self) -> None:
+    `as_json`: inside, every line of the standard output is a JSON object: how far a stage is, or a message.
+    """
+
+    def __init__(self, as_json: bool = False) -> None:
         self._place = ""
+        self._as_json = as_json
+        self._stdout = sys.stdout
         self._bar: ProgressBar | None = None
 
     def __enter__(self) -> "Printer":
+        if self._as_json:
+            self._stdout, sys.stdout = sys.stdout, JsonLines(sys.stdout)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._take_down()
+        if self._as_json:
+            sys.stdout.flush()
+            sys.stdout = self._stdout
 
     def __call__(self, event: Any) -> None:
         if isinstance(event, Event):
@@ -71,7 +82,7 @@ class Printer:
 
     def _put_up(self, num_images: int, verb: str) -> None:
         self._take_down()
-        self._bar = ProgressBar(num_images, verb)
+        self._bar = ProgressBar(num_images, verb, self._as_json)
 
     def _take_down(self) -> None:
         if self._bar:

@@ -1,6 +1,9 @@
-"""How far a stage is: a live bar on a terminal, a line now and then in a log."""
+"""How far a stage is, shown: a live bar on a terminal; elsewhere a line now and then, by time, as text or as JSON."""
 
+import json
+import threading
 import time
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,21 +18,21 @@ from darkroom.engine.tasks import (
     WorkersPending,
     task_name,
 )
+from darkroom.jobs.meter import Meter, State
 
-_LINE_EVERY_S = 10.0
+_FIRST_LINES_EVERY_S, _LATER_LINES_EVERY_S = 10.0, 60.0
+_NUM_FIRST_LINES = 12
+_TICK_S = 1.0
 
 
 class ProgressBar:
-    """Counts the images of a stage; up from its making until it is closed."""
+    """Shows a stage; up from its making until it is closed."""
 
-    def __init__(self, num_images: int, verb: str) -> None:
+    def __init__(self, num_images: int, verb: str, as_json: bool = False) -> None:
         self.verb = verb
-        self.summary = Summary()
+        self._as_json = as_json
+        self._meter = Meter(num_images, verb)
         self._console = Console(highlight=False, soft_wrap=True)
-        self._num_images = num_images
-        self._done = 0
-        self._num_ready = 0
-        self._started = self._last_line = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -37,42 +40,71 @@ class ProgressBar:
             TextColumn("images, {task.fields[rate]}"),
             TimeRemainingColumn(),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=not self._console.is_terminal or as_json,
         )
         self._task = self._bar.add_task("loading", total=num_images, rate="-")
+        self._num_lines, self._last_line, self._said_stall = 0, time.monotonic(), ""
         self._bar.start()
+        self._closed = threading.Event()
+        self._ticking = threading.Thread(target=self._tick, name="progress", daemon=True)
+        self._ticking.start()
+
+    @property
+    def summary(self) -> Summary:
+        return self._meter.summary
 
     def close(self) -> None:
+        """The last line is said, where there are lines."""
+        self._closed.set()
+        self._ticking.join()
+        state = self._meter.state()
+        if self._bar.disable and state.num_done:
+            self._line(state)
         self._bar.stop()
 
     def listen(self, event: Event) -> None:
-        self.summary.add(event)
+        self._meter.add(event)
         match event:
             case WorkerReady(worker, load_s):
-                self._worker_ready(worker, load_s)
-            case WorkersPending(num_workers):
-                self._console.print(f"waiting for {num_workers} worker(s): still loading, or no room in the cluster")
+                self._bar.update(self._task, description=self.verb)
+                self._say(f"{worker} is ready ({load_s:.1f} s to load)")
+            case WorkersPending(num_ready, num_wanted, why) if why:
+                self._say(f"{num_ready} of {num_wanted} workers are ready: {why}")
             case WorkerLost(worker, reason):
-                self._console.print(f"{worker} was lost: {reason}", markup=False)
+                self._say(f"{worker} was lost: {reason}")
             case AttemptFailed(task, attempt, reason, final):
                 outcome = "given up" if final else "will be tried again"
-                self._console.print(f"{task_name(task)}: attempt {attempt} failed, {outcome}: {reason}", markup=False)
-            case ShardDone(report=report):
-                self._advance(report.num_ok + report.num_failed - report.num_invalid)
+                self._say(f"{task_name(task)}: attempt {attempt} failed, {outcome}: {reason}")
+            case ShardDone():
+                self._update(self._meter.state())
 
-    def _worker_ready(self, worker: str, load_s: float) -> None:
-        self._num_ready += 1
-        if self._num_ready == 1:
-            self._started = time.monotonic()  # images a second are of the workers, loading apart
-        self._bar.update(self._task, description=self.verb)
-        self._console.print(f"{worker} is ready ({load_s:.1f} s to load)", markup=False)
+    def _update(self, state: State) -> None:
+        rate = "-" if state.mean_images_per_s is None else f"{state.mean_images_per_s:.1f} images/s"
+        ready = f", {state.num_ready} of {state.num_wanted} workers" if state.num_ready < state.num_wanted else ""
+        stalled = f", {state.stalled}" if state.stalled else ""
+        self._bar.update(
+            self._task, completed=state.num_done, total=state.num_images, rate=f"{rate}{ready}{stalled}"
+        )
 
-    def _advance(self, count: int) -> None:
-        self._done += count
-        self._num_images = max(self._num_images, self._done)  # of the shards that are left, an estimate
-        rate = f"{self._done / max(time.monotonic() - self._started, 1e-9):.1f} images/s"
-        self._bar.update(self._task, advance=count, total=self._num_images, rate=rate)
-        now = time.monotonic()
-        if not self._console.is_terminal and (now - self._last_line > _LINE_EVERY_S or self._done >= self._num_images):
-            self._last_line = now
-            self._console.print(f"{self._done} of {self._num_images} images, {rate}", markup=False)
+    def _tick(self) -> None:
+        while not self._closed.wait(_TICK_S):
+            state = self._meter.state()
+            if not self._bar.disable:
+                self._update(state)
+            elif self._is_due(state):
+                self._line(state)
+
+    def _is_due(self, state: State) -> bool:
+        """By time; a stall that begins is said at once."""
+        every_s = _FIRST_LINES_EVERY_S if self._num_lines < _NUM_FIRST_LINES else _LATER_LINES_EVERY_S
+        begins = bool(state.stalled) and not self._said_stall
+        self._said_stall = state.stalled
+        return begins or time.monotonic() - self._last_line >= every_s
+
+    def _line(self, state: State) -> None:
+        self._last_line = time.monotonic()
+        self._num_lines += 1
+        self._say(json.dumps(asdict(state)) if self._as_json else str(state))
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False)

@@ -1,11 +1,13 @@
 """What a person reads at a job's end: the results of API calls, printed, and the exit codes that they mean."""
 
+import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from darkroom.api import events
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import Record
-from darkroom.domain.units import readable_bytes
+from darkroom.domain.units import duration, readable_bytes
 from darkroom.jobs.console import ExitCode, most_urgent
 from darkroom.runs.cells import axes
 
@@ -70,7 +72,7 @@ def planned(found: "Plan") -> None:
             print(f"         {found.memory.advice}")
     print(f"bytes:   about {readable_bytes(found.num_bytes)} ({readable_bytes(found.cost.size_bytes)} an image)")
     print(
-        f"time:    about {_duration(found.seconds)} on {found.num_workers} worker(s) such as this {found.device} "
+        f"time:    about {duration(found.seconds)} on {found.num_workers} worker(s) such as this {found.device} "
         f"({found.cost.seconds:.3f} s an image)"
     )
 
@@ -96,12 +98,6 @@ def _with_parts(model: ModelIdentity) -> str:
     return f" with {model.parts_text}" if model.parts else ""
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 # A run that is there -----------------------------------------------------------------------------------------------
 
 
@@ -112,8 +108,39 @@ def of_status(run: "Run", status: "RunStatus") -> None:
     if status.dropped:
         print(f"dropped:   {len(status.dropped)} cells, by the sweep's early choice; the report says when and why")
     _say_left(run, status)
+    _say_pace(status)
     for line in status.equal:
         print(f"equal:     {line}")
+
+
+def _say_pace(status: "RunStatus") -> None:
+    pace, now = status.pace, datetime.now(UTC)
+    if (age_s := pace.age_s(now)) is not None:
+        print(f"last:      a shard was committed {duration(age_s)} ago, at {pace.last_commit:%Y-%m-%d %H:%M:%S} UTC")
+    if not status.is_finished and (left_s := pace.left_s(status.num_rows_left)) is not None:
+        print(f"pace:      {pace.rows_per_s:.3g} prompt rows/s in the last ten minutes; at that, {duration(left_s)} more")
+
+
+def as_json(run: "Run", status: "RunStatus") -> None:
+    """The same for programs: counts, seconds, and times as ISO 8601 in UTC."""
+    pace = status.pace
+    found = {
+        "run": run.store.describe(),
+        "is_finished": status.is_finished,
+        "num_shards": status.num_shards,
+        "num_committed_shards": status.num_committed,
+        "num_prompt_rows_left": status.num_rows_left,
+        "num_dropped_cells": len(status.dropped),
+        "records": dict(status.by_status),
+        "errors": dict(status.errors.most_common(_MAX_REASONS)),
+        "num_truncated": status.num_truncated,
+        "num_bytes": status.num_bytes,
+        "last_commit": pace.last_commit and pace.last_commit.isoformat(),
+        "seconds_since_last_commit": pace.age_s(datetime.now(UTC)),
+        "prompt_rows_per_s": pace.rows_per_s,
+        "seconds_left": pace.left_s(status.num_rows_left),
+    }
+    print(json.dumps(found, indent=2, ensure_ascii=False))
 
 
 def _say_what(run: "Run") -> None:

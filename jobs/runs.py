@@ -6,6 +6,7 @@ Each turns its configuration into typed values, makes one call of the API, print
 from omegaconf import DictConfig
 
 from darkroom.api.run import Run
+from darkroom.domain.records import num_without_image
 from darkroom.jobs import printing, results, values
 from darkroom.jobs.console import ExitCode
 from darkroom.runs.commands import on_run
@@ -16,8 +17,9 @@ def plan(config: DictConfig) -> ExitCode:
     """Check everything and say what `generate` would do: images, shards, bytes and time. Nothing is stored."""
     from darkroom.api import planning
 
-    found = planning.plan(values.request(config), printing.Printer(), config.prompts.get("write_to"))
-    results.planned(found)
+    with _printer(config) as printer:
+        found = planning.plan(values.request(config), printer, config.prompts.get("write_to"))
+        results.planned(found)
     return ExitCode.OK
 
 
@@ -37,7 +39,7 @@ def generate(config: DictConfig) -> ExitCode:
     """Render a prompt dataset. The same command again goes on where it was, and renders nothing twice."""
     from darkroom.api.rendering import render
 
-    with printing.Printer() as printer:
+    with _printer(config) as printer:
         try:
             result = render(values.request(config), printer)
         except KeyboardInterrupt:
@@ -46,7 +48,11 @@ def generate(config: DictConfig) -> ExitCode:
         except StoreError:
             printer.stopped("stopped")
             raise
-    return results.rendered(result)
+        return results.rendered(result)
+
+
+def _printer(config: DictConfig) -> printing.Printer:
+    return printing.Printer(as_json=config.log.value == "json")
 
 
 def sweep(config: DictConfig) -> ExitCode:
@@ -62,14 +68,14 @@ def evaluate(config: DictConfig) -> ExitCode:
     from darkroom.api import measuring
 
     run = values.run_of(config)
-    with printing.Printer() as printer:
+    with _printer(config) as printer:
         try:
             result = measuring.evaluate(run, values.evaluation(config), values.engine(config.engine), printer)
         except KeyboardInterrupt:
             print("\ninterrupted: the features that were stored stay; the same command goes on")
             return ExitCode.INTERRUPTED
-    code = results.evaluated(result)
-    print(f"next: {on_run('report', run.store.spec)}", flush=True)
+        code = results.evaluated(result)
+        print(f"next: {on_run('report', run.store.spec)}", flush=True)
     return code
 
 
@@ -103,10 +109,16 @@ def report(config: DictConfig) -> ExitCode:
 
 
 def status(config: DictConfig) -> ExitCode:
-    """Say what is committed, what failed and why, and what is left of a run."""
+    """Say what is committed, what failed and why, what is left of a run, and how fast it grows.
+
+    Exit code 0 where it is finished, 3 where it is but for records without an image, 75 where shards are missing.
+    """
     run = values.run_of(config)
-    results.of_status(run, run.status())
-    return ExitCode.OK
+    found = run.status()
+    (results.as_json if config.json else results.of_status)(run, found)
+    if not found.is_finished:
+        return ExitCode.UNFINISHED
+    return ExitCode.ROWS_FAILED if num_without_image(found.by_status) else ExitCode.OK
 
 
 def verify(config: DictConfig) -> ExitCode:
@@ -159,18 +171,18 @@ def retry(config: DictConfig) -> ExitCode:
     from darkroom.api import maintenance
 
     run = values.run_of(config)
-    with printing.Printer() as printer:
+    with _printer(config) as printer:
         try:
             found = maintenance.retry(run, values.engine(config.engine), printer, values.model_place(config.model))
         except KeyboardInterrupt:
             print("\ninterrupted: shards that were not yet replaced are as they were")
             return ExitCode.INTERRUPTED
-    if found.num_tried:
-        print(f"\n{found.summary.num_ok} images rendered that had failed before")
-        printing.say_failures(found.summary)
-    else:
-        print("no failed records: nothing to render again")
-    printing.say_staying(found.by_status, "and stay so")
+        if found.num_tried:
+            print(f"\n{found.summary.num_ok} images rendered that had failed before")
+            printing.say_failures(found.summary)
+        else:
+            print("no failed records: nothing to render again")
+        printing.say_staying(found.by_status, "and stay so")
     if not found.is_finished:
         return ExitCode.UNFINISHED
     return ExitCode.ROWS_FAILED if found.has_failures else ExitCode.OK

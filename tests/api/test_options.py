@@ -130,3 +130,34 @@ def test_the_quality_of_an_encoder_that_has_none_is_refused() -> None:
     with pytest.raises(DarkroomError, match=r"output.quality=50 is of webp and jpeg, and output.image_format is png"):
         OutputOptions(quality=50)
     assert OutputOptions(image_format="webp", quality=50).quality == 50
+
+
+def test_what_is_of_ray_alone_is_refused_without_ray() -> None:
+    for given in ({"num_gpus": 0.5}, {"resources": {"disk": 1}}, {"accelerator_type": "A100"}, {"address": "auto"}):
+        with pytest.raises(DarkroomError, match=f"engine.{next(iter(given))}=.*engine=local is one worker"):
+            EngineOptions(kind="local", **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"num_gpus": 1.5}, "num_gpus=1.5: more than one is a whole number; give 2"),
+        ({"resources": {"GPU": 1}}, "GPU is not one of a cluster's own resources; use engine.num_gpus"),
+        ({"resources": {"disk": "much"}}, "disk=much; give an amount above 0"),
+        ({"part": "0/4"}, "part=0/4: no part of a run"),
+        ({"part": "5/4"}, "part=5/4: no part of a run"),
+        ({"part": "half"}, "part=half: no part of a run"),
+    ],
+)
+def test_resources_and_parts_that_cannot_be_are_refused(given: dict, message: str) -> None:
+    with pytest.raises(DarkroomError, match=message):
+        EngineOptions(kind="ray", **given)
+
+
+def test_the_environment_names_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert EngineOptions(kind="ray").cluster_address == "10.0.0.1:6379"
+    assert EngineOptions(kind="ray", address="other:1").cluster_address == "other:1"
+    assert EngineOptions(kind="local").cluster_address is None
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert EngineOptions(kind="ray").cluster_address is None

@@ -42,7 +42,7 @@ def dispatch(store: Store, prompts: list[str], num_workers: int = 2, max_attempt
             listen(event)
 
     make = MakeMisbehaving(run, store.spec, options)
-    RayDispatcher(make, num_workers, 0, max_attempts).run(tasks(run, data, store), hear)
+    RayDispatcher(make, num_workers, max_attempts).run(tasks(run, data, store), hear)
     return events
 
 
@@ -122,7 +122,7 @@ def test_a_worker_that_cannot_start_ends_the_run_with_its_reason(store: Store) -
     data = dataset(["a"])
     run = run_info(data)
     with pytest.raises(DarkroomError, match="no such weights"):
-        RayDispatcher(broken, 1, 0, 2).run(tasks(run, data, store), lambda event: None)
+        RayDispatcher(broken, 1, 2).run(tasks(run, data, store), lambda event: None)
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def test_starts_that_fail_leave_the_workers_in_peace_that_load_and_render(store:
     run = run_info(data, shard_size=2)
     make = OneStarts(MakeMisbehaving(run, store.spec, {"seconds_per_batch": 1.0}), tmp_path / "starts")
     events: list[Event] = []
-    RayDispatcher(make, 4, 0, 1).run(tasks(run, data, store), events.append)
+    RayDispatcher(make, 4, 1).run(tasks(run, data, store), events.append)
     assert len(prompts_of(store)) == 8
     lost = [event.reason for event in events if isinstance(event, WorkerLost)]
     assert 3 <= len(lost) <= 12
@@ -176,7 +176,7 @@ def test_a_worker_that_dies_idle_costs_no_shard_an_attempt(store: Store) -> None
         yield second
 
     events: list[Event] = []
-    RayDispatcher(MakeMisbehaving(run, store.spec), 1, 0, 2).run(slowly_read(), events.append)
+    RayDispatcher(MakeMisbehaving(run, store.spec), 1, 2).run(slowly_read(), events.append)
     assert prompts_of(store) == ["a", "b", "c", "d"]
     # The first shard may have been committed while its answer was still on the way, which nobody can tell from a death.
     failed = [event for event in events if isinstance(event, AttemptFailed)]
@@ -206,7 +206,7 @@ def test_a_worker_that_is_stopped_is_replaced(tmp_path: Path, monkeypatch: pytes
             threading.Timer(1.0, _wake, stopped).start()
 
     make = MakeMisbehaving(run, store.spec, {"seconds_per_batch": 0.5})
-    ray_dispatcher.RayDispatcher(make, 2, 0, 1).run(tasks(run, data, store), hear)
+    ray_dispatcher.RayDispatcher(make, 2, 1).run(tasks(run, data, store), hear)
     [lost] = [event for event in events if isinstance(event, WorkerLost)]
     assert "has not answered" in lost.reason
     found = list(records(store))

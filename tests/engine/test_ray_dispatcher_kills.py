@@ -100,7 +100,7 @@ def test_a_worker_killed_in_every_phase_leaves_the_same_dataset(tmp_path: Path, 
         (flags / phase).touch()  # it has had its turn
     events: list[Event] = []
     doomed = MakeDoomed(run, stores[0].spec, flags=flags)
-    RayDispatcher(doomed, 2, 0, len(PHASES[layout]) + 1).run(tasks(run, prompts, stores[0]), events.append)
+    RayDispatcher(doomed, 2, len(PHASES[layout]) + 1).run(tasks(run, prompts, stores[0]), events.append)
     LocalDispatcher(MakeMisbehaving(run, stores[1].spec), 1).run(tasks(run, prompts, stores[1]), lambda event: None)
     assert {path.name for path in flags.iterdir()} == set(PHASES["files"])
     # Two threads of one worker may be in two phases at the moment of its death.

@@ -131,7 +131,7 @@ def dispatch(work: Work, make: OnTwoMachines, num_workers: int) -> list[Event]:
     from darkroom.engine.ray_dispatcher import RayDispatcher
 
     events: list[Event] = []
-    RayDispatcher(make, num_workers, 0, max_attempts=1).run(work.tasks(), events.append)
+    RayDispatcher(make, num_workers, max_attempts=1).run(work.tasks(), events.append)
     return events
 
 

@@ -53,7 +53,7 @@ def test_a_worker_on_a_node_that_leaves_is_replaced_elsewhere(leaving: tuple, tm
 
     started = time.monotonic()
     make = MakeMisbehaving(run, store.spec, {"seconds_per_batch": 0.6})
-    RayDispatcher(make, 1, 0, 1).run(tasks(run, data, store), hear)
+    RayDispatcher(make, 1, 1).run(tasks(run, data, store), hear)
     assert time.monotonic() - started < 45  # before the node is gone
     assert len(list(records(store))) == 16
     assert [event.worker for event in events if isinstance(event, WorkerReady)] == ["worker 1", "worker 2"]

@@ -72,7 +72,7 @@ def test_a_shard_that_takes_all_memory_is_given_up_and_its_company_is_not(tmp_pa
     run = run_info(data, shard_size=2)
     store = open_store(parse_spec(str(tmp_path / "run")))
     events: list[Event] = []
-    RayDispatcher(MakeHungry(run, store.spec), 1, 0, 2).run(tasks(run, data, store), events.append)
+    RayDispatcher(MakeHungry(run, store.spec), 1, 2).run(tasks(run, data, store), events.append)
     assert sorted(record.prompt for record in records(store)) == ["p0", "p1", "p4", "p5", "p6", "p7"]
     assert [event.task.shard.start for event in events if isinstance(event, AttemptFailed) and event.final] == [2]
     assert any("memory" in event.reason for event in events if isinstance(event, WorkerLost))
@@ -106,5 +106,5 @@ def test_shards_pass_through_an_object_store_that_is_full(tmp_path: Path) -> Non
     data = dataset([f"p{number}" for number in range(8)], notes=["x" * 500_000] * 8)
     run = run_info(data, shard_size=2)
     store = open_store(parse_spec(str(tmp_path / "run")))
-    RayDispatcher(MakeMisbehaving(run, store.spec), 1, 0, 1).run(tasks(run, data, store), lambda event: None)
+    RayDispatcher(MakeMisbehaving(run, store.spec), 1, 1).run(tasks(run, data, store), lambda event: None)
     assert sorted(record.prompt for record in records(store)) == [f"p{number}" for number in range(8)]

@@ -96,7 +96,7 @@ def test_a_worker_that_hangs_once_is_replaced(tmp_path: Path) -> None:
     prompts = ["hang once", *[f"p{number}" for number in range(7)]]
     make, work = making(tmp_path, prompts)
     events: list[Event] = []
-    RayDispatcher(make, 1, 0, 2).run(work, events.append)
+    RayDispatcher(make, 1, 2).run(work, events.append)
     assert rendered(make) == sorted(prompts)
     [lost] = [event for event in events if isinstance(event, WorkerLost)]
     assert f"batch_timeout_s={TIMEOUT_S:g}" in lost.reason
@@ -110,7 +110,7 @@ def test_a_shard_that_always_hangs_is_given_up_and_its_company_is_not(tmp_path: 
     prompts = ["p0", "p1", "hang always", "p3", "p4", "p5", "p6", "p7"]
     make, work = making(tmp_path, prompts)
     events: list[Event] = []
-    RayDispatcher(make, 1, 0, 2).run(work, events.append)
+    RayDispatcher(make, 1, 2).run(work, events.append)
     assert rendered(make) == ["p0", "p1", "p4", "p5", "p6", "p7"]
     final = [event for event in events if isinstance(event, AttemptFailed) and event.final]
     assert [(event.attempt, event.task.shard.start) for event in final] == [(2, 2)]

@@ -3,6 +3,7 @@
 Cheapest first; every refusal is a DarkroomError before expensive work.
 """
 
+import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -45,7 +46,9 @@ from darkroom.rendering.vae_options import tile_side, vae_config
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.run import OutputInfo, RunInfo
-from darkroom.storage.store import StoreSpec, parse_spec
+from darkroom.storage.store import StoreSpec, is_remote, parse_spec
+
+_RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # the environment variable of this name is set in Ray's jobs alone
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,12 @@ class Checked:
 
 def check(request: Request, device: str) -> Checked:
     """The request's cells, prompts and store; equal cells are one."""
+    _check_place(request.output)
+    if request.halving and request.engine.part:
+        raise DarkroomError(
+            f"engine.part={request.engine.part}: halving drops cells by what all of them show, so that one command "
+            "renders it all; leave out one of the two"
+        )
     find = cache(find_model)  # which digests its weights: once a model, and not once a cell
     grid = request.grid
     cells = (
@@ -169,6 +178,16 @@ def check(request: Request, device: str) -> Checked:
     found = Checked(request, scan, tuple(once.values()), StoreSpec(""), num_tagged)
     uri = f"runs/{_folder_name(found, found.cells[0].cell)}" if request.output.uri is None else request.output.uri
     return replace(found, store=parse_spec(uri, request.output.endpoint_url))
+
+
+def _check_place(output: OutputOptions) -> None:
+    """Refuse a relative folder inside a job that was submitted to Ray: its working folder is Ray's, and goes with it."""
+    uri = "runs/..." if output.uri is None else output.uri
+    if _RAY_JOB in os.environ and not is_remote(uri) and not Path(uri).is_absolute():
+        raise DarkroomError(
+            f"output.uri={uri}: inside a Ray job a relative folder lies in Ray's own cache of this job; give an "
+            "absolute path that all nodes share, or s3://bucket/prefix"
+        )
 
 
 def _check_overridden(cells: Sequence[Cell], scan: PromptScan) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from darkroom.api.cells import CheckedCell
 from darkroom.api.checking import Checked
@@ -24,6 +25,9 @@ from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import RendererSpec
 from darkroom.runs.run import RunInfo, settle_batch_size
 from darkroom.storage.store import Store
+
+if TYPE_CHECKING:
+    from darkroom.engine.capacity import WorkerResources
 
 _KEY = "engine.device"
 _USUAL_BATCH_SIZE = 8  # of a renderer without a model, and of runs that name no number
@@ -45,8 +49,9 @@ class Engine:
             return LocalDispatcher(spec, self.options.max_attempts)
         from darkroom.engine.ray_dispatcher import RayDispatcher
 
-        num_gpus = 1 if self.device == "cuda" else 0
-        return RayDispatcher(spec, self.num_workers, num_gpus, self.options.max_attempts)
+        grows = self.options.num_workers is None and self.device != "mps"
+        resources = worker_resources(self.options, self.device)
+        return RayDispatcher(spec, None if grows else self.num_workers, self.options.max_attempts, resources)
 
     def with_batch_size(self, number: int) -> "Engine":
         return replace(self, options=replace(self.options, batch_size=number))
@@ -62,14 +67,33 @@ def started(options: EngineOptions) -> Iterator[Engine]:
     with _RAY.joined(options):
         from darkroom.engine import cluster
 
-        num_gpus, num_cpus = cluster.num_devices()
-        device = ("cuda" if num_gpus else "cpu") if options.device == "auto" else options.device
-        if device == "cuda" and not num_gpus:
-            raise DarkroomError(
-                "engine.device=cuda, but the cluster has no GPU; use engine.device=cpu or add a GPU node"
-            )
-        available = {"cuda": num_gpus, "mps": 1}.get(device, num_cpus)  # a Mac has one such device, for all its cores
-        yield Engine(options, device, max(1, available) if options.num_workers is None else options.num_workers)
+        takes_gpus = options.num_gpus or options.accelerator_type or cluster.num_gpus()
+        device = ("cuda" if takes_gpus else "cpu") if options.device == "auto" else options.device
+        yield Engine(options, device, options.num_workers or _num_with_room(options, device))
+
+
+def worker_resources(options: EngineOptions, device: str) -> "WorkerResources":
+    """What each worker takes of the cluster that was joined."""
+    from darkroom.engine.capacity import WorkerResources
+
+    num_gpus = (1 if device == "cuda" else 0) if options.num_gpus is None else options.num_gpus
+    resources = {name: float(amount) for name, amount in (options.resources or {}).items()}
+    return WorkerResources(num_gpus, resources, options.accelerator_type)
+
+
+def _num_with_room(options: EngineOptions, device: str) -> int:
+    """Workers that the cluster has room for. Raises DarkroomError where that is none."""
+    from darkroom.engine.capacity import num_with_room
+
+    if device == "mps":
+        return 1  # a Mac has one such device, for all its cores
+    resources = worker_resources(options, device)
+    if number := num_with_room(resources):
+        return number
+    raise DarkroomError(
+        f"engine.device={device}: no node of the cluster has room for a worker, which takes {resources}; add one, ask "
+        "for less, or give engine.num_workers to wait for nodes that the cluster starts on demand"
+    )
 
 
 class _SharedRay:
@@ -86,7 +110,7 @@ class _SharedRay:
 
         with self._lock:
             is_there = sys.modules["ray"].is_initialized()
-            cluster.start(options.address, options.num_workers)
+            cluster.start(options.cluster_address, options.num_workers)
             self._is_started_here = not is_there or (self._is_started_here and self._num_users > 0)
             self._num_users += 1
         try:
@@ -128,7 +152,7 @@ def likely_device(options: EngineOptions) -> str:
 
     Raises DarkroomError where this machine alone is asked, and has no such device.
     """
-    if options.address and options.device != "auto":
+    if options.cluster_address and options.device != "auto":
         return options.device
     return local_device(options.device, _KEY)
 
@@ -137,7 +161,7 @@ def num_workers_here(options: EngineOptions, device: str) -> int:
     """Workers that share this machine's device: a GPU has one, and a CPU's cores one each where nothing is said."""
     if options.kind == "local" or device == "cuda":
         return 1
-    return options.num_workers or (1 if options.address or device != "cpu" else num_cores())
+    return options.num_workers or (1 if options.cluster_address or device != "cpu" else num_cores())
 
 
 def device_model(device: str) -> str:

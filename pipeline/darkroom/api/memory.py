@@ -81,7 +81,7 @@ def check_weights(found: Checked, device: str) -> int | None:
 
 def _memory(spec: RendererSpec, engine: EngineOptions, sampling: Sampling | None) -> Memory | None:
     """Without settings, of weights alone, and without what is taken by others: a job's driver stays off the device."""
-    total = None if engine.address else total_bytes(spec.device)
+    total = None if engine.cluster_address else total_bytes(spec.device)
     memory = None if total is None else model_memory(spec.model, sampling)
     if memory is None or total is None:
         return None

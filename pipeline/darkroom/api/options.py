@@ -5,6 +5,7 @@ The command line's keys of the same names are made from these classes.
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, get_args, get_origin, get_type_hints
@@ -17,6 +18,7 @@ from darkroom.domain.source_code import is_function_name
 from darkroom.storage.store import is_remote
 
 AUTO = "auto"  # a batch size
+RAY_ADDRESS = "RAY_ADDRESS"  # the environment variable by which Ray and its jobs name a cluster
 MANY = 1_000_000_000
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _RENDERING = ("plan", "generate", "sweep")  # jobs
@@ -44,14 +46,17 @@ def option(
     words: tuple[str, ...] = (),
     is_place: bool = False,
     is_mapping: bool = False,
+    on_ray: bool = False,
     jobs: tuple[str, ...] = (),
 ) -> Any:
     """A field of the values below: a number from `low` to `high`, or one of `words`; a text, or one of `choices`; keys
     with values.
 
-    With `is_place`, it may name a file or folder of this machine. `jobs`: those that alone read it; empty: all.
+    With `is_place`, it may name a file or folder of this machine; with `on_ray`, it is of workers on Ray alone.
+    `jobs`: those that alone read it; empty: all.
     """
     about: dict[str, Any] = {"help": help, "choices": choices, "words": words, "is_place": is_place, "jobs": jobs}
+    about["on_ray"] = on_ray
     about |= {"is_mapping": True} if is_mapping else {}
     return field(default=default, metadata=about | ({} if low is None else {"low": low, "high": high}))
 
@@ -97,14 +102,38 @@ class EngineOptions:
 
     kind: str = option("local", choices=("ray", "local"), help="Workers as Ray actors, or one in this process.")
     address: str | None = option(
-        None, jobs=_STARTING, help="Address of a Ray cluster; null: a Ray of this machine is started."
+        None,
+        on_ray=True,
+        jobs=_STARTING,
+        help="Address of a Ray cluster; null: the one that RAY_ADDRESS names, as inside a Ray job, else a Ray of this "
+        "machine is started.",
     )
     num_workers: int | None = option(
         None,
         low=1,
         high=100_000,
+        on_ray=True,
         jobs=_STARTING,
-        help="Workers on Ray; null: one for each GPU, or for each core where there is none.",
+        help="Workers on Ray; null: as many as the cluster has room for, also once it grows: one for each GPU, or for "
+        "each core where there is none. A number waits for nodes that a cluster starts on demand.",
+    )
+    num_gpus: float | None = option(
+        None,
+        low=0.01,
+        high=64,
+        on_ray=True,
+        jobs=_STARTING,
+        help="GPUs that each worker takes, such as 0.5 for two workers a GPU; null: one, where models compute on GPUs.",
+    )
+    resources: Mapping[str, Any] | None = option(
+        None,
+        is_mapping=True,
+        on_ray=True,
+        jobs=_STARTING,
+        help="What each worker takes besides of a cluster's own resources, as {name: amount}.",
+    )
+    accelerator_type: str | None = option(
+        None, on_ray=True, jobs=_STARTING, help="The kind of GPU that workers need, as Ray names it, such as A100."
     )
     batch_size: int | str = option(
         8,
@@ -120,6 +149,12 @@ class EngineOptions:
         high=1_000_000,
         jobs=_RENDERING,
         help="Prompt rows that are scheduled, committed and resumed as one; a run keeps its own.",
+    )
+    part: str | None = option(
+        None,
+        jobs=("generate", "sweep"),
+        help="This command's share of the run's shards as i/n, such as 2/8, for n commands that render one run side by "
+        "side; null: all.",
     )
     max_attempts: int = option(
         3, low=1, high=100, jobs=_STARTING, help="How often a shard is tried before it is given up."
@@ -149,18 +184,55 @@ class EngineOptions:
 
     def __post_init__(self) -> None:
         _check(self, "engine.")
-        if self.kind == "local" and (self.address is not None or self.num_workers not in (None, 1)):
-            name = "num_workers" if self.address is None else "address"
-            raise DarkroomError(
-                f"engine.{name}={getattr(self, name)}: engine=local is one worker in this process; leave it out, or "
-                "use engine=ray"
-            )
+        if self.kind == "local":
+            self._refuse_of_ray()
+        _check_resources(self.num_gpus, self.resources or {})
+        _ = self.part_of
+
+    def _refuse_of_ray(self) -> None:
+        given = {each.name: getattr(self, each.name) for each in fields(self) if each.metadata["on_ray"]}
+        for name, value in given.items():
+            if value is not None and (name, value) != ("num_workers", 1):
+                raise DarkroomError(
+                    f"engine.{name}={value}: engine=local is one worker in this process; leave it out, or use "
+                    "engine=ray"
+                )
+
+    @property
+    def cluster_address(self) -> str | None:
+        """Of the Ray cluster that workers are on; None for a Ray of this machine, or none."""
+        if self.kind == "local":
+            return None
+        address = self.address or os.environ.get(RAY_ADDRESS) or "local"
+        return None if address == "local" else address
+
+    @property
+    def part_of(self) -> tuple[int, int]:
+        """`part` as (its number from 1, the number of parts)."""
+        number, _, of = (self.part or "1/1").partition("/")
+        if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+            raise DarkroomError(f"engine.part={self.part}: no part of a run; give its number and how many there are, "
+                                "such as 1/8 to 8/8")  # fmt: skip
+        return int(number), int(of)
 
     @property
     def images_a_batch(self) -> int:
         """`batch_size` as a number, once `auto` is settled."""
         assert isinstance(self.batch_size, int)
         return self.batch_size
+
+
+def _check_resources(num_gpus: float | None, resources: Mapping[str, Any]) -> None:
+    """As Ray takes them: more than one GPU is a whole number, and CPUs and GPUs have keys of their own."""
+    if num_gpus is not None and num_gpus > 1 and num_gpus != int(num_gpus):
+        raise DarkroomError(f"engine.num_gpus={num_gpus:g}: more than one is a whole number; give {round(num_gpus)}")
+    for name, amount in resources.items():
+        number = as_number(as_builtin(amount), float)
+        if name in ("CPU", "GPU"):
+            key = "engine.num_gpus" if name == "GPU" else "engine.num_workers"
+            raise DarkroomError(f"engine.resources: {name} is not one of a cluster's own resources; use {key}")
+        if number is None or not 0 < number < MANY:
+            raise DarkroomError(f"engine.resources: {name}={amount}; give an amount above 0, such as {{{name}: 1}}")
 
 
 @dataclass(frozen=True)

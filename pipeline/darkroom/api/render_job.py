@@ -26,7 +26,7 @@ from darkroom.domain.spans import Profile
 from darkroom.engine.planning import num_shards, plan, shard_tasks
 from darkroom.engine.profile import ProfileTotals
 from darkroom.engine.spec import WorkerSpec
-from darkroom.engine.tasks import Event, Listener, ShardDone, Task
+from darkroom.engine.tasks import Event, Listener, ReadingPrompts, ShardDone, Task
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import Compiled, RendererSpec
 from darkroom.runs.cells import CellInfo, read_cells
@@ -131,7 +131,7 @@ def render_shards(job: RenderJob) -> Rendered:
     counting, profile = Counting(job.progress, "rendering", round(each * left)), RenderProfile(options.profile)
     compiled = CompiledCache(options.compile, job.found.models, options.images_a_batch)
     if left:
-        tasks = profile.tasks(job.tasks({name.shard_id for name in before}))
+        tasks = _announced(profile.tasks(job.tasks({name.shard_id for name in before})), job.progress)
         listen = compiled.listener(profile.listener(counting))
         job.engine.dispatcher(job.worker(compiled.get())).run(tasks, listen)
     rendered = Rendered(
@@ -147,6 +147,17 @@ def render_shards(job: RenderJob) -> Rendered:
     job.progress(RenderingEnded(rendered))
     profile.put(job.store, job.progress)
     return rendered
+
+
+def _announced(tasks: Iterator[Task], progress: Progress) -> Iterator[Task]:
+    """Says when each shard's prompts begin and end to be read: a source far away may hold a whole job up."""
+    while True:
+        progress(ReadingPrompts(True))
+        task = next(tasks, None)
+        progress(ReadingPrompts(False))
+        if task is None:
+            return
+        yield task
 
 
 # Listeners to the dispatcher ----------------------------------------------------------------------------------------

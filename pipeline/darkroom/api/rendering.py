@@ -11,6 +11,7 @@ from darkroom.api.evaluation import CheckedEvaluation, check_evaluation
 from darkroom.api.events import (
     BatchSizeSettled,
     CellsEqual,
+    Noted,
     NotOnContactSheet,
     Prepared,
     Progress,
@@ -24,6 +25,7 @@ from darkroom.api.memory import check_weights
 from darkroom.api.proving import proofs_of, settled_proofs
 from darkroom.api.render_job import RenderJob, render_shards, renderer_specs
 from darkroom.api.run import Run
+from darkroom.api.options import EngineOptions
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import Record, num_without_image
@@ -34,7 +36,7 @@ from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.files import CONTACT_SHEET_KEY
 from darkroom.runs.images import StoredFile, first_images
 from darkroom.runs.opening import claim, older_defaults
-from darkroom.runs.run import find_run
+from darkroom.runs.run import RunInfo, find_run
 from darkroom.storage.store import Store, open_store, parse_spec
 
 _SHEET_IMAGES = 32
@@ -137,7 +139,23 @@ def _claimed(
             weight_bytes=weight_bytes,
         )
     )
-    return RenderJob(found, info, store, engine, progress, evaluation, certificates)
+    return RenderJob(
+        found, info, store, engine, progress, evaluation, certificates, _first_rows(engine.options, info)
+    )
+
+
+def _first_rows(options: EngineOptions, info: RunInfo) -> frozenset[int] | None:
+    """Of the shards of `engine.part`: every n-th range of rows, so that a range's embeddings serve all cells."""
+    if options.part is None:
+        return None
+    number, of = options.part_of
+    ranges = range(0, info.prompts.num_rows, info.shard_size)
+    if of > len(ranges):
+        raise DarkroomError(
+            f"engine.part={options.part}: the run's prompts are {len(ranges)} shards of {info.shard_size} rows, which "
+            f"are no {of} parts; give fewer parts, or another output.uri with a smaller engine.shard_size"
+        )
+    return frozenset(ranges[number - 1 :: of])
 
 
 def _proofs(found: Checked, engine: Engine) -> dict[str, Certificate]:
@@ -152,6 +170,9 @@ def render_whole(job: RenderJob, rounds: tuple[Rendered, ...] = ()) -> RenderRes
         job.progress(CellsEqual(line))
     _write_contact_sheet(job, run.cells)
     if job.evaluation is None:
+        return RenderResult(run, (*rounds, rendered))
+    if job.engine.options.part and not run.status().is_finished:
+        job.progress(Noted("shards of other parts are left: the part that ends last measures the run"))
         return RenderResult(run, (*rounds, rendered))
     if not any(True for _ in first_images(job.store, 1)):
         job.progress(Warned("no image is committed, so that nothing is measured"))

@@ -26,6 +26,7 @@ from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.images import StoredFile, first_images, stored_files
 from darkroom.runs.manifest import RECORD_SCHEMA, to_records
 from darkroom.runs.opening import open_whole
+from darkroom.runs.pace import Pace, pace
 from darkroom.runs.reading import CellState, states, table_of_cell
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store, StoreError, open_store, parse_spec, prefetched
@@ -90,6 +91,11 @@ class RunStatus:
     @property
     def is_finished(self) -> bool:
         return not self.num_rows_left
+
+    @property
+    def pace(self) -> Pace:
+        """How fast it grows, and when it last did."""
+        return pace({shard: at for cell in self.cells.values() for shard, at in cell.committed.items()})
 
 
 @dataclass(frozen=True, repr=False)

@@ -105,13 +105,14 @@ class WorkerBarrier:
 
 def ray_dispatcher(folder: Path, num_workers: int, device: str) -> Callable[[MakeWorker], Dispatcher]:
     """Actors of the Ray that was started, which begin when all are loaded; they meet beside `folder`."""
+    from darkroom.engine.capacity import WorkerResources
     from darkroom.engine.ray_dispatcher import RayDispatcher
 
     meeting = folder.with_name(f"{folder.name}-meeting")
     meeting.mkdir()
-    num_gpus = 1 if device == "cuda" else 0
+    resources = WorkerResources(num_gpus=1 if device == "cuda" else 0)
     return lambda make_worker: RayDispatcher(
-        WorkerBarrier(make_worker, meeting, num_workers), num_workers, num_gpus, _MAX_ATTEMPTS
+        WorkerBarrier(make_worker, meeting, num_workers), num_workers, _MAX_ATTEMPTS, resources
     )
 
 

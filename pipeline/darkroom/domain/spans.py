@@ -54,3 +54,24 @@ class Profile:
 
 
 OFF = Profile(is_on=False)
+
+
+class Doing:
+    """What the threads of one process are at right now, in words for people."""
+
+    def __init__(self) -> None:
+        self._begun: dict[int, tuple[str, float]] = {}  # thread -> (stage, when it was begun)
+
+    @contextmanager
+    def at(self, stage: str) -> Iterator[None]:
+        thread = threading.get_ident()
+        self._begun[thread] = stage, time.monotonic()
+        try:
+            yield
+        finally:
+            del self._begun[thread]
+
+    def longest(self) -> tuple[str, float] | None:
+        """The stage that was begun first, with the seconds since then."""
+        stage, begun = min(list(self._begun.values()), key=lambda each: each[1], default=("", 0.0))
+        return (stage, time.monotonic() - begun) if stage else None

@@ -7,12 +7,15 @@ itself before anything that needs it is unpickled.
 
 import importlib
 import pickle
+import platform
 import re
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,8 @@ from darkroom.engine.dispatcher import Attempt
 
 _PART = Path("darkroom", "engine", "actor.py")  # what no other package of that name has
 _MODULE = re.compile(r"^(?:\w+\.)+(?=\w+: )")  # before an error's class in what Ray says of it
+_SOFTWARE = ("darkroom", "torch", "diffusers", "transformers")
+_OF_NODE = ("WrongModel:", "WrongSoftware:")  # errors, as Ray words them
 MAX_FAILED_STARTS = 3  # in a row; from then on, a run that has no worker at all is given up
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 300.0
@@ -35,10 +40,11 @@ _ANSWER_S = 1.0  # to answer a question that is asked before work is given
 
 
 class WorkerActor:
-    """Runs the worker that `pickled`, a function without arguments, makes."""
+    """Runs the worker that `pickled`, a function without arguments, makes, where this node's software is `expected`."""
 
-    def __init__(self, pickled: bytes) -> None:
+    def __init__(self, pickled: bytes, expected: dict[str, str]) -> None:
         import_darkroom(sys.path)
+        check_software(expected)
         started = time.perf_counter()
         self._worker = pickle.loads(pickled)()
         self._load_s = time.perf_counter() - started
@@ -51,8 +57,11 @@ class WorkerActor:
         """Never answers: its error tells the loop that this process is gone, though it was given nothing to do."""
         threading.Event().wait()
 
-    def answer(self) -> None:
-        """At once, whatever its other threads do."""
+    def answer(self) -> tuple[str, float] | None:
+        """At once, whatever its other threads do: the stage that one has been at for longest, with the seconds."""
+        from darkroom.engine.dispatcher import longest_of
+
+        return longest_of(self._worker)
 
     def run_task(self, task: Any, attempt: int) -> Any:
         """A Task to its ShardReport."""
@@ -72,6 +81,31 @@ def import_darkroom(path: list[str]) -> None:
     path.remove(root)
 
 
+def software() -> dict[str, str]:
+    """Versions of what shapes images, by their names, as far as they are installed.
+
+    Without what a build adds, such as +cpu: the driver's machine may have no GPU.
+    """
+    found: dict[str, str] = {}
+    for name in _SOFTWARE:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name).partition("+")[0]
+    return found
+
+
+def check_software(expected: dict[str, str]) -> None:
+    """Raises WrongSoftware where this node's versions are not those of the machine that started the job."""
+    from darkroom.domain.errors import WrongSoftware
+
+    here = software()
+    others = [f"{name} {here.get(name, 'missing')} and not {version}" for name, version in expected.items()
+              if here.get(name) != version]  # fmt: skip
+    if others:
+        raise WrongSoftware(
+            f"{platform.node()} has {', '.join(others)}, with which this job was started; install the same there"
+        )
+
+
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
@@ -89,11 +123,13 @@ class Heartbeat:
         self._has_answered = has_answered
         self._question: Any = None
         self._asked_at = 0.0
+        self.answered: Any = None  # the last question that was
 
     @property
     def silent_s(self) -> float:
         """For how long it owes an answer; where it owes none, it is asked anew."""
         if self._question is None or self._has_answered(self._question):
+            self.answered = self._question
             self._question, self._asked_at = self._ask(), time.monotonic()
         return time.monotonic() - self._asked_at
 
@@ -138,6 +174,17 @@ class Slot:
         return bool(done)
 
     @property
+    def longest(self) -> tuple[str, float] | None:
+        """The stage that it was at for longest when it last answered a heartbeat."""
+        if self.heartbeat.answered is None:
+            return None
+        try:
+            found: tuple[str, float] | None = ray.get(self.heartbeat.answered, timeout=0)
+        except (RayError, TimeoutError):
+            return None
+        return found
+
+    @property
     def refs(self) -> list[Any]:
         """What the loop waits for; what is ready is read in this order, so answers come before a death."""
         return [*self.in_flight, self.watch_ref] if self.is_ready else [self.ready_ref]
@@ -147,6 +194,11 @@ def start_slot(name: str, actor: Any) -> Slot:
     """An actor that was just created, which loads its worker meanwhile."""
     heartbeat = Heartbeat(actor.answer.remote, lambda ref: bool(ray.wait([ref], timeout=0)[0]))
     return Slot(name, actor, actor.ready.remote(), actor.watch.remote(), heartbeat)
+
+
+def is_of_node(reason: str) -> bool:
+    """Whether a worker's start failed by what its node has, and would fail there again."""
+    return reason.startswith(_OF_NODE)
 
 
 def reason_of(error: Exception) -> str:

@@ -82,14 +82,18 @@ def _join_or_start(address: str | None, num_workers: int | None) -> None:
     except Exception as error:  # Ray raises what it likes; a start that took too long is a plain Exception
         line = first_line(error)
         if address:
-            remedy = (
-                "start one there with `ray start --head`, or leave engine.address out for one of this machine's own"
-            )
-            raise DarkroomError(f"engine.address: no Ray at {address} ({line}); {remedy}") from error
+            raise DarkroomError(
+                f"{_named_by(address)}: no Ray at {address} ({line}); start one there with `ray start --head`, or "
+                "leave the address out for one of this machine's own"
+            ) from error
         raise TryAgain(
             f"no Ray could be started on this machine ({line}); give the command again when the machine is less "
             "busy, or with engine=local"
         ) from error
+
+
+def _named_by(address: str) -> str:
+    return "RAY_ADDRESS" if os.environ.get("RAY_ADDRESS") == address else "engine.address"
 
 
 @contextmanager
@@ -122,9 +126,14 @@ def joined_alone() -> Iterator[None]:
 
 
 def _check_joined(address: str | None) -> None:
-    """Refuse an address that is not that of the Ray which this process has joined: it can be in one alone."""
+    """Refuse an address that is not that of the Ray which this process has joined: it can be in one alone.
+
+    The environment's is for processes that have joined none.
+    """
     joined = ray.get_runtime_context().gcs_address
     if address in (None, "auto", joined) or address.startswith("ray://"):  # a client's address, which is another
+        return
+    if _named_by(address) == "RAY_ADDRESS":
         return
     if _resolved(address) != _resolved(joined):
         raise DarkroomError(
@@ -147,10 +156,9 @@ def stop() -> None:
         _ends.pop().set()
 
 
-def num_devices() -> tuple[int, int]:
-    """(GPUs, CPUs) of the cluster that was joined."""
-    resources = ray.cluster_resources()
-    return int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
+def num_gpus() -> int:
+    """Of the cluster that was joined."""
+    return int(ray.cluster_resources().get("GPU", 0))
 
 
 def _start_local(num_cpus: int) -> None:

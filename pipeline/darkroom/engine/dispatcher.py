@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from darkroom.domain.errors import EndsRun, TryAgain, WrongModel
-from darkroom.engine.tasks import AttemptFailed, Listener, ShardDone, ShardReport, Task, TaskRunner, WorkerReady
+from darkroom.engine.tasks import (
+    SAY_STALL_EVERY_S,
+    AttemptFailed,
+    Listener,
+    ShardDone,
+    ShardReport,
+    Task,
+    TaskRunner,
+    WorkerReady,
+    stalled,
+)
 from darkroom.rendering.renderer import FatalDeviceError
 
 _IN_FLIGHT = 2  # shards of the local worker
@@ -118,12 +128,20 @@ class LocalDispatcher:
         in_flight: dict[Future[ShardReport], Attempt] = {}
         try:
             while _fill(pool, worker, ledger, in_flight):
-                done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
+                done, _ = wait(in_flight, timeout=SAY_STALL_EVERY_S, return_when=FIRST_COMPLETED)
+                if not done and (said := stalled(_NAME, longest_of(worker))):
+                    listen(said)
                 for future in done:
                     _settle(future, in_flight.pop(future), ledger, listen)
         finally:
             worker.close()
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def longest_of(worker: TaskRunner) -> tuple[str, float] | None:
+    """The stage that a worker has been at for longest, of those that say so."""
+    ask: Callable[[], tuple[str, float] | None] = getattr(worker, "longest", lambda: None)
+    return ask()
 
 
 def _fill(

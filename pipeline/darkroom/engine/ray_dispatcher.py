@@ -5,7 +5,7 @@ dead actors itself and counts every attempt.
 """
 
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterator
 from typing import Any
 
 import ray
@@ -14,7 +14,17 @@ from ray.exceptions import RayError, RaySystemError, RayTaskError
 
 from darkroom.domain.errors import DarkroomError, EndsRun, TryAgain, WrongModel
 from darkroom.engine import cluster
-from darkroom.engine.actor import MAX_FAILED_STARTS, Slot, StartBackoff, WorkerActor, reason_of, start_slot
+from darkroom.engine.actor import (
+    MAX_FAILED_STARTS,
+    Slot,
+    StartBackoff,
+    WorkerActor,
+    is_of_node,
+    reason_of,
+    software,
+    start_slot,
+)
+from darkroom.engine.capacity import WorkerResources, node_of, num_with_room, why_pending
 from darkroom.engine.dispatcher import Attempt, Ledger
 from darkroom.engine.tasks import (
     AttemptFailed,
@@ -25,54 +35,99 @@ from darkroom.engine.tasks import (
     WorkerLost,
     WorkerReady,
     WorkersPending,
+    stalled,
 )
 from darkroom.rendering.renderer import FatalDeviceError
 
 _IN_FLIGHT = 2  # shards a worker: the device starts the next while the last one's bytes leave
 _POLL_S = 1.0
 _SAY_EVERY_S = 30.0
+_COUNT_EVERY_S = 10.0
 HEARTBEAT_EVERY_S = 10.0
 HEARTBEAT_TIMEOUT_S = 120.0  # a worker's other threads may hold the interpreter for a while, as when it loads a model
 
 MakeWorker = Callable[[], TaskRunner]
+NewActor = Callable[[str, Task | None, Collection[str]], Any]
+
+
+class Wanted:
+    """How many workers there should be, asked for anew now and then, and the nodes that are left out.
+
+    A node that has other software, or another model, fails every worker; it is used again only where no other node has
+    room for one.
+    """
+
+    def __init__(self, number: int | None, resources: WorkerResources) -> None:
+        self._given = number
+        self._resources = resources
+        self._excluded: set[str] = set()
+        self._count()
+
+    @property
+    def number(self) -> int:
+        """At least 1: a cluster that starts nodes on demand needs one that waits."""
+        if time.monotonic() - self._counted_at > _COUNT_EVERY_S:
+            self._count()
+        return max(1, self._room) if self._given is None else self._given
+
+    @property
+    def excluded(self) -> Collection[str]:
+        return self._excluded if self._room else ()
+
+    def exclude(self, node_id: str | None) -> None:
+        if node_id:
+            self._excluded.add(node_id)
+            self._count()
+
+    def _count(self) -> None:
+        self._counted_at = time.monotonic()
+        self._room = num_with_room(self._resources, self._excluded)
 
 
 class RayDispatcher:
-    """Runs tasks on `num_workers` actors of the cluster that was joined."""
+    """Runs tasks on actors of the cluster that was joined."""
 
-    def __init__(self, make_worker: MakeWorker, num_workers: int, num_gpus: float, max_attempts: int) -> None:
+    def __init__(
+        self,
+        make_worker: MakeWorker,
+        num_workers: int | None,
+        max_attempts: int,
+        resources: WorkerResources = WorkerResources(),  # noqa: B008, frozen
+    ) -> None:
+        """`num_workers`: None for as many as the cluster has room for, also once it grows or shrinks."""
         self._make_worker = make_worker
         self._num_workers = num_workers
-        self._num_gpus = num_gpus
+        self._resources = resources
         self._max_attempts = max_attempts
 
     def run(self, tasks: Iterator[Task], listen: Listener) -> None:
         """Returns when every task is committed or given up. Raises DarkroomError when no worker can start."""
         ledger = Ledger(tasks, self._max_attempts)
-        loop = _Loop(ledger, listen, self._new_actor)
+        loop = _Loop(ledger, listen, self._new_actor, Wanted(self._num_workers, self._resources))
         with cluster.joined_alone():
             try:
-                loop.run(self._num_workers)
+                loop.run()
             except RaySystemError as error:
                 _check_there(error)
                 raise
             finally:
                 loop.close()
 
-    def _new_actor(self, name: str, task: Task | None) -> Any:
-        """`task`: the one that it may be given first."""
-        options = {"num_cpus": 1, "num_gpus": self._num_gpus, "max_restarts": 0, "max_task_retries": 0}
+    def _new_actor(self, name: str, task: Task | None, excluded: Collection[str]) -> Any:
+        """`task`: the one that it may be given first; `excluded`: nodes that it must not be on."""
+        options = {**self._resources.options(excluded), "max_restarts": 0, "max_task_retries": 0}
         return (
             ray.remote(WorkerActor)
             .options(max_concurrency=_IN_FLIGHT + 2, **options)
-            .remote(cloudpickle.dumps(_for_worker(self._make_worker, name, task)))
+            .remote(cloudpickle.dumps(_for_worker(self._make_worker, name, task)), software())
         )
 
 
 class _Loop:
     """One `ray.wait` loop over a bounded window of attempts."""
 
-    def __init__(self, ledger: Ledger, listen: Listener, new_actor: Callable[[str, Task | None], Any]) -> None:
+    def __init__(self, ledger: Ledger, listen: Listener, new_actor: NewActor, wanted: Wanted) -> None:
+        self._wanted = wanted
         self._ledger = ledger
         self._listen = listen
         self._new_actor = new_actor
@@ -81,12 +136,13 @@ class _Loop:
         self._backoff = StartBackoff()
         self._draining_nodes: Container[str] = ()
         self._draining_at = self._said_at = self._asked_at = self._round_at = time.monotonic()
+        self._num_said = (0, 0)  # workers that are ready, and wanted
 
-    def run(self, num_workers: int) -> None:
+    def run(self) -> None:
         while True:
             _check_there()
             self._round_at = time.monotonic()
-            self._adjust(num_workers)
+            self._adjust()
             self._hand_out()
             refs = [ref for slot in self._slots for ref in slot.refs]
             if not refs and self._ledger.is_empty:
@@ -97,7 +153,7 @@ class _Loop:
             done, _ = ray.wait(refs, num_returns=1, timeout=_POLL_S)
             for ref in done:
                 self._settle(ref)
-            self._say_if_waiting()
+            self._say_workers()
             self._drop_silent()
 
     def close(self) -> None:
@@ -107,7 +163,7 @@ class _Loop:
 
     # Workers ---------------------------------------------------------------------------------------------------
 
-    def _adjust(self, num_workers: int) -> None:
+    def _adjust(self) -> None:
         """As many actors as there is work for: let go of those that the tail, or a leaving node, no longer needs."""
         idle = [slot for slot in self._slots if not slot.in_flight]
         if self._ledger.is_empty:
@@ -120,14 +176,15 @@ class _Loop:
             self._listen(WorkerLost(slot.name, "its node is about to leave"))
         for slot in [slot for slot in idle if slot.refused]:
             self._let_go(slot)
+            self._wanted.exclude(slot.node_id)
             self._listen(WorkerLost(slot.name, slot.refused + self._start_failed(slot.refused)))
-        while len(self._slots) < num_workers and self._backoff.allows_start:
+        while len(self._slots) < self._wanted.number and self._backoff.allows_start:
             self._start()
 
     def _start(self) -> None:
         self._num_started += 1
         name = f"worker {self._num_started}"
-        self._slots.append(start_slot(name, self._new_actor(name, self._ledger.next_task)))
+        self._slots.append(start_slot(name, self._new_actor(name, self._ledger.next_task, self._wanted.excluded)))
 
     def _let_go(self, slot: Slot) -> None:
         self._slots.remove(slot)
@@ -143,12 +200,22 @@ class _Loop:
         for slot in [slot for slot in self._slots if slot.is_ready]:
             if (silent_s := slot.heartbeat.silent_s) > HEARTBEAT_TIMEOUT_S:
                 self._lost(slot, TimeoutError(f"it has not answered for {silent_s:.0f} s"))
+            elif said := stalled(slot.name, slot.longest):
+                self._listen(said)
 
-    def _say_if_waiting(self) -> None:
-        """A cluster without room for a worker is worth a line now and then."""
-        if not any(slot.is_ready for slot in self._slots) and time.monotonic() - self._said_at > _SAY_EVERY_S:
+    def _say_workers(self) -> None:
+        """How many are ready, when that changes; and while some are missing, now and then what they wait for."""
+        if self._ledger.is_empty:
+            return  # those that are idle go
+        ready = sum(slot.is_ready for slot in self._slots)
+        numbers, is_due = (ready, self._wanted.number), time.monotonic() - self._said_at > _SAY_EVERY_S
+        pending = [slot.actor for slot in self._slots if not slot.is_ready]
+        if is_due and pending:
             self._said_at = time.monotonic()
-            self._listen(WorkersPending(len(self._slots)))
+            self._listen(WorkersPending(*numbers, why_pending(pending)))
+        elif numbers != self._num_said:
+            self._listen(WorkersPending(*numbers))
+        self._num_said = numbers
 
     # Work ------------------------------------------------------------------------------------------------------
 
@@ -229,6 +296,8 @@ class _Loop:
     def _lost(self, slot: Slot, error: Exception) -> None:
         self._let_go(slot)  # an actor that is only out of reach must not come back
         reason = reason_of(error)
+        if not slot.is_ready and is_of_node(reason):
+            self._wanted.exclude(node_of(slot.actor))
         preempted = getattr(error, "preempted", False)
         pause = "" if slot.is_ready or preempted else self._start_failed(reason)
         self._listen(WorkerLost(slot.name, reason + pause))

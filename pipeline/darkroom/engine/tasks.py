@@ -83,6 +83,15 @@ class ShardReport:
     spans: tuple[Span, ...] = field(default=())  # of the worker since its last report, where it is profiled
 
 
+STALL_S = 45.0  # at one stage, from which on it is said
+SAY_STALL_EVERY_S = 30.0
+
+
+def stalled(worker: str, longest: tuple[str, float] | None) -> Stalled | None:
+    """What is said of a worker that has been at a stage for so many seconds."""
+    return Stalled(worker, *longest) if longest and longest[1] >= STALL_S else None
+
+
 class TaskRunner(Protocol):
     """What a dispatcher gives tasks to, from as many threads as it likes."""
 
@@ -115,9 +124,27 @@ class WorkerLost:
 
 @dataclass(frozen=True)
 class WorkersPending:
-    """No worker is ready yet: still loading, or the cluster has no room."""
+    """How many workers are ready, when that changed; and, now and then while some are missing, why."""
 
-    num_workers: int
+    num_ready: int
+    num_wanted: int
+    why: str = ""  # such as "2 wait for room in the cluster, 1 loads"
+
+
+@dataclass(frozen=True)
+class Stalled:
+    """A worker has been at one stage for long."""
+
+    worker: str
+    stage: str  # such as "storing images"
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ReadingPrompts:
+    """The next shard's prompts are about to be read, or were."""
+
+    is_begun: bool
 
 
 @dataclass(frozen=True)
@@ -140,7 +167,7 @@ class AttemptFailed:
         object.__setattr__(self, "reason", redacted(self.reason))
 
 
-Event = WorkerReady | WorkerLost | WorkersPending | ShardDone | AttemptFailed
+Event = WorkerReady | WorkerLost | WorkersPending | Stalled | ReadingPrompts | ShardDone | AttemptFailed
 Listener = Callable[[Event], None]
 
 

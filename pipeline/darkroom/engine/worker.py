@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from darkroom.domain.identity import ModelIdentity
-from darkroom.domain.spans import OFF, Profile
+from darkroom.domain.spans import OFF, Doing, Profile
 from darkroom.engine.device import Device, Load, batches
 from darkroom.engine.extraction import InlineFeatures, LoadExtractors
 from darkroom.engine.outcomes import (
@@ -58,6 +58,7 @@ class Worker:
         self._turn = threading.Lock()  # one shard's batches at a time on the device
         self._counting = threading.Lock()
         self._retries_reported, self._loads_reported = 0, 1
+        self._doing = Doing()
         self._device = Device(load, batch_timeout_s, profile)
         batch_size = self._device.model(first.base).info.batch_size
         self._extractors = self._device.submit(load_extractors).result() if load_extractors else ()
@@ -97,22 +98,26 @@ class Worker:
             info = renderer.info
             for batch in batches(renderable, info.batch_size, info.mixes_guidance):
                 started = time.perf_counter()
-                images = self._device.render(renderer, batch, ready_s)
+                with self._doing.at("rendering"):
+                    images = self._device.render(renderer, batch, ready_s)
                 render_s = (time.perf_counter() - started) / len(batch)
 
                 # Encode and put. A bounded pool does both, while the next batch is rendered, of this shard or another.
-                for sample, image in zip(batch, images, strict=True):
-                    pending[sample.request.image_id] = self._encoders.submit(sample, image, render_s, where)
+                with self._doing.at("encoding and storing images"):
+                    for sample, image in zip(batch, images, strict=True):
+                        pending[sample.request.image_id] = self._encoders.submit(sample, image, render_s, where)
                 ready_s = time.time()
 
         # Gather. One outcome a sample, in order; in some layouts all images are one object, put here.
-        done = {image_id: future.result() for image_id, future in pending.items()}
+        with self._doing.at("encoding and storing images"):
+            done = {image_id: future.result() for image_id, future in pending.items()}
         outcomes = [
             done.get(sample.request.image_id) or Outcome(sample, error=faults[sample.request.image_id])
             for sample in work.samples
         ]
         name = f"{work.shard.shard_id}{work.suffix}"
-        outcomes = put_container(self._store, self._run.output, name, outcomes, self._profile)
+        with self._doing.at("storing images"):
+            outcomes = put_container(self._store, self._run.output, name, outcomes, self._profile)
         if features:
             stored = {item.sample.request.image_id: item.placed.sha256 for item in outcomes if item.placed}
             for extractor_id, found in features.of(stored).items():
@@ -123,11 +128,15 @@ class Worker:
             work.cell.model, info, work.shard.cell_id, work.shard.shard_id, work.attempt, self._name
         )
         records = [record(outcome, provenance) for outcome in outcomes]
-        with self._profile.span("commit"):
+        with self._profile.span("commit"), self._doing.at("storing the shard's manifest"):
             is_first = work.commit(records, provenance)
         if is_first:
             remove_superseded(self._store, outcomes)
         return report(records, work.samples, is_first)
+
+    def longest(self) -> tuple[str, float] | None:
+        """The stage that one of its threads has been at for longest, with the seconds; None where all are idle."""
+        return self._doing.longest()
 
     def _inline_features(self) -> InlineFeatures | None:
         if not self._extractors:

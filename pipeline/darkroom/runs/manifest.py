@@ -50,9 +50,15 @@ _RECORD_COLUMNS = frozenset(RECORD_SCHEMA.names)
 
 def committed(store: Store, cell_id: str | None = None) -> Iterator[Shard]:
     """The committed shards, of one cell or of all, from a listing alone, in order of key."""
+    return (shard for shard, _ in committed_at(store, cell_id))
+
+
+def committed_at(store: Store, cell_id: str | None = None) -> Iterator[tuple[Shard, datetime]]:
+    """The same, each with when its manifest was written last, UTC."""
     prefix = METADATA_PREFIX if cell_id is None else f"{METADATA_PREFIX}{cell_id}/"
-    shards = (parse_manifest_key(info.key) for info in store.list(prefix))
-    return (shard for shard in shards if shard)
+    for info in store.list(prefix):
+        if shard := parse_manifest_key(info.key):
+            yield shard, info.modified
 
 
 def commit(store: Store, shard: Shard, table: pa.Table) -> bool:

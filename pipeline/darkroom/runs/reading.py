@@ -7,6 +7,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -32,7 +33,7 @@ class CellState:
 
     num_shards: int  # of the whole cell
     num_rows_left: int
-    committed: list[Shard] = field(default_factory=list)
+    committed: dict[Shard, datetime] = field(default_factory=dict)  # each with when its manifest was written, UTC
     by_status: Counter[str] = field(default_factory=Counter)  # records
     errors: Counter[str] = field(default_factory=Counter)  # reasons of records that are not ok
     num_truncated: int = 0
@@ -43,14 +44,16 @@ def states(store: Store, run: RunInfo, cell_ids: Iterable[str]) -> dict[str, Cel
     """Each cell's state: every committed record counted by its status, from the few columns that say so."""
     num_rows = run.prompts.num_rows
     found = {cell_id: CellState(-(-num_rows // run.shard_size), num_rows) for cell_id in cell_ids}
-    shards = (shard for shard in manifest.committed(store) if shard.cell_id in found)
+    for shard, written in manifest.committed_at(store):
+        if shard.cell_id in found:
+            found[shard.cell_id].committed[shard] = written
+    shards = [shard for state in found.values() for shard in state.committed]
     for shard, table in manifest.read_each(store, shards, ["status", "error", "truncated", "bytes"]):
         _count(found[shard.cell_id], shard, table)
     return found
 
 
 def _count(state: CellState, shard: Shard, table: pa.Table) -> None:
-    state.committed.append(shard)
     state.num_rows_left -= shard.num_rows
     state.by_status.update(table["status"].to_pylist())
     for error in filter(None, table["error"].to_pylist()):

@@ -1,0 +1,146 @@
+"""How far a stage is, and how fast: counted from the events of its dispatcher, for a bar, a log or a program."""
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from darkroom.domain.units import duration
+from darkroom.engine.tasks import (
+    STALL_S,
+    Event,
+    ReadingPrompts,
+    ShardDone,
+    Stalled,
+    Summary,
+    WorkerReady,
+    WorkersPending,
+)
+
+_RECENT_S = 120.0
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a stage is at one moment. Rates are of images, since the first worker was ready."""
+
+    time: str  # ISO 8601, UTC
+    stage: str
+    num_done: int
+    num_images: int
+    num_failed: int
+    images_per_s: float | None  # of the last two minutes
+    mean_images_per_s: float | None
+    seconds_left: float | None
+    num_ready: int
+    num_wanted: int
+    device_busy: float | None  # share of the workers' time in the last two minutes, 0 to 1
+    seconds_since_commit: float | None
+    num_store_retries: int
+    stalled: str  # empty where nothing is
+
+    def __str__(self) -> str:
+        """One line of a log."""
+        share = f" ({100 * self.num_done / self.num_images:.0f} %)" if self.num_images else ""
+        recent = self.images_per_s if self.images_per_s is not None else self.mean_images_per_s
+        parts = [
+            f"{self.num_done} of {self.num_images} images{share}",
+            "" if recent is None else f"{recent:.1f} images/s",
+            "" if self.mean_images_per_s is None else f"{self.mean_images_per_s:.1f} on average",
+            "" if self.seconds_left is None else f"{duration(self.seconds_left)} left",
+            f"{self.num_ready} of {self.num_wanted} workers ready" if self.num_ready < self.num_wanted else "",
+            "" if self.device_busy is None else f"devices {100 * self.device_busy:.0f} % busy",
+            "" if self.seconds_since_commit is None else f"last commit {duration(self.seconds_since_commit)} ago",
+            f"{self.num_failed} failed" if self.num_failed else "",
+            f"{self.num_store_retries} store calls made again" if self.num_store_retries else "",
+            self.stalled,
+        ]
+        return f"{self.time}  {', '.join(filter(None, parts))}"
+
+
+class Meter:
+    """Counts the images of a stage, from the events of its dispatcher. Safe for threads."""
+
+    def __init__(self, num_images: int, stage: str) -> None:
+        self.stage = stage
+        self.summary = Summary()
+        self._num_images = num_images
+        self._num_done = 0
+        self._num_ready, self._num_wanted = 0, 0
+        self._ready_at: float | None = None  # the first worker
+        self._commits: deque[tuple[float, int, float]] = deque()  # of late: (when, images, device's seconds)
+        self._committed_at: float | None = None
+        self._reading_since: float | None = None
+        self._stalls: dict[str, tuple[float, Stalled]] = {}  # worker -> (when it was said, what)
+        self._lock = threading.Lock()
+
+    def add(self, event: Event) -> None:
+        with self._lock:
+            self.summary.add(event)
+            now = time.monotonic()
+            match event:
+                case WorkerReady():
+                    self._num_ready += 1
+                    self._num_wanted = max(self._num_wanted, self._num_ready)
+                    self._ready_at = self._ready_at or now
+                case WorkersPending(num_ready, num_wanted):
+                    self._num_ready, self._num_wanted = num_ready, num_wanted
+                case ReadingPrompts(is_begun):
+                    self._reading_since = now if is_begun else None
+                case Stalled(worker):
+                    self._stalls[worker] = now, event
+                case ShardDone(report=report):
+                    self._stalls.clear()
+                    self._committed_at = now
+                    count = report.num_ok + report.num_failed - report.num_invalid
+                    self._num_done += count
+                    self._num_images = max(self._num_images, self._num_done)  # of shards that are left, an estimate
+                    self._commits.append((now, count, report.render_s))
+
+    def state(self) -> State:
+        with self._lock:
+            now = time.monotonic()
+            while self._commits and self._commits[0][0] < now - _RECENT_S:
+                self._commits.popleft()
+            recent, busy = self._recent(now)
+            mean = self._mean(now)
+            rate = recent or mean
+            return State(
+                time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                stage=self.stage,
+                num_done=self._num_done,
+                num_images=self._num_images,
+                num_failed=self.summary.num_failed,
+                images_per_s=recent,
+                mean_images_per_s=mean,
+                seconds_left=(self._num_images - self._num_done) / rate if rate else None,
+                num_ready=self._num_ready,
+                num_wanted=self._num_wanted,
+                device_busy=busy,
+                seconds_since_commit=None if self._committed_at is None else now - self._committed_at,
+                num_store_retries=self.summary.num_retries,
+                stalled=self._stalled(now),
+            )
+
+    def _recent(self, now: float) -> tuple[float | None, float | None]:
+        """(images/s, share of the workers' time that devices were busy) of late."""
+        if self._ready_at is None or not self._commits:
+            return None, None
+        seconds = min(_RECENT_S, now - self._ready_at) or 1e-9
+        images, device_s = (sum(each[index] for each in self._commits) for index in (1, 2))
+        return images / seconds, min(1.0, device_s / seconds / max(1, self._num_ready))
+
+    def _mean(self, now: float) -> float | None:
+        if self._ready_at is None or not self._num_done:
+            return None
+        return self._num_done / max(now - self._ready_at, 1e-9)
+
+    def _stalled(self, now: float) -> str:
+        if self._reading_since is not None and now - self._reading_since > STALL_S:
+            return f"stalled: prompts are being read for {duration(now - self._reading_since)}"
+        idle_s = now - (self._committed_at or self._ready_at or now)
+        if idle_s < STALL_S or not self._stalls:
+            return ""
+        _, worst = max(self._stalls.values(), key=lambda each: each[1].seconds)
+        return f"stalled: {worst.worker} is {worst.stage} for {duration(worst.seconds)}"
