@@ -132,6 +132,8 @@ def _say_rendered(found: events.Rendered) -> None:
     if summary.num_loads:
         print(f"{summary.num_loads} model load(s), for {found.num_models} model(s) and {found.num_cells} cell(s)")
     say_failures(summary)
+    if summary.num_adopted:
+        print(f"{summary.num_adopted} of these shards another command had committed first: its images stand")
     if found.earlier[FAILED]:
         print(f"{found.earlier[FAILED]} images had failed before; to render them again:")
         print(f"  {on_run('retry', found.store, **found.model_settings)}")

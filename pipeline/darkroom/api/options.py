@@ -216,6 +216,11 @@ class EngineOptions:
         return int(number), int(of)
 
     @property
+    def part_name(self) -> str:
+        """Of `part`, as files are named."""
+        return "{}of{}".format(*self.part_of)
+
+    @property
     def images_a_batch(self) -> int:
         """`batch_size` as a number, once `auto` is settled."""
         assert isinstance(self.batch_size, int)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -20,8 +20,9 @@ from darkroom.api.events import (
 from darkroom.api.parts import words_for
 from darkroom.api.proving import limited
 from darkroom.api.run import Run
+from darkroom.api.sharing import Shared
 from darkroom.domain.certificates import Certificate
-from darkroom.domain.identity import ModelIdentity, Shard, digest
+from darkroom.domain.identity import Cell, ModelIdentity, Shard, digest
 from darkroom.domain.spans import Profile
 from darkroom.engine.planning import num_shards, plan, shard_tasks
 from darkroom.engine.profile import ProfileTotals
@@ -30,6 +31,7 @@ from darkroom.engine.tasks import Event, Listener, ReadingPrompts, ShardDone, Ta
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import Compiled, RendererSpec
 from darkroom.runs.cells import CellInfo, read_cells
+from darkroom.runs.drivers import Driver
 from darkroom.runs.files import PROFILE_PREFIX
 from darkroom.runs.opening import shards_of
 from darkroom.runs.reading import count_statuses
@@ -62,21 +64,34 @@ class RenderJob:
         cells = self.found.cell_infos
         return [name for name in shards_of(self.store, self.info) if name.cell_id in cells and self._has(name.start)]
 
+    def left(self) -> list[Shard]:
+        """Those that are not there, in the order of `tasks`."""
+        done = {name.shard_id for name in self.committed()}
+        return [shard for cells in self._by_model() for shard in self._shards(cells, done)]
+
     def unfinished(self) -> list[str]:
         """Cells of which shards are missing."""
         done = Counter(name.cell_id for name in self.committed())
         each = self.num_shards // len(self.found.cells)
         return [cell_id for cell_id in self.found.cell_infos if done[cell_id] < each]
 
-    def tasks(self, done: set[str]) -> Iterator[Task]:
+    def tasks(self, done: Container[str]) -> Iterator[Task]:
         """Model by model, so that a worker loads each once; then range by range, whose embeddings serve all cells."""
-        models, prompts = [model.identity for model in self.found.models], self.info.prompts
+        for cells in self._by_model():
+            yield from shard_tasks(self._shards(cells, done), cells, self.found.request.prompts.dataset.blocks)
+
+    def _by_model(self) -> Iterator[dict[str, Cell]]:
+        """Cells of one model, by cell_id."""
+        models = [model.identity for model in self.found.models]
         ordered = sorted(self.found.cells, key=lambda item: models.index(item.cell.model.base))
         for _, group in groupby(ordered, key=lambda item: item.cell.model.base):
-            cells = {item.cell.cell_id: item.cell for item in group}
-            shards = plan(prompts.num_rows, self.info.shard_size, list(cells), prompts.fingerprint, done)
-            blocks = self.found.request.prompts.dataset.blocks
-            yield from shard_tasks(filter(lambda shard: self._has(shard.start), shards), cells, blocks)
+            yield {item.cell.cell_id: item.cell for item in group}
+
+    def _shards(self, cells: Mapping[str, Cell], done: Container[str]) -> Iterator[Shard]:
+        """Of these cells, but for those of these shard_ids, which is asked as each shard's turn comes."""
+        prompts = self.info.prompts
+        shards = plan(prompts.num_rows, self.info.shard_size, list(cells), prompts.fingerprint, done)
+        return filter(lambda shard: self._has(shard.start), shards)
 
     def worker(self, compiled: tuple[Compiled, ...] = ()) -> WorkerSpec:
         """`compiled`: see `WorkerSpec`."""
@@ -131,9 +146,11 @@ def render_shards(job: RenderJob) -> Rendered:
     counting, profile = Counting(job.progress, "rendering", round(each * left)), RenderProfile(options.profile)
     compiled = CompiledCache(options.compile, job.found.models, options.images_a_batch)
     if left:
-        tasks = _announced(profile.tasks(job.tasks({name.shard_id for name in before})), job.progress)
-        listen = compiled.listener(profile.listener(counting))
-        job.engine.dispatcher(job.worker(compiled.get())).run(tasks, listen)
+        with Driver(job.store, options.part_name) as driver:
+            shared = Shared(driver, job.tasks, job.left)
+            tasks = _announced(profile.tasks(shared({name.shard_id for name in before})), job.progress)
+            listen = compiled.listener(profile.listener(counting))
+            job.engine.dispatcher(job.worker(compiled.get())).run(tasks, listen)
     rendered = Rendered(
         summary=counting.summary,
         elapsed_s=counting.elapsed_s,

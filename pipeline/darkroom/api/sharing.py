@@ -1,0 +1,48 @@
+"""Several drivers on one run: each renders its share first, and then helps with what is left of the others'.
+
+What two of them render at once is committed by the first. So nobody waits for a driver that may be dead.
+"""
+
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from darkroom.domain.identity import Shard
+from darkroom.engine.tasks import ShardTask, Task
+from darkroom.runs.drivers import Driver
+
+
+@dataclass
+class Shared:
+    """The tasks of one driver, found as they are asked for."""
+
+    driver: Driver
+    tasks: Callable[[Container[str]], Iterator[Task]]  # of all shards but these
+    left: Callable[[], Sequence[Shard]]  # shards that are not committed now, in the order of `tasks`
+    given: set[str] = field(default_factory=set)  # shard_ids that this driver was given
+
+    def __call__(self, committed: set[str]) -> Iterator[Task]:
+        """`committed`: shard_ids, as they were a moment ago."""
+        yield from self._given(self.tasks(_Skipped(lambda shard_id: shard_id in committed or not self._owns(shard_id))))
+        while others := [shard.shard_id for shard in self.left() if shard.shard_id not in self.given]:
+            # The latter half: their own drivers begin at the front.
+            chosen = set(others[len(others) // 2 :])
+            yield from self._given(self.tasks(_Skipped(lambda shard_id, chosen=chosen: shard_id not in chosen)))
+
+    def _owns(self, shard_id: str) -> bool:
+        return self.driver.owns(shard_id)
+
+    def _given(self, tasks: Iterator[Task]) -> Iterator[Task]:
+        for task in tasks:
+            assert isinstance(task, ShardTask)
+            self.given.add(task.shard.shard_id)
+            yield task
+
+
+@dataclass(frozen=True)
+class _Skipped(Container[str]):
+    """Shard_ids for which this holds when it is asked."""
+
+    holds: Callable[[str], bool]
+
+    def __contains__(self, shard_id: object) -> bool:
+        return self.holds(str(shard_id))

@@ -1,0 +1,88 @@
+"""Commands that render one run at once know of each other, by files in its store."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from darkroom.engine.planning import plan
+from darkroom.runs import drivers
+from darkroom.runs.drivers import Driver
+from darkroom.storage.store import Store, open_store, parse_spec
+
+SHARDS = [shard.shard_id for shard in plan(400, 1, ["cell"], "fingerprint")]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(parse_spec(str(tmp_path)))
+
+
+def files(store: Store) -> list[str]:
+    return [info.key for info in store.list("drivers/")]
+
+
+def test_one_driver_owns_all_and_leaves_nothing(store: Store) -> None:
+    with Driver(store, "1of1") as driver:
+        assert all(map(driver.owns, SHARDS))
+        assert len(files(store)) == 1
+    assert files(store) == []
+
+
+def test_two_drivers_have_half_each_and_no_shard_twice(store: Store) -> None:
+    with Driver(store, "1of1") as first, Driver(store, "1of1") as second:
+        own = [{shard for shard in SHARDS if driver.owns(shard)} for driver in (first, second)]
+    assert own[0] | own[1] == set(SHARDS)
+    assert not own[0] & own[1]
+    assert 150 < len(own[0]) < 250
+
+
+def test_drivers_of_other_parts_share_nothing(store: Store) -> None:
+    with Driver(store, "1of2"), Driver(store, "2of2") as second:
+        assert all(map(second.owns, SHARDS))
+
+
+def test_a_driver_that_comes_later_is_noticed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drivers, "BEAT_EVERY_S", 0.0)
+    with Driver(store, "1of1") as first:
+        assert all(map(first.owns, SHARDS))
+        with Driver(store, "1of1"):
+            assert not all(map(first.owns, SHARDS))
+        assert all(map(first.owns, SHARDS))
+
+
+def left_behind(store: Store, pid: int, host: str = os.uname().nodename) -> str:
+    store.put("drivers/1of1-0123.json", json.dumps({"host": host, "pid": pid}).encode())
+    return "drivers/1of1-0123.json"
+
+
+def test_a_process_of_this_machine_that_ended_is_no_driver(store: Store) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left_behind(store, ended.pid)
+    with Driver(store, "1of1") as driver:
+        assert all(map(driver.owns, SHARDS))
+    assert files(store) == []
+
+
+def test_a_driver_elsewhere_that_is_silent_for_long_is_none(store: Store, tmp_path: Path) -> None:
+    key = left_behind(store, 1, "another-machine")
+    with Driver(store, "1of1") as driver:
+        assert not all(map(driver.owns, SHARDS))
+    assert files(store) == [key]  # it may live
+    then = time.time() - 1000
+    os.utime(tmp_path / key, (then, then))
+    with Driver(store, "1of1") as driver:
+        assert all(map(driver.owns, SHARDS))
+    assert files(store) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"host": 1, "pid": "x"}'])
+def test_a_file_that_says_nothing_is_taken_for_a_driver(store: Store, content: bytes) -> None:
+    store.put("drivers/1of1-0123.json", content)
+    with Driver(store, "1of1") as driver:
+        assert not all(map(driver.owns, SHARDS))
