@@ -84,7 +84,7 @@ def schema_of_options(options: type, name: str, *, job: str | None = None, **oth
 
 def _option_key(option: Field[Any], hint: Any, others: Mapping[str, Any]) -> tuple[str, Any, Any]:
     """(name, type, key)."""
-    about = {name: value for name, value in option.metadata.items() if name != "jobs"}
+    about = {name: value for name, value in option.metadata.items() if name not in ("jobs", "on_ray")}
     kind, default = _kind_of_option(option.name, hint, about), others.get(option.name, option.default)
     if option.name in others and default is None:
         kind = kind | None

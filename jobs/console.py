@@ -113,7 +113,7 @@ class _Lasting(io.TextIOWrapper):
 
 
 class JsonLines(io.TextIOBase):
-    """Writes each line of text as a JSON object with its time and message; a line that is one already stays as it is."""
+    """Writes each line of text as a JSON object with its time and message; one that is an object already stays."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -82,9 +82,7 @@ class ProgressBar:
         rate = "-" if state.mean_images_per_s is None else f"{state.mean_images_per_s:.1f} images/s"
         ready = f", {state.num_ready} of {state.num_wanted} workers" if state.num_ready < state.num_wanted else ""
         stalled = f", {state.stalled}" if state.stalled else ""
-        self._bar.update(
-            self._task, completed=state.num_done, total=state.num_images, rate=f"{rate}{ready}{stalled}"
-        )
+        self._bar.update(self._task, completed=state.num_done, total=state.num_images, rate=f"{rate}{ready}{stalled}")
 
     def _tick(self) -> None:
         while not self._closed.wait(_TICK_S):

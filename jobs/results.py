@@ -118,7 +118,9 @@ def _say_pace(status: "RunStatus") -> None:
     if (age_s := pace.age_s(now)) is not None:
         print(f"last:      a shard was committed {duration(age_s)} ago, at {pace.last_commit:%Y-%m-%d %H:%M:%S} UTC")
     if not status.is_finished and (left_s := pace.left_s(status.num_rows_left)) is not None:
-        print(f"pace:      {pace.rows_per_s:.3g} prompt rows/s in the last ten minutes; at that, {duration(left_s)} more")
+        print(
+            f"pace:      {pace.rows_per_s:.3g} prompt rows/s in the last ten minutes; at that, {duration(left_s)} more"
+        )
 
 
 def as_json(run: "Run", status: "RunStatus") -> None:

@@ -1,5 +1,6 @@
-"""The dispatcher on a real Ray of several nodes: some join late, some have other software, some are of the wrong kind."""
+"""The dispatcher on a real Ray of several nodes: some join late, have other software, or are of another kind."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -56,18 +57,22 @@ def store(tmp_path: Path) -> Store:
 def dispatch(
     store: Store, num_workers: int | None, listen: Callable[[Event], None] = lambda event: None, **options: Any
 ) -> list[Event]:
+    """The third shard waits until a second worker is ready, or for some seconds."""
     from darkroom.engine.capacity import WorkerResources
     from darkroom.engine.ray_dispatcher import RayDispatcher
 
-    data = dataset([f"p{number}" for number in range(16)])
+    data = dataset([f"p{number}{' wait' if number == 4 else ''}" for number in range(16)])
     run = run_info(data, shard_size=2)
     events: list[Event] = []
+    flag = Path(store.describe()).parent / "flag"
 
     def hear(event: Event) -> None:
         events.append(event)
+        if len(of_kind(WorkerReady, events)) == max(2, num_workers or 0) or num_workers == 1:
+            flag.touch()
         listen(event)
 
-    make = MakeMisbehaving(run, store.spec, {"seconds_per_batch": 0.5})
+    make = MakeMisbehaving(run, store.spec, {"seconds_per_batch": 0.2, "flag": str(flag)})
     RayDispatcher(make, num_workers, 1, WorkerResources(**options)).run(tasks(run, data, store), hear)
     assert len(list(records(store))) == 16
     return events
@@ -78,9 +83,7 @@ def of_kind(kind: type, events: Sequence[Event]) -> list[Any]:
 
 
 @pytest.mark.slow
-def test_a_node_that_joins_late_gets_work(
-    add_node: Callable, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_node_that_joins_late_gets_work(add_node: Callable, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("darkroom.engine.ray_dispatcher._COUNT_EVERY_S", 0.2)
     add_node(num_cpus=1)
     joined: list[Any] = []
@@ -123,7 +126,7 @@ def test_a_node_with_other_software_is_named_and_left_out(
     found = site / "diffusers-0.1.dist-info"
     found.mkdir(parents=True)
     (found / "METADATA").write_text("Metadata-Version: 2.1\nName: diffusers\nVersion: 0.1\n")
-    bad = add_node(num_cpus=1, env_vars={"PYTHONPATH": str(site)})
+    bad = add_node(num_cpus=1, env_vars={"PYTHONPATH": f"{site}:{os.environ.get('PYTHONPATH', '')}"})
     others: list[Any] = []
 
     def listen(event: Event) -> None:

@@ -47,11 +47,13 @@ def test_drivers_of_other_parts_share_nothing(store: Store) -> None:
 
 
 def test_a_driver_that_comes_later_is_noticed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drivers, "BEAT_EVERY_S", 0.0)
+    monkeypatch.setattr(drivers, "BEAT_EVERY_S", 0.02)
     with Driver(store, "1of1") as first:
         assert all(map(first.owns, SHARDS))
         with Driver(store, "1of1"):
+            time.sleep(0.03)
             assert not all(map(first.owns, SHARDS))
+        time.sleep(0.03)
         assert all(map(first.owns, SHARDS))
 
 

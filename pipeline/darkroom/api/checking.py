@@ -181,7 +181,7 @@ def check(request: Request, device: str) -> Checked:
 
 
 def _check_place(output: OutputOptions) -> None:
-    """Refuse a relative folder inside a job that was submitted to Ray: its working folder is Ray's, and goes with it."""
+    """Refuse a relative folder inside a job that was submitted to Ray: its working folder is Ray's."""
     uri = "runs/..." if output.uri is None else output.uri
     if _RAY_JOB in os.environ and not is_remote(uri) and not Path(uri).is_absolute():
         raise DarkroomError(

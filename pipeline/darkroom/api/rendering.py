@@ -22,10 +22,10 @@ from darkroom.api.events import (
 from darkroom.api.halving import check_halving, halved, halving_fault
 from darkroom.api.measuring import EvaluationResult, extract_for, measure
 from darkroom.api.memory import check_weights
+from darkroom.api.options import EngineOptions
 from darkroom.api.proving import proofs_of, settled_proofs
 from darkroom.api.render_job import RenderJob, render_shards, renderer_specs
 from darkroom.api.run import Run
-from darkroom.api.options import EngineOptions
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import Record, num_without_image
@@ -139,9 +139,7 @@ def _claimed(
             weight_bytes=weight_bytes,
         )
     )
-    return RenderJob(
-        found, info, store, engine, progress, evaluation, certificates, _first_rows(engine.options, info)
-    )
+    return RenderJob(found, info, store, engine, progress, evaluation, certificates, _first_rows(engine.options, info))
 
 
 def _first_rows(options: EngineOptions, info: RunInfo) -> frozenset[int] | None:

@@ -25,8 +25,8 @@ class Shared:
         yield from self._given(self.tasks(_Skipped(lambda shard_id: shard_id in committed or not self._owns(shard_id))))
         while others := [shard.shard_id for shard in self.left() if shard.shard_id not in self.given]:
             # The latter half: their own drivers begin at the front.
-            chosen = set(others[len(others) // 2 :])
-            yield from self._given(self.tasks(_Skipped(lambda shard_id, chosen=chosen: shard_id not in chosen)))
+            chosen = frozenset(others[len(others) // 2 :])
+            yield from self._given(self.tasks(_Skipped(lambda shard_id: shard_id not in chosen)))  # noqa: B023
 
     def _owns(self, shard_id: str) -> bool:
         return self.driver.owns(shard_id)

@@ -18,10 +18,6 @@ class WrongModel(DarkroomError):
     """The files on this machine are not those that the job was started with: another machine may have them."""
 
 
-class WrongSoftware(DarkroomError):
-    """This machine's libraries are not those of the machine that started the job."""
-
-
 def credentials_in(setting: str) -> DarkroomError:
     """Refuses an address without repeating it."""
     return DarkroomError(

@@ -81,6 +81,10 @@ def import_darkroom(path: list[str]) -> None:
     path.remove(root)
 
 
+class WrongSoftware(Exception):
+    """This node's libraries are not those of the machine that started the job; here, as its Darkroom may be another."""
+
+
 def software() -> dict[str, str]:
     """Versions of what shapes images, by their names, as far as they are installed.
 
@@ -95,8 +99,6 @@ def software() -> dict[str, str]:
 
 def check_software(expected: dict[str, str]) -> None:
     """Raises WrongSoftware where this node's versions are not those of the machine that started the job."""
-    from darkroom.domain.errors import WrongSoftware
-
     here = software()
     others = [f"{name} {here.get(name, 'missing')} and not {version}" for name, version in expected.items()
               if here.get(name) != version]  # fmt: skip

@@ -62,9 +62,10 @@ def num_with_room(each: WorkerResources, excluded: Collection[str] = ()) -> int:
 
 
 def node_of(actor: Any) -> str | None:
-    """The id of the node that an actor was given to; None while it waits for room, and where Ray forgot it."""
-    found: str | None = _about(actor).get("Address", {}).get("NodeID")
-    return found or None
+    """The id of the node that an actor's process is on; None while it waits for room, and where Ray forgot it."""
+    about = ray._private.state.actors(actor._actor_id.hex()) or {}
+    address = about.get("Address", {})  # without a port, of the node that it waits at
+    return address.get("NodeID") if address.get("Port") else None
 
 
 def why_pending(actors: Iterable[Any]) -> str:
@@ -76,8 +77,3 @@ def why_pending(actors: Iterable[Any]) -> str:
 def _singular(verb: str) -> str:
     first, _, rest = verb.partition(" ")
     return f"{first}s {rest}".strip()
-
-
-def _about(actor: Any) -> dict[str, Any]:
-    found: dict[str, Any] = ray._private.state.actors(actor._actor_id.hex()) or {}
-    return found

@@ -16,6 +16,9 @@ from darkroom.domain.settings import Sampling
 from darkroom.domain.spans import Span
 from darkroom.rendering.renderer import Compiled, RendererSpec
 
+STALL_S = 45.0  # at one stage, from which on it is said
+SAY_STALL_EVERY_S = 30.0
+
 
 @dataclass(frozen=True)
 class ShardTask:
@@ -83,15 +86,6 @@ class ShardReport:
     spans: tuple[Span, ...] = field(default=())  # of the worker since its last report, where it is profiled
 
 
-STALL_S = 45.0  # at one stage, from which on it is said
-SAY_STALL_EVERY_S = 30.0
-
-
-def stalled(worker: str, longest: tuple[str, float] | None) -> Stalled | None:
-    """What is said of a worker that has been at a stage for so many seconds."""
-    return Stalled(worker, *longest) if longest and longest[1] >= STALL_S else None
-
-
 class TaskRunner(Protocol):
     """What a dispatcher gives tasks to, from as many threads as it likes."""
 
@@ -140,6 +134,11 @@ class Stalled:
     seconds: float
 
 
+def stalled(worker: str, longest: tuple[str, float] | None) -> Stalled | None:
+    """What is said of a worker that has been at a stage for so many seconds."""
+    return Stalled(worker, *longest) if longest and longest[1] >= STALL_S else None
+
+
 @dataclass(frozen=True)
 class ReadingPrompts:
     """The next shard's prompts are about to be read, or were."""
@@ -182,7 +181,9 @@ class Summary:
     cost: float = 0.0  # of images, where their renderer has a price
     num_bytes: int = 0
     num_shards: int = 0
-    num_adopted: int = 0  # of these, shards that were there when an attempt came to commit: another command's, or a reply was lost
+    num_adopted: int = (
+        0  # of these, shards that were there when an attempt came to commit: another command's, or a reply was lost
+    )
     num_retries: int = 0  # store calls made again
     num_loads: int = 0  # models loaded, by all workers together
     workers_lost: int = 0

@@ -20,6 +20,7 @@ from darkroom.runs.files import DRIVERS_PREFIX
 from darkroom.storage.store import NotFound, ObjectInfo, Store
 
 BEAT_EVERY_S = 30.0
+_LONGEST_PUT_S = 10.0
 _SILENT = timedelta(seconds=5 * BEAT_EVERY_S)
 
 
@@ -45,6 +46,7 @@ class Driver:
     ) -> None:
         """Remove the file, and those of drivers that ended without a chance to."""
         self._ended.set()
+        self._thread.join(_LONGEST_PUT_S)  # else the file would come back
         with suppress(OSError):
             living = {info.key for info in self._living()}
             dead = [info.key for info in self._store.list(self._prefix) if info.key not in living]
