@@ -22,6 +22,7 @@ ONLY_IN = {
         "pipeline/darkroom/engine/actor.py",
         "pipeline/darkroom/engine/cluster.py",
         "pipeline/darkroom/engine/ray_dispatcher.py",
+        "pipeline/darkroom/engine/capacity.py",
         "pipeline/darkroom/bench/ray_data.py",
     ],
     "obstore": ["pipeline/darkroom/storage/"],

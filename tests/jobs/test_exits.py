@@ -64,10 +64,12 @@ def test_failed_rows_are_more_urgent_than_a_failed_check(bad_rows: list[str]) ->
 
 
 @pytest.mark.slow
-def test_jobs_that_only_look_end_well_where_rows_are_failed(bad_rows: list[str], tmp_path: Path) -> None:
+def test_a_plan_ends_well_where_rows_are_failed_and_status_says_how_a_run_is(
+    bad_rows: list[str], tmp_path: Path
+) -> None:
     assert run_job("plan", bad_rows) is ExitCode.OK
     run_job("generate", bad_rows)
-    assert run_job("status", [f"run={tmp_path / 'run'}"]) is ExitCode.OK
+    assert run_job("status", [f"run={tmp_path / 'run'}"]) is ExitCode.ROWS_FAILED
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Every job on a run of the paint renderer, in this process."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -127,11 +128,17 @@ def test_status_counts_what_is_there_and_what_is_left(arguments, tmp_path: Path,
     first = sorted((tmp_path / "run" / "metadata").rglob("*.parquet"))[0]
     first.unlink()
     capsys.readouterr()
-    assert run_here("status", f"run={tmp_path / 'run'}") == 0
+    assert run_here("status", f"run={tmp_path / 'run'}") == ExitCode.UNFINISHED
     said = capsys.readouterr().out
     assert "3 of 4 shards" in said
     assert "14 ok" in said
     assert "6 prompt rows" in said
+    assert re.search(r"a shard was committed \d+ s ago, at .* UTC", said)
+    assert run_here("status", f"run={tmp_path / 'run'}", "json=true") == ExitCode.UNFINISHED
+    found = json.loads(capsys.readouterr().out)
+    assert (found["num_committed_shards"], found["num_shards"], found["num_prompt_rows_left"]) == (3, 4, 6)
+    assert found["records"] == {"ok": 14}
+    assert not found["is_finished"]
 
 
 @pytest.mark.slow
