@@ -102,6 +102,7 @@ class RayDispatcher:
 
     def run(self, tasks: Iterator[Task], listen: Listener) -> None:
         """Returns when every task is committed or given up. Raises DarkroomError when no worker can start."""
+        _check_there()
         ledger = Ledger(tasks, self._max_attempts)
         loop = _Loop(ledger, listen, self._new_actor, Wanted(self._num_workers, self._resources))
         with cluster.joined_alone():
