@@ -87,7 +87,8 @@ def _template(given: dict[str, Any]) -> Prompts:
         raise DarkroomError(
             "prompts.slots needs a value for each slot of the pattern: prompts.slots={colour: [red, blue]}"
         )
-    return combinations(given["pattern"], given["slots"], given["mode"], given["num_prompts"], given["seed"])
+    names = ("pattern", "slots", "mode", "num_prompts", "seed")
+    return combinations(**{name: given[name] for name in names})
 
 
 _PROMPTS = {PromptsKind.demo: lambda _given: demo(), PromptsKind.file: _files, PromptsKind.template: _template}

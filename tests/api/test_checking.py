@@ -8,7 +8,8 @@ import pytest
 
 from darkroom.api.arguments import prompts_of
 from darkroom.api.checking import Checked, Request, check, check_compiled, warnings
-from darkroom.api.options import EngineOptions, sampling_defaults
+from darkroom.api.given_settings import sampling_defaults
+from darkroom.api.options import EngineOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import QUANTIZATIONS, ModelRef
 from darkroom.engine.planning import Grid

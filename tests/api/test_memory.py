@@ -7,8 +7,8 @@ import pytest
 from darkroom.api import memory
 from darkroom.api.arguments import prompts_of
 from darkroom.api.checking import Request, check
+from darkroom.api.given_settings import sampling_defaults
 from darkroom.api.memory import Memory, _remedies
-from darkroom.api.options import sampling_defaults
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import QUANTIZATIONS
 from darkroom.rendering.memory import CallBytes, Held, ModelMemory

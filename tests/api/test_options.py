@@ -9,6 +9,7 @@ import pytest
 
 from darkroom.api.arguments import engine_options, evaluation_options, made, model_ref
 from darkroom.api.cells import find_model
+from darkroom.api.given_settings import sampling_defaults, with_settings
 from darkroom.api.options import (
     ComparisonOptions,
     EngineOptions,
@@ -16,8 +17,6 @@ from darkroom.api.options import (
     HalvingOptions,
     ModelPlace,
     OutputOptions,
-    sampling_defaults,
-    with_settings,
 )
 from darkroom.conf.groups import EngineConfig, EvaluationConfig, HalvingConfig, OutputConfig
 from darkroom.conf.schema import CompareConfig, ModelPlaceConfig

@@ -12,7 +12,7 @@ import pyarrow as pa
 from darkroom.api.annotations import Count, checked_kind, checks_arguments
 from darkroom.api.options import EngineOptions, EvaluationOptions
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.files import from_anywhere
+from darkroom.domain.machine import from_anywhere
 from darkroom.domain.setting_values import unknown
 from darkroom.domain.settings import SETTINGS, ModelRef
 from darkroom.domain.source_code import is_function_name
@@ -115,20 +115,13 @@ def template(
     seed: int = 0,
 ) -> Prompts:
     """Prompts of a pattern such as "a {colour} circle": every combination of its slots' values, or random ones."""
-    return combinations(pattern, slots, mode, num_prompts, seed)
+    return combinations(pattern=pattern, slots=slots, mode=mode, num_prompts=num_prompts, seed=seed)
 
 
-def combinations(
-    pattern: str,
-    slots: Mapping[str, Sequence[str]],
-    mode: Literal["product", "random"],
-    num_prompts: int | None,
-    seed: int,
-) -> Prompts:
+def combinations(**given: Any) -> Prompts:
     """As `template`, of values that are checked."""
-    settings = {"pattern": pattern, "slots": slots, "mode": mode, "num_prompts": num_prompts, "seed": seed}
-    said = {"kind": "template", **{name: value for name, value in settings.items() if value is not None}}
-    return Prompts("template", pattern, template_prompts(pattern, slots, mode, num_prompts, seed), said)
+    settings = {"kind": "template", **{name: value for name, value in given.items() if value is not None}}
+    return Prompts("template", given["pattern"], template_prompts(**given), settings)
 
 
 # Model, engine, evaluation ------------------------------------------------------------------------------------------

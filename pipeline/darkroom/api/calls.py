@@ -27,13 +27,12 @@ from darkroom.api.arguments import (
 )
 from darkroom.api.checking import Request
 from darkroom.api.events import Progress, silent
+from darkroom.api.given_settings import sampling_defaults, with_settings
 from darkroom.api.options import (
     ComparisonOptions,
     EvaluationOptions,
     HalvingOptions,
     OutputOptions,
-    sampling_defaults,
-    with_settings,
 )
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError

@@ -6,7 +6,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from darkroom.api.options import checked_model, with_settings
+from darkroom.api.given_settings import checked_model, with_settings
 from darkroom.api.parts import check_loras, check_plug_in_settings, plug_in_value, with_lora_files, with_places
 from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.adapters import Active, active_loras

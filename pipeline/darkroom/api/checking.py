@@ -21,13 +21,13 @@ from darkroom.api.cells import (
     grid_cell,
     grid_settings,
 )
+from darkroom.api.given_settings import sampling_defaults
 from darkroom.api.options import (
     AUTO,
     EngineOptions,
     EvaluationOptions,
     HalvingOptions,
     OutputOptions,
-    sampling_defaults,
 )
 from darkroom.api.parts import check_rows, check_rows_loras, warnings_of
 from darkroom.api.prompt_checks import LORA_TAGS, check_prompts, tag_warnings, text_reader

@@ -15,8 +15,8 @@ from darkroom.api.events import FeaturesStarted, ImageLeftOut, ImagesLeftOut, Pr
 from darkroom.api.options import EvaluationOptions
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError, TryAgain
-from darkroom.domain.files import from_anywhere
 from darkroom.domain.identity import Shard
+from darkroom.domain.machine import from_anywhere
 from darkroom.domain.records import OK
 from darkroom.engine.feature_worker import FeatureWorkerSpec
 from darkroom.engine.tasks import FeatureTask, task_name

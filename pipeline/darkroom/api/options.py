@@ -1,4 +1,4 @@
-"""What a caller asks for, as frozen values: sampling, output, engine, evaluation; with defaults, ranges and help.
+"""What a caller asks for beside settings, as frozen values: output, engine, evaluation; with defaults, ranges and help.
 
 Every value is checked where it is made: a wrong type, an unknown choice or a number out of range raises DarkroomError.
 The command line's keys of the same names are made from these classes.
@@ -7,15 +7,14 @@ The command line's keys of the same names are made from these classes.
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Any, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, fields
+from typing import Any
 
-from darkroom.api.annotations import checked_kind
+from darkroom.api.option_fields import check_options, option
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
-from darkroom.domain.setting_values import as_builtin, as_number, checked_table, checked_value, converted, unknown
-from darkroom.domain.settings import NUM_SEEDS, SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
-from darkroom.domain.source_code import is_function_name
-from darkroom.storage.store import is_remote
+from darkroom.domain.setting_values import as_builtin, as_number
+from darkroom.domain.settings import NUM_SEEDS, SETTINGS
+from darkroom.storage.store import endpoint_of_no_store, is_remote
 
 AUTO = "auto"  # a batch size
 RAY_ADDRESS = "RAY_ADDRESS"  # the environment variable by which Ray and its jobs name a cluster
@@ -34,31 +33,6 @@ _CONVENTION_HELP = (
     "The scale of CLIP scores: hessel (2.5 times the cosine, cut at 0), torchmetrics or mlperf (100 times)."
 )
 _STATISTICS_SEED_HELP = "What subsets and resamples are drawn from."
-
-
-def option(
-    default: Any = MISSING,
-    *,
-    help: str,
-    low: float | None = None,
-    high: float = 0,
-    choices: tuple[str, ...] = (),
-    words: tuple[str, ...] = (),
-    is_place: bool = False,
-    is_mapping: bool = False,
-    on_ray: bool = False,
-    jobs: tuple[str, ...] = (),
-) -> Any:
-    """A field of the values below: a number from `low` to `high`, or one of `words`; a text, or one of `choices`; keys
-    with values.
-
-    With `is_place`, it may name a file or folder of this machine; with `on_ray`, it is of workers on Ray alone.
-    `jobs`: those that alone read it; empty: all.
-    """
-    about: dict[str, Any] = {"help": help, "choices": choices, "words": words, "is_place": is_place, "jobs": jobs}
-    about["on_ray"] = on_ray
-    about |= {"is_mapping": True} if is_mapping else {}
-    return field(default=default, metadata=about | ({} if low is None else {"low": low, "high": high}))
 
 
 @dataclass(frozen=True)
@@ -80,7 +54,7 @@ class OutputOptions:
     quality: int = option(95, low=1, high=100, help="Of webp and jpeg; more is larger and better.")
 
     def __post_init__(self) -> None:
-        _check(self, "output.")
+        check_options(self, "output.")
         if self.uri is not None and has_credentials(self.uri):
             raise credentials_in("output.uri")
         if self.image_format == "png" and self.quality != OutputOptions.quality:
@@ -90,10 +64,7 @@ class OutputOptions:
             )
         if self.endpoint_url is not None and not is_remote(self.uri or ""):
             where = "not given, which is a folder" if self.uri is None else f"the folder {self.uri}"
-            raise DarkroomError(
-                f"output.endpoint_url is for an object store, and output.uri is {where}; leave it out, or give "
-                "output.uri=s3://bucket/prefix"
-            )
+            raise endpoint_of_no_store(where)
 
 
 @dataclass(frozen=True)
@@ -183,7 +154,7 @@ class EngineOptions:
     )
 
     def __post_init__(self) -> None:
-        _check(self, "engine.")
+        check_options(self, "engine.")
         if self.kind == "local":
             self._refuse_of_ray()
         _check_resources(self.num_gpus, self.resources or {})
@@ -249,7 +220,7 @@ class Expectation:
     highest: float = option(math.inf, help="The largest value that passes.")
 
     def __post_init__(self) -> None:
-        _check(self, "expect.")
+        check_options(self, "expect.")
 
 
 @dataclass(frozen=True)
@@ -277,7 +248,7 @@ class EvaluationOptions:
     )
 
     def __post_init__(self) -> None:
-        _check(self, "evaluation.")
+        check_options(self, "evaluation.")
 
 
 @dataclass(frozen=True)
@@ -297,7 +268,7 @@ class ComparisonOptions:
     seed: int = option(0, **SEEDS, help=_STATISTICS_SEED_HELP)
 
     def __post_init__(self) -> None:
-        _check(self, "")
+        check_options(self, "")
 
 
 @dataclass(frozen=True)
@@ -338,108 +309,4 @@ class HalvingOptions:
     keep: float = option(0.5, low=0, high=1, help="Share of the cells that go on after a round.")
 
     def __post_init__(self) -> None:
-        _check(self, "halving.")
-
-
-# Settings of sampling and of the model -------------------------------------------------------------------------------
-
-
-def sampling_defaults() -> dict[str, Value]:
-    """What is asked for where nothing is said; None: what the model says."""
-    return {each.name: each.default for each in settings_of(Sampling)}
-
-
-def with_settings(
-    model: ModelRef, sampling: Mapping[str, Value], settings: Mapping[str, Any]
-) -> tuple[ModelRef, dict[str, Value]]:
-    """Both with these settings by their names, checked; an unknown one is refused with the nearest name."""
-    for name in settings:
-        if name not in SETTINGS:
-            raise DarkroomError(unknown(name, tuple(SETTINGS), "setting"))
-    given: dict[str, Any] = {name: _setting_value(SETTINGS[name], value) for name, value in settings.items()}
-    named = {each.name: given[each.name] for each in settings_of(ModelRef) if each.name in given}
-    shaped = {each.name: given[each.name] for each in settings_of(Sampling) if each.name in given}
-    return checked_model(replace(model, **named)), {**sampling, **shaped}
-
-
-def _setting_value(setting: Setting, value: Any) -> Any:
-    """As the setting's kind, in its range. Raises DarkroomError."""
-    return checked_value(setting, value, _key(setting))
-
-
-def _key(setting: Setting) -> str:
-    return f"{'sampling' if setting in settings_of(Sampling) else 'model'}.{setting.name}"
-
-
-def checked_model(model: ModelRef) -> ModelRef:
-    """The same, with its settings as their kinds. Raises DarkroomError for a model without a name, or with a setting
-    that cannot be."""
-    model = checked_table(ModelRef, vars(model), "model")
-    if not model.repo_id and not model.make:
-        raise DarkroomError("model.repo_id has no value; give a hub id or a local folder, or model.make=my_module:make")
-    if model.options and not model.make:
-        raise DarkroomError("model.options: is for a renderer of one's own; leave it out, or give model.make=...")
-    if model.make and not is_function_name(model.make):
-        raise DarkroomError(f"model.make={model.make}: no name of a function; give it as my_module:make")
-    if has_credentials(model.repo_id):
-        raise credentials_in("model.repo_id")
-    return model
-
-
-# Values ---------------------------------------------------------------------------------------------------------------
-
-
-def _takes_list(options: Any, name: str) -> bool:
-    """Whether the field takes several values, which are looked at where they are used."""
-    hint = get_type_hints(type(options))[name]
-    return Sequence in (get_origin(hint), *map(get_origin, get_args(hint)))
-
-
-def _checked_list(options: Any, name: str, value: Any) -> Any:
-    if isinstance(value, str | Mapping):
-        raise DarkroomError(f"{name}={value!r}: give a list, such as [{value!r}]")
-    return checked_kind(name, value, get_type_hints(type(options))[name])
-
-
-def _checked_mapping(name: str, value: Any) -> Any:
-    if value is not None and not isinstance(value, Mapping):
-        raise DarkroomError(f"{name}={value!r}: give keys with values, such as {{key: value}}")
-    return value
-
-
-def _check(options: Any, prefix: str) -> None:
-    """Types, choices and ranges of a value's fields, which are set as Python's own values."""
-    for each in fields(options):
-        value, about = getattr(options, each.name), each.metadata
-        if about.get("is_mapping"):
-            value = _checked_mapping(f"{prefix}{each.name}", value)
-        elif about["words"]:
-            value = _number_or_word(f"{prefix}{each.name}", value, about)
-        elif _takes_list(options, each.name):
-            value = _checked_list(options, each.name, value)
-        else:
-            kinds = get_args(hint := get_type_hints(type(options))[each.name]) or (hint,)
-            value = None if value is None and type(None) in kinds else converted(each.name, kinds[0], value)
-            _check_value(f"{prefix}{each.name}", value, about)
-        object.__setattr__(options, each.name, value)
-
-
-def _number_or_word(name: str, value: Any, about: Mapping[str, Any]) -> Any:
-    low, high, words = about["low"], about["high"], about["words"]
-    value = as_builtin(value)
-    if isinstance(value, str) and value in words:
-        return value
-    number = as_number(value, int)
-    if number is None or not low <= number <= high:
-        raise DarkroomError(
-            f"{name}={value} is out of range; give a whole number from {low} to {high}, or {' or '.join(words)}"
-        )
-    return number
-
-
-def _check_value(name: str, value: Any, about: Mapping[str, Any]) -> None:
-    """`about`: what `option` says of the field."""
-    if about["choices"] and value not in about["choices"]:
-        raise DarkroomError(f"{name}={value}: no such choice; choices are {', '.join(about['choices'])}")
-    if "low" in about and value is not None and not about["low"] <= value <= about["high"]:
-        raise DarkroomError(f"{name}={value} is out of range; give a number from {about['low']} to {about['high']}")
+        check_options(self, "halving.")

@@ -13,11 +13,9 @@ import pyarrow.parquet as pq
 from darkroom.bench.darkroom_run import Commit, ray_dispatcher, render_job, whole
 from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ratios
 from darkroom.bench.script import call, diffusers_pipeline, of_one_scale
-from darkroom.bench.work import Work, demo_work, dit_work, requests, tuned, with_best_batch_size
+from darkroom.bench.work import Work, demo_work_to_compare, dit_work_to_compare, requests, tuned, with_best_batch_size
 from darkroom.engine import cluster
 
-_IMAGES_A_WORKER = 240
-_DIT_IMAGES_A_WORKER = 64
 _BATCH_SIZES = (4, 8, 16)
 _BLOCKS_AN_ACTOR = 4  # a small file is one block, which would keep one actor busy and leave the others idle
 _SPARE_CPUS = 2  # for Ray Data's own tasks that read and write: without them its actors would starve those
@@ -44,14 +42,12 @@ class Painter:
 
 def ray_data(setting: Setting) -> list[Figure]:
     """Both have one actor of one thread a core."""
-    num_images = setting.num_workers * setting.sized(_IMAGES_A_WORKER, 24)
-    return _against_ray_data(setting, demo_work(setting, num_images), "ray_data")
+    return _against_ray_data(setting, demo_work_to_compare(setting), "ray_data")
 
 
 def dit_ray_data(setting: Setting) -> list[Figure]:
     """The same of a diffusion transformer, on rows of different guidance, negative prompts and repeated prompts."""
-    num_images = setting.num_workers * setting.sized(_DIT_IMAGES_A_WORKER, 24)
-    return _against_ray_data(setting, dit_work(setting, num_images), "dit_ray_data")
+    return _against_ray_data(setting, dit_work_to_compare(setting), "dit_ray_data")
 
 
 def _against_ray_data(setting: Setting, untuned: Work, name: str) -> list[Figure]:

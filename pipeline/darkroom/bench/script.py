@@ -14,7 +14,7 @@ import torch
 
 from darkroom.bench.darkroom_run import ray_dispatcher, render_job, whole
 from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ratios
-from darkroom.bench.work import Work, demo_work, dit_work, requests, tuned, with_best_batch_size
+from darkroom.bench.work import Work, demo_work_to_compare, dit_work_to_compare, requests, tuned, with_best_batch_size
 from darkroom.domain.records import ImageRequest
 from darkroom.engine import cluster
 from darkroom.runs.encoding import decode
@@ -93,8 +93,6 @@ def _called(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
     return function(made, *arguments)
 
 
-_IMAGES_A_WORKER = 240
-_DIT_IMAGES_A_WORKER = 64
 _BATCH_SIZES = (1, 4, 8, 16, 32)
 
 
@@ -126,14 +124,12 @@ class Script:
 
 def diffusers_script(setting: Setting) -> list[Figure]:
     """Both have the whole machine: Darkroom a worker a core, the script torch's own threads."""
-    num_images = setting.num_workers * setting.sized(_IMAGES_A_WORKER, 24)
-    return _against_script(setting, demo_work(setting, num_images), "diffusers_script")
+    return _against_script(setting, demo_work_to_compare(setting), "diffusers_script")
 
 
 def dit_script(setting: Setting) -> list[Figure]:
     """The same of a diffusion transformer, on rows of different guidance, negative prompts and repeated prompts."""
-    num_images = setting.num_workers * setting.sized(_DIT_IMAGES_A_WORKER, 24)
-    return _against_script(setting, dit_work(setting, num_images), "dit_script")
+    return _against_script(setting, dit_work_to_compare(setting), "dit_script")
 
 
 def _against_script(setting: Setting, untuned: Work, name: str) -> list[Figure]:

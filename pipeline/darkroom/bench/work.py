@@ -24,6 +24,8 @@ BATCH_SIZE = 8
 _RUN_SEED = 0
 _STEPS = 20
 _SCALES = (2.0, 3.5, 5.0, 7.0)
+_IMAGES_A_WORKER = 240  # where Darkroom is compared with others
+_DIT_IMAGES_A_WORKER = 64
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ class Work:
         }
 
 
+def demo_work_to_compare(setting: Setting) -> Work:
+    """What Darkroom and others do with all workers: captions, with the embedded model."""
+    return demo_work(setting, setting.num_workers * setting.sized(_IMAGES_A_WORKER, 24))
+
+
 def demo_work(setting: Setting, num_images: int) -> Work:
     """The embedded model on captions of its world; a small scale takes fewer steps too."""
     model = inspect_model(ModelRef(str(MODEL_FOLDER), dtype="float32"), setting.device)
@@ -74,11 +81,12 @@ def demo_work(setting: Setting, num_images: int) -> Work:
     return Work(prompts, num_images, model, sampling, setting.device)
 
 
-def dit_work(setting: Setting, num_images: int) -> Work:
-    """A small Stable Diffusion 3 of random weights, on rows that have guidance and negative prompts of their own.
+def dit_work_to_compare(setting: Setting) -> Work:
+    """The same with a small Stable Diffusion 3 of random weights, on rows of different guidance and negative prompts.
 
     Every fourth row has its prompt from an earlier one, every third a negative prompt, and there are four scales.
     """
+    num_images = setting.num_workers * setting.sized(_DIT_IMAGES_A_WORKER, 24)
     model = inspect_model(ModelRef(str(dit_model(setting.folder / "dit")), dtype="float32"), setting.device)
     model = replace(model, identity=replace(model.identity, repo_id="a small Stable Diffusion 3 of random weights"))
     sampling = Sampling("default", 5.0, min(_STEPS, setting.sized(_STEPS, 2)), DIT_SIDE, DIT_SIDE)

@@ -1,8 +1,43 @@
-"""What this machine lets a process use."""
+"""This machine: the cores that a process may use, where the user's own cache lies, which files are below a folder."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 
 def num_cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cache_folder(name: str) -> Path:
+    """A part of the cache, which may be lost at any time: `$XDG_CACHE_HOME/darkroom/<name>`, or below ~/.cache."""
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    home = given if given.is_absolute() else Path("~/.cache").expanduser()  # the standard says to ignore relative ones
+    return home / "darkroom" / name
+
+
+def from_anywhere(place: str) -> str:
+    """An address as it is; a path of this machine such that it is the same from every folder."""
+    return place if "://" in place else os.path.abspath(os.path.expanduser(place))  # noqa: PTH100, PTH111 - as `locate`
+
+
+def walk(folder: str, recursive: bool = True, hidden: str = ".") -> Iterator[str]:
+    """Paths of files below a folder, but of those whose name, or whose folder's, begins with a character of `hidden`.
+
+    Links to folders are followed, but each folder is entered once, lest they go in circles. Raises OSError.
+    """
+    entered: set[str] = set()
+    for where, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        real = os.path.realpath(where)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if recursive and name[0] not in hidden)
+        yield from (str(Path(where, name)) for name in names if name[0] not in hidden)
+
+
+def _raise(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

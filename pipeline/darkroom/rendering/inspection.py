@@ -155,7 +155,7 @@ def _parts(ref: ModelRef, class_name: str, folder: Path, has_weights: bool) -> t
     if ref.textual_inversions and not hasattr(pipeline_of(class_name), "load_textual_inversion"):
         raise DarkroomError(f"model.textual_inversions: {class_name} of {ref.repo_id} takes none; leave them out")
     for file in loras if has_weights else ():
-        check_fits(file, folder, ref.repo_id)
+        check_fits(file, folder, ref)
     vae = (vae_file(ref.vae, folder, ref.repo_id),) if ref.vae else ()
     return (*loras, *inversion_files(ref.textual_inversions, folder, ref.repo_id), *vae)
 

@@ -11,7 +11,7 @@ from darkroom.domain.settings import FLOAT8, NONE, Sampling
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.part_files import weights_file
 from darkroom.rendering.quantization import QUANTIZED_PARTS
-from darkroom.rendering.stored_tensors import StoredTensor, chosen_files, header
+from darkroom.rendering.stored_tensors import StoredTensor, component_tensors, header
 
 _ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, FLOAT8: 2}  # float8 is of some layers alone
 _DENOISERS = ("unet", "transformer")
@@ -102,9 +102,7 @@ def stored_weights(model: InspectedModel) -> dict[str, Tensors] | None:
     folder = Path(model.folder)
     found: dict[str, Tensors] = {}
     for place in sorted(each for each in folder.iterdir() if (each / "config.json").is_file()):
-        label = f"model.repo_id={model.source}: {place.name}"
-        files = chosen_files(place.name, [f"{place.name}/{file.name}" for file in place.iterdir()], model.variant)
-        found[place.name] = {name: tensor for file in files for name, tensor in header(folder / file, label).items()}
+        found[place.name] = component_tensors(folder, place.name, model.variant, model.source)
     found = {name: tensors for name, tensors in found.items() if name not in model.absent}
     for part in model.parts:
         name = VAE if part.part.kind == VAE else f"{part.part.kind}: {part.part.name}"  # which no component is called

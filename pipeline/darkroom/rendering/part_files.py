@@ -4,15 +4,16 @@ A LoRA or a textual inversion is known by the digest of its one safetensors file
 configuration's, wherever they lie.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from darkroom.domain.adapters import JOIN, LORAS, NO_LORA, VAE, LoraRef, Part
 from darkroom.domain.errors import DarkroomError, first_line
+from darkroom.domain.settings import ModelRef
 from darkroom.rendering.model_files import INDEX, PICKLES, file_digests, folder_revision
-from darkroom.rendering.stored_tensors import SAFETENSORS, Shape, StoredTensor, header
+from darkroom.rendering.stored_tensors import SAFETENSORS, Shape, StoredTensor, component_tensors, header
 
 CONFIG = "config.json"  # of a VAE
 _USUAL_NAME = "pytorch_lora_weights.safetensors"  # that diffusers saves a LoRA as
@@ -168,17 +169,16 @@ def _from_hub(repo_id: str, name: str, label: str) -> Path:
 # What is in it ------------------------------------------------------------------------------------------------------
 
 
-def check_fits(file: PartFile, model: Path, repo_id: str) -> None:
+def check_fits(file: PartFile, model: Path, ref: ModelRef) -> None:
     """Refuse a LoRA for layers of other sizes than the model's, whose weights are in this folder."""
     layers = dict(_input_sizes(header(weights_file(file.path, file.label), file.label)))
-    known = {f"{part.name}.{name}": shape for part in _components(model) for name, shape in _weights(part).items()}
-    flat = {name.replace(".", "_"): shape for name, shape in known.items()}
+    known = dict(_layer_shapes(model, ref))
     for name, size in layers.items():
-        wanted = flat.get(name)
+        wanted = known.get(name)
         if wanted is not None and wanted[1:2] != (size,):
             raise DarkroomError(
                 f"{file.label} is for a model of another architecture: {name} takes {size} numbers there and "
-                f"{wanted[1]} in {repo_id}; give a LoRA that was made for this model"
+                f"{wanted[1]} in {ref.repo_id}; give a LoRA that was made for this model"
             )
 
 
@@ -192,17 +192,9 @@ def _input_sizes(tensors: Mapping[str, StoredTensor]) -> Iterator[tuple[str, int
             yield (layer.replace(prefix, _PREFIXES[prefix], 1) if prefix else layer), tensor.shape[1]
 
 
-def _components(model: Path) -> Iterable[Path]:
-    return (folder for folder in sorted(model.glob("*")) if folder.is_dir())
-
-
-def _weights(component: Path) -> dict[str, Shape]:
-    """Layer -> shape of its weight, of all files of a component."""
-    files = sorted(component.glob(f"*{SAFETENSORS}"))
-    found = [header(file, f"{component.name} of the model").items() for file in files]
-    return {
-        name.removesuffix(".weight"): tensor.shape
-        for each in found
-        for name, tensor in each
-        if name.endswith(".weight")
-    }
+def _layer_shapes(model: Path, ref: ModelRef) -> Iterator[tuple[str, Shape]]:
+    """Layer, named as `_input_sizes` names it, and the shape of its weight."""
+    for place in sorted(each for each in model.iterdir() if each.is_dir()):
+        for name, tensor in component_tensors(model, place.name, ref.variant, ref.repo_id).items():
+            if name.endswith(".weight"):
+                yield f"{place.name}.{name.removesuffix('.weight')}".replace(".", "_"), tensor.shape

@@ -71,6 +71,17 @@ def stored_dtype(
     return main_dtype(tensor for file in chosen for tensor in _tensors_of(folder / file, file, ref, commit))
 
 
+def component_tensors(folder: Path, component: str, variant: str | None, source: str) -> dict[str, StoredTensor]:
+    """The tensors that are loaded of a component, by their names; none where it has no weights.
+
+    `folder`: that of the model, which errors call `source`.
+    """
+    files = [f"{component}/{file.name}" for file in sorted((folder / component).iterdir())]
+    chosen = chosen_files(component, files, variant)
+    found = [header(folder / file, f"model.repo_id={source}: {component}") for file in chosen]
+    return {name: tensor for each in found for name, tensor in each.items()}
+
+
 def chosen_files(component: str, files: list[str], variant: str | None) -> list[str]:
     """Of a model's files, those with the weights that are loaded of a component."""
     mine = [file for file in files if file.startswith(f"{component}/") and file.endswith(SAFETENSORS)]

@@ -17,9 +17,9 @@ import pyarrow as pa
 from pyarrow import fs
 
 from darkroom.domain.errors import DarkroomError, TryAgain, credentials_in, has_credentials
-from darkroom.domain.files import walk
+from darkroom.domain.machine import walk
 from darkroom.storage.input_files import InputFile, compression_of, listed_state, one_line, reason_of, state_of
-from darkroom.storage.store import Store, check_slashes, is_remote, open_store, parse_spec
+from darkroom.storage.store import Store, check_slashes, endpoint_of_no_store, is_remote, open_store, parse_spec
 
 _WILDCARD = re.compile(r"[*?\[]")
 _NAMES_SHOWN = 5
@@ -109,8 +109,7 @@ def locate(uri: str, endpoint_url: str | None, setting: str, endpoint_setting: s
         raise DarkroomError(f"{setting}: {scheme}:// is not read from; use a folder or s3://, or copy the files to one")
     if not is_remote(uri):
         if endpoint_url:
-            said = f"{endpoint_setting} is for an object store, and {setting} is {uri}"
-            raise DarkroomError(f"{said}; leave it out, or give s3://bucket/prefix")
+            raise endpoint_of_no_store(uri, setting, endpoint_setting)
         local = unquote(rest) if is_address else os.path.expanduser(uri)  # noqa: PTH111 - leaves an unknown user's ~
         return Place(uri, setting, fs.LocalFileSystem(), os.path.abspath(local))  # noqa: PTH100 - and takes out ".."
     try:

@@ -134,6 +134,14 @@ def is_remote(uri: str) -> bool:
     return "://" in uri and not uri.startswith("file://")
 
 
+def endpoint_of_no_store(
+    place: str, setting: str = "output.uri", endpoint_setting: str = "output.endpoint_url"
+) -> DarkroomError:
+    """For an endpoint that is given beside a place that is in no object store."""
+    said = f"{endpoint_setting} is for an object store, and {setting} is {place}"
+    return DarkroomError(f"{said}; leave it out, or give s3://bucket/prefix")
+
+
 def parse_spec(uri: str, endpoint_url: str | None = None) -> StoreSpec:
     """A store's address, absolute and checked as far as that needs no request."""
     if not uri.strip():
@@ -142,10 +150,7 @@ def parse_spec(uri: str, endpoint_url: str | None = None) -> StoreSpec:
     if not is_remote(uri):
         folder = _file_path(uri) if uri.startswith("file://") else os.path.realpath(_at_home(uri))
         if endpoint_url:
-            raise DarkroomError(
-                f"output.endpoint_url is for an object store, and output.uri is the folder {folder}; "
-                "leave it out, or give s3://bucket/prefix"
-            )
+            raise endpoint_of_no_store(f"the folder {folder}")
         return StoreSpec(folder)
     match = _URI.fullmatch(uri)
     if not match:
