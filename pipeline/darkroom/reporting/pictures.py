@@ -172,7 +172,7 @@ def contact_sheet(images: Sequence[tuple[Record, np.ndarray]]) -> bytes:
         sheet.paste(_tile(pixels), (x, y))
         draw.multiline_text((x, y + _TILE + 4), _caption(record.prompt), _INK, font, spacing=1)
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", optimize=True)
+    sheet.save(buffer, "PNG", compress_level=3)  # a tenth of the time of `optimize`, for a tenth more bytes
     return buffer.getvalue()
 
 
