@@ -18,7 +18,7 @@ from darkroom.runs.reading import records
 from darkroom.storage.store import Store, open_store, parse_spec
 from tests.faults.account import Tally, Whole, account
 from tests.faults.doomed import Doom
-from tests.faults.processes import Job
+from tests.processes import Job, ended, wait_for
 from tests.servers import Fault, FaultyProxy
 
 NUM_PROMPTS, NUM_IMAGES = 24, 4
@@ -90,14 +90,6 @@ def small_disk(disk: Path) -> Iterator[Path]:
         yield disk
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
-
-
-def ended(job: Job, *codes: int) -> str:
-    """What a job has said at its end, which must have one of these exit codes."""
-    said = job.end()
-    assert job.returncode in codes, f"exit code {job.returncode}: {said}"
-    assert "Traceback" not in said, said
-    return said
 
 
 def driver_killed(expected: Whole, here: Place, phases: Sequence[tuple] = DRIVER_PHASES) -> Tally:
@@ -199,13 +191,6 @@ def bits_flipped(expected: Whole, here: Place) -> Tally:
     assert all(key in named for key in keys), named
     said = ended(Job("repair", [where]), 0) + ended(Job("verify", [where, "stored=true"]), 0)
     return account(here.store, expected, len(keys), said)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def is_stopped(pid: int) -> bool:

@@ -13,8 +13,8 @@ from darkroom.runs.files import RUN_KEY, image_key
 from darkroom.runs.reading import records
 from tests.faults.account import Tally, Whole, account, whole
 from tests.faults.doomed import Doom, Failing
-from tests.faults.drills import Place, ended, place, wait_for
-from tests.faults.processes import Job
+from tests.faults.drills import Place, place
+from tests.processes import Job, ended, wait_for
 
 OTHER = "sampling.guidance_scale=9"  # another command, for the same folder
 UNET = Path("unet") / "diffusion_pytorch_model.safetensors"

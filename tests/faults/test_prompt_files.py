@@ -18,8 +18,8 @@ from darkroom.prompts.opening import open_prompts
 from darkroom.runs import manifest
 from darkroom.runs.reading import records
 from darkroom.storage.store import open_store, parse_spec
-from tests.faults.drills import wait_for
 from tests.jobs.helpers import PAINT, ROOT, command, run_here
+from tests.processes import wait_for
 
 HOSTILE = (
     "../../../outside",

@@ -12,8 +12,8 @@ import pytest
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import composed
 from darkroom.storage.store import open_store, parse_spec
-from tests.faults.processes import Job
 from tests.jobs.helpers import PAINT, ROOT, command
+from tests.processes import Job
 
 SECRET = "s3cr3t0123456789abcdef"
 SECRETS = {

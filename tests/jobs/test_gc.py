@@ -21,21 +21,28 @@ from darkroom.runs.images import image_bytes
 from darkroom.runs.manifest import extra_columns, to_records, to_table
 from darkroom.runs.reading import records
 from darkroom.storage.store import Store, open_store, parse_spec
-from tests.jobs.helpers import PAINT, run_here
+from tests.jobs.helpers import PAINT, copied, named, run_here
 
 Where = tuple[Store, list[str]]  # a run, and what names it
 
 
-@pytest.fixture(params=["files on disk", "files on s3", "webdataset on disk"])
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Where:
+@pytest.fixture(scope="module", params=["files on disk", "files on s3", "webdataset on disk"])
+def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A run that stays as it is."""
     layout, place = request.param.split(" on ")
-    uri, endpoint = str(tmp_path / "run"), None
+    uri, endpoint = str(tmp_path_factory.mktemp("finished") / "run"), None
     if place == "s3":
         uri, endpoint = f"s3://bucket/{uuid.uuid4().hex}", request.getfixturevalue("s3_endpoint")
     output = [f"output.uri={uri}", *([f"output.endpoint_url={endpoint}"] if endpoint else [])]
     slots = ("prompts=template", "prompts.pattern='a {n} circle'", "prompts.slots={n: [red, blue, green, grey]}")
     assert run_here("generate", *PAINT, *slots, f"output.layout={layout}", "engine.shard_size=2", *output) == 0
-    return open_store(parse_spec(uri, endpoint)), [f"run={uri}", *([f"endpoint_url={endpoint}"] if endpoint else [])]
+    return open_store(parse_spec(uri, endpoint))
+
+
+@pytest.fixture
+def run(finished: Store, tmp_path: Path) -> Where:
+    store = copied(finished, f"s3://bucket/{uuid.uuid4().hex}" if finished.spec.endpoint_url else str(tmp_path / "run"))
+    return store, named(store)
 
 
 def fail_first(store: Store) -> None:

@@ -15,7 +15,8 @@ import darkroom
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.console import ExitCode
 from darkroom.rendering import http_calls
-from tests.jobs.helpers import ROOT, command, run, run_here
+from tests.jobs.helpers import run, run_here
+from tests.processes import Job
 from tests.rendering.images_server import ImagesServer, serving
 
 MAKE = "tests.rendering.own_renderers:make"
@@ -277,12 +278,13 @@ def test_a_killed_job_goes_on_and_pays_for_no_committed_image_again(tmp_path: Pa
     lines = prompts(tmp_path, *(f"a cat {number}" for number in range(24)))
     with serving(delay_s=0.2) as server:
         given = [*api(server, concurrency=2, parameters="seed"), *lines, "engine.shard_size=2", "engine.batch_size=2"]
-        job = subprocess.Popen(command("generate", *given), cwd=ROOT, stdout=subprocess.DEVNULL)
+        job = Job("generate", given)
         while len(list((tmp_path / "run").rglob("*.parquet"))) < 3:
             time.sleep(0.05)
-            assert job.poll() is None
+            assert job.returncode is None
         job.send_signal(kill)
-        assert job.wait(20) in (-signal.SIGKILL, ExitCode.INTERRUPTED)
+        job.end(20)
+        assert job.returncode in (-signal.SIGKILL, ExitCode.INTERRUPTED)
         committed = set(records(tmp_path)["prompt"])
         assert 6 <= len(committed) < 24
         before = server.calls.copy()

@@ -1,6 +1,5 @@
 """Jobs as processes: signals, kills, Ray, and a store that outlives them."""
 
-import os
 import re
 import signal
 import subprocess
@@ -8,7 +7,6 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,25 +14,23 @@ import pytest
 from darkroom.runs import manifest
 from darkroom.runs.reading import records
 from darkroom.storage.store import Store, open_store, parse_spec
-from tests.jobs.helpers import PAINT, ROOT, command, run
+from tests.jobs.helpers import PAINT, ROOT, command, run, run_here
+from tests.processes import Job, ended, wait_for
 from tests.servers import FaultyProxy
 
 pytestmark = pytest.mark.slow
 
 SLOW_PAINT = ("model=paint", "sampling.height=256", "sampling.width=256", "sampling.num_images_per_prompt=40")
+CIRCLES = (  # 24 prompts
+    "prompts=template", "prompts.pattern='a {size} {colour} circle'",
+    "prompts.slots={size: [tiny, small, large, huge], colour: [red, green, blue, grey, pink, white]}",
+)  # fmt: skip
 
 
 def digests(store: Store) -> dict[tuple[str, int], str]:
     found = {(record.prompt_id, record.sample_index): record.sha256 for record in records(store)}
     assert len(found) == sum(1 for _ in records(store))
     return found
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def num_committed(store: Store) -> int:
@@ -50,8 +46,10 @@ def test_engine_local_imports_no_ray(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_stops_in_seconds_and_the_same_command_goes_on(tmp_path: Path, signal_number: int) -> None:
-    arguments = (*SLOW_PAINT, "engine=local", "engine.shard_size=1", f"output.uri={tmp_path / 'run'}")
+def test_an_interrupt_stops_in_seconds_and_the_same_command_goes_on(
+    tmp_path: Path, signal_number: int, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = (*SLOW_PAINT, *CIRCLES, "engine=local", "engine.shard_size=1", f"output.uri={tmp_path / 'run'}")
     store = open_store(parse_spec(str(tmp_path / "run")))
     process = subprocess.Popen(command("generate", *arguments), cwd=ROOT, stdout=subprocess.PIPE, text=True)
     wait_for(lambda: num_committed(store) >= 3)
@@ -62,11 +60,10 @@ def test_an_interrupt_stops_in_seconds_and_the_same_command_goes_on(tmp_path: Pa
     assert process.returncode == 130
     assert re.search(r"the same command goes on from there: \S*darkroom generate model=paint", said)
     half = num_committed(store)
-    assert 3 <= half < 64
-    again = run("generate", *arguments)
-    assert again.returncode == 0, again.stderr
-    assert f"{half} of 64 shards are committed already" in again.stdout
-    assert len(digests(store)) == 64 * 40
+    assert 3 <= half < 24
+    assert run_here("generate", *arguments) == 0
+    assert f"{half} of 24 shards are committed already" in capsys.readouterr().out
+    assert len(digests(store)) == 24 * 40
 
 
 class HangingServer(FaultyProxy):
@@ -87,8 +84,8 @@ class HangingServer(FaultyProxy):
 @pytest.fixture(scope="module")
 def finished_in_s3(s3_endpoint: str) -> str:
     uri = f"s3://bucket/{uuid.uuid4().hex}"
-    done = run("generate", *PAINT, "engine.shard_size=8", f"output.uri={uri}", f"output.endpoint_url={s3_endpoint}")
-    assert done.returncode == 0, done.stderr
+    given = (*PAINT, "engine.shard_size=8", f"output.uri={uri}", f"output.endpoint_url={s3_endpoint}")
+    assert run_here("generate", *given) == 0
     return uri
 
 
@@ -112,17 +109,15 @@ def test_an_interrupt_ends_a_job_whose_store_never_answers(
         where = (f"run={finished_in_s3}", f"endpoint_url={server.url}")
         if job == "generate":
             where = (*PAINT, f"output.uri={finished_in_s3}", f"output.endpoint_url={server.url}")
-        process = subprocess.Popen(command(*job.split(), *where), cwd=ROOT, stdout=subprocess.DEVNULL)
-        try:
-            assert server.is_asked.wait(100)
-            time.sleep(0.2)
-            process.send_signal(signal.SIGINT)
-            started = time.monotonic()
-            assert process.wait(timeout=30) == 130
-            assert time.monotonic() - started < 3
-        finally:
-            process.kill()
-            process.wait()
+        name, *more = job.split()
+        process = Job(name, (*more, *where))
+        assert server.is_asked.wait(100)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        process.end(30)
+        assert process.returncode == 130
+        assert time.monotonic() - started < 3
 
 
 @pytest.mark.slow
@@ -130,26 +125,22 @@ def test_an_interrupt_ends_a_job_whose_store_never_answers(
 def test_a_killed_run_on_ray_and_s3_ends_as_an_undisturbed_one(s3_endpoint: str, tmp_path: Path) -> None:
     """SIGKILL of the driver at about half; then another start, with the embedded model."""
     uri = f"s3://bucket/{uuid.uuid4().hex}"
-    base = ("sampling.num_inference_steps=2", f"output.endpoint_url={s3_endpoint}", "engine.num_workers=2")
-    arguments = (*base, f"output.uri={uri}", "engine.shard_size=4", "sampling.num_images_per_prompt=2")
+    base = ("sampling.num_inference_steps=2", "sampling.num_images_per_prompt=4", "engine.batch_size=4", *CIRCLES)
+    there = (f"output.uri={uri}", f"output.endpoint_url={s3_endpoint}", "engine.num_workers=2", "engine.shard_size=1")
     store = open_store(parse_spec(uri, s3_endpoint))
-    process = subprocess.Popen(
-        command("generate", *arguments), cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True
-    )
-    wait_for(lambda: num_committed(store) >= 5)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert num_committed(store) < 16
-    again = run("generate", *arguments)
-    assert again.returncode == 0, again.stdout + again.stderr
+    killed = Job("generate", (*base, *there))
+    wait_for(lambda: num_committed(store) >= 3)
+    killed.send_signal(signal.SIGKILL)
+    killed.end()
+    assert killed.returncode == -signal.SIGKILL
+    assert num_committed(store) < 24
+    ended(Job("generate", (*base, *there)), 0)
     undisturbed = open_store(parse_spec(str(tmp_path / "whole")))
-    whole = run("generate", "sampling.num_inference_steps=2", "sampling.num_images_per_prompt=2",
-                "engine.num_workers=1", "engine.shard_size=9", f"output.uri={tmp_path / 'whole'}")  # fmt: skip
-    assert whole.returncode == 0, whole.stderr
+    here = (f"output.uri={tmp_path / 'whole'}", "engine.num_workers=1", "engine.shard_size=5")
+    ended(Job("generate", (*base, *here)), 0)
     assert digests(store) == digests(undisturbed)
     assert {record.worker for record in records(undisturbed)} == {"worker 1"}
-    verified = run("verify", f"run={uri}", f"endpoint_url={s3_endpoint}", "num_images=8")
-    assert verified.returncode == 0, verified.stdout + verified.stderr
+    ended(Job("verify", (f"run={uri}", f"endpoint_url={s3_endpoint}", "num_images=8")), 0)
 
 
 @pytest.mark.slow

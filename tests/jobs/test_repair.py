@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -12,26 +13,42 @@ from darkroom.runs.images import image_bytes
 from darkroom.runs.layouts import LAYOUTS
 from darkroom.runs.reading import records
 from darkroom.storage.store import Store, open_store, parse_spec
-from tests.jobs.helpers import PAINT, run_here
+from tests.jobs.helpers import PAINT, copied, named, run_here
 
 NUM_IMAGES = 20
 
 
-@pytest.fixture(params=["local", "s3"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str | None]:
-    if request.param == "local":
-        return str(tmp_path / "run"), None
-    return f"s3://bucket/{uuid.uuid4().hex}", request.getfixturevalue("s3_endpoint")
-
-
-def generate(address: tuple[str, str | None], tmp_path: Path, layout: str) -> Store:
-    prompts = tmp_path / "prompts.txt"
+def generate(uri: str, endpoint: str | None, folder: Path, layout: str) -> Store:
+    prompts = folder / "prompts.txt"
     prompts.write_text("".join(f"prompt {number}\n" for number in range(NUM_IMAGES)))
-    uri, endpoint = address
     more = [f"output.endpoint_url={endpoint}"] if endpoint else []
     given = (f"prompts.uri={prompts}", f"output.uri={uri}", f"output.layout={layout}", "engine.shard_size=6", *more)
     assert run_here("generate", *PAINT, "prompts=file", *given) == 0
     return open_store(parse_spec(uri, endpoint))
+
+
+Make = Callable[[str], Store]
+
+
+@pytest.fixture(scope="module")
+def on_disk(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """A finished run of a layout, which stays as it is."""
+
+    @cache
+    def made(layout: str) -> Store:
+        folder = tmp_path_factory.mktemp(layout)
+        return generate(str(folder / "run"), None, folder, layout)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def in_s3(s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Make:
+    @cache
+    def made(layout: str) -> Store:
+        return generate(f"s3://bucket/{uuid.uuid4().hex}", s3_endpoint, tmp_path_factory.mktemp(layout), layout)
+
+    return made
 
 
 def contents(store: Store) -> dict[str, bytes]:
@@ -69,11 +86,13 @@ def remove(store: Store, key: str) -> set[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [flip_in_image, cut_off, remove])
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("place", ["on_disk", "in_s3"])
 def test_damage_is_found_and_mended(
-    address: tuple[str, str | None], tmp_path: Path, layout: str, damage: Callable, capsys: pytest.CaptureFixture
+    request: pytest.FixtureRequest, tmp_path: Path, place: str, layout: str, damage: Callable, capsys
 ) -> None:
-    store = generate(address, tmp_path, layout)
-    run = [f"run={address[0]}", *([f"endpoint_url={address[1]}"] if address[1] else [])]
+    uri = str(tmp_path / "run") if place == "on_disk" else f"s3://bucket/{uuid.uuid4().hex}"
+    store = copied(request.getfixturevalue(place)(layout), uri)
+    run = named(store)
     before = contents(store)
     assert run_here("verify", *run, "stored=true") == 0
     assert f"{NUM_IMAGES} of {NUM_IMAGES} stored images are what their records say" in capsys.readouterr().out
@@ -90,8 +109,8 @@ def test_damage_is_found_and_mended(
 
 
 @pytest.mark.slow
-def test_a_caption_that_differs_beside_an_image_is_damage_too(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    store = generate((str(tmp_path / "run"), None), tmp_path, "webdataset")
+def test_a_caption_that_differs_beside_an_image_is_damage_too(on_disk: Make, tmp_path: Path, capsys) -> None:
+    store = copied(on_disk("webdataset"), str(tmp_path / "run"))
     before = contents(store)
     key = next(key for key in before if key.endswith(".tar"))
     start, _, end = before[key].rpartition(b"prompt ")
@@ -104,9 +123,11 @@ def test_a_caption_that_differs_beside_an_image_is_damage_too(tmp_path: Path, ca
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_what_renders_to_other_bytes_is_not_put_back_and_said(tmp_path: Path, layout: str, capsys) -> None:
+def test_what_renders_to_other_bytes_is_not_put_back_and_said(
+    on_disk: Make, tmp_path: Path, layout: str, capsys
+) -> None:
     """A record that was tampered with stands for any image that cannot be made again."""
-    store = generate((str(tmp_path / "run"), None), tmp_path, layout)
+    store = copied(on_disk(layout), str(tmp_path / "run"))
     path = sorted((tmp_path / "run" / "metadata").rglob("*.parquet"))[0]
     frame = pd.read_parquet(path)
     frame.loc[0, "seed"] += 1
@@ -121,8 +142,8 @@ def test_what_renders_to_other_bytes_is_not_put_back_and_said(tmp_path: Path, la
 
 
 @pytest.mark.slow
-def test_a_reader_of_a_missing_image_is_told_the_remedy(tmp_path: Path) -> None:
-    store = generate((str(tmp_path / "run"), None), tmp_path, "webdataset")
+def test_a_reader_of_a_missing_image_is_told_the_remedy(on_disk: Make, tmp_path: Path) -> None:
+    store = copied(on_disk("webdataset"), str(tmp_path / "run"))
     record = next(records(store))
     remove(store, record.key or "")
     with pytest.raises(DarkroomError, match="darkroom repair"):
@@ -131,8 +152,8 @@ def test_a_reader_of_a_missing_image_is_told_the_remedy(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_an_object_that_cannot_be_read_is_named_and_mended(tmp_path: Path, layout: str, capsys) -> None:
-    store = generate((str(tmp_path / "run"), None), tmp_path, layout)
+def test_an_object_that_cannot_be_read_is_named_and_mended(on_disk: Make, tmp_path: Path, layout: str, capsys) -> None:
+    store = copied(on_disk(layout), str(tmp_path / "run"))
     before = contents(store)
     key = next(info.key for info in store.list("images/"))
     path = tmp_path / "run" / key

@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from darkroom.runs.choices import read_choices
 from darkroom.runs.features import from_bytes, to_bytes
 from darkroom.storage.store import Store, open_store, parse_spec
 from tests.jobs.helpers import run_here
+from tests.processes import Job
 
 
 @pytest.fixture
@@ -127,13 +126,12 @@ def test_an_axis_of_models_has_presets(arguments, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_sweep_goes_on_where_it_was(arguments, tmp_path: Path) -> None:
     slow = ["engine.shard_size=4", "grid.axes.guidance_scale=[1,2,3,4,5,6]"]
-    command = [sys.executable, "-m", "darkroom", "sweep", *arguments, *slow]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    while process.poll() is None and len(list((tmp_path / "run").glob("metadata/*/*.parquet"))) < 10:
+    job = Job("sweep", [*arguments, *slow])
+    while job.returncode is None and len(list((tmp_path / "run").glob("metadata/*/*.parquet"))) < 10:
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert process.returncode == -signal.SIGKILL, "it had ended before it was killed"
+    job.send_signal(signal.SIGKILL)
+    job.end()
+    assert job.returncode == -signal.SIGKILL, "it had ended before it was killed"
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("metadata/*/*.parquet")}
     assert run_here("sweep", *arguments, *slow) == 0
     after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("metadata/*/*.parquet")}

@@ -8,13 +8,16 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from darkroom.jobs.cli import console
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["darkroom.api.rendering", "darkroom.jobs.runs", "tests.faults.doomed"])
+_FORKS.set_forkserver_preload(
+    ["darkroom.jobs.cli", "darkroom.jobs.runs", "darkroom.api.rendering", "pandas", "tests.faults.doomed"]
+)
 
 
 class Job:
@@ -55,6 +58,21 @@ class Job:
             raise TimeoutError(f"the job did not end within {timeout_s:g} s: {said}")
         self._said.unlink()
         return said
+
+
+def ended(job: Job, *codes: int) -> str:
+    """What a job has said at its end, which must have one of these exit codes."""
+    said = job.end()
+    assert job.returncode in codes, f"exit code {job.returncode}: {said}"
+    assert "Traceback" not in said, said
+    return said
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
 
 
 def _run(job: str, overrides: Sequence[str], environ: dict[str, str], said: str, doom: Callable | None) -> None:
