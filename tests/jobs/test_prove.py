@@ -1,5 +1,6 @@
 """Certificates through the command: `prove` makes one, `plan` and `generate` go by it, the run and report show it."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.rendering.tiny_loras import tiny_lora
 from tests.rendering.tiny_models import tiny_sd
 
 SMALL = ("sampling.num_inference_steps=1", "engine.batch_size=2", "engine.device=cpu")
+TWO_STEPS = ("model=demo", "engine.batch_size=2", "sampling.num_inference_steps=2")
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +26,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No certificate of another test, or of a person's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "darkroom" / "certificates" / "certificates"
+
+
+@pytest.fixture(scope="module")
+def proved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with one certificate."""
+    folder = tmp_path_factory.mktemp("proved")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        assert run_here("prove", *TWO_STEPS) == 0
+    return folder
 
 
 @pytest.mark.slow
@@ -170,15 +182,14 @@ def test_python_gives_the_certificate(cache: Path) -> None:
     ],
 )
 def test_images_that_no_certificate_speaks_of_are_refused(
-    tmp_path: Path, column: str | None, word: str | None, said: str | None
+    proved: Path, tmp_path: Path, column: str | None, word: str | None, said: str | None
 ) -> None:
     values = {"height": 32, "clip_skip": 1, "guidance_scale": 7.0, "seed": 5}
     rows = {"prompt": ["a red circle"], **({column: [values[column]]} if column else {})}
     pd.DataFrame(rows).to_csv(tmp_path / "prompts.csv", index=False)
-    given = ("model=demo", "engine.batch_size=2", "sampling.num_inference_steps=2")
-    assert run_here("prove", *given) == 0
+    shutil.copytree(proved, tmp_path / "cache")
     prompts = ("prompts=file", f"prompts.uri={tmp_path / 'prompts.csv'}", "engine=local", "engine.proof=required")
-    given = (*given, *prompts, f"output.uri={tmp_path / 'run'}", *([word] if word else []))
+    given = (*TWO_STEPS, *prompts, f"output.uri={tmp_path / 'run'}", *([word] if word else []))
     if said is None:
         assert run_here("generate", *given) == 0
         return
