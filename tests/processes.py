@@ -16,7 +16,10 @@ from darkroom.jobs.cli import console
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["darkroom.jobs.cli", "darkroom.jobs.runs", "darkroom.api.rendering", "pandas", "tests.faults.doomed"]
+    [
+        *("darkroom.jobs.cli", "darkroom.jobs.runs", "darkroom.api.rendering", "darkroom.rendering.pretrained"),
+        *("pandas", "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion", "tests.faults.doomed"),
+    ]
 )
 
 

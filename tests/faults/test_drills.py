@@ -51,7 +51,9 @@ def test_s3_that_fails_now_and_then(expected: Whole, in_s3: tuple) -> None:
 
 @pytest.mark.slow
 def test_s3_that_throttles_everything_for_a_while(expected: Whole, in_s3: tuple) -> None:
-    assert counts(drills.s3_throttled(expected, *in_s3, 4.0)) == ZERO
+    tally = drills.s3_throttled(expected, *in_s3, 2.0)
+    assert counts(tally) == ZERO
+    assert tally.injected
 
 
 @pytest.mark.slow
