@@ -126,10 +126,11 @@ def test_a_call_right_after_an_interrupt_waits_for_the_batch_that_is_under_way(t
         if isinstance(event, events.Progressed):  # the next shard's batch is on the device by now
             raise KeyboardInterrupt
 
-    options, prompts = darkroom.EngineOptions(shard_size=4), ["a red circle"] * 16
+    given = {"out": tmp_path / "run", "engine": darkroom.EngineOptions(shard_size=4), "num_inference_steps": 6}
+    prompts = ["a red circle"] * 16
     with pytest.raises(KeyboardInterrupt):
-        darkroom.generate(prompts, out=tmp_path / "run", engine=options, progress=interrupt)
-    assert darkroom.generate(prompts, out=tmp_path / "run", engine=options).status().by_status == {"ok": 16}
+        darkroom.generate(prompts, progress=interrupt, **given)
+    assert darkroom.generate(prompts, **given).status().by_status == {"ok": 16}
 
 
 INTERRUPTED = """
