@@ -10,7 +10,7 @@ from darkroom.engine.tasks import AttemptFailed, Event, ShardDone, WorkerLost, W
 from darkroom.runs.reading import records
 from darkroom.storage.store import open_store, parse_spec
 from tests.engine.helpers import MakeMisbehaving, dataset, run_info, tasks
-from tests.faults.ray_drills import BARE, add_node, drain
+from tests.faults.ray_drills import drain
 
 pytestmark = pytest.mark.slow
 
@@ -22,12 +22,12 @@ def leaving(no_ray: None) -> Iterator[tuple[str, Callable]]:
 
     from darkroom.engine import cluster
 
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **BARE})
-    only = add_node(nodes)
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    only = nodes.add_node(num_cpus=1)
     cluster.start(nodes.address)
     nodes.wait_for_nodes()
     try:
-        yield only.node_id, lambda: add_node(nodes)
+        yield only.node_id, lambda: nodes.add_node(num_cpus=1)
     finally:
         cluster.stop()
         nodes.shutdown()

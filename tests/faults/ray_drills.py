@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 SLOW = Fault(delay_s=0.3)
 GRACE_S = 30.0  # what a cloud gives before it kills
-BARE = {"include_log_monitor": False, "no_monitor": True}  # without processes of Ray that no drill needs
 HEAD_TIMEOUT = "RAY_gcs_rpc_server_reconnect_timeout_s"  # how long Ray waits for its head to come back: 60 by itself
 
 
@@ -35,19 +34,14 @@ def cluster(num_nodes: int) -> Iterator["Cluster"]:
     from ray.cluster_utils import Cluster
 
     os.environ[HEAD_TIMEOUT] = "5"
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **BARE})
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
         for _ in range(num_nodes):
-            add_node(nodes)
+            nodes.add_node(num_cpus=1)
         yield nodes
     finally:
         nodes.shutdown()
         del os.environ[HEAD_TIMEOUT]
-
-
-def add_node(nodes: "Cluster") -> Any:
-    """Another one with room for a worker."""
-    return nodes.add_node(num_cpus=1, **BARE)
 
 
 def on_ray(here: Place, *more: str) -> Place:
@@ -100,7 +94,7 @@ def nodes_killed(expected: Whole, here: Place, proxy: FaultyProxy, nodes: "Clust
     for number, node in enumerate(old):
         further(job, here, number)
         nodes.remove_node(node, allow_graceful=False)
-        add_node(nodes)
+        nodes.add_node(num_cpus=1)
     return account(here.store, expected, len(old), ended(job, 0))
 
 
@@ -111,7 +105,7 @@ def node_preempted(expected: Whole, here: Place, proxy: FaultyProxy, nodes: "Clu
     further(job, here, 0)
     leaving = min(nodes.worker_nodes, key=lambda node: node.node_id)
     drain(nodes.address, leaving.node_id)
-    add_node(nodes)
+    nodes.add_node(num_cpus=1)
     further(job, here, num_committed(here))
     nodes.remove_node(leaving, allow_graceful=False)
     return account(here.store, expected, 1, ended(job, 0))

@@ -1,8 +1,5 @@
 """Each drill on Ray once: real processes, several nodes of one machine, a real S3 server behind a slow proxy."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.faults import drills, ray_drills
@@ -10,40 +7,28 @@ from tests.faults.account import Whole
 from tests.faults.conftest import ZERO, counts
 from tests.servers import FaultyProxy
 
-if TYPE_CHECKING:
-    from ray.cluster_utils import Cluster
-
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def nodes() -> Iterator["Cluster"]:
-    """Two, for drills that leave as many."""
-    with ray_drills.cluster(2) as made:
-        yield made
 
 
 @pytest.mark.slow
 def test_workers_killed_one_after_the_other(expected: Whole, in_s3: tuple[drills.Place, FaultyProxy]) -> None:
     tally = ray_drills.workers_killed(expected, *in_s3, times=2)
-    assert tally.injected == 2
+    assert tally.injected >= 2
     assert counts(tally) == ZERO
 
 
 @pytest.mark.slow
-def test_nodes_killed_one_after_the_other(
-    expected: Whole, in_s3: tuple[drills.Place, FaultyProxy], nodes: "Cluster"
-) -> None:
-    tally = ray_drills.nodes_killed(expected, *in_s3, nodes)
+def test_nodes_killed_one_after_the_other(expected: Whole, in_s3: tuple[drills.Place, FaultyProxy]) -> None:
+    with ray_drills.cluster(2) as nodes:
+        tally = ray_drills.nodes_killed(expected, *in_s3, nodes)
     assert "worker(s) were lost and replaced" in tally.said
     assert counts(tally) == ZERO
 
 
 @pytest.mark.slow
-def test_a_node_that_the_cloud_takes_back(
-    expected: Whole, in_s3: tuple[drills.Place, FaultyProxy], nodes: "Cluster"
-) -> None:
-    assert counts(ray_drills.node_preempted(expected, *in_s3, nodes)) == ZERO
+def test_a_node_that_the_cloud_takes_back(expected: Whole, in_s3: tuple[drills.Place, FaultyProxy]) -> None:
+    with ray_drills.cluster(2) as nodes:
+        assert counts(ray_drills.node_preempted(expected, *in_s3, nodes)) == ZERO
 
 
 @pytest.mark.slow
