@@ -116,6 +116,8 @@ def console(job: str, overrides: Sequence[str]) -> None:
     gc.set_threshold(_GC_THRESHOLD)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # a terminal that closes; nohup has it ignored
+        signal.signal(signal.SIGHUP, interrupt)
     code = _ended(job, overrides)
     if code is ExitCode.INTERRUPTED:
         print(f"the same command goes on from there: {same_command(job, overrides)}", flush=True)

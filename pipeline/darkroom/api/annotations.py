@@ -5,6 +5,7 @@ One vocabulary serves all that raises; what leaves a call of the API is put into
 """
 
 import inspect
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -109,6 +110,10 @@ def checked_kind(name: str, value: Any, hint: Any) -> Any:
         shown = text if len(text := repr(value)) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
         raise DarkroomError(f"{name}={shown}: {_needed(choices)}")
     kind, inner = get_origin(fitting[0]) or fitting[0], get_args(fitting[0])
+    if kind is Path:
+        return Path(
+            os.fsdecode(value)
+        )  # what is only like a path, as an entry of os.scandir, says another text of itself
     if kind is Mapping:
         return {
             checked_kind(f"{name}: the key", key, inner[0]): checked_kind(f"{name}[{key!r}]", item, inner[1])
@@ -146,7 +151,9 @@ def _is(value: Any, hint: Any) -> bool:
     if kind is Sequence:
         is_listed = hasattr(value, "__len__") and hasattr(value, "__getitem__") and hasattr(value, "__iter__")
         return is_listed and not isinstance(value, str | bytes | Mapping)
-    return callable(value) if kind is Callable else isinstance(value, kind)
+    if kind is Callable:
+        return callable(value) and not inspect.iscoroutinefunction(value)  # which would be called and never run
+    return isinstance(value, kind)
 
 
 def _needed(choices: Sequence[Any]) -> str:

@@ -1,6 +1,7 @@
 """The arguments of calls, in every shape that a caller has them, as typed values: prompts, models, engines, options."""
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from os import PathLike
@@ -57,7 +58,7 @@ def prompts_of(
         _check_unused(on_invalid, columns, endpoint_url, "the demo's prompts")
         return demo()
     if isinstance(source, str | PathLike):
-        return files(str(source), on_invalid, columns, endpoint_url)
+        return files(os.fsdecode(source), on_invalid, columns, endpoint_url)
     if endpoint_url is not None:
         raise DarkroomError("prompts_endpoint_url: is for prompt files on S3, and these prompts are in memory")
     settings: dict[str, object] = {"kind": MEMORY, "on_invalid": on_invalid}
@@ -133,7 +134,7 @@ def model_ref(model: str | Path | ModelRef) -> ModelRef:
     if isinstance(model, ModelRef):
         return model
     if isinstance(model, PathLike):
-        return ModelRef(str(Path(model).absolute()))
+        return ModelRef(str(Path(os.fsdecode(model)).absolute()))
     if is_function_name(str(model)):
         return ModelRef("", make=str(model))
     return presets().get(str(model), ModelRef(str(model)))

@@ -5,6 +5,7 @@ thread; what goes on is told to `progress` (`api.events`). KeyboardInterrupt com
 stays, and the same call goes on.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -36,9 +37,9 @@ from darkroom.api.options import (
 )
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.interrupts import import_whole
 from darkroom.domain.settings import ModelRef, Value
 from darkroom.engine.planning import Grid
-from darkroom.storage.store import is_remote
 
 if TYPE_CHECKING:
     from darkroom.api.comparison import Comparison
@@ -82,6 +83,7 @@ def generate(
     Raises DarkroomError for what cannot be rendered as asked, and StoreError where the store fails. Images and shards
     that failed are in the run: `run.failures`, `run.status()`; the same call tries shards that are missing again.
     """
+    import_whole("darkroom.api.rendering")
     from darkroom.api.rendering import render
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
@@ -126,6 +128,7 @@ def sweep(
 
     All else is as in `generate`.
     """
+    import_whole("darkroom.api.rendering")
     from darkroom.api.rendering import render
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
@@ -158,6 +161,7 @@ def plan(
     **settings: Any,
 ) -> "Plan":
     """Check everything and say what `generate` would make and cost, from real batches; nothing is stored."""
+    import_whole("darkroom.api.planning")
     from darkroom.api import planning
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
@@ -179,6 +183,7 @@ def prove(
     The certificate is kept in the user's cache, where later plans and renderings of the same model find it: by its
     `may_mix` and `may_batch` they render such that each image stands alone. Nothing else is stored.
     """
+    import_whole("darkroom.api.proving")
     from darkroom.api import proving
 
     ref, sampling = _model_and_sampling(model, settings)
@@ -204,6 +209,7 @@ def evaluate(
 
     options: those of EvaluationOptions, such as reference="demo", extractors=["clip"], metrics=["clip.kid"].
     """
+    import_whole("darkroom.api.measuring")
     from darkroom.api.measuring import evaluate
 
     found = open_run(run, endpoint_url=endpoint_url)
@@ -226,6 +232,7 @@ def compare(
     a_cell, b_cell: which cell of a run that has several (its cell_id); an address may say it as uri#cell_id.
     options: those of ComparisonOptions, such as metrics=["demo_clip.clip_score"], tolerance=0.01.
     """
+    import_whole("darkroom.api.comparison")
     from darkroom.api import comparison
 
     chosen = made(ComparisonOptions, options, "compare")
@@ -247,10 +254,12 @@ def report(
     out: a folder or an s3:// address; None: report/ under the run. num_prompts: shown in every cell, at most.
     Raises DarkroomError where nothing is committed, and for a folder that holds somebody else's files of these names.
     """
+    import_whole("darkroom.api.reporting")
     from darkroom.api import reporting
 
-    found, place = open_run(run, endpoint_url=endpoint_url), _text(out)
-    return reporting.write_report(found, place, endpoint_url if is_remote(place or "") else None, num_prompts)
+    given, place = run if isinstance(run, Run) else _text(run) or "", _text(out)
+    for_run, for_out = runs.endpoints(endpoint_url, given, place)
+    return reporting.write_report(runs.open_run(given, for_run), place, for_out if place else None, num_prompts)
 
 
 # From what a person gives to options -------------------------------------------------------------------------------
@@ -282,4 +291,4 @@ def _run_of(result: "RenderResult") -> Run:
 def _text(place: str | Path | None) -> str | None:
     if place is not None and not isinstance(place, str | PathLike):
         raise DarkroomError(f"{place!r} is {type(place).__name__}; give a folder or an address, as text or as a Path")
-    return None if place is None else str(place)
+    return None if place is None else os.fsdecode(place)

@@ -8,7 +8,7 @@ from darkroom.api.evaluation import extractor_specs
 from darkroom.api.events import Noted, PairsCounted, Progress
 from darkroom.api.measuring import measured_reference
 from darkroom.api.options import ComparisonOptions
-from darkroom.api.run import Run, open_run
+from darkroom.api.run import Run, endpoints, open_run
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.catalogue import convention
 from darkroom.evaluation.extractor import ExtractorSpec
@@ -24,7 +24,6 @@ from darkroom.runs import manifest
 from darkroom.runs.cells import axes
 from darkroom.runs.commands import on_run
 from darkroom.runs.features import ExtractorInfo, FeaturesMissing, PairedFeatures, paired_features
-from darkroom.storage.store import is_remote
 
 _CELL = re.compile(r"(.+)#([0-9a-f]{16})")
 _DEFAULT = "demo_clip"
@@ -71,8 +70,7 @@ def compared_cells(
     a: str | Run, b: str | Run, endpoint_url: str | None, a_cell: str | None = None, b_cell: str | None = None
 ) -> tuple[ComparedCell, ComparedCell]:
     """Both cells. One of the runs may be a folder, for which there is no endpoint."""
-    remote = [not isinstance(each, str) or is_remote(each) for each in (a, b)]
-    for_a, for_b = (endpoint_url if here or not any(remote) else None for here in remote)
+    for_a, for_b = endpoints(endpoint_url, a, b)
     return _compared_cell("a", a, for_a, a_cell), _compared_cell("b", b, for_b, b_cell)
 
 
@@ -80,6 +78,8 @@ def _compared_cell(key: str, given: str | Run, endpoint_url: str | None, cell_id
     """A run that has one cell, or the cell that is named: as an argument, or in `uri#cell_id`."""
     if isinstance(given, str) and (match := _CELL.fullmatch(given)):
         uri, named = match[1], match[2]
+        if cell_id not in (None, named):
+            raise DarkroomError(f"{key}_cell={cell_id}: {key}={given} names another cell; leave one of them out")
         run = open_run(uri, endpoint_url)
     else:
         run, named = open_run(given, endpoint_url), cell_id

@@ -3,6 +3,7 @@
 A Ray that the caller has joined is used and left running; one that was started here is stopped by the last who uses it.
 """
 
+import os
 import platform
 import sys
 import threading
@@ -17,6 +18,7 @@ from darkroom.api.checking import Checked
 from darkroom.api.events import Progress, Progressed
 from darkroom.api.options import AUTO, EngineOptions
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.interrupts import import_whole
 from darkroom.domain.machine import num_cores
 from darkroom.domain.settings import Sampling
 from darkroom.engine.dispatcher import Dispatcher
@@ -64,6 +66,7 @@ def started(options: EngineOptions) -> Iterator[Engine]:
         yield Engine(options, local_device(options.device, _KEY), 1)
         return
     likely_device(options)
+    import_whole("darkroom.engine.ray_dispatcher")
     with _RAY.joined(options):
         from darkroom.engine import cluster
 
@@ -100,6 +103,10 @@ class _SharedRay:
     """The one Ray of this process: counts who uses it, and stops it after the last, if it was started here."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """As at the start, and in a process that was forked off: its threads are none of those that used it."""
         self._lock = threading.Lock()
         self._num_users = 0
         self._is_started_here = False
@@ -123,6 +130,7 @@ class _SharedRay:
 
 
 _RAY = _SharedRay()
+os.register_at_fork(after_in_child=_RAY.forget)
 
 
 # Devices -----------------------------------------------------------------------------------------------------------
@@ -174,6 +182,7 @@ def device_model(device: str) -> str:
 
 def _devices() -> list[str]:
     """This machine's, the fastest first."""
+    import_whole("torch")
     import torch
 
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}

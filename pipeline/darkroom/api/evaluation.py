@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from darkroom.api.engine import Counting, Engine
 from darkroom.api.events import FeaturesStarted, ImageLeftOut, ImagesLeftOut, Progress, StageEnded, Warned
@@ -18,6 +18,7 @@ from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.domain.identity import Shard
 from darkroom.domain.machine import from_anywhere
 from darkroom.domain.records import OK
+from darkroom.domain.setting_values import converted, converted_or_none
 from darkroom.engine.feature_worker import FeatureWorkerSpec
 from darkroom.engine.tasks import FeatureTask, task_name
 from darkroom.evaluation.catalogue import CATALOGUE, convention, default_metrics, metrics_by_extractor
@@ -97,9 +98,10 @@ def _placed(extractor: str | Mapping[str, Any]) -> str | dict[str, Any]:
     """With its weights named from anywhere, where they are files of this machine."""
     if isinstance(extractor, str):
         return extractor
-    source = extractor.get("source")
-    is_here = source is not None and Path(str(source)).expanduser().exists()
-    return {**extractor, **({"source": from_anywhere(str(source))} if is_here else {})}
+    if extractor.get("source") is None:
+        return dict(extractor)
+    source = converted("extractors: source", str, extractor["source"])
+    return {**extractor, "source": from_anywhere(source) if Path(source).expanduser().exists() else source}
 
 
 def _finite(expected: Mapping[str, object]) -> dict[str, object]:
@@ -119,7 +121,9 @@ def _extractor_spec(item: str | Mapping[str, Any], device: str) -> ExtractorSpec
         return ExtractorSpec(item, device=device)
     if not isinstance(item, Mapping) or "name" not in item or set(item) - set(_KEYS):
         raise DarkroomError(f"extractors: {item} is none; give a name, or a name with {', '.join(_KEYS[1:])}")
-    return ExtractorSpec(**{str(name): value for name, value in item.items()}, device=device)
+    kinds = get_type_hints(ExtractorSpec)
+    given = {name: converted_or_none(f"extractors: {name}", kinds[name], value) for name, value in item.items()}
+    return ExtractorSpec(**given, device=device)
 
 
 def _check_reference(found: CheckedEvaluation) -> None:

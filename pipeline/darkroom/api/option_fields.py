@@ -6,7 +6,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from darkroom.api.annotations import checked_kind
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.setting_values import as_builtin, as_number, converted
+from darkroom.domain.setting_values import as_builtin, as_number, converted_or_none
 
 
 def option(
@@ -44,8 +44,7 @@ def check_options(options: Any, prefix: str) -> None:
         elif _takes_list(options, each.name):
             value = _checked_list(options, each.name, value)
         else:
-            kinds = get_args(hint := get_type_hints(type(options))[each.name]) or (hint,)
-            value = None if value is None and type(None) in kinds else converted(each.name, kinds[0], value)
+            value = converted_or_none(each.name, get_type_hints(type(options))[each.name], value)
             _check_value(f"{prefix}{each.name}", value, about)
         object.__setattr__(options, each.name, value)
 

@@ -29,7 +29,7 @@ from darkroom.runs.opening import open_whole
 from darkroom.runs.pace import Pace, pace
 from darkroom.runs.reading import CellState, states, table_of_cell
 from darkroom.runs.run import RunInfo
-from darkroom.storage.store import Store, StoreError, open_store, parse_spec, prefetched
+from darkroom.storage.store import Store, StoreError, checked_endpoint, is_remote, open_store, parse_spec, prefetched
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -251,9 +251,20 @@ class Run:
 def open_run(uri: "str | Run", endpoint_url: str | None = None) -> Run:
     """The run at a folder or an s3:// address. Raises DarkroomError where there is none."""
     if isinstance(uri, Run):
+        if endpoint_url is not None and checked_endpoint(endpoint_url) != uri.store.spec.endpoint_url:
+            there = uri.store.spec.endpoint_url or "no endpoint of its own"
+            raise DarkroomError(
+                f"endpoint_url={endpoint_url}: the run {uri.uri} is open already, with {there}; leave it out"
+            )
         return uri
     store = store_at(str(uri), endpoint_url)
     return Run(store, *open_whole(store))
+
+
+def endpoints(endpoint_url: str | None, *places: "str | Run | None") -> list[str | None]:
+    """Whose endpoint it is: of the addresses in an object store; where none is one, of all, which then refuse it."""
+    takes = [isinstance(place, str) and is_remote(place) for place in places]
+    return [endpoint_url if taken or not any(takes) else None for taken in takes]
 
 
 def store_at(uri: str, endpoint_url: str | None) -> Store:

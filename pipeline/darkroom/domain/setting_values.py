@@ -1,11 +1,13 @@
 """Values of settings as they come, from a command, a call or a file, as what the table says that they are."""
 
 import operator
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from difflib import get_close_matches
 from os import PathLike
-from typing import Any, TypeVar, get_type_hints
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.domain.settings import Range, Setting, mapping_text, settings_of
@@ -116,7 +118,7 @@ def converted(name: str, kind: type, value: Any) -> Any:
     """The value as this kind; numbers and paths as text where text is needed, whole numbers as numbers."""
     value = as_builtin(value)
     if kind is str and (isinstance(value, PathLike) or as_number(value, float) is not None):
-        return str(value)
+        return os.fsdecode(value) if isinstance(value, PathLike) else str(value)
     found = value if isinstance(value, kind) else None
     if kind in (int, float):  # of which a truth value is none, and 2.0 is a whole one
         found = as_number(int(value) if type(value) is float and value.is_integer() else value, kind)
@@ -124,6 +126,12 @@ def converted(name: str, kind: type, value: Any) -> Any:
         needed = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]
         raise DarkroomError(f"{name}={value!r}: give {needed}")
     return kind(found)
+
+
+def converted_or_none(name: str, hint: Any, value: Any) -> Any:
+    """The same as `hint`, a kind or `kind | None`, says: None stays where it may be."""
+    kinds = get_args(hint) or (hint,)
+    return None if value is None and NoneType in kinds else converted(name, kinds[0], value)
 
 
 def as_builtin(value: Any) -> Any:

@@ -35,6 +35,7 @@ _changing = threading.Lock()
 def start(address: str | None, num_workers: int | None = None) -> None:
     """Join the cluster at `address`, or start a Ray of this machine's own with room for the workers, on loopback."""
     if ray.is_initialized():
+        _check_connected()
         _check_joined(address)
         return
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
@@ -77,9 +78,10 @@ def _join_or_start(address: str | None, num_workers: int | None) -> None:
             ray.init(address=address, logging_level="warning", log_to_driver=False)
         else:
             _start_local(max(num_workers or 1, os.cpu_count() or 1))
-    except DarkroomError:
-        raise
-    except Exception as error:  # Ray raises what it likes; a start that took too long is a plain Exception
+    except BaseException as error:  # Ray raises what it likes; a start that took too long is a plain Exception
+        ray.shutdown()  # what of it is there already, which nobody else would end
+        if isinstance(error, DarkroomError) or not isinstance(error, Exception):
+            raise
         line = first_line(error)
         if address:
             raise DarkroomError(
@@ -123,6 +125,19 @@ def joined_alone() -> Iterator[None]:
         with _changing:
             _num_running -= 1
             auto_init_hook.enable_auto_connect = _CONNECTS_ITSELF and not _num_running
+
+
+def _check_connected() -> None:
+    """Raises DarkroomError in a process that was forked off one that is in a Ray: there, calls of Ray never end.
+
+    Of the parent's threads none lives on in it, as is the one that hears of errors in every process that joins a Ray.
+    """
+    listener = getattr(ray._private.worker.global_worker, "listener_thread", None)
+    if listener is not None and not listener.is_alive():
+        raise DarkroomError(
+            "engine=ray: this process was forked off one that is in a Ray, and the connection does not outlive that; "
+            "start processes by spawn, as multiprocessing.get_context('spawn') does, or use engine=local"
+        )
 
 
 def _check_joined(address: str | None) -> None:

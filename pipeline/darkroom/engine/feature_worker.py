@@ -49,7 +49,11 @@ class FeatureWorker:
         self._device = ThreadPoolExecutor(1, "device")
         self._decoders = ThreadPoolExecutor(_NUM_DECODERS, "decode")
         self._stop = threading.Event()
-        self._extractors = self._device.submit(load).result()
+        try:
+            self._extractors = self._device.submit(load).result()
+        except BaseException:  # an interrupt too: its threads would wait for work for ever
+            self.close()
+            raise
 
     def run_task(self, task: Task, attempt: int) -> ShardReport:
         """Make the features that a committed shard lacks; an exception leaves nothing stored."""

@@ -60,8 +60,12 @@ class Worker:
         self._retries_reported, self._loads_reported = 0, 1
         self._doing = Doing()
         self._device = Device(load, batch_timeout_s, profile)
-        batch_size = self._device.model(first.base).info.batch_size
-        self._extractors = self._device.submit(load_extractors).result() if load_extractors else ()
+        try:
+            batch_size = self._device.model(first.base).info.batch_size
+            self._extractors = self._device.submit(load_extractors).result() if load_extractors else ()
+        except BaseException:  # an interrupt too: its thread would wait for work for ever
+            self._device.close()
+            raise
         self._encoders = EncoderPool(store, run.output, batch_size, self._device.check_not_stopped, profile)
 
     def run_task(self, task: Task, attempt: int) -> ShardReport:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from darkroom.domain.errors import WrongModel
+from darkroom.domain.interrupts import off_main_thread
 from darkroom.rendering.model_files import Digests, State, file_digest, is_digest_fast, state
 
 P = ParamSpec("P")
@@ -81,6 +82,7 @@ def loads_models(load: Callable[P, T]) -> Callable[P, T]:
     One may call another; none may be called from what `calls_models` marks.
     """
 
+    @off_main_thread
     @wraps(load)
     def alone(*args: P.args, **kwargs: P.kwargs) -> T:
         _ACCESS.begin_loading()
@@ -95,6 +97,7 @@ def loads_models(load: Callable[P, T]) -> Callable[P, T]:
 def calls_models(call: Callable[P, T]) -> Callable[P, T]:
     """Mark a call of a loaded model: not while another thread loads. One may call another."""
 
+    @off_main_thread
     @wraps(call)
     def beside_others(*args: P.args, **kwargs: P.kwargs) -> T:
         _ACCESS.begin_calling()

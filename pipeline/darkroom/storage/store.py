@@ -146,6 +146,8 @@ def parse_spec(uri: str, endpoint_url: str | None = None) -> StoreSpec:
     """A store's address, absolute and checked as far as that needs no request."""
     if not uri.strip():
         raise DarkroomError(f"output.uri is empty; use {_USABLE}")
+    if "\0" in uri:
+        raise DarkroomError(f"output.uri={uri!r}: no address has a null character; leave it out")
     check_slashes(uri, "output.uri")
     if not is_remote(uri):
         folder = _file_path(uri) if uri.startswith("file://") else os.path.realpath(_at_home(uri))

@@ -1,0 +1,59 @@
+"""Whose endpoint an argument is, of an open run, of addresses and of folders; and cells that are named."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import darkroom
+from darkroom.api.run import Run, endpoints
+from darkroom.domain.errors import DarkroomError
+
+ENDPOINT = "http://127.0.0.1:1"
+
+
+def test_an_endpoint_is_of_addresses_in_a_store_and_else_of_all() -> None:
+    run = Run(SimpleNamespace(spec=SimpleNamespace(uri="s3://b/x")), None, {})  # type: ignore[arg-type]
+    assert endpoints("e", "s3://b/x", "folder") == ["e", None]
+    assert endpoints("e", run, "s3://b/x") == [None, "e"]
+    assert endpoints("e", "folder", None) == ["e", "e"]
+    assert endpoints(None, "s3://b/x") == [None]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return darkroom.generate(["a cat"], model="paint", out=out, height=16, width=16)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda run: darkroom.open_run(run, endpoint_url=ENDPOINT),
+        lambda run: darkroom.evaluate(run, endpoint_url=ENDPOINT),
+        lambda run: darkroom.report(run, endpoint_url=ENDPOINT),
+        lambda run: run.compare(run, endpoint_url=ENDPOINT),
+    ],
+)
+def test_an_endpoint_that_nothing_would_ask_is_refused(run: Run, call: Callable[[Run], Any]) -> None:
+    with pytest.raises(DarkroomError, match=f"^endpoint_url={ENDPOINT}: the run .* is open already"):
+        call(run)
+
+
+@pytest.mark.slow
+def test_a_report_of_a_folder_goes_to_a_store_and_the_other_way(run: Run, s3_endpoint: str, tmp_path: Path) -> None:
+    there = darkroom.report(run.uri, out="s3://bucket/report", endpoint_url=s3_endpoint)
+    assert there.place == "s3://bucket/report/index.html"
+    stored = darkroom.generate(
+        ["a cat"], model="paint", out="s3://bucket/reported", endpoint_url=s3_endpoint, height=16, width=16
+    )
+    darkroom.report(stored.uri, out=tmp_path / "report", endpoint_url=s3_endpoint)
+    assert (tmp_path / "report" / "index.html").exists()
+
+
+def test_a_cell_that_is_named_twice_is_refused_where_they_are_two(run: Run) -> None:
+    [cell] = run.cells
+    with pytest.raises(DarkroomError, match=f"^a_cell={'0' * 16}: a=.*#{cell} names another cell; leave one of them"):
+        darkroom.compare(f"{run.uri}#{cell}", run, a_cell="0" * 16)
