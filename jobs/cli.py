@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 
 from darkroom import __version__
 from darkroom.domain.errors import DarkroomError, TryAgain
+from darkroom.domain.machine import check_working_folder
 from darkroom.jobs.arguments import Show, arguments
 from darkroom.jobs.completion import COMPLETE, COMPLETE_LINE, completion, line_completion, script
 from darkroom.jobs.config_file import config_text
@@ -133,6 +134,7 @@ def interrupt(*_: Any) -> None:
 def _ended(job: str, overrides: Sequence[str]) -> ExitCode:
     """The job's exit code, and a line on the error that ended it."""
     try:
+        check_working_folder()
         return run_job(job, overrides)
     except TryAgain as error:
         return _complain(str(error), ExitCode.UNFINISHED)

@@ -66,3 +66,11 @@ def test_a_callback_that_would_never_run_is_refused() -> None:
 
     with pytest.raises(DarkroomError, match=r"progress=<function .*: give a function"):
         darkroom.plan(["a cat"], progress=told, **PAINT)
+
+
+def test_a_working_folder_that_was_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(DarkroomError, match="the working folder was removed; go to one that is there"):
+        darkroom.generate(["a cat"], out="run", **PAINT)

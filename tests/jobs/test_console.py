@@ -79,3 +79,16 @@ def test_what_is_asked_for_and_cannot_be_printed_is_no_success(words: list[str])
 def test_help_of_a_job_is_its_own() -> None:
     assert run("help", "generate").stdout == run("generate", "--help").stdout
     assert run("help", "genrate").returncode == 2
+
+
+@pytest.mark.slow
+def test_a_working_folder_that_was_removed_is_named(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    call = ["bash", "-c", 'cd "$0" && rmdir "$0" && "$@"', str(gone), *command("status", f"run={tmp_path}")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "pipeline")}
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "darkroom: the working folder was removed; go to one that is there, as by `cd ~`\n",
+    )

@@ -16,6 +16,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.machine import check_working_folder
 from darkroom.domain.setting_values import as_builtin, as_number
 from darkroom.domain.settings import SETTINGS
 
@@ -83,6 +84,9 @@ def checks_arguments(call: Callable[P, T]) -> Callable[P, T]:
             return call(*bound.args, **bound.kwargs)
         except DarkroomError as error:
             error.args = (in_python(str(error)),)
+            raise
+        except FileNotFoundError:
+            check_working_folder()
             raise
         except RuntimeError as error:
             if threading.main_thread().is_alive():

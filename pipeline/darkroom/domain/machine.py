@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from darkroom.domain.errors import DarkroomError
+
 
 def num_cores() -> int:
     """That this process may use."""
@@ -20,6 +22,14 @@ def cache_folder(name: str) -> Path:
 def from_anywhere(place: str) -> str:
     """An address as it is; a path of this machine such that it is the same from every folder."""
     return place if "://" in place else os.path.abspath(os.path.expanduser(place))  # noqa: PTH100, PTH111 - as `locate`
+
+
+def check_working_folder() -> None:
+    """Raises DarkroomError where it was removed, so that libraries find nothing, absolute paths neither."""
+    try:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        raise DarkroomError("the working folder was removed; go to one that is there, as by `cd ~`") from None
 
 
 def walk(folder: str, recursive: bool = True, hidden: str = ".") -> Iterator[str]:
