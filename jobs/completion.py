@@ -30,7 +30,7 @@ complete -F _darkroom darkroom
 _ZSH = """
 _darkroom() {
     local -a found
-    found=("${(@f)$(${~words[1]} --complete "${(Q)words[CURRENT]}" "${(@Q)words[2,CURRENT-1]}" 2>/dev/null)}")
+    found=("${(@f)$(${~words[1]} --complete "${(Q)PREFIX}" "${(@Q)words[2,CURRENT-1]}" 2>/dev/null)}")
     if [[ -n $found ]]; then
         compadd -S '' -U -Q -- $found
     else

@@ -57,3 +57,9 @@ def test_a_cell_that_is_named_twice_is_refused_where_they_are_two(run: Run) -> N
     [cell] = run.cells
     with pytest.raises(DarkroomError, match=f"^a_cell={'0' * 16}: a=.*#{cell} names another cell; leave one of them"):
         darkroom.compare(f"{run.uri}#{cell}", run, a_cell="0" * 16)
+
+
+def test_which_of_two_runs_is_not_there_is_said(run: Run, tmp_path: Path) -> None:
+    for a, b, name in ((run, tmp_path / "nowhere", "b"), ("ftp://x/y", run, "a"), (run, "", "b")):
+        with pytest.raises(DarkroomError, match=f"^{name}(:| is empty)"):
+            darkroom.compare(a, b)

@@ -213,5 +213,5 @@ def test_sets_far_apart_have_nothing_in_common() -> None:
 
 
 def test_a_k_that_the_sets_cannot_give_is_refused() -> None:
-    with pytest.raises(DarkroomError, match="nearest_k=5 of 5 and 9 images"):
+    with pytest.raises(DarkroomError, match="5 images and 9 of the reference are too few, as nearest_k=5"):
         neighbours(np.eye(5), np.eye(9)[:, :5])

@@ -45,7 +45,7 @@ def test_engine_local_imports_no_ray(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_stops_in_seconds_and_the_same_command_goes_on(
     tmp_path: Path, signal_number: int, capsys: pytest.CaptureFixture
 ) -> None:

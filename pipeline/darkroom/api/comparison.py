@@ -80,9 +80,9 @@ def _compared_cell(key: str, given: str | Run, endpoint_url: str | None, cell_id
         uri, named = match[1], match[2]
         if cell_id not in (None, named):
             raise DarkroomError(f"{key}_cell={cell_id}: {key}={given} names another cell; leave one of them out")
-        run = open_run(uri, endpoint_url)
+        run = open_run(uri, endpoint_url, key)
     else:
-        run, named = open_run(given, endpoint_url), cell_id
+        run, named = open_run(given, endpoint_url, key), cell_id
         uri = given if isinstance(given, str) else given.uri
     if named is None and len(run.cells) == 1:
         named = next(iter(run.cells))

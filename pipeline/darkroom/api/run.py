@@ -248,8 +248,8 @@ class Run:
         return image
 
 
-def open_run(uri: "str | Run", endpoint_url: str | None = None) -> Run:
-    """The run at a folder or an s3:// address. Raises DarkroomError where there is none."""
+def open_run(uri: "str | Run", endpoint_url: str | None = None, name: str = "run") -> Run:
+    """The run at a folder or an s3:// address, which errors call `name`. Raises DarkroomError where there is none."""
     if isinstance(uri, Run):
         if endpoint_url is not None and checked_endpoint(endpoint_url) != uri.store.spec.endpoint_url:
             there = uri.store.spec.endpoint_url or "no endpoint of its own"
@@ -257,7 +257,7 @@ def open_run(uri: "str | Run", endpoint_url: str | None = None) -> Run:
                 f"endpoint_url={endpoint_url}: the run {uri.uri} is open already, with {there}; leave it out"
             )
         return uri
-    store = store_at(str(uri), endpoint_url)
+    store = store_at(str(uri), endpoint_url, name)
     return Run(store, *open_whole(store))
 
 
@@ -267,9 +267,9 @@ def endpoints(endpoint_url: str | None, *places: "str | Run | None") -> list[str
     return [endpoint_url if taken or not any(takes) else None for taken in takes]
 
 
-def store_at(uri: str, endpoint_url: str | None) -> Store:
+def store_at(uri: str, endpoint_url: str | None, name: str = "run") -> Store:
     """The store at an address, which can be read. Raises DarkroomError where it cannot."""
-    with _named_as_run():
+    with _named_as(name):
         store = open_store(parse_spec(uri, endpoint_url))
         store.check(writing=False)
     return store
@@ -277,17 +277,17 @@ def store_at(uri: str, endpoint_url: str | None) -> Store:
 
 def check_writable(run: Run) -> None:
     """Raises DarkroomError where nothing can be stored beside the run."""
-    with _named_as_run():
+    with _named_as("run"):
         run.store.check()
 
 
 @contextmanager
-def _named_as_run() -> Iterator[None]:
-    """A store speaks of where a run goes, and who opens one calls it `run`."""
+def _named_as(name: str) -> Iterator[None]:
+    """A store speaks of where a run goes, and who opens one calls it `run`, or another name."""
     try:
         yield
     except DarkroomError as error:
-        raise type(error)(str(error).replace("output.uri", "run").replace("output.endpoint", "endpoint")) from None
+        raise type(error)(str(error).replace("output.uri", name).replace("output.endpoint", "endpoint")) from None
 
 
 def _filtered(table: pa.Table, wanted: Mapping[str, Any]) -> pa.Table:

@@ -174,8 +174,10 @@ def neighbour_hits(features: np.ndarray, reference: np.ndarray, nearest_k: int =
     """
     features, reference = checked_pair(features, reference)
     if not 1 <= nearest_k < min(len(features), len(reference)):
-        found = f"nearest_k={nearest_k} of {len(features)} and {len(reference)} images"
-        raise DarkroomError(f"neighbours: {found}; give a nearest_k of at least 1 and below both")
+        raise DarkroomError(
+            f"neighbours: {len(features)} images and {len(reference)} of the reference are too few, as nearest_k="
+            f"{nearest_k} needs more than that of each; leave precision, recall, density and coverage out"
+        )
     radii, reference_radii = _squared_radii(features, nearest_k), _squared_radii(reference, nearest_k)
     nearest = np.full(len(reference), np.inf)
     recalled = np.zeros(len(reference), dtype=bool)
