@@ -91,3 +91,55 @@ def test_another_address_is_refused_while_a_ray_is_in_use(tmp_path: Path) -> Non
 
     assert darkroom.generate(PROMPTS, out=tmp_path / "run", engine=ON_RAY, progress=told, **PAINT).status().is_finished
     assert refused
+
+
+_FORKING = """
+import multiprocessing
+import darkroom, ray
+
+def render(engine, answers):
+    try:
+        run = darkroom.generate(["a cat"], model="paint", height=16, width=16, out=f"run_{engine}", engine=engine)
+        answers.put(len(run.records))
+    except darkroom.DarkroomError as error:
+        answers.put(str(error))
+
+if __name__ == "__main__":
+    ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level="error")
+    processes = multiprocessing.get_context("fork")
+    for engine in ("local", "ray"):
+        answers = processes.Queue()
+        child = processes.Process(target=render, args=(engine, answers))
+        child.start()
+        print(answers.get(timeout=100))
+        child.join()
+    render("ray", answers)
+    print(answers.get())
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_is_forked_off_one_in_a_ray_is_told_so(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", _FORKING]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=250, check=False)
+    local, forked, parent = done.stdout.splitlines()
+    assert (local, parent) == ("1", "1")
+    assert forked.startswith("engine=ray: this process was forked off one that is in a Ray, ")
+
+
+@pytest.mark.slow
+def test_a_start_of_ray_that_is_interrupted_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    started = ray.init
+
+    def interrupted(**words: Any) -> None:
+        started(**words)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ray, "init", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        darkroom.generate(PROMPTS, out=tmp_path / "run", engine=ON_RAY, **PAINT)
+    assert not ray.is_initialized()
+    monkeypatch.undo()
+    assert darkroom.generate(PROMPTS, out=tmp_path / "run", engine=ON_RAY, **PAINT).status().is_finished
