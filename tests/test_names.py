@@ -14,7 +14,9 @@ FAILING = "raise RuntimeError('a user module was imported')\n"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A working directory full of our names."""
+    """A working directory full of our names, and of those of libraries."""
+    for name in ("pyarrow", "torch", "PIL", "ray", "yaml", "numpy"):
+        (tmp_path / f"{name}.py").write_text(FAILING)
     for name in ("pipeline", "conf", "jobs", "darkroom"):
         (tmp_path / f"{name}.py").write_text(FAILING)
         package = tmp_path / "packages" / name
@@ -27,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["local", "ray"])
 def test_a_users_own_names_break_nothing(folder: Path, engine: str) -> None:
-    python_path = os.pathsep.join([str(folder), str(folder / "packages"), os.environ.get("PYTHONPATH", "")])
+    python_path = os.pathsep.join([str(folder / "packages"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [COMMAND, "generate", *PROMPTS, f"engine={engine}", "output.uri=run"],
         cwd=folder,
@@ -39,3 +41,12 @@ def test_a_users_own_names_break_nothing(folder: Path, engine: str) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 images rendered" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_users_own_names_on_the_path_break_nothing(tmp_path: Path) -> None:
+    for name in ("pipeline", "conf", "jobs", "darkroom"):
+        (tmp_path / f"{name}.py").write_text(FAILING)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([COMMAND, "--version"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -13,9 +13,11 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import ray
 from ray._private import auto_init_hook, ray_constants
+from ray.job_config import JobConfig
 
 from darkroom.domain.errors import DarkroomError, TryAgain, first_line
 
@@ -188,9 +190,18 @@ def _start_local(num_cpus: int) -> None:
             include_dashboard=False,
             logging_level="warning",
             log_to_driver=False,
+            job_config=_job_config(),
             _node_ip_address="127.0.0.1",
             _temp_dir=temp_dir(),
         )
+
+
+def _job_config() -> JobConfig:
+    """Workers look for modules in the working directory where this process does too, which the program `darkroom` does
+    not. Ray would have them look there first, where a user's file may be called as a library is."""
+    here = Path.cwd().resolve()
+    is_seen = any(Path(folder).resolve() == here for folder in sys.path)
+    return JobConfig(_py_driver_sys_path=[str(here)] if is_seen else [], _client_job=True)
 
 
 def temp_dir() -> str | None:
