@@ -250,3 +250,16 @@ def test_an_index_that_is_not_carried_is_said(index: object) -> None:
 def test_positions_are_no_index_to_carry(frame: pd.DataFrame) -> None:
     assert open_prompts(frame).scan(1).warnings == ()
     assert "no rows" in refused(frame[:0])
+
+
+@pytest.mark.parametrize("cells", [[1j, 2j], pd.arrays.SparseArray([0, 1])], ids=["complex", "sparse"])
+def test_a_column_of_a_type_that_arrow_has_not_is_named(cells: object) -> None:
+    frame = pd.DataFrame({"prompt": ["a", "b"], "x": cells})
+    with pytest.raises(DarkroomError, match=r"column 'x' is (complex128|Sparse.*), which no Arrow type is"):
+        open_prompts(frame)
+
+
+def test_a_row_that_is_shown_is_one_line() -> None:
+    with pytest.raises(DarkroomError, match="row 0 is ") as caught:
+        open_prompts(pd.DataFrame({"prompt": ["a", "b"]}).groupby("prompt"))
+    assert "\n" not in str(caught.value)

@@ -254,6 +254,10 @@ def _mixed_column(frame: Any, name: str) -> DarkroomError | None:
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if _has_type(cells.iloc[:middle]) else (low, middle)
+        if high == 1:
+            return DarkroomError(
+                f"{name}: column {column!r} is {cells.dtype}, which no Arrow type is; convert or drop it"
+            )
         value = cells.iloc[high - 1]
         return DarkroomError(
             f"{name}: row {high - 1}: column {column!r} is {type(value).__name__} {shown(value)}, and of another type "

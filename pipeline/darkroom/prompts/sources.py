@@ -41,7 +41,7 @@ class Fault:
 
 def shown(value: object) -> str:
     """A value for a message, in one line, cut short."""
-    text = repr(value)
+    text = " ".join(repr(value).split("\n"))
     return text if len(text) <= _VALUE_CHARS else text[: _VALUE_CHARS - 3] + "..."
 
 
