@@ -19,6 +19,7 @@ from darkroom.conf.groups import (
 )
 from darkroom.conf.keys import Key, keys_of, range_of
 from darkroom.conf.schema import JOBS
+from darkroom.conf.targets import TARGETS
 from darkroom.domain.settings import ModelRef, Sampling, Setting, settings_of
 
 _TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
@@ -43,6 +44,7 @@ def reference() -> str:
     sections += [_keys(f"model={name}", options, "model.options.") for name, options in MODEL_OPTIONS.items()]
     sections += ["## Keys of groups"]
     sections += [_keys(f"prompts={name}", schema, "prompts.") for name, schema in PROMPTS.items()]
+    sections += [_keys(f"to={name}", schema, "to.") for name, schema in TARGETS.items()]
     groups = {name: schema for name, schema in GROUPS.items() if name not in ("sampling", "model")} | _OTHER_GROUPS
     sections += [_keys(name, schema, f"{name}.") for name, schema in groups.items()]
     sections += [_keys("an entry of evaluation.expect", ExpectationConfig, "")]

@@ -29,7 +29,8 @@ from darkroom.conf.groups import (
     RetryEngineConfig,
     SamplingConfig,
 )
-from darkroom.conf.keys import key, schema_of_options
+from darkroom.conf.keys import key, schema_of_options, word_of
+from darkroom.conf.targets import TARGETS, RayAddress
 
 LOG_HELP = "How progress is said: auto is a bar on a terminal and lines elsewhere; json is one JSON object a line."
 
@@ -142,6 +143,36 @@ class GcConfig(RunConfig):
     incomplete: bool = key(False, help="Also in a run with shards left, on which no job may be working.")
 
 
+# Those that a cluster may do: they render or measure, and leave what they make in the store.
+SUBMITTED = ("generate", "sweep", "evaluate", "retry", "verify", "repair", "report")
+
+
+@dataclass
+class SubmitConfig:
+    """Also the words of the job, which are all that are no keys of this schema."""
+
+    to: Any = key(help="Which cluster does it.")
+    job: word_of("job", SUBMITTED) = key(help="The job; its own words are given beside these.")  # type: ignore[valid-type]
+    words: list[str] = key(list, help="The job's own words: all others of this command, not given as a key.")
+    shared: list[str] = key(
+        list, help="Absolute folders that every machine of the cluster sees as this one does, such as [/mnt/data]."
+    )
+    dry_run: bool = key(False, help="Check everything and print what would be submitted, and submit nothing.")
+    follow: bool | None = key(
+        None, help="Whether to wait, and end with the job's own exit code; null: where the cluster can be waited for."
+    )
+
+
+@dataclass
+class JobsConfig(RayAddress):
+    """Jobs that were submitted to a Ray cluster."""
+
+    id: str | None = key(None, help="The one job that is asked for, as `darkroom submit` has named it; null: all.")
+    stop: bool = key(False, help="Stop that job; what it has committed stays.")
+    follow: bool = key(False, help="Print that job's log until its end, and end with its exit code.")
+    json: bool = key(False, help="Print one JSON object, for programs.")
+
+
 @dataclass
 class TrainDemoConfig:
     folder: str = key(is_place=True, help="Where the model and its checkpoints go.")
@@ -193,11 +224,17 @@ JOBS = {
     "compare": CompareConfig,
     "repair": RepairConfig,
     "gc": GcConfig,
+    "submit": SubmitConfig,
+    "jobs": JobsConfig,
     "train_demo": TrainDemoConfig,
     "train_demo_loras": TrainDemoLorasConfig,
     "check_demo": CheckDemoConfig,
     "bench": BenchConfig,
 }
+
+
+# Jobs that do another: a word that is none of their own goes to this key.
+WORDS_OF_ANOTHER = {"submit": "words"}
 
 
 # Groups of which a job has other keys than the rest.
@@ -215,6 +252,8 @@ def register(job: str) -> None:
         store.store(group="prompts", name=f"{name}_schema", node=node)
     for group, node in {**GROUPS, **JOB_GROUPS.get(job, {})}.items():
         store.store(group=group, name="schema", node=node)
+    for name, node in TARGETS.items():
+        store.store(group="to", name=f"{name}_schema", node=node)
     for name, node in PLUG_IN_MODELS.items():
         store.store(group="model", name=f"{name}_schema", node=node)
     for name, node in JOBS.items():

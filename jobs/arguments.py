@@ -6,7 +6,7 @@ Values are written by Hydra's grammar: https://hydra.cc/docs/advanced/override_g
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from hydra.errors import HydraException
 from hydra.grammar.gen.OverrideLexer import CommonTokenStream, InputStream, OverrideLexer
 from hydra.grammar.gen.OverrideParser import OverrideParser
 
+from darkroom.conf.schema import JOBS, WORDS_OF_ANOTHER
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.sources import Sources, groups
 
@@ -106,6 +107,7 @@ class Arguments:
     sources: Sources
     words: tuple[str, ...]
     show: Show | None = None
+    of_another: tuple[str, ...] = ()  # words of the job that this one does
 
 
 def flags() -> dict[str, str]:
@@ -117,7 +119,7 @@ def arguments(job: str, words: Sequence[str]) -> Arguments:
     """Raises DarkroomError for an unknown flag, or one without its value."""
     values: dict[str, str] = {}
     rest: list[str] = []
-    left = list(words)
+    left, of_another = _split(job, words)
     while left:
         word = left.pop(0)
         flag, sign, value = word.partition("=")
@@ -133,7 +135,23 @@ def arguments(job: str, words: Sequence[str]) -> Arguments:
             values[flag] = value if sign or not left else left.pop(0)
             if not values[flag].strip():
                 raise DarkroomError(f"{flag}: its value is missing; write {flag} {_VALUES[flag]}")
-    return Arguments(_sources(job, values), tuple(rest), _show(values))
+    return Arguments(_sources(job, values), tuple(rest), _show(values), of_another)
+
+
+def _split(job: str, words: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """(the job's own words, those of the job that it does): also files of configuration are the latter's."""
+    if job not in WORDS_OF_ANOTHER:
+        return list(words), ()
+    keys = {each.name for each in fields(JOBS[job])} - {WORDS_OF_ANOTHER[job]}
+    parts: tuple[list[str], list[str]] = ([], [])
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        name, sign, _ = word.partition("=")
+        is_own = name in (*HELP, "--cfg") or name.partition(".")[0] in keys
+        takes_next = name in _VALUES and not sign and left
+        parts[not is_own].extend([word, left.pop(0)] if takes_next else [word])
+    return parts[0], tuple(parts[1])
 
 
 def _sources(job: str, values: dict[str, str]) -> Sources:

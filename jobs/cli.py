@@ -30,7 +30,10 @@ from darkroom.jobs.overrides import chosen, composed
 from darkroom.runs.commands import program
 from darkroom.storage.store import StoreError
 
-_DEVELOPMENT = ("train_demo", "train_demo_loras", "check_demo", "bench")
+_HOMES = {
+    "development": ("train_demo", "train_demo_loras", "check_demo", "bench"),
+    "submitting": ("submit", "jobs"),
+}
 JOBS = {
     "plan": "check everything and say what `generate` would do",
     "prove": "test which promises hold for a model: images that stand alone, settings that act",
@@ -44,6 +47,8 @@ JOBS = {
     "verify": "render a sample of committed images again and compare their digests",
     "repair": "render stored images again that are not what their records say, and put the right bytes back",
     "gc": "remove what no committed shard names",
+    "submit": "check a job and hand it to a cluster: Ray, KubeRay, Kubernetes, Slurm or SkyPilot",
+    "jobs": "list, follow and stop jobs that were submitted to a Ray cluster",
     "train_demo": "train the embedded model from nothing",
     "train_demo_loras": "train the embedded model's LoRAs from nothing",
     "check_demo": "measure how well the embedded model follows captions, alone and with its LoRAs",
@@ -106,7 +111,7 @@ def run_job(job: str, overrides: Sequence[str] | None = None) -> ExitCode:
 
 def function_of(job: str) -> Callable[[DictConfig], ExitCode]:
     """What does the job: it takes its configuration, and gives its exit code."""
-    home = import_module(f"darkroom.jobs.{'development' if job in _DEVELOPMENT else 'runs'}")
+    home = import_module(f"darkroom.jobs.{next((home for home, jobs in _HOMES.items() if job in jobs), 'runs')}")
     found: Callable[[DictConfig], ExitCode] = getattr(home, job)
     return found
 

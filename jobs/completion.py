@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import BooleanNode, DictConfig, EnumNode, OmegaConf, StringNode
 
+from darkroom.conf.schema import WORDS_OF_ANOTHER
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.arguments import HELP, arguments, flags
 from darkroom.jobs.composition import Choices
@@ -93,7 +94,10 @@ def _candidates(before: Sequence[str], word: str, jobs: Mapping[str, str]) -> It
         if given and given[-1] == ("--cfg",):
             yield "job"
         elif not (given and given[-1][0] in flags() and len(given[-1]) == 1):
-            yield from _next_words(*_usable(job[0], given), word)
+            config, choices = _usable(job[0], given)
+            yield from _next_words(config, choices, word)
+            if job[0] in WORDS_OF_ANOTHER and not OmegaConf.is_missing(config, "job"):
+                yield from _candidates([config.job.name, *config[WORDS_OF_ANOTHER[job[0]]]], word, jobs)
 
 
 def _units(before: Sequence[str]) -> list[tuple[str, ...]]:

@@ -39,6 +39,11 @@ class ExitCode(IntEnum):
 _URGENCY = list(ExitCode)
 
 
+def code_of(number: int | None) -> ExitCode | None:
+    """Of a process that may be one of ours; None for another."""
+    return next((code for code in ExitCode if code == number), None)
+
+
 def most_urgent(*codes: ExitCode) -> ExitCode:
     """The one code of a job for which several hold."""
     return max(codes, key=_URGENCY.index, default=ExitCode.OK)

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from darkroom.conf.groups import PROMPT_TEXTS, EvaluateMode, TemplateMode
 from darkroom.conf.keys import check_ranges
+from darkroom.conf.schema import WORDS_OF_ANOTHER
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.jobs.arguments import Arguments, arguments, unquoted
 from darkroom.jobs.composition import Choices, shipped_composition
@@ -43,15 +44,20 @@ class Given:
 
 def composed(job: str, words: Sequence[str]) -> DictConfig:
     """The job's configuration. Raises DarkroomError for an unknown key, a wrong type or a missing value."""
-    given = arguments(job, words)
+    return checked(arguments(job, words))[0]
+
+
+def checked(given: Arguments) -> tuple[DictConfig, Choices]:
+    """The same, with the choices that it is made from."""
     config, choices = chosen(given)
+    job = given.sources.job
     _check_filled_in(config)
     missing = sorted(str(key) for key in OmegaConf.missing_keys(config))
     if missing:
         raise DarkroomError(f"{missing[0]} has no value; give it as {missing[0]}=..., see `darkroom {job} --help`")
     check_ranges(config)
     check_used(config, choices, given.words)
-    return config
+    return config, choices
 
 
 def chosen(given: Arguments) -> tuple[DictConfig, Choices]:
@@ -74,7 +80,17 @@ def chosen(given: Arguments) -> tuple[DictConfig, Choices]:
     for item in items:
         if item not in usual and item not in added:
             put_word(target, item.key, item.text)
+    if given.of_another:
+        _hand_on(target, given)
     return config, choices
+
+
+def _hand_on(target: Target, given: Arguments) -> None:
+    """Words that another job reads. Raises DarkroomError for one with credentials, lest it be printed."""
+    for word in given.of_another:
+        key, _, text = word.partition("=")
+        _check_no_credentials(key, unquoted(text))
+    put(target, Origin(Reader.COMMAND), WORDS_OF_ANOTHER[given.sources.job], list(given.of_another))
 
 
 def _check_filled_in(config: DictConfig) -> None:

@@ -24,6 +24,7 @@ ONLY_IN = {
         "pipeline/darkroom/engine/ray_dispatcher.py",
         "pipeline/darkroom/engine/capacity.py",
         "pipeline/darkroom/bench/ray_data.py",
+        "pipeline/darkroom/clusters/ray_jobs.py",
     ],
     "obstore": ["pipeline/darkroom/storage/"],
     "boto3": [],
@@ -55,6 +56,7 @@ MAY_IMPORT = {
     "engine": {"domain", "evaluation", "prompts", "rendering", "runs", "storage"},
     "reporting": {"domain", "evaluation", "runs", "storage"},
     "demo": set(),
+    "clusters": {"domain"},
     "api": {
         "demo",
         "domain",
@@ -125,6 +127,7 @@ JOBS_MAY_IMPORT = {  # rooms, and of others what is for printing
     "domain",
     "jobs",
     "bench",
+    "clusters",
     "demo",
     "engine.planning",
     "runs.cells",

@@ -35,9 +35,14 @@ def program() -> str:
 
 
 def word(name: str, value: object) -> str:
-    """`name=value`, ready for a shell. A text is taken whole; what is in a list or in keys with values is read by
+    """`name=value`, ready for a shell."""
+    return shlex.quote(argument(name, value))
+
+
+def argument(name: str, value: object) -> str:
+    """The same as a process is given it. A text is taken whole; what is in a list or in keys with values is read by
     Hydra's grammar. https://hydra.cc/docs/advanced/override_grammar/basic/"""
-    return shlex.quote(f"{name}={_whole(value) if isinstance(value, str) else _hydra(value)}")
+    return f"{name}={_whole(value) if isinstance(value, str) else _hydra(value)}"
 
 
 # Values ------------------------------------------------------------------------------------------------------------
