@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help env demo test drill load check format licences docs release clean
+.PHONY: help env demo test drill load check format licences docs infra release clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ licences: env  ## write infra/licences.md anew, after a change of constraints.tx
 docs: env  ## build the documentation site into build/docs/site
 	$(BIN)/python infra/docs_pages.py build/docs
 	$(BIN)/zensical build --strict --config-file build/docs/zensical.toml
+
+infra: env  ## write the manifests of infra/clusters anew, and check all files there, those of Slurm for real where it is
+	$(BIN)/python -m infra.manifests
+	$(BIN)/python -m pytest tests/infra
 
 release: env  ## build the wheel, and render with it where nothing else is installed
 	rm -rf build dist

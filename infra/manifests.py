@@ -1,12 +1,10 @@
-"""Writes the manifests of infra/clusters anew: each is what `darkroom submit ... dry_run=true` prints. Run by `make infra`
-after a change of them.
+"""Writes the manifests of infra/clusters: each is what `darkroom submit ... dry_run=true` prints.
 
-python infra/manifests.py [folder]
+python -m infra.manifests
 """
 
 import io
 import shlex
-import sys
 from contextlib import redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
@@ -43,9 +41,7 @@ def texts() -> dict[str, str]:
     keys = OmegaConf.to_container(composed("submit", _STANDING).to)
     assert isinstance(keys, dict)
     cluster = manifest(ray_cluster({str(name): value for name, value in keys.items()}, "darkroom", [], version("ray")))
-    return found | {
-        "raycluster.yaml": f"# The Ray cluster of rayjob.yaml, to stay; jobs come by `darkroom submit to=ray`\n{cluster}"
-    }
+    return found | {"raycluster.yaml": f"# The cluster of rayjob.yaml, to stay: for `darkroom submit to=ray`\n{cluster}"}
 
 
 def _printed(words: tuple[str, ...]) -> str:
@@ -62,6 +58,5 @@ def _with_command(text: str, words: tuple[str, ...]) -> str:
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1]) if sys.argv[1:] else CLUSTERS
     for name, text in texts().items():
-        (folder / name).write_text(text)
+        (CLUSTERS / name).write_text(text)

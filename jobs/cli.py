@@ -32,7 +32,8 @@ from darkroom.storage.store import StoreError
 
 _HOMES = {
     "development": ("train_demo", "train_demo_loras", "check_demo", "bench"),
-    "submitting": ("submit", "jobs"),
+    "submitting": ("submit",),
+    "cluster_jobs": ("jobs",),
 }
 JOBS = {
     "plan": "check everything and say what `generate` would do",

@@ -35,8 +35,8 @@ def texts(config: DictConfig, above: str = "") -> Iterator[Text]:
 
 def _names(keys: tuple[str, ...], text: str, said: Mapping[str, Any]) -> Names:
     """`keys`: from the one that the schema has on; an entry of a list is such as `[0]`."""
-    name = [key for key in keys if not key.startswith("[")][-1]
+    *above, name = [key for key in keys if not key.startswith("[")]
     if name in _OF_MODELS:
         return Names.ANYTHING if text.startswith(_EMBEDDED) else Names.MODEL
-    is_place = said.get(IS_PLACE) and (name, text) not in _WORDS
+    is_place = said.get(IS_PLACE) and not above and (name, text) not in _WORDS
     return Names.PLACE if is_place else Names.ANYTHING

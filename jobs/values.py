@@ -25,9 +25,25 @@ from darkroom.engine.planning import Grid
 
 def request(config: DictConfig) -> Request:
     """Of `plan`, `generate` and `sweep`."""
+    return Request(prompts(config.prompts), *_but_prompts(config))
+
+
+def check(config: DictConfig) -> None:
+    """Raises DarkroomError for values of any job that do not go together. No file is looked for."""
+    if "prompts" in config:
+        _but_prompts(config)
+        if config.prompts.kind is not PromptsKind.file:
+            prompts(config.prompts)
+    elif "engine" in config:
+        engine(config.engine)
+    if "expect" in config:
+        evaluation(config)
+
+
+def _but_prompts(config: DictConfig) -> tuple[Any, ...]:
+    """What a request has besides, in order."""
     is_inline = config.evaluate is EvaluateMode.inline
-    return Request(
-        prompts(config.prompts),
+    return (
         *model_and_sampling(config),
         OutputOptions(**_contents(config.output)),
         engine(config.engine),

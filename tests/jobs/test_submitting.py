@@ -90,9 +90,9 @@ def test_places_are_found_wherever_they_are_named() -> None:
     }  # fmt: skip
     assert {key for key, names in found.items() if names is Names.PLACE} == {"model.options.base_url"}
     assert not {key for key in found if key.startswith(("prompts.pattern", "prompts.slots"))}
-    assert [text.names for text in texts(composed("evaluate", ["run=x", "reference=photos"])) if text.key == "reference"] == [
-        Names.PLACE
-    ]
+    assert [
+        text.names for text in texts(composed("evaluate", ["run=x", "reference=photos"])) if text.key == "reference"
+    ] == [Names.PLACE]
 
 
 def test_what_a_cluster_sees_is_not_refused(capsys: pytest.CaptureFixture) -> None:
@@ -146,7 +146,7 @@ WORDS = (
     *GENERATE,
     "prompts=template",
     'prompts.pattern=it\'s a $HOME `id` $(id) "{colour}"',
-    "prompts.slots={colour: [red]}",
+    "prompts.slots={colour:[red]}",
 )
 
 

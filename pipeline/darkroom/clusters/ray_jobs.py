@@ -108,8 +108,7 @@ class RayJobs:
             return True
 
         while True:
-            with _quiet():
-                is_whole = asyncio.run(tail())
+            is_whole = asyncio.run(tail())
             found = self.job(name)
             if is_whole and found.has_ended:
                 return found
@@ -130,9 +129,10 @@ class RayJobs:
 
     def _connected(self) -> Any:
         _check_installed()
-        with _quiet(), _only(self._address):
+        with _only(self._address):
             from ray.job_submission import JobSubmissionClient
 
+            _silence()
             try:
                 return JobSubmissionClient(self._address)
             except Exception as error:  # of many kinds, by what fails
@@ -183,13 +183,7 @@ def _only(address: str | None) -> Iterator[None]:
             os.environ[_SERVER] = before
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Ray's client tells how it finds a cluster."""
-    logger = logging.getLogger("ray")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
+def _silence() -> None:
+    """Ray's client tells how it finds a cluster, and that a log has ended, by loggers whose levels it sets itself."""
+    for name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray.dashboard.utils"):
+        logging.getLogger(name).setLevel(logging.ERROR)

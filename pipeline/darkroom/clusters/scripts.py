@@ -62,5 +62,5 @@ def managed_job(target: Target, submission: Submission) -> dict[str, Any]:
         "resources": {name: value for name, value in asked.items() if value is not None},
         "num_nodes": num_parts,
         **({"setup": target["setup"]} if target["setup"] else {}),
-        "run": f"exec {submission.command(target['program'])}{part}\n",
+        "run": f"exec {submission.command(target['program'])}{part}",
     }

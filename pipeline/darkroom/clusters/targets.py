@@ -31,9 +31,16 @@ class Target:
 # Kubernetes ----------------------------------------------------------------------------------------------------------
 
 
+class _Plain(yaml.SafeDumper):
+    """Writes what is there twice twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def manifest(value: Mapping[str, Any]) -> str:
     """As YAML, in the order of its keys."""
-    return str(yaml.safe_dump(dict(value), sort_keys=False, width=120, allow_unicode=True))
+    return str(yaml.dump(dict(value), Dumper=_Plain, sort_keys=False, width=120, allow_unicode=True))
 
 
 def _kubectl(keys: Keys, *words: str) -> list[str]:
