@@ -41,7 +41,9 @@ def texts() -> dict[str, str]:
     keys = OmegaConf.to_container(composed("submit", _STANDING).to)
     assert isinstance(keys, dict)
     cluster = manifest(ray_cluster({str(name): value for name, value in keys.items()}, "darkroom", [], version("ray")))
-    return found | {"raycluster.yaml": f"# The cluster of rayjob.yaml, to stay: for `darkroom submit to=ray`\n{cluster}"}
+    return found | {
+        "raycluster.yaml": f"# The cluster of rayjob.yaml, to stay: for `darkroom submit to=ray`\n{cluster}"
+    }
 
 
 def _printed(words: tuple[str, ...]) -> str:

@@ -1,10 +1,11 @@
-"""The words that compose a job's configuration again where none of the user's files are, each as far as it is needed."""
+"""The words that compose a job's configuration again, where none of the user's files are."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from omegaconf import DictConfig, OmegaConf
 
+from darkroom.conf.groups import PLUG_IN_MODELS
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.arguments import Arguments
 from darkroom.jobs.composition import Choices, composition, made_choices
@@ -46,8 +47,13 @@ def _picked(config: DictConfig, choices: Choices) -> dict[str, str]:
 
 
 def _alike(shipped: Sources, group: str, known: list[str], config: DictConfig) -> str:
-    kind = OmegaConf.get_type(config, group)
-    return next(each for each in known if OmegaConf.get_type(composition(shipped, {group: each}), group) is kind)
+    kind, first = OmegaConf.get_type(config, group), [each for each in PLUG_IN_MODELS if each in known]
+    found = (each for each in [known[0], *first, *known] if _kind(shipped, group, each) is kind)
+    return next(found)
+
+
+def _kind(shipped: Sources, group: str, choice: str) -> Any:
+    return OmegaConf.get_type(composition(shipped, {group: choice}), group)
 
 
 def _differences(config: DictConfig, base: DictConfig, above: str = "") -> Iterator[tuple[str, Any]]:

@@ -38,9 +38,23 @@ def head() -> Iterator[dict[str, str]]:
     port, dashboard = free_port(), free_port()
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
     environment = {**os.environ, **token, "PATH": f"{program}:{os.environ['PATH']}"}
-    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1",
-             f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--dashboard-agent-listen-port=0",
-             "--min-worker-port=0", "--max-worker-port=0", f"--temp-dir={folder}"]  # fmt: skip
+    start = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--head",
+        "--block",
+        "--num-cpus=2",
+        "--node-ip-address=127.0.0.1",
+        f"--port={port}",
+        "--dashboard-host=127.0.0.1",
+        f"--dashboard-port={dashboard}",
+        "--dashboard-agent-listen-port=0",
+        "--min-worker-port=0",
+        "--max-worker-port=0",
+        f"--temp-dir={folder}",
+    ]
     process = subprocess.Popen(
         start, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -95,8 +109,17 @@ def test_a_failing_job_ends_with_its_code(head: dict[str, str], tmp_path: Path) 
 
 
 def test_a_running_job_is_not_made_twice_and_can_be_stopped(head: dict[str, str], tmp_path: Path) -> None:
-    words = ("job=generate", f"shared=[{tmp_path}]", "follow=false", "model=paint", "engine=local", "sampling.height=1024",
-             "sampling.width=1024", "sampling.num_images_per_prompt=1000", f"output.uri={tmp_path / 'run'}")  # fmt: skip
+    words = (
+        "job=generate",
+        f"shared=[{tmp_path}]",
+        "follow=false",
+        "model=paint",
+        "engine=local",
+        "sampling.height=1024",
+        "sampling.width=1024",
+        "sampling.num_images_per_prompt=1000",
+        f"output.uri={tmp_path / 'run'}",
+    )
     first, again = ask(head, "submit", *words), ask(head, "submit", *words)
     name = first.stdout.split(":")[0]
     assert name.endswith("-1"), first.stderr

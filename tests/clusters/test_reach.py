@@ -27,7 +27,7 @@ def test_an_address_is_seen_from_everywhere(value: str) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("names", Names)
 def test_this_machines_loopback_is_refused(value: str, names: Names) -> None:
-    with pytest.raises(DarkroomError, match="some.key=.*: .* is another machine there than here"):
+    with pytest.raises(DarkroomError, match=r"some.key=.*: .* is another machine there than here"):
         check(value, names)
 
 
@@ -46,7 +46,7 @@ def test_a_relative_path_is_refused_and_written_whole_where_it_is_shared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DarkroomError, match="some.key=runs/x: a relative path is another one on the cluster; copy it"):
+    with pytest.raises(DarkroomError, match=r"some.key=runs/x: a relative path is another one on the cluster; copy it"):
         check("runs/x")
     with pytest.raises(DarkroomError, match=f"write {tmp_path}/runs/x"):
         check("runs/x", shared=(str(tmp_path),))
@@ -56,18 +56,18 @@ def test_a_model_is_a_folder_where_one_of_its_name_lies_here(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     check("someone/model", Names.MODEL)
     (tmp_path / "someone" / "model").mkdir(parents=True)
-    with pytest.raises(DarkroomError, match="some.key=someone/model: a relative path"):
+    with pytest.raises(DarkroomError, match=r"some.key=someone/model: a relative path"):
         check("someone/model", Names.MODEL)
 
 
 @pytest.mark.parametrize("value", ["ink.safetensors", "./ink", "../ink", "/models/ink", "~/ink"])
 def test_what_can_be_no_hub_id_is_a_path(value: str) -> None:
-    with pytest.raises(DarkroomError, match="some.key="):
+    with pytest.raises(DarkroomError, match=r"some.key="):
         check(value, Names.MODEL)
     check(value, Names.ANYTHING)
 
 
 @pytest.mark.parametrize("shared", ["data", "/", "", "./data"])
 def test_a_shared_folder_is_absolute(shared: str) -> None:
-    with pytest.raises(DarkroomError, match="shared=.*: give the absolute path"):
+    with pytest.raises(DarkroomError, match=r"shared=.*: give the absolute path"):
         check("s3://bucket", shared=(shared,))

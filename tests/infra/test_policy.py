@@ -51,5 +51,5 @@ def test_a_runs_jobs_need_no_more_than_the_policy(endpoint: str, capsys: pytest.
     assert run_here("gc", *place, "older_than_s=0") == 0
     assert run_here("report", *place) == 0
     for uri in ("s3://own/others/x", "s3://other/runs/x"):
-        with pytest.raises(DarkroomError, match="output.uri: .*(AccessDenied|denied|no right)"):
+        with pytest.raises(DarkroomError, match=r"output.uri: .*(AccessDenied|denied|no right)"):
             run_here("generate", *words, f"output.uri={uri}", f"output.endpoint_url={endpoint}")

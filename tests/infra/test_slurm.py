@@ -66,8 +66,16 @@ def slurm() -> Iterator[dict[str, str]]:
     (folder / "key").chmod(0o400)
     (folder / "slurm.conf").write_text(configuration(folder))
     environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
-    munge = ["munged", "--foreground", "--force", f"--key-file={folder}/key", f"--socket={folder}/munge.socket",
-             f"--pid-file={folder}/munge.pid", f"--log-file={folder}/munge.log", f"--seed-file={folder}/seed"]  # fmt: skip
+    munge = [
+        "munged",
+        "--foreground",
+        "--force",
+        f"--key-file={folder}/key",
+        f"--socket={folder}/munge.socket",
+        f"--pid-file={folder}/munge.pid",
+        f"--log-file={folder}/munge.log",
+        f"--seed-file={folder}/seed",
+    ]
     with ExitStack() as stack:
         for start in (munge, ["slurmctld", "-D"], ["slurmd", "-D", "-N", "one"]):
             process = subprocess.Popen(start, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -92,8 +100,19 @@ def wait_until_idle(environment: dict[str, str]) -> None:
 
 
 def test_an_array_renders_the_parts_of_a_run_and_ends_with_their_code(slurm: dict[str, str], tmp_path: Path) -> None:
-    words = ["to=slurm", "to.num_parts=2", f"to.setup=export PYTHONPATH={ROOT}/pipeline", "job=generate", f"shared=[{tmp_path}]", *PAINT, "engine.shard_size=1",
-             "prompts=template", "prompts.pattern=it's a $HOME {x}", "prompts.slots={x: [a, b, c]}", f"output.uri={tmp_path}/run"]  # fmt: skip
+    words = [
+        "to=slurm",
+        "to.num_parts=2",
+        f"to.setup=export PYTHONPATH={ROOT}/pipeline",
+        "job=generate",
+        f"shared=[{tmp_path}]",
+        *PAINT,
+        "engine.shard_size=1",
+        "prompts=template",
+        "prompts.pattern=it's a $HOME {x}",
+        "prompts.slots={x: [a, b, c]}",
+        f"output.uri={tmp_path}/run",
+    ]
     done = subprocess.run(
         command("submit", *words), env=slurm, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False
     )

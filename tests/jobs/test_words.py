@@ -33,11 +33,19 @@ def test_order_and_quotes_do_not_matter() -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        ("prompts=template", "prompts.pattern=a ${x} 'b' \"c\" {colour}", "prompts.slots={colour: ['dark red', blue, '1']}"),
+        (
+            "prompts=template",
+            "prompts.pattern=a ${x} 'b' \"c\" {colour}",
+            "prompts.slots={colour: ['dark red', blue, '1']}",
+        ),
         ("sampling.negative_prompt=a, b", "sampling.guidance_scale=null", "output.endpoint_url=null", "engine=local"),
         ("sampling.negative_prompt='null'",),
         ("model.loras=[{path: someone/ink, weight: 0.5}, someone/oil]", "sampling.lora=ink+oil"),
-        ("evaluate=inline", "evaluation.expect=[{figure: demo_clip.clip_score, lowest: 0.8}]", "evaluation.reference=demo"),
+        (
+            "evaluate=inline",
+            "evaluation.expect=[{figure: demo_clip.clip_score, lowest: 0.8}]",
+            "evaluation.reference=demo",
+        ),
         ("model=openai_images", "model.repo_id=x", "model.options.base_url=http://server:8000/v1"),
         ("engine.batch_size=auto", "engine.resources={a: 1}"),
         ("preset=mlperf-sdxl", "prompts.uri=s3://b/p.tsv", "evaluation.reference=s3://b/val.npz", "sampling.seed=3"),
@@ -45,7 +53,7 @@ def test_order_and_quotes_do_not_matter() -> None:
         ("prompts=file", "prompts.uri=s3://b/p.tsv", "prompts.columns.height=null", "prompts.columns.prompt=a b"),
     ],
     ids=lambda given: given[0],
-)  # fmt: skip
+)
 def test_any_value_is_said(given: tuple[str, ...]) -> None:
     assert words("generate", *given)
 
@@ -53,12 +61,17 @@ def test_any_value_is_said(given: tuple[str, ...]) -> None:
 def test_files_are_no_longer_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.yaml").write_text(
-        "model: sdxl\nsampling: {seed: 7}\noutput: {uri: 's3://b/seed-${sampling.seed}'}\nprompts: {kind: file, uri: ~/x}\n"
+        "model: sdxl\nsampling: {seed: 7}\noutput: {uri: 's3://b/seed-${sampling.seed}'}\n"
+        "prompts: {kind: file, uri: ~/x}\n"
     )
     found = words("generate", f"--config={tmp_path / 'mine.yaml'}", "sampling.seed=8")
     assert set(found) == {
-        "model=sdxl", "prompts=file", "sampling.seed=8", "output.uri=s3://b/seed-8", f"prompts.uri={tmp_path}/x"
-    }  # fmt: skip
+        "model=sdxl",
+        "prompts=file",
+        "sampling.seed=8",
+        "output.uri=s3://b/seed-8",
+        f"prompts.uri={tmp_path}/x",
+    }
 
 
 def test_a_group_of_the_users_is_said_by_keys_of_ours(tmp_path: Path) -> None:

@@ -148,7 +148,8 @@ class RayJobs:
         address = self._address or os.environ.get(_SERVER) or os.environ.get("RAY_ADDRESS") or "this machine"
         said = f"the Jobs API of the Ray at {address} does not answer as it should ({type_and_line(error)})"
         return DarkroomError(
-            f"{said}; name its dashboard, such as http://head:8265, and have its token in RAY_AUTH_TOKEN, with RAY_AUTH_MODE=token"
+            f"{said}; name its dashboard, such as http://head:8265, and have its token in RAY_AUTH_TOKEN, with "
+            "RAY_AUTH_MODE=token"
         )
 
 
