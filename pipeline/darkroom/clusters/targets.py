@@ -31,7 +31,7 @@ class Target:
 # Kubernetes ----------------------------------------------------------------------------------------------------------
 
 
-class _Plain(yaml.SafeDumper):
+class _Plain(yaml.SafeDumper):  # type: ignore[misc]
     """Writes what is there twice twice."""
 
     def ignore_aliases(self, data: Any) -> bool:
