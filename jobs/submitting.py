@@ -1,6 +1,7 @@
 """The job that hands another one to a cluster."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -114,16 +115,19 @@ def _submit_manifest(config: DictConfig, keys: dict[str, Any], submission: Submi
     if config.dry_run:
         print(target.text(keys, submission, config.shared), end="")
         return ExitCode.OK
+    waits = target.can_wait and config.follow is not False
+    handing.check_there(target.submit(keys, "", waits)[0])
     submission = _next(keys, submission, target)
     file = Path(keys["write_to"] or f"{submission.name}.{target.ending}")
     handing.write(target.text(keys, submission, config.shared), file)
-    print(f"{submission.name}: {file}\nlog:  {target.watch(keys, submission.name)}\n"
-          f"stop: {target.stop(keys, submission.name)}", flush=True)  # fmt: skip
-    waits = target.can_wait and config.follow is not False
-    number = handing.handed(target.submit(keys, str(file), waits))
-    code = code_of(number)
+    print(f"{submission.name}: {file}")
+    print(f"log:  {target.watch(keys, submission.name)}\nstop: {target.stop(keys, submission.name)}", flush=True)
+    command = target.submit(keys, str(file), waits)
+    number = handing.handed(command)
+    code = code_of(number) if waits or not number else None
     if code is None:
-        raise TryAgain(f"{submission.name}: it ended with exit code {number}; see what is said above, and its log")
+        kind = TryAgain if waits else DarkroomError
+        raise kind(f"`{shlex.join(command)}` ended with exit code {number}; see what it says above, and the log")
     return code
 
 

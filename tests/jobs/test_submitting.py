@@ -251,11 +251,12 @@ def make(folder: Path, name: str, script: str) -> None:
     (folder / name).chmod(0o755)
 
 
-@pytest.mark.parametrize(("to", "program"), [("slurm", "squeue"), ("kubernetes", "kubectl"), ("sky", "sky")])
+@pytest.mark.parametrize(("to", "program"), [("slurm", "sbatch"), ("kubernetes", "kubectl"), ("sky", "sky")])
 def test_a_missing_program_is_named(to: str, program: str, programs: Path) -> None:
     pods = PODS if to == "kubernetes" else ()
     with pytest.raises(DarkroomError, match=rf"{program}: no such program on the PATH; .*, or add dry_run=true"):
         run_here("submit", f"to={to}", *pods, *VERIFY)
+    assert list(programs.iterdir()) == []
 
 
 def test_sbatch_takes_the_script_and_its_exit_code_is_the_jobs(programs: Path, capsys: pytest.CaptureFixture) -> None:
@@ -266,6 +267,12 @@ def test_sbatch_takes_the_script_and_its_exit_code_is_the_jobs(programs: Path, c
     said = capsys.readouterr().out
     assert f"stop: scancel --name={script.stem}" in said
     assert script.stem.endswith("-1")
+
+
+def test_a_submission_that_fails_is_no_result_of_the_job(programs: Path) -> None:
+    make(programs, "kubectl", """if [ "$1" = get ]; then echo '{"items": []}'; else exit 1; fi""")
+    with pytest.raises(DarkroomError, match=r"`kubectl apply --filename=.*` ended with exit code 1; see"):
+        run_here("submit", "to=kubernetes", *PODS, *VERIFY)
 
 
 def test_an_attempt_that_has_not_ended_is_not_made_again(programs: Path) -> None:

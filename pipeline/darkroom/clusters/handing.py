@@ -16,6 +16,11 @@ _MISSING = {  # program -> where it comes from
 }
 
 
+def check_there(program: str) -> None:
+    """Raises DarkroomError where the program is missing."""
+    _found(program)
+
+
 def asked(command: Sequence[str]) -> str:
     """What a program says. Raises DarkroomError where it is missing, or fails."""
     ended = subprocess.run(
