@@ -38,6 +38,7 @@ from darkroom.domain.records import adapters_of
 from darkroom.domain.settings import ModelRef, Sampling, Value
 from darkroom.engine.planning import Grid
 from darkroom.prompts.dataset import PromptScan, count_long_prompts
+from darkroom.rendering.backends import backend_of
 from darkroom.rendering.inspection import STEERED, InspectedModel, shared_models, token_counter
 from darkroom.rendering.model_calls import check_clip_skip
 from darkroom.rendering.own_settings import idle_settings, lora_cards, unfit_settings
@@ -172,7 +173,7 @@ def check(request: Request, device: str) -> Checked:
         given = [name for name in scan.num_overriding if name in OPTIONAL_ARGUMENTS]
         check_taken(given, model, "prompts.columns.{}=null leaves its column unread")
     for item in once.values():
-        check_compiled(item.model, request.engine)
+        check_executed(item.model, request.engine, device)
         _check_tiled(item, scan)
     num_tagged = check_prompts(request.prompts.dataset, scan, list(once.values()))
     found = Checked(request, scan, tuple(once.values()), StoreSpec(""), num_tagged)
@@ -201,8 +202,9 @@ def _check_overridden(cells: Sequence[Cell], scan: PromptScan) -> None:
             )
 
 
-def check_compiled(model: InspectedModel, engine: EngineOptions) -> None:
-    """Raises DarkroomError where compiled code would hold weights that come and go."""
+def check_executed(model: InspectedModel, engine: EngineOptions, device: str) -> None:
+    """Raises DarkroomError where compiled code would hold weights that come and go, or the backend cannot compute."""
+    backend_of(engine.backend, model, device, engine.compile is True)
     if engine.compile and "offload" in model.execution:
         raise DarkroomError(
             f"model.offload={model.execution['offload']}: compiled code needs its weights to stay where they are; "

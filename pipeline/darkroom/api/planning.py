@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from darkroom.api.checking import Checked, Request, check, warnings
-from darkroom.api.engine import likely_device, settled_here
+from darkroom.api.engine import likely_device, renderer_spec, settled_here
 from darkroom.api.events import Progress, PromptsWritten, Warned
 from darkroom.api.memory import Memory, check_weights, estimated, measured
 from darkroom.api.proving import cached_proof, check_proof, is_testable, limited, proof_of, tell_failed
@@ -87,7 +87,7 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
     if write_prompts_to:
         progress(PromptsWritten(write_parquet(request.prompts.dataset, write_prompts_to), write_prompts_to))
     check_weights(found, device)
-    spec = RendererSpec(found.models[0], device, settled_here(found, device), request.engine.compile)
+    spec = renderer_spec(found.models[0], device, settled_here(found, device), request.engine)
     memory = estimated(found, spec)
     if memory and not memory.fits:
         progress(Warned(f"{spec.model.identity.repo_id} may not fit into memory: {memory.text}; {memory.advice}"))
