@@ -24,7 +24,7 @@ from darkroom.domain.files import cache_folder
 from darkroom.domain.identity import digest
 
 _LIBRARIES = ("darkroom", "openvino", "torch", "diffusers")  # that decide how a call is traced and compiled
-_LARGEST_KEPT_BYTES = 1 << 30  # of weights; with more, each process compiles anew: they are on the disk for each shape
+_LARGEST_KEPT_BYTES = 256 << 20  # of weights: what is taken from the cache holds them twice, and each shape has its own
 _LARGEST_DIFFERENCE = 1e-3  # from torch's result, as a share of its largest value: many times what rounding makes
 _DIGEST_BYTES = hashlib.sha256().digest_size  # at the beginning of a file
 _TRACING = threading.Lock()  # torch's tracer has one state for all threads
