@@ -193,8 +193,13 @@ def test_few_compiled_calls_are_held_of_a_large_model(models: Models, monkeypatc
     assert np.array_equal(pixels(renderer), first)
 
 
-def test_a_machine_without_it_is_named(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = spec_of(models, "sd", backend="openvino")
+def test_a_machine_without_it_or_with_another_version_is_named(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = spec_of(models, "sd", backend="openvino", openvino_version="2026.1")
+    has = rf"^engine\.backend=openvino: {platform.node()} has openvino"
+    with pytest.raises(
+        WrongModel, match=rf"{has} 20\S+ and not 2026\.1, with which this job was started; install it there, "
+    ):
+        load_renderer(other)
     monkeypatch.setattr(patches, "openvino_version", lambda: None)
-    with pytest.raises(WrongModel, match=rf"^engine.backend=openvino: {platform.node()} has no package openvino; "):
-        load_renderer(spec)
+    with pytest.raises(WrongModel, match=rf"{has} missing; install it there, or give engine\.backend=torch$"):
+        load_renderer(spec_of(models, "sd", backend="openvino"))

@@ -22,7 +22,7 @@ from darkroom.domain.machine import num_cores
 from darkroom.domain.settings import Sampling
 from darkroom.engine.dispatcher import Dispatcher
 from darkroom.engine.tasks import AttemptFailed, Event, ProbeTask, ShardDone, Summary, TaskRunner, WorkerReady
-from darkroom.rendering.backends import backend_of
+from darkroom.rendering.backends import OPENVINO, backend_of, openvino_version
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import RendererSpec
 from darkroom.runs.run import RunInfo, settle_batch_size
@@ -63,7 +63,8 @@ def renderer_spec(model: InspectedModel, device: str, batch_size: int, options: 
     """As the options ask for it. Raises DarkroomError where their backend cannot compute the model."""
     is_compiled = options.compile is True
     backend = backend_of(options.backend, model, device, is_compiled)
-    return RendererSpec(model, device, batch_size, is_compiled, backend)
+    needed = openvino_version() if backend == OPENVINO else None
+    return RendererSpec(model, device, batch_size, is_compiled, backend, needed)
 
 
 @contextmanager

@@ -16,7 +16,6 @@ AUTO = "auto"  # OpenVINO where it can, else torch
 TORCH = "torch"
 OPENVINO = "openvino"  # the package's name too
 BACKENDS = (AUTO, TORCH, OPENVINO)
-INSTALLATION = "run `pip install 'darkroom[openvino]'`"
 _UNET = "UNet2DConditionModel"
 
 
@@ -44,7 +43,7 @@ def openvino_fault(model: InspectedModel, device: str, is_compiled: bool = False
     if any(file.part.kind == LORAS for file in model.parts):
         return "layers with LoRAs are torch's; leave model.loras or engine.backend out"
     if openvino_version() is None:
-        return f"it needs the package {OPENVINO}; {INSTALLATION}"
+        return f"it needs the package {OPENVINO}; run `pip install 'darkroom[openvino]'`"
     return None
 
 

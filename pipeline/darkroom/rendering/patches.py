@@ -21,7 +21,7 @@ from darkroom.domain.errors import WrongModel
 from darkroom.domain.identity import digest
 from darkroom.domain.settings import FLOAT8, Sampling
 from darkroom.rendering.adapters import load_loras
-from darkroom.rendering.backends import INSTALLATION, OPENVINO, TORCH, openvino_version
+from darkroom.rendering.backends import OPENVINO, TORCH, openvino_version
 from darkroom.rendering.float8 import to_float8
 from darkroom.rendering.inspection import STEERED
 from darkroom.rendering.offloading import offload
@@ -112,11 +112,13 @@ def _lay_channels_last(pipe: Any, _spec: RendererSpec) -> None:
 
 
 def _compute_by_openvino(pipe: Any, spec: RendererSpec) -> CallContext:
-    """Raises WrongModel where this machine has no OpenVINO: another may have it."""
-    if openvino_version() is None:
+    """Raises WrongModel where this machine has not the same OpenVINO: another may have it."""
+    here = openvino_version()
+    if here is None or spec.openvino_version not in (None, here):
+        wanted = f" and not {spec.openvino_version}, with which this job was started" if spec.openvino_version else ""
         raise WrongModel(
-            f"engine.backend={OPENVINO}: {platform.node()} has no package {OPENVINO}; {INSTALLATION} there, or give "
-            f"engine.backend={TORCH}"
+            f"engine.backend={OPENVINO}: {platform.node()} has {OPENVINO} {here or 'missing'}{wanted}; install it "
+            f"there, or give engine.backend={TORCH}"
         )
     from darkroom.rendering.openvino_unet import OpenVinoUnet
 

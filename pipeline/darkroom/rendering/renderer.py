@@ -33,6 +33,7 @@ class RendererSpec:
     batch_size: int  # images in every call of the model
     compile: bool = False  # torch.compile: a slow first batch, faster ones after it
     backend: str = TORCH  # that computes the denoiser, torch or openvino; one everywhere, since it moves low bits
+    openvino_version: str | None = None  # that the job was started with; None: any
     num_threads: int = 1  # CPU threads of a worker; one number everywhere, since another may move low bits
     may_mix: bool = True  # a batch may hold several guidance scales, where the model's class takes them
     seconds_per_batch: float = 0.0  # of the paint renderer: a simulated rendering time
