@@ -98,7 +98,7 @@ class DiffusersRenderer:
     @calls_models
     @torch.inference_mode()
     def by_diffusers(self, request: ImageRequest) -> np.ndarray:
-        """(H, W, 3) uint8 as the pipeline's own call makes it of the prompt's text, not compiled; beside copies of itself,
+        """(H, W, 3) uint8 as the pipeline's own call makes of the prompt's text, uncompiled, beside copies of itself,
         since low bits depend on the batch's shape."""
         self._switch_loras(request.adapters)
         self._set_scheduler_and_guiders(request.sampling)
