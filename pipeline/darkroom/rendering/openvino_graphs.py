@@ -20,8 +20,8 @@ from typing import Any
 import torch
 
 from darkroom.domain.errors import DarkroomError, EndsRun, first_line
-from darkroom.domain.files import cache_folder
 from darkroom.domain.identity import digest
+from darkroom.domain.machine import cache_folder
 
 _LIBRARIES = ("darkroom", "openvino", "torch", "diffusers")  # that decide how a call is traced and compiled
 _LARGEST_KEPT_BYTES = 256 << 20  # of weights: what is taken from the cache holds them twice, and each shape has its own
