@@ -230,9 +230,10 @@ class ModelRef:
         neutral=NONE,
         axis=False,
         of_image=False,
-        choices=(NONE, "model", "sequential"),
-        help="What waits in the machine's memory until the GPU computes with it: none, whole components, or single "
-        "layers, which is far slower; the same images.",
+        choices=(NONE, "model", "group", "sequential"),
+        help="What waits in the machine's memory until the GPU computes with it: none, whole components (model), or "
+        "single layers, the next one of which comes while one computes (group) or not (sequential, which is far "
+        "slower); the same images.",
     )
     make: str | None = setting(
         None,
