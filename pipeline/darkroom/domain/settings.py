@@ -18,6 +18,8 @@ Value = str | int | float | bool | None
 NUM_SEEDS = 2**63  # int64 in Parquet; torch.Generator.manual_seed takes it whole
 FLOAT8 = "float8"  # a dtype that is faster than the others, and lossy
 NONE = "none"  # of a choice that may be left out
+# Caches of transformers, by the names of diffusers' configurations of them.
+CACHES = ("taylorseer", "taylorseer_lite", "pyramid_attention_broadcast")
 # torchao's configurations that run on CPUs too, by the names that diffusers has for them.
 QUANTIZATIONS = (
     "torchao_int8_weight_only",
@@ -217,6 +219,13 @@ class ModelRef:
         neutral=False,
         lossy=True,
         help="Whether images larger than the VAE's tiles are decoded tile by tile: less memory, lossy.",
+    )
+    attention_backend: str | None = setting(
+        None,
+        neutral=None,
+        lossy=True,
+        help="How a transformer computes attention, by diffusers' name, such as native, flash, _native_cudnn or sage: "
+        "other low bits, and less exact with sage; null: as the model does by itself.",
     )
     vae_slicing: bool = setting(
         False,

@@ -20,6 +20,7 @@ from darkroom.domain.adapters import LORAS
 from darkroom.domain.identity import digest
 from darkroom.domain.settings import FLOAT8, Sampling
 from darkroom.rendering.adapters import load_loras, reads_base_weights
+from darkroom.rendering.attention import apply_attention_backend
 from darkroom.rendering.cpu_layers import has_onednn, norm_channels_last, pack_layers, upsample_by_subpixels
 from darkroom.rendering.float8 import to_float8
 from darkroom.rendering.inspection import STEERED
@@ -71,6 +72,10 @@ def _is_float8(_pipe: Any, spec: RendererSpec) -> bool:
 
 
 def _is_compiled_on_cuda(_pipe: Any, spec: RendererSpec) -> bool:
+def _has_backend(_pipe: Any, spec: RendererSpec) -> bool:
+    return spec.model.identity.attention_backend is not None
+
+
     return spec.device == "cuda" and spec.compile
 
 
@@ -111,6 +116,10 @@ def _lay_channels_last(pipe: Any, _spec: RendererSpec) -> None:
     for name in ("unet", "vae"):
         if getattr(pipe, name, None) is not None:
             getattr(pipe, name).to(memory_format=torch.channels_last)
+def _set_backend(pipe: Any, spec: RendererSpec) -> None:
+    apply_attention_backend(denoiser(pipe), str(spec.model.identity.attention_backend), spec.device)
+
+
 
 
 def _share_work(pipe: Any, _spec: RendererSpec) -> CallContext:
@@ -171,6 +180,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch("step_cache", _is_steered, _cache_steps, "sampling.cache_interval"),
     Patch("freeu", _is_steered, _scale_features, "sampling.freeu_s1"),
     Patch("offload", _is_offloaded, lambda pipe, spec: offload(pipe, spec.offload, spec.device)),
+    Patch("attention_backend", _has_backend, _set_backend, "model.attention_backend"),
     Patch("compile", _is_compiled, lambda pipe, _: compile_pipeline(pipe)),
 )
 
