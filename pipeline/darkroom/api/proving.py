@@ -69,7 +69,7 @@ def prove(model: ModelRef, sampling: Mapping[str, Value], engine: EngineOptions,
     _check_lossless("prove", found.cell.sampling, "leave it out")
     if not is_testable(found.model):
         raise DarkroomError(f"model.repo_id={found.model.identity.repo_id}: {_NO_TEST.format('this')}")
-    check_compiled(found.model, engine)
+    check_compiled(found.model, engine, found.cell.sampling)
     [loaded] = shared_models([found.model])
     size = settled_for(loaded, found.cell.sampling, device, engine.batch_size)
     spec = RendererSpec(loaded, device, size, engine.compile)

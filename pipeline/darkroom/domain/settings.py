@@ -331,13 +331,23 @@ class Sampling:
         high=1,
         help="Guidance acts before this share of the steps; steps without it are faster.",
     )
+    cache: str = setting(
+        NONE,
+        neutral=NONE,
+        lossy=True,
+        choices=(NONE, *CACHES),
+        help="How a transformer's steps reuse what earlier ones computed, by diffusers' name: taylorseer and "
+        "pyramid_attention_broadcast in attention, taylorseer_lite in all blocks; cache_interval says how long. A UNet "
+        "has one way, without a name.",
+    )
     cache_interval: int = setting(
         1,
         neutral=1,
         lossy=True,
         low=1,
         high=1000,
-        help="Of so many calls of the UNet one computes all of it, and the others reuse its deep features.",
+        help="Of so many calls of the denoiser one computes all of it, and the others reuse what it gave: a UNet's "
+        "deep features, and of a transformer what cache says.",
     )
     freeu_s1: float = _freeu("skip", "first")
     freeu_s2: float = _freeu("skip", "second")

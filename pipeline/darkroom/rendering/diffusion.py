@@ -192,7 +192,7 @@ class DiffusersRenderer:
         """The same for pipelines whose embeddings and latents are not known here: diffusers does all of it."""
         arguments = call_arguments(self._family, requests, self._pipe._execution_device)
         self._check_taken(arguments)
-        with self._stage("denoise"):
+        with self._stage("denoise"), self._patches.around_call(requests[0].sampling, len(requests)):
             output = self._pipe(**arguments)
         return pictures(self._family, output)
 

@@ -26,6 +26,7 @@ from darkroom.rendering.float8 import to_float8
 from darkroom.rendering.inspection import STEERED
 from darkroom.rendering.offloading import offload
 from darkroom.rendering.renderer import Compiled, RendererSpec
+from darkroom.rendering.transformer_caches import cached_steps
 from darkroom.rendering.unet_reuse import SharedWork, StepCache
 
 # (settings of a call, its number of images, padding included) -> the context to run its denoising steps in
@@ -99,6 +100,10 @@ def _is_compiled(_pipe: Any, spec: RendererSpec) -> bool:
     return spec.compile
 
 
+def _has_caches(_pipe: Any, spec: RendererSpec) -> bool:
+    return bool(spec.model.family.caches)
+
+
 def _is_tiled(_pipe: Any, spec: RendererSpec) -> bool:
     return spec.model.identity.vae_tiling
 
@@ -131,6 +136,11 @@ def _cache_steps(pipe: Any, _spec: RendererSpec) -> CallContext:
     """Does nothing in a call whose cache_interval is 1. The UNet is looked up late: it may be compiled by then."""
     cache = StepCache(pipe.unet)
     return lambda sampling, _num_images: cache.during(sampling.cache_interval, pipe.unet, bool(sampling.freeu))
+
+
+def _cache_transformer_steps(pipe: Any, _spec: RendererSpec) -> CallContext:
+    """Does nothing in a call whose cache is none."""
+    return lambda sampling, _num_images: cached_steps(pipe, sampling.cache, sampling.cache_interval)
 
 
 def _scale_features(pipe: Any, _spec: RendererSpec) -> CallContext:
@@ -179,6 +189,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch("shared_work", _is_steered_on_cpu, _share_work),
     Patch("step_cache", _is_steered, _cache_steps, "sampling.cache_interval"),
     Patch("freeu", _is_steered, _scale_features, "sampling.freeu_s1"),
+    Patch("transformer_cache", _has_caches, _cache_transformer_steps, "sampling.cache"),
     Patch("offload", _is_offloaded, lambda pipe, spec: offload(pipe, spec.offload, spec.device)),
     Patch("attention_backend", _has_backend, _set_backend, "model.attention_backend"),
     Patch("compile", _is_compiled, lambda pipe, _: compile_pipeline(pipe)),
