@@ -120,7 +120,8 @@ def _say_prepared(event: events.Prepared) -> None:
             f"{', '.join(filter(None, (info.model_name, info.cell.model.parts_text)))}: {info.headline}{overriding}"
         )
     weights = f", each with {readable_bytes(event.weight_bytes)} of weights" if event.weight_bytes else ""
-    _say(f"into {event.place}, on {event.num_workers} worker(s), {event.device}{weights}")
+    compiling = f"; {event.compiling}" if event.compiling else ""
+    _say(f"into {event.place}, on {event.num_workers} worker(s), {event.device}{weights}{compiling}")
     if event.ignored_shard_size is not None:
         print(f"engine.shard_size={event.ignored_shard_size} is ignored: this run has {event.shard_size}")
 

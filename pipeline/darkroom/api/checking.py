@@ -103,6 +103,7 @@ class Checked:
             batch_size=None if size == AUTO else int(size),
             cell_id="" if request.grid else self.cells[0].cell.cell_id,
             version=__version__,
+            compile=None if request.engine.compile == AUTO else bool(request.engine.compile),
         )
 
     def called_as_in(self, run: Mapping[str, CellInfo]) -> "Checked":
@@ -252,8 +253,8 @@ def _unfit(item: CheckedCell, rows: Collection[str]) -> Iterator[str]:
     sampling = item.cell.sampling
     yield from unfit_settings(sampling, item.model, adapters_of(item.cell, sampling))
     yield from idle_settings(sampling, item.model, rows)
-
     yield from idle_cache(sampling, rows)
+
 
 def _unfit_rows(item: CheckedCell, found: Checked) -> Iterator[str]:
     """The same of what rows say: the most steps and guidance of any, and LoRAs that bring settings of their own."""

@@ -92,7 +92,7 @@ def _retry_worker(
     specs = [
         limited_as(run.store, spec)
         for model in shared_models(models.values())
-        for spec in [RendererSpec(model, device, options.images_a_batch, options.compile)]
+        for spec in [RendererSpec(model, device, options.images_a_batch, options.is_compiled)]
     ]
     return WorkerSpec(run.info, tuple(specs), run.store.spec, batch_timeout_s=options.batch_timeout_s)
 

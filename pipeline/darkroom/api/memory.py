@@ -93,7 +93,7 @@ def _memory(spec: RendererSpec, engine: EngineOptions, sampling: Sampling | None
         is_measured=False,
         total=total,
         num_workers=num_workers,
-        remedies=tuple(_remedies(memory, held, base, total, num_workers, spec.device, spec.compile)),
+        remedies=tuple(_remedies(memory, held, base, total, num_workers, spec.device, engine.compile is True)),
     )
 
 

@@ -72,7 +72,7 @@ def prove(model: ModelRef, sampling: Mapping[str, Value], engine: EngineOptions,
     check_compiled(found.model, engine, found.cell.sampling)
     [loaded] = shared_models([found.model])
     size = settled_for(loaded, found.cell.sampling, device, engine.batch_size)
-    spec = RendererSpec(loaded, device, size, engine.compile)
+    spec = RendererSpec(loaded, device, size, engine.compile is True)  # which `auto` is not, without prompts
     return proof_of(spec, load_renderer(spec), found.cell, progress)
 
 

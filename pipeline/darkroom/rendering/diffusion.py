@@ -7,7 +7,7 @@ where a shard ends, and a compiled model is compiled once. When memory runs out 
 import inspect
 import platform
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import diffusers
@@ -93,6 +93,11 @@ class DiffusersRenderer:
         if cache:
             cache.clear()
 
+    def uncompiled(self) -> AbstractContextManager[Any]:
+        """Inside, no compiled code is used."""
+        stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+        return stance
+
     @calls_models
     @torch.inference_mode()
     def by_diffusers(self, request: ImageRequest) -> np.ndarray:
@@ -109,7 +114,7 @@ class DiffusersRenderer:
     def _of_text(self, request: ImageRequest) -> np.ndarray:
         sampling, arguments = request.sampling, call_arguments(self._family, [request], self._pipe._execution_device)
         bypassed = self._encoded.bypassed() if self._encoded else nullcontext()
-        with torch.compiler.set_stance("force_eager"), bypassed:
+        with self.uncompiled(), bypassed:
             if self._text is None:
                 found = getattr(self._pipe(**{**arguments, "output_type": "np"}), self._family.output)
                 return np.asarray(np.clip(found[0], 0, 1) * 255).round().astype(np.uint8)

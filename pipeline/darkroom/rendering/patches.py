@@ -72,11 +72,11 @@ def _is_float8(_pipe: Any, spec: RendererSpec) -> bool:
     return spec.model.identity.dtype == FLOAT8
 
 
-def _is_compiled_on_cuda(_pipe: Any, spec: RendererSpec) -> bool:
 def _has_backend(_pipe: Any, spec: RendererSpec) -> bool:
     return spec.model.identity.attention_backend is not None
 
 
+def _is_compiled_on_cuda(_pipe: Any, spec: RendererSpec) -> bool:
     return spec.device == "cuda" and spec.compile
 
 
@@ -116,15 +116,15 @@ def _is_offloaded(_pipe: Any, spec: RendererSpec) -> bool:
     return spec.is_offloaded
 
 
+def _set_backend(pipe: Any, spec: RendererSpec) -> None:
+    apply_attention_backend(denoiser(pipe), str(spec.model.identity.attention_backend), spec.device)
+
+
 def _lay_channels_last(pipe: Any, _spec: RendererSpec) -> None:
     """As a GPU's convolutions want it. Uncompiled that is slower, since torch's group norms copy it there and back."""
     for name in ("unet", "vae"):
         if getattr(pipe, name, None) is not None:
             getattr(pipe, name).to(memory_format=torch.channels_last)
-def _set_backend(pipe: Any, spec: RendererSpec) -> None:
-    apply_attention_backend(denoiser(pipe), str(spec.model.identity.attention_backend), spec.device)
-
-
 
 
 def _share_work(pipe: Any, _spec: RendererSpec) -> CallContext:
@@ -180,6 +180,7 @@ def compile_pipeline(pipe: Any) -> None:
 PATCHES: tuple[Patch, ...] = (
     Patch("loras", _has_loras, lambda pipe, spec: load_loras(pipe, spec.model.parts)),
     Patch("float8", _is_float8, lambda pipe, spec: to_float8(denoiser(pipe), torch.device(spec.device)), "model.dtype"),
+    Patch("attention_backend", _has_backend, _set_backend, "model.attention_backend"),
     Patch("vae_tiling", _is_tiled, lambda pipe, _: pipe.vae.enable_tiling(), "model.vae_tiling"),
     Patch("vae_slicing", _is_sliced, lambda pipe, _: pipe.vae.enable_slicing()),
     Patch("channels_last", _is_compiled_on_cuda, _lay_channels_last),
@@ -188,10 +189,9 @@ PATCHES: tuple[Patch, ...] = (
     Patch("channels_last_norms", _is_on_onednn, lambda pipe, _: norm_channels_last(denoiser(pipe))),
     Patch("shared_work", _is_steered_on_cpu, _share_work),
     Patch("step_cache", _is_steered, _cache_steps, "sampling.cache_interval"),
-    Patch("freeu", _is_steered, _scale_features, "sampling.freeu_s1"),
     Patch("transformer_cache", _has_caches, _cache_transformer_steps, "sampling.cache"),
+    Patch("freeu", _is_steered, _scale_features, "sampling.freeu_s1"),
     Patch("offload", _is_offloaded, lambda pipe, spec: offload(pipe, spec.offload, spec.device)),
-    Patch("attention_backend", _has_backend, _set_backend, "model.attention_backend"),
     Patch("compile", _is_compiled, lambda pipe, _: compile_pipeline(pipe)),
 )
 
