@@ -103,7 +103,7 @@ def test_cells_of_one_worker_make_what_each_makes_alone(flux: Path, tmp_path: Pa
         {"cache": "taylorseer_lite", "cache_interval": 3},
     ]
     prompts = ["a red circle", "a large blue square beside a small green triangle", "x"]
-    shared: dict[str, Any] = {"model": str(flux), **SIZE, "engine": {"batch_size": 2, "shard_size": 2}}
+    shared: dict[str, Any] = {"model": str(flux), **SIZE, "engine": EngineOptions(batch_size=2, shard_size=2)}
     swept = darkroom.sweep(
         prompts, cells=[{"guidance_scale": 3.5, **each} for each in ways], out=tmp_path / "all", **shared
     )

@@ -115,8 +115,6 @@ def _speed(item: CheckedCell, engine: EngineOptions, device: str) -> Speed:
 
 def _fault(found: Checked) -> str:
     """Why a model is not compiled unless it is asked for; empty where nothing is against it."""
-    if missing := lacks_for_compiling():
-        return f"this machine lacks {missing}"
     if {"height", "width"} & found.scan.num_overriding.keys():
         return "rows have sizes of their own, each of which would be compiled"
     for model in found.models:
@@ -128,7 +126,8 @@ def _fault(found: Checked) -> str:
         return "sampling.cache changes layers for each call"
     if any(item.cell.model.loras for item in found.cells):
         return "LoRAs are switched, each of which would be compiled"
-    return ""
+    missing = lacks_for_compiling()
+    return f"this machine lacks {missing}" if missing else ""
 
 
 def _num_images(found: Checked) -> int:
