@@ -49,7 +49,7 @@ def test_layers_are_replaced_before_their_calls_are_wrapped_and_compiling_is_las
     names = [patch.name for patch in PATCHES]
     assert names.index("float8") < names.index("packed_layers")
     assert names.index("subpixel_upsampling") < names.index("packed_layers")
-    assert names[-5:] == ["shared_work", "step_cache", "freeu", "offload", "compile"]
+    assert names[-6:] == ["shared_work", "step_cache", "transformer_cache", "freeu", "offload", "compile"]
 
 
 def test_patches_are_applied_in_order_and_their_contexts_surround_a_call(models: Models) -> None:
