@@ -110,6 +110,7 @@ def test_a_long_job_on_a_gpu_is_compiled_and_no_other() -> None:
     assert choice(checked(), "cpu", compile=True) == Compiling(True)
     assert choice(checked(), compile=False) == Compiling(False)
     assert choice(checked(), batch_size="auto").is_on
+    assert choice(checked(), part="2/10").text.startswith("compile: off, 100,000 images would save")
 
 
 def test_what_is_compiled_anew_again_and_again_is_not_compiled_by_itself() -> None:

@@ -101,7 +101,9 @@ def chosen(found: Checked, engine: EngineOptions, device: str, num_workers: int,
         return Compiling(False)
     if fault := _fault(found):
         return Compiling(False, fault)
-    choice = decided(_num_images(found), num_workers, num_shapes(found), _speed(found.cells[0], engine, device))
+    choice = decided(
+        _num_images(found) // engine.part_of[1], num_workers, num_shapes(found), _speed(found.cells[0], engine, device)
+    )
     unproved = _unproved(found, engine, device) if choice.is_on else ""
     return Compiling(False, unproved) if unproved else choice
 
