@@ -291,7 +291,6 @@ FAMILIES: Mapping[str, Family] = {
         tokens=(Tokens(limit=510, wording=Wording.PROMPT_TEMPLATE),),
         sizes=Sizes.CHOSEN,
         output="image",
-        caches=CACHES[2:],
     ),
     # The prior is guided; its own steps stay as they are.
     "StableCascadeCombinedPipeline": Family(
