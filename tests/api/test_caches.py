@@ -9,7 +9,8 @@ import darkroom
 from darkroom.api.arguments import prompts_of
 from darkroom.api.checking import Checked, Request, check, warnings
 from darkroom.api.compiling import chosen
-from darkroom.api.options import EngineOptions, sampling_defaults
+from darkroom.api.given_settings import sampling_defaults
+from darkroom.api.options import EngineOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
 from darkroom.engine.planning import Grid

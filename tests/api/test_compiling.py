@@ -13,7 +13,8 @@ from darkroom.api.arguments import prompts_of
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import Compiling, Speed, chosen, decided, num_shapes, speed_of, usual_speed
 from darkroom.api.engine import settled_as
-from darkroom.api.options import EngineOptions, HalvingOptions, sampling_defaults
+from darkroom.api.given_settings import sampling_defaults
+from darkroom.api.options import EngineOptions, HalvingOptions
 from darkroom.api.proving import _key
 from darkroom.api.speeds import Measured, SpeedKeeper, keep_speed, measured_speed
 from darkroom.domain.certificates import Certificate, Check
