@@ -31,10 +31,12 @@ def key(
 ) -> Any:
     """A field of a schema: a value, or a group of keys, which is a dataclass to be made.
 
-    A number lies from `low` to `high` and is a multiple of `multiple`, or is one of `words`.
+    A number lies from `low` to `high` and is a multiple of `multiple`, or is one of `words`; without a range, one of
+    `words` may stand in the place of a truth value.
     """
     metadata: dict[str, Any] = {"help": help}
-    metadata |= {} if low is None else {"low": low, "high": high, "multiple": multiple, "words": words}
+    metadata |= {"words": words} if words else {}
+    metadata |= {} if low is None else {"low": low, "high": high, "multiple": multiple}
     metadata |= {IS_PLACE: True} if is_place else {}
     metadata |= {IS_PROMPT: True} if is_prompt else {}
     metadata |= {IS_TEXT: True} if is_text else {}
@@ -96,7 +98,8 @@ def _option_key(option: Field[Any], hint: Any, others: Mapping[str, Any]) -> tup
 
 
 def _kind_of_option(name: str, hint: Any, about: dict[str, Any]) -> Any:
-    """As a configuration holds it: choices are words, several values a list, and a number or a word is anything."""
+    """As a configuration holds it: choices are words, several values a list, and a number, or a truth value, or a word
+    is anything."""
     if about["choices"]:
         return word_of(name, about["choices"])
     if about["words"] or about.pop("is_mapping", False):
@@ -146,17 +149,19 @@ def range_of(metadata: Mapping[str, Any]) -> Range | None:
 
 
 def range_text(metadata: Mapping[str, Any]) -> str:
-    """Such as "a whole number from 1 to 4096, or auto"; empty where any value goes."""
-    allowed = range_of(metadata)
-    number = "a whole number " if metadata.get("words") else "" if allowed and allowed.multiple > 1 else "a number "
-    return "".join([number, str(allowed), *(f", or {word}" for word in metadata["words"])]) if allowed else ""
+    """Such as "a whole number from 1 to 4096, or auto", or "true or false, or auto"; empty where any value goes."""
+    allowed, words = range_of(metadata), metadata.get("words", ())
+    if not allowed:
+        return ", or ".join(("true or false", *words)) if words else ""
+    number = "a whole number " if words else "" if allowed.multiple > 1 else "a number "
+    return ", or ".join((f"{number}{allowed}", *words))
 
 
 def check_ranges(config: DictConfig) -> None:
     """Raises DarkroomError for the first number out of its range; what has no value is not looked at."""
     for name, value, metadata in _given(config):
         allowed = range_of(metadata)
-        if allowed and not _fits(value, allowed, metadata["words"]):
+        if allowed and not _fits(value, allowed, metadata.get("words", ())):
             raise DarkroomError(f"{name}={value} is out of range; give {range_text(metadata)}")
 
 

@@ -87,10 +87,11 @@ def _shown_keys(schema: Any, prefix: str) -> Iterator[Key]:
 
 def _key_row(each: Key) -> Sequence[str]:
     about, allowed = each.field.metadata, range_of(each.field.metadata)
-    words = "".join(f", or {word}" for word in about.get("words", ()))
     value = each.field.default if each.field.default_factory is NO_DEFAULT else each.field.default_factory()
     default = "" if each.is_group else _default(value)
-    return f"`{each.name}`", _type(each.kind), default, f"{allowed or ''}{words}", about["help"]
+    words = about.get("words", ())
+    kind = " or ".join((_TYPES[int if allowed else bool], *words)) if words else _type(each.kind)
+    return f"`{each.name}`", kind, default, str(allowed or ""), about["help"]
 
 
 def _type(kind: Any) -> str:

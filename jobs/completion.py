@@ -14,6 +14,7 @@ from darkroom.conf.schema import WORDS_OF_ANOTHER
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.arguments import HELP, arguments, flags
 from darkroom.jobs.composition import Choices
+from darkroom.jobs.nodes import about
 from darkroom.jobs.overrides import chosen
 from darkroom.jobs.sources import added_groups, groups
 
@@ -43,6 +44,7 @@ compdef _darkroom darkroom
 """
 _SCRIPTS = {"bash": _BASH, "zsh": _ZSH}
 _OTHERS = ("help", "completion")  # words in the place of a job
+_TRUTH = ("true", "false")
 
 
 def script(words: Sequence[str]) -> str:
@@ -141,22 +143,26 @@ def _plus(added: Mapping[str, list[str]]) -> dict[str, list[str]]:
 
 def _key_words(config: DictConfig, above: str, word: str) -> Iterator[str]:
     """Keys, section by section; values where the word names a key that has but a few."""
+    said = about(config)
     for name in map(str, config):
         key = f"{above}{name}"
         node: Any = config._get_node(name, validate_access=False)
         if isinstance(node, DictConfig) and is_dataclass(OmegaConf.get_type(node)) and not node._is_none():
             yield from _key_words(node, f"{key}.", word) if word.startswith(f"{key}.") else [f"{key}."]
         elif word.startswith(f"{key}="):
-            yield from (f"{key}={value}" for value in _value_words(name, node))
+            yield from (f"{key}={value}" for value in _value_words(name, node, said.get(name, {})))
         else:
             yield f"{key}="
 
 
-def _value_words(name: str, node: Any) -> list[str]:
+def _value_words(name: str, node: Any, said: Mapping[str, Any]) -> list[str]:
+    """`said`: what the schema says of the key."""
     if isinstance(node, EnumNode):
         return list(node.enum_type.__members__)
+    if words := said.get("words"):
+        return [*words, *([] if "low" in said else _TRUTH)]
     if isinstance(node, BooleanNode):
-        return ["true", "false"]
+        return list(_TRUTH)
     return _known_texts(name) if isinstance(node, StringNode) else []
 
 

@@ -9,6 +9,8 @@ from omegaconf import DictConfig, EnumNode, ListConfig, Node, OmegaConf, StringN
 
 from darkroom.conf.keys import IS_PLACE, IS_TEXT, range_text
 
+_TRUTH_VALUES = {"true": True, "false": False}  # in quotes
+
 
 @dataclass(frozen=True)
 class Place:
@@ -44,8 +46,8 @@ class Place:
         return bool(self.node._is_optional()) and not self.about.get("words")
 
     @property
-    def needed_number(self) -> str:
-        """Of a key that takes a number or a word; empty for any other."""
+    def needed_value(self) -> str:
+        """Of a key that takes a number or a word, or a truth value or a word; empty for any other."""
         return range_text(self.about) if self.about.get("words") else ""
 
     @property
@@ -79,7 +81,7 @@ def at_home(text: str) -> str:
 
 
 def settle(config: DictConfig) -> None:
-    """Read what files of Hydra give as it is read elsewhere: `~` in places, and numbers in quotes."""
+    """Read what files of Hydra give as it is read elsewhere: `~` in places, and numbers and truth values in quotes."""
     said = about(config)
     for name in map(str, config):
         node: Any = _child(config, name)
@@ -92,8 +94,10 @@ def settle(config: DictConfig) -> None:
 
 def settled(place: Place, text: str) -> Any:
     """A text as the key holds it."""
-    if place.needed_number and text.isdecimal():
-        return int(text)
+    if place.needed_value and "low" in place.about:
+        return int(text) if text.isdecimal() else text
+    if place.needed_value:
+        return _TRUTH_VALUES.get(text.lower(), text)
     return at_home(text) if place.is_file else text
 
 

@@ -94,14 +94,14 @@ def put(target: Target, origin: Origin, key: str, value: object) -> None:
     if isinstance(value, str) and not _is_missing(origin, value):
         _check_text(place, origin, key, value, said)
         value = settled(place, value)
-    if place.needed_number and not _is_filled_in(origin, value):
-        _check_number(place, value, said)
+    if place.needed_value and not _is_filled_in(origin, value):
+        _check_needed(place, value, said)
     _update(target.config, origin, key, place, value, said)
 
 
 def _null(place: Place, origin: Origin, said: str) -> DarkroomError:
-    if place.needed_number:
-        return DarkroomError(f"{said}: null is no value of it; give {place.needed_number}")
+    if place.needed_value:
+        return DarkroomError(f"{said}: null is no value of it; give {place.needed_value}")
     is_in_file = origin.file is not None
     return refusals.refuse_null(said, place.node, may_be_empty=not place.is_file, is_in_file=is_in_file)
 
@@ -155,9 +155,10 @@ def _is_filled_in(origin: Origin, value: object) -> bool:
     return _is_missing(origin, value) or (origin.file is not None and isinstance(value, str) and "${" in value)
 
 
-def _check_number(place: Place, value: object, said: str) -> None:
-    if value not in place.about["words"] and type(value) is not int:
-        raise DarkroomError(f"{said}: give {place.needed_number}")
+def _check_needed(place: Place, value: object, said: str) -> None:
+    kind = int if "low" in place.about else bool
+    if value not in place.about["words"] and type(value) is not kind:
+        raise DarkroomError(f"{said}: give {place.needed_value}")
 
 
 def _update(config: DictConfig, origin: Origin, key: str, place: Place, value: object, said: str) -> None:

@@ -70,6 +70,8 @@ def planned(found: "Plan") -> None:
         print(f"memory:  {found.memory.text}")
         if not found.memory.fits:
             print(f"         {found.memory.advice}")
+    if found.compiling:
+        print(found.compiling)
     print(f"bytes:   about {readable_bytes(found.num_bytes)} ({readable_bytes(found.cost.size_bytes)} an image)")
     print(
         f"time:    about {duration(found.seconds)} on {found.num_workers} worker(s) such as this {found.device} "

@@ -49,7 +49,7 @@ def test_numbers_have_ranges_that_hold_their_defaults_and_neutral_values() -> No
 def test_what_trades_quality_has_a_value_at_which_it_does_not() -> None:
     assert all(each.has_neutral for each in SETTINGS.values() if each.lossy)
     freeu = {f"freeu_{name}" for name in ("s1", "s2", "b1", "b2")}
-    assert set(NEUTRAL_LOSSY) == {"guidance_start", "guidance_stop", "cache_interval", *freeu}
+    assert set(NEUTRAL_LOSSY) == {"guidance_start", "guidance_stop", "cache", "cache_interval", *freeu}
     assert {each.name for each in LOSSY_OF_MODEL} <= {field.name for field in fields(ModelIdentity)}
 
 

@@ -102,6 +102,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> ModelMemory:
         ({"dtype": "bfloat16"}, 1150 + 2 * 200),
         ({"offload": "model"}, 1000 + 4 * 20),
         ({"offload": "model", "batch_size": 8}, 50 + 8 * 200),
+        ({"offload": "group"}, 4 * 200 + 2 * 10 * 4 + 50),
         ({"offload": "sequential"}, 4 * 200 + 10 * 4),
     ],
 )

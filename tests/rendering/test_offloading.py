@@ -38,7 +38,7 @@ def offloaded(spec: RendererSpec, how: str | None) -> tuple[DiffusersRenderer, A
     return DiffusersRenderer(loaded, spec), pipe
 
 
-@pytest.mark.parametrize("how", ["model", "sequential"])
+@pytest.mark.parametrize("how", ["model", "group", "sequential"])
 @pytest.mark.parametrize(
     ("name", "changes"), [("sd", {}), ("sd", {"cache_interval": 2, "guidance_stop": 0.5}), ("sd3", {})]
 )
@@ -52,7 +52,7 @@ def test_images_stay_the_same_from_call_to_call(models: Models, name: str, chang
     assert devices == {"meta" if how == "sequential" else "cpu"}
 
 
-@pytest.mark.parametrize("how", ["model", "sequential"])
+@pytest.mark.parametrize("how", ["model", "group", "sequential"])
 def test_loras_are_switched_in_an_offloaded_model(models: Models, tmp_path: Path, how: str) -> None:
     file = tiny_lora(models["sd"], tmp_path)
     model = inspect_model(ModelRef(str(models["sd"]), loras=(LoraRef(str(file)),)), "cpu")
@@ -71,7 +71,7 @@ def test_loras_are_switched_in_an_offloaded_model(models: Models, tmp_path: Path
 
 def test_an_image_that_overflows_in_half_precision_is_decoded_again_in_float32(models: Models) -> None:
     spec = spec_of(models, "sd", dtype="float16")
-    for how in (None, "model", "sequential"):
+    for how in (None, "model", "group", "sequential"):
         renderer, pipe = offloaded(spec, how)
         with torch.no_grad():
             pipe.vae.config.scaling_factor = 1e-6  # of which latents become too large for float16

@@ -46,7 +46,7 @@ def test_which_patches_apply(models: Models, kind: type, changes: dict, wanted: 
 def test_layers_are_replaced_before_their_calls_are_wrapped_and_compiling_is_last() -> None:
     names = [patch.name for patch in PATCHES]
     assert names.index("float8") < names.index("openvino")
-    assert names[-6:] == ["openvino", "shared_work", "step_cache", "freeu", "offload", "compile"]
+    assert names[-7:] == ["openvino", "shared_work", "step_cache", "transformer_cache", "freeu", "offload", "compile"]
 
 
 def test_patches_are_applied_in_order_and_their_contexts_surround_a_call(models: Models) -> None:

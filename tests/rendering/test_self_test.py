@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from darkroom.domain.certificates import PROMISES, Check, Outcome
 from darkroom.domain.records import ImageRequest
@@ -19,9 +21,9 @@ from tests.rendering.tiny_families import pag, tiny
 from tests.rendering.tiny_models import tiny_flux, tiny_sd, tiny_sdxl
 
 
-def checked(model: InspectedModel, side: int = 32, batch_size: int = 4) -> dict[str, Check]:
+def checked(model: InspectedModel, side: int = 32, batch_size: int = 4, **options: Any) -> dict[str, Check]:
     guidance = 0.0 if model.family.guidance is Guidance.NONE else 3.0
-    renderer = load_renderer(RendererSpec(model, "cpu", batch_size))
+    renderer = load_renderer(RendererSpec(model, "cpu", batch_size, **options))
     checks = self_test(renderer, model, Sampling("default", guidance, 1, side, side))
     assert [check.promise for check in checks] == list(PROMISES)
     return {check.promise: check for check in checks}
@@ -40,6 +42,7 @@ def inspected(folder: Path) -> InspectedModel:
 def test_of_these_models_everything_is_exact_and_acts(models: Models, name: str) -> None:
     found = outcomes(checked(inspected(models[name])))
     equal = {name: Outcome.EXACT for name, promise in PROMISES.items() if promise.is_equality}
+    equal["compiled"] = Outcome.UNTAKEN
     found_equal = {name: outcome for name, outcome in found.items() if name in equal}
     assert found_equal == equal
     assert {outcome for name, outcome in found.items() if name not in equal} == {Outcome.ACTS}
@@ -50,6 +53,7 @@ def test_what_a_model_does_not_take_is_not_asked(tmp_path: Path) -> None:
     found = outcomes(checked(inspected(tiny_flux(tmp_path / "model"))))
     assert {name for name, outcome in found.items() if outcome is Outcome.UNTAKEN} == {
         "mixing",
+        "compiled",
         "guidance_scale",
         "negative_prompt",
     }
@@ -63,7 +67,7 @@ def test_what_a_model_does_not_take_is_not_asked(tmp_path: Path) -> None:
 def test_perturbed_attention_keeps_promises_too(tmp_path: Path, kind: str, plain: Callable[[Path], Path]) -> None:
     model = inspected(pag(kind, plain, tmp_path / "model"))
     found = outcomes(checked(model))
-    assert {name for name, outcome in found.items() if outcome is Outcome.UNTAKEN} == {"mixing"}
+    assert {name for name, outcome in found.items() if outcome is Outcome.UNTAKEN} == {"mixing", "compiled"}
     assert Outcome.FAILS not in found.values()
     renderer = load_renderer(RendererSpec(model, "cpu", 2))
     requests = [
@@ -77,10 +81,29 @@ def test_perturbed_attention_keeps_promises_too(tmp_path: Path, kind: str, plain
 
 
 @pytest.mark.slow
+def test_compiled_pixels_are_compared_with_uncompiled_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a backend of torch.compile that is not what it compiles, as a fault of a real one would be."""
+    is_wrong = False
+
+    def compiled(module: torch.fx.GraphModule, _inputs: object) -> Callable[..., Any]:
+        return (lambda *given: tuple(each * 1.5 for each in module(*given))) if is_wrong else module.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=compiled))
+    model = inspected(tiny_sd(tmp_path / "model"))
+    found = checked(model, batch_size=2, compile=True)
+    assert found["compiled"].outcome is Outcome.EXACT
+    is_wrong = True
+    torch.compiler.reset()
+    found = checked(model, batch_size=2, compile=True)
+    assert found["compiled"].outcome is Outcome.FAILS
+    assert found["diffusers"].outcome in (Outcome.EXACT, Outcome.CLOSE)  # which is of code that is not compiled
+
+
+@pytest.mark.slow
 def test_one_image_a_batch_has_no_neighbours(models: Models) -> None:
     found = outcomes(checked(inspected(models["sd"]), batch_size=1))
     untaken = {name for name, outcome in found.items() if outcome is Outcome.UNTAKEN}
-    assert untaken == {"place", "neighbours", "padding", "mixing"}
+    assert untaken == {"place", "neighbours", "padding", "mixing", "compiled"}
     assert Outcome.FAILS not in found.values()
 
 

@@ -41,6 +41,7 @@ OPTIONAL_ARGUMENTS = frozenset(
     {each.name for each in ARGUMENTS if each.has_neutral} | {"guidance_scale", "negative_prompt"}
 )
 _MODEL_HINT = "name the models of cells as repo_id, a preset, a hub id or a folder: "
+_OF_CACHE = ("cache", "cache_interval")
 FindModel = Callable[[ModelRef, str], InspectedModel]
 
 
@@ -77,6 +78,7 @@ def checked_cell(
     _check_used(ref)
     model = find(ref, device)
     ref = replace(ref, revision=model.configuration or ref.revision)
+    _check_cache(asked, model, own)
     sampling = _sampling(asked, model, run)
     cell = Cell(model.identity, sampling)
     unsaid = [name for name in OLDER_DEFAULTS if run[name] is None and name not in own]
@@ -193,6 +195,8 @@ def _sampling(asked: Mapping[str, Value], model: InspectedModel, run: Mapping[st
     values: dict[str, Any] = {
         each.name: _value(each, asked[each.name], model, active) for each in settings_of(Sampling)
     }
+    if model.family.caches and _is_uncached(asked):
+        values |= {name: SETTINGS[name].neutral for name in _OF_CACHE}
     shared = {each.name: each.neutral for each in settings_of(Sampling) if not each.of_image}
     return Sampling(**values | {name: value for name, value in shared.items() if values[name] == run[name]})
 
@@ -237,8 +241,9 @@ def _check_lossy(sampling: Sampling, model: InspectedModel) -> None:
     start, stop = sampling.guidance_start, sampling.guidance_stop
     if start >= stop:
         raise DarkroomError(f"sampling.guidance_start={start:g} is not before sampling.guidance_stop={stop:g}")
-    if sampling.lossy and model.identity.pipeline_class not in STEERED:
-        asked = ", ".join(f"sampling.{name}={value:g}" for name, value in sampling.lossy.items())
+    lossy = {name: value for name, value in sampling.lossy.items() if not (model.family.caches and name in _OF_CACHE)}
+    if lossy and model.identity.pipeline_class not in STEERED:
+        asked = ", ".join(f"sampling.{name}={value}" for name, value in lossy.items())
         raise DarkroomError(
             f"{asked}: the steps of {model.identity.pipeline_class} cannot be changed; leave it out, or use one "
             f"of {', '.join(STEERED)}"
@@ -248,6 +253,38 @@ def _check_lossy(sampling: Sampling, model: InspectedModel) -> None:
             f"sampling.guidance_start={start:g}, sampling.guidance_stop={stop:g}: {model.identity.repo_id} is told its "
             "guidance in every step; leave them out"
         )
+
+
+def _is_uncached(asked: Mapping[str, Value]) -> bool:
+    """Of a transformer, whose cache is asked for by two settings: an axis of one may leave it out."""
+    return any(not SETTINGS[name].does_something(asked[name]) for name in _OF_CACHE)
+
+
+def _check_cache(asked: Mapping[str, Value], model: InspectedModel, own: Collection[str]) -> None:
+    """Refuse a cache that the denoiser does not have, and one of the two settings without the other, which may be
+    neutral where it is the cell's own."""
+    cache, interval = (asked[name] for name in _OF_CACHE)
+    kind, caches = model.identity.pipeline_class, model.family.caches
+    if model.plug_in:
+        return  # which says itself what it takes
+    if cache not in (NONE, *caches):
+        raise DarkroomError(f"sampling.cache={cache}: {_why_no_cache(kind, caches)}")
+    if cache != NONE and interval == 1 and "cache_interval" not in own:
+        raise DarkroomError(
+            f"sampling.cache={cache}: at sampling.cache_interval=1 every step is computed whole; give "
+            "sampling.cache_interval=3, or leave it out"
+        )
+    if caches and cache == NONE and interval != 1 and "cache" not in own:
+        raise DarkroomError(
+            f"sampling.cache_interval={interval}: {kind} has caches of several kinds; give sampling.cache too, as one "
+            f"of {', '.join(caches)}"
+        )
+
+
+def _why_no_cache(kind: str, caches: Collection[str]) -> str:
+    if kind in STEERED:
+        return f"it is of transformers, and {kind} has a UNet; leave it out, and give sampling.cache_interval alone"
+    return f"{kind} has others; give one of {', '.join(caches)}" if caches else f"{kind} has none; leave it out"
 
 
 def _check_offload(ref: ModelRef, device: str) -> None:

@@ -35,13 +35,13 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, digest
 from darkroom.domain.prompt_syntax import A1111, PLAIN
 from darkroom.domain.records import adapters_of
-from darkroom.domain.settings import ModelRef, Sampling, Value
+from darkroom.domain.settings import NONE, ModelRef, Sampling, Value
 from darkroom.engine.planning import Grid
 from darkroom.prompts.dataset import PromptScan, count_long_prompts
 from darkroom.rendering.backends import backend_of
 from darkroom.rendering.inspection import STEERED, InspectedModel, shared_models, token_counter
 from darkroom.rendering.model_calls import check_clip_skip
-from darkroom.rendering.own_settings import idle_settings, lora_cards, unfit_settings
+from darkroom.rendering.own_settings import idle_cache, idle_settings, lora_cards, unfit_settings
 from darkroom.rendering.schedulers import check_steps
 from darkroom.rendering.vae_options import tile_side, vae_config
 from darkroom.runs.cells import CellInfo
@@ -104,6 +104,7 @@ class Checked:
             batch_size=None if size == AUTO else int(size),
             cell_id="" if request.grid else self.cells[0].cell.cell_id,
             version=__version__,
+            compile=None if request.engine.compile == AUTO else bool(request.engine.compile),
         )
 
     def called_as_in(self, run: Mapping[str, CellInfo]) -> "Checked":
@@ -173,7 +174,7 @@ def check(request: Request, device: str) -> Checked:
         given = [name for name in scan.num_overriding if name in OPTIONAL_ARGUMENTS]
         check_taken(given, model, "prompts.columns.{}=null leaves its column unread")
     for item in once.values():
-        check_executed(item.model, request.engine, device)
+        check_executed(item.model, request.engine, item.cell.sampling, device)
         _check_tiled(item, scan)
     num_tagged = check_prompts(request.prompts.dataset, scan, list(once.values()))
     found = Checked(request, scan, tuple(once.values()), StoreSpec(""), num_tagged)
@@ -202,10 +203,16 @@ def _check_overridden(cells: Sequence[Cell], scan: PromptScan) -> None:
             )
 
 
-def check_executed(model: InspectedModel, engine: EngineOptions, device: str) -> None:
-    """Raises DarkroomError where compiled code would hold weights that come and go, or the backend cannot compute."""
+def check_executed(model: InspectedModel, engine: EngineOptions, sampling: Sampling, device: str) -> None:
+    """Raises DarkroomError where compiled code would hold weights or layers that come and go, or where the backend
+    cannot compute."""
     backend_of(engine.backend, model, device, engine.compile is True)
-    if engine.compile and "offload" in model.execution:
+    if engine.compile is True and sampling.cache != NONE:
+        raise DarkroomError(
+            f"sampling.cache={sampling.cache}: it changes layers for each call, which compiled code holds; leave out "
+            "sampling.cache or engine.compile"
+        )
+    if engine.compile is True and "offload" in model.execution:
         raise DarkroomError(
             f"model.offload={model.execution['offload']}: compiled code needs its weights to stay where they are; "
             "leave out model.offload or engine.compile"
@@ -249,6 +256,7 @@ def _unfit(item: CheckedCell, rows: Collection[str]) -> Iterator[str]:
     sampling = item.cell.sampling
     yield from unfit_settings(sampling, item.model, adapters_of(item.cell, sampling))
     yield from idle_settings(sampling, item.model, rows)
+    yield from idle_cache(sampling, rows)
 
 
 def _unfit_rows(item: CheckedCell, found: Checked) -> Iterator[str]:

@@ -58,6 +58,9 @@ class Engine:
     def with_batch_size(self, number: int) -> "Engine":
         return replace(self, options=replace(self.options, batch_size=number))
 
+    def with_compile(self, is_on: bool) -> "Engine":
+        return replace(self, options=replace(self.options, compile=is_on))
+
 
 def renderer_spec(model: InspectedModel, device: str, batch_size: int, options: EngineOptions) -> RendererSpec:
     """As the options ask for it. Raises DarkroomError where their backend cannot compute the model."""
@@ -228,10 +231,9 @@ def settled_for(model: InspectedModel, sampling: Sampling, device: str, options:
 
 
 def settled_as(options: EngineOptions, run: RunInfo) -> EngineOptions:
-    """With a run's own number in the place of `auto`."""
-    if options.batch_size != AUTO:
-        return options
-    return replace(options, batch_size=run.batch_size or _USUAL_BATCH_SIZE)
+    """With a run's own values in the place of `auto`."""
+    size = run.batch_size or _USUAL_BATCH_SIZE if options.batch_size == AUTO else options.batch_size
+    return replace(options, batch_size=size, compile=bool(run.compile) if options.compile == AUTO else options.compile)
 
 
 def _best(found: Checked, device: str, probe: Callable[[ProbeTask], int]) -> int:

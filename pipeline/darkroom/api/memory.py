@@ -95,7 +95,7 @@ def _memory(spec: RendererSpec, engine: EngineOptions, sampling: Sampling | None
         is_measured=False,
         total=total,
         num_workers=num_workers,
-        remedies=tuple(_remedies(memory, held, base, total, num_workers, spec.device, spec.compile)),
+        remedies=tuple(_remedies(memory, held, base, total, num_workers, spec.device, engine.compile is True)),
     )
 
 
@@ -130,6 +130,7 @@ _CHANGES = (
     _Change("model.vae_slicing=true", {"vae_slicing": True}),
     _Change("engine.batch_size=1", {"batch_size": 1}),
     _Change("model.offload=model", {"offload": "model"}, on_gpu=True),
+    _Change("model.offload=group", {"offload": "group"}, on_gpu=True),
     _Change("model.dtype=bfloat16", {"dtype": "bfloat16"}),
     _Change("model.vae_tiling=true", {"vae_tiling": True}),
     _Change(f"model.quantization={QUANTIZATIONS[0]}", {"quantization": QUANTIZATIONS[0]}),

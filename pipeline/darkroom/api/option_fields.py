@@ -22,7 +22,8 @@ def option(
     on_ray: bool = False,
     jobs: tuple[str, ...] = (),
 ) -> Any:
-    """A number from `low` to `high`, or one of `words`; a text, or one of `choices`; keys with values.
+    """A number from `low` to `high`, or one of `words`; a truth value, or one of `words`; a text, or one of `choices`;
+    keys with values.
 
     With `is_place`, it may name a file or folder of this machine; with `on_ray`, it is of workers on Ray alone.
     `jobs`: those that alone read it; empty: all.
@@ -40,7 +41,7 @@ def check_options(options: Any, prefix: str) -> None:
         if about.get("is_mapping"):
             value = _checked_mapping(f"{prefix}{each.name}", value)
         elif about["words"]:
-            value = _number_or_word(f"{prefix}{each.name}", value, about)
+            value = (_number_or_word if "low" in about else _truth_or_word)(f"{prefix}{each.name}", value, about)
         elif _takes_list(options, each.name):
             value = _checked_list(options, each.name, value)
         else:
@@ -78,6 +79,13 @@ def _number_or_word(name: str, value: Any, about: Mapping[str, Any]) -> Any:
             f"{name}={value} is out of range; give a whole number from {low} to {high}, or {' or '.join(words)}"
         )
     return number
+
+
+def _truth_or_word(name: str, value: Any, about: Mapping[str, Any]) -> Any:
+    value = as_builtin(value)
+    if isinstance(value, bool) or (isinstance(value, str) and value in about["words"]):
+        return value
+    raise DarkroomError(f"{name}={value}: give true or false, or {' or '.join(about['words'])}")
 
 
 def _check_value(name: str, value: Any, about: Mapping[str, Any]) -> None:

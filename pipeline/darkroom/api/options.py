@@ -17,7 +17,7 @@ from darkroom.domain.settings import NUM_SEEDS, SETTINGS
 from darkroom.rendering.backends import BACKENDS
 from darkroom.storage.store import endpoint_of_no_store, is_remote
 
-AUTO = "auto"  # a batch size, or a backend
+AUTO = "auto"  # a batch size, whether a model is compiled, or a backend
 RAY_ADDRESS = "RAY_ADDRESS"  # the environment variable by which Ray and its jobs name a cluster
 MANY = 1_000_000_000
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -139,8 +139,12 @@ class EngineOptions:
         help="Seconds that one call of the model may take before its worker is replaced.",
     )
     device: str = option("auto", choices=DEVICES, help=DEVICE_HELP)
-    compile: bool = option(
-        False, jobs=(*_RENDERING, "retry", "prove"), help="Compile the model: a slow first batch, faster ones after it."
+    compile: bool | str = option(
+        AUTO,
+        words=(AUTO,),
+        jobs=(*_RENDERING, "retry", "prove"),
+        help="Compile the model: a slow first batch, faster ones after it; auto: on a GPU, where the job is long "
+        "enough to repay it. A run keeps its own.",
     )
     backend: str = option(
         AUTO,
@@ -204,6 +208,12 @@ class EngineOptions:
         """`batch_size` as a number, once `auto` is settled."""
         assert isinstance(self.batch_size, int)
         return self.batch_size
+
+    @property
+    def is_compiled(self) -> bool:
+        """`compile` as a truth value, once `auto` is settled."""
+        assert isinstance(self.compile, bool)
+        return self.compile
 
 
 def _check_resources(num_gpus: float | None, resources: Mapping[str, Any]) -> None:

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from darkroom.api.checking import Checked, Request, check, warnings
+from darkroom.api.compiling import chosen
 from darkroom.api.engine import likely_device, renderer_spec, settled_here
 from darkroom.api.events import Progress, PromptsWritten, Warned
 from darkroom.api.memory import Memory, check_weights, estimated, measured
 from darkroom.api.proving import cached_proof, check_proof, is_testable, limited, proof_of, tell_failed
+from darkroom.api.speeds import are_alike, keep_speed
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
@@ -22,6 +24,7 @@ from darkroom.rendering.device_memory import peak_of
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.layouts import encode_image
+from darkroom.runs.run import find_run
 from darkroom.storage.store import open_store
 
 _PROBE_BATCHES = 2  # timed, after one that is not
@@ -54,6 +57,7 @@ class Plan:
     is_tried: bool = True  # real batches were rendered where they could be
     certificate: Certificate | None = None  # what the model was seen to promise
     memory: Memory | None = None  # of a worker; None where it cannot be told
+    compiling: str = ""  # whether models are compiled, and why; empty where nothing had to be decided
 
     @property
     def num_images(self) -> int:
@@ -87,7 +91,9 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
     if write_prompts_to:
         progress(PromptsWritten(write_parquet(request.prompts.dataset, write_prompts_to), write_prompts_to))
     check_weights(found, device)
-    spec = renderer_spec(found.models[0], device, settled_here(found, device), request.engine)
+    size, num_workers = settled_here(found, device), request.engine.num_workers or 1
+    compiling = chosen(found, replace(request.engine, batch_size=size), device, num_workers, find_run(store))
+    spec = renderer_spec(found.models[0], device, size, replace(request.engine, compile=compiling.is_on))
     memory = estimated(found, spec)
     if memory and not memory.fits:
         progress(Warned(f"{spec.model.identity.repo_id} may not fit into memory: {memory.text}; {memory.advice}"))
@@ -95,7 +101,7 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
     plug_in = found.models[0].plug_in
     is_tried = plug_in is None or plug_in.description.is_tried
     with peak_of(device) as peak:
-        cost = _probe(found, renderer) if is_tried else None
+        cost = _probe(found, renderer, spec) if is_tried else None
     has_one_size = not {"height", "width"} & found.scan.num_overriding.keys()
     if memory and cost and peak.num_bytes and has_one_size:  # else the first rows are not the largest
         memory = measured(memory, peak.num_bytes)
@@ -111,7 +117,8 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
         num_shards=num_shards(found.scan.num_rows, shard_size),
         batch_size=renderer.info.batch_size,
         device=device,
-        num_workers=request.engine.num_workers or 1,
+        num_workers=num_workers,
+        compiling=compiling.text,
         cost=cost,
         price=plug_in.description.price if plug_in else None,
         is_tried=is_tried,
@@ -139,19 +146,23 @@ def _tested(found: Checked, spec: RendererSpec, progress: Progress) -> tuple[Ren
     return renderer if mode == spec else load_renderer(mode), certificate
 
 
-def _probe(found: Checked, renderer: Renderer) -> Cost | None:
-    """From real batches of the dataset's first valid prompts; None where the first rows hold none."""
+def _probe(found: Checked, renderer: Renderer, spec: RendererSpec) -> Cost | None:
+    """From real batches of the dataset's first valid prompts; None where the first rows hold none. `spec`: what the
+    renderer was asked for as, by which its speed is kept."""
     size = renderer.info.batch_size
     batch: Sequence[Sample] = next(batches(islice(_storable(found), size), size), ())
     if not batch:
         return None
     requests = [sample.request for sample in batch]
+    begun = time.perf_counter()
     renderer.render(requests)
     started = time.perf_counter()
     for _ in range(_PROBE_BATCHES):
         images = renderer.render(requests)
-    # A short batch costs what a full one does.
-    seconds = (time.perf_counter() - started) / _PROBE_BATCHES / renderer.info.batch_size
+    batch_s = (time.perf_counter() - started) / _PROBE_BATCHES
+    seconds = batch_s / renderer.info.batch_size  # a short batch costs what a full one does
+    if are_alike(found.scan.num_overriding):
+        keep_speed(spec, found.cells[0].cell.sampling, seconds, started - begun - batch_s)
     model, output = found.cells[0].cell.model, found.run_info().output
     made = [(request, image.pixels) for request, image in zip(requests, images, strict=True)]
     sizes = [len(encode_image(request, pixels, model, output).data) for request, pixels in made if pixels is not None]

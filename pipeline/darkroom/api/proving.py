@@ -70,9 +70,10 @@ def prove(model: ModelRef, sampling: Mapping[str, Value], engine: EngineOptions,
     _check_lossless("prove", found.cell.sampling, "leave it out")
     if not is_testable(found.model):
         raise DarkroomError(f"model.repo_id={found.model.identity.repo_id}: {_NO_TEST.format('this')}")
-    check_executed(found.model, engine, device)
+    check_executed(found.model, engine, found.cell.sampling, device)
     [loaded] = shared_models([found.model])
-    spec = renderer_spec(loaded, device, settled_for(loaded, found.cell.sampling, device, engine), engine)
+    size = settled_for(loaded, found.cell.sampling, device, engine)
+    spec = renderer_spec(loaded, device, size, engine)  # not compiled by `auto`, without prompts
     return proof_of(spec, load_renderer(spec), found.cell, progress)
 
 

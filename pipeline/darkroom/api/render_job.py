@@ -21,6 +21,7 @@ from darkroom.api.parts import words_for
 from darkroom.api.proving import limited
 from darkroom.api.run import Run
 from darkroom.api.sharing import Shared
+from darkroom.api.speeds import SpeedKeeper
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.identity import Cell, ModelIdentity, Shard, digest
 from darkroom.domain.spans import Profile
@@ -144,13 +145,15 @@ def render_shards(job: RenderJob) -> Rendered:
     job.progress(RenderingStarted(round(each * left), job.num_shards, len(before)))
     options = job.engine.options
     counting, profile = Counting(job.progress, "rendering", round(each * left)), RenderProfile(options.profile)
-    compiled = CompiledCache(options.compile, job.found.models, options.images_a_batch)
+    compiled = CompiledCache(options.is_compiled, job.found.models, options.images_a_batch)
     if left:
+        speeds = SpeedKeeper(renderer_specs(job.found, job.engine), job.found.scan.num_overriding)
         with Driver(job.store, options.part_name) as driver:
             shared = Shared(driver, job.tasks, job.left)
             tasks = _announced(profile.tasks(shared({name.shard_id for name in before})), job.progress)
-            listen = compiled.listener(profile.listener(counting))
+            listen = speeds.listener(compiled.listener(profile.listener(counting)))
             job.engine.dispatcher(job.worker(compiled.get())).run(tasks, listen)
+        speeds.keep()
     rendered = Rendered(
         summary=counting.summary,
         elapsed_s=counting.elapsed_s,

@@ -1,11 +1,12 @@
 """Renders what is not committed of a request, and measures it if asked to: what `generate` and `sweep` share."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from darkroom.api.checking import Checked, Request, check, warnings
+from darkroom.api.compiling import chosen
 from darkroom.api.engine import Engine, driver_device, likely_device, settle, started
 from darkroom.api.evaluation import CheckedEvaluation, check_evaluation
 from darkroom.api.events import (
@@ -22,7 +23,7 @@ from darkroom.api.events import (
 from darkroom.api.halving import check_halving, halved, halving_fault
 from darkroom.api.measuring import EvaluationResult, extract_for, measure
 from darkroom.api.memory import check_weights
-from darkroom.api.options import EngineOptions
+from darkroom.api.options import AUTO, EngineOptions
 from darkroom.api.proving import is_testable, proofs_of, settled_proofs
 from darkroom.api.render_job import RenderJob, render_shards, renderer_specs
 from darkroom.api.run import Run
@@ -109,10 +110,15 @@ def _claimed(
     progress: Progress,
 ) -> RenderJob:
     """The job, once the run is this request's."""
-    is_auto = not isinstance(engine.options.batch_size, int)
+    asked, is_auto = engine, engine.options.batch_size == AUTO
+    compiling = chosen(found, engine.options, engine.device, engine.num_workers, find_run(store))
+    engine = engine.with_compile(compiling.is_on)
     # What is refused for want of a certificate is so before anything is written, where the batch size is known by then.
     kept = {} if is_auto else _proofs(found, engine)
-    info = claim(store, found.run_info(), found.cell_infos, found.scan.older_fingerprint, found.older_cells)
+    wanted = replace(found.run_info(), compile=compiling.is_on)
+    info = claim(store, wanted, found.cell_infos, found.scan.older_fingerprint, found.older_cells)
+    if asked.options.compile == AUTO and info.compile not in (None, compiling.is_on):  # another start was first
+        return _claimed(found, store, asked, evaluation, weight_bytes, progress)
     if found.request.grid:
         read_choices(store)  # refuses what cannot be read now, and not once the cells are rendered
     found = found.called_as_in(read_cells(store))
@@ -121,7 +127,7 @@ def _claimed(
         progress(BatchSizeSettled(engine.options.images_a_batch))
         kept = _proofs(found, engine)
     certificates = settled_proofs(found.models, kept, store, info, progress)
-    asked = engine.options.shard_size
+    shard_size = asked.options.shard_size
     progress(
         Prepared(
             prompts=found.request.prompts.name,
@@ -135,9 +141,10 @@ def _claimed(
             num_workers=engine.num_workers,
             device=engine.device,
             shard_size=info.shard_size,
-            ignored_shard_size=asked if asked != info.shard_size else None,
+            ignored_shard_size=shard_size if shard_size != info.shard_size else None,
             weight_bytes=weight_bytes,
             backends=tuple(sorted({spec.backend for spec in renderer_specs(found, engine) if is_testable(spec.model)})),
+            compiling=compiling.text,
         )
     )
     return RenderJob(found, info, store, engine, progress, evaluation, certificates, _first_rows(engine.options, info))

@@ -35,6 +35,7 @@ PROMISES: Mapping[str, Promise] = {
     "neighbours": Promise("an image does not depend on the images beside it", True),
     "padding": Promise("an image does not depend on how many rows of the batch are padding", True),
     "mixing": Promise("a batch of several guidance scales and negative prompts makes what single ones make", True),
+    "compiled": Promise("compiled code makes the image that the model makes without it", True),
     "diffusers": Promise("diffusers' own call with the prompt's text makes the same image", True),
     "size": Promise("an image has the size that was asked for", True),
     "prompt": Promise("another prompt makes another image", False),

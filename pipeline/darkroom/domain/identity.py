@@ -44,6 +44,7 @@ class ModelIdentity:
     parts: tuple[Part, ...] = ()  # what is added to it
     quantization: str = NONE  # of its linear layers' weights
     vae_tiling: bool = False
+    attention_backend: str | None = None  # of its transformer; None: its own
 
     @property
     def lossy(self) -> dict[str, Value]:

@@ -1,15 +1,33 @@
 """This machine: the cores that a process may use, where the user's own cache lies, which files are below a folder."""
 
 import os
+import shutil
+import sysconfig
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from darkroom.domain.errors import DarkroomError
+
+_COMPILERS = ("cc", "gcc", "clang")
 
 
 def num_cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def lacks_for_compiling() -> str:
+    """What torch.compile needs for a GPU and this machine does not have; empty where nothing is missing.
+
+    Triton, which it makes kernels with, builds their launcher by a C compiler against Python's headers.
+    """
+    if find_spec("triton") is None:
+        return "the package triton"
+    if not os.environ.get("CC") and not any(map(shutil.which, _COMPILERS)):
+        return "a C compiler"
+    is_there = (Path(sysconfig.get_paths()["include"]) / "Python.h").is_file()
+    return "" if is_there else "Python's headers (python3-dev)"
 
 
 def cache_folder(name: str) -> Path:

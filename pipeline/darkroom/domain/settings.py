@@ -18,6 +18,8 @@ Value = str | int | float | bool | None
 NUM_SEEDS = 2**63  # int64 in Parquet; torch.Generator.manual_seed takes it whole
 FLOAT8 = "float8"  # a dtype that is faster than the others, and lossy
 NONE = "none"  # of a choice that may be left out
+# Caches of transformers, by the names of diffusers' configurations of them.
+CACHES = ("taylorseer", "taylorseer_lite", "pyramid_attention_broadcast")
 # torchao's configurations that run on CPUs too, by the names that diffusers has for them.
 QUANTIZATIONS = (
     "torchao_int8_weight_only",
@@ -218,6 +220,13 @@ class ModelRef:
         lossy=True,
         help="Whether images larger than the VAE's tiles are decoded tile by tile: less memory, lossy.",
     )
+    attention_backend: str | None = setting(
+        None,
+        neutral=None,
+        lossy=True,
+        help="How a transformer computes attention, by diffusers' name, such as native, flash, _native_cudnn or sage: "
+        "other low bits, and less exact with sage; null: as the model does by itself.",
+    )
     vae_slicing: bool = setting(
         False,
         neutral=False,
@@ -230,9 +239,10 @@ class ModelRef:
         neutral=NONE,
         axis=False,
         of_image=False,
-        choices=(NONE, "model", "sequential"),
-        help="What waits in the machine's memory until the GPU computes with it: none, whole components, or single "
-        "layers, which is far slower; the same images.",
+        choices=(NONE, "model", "group", "sequential"),
+        help="What waits in the machine's memory until the GPU computes with it: none, whole components (model), or "
+        "single layers, the next one of which comes while one computes (group) or not (sequential, which is far "
+        "slower); the same images.",
     )
     make: str | None = setting(
         None,
@@ -321,13 +331,23 @@ class Sampling:
         high=1,
         help="Guidance acts before this share of the steps; steps without it are faster.",
     )
+    cache: str = setting(
+        NONE,
+        neutral=NONE,
+        lossy=True,
+        choices=(NONE, *CACHES),
+        help="How a transformer's steps reuse what earlier ones computed, by diffusers' name: taylorseer and "
+        "pyramid_attention_broadcast in attention, taylorseer_lite in all blocks; cache_interval says how long. A UNet "
+        "has one way, without a name.",
+    )
     cache_interval: int = setting(
         1,
         neutral=1,
         lossy=True,
         low=1,
         high=1000,
-        help="Of so many calls of the UNet one computes all of it, and the others reuse its deep features.",
+        help="Of so many calls of the denoiser one computes all of it, and the others reuse what it gave: a UNet's "
+        "deep features, and of a transformer what cache says.",
     )
     freeu_s1: float = _freeu("skip", "first")
     freeu_s2: float = _freeu("skip", "second")

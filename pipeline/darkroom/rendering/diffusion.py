@@ -7,7 +7,7 @@ where a shard ends, and a compiled model is compiled once. When memory runs out 
 import inspect
 import platform
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import diffusers
@@ -95,6 +95,11 @@ class DiffusersRenderer:
         if cache:
             cache.clear()
 
+    def uncompiled(self) -> AbstractContextManager[Any]:
+        """Inside, no compiled code is used."""
+        stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+        return stance
+
     @calls_models
     @torch.inference_mode()
     def by_diffusers(self, request: ImageRequest) -> np.ndarray:
@@ -114,7 +119,7 @@ class DiffusersRenderer:
         arguments = call_arguments(self._family, copies, self._pipe._execution_device)
         bypassed = self._encoded.bypassed() if self._encoded else nullcontext()
         by_backend = self._patches.around_call(sampling, len(copies)) if self._is_on_openvino else nullcontext()
-        with torch.compiler.set_stance("force_eager"), bypassed, by_backend:
+        with self.uncompiled(), bypassed, by_backend:
             if self._text is None:
                 found = getattr(self._pipe(**{**arguments, "output_type": "np"}), self._family.output)
                 return np.asarray(np.clip(found[0], 0, 1) * 255).round().astype(np.uint8)
@@ -197,7 +202,7 @@ class DiffusersRenderer:
         """The same for pipelines whose embeddings and latents are not known here: diffusers does all of it."""
         arguments = call_arguments(self._family, requests, self._pipe._execution_device)
         self._check_taken(arguments)
-        with self._stage("denoise"):
+        with self._stage("denoise"), self._patches.around_call(requests[0].sampling, len(requests)):
             output = self._pipe(**arguments)
         return pictures(self._family, output)
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from darkroom.domain.settings import CACHES
+
 
 class Guidance(Enum):
     """How a model is guided towards its prompt."""
@@ -94,13 +96,14 @@ class Family:
     arguments: Mapping[str, object] = field(default_factory=dict, hash=False)  # given to every call
     only_at_steps: tuple[int, str] | None = None  # (steps, an argument whose default is for them; else it is None)
     doubled_generators: bool = False  # a negative prompt is a row of its own and takes noise too
+    caches: tuple[str, ...] = ()  # of its transformer, by `sampling.cache`'s names
     needs: str | None = None  # an optional package
     is_proved: bool = True  # false: a class that is not in the table
 
 
 UNPROVED = Family(is_proved=False)
 _SCALED = {"sizes": Sizes.DOWN, "unit": 2, "unit_of_latents": True}  # latents in patches of 2x2
-_OF_FLUX = {**_SCALED, "latent_side": 128, "passes_sigmas": True}
+_OF_FLUX = {**_SCALED, "latent_side": 128, "passes_sigmas": True, "caches": CACHES}
 _CLIP_77 = Tokens("tokenizer", 77)
 
 
@@ -235,6 +238,7 @@ FAMILIES: Mapping[str, Family] = {
         unit_of_latents=True,
         latent_side=64,
         passes_sigmas=True,
+        caches=CACHES,
     ),
     "AuraFlowPipeline": Family(
         mixes_guidance=True,
@@ -259,6 +263,7 @@ FAMILIES: Mapping[str, Family] = {
         sizes=Sizes.REFUSED,
         unit=16,
         passes_sigmas=True,
+        caches=CACHES[1:],  # its attention has another name than TaylorSeer looks for
         unfit_schedulers=("flow_unipc",),  # which takes no `timesteps`
     ),
     "KolorsPipeline": _KOLORS,

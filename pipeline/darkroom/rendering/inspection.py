@@ -11,6 +11,7 @@ from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import EXECUTION, ModelRef, Value
 from darkroom.rendering import single_file
+from darkroom.rendering.attention import check_attention_backend
 from darkroom.rendering.description import PlugIn
 from darkroom.rendering.families import UNPROVED, Family, Guidance, Tokens
 from darkroom.rendering.loading import loads_models
@@ -97,6 +98,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
     parts = _parts(ref, class_name, folder, has_weights=commit is None)
     check_vae(ref, vae_config(folder, parts))
     _check_offload(ref, class_name)
+    check_attention_backend(ref, class_name, folder, device)
     identity = ModelIdentity(
         repo_id=ref.repo_id if commit else _folder_name(folder),
         revision=commit or single or folder_revision(digests),
@@ -107,6 +109,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         parts=tuple(file.part for file in parts),
         quantization=ref.quantization,
         vae_tiling=ref.vae_tiling,
+        attention_backend=ref.attention_backend,
     )
     side = side_of(family, folder)
     return InspectedModel(

@@ -66,6 +66,9 @@ class ModelMemory:
         if held.offload == "model":
             calls = {name: step if name.startswith(_DENOISERS) else decoding if name == VAE else 0 for name in weights}
             return max(weights[name] + calls[name] for name in weights)
+        if held.offload == "group":  # a layer that computes and the next one; decoders stay
+            layers = 2 * self._largest_tensor * _ITEM_BYTES[held.dtype]
+            return max(step, decoding) + layers + weights.get(VAE, 0)
         if held.offload == "sequential":
             return max(step, decoding) + self._largest_tensor * _ITEM_BYTES[held.dtype]
         return sum(weights.values()) + max(step, decoding)

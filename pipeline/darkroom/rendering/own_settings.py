@@ -19,6 +19,7 @@ from darkroom.rendering.schedulers import DEFAULT
 
 _OF_GUIDANCE = ("guidance_rescale", "guidance_start", "guidance_stop")
 _NOTHING_KNOWN = Card()
+TAYLORSEER_FIRST = 3  # diffusers' `disable_cache_before_step`
 # Of a folder whose own files say how it was distilled. "guided": the scale is an input of its network.
 _LCM, _LCM_GUIDED = Card(4, 1.0, most_guidance=2.0), Card(4, 8.0)
 _TCD = Card(4, 0.0)
@@ -67,6 +68,16 @@ def idle_settings(sampling: Sampling, model: InspectedModel, rows: Collection[st
         said += [f"column {name}" for name in given if name in rows]
         scale = f"sampling.guidance_scale={sampling.guidance_scale:g}"
         yield from (f"{name} does nothing at {scale}: nothing guides {model.identity.repo_id}" for name in said)
+
+
+def idle_cache(sampling: Sampling, rows: Collection[str]) -> Iterator[str]:
+    """A cache that is used in none of so few steps."""
+    steps = sampling.num_inference_steps
+    if sampling.cache.startswith("taylorseer") and steps <= TAYLORSEER_FIRST and "num_inference_steps" not in rows:
+        yield (
+            f"sampling.cache={sampling.cache} does nothing in {steps} steps: the first {TAYLORSEER_FIRST} are always "
+            "computed whole"
+        )
 
 
 def model_card(model: InspectedModel) -> Card:

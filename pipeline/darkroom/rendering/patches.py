@@ -21,11 +21,13 @@ from darkroom.domain.errors import WrongModel
 from darkroom.domain.identity import digest
 from darkroom.domain.settings import FLOAT8, Sampling
 from darkroom.rendering.adapters import load_loras
+from darkroom.rendering.attention import apply_attention_backend
 from darkroom.rendering.backends import OPENVINO, TORCH, openvino_version
 from darkroom.rendering.float8 import to_float8
 from darkroom.rendering.inspection import STEERED
 from darkroom.rendering.offloading import offload
 from darkroom.rendering.renderer import Compiled, RendererSpec
+from darkroom.rendering.transformer_caches import cached_steps
 from darkroom.rendering.unet_reuse import SharedWork, StepCache
 
 # (settings of a call, its number of images, padding included) -> the context to run its denoising steps in
@@ -71,6 +73,10 @@ def _is_float8(_pipe: Any, spec: RendererSpec) -> bool:
     return spec.model.identity.dtype == FLOAT8
 
 
+def _has_backend(_pipe: Any, spec: RendererSpec) -> bool:
+    return spec.model.identity.attention_backend is not None
+
+
 def _is_compiled_on_cuda(_pipe: Any, spec: RendererSpec) -> bool:
     return spec.device == "cuda" and spec.compile
 
@@ -92,6 +98,10 @@ def _is_compiled(_pipe: Any, spec: RendererSpec) -> bool:
     return spec.compile
 
 
+def _has_caches(_pipe: Any, spec: RendererSpec) -> bool:
+    return bool(spec.model.family.caches)
+
+
 def _is_tiled(_pipe: Any, spec: RendererSpec) -> bool:
     return spec.model.identity.vae_tiling
 
@@ -102,6 +112,10 @@ def _is_sliced(_pipe: Any, spec: RendererSpec) -> bool:
 
 def _is_offloaded(_pipe: Any, spec: RendererSpec) -> bool:
     return spec.is_offloaded
+
+
+def _set_backend(pipe: Any, spec: RendererSpec) -> None:
+    apply_attention_backend(denoiser(pipe), str(spec.model.identity.attention_backend), spec.device)
 
 
 def _lay_channels_last(pipe: Any, _spec: RendererSpec) -> None:
@@ -135,6 +149,11 @@ def _cache_steps(pipe: Any, _spec: RendererSpec) -> CallContext:
     """Does nothing in a call whose cache_interval is 1. The UNet is looked up late: it may be compiled by then."""
     cache = StepCache(pipe.unet)
     return lambda sampling, _num_images: cache.during(sampling.cache_interval, pipe.unet, bool(sampling.freeu))
+
+
+def _cache_transformer_steps(pipe: Any, _spec: RendererSpec) -> CallContext:
+    """Does nothing in a call whose cache is none."""
+    return lambda sampling, _num_images: cached_steps(pipe, sampling.cache, sampling.cache_interval)
 
 
 def _scale_features(pipe: Any, _spec: RendererSpec) -> CallContext:
@@ -174,12 +193,14 @@ def compile_pipeline(pipe: Any) -> None:
 PATCHES: tuple[Patch, ...] = (
     Patch("loras", _has_loras, lambda pipe, spec: load_loras(pipe, spec.model.parts)),
     Patch("float8", _is_float8, lambda pipe, spec: to_float8(denoiser(pipe), torch.device(spec.device)), "model.dtype"),
+    Patch("attention_backend", _has_backend, _set_backend, "model.attention_backend"),
     Patch("vae_tiling", _is_tiled, lambda pipe, _: pipe.vae.enable_tiling(), "model.vae_tiling"),
     Patch("vae_slicing", _is_sliced, lambda pipe, _: pipe.vae.enable_slicing()),
     Patch("channels_last", _is_compiled_on_cuda, _lay_channels_last),
     Patch("openvino", _is_on_openvino, _compute_by_openvino),
     Patch("shared_work", _is_shared, _share_work),
     Patch("step_cache", _is_steered, _cache_steps, "sampling.cache_interval"),
+    Patch("transformer_cache", _has_caches, _cache_transformer_steps, "sampling.cache"),
     Patch("freeu", _is_steered, _scale_features, "sampling.freeu_s1"),
     Patch("offload", _is_offloaded, lambda pipe, spec: offload(pipe, spec.offload, spec.device)),
     Patch("compile", _is_compiled, lambda pipe, _: compile_pipeline(pipe)),

@@ -65,15 +65,17 @@ class _Trial:
             for place, prompt in enumerate(_PROMPTS[: min(_MOST_ROWS, self._size)])
         ]
         self._images = self._call(self._rows)
+        self._uncompiled: Sequence[Pixels] | None = None  # once they are made
 
     def checks(self) -> Iterator[Check]:
         yield self._check("repetition", self._repetition)
         for name, test in (("place", self._place), ("neighbours", self._neighbours), ("padding", self._padding)):
             yield self._check(name, test if self._size > 1 else None)
         yield self._check("mixing", self._mixing if self._size > 1 and self._renderer.info.mixes_guidance else None)
+        yield self._check("compiled", self._compiled if self._renderer.info.compiled else None)
         by_diffusers = getattr(self._renderer, "by_diffusers", None)
         yield self._check(
-            "diffusers", by_diffusers and (lambda: _between(self._images[0], by_diffusers(self._rows[0])))
+            "diffusers", by_diffusers and (lambda: _between(self._eager()[0], by_diffusers(self._rows[0])))
         )
         yield self._check("size", self._size_made)
         for name in ("prompt", "seed", "guidance_scale", "negative_prompt", "num_inference_steps", "scheduler"):
@@ -128,6 +130,18 @@ class _Trial:
         other = replace(self._sampling, guidance_scale=scale + _MORE_GUIDANCE, negative_prompt=self._negative())
         rows = [replace(self._rows[0], sampling=each) for each in (one, other)]
         return _largest(zip(self._call(rows), [self._call([row])[0] for row in rows], strict=True))
+
+    def _compiled(self) -> Difference:
+        return _largest(zip(self._images, self._eager(), strict=True))
+
+    def _eager(self) -> Sequence[Pixels]:
+        """The rows' images without compiled code, so that what compiling moves is told apart from all else."""
+        if not self._renderer.info.compiled:
+            return self._images
+        if self._uncompiled is None:
+            with self._renderer.uncompiled():  # type: ignore[attr-defined]
+                self._uncompiled = self._call(self._rows)
+        return self._uncompiled
 
     def _size_made(self) -> Difference:
         height, width = self._images[0].shape[:2]

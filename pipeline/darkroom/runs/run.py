@@ -46,6 +46,7 @@ class RunInfo:
     batch_size: int | None = None  # what `auto` means, once it is settled, ever after
     cell_id: str | None = None  # of the one cell that `generate` began with; "": a sweep; None: older than this field
     version: str = ""  # of Darkroom, that began it; empty: older than this field, and than defaults of the model's own
+    compile: bool | None = None  # what `auto` meant when it began, ever after; None: older than this field
 
 
 def create_or_check(store: Store, wanted: RunInfo) -> RunInfo:
@@ -117,7 +118,8 @@ def differences(found: RunInfo, wanted: RunInfo) -> Iterator[tuple[str, object, 
 
 
 def fixed(run: RunInfo) -> dict[str, object]:
-    """What a run cannot change, by the names that the user knows. Not shard_size and batch_size: the run's own stay."""
+    """What a run cannot change, by the names that the user knows. Its own shard_size, batch_size and
+    compile stay."""
     return {
         "the prompt dataset's fingerprint": run.prompts.fingerprint,
         "the prompt dataset's number of rows": run.prompts.num_rows,
@@ -150,6 +152,7 @@ def _parse(value: dict[str, Any]) -> RunInfo:
         batch_size=int(value["batch_size"]) if value.get("batch_size") else None,
         cell_id=str(value["cell_id"]) if value.get("cell_id") is not None else None,
         version=str(value.get("version", "")),
+        compile=None if value.get("compile") is None else bool(value["compile"]),
     )
     if min(info.shard_size, info.num_images_per_prompt, info.prompts.num_rows) < 1:
         raise ValueError("a count is below 1")
