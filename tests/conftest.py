@@ -1,7 +1,8 @@
-"""What every room's tests share: dummy credentials and one S3 server a session."""
+"""What every room's tests share: dummy credentials, and one S3 server and one tiny model of a kind a session."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,3 +21,18 @@ def s3_endpoint() -> Iterator[str]:
     with moto_server() as url:
         make_bucket(url, "bucket")
         yield url
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A name of `every_family.MODELS` -> its folder, made once a session: copy it before you write to it."""
+    made: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            from tests.rendering.every_family import MODELS  # with torch
+
+            made[name] = MODELS[name](tmp_path_factory.mktemp(name) / name)
+        return made[name]
+
+    return folder

@@ -1,4 +1,7 @@
-"""The table of pipeline classes against diffusers itself, and tiny models of many of them through rendering."""
+"""The table of pipeline classes against diffusers itself, and tiny models of some of them through rendering.
+
+That images of each stand alone, and that its settings act, is tested in tests/jobs/test_families.py.
+"""
 
 import inspect
 import json
@@ -11,16 +14,19 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from darkroom.domain.adapters import LoraRef
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
+from darkroom.rendering import model_facts
 from darkroom.rendering.families import FAMILIES, Guidance
-from darkroom.rendering.inspection import InspectedModel, inspect_model
+from darkroom.rendering.inspection import InspectedModel, inspect_model, text_tokenizer
 from darkroom.rendering.model_calls import call_default, check_arguments
+from darkroom.rendering.model_files import components_of
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
-from tests.rendering.tiny_families import PIPELINES, tiny
+from tests.rendering.tiny_families import PIPELINES, tiny, tokenizer
 from tests.rendering.tiny_loras import tiny_lora
 from tests.rendering.tiny_models import tiny_flux, tiny_sd
 
@@ -68,24 +74,6 @@ def check_that_images_stand_alone(renderer: Renderer, wanted: list[ImageRequest]
 
 def num_moved(some: list[np.ndarray], others: list[np.ndarray]) -> int:
     return sum(not np.array_equal(one, other) for one, other in zip(some, others, strict=True))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", RENDERED)
-def test_images_stand_alone_and_settings_act(find: Find, name: str) -> None:
-    model, side = find(name), SIDES.get(name, 32)
-    assert model.family.is_proved
-    renderer = load_renderer(RendererSpec(model, "cpu", 3))
-    wanted = requests(model, side)
-    check_that_images_stand_alone(renderer, wanted)
-    first = made(renderer, wanted)
-    assert {pixels.shape for pixels in first} == {(side, side, 3)}
-    assert min(float(np.std(pixels)) for pixels in first) > 5
-    assert num_moved(first, made(renderer, requests(model, side, num_inference_steps=3))) == 3
-    if model.family.guidance is not Guidance.NONE:
-        assert num_moved(first, made(renderer, requests(model, side, guidance_scale=9.0))) == 3
-    if model.family.takes_negative_prompt:
-        assert num_moved(first, made(renderer, requests(model, side, negative_prompt="a blue square"))) >= 2
 
 
 @pytest.mark.slow
@@ -178,6 +166,37 @@ def test_a_class_that_makes_no_image_is_refused(tmp_path: Path, name: str, words
     with pytest.raises(DarkroomError, match=words) as caught:
         inspect_model(ModelRef(str(called(tmp_path, name))), "cpu")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"), [("StableCascadeDecoderPipeline", "image_embeddings"), ("KandinskyV22Pipeline", "image_embeds")]
+)
+def test_one_stage_of_several_is_refused(tmp_path: Path, name: str, needed: str) -> None:
+    with pytest.raises(
+        DarkroomError, match=f"{name}, whose call needs {needed} beside a prompt: one stage of"
+    ) as caught:
+        inspect_model(ModelRef(str(called(tmp_path, name))), "cpu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.needs])
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(model_facts, "find_spec", lambda _name: None)
+    with pytest.raises(DarkroomError, match=f"a {name} needs the package {FAMILIES[name].needs}; run `pip install"):
+        inspect_model(ModelRef(str(called(tmp_path, name))), "cpu")
+
+
+def test_numbers_in_an_index_are_no_component() -> None:
+    index = {"text_encoder_select_layers": [1, 2], "unet": ["diffusers", "UNet"], "image_encoder": [None, None]}
+    assert components_of(index) == {"unet": "diffusers"}
+
+
+def test_a_processors_tokenizer_reads_text() -> None:
+    """Of a processor, the first argument of a call is pictures."""
+    words = tokenizer()
+    processor = transformers.CLIPProcessor(transformers.CLIPImageProcessor(), words)
+    assert text_tokenizer(processor) is words
+    assert text_tokenizer(words) is words
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from darkroom.rendering.backends import OPENVINO, openvino_version
 from darkroom.rendering.conditioning import ENCODERS, TextCache, conditioning_arguments
 from darkroom.rendering.encoded_prompts import EncodedPrompts, caches_text
 from darkroom.rendering.families import Guidance
-from darkroom.rendering.inspection import count_tokens
+from darkroom.rendering.inspection import count_tokens, text_tokenizer
 from darkroom.rendering.latents import decode_latents, draw_noise, faults, to_pixels
 from darkroom.rendering.loading import calls_models
 from darkroom.rendering.pretrained import LoadedPipeline, load_pipeline
@@ -227,7 +227,7 @@ class DiffusersRenderer:
         if self._max_tokens is None:
             return [False] * len(prompts)
         assert self._tokens
-        tokenizer = getattr(self._pipe, self._tokens.name)
+        tokenizer = text_tokenizer(getattr(self._pipe, self._tokens.name))
         if self._has_new_words:  # each of which may be several tokens
             prompts = self._pipe.maybe_convert_prompt(prompts, tokenizer)
         return [count > self._max_tokens for count in count_tokens(tokenizer, prompts, self._tokens.before)]

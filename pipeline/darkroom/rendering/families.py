@@ -291,6 +291,7 @@ FAMILIES: Mapping[str, Family] = {
         tokens=(Tokens(limit=510, wording=Wording.PROMPT_TEMPLATE),),
         sizes=Sizes.CHOSEN,
         output="image",
+        needs="torchvision",  # of the processor that is its tokenizer
     ),
     # The prior is guided; its own steps stay as they are.
     "StableCascadeCombinedPipeline": Family(

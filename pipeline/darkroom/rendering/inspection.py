@@ -206,9 +206,13 @@ def token_counter(model: InspectedModel) -> Callable[[list[str]], list[int]] | N
     library, name = json.loads((folder / INDEX).read_text())[tokens.name]
     if library != "transformers":
         return None
-    return partial(
-        count_tokens, getattr(transformers, name).from_pretrained(folder / tokens.name), before=tokens.before
-    )
+    tokenizer = text_tokenizer(getattr(transformers, name).from_pretrained(folder / tokens.name))
+    return partial(count_tokens, tokenizer, before=tokens.before)
+
+
+def text_tokenizer(part: Any) -> Any:
+    """A pipeline's tokenizer; of a processor, which takes pictures too and is called otherwise, the one in it."""
+    return getattr(part, "tokenizer", part) if hasattr(part, "image_processor") else part
 
 
 def count_tokens(tokenizer: Any, prompts: list[str], before: str = "") -> list[int]:

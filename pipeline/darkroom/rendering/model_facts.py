@@ -15,6 +15,7 @@ from darkroom.rendering.families import FAMILIES, UNPROVED, Family, Flag, Guidan
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.signatures import pipelines_folder, read_parameters
 
+MOVED = "deprecated"  # diffusers' package of pipelines' packages that are loaded as if they lay beside it
 # Arguments of calls that make something else than one picture.
 _NO_PICTURES = ("num_frames", "video_length", "audio_length_in_s", "audio_end_in_s", "frame_size")
 
@@ -58,11 +59,27 @@ def _unproved(class_name: str, ref: ModelRef) -> Family:
         raise DarkroomError(
             f"model.repo_id={ref.repo_id} is a {class_name}, which makes no image from text; use another model"
         )
+    _check_whole(class_name, parameters, ref)
     return replace(
         UNPROVED,
         guidance=Guidance.BRANCHES if "guidance_scale" in parameters else Guidance.NONE,
         takes_negative_prompt="negative_prompt" in parameters,
     )
+
+
+def _check_whole(class_name: str, parameters: Mapping[str, inspect.Parameter], ref: ModelRef) -> None:
+    """Refuse one stage of several, whose call needs what another stage makes."""
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    needed = [
+        name for name, each in parameters.items() if each.kind in kinds and each.default is inspect.Parameter.empty
+    ]
+    others = [name for name in needed if name not in ("self", "prompt")]
+    if others:
+        raise DarkroomError(
+            f"model.repo_id={ref.repo_id} is a {class_name}, whose call needs {others[0]} beside a prompt: one stage "
+            "of several; give a folder of all, as AutoPipelineForText2Image.from_pretrained(...).save_pretrained(...) "
+            "makes it"
+        )
 
 
 @cache
@@ -89,7 +106,8 @@ def pipeline_of(class_name: str) -> Any:
 @cache
 def pipeline_modules() -> frozenset[str]:
     """Packages of diffusers' pipelines, some of which hold components: found by their folders, without an import."""
-    return frozenset(path.parent.name for path in pipelines_folder().glob("*/__init__.py"))
+    places = ("*", f"{MOVED}/*")
+    return frozenset(path.parent.name for each in places for path in pipelines_folder().glob(f"{each}/__init__.py"))
 
 
 def is_flow(scheduler: dict[str, Any]) -> bool:

@@ -60,7 +60,7 @@ def files_in(folder: Path, ignored: frozenset[str] = NEVER_READ, above: frozense
 def components_of(index: Mapping[str, Any]) -> dict[str, str]:
     """Component -> library that its class comes from, as model_index.json says."""
     pairs = {name: value for name, value in index.items() if isinstance(value, list) and not name.startswith("_")}
-    return {name: value[0] for name, value in pairs.items() if len(value) == 2 and value[0] is not None}
+    return {name: value[0] for name, value in pairs.items() if len(value) == 2 and isinstance(value[0], str)}
 
 
 def shaping_files(folder: Path, trusts_code: bool) -> list[str]:

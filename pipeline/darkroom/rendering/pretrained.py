@@ -1,10 +1,13 @@
 """Load a pretrained diffusers pipeline on its device, in its dtype, with its patches; safetensors only."""
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +22,8 @@ from darkroom.domain.settings import FLOAT8, NONE
 from darkroom.rendering.conditioning import ENCODERS
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.loading import LocalFiles, detach_from_files, loads_models, proved
-from darkroom.rendering.model_files import shaping_files, snapshot_digests
+from darkroom.rendering.model_facts import MOVED, pipeline_modules
+from darkroom.rendering.model_files import INDEX, components_of, shaping_files, snapshot_digests
 from darkroom.rendering.other_parts import load_inversions, load_vae
 from darkroom.rendering.part_files import weights_file
 from darkroom.rendering.patches import PATCHES, AppliedPatches, Patch, apply_patches
@@ -46,6 +50,7 @@ def load_pipeline(spec: RendererSpec, patches: Sequence[Patch] = PATCHES) -> Loa
     if spec.device == "cpu":
         torch.set_num_threads(spec.num_threads)
     _silence_libraries()
+    _find_moved_packages(spec.model)
     folder = _local_folder(spec.model)
     return _proved_all(
         [_local_files(spec.model, folder), *_part_files(spec.model)], partial(_load, spec, folder, patches)
@@ -77,6 +82,16 @@ def _silence_libraries() -> None:
     for library in (transformers, diffusers):
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()
+
+
+def _find_moved_packages(model: InspectedModel) -> None:
+    """Have diffusers find components of packages that it has moved, such as wuerstchen, which Stable Cascade's VQGAN is
+    of: it looks for a component's class beside the pipelines' packages alone."""
+    assert model.folder
+    for library in components_of(json.loads((Path(model.folder) / INDEX).read_text())).values():
+        name = f"{diffusers.pipelines.__name__}.{MOVED}.{library}"
+        if library in pipeline_modules() and not hasattr(diffusers.pipelines, library) and find_spec(name):
+            setattr(diffusers.pipelines, library, import_module(name))
 
 
 def _from_pretrained(model: InspectedModel, folder: Path) -> Any:

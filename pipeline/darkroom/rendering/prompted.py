@@ -13,6 +13,7 @@ from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ARGUMENTS, Sampling
 from darkroom.rendering.conditioning import RowScales
 from darkroom.rendering.families import Family, Guidance, Text, Tokens, Wording
+from darkroom.rendering.inspection import text_tokenizer
 
 _QUOTES = re.compile(r"'.*?'|\".*?\"|‘.*?’|“.*?”")  # as diffusers' `extract_glyph_text` finds quoted words
 
@@ -109,7 +110,7 @@ def _text_key(family: Family, pipe: Any, prompt: str) -> object:
     if family.text is Text.RAGGED:
         tokens = tokens_of(family, pipe.components)
         assert tokens is not None  # by the table: ragged text has a tokenizer
-        unit = family.text_unit if getattr(pipe, tokens.name).padding_side == "left" else 1
+        unit = family.text_unit if text_tokenizer(getattr(pipe, tokens.name)).padding_side == "left" else 1
         return -(-_num_tokens(pipe, tokens, prompt) // unit)
     return None
 
@@ -120,7 +121,7 @@ def tokens_of(family: Family, components: Mapping[str, Any]) -> Tokens | None:
 
 
 def _num_tokens(pipe: Any, tokens: Tokens, prompt: str) -> int:
-    tokenizer = getattr(pipe, tokens.name)
+    tokenizer = text_tokenizer(getattr(pipe, tokens.name))
     words = tokens.before + _worded(pipe, tokenizer, tokens.wording, prompt)
     return len(tokenizer(words, truncation=False, verbose=False).input_ids)
 

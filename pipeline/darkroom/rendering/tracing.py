@@ -22,6 +22,7 @@ from darkroom.rendering.model_facts import config_of, vae_scale
 from darkroom.rendering.vae_options import empty_vae, tile_side, vae_config
 
 _TOKENS = 77  # of CLIP's text encoders
+_ADDED = (None, "text", "text_time")  # what a UNet is told besides, as far as it is known here
 
 
 @loads_models
@@ -52,13 +53,15 @@ def _step_bytes(config: Mapping[str, Any], sides: tuple[int, int], num_rows: int
     """0 for a denoiser that is no UNet of Stable Diffusion's kind."""
     import diffusers
 
-    if config.get("_class_name") != "UNet2DConditionModel" or not isinstance(config.get("cross_attention_dim"), int):
+    text_width = config.get("encoder_hid_dim") or config.get("cross_attention_dim")
+    is_known = config.get("_class_name") == "UNet2DConditionModel" and isinstance(text_width, int)
+    if not is_known or config.get("addition_embed_type") not in _ADDED:
         return 0
     with torch.device("meta"):
         unet = diffusers.UNet2DConditionModel.from_config(dict(config))
         latents, text = (
             torch.empty(num_rows, config["in_channels"], *sides),
-            torch.empty(num_rows, _TOKENS, config["cross_attention_dim"]),
+            torch.empty(num_rows, _TOKENS, text_width),
         )
         added = None
         if config.get("addition_embed_type") == "text_time":
