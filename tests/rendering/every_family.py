@@ -137,6 +137,8 @@ def kolors(folder: Path) -> Path:
             original_rope=True,
         )
     )
+    for each in text_encoder.parameters():  # its norms' are made without values
+        torch.nn.init.normal_(each, std=0.1)
     diffusers.KolorsPipeline(
         vae=_vae(4),
         text_encoder=text_encoder,

@@ -32,6 +32,7 @@ from darkroom.rendering.own_settings import own_setting
 from darkroom.rendering.plugins import inspect_plug_in
 from darkroom.rendering.renderer import PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import DEFAULT, check_scheduler, check_steps
+from darkroom.rendering.shipped_configurations import CONFIGURATIONS, configuration_folder, configuration_of
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.presets import preset_of, presets, with_preset
 
@@ -143,10 +144,17 @@ def _check_axis(name: str) -> None:
 def located(ref: ModelRef) -> ModelRef:
     """The model as named; a local folder by its absolute path, so that a run can be verified from anywhere. What is
     embedded is that, whatever folder of such a name lies where the work is started."""
-    ref = _without_usual_variant(with_places(checked_model(ref)))
+    ref = _configured(_without_usual_variant(with_places(checked_model(ref))))
     folder = Path(ref.repo_id).expanduser()
     is_no_folder = ref.make or preset_of(ref.repo_id) or not folder.is_dir()
     return ref if is_no_folder else replace(ref, repo_id=str(folder.resolve()))
+
+
+def _configured(ref: ModelRef) -> ModelRef:
+    """A single file is no file of the embedded model, which is only the default: what comes with Darkroom for its kind
+    configures it."""
+    found = configuration_of(ref.single_file) if ref.single_file and ref.repo_id == DEMO_REPO_ID else None
+    return replace(ref, repo_id=found) if found else ref
 
 
 def _without_usual_variant(ref: ModelRef) -> ModelRef:
@@ -159,7 +167,12 @@ def _check_used(ref: ModelRef) -> None:
     """Raises DarkroomError for a setting of the model that nothing would be read by."""
     if ref.make:
         return  # the renderer says what it takes
-    if ref.revision is not None and (preset_of(ref.repo_id) or Path(ref.repo_id).is_dir()):
+    is_configuration = ref.repo_id in CONFIGURATIONS
+    if is_configuration and not ref.single_file:
+        raise DarkroomError(
+            f"model.repo_id={ref.repo_id} is a configuration without weights; give these as model.single_file"
+        )
+    if ref.revision is not None and (is_configuration or preset_of(ref.repo_id) or Path(ref.repo_id).is_dir()):
         raise DarkroomError(f"model.revision={ref.revision}: {ref.repo_id} is no model of a hub; leave it out")
     if ref.repo_id == PAINT_REPO_ID:
         for name in ("dtype", "variant"):
@@ -172,8 +185,11 @@ def _check_used(ref: ModelRef) -> None:
 
 
 def with_files(ref: ModelRef) -> ModelRef:
-    """The same, with the folder of the embedded model and the files of embedded LoRAs in the place of their names."""
+    """The same, with the folder of the embedded model or configuration and the files of embedded LoRAs in the place of
+    their names."""
     ref = with_lora_files(ref)
+    if ref.repo_id in CONFIGURATIONS:
+        return replace(ref, repo_id=str(configuration_folder(ref.repo_id)))
     return replace(ref, repo_id=str(MODEL_FOLDER)) if ref.repo_id == DEMO_REPO_ID else ref
 
 

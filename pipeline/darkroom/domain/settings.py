@@ -181,7 +181,7 @@ class ModelRef:
         neutral=None,
         is_place=True,
         help="All weights in one .safetensors file, or a hub id with one; repo_id then names a model of its kind for "
-        "the configuration. null: repo_id's own weights.",
+        "the configuration, which SD 1.x and SDXL need not. null: repo_id's own weights.",
     )
     loras: tuple[LoraRef, ...] = setting(
         (),
