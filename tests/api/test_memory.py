@@ -76,9 +76,9 @@ def test_what_was_measured_of_one_worker_says_how_many_fit() -> None:
 
 
 def test_what_is_refused_beside_another_setting_is_not_proposed(needs: ModelMemory) -> None:
-    words = [each.words for each in memory._allowed(replace(HELD, dtype="float8"), "cuda", is_compiled=True)]
+    words = [each.words for each in memory._allowed(replace(HELD, dtype="float8"), "cuda", stays=True)]
     assert not any("quantization" in each or "offload" in each for each in words)
-    assert len(memory._allowed(HELD, "cuda", is_compiled=False)) == len(memory._CHANGES)
+    assert len(memory._allowed(HELD, "cuda", stays=False)) == len(memory._CHANGES)
 
 
 def test_weights_that_are_more_than_there_is_are_refused_with_what_would_make_them_fit(

@@ -14,6 +14,7 @@ from diffusers import (
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
@@ -56,6 +57,30 @@ def tiny_sdxl(folder: Path) -> Path:
             projection_class_embeddings_input_dim=6 * 8 + WIDTH,
         ),
         scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear", steps_offset=1),
+        add_watermarker=False,
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def tiny_refiner(folder: Path) -> Path:
+    """A model that goes on from `tiny_sdxl`'s, as SDXL's refiner: of one text encoder, told how pleasing to be."""
+    torch.manual_seed(1)
+    pipeline = StableDiffusionXLImg2ImgPipeline(
+        vae=_vae(4),
+        text_encoder=None,
+        text_encoder_2=CLIPTextModelWithProjection(_text_config()),
+        tokenizer=None,
+        tokenizer_2=make_tokenizer(),
+        unet=_unet(
+            WIDTH,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=5 * 8 + WIDTH,
+        ),
+        scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear", steps_offset=1),
+        requires_aesthetics_score=True,
+        force_zeros_for_empty_prompt=False,
         add_watermarker=False,
     )
     pipeline.save_pretrained(folder)

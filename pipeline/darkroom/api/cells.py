@@ -30,6 +30,7 @@ from darkroom.rendering.inspection import STEERED, InspectedModel, inspect_model
 from darkroom.rendering.model_calls import check_arguments, check_clip_skip, check_prompt_syntax, check_size
 from darkroom.rendering.own_settings import own_setting
 from darkroom.rendering.plugins import inspect_plug_in
+from darkroom.rendering.refiner_steps import START, check_refined
 from darkroom.rendering.renderer import PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import DEFAULT, check_scheduler, check_steps
 from darkroom.rendering.shipped_configurations import CONFIGURATIONS, configuration_folder, configuration_of
@@ -90,6 +91,7 @@ def checked_cell(
     check_scheduler(sampling.scheduler, model)
     check_steps(sampling.scheduler, sampling.num_inference_steps, model, "sampling.num_inference_steps")
     _check_lossy(sampling, model)
+    check_refined(sampling, model)
     check_taken(_acting(sampling), model, "leave it out")
     check_loras(sampling, model)
     check_prompt_syntax("sampling.prompt_syntax", sampling.prompt_syntax, model)
@@ -214,6 +216,8 @@ def _sampling(asked: Mapping[str, Value], model: InspectedModel, run: Mapping[st
     if model.family.caches and _is_uncached(asked):
         values |= {name: SETTINGS[name].neutral for name in _OF_CACHE}
     shared = {each.name: each.neutral for each in settings_of(Sampling) if not each.of_image}
+    if model.identity.refiner and values["refiner_start"] is None:
+        values["refiner_start"] = START
     return Sampling(**values | {name: value for name, value in shared.items() if values[name] == run[name]})
 
 

@@ -95,7 +95,7 @@ def _memory(spec: RendererSpec, engine: EngineOptions, sampling: Sampling | None
         is_measured=False,
         total=total,
         num_workers=num_workers,
-        remedies=tuple(_remedies(memory, held, base, total, num_workers, spec.device, engine.compile is True)),
+        remedies=tuple(_remedies(memory, held, base, total, num_workers, spec.device, _stays(spec, engine))),
     )
 
 
@@ -110,6 +110,11 @@ def held_as(spec: RendererSpec) -> Held:
         offload=spec.offload,
         backend=spec.backend,
     )
+
+
+def _stays(spec: RendererSpec, engine: EngineOptions) -> bool:
+    """Whether weights cannot be offloaded: those of compiled code, and of two models in turn."""
+    return engine.compile is True or spec.model.identity.refiner is not None
 
 
 # What would make it fit ---------------------------------------------------------------------------------------------
@@ -139,7 +144,7 @@ _CHANGES = (
 
 
 def _remedies(
-    memory: ModelMemory, held: Held, base: int, total: int, num_workers: int, device: str, is_compiled: bool = False
+    memory: ModelMemory, held: Held, base: int, total: int, num_workers: int, device: str, stays: bool = False
 ) -> Iterator[str]:
     """Nothing where it fits. Fewer workers come first: each that is left is as fast as it was."""
     fitting = total // (base + memory.on_device(held))
@@ -152,15 +157,15 @@ def _remedies(
     def fits(changes: Sequence[_Change]) -> bool:
         return base + memory.on_device(_changed(held, changes)) <= total
 
-    changes = _fewest(_allowed(held, device, is_compiled), fits)
+    changes = _fewest(_allowed(held, device, stays), fits)
     workers = ["engine.num_workers=1"] if changes and num_workers > 1 else []
     yield from (*workers, *(each.words for each in changes))
 
 
-def _allowed(held: Held, device: str, is_compiled: bool) -> list[_Change]:
+def _allowed(held: Held, device: str, stays: bool) -> list[_Change]:
     """Those that act on the device, and that can be given beside what is asked for."""
     clashing = {"quantization"} if held.dtype == FLOAT8 else set[str]()
-    clashing |= {"offload"} if is_compiled else set()
+    clashing |= {"offload"} if stays else set()
     return [each for each in _CHANGES if (device == "cuda" or not each.on_gpu) and not clashing & each.values.keys()]
 
 

@@ -7,7 +7,12 @@ Language Models" (Hu et al. 2021).
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-LORAS, INVERSIONS, VAE = "loras", "textual_inversions", "vae"  # kinds of parts, and the settings that name them
+LORAS, INVERSIONS, VAE, REFINER = (
+    "loras",
+    "textual_inversions",
+    "vae",
+    "refiner",
+)  # kinds of parts, and the settings that name them
 NO_LORA = "none"  # in the place of a name
 JOIN = "+"  # between names
 

@@ -44,6 +44,7 @@ PROMISES: Mapping[str, Promise] = {
     "negative_prompt": Promise("a negative prompt makes another image", False),
     "num_inference_steps": Promise("another number of steps makes another image", False),
     "scheduler": Promise("another scheduler makes another image", False),
+    "refiner_start": Promise("the refiner makes another image", False),
 }
 _ALONE = ("place", "neighbours", "padding")  # without which an image is itself only alone in its batch
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from darkroom.domain.adapters import LORAS, Part
+from darkroom.domain.adapters import LORAS, REFINER, Part
 from darkroom.domain.settings import (
     FLOAT8,
     LOSSY_OF_MODEL,
@@ -70,6 +70,11 @@ class ModelIdentity:
         """All of them."""
         kinds = dict.fromkeys(part.kind for part in self.parts)
         return ", ".join(f"{kind} {self.text_of(kind)}" for kind in kinds)
+
+    @property
+    def refiner(self) -> Part | None:
+        """The model that finishes what it begins."""
+        return next((part for part in self.parts if part.kind == REFINER), None)
 
     @property
     def base(self) -> "ModelIdentity":

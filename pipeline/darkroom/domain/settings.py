@@ -206,6 +206,14 @@ class ModelRef:
         help="Another VAE for the model: a folder with config.json and safetensors, or a model that has one; null: "
         "its own.",
     )
+    refiner: str | None = setting(
+        None,
+        neutral=None,
+        is_place=True,
+        is_part=True,
+        help="A second model, such as SDXL's refiner, that finishes what an SDXL model begins: a folder or a hub id. "
+        "LoRAs act on the first alone. null: none.",
+    )
     quantization: str = setting(
         NONE,
         neutral=NONE,
@@ -382,6 +390,15 @@ class Sampling:
         low=0,
         high=100,
         help="Strength of perturbed-attention guidance, of pipelines that have it; 0: none, null: the pipeline's own.",
+    )
+    refiner_start: float | None = setting(
+        None,
+        neutral=None,
+        low=0,
+        high=1,
+        label="Refiner switch at",
+        help="The share of the denoising after which the refiner goes on; 1: it does nothing. null: 0.8 where the "
+        "model has a refiner.",
     )
     prompt_syntax: str = setting(
         PLAIN,

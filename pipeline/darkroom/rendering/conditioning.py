@@ -118,6 +118,7 @@ def _encode_sdxl(pipe: Any) -> Encode:
 ENCODERS: Mapping[str, tuple[Callable[[Any], Encode], tuple[str, ...]]] = {
     "StableDiffusionPipeline": (_encode_sd, ("prompt_embeds",)),
     "StableDiffusionXLPipeline": (_encode_sdxl, ("prompt_embeds", "pooled_prompt_embeds")),
+    "StableDiffusionXLImg2ImgPipeline": (_encode_sdxl, ("prompt_embeds", "pooled_prompt_embeds")),  # as a refiner
 }
 
 

@@ -30,6 +30,8 @@ from darkroom.rendering.latents import decode_latents, draw_noise, faults, to_pi
 from darkroom.rendering.loading import calls_models
 from darkroom.rendering.pretrained import LoadedPipeline, load_pipeline
 from darkroom.rendering.prompted import call_arguments, pictures, set_guiders, text_groups
+from darkroom.rendering.refiner import Refiner
+from darkroom.rendering.refiner_steps import fault_of_steps, is_refined
 from darkroom.rendering.renderer import RenderedImage, RendererInfo, RendererSpec, explained
 from darkroom.rendering.schedulers import build_scheduler
 
@@ -56,6 +58,7 @@ class DiffusersRenderer:
         self._is_on_openvino = spec.backend == OPENVINO
         is_known = type(self._pipe).__name__ in ENCODERS  # others are given prompts, and make their noise themselves
         self._text = TextCache(self._pipe, spec.batch_size) if is_known else None
+        self._refiner = Refiner(loaded.refiner, spec.batch_size) if loaded.refiner else None
         self._family, self._tokens = spec.model.family, spec.model.tokens
         encodes_itself = self._text is None and caches_text(self._pipe, self._family)
         self._encoded = EncodedPrompts(self._pipe, self._family) if encodes_itself else None
@@ -91,8 +94,8 @@ class DiffusersRenderer:
 
     def forget_texts(self) -> None:
         """Encode every prompt anew from now on."""
-        cache = self._text or self._encoded
-        if cache:
+        caches = (self._text or self._encoded, self._refiner and self._refiner.text)
+        for cache in filter(None, caches):
             cache.clear()
 
     def uncompiled(self) -> AbstractContextManager[Any]:
@@ -125,17 +128,29 @@ class DiffusersRenderer:
                 return np.asarray(np.clip(found[0], 0, 1) * 255).round().astype(np.uint8)
             # Here noise is drawn, and latents are decoded, for both; the pipeline's call is given text, not embeddings.
             noise = draw_noise(self._pipe, arguments["generator"], sampling.height, sampling.width)
-            latents = self._pipe(**{**arguments, "latents": noise, "output_type": "latent"}).images
+            begun = {**arguments, "latents": noise, "output_type": "latent", **_end_of(sampling)}
+            latents = self._pipe(**begun).images
+            if self._refiner and is_refined(sampling):
+                latents = self._refiner.by_diffusers(latents, request, self._pipe.scheduler, arguments)
             found = to_pixels(decode_latents(self._pipe.vae, latents)).cpu().numpy()
         return np.asarray(found[0])
 
     def _render_group(self, requests: Sequence[ImageRequest], truncated: list[bool]) -> list[RenderedImage]:
         """Images of requests that may share a call."""
         images: list[RenderedImage] = []
+        fault = self._fault(requests[0].sampling)
+        if fault:
+            return [RenderedImage(None, cut, fault) for cut in truncated]
         while len(images) < len(requests):
             start, size = len(images), self._fitting_size
             images += self._try(requests[start : start + size], truncated[start : start + size], size)
         return images
+
+    def _fault(self, sampling: Sampling) -> str | None:
+        """Why no image can be made with these settings, of rows that have steps of their own."""
+        if self._refiner is None:
+            return None
+        return fault_of_steps(sampling, build_scheduler(sampling.scheduler, self._model_scheduler))
 
     def _switch_loras(self, active: Active) -> None:
         assert self._loras or not active
@@ -189,7 +204,13 @@ class DiffusersRenderer:
             arguments |= conditioning_arguments(self._pipe, self._text, requests, self._family.mixes_guidance)
         with self._stage("denoise"), self._patches.around_call(sampling, len(requests)):
             arguments["latents"] = draw_noise(self._pipe, generators, sampling.height, sampling.width)
-            latents = self._pipe(**arguments, output_type="latent").images
+            latents = self._pipe(**arguments, **_end_of(sampling), output_type="latent").images
+        if self._refiner and is_refined(sampling):
+            settings = {**self._arguments(sampling), "generator": generators}
+            with self._stage("denoise"):
+                latents = self._refiner.refined(
+                    latents, requests, self._pipe.scheduler, settings, self._family.mixes_guidance
+                )
         with self._stage("decode"):
             return decode_latents(self._pipe.vae, latents)
 
@@ -239,6 +260,11 @@ class DiffusersRenderer:
             yield
             if self._profile.is_on and self._pipe._execution_device.type == "cuda":
                 torch.cuda.synchronize()
+
+
+def _end_of(sampling: Sampling) -> dict[str, float]:
+    """Of the first model's steps, where another goes on."""
+    return {"denoising_end": float(sampling.refiner_start or 0)} if is_refined(sampling) else {}
 
 
 def device_name(spec: RendererSpec) -> str:

@@ -28,6 +28,7 @@ from darkroom.rendering.model_files import INDEX, PICKLES, components_of, files_
 from darkroom.rendering.other_parts import inversion_files, vae_file
 from darkroom.rendering.part_files import PartFile, check_fits, lora_files
 from darkroom.rendering.quantization import check_quantization
+from darkroom.rendering.refiner_files import refiner_file
 from darkroom.rendering.stored_tensors import stored_dtype
 from darkroom.rendering.vae_options import check_vae, vae_config
 
@@ -160,7 +161,8 @@ def _parts(ref: ModelRef, class_name: str, folder: Path, has_weights: bool) -> t
     for file in loras if has_weights else ():
         check_fits(file, folder, ref)
     vae = (vae_file(ref.vae, folder, ref.repo_id),) if ref.vae else ()
-    return (*loras, *inversion_files(ref.textual_inversions, folder, ref.repo_id), *vae)
+    refiner = (refiner_file(ref, class_name, folder),) if ref.refiner else ()
+    return (*loras, *inversion_files(ref.textual_inversions, folder, ref.repo_id), *vae, *refiner)
 
 
 def shared_models(models: Iterable[InspectedModel]) -> list[InspectedModel]:

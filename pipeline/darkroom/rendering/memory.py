@@ -10,8 +10,9 @@ from darkroom.domain.adapters import VAE
 from darkroom.domain.settings import FLOAT8, NONE, Sampling
 from darkroom.rendering.backends import OPENVINO, TORCH
 from darkroom.rendering.inspection import InspectedModel
-from darkroom.rendering.part_files import weights_file
+from darkroom.rendering.part_files import PartFile, weights_file
 from darkroom.rendering.quantization import QUANTIZED_PARTS
+from darkroom.rendering.refiner_files import ENCODER, refiner_folder, refiner_of, shares_encoder
 from darkroom.rendering.stored_tensors import StoredTensor, component_tensors, header
 
 _ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, FLOAT8: 2}  # float8 is of some layers alone
@@ -110,10 +111,23 @@ def stored_weights(model: InspectedModel) -> dict[str, Tensors] | None:
     for place in sorted(each for each in folder.iterdir() if (each / "config.json").is_file()):
         found[place.name] = component_tensors(folder, place.name, model.variant, model.source)
     found = {name: tensors for name, tensors in found.items() if name not in model.absent}
-    for part in model.parts:
+    refiner = refiner_of(model.parts)
+    if refiner:
+        found |= _refiner_weights(folder, refiner)
+    for part in [each for each in model.parts if each is not refiner]:
         name = VAE if part.part.kind == VAE else f"{part.part.kind}: {part.part.name}"  # which no component is called
         found[name] = header(weights_file(part.path, part.label, part.part.kind), part.label)
     return found if all(found.values()) else None
+
+
+def _refiner_weights(model: Path, file: PartFile) -> dict[str, Tensors]:
+    """Of what a refiner has of its own, by names that begin as the model's do, since they are held alike."""
+    folder = refiner_folder(file)
+    shared = [VAE, *([ENCODER] if shares_encoder(model, folder) else [])]
+    places = [each for each in folder.iterdir() if (each / "config.json").is_file() and each.name not in shared]
+    return {
+        f"{place.name} of the refiner": component_tensors(folder, place.name, None, file.path) for place in sorted(places)
+    }
 
 
 def _weight_bytes(component: str, tensors: Tensors, held: Held) -> int:

@@ -4,18 +4,20 @@ A LoRA or a textual inversion is known by the digest of its one safetensors file
 configuration's, wherever they lie.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from darkroom.domain.adapters import JOIN, LORAS, NO_LORA, VAE, LoraRef, Part
+from darkroom.domain.adapters import JOIN, LORAS, NO_LORA, REFINER, VAE, LoraRef, Part
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.settings import ModelRef
-from darkroom.rendering.model_files import INDEX, PICKLES, file_digests, folder_revision
+from darkroom.rendering.model_files import INDEX, PICKLES, components_of, file_digests, files_in, folder_revision
 from darkroom.rendering.stored_tensors import SAFETENSORS, Shape, StoredTensor, component_tensors, header
 
 CONFIG = "config.json"  # of a VAE
+_REFINING = ("unet", "text_encoder", "text_encoder_2")  # what a refiner has weights of
 _USUAL_NAME = "pytorch_lora_weights.safetensors"  # that diffusers saves a LoRA as
 _NOT_IN_NAMES = frozenset(f'{JOIN},:<>"\n')  # what separates names in settings and in image files' texts
 _DOWN = ("lora_A.weight", "lora.down.weight", "lora_down.weight", "lora_linear_layer.down.weight")  # (rank, in)
@@ -89,9 +91,25 @@ def digested(kind: str, name: str, path: str, weight: float = 1.0) -> PartFile:
 
 def digests_of(kind: str, path: str, label: str) -> dict[str, str]:
     """Name -> digest of each file of a part, in its `folder_of`."""
-    file = weights_file(path, label, kind)
-    names = [CONFIG, file.name] if kind == VAE else [file.name]
-    return dict(zip(names, file_digests(file.parent / name for name in names), strict=True))
+    folder = folder_of(kind, path, label)
+    if kind == REFINER:
+        names = [INDEX, *_refiner_names(folder)]
+    else:
+        file = weights_file(path, label, kind)
+        names = [CONFIG, file.name] if kind == VAE else [file.name]
+    return dict(zip(names, file_digests(folder / name for name in names), strict=True))
+
+
+def _refiner_names(folder: Path) -> Iterator[str]:
+    """Of the files of its components, but for its VAE, which decodes nothing."""
+    places = [folder / name for name in components_of(json.loads((folder / INDEX).read_text())) if name != VAE]
+    for place in sorted(each for each in places if each.is_dir()):
+        yield from sorted(path.relative_to(folder).as_posix() for path in files_in(place))
+
+
+def folder_of(kind: str, path: str, label: str) -> Path:
+    """Of this machine, in which a part's files lie."""
+    return _model_folder(path, label) if kind == REFINER else weights_file(path, label, kind).parent
 
 
 def revision_of(digests: Mapping[str, str]) -> str:
@@ -123,6 +141,8 @@ def weights_file(path: str, label: str, kind: str = LORAS) -> Path:
 def files_at(place: str, kind: str = LORAS) -> list[str]:
     """The files of a folder and of those in it, or for VAEs the folders with files; else the place itself."""
     folder = Path(place).expanduser()
+    if kind == REFINER:
+        return sorted(str(index.resolve().parent) for index in folder.glob(f"*/{INDEX}")) or [place]
     found = sorted([*folder.glob(f"*{SAFETENSORS}"), *folder.glob(f"*/*{SAFETENSORS}")]) if folder.is_dir() else []
     files = [file.resolve() for file in found]
     return [str(file.parent if kind == VAE else file) for file in files] or [place]
@@ -149,21 +169,34 @@ def _vae_weights(place: Path, label: str) -> Path:
     return _in_folder(folder, label)
 
 
+def _model_folder(path: str, label: str) -> Path:
+    """Of a whole model in diffusers' layout; one of the hub is downloaded without its VAE, or found in the cache."""
+    place = Path(path).expanduser()
+    if (place / INDEX).is_file():
+        return place
+    if place.exists() or path.startswith((".", "/", "~")) or "://" in path or path.count("/") != 1:
+        raise DarkroomError(f"{label}: no {INDEX} there; give the folder of a model in diffusers' layout, or a hub id")
+    return _snapshot(path, label, [INDEX, "*/*.json", "*/*.txt", *(f"{each}/*{SAFETENSORS}" for each in _REFINING)])
+
+
 def _from_hub(repo_id: str, name: str, label: str) -> Path:
-    from huggingface_hub import hf_hub_download, snapshot_download
+    if not name:
+        return _in_folder(_snapshot(repo_id, label, [f"*{SAFETENSORS}"]), label)
+    return _snapshot(repo_id, label, [name]) / name
+
+
+def _snapshot(repo_id: str, label: str, patterns: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        if name:
-            return Path(hf_hub_download(repo_id, name))
-        folder = Path(snapshot_download(repo_id, allow_patterns=[f"*{SAFETENSORS}"]))
+        return Path(snapshot_download(repo_id, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         line = first_line(error)
         raise DarkroomError(
             f"{label}: neither here nor to be had from the hub ({line}); check the name, the network "
             "and `hf auth login`"
         ) from error
-    return _in_folder(folder, label)
 
 
 # What is in it ------------------------------------------------------------------------------------------------------

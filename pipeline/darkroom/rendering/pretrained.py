@@ -25,9 +25,10 @@ from darkroom.rendering.loading import LocalFiles, detach_from_files, loads_mode
 from darkroom.rendering.model_facts import MOVED, pipeline_modules
 from darkroom.rendering.model_files import INDEX, components_of, shaping_files, snapshot_digests
 from darkroom.rendering.other_parts import load_inversions, load_vae
-from darkroom.rendering.part_files import weights_file
+from darkroom.rendering.part_files import folder_of
 from darkroom.rendering.patches import PATCHES, AppliedPatches, Patch, apply_patches
 from darkroom.rendering.quantization import quantization_config
+from darkroom.rendering.refiner import load_refiner
 from darkroom.rendering.renderer import RendererSpec
 
 _CODE_FOLDER_PREFIX = "darkroom-model-code-"
@@ -42,6 +43,7 @@ class LoadedPipeline:
 
     pipe: Any  # a diffusers pipeline
     patches: AppliedPatches
+    refiner: Any = None  # another, which finishes what the first begins
 
 
 @loads_models
@@ -73,9 +75,17 @@ def _load(spec: RendererSpec, folder: Path, patches: Sequence[Patch]) -> LoadedP
     disable_text_cleaning(pipe)
     _avoid_float32_decoding(pipe)
     _name_text_model(pipe)
+    refiner = load_refiner(spec, pipe, folder, _dtype(spec.model), patches)
     applied = apply_patches(pipe, spec, patches)
-    detach_from_files(part for part in pipe.components.values() if isinstance(part, torch.nn.Module))
-    return LoadedPipeline(pipe, applied)
+    loaded = [*pipe.components.values(), *(refiner.components.values() if refiner else ())]
+    detach_from_files(part for part in loaded if isinstance(part, torch.nn.Module))
+    return LoadedPipeline(pipe, applied, refiner)
+
+
+def _dtype(model: InspectedModel) -> torch.dtype:
+    """That weights are loaded in; float8 is of some layers, later."""
+    found: torch.dtype = torch.bfloat16 if model.identity.dtype == FLOAT8 else getattr(torch, model.identity.dtype)
+    return found
 
 
 def _silence_libraries() -> None:
@@ -96,7 +106,7 @@ def _find_moved_packages(model: InspectedModel) -> None:
 
 def _from_pretrained(model: InspectedModel, folder: Path) -> Any:
     trusts_code = model.identity.trust_remote_code
-    dtype = torch.bfloat16 if model.identity.dtype == FLOAT8 else getattr(torch, model.identity.dtype)
+    dtype = _dtype(model)
     others = {each.part.kind: load_vae(each, dtype) for each in model.parts if each.part.kind == VAE}
     if model.identity.quantization != NONE:
         others["quantization_config"] = quantization_config(model.identity.quantization, folder)
@@ -160,7 +170,7 @@ def _local_files(model: InspectedModel, folder: Path) -> LocalFiles:
 
 def _part_files(model: InspectedModel) -> Iterator[LocalFiles]:
     for each in model.parts:
-        folder = weights_file(each.path, each.label, each.part.kind).parent
+        folder = folder_of(each.part.kind, each.path, each.label)
         yield LocalFiles(each.label, folder, dict(each.digests), lambda: ())
 
 

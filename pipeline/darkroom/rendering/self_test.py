@@ -33,6 +33,7 @@ _OTHERS = ('the words "no entry" in white', "two green triangles, one above the 
 _NEGATIVE = "blurry, dark, a blue square"
 _MORE_GUIDANCE = 4.0
 _FIRST_SEED = 1000
+_MIDDLE = 0.5  # of refiner_start: of two steps each model has one
 
 Pixels = np.ndarray  # (H, W, 3) uint8
 Difference = tuple[int, float]  # the largest of two pixel values, and the share of values that differ
@@ -40,7 +41,8 @@ Difference = tuple[int, float]  # the largest of two pixel values, and the share
 
 def sampling_of_test(sampling: Sampling) -> Sampling:
     """Settings as they are asked for, in few steps and without lossy settings."""
-    return replace(sampling, num_inference_steps=NUM_STEPS, negative_prompt="", **NEUTRAL_LOSSY)
+    middle = {} if sampling.refiner_start is None else {"refiner_start": _MIDDLE}
+    return replace(sampling, num_inference_steps=NUM_STEPS, negative_prompt="", **middle, **NEUTRAL_LOSSY)
 
 
 def self_test(
@@ -78,7 +80,15 @@ class _Trial:
             "diffusers", by_diffusers and (lambda: _between(self._eager()[0], by_diffusers(self._rows[0])))
         )
         yield self._check("size", self._size_made)
-        for name in ("prompt", "seed", "guidance_scale", "negative_prompt", "num_inference_steps", "scheduler"):
+        for name in (
+            "prompt",
+            "seed",
+            "guidance_scale",
+            "negative_prompt",
+            "num_inference_steps",
+            "scheduler",
+            "refiner_start",
+        ):
             changed = [found for row in self._rows if (found := self._changed(name, row))]
             yield self._check(name, partial(self._against_first, changed) if changed else None)
 
@@ -167,6 +177,7 @@ class _Trial:
             "scheduler": next((each for each in self._schedulers() if each != sampling.scheduler), None),
             "guidance_scale": sampling.guidance_scale + _MORE_GUIDANCE,
             "negative_prompt": self._negative(),
+            "refiner_start": None if sampling.refiner_start is None else 1.0,
         }
         if name == "prompt":
             return replace(row, prompt=_OTHERS[1])

@@ -19,6 +19,7 @@ from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.memory import CallBytes
 from darkroom.rendering.model_facts import config_of, vae_scale
+from darkroom.rendering.refiner_files import refiner_folder, refiner_of
 from darkroom.rendering.vae_options import empty_vae, tile_side, vae_config
 
 _TOKENS = 77  # of CLIP's text encoders
@@ -34,8 +35,10 @@ def call_bytes(model: InspectedModel, sampling: Sampling) -> CallBytes:
     vae, side = empty_vae(config), tile_side(config)
     sides = sampling.height // scale, sampling.width // scale
     is_tiled = side is not None and max(sampling.height, sampling.width) > side
+    refiner = refiner_of(model.parts)
+    unets = [folder / "unet", *([refiner_folder(refiner) / "unet"] if refiner else [])]
     return CallBytes(
-        step=_step_bytes(config_of(folder / "unet"), sides, 2 if sampling.is_guided else 1),
+        step=max(_step_bytes(config_of(unet), sides, 2 if sampling.is_guided else 1) for unet in unets),
         decoding=_decoding_bytes(vae, sides),
         tile=_decoding_bytes(vae, (side // scale, side // scale)) if is_tiled and side else 0,
     )
