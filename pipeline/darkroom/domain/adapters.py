@@ -7,12 +7,8 @@ Language Models" (Hu et al. 2021).
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-LORAS, INVERSIONS, VAE, REFINER = (
-    "loras",
-    "textual_inversions",
-    "vae",
-    "refiner",
-)  # kinds of parts, and the settings that name them
+# Kinds of parts, and the settings that name them.
+LORAS, INVERSIONS, VAE, REFINER, GGUF = "loras", "textual_inversions", "vae", "refiner", "gguf"
 NO_LORA = "none"  # in the place of a name
 JOIN = "+"  # between names
 

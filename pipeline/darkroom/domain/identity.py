@@ -13,6 +13,7 @@ from darkroom.domain.adapters import LORAS, REFINER, Part
 from darkroom.domain.settings import (
     FLOAT8,
     LOSSY_OF_MODEL,
+    LOSSY_PARTS,
     NEUTRAL_LOSSY,
     NONE,
     NUM_SEEDS,
@@ -50,7 +51,8 @@ class ModelIdentity:
     def lossy(self) -> dict[str, Value]:
         """Its settings that trade quality for speed or memory, where they do something."""
         values = {each: getattr(self, each.name) for each in LOSSY_OF_MODEL}
-        return {each.name: value for each, value in values.items() if each.does_something(value)}
+        found = {each.name: value for each, value in values.items() if each.does_something(value)}
+        return found | {part.kind: str(part) for part in self.parts if part.kind in LOSSY_PARTS}
 
     @property
     def numbers(self) -> str:
@@ -127,6 +129,7 @@ class Cell:
         dtypes = _EXACT_DTYPES if self.model.dtype == FLOAT8 else (self.model.dtype,)
         sampling = replace(self.sampling, **NEUTRAL_LOSSY)
         neutral: dict[str, Any] = {each.name: each.neutral for each in LOSSY_OF_MODEL}
+        neutral["parts"] = tuple(part for part in self.model.parts if part.kind not in LOSSY_PARTS)
         return tuple(Cell(replace(self.model, dtype=dtype, **neutral), sampling) for dtype in dtypes)
 
 

@@ -214,6 +214,15 @@ class ModelRef:
         help="A second model, such as SDXL's refiner, that finishes what an SDXL model begins: a folder or a hub id. "
         "LoRAs act on the first alone. null: none.",
     )
+    gguf: str | None = setting(
+        None,
+        neutral=None,
+        lossy=True,
+        is_place=True,
+        is_part=True,
+        help="Quantized weights of the denoiser in the place of the model's own, by the optional package gguf: a .gguf "
+        "file, or a hub id with one; less memory, lossy. null: none.",
+    )
     quantization: str = setting(
         NONE,
         neutral=NONE,
@@ -493,7 +502,8 @@ ROW_SETTINGS = tuple(each for each in settings_of(Sampling) if each.row)
 OLDER_DEFAULTS = {name: each.older_default for name, each in SETTINGS.items() if each.older_default is not MISSING}
 NEUTRAL_LOSSY = {each.name: each.neutral for each in settings_of(Sampling) if each.lossy}
 PARTS = tuple(each for each in settings_of(ModelRef) if each.is_part)
-LOSSY_OF_MODEL = tuple(each for each in settings_of(ModelRef) if each.lossy)  # fields of `ModelIdentity` too
+LOSSY_OF_MODEL = tuple(each for each in settings_of(ModelRef) if each.lossy and not each.is_part)  # of `ModelIdentity`
+LOSSY_PARTS = tuple(each.name for each in PARTS if each.lossy)  # kinds of its parts
 # How a model is held in memory: no part of its identity, since images stay as they are up to the order of sums.
 EXECUTION = tuple(each for each in settings_of(ModelRef) if not each.of_image)
 # Of settings that every image has, what they say where its renderer takes no such setting.

@@ -23,9 +23,10 @@ def load_loras(pipe: Any, files: Sequence[PartFile]) -> None:
         if file.part.kind == LORAS:
             _load_lora(pipe, file)
     for layer in lora_layers(pipe):
-        base = layer.get_base_layer().weight
+        base = layer.get_base_layer()
+        dtype = getattr(base, "compute_dtype", None) or base.weight.dtype  # quantized weights are stored in another
         for name in layer.adapter_layer_names:
-            getattr(layer, name).to(base.device, base.dtype)
+            getattr(layer, name).to(base.weight.device, dtype)
     LoraSwitch(pipe).use(())
 
 

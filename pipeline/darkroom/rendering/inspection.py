@@ -14,6 +14,7 @@ from darkroom.rendering import single_file
 from darkroom.rendering.attention import check_attention_backend
 from darkroom.rendering.description import PlugIn
 from darkroom.rendering.families import UNPROVED, Family, Guidance, Tokens
+from darkroom.rendering.gguf_files import denoiser_of, gguf_part
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_facts import (
     config_of,
@@ -91,19 +92,20 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         components = components_of(index)
     files = [path.relative_to(folder).as_posix() for path in files_in(folder, frozenset())]
     files = files if commit is None else _hub_files(ref, commit)
-    _check_weights(components, files, ref)
+    own = {name: library for name, library in components.items() if not ref.gguf or name != denoiser_of(index)}
+    _check_weights(own, files, ref)
     family = family_of(class_name, index, folder, ref)
     check_quantization(ref, index)
     tokens = next((each for each in family.tokens if each.name in components), None)
     digests = _digests(folder, ref, skip_blobs=commit is not None)
-    parts = _parts(ref, class_name, folder, has_weights=commit is None)
+    parts = _parts(ref, class_name, index, folder, has_weights=commit is None)
     check_vae(ref, vae_config(folder, parts))
     _check_offload(ref, class_name)
     check_attention_backend(ref, class_name, folder, device)
     identity = ModelIdentity(
         repo_id=ref.repo_id if commit else _folder_name(folder),
         revision=commit or single or folder_revision(digests),
-        dtype=resolved_dtype(ref, device, lambda: stored_dtype(components, files, folder, ref, commit)),
+        dtype=resolved_dtype(ref, device, lambda: _stored_dtype(components, files, folder, ref, commit)),
         pipeline_class=class_name,
         trust_remote_code=ref.trust_remote_code,
         variant=ref.variant,
@@ -144,6 +146,13 @@ def _check_offload(ref: ModelRef, class_name: str) -> None:
         )
 
 
+def _stored_dtype(
+    components: Mapping[str, str], files: list[str], folder: Path, ref: ModelRef, commit: str | None
+) -> str:
+    """What quantized weights are computed in is chosen: bfloat16 has the range of what they stand for."""
+    return "bfloat16" if ref.gguf else stored_dtype(components, files, folder, ref, commit)
+
+
 def execution_of(ref: ModelRef) -> dict[str, Value]:
     """The settings of how a model is held in memory, where they do something."""
     values = {each: getattr(ref, each.name) for each in EXECUTION}
@@ -151,7 +160,9 @@ def execution_of(ref: ModelRef) -> dict[str, Value]:
 
 
 @loads_models
-def _parts(ref: ModelRef, class_name: str, folder: Path, has_weights: bool) -> tuple[PartFile, ...]:
+def _parts(
+    ref: ModelRef, class_name: str, index: Mapping[str, Any], folder: Path, has_weights: bool
+) -> tuple[PartFile, ...]:
     """What is added to the model, by the settings' order. `has_weights`: they are in its folder, beside small files."""
     loras = lora_files(ref.loras)
     if loras and not hasattr(pipeline_of(class_name), "load_lora_weights"):
@@ -162,7 +173,8 @@ def _parts(ref: ModelRef, class_name: str, folder: Path, has_weights: bool) -> t
         check_fits(file, folder, ref)
     vae = (vae_file(ref.vae, folder, ref.repo_id),) if ref.vae else ()
     refiner = (refiner_file(ref, class_name, folder),) if ref.refiner else ()
-    return (*loras, *inversion_files(ref.textual_inversions, folder, ref.repo_id), *vae, *refiner)
+    gguf = (gguf_part(ref, index),) if ref.gguf else ()
+    return (*loras, *inversion_files(ref.textual_inversions, folder, ref.repo_id), *vae, *refiner, *gguf)
 
 
 def shared_models(models: Iterable[InspectedModel]) -> list[InspectedModel]:

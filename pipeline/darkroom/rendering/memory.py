@@ -1,5 +1,6 @@
 """How much memory a model takes: its weights by the headers of their files, what a call holds by tracing its shapes."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from pathlib import Path
 from darkroom.domain.adapters import VAE
 from darkroom.domain.settings import FLOAT8, NONE, Sampling
 from darkroom.rendering.backends import OPENVINO, TORCH
+from darkroom.rendering.gguf_files import denoiser_of, gguf_of, gguf_tensors
 from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.model_files import INDEX
 from darkroom.rendering.part_files import PartFile, weights_file
 from darkroom.rendering.quantization import QUANTIZED_PARTS
 from darkroom.rendering.refiner_files import ENCODER, refiner_folder, refiner_of, shares_encoder
@@ -114,7 +117,10 @@ def stored_weights(model: InspectedModel) -> dict[str, Tensors] | None:
     refiner = refiner_of(model.parts)
     if refiner:
         found |= _refiner_weights(folder, refiner)
-    for part in [each for each in model.parts if each is not refiner]:
+    gguf = gguf_of(model.parts)
+    if gguf:
+        found[str(denoiser_of(json.loads((folder / INDEX).read_text())))] = gguf_tensors(gguf)
+    for part in [each for each in model.parts if each not in (refiner, gguf)]:
         name = VAE if part.part.kind == VAE else f"{part.part.kind}: {part.part.name}"  # which no component is called
         found[name] = header(weights_file(part.path, part.label, part.part.kind), part.label)
     return found if all(found.values()) else None

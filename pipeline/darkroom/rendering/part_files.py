@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from darkroom.domain.adapters import JOIN, LORAS, NO_LORA, REFINER, VAE, LoraRef, Part
+from darkroom.domain.adapters import GGUF, JOIN, LORAS, NO_LORA, REFINER, VAE, LoraRef, Part
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.settings import ModelRef
 from darkroom.rendering.model_files import INDEX, PICKLES, components_of, file_digests, files_in, folder_revision
@@ -18,6 +18,7 @@ from darkroom.rendering.stored_tensors import SAFETENSORS, Shape, StoredTensor, 
 
 CONFIG = "config.json"  # of a VAE
 _REFINING = ("unet", "text_encoder", "text_encoder_2")  # what a refiner has weights of
+_GGUF = ".gguf"
 _USUAL_NAME = "pytorch_lora_weights.safetensors"  # that diffusers saves a LoRA as
 _NOT_IN_NAMES = frozenset(f'{JOIN},:<>"\n')  # what separates names in settings and in image files' texts
 _DOWN = ("lora_A.weight", "lora.down.weight", "lora_down.weight", "lora_linear_layer.down.weight")  # (rank, in)
@@ -125,6 +126,8 @@ def weights_file(path: str, label: str, kind: str = LORAS) -> Path:
     place = Path(path).expanduser()
     if kind == VAE:
         return _vae_weights(place, label)
+    if kind == GGUF:
+        return _gguf(place, path, label)
     if place.is_dir():
         return _in_folder(place, label)
     if place.suffix in PICKLES:
@@ -141,11 +144,23 @@ def weights_file(path: str, label: str, kind: str = LORAS) -> Path:
 def files_at(place: str, kind: str = LORAS) -> list[str]:
     """The files of a folder and of those in it, or for VAEs the folders with files; else the place itself."""
     folder = Path(place).expanduser()
+    if kind == GGUF and folder.is_dir():
+        return sorted(str(file.resolve()) for file in folder.rglob(f"*{_GGUF}")) or [place]
     if kind == REFINER:
         return sorted(str(index.resolve().parent) for index in folder.glob(f"*/{INDEX}")) or [place]
     found = sorted([*folder.glob(f"*{SAFETENSORS}"), *folder.glob(f"*/*{SAFETENSORS}")]) if folder.is_dir() else []
     files = [file.resolve() for file in found]
     return [str(file.parent if kind == VAE else file) for file in files] or [place]
+
+
+def _gguf(place: Path, path: str, label: str) -> Path:
+    """A file here, or one of the hub, which may go into folders there."""
+    if place.suffix == _GGUF and place.is_file():
+        return place
+    parts = path.split("/")
+    if place.suffix != _GGUF or len(parts) < 3 or path.startswith((".", "/", "~")) or "://" in path:
+        raise DarkroomError(f"{label}: no such file; give a {_GGUF} file, or a hub id with the name of one")
+    return _from_hub("/".join(parts[:2]), "/".join(parts[2:]), label)
 
 
 def _in_folder(folder: Path, label: str) -> Path:

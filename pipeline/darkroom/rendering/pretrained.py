@@ -20,6 +20,7 @@ from diffusers.utils import DIFFUSERS_DYNAMIC_MODULE_NAME, dynamic_modules_utils
 from darkroom.domain.adapters import INVERSIONS, VAE
 from darkroom.domain.settings import FLOAT8, NONE
 from darkroom.rendering.conditioning import ENCODERS
+from darkroom.rendering.gguf_files import denoiser_of, gguf_of, load_gguf
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.loading import LocalFiles, detach_from_files, loads_models, proved
 from darkroom.rendering.model_facts import MOVED, pipeline_modules
@@ -97,17 +98,25 @@ def _silence_libraries() -> None:
 def _find_moved_packages(model: InspectedModel) -> None:
     """Have diffusers find components of packages that it has moved, such as wuerstchen, which Stable Cascade's VQGAN is
     of: it looks for a component's class beside the pipelines' packages alone."""
-    assert model.folder
-    for library in components_of(json.loads((Path(model.folder) / INDEX).read_text())).values():
+    for library in components_of(_index_of(model)).values():
         name = f"{diffusers.pipelines.__name__}.{MOVED}.{library}"
         if library in pipeline_modules() and not hasattr(diffusers.pipelines, library) and find_spec(name):
             setattr(diffusers.pipelines, library, import_module(name))
+
+
+def _index_of(model: InspectedModel) -> dict[str, Any]:
+    """What its model_index.json says."""
+    assert model.folder
+    return dict(json.loads((Path(model.folder) / INDEX).read_text()))
 
 
 def _from_pretrained(model: InspectedModel, folder: Path) -> Any:
     trusts_code = model.identity.trust_remote_code
     dtype = _dtype(model)
     others = {each.part.kind: load_vae(each, dtype) for each in model.parts if each.part.kind == VAE}
+    gguf = gguf_of(model.parts)
+    if gguf:
+        others |= load_gguf(gguf, folder, _index_of(model), dtype)
     if model.identity.quantization != NONE:
         others["quantization_config"] = quantization_config(model.identity.quantization, folder)
     with isolated_model_code() if trusts_code else nullcontext():
@@ -155,6 +164,7 @@ def _local_folder(model: InspectedModel) -> Path:
         use_safetensors=True,
         trust_remote_code=model.identity.trust_remote_code,
         **dict.fromkeys(model.absent),
+        **({str(denoiser_of(_index_of(model))): None} if gguf_of(model.parts) else {}),
     )
     return Path(folder)
 
