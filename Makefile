@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help env demo test drill load check format licences docs infra release clean
+.PHONY: help env demo test drill load check format licences families docs infra release clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ format: env  ## put the code into the house's format
 
 licences: env  ## write infra/licences.md anew, after a change of constraints.txt
 	$(BIN)/python infra/licences.py
+
+families: env  ## write infra/docs/families.md anew: what the self-test says of a tiny model of each family
+	$(BIN)/python infra/families.py
 
 docs: env  ## build the documentation site into build/docs/site
 	$(BIN)/python infra/docs_pages.py build/docs

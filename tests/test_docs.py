@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from darkroom.domain.certificates import PROMISES
 from darkroom.domain.settings import SETTINGS
 from darkroom.jobs.cli import JOBS, run_job
+from darkroom.rendering.families import FAMILIES
+from tests.rendering.every_family import MODELS
 from tests.test_readme import ROOT
 
 
@@ -21,6 +24,15 @@ def test_the_site_builds(tmp_path: Path) -> None:
     assert [name for name in SETTINGS if f"{name}</code>" not in settings] == []
     assert [job for job in JOBS if f'id="{job}"' not in jobs] == []
     assert "darkroom.sweep(" in (site / "python.html").read_text().replace("<span>", "")
+
+
+def test_the_page_of_families_has_every_model_and_every_promise() -> None:
+    """`make families` writes it."""
+    lines = (ROOT / "infra" / "docs" / "families.md").read_text().splitlines()
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
+    assert table[0] == ["class", "model", *PROMISES]
+    assert {row[1] for row in table[2:]} == set(MODELS)
+    assert {row[0] for row in table[2:]} - {""} <= set(FAMILIES)
 
 
 @pytest.mark.slow

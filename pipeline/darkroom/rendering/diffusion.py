@@ -94,9 +94,11 @@ class DiffusersRenderer:
 
     def forget_texts(self) -> None:
         """Encode every prompt anew from now on."""
-        caches = (self._text or self._encoded, self._refiner and self._refiner.text)
-        for cache in filter(None, caches):
+        cache = self._text or self._encoded
+        if cache:
             cache.clear()
+        if self._refiner:
+            self._refiner.text.clear()
 
     def uncompiled(self) -> AbstractContextManager[Any]:
         """Inside, no compiled code is used."""

@@ -41,8 +41,8 @@ Difference = tuple[int, float]  # the largest of two pixel values, and the share
 
 def sampling_of_test(sampling: Sampling) -> Sampling:
     """Settings as they are asked for, in few steps and without lossy settings."""
-    middle = {} if sampling.refiner_start is None else {"refiner_start": _MIDDLE}
-    return replace(sampling, num_inference_steps=NUM_STEPS, negative_prompt="", **middle, **NEUTRAL_LOSSY)
+    start = None if sampling.refiner_start is None else _MIDDLE
+    return replace(sampling, num_inference_steps=NUM_STEPS, negative_prompt="", refiner_start=start, **NEUTRAL_LOSSY)
 
 
 def self_test(

@@ -57,8 +57,8 @@ def _step_bytes(config: Mapping[str, Any], sides: tuple[int, int], num_rows: int
     import diffusers
 
     text_width = config.get("encoder_hid_dim") or config.get("cross_attention_dim")
-    is_known = config.get("_class_name") == "UNet2DConditionModel" and isinstance(text_width, int)
-    if not is_known or config.get("addition_embed_type") not in _ADDED:
+    is_known = config.get("_class_name") == "UNet2DConditionModel" and config.get("addition_embed_type") in _ADDED
+    if not is_known or not isinstance(text_width, int):
         return 0
     with torch.device("meta"):
         unet = diffusers.UNet2DConditionModel.from_config(dict(config))
