@@ -27,8 +27,8 @@ HEAD = """# Families
 
 What `darkroom prove` says of a tiny model of each family: the pipeline's real class and the real architecture of each
 of its parts, with random weights, a few numbers wide, on a CPU, in float32, in batches of {batch_size}. They show that
-what Darkroom does with a class is right; a model of full size has a certificate of its own. Made by `make families` with
-diffusers {diffusers}, transformers {transformers} and torch {torch}; nothing in the table is written by hand.
+what Darkroom does with a class is right; a model of full size has a certificate of its own. Made by `make families`
+with diffusers {diffusers}, transformers {transformers} and torch {torch}; nothing in the table is written by hand.
 
 An equality says by how much pixel values differ at most, of 255: 0 is bit-exact. "acts" is another image of another
 value; "-" is not asked, since the model does not take it; "?" is not tested, where an optional package was missing.

@@ -132,7 +132,8 @@ def _refiner_weights(model: Path, file: PartFile) -> dict[str, Tensors]:
     shared = [VAE, *([ENCODER] if shares_encoder(model, folder) else [])]
     places = [each for each in folder.iterdir() if (each / "config.json").is_file() and each.name not in shared]
     return {
-        f"{place.name} of the refiner": component_tensors(folder, place.name, None, file.path) for place in sorted(places)
+        f"{place.name} of the refiner": component_tensors(folder, place.name, None, file.path)
+        for place in sorted(places)
     }
 
 
