@@ -1,10 +1,11 @@
 """Writes `docs/families.md`: what the self-test of a tiny model of each family says, promise by promise.
 
-python infra/families.py
+python infra/families.py               # every model
+python infra/families.py sana hidream  # these alone; the rows of others stay
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,7 +32,7 @@ what Darkroom does with a class is right; a model of full size has a certificate
 with diffusers {diffusers}, transformers {transformers} and torch {torch}; nothing in the table is written by hand.
 
 An equality says by how much pixel values differ at most, of 255: 0 is bit-exact. "acts" is another image of another
-value; "-" is not asked, since the model does not take it; "?" is not tested, where an optional package was missing.
+value; "-" is not asked, since the model does not take it; "?" was not tested, as where an optional package is missing.
 
 {promises}
 
@@ -59,14 +60,16 @@ def row(name: str, folder: Path) -> str:
     return f"| {model.identity.pipeline_class} | {name} | {' | '.join(map(short, checks))} |\n"
 
 
-def rows() -> Iterator[str]:
+def rows(names: Collection[str]) -> Iterator[str]:
+    lines = PAGE.read_text().splitlines(keepends=True) if PAGE.is_file() else []
+    kept = {line.split("|")[2].strip(): line for line in lines if line.startswith("|")}
     for name in MODELS:
-        print(name, flush=True)
-        if name in NEEDS and find_spec(NEEDS[name]) is None:
-            yield f"| | {name} | {' | '.join(['?'] * len(PROMISES))} |\n"
-            continue
-        with TemporaryDirectory() as folder:
-            yield row(name, Path(folder))
+        if name in names and not (name in NEEDS and find_spec(NEEDS[name]) is None):
+            print(name, flush=True)
+            with TemporaryDirectory() as folder:
+                yield row(name, Path(folder))
+        else:
+            yield kept.get(name) or f"| | {name} | {' | '.join(['?'] * len(PROMISES))} |\n"
 
 
 def main() -> None:
@@ -77,7 +80,7 @@ def main() -> None:
         lines=" | ".join(["---"] * len(PROMISES)),
         **{name: version(name).partition("+")[0] for name in ("diffusers", "transformers", "torch")},
     )
-    PAGE.write_text(head + "".join(sorted(rows())), encoding="utf-8")
+    PAGE.write_text(head + "".join(sorted(rows(sys.argv[1:] or MODELS))), encoding="utf-8")
 
 
 if __name__ == "__main__":

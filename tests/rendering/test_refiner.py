@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 
 from darkroom.api.cells import checked_cell, find_model
-from darkroom.domain.adapters import REFINER
+from darkroom.domain.adapters import REFINER, LoraRef
 from darkroom.domain.certificates import Outcome
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
-from darkroom.rendering.inspection import InspectedModel, inspect_model
+from darkroom.rendering.inspection import InspectedModel, inspect_model, shared_models
 from darkroom.rendering.memory import Held, model_memory
 from darkroom.rendering.pretrained import load_pipeline
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from tests.rendering.helpers import Models, largest_difference
 from tests.rendering.test_self_test import checked, outcomes
+from tests.rendering.tiny_loras import tiny_lora
 from tests.rendering.tiny_models import tiny_flux, tiny_refiner
 
 SAMPLING = Sampling("default", 4.0, 4, 32, 32, refiner_start=0.5)
@@ -80,9 +81,10 @@ def test_equal_text_encoders_are_held_once(models: Models, refiner: Path, tmp_pa
     same = Path(shutil.copytree(refiner, tmp_path / "same"))
     shutil.rmtree(same / "text_encoder_2")
     shutil.copytree(models["sdxl"] / "text_encoder_2", same / "text_encoder_2")
+    lora = LoraRef(str(tiny_lora(models["sdxl"], tmp_path / "lora")))
     held = Held("float32", 1)
-    for folder, is_shared in ((refiner, False), (same, True)):
-        model = inspected(models, folder)
+    for folder, loras, is_shared in ((refiner, (), False), (same, (), True), (same, (lora,), False)):
+        [model] = shared_models([inspected(models, folder, loras=loras)])
         loaded = load_pipeline(RendererSpec(model, "cpu", 2), ())
         assert loaded.refiner.vae is loaded.pipe.vae
         assert (loaded.refiner.text_encoder_2 is loaded.pipe.text_encoder_2) == is_shared

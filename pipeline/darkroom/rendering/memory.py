@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -116,7 +116,7 @@ def stored_weights(model: InspectedModel) -> dict[str, Tensors] | None:
     found = {name: tensors for name, tensors in found.items() if name not in model.absent}
     refiner = refiner_of(model.parts)
     if refiner:
-        found |= _refiner_weights(folder, refiner)
+        found |= _refiner_weights(folder, refiner, model.parts)
     gguf = gguf_of(model.parts)
     if gguf:
         found[str(denoiser_of(json.loads((folder / INDEX).read_text())))] = gguf_tensors(gguf)
@@ -126,10 +126,10 @@ def stored_weights(model: InspectedModel) -> dict[str, Tensors] | None:
     return found if all(found.values()) else None
 
 
-def _refiner_weights(model: Path, file: PartFile) -> dict[str, Tensors]:
+def _refiner_weights(model: Path, file: PartFile, parts: Sequence[PartFile]) -> dict[str, Tensors]:
     """Of what a refiner has of its own, by names that begin as the model's do, since they are held alike."""
     folder = refiner_folder(file)
-    shared = [VAE, *([ENCODER] if shares_encoder(model, folder) else [])]
+    shared = [VAE, *([ENCODER] if shares_encoder(model, folder, parts) else [])]
     places = [each for each in folder.iterdir() if (each / "config.json").is_file() and each.name not in shared]
     return {
         f"{place.name} of the refiner": component_tensors(folder, place.name, None, file.path)

@@ -30,7 +30,7 @@ def load_refiner(
         return None
     place, quantization = refiner_folder(file), spec.model.identity.quantization
     others: dict[str, Any] = {"vae": pipe.vae}
-    if not spec.model.identity.loras and shares_encoder(folder, place):
+    if shares_encoder(folder, place, spec.model.parts):
         others[ENCODER] = getattr(pipe, ENCODER)
     if quantization != NONE:
         others["quantization_config"] = quantization_config(quantization, place)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from darkroom.domain.adapters import REFINER
+from darkroom.domain.adapters import LORAS, REFINER
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import NONE, ModelRef
 from darkroom.rendering.model_facts import config_of
@@ -64,8 +64,11 @@ def refiner_folder(file: PartFile) -> Path:
     return folder_of(REFINER, file.path, file.label)
 
 
-def shares_encoder(model: Path, refiner: Path) -> bool:
-    """Whether the text encoders that both have are of equal files, so that one is held for both."""
+def shares_encoder(model: Path, refiner: Path, parts: Sequence[PartFile]) -> bool:
+    """Whether the text encoders that both have are of equal files, so that one is held for both; not where LoRAs, among
+    the first model's parts, change that model's."""
+    if any(file.part.kind == LORAS for file in parts):
+        return False
     places = [folder / ENCODER for folder in (model, refiner)]
     if not all(place.is_dir() for place in places):
         return False
