@@ -16,6 +16,7 @@ from darkroom.rendering.loading import loads_models
 from darkroom.rendering.signatures import pipelines_folder, read_parameters
 
 MOVED = "deprecated"  # diffusers' package of pipelines' packages that are loaded as if they lay beside it
+_OF_PRIORS = "image_embed"  # begins the names of arguments that are what a first stage makes of the prompt
 # Arguments of calls that make something else than one picture.
 _NO_PICTURES = ("num_frames", "video_length", "audio_length_in_s", "audio_end_in_s", "frame_size")
 
@@ -55,11 +56,11 @@ def _unproved(class_name: str, ref: ModelRef) -> Family:
             f"model.repo_id={ref.repo_id} is a {class_name}, which the installed diffusers does not have; install one "
             "that has it, or use another model"
         )
+    _check_whole(class_name, parameters, ref)
     if "prompt" not in parameters or any(name in parameters for name in _NO_PICTURES):
         raise DarkroomError(
             f"model.repo_id={ref.repo_id} is a {class_name}, which makes no image from text; use another model"
         )
-    _check_whole(class_name, parameters, ref)
     return replace(
         UNPROVED,
         guidance=Guidance.BRANCHES if "guidance_scale" in parameters else Guidance.NONE,
@@ -74,7 +75,7 @@ def _check_whole(class_name: str, parameters: Mapping[str, inspect.Parameter], r
         name for name, each in parameters.items() if each.kind in kinds and each.default is inspect.Parameter.empty
     ]
     others = [name for name in needed if name not in ("self", "prompt")]
-    if others:
+    if others and ("prompt" in parameters or others[0].startswith(_OF_PRIORS)):
         raise DarkroomError(
             f"model.repo_id={ref.repo_id} is a {class_name}, whose call needs {others[0]} beside a prompt: one stage "
             "of several; give a folder of all, as AutoPipelineForText2Image.from_pretrained(...).save_pretrained(...) "
