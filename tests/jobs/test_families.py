@@ -83,6 +83,7 @@ def test_images_depend_on_neither_shards_nor_order(tiny_model: Folder, tmp_path:
         assert np.abs(pixels.astype(int) - found[1][prompt_id]).max() <= 1, prompt_id
 
 
+@pytest.mark.slow
 def test_every_class_of_the_table_has_a_model(tiny_model: Folder) -> None:
     known = {name for name in MODELS if name not in NEEDS or find_spec(NEEDS[name])}
     made = {inspect_model(ModelRef(str(tiny_model(name))), "cpu").identity.pipeline_class for name in known}
