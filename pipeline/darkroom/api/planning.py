@@ -149,8 +149,7 @@ def _tested(found: Checked, spec: RendererSpec, progress: Progress) -> tuple[Ren
 def _probe(found: Checked, renderer: Renderer, spec: RendererSpec) -> Cost | None:
     """From real batches of the dataset's first valid prompts; None where the first rows hold none. `spec`: what the
     renderer was asked for as, by which its speed is kept."""
-    size = renderer.info.batch_size
-    batch: Sequence[Sample] = next(batches(islice(_storable(found), size), size), ())
+    batch: Sequence[Sample] = next(batches(islice(_storable(found), renderer.info.batch_size), renderer.info), ())
     if not batch:
         return None
     requests = [sample.request for sample in batch]
