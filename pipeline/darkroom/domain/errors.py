@@ -14,6 +14,10 @@ class DarkroomError(ValueError):
         super().__init__(redacted(text))
 
 
+class MissingPackage(DarkroomError):
+    """An optional package is needed and not installed: no other file or place would do."""
+
+
 class WrongModel(DarkroomError):
     """The files on this machine are not those that the job was started with: another machine may have them."""
 
