@@ -206,6 +206,6 @@ def _fault(found: Checked, sample: Sample) -> str | None:
 def _first_samples(found: Checked) -> Iterator[Sample]:
     """Of the first block's valid rows."""
     run_info, cell = found.run_info(), found.cells[0].cell
-    for row in next(found.request.prompts.dataset.blocks(0)).rows:
+    for row in found.rows_in(next(found.request.prompts.dataset.blocks(0)).rows, cell.cell_id):
         if not row.error:
             yield from samples(row, cell, run_info.seed, run_info.num_images_per_prompt)
