@@ -121,7 +121,9 @@ def test_a_lora_in_a_bucket_is_what_it_was_or_is_named(
     assert there in run_command(opened.info, list(opened.cells.values()), opened.store.spec, 2)
     assert run_here("verify", f"run={run}") == 0
     client.upload_file(str(made / "oil" / weights.name), "bucket", key)
-    with pytest.raises(DarkroomError, match=r"model\.loras ink \(s3:.* is sha256:.*, and the run was made with sha256:"):
+    with pytest.raises(
+        DarkroomError, match=r"model\.loras ink \(s3:.* is sha256:.*, and the run was made with sha256:"
+    ):
         run_here("verify", f"run={run}")
     assert run_here("verify", f"run={run}", f"model.adapters=[{weights}]") == 0
     client.delete_object(Bucket="bucket", Key=key)

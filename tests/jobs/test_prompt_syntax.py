@@ -213,7 +213,7 @@ def test_rows_that_cannot_be_read_are_recorded_where_that_is_asked(
     assert run_here("verify", f"run={run}") == 0
     assert run_here("retry", f"run={run}", "engine=local", "engine.device=cpu") == 3
     assert run_here("report", f"run={run}") == 0
-    with pytest.raises(DarkroomError, match="row 1"):
+    with pytest.raises(DarkroomError, match="column lora=inc: model has no LoRA 'inc'"):
         job("generate", made, tmp_path / "other", both(made), SYNTAX, prompts=UNREADABLE)
 
 

@@ -1,5 +1,6 @@
 """LoRAs of each image in a batch of many: every image is, bit by bit, what it is in a batch of its own."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from tests.rendering.test_conditioning import rows_seen
 from tests.rendering.test_families import SIDES, made, num_moved
 from tests.rendering.test_families import check_that_images_stand_alone as check_rows
 from tests.rendering.test_families import requests as family_requests
-from tests.rendering.tiny_families import tiny
+from tests.rendering.tiny_families import pag, tiny
 from tests.rendering.tiny_loras import tiny_lora
+from tests.rendering.tiny_models import tiny_sd, tiny_sdxl
 
 WEIGHTS = ((1.0, 0.0), (0.5, -1.3), (0.0, 0.0), (0.0, 0.7), (0.3, 0.7))  # of two LoRAs, for each image
 UNGUIDED = replace(SAMPLING, guidance_scale=1.0)
@@ -174,3 +176,18 @@ def test_of_every_family_that_mixes_them_images_stand_alone(name: str, tmp_path:
     check_rows(renderer, wanted)
     plain_images = made(renderer, [replace(request, adapters=()) for request in wanted])
     assert num_moved(made(renderer, wanted), plain_images) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "plain"), [("StableDiffusionPAGPipeline", tiny_sd), ("StableDiffusionXLPAGPipeline", tiny_sdxl)]
+)
+def test_text_that_a_pipeline_encodes_itself_is_of_each_images_loras(
+    tmp_path: Path, kind: str, plain: Callable[[Path], Path]
+) -> None:
+    """With perturbed attention, whose calls have three rows an image, one of them for the image without text."""
+    folder = pag(kind, plain, tmp_path / "model")
+    files = [tiny_lora(folder, tmp_path / str(seed), seed, with_text=True) for seed in (1, 4)]
+    model = inspected(folder, LoraRef(str(files[0]), name="a"), LoraRef(str(files[1]), name="b"))
+    renderer, _ = loaded(model, batch_size=6)
+    check_that_images_stand_alone(renderer, mixed(model, replace(SAMPLING, pag_scale=2.0)))
