@@ -9,11 +9,11 @@ from pathlib import Path
 import boto3
 import pytest
 import torch
-from darkroom.domain.files import cache_folder
 from safetensors.torch import save_file
 
 from darkroom.domain.adapters import VAE, LoraRef
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.machine import cache_folder
 from darkroom.rendering.part_files import CONFIG, digests_of, lora_files, weights_file
 from tests.rendering.test_part_files import lora
 from tests.servers import Fault, FaultyProxy

@@ -16,8 +16,8 @@ from tempfile import mkdtemp
 from pyarrow import NativeFile, fs
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.files import cache_folder
 from darkroom.domain.identity import digest
+from darkroom.domain.machine import cache_folder
 from darkroom.rendering.model_files import file_digests
 from darkroom.storage.disk import locked
 from darkroom.storage.input_files import InputFile, state_of
