@@ -84,6 +84,7 @@ def proved(proof: "Proof") -> None:
     found = proof.certificate
     print(f"model:    {found.model} ({found.pipeline_class}, {found.dtype})")
     compiled = ", compiled" if found.compiled else ""
+    compiled += f", by openvino {found.versions['openvino']}" if "openvino" in found.versions else ""
     print(
         f"executed: batches of {found.batch_size} on {found.device}{compiled}, {found.width}x{found.height}, "
         f"{found.num_inference_steps} steps"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from darkroom.api.arguments import prompts_of
-from darkroom.api.checking import Checked, Request, check, check_compiled, warnings
+from darkroom.api.checking import Checked, Request, check, check_executed, warnings
 from darkroom.api.given_settings import sampling_defaults
 from darkroom.api.options import EngineOptions
 from darkroom.domain.errors import DarkroomError
@@ -61,10 +61,11 @@ def test_offloading_is_refused_where_there_is_nothing_to_offload_from() -> None:
         _checked_demo({"offload": "model"})
     model = _checked_demo({}).cells[0].model
     with pytest.raises(DarkroomError, match=r"^model.offload=sequential: compiled code .* leave out model.offload or"):
-        check_compiled(
+        check_executed(
             replace(model, execution={"offload": "sequential"}),
             EngineOptions(compile=True),
             Sampling("default", 5.0, 2, 64, 64),
+            "cpu",
         )
 
 

@@ -9,6 +9,7 @@ from darkroom.api.arguments import prompts_of
 from darkroom.api.checking import Request, check
 from darkroom.api.given_settings import sampling_defaults
 from darkroom.api.memory import Memory, _remedies
+from darkroom.api.options import EngineOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import QUANTIZATIONS
 from darkroom.rendering.memory import CallBytes, Held, ModelMemory
@@ -85,11 +86,18 @@ def test_weights_that_are_more_than_there_is_are_refused_with_what_would_make_th
 ) -> None:
     monkeypatch.setattr(memory, "taken_bytes", lambda _device: 0)
     asked = sampling_defaults() | {"height": 64, "width": 64}
-    found = check(Request(prompts_of(["a"]), presets()["demo"], asked), "cpu")
+    found, by_openvino = (
+        check(Request(prompts_of(["a"]), presets()["demo"], asked, engine=EngineOptions(backend=backend)), "cpu")
+        for backend in ("torch", "openvino")
+    )
     assert memory.check_weights(found, "cpu") == 16_718_124
+    assert memory.check_weights(by_openvino, "cpu") == 16_718_124 + 11_729_808  # the UNet once more
     monkeypatch.setattr(memory, "total_bytes", lambda _device: 16_000_000)
     with pytest.raises(DarkroomError, match=r"^darkroom/demo does not fit into memory: .*it would fit with .*bfloat16"):
         memory.check_weights(found, "cpu")
+    monkeypatch.setattr(memory, "total_bytes", lambda _device: 20_000_000)
+    with pytest.raises(DarkroomError, match=r"unet in openvino 11.7 MB.*it would fit with engine\.backend=torch"):
+        memory.check_weights(by_openvino, "cpu")
     monkeypatch.setattr(memory, "total_bytes", lambda _device: None)
     assert memory.check_weights(found, "cpu") is None
 

@@ -22,7 +22,7 @@ from tests.rendering.helpers import SAMPLING, largest_difference, requests, with
 from tests.rendering.tiny_loras import as_kohya
 
 pytestmark = pytest.mark.slow  # peft puts layers around layers in half a second
-UNPACKED = without("subpixel_upsampling", "packed_layers", "channels_last_norms", "shared_work")
+UNSHARED = without("shared_work")
 
 
 def inspected(model: Path, *files: Path | LoraRef, dtype: str = "float32") -> InspectedModel:
@@ -52,16 +52,15 @@ def active(model: InspectedModel, weight: float = 1.0) -> Active:
 
 
 @pytest.mark.parametrize("name", ["style", "all"])
-def test_packed_layers_under_a_lora_make_the_pixels_of_unpacked_ones(
+def test_work_shared_under_a_lora_makes_the_same_pixels(
     models: dict[str, Path], loras: dict[str, Path], name: str
 ) -> None:
     model = inspected(models["sd"], loras[name])
-    (packed, pipeline), (plain, _) = loaded(model), loaded(model, UNPACKED)
-    assert pipeline.patches.names[0] == "loras"
-    assert "packed_layers" in pipeline.patches.names
+    (shared, pipeline), (plain, _) = loaded(model), loaded(model, UNSHARED)
+    assert pipeline.patches.names[:2] == ("loras", "shared_work")
     base = rendered(plain)
     for weight in (1.0, 0.5):
-        some, others = rendered(packed, active(model, weight)), rendered(plain, active(model, weight))
+        some, others = rendered(shared, active(model, weight)), rendered(plain, active(model, weight))
         assert largest_difference(some, others) <= 1
         assert largest_difference(some, base) > 10  # so that the above says something
 
@@ -132,14 +131,11 @@ def test_a_lora_in_the_names_of_other_trainers_is_the_same_lora(
     np.testing.assert_array_equal(*(rendered(loaded(each)[0], active(each)) for each in (model, other)))
 
 
-def test_a_lora_that_reads_the_weights_themselves_has_them_unpacked(
-    models: dict[str, Path], loras: dict[str, Path]
-) -> None:
+def test_a_lora_that_reads_the_weights_themselves_acts(models: dict[str, Path], loras: dict[str, Path]) -> None:
     model = inspected(models["sd"], loras["dora"])
-    (packed, pipeline), (plain, _) = loaded(model), loaded(model, UNPACKED)
-    assert "packed_layers" not in pipeline.patches.names
-    assert largest_difference(rendered(packed, active(model)), rendered(plain, active(model))) <= 1
-    assert largest_difference(rendered(packed, active(model)), rendered(packed)) > 5
+    (shared, _), (plain, _) = loaded(model), loaded(model, UNSHARED)
+    assert largest_difference(rendered(shared, active(model)), rendered(plain, active(model))) <= 1
+    assert largest_difference(rendered(shared, active(model)), rendered(shared)) > 5
 
 
 def test_neighbours_and_half_precision(models: dict[str, Path], loras: dict[str, Path]) -> None:

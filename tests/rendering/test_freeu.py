@@ -24,9 +24,9 @@ def test_pixels_are_those_of_diffusers_own_and_the_next_call_is_plain(models: Mo
     other, pipe = load_with_pipe(models, name, patches=())
     pipe.enable_freeu(**FACTORS)
     assert all(np.array_equal(one, two) for one, two in zip(found, pixels(other), strict=True))
-    packed, _ = load_with_pipe(models, name)
-    assert largest_difference(pixels(packed, FREEU), found) <= 1
-    assert np.array_equal(pixels(packed, FREEU, 1)[0], pixels(packed, FREEU, 3)[0])
+    patched, _ = load_with_pipe(models, name)
+    assert largest_difference(pixels(patched, FREEU), found) <= 1
+    assert np.array_equal(pixels(patched, FREEU, 1)[0], pixels(patched, FREEU, 3)[0])
 
 
 @pytest.mark.slow

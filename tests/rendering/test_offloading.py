@@ -20,7 +20,7 @@ from darkroom.rendering.renderer import RendererSpec
 from tests.rendering.helpers import SAMPLING, Models, pixels, requests, spec_of, without
 from tests.rendering.tiny_loras import tiny_lora
 
-ON_CPU_ONLY = ("subpixel_upsampling", "packed_layers", "channels_last_norms", "shared_work")
+ON_CPU_ONLY = ("shared_work",)
 
 
 def offloaded(spec: RendererSpec, how: str | None) -> tuple[DiffusersRenderer, Any]:

@@ -12,18 +12,16 @@ from diffusers import FluxTransformer2DModel, SD3Transformer2DModel, StableDiffu
 from torch import nn
 
 from darkroom.domain.settings import Sampling
-from darkroom.rendering.cpu_layers import has_onednn
 from darkroom.rendering.patches import PATCHES, AppliedPatches, Patch, apply_patches, compile_pipeline, use_compiled
 from tests.rendering.helpers import SAMPLING, Models, largest_difference, load, load_with_pipe, pixels, spec_of, without
 from tests.rendering.tiny_models import tiny_sd
-
-CPU_LAYERS = ["subpixel_upsampling", "packed_layers", "channels_last_norms"] if has_onednn() else []
 
 
 @pytest.mark.parametrize(
     ("kind", "changes", "wanted"),
     [
-        (StableDiffusionPipeline, {}, [*CPU_LAYERS, "shared_work", "step_cache", "freeu"]),
+        (StableDiffusionPipeline, {}, ["shared_work", "step_cache", "freeu"]),
+        (StableDiffusionPipeline, {"backend": "openvino"}, ["openvino", "step_cache", "freeu"]),
         (StableDiffusionPipeline, {"compile": True}, ["step_cache", "freeu", "compile"]),
         (StableDiffusionPipeline, {"device": "cuda"}, ["step_cache", "freeu"]),
         (
@@ -32,7 +30,7 @@ CPU_LAYERS = ["subpixel_upsampling", "packed_layers", "channels_last_norms"] if 
             ["channels_last", "step_cache", "freeu", "compile"],
         ),
         (StableDiffusionPipeline, {"device": "mps"}, ["step_cache", "freeu"]),
-        (StableDiffusion3Pipeline, {}, CPU_LAYERS),
+        (StableDiffusion3Pipeline, {}, []),
         (StableDiffusion3Pipeline, {"device": "cuda", "compile": True}, ["channels_last", "compile"]),
     ],
 )
@@ -47,9 +45,8 @@ def test_which_patches_apply(models: Models, kind: type, changes: dict, wanted: 
 
 def test_layers_are_replaced_before_their_calls_are_wrapped_and_compiling_is_last() -> None:
     names = [patch.name for patch in PATCHES]
-    assert names.index("float8") < names.index("packed_layers")
-    assert names.index("subpixel_upsampling") < names.index("packed_layers")
-    assert names[-6:] == ["shared_work", "step_cache", "transformer_cache", "freeu", "offload", "compile"]
+    assert names.index("float8") < names.index("openvino")
+    assert names[-7:] == ["openvino", "shared_work", "step_cache", "transformer_cache", "freeu", "offload", "compile"]
 
 
 def test_patches_are_applied_in_order_and_their_contexts_surround_a_call(models: Models) -> None:

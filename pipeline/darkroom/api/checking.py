@@ -46,6 +46,7 @@ from darkroom.domain.records import PromptRow, adapters_of
 from darkroom.domain.settings import NONE, ModelRef, Sampling, Value
 from darkroom.engine.planning import Grid
 from darkroom.prompts.dataset import RECORD, PromptScan, count_long_prompts
+from darkroom.rendering.backends import backend_of
 from darkroom.rendering.inspection import STEERED, InspectedModel, shared_models, token_counter
 from darkroom.rendering.model_calls import check_clip_skip
 from darkroom.rendering.own_settings import idle_cache, idle_settings, unfit_choices, unfit_settings
@@ -190,7 +191,7 @@ def check(request: Request, device: str) -> Checked:
         given = [name for name in scan.num_overriding if name in OPTIONAL_ARGUMENTS]
         check_taken(given, model, "prompts.columns.{}=null leaves its column unread")
     for item in once.values():
-        check_compiled(item.model, request.engine, item.cell.sampling)
+        check_executed(item.model, request.engine, item.cell.sampling, device)
         _check_tiled(item, scan)
     said = check_prompts(request.prompts.dataset, scan, list(once.values()), request.num_images_per_prompt)
     found = Checked(request, scan, tuple(once.values()), StoreSpec(""), said)
@@ -219,8 +220,10 @@ def _check_overridden(cells: Sequence[Cell], scan: PromptScan) -> None:
             )
 
 
-def check_compiled(model: InspectedModel, engine: EngineOptions, sampling: Sampling) -> None:
-    """Raises DarkroomError where compiled code would hold weights or layers that come and go."""
+def check_executed(model: InspectedModel, engine: EngineOptions, sampling: Sampling, device: str) -> None:
+    """Raises DarkroomError where compiled code would hold weights or layers that come and go, or where the backend
+    cannot compute."""
+    backend_of(engine.backend, model, device, engine.compile is True)
     if engine.compile is True and sampling.cache != NONE:
         raise DarkroomError(
             f"sampling.cache={sampling.cache}: it changes layers for each call, which compiled code holds; leave out "

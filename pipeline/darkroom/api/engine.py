@@ -8,12 +8,11 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from darkroom.api.cells import CheckedCell
 from darkroom.api.checking import Checked
 from darkroom.api.events import Progress, Progressed
 from darkroom.api.options import AUTO, EngineOptions
@@ -23,6 +22,7 @@ from darkroom.domain.machine import num_cores
 from darkroom.domain.settings import Sampling
 from darkroom.engine.dispatcher import Dispatcher
 from darkroom.engine.tasks import AttemptFailed, Event, ProbeTask, ShardDone, Summary, TaskRunner, WorkerReady
+from darkroom.rendering.backends import OPENVINO, backend_of, openvino_version
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import RendererSpec
 from darkroom.runs.run import RunInfo, settle_batch_size
@@ -60,6 +60,14 @@ class Engine:
 
     def with_compile(self, is_on: bool) -> "Engine":
         return replace(self, options=replace(self.options, compile=is_on))
+
+
+def renderer_spec(model: InspectedModel, device: str, batch_size: int, options: EngineOptions) -> RendererSpec:
+    """As the options ask for it. Raises DarkroomError where their backend cannot compute the model."""
+    is_compiled = options.compile is True
+    backend = backend_of(options.backend, model, device, is_compiled)
+    needed = openvino_version() if backend == OPENVINO else None
+    return RendererSpec(model, device, batch_size, is_compiled, backend, needed)
 
 
 @contextmanager
@@ -215,11 +223,11 @@ def settled_here(found: Checked, device: str) -> int:
     return _best(found, device, _in_this_process) if size == AUTO else int(size)
 
 
-def settled_for(model: InspectedModel, sampling: Sampling, device: str, size: int | str) -> int:
+def settled_for(model: InspectedModel, sampling: Sampling, device: str, options: EngineOptions) -> int:
     """The same of one model with these settings."""
-    if size != AUTO:
-        return int(size)
-    return _in_this_process(ProbeTask(RendererSpec(model, device, _USUAL_BATCH_SIZE), sampling))
+    if options.batch_size != AUTO:
+        return int(options.batch_size)
+    return _in_this_process(ProbeTask(renderer_spec(model, device, _USUAL_BATCH_SIZE, options), sampling))
 
 
 def settled_as(options: EngineOptions, run: RunInfo) -> EngineOptions:
@@ -231,13 +239,13 @@ def settled_as(options: EngineOptions, run: RunInfo) -> EngineOptions:
 def _best(found: Checked, device: str, probe: Callable[[ProbeTask], int]) -> int:
     """The smallest of the models' best, each at the largest size of its cells."""
     models = [model for model in found.models if model.folder is not None]
-    return min((probe(_probe_task(model, found.cells, device)) for model in models), default=_USUAL_BATCH_SIZE)
+    return min((probe(_probe_task(model, found, device)) for model in models), default=_USUAL_BATCH_SIZE)
 
 
-def _probe_task(model: InspectedModel, cells: Sequence[CheckedCell], device: str) -> ProbeTask:
-    samplings = [item.cell.sampling for item in cells if item.model == model]
+def _probe_task(model: InspectedModel, found: Checked, device: str) -> ProbeTask:
+    samplings = [item.cell.sampling for item in found.cells if item.model == model]
     largest = max(samplings, key=lambda sampling: (sampling.height * sampling.width, sampling.is_guided))
-    return ProbeTask(RendererSpec(model, device, _USUAL_BATCH_SIZE), largest)
+    return ProbeTask(renderer_spec(model, device, _USUAL_BATCH_SIZE, found.request.engine), largest)
 
 
 def _on_worker(task: ProbeTask, engine: Engine) -> int:

@@ -56,6 +56,7 @@ class Prepared:
     shard_size: int
     ignored_shard_size: int | None  # that was asked for in a run that has another
     weight_bytes: int | None = None  # of the largest model, as a worker holds it; None where it cannot be told
+    backends: tuple[str, ...] = ()  # that compute the models' denoisers
     compiling: str = ""  # whether models are compiled, and why; empty where nothing had to be decided
 
 

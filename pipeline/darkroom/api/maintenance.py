@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from darkroom.api.engine import Counting, settled_as, started
+from darkroom.api.engine import Counting, renderer_spec, settled_as, started
 from darkroom.api.events import Progress, RetryStarted, StageEnded
 from darkroom.api.options import EngineOptions, ModelPlace
 from darkroom.api.proving import limited_as
@@ -19,7 +19,6 @@ from darkroom.domain.records import FAILED, num_without_image
 from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.tasks import RetryTask, Summary
 from darkroom.rendering.inspection import shared_models
-from darkroom.rendering.renderer import RendererSpec
 from darkroom.runs import manifest
 from darkroom.runs.choices import dropped_cells
 from darkroom.runs.files import IMAGES_PREFIX, is_image_key
@@ -92,7 +91,7 @@ def _retry_worker(
     specs = [
         limited_as(run.store, spec)
         for model in shared_models(models.values())
-        for spec in [RendererSpec(model, device, options.images_a_batch, options.is_compiled)]
+        for spec in [renderer_spec(model, device, options.images_a_batch, options)]
     ]
     return WorkerSpec(run.info, tuple(specs), run.store.spec, batch_timeout_s=options.batch_timeout_s)
 

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from darkroom.api.checking import Checked
-from darkroom.api.engine import num_workers_here
+from darkroom.api.engine import num_workers_here, renderer_spec
 from darkroom.api.options import EngineOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import FLOAT8, QUANTIZATIONS, Sampling
 from darkroom.domain.units import readable_bytes
+from darkroom.rendering.backends import TORCH
 from darkroom.rendering.device_memory import taken_bytes, total_bytes
 from darkroom.rendering.memory import Held, ModelMemory, model_memory
 from darkroom.rendering.renderer import RendererSpec
@@ -71,9 +72,10 @@ def check_weights(found: Checked, device: str) -> int | None:
     engine, sizes = found.request.engine, []
     size = engine.batch_size if isinstance(engine.batch_size, int) else 1
     for model in found.models:
-        memory = _memory(RendererSpec(model, device, size), engine, None)
+        spec = renderer_spec(model, device, size, engine)
+        memory = _memory(spec, engine, None)
         if memory and memory.num_bytes > memory.total:
-            full = _memory(RendererSpec(model, device, size), engine, found.cells[0].cell.sampling) or memory
+            full = _memory(spec, engine, found.cells[0].cell.sampling) or memory
             raise DarkroomError(f"{model.identity.repo_id} does not fit into memory: {full.text}; {full.advice}")
         sizes += [sum(memory.weights.values())] if memory else []
     return max(sizes, default=None)
@@ -106,6 +108,7 @@ def held_as(spec: RendererSpec) -> Held:
         vae_tiling=identity.vae_tiling,
         vae_slicing="vae_slicing" in spec.model.execution,
         offload=spec.offload,
+        backend=spec.backend,
     )
 
 
@@ -123,6 +126,7 @@ class _Change:
 
 # The cheapest first: what keeps images, then what trades a little quality, then what is very slow.
 _CHANGES = (
+    _Change(f"engine.backend={TORCH}", {"backend": TORCH}),
     _Change("model.vae_slicing=true", {"vae_slicing": True}),
     _Change("engine.batch_size=1", {"batch_size": 1}),
     _Change("model.offload=model", {"offload": "model"}, on_gpu=True),

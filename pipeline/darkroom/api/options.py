@@ -14,9 +14,10 @@ from darkroom.api.option_fields import check_options, option
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.domain.setting_values import as_builtin, as_number
 from darkroom.domain.settings import NUM_SEEDS, SETTINGS
+from darkroom.rendering.backends import BACKENDS
 from darkroom.storage.store import endpoint_of_no_store, is_remote
 
-AUTO = "auto"  # a batch size, and whether a model is compiled
+AUTO = "auto"  # a batch size, whether a model is compiled, or a backend
 RAY_ADDRESS = "RAY_ADDRESS"  # the environment variable by which Ray and its jobs name a cluster
 MANY = 1_000_000_000
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -69,7 +70,7 @@ class OutputOptions:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What executes the work. None of it changes an image, but batch_size and compile, which may move low bits."""
+    """What executes the work. None of it changes an image; batch_size, compile and backend may move low bits."""
 
     kind: str = option("local", choices=("ray", "local"), help="Workers as Ray actors, or one in this process.")
     address: str | None = option(
@@ -144,6 +145,13 @@ class EngineOptions:
         jobs=(*_RENDERING, "retry", "prove"),
         help="Compile the model: a slow first batch, faster ones after it; auto: on a GPU, where the job is long "
         "enough to repay it. A run keeps its own.",
+    )
+    backend: str = option(
+        AUTO,
+        choices=BACKENDS,
+        jobs=(*_RENDERING, "retry", "prove"),
+        help="What computes the denoiser: torch, or openvino for UNets of Stable Diffusion on CPUs; auto: openvino "
+        "where it is installed and can, else torch.",
     )
     proof: str = option(
         "adapt",

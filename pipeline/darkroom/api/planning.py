@@ -7,7 +7,7 @@ from itertools import islice
 
 from darkroom.api.checking import Checked, Request, check, warnings
 from darkroom.api.compiling import chosen
-from darkroom.api.engine import likely_device, settled_here
+from darkroom.api.engine import likely_device, renderer_spec, settled_here
 from darkroom.api.events import Progress, PromptsWritten, Warned
 from darkroom.api.memory import Memory, check_weights, estimated, measured
 from darkroom.api.proving import cached_proof, check_proof, is_testable, limited, proof_of, tell_failed
@@ -93,7 +93,7 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
     check_weights(found, device)
     size, num_workers = settled_here(found, device), request.engine.num_workers or 1
     compiling = chosen(found, replace(request.engine, batch_size=size), device, num_workers, find_run(store))
-    spec = RendererSpec(found.models[0], device, size, compiling.is_on)
+    spec = renderer_spec(found.models[0], device, size, replace(request.engine, compile=compiling.is_on))
     memory = estimated(found, spec)
     if memory and not memory.fits:
         progress(Warned(f"{spec.model.identity.repo_id} may not fit into memory: {memory.text}; {memory.advice}"))

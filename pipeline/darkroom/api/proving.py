@@ -13,8 +13,8 @@ from importlib.metadata import version
 
 from darkroom import __version__
 from darkroom.api.cells import CheckedCell, checked_cell, find_model
-from darkroom.api.checking import check_compiled
-from darkroom.api.engine import device_model, likely_device, settled_for
+from darkroom.api.checking import check_executed
+from darkroom.api.engine import device_model, likely_device, renderer_spec, settled_for
 from darkroom.api.events import Progress, Warned
 from darkroom.api.options import EngineOptions
 from darkroom.api.prompt_checks import LORA_TAGS
@@ -25,6 +25,7 @@ from darkroom.domain.identity import Cell, ModelIdentity, digest
 from darkroom.domain.records import adapters_of
 from darkroom.domain.settings import IMAGE_SETTINGS, NEUTRAL_LOSSY, NONE, ModelRef, Sampling, Value
 from darkroom.evaluation.tables import Table, text_table
+from darkroom.rendering.backends import OPENVINO
 from darkroom.rendering.inspection import InspectedModel, shared_models
 from darkroom.rendering.quantization import TORCHAO
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
@@ -70,10 +71,10 @@ def prove(model: ModelRef, sampling: Mapping[str, Value], engine: EngineOptions,
     _check_lossless("prove", found.cell.sampling, "leave it out")
     if not is_testable(found.model):
         raise DarkroomError(f"model.repo_id={found.model.identity.repo_id}: {_NO_TEST.format('this')}")
-    check_compiled(found.model, engine, found.cell.sampling)
+    check_executed(found.model, engine, found.cell.sampling, device)
     [loaded] = shared_models([found.model])
-    size = settled_for(loaded, found.cell.sampling, device, engine.batch_size)
-    spec = RendererSpec(loaded, device, size, engine.compile is True)  # which `auto` is not, without prompts
+    size = settled_for(loaded, found.cell.sampling, device, engine)
+    spec = renderer_spec(loaded, device, size, engine)  # not compiled by `auto`, without prompts
     return proof_of(spec, load_renderer(spec), found.cell, progress)
 
 
@@ -96,7 +97,7 @@ def proof_of(spec: RendererSpec, renderer: Renderer, cell: Cell, progress: Progr
         height=tested.height,
         width=tested.width,
         num_inference_steps=tested.num_inference_steps,
-        versions=_versions(identity),
+        versions=_versions(spec),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         checks=self_test(renderer, spec.model, cell.image_sampling, adapters_of(cell, cell.sampling)),
     )
@@ -128,14 +129,16 @@ def _key(spec: RendererSpec, cell: Cell) -> str:
     shape = (settings, sampling.is_guided, adapters_of(cell, sampling))
     held: list[object] = [spec.model.execution] if spec.model.execution else []
     held += [LORAS] if any(file.part.kind == LORAS for file in spec.model.parts) else []  # which may share a batch
-    versions = _versions(cell.model)
+    versions = _versions(spec)
     return digest(
         "proof", model_key(cell.model), device_model(spec.device), spec.batch_size, spec.compile, shape, versions, *held
     )
 
 
-def _versions(model: ModelIdentity) -> dict[str, str]:
-    libraries = (*_LIBRARIES, *([TORCHAO] if model.quantization != NONE else []))
+def _versions(spec: RendererSpec) -> dict[str, str]:
+    libraries = [*_LIBRARIES]
+    libraries += [TORCHAO] if spec.model.identity.quantization != NONE else []
+    libraries += [OPENVINO] if spec.backend == OPENVINO else []
     return {"darkroom": __version__, **{name: version(name) for name in libraries}}
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from darkroom.api.checking import Checked
-from darkroom.api.engine import Counting, Engine
+from darkroom.api.engine import Counting, Engine, renderer_spec
 from darkroom.api.evaluation import CheckedEvaluation
 from darkroom.api.events import (
     Profiled,
@@ -135,7 +135,7 @@ class RenderJob:
 def renderer_specs(found: Checked, engine: Engine) -> list[RendererSpec]:
     """Of the models that are loaded, as they are asked for."""
     options = engine.options
-    return [RendererSpec(model, engine.device, options.images_a_batch, options.is_compiled) for model in found.models]
+    return [renderer_spec(model, engine.device, options.images_a_batch, options) for model in found.models]
 
 
 def render_shards(job: RenderJob) -> Rendered:

@@ -24,7 +24,7 @@ from darkroom.api.halving import check_halving, halved, halving_fault
 from darkroom.api.measuring import EvaluationResult, extract_for, measure
 from darkroom.api.memory import check_weights
 from darkroom.api.options import AUTO, EngineOptions
-from darkroom.api.proving import proofs_of, settled_proofs
+from darkroom.api.proving import is_testable, proofs_of, settled_proofs
 from darkroom.api.render_job import RenderJob, render_shards, renderer_specs
 from darkroom.api.run import Run
 from darkroom.domain.certificates import Certificate
@@ -143,6 +143,7 @@ def _claimed(
             shard_size=info.shard_size,
             ignored_shard_size=shard_size if shard_size != info.shard_size else None,
             weight_bytes=weight_bytes,
+            backends=tuple(sorted({spec.backend for spec in renderer_specs(found, engine) if is_testable(spec.model)})),
             compiling=compiling.text,
         )
     )

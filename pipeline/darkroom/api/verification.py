@@ -23,6 +23,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import OK, Record, Sample
 from darkroom.engine.device import LoadedModel, batches
+from darkroom.rendering.backends import AUTO, OPENVINO, TORCH, backend_of
 from darkroom.rendering.inspection import InspectedModel, shared_models
 from darkroom.rendering.renderer import RenderedImage, Renderer, RendererSpec, load_renderer
 from darkroom.runs import images as stored_images
@@ -196,6 +197,7 @@ class _How:
     model: ModelIdentity  # without the LoRAs, which are switched
     batch_size: int
     compiled: bool
+    by_openvino: bool
 
 
 class Rerenderer:
@@ -216,7 +218,8 @@ class Rerenderer:
         groups: dict[_How, list[Record]] = defaultdict(list)
         for record in records:
             model = cell_of(self._run.cells, record.cell_id).model
-            groups[_How(model.base, record.batch_size, record.compiled)].append(record)
+            by_openvino = record.openvino_version is not None
+            groups[_How(model.base, record.batch_size, record.compiled, by_openvino)].append(record)
         for how in groups:  # all are found, and trusted, before anything is rendered
             self._model(how.model)
         for how, group in groups.items():
@@ -242,7 +245,10 @@ class Rerenderer:
         return Rerendered(file.data, pixels_digest(image.pixels))
 
     def _load(self, how: _How) -> Renderer:
-        spec = RendererSpec(self._model(how.model), self._device, how.batch_size, how.compiled)
+        """By torch where OpenVINO is not at hand, which `_tell_how` says."""
+        model = self._model(how.model)
+        backend = backend_of(AUTO if how.by_openvino else TORCH, model, self._device, how.compiled)
+        spec = RendererSpec(model, self._device, how.batch_size, how.compiled, backend)
         # The batch size is that of the record, whatever the run went by.
         return load_renderer(replace(spec, may_mix=limited_as(self._run.store, spec).may_mix))
 
@@ -253,10 +259,18 @@ class Rerenderer:
 
     def _tell_how(self, group: Sequence[Record], renderer: Renderer) -> None:
         then = {
-            (record.device, record.darkroom_version, record.torch_version, record.diffusers_version) for record in group
+            (
+                record.device,
+                record.darkroom_version,
+                record.torch_version,
+                record.diffusers_version,
+                record.openvino_version and f"{OPENVINO} {record.openvino_version}",
+            )
+            for record in group
         }
-        versions = renderer.info.versions
-        now = (renderer.info.device, __version__, versions.get("torch"), versions.get("diffusers"))
+        found = renderer.info.versions
+        openvino = f"{OPENVINO} {found[OPENVINO]}" if OPENVINO in found else None
+        now = (renderer.info.device, __version__, found.get("torch"), found.get("diffusers"), openvino)
         for other in sorted(then - {now} - self._told, key=str):
             self._progress(RenderedElsewhere(other, now))
         self._told |= then

@@ -16,6 +16,7 @@ from darkroom.domain.identity import Cell
 from darkroom.domain.records import ImageRequest, samples
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.prompts.opening import open_prompts
+from darkroom.rendering.backends import AUTO, backend_of
 from darkroom.rendering.batch_size import best_size, measured_rates
 from darkroom.rendering.inspection import InspectedModel, inspect_model
 from darkroom.rendering.renderer import RendererSpec
@@ -41,6 +42,7 @@ class Work:
     shard_size: int = BATCH_SIZE
     seed: int = _RUN_SEED
     compile: bool = False
+    backend: str = AUTO
 
     @property
     def cell(self) -> Cell:
@@ -48,7 +50,8 @@ class Work:
 
     @property
     def renderer(self) -> RendererSpec:
-        return RendererSpec(self.model, self.device, self.batch_size, self.compile)
+        backend = backend_of(self.backend, self.model, self.device, self.compile)
+        return RendererSpec(self.model, self.device, self.batch_size, self.compile, backend)
 
     @property
     def said(self) -> dict[str, object]:
@@ -62,6 +65,7 @@ class Work:
             "size": f"{sampling.width}x{sampling.height}",
             "dtype": self.model.identity.dtype,
             "device": self.device,
+            "backend": self.renderer.backend,
             "batch_size": self.batch_size,
             "shard_size": self.shard_size,
         }

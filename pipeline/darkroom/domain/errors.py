@@ -19,7 +19,7 @@ class MissingPackage(DarkroomError):
 
 
 class WrongModel(DarkroomError):
-    """The files on this machine are not those that the job was started with: another machine may have them."""
+    """This machine lacks what the job was started with, such as the same files: another machine may have it."""
 
 
 def credentials_in(setting: str) -> DarkroomError:

@@ -164,6 +164,7 @@ class Record:
     render_notes: str | None = None  # what the renderer says of it besides, as JSON, such as {"revised_prompt": "..."}
     proved: bool | None = None  # what the pipeline's arguments mean is known; false: they were taken by their names
     model_parts: str | None = None  # what was added to the model for this image: JSON, a list; None: nothing
+    openvino_version: str | None = None  # of OpenVINO, that computed the denoiser; None: torch did
 
 
 def num_without_image(by_status: Mapping[str, int]) -> int:

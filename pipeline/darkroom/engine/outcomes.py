@@ -191,6 +191,7 @@ def record(outcome: Outcome, provenance: Provenance) -> Record:
         render_notes=json.dumps(dict(outcome.notes), ensure_ascii=False, sort_keys=True) if outcome.notes else None,
         proved=provenance.info.is_proved,
         model_parts=json.dumps([part.facts for part in parts]) if parts else None,
+        openvino_version=provenance.info.versions.get("openvino"),
     )
 
 

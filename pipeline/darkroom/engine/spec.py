@@ -16,6 +16,7 @@ from darkroom.engine.device import CompileArtifacts
 from darkroom.engine.tasks import ProbeTask, RetryTask, ShardReport, ShardTask, Task
 from darkroom.engine.worker import Worker
 from darkroom.evaluation.extractor import Extractor, ExtractorSpec
+from darkroom.rendering.backends import OPENVINO, openvino_version
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.renderer import Compiled, Renderer, RendererSpec, load_renderer
 from darkroom.runs.run import RunInfo, open_run
@@ -135,5 +136,6 @@ def _key(spec: RendererSpec, sampling: Sampling, device: str) -> str:
     """What the best size depends on: the model and how it is held, the images' size, guidance and the device."""
     model = spec.model.identity
     shape = sampling.height, sampling.width, sampling.is_guided, sampling.lossy
-    held = [found] if (found := {**model.lossy, **spec.model.execution}) else []
+    held: list[object] = [found] if (found := {**model.lossy, **spec.model.execution}) else []
+    held += [OPENVINO, openvino_version()] if spec.backend == OPENVINO else []
     return digest("batch size", model.revision, model.variant, model.dtype, shape, device, *held)

@@ -72,13 +72,6 @@ def lora_layers(pipe: Any) -> list[Any]:
     return [layer for part in parts for layer in part.modules() if isinstance(layer, BaseTunerLayer)]
 
 
-def reads_base_weights(pipe: Any) -> bool:
-    """Whether a LoRA needs its layer's weight itself and not only what the layer gives, as DoRA does."""
-    return any(
-        getattr(layer, "lora_magnitude_vector", None) or not hasattr(layer, "lora_A") for layer in lora_layers(pipe)
-    )
-
-
 class LoraSwitch:
     """Chooses which LoRAs the next calls are made with, and how strongly."""
 

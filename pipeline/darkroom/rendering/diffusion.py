@@ -21,6 +21,7 @@ from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ARGUMENTS, Sampling
 from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.adapters import LoraSwitch
+from darkroom.rendering.backends import OPENVINO, openvino_version
 from darkroom.rendering.conditioning import ENCODERS, TextCache, conditioning_arguments
 from darkroom.rendering.encoded_prompts import EncodedPrompts, caches_text
 from darkroom.rendering.families import Guidance
@@ -52,6 +53,7 @@ class DiffusersRenderer:
         self._parameters = inspect.signature(type(self._pipe).__call__).parameters
         self._fitting_size = spec.batch_size  # halved when memory runs out
         self._successes = 0  # calls since that size was set
+        self._is_on_openvino = spec.backend == OPENVINO
         is_known = type(self._pipe).__name__ in ENCODERS  # others are given prompts, and make their noise themselves
         self._loras = LoraSwitch(self._pipe) if "loras" in loaded.patches.names else None
         self._text = TextCache(self._pipe, spec.batch_size, self._loras) if is_known else None
@@ -64,7 +66,7 @@ class DiffusersRenderer:
             device=device_name(spec),
             dtype=spec.model.identity.dtype,
             batch_size=spec.batch_size,
-            versions={library.__name__: str(library.__version__) for library in (torch, diffusers, transformers)},
+            versions=_versions(spec),
             compiled=spec.compile,
             mixes_guidance=self._family.mixes_guidance and spec.may_mix,
             mixes_loras=self._mixes_loras(spec),
@@ -101,20 +103,23 @@ class DiffusersRenderer:
     @calls_models
     @torch.inference_mode()
     def by_diffusers(self, request: ImageRequest) -> np.ndarray:
-        """(H, W, 3) uint8 as the pipeline's own call makes it of the prompt's text, alone and not compiled."""
-        self._switch_loras([request])
+        """(H, W, 3) uint8 as the pipeline's own call makes of the prompt's text, uncompiled, beside copies of itself,
+        since low bits depend on the batch's shape."""
+        self._switch_loras([request] * self._fitting_size)
         self._set_scheduler_and_guiders(request.sampling)
         try:
             return self._of_text(request)
         except (RuntimeError, MemoryError) as error:
             if _is_out_of_memory(error):
-                raise MemoryError("memory ran out, of one image alone") from error
+                raise MemoryError("memory ran out in diffusers' own call") from error
             raise explained(error) from error
 
     def _of_text(self, request: ImageRequest) -> np.ndarray:
-        sampling, arguments = request.sampling, call_arguments(self._family, [request], self._pipe._execution_device)
+        sampling, copies = request.sampling, [request] * self._fitting_size
+        arguments = call_arguments(self._family, copies, self._pipe._execution_device)
         bypassed = self._encoded.bypassed() if self._encoded else nullcontext()
-        with self.uncompiled(), bypassed:
+        by_backend = self._patches.around_call(sampling, len(copies)) if self._is_on_openvino else nullcontext()
+        with self.uncompiled(), bypassed, by_backend:
             if self._text is None:
                 found = getattr(self._pipe(**{**arguments, "output_type": "np"}), self._family.output)
                 return np.asarray(np.clip(found[0], 0, 1) * 255).round().astype(np.uint8)
@@ -248,6 +253,12 @@ def device_name(spec: RendererSpec) -> str:
         return f"cuda ({torch.cuda.get_device_name()})"
     threads = f"{spec.num_threads} thread{'s' if spec.num_threads > 1 else ''}"
     return f"{spec.device} ({platform.machine()}, {threads})"
+
+
+def _versions(spec: RendererSpec) -> dict[str, str]:
+    """Of the libraries that compute, by their names."""
+    found = {library.__name__: str(library.__version__) for library in (torch, diffusers, transformers)}
+    return found | ({OPENVINO: openvino_version() or ""} if spec.backend == OPENVINO else {})
 
 
 def _device_id(device: str) -> str:

@@ -150,8 +150,8 @@ def detach_from_files(modules: Iterable[Any]) -> None:
 
 
 def _has_address(tensor: Any) -> bool:
-    """Not on a device, not packed, and none that holds others, which quantization has made anew."""
-    return tensor.device.type == "cpu" and not tensor.is_mkldnn and not hasattr(tensor, "__tensor_flatten__")
+    """Not on a device, and none that holds others, which quantization has made anew."""
+    return tensor.device.type == "cpu" and not hasattr(tensor, "__tensor_flatten__")
 
 
 def _states(files: LocalFiles) -> dict[str, State]:

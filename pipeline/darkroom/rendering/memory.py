@@ -8,6 +8,7 @@ from pathlib import Path
 
 from darkroom.domain.adapters import VAE
 from darkroom.domain.settings import FLOAT8, NONE, Sampling
+from darkroom.rendering.backends import OPENVINO, TORCH
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.part_files import weights_file
 from darkroom.rendering.quantization import QUANTIZED_PARTS
@@ -31,6 +32,7 @@ class Held:
     vae_tiling: bool = False
     vae_slicing: bool = False
     offload: str = NONE
+    backend: str = TORCH
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,9 @@ class ModelMemory:
     call: CallBytes
 
     def weights(self, held: Held) -> dict[str, int]:
-        """Bytes of each component as it is loaded."""
-        return {name: _weight_bytes(name, tensors, held) for name, tensors in self.tensors.items()}
+        """Bytes of each component as it is loaded, and of what OpenVINO makes of the UNet for a call."""
+        found = {name: _weight_bytes(name, tensors, held) for name, tensors in self.tensors.items()}
+        return found | ({f"unet in {OPENVINO}": found["unet"]} if held.backend == OPENVINO else {})
 
     def activations(self, held: Held) -> int:
         """Bytes that a call holds at most, beside weights."""

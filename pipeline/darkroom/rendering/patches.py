@@ -2,7 +2,7 @@
 
 The order matters: LoRAs, which put layers around others, then what replaces or rewrites layers, then what wraps
 their calls, then what moves weights to the device for a call, then compiling, which traces all of it. So float8
-replaces layers before their calls are wrapped, and upsampling makes its convolutions before convolutions are packed.
+replaces layers before their calls are wrapped.
 What compiling generated can be saved and loaded, which spares another process the work.
 """
 
@@ -17,11 +17,12 @@ import torch._dynamo
 from torch._dynamo.utils import counters
 
 from darkroom.domain.adapters import LORAS
+from darkroom.domain.errors import WrongModel
 from darkroom.domain.identity import digest
 from darkroom.domain.settings import FLOAT8, Sampling
-from darkroom.rendering.adapters import load_loras, reads_base_weights
+from darkroom.rendering.adapters import load_loras
 from darkroom.rendering.attention import apply_attention_backend
-from darkroom.rendering.cpu_layers import has_onednn, norm_channels_last, pack_layers, upsample_by_subpixels
+from darkroom.rendering.backends import OPENVINO, TORCH, openvino_version
 from darkroom.rendering.float8 import to_float8
 from darkroom.rendering.inspection import STEERED
 from darkroom.rendering.offloading import offload
@@ -80,20 +81,17 @@ def _is_compiled_on_cuda(_pipe: Any, spec: RendererSpec) -> bool:
     return spec.device == "cuda" and spec.compile
 
 
-def _is_on_onednn(pipe: Any, spec: RendererSpec) -> bool:
-    """Compiled code has layouts of its own; packed weights are of use to their own layer alone."""
-    if spec.device != "cpu" or spec.compile or denoiser(pipe) is None or not has_onednn():
-        return False
-    return not (_has_loras(pipe, spec) and reads_base_weights(pipe))
-
-
 def _is_steered(pipe: Any, _spec: RendererSpec) -> bool:
     return type(pipe).__name__ in STEERED
 
 
-def _is_steered_on_cpu(pipe: Any, spec: RendererSpec) -> bool:
-    """Sharing was measured on CPUs, without compilation, only."""
-    return _is_steered(pipe, spec) and spec.device == "cpu" and not spec.compile
+def _is_on_openvino(_pipe: Any, spec: RendererSpec) -> bool:
+    return spec.backend == OPENVINO
+
+
+def _is_shared(pipe: Any, spec: RendererSpec) -> bool:
+    """Sharing was measured on CPUs, without compilation, only. OpenVINO shares by itself."""
+    return _is_steered(pipe, spec) and spec.device == "cpu" and not spec.compile and spec.backend != OPENVINO
 
 
 def _is_compiled(_pipe: Any, spec: RendererSpec) -> bool:
@@ -125,6 +123,21 @@ def _lay_channels_last(pipe: Any, _spec: RendererSpec) -> None:
     for name in ("unet", "vae"):
         if getattr(pipe, name, None) is not None:
             getattr(pipe, name).to(memory_format=torch.channels_last)
+
+
+def _compute_by_openvino(pipe: Any, spec: RendererSpec) -> CallContext:
+    """Raises WrongModel where this machine has not the same OpenVINO: another may have it."""
+    here = openvino_version()
+    if here is None or spec.openvino_version not in (None, here):
+        wanted = f" and not {spec.openvino_version}, with which this job was started" if spec.openvino_version else ""
+        raise WrongModel(
+            f"engine.backend={OPENVINO}: {platform.node()} has {OPENVINO} {here or 'missing'}{wanted}; install it "
+            f"there, or give engine.backend={TORCH}"
+        )
+    from darkroom.rendering.openvino_unet import OpenVinoUnet
+
+    model = spec.model.identity
+    return OpenVinoUnet(pipe.unet, digest("unet", model.revision, model.variant), spec.num_threads).during
 
 
 def _share_work(pipe: Any, _spec: RendererSpec) -> CallContext:
@@ -184,10 +197,8 @@ PATCHES: tuple[Patch, ...] = (
     Patch("vae_tiling", _is_tiled, lambda pipe, _: pipe.vae.enable_tiling(), "model.vae_tiling"),
     Patch("vae_slicing", _is_sliced, lambda pipe, _: pipe.vae.enable_slicing()),
     Patch("channels_last", _is_compiled_on_cuda, _lay_channels_last),
-    Patch("subpixel_upsampling", _is_on_onednn, lambda pipe, _: upsample_by_subpixels(denoiser(pipe))),
-    Patch("packed_layers", _is_on_onednn, lambda pipe, _: pack_layers(denoiser(pipe))),
-    Patch("channels_last_norms", _is_on_onednn, lambda pipe, _: norm_channels_last(denoiser(pipe))),
-    Patch("shared_work", _is_steered_on_cpu, _share_work),
+    Patch("openvino", _is_on_openvino, _compute_by_openvino),
+    Patch("shared_work", _is_shared, _share_work),
     Patch("step_cache", _is_steered, _cache_steps, "sampling.cache_interval"),
     Patch("transformer_cache", _has_caches, _cache_transformer_steps, "sampling.cache"),
     Patch("freeu", _is_steered, _scale_features, "sampling.freeu_s1"),

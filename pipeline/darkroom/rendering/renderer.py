@@ -16,6 +16,7 @@ from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import NONE, ModelRef, Value
 from darkroom.domain.spans import OFF, Profile
+from darkroom.rendering.backends import TORCH
 from darkroom.rendering.families import Family
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.loading import loads_models
@@ -31,6 +32,8 @@ class RendererSpec:
     device: str  # cpu, cuda or mps
     batch_size: int  # images in every call of the model
     compile: bool = False  # torch.compile: a slow first batch, faster ones after it
+    backend: str = TORCH  # that computes the denoiser, torch or openvino; one everywhere, since it moves low bits
+    openvino_version: str | None = None  # that the job was started with; None: any
     num_threads: int = 1  # CPU threads of a worker; one number everywhere, since another may move low bits
     may_mix: bool = True  # a batch may hold several guidance scales and LoRAs, where the model's class takes them
     seconds_per_batch: float = 0.0  # of the paint renderer: a simulated rendering time
@@ -71,7 +74,7 @@ class RendererInfo:
     device: str  # such as "cpu (AMD EPYC, 1 thread)" or "cuda (NVIDIA H200)"
     dtype: str
     batch_size: int  # images in a call of the model, padding included
-    versions: dict[str, str]  # of torch, diffusers, ...; empty for a renderer without a model
+    versions: dict[str, str]  # of what computes: torch, diffusers, ...; empty for a renderer without a model
     compiled: bool = False  # by torch.compile
     mixes_guidance: bool = False  # a batch may hold any guidance scales above 1, and any negative prompts
     mixes_loras: bool = False  # a batch may hold any LoRAs at any weights

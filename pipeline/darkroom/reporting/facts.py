@@ -177,8 +177,9 @@ def _images(info: RunInfo, counts: Mapping[str, CellCount], made: Provenance) ->
 
 
 def _machines(cells: Mapping[str, CellInfo], made: Provenance) -> Facts:
-    packages = {"darkroom": "darkroom_version", "torch": "torch_version", "diffusers": "diffusers_version"}
-    said = [f"{name} {_list(made.values[column])}" for name, column in packages.items() if made.values[column]]
+    packages = ("darkroom", "torch", "diffusers", "openvino")
+    known = {name: values for name in packages if (values := made.values[f"{name}_version"])}
+    said = [f"{name} {_list(values)}" for name, values in known.items()]
     yield "versions", ", ".join(said) or "unknown"
     for name, column in {"device": "device", "batch size": "batch_size"}.items():
         if made.values[column]:

@@ -30,7 +30,8 @@ MOST_FAILURES = 100
 NUM_PICKS = 6  # best, median and worst, each
 _MOST_REASONS = 1000  # told apart
 _IDENTITY = ("image_id", "prompt_id", "sample_index", "status", "error", "sha256")
-_PROVENANCE = ("is_seeded", "darkroom_version", "torch_version", "diffusers_version", "device", "dtype", "batch_size")
+_VERSIONS = ("darkroom_version", "torch_version", "diffusers_version", "openvino_version")
+_PROVENANCE = ("is_seeded", *_VERSIONS, "device", "dtype", "batch_size")
 _SUMS = ("render_s", "render_cost", "bytes", "truncated", "created_at")
 # Columns of a record that may differ between the rows of one cell.
 _GROUPING = ("truncated", *(each.name for each in ROW_SETTINGS if each.of_image and each.kind is not str))
