@@ -11,7 +11,7 @@ from darkroom.domain.units import readable_bytes
 from darkroom.engine.tasks import Event, Summary, task_name
 from darkroom.jobs.console import JsonLines
 from darkroom.jobs.progress import ProgressBar
-from darkroom.runs.cells import axes
+from darkroom.runs.cells import axis_lines
 from darkroom.runs.commands import on_run
 
 
@@ -111,8 +111,8 @@ def _say_prepared(event: events.Prepared) -> None:
             f"{event.num_images} images: {len(cells)} cells of {event.num_rows} prompts ({event.prompts}), {noise}"
             f"{overriding}"
         )
-        for name, values in axes(cells, event.run).items():
-            print(f"  {name}: {', '.join(str(value) for value in values)}")
+        for line in axis_lines(cells, event.run):
+            print(f"  {line}")
     else:
         [info] = event.cells.values()
         print(

@@ -9,7 +9,7 @@ from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import Record
 from darkroom.domain.units import duration, readable_bytes
 from darkroom.jobs.console import ExitCode, most_urgent
-from darkroom.runs.cells import axes
+from darkroom.runs.cells import axes, axis_lines
 
 if TYPE_CHECKING:  # what they are made with takes seconds to load
     from darkroom.api.measuring import EvaluationResult
@@ -94,7 +94,7 @@ def proved(proof: "Proof") -> None:
     if not found.may_batch:
         print("mode:     one image a batch, since others change an image; engine.proof=off renders as asked")
     elif not found.may_mix:
-        print("mode:     no mixed batches: rows with one guidance scale and negative prompt a call")
+        print("mode:     no mixed batches: rows with one guidance scale, negative prompt and set of LoRAs a call")
 
 
 def _with_parts(model: ModelIdentity) -> str:
@@ -158,8 +158,8 @@ def _say_what(run: "Run") -> None:
         print(f"sampling:  {only.headline}, seed {info.seed}")
     else:
         print(f"cells:     {len(run.cells)}, seed {info.seed}")
-        for name, values in axes(run.cells.values(), run.info).items():
-            print(f"  {name}: {', '.join(str(value) for value in values)}")
+        for line in axis_lines(run.cells.values(), run.info):
+            print(f"  {line}")
 
 
 def _say_records(status: "RunStatus") -> None:

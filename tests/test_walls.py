@@ -50,7 +50,7 @@ ONLY_IN = {
 MAY_IMPORT = {
     "domain": set(),
     "prompts": {"domain", "storage"},
-    "rendering": {"domain"},
+    "rendering": {"domain", "storage"},
     "storage": {"domain"},
     "runs": {"domain", "storage"},
     "evaluation": {"demo", "domain", "rendering", "runs", "storage"},

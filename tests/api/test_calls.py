@@ -239,8 +239,8 @@ def test_a_plan_says_what_would_be_made(tmp_path: Path) -> None:
         (lambda out: darkroom.sweep(PROMPTS, axes={"guidance_scale": 3}), r"axes\['guidance_scale'\]=3: give a list"),
         (lambda out: darkroom.sweep(PROMPTS, axes={3: [3]}), "axes: the key=3: give a text"),
         (
-            lambda out: darkroom.sweep(PROMPTS, axes={"eta": [[1]]}),
-            r"grid cell \(eta=\[1\]\): no setting 'eta' tells cells apart",
+            lambda out: darkroom.sweep(PROMPTS, axes={"gamma": [[1]]}),
+            r"grid cell \(gamma=\[1\]\): no setting 'gamma' tells cells apart",
         ),
         (lambda out: darkroom.sweep(PROMPTS, cells={"eta": 1}), "cells={'eta': 1}: give a list"),
         (lambda out: darkroom.sweep(PROMPTS, exclude=[3]), r"exclude\[0\]=3: give a dict"),

@@ -121,11 +121,11 @@ def test_a_preset_in_the_place_of_another_is_that_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "own"),
     [
-        ("sdxl-lightning", ("euler_trailing", 0.0, 4)),
-        ("hyper-sdxl", ("ddim_trailing", 0.0, 8)),
-        ("dmd2-sdxl", ("lcm_trailing", 0.0, 4)),
-        ("tcd-sdxl", ("tcd", 0.0, 4)),
-        ("lcm-sdxl", ("lcm", 1.0, 4)),
+        ("sdxl-lightning", ("euler_trailing", 0.0, 4, 0.0)),
+        ("hyper-sdxl", ("ddim_trailing", 0.0, 8, 0.0)),
+        ("dmd2-sdxl", ("lcm_trailing", 0.0, 4, 0.0)),
+        ("tcd-sdxl", ("tcd", 0.0, 4, 0.3)),
+        ("lcm-sdxl", ("lcm", 1.0, 4, 0.0)),
     ],
 )
 def test_a_preset_of_a_few_step_lora_has_what_its_card_says(hub: Path, name: str, own: tuple, tmp_path: Path) -> None:
@@ -137,8 +137,8 @@ def test_a_preset_of_a_few_step_lora_has_what_its_card_says(hub: Path, name: str
     hub_copy(tmp_path / "lora", f"{owner}/{repo}", hub)
     cells = {"lora": ["", "none"], "scheduler": [None]}
     found = [item.cell.sampling for item in checked(["a"], Grid(cells), name).cells]
-    [acting, alone] = [(each.scheduler, each.guidance_scale, each.num_inference_steps) for each in found]
-    assert (acting, alone) == (own, ("default", 5.0, 50))
+    [acting, alone] = [(each.scheduler, each.guidance_scale, each.num_inference_steps, each.eta) for each in found]
+    assert (acting, alone) == (own, ("default", 5.0, 50, 0.0))
 
 
 @pytest.mark.parametrize("repo_id", ["someone/sdxl", "stabilityai/sdxl-turbo"])
@@ -167,3 +167,29 @@ def test_a_preset_has_its_usual_settings_but_what_was_said() -> None:
     assert with_preset(ModelRef("a/b", dtype="float16"), "sd15") == ModelRef(
         known["sd15"].repo_id, dtype="float16", variant="fp16"
     )
+
+
+def test_a_card_says_eta_of_its_own_scheduler_alone(hub: Path, tmp_path: Path) -> None:
+    tiny_lora(hub.parent / "sdxl", tmp_path / "lora")
+    hub_copy(tmp_path / "lora", "h1t/TCD-SDXL-LoRA", hub)
+    found = checked(["a"], Grid({"scheduler": [None, "euler", "ddim"], "eta": [None]}), "tcd-sdxl").cells
+    assert [(item.cell.sampling.scheduler, item.cell.sampling.eta) for item in found] == [
+        ("tcd", 0.3),
+        ("euler", 0.0),
+        ("ddim", 0.3),
+    ]
+
+
+def test_rows_that_choose_a_lora_with_a_card_are_told_what_it_is_made_for(hub: Path, tmp_path: Path) -> None:
+    tiny_lora(hub.parent / "sdxl", tmp_path / "lora")
+    hub_copy(tmp_path / "lora", "latent-consistency/lcm-lora-sdxl", hub)
+    asked = {"lora": ["none"], "prompt_syntax": ["a1111"]}
+    rows = [{"prompt": "a <lora:lcm:1>"}, {"prompt": "a cat", "lora": "none"}]
+    [said] = warnings(checked(rows, Grid(asked), "lcm-sdxl"))
+    assert said.startswith(
+        "rows that choose lcm are made with num_inference_steps=50, guidance_scale=5.0, scheduler=default, and it is "
+        "made for num_inference_steps=4, guidance_scale=1.0, scheduler=lcm; columns of num_inference_steps and "
+        "guidance_scale say it for rows; a cell of its own, by grid.axes.lora"
+    )
+    rows = [{"prompt": "a cat", "lora": "none"}]
+    assert list(warnings(checked(rows, Grid({"lora": ["none"]}), "lcm-sdxl"))) == []

@@ -46,3 +46,15 @@ def test_an_unknown_one_is_refused_with_the_nearest() -> None:
     with pytest.raises(DarkroomError, match="did you mean darkroom/sketch") as caught:
         find_model(replace(REF, loras=(LoraRef("darkroom/skech"),)), "cpu")
     assert "\n" not in str(caught.value)
+
+
+def test_a_slash_behind_the_name_is_no_other_name() -> None:
+    slashed = replace(REF, loras=tuple(LoraRef(f"darkroom/{style}/", 0.5) for style in LORAS))
+    assert located(slashed) == located(REF)
+    assert find_model(slashed, "cpu").identity == find_model(REF, "cpu").identity
+
+
+def test_one_that_is_given_twice_is_called_as_it_was() -> None:
+    twice = replace(REF, loras=(LoraRef("darkroom/sketch"), LoraRef("darkroom/sketch/", name="again")))
+    with pytest.raises(DarkroomError, match=r"^model\.loras: darkroom/sketch and darkroom/sketch are one file"):
+        find_model(twice, "cpu")

@@ -34,7 +34,11 @@ from darkroom.runs.presets import presets
         (lambda: OutputOptions(uri="s3://key:secret@bucket/x"), "output.uri: credentials"),
         (lambda: EngineOptions(kind="cloud"), "engine.kind=cloud"),
         (lambda: EngineOptions(batch_size=0), "engine.batch_size=0 is out of range"),
-        (lambda: EngineOptions(batch_size="best"), "engine.batch_size=best is out of range"),
+        (
+            lambda: EngineOptions(batch_size="best"),
+            "engine.batch_size='best': give a whole number from 1 to 4096, or auto",
+        ),
+        (lambda: EngineOptions(batch_size="4"), "engine.batch_size='4': give a whole number"),
         (lambda: EvaluationOptions(metrics="clip_score"), r"metrics='clip_score': give a list"),
         (lambda: HalvingOptions("a.b", num_images=1), "halving.num_images=1 is out of range"),
         (lambda: engine_options("rays"), "engine.kind=rays"),
@@ -62,13 +66,13 @@ def test_settings_of_model_and_sampling_are_given_by_their_names() -> None:
     [
         ({"guidance": 3}, "no setting 'guidance'; did you mean guidance_scale?"),
         ({"dtype": "float64"}, "model.dtype=float64: no such choice"),
-        ({"negative_prompt": None}, "negative_prompt=None: give a text"),
+        ({"negative_prompt": None}, "sampling.negative_prompt=null: give a text"),
         ({"guidance_scale": -1}, r"sampling\.guidance_scale=-1\.0 is out of range; give from 0 to 1000"),
         ({"guidance_scale": float("nan")}, "guidance_scale=nan is out of range"),
         ({"height": 63}, r"sampling\.height=63 is out of range; give a multiple of 8"),
         ({"height": "64"}, "height='64': give a whole number"),
         ({"num_inference_steps": 2.5}, r"num_inference_steps=2\.5: give a whole number"),
-        ({"num_inference_steps": True}, "num_inference_steps=True: give a whole number"),
+        ({"num_inference_steps": True}, "sampling.num_inference_steps=true: give a whole number"),
     ],
 )
 def test_an_unknown_setting_is_refused_with_the_nearest_name(settings: dict, words: str) -> None:

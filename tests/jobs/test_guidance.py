@@ -120,3 +120,27 @@ def test_layers_of_the_text_encoder_are_an_axis_and_a_column(tmp_path: Path) -> 
     for words in (("prompts=file", f"prompts.uri={prompts}"), ("sampling.clip_skip=5",)):
         with pytest.raises(DarkroomError, match="clip_skip=5: the text encoder of model has 2 layers; give 1 or less"):
             run_here("generate", *options, *words, f"output.uri={tmp_path / 'other'}")
+
+
+@pytest.mark.slow
+def test_noise_of_steps_is_an_axis_and_a_column_of_schedulers_that_add_it(tmp_path: Path) -> None:
+    prompts, run = tmp_path / "prompts.parquet", tmp_path / "run"
+    pd.DataFrame({"prompt": ["a red circle"] * 3, "eta": [None, 0.5, 1.0], "seed": [1] * 3}).to_parquet(prompts)
+    options = ("engine=local", "model=diffusers", f"model.repo_id={tiny_sd(tmp_path / 'model')}")
+    options = (*options, "sampling.num_inference_steps=3", "sampling.height=16", "sampling.width=16")
+    given = ("prompts=file", f"prompts.uri={prompts}", *options)
+    assert (
+        run_here("sweep", *given, f"output.uri={run}", "grid.axes.scheduler=[ddim,tcd]", "grid.axes.eta=[0,0.3]") == 0
+    )
+    frame = pd.read_parquet(run / "metadata")
+    assert sorted(set(frame["eta"])) == [0.0, 0.3, 0.5, 1.0]
+    assert frame.groupby("scheduler")["pixels_sha256"].nunique().tolist() == [4, 4]
+    assert run_here("verify", f"run={run}", "num_images=12") == 0
+    for words, said in ((given, "column eta=1"), ((*options, "sampling.eta=0.5"), "sampling.eta=0.5")):
+        with pytest.raises(
+            DarkroomError, match=f"{said}: sampling.scheduler=euler takes no eta; leave it out, or give"
+        ):
+            run_here("generate", *words, "sampling.scheduler=euler", f"output.uri={tmp_path / 'other'}")
+    sd3 = ("engine=local", "model=diffusers", f"model.repo_id={tiny_sd3(tmp_path / 'sd3')}", "sampling.eta=0.3")
+    with pytest.raises(DarkroomError, match="eta"):
+        run_here("generate", *sd3, f"output.uri={tmp_path / 'other'}")

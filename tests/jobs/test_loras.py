@@ -5,6 +5,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import boto3
 import pandas as pd
 import pytest
 
@@ -101,6 +102,35 @@ def test_a_lora_that_has_moved_is_found_by_its_digest_and_named_where_it_is_not(
     shutil.copytree(made / "oil", here)
     with pytest.raises(DarkroomError, match=r"model\.loras ink .* is sha256:.*, and the run was made with sha256:"):
         run_here("verify", f"run={run}")
+
+
+@pytest.mark.slow
+def test_a_lora_in_a_bucket_is_what_it_was_or_is_named(
+    made: Path, tmp_path: Path, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+    client, key = boto3.client("s3", endpoint_url=s3_endpoint), f"{tmp_path.name}/ink.safetensors"
+    weights = made / "ink" / "pytorch_lora_weights.safetensors"
+    client.upload_file(str(weights), "bucket", key)
+    run, there = tmp_path / "run", f"s3://bucket/{key}"
+    assert job("generate", made, run, f"model.loras=[{{path:{there},weight:0.8}}]") == 0
+    assert job("generate", made, tmp_path / "here", f"model.loras=[{{path:{made / 'ink'},weight:0.8}}]") == 0
+    assert list(records(run).pixels_sha256) == list(records(tmp_path / "here").pixels_sha256)
+    opened = darkroom.open_run(run)
+    assert there in run_command(opened.info, list(opened.cells.values()), opened.store.spec, 2)
+    assert run_here("verify", f"run={run}") == 0
+    client.upload_file(str(made / "oil" / weights.name), "bucket", key)
+    with pytest.raises(
+        DarkroomError, match=r"model\.loras ink \(s3:.* is sha256:.*, and the run was made with sha256:"
+    ):
+        run_here("verify", f"run={run}")
+    assert run_here("verify", f"run={run}", f"model.adapters=[{weights}]") == 0
+    client.delete_object(Bucket="bucket", Key=key)
+    with pytest.raises(DarkroomError, match=r"model\.loras=s3:.*: nothing lies there") as caught:
+        job("generate", made, tmp_path / "other", f"model.loras=[{there}]")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.slow

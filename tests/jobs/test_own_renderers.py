@@ -131,7 +131,7 @@ def test_errors_and_refusals_are_rows_and_only_errors_are_tried_again(tmp_path: 
     assert list(records(tmp_path)["status"]) == ["ok", "failed", "filtered"]
     assert run_here("generate", *given) == ExitCode.ROWS_FAILED
     assert "1 images are refused by a content policy, as before" in capsys.readouterr().out
-    assert run_here("status", f"run={tmp_path / 'run'}") == 0
+    assert run_here("status", f"run={tmp_path / 'run'}") == ExitCode.ROWS_FAILED
     assert "1 ok, 1 failed, 1 filtered" in capsys.readouterr().out
     retry = ["retry", f"run={tmp_path / 'run'}", f"model.make={MAKE}", "engine=local"]
     assert run_here(*retry) == ExitCode.ROWS_FAILED

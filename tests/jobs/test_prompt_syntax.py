@@ -180,3 +180,49 @@ def test_the_painter_reads_prompts_too(tmp_path: Path) -> None:
     given = (*PAINT, "prompts=file", f"prompts.uri={file}", SYNTAX)
     assert run_here("generate", *given, f"output.uri={tmp_path / 'run'}") == 0
     assert list(pd.read_parquet(tmp_path / "run" / "metadata").prompt_syntax) == ["a1111"]
+
+
+UNREADABLE = """prompt,lora,num_images_per_prompt
+a cat,ink,
+a <lora:inc:1>,,
+a [b:c:0.5],,3
+a dog,inc,
+a pig,none,
+"""
+
+
+@pytest.mark.slow
+def test_rows_that_cannot_be_read_are_recorded_where_that_is_asked(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    given = ("generate", made, run, both(made), SYNTAX, "prompts.on_invalid=record", "engine.shard_size=2")
+    assert job(*given, prompts=UNREADABLE) == 3  # rows failed
+    said = capsys.readouterr()
+    assert (
+        "3 prompts cannot be rendered, and are recorded as invalid: prompts, row 1: <lora:inc>: model has" in said.err
+    )
+    found = pd.read_parquet(run / "metadata").sort_values(["row", "sample_index"])
+    assert list(found.status) == ["ok", *["invalid"] * 5, "ok"]
+    assert list(found.error.dropna().str[:14].unique()) == ["<lora:inc>: mo", "[...:0.5] chan", "column lora=in"]
+    for shard in list((run / "metadata").rglob("*.parquet"))[:2]:
+        shard.unlink()
+    assert job(*given, prompts=UNREADABLE) == 3  # rows failed
+    again = pd.read_parquet(run / "metadata").sort_values(["row", "sample_index"])
+    assert list(again.sha256.fillna("")) == list(found.sha256.fillna(""))
+    assert run_here("verify", f"run={run}") == 0
+    assert run_here("retry", f"run={run}", "engine=local", "engine.device=cpu") == 3
+    assert run_here("report", f"run={run}") == 0
+    with pytest.raises(DarkroomError, match="column lora=inc: model has no LoRA 'inc'"):
+        job("generate", made, tmp_path / "other", both(made), SYNTAX, prompts=UNREADABLE)
+
+
+@pytest.mark.slow
+def test_a_row_may_be_invalid_in_one_cell_alone(made: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    axis = f"grid.axes.loras=[[{made / 'ink'}],[{made / 'oil'}]]"
+    given = ("sweep", made, run, SYNTAX, axis, "prompts.on_invalid=record")
+    assert job(*given, prompts="prompt,x\na <lora:ink:1>,\na cat,\n") == 3
+    found = pd.read_parquet(run / "metadata")
+    assert sorted(found[found.row == 0].status) == ["invalid", "ok"]
+    assert set(found[found.row == 1].status) == {"ok"}

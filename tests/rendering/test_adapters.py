@@ -19,22 +19,10 @@ from darkroom.rendering.patches import PATCHES, Patch
 from darkroom.rendering.pretrained import LoadedPipeline, load_pipeline
 from darkroom.rendering.renderer import RendererSpec
 from tests.rendering.helpers import SAMPLING, largest_difference, requests, without
-from tests.rendering.tiny_loras import ALL_LAYERS, as_kohya, tiny_lora
+from tests.rendering.tiny_loras import as_kohya
 
 pytestmark = pytest.mark.slow  # peft puts layers around layers in half a second
 UNSHARED = without("shared_work")
-
-
-@pytest.fixture(scope="session")
-def loras(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("loras")
-    return {
-        "style": tiny_lora(models["sd"], folder / "style"),
-        "all": tiny_lora(models["sd"], folder / "all", 2, ALL_LAYERS, with_text=True),
-        "dora": tiny_lora(models["sd"], folder / "dora", 3, use_dora=True),
-        "sdxl": tiny_lora(models["sdxl"], folder / "sdxl", 4, with_text=True),
-        "sd3": tiny_lora(models["sd3"], folder / "sd3", 5),
-    }
 
 
 def inspected(model: Path, *files: Path | LoraRef, dtype: str = "float32") -> InspectedModel:

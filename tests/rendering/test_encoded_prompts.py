@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from darkroom.domain.adapters import Active
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef
 from darkroom.rendering import encoded_prompts
@@ -114,9 +115,36 @@ def test_other_arguments_make_other_embeddings(pipe: Pipe) -> None:
     pipe.encode_prompt(["a"], negative_prompt=["b"])
     pipe.encode_prompt(["a"], negative_prompt="b")
     assert len(pipe.asked) == 4
-    pipe.encode_prompt.loras = (("sha256:1", 1.0),)  # type: ignore[attr-defined]
-    pipe.encode_prompt(["a"])
-    assert len(pipe.asked) == 5
+
+
+class Switch:
+    """LoRAs, all of text."""
+
+    def __init__(self) -> None:
+        self.used: list[Active] = []
+
+    def text_state(self, active: Active) -> Active:
+        return active
+
+    def use_in_text(self, active: Active) -> None:
+        self.used.append(active)
+
+
+def test_each_prompt_is_encoded_with_its_images_loras() -> None:
+    pipe, switch = Pipe(), Switch()
+    encoded: Any = EncodedPrompts(pipe, Family(shared_text=(1,)), switch)  # type: ignore[arg-type]
+    ink, oil = (("sha256:1", 1.0),), (("sha256:2", 0.5),)
+    encoded.rows = [ink, oil, ink, ()]
+    pipe.encode_prompt(["a", "a", "a", "bb"])
+    assert pipe.asked == [["a"], ["a"], ["bb"]]
+    assert switch.used == [ink, oil, ()]
+    with pytest.raises(ValueError, match="several LoRAs"):
+        pipe.encode_prompt(["a"] * 4, prompt_embeds=torch.ones(1))
+    encoded.rows = [ink] * 4
+    pipe.encode_prompt(["a"] * 4, prompt_embeds=torch.ones(1))
+    pipe.encode_prompt(["bb"])
+    assert switch.used[3:] == [ink, ink]
+    assert pipe.asked[3:] == [["a"] * 4, ["bb"]]
 
 
 def test_embeddings_that_are_given_go_to_the_pipeline(pipe: Pipe) -> None:

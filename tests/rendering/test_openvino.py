@@ -97,7 +97,7 @@ def test_every_promise_holds_as_with_torch(models: Models, name: str) -> None:
         renderer = load_renderer(RendererSpec(model, "cpu", 4, backend=backend))
         found = {check.promise: check.outcome for check in self_test(renderer, model, sampling)}
         wanted = {n: Outcome.EXACT if promise.is_equality else Outcome.ACTS for n, promise in PROMISES.items()}
-        assert found == wanted, backend
+        assert found == wanted | dict.fromkeys(("lora_mixing", "compiled", "refiner_start"), Outcome.UNTAKEN), backend
 
 
 @pytest.mark.slow

@@ -9,7 +9,14 @@ from diffusers import DDIMScheduler
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
 from darkroom.rendering.inspection import inspect_model
-from darkroom.rendering.schedulers import SCHEDULERS, build_scheduler, check_scheduler, compatible_schedulers
+from darkroom.rendering.schedulers import (
+    SCHEDULERS,
+    build_scheduler,
+    check_eta,
+    check_scheduler,
+    compatible_schedulers,
+    takes_eta,
+)
 from tests.rendering.helpers import Models
 
 
@@ -40,3 +47,16 @@ def test_which_steps_take_a_generator_is_what_diffusers_says() -> None:
         if entry.needs is None:
             takes = "generator" in inspect.signature(getattr(diffusers, entry.class_name).step).parameters
             assert takes is entry.takes_generator, name
+
+
+@pytest.mark.slow
+def test_which_steps_take_eta_is_what_diffusers_says(models: Models) -> None:
+    sd = inspect_model(ModelRef(str(models["sd"])), "cpu")
+    for name, entry in SCHEDULERS.items():
+        if entry.needs is None:
+            parameters = inspect.signature(getattr(diffusers, entry.class_name).step).parameters
+            assert takes_eta(name, sd) is ("eta" in parameters), name
+    with pytest.raises(DarkroomError, match=r"sampling\.eta=0\.3: sampling\.scheduler=euler takes no eta; .* ddim or"):
+        check_eta("euler", 0.3, sd, "sampling.eta")
+    for name, eta in (("euler", 0.0), ("default", 0.3), ("tcd", 1.0)):
+        check_eta(name, eta, sd, "sampling.eta")

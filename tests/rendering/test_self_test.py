@@ -1,7 +1,7 @@
 """The self-test: what it says of models that keep every promise, and whether it finds faults that models had."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from darkroom.domain.certificates import PROMISES, Check, Outcome
+from darkroom.domain.adapters import LoraRef
+from darkroom.domain.certificates import PROMISES, Certificate, Check, Outcome
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
+from darkroom.rendering.adapters import RowWeights
 from darkroom.rendering.families import Guidance, Text
 from darkroom.rendering.inspection import InspectedModel, inspect_model
 from darkroom.rendering.renderer import RendererSpec, load_renderer
@@ -46,9 +48,25 @@ def test_of_these_models_everything_is_exact_and_acts(models: Models, name: str)
     equal = {name: Outcome.EXACT for name, promise in PROMISES.items() if promise.is_equality}
     equal["compiled"] = Outcome.UNTAKEN
     found_equal = {name: outcome for name, outcome in found.items() if name in equal}
-    assert found_equal == equal
+    assert found_equal == equal | {"lora_mixing": Outcome.UNTAKEN}
     acting = {name for name, outcome in found.items() if outcome is Outcome.ACTS}
     assert acting == found.keys() - equal - {"refiner_start"}
+
+
+@pytest.mark.slow
+def test_loras_that_share_a_batch_are_looked_at(
+    models: Models, loras: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where they do more than they may, batches are not mixed."""
+    model = inspect_model(ModelRef(str(models["sd"]), loras=(LoraRef(str(loras["all"])),)), "cpu")
+    model = replace(model, identity=model.identity.base)
+    assert checked(model)["lora_mixing"].outcome is Outcome.EXACT
+    monkeypatch.setattr(RowWeights, "__rmul__", lambda self, added: added * float(self._scales.max()))
+    found = checked(model)
+    assert {name for name, check in found.items() if check.outcome is Outcome.FAILS} == {"lora_mixing"}
+    about = {each.name: "" for each in fields(Certificate) if each.name != "checks"}
+    certificate = Certificate(**about, checks=tuple(found.values()))  # type: ignore[arg-type]
+    assert (certificate.may_mix, certificate.may_batch) == (False, True)
 
 
 @pytest.mark.slow
@@ -56,6 +74,7 @@ def test_what_a_model_does_not_take_is_not_asked(tmp_path: Path) -> None:
     found = outcomes(checked(inspected(tiny_flux(tmp_path / "model"))))
     assert {name for name, outcome in found.items() if outcome is Outcome.UNTAKEN} == {
         "mixing",
+        "lora_mixing",
         "compiled",
         "guidance_scale",
         "negative_prompt",
@@ -73,6 +92,7 @@ def test_perturbed_attention_keeps_promises_too(tmp_path: Path, kind: str, plain
     found = outcomes(checked(model))
     assert {name for name, outcome in found.items() if outcome is Outcome.UNTAKEN} == {
         "mixing",
+        "lora_mixing",
         "compiled",
         "refiner_start",
     }
@@ -111,7 +131,7 @@ def test_compiled_pixels_are_compared_with_uncompiled_ones(tmp_path: Path, monke
 def test_one_image_a_batch_has_no_neighbours(models: Models) -> None:
     found = outcomes(checked(inspected(models["sd"]), batch_size=1))
     untaken = {name for name, outcome in found.items() if outcome is Outcome.UNTAKEN}
-    assert untaken == {"place", "neighbours", "padding", "mixing", "compiled", "refiner_start"}
+    assert untaken == {"place", "neighbours", "padding", "mixing", "lora_mixing", "compiled", "refiner_start"}
     assert Outcome.FAILS not in found.values()
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from darkroom.domain.identity import ModelIdentity
+from darkroom.domain.prompt_syntax import read_prompt
 from darkroom.domain.records import ImageRequest, samples
 from darkroom.domain.settings import Sampling
 from darkroom.engine.tasks import RetryTask
@@ -188,3 +189,13 @@ def test_parameters_are_laid_out_as_image_tools_read_them() -> None:
         "a cat\nNegative prompt: blurry\nSteps: 20, Sampler: euler, CFG scale: 7.5, Seed: 5, Size: 768x512, "
         "Model: some/model, Model hash: abcdef0123"
     )
+
+
+def test_brackets_of_plain_prompts_are_no_weights_to_image_tools() -> None:
+    sampling = Sampling("euler", 7.5, 20, 512, 768, "(bad:2)")
+    plain = ImageRequest("0a", r"a (red:1.2) [cat] C:\x", 5, sampling)
+    said = r"a \(red:1.2\) \[cat\] C:\\x" + "\n" + r"Negative prompt: \(bad:2\)" + "\n"
+    assert parameters_line(plain, MODEL).startswith(said)
+    assert read_prompt(said.split("\n")[0], "a1111").parts == ((plain.prompt, 1.0),)
+    read = replace(plain, sampling=replace(sampling, prompt_syntax="a1111"))
+    assert parameters_line(read, MODEL).startswith(f"{plain.prompt}\nNegative prompt: (bad:2)\n")

@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.api.given_settings import checked_model, with_settings
-from darkroom.api.parts import check_loras, check_plug_in_settings, plug_in_value, with_lora_files, with_places
+from darkroom.api.parts import (
+    check_loras,
+    check_plug_in_settings,
+    plug_in_value,
+    with_lora_files,
+    with_lora_names,
+    with_places,
+)
 from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.adapters import Active, active_loras
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell
-from darkroom.domain.setting_values import unknown
+from darkroom.domain.setting_values import as_said, unknown
 from darkroom.domain.settings import (
     ARGUMENTS,
     FLOAT8,
@@ -32,7 +39,7 @@ from darkroom.rendering.own_settings import own_setting
 from darkroom.rendering.plugins import inspect_plug_in
 from darkroom.rendering.refiner_steps import START, check_refined
 from darkroom.rendering.renderer import PAINT_REPO_ID, paint_model
-from darkroom.rendering.schedulers import DEFAULT, check_scheduler, check_steps
+from darkroom.rendering.schedulers import DEFAULT, check_eta, check_scheduler, check_steps, takes_eta
 from darkroom.rendering.shipped_configurations import CONFIGURATIONS, configuration_folder, configuration_of
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.presets import preset_of, presets, with_preset
@@ -90,6 +97,7 @@ def checked_cell(
         return CheckedCell(CellInfo(ref, cell), model, _older(cell, taken))
     check_scheduler(sampling.scheduler, model)
     check_steps(sampling.scheduler, sampling.num_inference_steps, model, "sampling.num_inference_steps")
+    check_eta(sampling.scheduler, sampling.eta, model, "sampling.eta")
     _check_lossy(sampling, model)
     check_refined(sampling, model)
     check_taken(_acting(sampling), model, "leave it out")
@@ -108,7 +116,7 @@ def grid_cell(
     model: ModelRef, sampling: Mapping[str, Value], settings: Settings, device: str, find: FindModel
 ) -> CheckedCell:
     """A model and sampling with a grid cell's settings on top; a `repo_id` that names a preset is that."""
-    said = ", ".join(f"{name}={'null' if value is None else value}" for name, value in settings.items())
+    said = ", ".join(f"{name}={as_said(value)}" for name, value in settings.items())
     try:
         for name in settings:
             _check_axis(name)
@@ -201,7 +209,11 @@ def find_model(ref: ModelRef, device: str) -> InspectedModel:
         return inspect_plug_in(ref)
     if ref.repo_id == PAINT_REPO_ID:
         return paint_model()
-    model = inspect_model(with_files(ref), device)
+    try:
+        model = inspect_model(with_files(ref), device)
+    except DarkroomError as error:
+        error.args = (with_lora_names(str(error)),)
+        raise
     is_embedded = ref.repo_id == DEMO_REPO_ID and not ref.single_file
     return replace(model, identity=replace(model.identity, repo_id=DEMO_REPO_ID)) if is_embedded else model
 
@@ -215,6 +227,8 @@ def _sampling(asked: Mapping[str, Value], model: InspectedModel, run: Mapping[st
     }
     if model.family.caches and _is_uncached(asked):
         values |= {name: SETTINGS[name].neutral for name in _OF_CACHE}
+    if asked["eta"] is None and not model.plug_in and not takes_eta(str(values["scheduler"]), model):
+        values["eta"] = SETTINGS["eta"].neutral  # what a card says is of the scheduler that it says
     shared = {each.name: each.neutral for each in settings_of(Sampling) if not each.of_image}
     if model.identity.refiner and values["refiner_start"] is None:
         values["refiner_start"] = START
@@ -253,7 +267,7 @@ def _value(setting: Setting, given: Value, model: InspectedModel, active: Active
 
 def _model_value(setting: Setting, model: InspectedModel, active: Active) -> Any:
     if model.plug_in:
-        return DEFAULT if setting.name == "scheduler" else None
+        return DEFAULT if setting.name == "scheduler" else setting.neutral if setting.has_neutral else None
     return own_setting(setting.name, model, active) if setting.from_model else None
 
 

@@ -30,19 +30,27 @@ from darkroom.api.options import (
     OutputOptions,
 )
 from darkroom.api.parts import check_rows, check_rows_loras, warnings_of
-from darkroom.api.prompt_checks import LORA_TAGS, check_prompts, tag_warnings, text_reader
+from darkroom.api.prompt_checks import (
+    LORA_TAGS,
+    PromptFindings,
+    check_prompts,
+    tag_warnings,
+    text_reader,
+    with_faults,
+)
+from darkroom.domain.adapters import names_in
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, digest
 from darkroom.domain.prompt_syntax import A1111, PLAIN
-from darkroom.domain.records import adapters_of
+from darkroom.domain.records import PromptRow, adapters_of
 from darkroom.domain.settings import NONE, ModelRef, Sampling, Value
 from darkroom.engine.planning import Grid
-from darkroom.prompts.dataset import PromptScan, count_long_prompts
+from darkroom.prompts.dataset import RECORD, PromptScan, count_long_prompts
 from darkroom.rendering.backends import backend_of
 from darkroom.rendering.inspection import STEERED, InspectedModel, shared_models, token_counter
 from darkroom.rendering.model_calls import check_clip_skip
-from darkroom.rendering.own_settings import idle_cache, idle_settings, lora_cards, unfit_settings
-from darkroom.rendering.schedulers import check_steps
+from darkroom.rendering.own_settings import idle_cache, idle_settings, unfit_choices, unfit_settings
+from darkroom.rendering.schedulers import check_eta, check_steps
 from darkroom.rendering.vae_options import tile_side, vae_config
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault
@@ -84,12 +92,12 @@ class Checked:
     scan: PromptScan
     cells: tuple[CheckedCell, ...]
     store: StoreSpec
-    num_tagged: int = 0  # rows whose prompts name LoRAs
+    said: PromptFindings = field(default_factory=PromptFindings)  # in prompts
 
     @property
     def overriding(self) -> list[str]:
         """The settings that rows have of their own, and `LORA_TAGS` where prompts name LoRAs."""
-        return [*self.scan.num_overriding, *([LORA_TAGS] if self.num_tagged else [])]
+        return [*self.scan.num_overriding, *([LORA_TAGS] if self.said.num_tagged else [])]
 
     def run_info(self) -> RunInfo:
         """As a run that begins with it."""
@@ -134,7 +142,15 @@ class Checked:
         """Of all cells."""
         usual, dataset = self.request.num_images_per_prompt, self.request.prompts.dataset
         counts = Counter(item.cell.sampling.num_images_per_prompt or usual for item in self.cells)
-        return sum(cells * dataset.scan(count).num_images for count, cells in counts.items())
+        return (
+            sum(cells * dataset.scan(count).num_images for count, cells in counts.items()) - self.said.num_images_lost
+        )
+
+    def rows_in(self, rows: Sequence[PromptRow], cell_id: str) -> Sequence[PromptRow]:
+        """As this cell renders them: with the reason why where one cannot be in it."""
+        if self.request.prompts.dataset.on_invalid != RECORD:
+            return rows
+        return with_faults(rows, next(item for item in self.cells if item.cell.cell_id == cell_id))
 
     @property
     def models(self) -> list[InspectedModel]:
@@ -168,16 +184,17 @@ def check(request: Request, device: str) -> Checked:
         else:
             steps = int(scan.highest.get("num_inference_steps", 0))
             check_steps(item.cell.sampling.scheduler, steps, item.model, "column num_inference_steps")
+            check_eta(item.cell.sampling.scheduler, scan.highest.get("eta", 0), item.model, "column eta")
     for model in {item.cell.model: item.model for item in once.values() if not item.model.plug_in}.values():
-        check_rows_loras(scan, model)
+        check_rows_loras(scan, model, request.prompts.dataset.on_invalid == RECORD)
         check_clip_skip("column clip_skip", int(scan.highest.get("clip_skip", 0)), model)
         given = [name for name in scan.num_overriding if name in OPTIONAL_ARGUMENTS]
         check_taken(given, model, "prompts.columns.{}=null leaves its column unread")
     for item in once.values():
         check_executed(item.model, request.engine, item.cell.sampling, device)
         _check_tiled(item, scan)
-    num_tagged = check_prompts(request.prompts.dataset, scan, list(once.values()))
-    found = Checked(request, scan, tuple(once.values()), StoreSpec(""), num_tagged)
+    said = check_prompts(request.prompts.dataset, scan, list(once.values()), request.num_images_per_prompt)
+    found = Checked(request, scan, tuple(once.values()), StoreSpec(""), said)
     uri = f"runs/{_folder_name(found, found.cells[0].cell)}" if request.output.uri is None else request.output.uri
     return replace(found, store=parse_spec(uri, request.output.endpoint_url))
 
@@ -242,7 +259,7 @@ def _check_format(image_format: str, sampling: Sampling) -> None:
 def warnings(found: Checked) -> Iterator[str]:
     """What will work but may surprise."""
     yield from found.scan.warnings
-    yield from tag_warnings(found.scan, found.num_tagged, found.cells)
+    yield from tag_warnings(found.scan, found.said, found.cells)
     yield from _unread_marks(found)
     yield from dict.fromkeys(filter(None, (_long_prompts(*each, found) for each in _read_by(found))))
     for model in found.models:
@@ -260,7 +277,7 @@ def _unfit(item: CheckedCell, rows: Collection[str]) -> Iterator[str]:
 
 
 def _unfit_rows(item: CheckedCell, found: Checked) -> Iterator[str]:
-    """The same of what rows say: the most steps and guidance of any, and LoRAs that bring settings of their own."""
+    """The same of what rows say: the most steps and guidance of any, and LoRAs whose cards say other settings."""
     sampling, active = item.cell.sampling, adapters_of(item.cell, item.cell.sampling)
     given = {
         name: value for name, value in found.scan.highest.items() if name in ("guidance_scale", "num_inference_steps")
@@ -269,13 +286,8 @@ def _unfit_rows(item: CheckedCell, found: Checked) -> Iterator[str]:
         of_rows = unfit_settings(replace(sampling, **given), item.model, active)  # type: ignore[arg-type]
         of_cell = set(unfit_settings(sampling, item.model, active))
         yield from (text.replace("sampling.", "column ", 1) for text in of_rows if text not in of_cell)
-    if {"lora", LORA_TAGS} & set(found.overriding):
-        others = tuple((part.revision, 1.0) for part in item.cell.model.loras)
-        for name in lora_cards(item.model, others).keys() - lora_cards(item.model, active).keys():
-            yield (
-                f"rows that choose {name} are made with the cell's guidance, steps and scheduler, and not with those "
-                f"that it is made for; say them in columns, or sweep over lora"
-            )
+    chosen = {name for value in found.scan.loras for name in names_in(value)} | found.said.loras
+    yield from unfit_choices(sampling, item.model, active, chosen, found.scan.num_overriding)
 
 
 def _unproved(model: InspectedModel) -> Iterator[str]:

@@ -73,11 +73,11 @@ def _number_or_word(name: str, value: Any, about: Mapping[str, Any]) -> Any:
     value = as_builtin(value)
     if isinstance(value, str) and value in words:
         return value
-    number = as_number(value, int)
-    if number is None or not low <= number <= high:
-        raise DarkroomError(
-            f"{name}={value} is out of range; give a whole number from {low} to {high}, or {' or '.join(words)}"
-        )
+    number, give = as_number(value, int), f"give a whole number from {low} to {high}, or {' or '.join(words)}"
+    if number is None:
+        raise DarkroomError(f"{name}={value!r}: {give}")
+    if not low <= number <= high:
+        raise DarkroomError(f"{name}={value} is out of range; {give}")
     return number
 
 

@@ -16,7 +16,7 @@ from darkroom.domain.adapters import NO_LORA, Part, unknown_loras
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell
 from darkroom.domain.records import row_sampling
-from darkroom.domain.setting_values import unknown
+from darkroom.domain.setting_values import as_said, unknown
 from darkroom.domain.settings import IMAGE_SETTINGS, PARTS, SETTINGS, UNTAKEN, ModelRef, Sampling, Setting, Value
 from darkroom.domain.source_code import imported_function
 from darkroom.prompts.dataset import PromptDataset, PromptScan
@@ -47,8 +47,8 @@ def _located_part(value: Any) -> Any:
 def _located_path(path: str) -> str:
     """Of a part that lies here, the absolute path, of a link that of the link itself; a hub id stays, and so does the
     name of an embedded one, whatever file is called so here."""
-    if path in _EMBEDDED_LORAS:
-        return path
+    if path.rstrip("/") in _EMBEDDED_LORAS:
+        return path.rstrip("/")
     return os.path.abspath(Path(path).expanduser()) if is_local(path) else path  # noqa: PTH100 - `resolve` follows links
 
 
@@ -58,9 +58,17 @@ def with_lora_files(ref: ModelRef) -> ModelRef:
 
 
 def _lora_file(path: str) -> str:
+    path = path.rstrip("/") if path.startswith(_EMBEDDED) else path
     if path.startswith(_EMBEDDED) and path not in _EMBEDDED_LORAS and path.count("/") == 1:
         raise DarkroomError(f"model.loras {unknown(path, tuple(_EMBEDDED_LORAS), 'embedded LoRA')}")
     return _EMBEDDED_LORAS.get(path, path)
+
+
+def with_lora_names(text: str) -> str:
+    """A message, with the names of embedded LoRAs in the place of their files."""
+    for name, file in _EMBEDDED_LORAS.items():
+        text = text.replace(file, name)
+    return text
 
 
 def check_loras(sampling: Sampling, model: InspectedModel) -> None:
@@ -82,10 +90,11 @@ def no_lora(said: str, name: str, model: InspectedModel, *, is_tag: bool = False
     return f"{said}: {model.identity.repo_id} has no LoRA {name!r}; {give}add it to model.loras=[...]"
 
 
-def check_rows_loras(scan: PromptScan, model: InspectedModel) -> None:
-    """Rows may name LoRAs of each cell's model, which a reader of prompts does not know."""
+def check_rows_loras(scan: PromptScan, model: InspectedModel, is_recording: bool) -> None:
+    """Rows may name LoRAs of each cell's model, which a reader of prompts does not know. `is_recording`: rows that name
+    others are recorded."""
     leave = "prompts.columns.{}=null leaves its column unread"
-    for value in scan.loras:
+    for value in scan.loras if not is_recording else ():
         for name in unknown_loras(model.identity.loras, value):
             raise DarkroomError(f"{no_lora(f'column lora={value}', name, model)}; or {leave.format('lora')}")
     if scan.num_overriding.get("lora_weight") and not model.identity.loras:
@@ -135,9 +144,12 @@ def plug_in_value(setting: Setting, given: Value, plug_in: PlugIn) -> Value:
     where such a one is given. What it takes and says no default of is None, unless the command's default is a value."""
     if not setting.of_image or setting.name in plug_in.description.takes:
         return plug_in.default(setting.name) if given is None else given
-    fixed = plug_in.default(setting.name) if setting.name in SIZE else UNTAKEN.get(setting.name, setting.default)
+    unsaid = setting.neutral if setting.from_model and setting.has_neutral else setting.default
+    fixed = plug_in.default(setting.name) if setting.name in SIZE else UNTAKEN.get(setting.name, unsaid)
     if given not in (None, fixed, setting.default):
-        raise DarkroomError(f"sampling.{setting.name}={given}: {_takes_none(setting.name, plug_in)}; leave it out")
+        raise DarkroomError(
+            f"sampling.{setting.name}={as_said(given)}: {_takes_none(setting.name, plug_in)}; leave it out"
+        )
     return fixed
 
 

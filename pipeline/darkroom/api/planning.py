@@ -149,8 +149,7 @@ def _tested(found: Checked, spec: RendererSpec, progress: Progress) -> tuple[Ren
 def _probe(found: Checked, renderer: Renderer, spec: RendererSpec) -> Cost | None:
     """From real batches of the dataset's first valid prompts; None where the first rows hold none. `spec`: what the
     renderer was asked for as, by which its speed is kept."""
-    size = renderer.info.batch_size
-    batch: Sequence[Sample] = next(batches(islice(_storable(found), size), size), ())
+    batch: Sequence[Sample] = next(batches(islice(_storable(found), renderer.info.batch_size), renderer.info), ())
     if not batch:
         return None
     requests = [sample.request for sample in batch]
@@ -207,6 +206,6 @@ def _fault(found: Checked, sample: Sample) -> str | None:
 def _first_samples(found: Checked) -> Iterator[Sample]:
     """Of the first block's valid rows."""
     run_info, cell = found.run_info(), found.cells[0].cell
-    for row in next(found.request.prompts.dataset.blocks(0)).rows:
+    for row in found.rows_in(next(found.request.prompts.dataset.blocks(0)).rows, cell.cell_id):
         if not row.error:
             yield from samples(row, cell, run_info.seed, run_info.num_images_per_prompt)

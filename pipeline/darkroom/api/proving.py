@@ -18,6 +18,7 @@ from darkroom.api.engine import device_model, likely_device, renderer_spec, sett
 from darkroom.api.events import Progress, Warned
 from darkroom.api.options import EngineOptions
 from darkroom.api.prompt_checks import LORA_TAGS
+from darkroom.domain.adapters import LORAS
 from darkroom.domain.certificates import PROMISES, Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity, digest
@@ -126,7 +127,8 @@ def _key(spec: RendererSpec, cell: Cell) -> str:
     sampling = cell.image_sampling
     settings = {name: value for name, value in sampling.effective.items() if name not in _TESTED}
     shape = (settings, sampling.is_guided, adapters_of(cell, sampling))
-    held = [spec.model.execution] if spec.model.execution else []
+    held: list[object] = [spec.model.execution] if spec.model.execution else []
+    held += [LORAS] if any(file.part.kind == LORAS for file in spec.model.parts) else []  # which may share a batch
     versions = _versions(spec)
     return digest(
         "proof", model_key(cell.model), device_model(spec.device), spec.batch_size, spec.compile, shape, versions, *held

@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from darkroom.api.checking import Checked
@@ -79,7 +79,8 @@ class RenderJob:
     def tasks(self, done: Container[str]) -> Iterator[Task]:
         """Model by model, so that a worker loads each once; then range by range, whose embeddings serve all cells."""
         for cells in self._by_model():
-            yield from shard_tasks(self._shards(cells, done), cells, self.found.request.prompts.dataset.blocks)
+            for task in shard_tasks(self._shards(cells, done), cells, self.found.request.prompts.dataset.blocks):
+                yield replace(task, rows=tuple(self.found.rows_in(task.rows, task.cell.cell_id)))
 
     def _by_model(self) -> Iterator[dict[str, Cell]]:
         """Cells of one model, by cell_id."""

@@ -11,7 +11,7 @@ from typing import Any
 from darkroom.api.cells import find_model, with_files
 from darkroom.api.options import ModelPlace
 from darkroom.api.parts import parts_of, trusted_ref, without_parts
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, MissingPackage
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import ModelRef
 from darkroom.rendering.inspection import InspectedModel, execution_of, single_file_revision
@@ -62,6 +62,8 @@ def _model_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
                 )
                 continue
             model = _inspected(ref, identity, device)
+        except MissingPackage:
+            raise
         except DarkroomError as error:
             said.append(f"{error}; or {_FILE_REMEDY if ref.single_file else _REMEDY}")
             continue

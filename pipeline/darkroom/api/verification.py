@@ -230,7 +230,7 @@ class Rerenderer:
         by_id = {record.image_id: record for record in group}
         info = renderer.info
         samples = [recorded_sample(record, cell_of(self._run.cells, record.cell_id)) for record in group]
-        for batch in batches(samples, info.batch_size, info.mixes_guidance):
+        for batch in batches(samples, info):
             images = renderer.render([item.request for item in batch])
             for item, image in zip(batch, images, strict=True):
                 record = by_id[item.request.image_id]

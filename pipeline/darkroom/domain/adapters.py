@@ -19,7 +19,7 @@ Active = tuple[tuple[str, float], ...]  # (revision, weight) of each LoRA that a
 class LoraRef:
     """A LoRA as a person names it."""
 
-    path: str  # a .safetensors file, a folder with one, or a hub id, which may go on with the name of a file
+    path: str  # a .safetensors file, a folder with one, an s3:// address, or a hub id that may go on with a file's name
     weight: float = field(default=1.0, metadata={"low": -10, "high": 10})
     name: str = ""  # that `lora` chooses it by; empty: the name of its file without the ending
 

@@ -35,6 +35,7 @@ PROMISES: Mapping[str, Promise] = {
     "neighbours": Promise("an image does not depend on the images beside it", True),
     "padding": Promise("an image does not depend on how many rows of the batch are padding", True),
     "mixing": Promise("a batch of several guidance scales and negative prompts makes what single ones make", True),
+    "lora_mixing": Promise("a batch of several LoRAs and weights makes what single ones make", True),
     "compiled": Promise("compiled code makes the image that the model makes without it", True),
     "diffusers": Promise("diffusers' own call with the prompt's text makes the same image", True),
     "size": Promise("an image has the size that was asked for", True),
@@ -47,6 +48,7 @@ PROMISES: Mapping[str, Promise] = {
     "refiner_start": Promise("the refiner makes another image", False),
 }
 _ALONE = ("place", "neighbours", "padding")  # without which an image is itself only alone in its batch
+_MIXED = ("mixing", "lora_mixing")  # without which a batch is of one setting of all of these
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,8 @@ class Certificate:
 
     @property
     def may_mix(self) -> bool:
-        """Whether a batch may hold several guidance scales and negative prompts."""
-        return "mixing" not in _names(self.failed)
+        """Whether a batch may hold several guidance scales, negative prompts and LoRAs."""
+        return not _names(self.failed) & {*_MIXED}
 
     @property
     def may_batch(self) -> bool:

@@ -14,6 +14,10 @@ class DarkroomError(ValueError):
         super().__init__(redacted(text))
 
 
+class MissingPackage(DarkroomError):
+    """An optional package is needed and not installed: no other file or place would do."""
+
+
 class WrongModel(DarkroomError):
     """This machine lacks what the job was started with, such as the same files: another machine may have it."""
 

@@ -21,6 +21,7 @@ _BRACKET = 1.1  # weight of what stands in one without a number
 _MOST = 10.0  # of a weight, either way, brackets in brackets included
 _MOST_BRACKETS = 500  # of a prompt
 _TAG = re.compile(r"<(\w+):([^<>]*)>")
+_BRACKETS = re.compile(r"[\\()\[\]]")  # and what escapes them
 _TOKEN = re.compile(r"\\[()\[\]\\]|[()\[|]|:\s*([+-]?[.\d]+(?:[eE][+-]?\d+)?)\s*([)\]])|\]|[^\\()\[\]:|]+|.", re.DOTALL)
 _UNREAD_WORD = re.compile(r"\b(BREAK|AND)\b")
 _UNREAD = "which is not read; write {}, or give sampling.prompt_syntax=plain"
@@ -62,6 +63,11 @@ def read_negative(prompt: str, syntax: str = PLAIN) -> ReadPrompt:
 def without_tags(prompt: str, syntax: str) -> str:
     """The prompt with its weights, and without the LoRAs that it names."""
     return prompt if syntax == PLAIN else _TAG.sub("", prompt).strip()
+
+
+def as_a1111(prompt: str, syntax: str) -> str:
+    """The prompt as AUTOMATIC1111's tools read it: what is a bracket in plain text is one there too."""
+    return _BRACKETS.sub(r"\\\g<0>", prompt) if syntax == PLAIN else prompt
 
 
 # LoRAs ---------------------------------------------------------------------------------------------------------------

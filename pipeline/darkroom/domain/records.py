@@ -3,17 +3,19 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from typing import Any
 
 from darkroom.domain.adapters import JOIN, NO_LORA, Active, active_loras, tagged_loras
 from darkroom.domain.identity import Cell, image_id, image_seed
 from darkroom.domain.prompt_syntax import PLAIN, ReadPrompt, read_negative, read_prompt
-from darkroom.domain.settings import IMAGE_SETTINGS, ROW_SETTINGS, Sampling, Value
+from darkroom.domain.settings import IMAGE_SETTINGS, ROW_SETTINGS, SETTINGS, Sampling, Value
 
 # Column name -> Python type of what a prompt file may say beside `prompt`.
 ROW_COLUMNS: dict[str, type] = {"prompt_id": str, **{each.name: each.kind for each in ROW_SETTINGS}}
 # Those that prompt files may say since a later version; an older one carried a column of that name unread.
 LATER_COLUMNS = tuple(each.name for each in ROW_SETTINGS if each.of_image and each.has_neutral)
 _IMAGE_NAMES = frozenset(each.name for each in IMAGE_SETTINGS)
+_NO_LORAS: dict[str, Any] = {name: SETTINGS[name].neutral for name in ("lora", "lora_weight")}
 OK = "ok"  # the image is there
 FAILED = "failed"  # it could not be rendered; `error` says why, `retry` tries again
 INVALID = "invalid"  # its prompt row cannot be rendered; `error` says why
@@ -54,12 +56,14 @@ class ImageRequest:
     def read_negative_prompt(self) -> ReadPrompt:
         return read_negative(self.sampling.negative_prompt, self.sampling.prompt_syntax)
 
-    def batch_key(self, mixes_guidance: bool) -> tuple[Sampling, Active]:
-        """Requests that share it may share a batch, of a renderer that mixes guidance or of one that does not."""
-        if not mixes_guidance:
-            return self.sampling, self.adapters
-        guided = float(self.sampling.is_guided)
-        return replace(self.sampling, guidance_scale=guided, negative_prompt=""), self.adapters
+    def batch_key(self, mixes_guidance: bool, mixes_loras: bool = False) -> tuple[Sampling, Active]:
+        """Requests that share it may share a batch, of a renderer that mixes these or of one that does not."""
+        sampling, adapters = self.sampling, self.adapters
+        if mixes_loras:
+            sampling, adapters = replace(sampling, **_NO_LORAS), ()
+        if mixes_guidance:
+            sampling = replace(sampling, guidance_scale=float(sampling.is_guided), negative_prompt="")
+        return sampling, adapters
 
 
 @dataclass(frozen=True, slots=True)

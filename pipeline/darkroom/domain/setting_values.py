@@ -2,7 +2,7 @@
 
 import operator
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from difflib import get_close_matches
 from os import PathLike
@@ -23,7 +23,9 @@ def checked_value(setting: Setting, value: Any, label: str) -> Any:
         return _checked_mapping(value, label)
     if setting.is_list:
         return _entries(label, setting.kind, value)
-    found = converted(setting.name, setting.kind, value)
+    if value is None and setting.choices:
+        raise DarkroomError(f"{label}=null: no such choice; choices are {', '.join(setting.choices)}")
+    found = converted(label, setting.kind, value, _shown)
     if setting.allowed and found not in setting.allowed:
         raise DarkroomError(f"{label}={found} is out of range; give {setting.allowed}")
     if setting.choices and found not in setting.choices:
@@ -72,7 +74,7 @@ def _entries(name: str, kind: Any, value: Any) -> tuple[Any, ...]:
     value = as_builtin(value)
     if isinstance(value, str | PathLike | Mapping) or not isinstance(value, Sequence):
         keys = ", ".join(f"{each.name}: ..." for each in fields(kind))
-        raise DarkroomError(f"{name}={value!r}: give a list, such as [{{{keys}}}]")
+        raise DarkroomError(f"{name}={_shown(value)}: give a list, such as [{{{keys}}}]")
     return tuple(_entry(f"{name}[{place}]", kind, each) for place, each in enumerate(value))
 
 
@@ -82,7 +84,7 @@ def _entry(name: str, kind: Any, value: Any) -> Any:
         value = vars(value)
     given = {next(iter(known)): value} if isinstance(value, str | PathLike) else value
     if not isinstance(given, Mapping):
-        raise DarkroomError(f"{name}={value!r}: give a text, or keys with values: {', '.join(known)}")
+        raise DarkroomError(f"{name}={_shown(value)}: give a text, or keys with values: {', '.join(known)}")
     for key in given:
         if key not in known:
             raise DarkroomError(f"{name}: {unknown(str(key), tuple(known), 'key')}")
@@ -107,6 +109,21 @@ def _checked_field(name: str, about: Field[Any], kind: type, value: Any) -> Any:
 # Single values -------------------------------------------------------------------------------------------------------
 
 
+def as_said(value: Any) -> str:
+    """A value in a user's words, as a command has it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if is_dataclass(value) and not isinstance(value, type):
+        given = {each.name: getattr(value, each.name) for each in fields(value)}
+        other = {each.name: given[each.name] for each in fields(value) if given[each.name] != each.default}
+        return as_said(next(iter(other.values())) if len(other) == 1 else other)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {as_said(each)}" for name, each in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(map(as_said, value)) + "]"
+    return str(value)
+
+
 def unknown(name: str, known: Sequence[str], what: str) -> str:
     """What is said of a name that is none: the nearest that there is, and all of them."""
     longer = [each for each in known if each.startswith(name)]
@@ -114,7 +131,7 @@ def unknown(name: str, known: Sequence[str], what: str) -> str:
     return f"no {what} {name!r}; {f'did you mean {close[0]}? There' if close else 'there'} are {', '.join(known)}"
 
 
-def converted(name: str, kind: type, value: Any) -> Any:
+def converted(name: str, kind: type, value: Any, show: Callable[[Any], str] = repr) -> Any:
     """The value as this kind; numbers and paths as text where text is needed, whole numbers as numbers."""
     value = as_builtin(value)
     if kind is str and (isinstance(value, PathLike) or as_number(value, float) is not None):
@@ -124,7 +141,7 @@ def converted(name: str, kind: type, value: Any) -> Any:
         found = as_number(int(value) if type(value) is float and value.is_integer() else value, kind)
     if found is None:
         needed = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]
-        raise DarkroomError(f"{name}={value!r}: give {needed}")
+        raise DarkroomError(f"{name}={show(value)}: give {needed}")
     return kind(found)
 
 
@@ -132,6 +149,11 @@ def converted_or_none(name: str, hint: Any, value: Any) -> Any:
     """The same as `hint`, a kind or `kind | None`, says: None stays where it may be."""
     kinds = get_args(hint) or (hint,)
     return None if value is None and NoneType in kinds else converted(name, kinds[0], value)
+
+
+def _shown(value: Any) -> str:
+    """In a user's words, texts in quotes."""
+    return repr(value) if isinstance(value, str) else as_said(value)
 
 
 def as_builtin(value: Any) -> Any:

@@ -120,7 +120,7 @@ def setting(
     """A field of the table; the parameters are those of `Setting`.
 
     The dataclass's own default, for values made in code or read from a run that is older than the setting, is the
-    neutral value, or the default where there is none; what the model decides has to be given.
+    neutral value, or the default where there is none; what the model decides and has none has to be given.
     """
     about = {
         "default": default,
@@ -141,7 +141,9 @@ def setting(
         "is_mapping": is_mapping,
         "is_part": is_part,
     }
-    return field(default=MISSING if from_model else default if neutral is MISSING else neutral, metadata=about)
+    if neutral is not MISSING:
+        return field(default=neutral, metadata=about)
+    return field(default=MISSING if from_model else default, metadata=about)
 
 
 def _freeu(features: str, stage: str) -> Any:
@@ -188,8 +190,8 @@ class ModelRef:
         neutral=(),
         is_place=True,
         is_part=True,
-        help="LoRAs, each a .safetensors file, a folder with one, a hub id, darkroom/sketch or another embedded one, "
-        "or {path: ..., weight: 0.8, name: ...}.",
+        help="LoRAs, each a .safetensors file, a folder with one, a hub id, an s3:// address, darkroom/sketch or "
+        "another embedded one, or {path: ..., weight: 0.8, name: ...}.",
     )
     textual_inversions: tuple[InversionRef, ...] = setting(
         (),
@@ -203,8 +205,8 @@ class ModelRef:
         neutral=None,
         is_place=True,
         is_part=True,
-        help="Another VAE for the model: a folder with config.json and safetensors, or a model that has one; null: "
-        "its own.",
+        help="Another VAE for the model: a folder or s3:// address with config.json and safetensors, or of a model; "
+        "null: its own.",
     )
     refiner: str | None = setting(
         None,
@@ -408,6 +410,17 @@ class Sampling:
         label="Refiner switch at",
         help="The share of the denoising after which the refiner goes on; 1: it does nothing. null: 0.8 where the "
         "model has a refiner.",
+    )
+    eta: float = setting(
+        None,
+        from_model=True,
+        neutral=0.0,
+        argument=True,
+        row=True,
+        low=0,
+        high=1,
+        help="Noise that each step of ddim and tcd adds, from none at 0 to that of ddpm at 1; null: what the card of a "
+        "TCD LoRA says, else 0.",
     )
     prompt_syntax: str = setting(
         PLAIN,

@@ -12,7 +12,7 @@ from darkroom.domain.errors import DarkroomError, EndsRun
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import Sample
 from darkroom.domain.spans import OFF, Profile
-from darkroom.rendering.renderer import Compiled, FatalDeviceError, RenderedImage, Renderer
+from darkroom.rendering.renderer import Compiled, FatalDeviceError, RenderedImage, Renderer, RendererInfo
 
 Load = Callable[[ModelIdentity], Renderer]
 Key = TypeVar("Key")
@@ -24,14 +24,15 @@ class Stopped(Exception):
     """The worker was asked to stop between two batches."""
 
 
-def batches(samples: Iterable[Sample], batch_size: int, mixes_guidance: bool = False) -> Iterator[Sequence[Sample]]:
-    """Batches of at most `batch_size` samples with the same `batch_key`, in order of its first appearance."""
+def batches(samples: Iterable[Sample], info: RendererInfo) -> Iterator[Sequence[Sample]]:
+    """Batches of samples that this renderer takes together, those of one `batch_key`, in order of its first
+    appearance."""
     groups: dict[object, list[Sample]] = {}
     for sample in samples:
-        groups.setdefault(sample.request.batch_key(mixes_guidance), []).append(sample)
+        groups.setdefault(sample.request.batch_key(info.mixes_guidance, info.mixes_loras), []).append(sample)
     for group in groups.values():
-        for start in range(0, len(group), batch_size):
-            yield group[start : start + batch_size]
+        for start in range(0, len(group), info.batch_size):
+            yield group[start : start + info.batch_size]
 
 
 class LoadedModel(Generic[Key]):

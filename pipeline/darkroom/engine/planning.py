@@ -15,6 +15,7 @@ import pyarrow as pa
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, Shard, digest, planned_shard
 from darkroom.domain.records import PromptRow
+from darkroom.domain.setting_values import as_said
 from darkroom.domain.settings import Value
 from darkroom.engine.tasks import ShardTask
 from darkroom.prompts.dataset import PromptBlock
@@ -42,7 +43,7 @@ def expand(grid: Grid) -> list[Settings]:
     found = [*(combine(grid.axes) if grid.axes else ()), *grid.cells]
     for rule in grid.exclude:
         if found and not any(_matches(settings, rule) for settings in found):
-            said = ", ".join(f"{name}: {value}" for name, value in rule.items())
+            said = ", ".join(f"{name}: {as_said(value)}" for name, value in rule.items())
             raise DarkroomError(
                 f"grid.exclude: no cell is left out by {{{said}}}; give values that the grid's axes or cells have, or "
                 "leave it out"

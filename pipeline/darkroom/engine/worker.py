@@ -100,7 +100,7 @@ class Worker:
         with self._turn:
             renderer = self._device.model(work.cell.model.base)
             info = renderer.info
-            for batch in batches(renderable, info.batch_size, info.mixes_guidance):
+            for batch in batches(renderable, info):
                 started = time.perf_counter()
                 with self._doing.at("rendering"):
                     images = self._device.render(renderer, batch, ready_s)

@@ -26,6 +26,7 @@ _TOKENIZED_ROWS = 1024  # at once
 _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 OnInvalid = Literal["fail", "record"]
+RECORD: OnInvalid = "record"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class PromptScan:
 
 
 class PromptDataset(Protocol):
+    @property
+    def on_invalid(self) -> OnInvalid:
+        """Whether invalid rows are refused, or recorded as failed ones."""
+        ...
+
     def scan(self, num_images_per_prompt: int) -> PromptScan:
         """Check every row; DarkroomError names the first kind of trouble, with row numbers, in one line."""
         ...

@@ -27,7 +27,7 @@ def load_loras(pipe: Any, files: Sequence[PartFile]) -> None:
         dtype = getattr(base, "compute_dtype", None) or base.weight.dtype  # quantized weights are stored in another
         for name in layer.adapter_layer_names:
             getattr(layer, name).to(base.weight.device, dtype)
-    LoraSwitch(pipe).use(())
+    LoraSwitch(pipe).use([()])
 
 
 def _load_lora(pipe: Any, file: PartFile) -> None:
@@ -78,30 +78,109 @@ class LoraSwitch:
 
     def __init__(self, pipe: Any) -> None:
         """After all of them are loaded."""
-        self._layers = lora_layers(pipe)
         of_denoiser = {id(layer) for name in ("unet", "transformer") for layer in _layers_in(getattr(pipe, name, None))}
-        self._of_text = [layer for layer in self._layers if id(layer) not in of_denoiser]
-        self._used: Active | None = None
+        layers = lora_layers(pipe)
+        self._denoiser = _Layers([layer for layer in layers if id(layer) in of_denoiser])
+        self._text = _Layers([layer for layer in layers if id(layer) not in of_denoiser])
 
-    def use(self, active: Active) -> None:
-        """Without any, the layers compute what they compute in a pipeline that has none, bit by bit."""
-        if active == self._used:
-            return
-        names = [_adapter_name(revision) for revision, _ in active]
-        for layer in self._layers:
-            layer.enable_adapters(any(next(_tensors(layer, name), None) is not None for name in names))
-            layer.set_adapter(names, inference_mode=True)
-            for name, (_, weight) in zip(names, active, strict=True):
-                layer.set_scale(name, weight)
-        self._used = active
+    def use(self, rows: Sequence[Active]) -> None:
+        """Of each image of a call, one for all or in order, where they differ of a model that `mixes`; without any, the
+        layers compute what they compute in a pipeline that has none, bit by bit."""
+        self._denoiser.use(rows)
+        if len(states := {self.text_state(row) for row in rows}) == 1:
+            self.use_in_text(states.pop())
+
+    def use_in_text(self, active: Active) -> None:
+        """The same of text encoders alone, which encode for one image at a time."""
+        self._text.use([active])
 
     def text_state(self, active: Active) -> Active:
         """Those that change embeddings of text."""
-        return tuple(
-            (revision, weight)
-            for revision, weight in active
-            if any(next(_tensors(layer, _adapter_name(revision)), None) is not None for layer in self._of_text)
-        )
+        return tuple((revision, weight) for revision, weight in _ordered(active) if self._text.have(revision))
+
+    def mixes(self, keeps_text: bool) -> bool:
+        """Whether the images of a call may have several, exactly. `keeps_text`: text is encoded image by image."""
+        return self._denoiser.are_plain and (keeps_text or self._text.are_none)
+
+
+class _Layers:
+    """Layers with LoRAs that are switched together."""
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        self._layers = {layer: _adapters_in(layer) for layer in layers}
+        self._adapters = frozenset[str]().union(*self._layers.values())
+        self._used: list[Active] | None = None
+
+    @property
+    def are_none(self) -> bool:
+        return not self._layers
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether what each LoRA adds to a layer is a product times its weight: not so of DoRA and of others that are
+        no LoRAs, and not known of layers whose weights are quantized."""
+        from peft.tuners.lora.layer import Conv2d, Linear
+
+        return all(type(layer) in (Conv2d, Linear) and not layer.lora_variant for layer in self._layers)
+
+    def have(self, revision: str) -> bool:
+        return _adapter_name(revision) in self._adapters
+
+    def use(self, rows: Sequence[Active]) -> None:
+        wanted = [_ordered(row) for row in rows]
+        wanted = wanted[:1] if len(set(wanted)) == 1 else wanted
+        if wanted == self._used:
+            return
+        self._used = None  # where this breaks off
+        made: dict[tuple[float, ...], RowWeights] = {}  # once for all layers
+        revisions = sorted({revision for row in wanted for revision, _ in row})
+        weights = {_adapter_name(each): [dict(row).get(each, 0.0) for row in wanted] for each in revisions}
+        for layer, adapters in self._layers.items():
+            layer.enable_adapters(not adapters.isdisjoint(weights))
+            layer.set_adapter(list(weights), inference_mode=True)
+            for name in (name for name in weights if name in adapters):
+                scales = tuple(_scale(layer, name, weight) for weight in weights[name])
+                if len(scales) > 1:
+                    layer.scaling[name] = made.setdefault(scales, RowWeights(scales))
+        self._used = wanted
+
+
+class RowWeights:
+    """What a LoRA's part of a layer's output is multiplied by, for each image of a call, where peft has one number.
+
+    A call has one block of rows, all images in order, for each branch of guidance. One row is of all images alike
+    (`SharedWork`), and becomes one for each.
+    """
+
+    def __init__(self, scales: Sequence[float]) -> None:
+        self._scales = torch.tensor(scales, dtype=torch.float32)
+        self._all_act = all(scales)
+
+    def __rmul__(self, added: torch.Tensor) -> torch.Tensor:
+        """(rows, ...), each times its image's scale: in float32, as torch multiplies by a Python number. An image
+        without the LoRA is given -0.0, which changes no number that it is added to, bit by bit."""
+        num_blocks, left = divmod(len(added), len(self._scales))
+        if left and len(added) > 1:
+            raise ValueError(f"a layer has {len(added)} rows for {len(self._scales)} images")
+        self._scales = self._scales.to(added.device)
+        scales = self._scales.repeat(max(num_blocks, 1)).view(-1, *[1] * (added.ndim - 1))
+        product = (added.float() * scales).to(added.dtype)
+        return product if self._all_act else torch.where(scales != 0, product, -0.0)
+
+
+def _ordered(active: Active) -> Active:
+    """In one order, whatever else a call has: LoRAs are added one after another, which moves low bits."""
+    return tuple(sorted(active))
+
+
+def _scale(layer: Any, name: str, weight: float) -> float:
+    """A LoRA's weight with what its file says of its scale in this layer, as the layer has it from now on."""
+    layer.set_scale(name, weight)
+    return float(layer.scaling[name])
+
+
+def _adapters_in(layer: Any) -> frozenset[str]:
+    return frozenset(name for held in layer.adapter_layer_names for name in getattr(layer, held))
 
 
 def _layers_in(module: Any) -> Iterator[Any]:

@@ -6,7 +6,7 @@ One is chosen for a job, by the process that starts it, and every worker goes by
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from darkroom.domain.adapters import LORAS
+from darkroom.domain.adapters import GGUF, LORAS
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import NONE
 from darkroom.rendering.inspection import STEERED, InspectedModel
@@ -42,6 +42,8 @@ def openvino_fault(model: InspectedModel, device: str, is_compiled: bool = False
         return f"model.quantization={identity.quantization} is torch's; leave one of them out"
     if any(file.part.kind == LORAS for file in model.parts):
         return "layers with LoRAs are torch's; leave model.loras or engine.backend out"
+    if any(file.part.kind == GGUF for file in model.parts):
+        return "weights of model.gguf are torch's; leave one of them out"
     if openvino_version() is None:
         return f"it needs the package {OPENVINO}; run `pip install 'darkroom[openvino]'`"
     return None

@@ -19,6 +19,7 @@ class Card:
     scheduler: str | None = None  # by Darkroom's name; None: the model's own
     made_for: Range | None = None  # of steps; None: as many as one likes
     most_guidance: float | None = None  # the largest scale that it is made for; None: any
+    eta: float | None = None  # noise of each step; None: none
 
 
 def few_steps(
@@ -35,7 +36,7 @@ def few_steps(
 _TURBO = few_steps(1, (1, 4))
 _LCM = few_steps(4, (1, 8), guidance_scale=8.0, most_guidance=None)  # the scale is an input of its network
 _LCM_LORA = few_steps(4, (2, 8), "lcm", guidance_scale=1.0, most_guidance=2.0)
-_TCD_LORA = Card(4, 0.0, "tcd", most_guidance=1.0)  # any number of steps; its eta of 0.3 is no setting, and is 0
+_TCD_LORA = Card(4, 0.0, "tcd", most_guidance=1.0, eta=0.3)  # any number of steps
 _SPRINT = Card(2, 4.5, made_for=Range(1, 4))
 _EMBEDDED = Card(20, 5.0)  # what the figures of the README and of the demo's own card are made with
 

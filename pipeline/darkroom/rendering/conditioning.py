@@ -14,6 +14,7 @@ from darkroom.domain.adapters import Active
 from darkroom.domain.prompt_syntax import ReadPrompt
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import Sampling
+from darkroom.rendering.adapters import LoraSwitch
 from darkroom.rendering.prompt_weights import weighted
 
 Embedding = tuple[torch.Tensor, ...]  # one (tokens, width) tensor, and for SDXL a pooled (width,) one
@@ -30,16 +31,36 @@ def conditioning_arguments(
     Guidance scales and negative prompts may differ from image to image. Nothing but text is given where the images are
     not guided, or where the pipeline does not guide by two branches (`takes_guidance`).
     """
-    sampling, prompts = requests[0].sampling, [request.read_prompt for request in requests]
-    if not (sampling.is_guided and takes_guidance):
-        return text_arguments(pipe, cache, prompts, None, sampling.clip_skip)
-    negatives = [request.read_negative_prompt for request in requests]
-    arguments: dict[str, Any] = text_arguments(pipe, cache, prompts, negatives, sampling.clip_skip)
+    sampling, is_guided = requests[0].sampling, requests[0].sampling.is_guided and takes_guidance
+    arguments: dict[str, Any] = _by_loras(pipe, cache, requests, is_guided)
+    if not is_guided:
+        return arguments
     scales = RowScales([request.sampling.guidance_scale for request in requests], pipe._execution_device)
     arguments["guidance_scale"] = scales
     if sampling.is_partly_guided:
         arguments |= _interval_arguments(pipe, sampling, scales, arguments)
     return arguments
+
+
+def _by_loras(pipe: Any, cache: "TextCache", requests: Sequence[ImageRequest], is_guided: bool) -> dict[str, Any]:
+    """Text arguments of requests, encoded together where the same LoRAs change their text."""
+    groups: dict[Active, list[int]] = {}
+    for place, request in enumerate(requests):
+        groups.setdefault(cache.text_state(request.adapters), []).append(place)
+    rows: dict[int, dict[str, torch.Tensor]] = {}
+    for state, places in groups.items():
+        cache.use(state)
+        found = _text_of(pipe, cache, [requests[place] for place in places], is_guided)
+        rows |= {place: {name: part[row] for name, part in found.items()} for row, place in enumerate(places)}
+    return {name: torch.stack([rows[place][name] for place in range(len(rows))]) for name in rows[0]}
+
+
+def _text_of(
+    pipe: Any, cache: "TextCache", requests: Sequence[ImageRequest], is_guided: bool
+) -> dict[str, torch.Tensor]:
+    prompts = [request.read_prompt for request in requests]
+    negatives = [request.read_negative_prompt for request in requests] if is_guided else None
+    return text_arguments(pipe, cache, prompts, negatives, requests[0].sampling.clip_skip)
 
 
 def _interval_arguments(
@@ -65,15 +86,26 @@ class TextCache:
     Prompts are encoded in one fixed batch shape, so that an embedding does not depend on which prompts came with it.
     """
 
-    def __init__(self, pipe: Any, batch_size: int) -> None:
+    def __init__(self, pipe: Any, batch_size: int, loras: LoraSwitch | None = None) -> None:
         self._encode = ENCODERS[type(pipe).__name__][0](pipe)
         self._batch_size = batch_size
         self._cached: OrderedDict[tuple[str, Active, int], Embedding] = OrderedDict()
-        self.loras: Active = ()  # that the text encoders compute with now
+        self._switch = loras
+        self._loras: Active = ()  # that the text encoders compute with now
+
+    def text_state(self, active: Active) -> Active:
+        """Those of these LoRAs that change text."""
+        return self._switch.text_state(active) if self._switch else ()
+
+    def use(self, state: Active) -> None:
+        """Encode with these LoRAs from now on."""
+        if self._switch:
+            self._switch.use_in_text(state)
+        self._loras = state
 
     def stacked(self, prompts: Sequence[str], skip: int = 0) -> Embedding:
         """The prompts' embeddings along a new first axis: (N, tokens, width), and for SDXL a pooled (N, width)."""
-        keys = [(prompt, self.loras, skip) for prompt in prompts]
+        keys = [(prompt, self._loras, skip) for prompt in prompts]
         missing = [prompt for prompt, *_ in dict.fromkeys(key for key in keys if key not in self._cached)]
         for start in range(0, len(missing), self._batch_size):
             self._add(missing[start : start + self._batch_size], skip)
@@ -91,7 +123,7 @@ class TextCache:
         padded = prompts + prompts[-1:] * (self._batch_size - len(prompts))
         parts = self._encode(padded, skip)
         for index, prompt in enumerate(prompts):
-            self._cached[prompt, self.loras, skip] = tuple(part[index] for part in parts)
+            self._cached[prompt, self._loras, skip] = tuple(part[index] for part in parts)
 
 
 def _encode_sd(pipe: Any) -> Encode:

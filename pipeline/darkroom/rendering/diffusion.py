@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import transformers
 
-from darkroom.domain.adapters import INVERSIONS, Active
+from darkroom.domain.adapters import INVERSIONS
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ARGUMENTS, Sampling
@@ -57,12 +57,12 @@ class DiffusersRenderer:
         self._successes = 0  # calls since that size was set
         self._is_on_openvino = spec.backend == OPENVINO
         is_known = type(self._pipe).__name__ in ENCODERS  # others are given prompts, and make their noise themselves
-        self._text = TextCache(self._pipe, spec.batch_size) if is_known else None
+        self._loras = LoraSwitch(self._pipe) if "loras" in loaded.patches.names else None
+        self._text = TextCache(self._pipe, spec.batch_size, self._loras) if is_known else None
         self._refiner = Refiner(loaded.refiner, spec.batch_size) if loaded.refiner else None
         self._family, self._tokens = spec.model.family, spec.model.tokens
         encodes_itself = self._text is None and caches_text(self._pipe, self._family)
-        self._encoded = EncodedPrompts(self._pipe, self._family) if encodes_itself else None
-        self._loras = LoraSwitch(self._pipe) if "loras" in loaded.patches.names else None
+        self._encoded = EncodedPrompts(self._pipe, self._family, self._loras) if encodes_itself else None
         self._has_new_words = any(file.part.kind == INVERSIONS for file in spec.model.parts)
         self._max_tokens = spec.model.max_prompt_tokens
         self.info = RendererInfo(
@@ -72,6 +72,7 @@ class DiffusersRenderer:
             versions=_versions(spec),
             compiled=spec.compile,
             mixes_guidance=self._family.mixes_guidance and spec.may_mix,
+            mixes_loras=self._mixes_loras(spec),
             device_id=_device_id(spec.device),
             keeps_size=is_known,  # others round sizes, or choose among some
             is_proved=self._family.is_proved,
@@ -81,9 +82,8 @@ class DiffusersRenderer:
     @calls_models
     @torch.inference_mode()
     def render(self, requests: Sequence[ImageRequest]) -> list[RenderedImage]:
-        """Render 1 to batch_size requests that share a `batch_key(info.mixes_guidance)`."""
+        """Render 1 to batch_size requests that share a `batch_key` of this renderer."""
         assert 1 <= len(requests) <= self.info.batch_size
-        self._switch_loras(requests[0].adapters)
         prompts = [request.read_prompt.text for request in requests]
         truncated = self._truncated(prompts)
         images: dict[int, RenderedImage] = {}
@@ -110,7 +110,7 @@ class DiffusersRenderer:
     def by_diffusers(self, request: ImageRequest) -> np.ndarray:
         """(H, W, 3) uint8 as the pipeline's own call makes of the prompt's text, uncompiled, beside copies of itself,
         since low bits depend on the batch's shape."""
-        self._switch_loras(request.adapters)
+        self._switch_loras([request] * self._fitting_size)
         self._set_scheduler_and_guiders(request.sampling)
         try:
             return self._of_text(request)
@@ -154,13 +154,18 @@ class DiffusersRenderer:
             return None
         return fault_of_steps(sampling, build_scheduler(sampling.scheduler, self._model_scheduler))
 
-    def _switch_loras(self, active: Active) -> None:
-        assert self._loras or not active
+    def _mixes_loras(self, spec: RendererSpec) -> bool:
+        """Compiled code would hold the weights of one batch."""
+        may_mix = self._family.mixes_loras and spec.may_mix and not spec.compile
+        return may_mix and self._loras is not None and self._loras.mixes(bool(self._text or self._encoded))
+
+    def _switch_loras(self, requests: Sequence[ImageRequest]) -> None:
+        rows = [request.adapters for request in requests]
+        assert self._loras or not any(rows)
         if self._loras:
-            self._loras.use(active)
-        cache = self._text or self._encoded
-        if self._loras and cache:
-            cache.loras = self._loras.text_state(active)
+            self._loras.use(rows)
+        if self._encoded:
+            self._encoded.rows = rows
 
     # Batches that fit memory ----------------------------------------------------------------------------------------
 
@@ -197,6 +202,7 @@ class DiffusersRenderer:
     def _call(self, requests: Sequence[ImageRequest]) -> torch.Tensor:
         """(N, 3, H, W) float32 in [-1, 1] for exactly as many requests as the batch holds."""
         sampling = requests[0].sampling
+        self._switch_loras(requests)
         self._set_scheduler_and_guiders(sampling)
         if self._text is None:
             return self._call_with_prompts(requests)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from darkroom.domain.adapters import Active
+from darkroom.rendering.adapters import LoraSwitch
 from darkroom.rendering.families import Family
 
 _MAX_BYTES = 2**30  # of embeddings, on the pipeline's device: some 250 prompts of Flux, 40,000 of Sana
@@ -31,14 +32,15 @@ def caches_text(pipe: Any, family: Family) -> bool:
 class EncodedPrompts:
     """(prompts and other arguments of `encode_prompt`) -> what it returns, with a row for each prompt."""
 
-    def __init__(self, pipe: Any, family: Family) -> None:
+    def __init__(self, pipe: Any, family: Family, loras: LoraSwitch | None = None) -> None:
         self._encode, self._shared = pipe.encode_prompt, family.shared_text
         self._signature = inspect.signature(self._encode)
         self._pipe = pipe
         self._rows: OrderedDict[Hashable, Row] = OrderedDict()
         self._num_bytes = 0
         self._is_off = False  # once an output is seen that has no row for each prompt
-        self.loras: Active = ()  # that the text encoders compute with now
+        self._switch = loras
+        self.rows: Sequence[Active] = ()  # LoRAs of each image of the next call; empty: none
         pipe.encode_prompt = self
 
     @contextmanager
@@ -57,33 +59,56 @@ class EncodedPrompts:
         others = {name: value for name, value in given.items() if name not in texts}
         others |= {"batch_size": 1} if "batch_size" in others else {}
         if self._is_off or "prompt" not in texts or not all(map(_is_plain, others.values())):
-            return self._encode(*args, **kwargs)
+            return self._encoded_at_once(*args, **kwargs)
         outputs = self._outputs(texts, others)
         if any(each is _ROWLESS for each in outputs):
             self._is_off = True
             self.clear()
-            return self._encode(*args, **kwargs)
+            return self._encoded_at_once(*args, **kwargs)
         return outputs
 
     def _outputs(self, texts: Mapping[str, Sequence[str]], others: Mapping[str, Any]) -> tuple[Any, ...]:
         """`_ROWLESS` stands for an output that cannot be put together of rows."""
-        keys = self._keys(texts, others)
+        states = self._states(len(texts["prompt"]))
+        keys = self._keys(texts, others, states)
         for place, key in enumerate(keys):
             if key not in self._rows:
+                self._use(states[place])
                 self._rows[key] = self._encoded({name: [value[place]] for name, value in texts.items()}, others)
                 self._num_bytes += _num_bytes(self._rows[key])
         found = [self._rows[key] for key in keys]
         self._forget(keys)
         return tuple(_joined(parts, number in self._shared) for number, parts in enumerate(zip(*found, strict=True)))
 
+    def _encoded_at_once(self, *args: Any, **kwargs: Any) -> Any:
+        """By the pipeline itself, which has one set of LoRAs for all prompts."""
+        if len(states := set(self._states(len(self.rows)))) > 1:
+            raise ValueError("prompts of several LoRAs are encoded at once")
+        self._use(*states or ((),))
+        return self._encode(*args, **kwargs)
+
+    def _states(self, num_prompts: int) -> list[Active]:
+        """LoRAs that change each prompt's text."""
+        if not self._switch or not self.rows:
+            return [()] * num_prompts
+        states = [self._switch.text_state(row) for row in self.rows]
+        return states[:1] * num_prompts if len(set(states)) == 1 else states
+
+    def _use(self, state: Active) -> None:
+        if self._switch:
+            self._switch.use_in_text(state)
+
     def clear(self) -> None:
         self._rows.clear()
         self._num_bytes = 0
 
-    def _keys(self, texts: Mapping[str, Sequence[str]], others: Mapping[str, Any]) -> list[Hashable]:
+    def _keys(
+        self, texts: Mapping[str, Sequence[str]], others: Mapping[str, Any], states: Sequence[Active]
+    ) -> list[Hashable]:
         values = ((name, tuple(value) if isinstance(value, list) else value) for name, value in others.items())
-        common = (self.loras, tuple(sorted(values, key=itemgetter(0))))
-        return [(common, tuple(zip(texts, row, strict=True))) for row in zip(*texts.values(), strict=True)]
+        common = tuple(sorted(values, key=itemgetter(0)))
+        rows = zip(states, zip(*texts.values(), strict=True), strict=True)
+        return [(state, common, tuple(zip(texts, row, strict=True))) for state, row in rows]
 
     def _encoded(self, texts: Mapping[str, list[str]], others: Mapping[str, Any]) -> Row:
         """The row of one prompt."""

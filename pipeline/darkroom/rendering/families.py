@@ -76,6 +76,7 @@ class Family:
     unguided_if: Flag | None = None  # where the value is set, there is no guidance
     guider: str | None = None  # the component that guides, unless guidance is embedded; without it there is none
     mixes_guidance: bool = False  # a call may have a scale and a negative prompt for each image, exactly
+    mixes_loras: bool = True  # every layer has rows by image, so that each may have LoRAs of its own, exactly
     takes_negative_prompt: bool = True
     no_negative_prompt: str | None = None  # what stands for an empty one; None: the argument is left out
     text: Text = Text.FIXED
@@ -101,7 +102,7 @@ class Family:
     is_proved: bool = True  # false: a class that is not in the table
 
 
-UNPROVED = Family(is_proved=False)
+UNPROVED = Family(is_proved=False, mixes_loras=False)
 _SCALED = {"sizes": Sizes.DOWN, "unit": 2, "unit_of_latents": True}  # latents in patches of 2x2
 _OF_FLUX = {**_SCALED, "latent_side": 128, "passes_sigmas": True, "caches": CACHES}
 _CLIP_77 = Tokens("tokenizer", 77)
@@ -197,6 +198,7 @@ FAMILIES: Mapping[str, Family] = {
     # Guided by prompt + scale * (prompt - negative), so from 0 on.
     "ZImagePipeline": Family(
         unguided=0.0,
+        mixes_loras=False,  # prompts and latents are lists, and one row after another in some layers
         text=Text.RAGGED,
         tokens=(Tokens(limit=509, wording=Wording.CHAT),),  # 512 with three of the chat template before it
         sizes=Sizes.REFUSED,
@@ -215,6 +217,7 @@ FAMILIES: Mapping[str, Family] = {
     # Scales every size to an area of 1024x1024 pixels.
     "HiDreamImagePipeline": Family(
         mixes_guidance=True,
+        mixes_loras=False,  # its experts take tokens, wherever they are from
         no_negative_prompt="",  # else encoded alone, and not in the batch's shape
         caches_text=False,  # layers of an encoder come before rows
         tokens=(Tokens("tokenizer_4", 128), Tokens("tokenizer_3", 128)),
@@ -286,6 +289,7 @@ FAMILIES: Mapping[str, Family] = {
         passes_generator=True,
     ),
     "Kandinsky5T2IPipeline": Family(
+        mixes_loras=False,  # not tried
         text=Text.RAGGED,
         caches_text=False,  # one output is where each prompt begins
         tokens=(Tokens(limit=510, wording=Wording.PROMPT_TEMPLATE),),
@@ -316,6 +320,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     # Guided by prompt + scale * (prompt - negative), so from 0 on.
     "Krea2Pipeline": Family(
+        mixes_loras=False,  # not tried
         unguided=0.0,
         tokens=(Tokens(limit=507),),
         sizes=Sizes.UP,

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, MissingPackage
 from darkroom.domain.settings import ModelRef
 from darkroom.rendering.families import FAMILIES, UNPROVED, Family, Flag, Guidance
 from darkroom.rendering.loading import loads_models
@@ -27,7 +27,7 @@ def family_of(class_name: str, index: dict[str, Any], folder: Path, ref: ModelRe
         return _unproved(class_name, ref)
     family = FAMILIES[class_name]
     if family.needs and find_spec(family.needs) is None:
-        raise DarkroomError(
+        raise MissingPackage(
             f"model.repo_id={ref.repo_id}: a {class_name} needs the package {family.needs}; run `pip install "
             f"{family.needs}`"
         )

@@ -18,11 +18,12 @@ from darkroom.rendering.model_facts import config_of
 from darkroom.rendering.schedulers import DEFAULT
 
 _OF_GUIDANCE = ("guidance_rescale", "guidance_start", "guidance_stop")
+_OF_CARDS = ("num_inference_steps", "guidance_scale", "scheduler", "eta")  # settings that cards say
 _NOTHING_KNOWN = Card()
 TAYLORSEER_FIRST = 3  # diffusers' `disable_cache_before_step`
 # Of a folder whose own files say how it was distilled. "guided": the scale is an input of its network.
 _LCM, _LCM_GUIDED = Card(4, 1.0, most_guidance=2.0), Card(4, 8.0)
-_TCD = Card(4, 0.0)
+_TCD = Card(4, 0.0, eta=0.3)
 _UNGUIDED = Card(4)  # which FLUX.2 klein alone is called in its model_index.json
 
 
@@ -39,7 +40,10 @@ def own_setting(name: str, model: InspectedModel, active: Active) -> Any:
     found = next(iter(said.values()), getattr(model_card(model), name, None))
     if found is not None:
         return found
-    return DEFAULT if name == "scheduler" else call_default(model, name)
+    if name == "scheduler":
+        return DEFAULT
+    setting, value = SETTINGS[name], call_default(model, name)
+    return setting.neutral if value is None and setting.has_neutral else value
 
 
 def unfit_settings(sampling: Sampling, model: InspectedModel, active: Active) -> Iterator[str]:
@@ -53,6 +57,26 @@ def unfit_settings(sampling: Sampling, model: InspectedModel, active: Active) ->
             yield (
                 f"sampling.guidance_scale={scale:g}: {name} is distilled, to be used with {card.guidance_scale:g}; "
                 "more guidance takes time and may spoil the image"
+            )
+
+
+def unfit_choices(
+    sampling: Sampling, model: InspectedModel, active: Active, chosen: Collection[str], rows: Collection[str]
+) -> Iterator[str]:
+    """LoRAs that rows choose and whose cards say other settings than the cell has: its null is what its own LoRAs say,
+    since its id tells what its images were made with. `chosen`: their names; `rows`: as below."""
+    every = lora_cards(model, tuple((file.part.revision, 1.0) for file in model.parts))
+    for lora in sorted((every.keys() & {*chosen}) - lora_cards(model, active).keys()):
+        said = {name: getattr(every[lora], name) for name in _OF_CARDS if name not in rows}
+        other = {name: value for name, value in said.items() if value not in (None, getattr(sampling, name))}
+        if other:
+            has = ", ".join(f"{name}={getattr(sampling, name)}" for name in other)
+            wants = ", ".join(f"{name}={value}" for name, value in other.items())
+            columns = " and ".join(name for name in other if SETTINGS[name].row)
+            columns = f"columns of {columns} say it for rows; " if columns else ""
+            yield (
+                f"rows that choose {lora} are made with {has}, and it is made for {wants}; {columns}a cell of its own, "
+                "by grid.axes.lora or grid.axes.loras, has all that its card says"
             )
 
 

@@ -5,16 +5,18 @@ configuration's, wherever they lie.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from darkroom.domain.adapters import GGUF, JOIN, LORAS, NO_LORA, REFINER, VAE, LoraRef, Part
-from darkroom.domain.errors import DarkroomError, first_line
+from darkroom.domain.errors import DarkroomError, MissingPackage, first_line
 from darkroom.domain.settings import ModelRef
 from darkroom.rendering.model_files import INDEX, PICKLES, components_of, file_digests, files_in, folder_revision
+from darkroom.rendering.remote_parts import stored_part
 from darkroom.rendering.stored_tensors import SAFETENSORS, Shape, StoredTensor, component_tensors, header
+from darkroom.storage.store import check_slashes, is_remote
 
 CONFIG = "config.json"  # of a VAE
 _REFINING = ("unet", "text_encoder", "text_encoder_2")  # what a refiner has weights of
@@ -51,7 +53,7 @@ def is_local(path: str) -> bool:
 def lora_files(refs: Sequence[LoraRef]) -> tuple[PartFile, ...]:
     """Each LoRA with its digest. Raises DarkroomError for one that is not there, is no LoRA or has another's name."""
     if refs and find_spec("peft") is None:
-        raise DarkroomError("model.loras needs the package peft; run `pip install 'peft>=0.21'`")
+        raise MissingPackage("model.loras needs the package peft; run `pip install 'peft>=0.21'`")
     found = tuple(_lora_file(ref) for ref in refs)
     for place, first in enumerate(found):
         for second in found[place + 1 :]:
@@ -122,7 +124,10 @@ def revision_of(digests: Mapping[str, str]) -> str:
 
 
 def weights_file(path: str, label: str, kind: str = LORAS) -> Path:
-    """The one safetensors file at a path or hub id; one of the hub is downloaded, or found in the cache."""
+    """The one safetensors file at a path, a hub id or an address; one from afar is copied, or found in a cache."""
+    check_slashes(path, _setting(label))
+    if is_remote(path):
+        return _from_store(path, label, kind)
     place = Path(path).expanduser()
     if kind == VAE:
         return _vae_weights(place, label)
@@ -130,15 +135,21 @@ def weights_file(path: str, label: str, kind: str = LORAS) -> Path:
         return _gguf(place, path, label)
     if place.is_dir():
         return _in_folder(place, label)
-    if place.suffix in PICKLES:
-        raise DarkroomError(f"{label} is a pickle, which can run code; convert it to safetensors where you trust it")
+    _check_no_pickle(place, label)
     if place.is_file():
         return place
-    parts = path.split("/")
+    parts = path.rstrip("/").split("/")
     is_hub_id = len(parts) == 2 or (len(parts) > 2 and path.endswith(SAFETENSORS))
     if path.startswith((".", "/", "~")) or "://" in path or not is_hub_id or (len(parts) == 2 and place.suffix):
-        raise DarkroomError(f"{label}: no such file; give a {SAFETENSORS} file, a folder with one, or a hub id")
+        raise DarkroomError(
+            f"{label}: no such file; give a {SAFETENSORS} file, a folder with one, a hub id or s3://..."
+        )
     return _from_hub("/".join(parts[:2]), "/".join(parts[2:]), label)
+
+
+def _check_no_pickle(path: PurePath, label: str) -> None:
+    if path.suffix in PICKLES:
+        raise DarkroomError(f"{label} is a pickle, which can run code; convert it to safetensors where you trust it")
 
 
 def files_at(place: str, kind: str = LORAS) -> list[str]:
@@ -164,14 +175,20 @@ def _gguf(place: Path, path: str, label: str) -> Path:
 
 
 def _in_folder(folder: Path, label: str) -> Path:
-    files = sorted(folder.glob(f"*{SAFETENSORS}"))
-    usual = [file for file in files if file.name == _USUAL_NAME]
+    return folder / _one_of([path.name for path in folder.glob("*")], label)
+
+
+def _one_of(names: Iterable[str], label: str) -> str:
+    """The one file of a folder that holds weights."""
+    suffixes = {name: PurePath(name).suffix for name in sorted(names)}
+    files = [name for name, suffix in suffixes.items() if suffix == SAFETENSORS]
+    usual = [name for name in files if name == _USUAL_NAME]
     if len(usual or files) == 1:
         return (usual or files)[0]
     if files:
-        names = ", ".join(file.name for file in files[:5])
-        raise DarkroomError(f"{label} has several files ({names}); give the path of one of them")
-    if any(file.suffix in PICKLES for file in folder.glob("*")):
+        some = ", ".join(files[:5])
+        raise DarkroomError(f"{label} has several files ({some}); give the path of one of them")
+    if PICKLES.intersection(suffixes.values()):
         raise DarkroomError(f"{label} has its weights as a pickle, which can run code; convert it to safetensors")
     raise DarkroomError(f"{label}: no {SAFETENSORS} file in that folder; give the folder or the file that has one")
 
@@ -179,8 +196,7 @@ def _in_folder(folder: Path, label: str) -> Path:
 def _vae_weights(place: Path, label: str) -> Path:
     """Of a VAE's folder, or of the VAE in a model's folder."""
     folder = place / VAE if (place / INDEX).is_file() else place
-    if not (folder / CONFIG).is_file():
-        raise DarkroomError(f"{label}: no {CONFIG} there; give the folder of a VAE, or of a model that has one")
+    _check_vae((CONFIG,) if (folder / CONFIG).is_file() else (), label)
     return _in_folder(folder, label)
 
 
@@ -192,6 +208,30 @@ def _model_folder(path: str, label: str) -> Path:
     if place.exists() or path.startswith((".", "/", "~")) or "://" in path or path.count("/") != 1:
         raise DarkroomError(f"{label}: no {INDEX} there; give the folder of a model in diffusers' layout, or a hub id")
     return _snapshot(path, label, [INDEX, "*/*.json", "*/*.txt", *(f"{each}/*{SAFETENSORS}" for each in _REFINING)])
+
+
+def _check_vae(names: Sequence[str], label: str) -> None:
+    if CONFIG not in names:
+        raise DarkroomError(f"{label}: no {CONFIG} there; give the folder of a VAE, or of a model that has one")
+
+
+def _from_store(uri: str, label: str, kind: str) -> Path:
+    """Of the copy in the cache, which is made where there is none."""
+    found = stored_part(uri, _setting(label))
+    if found.is_file and kind != VAE:
+        _check_no_pickle(PurePath(found.names[0]), label)
+        return found.copied(found.names) / found.names[0]
+    if kind == VAE:
+        folder = uri.rstrip("/")
+        found = stored_part(f"{folder}/{VAE}", _setting(label)) if INDEX in found.names else found
+        _check_vae(found.names, label)
+    name = _one_of(found.names, label)
+    return found.copied([name, CONFIG] if kind == VAE else [name]) / name
+
+
+def _setting(label: str) -> str:
+    """Such as model.loras, of a label that says the path too."""
+    return label.split()[0].split("=")[0]
 
 
 def _from_hub(repo_id: str, name: str, label: str) -> Path:

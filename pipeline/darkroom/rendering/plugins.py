@@ -23,6 +23,7 @@ import numpy as np
 from darkroom.domain.errors import DarkroomError, EndsRun, WrongModel, type_and_line
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import ImageRequest
+from darkroom.domain.setting_values import as_said
 from darkroom.domain.settings import ModelRef, settings_of
 from darkroom.domain.source_code import DARKROOM, imported_function, module_lines
 from darkroom.rendering.description import PlugIn, description_of, shaping_options
@@ -49,7 +50,7 @@ def inspect_plug_in(ref: ModelRef) -> InspectedModel:
     for name, unsaid in _UNTAKEN.items():
         given = getattr(ref, name)
         if given != unsaid and name not in description.takes:
-            raise DarkroomError(f"model.{name}={given}: {ref.make} takes no {name}; leave it out")
+            raise DarkroomError(f"model.{name}={as_said(given)}: {ref.make} takes no {name}; leave it out")
     dtype = description.dtype if ref.dtype == "auto" else ref.dtype
     identity = ModelIdentity(description.name, _revision(ref, make, description.revision), dtype, ref.make or "")
     height, width = (description.defaults.get(name) for name in ("height", "width"))

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, MissingPackage
 from darkroom.domain.settings import FLOAT8, NONE, ModelRef
 from darkroom.rendering.model_files import INDEX
 
@@ -31,7 +31,7 @@ def check_quantization(ref: ModelRef, index: Mapping[str, Any]) -> None:
         return
     label = f"model.quantization={ref.quantization}"
     if find_spec(TORCHAO) is None:
-        raise DarkroomError(f"{label} needs the package {TORCHAO}; run `pip install 'darkroom[quantization]'`")
+        raise MissingPackage(f"{label} needs the package {TORCHAO}; run `pip install 'darkroom[quantization]'`")
     if ref.dtype == FLOAT8:
         raise DarkroomError(f"{label}: model.dtype={FLOAT8} quantizes the same layers; leave one of them out")
     if not quantized_parts(index):

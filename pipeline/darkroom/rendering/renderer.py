@@ -35,7 +35,7 @@ class RendererSpec:
     backend: str = TORCH  # that computes the denoiser, torch or openvino; one everywhere, since it moves low bits
     openvino_version: str | None = None  # that the job was started with; None: any
     num_threads: int = 1  # CPU threads of a worker; one number everywhere, since another may move low bits
-    may_mix: bool = True  # a batch may hold several guidance scales, where the model's class takes them
+    may_mix: bool = True  # a batch may hold several guidance scales and LoRAs, where the model's class takes them
     seconds_per_batch: float = 0.0  # of the paint renderer: a simulated rendering time
 
     @property
@@ -77,6 +77,7 @@ class RendererInfo:
     versions: dict[str, str]  # of what computes: torch, diffusers, ...; empty for a renderer without a model
     compiled: bool = False  # by torch.compile
     mixes_guidance: bool = False  # a batch may hold any guidance scales above 1, and any negative prompts
+    mixes_loras: bool = False  # a batch may hold any LoRAs at any weights
     device_id: str = "cpu"  # which of the machine's devices: a GPU's UUID where it has one
     keeps_size: bool = True  # an image has the height and width that were asked for, whatever they are
     is_proved: bool = True  # what its class's arguments mean is known; else they are taken by their names
@@ -90,7 +91,7 @@ class Renderer(Protocol):
     info: RendererInfo
 
     def render(self, requests: Sequence[ImageRequest]) -> list[RenderedImage]:
-        """Render 1 to `info.batch_size` requests with one `batch_key(info.mixes_guidance)`; one result each, in order.
+        """Render 1 to `info.batch_size` requests that share a `batch_key` of what `info` mixes; a result each, in turn.
 
         A request that cannot be rendered gives a result with an error; an exception means that the whole call failed.
         """

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, MissingPackage
 from darkroom.rendering.families import Family
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.model_facts import config_of
@@ -15,6 +15,7 @@ from darkroom.rendering.model_facts import config_of
 # these names and defaults in their configurations; others take any number.
 _AMONG_CHOSEN, _ORIGINAL_STEPS = ("LCMScheduler", "TCDScheduler"), 50
 _AMONG_TRAINING, _NUM_TRAIN_TIMESTEPS = ("DDIMScheduler", "DDPMScheduler", "SCMScheduler"), 1000
+_WITH_ETA = ("DDIMScheduler", "TCDScheduler")  # whose steps add as much noise as `eta` says
 DEFAULT = "default"  # the scheduler that the model comes with
 _DIFFUSION, _FLOW = "diffusion", "flow"
 
@@ -106,7 +107,7 @@ def check_scheduler(name: str, model: InspectedModel) -> None:
         raise DarkroomError(f"sampling.scheduler={name} {known}; those that fit are {', '.join(names)}")
     needs = SCHEDULERS[name].needs if name != DEFAULT else None
     if needs and importlib.util.find_spec(needs) is None:
-        raise DarkroomError(f"sampling.scheduler={name} needs the package {needs}; run `pip install {needs}`")
+        raise MissingPackage(f"sampling.scheduler={name} needs the package {needs}; run `pip install {needs}`")
 
 
 def check_steps(name: str, steps: int, model: InspectedModel, said: str) -> None:
@@ -120,9 +121,30 @@ def check_steps(name: str, steps: int, model: InspectedModel, said: str) -> None
         )
 
 
+def takes_eta(name: str, model: InspectedModel) -> bool:
+    """Whether `eta` does something with this scheduler."""
+    config = config_of(Path(model.folder) / "scheduler") if model.folder else {}
+    return _class_name(name, config) in _WITH_ETA
+
+
+def check_eta(name: str, eta: float, model: InspectedModel, said: str) -> None:
+    """Refuse noise that the scheduler's steps do not take; `said`: what asks for it, in the message."""
+    if eta and model.folder and not takes_eta(name, model):
+        names = [each for each in compatible_schedulers(model) if each != DEFAULT and takes_eta(each, model)]
+        give = f"leave it out, or give {' or '.join(names)} as sampling.scheduler" if names else "leave it out"
+        what = "the model's own scheduler" if name == DEFAULT else f"sampling.scheduler={name}"
+        raise DarkroomError(f"{said}={eta:g}: {what} takes no eta; {give}")
+
+
+def _class_name(name: str, config: Mapping[str, Any]) -> str | None:
+    if name == DEFAULT:
+        return config.get("_class_name")
+    return SCHEDULERS[name].class_name if name in SCHEDULERS else None
+
+
 def _most_steps(name: str, config: Mapping[str, Any]) -> int | None:
     """By the model's scheduler_config.json; None: any number."""
-    class_name = config.get("_class_name") if name == DEFAULT else SCHEDULERS[name].class_name
+    class_name = _class_name(name, config)
     training = int(config.get("num_train_timesteps", _NUM_TRAIN_TIMESTEPS))
     if class_name in _AMONG_CHOSEN:
         is_of_all = name != DEFAULT and SCHEDULERS[name].of_all_timesteps

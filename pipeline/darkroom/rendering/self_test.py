@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from darkroom.domain.adapters import Active
+from darkroom.domain.adapters import LORAS, Active
 from darkroom.domain.certificates import Check
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.records import ImageRequest
@@ -74,6 +74,9 @@ class _Trial:
         for name, test in (("place", self._place), ("neighbours", self._neighbours), ("padding", self._padding)):
             yield self._check(name, test if self._size > 1 else None)
         yield self._check("mixing", self._mixing if self._size > 1 and self._renderer.info.mixes_guidance else None)
+        yield self._check(
+            "lora_mixing", self._lora_mixing if self._size > 1 and self._renderer.info.mixes_loras else None
+        )
         yield self._check("compiled", self._compiled if self._renderer.info.compiled else None)
         by_diffusers = getattr(self._renderer, "by_diffusers", None)
         yield self._check(
@@ -139,6 +142,18 @@ class _Trial:
         one = replace(self._sampling, guidance_scale=scale)
         other = replace(self._sampling, guidance_scale=scale + _MORE_GUIDANCE, negative_prompt=self._negative())
         rows = [replace(self._rows[0], sampling=each) for each in (one, other)]
+        return self._together_and_alone(rows)
+
+    def _lora_mixing(self) -> Difference:
+        """All LoRAs at their weights, none, and each at half of its weight."""
+        loras = tuple(
+            (each.part.revision, each.part.weight or 1.0) for each in self._model.parts if each.part.kind == LORAS
+        )
+        choices = [loras, (), *(((revision, weight / 2),) for revision, weight in loras)]
+        rows = [replace(self._rows[0], adapters=each) for each in choices[: self._size]]
+        return self._together_and_alone(rows)
+
+    def _together_and_alone(self, rows: Sequence[ImageRequest]) -> Difference:
         return _largest(zip(self._call(rows), [self._call([row])[0] for row in rows], strict=True))
 
     def _compiled(self) -> Difference:

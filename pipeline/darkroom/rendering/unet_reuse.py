@@ -57,7 +57,13 @@ class SharedWork:
 
     def _for_one_row(self, forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         def for_one_row(time: torch.Tensor) -> torch.Tensor:
-            return forward(time[:1]).expand(len(time), -1) if self._num_images else forward(time)
+            if not self._num_images:
+                return forward(time)
+            if (time == time[:1]).all():
+                return _to_rows(forward(time[:1]), len(time))
+            # LoRAs of each image change it: one row at a time, as where all rows are alike.
+            rows = [forward(time[place : place + 1]) for place in range(self._num_images)]
+            return _to_rows(torch.cat([_row_of(row, place) for place, row in enumerate(rows)]), len(time))
 
         return for_one_row
 
@@ -70,6 +76,15 @@ class SharedWork:
             return self.projections[number][1]
 
         return once_per_text
+
+
+def _to_rows(found: torch.Tensor, num_rows: int) -> torch.Tensor:
+    """One row, or one for each image where they have LoRAs of their own, as those of all branches."""
+    return found.expand(num_rows, -1) if len(found) == 1 else found.repeat(num_rows // len(found), 1)
+
+
+def _row_of(found: torch.Tensor, place: int) -> torch.Tensor:
+    return found if len(found) == 1 else found[place : place + 1]
 
 
 def _is_time_without_text(unet: Any) -> bool:

@@ -2,12 +2,13 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity
-from darkroom.domain.settings import COMMON_AXES, ModelRef, Sampling, Setting, settings_of
+from darkroom.domain.setting_values import as_said
+from darkroom.domain.settings import COMMON_AXES, SETTINGS, ModelRef, Sampling, Setting, settings_of
 from darkroom.runs.files import CELLS_PREFIX, cell_key, from_json, parse_cell_key, to_json
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store, prefetched
@@ -96,6 +97,14 @@ def axes(cells: Iterable[CellInfo], run: RunInfo) -> dict[str, list[object]]:
             if value not in known:
                 known.append(value)
     return {name: known for name, known in values.items() if len(known) > 1}
+
+
+def axis_lines(cells: Iterable[CellInfo], run: RunInfo) -> Iterator[str]:
+    """Each axis with its values, for people, in the words of a command."""
+    for name, values in axes(cells, run).items():
+        nothing = "[]" if SETTINGS[name.partition(".")[2]].is_list else as_said(None)
+        said = ", ".join(nothing if value is None else as_said(value) for value in values)
+        yield f"{name}: {said}"
 
 
 def lossless_of(cells: Mapping[str, CellInfo]) -> dict[str, str | None]:

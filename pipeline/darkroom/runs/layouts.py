@@ -14,7 +14,7 @@ import numpy as np
 
 from darkroom.domain.adapters import LORAS, parts_used
 from darkroom.domain.identity import ModelIdentity
-from darkroom.domain.prompt_syntax import without_tags
+from darkroom.domain.prompt_syntax import as_a1111, without_tags
 from darkroom.domain.records import ImageRequest, Sample
 from darkroom.domain.settings import SETTINGS
 from darkroom.runs import containers
@@ -122,8 +122,9 @@ def parameters_line(request: ImageRequest, model: ModelIdentity) -> str:
         **labelled,
         **({"Lora hashes": f'"{hashes}"'} if loras else {}),
     }
-    negative = f"\nNegative prompt: {sampling.negative_prompt}" if sampling.negative_prompt else ""
-    prompt = without_tags(request.prompt, sampling.prompt_syntax) if loras else request.prompt
+    prompt, negative = (as_a1111(text, sampling.prompt_syntax) for text in (request.prompt, sampling.negative_prompt))
+    prompt = without_tags(prompt, sampling.prompt_syntax) if loras else prompt
+    negative = f"\nNegative prompt: {negative}" if negative else ""
     return prompt + tags + negative + "\n" + ", ".join(f"{name}: {value}" for name, value in fields.items())
 
 
