@@ -51,7 +51,13 @@ def test_an_interrupt_stops_in_seconds_and_the_same_command_goes_on(
 ) -> None:
     arguments = (*SLOW_PAINT, *CIRCLES, "engine=local", "engine.shard_size=1", f"output.uri={tmp_path / 'run'}")
     store = open_store(parse_spec(str(tmp_path / "run")))
-    process = subprocess.Popen(command("generate", *arguments), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command("generate", *arguments),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # who runs the tests may have it ignored
+    )
     wait_for(lambda: num_committed(store) >= 3)
     process.send_signal(signal_number)
     started = time.monotonic()

@@ -151,7 +151,7 @@ def test_a_killed_sweep_goes_on_where_it_was(arguments, tmp_path: Path) -> None:
         (["grid.axes.guidance_scale=[]"], "has no value"),
         (["grid.cells=[{steps: 3}]"], "no setting 'steps' tells cells apart"),
         (["grid.axes.seed=[-1]"], "sampling.seed=-1 is out of range"),
-        (["grid.axes.seed=[null]"], "seed=None: give a whole number"),
+        (["grid.axes.seed=[null]"], "seed=null: give a whole number"),
         (["grid.axes.height=[63]"], "sampling.height=63"),
     ],
 )

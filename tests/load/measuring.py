@@ -82,7 +82,7 @@ def rendering(load: Load) -> Line:
 def resuming(load: Load, what: str) -> Line:
     """From the start of the process to the commit of the only shard that is left."""
     seen = done(watch("generate", *load.overrides))
-    seconds = seen.when(" images, ")
+    seconds = seen.when(" images (")
     return Line(what, load.num_images, seconds, seen.peak_mb, seen.peak_mb)
 
 

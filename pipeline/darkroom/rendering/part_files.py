@@ -14,7 +14,6 @@ from darkroom.domain.adapters import GGUF, JOIN, LORAS, NO_LORA, REFINER, VAE, L
 from darkroom.domain.errors import DarkroomError, MissingPackage, first_line
 from darkroom.domain.settings import ModelRef
 from darkroom.rendering.model_files import INDEX, PICKLES, components_of, file_digests, files_in, folder_revision
-from darkroom.rendering.remote_parts import stored_part
 from darkroom.rendering.stored_tensors import SAFETENSORS, Shape, StoredTensor, component_tensors, header
 from darkroom.storage.store import check_slashes, is_remote
 
@@ -217,6 +216,8 @@ def _check_vae(names: Sequence[str], label: str) -> None:
 
 def _from_store(uri: str, label: str, kind: str) -> Path:
     """Of the copy in the cache, which is made where there is none."""
+    from darkroom.rendering.remote_parts import stored_part  # with pyarrow, which rendering itself does not need
+
     found = stored_part(uri, _setting(label))
     if found.is_file and kind != VAE:
         _check_no_pickle(PurePath(found.names[0]), label)
