@@ -26,6 +26,7 @@ test: env  ## all tests, in two processes, but those that take minutes
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 drill: env  ## faults injected into whole runs, each many times, and a table of what was lost: nothing; about an hour
+	$(BIN)/python -m pytest --drill -m drill tests/faults tests/jobs
 	$(BIN)/python -m tests.faults
 
 load: env  ## speed and memory with the painter, and a table: a million images, a hundred million prompts; half an hour
@@ -53,7 +54,7 @@ docs: env  ## build the documentation site into build/docs/site
 
 infra: env  ## write the manifests of infra/clusters anew, and check all files there, those of Slurm for real where it is
 	$(BIN)/python -m infra.manifests
-	$(BIN)/python -m pytest tests/infra
+	$(BIN)/python -m pytest --drill tests/infra tests/clusters
 
 release: env  ## build the wheel, and render with it where nothing else is installed
 	rm -rf build dist

@@ -16,6 +16,19 @@ settings.load_profile("any machine")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--drill", action="store_true", help="also run what takes minutes: `make drill`, `make infra`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out drills, but for who asks for them."""
+    if config.getoption("--drill"):
+        return
+    drills = [item for item in items if item.get_closest_marker("drill")]
+    config.hook.pytest_deselected(items=drills)
+    items[:] = [item for item in items if not item.get_closest_marker("drill")]
+
+
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     with moto_server() as url:

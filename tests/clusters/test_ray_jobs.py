@@ -18,7 +18,7 @@ import pytest
 from tests.jobs.helpers import PAINT, command
 from tests.servers import free_port, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.drill, pytest.mark.timeout(600)]
 SECRET = "secret-of-the-submitter"
 WORDS = (
     *PAINT[:1],

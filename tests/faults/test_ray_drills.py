@@ -18,6 +18,7 @@ def test_workers_killed_one_after_the_other(expected: Whole, in_s3: tuple[drills
 
 
 @pytest.mark.slow
+@pytest.mark.drill
 def test_nodes_killed_one_after_the_other(expected: Whole, in_s3: tuple[drills.Place, FaultyProxy]) -> None:
     with ray_drills.cluster(2) as nodes:
         tally = ray_drills.nodes_killed(expected, *in_s3, nodes)
@@ -26,12 +27,14 @@ def test_nodes_killed_one_after_the_other(expected: Whole, in_s3: tuple[drills.P
 
 
 @pytest.mark.slow
+@pytest.mark.drill
 def test_a_node_that_the_cloud_takes_back(expected: Whole, in_s3: tuple[drills.Place, FaultyProxy]) -> None:
     with ray_drills.cluster(2) as nodes:
         assert counts(ray_drills.node_preempted(expected, *in_s3, nodes)) == ZERO
 
 
 @pytest.mark.slow
+@pytest.mark.drill
 def test_a_head_that_is_killed(expected: Whole, in_s3: tuple[drills.Place, FaultyProxy]) -> None:
     with ray_drills.cluster(2) as nodes:
         tally = ray_drills.head_killed(expected, *in_s3, nodes)

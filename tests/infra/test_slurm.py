@@ -20,6 +20,7 @@ from tests.servers import free_port
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue")
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.drill,
     pytest.mark.skipif(
         os.name != "posix" or os.geteuid() != 0 or not all(map(shutil.which, PROGRAMS)),
         reason="needs root and Slurm: apt-get install slurmctld slurmd slurm-client munge",

@@ -1,9 +1,10 @@
 """Models of every family through the command: mixed rows, two shard sizes, two orders, and verify."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,8 +57,15 @@ def pictures(run: Path) -> dict[str, np.ndarray]:
     return {image.info["record"].prompt_id: np.asarray(image) for image in darkroom.open_run(str(run)).images()}
 
 
+def as_cases() -> Iterator[Any]:
+    """Every model; variants of another one's code, and the one that takes a minute and a half, are drills."""
+    for name in sorted(MODELS):
+        is_variant = any(name.startswith(f"{other}_") for other in MODELS)
+        yield pytest.param(name, marks=pytest.mark.drill if is_variant or name == "hidream" else ())
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", as_cases())
 def test_images_depend_on_neither_shards_nor_order(tiny_model: Folder, tmp_path: Path, name: str) -> None:
     if name in NEEDS and find_spec(NEEDS[name]) is None:
         pytest.skip(f"needs the optional package {NEEDS[name]}")
