@@ -9,6 +9,7 @@ import io
 import json
 import os
 import sys
+import threading
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import TextIO
@@ -122,16 +123,29 @@ class JsonLines(io.TextIOBase):
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._begun = ""
+        self._begun = threading.local()  # each thread's line that has no end yet
 
     def write(self, text: str) -> int:
-        *lines, self._begun = (self._begun + text).split("\n")
+        *lines, self._begun.text = (getattr(self._begun, "text", "") + text).split("\n")
         for line in filter(str.strip, lines):
-            self._stream.write(f"{line if line.startswith('{') else _message(line)}\n")
+            self._stream.write(f"{line if _is_object(line) else _message(line)}\n")
         return len(text)
 
     def flush(self) -> None:
         self._stream.flush()
+
+    def close(self) -> None:
+        """Write what has no end yet; the stream stays open."""
+        if getattr(self._begun, "text", "").strip():
+            self.write("\n")
+        self.flush()
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return line.startswith("{") and isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def _message(line: str) -> str:

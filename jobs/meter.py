@@ -138,9 +138,10 @@ class Meter:
 
     def _stalled(self, now: float) -> str:
         if self._reading_since is not None and now - self._reading_since > STALL_S:
-            return f"stalled: prompts are being read for {duration(now - self._reading_since)}"
+            waited = duration(now - self._reading_since)
+            return f"stalled: prompts are being read, or the store lists what is left, for {waited}"
         idle_s = now - (self._committed_at or self._ready_at or now)
         if idle_s < STALL_S or not self._stalls:
             return ""
-        _, worst = max(self._stalls.values(), key=lambda each: each[1].seconds)
-        return f"stalled: {worst.worker} is {worst.stage} for {duration(worst.seconds)}"
+        said_at, worst = max(self._stalls.values(), key=lambda each: each[1].seconds)
+        return f"stalled: {worst.worker} is {worst.stage} for {duration(worst.seconds + now - said_at)}"

@@ -37,7 +37,7 @@ class Printer:
     ) -> None:
         self._take_down()
         if self._as_json:
-            sys.stdout.flush()
+            sys.stdout.close()
             sys.stdout = self._stdout
 
     def __call__(self, event: Any) -> None:

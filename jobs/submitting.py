@@ -77,6 +77,11 @@ def _check_parts(asked: DictConfig, job: str, num_parts: int) -> None:
         raise DarkroomError(f"engine.part={asked.engine.part}: to.num_parts divides the run; leave engine.part out")
     if num_parts > 1 and not has_part:
         raise DarkroomError(f"to.num_parts={num_parts}: `darkroom {job}` has no parts; leave it out")
+    if num_parts > 1 and OmegaConf.select(asked, "halving.figure"):
+        raise DarkroomError(
+            f"to.num_parts={num_parts}: halving drops cells by what all of them show, so that one command renders it "
+            "all; leave out one of the two"
+        )
 
 
 def _warnings(asked: DictConfig) -> Iterator[str]:

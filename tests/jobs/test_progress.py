@@ -67,7 +67,7 @@ def test_a_worker_that_is_long_at_one_stage_names_it_until_the_next_commit(clock
     meter.add(Stalled("worker 1", "storing images", 50.0))
     assert meter.state().stalled == ""  # the other shard was committed just now
     clock.now += 60
-    assert meter.state().stalled == "stalled: worker 1 is storing images for 50 s"
+    assert meter.state().stalled == "stalled: worker 1 is storing images for 110 s"
     meter.add(done())
     clock.now += 60
     assert meter.state().stalled == ""
@@ -77,7 +77,7 @@ def test_prompts_that_are_slow_to_read_are_named(clock: Clock) -> None:
     meter = Meter(80, "rendering")
     meter.add(ReadingPrompts(True))
     clock.now += 100
-    assert meter.state().stalled == "stalled: prompts are being read for 100 s"
+    assert meter.state().stalled == "stalled: prompts are being read, or the store lists what is left, for 100 s"
     meter.add(ReadingPrompts(False))
     assert meter.state().stalled == ""
 
@@ -108,8 +108,11 @@ def test_messages_among_json_lines_are_json_too() -> None:
     lines = JsonLines(stream)
     print("worker 1 is\nready", file=lines)
     print(json.dumps({"num_done": 1}), file=lines, flush=True)
+    print({"of": "python"}, file=lines)
+    print("no end", file=lines, end="")
+    lines.close()
     found = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [line.get("message") for line in found] == ["worker 1 is", "ready", None]
+    assert [line.get("message") for line in found] == ["worker 1 is", "ready", None, "{'of': 'python'}", "no end"]
     assert found[2] == {"num_done": 1}
 
 

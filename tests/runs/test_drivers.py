@@ -33,8 +33,16 @@ def test_one_driver_owns_all_and_leaves_nothing(store: Store) -> None:
     assert files(store) == []
 
 
+def test_what_another_driver_committed_is_not_rendered_again(store: Store) -> None:
+    with Driver(store, "1of1", lambda: set(SHARDS)) as alone:
+        assert all(map(alone.owns, SHARDS))  # nobody else was seen: nothing is asked
+        with Driver(store, "1of1", lambda: set(SHARDS)) as second:
+            assert not any(map(second.owns, SHARDS))
+
+
 def test_two_drivers_have_half_each_and_no_shard_twice(store: Store) -> None:
     with Driver(store, "1of1") as first, Driver(store, "1of1") as second:
+        first._look()
         own = [{shard for shard in SHARDS if driver.owns(shard)} for driver in (first, second)]
     assert own[0] | own[1] == set(SHARDS)
     assert not own[0] & own[1]
@@ -47,13 +55,13 @@ def test_drivers_of_other_parts_share_nothing(store: Store) -> None:
 
 
 def test_a_driver_that_comes_later_is_noticed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drivers, "BEAT_EVERY_S", 0.02)
+    monkeypatch.setattr(drivers, "LOOK_EVERY_S", 0.02)
     with Driver(store, "1of1") as first:
         assert all(map(first.owns, SHARDS))
         with Driver(store, "1of1"):
-            time.sleep(0.03)
+            time.sleep(0.3)
             assert not all(map(first.owns, SHARDS))
-        time.sleep(0.03)
+        time.sleep(0.3)
         assert all(map(first.owns, SHARDS))
 
 

@@ -65,9 +65,12 @@ class RenderJob:
         cells = self.found.cell_infos
         return [name for name in shards_of(self.store, self.info) if name.cell_id in cells and self._has(name.start)]
 
+    def committed_ids(self) -> set[str]:
+        return {name.shard_id for name in self.committed()}
+
     def left(self) -> list[Shard]:
         """Those that are not there, in the order of `tasks`."""
-        done = {name.shard_id for name in self.committed()}
+        done = self.committed_ids()
         return [shard for cells in self._by_model() for shard in self._shards(cells, done)]
 
     def unfinished(self) -> list[str]:
@@ -149,7 +152,7 @@ def render_shards(job: RenderJob) -> Rendered:
     compiled = CompiledCache(options.is_compiled, job.found.models, options.images_a_batch)
     if left:
         speeds = SpeedKeeper(renderer_specs(job.found, job.engine), job.found.scan.num_overriding)
-        with Driver(job.store, options.part_name) as driver:
+        with Driver(job.store, options.part_name, job.committed_ids) as driver:
             shared = Shared(driver, job.tasks, job.left)
             tasks = _announced(profile.tasks(shared({name.shard_id for name in before})), job.progress)
             listen = speeds.listener(compiled.listener(profile.listener(counting)))

@@ -59,10 +59,11 @@ def _rules() -> list[dict[str, Any]]:
     def on(codes: Sequence[int]) -> dict[str, Any]:
         return {"containerName": "darkroom", "operator": "In", "values": list(codes)}
 
+    # The first that fits decides: a pod that is evicted is stopped politely, and ends with a code that counts.
     return [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
         {"action": "FailIndex", "onExitCodes": on(_NEVER_AGAIN)},
         {"action": "Count", "onExitCodes": on(_GOES_ON)},
-        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
     ]
 
 

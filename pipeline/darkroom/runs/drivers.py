@@ -8,9 +8,8 @@ import json
 import os
 import platform
 import threading
-import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
@@ -20,53 +19,78 @@ from darkroom.runs.files import DRIVERS_PREFIX
 from darkroom.storage.store import NotFound, ObjectInfo, Store
 
 BEAT_EVERY_S = 30.0
-_LONGEST_PUT_S = 10.0
+LOOK_EVERY_S = 5.0
+_LONGEST_END_S, _LONGEST_STOP_S = 10.0, 2.0  # to remove files: at the end, and where the run is stopped
 _SILENT = timedelta(seconds=5 * BEAT_EVERY_S)
 
 
 class Driver:
-    """This command's file, renewed until the context ends; `group`: drivers of one group share work."""
+    """This command's file, renewed until the context ends; `group`: drivers of one group share work.
 
-    def __init__(self, store: Store, group: str) -> None:
+    What is asked of the store is asked by a thread of its own, so that nothing waits for a store that hangs.
+    """
+
+    def __init__(self, store: Store, group: str, committed: Callable[[], set[str]] = set) -> None:
+        """`committed`: the shard_ids that are there now; asked for once another driver was seen."""
         self._store = store
         self._prefix = f"{DRIVERS_PREFIX}{group}-"
         self._key = f"{self._prefix}{uuid.uuid4().hex}.json"
+        self._committed = committed
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_up, name="driver", daemon=True)
         self._others: tuple[str, ...] = ()
-        self._looked_at = 0.0
+        self._is_shared = False  # whether another driver was ever seen
+        self._done: set[str] = set()  # shard_ids that were there when it was last asked for
 
     def __enter__(self) -> "Driver":
         self._beat()
+        self._look()
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove the file, and those of drivers that ended without a chance to."""
+        """Remove the file, and those of drivers that ended without a chance to, as far as that takes seconds."""
         self._ended.set()
-        self._thread.join(_LONGEST_PUT_S)  # else the file would come back
+        self._thread.join(_LONGEST_END_S if kind is None else _LONGEST_STOP_S)
+
+    def owns(self, shard_id: str) -> bool:
+        """Whether the shard is left, and of this driver's share: each has one driver among those that live.
+
+        By the highest digest, so that a driver that comes or goes moves no shards between the others.
+        """
+        if shard_id in self._done:
+            return False
+        return max((self._key, *self._others), key=lambda key: digest("driver", key, shard_id)) == self._key
+
+    def _keep_up(self) -> None:
+        since_beat_s = 0.0
+        while not self._ended.wait(LOOK_EVERY_S):
+            since_beat_s += LOOK_EVERY_S
+            if since_beat_s >= BEAT_EVERY_S:
+                since_beat_s = 0.0
+                self._beat()
+                self._done = self._committed_now()
+            self._look()
         with suppress(OSError):
             living = {info.key for info in self._living()}
             dead = [info.key for info in self._store.list(self._prefix) if info.key not in living]
             self._store.delete([self._key, *dead])
 
-    def owns(self, shard_id: str) -> bool:
-        """Whether the shard is of this driver's share: each shard has one driver among those that live.
+    def _look(self) -> None:
+        """For other drivers, and for what they have committed."""
+        with suppress(OSError):
+            self._others = tuple(info.key for info in self._living() if info.key != self._key)
+            if self._others and not self._is_shared:
+                self._is_shared = True
+                self._done = self._committed_now()
 
-        By the highest digest, so that a driver that comes or goes moves no shards between the others.
-        """
-        drivers = (self._key, *self._living_others())
-        return max(drivers, key=lambda key: digest("driver", key, shard_id)) == self._key
-
-    def _living_others(self) -> tuple[str, ...]:
-        """Their keys, as they were at most some seconds ago."""
-        if time.monotonic() - self._looked_at > BEAT_EVERY_S:
-            self._looked_at = time.monotonic()
-            with suppress(OSError):
-                self._others = tuple(info.key for info in self._living() if info.key != self._key)
-        return self._others
+    def _committed_now(self) -> set[str]:
+        """As it was, where the store does not say."""
+        with suppress(OSError):
+            return self._committed() if self._is_shared else set()
+        return self._done
 
     def _living(self) -> Iterator[ObjectInfo]:
         found = list(self._store.list(self._prefix))
@@ -91,10 +115,6 @@ class Driver:
         about = {"host": platform.node(), "pid": os.getpid()}
         with suppress(OSError):
             self._store.put(self._key, json.dumps(about).encode(), "application/json")
-
-    def _keep_up(self) -> None:
-        while not self._ended.wait(BEAT_EVERY_S):
-            self._beat()
 
 
 def _is_running(pid: int) -> bool:
