@@ -40,12 +40,14 @@ def test_parts_make_up_the_run_and_no_row_twice(tmp_path: Path, capsys: pytest.C
     assert "0 images rendered" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_parts_of_a_sweep_divide_rows_and_not_cells(tmp_path: Path) -> None:
     for part in ("1/2", "2/2"):
         assert run_here("sweep", *words(tmp_path, part), "grid.axes.guidance_scale=[1,4]") == 0
     assert rows(tmp_path) == sorted([*range(10), *range(10)])
 
 
+@pytest.mark.slow
 def test_the_part_that_ends_last_measures_the_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     measured = {"evaluate": "inline", "evaluation.extractors": "[demo_clip]"}
     assert run_here("generate", *words(tmp_path, "1/2", **measured)) == 0

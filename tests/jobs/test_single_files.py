@@ -85,6 +85,7 @@ def test_it_renders_without_a_configuration_and_is_verified(small_sd15: Path, tm
     assert run_here("verify", f"run={tmp_path / 'run'}", f"model.single_file={tmp_path / 'moved.safetensors'}") == 0
 
 
+@pytest.mark.slow
 def test_a_configuration_has_no_weights() -> None:
     with pytest.raises(
         DarkroomError, match=r"darkroom/sdxl is a configuration without weights; give these as model\.s"

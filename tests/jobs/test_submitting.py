@@ -128,6 +128,7 @@ def test_what_a_cluster_sees_is_not_refused(capsys: pytest.CaptureFixture) -> No
     assert shlex.split(command)[:2] == ["darkroom", "sweep"]
 
 
+@pytest.mark.slow
 def test_the_users_files_are_not_needed_there(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "mine.yaml").write_text("model: sdxl\nsampling: {seed: 7}\noutput: {uri: 's3://b/${sampling.seed}'}\n")
     said = printed(capsys, "job=generate", "--config", str(tmp_path / "mine.yaml"))

@@ -58,6 +58,7 @@ def test_any_value_is_said(given: tuple[str, ...]) -> None:
     assert words("generate", *given)
 
 
+@pytest.mark.slow
 def test_files_are_no_longer_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.yaml").write_text(
@@ -74,6 +75,7 @@ def test_files_are_no_longer_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     }
 
 
+@pytest.mark.slow
 def test_a_group_of_the_users_is_said_by_keys_of_ours(tmp_path: Path) -> None:
     for name, text in {
         "experiment/mine.yaml": "# @package _global_\ndefaults:\n  - override /model: sdxl\nsampling: {seed: 7}\n",

@@ -52,6 +52,7 @@ def test_images_stay_the_same_from_call_to_call(models: Models, name: str, chang
     assert devices == {"meta" if how == "sequential" else "cpu"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["model", "group", "sequential"])
 def test_loras_are_switched_in_an_offloaded_model(models: Models, tmp_path: Path, how: str) -> None:
     file = tiny_lora(models["sd"], tmp_path)

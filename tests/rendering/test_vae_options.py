@@ -15,6 +15,7 @@ LARGE = replace(SAMPLING, height=64, width=64)
 VAE = {"_class_name": "AutoencoderKL", "sample_size": 32}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sd", "sd3"])
 def test_slicing_keeps_images_and_tiling_changes_large_ones(models: Models, name: str) -> None:
     plain = load(models, name)

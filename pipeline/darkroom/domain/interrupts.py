@@ -11,7 +11,7 @@ wait for ever for half an import, or for a lock of torch. So there they are refu
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import wraps
 from importlib import import_module
 from typing import ParamSpec, TypeVar
@@ -20,6 +20,7 @@ from darkroom.domain.errors import DarkroomError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_LONGEST_WAIT_S = 1.0
 _pool: ThreadPoolExecutor | None = None  # of one thread, since what CUDA captured belongs to a thread
 _under_way: list[None] = []  # one for each such call
 _is_torn = False  # whether this process was forked off while there were any
@@ -44,7 +45,10 @@ def off_main_thread(call: Callable[P, T]) -> Callable[P, T]:
         _check_whole()
         if threading.current_thread() is not threading.main_thread():
             return noted(*args, **kwargs)
-        return _thread().submit(noted, *args, **kwargs).result()
+        future = _thread().submit(noted, *args, **kwargs)
+        while not future.done():  # an interrupt that comes just before a wait is seen after it
+            wait([future], _LONGEST_WAIT_S)
+        return future.result()
 
     return elsewhere
 
