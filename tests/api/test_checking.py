@@ -118,6 +118,7 @@ def test_a_preset_in_the_place_of_another_is_that_alone() -> None:
         assert {name: with_preset(ref, name) for name in known} == known
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "own"),
     [

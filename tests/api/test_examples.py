@@ -25,6 +25,7 @@ def test_every_example_is_run() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == SAID.keys()
 
 
+@pytest.mark.slow
 def test_the_experiment_sweeps_what_is_embedded() -> None:
     config = composed("sweep", ["--config-dir", str(EXAMPLES), "+experiment=loras"])
     assert [str(each) for each in config.model.loras] == [f"darkroom/{style}" for style in LORAS]

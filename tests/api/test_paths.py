@@ -24,6 +24,7 @@ class Place:
         return self._path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [str, Path, Place, lambda path: Place(os.fsencode(path))])
 def test_a_place_is_what_it_says_its_path_is(kind: Any, tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("a cat\n")

@@ -39,6 +39,7 @@ def test_a_run_says_what_it_was_computed_by(
     assert f"openvino {first.openvino_version[0]}" in (tmp_path / "run" / "report" / "index.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", ["plan", "generate", "prove"])
 def test_what_it_cannot_compute_is_refused_before_anything_is_loaded(tmp_path: Path, job: str) -> None:
     given = ("engine.backend=openvino", "engine.device=cpu", *(() if job == "prove" else (*PROMPTS,)))

@@ -30,6 +30,7 @@ def rows(folder: Path) -> list[int]:
     return sorted(record.row for record in records(open_store(parse_spec(str(folder / "run")))))
 
 
+@pytest.mark.slow
 def test_parts_make_up_the_run_and_no_row_twice(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert run_here("generate", *words(tmp_path, "2/2")) == 0
     assert rows(tmp_path) == [2, 3, 6, 7]
@@ -67,6 +68,7 @@ def test_halving_needs_all_of_a_run(tmp_path: Path) -> None:
                  "halving.figure=demo_clip.clip_score", "halving.num_images=2")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_ray_job_needs_a_place_that_outlives_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     monkeypatch.chdir(tmp_path)

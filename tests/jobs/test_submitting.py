@@ -46,6 +46,7 @@ def test_no_key_of_submit_is_one_of_a_job_that_it_does() -> None:
 # What is refused -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [

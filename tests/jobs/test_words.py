@@ -30,6 +30,7 @@ def test_order_and_quotes_do_not_matter() -> None:
     assert one == other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given",
     [

@@ -28,6 +28,7 @@ def backends(pipe: object) -> set[str | None]:
     return {getattr(each, "_attention_backend", None) for each in processors if each is not None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["flux_dev", "qwen"])
 def test_a_backend_is_the_models_own_and_makes_the_same_picture(tmp_path: Path, name: str) -> None:
     folder = tiny(name, tmp_path / "model")

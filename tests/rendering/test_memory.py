@@ -24,6 +24,7 @@ def memory_of(folder: Path, sampling: Sampling | None = None) -> ModelMemory:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_weights_are_those_that_are_loaded(models: Models, dtype: str) -> None:
     pipe = DiffusionPipeline.from_pretrained(models["sdxl"], dtype=getattr(torch, dtype))
@@ -69,6 +70,7 @@ def test_attention_is_traced_without_the_matrix_of_all_pairs() -> None:
     assert found == 1000 * 8 * 4
 
 
+@pytest.mark.slow
 def test_a_traced_decoding_holds_at_least_its_largest_layer_and_grows_with_the_image(models: Models) -> None:
     small, large = (
         call_bytes(inspect_model(ModelRef(str(models["sd"])), "cpu"), replace(SAMPLING, height=side, width=side))

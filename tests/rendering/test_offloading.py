@@ -38,6 +38,7 @@ def offloaded(spec: RendererSpec, how: str | None) -> tuple[DiffusersRenderer, A
     return DiffusersRenderer(loaded, spec), pipe
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["model", "group", "sequential"])
 @pytest.mark.parametrize(
     ("name", "changes"), [("sd", {}), ("sd", {"cache_interval": 2, "guidance_stop": 0.5}), ("sd3", {})]
@@ -70,6 +71,7 @@ def test_loras_are_switched_in_an_offloaded_model(models: Models, tmp_path: Path
         assert np.array_equal(made(renderer, adapters), made(plain, adapters))
 
 
+@pytest.mark.slow
 def test_an_image_that_overflows_in_half_precision_is_decoded_again_in_float32(models: Models) -> None:
     spec = spec_of(models, "sd", dtype="float16")
     for how in (None, "model", "group", "sequential"):

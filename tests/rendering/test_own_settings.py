@@ -138,6 +138,7 @@ def test_what_steers_guidance_where_there_is_none_is_told(models: Models) -> Non
         assert list(idle_settings(guided, model, rows)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*SCHEDULERS, "default"])
 def test_no_more_steps_are_let_through_than_a_scheduler_takes(models: Models, tmp_path: Path, name: str) -> None:
     """`default` is the LCM's own."""

@@ -56,6 +56,7 @@ def pixels(renderer: Renderer, wanted: Sequence[ImageRequest]) -> list[np.ndarra
     return [image.pixels for image in found if image.pixels is not None]
 
 
+@pytest.mark.slow
 def test_rows_stand_alone_and_the_refiner_makes_another_image(models: Models, refiner: Path) -> None:
     renderer = load_renderer(RendererSpec(inspected(models, refiner), "cpu", 4))
     together = pixels(renderer, requests())
@@ -77,6 +78,7 @@ def test_every_promise_holds_and_diffusers_two_calls_make_the_same_image(models:
     assert outcomes(checked(inspected(models, None)))["refiner_start"] is Outcome.UNTAKEN
 
 
+@pytest.mark.slow
 def test_equal_text_encoders_are_held_once(models: Models, refiner: Path, tmp_path: Path) -> None:
     same = Path(shutil.copytree(refiner, tmp_path / "same"))
     shutil.rmtree(same / "text_encoder_2")

@@ -72,6 +72,7 @@ def empty(kind: type, folder: Path) -> torch.nn.Module:
     return kind.from_config(kind.load_config(folder))  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pad", ["tokenizer", "tokenizer_2"])
 def test_tokens_are_those_of_clip(pad: str) -> None:
     tokenizer = transformers.CLIPTokenizer.from_pretrained(configuration_folder("darkroom/sdxl") / pad)
