@@ -22,14 +22,13 @@ class Shared:
 
     def __call__(self, committed: set[str]) -> Iterator[Task]:
         """`committed`: shard_ids, as they were a moment ago."""
-        yield from self._given(self.tasks(_Skipped(lambda shard_id: shard_id in committed or not self._owns(shard_id))))
+        yield from self._given(
+            self.tasks(_Skipped(lambda shard_id: shard_id in committed or not self.driver.owns(shard_id)))
+        )
         while others := [shard.shard_id for shard in self.left() if shard.shard_id not in self.given]:
             # The latter half: their own drivers begin at the front.
             chosen = frozenset(others[len(others) // 2 :])
             yield from self._given(self.tasks(_Skipped(lambda shard_id: shard_id not in chosen)))  # noqa: B023
-
-    def _owns(self, shard_id: str) -> bool:
-        return self.driver.owns(shard_id)
 
     def _given(self, tasks: Iterator[Task]) -> Iterator[Task]:
         for task in tasks:
