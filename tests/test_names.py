@@ -29,11 +29,10 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["local", "ray"])
 def test_a_users_own_names_break_nothing(folder: Path, engine: str) -> None:
-    python_path = os.pathsep.join([str(folder / "packages"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [COMMAND, "generate", *PROMPTS, f"engine={engine}", "output.uri=run"],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": python_path},
+        env=_searching(folder / "packages"),
         capture_output=True,
         text=True,
         timeout=200,
@@ -47,6 +46,13 @@ def test_a_users_own_names_break_nothing(folder: Path, engine: str) -> None:
 def test_a_users_own_names_on_the_path_break_nothing(tmp_path: Path) -> None:
     for name in ("pipeline", "conf", "jobs", "darkroom"):
         (tmp_path / f"{name}.py").write_text(FAILING)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run([COMMAND, "--version"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [COMMAND, "--version"], cwd=tmp_path, env=_searching(tmp_path), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
+
+
+def _searching(folder: Path) -> dict[str, str]:
+    """The environment with `folder` first on PYTHONPATH. An empty entry there would mean the working directory."""
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, others)])}
