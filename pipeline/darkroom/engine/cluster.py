@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import ray
-from ray._private import auto_init_hook, ray_constants
+from ray._private import auto_init_hook, ray_constants, services
 from ray.job_config import JobConfig
 
 from darkroom.domain.errors import DarkroomError, TryAgain, first_line
@@ -25,6 +26,7 @@ _LONGEST_SOCKET = 103 if sys.platform == "darwin" else 107  # bytes of a path th
 _IN_SESSION = len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 _LONGEST_FOLDER = _LONGEST_SOCKET - _IN_SESSION
 _SHORT_FOLDER = "/tmp"
+_CONNECT_S = 5.0
 
 _LOGGERS = {"ray._private.worker": logging.ERROR, "ray._private.services": logging.CRITICAL}  # while Ray starts
 
@@ -77,6 +79,7 @@ def _in_lasting_thread(start: Callable[[], None]) -> None:
 def _join_or_start(address: str | None, num_workers: int | None) -> None:
     try:
         if address:
+            _check_answers(address)
             ray.init(address=address, logging_level="warning", log_to_driver=False)
         else:
             _start_local(max(num_workers or 1, os.cpu_count() or 1))
@@ -94,6 +97,21 @@ def _join_or_start(address: str | None, num_workers: int | None) -> None:
             f"no Ray could be started on this machine ({line}); give the command again when the machine is less "
             "busy, or with engine=local"
         ) from error
+
+
+def _check_answers(address: str) -> None:
+    """Raises OSError or ValueError where nobody listens at an address, as Ray does after half a minute and pages of
+    its log."""
+    scheme, _, place = address.rpartition("://")
+    if scheme not in ("", "ray"):  # of another provider's client, which alone knows it
+        return
+    found = place if scheme else services.canonicalize_bootstrap_address(place)
+    if found is None:  # `auto`, and none is known on this machine, which Ray says at once
+        return
+    parts = urlsplit(f"//{found}")
+    if not (parts.hostname and parts.port):
+        raise ValueError("it has no port")
+    socket.create_connection((parts.hostname, parts.port), _CONNECT_S).close()
 
 
 def _named_by(address: str) -> str:
