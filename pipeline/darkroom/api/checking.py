@@ -28,6 +28,7 @@ from darkroom.api.options import (
     EvaluationOptions,
     HalvingOptions,
     OutputOptions,
+    not_halved,
 )
 from darkroom.api.parts import check_rows, check_rows_loras, warnings_of
 from darkroom.api.prompt_checks import (
@@ -162,10 +163,7 @@ def check(request: Request, device: str) -> Checked:
     """The request's cells, prompts and store; equal cells are one."""
     _check_place(request.output)
     if request.halving and request.engine.part:
-        raise DarkroomError(
-            f"engine.part={request.engine.part}: halving drops cells by what all of them show, so that one command "
-            "renders it all; leave out one of the two"
-        )
+        raise not_halved(f"engine.part={request.engine.part}")
     find = cache(find_model)  # which digests its weights: once a model, and not once a cell
     grid = request.grid
     cells = (

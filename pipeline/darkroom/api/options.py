@@ -316,6 +316,14 @@ class ModelPlace:
     )
 
 
+def not_halved(division: str) -> DarkroomError:
+    """Refuses a division of a run's work, beside which cells cannot be dropped."""
+    return DarkroomError(
+        f"{division}: halving drops cells by what all of them show, so that one command renders it all; leave out one "
+        "of the two"
+    )
+
+
 @dataclass(frozen=True)
 class HalvingOptions:
     """Successive halving over a sweep's cells."""
