@@ -9,6 +9,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from functools import wraps
 from os import PathLike
 from pathlib import Path
@@ -173,4 +174,5 @@ def _described(hint: Any) -> str:
     kind = get_origin(hint) or hint
     if kind is Annotated:
         return f"a whole number from {hint.__metadata__[0]} on"
-    return _KINDS.get(kind, getattr(kind, "__name__", str(kind)))
+    is_of_options = is_dataclass(kind) and all(each.metadata for each in fields(kind))  # which a caller writes
+    return f"{kind.__name__}(...)" if is_of_options else _KINDS.get(kind, getattr(kind, "__name__", str(kind)))
