@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from darkroom.api.checking import Checked, Request, check, warnings
+from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
 from darkroom.api.engine import Engine, driver_device, likely_device, settle, started
 from darkroom.api.evaluation import CheckedEvaluation, check_evaluation
@@ -27,6 +27,7 @@ from darkroom.api.options import AUTO, EngineOptions
 from darkroom.api.proving import is_testable, proofs_of, settled_proofs
 from darkroom.api.render_job import RenderJob, render_shards, renderer_specs
 from darkroom.api.run import Run
+from darkroom.api.warnings import warnings
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import Record, num_without_image
