@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from darkroom.api.batch_size import settle
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
-from darkroom.api.engine import Engine, driver_device, likely_device, settle, started
+from darkroom.api.engine import Engine, driver_device, likely_device, started
 from darkroom.api.evaluation import CheckedEvaluation, check_evaluation
 from darkroom.api.events import (
     BatchSizeSettled,
