@@ -129,27 +129,31 @@ def _claimed(
         progress(BatchSizeSettled(engine.options.images_a_batch))
         kept = _proofs(found, engine)
     certificates = settled_proofs(found.models, kept, store, info, progress)
-    shard_size = asked.options.shard_size
-    progress(
-        Prepared(
-            prompts=found.request.prompts.name,
-            num_rows=found.scan.num_rows,
-            num_images=found.num_images,
-            overriding=found.scan.overriding,
-            cells=found.cell_infos,
-            run=info,
-            is_sweep=found.request.grid is not None,
-            place=store.describe(),
-            num_workers=engine.num_workers,
-            device=engine.device,
-            shard_size=info.shard_size,
-            ignored_shard_size=shard_size if shard_size != info.shard_size else None,
-            weight_bytes=weight_bytes,
-            backends=tuple(sorted({spec.backend for spec in renderer_specs(found, engine) if is_testable(spec.model)})),
-            compiling=compiling.text,
-        )
-    )
+    progress(_prepared(found, info, store, engine, weight_bytes, compiling.text))
     return RenderJob(found, info, store, engine, progress, evaluation, certificates, _first_rows(engine.options, info))
+
+
+def _prepared(
+    found: Checked, info: RunInfo, store: Store, engine: Engine, weight_bytes: int | None, compiling: str
+) -> Prepared:
+    shard_size = engine.options.shard_size
+    return Prepared(
+        prompts=found.request.prompts.name,
+        num_rows=found.scan.num_rows,
+        num_images=found.num_images,
+        overriding=found.scan.overriding,
+        cells=found.cell_infos,
+        run=info,
+        is_sweep=found.request.grid is not None,
+        place=store.describe(),
+        num_workers=engine.num_workers,
+        device=engine.device,
+        shard_size=info.shard_size,
+        ignored_shard_size=shard_size if shard_size != info.shard_size else None,
+        weight_bytes=weight_bytes,
+        backends=tuple(sorted({spec.backend for spec in renderer_specs(found, engine) if is_testable(spec.model)})),
+        compiling=compiling,
+    )
 
 
 def _first_rows(options: EngineOptions, info: RunInfo) -> frozenset[int] | None:
