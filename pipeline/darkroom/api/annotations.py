@@ -116,9 +116,7 @@ def checked_kind(name: str, value: Any, hint: Any) -> Any:
         raise DarkroomError(f"{name}={shown}: {_needed(choices)}")
     kind, inner = get_origin(fitting[0]) or fitting[0], get_args(fitting[0])
     if kind is Path:
-        return Path(
-            os.fsdecode(value)
-        )  # what is only like a path, as an entry of os.scandir, says another text of itself
+        return Path(os.fsdecode(value))  # the text of what is like a path, as an entry of os.scandir, is another
     if kind is Mapping:
         return {
             checked_kind(f"{name}: the key", key, inner[0]): checked_kind(f"{name}[{key!r}]", item, inner[1])

@@ -30,7 +30,8 @@ from darkroom.api.options import (
     OutputOptions,
     not_halved,
 )
-from darkroom.api.parts import check_rows, check_rows_loras
+from darkroom.api.parts import check_rows_loras
+from darkroom.api.plug_ins import check_rows
 from darkroom.api.prompt_checks import (
     LORA_TAGS,
     PromptFindings,

@@ -10,7 +10,8 @@ from typing import Any
 
 from darkroom.api.cells import find_model, with_files
 from darkroom.api.options import ModelPlace
-from darkroom.api.parts import parts_of, trusted_ref, without_parts
+from darkroom.api.parts import parts_of, without_parts
+from darkroom.api.plug_ins import trusted_ref
 from darkroom.domain.errors import DarkroomError, MissingPackage
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import ModelRef
