@@ -104,7 +104,8 @@ def _another_value(rule: _Rule, config: DictConfig, choices: Choices) -> str | N
     for key in filter(partial(place_of, config), rule.keys):
         for name, value in _values(config, key):
             kept = _selected(shipped, name)
-            default = OmegaConf.structured(OmegaConf.get_type(_parent(config, name)))[name.rpartition(".")[2]]
+            usual = OmegaConf.structured(OmegaConf.get_type(_parent(config, name)))
+            default = _selected(usual, name.rpartition(".")[2])
             if value not in (kept, default):
                 return f"{name}={shown(_plain(value))}"
     return None

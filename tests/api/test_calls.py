@@ -224,7 +224,7 @@ def test_a_plan_says_what_would_be_made(tmp_path: Path) -> None:
         (lambda out: darkroom.generate(PROMPTS, out=b"x"), "out=b'x': give a text or a path or None"),
         (lambda out: darkroom.generate(PROMPTS, model=3), "model=3: give a text or a path or ModelRef"),
         (lambda out: darkroom.generate(PROMPTS, engine=3), r"choices are local, ray, EngineOptions\(...\), a dict$"),
-        (lambda out: darkroom.generate(PROMPTS, engine={"workers": 2}), "^engine: no option 'workers'; there are kind"),
+        (lambda out: darkroom.generate(PROMPTS, engine={"workers": 2}), "^engine: no option 'workers'; did"),
         (lambda out: darkroom.generate(PROMPTS, engine={"num_workers": 2}), "^engine.num_workers=2: engine=local is"),
         (lambda out: darkroom.generate(PROMPTS, progress=3), "progress=3: give a function or None"),
         (lambda out: darkroom.generate(PROMPTS, evaluate="yes"), "evaluate='yes': give True or False or Evaluation"),

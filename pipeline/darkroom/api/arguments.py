@@ -155,14 +155,14 @@ def options_of(kind: type[Options], given: Options | Mapping[str, Any], what: st
     if isinstance(given, kind):
         return given
     known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
-    given = checked_kind(what, given, Mapping[str, Any])
-    for name in given:
+    values: Mapping[str, Any] = checked_kind(what, given, Mapping[str, Any])
+    for name in values:
         if name not in known:
             raise DarkroomError(f"{what}: {unknown(name, known, 'option')}")
     for each in fields(kind):  # type: ignore[arg-type]
-        if each.default is MISSING and each.default_factory is MISSING and each.name not in given:
+        if each.default is MISSING and each.default_factory is MISSING and each.name not in values:
             raise DarkroomError(f"{what}: {each.name} is missing; give it, and any of {', '.join(known)}")
-    return kind(**given)
+    return kind(**values)
 
 
 # Signatures ---------------------------------------------------------------------------------------------------------

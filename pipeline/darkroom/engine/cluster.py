@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import ray
 from ray._private import auto_init_hook, ray_constants, services
 from ray.job_config import JobConfig
+from ray.util.client import ray as client
 
 from darkroom.domain.errors import DarkroomError, TryAgain, first_line
 
@@ -100,18 +101,17 @@ def _join_or_start(address: str | None, num_workers: int | None) -> None:
 
 
 def _check_answers(address: str) -> None:
-    """Raises OSError or ValueError where nobody listens at an address, as Ray does after half a minute and pages of
-    its log."""
-    scheme, _, place = address.rpartition("://")
-    if scheme not in ("", "ray"):  # of another provider's client, which alone knows it
-        return
-    found = place if scheme else services.canonicalize_bootstrap_address(place)
+    """Raises OSError or ValueError where no Ray listens at an address, as Ray does after half a minute and pages of its
+    log."""
+    found = services.canonicalize_bootstrap_address(address)
     if found is None:  # `auto`, and none is known on this machine, which Ray says at once
         return
     parts = urlsplit(f"//{found}")
-    if not (parts.hostname and parts.port):
-        raise ValueError("it has no port")
-    socket.create_connection((parts.hostname, parts.port), _CONNECT_S).close()
+    with socket.create_connection((parts.hostname or "", parts.port or 0), _CONNECT_S) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        with suppress(OSError):  # of TLS, say
+            if connection.recv(5) == b"HTTP/":  # Ray's own answer is of HTTP/2, in binary frames
+                raise ValueError("a web server such as Ray's dashboard; the port of Ray itself is 6379, unless named")
 
 
 def _named_by(address: str) -> str:
@@ -151,7 +151,13 @@ def _check_connected() -> None:
     """Raises DarkroomError in a process that was forked off one that is in a Ray: there, calls of Ray never end.
 
     Of the parent's threads none lives on in it, as is the one that hears of errors in every process that joins a Ray.
+    Also in one that has joined by a client, which has no state of the cluster.
     """
+    if client.is_connected():
+        raise DarkroomError(
+            "engine=ray: this process is in a Ray by a client (ray://), by which workers are not reached; call "
+            "ray.shutdown() first, or use engine=local"
+        )
     listener = getattr(ray._private.worker.global_worker, "listener_thread", None)
     if listener is not None and not listener.is_alive():
         raise DarkroomError(
@@ -166,7 +172,7 @@ def _check_joined(address: str | None) -> None:
     The environment's is for processes that have joined none.
     """
     joined = ray.get_runtime_context().gcs_address
-    if address in (None, "auto", joined) or address.startswith("ray://"):  # a client's address, which is another
+    if address in (None, "auto", joined):
         return
     if _named_by(address) == "RAY_ADDRESS":
         return
