@@ -83,7 +83,7 @@ LONG = "/tmp/" + "job_1355700_node_0016/" * 4
     [
         ({}, None),
         ({"TMPDIR": "/tmp"}, None),
-        ({"TMPDIR": "/proc"}, "/tmp/ray"),  # where nothing can be written
+        ({"TMPDIR": "/tmp/nowhere"}, "/tmp/ray"),  # where nothing can be written
         ({"TMPDIR": LONG}, "/tmp/ray"),
         ({"TMPDIR": LONG, "RAY_TMPDIR": "/tmp/short"}, None),
     ],

@@ -119,7 +119,7 @@ def stored_weights(model: InspectedModel) -> dict[str, Tensors] | None:
         found |= _refiner_weights(folder, refiner, model.parts)
     gguf = gguf_of(model.parts)
     if gguf:
-        found[str(denoiser_of(json.loads((folder / INDEX).read_text())))] = gguf_tensors(gguf)
+        found[str(denoiser_of(json.loads((folder / INDEX).read_bytes())))] = gguf_tensors(gguf)
     for part in [each for each in model.parts if each not in (refiner, gguf)]:
         name = VAE if part.part.kind == VAE else f"{part.part.kind}: {part.part.name}"  # which no component is called
         found[name] = header(weights_file(part.path, part.label, part.part.kind), part.label)

@@ -70,7 +70,7 @@ def shaping_files(folder: Path, trusts_code: bool) -> list[str]:
 
 
 def _component_files(folder: Path) -> Iterator[Path]:
-    for name in components_of(json.loads((folder / INDEX).read_text())):
+    for name in components_of(json.loads((folder / INDEX).read_bytes())):
         if (folder / name).is_dir():
             yield from files_in(folder / name)
         else:  # diffusers looks for it in the model's folder itself
