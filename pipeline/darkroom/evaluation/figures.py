@@ -44,11 +44,15 @@ class Figure:
     num_images: int  # that it is computed from
     num_reference: int | None = None  # None without a reference, and where its number is not known
     warnings: tuple[str, ...] = ()
+    is_ranked: bool = True  # False: of too few images to be compared with other cells' by
 
 
 @dataclass(frozen=True)
 class Gap:
-    """One metric of a cell against that of another one, both over the images that share prompt and sample."""
+    """One metric of a cell against that of another one, both over the images that share prompt and sample.
+
+    The interval holds for all of the gaps that were looked at together, see `evaluation.gaps`.
+    """
 
     base: str  # cell_id of the other one
     difference: float  # this cell's less the other one's

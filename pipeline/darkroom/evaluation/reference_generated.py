@@ -75,7 +75,9 @@ def _run_blocks(name: str, store: Store, shards: Sequence[Shard]) -> Iterator[Bl
             records = [record for record in to_records(manifest.read(store, shard)) if record.status == OK]
         if records:
             ids = tuple(record.sha256 or "" for record in records)
-            yield Block(ids, partial(_files, name, store, records), partial(_stored, name, store, shard, records))
+            prompts = tuple(record.prompt for record in records)
+            stored = partial(_stored, name, store, shard, records)
+            yield Block(ids, partial(_files, name, store, records), stored, prompts)
 
 
 def _stored(name: str, store: Store, shard: Shard, records: Sequence[Record], extractor_id: str) -> np.ndarray | None:
