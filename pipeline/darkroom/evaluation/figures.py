@@ -15,6 +15,11 @@ from darkroom.runs.reading import PresentImages
 from darkroom.storage.store import Store
 
 T = TypeVar("T")
+ABOUT_INTERVALS = (
+    "Intervals, of 95 %, cover the figure of other prompts like these and other images of them, as many as here; the "
+    "reference is taken as fixed."
+)
+ABOUT_GAPS = "Those of differences from the best cell hold for all cells of a column at once."
 
 
 @dataclass(frozen=True)
