@@ -82,9 +82,7 @@ def test_a_metric_that_no_cell_has_does_not_count() -> None:
 
 def test_figures_of_too_few_images_rank_nobody() -> None:
     few = [
-        CellResult(
-            name, {}, 1, 0, {"fid": Figure(value, None, None, 1, is_ranked=False), "clip": Figure(value, 0, 9, 1)}
-        )
+        CellResult(name, {}, 1, 0, {"fid": Figure(value, 0, 9, 1, is_ranked=False), "clip": Figure(value, 0, 9, 1)})
         for name, value in (("a", 1.0), ("b", 2.0))
     ]
     assert best_cells(few, FID) == rivals(few, FID) == frozenset()
