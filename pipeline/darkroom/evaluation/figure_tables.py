@@ -5,6 +5,7 @@ One cell: a line a metric. Several: a line a cell and a column a metric, in as m
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import wrap
 
 from darkroom.evaluation.figures import ABOUT_GAPS, ABOUT_INTERVALS, Figure, Figures, Gap, Gaps, Metric
 from darkroom.evaluation.gaps import verdict
@@ -159,7 +160,8 @@ def _have_intervals(cells: Mapping[str, Figures]) -> bool:
 def _notes(metrics: Sequence[Metric], cells: Mapping[str, Figures]) -> list[str]:
     """What the figures are, then what to mind about them, with the number of cells that it is about."""
     about = [f"{metric.name}: {metric.convention}" for metric in metrics]
-    about += [ABOUT_INTERVALS + (f" {ABOUT_GAPS}" if len(cells) > 1 else "")] if _have_intervals(cells) else []
+    if _have_intervals(cells):
+        about += wrap(ABOUT_INTERVALS + (f" {ABOUT_GAPS}" if len(cells) > 1 else ""), _WIDTH)
     about += [f"compared with {name}" for name in dict.fromkeys(metric.reference for metric in metrics) if name]
     counts: dict[str, int] = {}
     for figures in cells.values():

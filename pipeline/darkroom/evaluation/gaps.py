@@ -103,6 +103,7 @@ def _is_ranked(name: str, named: Sequence[str] | None, inputs: MetricInputs, ext
     """Raises DarkroomError for a metric that is named and is not."""
     fault = rank_fault(name, inputs.num_images, extractor)
     if fault and named is not None:
+        measured(name, inputs, extractor)  # what cannot be computed at all says so first
         raise DarkroomError(f"{figure_name(extractor, name)}: {fault}")
     return not fault
 
