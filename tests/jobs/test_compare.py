@@ -179,3 +179,17 @@ def test_a_run_that_is_not_scored_is_refused_with_the_command_that_scores_it(bas
     _, job, *overrides = shlex.split(str(caught.value).split("; run ")[1])
     run_here(job, *overrides, "engine=local")
     assert run_here("compare", f"a={other}", f"b={other}") == 0
+
+
+@pytest.mark.slow
+def test_two_runs_that_are_not_scored_are_named_with_what_scores_both(rendered) -> None:
+    runs = [rendered(f"sampling.num_inference_steps={number}") for number in (3, 4)]
+    metrics = "metrics=[pixels.vendi,demo_clip.clip_score]"
+    with pytest.raises(DarkroomError) as caught:
+        run_here("compare", f"a={runs[0]}", f"b={runs[1]}", metrics)
+    said, _, commands = str(caught.value).partition("; run ")
+    assert said == f"a={runs[0]} and b={runs[1]}: not all of their images have features"
+    for command in commands.split(" and "):
+        _, job, *overrides = shlex.split(command)
+        run_here(job, *overrides, "engine=local")
+    assert run_here("compare", f"a={runs[0]}", f"b={runs[1]}", metrics) in (0, 1)

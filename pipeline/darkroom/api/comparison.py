@@ -1,7 +1,7 @@
 """Compares two runs, or two cells, image by image: is b worse than a by more than chance?"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from darkroom.api.evaluation import extractor_specs
@@ -100,7 +100,7 @@ def compare(a: ComparedCell, b: ComparedCell, options: ComparisonOptions, progre
     found: dict[str, Gap] = {}
     chosen = chosen_metrics(options)
     for info, (spec, metrics) in chosen.items():
-        images = {cell.key: _images(cell, spec, info, progress) for cell in (a, b)}
+        images = _images((a, b), info, [each for each, _ in chosen.values()], progress)
         reference = _reference(options, spec, info, progress)
         names = paired_metrics(metrics, info, reference)
         scale = options.clip_convention
@@ -149,20 +149,38 @@ def _cells(run: Run) -> str:
     return ", ".join(told + more)
 
 
-def _images(cell: ComparedCell, spec: ExtractorSpec, info: ExtractorInfo, progress: Progress) -> PairedFeatures:
-    store = cell.run.store
-    try:
-        names = manifest.committed(store, cell.cell_id)
-        found = gathered(paired_features(store, names, info.extractor_id, info.dimension))
-        for line in left_out_lines(found.left_out, len(found.held.pairs)):
-            progress(Noted(f"{cell.key}: {line}"))
-        return found.held
-    except FeaturesMissing as error:
-        given = {"source": spec.source, "resize": spec.resize}
-        keys = {name: value for name, value in {"name": spec.name, **given}.items() if value}
-        extractors = {} if keys == {"name": _DEFAULT} else {"extractors": [keys]}
-        command = on_run("evaluate", store.spec, **extractors)
-        raise DarkroomError(f"{cell.key}={cell.uri}: not all of its images have features; run {command}") from error
+def _images(
+    cells: Sequence[ComparedCell], info: ExtractorInfo, specs: Sequence[ExtractorSpec], progress: Progress
+) -> dict[str, PairedFeatures]:
+    """By the cells' keys. Raises DarkroomError for cells that lack features; `specs`: of all that is compared by."""
+    found: dict[str, PairedFeatures] = {}
+    lacking: list[ComparedCell] = []
+    for cell in cells:
+        try:
+            found[cell.key] = _of_cell(cell, info, progress)
+        except FeaturesMissing:
+            lacking.append(cell)
+    if lacking:
+        raise _not_measured(lacking, specs)
+    return found
+
+
+def _of_cell(cell: ComparedCell, info: ExtractorInfo, progress: Progress) -> PairedFeatures:
+    names = manifest.committed(cell.run.store, cell.cell_id)
+    found = gathered(paired_features(cell.run.store, names, info.extractor_id, info.dimension))
+    for line in left_out_lines(found.left_out, len(found.held.pairs)):
+        progress(Noted(f"{cell.key}: {line}"))
+    return found.held
+
+
+def _not_measured(cells: Sequence[ComparedCell], specs: Sequence[ExtractorSpec]) -> DarkroomError:
+    """With the commands that measure them."""
+    given = ({"name": spec.name, "source": spec.source, "resize": spec.resize} for spec in specs)
+    keys = [{name: value for name, value in each.items() if value} for each in given]
+    extractors = {} if keys == [{"name": _DEFAULT}] else {"extractors": keys}
+    commands = dict.fromkeys(on_run("evaluate", cell.run.store.spec, **extractors) for cell in cells)
+    named, whose = " and ".join(f"{cell.key}={cell.uri}" for cell in cells), "their" if len(cells) > 1 else "its"
+    return DarkroomError(f"{named}: not all of {whose} images have features; run {' and '.join(commands)}")
 
 
 def _reference(
