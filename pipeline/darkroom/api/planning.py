@@ -20,6 +20,7 @@ from darkroom.domain.settings import Sampling
 from darkroom.engine.device import batches
 from darkroom.engine.planning import num_shards
 from darkroom.prompts.dataset import PromptScan, write_parquet
+from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.rendering.device_memory import peak_of
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.runs.encoding import size_fault
@@ -82,7 +83,8 @@ class Plan:
 def plan(request: Request, progress: Progress, write_prompts_to: str | None = None) -> Plan:
     """Check everything, load the model and try it. `write_prompts_to`: a Parquet file for the prompts."""
     device = likely_device(request.engine)
-    found = check(request, device)
+    with told_of_copies(progress):
+        found = check(request, device)
     for text in warnings(found):
         progress(Warned(text))
     store = open_store(found.store)
