@@ -11,6 +11,7 @@ from darkroom.engine.tasks import (
     STALL_S,
     Event,
     ReadingPrompts,
+    RenderedByOthers,
     ShardDone,
     Stalled,
     Summary,
@@ -38,6 +39,7 @@ class State:
     device_busy: float | None  # share of the workers' time in the last two minutes, 0 to 1
     seconds_since_commit: float | None
     num_store_retries: int
+    num_elsewhere: int  # images that other commands rendered meanwhile, which are not counted above
     stalled: str  # empty where nothing is
 
     def __str__(self) -> str:
@@ -54,6 +56,7 @@ class State:
             "" if self.seconds_since_commit is None else f"last commit {duration(self.seconds_since_commit)} ago",
             f"{self.num_failed} failed" if self.num_failed else "",
             f"{self.num_store_retries} store calls made again" if self.num_store_retries else "",
+            f"{self.num_elsewhere} more by other commands" if self.num_elsewhere else "",
             self.stalled,
         ]
         return f"{self.time}  {', '.join(filter(None, parts))}"
@@ -65,8 +68,8 @@ class Meter:
     def __init__(self, num_images: int, stage: str) -> None:
         self.stage = stage
         self.summary = Summary()
-        self._num_images = num_images
-        self._num_done = 0
+        self._num_planned = num_images  # of shards that are left, an estimate
+        self._num_done = self._num_elsewhere = 0
         self._num_ready, self._num_wanted = 0, 0
         self._ready_at: float | None = None  # the first worker
         self._commits: deque[tuple[float, int, float]] = deque()  # of late: (when, images, device's seconds)
@@ -86,6 +89,8 @@ class Meter:
                     self._ready_at = self._ready_at or now
                 case WorkersPending(num_ready, num_wanted):
                     self._num_ready, self._num_wanted = num_ready, num_wanted
+                case RenderedByOthers(num_images):
+                    self._num_elsewhere = num_images
                 case ReadingPrompts(is_begun):
                     self._reading_since = now if is_begun else None
                 case Stalled(worker):
@@ -95,7 +100,6 @@ class Meter:
                     self._committed_at = now
                     count = report.num_ok + report.num_failed - report.num_invalid
                     self._num_done += count
-                    self._num_images = max(self._num_images, self._num_done)  # of shards that are left, an estimate
                     self._commits.append((now, count, report.render_s))
 
     def state(self) -> State:
@@ -106,20 +110,22 @@ class Meter:
             recent, busy = self._recent(now)
             mean = self._mean(now)
             rate = recent or mean
+            num_images = max(self._num_planned - self._num_elsewhere, self._num_done)
             return State(
                 time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
                 stage=self.stage,
                 num_done=self._num_done,
-                num_images=self._num_images,
+                num_images=num_images,
                 num_failed=self.summary.num_failed,
                 images_per_s=recent,
                 mean_images_per_s=mean,
-                seconds_left=(self._num_images - self._num_done) / rate if rate else None,
+                seconds_left=(num_images - self._num_done) / rate if rate else None,
                 num_ready=self._num_ready,
                 num_wanted=self._num_wanted,
                 device_busy=busy,
                 seconds_since_commit=None if self._committed_at is None else now - self._committed_at,
                 num_store_retries=self.summary.num_retries,
+                num_elsewhere=self._num_elsewhere,
                 stalled=self._stalled(now),
             )
 

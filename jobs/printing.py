@@ -206,6 +206,7 @@ _SAY: dict[type, Any] = {
     events.Warned: lambda event: _warn(event.text),
     events.Noted: lambda event: _say(event.text),
     events.ReferenceRead: lambda event: _say(event.text),
+    events.FilesCopied: lambda event: _say(str(event)),
     events.PromptsWritten: lambda event: print(f"wrote {event.num_prompts} prompts to {event.path}"),
     events.BatchSizeSettled: lambda event: _say(f"engine.batch_size={event.batch_size}"),
     events.RoundStarted: _say_round,

@@ -19,7 +19,14 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.interrupts import import_whole
 from darkroom.domain.machine import num_cores
 from darkroom.engine.dispatcher import Dispatcher
-from darkroom.engine.tasks import Event, ShardDone, Summary, TaskRunner, WorkerReady
+from darkroom.engine.tasks import (
+    Event,
+    RenderedByOthers,
+    ShardDone,
+    Summary,
+    TaskRunner,
+    WorkerReady,
+)
 from darkroom.rendering.backends import OPENVINO, backend_of, openvino_version
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import RendererSpec
@@ -205,8 +212,8 @@ class Counting:
         self.summary = Summary()
         self._progress = progress
         self._stage = stage
-        self._num_images = num_images
-        self._num_done = 0
+        self._num_images = num_images  # of the shards that are left, an estimate
+        self._num_done = self._num_elsewhere = 0
         self._started = time.monotonic()
         self._is_ready = False
 
@@ -214,12 +221,14 @@ class Counting:
         self.summary.add(event)
         if isinstance(event, WorkerReady) and not self._is_ready:
             self._is_ready, self._started = True, time.monotonic()
+        if isinstance(event, RenderedByOthers):
+            self._num_elsewhere = event.num_images
         self._progress(event)
         if isinstance(event, ShardDone):
             report = event.report
             self._num_done += report.num_ok + report.num_failed - report.num_invalid
-            self._num_images = max(self._num_images, self._num_done)  # of the shards that are left, an estimate
-            self._progress(Progressed(self._stage, self._num_done, self._num_images, self.summary.num_failed))
+            num_images = max(self._num_images - self._num_elsewhere, self._num_done)
+            self._progress(Progressed(self._stage, self._num_done, num_images, self.summary.num_failed))
 
     @property
     def elapsed_s(self) -> float:

@@ -1,7 +1,7 @@
 """What is said while work goes on: plain values, given one by one to the caller's `progress`.
 
-Among them are the dispatcher's own events (`engine.tasks`). A callback that raises ends the work, and its exception
-comes out of the call; what was committed until then stays.
+Among them are the dispatcher's own events (`engine.tasks`) and how far copies are (`rendering.copy_progress`). A
+callback that raises ends the work, and its exception comes out of the call; what was committed until then stays.
 """
 
 from collections import Counter
@@ -12,6 +12,7 @@ from typing import Any
 from darkroom.domain.records import Record
 from darkroom.engine.tasks import Event as DispatchEvent
 from darkroom.engine.tasks import Summary
+from darkroom.rendering.copy_progress import FilesCopied as FilesCopied
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.choices import Dropped
 from darkroom.runs.run import RunInfo
@@ -251,6 +252,7 @@ Event = (
     | FeaturesStarted
     | StageEnded
     | ReferenceRead
+    | FilesCopied
     | ImageLeftOut
     | ImagesLeftOut
     | PairsCounted

@@ -19,6 +19,7 @@ from darkroom.domain.identity import ModelIdentity, Shard
 from darkroom.domain.records import FAILED, num_without_image
 from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.tasks import RetryTask, Summary
+from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.rendering.inspection import shared_models
 from darkroom.runs import manifest
 from darkroom.runs.choices import dropped_cells
@@ -65,7 +66,8 @@ def retry(
         tasks = [RetryTask(name, run.cells[name.cell_id].cell) for name in failed]
         counting = Counting(progress, "retry", num_images)
         with started(settled_as(engine, run.info)) as ready:
-            spec = _retry_worker(run, tasks, model, ready.options, ready.device)
+            with told_of_copies(progress):
+                spec = _retry_worker(run, tasks, model, ready.options, ready.device)
             ready.dispatcher(spec).run(iter(tasks), counting)
         progress(StageEnded("retry"))
         summary = counting.summary

@@ -22,6 +22,7 @@ from darkroom.domain.settings import Sampling
 from darkroom.engine.device import batches
 from darkroom.engine.planning import num_shards
 from darkroom.prompts.dataset import PromptScan, write_parquet
+from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.rendering.device_memory import peak_of
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.runs.encoding import size_fault
@@ -126,7 +127,8 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
 
 def _checked(request: Request, device: str, progress: Progress) -> tuple[Checked, Store]:
     """The request with what may surprise in it told, and where its run would be."""
-    found = check(request, device)
+    with told_of_copies(progress):
+        found = check(request, device)
     for text in warnings(found):
         progress(Warned(text))
     store = open_store(found.store)

@@ -2,10 +2,10 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import chain, groupby
 
 from darkroom.api.checking import Checked
 from darkroom.api.engine import Counting, Engine, renderer_spec
@@ -28,7 +28,7 @@ from darkroom.domain.spans import Profile
 from darkroom.engine.planning import num_shards, plan, shard_tasks
 from darkroom.engine.profile import ProfileTotals
 from darkroom.engine.spec import WorkerSpec
-from darkroom.engine.tasks import Event, Listener, ReadingPrompts, ShardDone, Task
+from darkroom.engine.tasks import Event, Listener, ReadingPrompts, RenderedByOthers, ShardDone, Task
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import Compiled, RendererSpec
 from darkroom.runs.cells import CellInfo, read_cells
@@ -153,8 +153,9 @@ def render_shards(job: RenderJob) -> Rendered:
     if left:
         speeds = SpeedKeeper(renderer_specs(job.found, job.engine), job.found.scan.num_overriding)
         with Driver(job.store, options.part_name, job.committed_ids) as driver:
-            shared = Shared(driver, job.tasks, job.left)
+            shared = Shared(driver, job.num_shards, job.tasks, job.left)
             tasks = _announced(profile.tasks(shared({name.shard_id for name in before})), job.progress)
+            tasks = _with_others(tasks, lambda: round(each * shared.num_elsewhere), counting)
             listen = speeds.listener(compiled.listener(profile.listener(counting)))
             job.engine.dispatcher(job.worker(compiled.get())).run(tasks, listen)
         speeds.keep()
@@ -182,6 +183,17 @@ def _announced(tasks: Iterator[Task], progress: Progress) -> Iterator[Task]:
         if task is None:
             return
         yield task
+
+
+def _with_others(tasks: Iterator[Task], num_images: Callable[[], int], listen: Listener) -> Iterator[Task]:
+    """The same tasks; `listen` hears of the images that other commands have rendered, when their number changes."""
+    said = 0
+    for task in chain(tasks, [None]):
+        if (found := num_images()) != said:
+            said = found
+            listen(RenderedByOthers(found))
+        if task is not None:
+            yield task
 
 
 # Listeners to the dispatcher ----------------------------------------------------------------------------------------

@@ -147,6 +147,13 @@ class ReadingPrompts:
 
 
 @dataclass(frozen=True)
+class RenderedByOthers:
+    """Of the images that were left when this stage began, so many other commands have rendered by now."""
+
+    num_images: int
+
+
+@dataclass(frozen=True)
 class ShardDone:
     task: Task
     report: ShardReport
@@ -166,7 +173,9 @@ class AttemptFailed:
         object.__setattr__(self, "reason", redacted(self.reason))
 
 
-Event = WorkerReady | WorkerLost | WorkersPending | Stalled | ReadingPrompts | ShardDone | AttemptFailed
+Event = (
+    WorkerReady | WorkerLost | WorkersPending | Stalled | ReadingPrompts | RenderedByOthers | ShardDone | AttemptFailed
+)
 Listener = Callable[[Event], None]
 
 
