@@ -28,6 +28,7 @@ from darkroom.engine.capacity import WorkerResources, node_of, num_with_room, wh
 from darkroom.engine.dispatcher import Attempt, Ledger
 from darkroom.engine.tasks import (
     AttemptFailed,
+    AttemptStarted,
     Listener,
     ShardDone,
     Task,
@@ -233,6 +234,7 @@ class _Loop:
         attempt = self._next_for(slot)
         if attempt is not None:
             slot.in_flight[slot.actor.run_task.remote(attempt.task, attempt.number)] = attempt
+            self._listen(AttemptStarted(attempt.task, slot.name))
         return attempt is not None
 
     def _usable(self) -> list[Slot]:
