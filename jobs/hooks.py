@@ -173,7 +173,9 @@ class Command(Hook):
             raise HookFailed(error.strerror or type(error).__name__) from None
         with process:
             try:
-                said, _ = process.communicate(json.dumps(outcome, ensure_ascii=False).encode(), _COMMAND_S)
+                said, _ = process.communicate(
+                    json.dumps(outcome, ensure_ascii=False).encode(errors="replace"), _COMMAND_S
+                )
             except subprocess.TimeoutExpired:
                 _end(process)
                 raise HookFailed(f"it did not end within {_COMMAND_S:g} s, and was ended") from None

@@ -73,6 +73,8 @@ class Printer:
                 _say_rendered(event.rendered)
             case events.StageEnded():
                 self.take_down()
+                if event.spent:
+                    _say(f"cost of workers: {event.spent.text({})}")
 
     def stopped(self, how: str) -> None:
         """What became of shards that were being rendered when the job was interrupted or its store failed."""

@@ -17,6 +17,7 @@ from darkroom.engine.tasks import (
     Stalled,
     WorkerLost,
     WorkerReady,
+    WorkersGone,
     WorkersPending,
 )
 
@@ -101,6 +102,9 @@ def test_workers_cost_from_the_begin_of_their_loading(monkeypatch: pytest.Monkey
     assert meter.state().worker_s == pytest.approx(5 + 10 + 5 + 2 * 10 + 10)
     assert meter.state().cost == pytest.approx(0.5)
     assert "cost 0.5" in str(meter.state())
+    meter.add(WorkersGone())
+    now[0] += 1000  # as when what was rendered before is counted
+    assert meter.state().worker_s == pytest.approx(50)
     assert Meter(8, "rendering").state().cost is None
 
 

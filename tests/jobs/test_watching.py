@@ -1,6 +1,7 @@
 """What is told of a job beside its output: metrics in a file, what it costs, and what it will leave in the store."""
 
 import json
+import re
 import signal
 import threading
 import uuid
@@ -156,6 +157,17 @@ def test_a_killed_job_has_counted_what_it_spent_and_the_next_adds_to_it(tmp_path
     assert after.num_stages == 2
     assert after.worker_s > before.worker_s
     assert open_run(tmp_path / "run").status().spent == after
+
+
+@pytest.mark.slow
+def test_features_cost_too(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run_job("generate", (*SMALL, f"output.uri={tmp_path / 'run'}")) is ExitCode.OK
+    measured = ("engine=local", "extractors=[pixels]", "metrics=[pixels.vendi]", "engine.price_per_hour=3600")
+    assert run_job("evaluate", (f"run={tmp_path / 'run'}", *measured)) is ExitCode.OK
+    found = spent(open_store(parse_spec(str(tmp_path / "run"))))
+    assert found is not None
+    assert found.worker_s > 0
+    assert re.search(r"^cost of workers: \S+ for \S+ worker hours$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_file_of_spending_that_is_none_counts_nothing(tmp_path: Path) -> None:

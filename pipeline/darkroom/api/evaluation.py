@@ -234,7 +234,7 @@ def _extract(
     dispatcher = engine.dispatcher(FeatureWorkerSpec(tuple(specs), run.store.spec))
     with watched(counting.meter, engine.options, run.store, progress):
         dispatcher.run((FeatureTask(name) for name in names), counting)
-    progress(StageEnded("features"))
+    progress(StageEnded("features", counting.spent))
     for task, reason in counting.summary.failed_shards[:1]:
         left = len(counting.summary.failed_shards)
         raise TryAgain(f"{left} shards have no features yet; {task_name(task)}: {reason}; the same command goes on")

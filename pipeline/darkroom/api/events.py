@@ -154,6 +154,7 @@ class StageEnded:
     """Of features or of a retry: no more images are done in it."""
 
     stage: str
+    spent: Spent | None = None  # on its workers; None where no price was given
 
 
 @dataclass(frozen=True)

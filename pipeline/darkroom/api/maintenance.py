@@ -69,7 +69,7 @@ def retry(
             spec = _retry_worker(run, tasks, model, ready.options, ready.device)
             with watched(counting.meter, engine, run.store, progress):
                 ready.dispatcher(spec).run(iter(tasks), counting)
-        progress(StageEnded("retry"))
+        progress(StageEnded("retry", counting.spent))
         summary = counting.summary
     return Retry(sum(failed.values()), summary, count_statuses(run.store, manifest.committed(run.store)))
 

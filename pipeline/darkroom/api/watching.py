@@ -6,6 +6,7 @@ Nothing here ends a job, or makes it wait for a store that hangs.
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from darkroom.api.events import Progress, Warned
 from darkroom.api.options import EngineOptions
@@ -16,6 +17,7 @@ from darkroom.engine.metrics_file import MetricsFile, check_metrics_file
 from darkroom.runs.spending import Spending
 from darkroom.storage.store import Store
 
+_EXPORTER = "opentelemetry.exporter.prometheus"  # of `ray[default]`: without it no node of Ray exports anything
 _EVERY_S, _SPENDING_EVERY_S = 5.0, 30.0
 _LONGEST_END_S, _LONGEST_STOP_S = 10.0, 2.0  # for the last writes: at the end, and where the stage is stopped
 
@@ -26,11 +28,15 @@ def check_watching(options: EngineOptions, progress: Progress) -> None:
     """Raises DarkroomError for metrics that could not be written; warns of those that no one will see."""
     if options.metrics is not None:
         check_metrics_file(options.metrics)
-    elif options.cluster_address:
-        from darkroom.engine.ray_metrics import is_exported
+    elif options.cluster_address and not _is_exported():
+        progress(Warned("this machine's Ray exports no metrics; pip install 'darkroom[cluster]' for ray[default]"))
 
-        if not is_exported():
-            progress(Warned("this machine's Ray exports no metrics; pip install 'darkroom[cluster]' for ray[default]"))
+
+def _is_exported() -> bool:
+    try:
+        return find_spec(_EXPORTER) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 @contextmanager

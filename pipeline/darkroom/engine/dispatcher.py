@@ -22,6 +22,7 @@ from darkroom.engine.tasks import (
     Task,
     TaskRunner,
     WorkerReady,
+    WorkersGone,
     stalled,
 )
 from darkroom.rendering.renderer import FatalDeviceError
@@ -137,6 +138,7 @@ class LocalDispatcher:
         finally:
             worker.close()
             pool.shutdown(wait=False, cancel_futures=True)
+        listen(WorkersGone())
 
 
 def longest_of(worker: TaskRunner) -> tuple[str, float] | None:

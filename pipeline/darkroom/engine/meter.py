@@ -19,6 +19,7 @@ from darkroom.engine.tasks import (
     Stalled,
     Summary,
     WorkerReady,
+    WorkersGone,
     WorkersPending,
 )
 
@@ -82,7 +83,7 @@ class Meter:
         self._num_done = 0
         self._num_started = self._num_ended = 0  # attempts
         self._num_ready, self._num_wanted = 0, 0
-        self._worker_s, self._counted_at = 0.0, time.monotonic()
+        self._worker_s, self._counted_at, self._is_over = 0.0, time.monotonic(), False
         self._ready_at: float | None = None  # the first worker
         self._commits: deque[tuple[float, int, float]] = deque()  # of late: (when, images, device's seconds)
         self._committed_at: float | None = None
@@ -104,6 +105,8 @@ class Meter:
                     self._add_stages({LOADING: load_s})
                 case WorkersPending(num_ready, num_wanted):
                     self._num_ready, self._num_wanted = num_ready, num_wanted
+                case WorkersGone():
+                    self._is_over = True
                 case ReadingPrompts(is_begun):
                     self._reading_since = now if is_begun else None
                 case Stalled(worker):
@@ -153,8 +156,8 @@ class Meter:
             )
 
     def _count_workers(self, now: float) -> None:
-        """Those that were ready since it was counted last."""
-        self._worker_s += self._num_ready * (now - self._counted_at)
+        """Those that were ready since they were counted last."""
+        self._worker_s += 0.0 if self._is_over else self._num_ready * (now - self._counted_at)
         self._counted_at = now
 
     def _add_stages(self, seconds: Mapping[str, float]) -> None:

@@ -35,6 +35,7 @@ from darkroom.engine.tasks import (
     TaskRunner,
     WorkerLost,
     WorkerReady,
+    WorkersGone,
     WorkersPending,
     stalled,
 )
@@ -114,6 +115,7 @@ class RayDispatcher:
                 raise
             finally:
                 loop.close()
+        listen(WorkersGone())
 
     def _new_actor(self, name: str, task: Task | None, excluded: Collection[str]) -> Any:
         """`task`: the one that it may be given first; `excluded`: nodes that it must not be on."""

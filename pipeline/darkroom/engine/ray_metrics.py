@@ -2,21 +2,10 @@
 with `ray_`, and Ray's head writes the list of nodes to scrape."""
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 
 from ray.util.metrics import Counter, Gauge
 
 from darkroom.engine.metrics import COUNTER, METRICS, RUN, WORK, Metric, Values
-
-_EXPORTER = "opentelemetry.exporter.prometheus"  # of `ray[default]`; without it no node exports anything
-
-
-def is_exported() -> bool:
-    """Whether this machine's Ray has what exports metrics."""
-    try:
-        return find_spec(_EXPORTER) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 class RayMetrics:

@@ -127,6 +127,11 @@ class WorkersPending:
 
 
 @dataclass(frozen=True)
+class WorkersGone:
+    """Every task has ended, and so have the workers."""
+
+
+@dataclass(frozen=True)
 class Stalled:
     """A worker has been at one stage for long."""
 
@@ -176,7 +181,15 @@ class AttemptFailed:
 
 
 Event = (
-    WorkerReady | WorkerLost | WorkersPending | Stalled | ReadingPrompts | AttemptStarted | ShardDone | AttemptFailed
+    WorkerReady
+    | WorkerLost
+    | WorkersPending
+    | WorkersGone
+    | Stalled
+    | ReadingPrompts
+    | AttemptStarted
+    | ShardDone
+    | AttemptFailed
 )
 Listener = Callable[[Event], None]
 
