@@ -14,6 +14,7 @@ from darkroom.api.options import EngineOptions, ModelPlace
 from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable, open_run, store_at
 from darkroom.api.run_models import check_place, models_of
+from darkroom.api.watching import check_watching, watched
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity, Shard
 from darkroom.domain.records import FAILED, num_without_image
@@ -57,6 +58,7 @@ def retry(
     progress: Progress,
     model: ModelPlace = ModelPlace(),  # noqa: B008, frozen
 ) -> Retry:
+    check_watching(engine, progress)
     failed = _failed(run)
     summary = Summary()
     if failed:
@@ -64,12 +66,13 @@ def retry(
         progress(RetryStarted(num_images, len(failed)))
         check_writable(run)
         tasks = [RetryTask(name, run.cells[name.cell_id].cell) for name in failed]
-        counting = Counting(progress, "retry", num_images)
+        counting = Counting(progress, "retry", num_images, engine.price_per_hour)
         with started(settled_as(engine, run.info)) as ready:
             with told_of_copies(progress):
                 spec = _retry_worker(run, tasks, model, ready.options, ready.device)
-            ready.dispatcher(spec).run(iter(tasks), counting)
-        progress(StageEnded("retry"))
+            with watched(counting.meter, engine, run.store, progress):
+                ready.dispatcher(spec).run(iter(tasks), counting)
+        progress(StageEnded("retry", counting.spent))
         summary = counting.summary
     return Retry(sum(failed.values()), summary, count_statuses(run.store, manifest.committed(run.store)))
 
