@@ -29,7 +29,7 @@ from darkroom.api.options import (
     HalvingOptions,
     OutputOptions,
 )
-from darkroom.api.parts import check_rows, check_rows_loras, warnings_of
+from darkroom.api.parts import check_columns, check_rows_loras, warnings_of
 from darkroom.api.prompt_checks import (
     LORA_TAGS,
     PromptFindings,
@@ -38,6 +38,7 @@ from darkroom.api.prompt_checks import (
     text_reader,
     with_faults,
 )
+from darkroom.api.row_numbers import size_warnings
 from darkroom.domain.adapters import names_in
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, digest
@@ -48,9 +49,8 @@ from darkroom.engine.planning import Grid
 from darkroom.prompts.dataset import RECORD, PromptScan, count_long_prompts
 from darkroom.rendering.backends import backend_of
 from darkroom.rendering.inspection import STEERED, InspectedModel, shared_models, token_counter
-from darkroom.rendering.model_calls import check_clip_skip
 from darkroom.rendering.own_settings import idle_cache, idle_settings, unfit_choices, unfit_settings
-from darkroom.rendering.schedulers import check_eta, check_steps
+from darkroom.rendering.schedulers import check_eta
 from darkroom.rendering.vae_options import tile_side, vae_config
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault
@@ -150,7 +150,7 @@ class Checked:
         """As this cell renders them: with the reason why where one cannot be in it."""
         if self.request.prompts.dataset.on_invalid != RECORD:
             return rows
-        return with_faults(rows, next(item for item in self.cells if item.cell.cell_id == cell_id))
+        return with_faults(rows, next(item for item in self.cells if item.cell.cell_id == cell_id), self.said)
 
     @property
     def models(self) -> list[InspectedModel]:
@@ -180,14 +180,11 @@ def check(request: Request, device: str) -> Checked:
     _check_overridden([item.cell for item in once.values()], scan)
     for item in once.values():
         if item.model.plug_in:
-            check_rows(request.prompts.dataset, scan.num_overriding, item.cell, item.model.plug_in)
+            check_columns(scan.num_overriding, item.model.plug_in)
         else:
-            steps = int(scan.highest.get("num_inference_steps", 0))
-            check_steps(item.cell.sampling.scheduler, steps, item.model, "column num_inference_steps")
             check_eta(item.cell.sampling.scheduler, scan.highest.get("eta", 0), item.model, "column eta")
     for model in {item.cell.model: item.model for item in once.values() if not item.model.plug_in}.values():
         check_rows_loras(scan, model, request.prompts.dataset.on_invalid == RECORD)
-        check_clip_skip("column clip_skip", int(scan.highest.get("clip_skip", 0)), model)
         given = [name for name in scan.num_overriding if name in OPTIONAL_ARGUMENTS]
         check_taken(given, model, "prompts.columns.{}=null leaves its column unread")
     for item in once.values():
@@ -260,6 +257,7 @@ def warnings(found: Checked) -> Iterator[str]:
     """What will work but may surprise."""
     yield from found.scan.warnings
     yield from tag_warnings(found.scan, found.said, found.cells)
+    yield from dict.fromkeys(size_warnings(found.cells, found.said.numbers))
     yield from _unread_marks(found)
     yield from dict.fromkeys(filter(None, (_long_prompts(*each, found) for each in _read_by(found))))
     for model in found.models:
