@@ -196,10 +196,10 @@ def _probe(found: Checked, renderer: Renderer, spec: RendererSpec) -> Cost | Non
 
 
 def _size_warnings(found: Checked, renderer: Renderer) -> Iterator[str]:
-    """Of the first rows: what no file can hold, and, of a model that may change sizes, what it makes of them."""
+    """Of the first rows: what no file can hold, and, of a model whose sizes are not known, what it makes of them."""
     for fault in dict.fromkeys(fault for sample in _first_samples(found) if (fault := _fault(found, sample))):
         yield f"{fault}, or these rows will fail"
-    if renderer.info.keeps_size:
+    if renderer.info.keeps_size or found.models[0].family.is_proved:
         return
     samplings = {(item.height, item.width): item for item in (each.request.sampling for each in _storable(found))}
     for (height, width), sampling in list(samplings.items())[:_MOST_SIZES]:
