@@ -16,10 +16,11 @@ from darkroom.evaluation.figure_tables import comparison_table
 from darkroom.evaluation.figures import Gap, Metric
 from darkroom.evaluation.gaps import Verdict, differences, num_of_other_noise, paired_metrics, verdict
 from darkroom.evaluation.gathering import MOST_HELD, gathered, left_out_lines
-from darkroom.evaluation.measuring import metric_infos
+from darkroom.evaluation.measuring import figure_name, metric_infos, rank_fault
 from darkroom.evaluation.opening import inspect_extractor
 from darkroom.evaluation.reference import ReferenceFeatures, ReferenceSpec
 from darkroom.evaluation.reference_opening import open_reference
+from darkroom.evaluation.resampling import LEVEL
 from darkroom.runs import manifest
 from darkroom.runs.cells import axes
 from darkroom.runs.commands import on_run
@@ -104,7 +105,12 @@ def compare(a: ComparedCell, b: ComparedCell, options: ComparisonOptions, progre
         names = paired_metrics(metrics, info, reference)
         scale = options.clip_convention
         infos |= metric_infos(info, reference, names, scale)
-        found |= differences(images, "a", info, reference, names, scale, options.seed)["b"]
+        level = 1 - (1 - LEVEL) / len(chosen)  # extractors share the chance of a false alarm
+        found |= differences(images, "a", info, reference, metrics, scale, options.seed, level=level)["b"]
+        for name in names:
+            if figure_name(info, name) not in found:
+                fault = rank_fault(name, len(set(images["a"].pairs) & set(images["b"].pairs)), info)
+                progress(Noted(f"{figure_name(info, name)} is left out: {fault}"))
         progress(_counted(images))
         other_noise = num_of_other_noise(*images.values())
         if other_noise:

@@ -29,6 +29,7 @@ from darkroom.runs.opening import open_whole
 from darkroom.runs.pace import Pace, pace
 from darkroom.runs.reading import CellState, states, table_of_cell
 from darkroom.runs.run import RunInfo
+from darkroom.runs.spending import Spent, spent
 from darkroom.storage.store import Store, StoreError, checked_endpoint, is_remote, open_store, parse_spec, prefetched
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class RunStatus:
     cells: Mapping[str, CellState]  # by cell_id
     dropped: frozenset[str]  # cell_ids, by a sweep's early choice: nothing of them is left to do
     equal: tuple[str, ...]  # sentences on cells whose images are all the same pixels
+    spent: Spent | None = None  # on workers, by commands that were given a price
 
     @property
     def num_committed(self) -> int:
@@ -183,7 +185,7 @@ class Run:
     def status(self) -> RunStatus:
         found = states(self.store, self.info, self.cells)
         dropped = frozenset(dropped_cells(self.store) & found.keys())
-        return RunStatus(found, dropped, tuple(equal_lines(self.store, self.cells, self.info)))
+        return RunStatus(found, dropped, tuple(equal_lines(self.store, self.cells, self.info)), spent(self.store))
 
     def evaluate(self, **options: Any) -> "EvaluationResult":
         """As `darkroom.evaluate`."""

@@ -7,6 +7,7 @@ from darkroom.api.cells import CheckedCell
 from darkroom.api.checking import Checked
 from darkroom.api.plug_ins import warnings_of
 from darkroom.api.prompt_checks import tag_warnings, text_reader
+from darkroom.api.row_numbers import size_warnings
 from darkroom.domain.adapters import names_in
 from darkroom.domain.prompt_syntax import A1111, PLAIN
 from darkroom.domain.records import adapters_of
@@ -19,6 +20,7 @@ def warnings(found: Checked) -> Iterator[str]:
     """What will work but may surprise."""
     yield from found.scan.warnings
     yield from tag_warnings(found.scan, found.said, found.cells)
+    yield from dict.fromkeys(size_warnings(found.cells, found.said.numbers))
     yield from _unread_marks(found)
     yield from dict.fromkeys(filter(None, (_long_prompts(*each, found) for each in _read_by(found))))
     for model in found.models:
