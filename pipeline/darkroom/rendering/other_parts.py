@@ -104,13 +104,18 @@ def load_vae(file: PartFile, dtype: Any) -> Any:
 
 
 def load_inversions(pipe: Any, files: Iterable[PartFile]) -> None:
-    """Add words to the tokenizers and their embeddings to the text encoders."""
+    """Add words to the tokenizers and their embeddings to the text encoders. Raises DarkroomError for a word that is
+    there already."""
     from safetensors.torch import load_file
 
     for file in files:
         tensors = load_file(weights_file(file.path, file.label))
         for name, encoder in _embeddings(tensors, file.label).items():
             tokenizer = encoder.replace("text_encoder", "tokenizer")
+            if file.part.name in getattr(pipe, tokenizer).get_vocab():
+                raise DarkroomError(
+                    f"{file.label}: its word {file.part.name!r} is one that the model knows; give another as token=..."
+                )
             with warnings.catch_warnings(action="ignore"):
                 pipe.load_textual_inversion(
                     {file.part.name: tensors[name]},
