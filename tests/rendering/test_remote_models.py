@@ -271,6 +271,17 @@ def test_rights_that_are_missing_are_named_with_the_address(
         inspected(uri)
 
 
+def test_who_may_list_its_folder_alone_reads_it(
+    models: Models, proxy: FaultyProxy, upload: Upload, to_another_machine: Move
+) -> None:
+    """Amazon refuses to say that there is no object of a name, where the right to list is of a folder."""
+    uri = upload(models["sd"])
+    proxy.fail(Fault(status=403, code="AccessDenied"), times=1000, method="HEAD")
+    assert inspected(uri).identity == inspected(models["sd"]).identity
+    with pytest.raises(DarkroomError, match="access refused by"):
+        inspected(f"{uri}/nowhere")
+
+
 def test_a_full_disk_is_seen_before_anything_is_fetched(
     models: Models, proxy: FaultyProxy, upload: Upload, to_another_machine: Move, monkeypatch: pytest.MonkeyPatch
 ) -> None:
