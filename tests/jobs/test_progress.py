@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from darkroom.engine.meter import Meter
 from darkroom.engine.tasks import (
     ReadingPrompts,
     RenderedByOthers,
@@ -18,7 +19,6 @@ from darkroom.engine.tasks import (
     stalled,
 )
 from darkroom.jobs.console import JsonLines
-from darkroom.jobs.meter import Meter
 from darkroom.jobs.progress import ProgressBar
 
 REPORT = ShardReport(num_ok=6, num_failed=2, num_bytes=1, render_s=5.0, wall_s=6.0, num_retries=3)
@@ -35,7 +35,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr("darkroom.jobs.meter.time.monotonic", found)
+    monkeypatch.setattr("darkroom.engine.meter.time.monotonic", found)
     return found
 
 

@@ -210,7 +210,8 @@ MODELS: Mapping[str, Callable[[Path], Path]] = {
     "hunyuan_dit_pag": lambda folder: perturbed("HunyuanDiTPAGPipeline", partial(tiny, "hunyuan_dit"), folder),
     "kolors_pag": lambda folder: perturbed("KolorsPAGPipeline", kolors, folder),
 }
-SIDES = {"kandinsky22": 64, "kandinsky3": 64, "if": 16}  # pixels that they are rendered in; others 32
+# Pixels that they are rendered in, of sizes that they make; others 32.
+SIDES = {"kandinsky22": 64, "kandinsky3": 64, "if": 16, "stable_cascade": 128, "hidream": 128, "kandinsky5": 1024}
 NEEDS = {"kolors": "sentencepiece", "kolors_pag": "sentencepiece", "kandinsky5": "torchvision"}  # optional packages
 
 

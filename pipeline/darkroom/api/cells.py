@@ -9,12 +9,11 @@ from typing import Any
 from darkroom.api.given_settings import checked_model, with_settings
 from darkroom.api.parts import (
     check_loras,
-    check_plug_in_settings,
-    plug_in_value,
     with_lora_files,
     with_lora_names,
     with_places,
 )
+from darkroom.api.plug_ins import check_plug_in_settings, plug_in_value
 from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.adapters import Active, active_loras
 from darkroom.domain.errors import DarkroomError
@@ -98,20 +97,27 @@ def checked_cell(
         taken = [name for name in unsaid if name in model.plug_in.description.takes]
         return CheckedCell(CellInfo(ref, cell), model, _older(cell, taken))
     check_scheduler(sampling.scheduler, model)
-    check_steps(sampling.scheduler, sampling.num_inference_steps, model, "sampling.num_inference_steps")
-    check_eta(sampling.scheduler, sampling.eta, model, "sampling.eta")
     _check_lossy(sampling, model)
-    check_refined(sampling, model)
+    check_numbers(sampling, model)
     check_taken(_acting(sampling), model, "leave it out")
     check_loras(sampling, model)
     check_prompt_syntax("sampling.prompt_syntax", sampling.prompt_syntax, model)
-    check_clip_skip("sampling.clip_skip", sampling.clip_skip, model)
-    if model.source != PAINT_REPO_ID:
-        check_size(sampling.height, sampling.width, model)
     if model.identity.dtype == FLOAT8 and device == "mps":
         raise DarkroomError("model.dtype=float8: mps has no float8; use model.dtype=bfloat16")
     _check_offload(ref, device)
     return CheckedCell(CellInfo(ref, cell), model, _older(cell, unsaid))
+
+
+def check_numbers(sampling: Sampling, model: InspectedModel, source: str = "sampling.") -> None:
+    """Refuse steps, noise, layers and sizes that a model without a renderer of its own does not take.
+
+    `source`: what comes before a setting's name in the message.
+    """
+    check_steps(sampling.scheduler, sampling.num_inference_steps, model, f"{source}num_inference_steps")
+    check_eta(sampling.scheduler, sampling.eta, model, f"{source}eta")
+    check_refined(sampling, model, source)
+    check_clip_skip(f"{source}clip_skip", sampling.clip_skip, model)
+    check_size((sampling.height, sampling.width), model, source)
 
 
 def grid_cell(

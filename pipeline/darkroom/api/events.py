@@ -16,6 +16,7 @@ from darkroom.rendering.copy_progress import FilesCopied as FilesCopied
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.choices import Dropped
 from darkroom.runs.run import RunInfo
+from darkroom.runs.spending import Spent
 from darkroom.storage.store import StoreSpec
 
 
@@ -100,6 +101,8 @@ class Rendered:
     num_cells: int = 1
     store: StoreSpec = StoreSpec("")  # noqa: RUF009, the run's, frozen
     model_settings: Mapping[str, Any] = field(default_factory=dict)  # that a later command must give to find the model
+    spent: Spent | None = None  # on this call's workers; None where no price was given
+    spent_in_all: Spent | None = None  # on the run's by all calls until now, this one too
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ class StageEnded:
     """Of features or of a retry: no more images are done in it."""
 
     stage: str
+    spent: Spent | None = None  # on its workers; None where no price was given
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,14 @@ from darkroom.engine.capacity import WorkerResources, draining_nodes, node_of, n
 from darkroom.engine.dispatcher import Attempt, Ledger
 from darkroom.engine.tasks import (
     AttemptFailed,
+    AttemptStarted,
     Listener,
     ShardDone,
     Task,
     TaskRunner,
     WorkerLost,
     WorkerReady,
+    WorkersGone,
     WorkersPending,
     stalled,
 )
@@ -114,6 +116,7 @@ class RayDispatcher:
                 raise
             finally:
                 loop.close()
+        listen(WorkersGone())
 
     def _new_actor(self, name: str, task: Task | None, excluded: Collection[str]) -> Any:
         """`task`: the one that it may be given first; `excluded`: nodes that it must not be on."""
@@ -236,6 +239,7 @@ class _Loop:
         attempt = self._next_for(slot)
         if attempt is not None:
             slot.in_flight[slot.actor.run_task.remote(attempt.task, attempt.number)] = attempt
+            self._listen(AttemptStarted(attempt.task, slot.name))
         return attempt is not None
 
     def _usable(self) -> list[Slot]:
