@@ -78,6 +78,7 @@ def krea2() -> Any:
 def kandinsky5() -> Any:
     """With the processor that its tokenizer is, which needs torchvision."""
     words = tokenizer(2048)
+    words.add_tokens(["<|image_pad|>", "<|video_pad|>"], special_tokens=True)  # which it counts in every prompt
     processor = transformers.Qwen2VLProcessor(
         transformers.Qwen2VLImageProcessor(), words, transformers.Qwen2VLVideoProcessor()
     )

@@ -211,14 +211,14 @@ def with_files(ref: ModelRef) -> ModelRef:
     return replace(ref, repo_id=str(MODEL_FOLDER)) if ref.repo_id == DEMO_REPO_ID else ref
 
 
-def find_model(ref: ModelRef, device: str) -> InspectedModel:
-    """The model's identity and needs, read from its small files."""
+def find_model(ref: ModelRef, device: str, later: Collection[str] = ()) -> InspectedModel:
+    """The model's identity and needs, read from its small files; `later`: kinds of parts that it will have besides."""
     if ref.make:
         return inspect_plug_in(ref)
     if ref.repo_id == PAINT_REPO_ID:
         return paint_model()
     try:
-        model = inspect_model(with_files(ref), device)
+        model = inspect_model(with_files(ref), device, later)
     except DarkroomError as error:
         error.args = (with_lora_names(str(error)),)
         raise

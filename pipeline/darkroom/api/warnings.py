@@ -12,6 +12,7 @@ from darkroom.domain.adapters import names_in
 from darkroom.domain.prompt_syntax import A1111, PLAIN
 from darkroom.domain.records import adapters_of
 from darkroom.prompts.dataset import count_long_prompts
+from darkroom.rendering.backends import OPENVINO, torch_settings
 from darkroom.rendering.inspection import STEERED, InspectedModel, token_counter
 from darkroom.rendering.own_settings import idle_cache, idle_settings, unfit_choices, unfit_settings
 
@@ -28,6 +29,9 @@ def warnings(found: Checked) -> Iterator[str]:
         yield from warnings_of(model.plug_in) if model.plug_in else _unproved(model)
     rows, own = found.scan.num_overriding, [item for item in found.cells if not item.model.plug_in]
     yield from dict.fromkeys(text for item in own for text in _unfit(item, rows))
+    if found.request.engine.backend == OPENVINO:
+        names = dict.fromkeys(name for item in own for name in torch_settings(item.cell.sampling))
+        yield from (f"engine.backend={OPENVINO}: images with sampling.{name} are computed by torch" for name in names)
     yield from dict.fromkeys(text for item in own for text in _unfit_rows(item, found))
 
 

@@ -1,12 +1,13 @@
 """Inspect a model's small files: what it is, and whether it can be rendered with, before torch or weights are read."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from darkroom.domain.adapters import GGUF, VAE
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import EXECUTION, ModelRef, Value
@@ -76,8 +77,11 @@ class InspectedModel:
         return self.family.guidance is not Guidance.BRANCHES
 
 
-def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
-    """Find a model and check that it can be rendered with. Raises DarkroomError where it cannot."""
+def inspect_model(ref: ModelRef, device: str, later: Collection[str] = ()) -> InspectedModel:
+    """Find a model and check that it can be rendered with. Raises DarkroomError where it cannot.
+
+    `later`: kinds of parts that it will have besides, so that its own weights need not be there.
+    """
     place = place_of(ref)
     folder = place.folder
     index = _model_index(folder, ref)
@@ -93,8 +97,9 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         index = _model_index(folder, ref)
         components = components_of(index)
     files = place.names()
-    own = {name: library for name, library in components.items() if not ref.gguf or name != denoiser_of(index)}
-    _check_weights(own, files, ref)
+    kinds = {*later, *([GGUF] if ref.gguf else []), *([VAE] if ref.vae else [])}
+    replaced = {denoiser_of(index) if GGUF in kinds else None, VAE if VAE in kinds else None}
+    _check_weights([name for name in components if name not in replaced], files, ref)
     family = family_of(class_name, index, folder, ref)
     check_quantization(ref, index)
     tokens = next((each for each in family.tokens if each.name in components), None)
@@ -214,7 +219,7 @@ def token_counter(model: InspectedModel) -> Callable[[list[str]], list[int]] | N
     assert model.folder
     assert model.tokens
     folder, tokens = Path(model.folder), model.tokens
-    library, name = json.loads((folder / INDEX).read_text())[tokens.name]
+    library, name = json.loads((folder / INDEX).read_bytes())[tokens.name]
     if library != "transformers":
         return None
     tokenizer = text_tokenizer(getattr(transformers, name).from_pretrained(folder / tokens.name))
@@ -252,7 +257,7 @@ def _model_index(folder: Path, ref: ModelRef) -> dict[str, Any]:
     if not path.is_file():
         raise DarkroomError(f"model.repo_id={ref.repo_id}: no model_index.json; give a model in diffusers' layout")
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_bytes())
     except ValueError as error:
         raise DarkroomError(
             f"model.repo_id={ref.repo_id}: model_index.json is not JSON ({error}); copy it anew"
@@ -286,7 +291,7 @@ def _check_code(components: dict[str, str], index: dict[str, Any], ref: ModelRef
         )
 
 
-def _check_weights(components: dict[str, str], files: list[str], ref: ModelRef) -> None:
+def _check_weights(components: Iterable[str], files: list[str], ref: ModelRef) -> None:
     """Refuse a component whose weights are not safetensors."""
     for name in components:
         if any(part in name for part in _NO_WEIGHTS):
@@ -294,6 +299,8 @@ def _check_weights(components: dict[str, str], files: list[str], ref: ModelRef) 
         there = [file for file in files if file.startswith(f"{name}/")]
         if any(file.endswith(".safetensors") and (ref.variant or "") in file for file in there):
             continue
+        if ref.single_file and name == VAE:
+            raise DarkroomError(f"model.single_file={ref.single_file} has no VAE, as many have none; give model.vae")
         if any(Path(file).suffix in PICKLES for file in there):
             raise DarkroomError(
                 f"model.repo_id={ref.repo_id}: {name} has its weights as a pickle, which can run code; {_CONVERT}"

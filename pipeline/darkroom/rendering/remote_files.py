@@ -127,7 +127,7 @@ def _missing(folder: Path, names: Collection[str]) -> list[str]:
 
 def _noted(folder: Path) -> dict[str, str]:
     try:
-        return dict(json.loads((folder / _DIGESTS).read_text()))
+        return dict(json.loads((folder / _DIGESTS).read_bytes()))
     except (OSError, ValueError):
         return {}
 
