@@ -63,6 +63,7 @@ class ObjectInfo:
     key: str
     size_bytes: int
     modified: datetime  # UTC
+    version: str = ""  # another one whenever the object was written again; empty: the store does not tell
 
 
 class Store(Protocol):
@@ -77,6 +78,14 @@ class Store(Protocol):
 
     def get(self, key: str) -> bytes:
         """The object's bytes. Raises NotFound."""
+        ...
+
+    def get_with_info(self, key: str) -> tuple[bytes, ObjectInfo]:
+        """The object's bytes, and what a listing tells of just these. Raises NotFound."""
+        ...
+
+    def get_range(self, key: str, start: int, stop: int) -> bytes:
+        """Bytes [start, stop) of the object, which has as many. Raises NotFound."""
         ...
 
     def put(self, key: str, data: bytes, content_type: str = OCTETS) -> None:
