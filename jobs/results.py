@@ -180,7 +180,7 @@ def _say_left(run: "Run", status: "RunStatus") -> None:
     for cell_id, state in list(status.unfinished.items())[:_MAX_CELLS] if names else []:
         settings = run.cells[cell_id].settings_in(run.info)
         said = ", ".join(f"{name.split('.')[1]} {settings[name]}" for name in names)
-        print(f"  {len(state.committed)} of {state.num_shards} shards: {said}")
+        print(f"  {state.num_committed} of {state.num_shards} shards: {said}")
 
 
 # Images that are compared with their records, and runs with each other --------------------------------------------

@@ -13,27 +13,27 @@ from darkroom.domain.identity import Shard
 from darkroom.engine.planning import plan
 from darkroom.engine.tasks import ShardTask
 from darkroom.runs.reading import records
+from darkroom.runs.shard_set import ShardSet
 from darkroom.storage.store import open_store, parse_spec
 from tests.jobs.helpers import ROOT, command
 
 SHARDS = list(plan(8, 1, ["cell"], "fingerprint"))
-NAMES = {shard.shard_id: shard.start for shard in SHARDS}
 
 
-def shared(owns: Callable[[str], bool], left: Callable[[], list[Shard]]) -> Shared:
-    def tasks(done: Container[str]) -> Iterator[ShardTask]:
-        return (ShardTask(shard, None, (), None) for shard in SHARDS if shard.shard_id not in done)  # type: ignore[arg-type]
+def shared(owns: Callable[[Shard], bool], left: Callable[[], list[Shard]]) -> Shared:
+    def tasks(done: Container[Shard]) -> Iterator[ShardTask]:
+        return (ShardTask(shard, None, (), None) for shard in SHARDS if shard not in done)  # type: ignore[arg-type]
 
-    return Shared(SimpleNamespace(owns=owns), tasks, left)  # type: ignore[arg-type]
+    return Shared(SimpleNamespace(owns=owns), tasks, left, ShardSet(1))  # type: ignore[arg-type]
 
 
 def test_a_driver_renders_its_share_and_then_the_latter_half_of_what_is_left() -> None:
     committed: set[int] = {0}
     found = shared(
-        lambda shard_id: NAMES[shard_id] % 2 == 0, lambda: [shard for shard in SHARDS if shard.start not in committed]
+        lambda shard: shard.start % 2 == 0, lambda: [shard for shard in SHARDS if shard.start not in committed]
     )
     given = []
-    for task in found({SHARDS[0].shard_id}):
+    for task in found({SHARDS[0]}):
         given.append(task.shard.start)
         committed.add(task.shard.start)
     assert given == [2, 4, 6, 5, 7, 3, 1]
@@ -42,7 +42,7 @@ def test_a_driver_renders_its_share_and_then_the_latter_half_of_what_is_left() -
 def test_what_others_commit_meanwhile_is_not_rendered_again() -> None:
     committed = {1, 3, 5, 7}
     found = shared(
-        lambda shard_id: NAMES[shard_id] % 2 == 0, lambda: [shard for shard in SHARDS if shard.start not in committed]
+        lambda shard: shard.start % 2 == 0, lambda: [shard for shard in SHARDS if shard.start not in committed]
     )
     assert [task.shard.start for task in found(set())] == [0, 2, 4, 6]
 

@@ -19,7 +19,7 @@ from darkroom.domain.records import FAILED, num_without_image
 from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.tasks import RetryTask, Summary
 from darkroom.rendering.inspection import shared_models
-from darkroom.runs import manifest
+from darkroom.runs.bulk import read_each
 from darkroom.runs.choices import dropped_cells
 from darkroom.runs.files import IMAGES_PREFIX, is_image_key
 from darkroom.runs.manifest import fence_retries
@@ -68,15 +68,15 @@ def retry(
             ready.dispatcher(spec).run(iter(tasks), counting)
         progress(StageEnded("retry"))
         summary = counting.summary
-    return Retry(sum(failed.values()), summary, count_statuses(run.store, manifest.committed(run.store)))
+    return Retry(sum(failed.values()), summary, count_statuses(run.store))
 
 
 def _failed(run: Run) -> dict[Shard, int]:
     """Committed shards with failed records, and how many; those of one model together."""
-    counts = {name: count_statuses(run.store, [name])[FAILED] for name in manifest.committed(run.store)}
+    tables = read_each(run.store, columns=["status"])
+    counts = {shard: count for shard, table in tables if (count := table["status"].to_pylist().count(FAILED))}
     order = list({info.cell.model: None for info in run.cells.values()})
-    names = sorted(filter(counts.__getitem__, counts), key=lambda name: order.index(_model_of(run, name)))
-    return {name: counts[name] for name in names}
+    return {shard: counts[shard] for shard in sorted(counts, key=lambda shard: order.index(_model_of(run, shard)))}
 
 
 def _model_of(run: Run, name: Shard) -> ModelIdentity:
@@ -143,11 +143,10 @@ def named_keys(store: Store) -> tuple[set[str], list[Shard]]:
     """(keys that manifests name, the shards of which a retry may make more named)."""
     keys: set[str] = set()
     revisable = []
-    for name in manifest.committed(store):
-        table = manifest.read(store, name, ["key", "status"])
+    for shard, table in read_each(store, columns=["key", "status"]):
         keys.update(table["key"].to_pylist())
         if FAILED in table["status"].to_pylist():
-            revisable.append(name)
+            revisable.append(shard)
     return keys, revisable
 
 
@@ -165,7 +164,7 @@ def _check_complete(run: Run) -> None:
     """An orphan of an incomplete run is what its next start adopts: it may be about to be named. A cell that an early
     choice dropped is complete as it is, until a sweep that renders more of it takes the choice back."""
     going_on = run.cells.keys() - dropped_cells(run.store)
-    left = sum(state.num_shards - len(state.committed) for state in states(run.store, run.info, going_on).values())
+    left = sum(state.num_shards - state.num_committed for state in states(run.store, run.info, going_on).values())
     if left:
         raise DarkroomError(
             f"{run.store.describe()}: {left} shards are not committed, and their images may be adopted; finish the "

@@ -4,11 +4,12 @@ What two of them render at once is committed by the first. So nobody waits for a
 """
 
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from darkroom.domain.identity import Shard
 from darkroom.engine.tasks import ShardTask, Task
 from darkroom.runs.drivers import Driver
+from darkroom.runs.shard_set import ShardSet
 
 
 @dataclass
@@ -16,32 +17,31 @@ class Shared:
     """The tasks of one driver, found as they are asked for."""
 
     driver: Driver
-    tasks: Callable[[Container[str]], Iterator[Task]]  # of all shards but these
+    tasks: Callable[[Container[Shard]], Iterator[Task]]  # of all shards but these
     left: Callable[[], Sequence[Shard]]  # shards that are not committed now, in the order of `tasks`
-    given: set[str] = field(default_factory=set)  # shard_ids that this driver was given
+    given: ShardSet  # to this driver: none yet
 
-    def __call__(self, committed: set[str]) -> Iterator[Task]:
-        """`committed`: shard_ids, as they were a moment ago."""
-        yield from self._given(
-            self.tasks(_Skipped(lambda shard_id: shard_id in committed or not self.driver.owns(shard_id)))
-        )
-        while others := [shard.shard_id for shard in self.left() if shard.shard_id not in self.given]:
+    def __call__(self, committed: Container[Shard]) -> Iterator[Task]:
+        """`committed`: as they were a moment ago."""
+        yield from self._given(self.tasks(_Skipped(lambda shard: shard in committed or not self.driver.owns(shard))))
+        while others := [shard for shard in self.left() if shard not in self.given]:
             # The latter half: their own drivers begin at the front.
             chosen = frozenset(others[len(others) // 2 :])
-            yield from self._given(self.tasks(_Skipped(lambda shard_id: shard_id not in chosen)))  # noqa: B023
+            yield from self._given(self.tasks(_Skipped(lambda shard: shard not in chosen)))  # noqa: B023
 
     def _given(self, tasks: Iterator[Task]) -> Iterator[Task]:
         for task in tasks:
             assert isinstance(task, ShardTask)
-            self.given.add(task.shard.shard_id)
+            self.given.add(task.shard)
             yield task
 
 
 @dataclass(frozen=True)
-class _Skipped(Container[str]):
-    """Shard_ids for which this holds when it is asked."""
+class _Skipped(Container[Shard]):
+    """Shards for which this holds when it is asked."""
 
-    holds: Callable[[str], bool]
+    holds: Callable[[Shard], bool]
 
-    def __contains__(self, shard_id: object) -> bool:
-        return self.holds(str(shard_id))
+    def __contains__(self, shard: object) -> bool:
+        assert isinstance(shard, Shard)
+        return self.holds(shard)

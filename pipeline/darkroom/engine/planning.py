@@ -100,9 +100,9 @@ def _subset(cells: list[Settings], count: int | None, seed: int) -> list[Setting
 
 
 def plan(
-    num_rows: int, shard_size: int, cell_ids: Sequence[str], fingerprint: str, committed: Container[str] = ()
+    num_rows: int, shard_size: int, cell_ids: Sequence[str], fingerprint: str, committed: Container[Shard] = ()
 ) -> Iterator[Shard]:
-    """Shards that are not committed (`committed`: shard_ids), range by range and cell by cell within a range.
+    """Shards that are not committed, range by range and cell by cell within a range.
 
     A pure function. This order lets a worker reuse the text embeddings of a range in the next cell.
     """
@@ -110,7 +110,7 @@ def plan(
         stop = min(start + shard_size, num_rows)
         for cell_id in cell_ids:
             planned = planned_shard(cell_id, fingerprint, start, stop)
-            if planned.shard_id not in committed:
+            if planned not in committed:
                 yield planned
 
 

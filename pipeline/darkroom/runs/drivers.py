@@ -9,12 +9,12 @@ import os
 import platform
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 
-from darkroom.domain.identity import digest
+from darkroom.domain.identity import Shard, digest
 from darkroom.runs.files import DRIVERS_PREFIX
 from darkroom.storage.store import NotFound, ObjectInfo, Store
 
@@ -30,8 +30,8 @@ class Driver:
     What is asked of the store is asked by a thread of its own, so that nothing waits for a store that hangs.
     """
 
-    def __init__(self, store: Store, group: str, committed: Callable[[], set[str]] = set) -> None:
-        """`committed`: the shard_ids that are there now; asked for once another driver was seen."""
+    def __init__(self, store: Store, group: str, committed: Callable[[], Container[Shard]] = frozenset) -> None:
+        """`committed`: the shards that are there now; asked for once another driver was seen."""
         self._store = store
         self._prefix = f"{DRIVERS_PREFIX}{group}-"
         self._key = f"{self._prefix}{uuid.uuid4().hex}.json"
@@ -40,7 +40,7 @@ class Driver:
         self._thread = threading.Thread(target=self._keep_up, name="driver", daemon=True)
         self._others: tuple[str, ...] = ()
         self._is_shared = False  # whether another driver was ever seen
-        self._done: set[str] = set()  # shard_ids that were there when it was last asked for
+        self._done: Container[Shard] = frozenset()  # that were there when it was last asked for
 
     def __enter__(self) -> "Driver":
         self._beat()
@@ -55,14 +55,14 @@ class Driver:
         self._ended.set()
         self._thread.join(_LONGEST_END_S if kind is None else _LONGEST_STOP_S)
 
-    def owns(self, shard_id: str) -> bool:
+    def owns(self, shard: Shard) -> bool:
         """Whether the shard is left, and of this driver's share: each has one driver among those that live.
 
         By the highest digest, so that a driver that comes or goes moves no shards between the others.
         """
-        if shard_id in self._done:
+        if shard in self._done:
             return False
-        return max((self._key, *self._others), key=lambda key: digest("driver", key, shard_id)) == self._key
+        return max((self._key, *self._others), key=lambda key: digest("driver", key, shard.shard_id)) == self._key
 
     def _keep_up(self) -> None:
         since_beat_s = 0.0
@@ -86,10 +86,10 @@ class Driver:
                 self._is_shared = True
                 self._done = self._committed_now()
 
-    def _committed_now(self) -> set[str]:
+    def _committed_now(self) -> Container[Shard]:
         """As it was, where the store does not say."""
         with suppress(OSError):
-            return self._committed() if self._is_shared else set()
+            return self._committed() if self._is_shared else frozenset()
         return self._done
 
     def _living(self) -> Iterator[ObjectInfo]:
