@@ -1,6 +1,8 @@
 """What a person reads at a job's end: the results of API calls, printed, and the exit codes that they mean."""
 
 import json
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from darkroom.jobs.console import ExitCode, most_urgent
 from darkroom.runs.cells import axes, axis_lines
 
 if TYPE_CHECKING:  # what they are made with takes seconds to load
+    from darkroom.api.maintenance import Compaction
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Plan
     from darkroom.api.proving import Proof
@@ -20,6 +23,7 @@ if TYPE_CHECKING:  # what they are made with takes seconds to load
 
 _MAX_REASONS = 10
 _MAX_CELLS = 50  # unfinished ones that are named
+_SAY_EVERY_S = 10.0
 
 
 def rendered(result: "RenderResult") -> ExitCode:
@@ -212,6 +216,19 @@ def _made_by(record: Record) -> str:
     """So that a bad node can be found."""
     places = (("host", record.host), ("device", record.device_id), ("worker", record.worker))
     return "made by " + ", ".join(f"{name} {value}" for name, value in places if value)
+
+
+def of_compaction() -> "Callable[[Compaction], None]":
+    """Says how far it is, now and then."""
+    said = time.monotonic()
+
+    def tell(found: "Compaction") -> None:
+        nonlocal said
+        if time.monotonic() - said > _SAY_EVERY_S:
+            said = time.monotonic()
+            print(f"  {found.num_copied} shards copied", flush=True)
+
+    return tell
 
 
 def of_repair(event: Any) -> None:

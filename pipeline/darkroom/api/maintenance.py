@@ -1,8 +1,8 @@
-"""Keeps a run in order: renders its failed records again, and removes what no committed shard names."""
+"""Keeps a run in order: renders its failed records again, copies its manifests, removes what no shard names."""
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,8 +19,10 @@ from darkroom.domain.records import FAILED, num_without_image
 from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.tasks import RetryTask, Summary
 from darkroom.rendering.inspection import shared_models
+from darkroom.runs import compaction
 from darkroom.runs.bulk import read_each
 from darkroom.runs.choices import dropped_cells
+from darkroom.runs.compaction import Compaction, removable_manifests, remove_manifests
 from darkroom.runs.files import IMAGES_PREFIX, is_image_key
 from darkroom.runs.manifest import fence_retries
 from darkroom.runs.reading import count_statuses, states
@@ -96,6 +98,15 @@ def _retry_worker(
     return WorkerSpec(run.info, tuple(specs), run.store.spec, batch_timeout_s=options.batch_timeout_s)
 
 
+# Manifests in fewer files ---------------------------------------------------------------------------------------------
+
+
+def compact(run: Run, told: Callable[[Compaction], None] = lambda _: None) -> Compaction:
+    """Copy all manifests of a run into segments, from which it is read faster. `told` hears how far it is."""
+    check_writable(run)
+    return compaction.compact(run.store, told)
+
+
 # Garbage: images of attempts that lost, and broken writes -----------------------------------------------------------
 
 
@@ -106,6 +117,7 @@ class Garbage:
     objects: tuple[ObjectInfo, ...]  # that no shard names
     num_broken_writes: int
     foreign_files: tuple[str, ...]  # places of files among the images that no job writes: they stay
+    num_manifests: int = 0  # that segments copy, where these are asked for
 
     @property
     def num_bytes(self) -> int:
@@ -118,8 +130,10 @@ def collect(
     older_than_s: float = 3600.0,
     dry_run: bool = False,
     incomplete: bool = False,
+    manifests: bool = False,
 ) -> Garbage:
-    """`dry_run`: remove nothing. `incomplete`: also in a run with shards left, on which no job may be working."""
+    """`dry_run`: remove nothing. `incomplete`: also in a run with shards left, on which no job may be working.
+    `manifests`: also those that segments copy, but for those with failed records."""
     # Listed before all else: whoever is at work on an image that is listed has its cell in the run by then, so that the
     # run is not complete until its shard is committed, which the manifests, read last, then show.
     listed = _listed(store_at(uri, endpoint_url), older_than_s)
@@ -131,12 +145,15 @@ def collect(
     orphans = [info for info in listed if info.key not in named]
     removable = [info for info in orphans if is_image_key(info.key)]
     broken = _broken_writes(store, older_than_s)
+    copied = removable_manifests(store) if manifests else []
     if not dry_run:
         removable = remove_orphans(store, removable, revisable)
+        remove_manifests(store, copied)
         for path in broken:
             path.unlink(missing_ok=True)
     foreign_files = tuple(store.describe(info.key) for info in orphans if not is_image_key(info.key))
-    return Garbage(tuple(removable), len(broken), foreign_files)
+    num_manifests = sum(each.num_manifests for each in copied)
+    return Garbage(tuple(removable), len(broken), foreign_files, num_manifests)
 
 
 def named_keys(store: Store) -> tuple[set[str], list[Shard]]:
