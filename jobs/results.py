@@ -14,7 +14,6 @@ from darkroom.jobs.console import ExitCode, most_urgent
 from darkroom.runs.cells import axes, axis_lines
 
 if TYPE_CHECKING:  # what they are made with takes seconds to load
-    from darkroom.api.maintenance import Compaction
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Plan
     from darkroom.api.proving import Proof
@@ -218,15 +217,15 @@ def _made_by(record: Record) -> str:
     return "made by " + ", ".join(f"{name} {value}" for name, value in places if value)
 
 
-def of_compaction() -> "Callable[[Compaction], None]":
+def of_compaction() -> Callable[[int], None]:
     """Says how far it is, now and then."""
     said = time.monotonic()
 
-    def tell(found: "Compaction") -> None:
+    def tell(num_copied: int) -> None:
         nonlocal said
         if time.monotonic() - said > _SAY_EVERY_S:
             said = time.monotonic()
-            print(f"  {found.num_copied} shards copied", flush=True)
+            print(f"  {num_copied} shards copied", flush=True)
 
     return tell
 

@@ -101,8 +101,8 @@ def _retry_worker(
 # Manifests in fewer files ---------------------------------------------------------------------------------------------
 
 
-def compact(run: Run, told: Callable[[Compaction], None] = lambda _: None) -> Compaction:
-    """Copy all manifests of a run into segments, from which it is read faster. `told` hears how far it is."""
+def compact(run: Run, told: Callable[[int], None] = lambda _: None) -> Compaction:
+    """Copy all manifests of a run into segments, from which it is read faster; `told` hears how many so far."""
     check_writable(run)
     return compaction.compact(run.store, told)
 

@@ -158,7 +158,7 @@ def _records(task: ShardTask, info: RunInfo, model: Record) -> Iterator[Record]:
 
 
 _COMMITTED_IMAGES = 1_000_000
-_SHARD_SIZE = 64  # engine.shard_size's default
+_SHARD_SIZE = 64  # what engine.shard_size=auto is for so few images
 _POLL_S = 0.01
 _LONGEST_S = 600.0
 

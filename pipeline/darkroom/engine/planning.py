@@ -21,6 +21,9 @@ from darkroom.engine.tasks import ShardTask
 from darkroom.prompts.dataset import PromptBlock
 
 Settings = Mapping[str, Value]
+_LEAST_SHARD = 64  # prompt rows
+_MANY_SHARDS = 100_000
+_LARGEST_SHARD = 4096  # images
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,18 @@ def plan(
             planned = planned_shard(cell_id, fingerprint, start, stop)
             if planned not in committed:
                 yield planned
+
+
+def usual_shard_size(num_rows: int, num_cells: int, images_a_row: int) -> int:
+    """Prompt rows a shard, of a run that begins: a function of what is rendered, whoever renders it.
+
+    Small shards lose little when a worker dies and spread over many workers; each costs requests, and every look at the
+    run costs some for each. So more rows than 64 are taken from 100,000 shards on, up to some thousand images.
+    """
+    size = _LEAST_SHARD
+    while num_rows * num_cells > size * _MANY_SHARDS and 2 * size * images_a_row <= _LARGEST_SHARD:
+        size *= 2
+    return size
 
 
 def num_shards(num_rows: int, shard_size: int) -> int:

@@ -47,8 +47,8 @@ class Compaction:
     num_left: int = 0  # shards that could not be copied: their manifests are not readable
 
 
-def compact(store: Store, told: Callable[[Compaction], None] = lambda _: None) -> Compaction:
-    """Copy every manifest that no segment copies; `told` hears how far it is, segment by segment."""
+def compact(store: Store, told: Callable[[int], None] = lambda _: None) -> Compaction:
+    """Copy every manifest that no segment copies; `told` hears how many shards are copied so far."""
     found = Compaction()
 
     def uncopied() -> Iterator[Shard]:
@@ -66,7 +66,7 @@ def copy_shards(
     store: Store,
     shards: Iterable[Shard],
     found: Compaction | None = None,
-    told: Callable[[Compaction], None] = lambda _: None,
+    told: Callable[[int], None] = lambda _: None,
 ) -> Compaction:
     """Copy the manifests of these shards, those of a cell together, and count it."""
     found = found or Compaction()
@@ -100,7 +100,7 @@ class _Writing:
 
     store: Store
     found: Compaction
-    told: Callable[[Compaction], None]
+    told: Callable[[int], None]
     waiting: dict[bytes, list[Copied]] = field(default_factory=dict)  # by schema; of one cell
 
     def add(self, copied: Copied) -> None:
@@ -121,7 +121,7 @@ class _Writing:
         put_segment(self.store, group)
         self.found.num_segments += 1
         self.found.num_copied += len(group)
-        self.told(self.found)
+        self.told(self.found.num_copied)
 
 
 class Compactor:

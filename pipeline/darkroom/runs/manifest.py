@@ -209,12 +209,15 @@ def _records(
     if isinstance(columns, WithExtras):
         columns = [name for name in there if name in columns.record_columns or name not in _RECORD_COLUMNS]
     table = read_columns([there[name] for name in (there if columns is None else columns) if name in there])
-    said = table.schema.metadata
-    table = table.rename_columns([names[column] for column in table.column_names]).replace_schema_metadata(said)
+    found = {
+        names[field.name]: (field.with_name(names[field.name]), column)
+        for field, column in zip(table.schema, table.columns, strict=True)
+    }
     for name in RECORD_SCHEMA.names if columns is None else columns:
         if name in _RECORD_COLUMNS:
-            table = _typed(_with_column(table, name, num_rows), name)
-    return table
+            found[name] = _typed(name, num_rows, *found.get(name, ()))
+    schema = pa.schema([field for field, _ in found.values()], metadata=table.schema.metadata)
+    return pa.Table.from_arrays([column for _, column in found.values()], schema=schema)
 
 
 def _names(columns: Sequence[str]) -> dict[str, str]:
@@ -235,24 +238,18 @@ def _names(columns: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _with_column(table: pa.Table, name: str, num_rows: int) -> pa.Table:
-    """Also where the manifest is older than the column. `num_rows`: the manifest's, as a table without a column has no
-    length.
-    """
-    if name in table.column_names:
-        return table
-    column = missing_column(name, num_rows)
-    if not table.column_names:
-        return pa.table([column], schema=pa.schema([RECORD_SCHEMA.field(name)], metadata=table.schema.metadata))
-    return table.append_column(RECORD_SCHEMA.field(name), column)
-
-
-def _typed(table: pa.Table, name: str) -> pa.Table:
-    field = RECORD_SCHEMA.field(name)
-    column = table[name].cast(field.type)
-    if column.null_count and not field.nullable:
+def _typed(
+    name: str, num_rows: int, field: pa.Field | None = None, column: pa.ChunkedArray | None = None
+) -> tuple[pa.Field, pa.ChunkedArray | pa.Array]:
+    """A column of its own type, also where the manifest is older than it."""
+    wanted = RECORD_SCHEMA.field(name)
+    if field is None or column is None:
+        return wanted, missing_column(name, num_rows)
+    if column.type != wanted.type:
+        column = column.cast(wanted.type)
+    if column.null_count and not wanted.nullable:
         raise ValueError(f"{name} is missing in {column.null_count} rows")
-    return table.set_column(table.column_names.index(name), table.schema.field(name).with_type(field.type), column)
+    return field.with_type(wanted.type), column
 
 
 @contextmanager
