@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from darkroom.api.options import not_halved
 from darkroom.clusters import handing, reach
 from darkroom.clusters.ray_jobs import RayJobs
 from darkroom.clusters.submission import Submission, last_attempt
@@ -78,10 +79,7 @@ def _check_parts(asked: DictConfig, job: str, num_parts: int) -> None:
     if num_parts > 1 and not has_part:
         raise DarkroomError(f"to.num_parts={num_parts}: `darkroom {job}` has no parts; leave it out")
     if num_parts > 1 and OmegaConf.select(asked, "halving.figure"):
-        raise DarkroomError(
-            f"to.num_parts={num_parts}: halving drops cells by what all of them show, so that one command renders it "
-            "all; leave out one of the two"
-        )
+        raise not_halved(f"to.num_parts={num_parts}")
 
 
 def _warnings(asked: DictConfig) -> Iterator[str]:

@@ -9,12 +9,11 @@ from typing import Any
 from darkroom.api.given_settings import checked_model, with_settings
 from darkroom.api.parts import (
     check_loras,
-    check_plug_in_settings,
-    plug_in_value,
     with_lora_files,
     with_lora_names,
     with_places,
 )
+from darkroom.api.plug_ins import check_plug_in_settings, plug_in_value
 from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.adapters import Active, active_loras
 from darkroom.domain.errors import DarkroomError

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from darkroom.api.engine import Counting, renderer_spec, settled_as, started
+from darkroom.api.batch_size import settled_as
+from darkroom.api.engine import Counting, renderer_spec, started
 from darkroom.api.events import Progress, RetryStarted, StageEnded
 from darkroom.api.options import EngineOptions, ModelPlace
 from darkroom.api.proving import limited_as

@@ -223,7 +223,7 @@ class _Measuring:
         cells = {key: self.images(key).held for key in (best, cell_id)}
         metrics = [name.partition(".")[2] for name in figures]
         options = (metrics, self._options.clip_convention, self._options.seed)
-        return differences(cells, best, self._info, self._reference, *options)[cell_id]
+        return differences(cells, best, self._info, self._reference, *options, level=None)[cell_id]
 
 
 def measured_reference(

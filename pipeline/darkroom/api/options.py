@@ -185,10 +185,20 @@ class EngineOptions:
 
     @property
     def cluster_address(self) -> str | None:
-        """Of the Ray cluster that workers are on; None for a Ray of this machine, or none."""
+        """Of the Ray cluster that workers are on; None for a Ray of this machine, or none.
+
+        Raises DarkroomError for that of a client or a dashboard.
+        """
         if self.kind == "local":
             return None
         address = self.address or os.environ.get(RAY_ADDRESS) or "local"
+        if "://" in address:
+            named = "engine.address" if self.address else RAY_ADDRESS
+            raise DarkroomError(
+                f"{named}={address}: workers are not reached by a client or a dashboard; give engine.address=host:6379 "
+                "on a machine of the cluster, engine.address=local for this machine, or hand the job over with "
+                "`darkroom submit to=ray`"
+            )
         return None if address == "local" else address
 
     @property
@@ -315,6 +325,14 @@ class ModelPlace:
         None,
         help="Where LoRAs and other parts of the run's models lie now: files or folders, whose digests decide; null: "
         "where they lay.",
+    )
+
+
+def not_halved(division: str) -> DarkroomError:
+    """Refuses a division of a run's work, beside which cells cannot be dropped."""
+    return DarkroomError(
+        f"{division}: halving drops cells by what all of them show, so that one command renders it all; leave out one "
+        "of the two"
     )
 
 

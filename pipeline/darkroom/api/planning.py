@@ -5,13 +5,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from darkroom.api.checking import Checked, Request, check, warnings
+from darkroom.api.batch_size import settled_here
+from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
-from darkroom.api.engine import likely_device, renderer_spec, settled_here
+from darkroom.api.engine import likely_device, renderer_spec
 from darkroom.api.events import Progress, PromptsWritten, Warned
 from darkroom.api.memory import Memory, check_weights, estimated, measured
 from darkroom.api.proving import cached_proof, check_proof, is_testable, limited, proof_of, tell_failed
 from darkroom.api.speeds import are_alike, keep_speed
+from darkroom.api.warnings import warnings
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
@@ -25,7 +27,7 @@ from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.layouts import encode_image
 from darkroom.runs.run import find_run
-from darkroom.storage.store import open_store
+from darkroom.storage.store import Store, open_store
 
 _PROBE_BATCHES = 2  # timed, after one that is not
 _MOST_SIZES, _FEW_STEPS = 8, 2  # tried, of a model that may change them
@@ -82,12 +84,7 @@ class Plan:
 def plan(request: Request, progress: Progress, write_prompts_to: str | None = None) -> Plan:
     """Check everything, load the model and try it. `write_prompts_to`: a Parquet file for the prompts."""
     device = likely_device(request.engine)
-    found = check(request, device)
-    for text in warnings(found):
-        progress(Warned(text))
-    store = open_store(found.store)
-    if found.store.is_remote:
-        store.check(writing=False)  # a folder need not be there yet
+    found, store = _checked(request, device, progress)
     if write_prompts_to:
         progress(PromptsWritten(write_parquet(request.prompts.dataset, write_prompts_to), write_prompts_to))
     check_weights(found, device)
@@ -126,6 +123,17 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
         certificate=certificate,
         memory=memory,
     )
+
+
+def _checked(request: Request, device: str, progress: Progress) -> tuple[Checked, Store]:
+    """The request with what may surprise in it told, and where its run would be."""
+    found = check(request, device)
+    for text in warnings(found):
+        progress(Warned(text))
+    store = open_store(found.store)
+    if found.store.is_remote:
+        store.check(writing=False)  # a folder need not be there yet
+    return found, store
 
 
 def _tested(found: Checked, spec: RendererSpec, progress: Progress) -> tuple[Renderer, Certificate | None]:

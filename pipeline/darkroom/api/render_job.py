@@ -16,7 +16,7 @@ from darkroom.api.events import (
     RenderingEnded,
     RenderingStarted,
 )
-from darkroom.api.parts import words_for
+from darkroom.api.plug_ins import words_for
 from darkroom.api.proving import limited
 from darkroom.api.run import Run
 from darkroom.api.sharing import Shared

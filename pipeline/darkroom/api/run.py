@@ -263,9 +263,20 @@ def open_run(uri: "str | Run", endpoint_url: str | None = None, name: str = "run
 
 
 def endpoints(endpoint_url: str | None, *places: "str | Run | None") -> list[str | None]:
-    """Whose endpoint it is: of the addresses in an object store; where none is one, of all, which then refuse it."""
+    """Whose endpoint it is: of the addresses in an object store; where none is one, of all, which then refuse it.
+
+    Where none is given, an address has that of an open run beside it whose address has the same scheme.
+    """
     takes = [isinstance(place, str) and is_remote(place) for place in places]
+    if endpoint_url is None:
+        opened = {_scheme(place.uri): place.store.spec.endpoint_url for place in places if isinstance(place, Run)}
+        return [opened.get(_scheme(str(place))) if taken else None for taken, place in zip(takes, places, strict=True)]
     return [endpoint_url if taken or not any(takes) else None for taken in takes]
+
+
+def _scheme(uri: str) -> str:
+    """Empty for a folder."""
+    return uri.rpartition("://")[0]
 
 
 def store_at(uri: str, endpoint_url: str | None, name: str = "run") -> Store:

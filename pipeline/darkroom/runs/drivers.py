@@ -39,8 +39,7 @@ class Driver:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_up, name="driver", daemon=True)
         self._others: tuple[str, ...] = ()
-        self._is_shared = False  # whether another driver was ever seen
-        self._done: Container[Shard] = frozenset()  # that were there when it was last asked for
+        self._done: Container[Shard] | None = None  # as they were last asked for; None: no other driver was seen yet
 
     def __enter__(self) -> "Driver":
         self._beat()
@@ -60,7 +59,7 @@ class Driver:
 
         By the highest digest, so that a driver that comes or goes moves no shards between the others.
         """
-        if shard in self._done:
+        if shard in (self._done or ()):
             return False
         return max((self._key, *self._others), key=lambda key: digest("driver", key, shard.shard_id)) == self._key
 
@@ -71,7 +70,8 @@ class Driver:
             if since_beat_s >= BEAT_EVERY_S:
                 since_beat_s = 0.0
                 self._beat()
-                self._done = self._committed_now()
+                if self._done is not None:
+                    self._ask_for_done()
             self._look()
         with suppress(OSError):
             living = {info.key for info in self._living()}
@@ -82,15 +82,14 @@ class Driver:
         """For other drivers, and for what they have committed."""
         with suppress(OSError):
             self._others = tuple(info.key for info in self._living() if info.key != self._key)
-            if self._others and not self._is_shared:
-                self._is_shared = True
-                self._done = self._committed_now()
+            if self._others and self._done is None:
+                self._done = frozenset()
+                self._ask_for_done()
 
-    def _committed_now(self) -> Container[Shard]:
-        """As it was, where the store does not say."""
+    def _ask_for_done(self) -> None:
+        """It stays as it was, where the store does not say."""
         with suppress(OSError):
-            return self._committed() if self._is_shared else frozenset()
-        return self._done
+            self._done = self._committed()
 
     def _living(self) -> Iterator[ObjectInfo]:
         found = list(self._store.list(self._prefix))

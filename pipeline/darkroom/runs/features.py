@@ -191,11 +191,19 @@ class PairedFeatures:
     images: ImageFeatures
     left_out: Counter[str] = field(default_factory=Counter)  # why images have no features -> how many
     seeds: tuple[int, ...] = ()  # of each image's noise; empty: not known
+    texts: tuple[str, ...] = ()  # of each image's prompt; empty: not known
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """What is equal for images of one prompt: its text, since a file may hold it under several ids."""
+        return self.texts or tuple(prompt_id for prompt_id, _ in self.pairs)
 
     def taken(self, rows: Sequence[int]) -> "PairedFeatures":
         """The images at these rows."""
+        pairs = tuple(self.pairs[row] for row in rows)
         seeds = tuple(self.seeds[row] for row in rows) if self.seeds else ()
-        return PairedFeatures(tuple(self.pairs[row] for row in rows), self.images.taken(rows), seeds=seeds)
+        texts = tuple(self.texts[row] for row in rows) if self.texts else ()
+        return PairedFeatures(pairs, self.images.taken(rows), seeds=seeds, texts=texts)
 
 
 def joined_pairs(parts: Sequence[PairedFeatures]) -> PairedFeatures:
@@ -205,7 +213,11 @@ def joined_pairs(parts: Sequence[PairedFeatures]) -> PairedFeatures:
         joined_images([part.images for part in parts]),
         sum((part.left_out for part in parts), Counter()),
         tuple(seed for part in parts for seed in part.seeds),
+        tuple(text for part in parts for text in part.texts),
     )
+
+
+_PAIRED = ("image_id", "prompt", "prompt_id", "sample_index", "seed", "status", "sha256")
 
 
 class FeaturesMissing(DarkroomError):
@@ -220,7 +232,7 @@ def paired_features(
     Raises FeaturesMissing where the extractor has not seen one of them, and DarkroomError where there is no image.
     """
     is_empty = True
-    tables = read_each(store, shards, ["image_id", "prompt_id", "sample_index", "seed", "status", "sha256"])
+    tables = read_each(store, shards, _PAIRED)
     for part in prefetched(tables, lambda item: _of_shard(store, *item, extractor_id, dimension)):
         is_empty = is_empty and not part.pairs and not part.left_out
         yield part
@@ -234,7 +246,7 @@ def _of_shard(store: Store, shard: Shard, table: pa.Table, extractor_id: str, di
     found = get_features(store, extractor_id, shard)
     if found is None or dimension not in (None, found.images.features.shape[1]):
         raise _missing(store, shard)
-    pairs, rows, seeds, left_out = [], [], [], Counter[str]()
+    pairs, rows, seeds, texts, left_out = [], [], [], [], Counter[str]()
     for record in ok:
         error = found.error(record["image_id"], record["sha256"], store.spec)
         place = found.place(record["image_id"], record["sha256"])
@@ -246,7 +258,8 @@ def _of_shard(store: Store, shard: Shard, table: pa.Table, extractor_id: str, di
             pairs.append((record["prompt_id"], record["sample_index"]))
             rows.append(place)
             seeds.append(record["seed"])
-    return PairedFeatures(tuple(pairs), found.images.taken(rows), left_out, tuple(seeds))
+            texts.append(record["prompt"])
+    return PairedFeatures(tuple(pairs), found.images.taken(rows), left_out, tuple(seeds), tuple(texts))
 
 
 def _missing(store: Store, shard: Shard) -> FeaturesMissing:
