@@ -56,7 +56,7 @@ def read_parts(
     """
     groups = groups or Groups(columns)
     spans = _spans(committed_shards(store) if shards is None else shards)
-    for parts in prefetched(spans, lambda span: _read(store, span, columns, groups), AT_ONCE):
+    for parts in prefetched(spans, lambda span: _read(store, span, columns, groups), AT_ONCE, _size):
         yield from parts
 
 
@@ -70,6 +70,10 @@ def _spans(shards: Iterable[Committed]) -> Iterator[list[Committed]]:
         span.append(committed)
     if span:
         yield span
+
+
+def _size(span: Sequence[Committed]) -> int:
+    return 1 + len(span) // 8
 
 
 def _follows(committed: Committed, last: Committed) -> bool:
