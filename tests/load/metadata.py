@@ -202,9 +202,9 @@ def _line(what: str, where: Where, found: _Cost) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.load.metadata")
-    parser.add_argument("--num-shards", type=int, default=1_000_000, help="on disk")
+    parser.add_argument("--num-shards", type=int, default=100_000, help="on disk")
     parser.add_argument("--num-s3-shards", type=int, default=20_000, help="on the S3 server; 0: none")
-    parser.add_argument("--folder", help="where the run goes: three gigabytes a million shards")
+    parser.add_argument("--folder", help="where the run goes: a gigabyte for each 100,000 shards")
     parser.add_argument("--skip", default="", help="a pattern of readings that are left out")
     return parser.parse_args()
 
