@@ -20,6 +20,7 @@ from darkroom.jobs import values
 from darkroom.jobs.arguments import arguments
 from darkroom.jobs.cluster_jobs import followed, on_job
 from darkroom.jobs.console import ExitCode, code_of
+from darkroom.jobs.hooks import KEY, check_sent
 from darkroom.jobs.nodes import place_of
 from darkroom.jobs.places import texts
 from darkroom.jobs.sources import Sources, groups
@@ -65,6 +66,7 @@ def _submission(config: DictConfig, keys: dict[str, Any]) -> Submission:
         )
     reach.check_reach(texts(asked), config.shared)
     values.check(asked)
+    check_sent(asked.get(KEY))
     if has_parts:
         _check_parts(asked, job, keys["num_parts"])
     for warning in _warnings(asked):

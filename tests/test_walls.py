@@ -23,6 +23,7 @@ ONLY_IN = {
         "pipeline/darkroom/engine/cluster.py",
         "pipeline/darkroom/engine/ray_dispatcher.py",
         "pipeline/darkroom/engine/capacity.py",
+        "pipeline/darkroom/engine/ray_metrics.py",
         "pipeline/darkroom/bench/ray_data.py",
         "pipeline/darkroom/clusters/ray_jobs.py",
     ],
@@ -134,8 +135,10 @@ JOBS_MAY_IMPORT = {  # rooms, and of others what is for printing
     "runs.cells",
     "runs.commands",
     "storage.store",
+    "engine.meter",
     "engine.tasks",
     "evaluation.reference_free",
+    "rendering.http_calls",
     "rendering.schedulers",
 }
 

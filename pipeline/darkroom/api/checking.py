@@ -31,7 +31,7 @@ from darkroom.api.options import (
     not_halved,
 )
 from darkroom.api.parts import check_rows_loras
-from darkroom.api.plug_ins import check_rows
+from darkroom.api.plug_ins import check_columns
 from darkroom.api.prompt_checks import (
     LORA_TAGS,
     PromptFindings,
@@ -46,8 +46,7 @@ from darkroom.engine.planning import Grid, usual_shard_size
 from darkroom.prompts.dataset import RECORD, PromptScan
 from darkroom.rendering.backends import backend_of
 from darkroom.rendering.inspection import InspectedModel, shared_models
-from darkroom.rendering.model_calls import check_clip_skip
-from darkroom.rendering.schedulers import check_eta, check_steps
+from darkroom.rendering.schedulers import check_eta
 from darkroom.rendering.vae_options import tile_side, vae_config
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault
@@ -155,7 +154,7 @@ class Checked:
         """As this cell renders them: with the reason why where one cannot be in it."""
         if self.request.prompts.dataset.on_invalid != RECORD:
             return rows
-        return with_faults(rows, next(item for item in self.cells if item.cell.cell_id == cell_id))
+        return with_faults(rows, next(item for item in self.cells if item.cell.cell_id == cell_id), self.said)
 
     @property
     def models(self) -> list[InspectedModel]:
@@ -182,14 +181,11 @@ def check(request: Request, device: str) -> Checked:
     _check_overridden([item.cell for item in once.values()], scan)
     for item in once.values():
         if item.model.plug_in:
-            check_rows(request.prompts.dataset, scan.num_overriding, item.cell, item.model.plug_in)
+            check_columns(scan.num_overriding, item.model.plug_in)
         else:
-            steps = int(scan.highest.get("num_inference_steps", 0))
-            check_steps(item.cell.sampling.scheduler, steps, item.model, "column num_inference_steps")
             check_eta(item.cell.sampling.scheduler, scan.highest.get("eta", 0), item.model, "column eta")
     for model in {item.cell.model: item.model for item in once.values() if not item.model.plug_in}.values():
         check_rows_loras(scan, model, request.prompts.dataset.on_invalid == RECORD)
-        check_clip_skip("column clip_skip", int(scan.highest.get("clip_skip", 0)), model)
         given = [name for name in scan.num_overriding if name in OPTIONAL_ARGUMENTS]
         check_taken(given, model, "prompts.columns.{}=null leaves its column unread")
     for item in once.values():

@@ -19,10 +19,12 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.interrupts import import_whole
 from darkroom.domain.machine import num_cores
 from darkroom.engine.dispatcher import Dispatcher
+from darkroom.engine.meter import Meter
 from darkroom.engine.tasks import Event, ShardDone, Summary, TaskRunner, WorkerReady
 from darkroom.rendering.backends import OPENVINO, backend_of, openvino_version
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import RendererSpec
+from darkroom.runs.spending import Spent
 
 if TYPE_CHECKING:
     from darkroom.engine.capacity import WorkerResources
@@ -201,25 +203,30 @@ def _devices() -> list[str]:
 class Counting:
     """Adds up what a dispatcher says, and hands it on with how far the stage is."""
 
-    def __init__(self, progress: Progress, stage: str, num_images: int) -> None:
-        self.summary = Summary()
+    def __init__(self, progress: Progress, stage: str, num_images: int, price_per_hour: float | None = None) -> None:
+        self.meter = Meter(num_images, stage, price_per_hour)
         self._progress = progress
-        self._stage = stage
-        self._num_images = num_images
-        self._num_done = 0
         self._started = time.monotonic()
         self._is_ready = False
 
     def __call__(self, event: Event) -> None:
-        self.summary.add(event)
+        self.meter.add(event)
         if isinstance(event, WorkerReady) and not self._is_ready:
             self._is_ready, self._started = True, time.monotonic()
         self._progress(event)
         if isinstance(event, ShardDone):
-            report = event.report
-            self._num_done += report.num_ok + report.num_failed - report.num_invalid
-            self._num_images = max(self._num_images, self._num_done)  # of the shards that are left, an estimate
-            self._progress(Progressed(self._stage, self._num_done, self._num_images, self.summary.num_failed))
+            state = self.meter.state()
+            self._progress(Progressed(state.stage, state.num_done, state.num_images, state.num_failed))
+
+    @property
+    def summary(self) -> Summary:
+        return self.meter.summary
+
+    @property
+    def spent(self) -> Spent | None:
+        """On workers, so far; None where no price was given."""
+        state = self.meter.state()
+        return None if state.cost is None else Spent(state.worker_s, state.cost)
 
     @property
     def elapsed_s(self) -> float:

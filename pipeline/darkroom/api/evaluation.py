@@ -16,6 +16,7 @@ from darkroom.api.engine import Counting, Engine
 from darkroom.api.events import FeaturesStarted, ImageLeftOut, ImagesLeftOut, Progress, StageEnded, Warned
 from darkroom.api.options import EvaluationOptions
 from darkroom.api.run import Run
+from darkroom.api.watching import watched
 from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.domain.identity import Shard
 from darkroom.domain.machine import from_anywhere
@@ -259,7 +260,7 @@ def _extract(
         return failing
     num_images = missing.num_rows * run.info.num_images_per_prompt
     progress(FeaturesStarted(len(missing), num_images, tuple(spec.name for spec in specs)))
-    counting = Counting(progress, "features", num_images)
+    counting = Counting(progress, "features", num_images, engine.options.price_per_hour)
 
     def listen(event: Event) -> None:
         if isinstance(event, ShardDone) and event.report.num_failed and isinstance(event.task, FeatureTask):
@@ -267,8 +268,10 @@ def _extract(
         counting(event)
 
     tasks = (FeatureTask(shard) for shard in manifest.committed(run.store) if shard in missing)
-    engine.dispatcher(FeatureWorkerSpec(tuple(specs), run.store.spec)).run(tasks, listen)
-    progress(StageEnded("features"))
+    dispatcher = engine.dispatcher(FeatureWorkerSpec(tuple(specs), run.store.spec))
+    with watched(counting.meter, engine.options, run.store, progress):
+        dispatcher.run(tasks, listen)
+    progress(StageEnded("features", counting.spent))
     for task, reason in counting.summary.failed_shards[:1]:
         left = len(counting.summary.failed_shards)
         raise TryAgain(f"{left} shards have no features yet; {task_name(task)}: {reason}; the same command goes on")

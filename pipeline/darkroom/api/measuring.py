@@ -10,6 +10,7 @@ from darkroom.api.evaluation import CheckedEvaluation, Extracted, check_evaluati
 from darkroom.api.events import Noted, Progress, ReferenceRead
 from darkroom.api.options import EngineOptions, EvaluationOptions, Expectation
 from darkroom.api.run import Run, check_writable
+from darkroom.api.watching import check_watching
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 from darkroom.evaluation.catalogue import CATALOGUE
@@ -73,6 +74,7 @@ class EvaluationResult:
 
 def evaluate(run: Run, options: EvaluationOptions, engine: EngineOptions, progress: Progress) -> EvaluationResult:
     """Make the features that are missing, on the engine; then measure every cell, and store the figures."""
+    check_watching(engine, progress)
     wanted = check_evaluation(options, progress)
     check_writable(run)
     with started(engine) as ready:

@@ -20,6 +20,7 @@ from darkroom.storage.store import endpoint_of_no_store, is_remote
 AUTO = "auto"  # a batch size, a shard size, whether a model is compiled, or a backend
 RAY_ADDRESS = "RAY_ADDRESS"  # the environment variable by which Ray and its jobs name a cluster
 MANY = 1_000_000_000
+METRICS_ENDING = ".prom"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _RENDERING = ("plan", "generate", "sweep")  # jobs
 _STARTING = (*_RENDERING, "retry", "evaluate")  # an engine
@@ -166,6 +167,20 @@ class EngineOptions:
     profile: bool = option(
         False, jobs=_RENDERING, help="Measure the stages of the job, and store their table and trace in the run."
     )
+    price_per_hour: float | None = option(
+        None,
+        low=0,
+        high=MANY,
+        jobs=_STARTING,
+        help="What a worker costs an hour, in any currency: what is spent is then counted, and kept beside the run.",
+    )
+    metrics: str | None = option(
+        None,
+        is_place=True,
+        jobs=_STARTING,
+        help="A file of metrics for the textfile collector of Prometheus' node_exporter, such as "
+        "/var/lib/node_exporter/darkroom.prom; null: none, but workers on Ray have them exported by Ray.",
+    )
 
     def __post_init__(self) -> None:
         check_options(self, "engine.")
@@ -173,6 +188,9 @@ class EngineOptions:
             self._refuse_of_ray()
         _check_resources(self.num_gpus, self.resources or {})
         _ = self.part_of
+        if self.metrics is not None and not self.metrics.endswith(METRICS_ENDING):
+            raise DarkroomError(f"engine.metrics={self.metrics}: node_exporter reads files alone whose names end in "
+                                f"{METRICS_ENDING}; call it so")  # fmt: skip
 
     def _refuse_of_ray(self) -> None:
         given = {each.name: getattr(self, each.name) for each in fields(self) if each.metadata["on_ray"]}

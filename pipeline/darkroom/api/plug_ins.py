@@ -10,12 +10,9 @@ from typing import Any
 
 from darkroom.api.options import ModelPlace
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.identity import Cell
-from darkroom.domain.records import row_sampling
 from darkroom.domain.setting_values import as_said
 from darkroom.domain.settings import IMAGE_SETTINGS, UNTAKEN, ModelRef, Sampling, Setting, Value
 from darkroom.domain.source_code import imported_function
-from darkroom.prompts.dataset import PromptDataset
 from darkroom.rendering.description import SIZE, PlugIn, place_options
 from darkroom.rendering.schedulers import DEFAULT
 from darkroom.runs.cells import CellInfo
@@ -50,21 +47,14 @@ def check_plug_in_settings(sampling: Sampling, plug_in: PlugIn) -> None:
         raise DarkroomError(f"sampling.height={sampling.height}, sampling.width={sampling.width}: {fault}")
 
 
-def check_rows(dataset: PromptDataset, overriding: Iterable[str], cell: Cell, plug_in: PlugIn) -> None:
-    """Raises DarkroomError for settings in the prompt file that it does not take, and sizes that it does not make."""
+def check_columns(overriding: Iterable[str], plug_in: PlugIn) -> None:
+    """Raises DarkroomError for settings in the prompt file that it does not take."""
     for name in overriding:
         if name in _IMAGE_NAMES and name not in plug_in.description.takes:
             raise DarkroomError(
                 f"column {name!r} of the prompts: {_takes_none(name, plug_in)}; prompts.columns.{name}=null leaves it "
                 "unread"
             )
-    if not plug_in.description.sizes or not set(overriding) & set(SIZE):
-        return
-    for row in (row for block in dataset.blocks(0) for row in block.rows if not row.error):
-        sampling = row_sampling(row, cell)
-        fault = plug_in.size_fault(sampling.height, sampling.width)
-        if fault:
-            raise DarkroomError(f"prompts, row {row.row}: {fault}")
 
 
 def _takes_none(name: str, plug_in: PlugIn) -> str:

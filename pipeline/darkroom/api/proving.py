@@ -27,6 +27,7 @@ from darkroom.domain.records import adapters_of
 from darkroom.domain.settings import IMAGE_SETTINGS, NEUTRAL_LOSSY, NONE, ModelRef, Sampling, Value
 from darkroom.evaluation.tables import Table, text_table
 from darkroom.rendering.backends import OPENVINO
+from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.rendering.inspection import InspectedModel, shared_models
 from darkroom.rendering.quantization import TORCHAO
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
@@ -68,7 +69,8 @@ class Proof:
 def prove(model: ModelRef, sampling: Mapping[str, Value], engine: EngineOptions, progress: Progress) -> Proof:
     """Load the model, test it on this machine's device, and keep the certificate in the user's cache."""
     device = likely_device(engine)
-    found = checked_cell(model, sampling, sampling, device, find_model)
+    with told_of_copies(progress):
+        found = checked_cell(model, sampling, sampling, device, find_model)
     _check_lossless("prove", found.cell.sampling, "leave it out")
     if not is_testable(found.model):
         raise DarkroomError(f"model.repo_id={found.model.identity.repo_id}: {_NO_TEST.format('this')}")

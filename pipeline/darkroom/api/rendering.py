@@ -29,9 +29,11 @@ from darkroom.api.proving import is_testable, proofs_of, settled_proofs
 from darkroom.api.render_job import RenderJob, render_shards, renderer_specs
 from darkroom.api.run import Run
 from darkroom.api.warnings import warnings
+from darkroom.api.watching import check_watching
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import Record, num_without_image
+from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs.cells import CellInfo, read_cells
 from darkroom.runs.choices import put_choices, read_choices
@@ -70,7 +72,9 @@ def render(request: Request, progress: Progress) -> RenderResult:
     Raises DarkroomError for what cannot be rendered as asked, and StoreError where the store fails. Shards that could
     not be rendered are told in the result: calling again tries them again.
     """
-    found = check(request, likely_device(request.engine))
+    check_watching(request.engine, progress)
+    with told_of_copies(progress):
+        found = check(request, likely_device(request.engine))
     for text in warnings(found):
         progress(Warned(text))
     weight_bytes = check_weights(found, likely_device(request.engine))

@@ -30,6 +30,7 @@ from darkroom.runs.opening import open_whole
 from darkroom.runs.pace import Commits, Pace
 from darkroom.runs.reading import CellState, as_in_cell, states
 from darkroom.runs.run import RunInfo
+from darkroom.runs.spending import Spent, spent
 from darkroom.storage.store import Store, StoreError, checked_endpoint, is_remote, open_store, parse_spec
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class RunStatus:
     cells: Mapping[str, CellState]  # by cell_id
     dropped: frozenset[str]  # cell_ids, by a sweep's early choice: nothing of them is left to do
     equal: tuple[str, ...]  # sentences on cells whose images are all the same pixels
+    spent: Spent | None = None  # on workers, by commands that were given a price
 
     @property
     def num_committed(self) -> int:
@@ -184,7 +186,7 @@ class Run:
     def status(self) -> RunStatus:
         found = states(self.store, self.info, self.cells)
         dropped = frozenset(dropped_cells(self.store) & found.keys())
-        return RunStatus(found, dropped, tuple(equal_lines(self.store, self.cells, self.info)))
+        return RunStatus(found, dropped, tuple(equal_lines(self.store, self.cells, self.info)), spent(self.store))
 
     def evaluate(self, **options: Any) -> "EvaluationResult":
         """As `darkroom.evaluate`."""

@@ -99,7 +99,8 @@ def _inspected(ref: ModelRef, identity: ModelIdentity, device: str) -> Inspected
     lossy: dict[str, Any] = identity.lossy
     ref = replace(ref, dtype=identity.dtype, variant=identity.variant, trust_remote_code=trusts, **lossy)
     ref = without_parts(ref)
-    return find_model(replace(ref, revision=commit or ref.revision), device)
+    later = [part.kind for part in identity.parts]
+    return find_model(replace(ref, revision=commit or ref.revision), device, later)
 
 
 def _refs(ref: ModelRef, place: ModelPlace) -> Iterator[ModelRef]:

@@ -7,10 +7,12 @@ from darkroom.api.cells import CheckedCell
 from darkroom.api.checking import Checked
 from darkroom.api.plug_ins import warnings_of
 from darkroom.api.prompt_checks import tag_warnings, text_reader
+from darkroom.api.row_numbers import size_warnings
 from darkroom.domain.adapters import names_in
 from darkroom.domain.prompt_syntax import A1111, PLAIN
 from darkroom.domain.records import adapters_of
 from darkroom.prompts.dataset import count_long_prompts
+from darkroom.rendering.backends import OPENVINO, torch_settings
 from darkroom.rendering.inspection import STEERED, InspectedModel, token_counter
 from darkroom.rendering.own_settings import idle_cache, idle_settings, unfit_choices, unfit_settings
 
@@ -19,13 +21,25 @@ def warnings(found: Checked) -> Iterator[str]:
     """What will work but may surprise."""
     yield from found.scan.warnings
     yield from tag_warnings(found.scan, found.said, found.cells)
+    yield from dict.fromkeys(size_warnings(found.cells, found.said.numbers))
     yield from _unread_marks(found)
+    yield from _idle_gpus(found)
     yield from dict.fromkeys(filter(None, (_long_prompts(*each, found) for each in _read_by(found))))
     for model in found.models:
         yield from warnings_of(model.plug_in) if model.plug_in else _unproved(model)
     rows, own = found.scan.num_overriding, [item for item in found.cells if not item.model.plug_in]
     yield from dict.fromkeys(text for item in own for text in _unfit(item, rows))
+    if found.request.engine.backend == OPENVINO:
+        names = dict.fromkeys(name for item in own for name in torch_settings(item.cell.sampling))
+        yield from (f"engine.backend={OPENVINO}: images with sampling.{name} are computed by torch" for name in names)
     yield from dict.fromkeys(text for item in own for text in _unfit_rows(item, found))
+
+
+def _idle_gpus(found: Checked) -> Iterator[str]:
+    """A renderer of one's own may use several."""
+    number = found.request.engine.num_gpus or 0
+    if number > 1 and not any(model.plug_in for model in found.models):
+        yield f"engine.num_gpus={number:g}: a worker computes on one GPU, and its others idle; give 1"
 
 
 def _unfit(item: CheckedCell, rows: Collection[str]) -> Iterator[str]:

@@ -110,13 +110,14 @@ def _evaluate_line(store: StoreSpec, options: Settings) -> str:
 
 
 def _call(job: str, given: Given) -> str:
-    """Where `prompts` is what the caller gave."""
+    """Where `prompts` is what the caller gave; a setting that is an axis is refused beside it."""
     given = {name: as_written(value) for name, value in given.items()}
     parts = {name: _below(f"{name}.", given) for name in ("grid.axes", "engine", "prompts", "evaluation", "halving")}
     below = tuple(f"{name}." for name in parts)
     rest = {name: each for name, each in given.items() if not name.startswith(below) and name != "prompts"}
     words: Given = {"axes": parts["grid.axes"]} if parts["grid.axes"] else {}
-    words |= {_ARGUMENTS.get(name, name.partition(".")[2] or name): each for name, each in rest.items()}
+    named = {_ARGUMENTS.get(name, name.partition(".")[2] or name): each for name, each in rest.items()}
+    words |= {name: each for name, each in named.items() if name not in parts["grid.axes"]}
     words |= parts["prompts"] | _if_any("halving", parts["halving"])
     if words["model"] == "diffusers":
         words["model"] = words.pop("repo_id")

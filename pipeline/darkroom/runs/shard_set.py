@@ -30,6 +30,16 @@ class ShardSet(Container[Shard]):
     def __len__(self) -> int:
         return sum(map(self.count, self._there))
 
+    def num_outside(self, *others: "ShardSet") -> int:
+        """How many are in none of these."""
+        count = 0
+        for cell_id, there in self._there.items():
+            left = int.from_bytes(there, "little")
+            for other in others:
+                left &= ~int.from_bytes(other._there.get(cell_id, b""), "little")
+            count += left.bit_count()
+        return count
+
     def count(self, cell_id: str) -> int:
         """Of one cell."""
         return self._there.get(cell_id, b"").count(1)
