@@ -52,8 +52,9 @@ docs: env  ## build the documentation site into build/docs/site
 	$(BIN)/python infra/docs_pages.py build/docs
 	$(BIN)/zensical build --strict --config-file build/docs/zensical.toml
 
-infra: env  ## write the manifests of infra/clusters anew, and check all files there, those of Slurm for real where it is
+infra: env  ## write the files of infra/clusters and the dashboard anew, and check all, those of Slurm for real where it is
 	$(BIN)/python -m infra.manifests
+	$(BIN)/python -m infra.dashboard
 	$(BIN)/python -m pytest --drill tests/infra tests/clusters
 
 release: env  ## build the wheel, and render with it where nothing else is installed

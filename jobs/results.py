@@ -56,6 +56,11 @@ def planned(found: "Plan") -> None:
     print(f"model:   {found.repo_id} {model.revision[:19]} {model.numbers}{_with_parts(model)}")
     print(f"output:  {found.place}")
     print(f"images:  {found.num_images}, in {found.num_shards} shards of {found.shard_size} prompts")
+    objects = found.footprint
+    print(
+        f"objects: {objects.num_objects:,} in the store, {objects.num_image_objects:,} of them of images; about "
+        f"{objects.num_requests:,} requests"
+    )
     if found.total_price is not None:
         print(f"price:   {found.total_price:g} ({found.price:g} an image)")
     if not found.is_tried:
@@ -77,6 +82,11 @@ def planned(found: "Plan") -> None:
         f"time:    about {duration(found.seconds)} on {found.num_workers} worker(s) such as this {found.device} "
         f"({found.cost.seconds:.3f} s an image)"
     )
+    if found.workers_cost is not None:
+        print(
+            f"cost:    about {found.workers_cost:.3g} of workers at {found.price_per_hour:g} an hour "
+            f"({found.workers_cost / max(1, found.num_images):.3g} an image), loading apart"
+        )
 
 
 def proved(proof: "Proof") -> None:
@@ -112,6 +122,7 @@ def of_status(run: "Run", status: "RunStatus") -> None:
         print(f"dropped:   {len(status.dropped)} cells, by the sweep's early choice; the report says when and why")
     _say_left(run, status)
     _say_pace(status)
+    _say_spent(status)
     for line in status.equal:
         print(f"equal:     {line}")
 
@@ -124,6 +135,11 @@ def _say_pace(status: "RunStatus") -> None:
         print(
             f"pace:      {pace.rows_per_s:.3g} prompt rows/s in the last ten minutes; at that, {duration(left_s)} more"
         )
+
+
+def _say_spent(status: "RunStatus") -> None:
+    if spent := status.spent:
+        print(f"cost:      {spent.text(status.by_status)}, of commands that were given engine.price_per_hour")
 
 
 def as_json(run: "Run", status: "RunStatus") -> None:
@@ -144,8 +160,17 @@ def as_json(run: "Run", status: "RunStatus") -> None:
         "seconds_since_last_commit": pace.age_s(datetime.now(UTC)),
         "prompt_rows_per_s": pace.rows_per_s,
         "seconds_left": pace.left_s(status.num_rows_left),
+        **_spent_fields(status),
     }
     print(json.dumps(found, indent=2, ensure_ascii=False))
+
+
+def _spent_fields(status: "RunStatus") -> dict[str, float | None]:
+    """Null where no command was given a price."""
+    names = ("worker_seconds", "cost", "cost_per_image", "cost_per_ok_image")
+    if (spent := status.spent) is None:
+        return dict.fromkeys(names)
+    return dict(zip(names, (spent.worker_s, spent.cost, *spent.an_image(status.by_status)), strict=True))
 
 
 def _say_what(run: "Run") -> None:

@@ -1,6 +1,8 @@
 """What every room's tests share: dummy credentials, and one S3 server and one tiny model of a kind a session."""
 
+import gc
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +29,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     drills = [item for item in items if item.get_closest_marker("drill")]
     config.hook.pytest_deselected(items=drills)
     items[:] = [item for item in items if not item.get_closest_marker("drill")]
+
+
+_num_frozen = 0  # modules whose objects are out of the collector's sight
+
+
+def pytest_runtest_logstart() -> None:
+    """Take what libraries have loaded out of the garbage collector's sight, where there is more of it than before.
+
+    It is most of what lives, and each full collection, such as the one before each load of a model, looks at all.
+    """
+    global _num_frozen
+    if len(sys.modules) > _num_frozen + 100:
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+        _num_frozen = len(sys.modules)
 
 
 @pytest.fixture(scope="session")

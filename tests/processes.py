@@ -3,6 +3,7 @@
 Real in all else: own signals, own exit codes, killed and stopped as any other.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -79,6 +80,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
 
 
 def _run(job: str, overrides: Sequence[str], environ: dict[str, str], said: str, doom: Callable | None) -> None:
+    gc.freeze()  # what it was forked off with: a collection would look at all, and so copy it
     os.environ.update(environ)
     handle = os.open(said, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):

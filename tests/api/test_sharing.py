@@ -20,11 +20,14 @@ SHARDS = list(plan(8, 1, ["cell"], "fingerprint"))
 NAMES = {shard.shard_id: shard.start for shard in SHARDS}
 
 
-def shared(owns: Callable[[str], bool], left: Callable[[], list[Shard]]) -> Shared:
+def shared(
+    owns: Callable[[str], bool], left: Callable[[], list[Shard]], helps: Callable[[str], bool] = lambda shard_id: True
+) -> Shared:
     def tasks(done: Container[str]) -> Iterator[ShardTask]:
         return (ShardTask(shard, None, (), None) for shard in SHARDS if shard.shard_id not in done)  # type: ignore[arg-type]
 
-    return Shared(SimpleNamespace(owns=owns), tasks, left)  # type: ignore[arg-type]
+    driver = SimpleNamespace(owns=owns, helps=helps, done=set())
+    return Shared(driver, len(SHARDS), tasks, left)  # type: ignore[arg-type]
 
 
 def test_a_driver_renders_its_share_and_then_the_latter_half_of_what_is_left() -> None:
@@ -37,6 +40,7 @@ def test_a_driver_renders_its_share_and_then_the_latter_half_of_what_is_left() -
         given.append(task.shard.start)
         committed.add(task.shard.start)
     assert given == [2, 4, 6, 5, 7, 3, 1]
+    assert found.num_elsewhere == 0
 
 
 def test_what_others_commit_meanwhile_is_not_rendered_again() -> None:
@@ -45,6 +49,26 @@ def test_what_others_commit_meanwhile_is_not_rendered_again() -> None:
         lambda shard_id: NAMES[shard_id] % 2 == 0, lambda: [shard for shard in SHARDS if shard.start not in committed]
     )
     assert [task.shard.start for task in found(set())] == [0, 2, 4, 6]
+    assert found.num_elsewhere == 4
+
+
+def test_of_two_that_help_a_third_each_takes_other_shards_first() -> None:
+    """The third owns every shard, and has committed none yet."""
+
+    def helper(number: int) -> Iterator[ShardTask]:
+        return shared(lambda shard_id: False, lambda: SHARDS, lambda shard_id: NAMES[shard_id] % 2 == number)(set())
+
+    given = [[next(tasks).shard.start, next(tasks).shard.start] for tasks in (helper(0), helper(1))]
+    assert given == [[4, 6], [5, 7]]
+
+
+def test_what_others_commit_is_counted_when_the_driver_has_asked() -> None:
+    found = shared(lambda shard_id: NAMES[shard_id] < 4, list)
+    counts = []
+    for task in found(set()):
+        counts.append(found.num_elsewhere)
+        found.driver.done = {shard.shard_id for shard in SHARDS if shard.start in (task.shard.start, 5, 6)}
+    assert counts == [0, 2, 2, 2]
 
 
 @pytest.mark.slow

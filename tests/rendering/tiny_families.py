@@ -226,7 +226,7 @@ def sana(kind: str = "SanaPipeline", scheduler: Any = None, **more: Any) -> Any:
             cross_attention_head_dim=4,
             cross_attention_dim=8,
             caption_channels=WIDTH,
-            sample_size=32,
+            sample_size=16,  # makes 512x512 pixels, whatever is asked: the fewest that it can
             **more,
         ),
         scheduler=scheduler

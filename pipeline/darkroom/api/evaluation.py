@@ -14,6 +14,7 @@ from darkroom.api.engine import Counting, Engine
 from darkroom.api.events import FeaturesStarted, ImageLeftOut, ImagesLeftOut, Progress, StageEnded, Warned
 from darkroom.api.options import EvaluationOptions
 from darkroom.api.run import Run
+from darkroom.api.watching import watched
 from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.domain.identity import Shard
 from darkroom.domain.machine import from_anywhere
@@ -229,10 +230,11 @@ def _extract(
         return
     num_images = sum(name.stop - name.start for name in names) * run.info.num_images_per_prompt
     progress(FeaturesStarted(len(names), num_images, tuple(spec.name for spec in specs)))
-    counting = Counting(progress, "features", num_images)
+    counting = Counting(progress, "features", num_images, engine.options.price_per_hour)
     dispatcher = engine.dispatcher(FeatureWorkerSpec(tuple(specs), run.store.spec))
-    dispatcher.run((FeatureTask(name) for name in names), counting)
-    progress(StageEnded("features"))
+    with watched(counting.meter, engine.options, run.store, progress):
+        dispatcher.run((FeatureTask(name) for name in names), counting)
+    progress(StageEnded("features", counting.spent))
     for task, reason in counting.summary.failed_shards[:1]:
         left = len(counting.summary.failed_shards)
         raise TryAgain(f"{left} shards have no features yet; {task_name(task)}: {reason}; the same command goes on")

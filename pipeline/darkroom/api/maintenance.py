@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from darkroom.api.engine import Counting, renderer_spec, settled_as, started
+from darkroom.api.batch_size import settled_as
+from darkroom.api.engine import Counting, renderer_spec, started
 from darkroom.api.events import Progress, RetryStarted, StageEnded
 from darkroom.api.options import EngineOptions, ModelPlace
 from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable, open_run, store_at
 from darkroom.api.run_models import check_place, models_of
+from darkroom.api.watching import check_watching, watched
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity, Shard
 from darkroom.domain.records import FAILED, num_without_image
 from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.tasks import RetryTask, Summary
+from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.rendering.inspection import shared_models
 from darkroom.runs import manifest
 from darkroom.runs.choices import dropped_cells
@@ -55,6 +58,7 @@ def retry(
     progress: Progress,
     model: ModelPlace = ModelPlace(),  # noqa: B008, frozen
 ) -> Retry:
+    check_watching(engine, progress)
     failed = _failed(run)
     summary = Summary()
     if failed:
@@ -62,11 +66,13 @@ def retry(
         progress(RetryStarted(num_images, len(failed)))
         check_writable(run)
         tasks = [RetryTask(name, run.cells[name.cell_id].cell) for name in failed]
-        counting = Counting(progress, "retry", num_images)
+        counting = Counting(progress, "retry", num_images, engine.price_per_hour)
         with started(settled_as(engine, run.info)) as ready:
-            spec = _retry_worker(run, tasks, model, ready.options, ready.device)
-            ready.dispatcher(spec).run(iter(tasks), counting)
-        progress(StageEnded("retry"))
+            with told_of_copies(progress):
+                spec = _retry_worker(run, tasks, model, ready.options, ready.device)
+            with watched(counting.meter, engine, run.store, progress):
+                ready.dispatcher(spec).run(iter(tasks), counting)
+        progress(StageEnded("retry", counting.spent))
         summary = counting.summary
     return Retry(sum(failed.values()), summary, count_statuses(run.store, manifest.committed(run.store)))
 

@@ -10,6 +10,7 @@ from darkroom.api.evaluation import CheckedEvaluation, Extracted, check_evaluati
 from darkroom.api.events import Noted, Progress, ReferenceRead
 from darkroom.api.options import EngineOptions, EvaluationOptions, Expectation
 from darkroom.api.run import Run, check_writable
+from darkroom.api.watching import check_watching
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 from darkroom.evaluation.catalogue import CATALOGUE
@@ -73,6 +74,7 @@ class EvaluationResult:
 
 def evaluate(run: Run, options: EvaluationOptions, engine: EngineOptions, progress: Progress) -> EvaluationResult:
     """Make the features that are missing, on the engine; then measure every cell, and store the figures."""
+    check_watching(engine, progress)
     wanted = check_evaluation(options, progress)
     check_writable(run)
     with started(engine) as ready:
@@ -223,7 +225,7 @@ class _Measuring:
         cells = {key: self.images(key).held for key in (best, cell_id)}
         metrics = [name.partition(".")[2] for name in figures]
         options = (metrics, self._options.clip_convention, self._options.seed)
-        return differences(cells, best, self._info, self._reference, *options)[cell_id]
+        return differences(cells, best, self._info, self._reference, *options, level=None)[cell_id]
 
 
 def measured_reference(

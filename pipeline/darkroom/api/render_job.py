@@ -2,10 +2,10 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import chain, groupby
 
 from darkroom.api.checking import Checked
 from darkroom.api.engine import Counting, Engine, renderer_spec
@@ -17,18 +17,19 @@ from darkroom.api.events import (
     RenderingEnded,
     RenderingStarted,
 )
-from darkroom.api.parts import words_for
+from darkroom.api.plug_ins import words_for
 from darkroom.api.proving import limited
 from darkroom.api.run import Run
 from darkroom.api.sharing import Shared
 from darkroom.api.speeds import SpeedKeeper
+from darkroom.api.watching import watched
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.identity import Cell, ModelIdentity, Shard, digest
 from darkroom.domain.spans import Profile
 from darkroom.engine.planning import num_shards, plan, shard_tasks
 from darkroom.engine.profile import ProfileTotals
 from darkroom.engine.spec import WorkerSpec
-from darkroom.engine.tasks import Event, Listener, ReadingPrompts, ShardDone, Task
+from darkroom.engine.tasks import Event, Listener, ReadingPrompts, RenderedByOthers, ShardDone, Task
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import Compiled, RendererSpec
 from darkroom.runs.cells import CellInfo, read_cells
@@ -37,6 +38,7 @@ from darkroom.runs.files import PROFILE_PREFIX
 from darkroom.runs.opening import shards_of
 from darkroom.runs.reading import count_statuses
 from darkroom.runs.run import RunInfo
+from darkroom.runs.spending import spent
 from darkroom.storage.local import user_cache
 from darkroom.storage.store import Store
 
@@ -148,18 +150,23 @@ def render_shards(job: RenderJob) -> Rendered:
     each = job.found.num_images / len(job.found.cells) / num_shards(job.info.prompts.num_rows, job.info.shard_size)
     job.progress(RenderingStarted(round(each * left), job.num_shards, len(before)))
     options = job.engine.options
-    counting, profile = Counting(job.progress, "rendering", round(each * left)), RenderProfile(options.profile)
+    counting = Counting(job.progress, "rendering", round(each * left), options.price_per_hour)
+    profile = RenderProfile(options.profile)
     compiled = CompiledCache(options.is_compiled, job.found.models, options.images_a_batch)
     if left:
         speeds = SpeedKeeper(renderer_specs(job.found, job.engine), job.found.scan.num_overriding)
-        with Driver(job.store, options.part_name, job.committed_ids) as driver:
-            shared = Shared(driver, job.tasks, job.left)
+        watching = watched(counting.meter, options, job.store, job.progress)
+        with Driver(job.store, options.part_name, job.committed_ids) as driver, watching:
+            shared = Shared(driver, job.num_shards, job.tasks, job.left)
             tasks = _announced(profile.tasks(shared({name.shard_id for name in before})), job.progress)
+            tasks = _with_others(tasks, lambda: round(each * shared.num_elsewhere), counting)
             listen = speeds.listener(compiled.listener(profile.listener(counting)))
             job.engine.dispatcher(job.worker(compiled.get())).run(tasks, listen)
         speeds.keep()
     rendered = Rendered(
         summary=counting.summary,
+        spent=counting.spent,
+        spent_in_all=spent(job.store) if counting.spent else None,
         elapsed_s=counting.elapsed_s,
         num_missing=job.num_shards - len(job.committed()),
         earlier=count_statuses(job.store, before),
@@ -182,6 +189,17 @@ def _announced(tasks: Iterator[Task], progress: Progress) -> Iterator[Task]:
         if task is None:
             return
         yield task
+
+
+def _with_others(tasks: Iterator[Task], num_images: Callable[[], int], listen: Listener) -> Iterator[Task]:
+    """The same tasks; `listen` hears of the images that other commands have rendered, when their number changes."""
+    said = 0
+    for task in chain(tasks, [None]):
+        if (found := num_images()) != said:
+            said = found
+            listen(RenderedByOthers(found))
+        if task is not None:
+            yield task
 
 
 # Listeners to the dispatcher ----------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from darkroom.runs.opening import open_whole
 from darkroom.runs.pace import Pace, pace
 from darkroom.runs.reading import CellState, states, table_of_cell
 from darkroom.runs.run import RunInfo
+from darkroom.runs.spending import Spent, spent
 from darkroom.storage.store import Store, StoreError, checked_endpoint, is_remote, open_store, parse_spec, prefetched
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class RunStatus:
     cells: Mapping[str, CellState]  # by cell_id
     dropped: frozenset[str]  # cell_ids, by a sweep's early choice: nothing of them is left to do
     equal: tuple[str, ...]  # sentences on cells whose images are all the same pixels
+    spent: Spent | None = None  # on workers, by commands that were given a price
 
     @property
     def num_committed(self) -> int:
@@ -183,7 +185,7 @@ class Run:
     def status(self) -> RunStatus:
         found = states(self.store, self.info, self.cells)
         dropped = frozenset(dropped_cells(self.store) & found.keys())
-        return RunStatus(found, dropped, tuple(equal_lines(self.store, self.cells, self.info)))
+        return RunStatus(found, dropped, tuple(equal_lines(self.store, self.cells, self.info)), spent(self.store))
 
     def evaluate(self, **options: Any) -> "EvaluationResult":
         """As `darkroom.evaluate`."""
@@ -262,9 +264,20 @@ def open_run(uri: "str | Run", endpoint_url: str | None = None, name: str = "run
 
 
 def endpoints(endpoint_url: str | None, *places: "str | Run | None") -> list[str | None]:
-    """Whose endpoint it is: of the addresses in an object store; where none is one, of all, which then refuse it."""
+    """Whose endpoint it is: of the addresses in an object store; where none is one, of all, which then refuse it.
+
+    Where none is given, an address has that of an open run beside it whose address has the same scheme.
+    """
     takes = [isinstance(place, str) and is_remote(place) for place in places]
+    if endpoint_url is None:
+        opened = {_scheme(place.uri): place.store.spec.endpoint_url for place in places if isinstance(place, Run)}
+        return [opened.get(_scheme(str(place))) if taken else None for taken, place in zip(takes, places, strict=True)]
     return [endpoint_url if taken or not any(takes) else None for taken in takes]
+
+
+def _scheme(uri: str) -> str:
+    """Empty for a folder."""
+    return uri.rpartition("://")[0]
 
 
 def store_at(uri: str, endpoint_url: str | None, name: str = "run") -> Store:

@@ -16,18 +16,20 @@ class Shared:
     """The tasks of one driver, found as they are asked for."""
 
     driver: Driver
+    num_shards: int  # of the job
     tasks: Callable[[Container[str]], Iterator[Task]]  # of all shards but these
     left: Callable[[], Sequence[Shard]]  # shards that are not committed now, in the order of `tasks`
     given: set[str] = field(default_factory=set)  # shard_ids that this driver was given
+    num_elsewhere: int = 0  # shards that others are known to have committed since this driver began
 
     def __call__(self, committed: set[str]) -> Iterator[Task]:
         """`committed`: shard_ids, as they were a moment ago."""
-        yield from self._given(
-            self.tasks(_Skipped(lambda shard_id: shard_id in committed or not self.driver.owns(shard_id)))
-        )
-        while others := [shard.shard_id for shard in self.left() if shard.shard_id not in self.given]:
-            # The latter half: their own drivers begin at the front.
-            chosen = frozenset(others[len(others) // 2 :])
+        own = self.tasks(_Skipped(lambda shard_id: shard_id in committed or not self.driver.owns(shard_id)))
+        yield from self._counted(self._given(own), committed)
+        while others := self._others(committed):
+            # The latter half: their own drivers begin at the front. Of two that help, each takes others first.
+            latter = others[len(others) // 2 :]
+            chosen = frozenset(filter(self.driver.helps, latter)) or frozenset(latter)
             yield from self._given(self.tasks(_Skipped(lambda shard_id: shard_id not in chosen)))  # noqa: B023
 
     def _given(self, tasks: Iterator[Task]) -> Iterator[Task]:
@@ -35,6 +37,21 @@ class Shared:
             assert isinstance(task, ShardTask)
             self.given.add(task.shard.shard_id)
             yield task
+
+    def _counted(self, tasks: Iterator[Task], committed: set[str]) -> Iterator[Task]:
+        """The same; what others commit is counted anew whenever the driver has asked."""
+        done = self.driver.done
+        for task in tasks:
+            if self.driver.done is not done:
+                done = self.driver.done
+                self.num_elsewhere = len(done - self.given - committed)
+            yield task
+
+    def _others(self, committed: set[str]) -> list[str]:
+        """Shards that are left and were not given to this driver."""
+        left = self.left()
+        self.num_elsewhere = self.num_shards - len(committed) - len(self.given | {each.shard_id for each in left})
+        return [shard.shard_id for shard in left if shard.shard_id not in self.given]
 
 
 @dataclass(frozen=True)

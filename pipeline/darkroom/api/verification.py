@@ -24,6 +24,7 @@ from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import OK, Record, Sample
 from darkroom.engine.device import LoadedModel, batches
 from darkroom.rendering.backends import AUTO, OPENVINO, TORCH, backend_of
+from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.rendering.inspection import InspectedModel, shared_models
 from darkroom.rendering.renderer import RenderedImage, Renderer, RendererSpec, load_renderer
 from darkroom.runs import images as stored_images
@@ -254,7 +255,8 @@ class Rerenderer:
 
     def _find(self, base: ModelIdentity) -> InspectedModel:
         infos = [info for info in self._run.cells.values() if info.cell.model.base == base]
-        [model] = shared_models(models_of(infos, self._place, self._device).values())
+        with told_of_copies(self._progress):
+            [model] = shared_models(models_of(infos, self._place, self._device).values())
         return model
 
     def _tell_how(self, group: Sequence[Record], renderer: Renderer) -> None:

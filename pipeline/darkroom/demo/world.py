@@ -4,9 +4,10 @@ Numpy only. `drawing.py` makes and reads their pictures.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 
 import numpy as np
 
@@ -123,13 +124,18 @@ def random_scene(rng: np.random.Generator, two_objects: float = 0.5) -> Scene:
 
 def scenes(seed: int, count: int, held_out: bool, two_objects: float = 0.5) -> list[Scene]:
     """`count` random scenes to train on, or held out; some may be equal."""
+    return list(islice(_endless(seed, held_out, two_objects), count))
+
+
+def _endless(seed: int, held_out: bool, two_objects: float) -> Iterator[Scene]:
     rng = np.random.default_rng(seed)
-    found: list[Scene] = []
-    while len(found) < count:
+    while True:
         scene = random_scene(rng, two_objects)
         if scene.is_held_out if held_out else scene.is_trained_on:
-            found.append(scene)
-    return found
+            yield scene
+
+
+_OF_DISTINCT = 0.95  # the share of two objects among those drawn
 
 
 def distinct_scenes(seed: int, count: int) -> list[Scene]:
@@ -137,7 +143,7 @@ def distinct_scenes(seed: int, count: int) -> list[Scene]:
 
     Raises ValueError past the 600 or so that there are.
     """
-    found = dict.fromkeys(scenes(seed, 4 * count, held_out=True, two_objects=0.95))
+    found = dict.fromkeys(scenes(seed, 4 * count, held_out=True, two_objects=_OF_DISTINCT))
     if len(found) < count:
         raise ValueError(f"{count} distinct held-out scenes asked for, and {len(found)} found; ask for fewer")
     return list(found)[:count]
@@ -200,12 +206,30 @@ def demo_prompts() -> list[dict[str, str]]:
 
 @cache
 def demo_scenes() -> tuple[Scene, ...]:
-    """What the prompts describe, in their order; finding so many that are held out takes seconds."""
-    found = distinct_scenes(_PROMPTS_SEED, 512)
-    ones = [scene for scene in found if not scene.second][:_NUM_OF_ONE_OBJECT]
-    twos = [scene for scene in found if scene.second][: NUM_PROMPTS - len(ones)]
-    chosen = {*ones, *twos}
-    return tuple(scene for scene in found if scene in chosen)
+    """What the prompts describe, in their order: the first held-out scenes of each kind."""
+    left = {1: _NUM_OF_ONE_OBJECT, 2: NUM_PROMPTS - _NUM_OF_ONE_OBJECT}  # by their number of objects
+    found: dict[Scene, None] = {}
+    for scene in _endless(_PROMPTS_SEED, held_out=True, two_objects=_OF_DISTINCT):
+        if left[len(scene.things)] and scene not in found:
+            found[scene] = None
+            left[len(scene.things)] -= 1
+        if not any(left.values()):
+            break
+    return tuple(found)
+
+
+@cache
+def other_scenes(seed: int, count: int) -> tuple[Scene, ...]:
+    """`count` different scenes of which no demo prompt tells the picture, as often of one object as the prompts are."""
+    rng = np.random.default_rng(seed)
+    known = {picture for scene in demo_scenes() for picture in (scene, scene.mirrored)}
+    num_of_one = count * _NUM_OF_ONE_OBJECT // NUM_PROMPTS
+    found: dict[Scene, None] = {}
+    while len(found) < count:
+        scene = random_scene(rng, two_objects=float(len(found) >= num_of_one))
+        if scene not in known and scene.mirrored not in found:
+            found[scene] = None
+    return tuple(found)
 
 
 def _row(scene: Scene) -> dict[str, str]:

@@ -13,7 +13,7 @@ from darkroom.domain.errors import DarkroomError, MissingPackage
 from darkroom.domain.settings import ModelRef
 from darkroom.rendering.families import FAMILIES, UNPROVED, Family, Flag, Guidance
 from darkroom.rendering.loading import loads_models
-from darkroom.rendering.signatures import pipelines_folder, read_parameters
+from darkroom.rendering.signatures import exported_names, pipelines_folder, read_parameters
 
 MOVED = "deprecated"  # diffusers' package of pipelines' packages that are loaded as if they lay beside it
 _OF_PRIORS = "image_embed"  # begins the names of arguments that are what a first stage makes of the prompt
@@ -86,6 +86,8 @@ def _check_whole(class_name: str, parameters: Mapping[str, inspect.Parameter], r
 @cache
 def call_parameters(class_name: str) -> Mapping[str, inspect.Parameter] | None:
     """Parameters of its pipeline's call; None where the model brings code for it, or is the painter."""
+    if class_name not in exported_names():  # which would take seconds to be found out by an import
+        return None
     return read_parameters(class_name) or _imported_parameters(class_name)
 
 

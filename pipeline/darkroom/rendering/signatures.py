@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
@@ -18,6 +19,12 @@ def pipelines_folder() -> Path:
     assert spec
     assert spec.submodule_search_locations
     return Path(spec.submodule_search_locations[0]) / "pipelines"
+
+
+@cache
+def exported_names() -> frozenset[str]:
+    """Of the installed diffusers, those that lack a package included; all are strings in the file of its imports."""
+    return frozenset(re.findall(r'"(\w+)"', (pipelines_folder().parent / "__init__.py").read_text("utf-8")))
 
 
 def read_parameters(class_name: str) -> Mapping[str, inspect.Parameter] | None:

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import time
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import mkdtemp
@@ -29,6 +30,16 @@ _DIGESTS = ".darkroom.json"  # of each file of a conversion, by its name; writte
 _UNFINISHED = ".converting-"
 _CHECKPOINT = "checkpoint.safetensors"  # a link to the file: diffusers reads what ends otherwise as a pickle
 _ABANDONED_S = 24 * 3600.0  # a conversion that was begun so long ago was killed
+
+
+@dataclass(frozen=True)
+class SingleFile:
+    """A checkpoint and what configures it, as any machine finds them."""
+
+    path: str
+    configuration: str  # folder, hub id, address or name of one that comes along
+    commit: str | None  # of the hub's
+    revision: str  # of both, see `revision_of`
 
 
 def revision_of(path: str, configuration: Path) -> str:

@@ -40,7 +40,7 @@ class Driver:
         self._thread = threading.Thread(target=self._keep_up, name="driver", daemon=True)
         self._others: tuple[str, ...] = ()
         self._is_shared = False  # whether another driver was ever seen
-        self._done: set[str] = set()  # shard_ids that were there when it was last asked for
+        self.done: set[str] = set()  # shard_ids that were there when it was last asked for; another set each time
 
     def __enter__(self) -> "Driver":
         self._beat()
@@ -56,13 +56,16 @@ class Driver:
         self._thread.join(_LONGEST_END_S if kind is None else _LONGEST_STOP_S)
 
     def owns(self, shard_id: str) -> bool:
-        """Whether the shard is left, and of this driver's share: each has one driver among those that live.
+        """Whether the shard is left, and of this driver's share: each has one driver among those that live."""
+        return shard_id not in self.done and self._ranked(shard_id)[0] == self._key
 
-        By the highest digest, so that a driver that comes or goes moves no shards between the others.
-        """
-        if shard_id in self._done:
-            return False
-        return max((self._key, *self._others), key=lambda key: digest("driver", key, shard_id)) == self._key
+    def helps(self, shard_id: str) -> bool:
+        """Whether this driver is the first of those that live to help with the shard, next to the one whose it is."""
+        return self._key in self._ranked(shard_id)[:2]
+
+    def _ranked(self, shard_id: str) -> list[str]:
+        """By their digests, so that a driver that comes or goes moves no shards between the others."""
+        return sorted((self._key, *self._others), key=lambda key: digest("driver", key, shard_id), reverse=True)
 
     def _keep_up(self) -> None:
         since_beat_s = 0.0
@@ -71,7 +74,7 @@ class Driver:
             if since_beat_s >= BEAT_EVERY_S:
                 since_beat_s = 0.0
                 self._beat()
-                self._done = self._committed_now()
+                self.done = self._committed_now()
             self._look()
         with suppress(OSError):
             living = {info.key for info in self._living()}
@@ -84,13 +87,13 @@ class Driver:
             self._others = tuple(info.key for info in self._living() if info.key != self._key)
             if self._others and not self._is_shared:
                 self._is_shared = True
-                self._done = self._committed_now()
+                self.done = self._committed_now()
 
     def _committed_now(self) -> set[str]:
         """As it was, where the store does not say."""
         with suppress(OSError):
             return self._committed() if self._is_shared else set()
-        return self._done
+        return self.done
 
     def _living(self) -> Iterator[ObjectInfo]:
         found = list(self._store.list(self._prefix))

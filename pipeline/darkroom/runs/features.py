@@ -183,11 +183,19 @@ class PairedFeatures:
     images: ImageFeatures
     left_out: Counter[str] = field(default_factory=Counter)  # why images have no features -> how many
     seeds: tuple[int, ...] = ()  # of each image's noise; empty: not known
+    texts: tuple[str, ...] = ()  # of each image's prompt; empty: not known
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """What is equal for images of one prompt: its text, since a file may hold it under several ids."""
+        return self.texts or tuple(prompt_id for prompt_id, _ in self.pairs)
 
     def taken(self, rows: Sequence[int]) -> "PairedFeatures":
         """The images at these rows."""
+        pairs = tuple(self.pairs[row] for row in rows)
         seeds = tuple(self.seeds[row] for row in rows) if self.seeds else ()
-        return PairedFeatures(tuple(self.pairs[row] for row in rows), self.images.taken(rows), seeds=seeds)
+        texts = tuple(self.texts[row] for row in rows) if self.texts else ()
+        return PairedFeatures(pairs, self.images.taken(rows), seeds=seeds, texts=texts)
 
 
 def joined_pairs(parts: Sequence[PairedFeatures]) -> PairedFeatures:
@@ -197,7 +205,11 @@ def joined_pairs(parts: Sequence[PairedFeatures]) -> PairedFeatures:
         joined_images([part.images for part in parts]),
         sum((part.left_out for part in parts), Counter()),
         tuple(seed for part in parts for seed in part.seeds),
+        tuple(text for part in parts for text in part.texts),
     )
+
+
+_PAIRED = ("image_id", "prompt", "prompt_id", "sample_index", "seed", "status", "sha256")
 
 
 class FeaturesMissing(DarkroomError):
@@ -222,12 +234,12 @@ def paired_features(
 
 def _of_shard(store: Store, shard: Shard, extractor_id: str, dimension: int | None) -> PairedFeatures:
     """In the order of records; features of an image that no record names any more are left out."""
-    table = manifest.read(store, shard, ["image_id", "prompt_id", "sample_index", "seed", "status", "sha256"])
+    table = manifest.read(store, shard, _PAIRED)
     ok = [row for row in table.to_pylist() if row["status"] == OK]
     found = get_features(store, extractor_id, shard)
     if found is None or dimension not in (None, found.images.features.shape[1]):
         raise _missing(store, shard)
-    pairs, rows, seeds, left_out = [], [], [], Counter[str]()
+    pairs, rows, seeds, texts, left_out = [], [], [], [], Counter[str]()
     for record in ok:
         error = found.error(record["image_id"], record["sha256"], store.spec)
         place = found.place(record["image_id"], record["sha256"])
@@ -239,7 +251,8 @@ def _of_shard(store: Store, shard: Shard, extractor_id: str, dimension: int | No
             pairs.append((record["prompt_id"], record["sample_index"]))
             rows.append(place)
             seeds.append(record["seed"])
-    return PairedFeatures(tuple(pairs), found.images.taken(rows), left_out, tuple(seeds))
+            texts.append(record["prompt"])
+    return PairedFeatures(tuple(pairs), found.images.taken(rows), left_out, tuple(seeds), tuple(texts))
 
 
 def _missing(store: Store, shard: Shard) -> FeaturesMissing:

@@ -24,6 +24,7 @@ EVALUATIONS_PREFIX = "evaluations/"
 CERTIFICATES_PREFIX = "certificates/"
 REPORT_PREFIX = "report/"
 DRIVERS_PREFIX = "drivers/"  # of commands that render the run right now; part of nothing
+SPENDING_PREFIX = "spending/"  # of commands that were given the price of a worker; part of nothing
 PROFILE_PREFIX = "profile/"  # of the last start that was profiled; part of nothing
 
 # What `image_key` and `container_key` make: a digest, the start of a retried manifest's, the start of the bytes' own.
