@@ -128,8 +128,8 @@ def _link(configuration: Path, names: list[str], folder: Path) -> None:
 
 def _configure_vae(configuration: Path, folder: Path) -> None:
     """Say in the folder of a checkpoint without a VAE which kind it is for: another model's weights take its place."""
-    index = json.loads((folder / INDEX).read_text())
-    index[VAE] = json.loads((configuration / INDEX).read_text())[VAE]
+    index = json.loads((folder / INDEX).read_bytes())
+    index[VAE] = json.loads((configuration / INDEX).read_bytes())[VAE]
     (folder / INDEX).write_text(json.dumps(index, indent=2))
     (folder / VAE).mkdir()
     shutil.copyfile(configuration / VAE / CONFIG, folder / VAE / CONFIG)
