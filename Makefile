@@ -29,8 +29,9 @@ drill: env  ## faults injected into whole runs, each many times, and a table of 
 	$(BIN)/python -m pytest --drill -m drill tests/faults tests/jobs
 	$(BIN)/python -m tests.faults
 
-load: env  ## speed and memory with the painter, and a table: a million images, a hundred million prompts; half an hour
+load: env  ## speed and memory with the painter, and a table: a million images, a hundred million prompts, 100,000 shards; two hours
 	$(BIN)/python -m tests.load
+	$(BIN)/python -m tests.load.metadata
 
 check: env  ## what to run before a commit: format, lint, types, fast tests
 	$(BIN)/ruff format --check .
@@ -52,8 +53,9 @@ docs: env  ## build the documentation site into build/docs/site
 	$(BIN)/python infra/docs_pages.py build/docs
 	$(BIN)/zensical build --strict --config-file build/docs/zensical.toml
 
-infra: env  ## write the manifests of infra/clusters anew, and check all files there, those of Slurm for real where it is
+infra: env  ## write the files of infra/clusters and the dashboard anew, and check all, those of Slurm for real where it is
 	$(BIN)/python -m infra.manifests
+	$(BIN)/python -m infra.dashboard
 	$(BIN)/python -m pytest --drill tests/infra tests/clusters
 
 release: env  ## build the wheel, and render with it where nothing else is installed

@@ -32,6 +32,10 @@ from darkroom.conf.groups import (
 from darkroom.conf.keys import key, schema_of_options, word_of
 from darkroom.conf.targets import TARGETS, RayAddress
 
+ON_END_HELP = (
+    "What is told of the job's end, however it ends, as JSON: a command, an http(s):// address, or env:NAME for what "
+    "that environment variable holds."
+)
 LOG_HELP = "How progress is said: auto is a bar on a terminal and lines elsewhere; json is one JSON object a line."
 
 
@@ -47,6 +51,7 @@ class GenerateConfig:
     evaluate: EvaluateMode = key(EvaluateMode.none, help="Measure images as they are rendered, and the run at its end.")
     evaluation: EvaluationConfig = key(EvaluationConfig, help="What is measured, where evaluate is inline.")
     log: LogMode = key(LogMode.auto, help=LOG_HELP)
+    on_end: str | None = key(None, help=ON_END_HELP)
 
 
 @dataclass
@@ -80,6 +85,7 @@ class RetryConfig(RunConfig):
     engine: RetryEngineConfig = key(help="What does the work.")
     model: ModelPlaceConfig = key(ModelPlaceConfig, help="Where the run's model is.")
     log: LogMode = key(LogMode.auto, help=LOG_HELP)
+    on_end: str | None = key(None, help=ON_END_HELP)
 
 
 EvaluateConfig = make_dataclass(
@@ -87,6 +93,7 @@ EvaluateConfig = make_dataclass(
     [
         ("engine", EvaluateEngineConfig, key(help="What does the work.")),
         ("log", LogMode, key(LogMode.auto, help=LOG_HELP)),
+        ("on_end", str | None, key(None, help=ON_END_HELP)),
     ],
     bases=(EvaluationConfig, RunConfig),
 )
@@ -141,6 +148,11 @@ class GcConfig(RunConfig):
     older_than_s: float = key(3600.0, low=0, high=1e12, help="Seconds since which a file was written that is removed.")
     dry_run: bool = key(False, help="Say what would be removed, and remove nothing.")
     incomplete: bool = key(False, help="Also in a run with shards left, on which no job may be working.")
+    manifests: bool = key(
+        False,
+        help="Also remove manifests that `darkroom compact`, or the job that rendered them, has copied: the copies "
+        "stand for them from then on. No job may be working on the run.",
+    )
 
 
 # Those that a cluster may do: they render or measure, and leave what they make in the store.
@@ -223,6 +235,7 @@ JOBS = {
     "evaluate": EvaluateConfig,
     "compare": CompareConfig,
     "repair": RepairConfig,
+    "compact": RunConfig,
     "gc": GcConfig,
     "submit": SubmitConfig,
     "jobs": JobsConfig,

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from darkroom.conf.reference import reference
+from darkroom.engine.metrics import METRICS
 from darkroom.jobs.arguments import arguments
 from darkroom.jobs.cli import JOBS
 from darkroom.jobs.console import ExitCode
@@ -26,6 +27,7 @@ def write_pages(folder: Path) -> None:
         shutil.copy(picture, docs)
     pages = {
         "python.md": (INFRA / "docs" / "python.md").read_text() + examples(),
+        "watching.md": (INFRA / "docs" / "watching.md").read_text() + metrics(),
         "jobs.md": jobs(),
         "settings.md": reference(),
         "changes.md": (INFRA.parent / "CHANGELOG.md").read_text(),
@@ -39,6 +41,13 @@ def examples() -> str:
     scripts = sorted((INFRA / "examples").glob("*.py"))
     parts = [f"### {path.stem}\n\n```python\n{path.read_text()}```\n" for path in scripts]
     return "\n".join(["\n## Examples\n", *parts])
+
+
+def metrics() -> str:
+    """The table of metrics."""
+    head = "| metric | kind | labels | what it is |\n| --- | --- | --- | --- |"
+    rows = [f"| `{each.name}` | {each.kind} | {', '.join(each.all_labels)} | {each.help} |" for each in METRICS]
+    return "\n".join(["\n## All metrics\n", head, *rows, ""])
 
 
 def jobs() -> str:

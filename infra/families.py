@@ -61,8 +61,10 @@ def row(name: str, folder: Path) -> str:
 
 
 def rows(names: Collection[str]) -> Iterator[str]:
+    """Those of other models stay where they have been asked for the same promises."""
     lines = PAGE.read_text().splitlines(keepends=True) if PAGE.is_file() else []
-    kept = {line.split("|")[2].strip(): line for line in lines if line.startswith("|")}
+    is_alike = any(line.endswith(f"| {' | '.join(PROMISES)} |\n") for line in lines)
+    kept = {line.split("|")[2].strip(): line for line in lines if line.startswith("|") and is_alike}
     for name in MODELS:
         if name in names and not (name in NEEDS and find_spec(NEEDS[name]) is None):
             print(name, flush=True)

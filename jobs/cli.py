@@ -4,7 +4,6 @@
 signals and the process alone. `console` is the same as a command.
 """
 
-import errno
 import gc
 import os
 import shlex
@@ -19,16 +18,17 @@ from typing import Any
 from omegaconf import DictConfig
 
 from darkroom import __version__
-from darkroom.domain.errors import DarkroomError, TryAgain
+from darkroom.domain.errors import DarkroomError
 from darkroom.domain.machine import check_working_folder
-from darkroom.jobs.arguments import Show, arguments
+from darkroom.jobs.arguments import Show, arguments, unquoted
 from darkroom.jobs.completion import COMPLETE, COMPLETE_LINE, completion, line_completion, script
 from darkroom.jobs.config_file import config_text
-from darkroom.jobs.console import ExitCode, answer, guard
+from darkroom.jobs.console import ExitCode, answer, explained, guard
 from darkroom.jobs.help import job_help, overview
+from darkroom.jobs.hooks import KEY as ON_END
+from darkroom.jobs.hooks import hidden
 from darkroom.jobs.overrides import chosen, composed
 from darkroom.runs.commands import program
-from darkroom.storage.store import StoreError
 
 _HOMES = {
     "development": ("train_demo", "train_demo_loras", "check_demo", "bench"),
@@ -47,6 +47,7 @@ JOBS = {
     "retry": "render failed records again",
     "verify": "render a sample of committed images again and compare their digests",
     "repair": "render stored images again that are not what their records say, and put the right bytes back",
+    "compact": "copy the metadata of many shards into few files, from which a large run is read faster",
     "gc": "remove what no committed shard names",
     "submit": "check a job and hand it to a cluster: Ray, KubeRay, Kubernetes, Slurm or SkyPilot",
     "jobs": "list, follow and stop jobs that were submitted to a Ray cluster",
@@ -57,11 +58,6 @@ JOBS = {
 }
 # Objects that are made between two collections: by Python's 700, each would look at all that libraries have loaded.
 _GC_THRESHOLD = 50_000
-_REMEDIES = {  # of what a disk refuses outside a store
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there"),
-    errno.EROFS: "make it writable",
-    errno.EACCES: "make it readable and writable for you",
-}
 
 
 def main() -> None:
@@ -142,26 +138,13 @@ def _ended(job: str, overrides: Sequence[str]) -> ExitCode:
     try:
         check_working_folder()
         return run_job(job, overrides)
-    except TryAgain as error:
-        return _complain(str(error), ExitCode.UNFINISHED)
-    except DarkroomError as error:
-        return _complain(str(error), ExitCode.BAD_INPUT)
-    except StoreError as error:
-        return _complain(f"{error}; then the same command goes on", ExitCode.UNFINISHED)
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
-    except OSError as error:
-        if error.errno in _REMEDIES and error.filename:
-            remedy = f"{_REMEDIES[error.errno]}; then give the same command again"
-            return _complain(f"{error.filename}: {error.strerror}; {remedy}", ExitCode.UNFINISHED)
-        return _internal_error()
-    except Exception:
-        return _internal_error()
-
-
-def _internal_error() -> ExitCode:
-    traceback.print_exc()
-    return ExitCode.INTERNAL_ERROR
+    except (Exception, KeyboardInterrupt) as error:
+        code, text = explained(error)
+        if text:
+            return _complain(text, code)
+        if code is ExitCode.INTERNAL_ERROR:
+            traceback.print_exc()
+        return code
 
 
 def _complain(text: str, code: ExitCode) -> ExitCode:
@@ -170,7 +153,13 @@ def _complain(text: str, code: ExitCode) -> ExitCode:
 
 
 def same_command(job: str, overrides: Sequence[str]) -> str:
-    return " ".join([program(), shlex.join([job, *overrides])])
+    """For people, without the address of a webhook."""
+    return " ".join([program(), shlex.join([job, *map(_without_address, overrides)])])
+
+
+def _without_address(word: str) -> str:
+    key, _, text = word.partition("=")
+    return f"{key}={hidden(unquoted(text))}" if key == ON_END and hidden(unquoted(text)) != unquoted(text) else word
 
 
 def _leave(code: ExitCode) -> None:

@@ -14,6 +14,14 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import TextIO
 
+from darkroom.domain.errors import DarkroomError, TryAgain
+from darkroom.storage.store import StoreError
+
+_REMEDIES = {  # of what a disk refuses outside a store
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there"),
+    errno.EROFS: "make it writable",
+    errno.EACCES: "make it readable and writable for you",
+}
 _STREAMS = {1: "stdout", 2: "stderr"}
 
 
@@ -48,6 +56,23 @@ def code_of(number: int | None) -> ExitCode | None:
 def most_urgent(*codes: ExitCode) -> ExitCode:
     """The one code of a job for which several hold."""
     return max(codes, key=_URGENCY.index, default=ExitCode.OK)
+
+
+def explained(error: BaseException) -> tuple[ExitCode, str | None]:
+    """What it means that a job ended by this error, and a line for people; None where it is a fault, or no error."""
+    match error:
+        case TryAgain():
+            return ExitCode.UNFINISHED, str(error)
+        case DarkroomError():
+            return ExitCode.BAD_INPUT, str(error)
+        case StoreError():
+            return ExitCode.UNFINISHED, f"{error}; then the same command goes on"
+        case KeyboardInterrupt():
+            return ExitCode.INTERRUPTED, None
+        case OSError(errno=number, filename=filename) if number in _REMEDIES and filename:
+            remedy = f"{_REMEDIES[number]}; then give the same command again"
+            return ExitCode.UNFINISHED, f"{filename}: {error.strerror}; {remedy}"
+    return ExitCode.INTERNAL_ERROR, None
 
 
 # Streams -----------------------------------------------------------------------------------------------------------

@@ -6,25 +6,24 @@ Lists, dicts and numbers are read by Hydra's grammar. https://hydra.cc/docs/adva
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from darkroom.conf.groups import PROMPT_TEXTS, EvaluateMode, TemplateMode
+from darkroom.conf.groups import PROMPT_TEXTS
 from darkroom.conf.keys import check_ranges
 from darkroom.conf.schema import WORDS_OF_ANOTHER
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.jobs.arguments import Arguments, arguments, unquoted
-from darkroom.jobs.composition import Choices, shipped_composition
+from darkroom.jobs.composition import Choices
 from darkroom.jobs.config_file import ConfigFile
 from darkroom.jobs.nodes import place_of
 from darkroom.jobs.putting import Origin, Reader, Target, put, put_word
-from darkroom.jobs.refusals import in_one_line, refuse_added, refuse_choice, refuse_key, refuse_word, shown
+from darkroom.jobs.refusals import in_one_line, refuse_added, refuse_choice, refuse_key, refuse_word
 from darkroom.jobs.sources import added_groups, groups
+from darkroom.jobs.unused import check_used
 
 _KEY = re.compile(r"[^\W\d]\w*(\.\w+)*")
 
@@ -144,89 +143,3 @@ def _homes(choices: Choices, key: str) -> list[str]:
     group = key.partition(".")[0]
     others = [name for name in groups(choices.sources).get(group, ()) if name != choices.usual.get(group)]
     return [f"{group}={name}" for name in others if place_of(choices.but(group, name).config(), key)]
-
-
-@dataclass(frozen=True)
-class _Rule:
-    keys: tuple[str, ...]  # a section stands for all keys in it
-    is_used: Callable[[DictConfig], bool]  # also where the job has no such keys
-    why: str  # it is not, and the remedy
-
-
-def _selected(config: DictConfig, key: str) -> Any:
-    return OmegaConf.select(config, key)
-
-
-def _lacks(needed: str) -> str:
-    return f"it does nothing without {needed}; give that, or leave it out"
-
-
-_RULES = (
-    _Rule(
-        ("evaluation",), lambda config: _selected(config, "evaluate") is EvaluateMode.inline, _lacks("evaluate=inline")
-    ),
-    _Rule(
-        ("halving.num_images", "halving.keep"),
-        lambda config: _selected(config, "halving.figure") is not None,
-        _lacks("halving.figure=..."),
-    ),
-    _Rule(("grid.seed",), lambda config: _selected(config, "grid.num_cells") is not None, _lacks("grid.num_cells=...")),
-    _Rule(
-        ("prompts.seed", "prompts.num_prompts"),
-        lambda config: _selected(config, "prompts.mode") is not TemplateMode.product,
-        _lacks("prompts.mode=random"),
-    ),
-    _Rule(
-        ("num_images", "seed", "image_id", "device", "model"),
-        lambda config: not _selected(config, "stored"),  # of `verify`
-        "it does nothing beside stored=true; leave one of them out",
-    ),
-)
-
-
-def check_used(config: DictConfig, choices: Choices, words: Sequence[str]) -> None:
-    """Raises DarkroomError for what is given and does nothing, by these words of the command or by the user's files.
-
-    A file may hold such keys with the values that they have anyway, as what `--cfg job` prints does.
-    """
-    for rule in _RULES:
-        if not rule.is_used(config):
-            given = next((word for word in words if _is_in(rule, word.partition("=")[0])), None)
-            if given or (given := _given_in_a_file(config, choices, rule)):
-                raise DarkroomError(f"{shown(given)}: {rule.why}")
-
-
-def _is_in(rule: _Rule, name: str) -> bool:
-    return any(name == key or name.startswith(f"{key}.") for key in rule.keys)
-
-
-def _given_in_a_file(config: DictConfig, choices: Choices, rule: _Rule) -> str | None:
-    """The first key that has another value than Darkroom's own files give it, with that value."""
-    if not (choices.sources.config or choices.sources.config_dir):
-        return None
-    shipped = shipped_composition(choices)
-    for key in filter(partial(place_of, config), rule.keys):
-        for name, value in _values(config, key):
-            kept = _selected(shipped, name)
-            default = OmegaConf.structured(OmegaConf.get_type(_parent(config, name)))[name.rpartition(".")[2]]
-            if value not in (kept, default):
-                return f"{choices.sources.config or choices.sources.config_dir}: {name}={shown(_plain(value))}"
-    return None
-
-
-def _values(config: DictConfig, key: str) -> Iterator[tuple[str, Any]]:
-    value = _selected(config, key)
-    if isinstance(value, DictConfig):
-        for name in map(str, value):
-            yield from _values(config, f"{key}.{name}")
-    else:
-        yield key, value
-
-
-def _parent(config: DictConfig, key: str) -> DictConfig:
-    section = key.rpartition(".")[0]
-    return _selected(config, section) if section else config
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value

@@ -6,8 +6,9 @@ from types import TracebackType
 from typing import Any
 
 from darkroom.api import events
-from darkroom.domain.records import FAILED, STAYING
+from darkroom.domain.records import FAILED, OK, STAYING
 from darkroom.domain.units import readable_bytes
+from darkroom.engine.meter import State
 from darkroom.engine.tasks import Event, Summary, task_name
 from darkroom.jobs.console import JsonLines
 from darkroom.jobs.progress import ProgressBar
@@ -21,9 +22,12 @@ class Printer:
     `as_json`: inside, every line of the standard output is a JSON object: how far a stage is, or a message.
     """
 
-    def __init__(self, as_json: bool = False) -> None:
-        self._place = ""
+    def __init__(self, as_json: bool = False, price_per_hour: float | None = None) -> None:
+        """`price_per_hour`: a worker's."""
+        self.place = ""  # of a run that is rendered, once it is claimed
+        self.stages: list[State] = []  # those that have ended
         self._as_json = as_json
+        self._price_per_hour = price_per_hour
         self._stdout = sys.stdout
         self._bar: ProgressBar | None = None
 
@@ -35,7 +39,7 @@ class Printer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._take_down()
+        self.take_down()
         if self._as_json:
             sys.stdout.close()
             sys.stdout = self._stdout
@@ -51,7 +55,7 @@ class Printer:
             return
         match event:
             case events.Prepared():
-                self._place = event.place
+                self.place = event.place
                 _say_prepared(event)
             case events.RenderingStarted():
                 if event.num_committed:
@@ -65,28 +69,32 @@ class Printer:
                 _say(f"{event.num_images} failed records in {event.num_shards} shards")
                 self._put_up(event.num_images, "rendering")
             case events.RenderingEnded():
-                self._take_down()
+                self.take_down()
                 _say_rendered(event.rendered)
             case events.StageEnded():
-                self._take_down()
+                self.take_down()
+                if event.spent:
+                    _say(f"cost of workers: {event.spent.text({})}")
 
     def stopped(self, how: str) -> None:
         """What became of shards that were being rendered when the job was interrupted or its store failed."""
         if self._bar and self._bar.verb == "rendering":
             num_shards = self._bar.summary.num_shards
-            self._take_down()
+            self.take_down()
             _say(
                 f"\n{how}: {num_shards} shards were committed by this command, and nothing half done is visible in "
-                f"{self._place}"
+                f"{self.place}"
             )
 
     def _put_up(self, num_images: int, verb: str) -> None:
-        self._take_down()
-        self._bar = ProgressBar(num_images, verb, self._as_json)
+        self.take_down()
+        self._bar = ProgressBar(num_images, verb, self._as_json, self._price_per_hour)
 
-    def _take_down(self) -> None:
+    def take_down(self) -> None:
+        """End the stage that is shown."""
         if self._bar:
             self._bar.close()
+            self.stages.append(self._bar.state)
         self._bar = None
 
 
@@ -94,7 +102,7 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
@@ -134,6 +142,7 @@ def _say_rendered(found: events.Rendered) -> None:
     if summary.num_loads:
         print(f"{summary.num_loads} model load(s), for {found.num_models} model(s) and {found.num_cells} cell(s)")
     say_failures(summary)
+    _say_cost(found)
     if summary.num_adopted:
         print(f"{summary.num_adopted} of these shards another command had committed first: its images stand")
     if found.earlier[FAILED]:
@@ -142,6 +151,15 @@ def _say_rendered(found: events.Rendered) -> None:
     say_staying(found.earlier, "as before")
     if found.num_missing:
         print(f"{found.num_missing} shards are missing: the same command tries them again")
+
+
+def _say_cost(found: events.Rendered) -> None:
+    """Of this command, and of the run with what was spent on it before."""
+    if found.spent is None:
+        return
+    by_status = {OK: found.summary.num_ok, FAILED: found.summary.num_failed}
+    in_all = f"; {found.spent_in_all.cost:.3g} of the run by all commands so far" if found.spent_in_all else ""
+    print(f"cost of workers: {found.spent.text(by_status)}{in_all}")
 
 
 def say_staying(by_status: Mapping[str, int], how: str) -> None:
@@ -203,9 +221,10 @@ def say_failures(summary: Summary) -> None:
 
 
 _SAY: dict[type, Any] = {
-    events.Warned: lambda event: _warn(event.text),
+    events.Warned: lambda event: warn(event.text),
     events.Noted: lambda event: _say(event.text),
     events.ReferenceRead: lambda event: _say(event.text),
+    events.FilesCopied: lambda event: _say(str(event)),
     events.PromptsWritten: lambda event: print(f"wrote {event.num_prompts} prompts to {event.path}"),
     events.BatchSizeSettled: lambda event: _say(f"engine.batch_size={event.batch_size}"),
     events.RoundStarted: _say_round,

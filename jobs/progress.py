@@ -8,6 +8,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from darkroom.engine.meter import Meter, State
 from darkroom.engine.tasks import (
     AttemptFailed,
     Event,
@@ -18,7 +19,6 @@ from darkroom.engine.tasks import (
     WorkersPending,
     task_name,
 )
-from darkroom.jobs.meter import Meter, State
 
 _FIRST_LINES_EVERY_S, _LATER_LINES_EVERY_S = 10.0, 60.0
 _NUM_FIRST_LINES = 12
@@ -28,10 +28,11 @@ _TICK_S = 1.0
 class ProgressBar:
     """Shows a stage; up from its making until it is closed."""
 
-    def __init__(self, num_images: int, verb: str, as_json: bool = False) -> None:
+    def __init__(self, num_images: int, verb: str, as_json: bool = False, price_per_hour: float | None = None) -> None:
+        """`price_per_hour`: a worker's."""
         self.verb = verb
         self._as_json = as_json
-        self._meter = Meter(num_images, verb)
+        self._meter = Meter(num_images, verb, price_per_hour)
         self._console = Console(highlight=False, soft_wrap=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -52,6 +53,10 @@ class ProgressBar:
     @property
     def summary(self) -> Summary:
         return self._meter.summary
+
+    @property
+    def state(self) -> State:
+        return self._meter.state()
 
     def close(self) -> None:
         """The last line is said, where there are lines."""

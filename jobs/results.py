@@ -1,6 +1,8 @@
 """What a person reads at a job's end: the results of API calls, printed, and the exit codes that they mean."""
 
 import json
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:  # what they are made with takes seconds to load
 
 _MAX_REASONS = 10
 _MAX_CELLS = 50  # unfinished ones that are named
+_SAY_EVERY_S = 10.0
 
 
 def rendered(result: "RenderResult") -> ExitCode:
@@ -56,6 +59,11 @@ def planned(found: "Plan") -> None:
     print(f"model:   {found.repo_id} {model.revision[:19]} {model.numbers}{_with_parts(model)}")
     print(f"output:  {found.place}")
     print(f"images:  {found.num_images}, in {found.num_shards} shards of {found.shard_size} prompts")
+    objects = found.footprint
+    print(
+        f"objects: {objects.num_objects:,} in the store, {objects.num_image_objects:,} of them of images; about "
+        f"{objects.num_requests:,} requests"
+    )
     if found.total_price is not None:
         print(f"price:   {found.total_price:g} ({found.price:g} an image)")
     if not found.is_tried:
@@ -77,6 +85,11 @@ def planned(found: "Plan") -> None:
         f"time:    about {duration(found.seconds)} on {found.num_workers} worker(s) such as this {found.device} "
         f"({found.cost.seconds:.3f} s an image)"
     )
+    if found.workers_cost is not None:
+        print(
+            f"cost:    about {found.workers_cost:.3g} of workers at {found.price_per_hour:g} an hour "
+            f"({found.workers_cost / max(1, found.num_images):.3g} an image), loading apart"
+        )
 
 
 def proved(proof: "Proof") -> None:
@@ -112,6 +125,7 @@ def of_status(run: "Run", status: "RunStatus") -> None:
         print(f"dropped:   {len(status.dropped)} cells, by the sweep's early choice; the report says when and why")
     _say_left(run, status)
     _say_pace(status)
+    _say_spent(status)
     for line in status.equal:
         print(f"equal:     {line}")
 
@@ -124,6 +138,11 @@ def _say_pace(status: "RunStatus") -> None:
         print(
             f"pace:      {pace.rows_per_s:.3g} prompt rows/s in the last ten minutes; at that, {duration(left_s)} more"
         )
+
+
+def _say_spent(status: "RunStatus") -> None:
+    if spent := status.spent:
+        print(f"cost:      {spent.text(status.by_status)}, of commands that were given engine.price_per_hour")
 
 
 def as_json(run: "Run", status: "RunStatus") -> None:
@@ -144,8 +163,17 @@ def as_json(run: "Run", status: "RunStatus") -> None:
         "seconds_since_last_commit": pace.age_s(datetime.now(UTC)),
         "prompt_rows_per_s": pace.rows_per_s,
         "seconds_left": pace.left_s(status.num_rows_left),
+        **_spent_fields(status),
     }
     print(json.dumps(found, indent=2, ensure_ascii=False))
+
+
+def _spent_fields(status: "RunStatus") -> dict[str, float | None]:
+    """Null where no command was given a price."""
+    names = ("worker_seconds", "cost", "cost_per_image", "cost_per_ok_image")
+    if (spent := status.spent) is None:
+        return dict.fromkeys(names)
+    return dict(zip(names, (spent.worker_s, spent.cost, *spent.an_image(status.by_status)), strict=True))
 
 
 def _say_what(run: "Run") -> None:
@@ -180,7 +208,7 @@ def _say_left(run: "Run", status: "RunStatus") -> None:
     for cell_id, state in list(status.unfinished.items())[:_MAX_CELLS] if names else []:
         settings = run.cells[cell_id].settings_in(run.info)
         said = ", ".join(f"{name.split('.')[1]} {settings[name]}" for name in names)
-        print(f"  {len(state.committed)} of {state.num_shards} shards: {said}")
+        print(f"  {state.num_committed} of {state.num_shards} shards: {said}")
 
 
 # Images that are compared with their records, and runs with each other --------------------------------------------
@@ -212,6 +240,19 @@ def _made_by(record: Record) -> str:
     """So that a bad node can be found."""
     places = (("host", record.host), ("device", record.device_id), ("worker", record.worker))
     return "made by " + ", ".join(f"{name} {value}" for name, value in places if value)
+
+
+def of_compaction() -> Callable[[int], None]:
+    """Says how far it is, now and then."""
+    said = time.monotonic()
+
+    def tell(num_copied: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > _SAY_EVERY_S:
+            said = time.monotonic()
+            print(f"  {num_copied} shards copied", flush=True)
+
+    return tell
 
 
 def of_repair(event: Any) -> None:

@@ -9,6 +9,8 @@ from darkroom.api.run import Run
 from darkroom.domain.records import num_without_image
 from darkroom.jobs import printing, results, values
 from darkroom.jobs.console import ExitCode
+from darkroom.jobs.ending import Ending
+from darkroom.jobs.hooks import hook_of
 from darkroom.runs.commands import on_run
 from darkroom.storage.store import StoreError
 
@@ -17,6 +19,7 @@ def plan(config: DictConfig) -> ExitCode:
     """Check everything and say what `generate` would do: images, shards, bytes and time. Nothing is stored."""
     from darkroom.api import planning
 
+    hook_of(config.on_end)  # checked as all else is, and not used
     with _printer(config) as printer:
         found = planning.plan(values.request(config), printer, config.prompts.get("write_to"))
         results.planned(found)
@@ -37,27 +40,31 @@ def prove(config: DictConfig) -> ExitCode:
 
 def generate(config: DictConfig) -> ExitCode:
     """Render a prompt dataset. The same command again goes on where it was, and renders nothing twice."""
-    from darkroom.api.rendering import render
-
-    with _printer(config) as printer:
-        try:
-            result = render(values.request(config), printer)
-        except KeyboardInterrupt:
-            printer.stopped("interrupted")
-            return ExitCode.INTERRUPTED
-        except StoreError:
-            printer.stopped("stopped")
-            raise
-        return results.rendered(result)
-
-
-def _printer(config: DictConfig) -> printing.Printer:
-    return printing.Printer(as_json=config.log.value == "json")
+    return _rendered("generate", config)
 
 
 def sweep(config: DictConfig) -> ExitCode:
     """Render every cell of a grid as one job. A grid that grows renders its new cells alone."""
-    return generate(config)
+    return _rendered("sweep", config)
+
+
+def _rendered(job: str, config: DictConfig) -> ExitCode:
+    with _printer(config) as printer, Ending(job, config.on_end, printer) as ending:
+        try:
+            from darkroom.api.rendering import render
+
+            result = render(values.request(config), printer)
+        except KeyboardInterrupt:
+            printer.stopped("interrupted")
+            return ending.ended(ExitCode.INTERRUPTED)
+        except StoreError:
+            printer.stopped("stopped")
+            raise
+        return ending.ended(results.rendered(result))
+
+
+def _printer(config: DictConfig) -> printing.Printer:
+    return printing.Printer(config.log.value == "json", config.engine.price_per_hour)
 
 
 # Figures -----------------------------------------------------------------------------------------------------------
@@ -67,16 +74,16 @@ def evaluate(config: DictConfig) -> ExitCode:
     """Measure a committed run or sweep: features of every image, then figures of every cell, stored beside the run."""
     from darkroom.api import measuring
 
-    run = values.run_of(config)
-    with _printer(config) as printer:
+    with _printer(config) as printer, Ending("evaluate", config.on_end, printer, config.run) as ending:
+        run = values.run_of(config)
         try:
             result = measuring.evaluate(run, values.evaluation(config), values.engine(config.engine), printer)
         except KeyboardInterrupt:
             print("\ninterrupted: the features that were stored stay; the same command goes on")
-            return ExitCode.INTERRUPTED
+            return ending.ended(ExitCode.INTERRUPTED)
         code = results.evaluated(result)
         print(f"next: {on_run('report', run.store.spec)}", flush=True)
-    return code
+        return ending.ended(code)
 
 
 def compare(config: DictConfig) -> ExitCode:
@@ -170,33 +177,54 @@ def retry(config: DictConfig) -> ExitCode:
     """Render a run's failed records again; what succeeds takes the failed record's place."""
     from darkroom.api import maintenance
 
-    run = values.run_of(config)
-    with _printer(config) as printer:
+    with _printer(config) as printer, Ending("retry", config.on_end, printer, config.run) as ending:
+        run = values.run_of(config)
         try:
             found = maintenance.retry(run, values.engine(config.engine), printer, values.model_place(config.model))
         except KeyboardInterrupt:
             print("\ninterrupted: shards that were not yet replaced are as they were")
-            return ExitCode.INTERRUPTED
+            return ending.ended(ExitCode.INTERRUPTED)
         if found.num_tried:
             print(f"\n{found.summary.num_ok} images rendered that had failed before")
             printing.say_failures(found.summary)
         else:
             print("no failed records: nothing to render again")
         printing.say_staying(found.by_status, "and stay so")
-    if not found.is_finished:
-        return ExitCode.UNFINISHED
-    return ExitCode.ROWS_FAILED if found.has_failures else ExitCode.OK
+        code = ExitCode.ROWS_FAILED if found.has_failures else ExitCode.OK
+        return ending.ended(code if found.is_finished else ExitCode.UNFINISHED)
+
+
+def compact(config: DictConfig) -> ExitCode:
+    """Copy the metadata of all committed shards into few large Parquet files, which every reader of the run then uses.
+
+    Nothing is removed, and nothing changes but the time that reading takes. Jobs may be working on the run; a job that
+    renders many shards does the same as they complete, and leaves the last ones.
+    """
+    from darkroom.api import maintenance
+
+    found = maintenance.compact(values.run_of(config), results.of_compaction())
+    print(f"{found.num_copied} shards are copied into {found.num_segments} files, and {found.num_before} were before")
+    if found.num_left:
+        print(f"{found.num_left} manifests are not readable, and left as they are")
+    return ExitCode.CHECK_FAILED if found.num_left else ExitCode.OK
 
 
 def gc(config: DictConfig) -> ExitCode:
-    """Remove what no committed shard of a complete run names: images of attempts that lost, and broken writes."""
+    """Remove what no committed shard of a complete run names: images of attempts that lost, and broken writes.
+
+    With `manifests=true` also manifests that are copied, so that a listing of the run is short; see `darkroom compact`.
+    """
     from darkroom.api.maintenance import collect
 
-    found = collect(config.run, config.endpoint_url, config.older_than_s, config.dry_run, config.incomplete)
+    keys = ("run", "endpoint_url", "older_than_s", "dry_run", "incomplete", "manifests")
+    found = collect(*(config[name] for name in keys))
+    removed = "would be removed" if config.dry_run else "removed"
     print(
         f"{len(found.objects)} objects ({found.num_bytes / 1e6:.1f} MB) that no shard names, and "
-        f"{found.num_broken_writes} broken writes {'would be removed' if config.dry_run else 'removed'}"
+        f"{found.num_broken_writes} broken writes {removed}"
     )
+    if config.manifests:
+        print(f"{found.num_manifests} manifests that are copied {removed}")
     if found.foreign_files:
         print(f"{len(found.foreign_files)} files there that no job writes stay, such as {found.foreign_files[0]}")
     return ExitCode.OK

@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from darkroom.api.options import not_halved
 from darkroom.clusters import handing, reach
 from darkroom.clusters.ray_jobs import RayJobs
 from darkroom.clusters.submission import Submission, last_attempt
@@ -19,6 +20,7 @@ from darkroom.jobs import values
 from darkroom.jobs.arguments import arguments
 from darkroom.jobs.cluster_jobs import followed, on_job
 from darkroom.jobs.console import ExitCode, code_of
+from darkroom.jobs.hooks import KEY, check_sent
 from darkroom.jobs.nodes import place_of
 from darkroom.jobs.places import texts
 from darkroom.jobs.sources import Sources, groups
@@ -64,6 +66,7 @@ def _submission(config: DictConfig, keys: dict[str, Any]) -> Submission:
         )
     reach.check_reach(texts(asked), config.shared)
     values.check(asked)
+    check_sent(asked.get(KEY))
     if has_parts:
         _check_parts(asked, job, keys["num_parts"])
     for warning in _warnings(asked):
@@ -78,10 +81,7 @@ def _check_parts(asked: DictConfig, job: str, num_parts: int) -> None:
     if num_parts > 1 and not has_part:
         raise DarkroomError(f"to.num_parts={num_parts}: `darkroom {job}` has no parts; leave it out")
     if num_parts > 1 and OmegaConf.select(asked, "halving.figure"):
-        raise DarkroomError(
-            f"to.num_parts={num_parts}: halving drops cells by what all of them show, so that one command renders it "
-            "all; leave out one of the two"
-        )
+        raise not_halved(f"to.num_parts={num_parts}")
 
 
 def _warnings(asked: DictConfig) -> Iterator[str]:

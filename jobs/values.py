@@ -21,6 +21,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.setting_values import checked_table
 from darkroom.domain.settings import ModelRef
 from darkroom.engine.planning import Grid
+from darkroom.jobs.hooks import check_written
 
 
 def request(config: DictConfig) -> Request:
@@ -38,6 +39,8 @@ def check(config: DictConfig) -> None:
         engine(config.engine)
     if "expect" in config:
         evaluation(config)
+    if "on_end" in config:
+        check_written(config.on_end)
 
 
 def _but_prompts(config: DictConfig) -> tuple[Any, ...]:

@@ -7,10 +7,11 @@ import pytest
 
 import darkroom
 from darkroom.api.arguments import prompts_of
-from darkroom.api.checking import Checked, Request, check, warnings
+from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
 from darkroom.api.given_settings import sampling_defaults
 from darkroom.api.options import EngineOptions
+from darkroom.api.warnings import warnings
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
 from darkroom.engine.planning import Grid

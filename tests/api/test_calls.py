@@ -223,6 +223,9 @@ def test_a_plan_says_what_would_be_made(tmp_path: Path) -> None:
         (lambda out: darkroom.sweep(PROMPTS, out=out, axes={"guidance": [1]}, **PAINT), "no setting 'guidance'"),
         (lambda out: darkroom.generate(PROMPTS, out=b"x"), "out=b'x': give a text or a path or None"),
         (lambda out: darkroom.generate(PROMPTS, model=3), "model=3: give a text or a path or ModelRef"),
+        (lambda out: darkroom.generate(PROMPTS, engine=3), r"choices are local, ray, EngineOptions\(...\), a dict$"),
+        (lambda out: darkroom.generate(PROMPTS, engine={"workers": 2}), "^engine: no option 'workers'; did"),
+        (lambda out: darkroom.generate(PROMPTS, engine={"num_workers": 2}), "^engine.num_workers=2: engine=local is"),
         (lambda out: darkroom.generate(PROMPTS, progress=3), "progress=3: give a function or None"),
         (lambda out: darkroom.generate(PROMPTS, evaluate="yes"), "evaluate='yes': give True or False or Evaluation"),
         (lambda out: darkroom.generate(PROMPTS, evaluate={"expect": [3]}), r"expect\[0\]=3: give Expectation"),
@@ -247,7 +250,7 @@ def test_a_plan_says_what_would_be_made(tmp_path: Path) -> None:
         (lambda out: darkroom.sweep(PROMPTS, mode="sum"), "mode='sum': no such choice; choices are product, zip"),
         (lambda out: darkroom.sweep(PROMPTS, num_cells=-1), "num_cells=-1: give a whole number from 1 on or None"),
         (lambda out: darkroom.sweep(PROMPTS, draw_seed="x"), "draw_seed='x': give a whole number"),
-        (lambda out: darkroom.sweep(PROMPTS, halving=3), "halving=3: give HalvingOptions or a dict or None"),
+        (lambda out: darkroom.sweep(PROMPTS, halving=3), r"halving=3: give HalvingOptions\(...\) or a dict or None"),
         (lambda out: darkroom.sweep(PROMPTS, halving={}), "halving: figure is missing"),
         (lambda out: darkroom.report(out, num_prompts=-1), "num_prompts=-1: give a whole number from 1 on"),
         (lambda out: darkroom.template("a {c}", {"c": ["x"]}, num_prompts=-1), "num_prompts=-1: give a whole number"),
@@ -256,7 +259,13 @@ def test_a_plan_says_what_would_be_made(tmp_path: Path) -> None:
         (lambda out: darkroom.compare(out, out, a_cell=3), "a_cell=3: give a text or None"),
         (lambda out: darkroom.EngineOptions(num_workers=4), "engine.num_workers=4: engine=local is one worker"),
         (lambda out: darkroom.EngineOptions(address="auto"), "engine.address=auto: engine=local is one worker"),
-        (lambda out: darkroom.sweep(PROMPTS, axes={"height": [8]}, height=16), "height=16: it is an axis of the grid"),
+        (lambda out: darkroom.sweep(PROMPTS, axes={"height": [8]}, height=16), "^height=16: it is an axis of the grid"),
+        (
+            lambda out: darkroom.sweep(
+                PROMPTS, model=darkroom.ModelRef("darkroom/demo", loras=["a"]), axes={"loras": [["b"]]}
+            ),
+            r"^loras=\[a\]: it is an axis of the grid as well; leave one of them out",
+        ),
         (lambda out: darkroom.Expectation("x.y", lowest="low"), "lowest='low': give a number"),
         (lambda out: darkroom.generate(PROMPTS, out=out, model=Path("demo")), "/demo"),
         (lambda out: darkroom.generate(Path("demo"), out=out), "prompts=demo: no such file"),

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from darkroom.api.arguments import prompts_of
-from darkroom.api.checking import Checked, Request, check, check_executed, warnings
+from darkroom.api.checking import Checked, Request, check, check_executed
 from darkroom.api.given_settings import sampling_defaults
 from darkroom.api.options import EngineOptions
+from darkroom.api.warnings import warnings
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import QUANTIZATIONS, ModelRef, Sampling
 from darkroom.engine.planning import Grid
@@ -110,6 +111,16 @@ def test_a_renderer_of_ones_own_reads_a_name_of_a_preset_as_it_is() -> None:
     asked = sampling_defaults() | SIZE
     found = check(Request(prompts_of(["a"]), ref, asked, grid=grid), "cpu")
     assert [item.info.ref for item in found.cells] == [replace(ref, repo_id=name) for name in ("demo", "sdxl")]
+
+
+def test_gpus_that_would_idle_are_warned_of_but_for_a_renderer_of_ones_own() -> None:
+    engine = EngineOptions("ray", num_gpus=2)
+    for ref, expected in {
+        ModelRef("darkroom/paint"): 1,
+        ModelRef("", make="tests.rendering.own_renderers:make"): 0,
+    }.items():
+        found = check(Request(prompts_of(["a"]), ref, sampling_defaults() | SIZE, engine=engine), "cpu")
+        assert sum("engine.num_gpus=2: a worker computes on one GPU" in text for text in warnings(found)) == expected
 
 
 def test_a_preset_in_the_place_of_another_is_that_alone() -> None:

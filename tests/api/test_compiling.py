@@ -10,9 +10,9 @@ import pytest
 import darkroom
 from darkroom.api import compiling
 from darkroom.api.arguments import prompts_of
+from darkroom.api.batch_size import settled_as
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import Compiling, Speed, chosen, decided, num_shapes, speed_of, usual_speed
-from darkroom.api.engine import settled_as
 from darkroom.api.given_settings import sampling_defaults
 from darkroom.api.options import EngineOptions, HalvingOptions
 from darkroom.api.proving import _key

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from darkroom.api.arguments import engine_options, evaluation_options, made, model_ref
+import darkroom
+from darkroom.api.arguments import engine_options, evaluation_options, model_ref, options_of
 from darkroom.api.cells import find_model
 from darkroom.api.given_settings import sampling_defaults, with_settings
 from darkroom.api.options import (
@@ -43,7 +45,7 @@ from darkroom.runs.presets import presets
         (lambda: HalvingOptions("a.b", num_images=1), "halving.num_images=1 is out of range"),
         (lambda: engine_options("rays"), "engine.kind=rays"),
         (lambda: evaluation_options({"metric": ["x"]}), "evaluate: no option 'metric'; did you mean metrics?"),
-        (lambda: made(HalvingOptions, {"figur": "a.b"}, "halving"), "did you mean figure?"),
+        (lambda: options_of(HalvingOptions, {"figur": "a.b"}, "halving"), "did you mean figure?"),
     ],
 )
 def test_what_cannot_be_is_refused(make: Callable[[], object], words: str) -> None:
@@ -164,3 +166,16 @@ def test_the_environment_names_a_cluster(monkeypatch: pytest.MonkeyPatch) -> Non
     assert EngineOptions(kind="local").cluster_address is None
     monkeypatch.setenv("RAY_ADDRESS", "local")
     assert EngineOptions(kind="ray").cluster_address is None
+
+
+def test_the_address_of_a_client_or_a_dashboard_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
+    for address, said in (
+        ("ray://head:10001", "engine.address=ray://head:10001"),
+        (None, "RAY_ADDRESS=http://head:8265"),
+    ):
+        engine = EngineOptions(kind="ray", address=address)
+        with pytest.raises(DarkroomError, match=f"^{said}: workers are not reached by a client or a dashboard; give"):
+            darkroom.generate(["a"], model="paint", out=tmp_path / "run", engine=engine)
+    assert not (tmp_path / "run").exists()
+    assert EngineOptions(kind="ray", address="local").cluster_address is None

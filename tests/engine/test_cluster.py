@@ -1,9 +1,13 @@
 """A Ray that we start is ours alone."""
 
 import os
+import socket
 import subprocess
 import sys
+import threading
+import time
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -78,7 +82,8 @@ LONG = "/tmp/" + "job_1355700_node_0016/" * 4
     ("names", "folder"),
     [
         ({}, None),
-        ({"TMPDIR": "/tmp/short"}, None),
+        ({"TMPDIR": "/tmp"}, None),
+        ({"TMPDIR": "/tmp/nowhere"}, "/tmp/ray"),  # where nothing can be written
         ({"TMPDIR": LONG}, "/tmp/ray"),
         ({"TMPDIR": LONG, "RAY_TMPDIR": "/tmp/short"}, None),
     ],
@@ -98,3 +103,40 @@ def test_a_folder_for_ray_itself_that_is_too_long_is_refused(monkeypatch: pytest
     monkeypatch.setenv("RAY_TMPDIR", LONG)
     with pytest.raises(DarkroomError, match=r"RAY_TMPDIR=.*name a folder whose path has at most"):
         start(None)
+
+
+def dead_port() -> int:
+    """Where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_ray")
+@pytest.mark.parametrize("place", ["127.0.0.1:{}", "localhost:{}", "[::1]:{}"])
+def test_an_address_where_nobody_listens_is_refused_at_once(place: str, capfd: pytest.CaptureFixture[str]) -> None:
+    address = place.format(dead_port())
+    began = time.monotonic()
+    with pytest.raises(DarkroomError) as caught:
+        start(address)
+    assert time.monotonic() - began < 10
+    assert str(caught.value).startswith(f"engine.address: no Ray at {address} (")
+    assert str(caught.value).endswith("start one there with `ray start --head`, or leave the address out for one of "
+                                      "this machine's own")  # fmt: skip
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_ray")
+def test_a_web_server_and_what_is_no_address_are_refused_at_once() -> None:
+    with ThreadingHTTPServer(("", 0), BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            address = f"127.0.0.1:{server.server_port}"
+            for given, why in ((address, "a web server such as Ray's dashboard"), ("head", "Invalid address format")):
+                with pytest.raises(DarkroomError) as caught:
+                    start(given)
+                assert str(caught.value).startswith(f"engine.address: no Ray at {given} ({why}")
+        finally:
+            server.shutdown()

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from darkroom.evaluation.frechet import frechet_distance
+from darkroom.evaluation.kernel_distances import kid
 from darkroom.evaluation.moments import FeatureMoments
-from darkroom.evaluation.pairwise import kid, neighbours
+from darkroom.evaluation.neighbours import neighbours
 from darkroom.evaluation.reference_free import vendi_score, vendi_score_of_kernel
 from tests.evaluation.published_values import reference_values
 

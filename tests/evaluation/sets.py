@@ -25,6 +25,7 @@ class Known:
     ids: tuple[str, ...]
     features: np.ndarray | None
     gaussian: Gaussian
+    prompts: tuple[str, ...] | None = None
 
 
 def images(count: int, seed: int = 0, shift: float = 0.0, named: str = "image") -> ImageFeatures:
@@ -61,7 +62,8 @@ def figures_of(
     seed: int,
     logits: Logits | None = None,
     most_compared: int = MOST_COMPARED,
+    prompts: Sequence[str] | None = None,
 ) -> dict[str, Figure]:
     """Of images that are all in memory."""
-    inputs = MetricInputs(shown, real, clip_convention, seed, logits, most_compared=most_compared)
+    inputs = MetricInputs(shown, real, clip_convention, seed, logits, most_compared=most_compared, prompts=prompts)
     return dict(measuring.figures_of(inputs, extractor, metrics).figures)

@@ -14,7 +14,7 @@ from darkroom.evaluation.gathering import gathered
 from darkroom.evaluation.measuring import MeasuredCell, measured_cell, metric_infos
 from darkroom.evaluation.moments import FeatureMoments
 from darkroom.evaluation.reference_free import image_clip_scores
-from darkroom.evaluation.resampling import paired_interval
+from darkroom.evaluation.resampling import by_prompt, joint_margins
 from darkroom.runs.features import PairedFeatures
 from tests.evaluation.sets import CLIP, cell, figures_of, reference
 
@@ -41,12 +41,12 @@ def turned(found: PairedFeatures) -> PairedFeatures:
 def test_images_are_aligned_by_prompt_and_sample_whatever_their_order() -> None:
     first, second = cell(20), turned(cell(20, first=5))
     left, right = aligned(first, second)
-    assert left.image_ids == right.image_ids
-    assert len(set(left.image_ids)) == 10
+    assert left.images.image_ids == right.images.image_ids
+    assert len(set(left.images.image_ids)) == 10
     shared = sorted(set(first.pairs) & set(second.pairs))
     for row, pair in enumerate(shared):
-        assert left.cosines[row] == first.images.cosines[first.pairs.index(pair)]
-        np.testing.assert_array_equal(right.features[row], second.images.features[second.pairs.index(pair)])
+        assert left.images.cosines[row] == first.images.cosines[first.pairs.index(pair)]
+        np.testing.assert_array_equal(right.images.features[row], second.images.features[second.pairs.index(pair)])
 
 
 def test_cells_without_a_pair_and_mixed_cells_are_refused() -> None:
@@ -65,7 +65,9 @@ def test_a_difference_is_that_of_the_two_figures_over_the_pairs() -> None:
     assert found["b"].keys() == {
         f"demo_clip.{name}" for name in ("frechet", "kid", "cmmd", "precision", "density", "vendi", "clip_score")
     }
-    first, second = (figures_of(one.images, CLIP, real, None, "hessel", 0) for one in (base, other))
+    first, second = (
+        figures_of(one.images, CLIP, real, None, "hessel", 0, prompts=one.prompts) for one in (base, other)
+    )
     for name, difference in found["b"].items():
         assert difference.base_value == pytest.approx(first[name].value, rel=1e-9)
         assert difference.value == pytest.approx(second[name].value, rel=1e-9)
@@ -78,11 +80,12 @@ def test_the_clip_scores_difference_has_the_paired_interval_of_image_scores() ->
     found = differences({"a": base, "b": other}, "a", CLIP, None, ["clip_score"], "x100", 3)["b"][
         "demo_clip.clip_score"
     ]
-    # `aligned` sorts the pairs, and a bootstrap goes by rows.
-    scores = [image_clip_scores(one.cosines, "x100") for one in aligned(base, other)]
-    expected = paired_interval(scores[1], scores[0], seed=3)
-    assert found.difference == pytest.approx(expected.estimate, rel=1e-6)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-6)
+    # `aligned` sorts the pairs, and a bootstrap goes by rows: of prompts, each of which has two images here.
+    first, second = aligned(base, other)
+    scores = image_clip_scores(second.images.cosines, "x100") - image_clip_scores(first.images.cosines, "x100")
+    (width,) = joint_margins(by_prompt(scores - scores.mean(), first.prompts)[:, None], seed=3).widths
+    assert found.difference == pytest.approx(scores.mean(), rel=1e-6)
+    assert (found.low, found.high) == pytest.approx((scores.mean() - width, scores.mean() + width), rel=1e-6)
 
 
 def test_pairing_tells_apart_what_the_two_own_intervals_do_not() -> None:
@@ -129,18 +132,38 @@ def test_each_cell_is_compared_over_its_own_pairs() -> None:
     assert found["d"]["demo_clip.clip_score"].difference == 0
     right, left = aligned(base, cell(30, 2))
     name = "demo_clip.clip_score"
-    assert found["c"][name].base_value == pytest.approx(image_clip_scores(right.cosines, "hessel").mean(), rel=1e-6)
-    assert found["c"][name].value == pytest.approx(image_clip_scores(left.cosines, "hessel").mean(), rel=1e-6)
+    assert found["c"][name].base_value == pytest.approx(
+        image_clip_scores(right.images.cosines, "hessel").mean(), rel=1e-6
+    )
+    assert found["c"][name].value == pytest.approx(image_clip_scores(left.images.cosines, "hessel").mean(), rel=1e-6)
 
 
 def test_the_frechet_difference_is_over_gaussians_of_the_pairs() -> None:
     base, other, real = cell(60), cell(60, 1, first=10), reference(40)
     found = differences({"a": base, "b": other}, "a", CLIP, real, ["frechet"], "hessel", 0)["b"]["demo_clip.frechet"]
     expected = [
-        frechet_distance(FeatureMoments.of(one.features).gaussian(), real.gaussian) for one in aligned(base, other)
+        frechet_distance(FeatureMoments.of(one.images.features).gaussian(), real.gaussian)
+        for one in aligned(base, other)
     ]
     assert (found.base_value, found.value) == pytest.approx(tuple(expected), rel=1e-9)
     assert found.num_pairs == 40
+
+
+def test_several_metrics_are_compared_at_once() -> None:
+    both, real = {"a": cell(60), "b": cell(60, 1)}, reference(40)
+    alone = differences(both, "a", CLIP, real, ["kid"], "hessel", 0)["b"]["demo_clip.kid"]
+    beside = differences(both, "a", CLIP, real, ["kid", "clip_score", "vendi"], "hessel", 0)["b"]["demo_clip.kid"]
+    each = differences(both, "a", CLIP, real, ["kid", "clip_score"], "hessel", 0, level=None)["b"]["demo_clip.kid"]
+    assert beside.difference == alone.difference == each.difference
+    assert beside.low < alone.low
+    assert each == alone
+
+
+def test_a_distance_that_ranks_by_chance_is_not_compared_by() -> None:
+    both, real = {"a": cell(10), "b": cell(10, 1)}, reference(40)
+    assert "demo_clip.frechet" not in differences(both, "a", CLIP, real, None, "hessel", 0)["b"]
+    with pytest.raises(DarkroomError, match=r"10 images in 6 dimensions rank models by chance.* compare 12 or more"):
+        differences(both, "a", CLIP, real, ["frechet"], "hessel", 0)
 
 
 def test_a_metric_without_an_interval_is_refused() -> None:

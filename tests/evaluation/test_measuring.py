@@ -9,8 +9,9 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.catalogue import CATALOGUE, convention
 from darkroom.evaluation.figures import Evaluation, put_evaluation, read_evaluations
 from darkroom.evaluation.frechet import extrapolated_fid, frechet_interval
+from darkroom.evaluation.kernel_distances import cmmd, kid
 from darkroom.evaluation.measuring import metric_infos
-from darkroom.evaluation.pairwise import cmmd, kid, neighbours
+from darkroom.evaluation.neighbours import neighbours
 from darkroom.evaluation.reference_free import (
     CLIP_CONVENTIONS,
     clip_score,

@@ -2,21 +2,20 @@
 
 import hashlib
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from darkroom.demo.drawing import judge
-from darkroom.demo.world import demo_prompts, demo_scenes
+from darkroom.demo.world import demo_prompts, demo_scenes, other_scenes
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK
 from darkroom.domain.settings import ModelRef
 from darkroom.evaluation.extractor import ExtractorSpec
 from darkroom.evaluation.opening import load_extractor
 from darkroom.evaluation.reference import ReferenceSpec
-from darkroom.evaluation.reference_generated import NUM_DRAWINGS, drawings
+from darkroom.evaluation.reference_generated import _SEED, NUM_DRAWINGS, drawings
 from darkroom.evaluation.reference_opening import open_reference
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, add_cells
@@ -154,13 +153,15 @@ def test_a_damaged_run_is_refused(tmp_path: Path, measure: Measuring, spoil, mes
 
 
 @pytest.mark.slow
-def test_drawings_show_what_the_prompts_say() -> None:
-    scenes = demo_scenes()
-    assert [scene.caption() for scene in scenes] == [row["prompt"] for row in demo_prompts()]
-    drawn = list(islice(drawings(), len(scenes) + 1))
-    for number in range(0, len(drawn), 5):
-        assert judge(drawn[number], scenes[number % len(scenes)]).everything
-    assert not np.array_equal(drawn[0], drawn[len(scenes)])
+def test_drawings_show_the_world_and_no_prompts_picture() -> None:
+    prompts = {picture for scene in demo_scenes() for picture in (scene, scene.mirrored)}
+    assert {scene.caption() for scene in demo_scenes()} == {row["prompt"] for row in demo_prompts()}
+    scenes = other_scenes(_SEED, NUM_DRAWINGS)
+    assert len({frozenset((scene, scene.mirrored)) for scene in scenes}) == NUM_DRAWINGS
+    assert not prompts.intersection(scenes)
+    assert sum(not scene.second for scene in scenes) / NUM_DRAWINGS == pytest.approx(20 / 64)
+    for picture, scene in list(zip(drawings(), scenes, strict=True))[::40]:
+        assert judge(picture, scene).everything
 
 
 @pytest.mark.slow

@@ -51,3 +51,12 @@ def test_what_it_cannot_compute_is_refused_before_anything_is_loaded(tmp_path: P
     with pytest.raises(DarkroomError, match=r"^engine\.backend=openvino: layers with LoRAs are torch's"):
         run_here(job, *given, "model.loras=[darkroom/sketch]")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_what_it_leaves_to_torch_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = (*SMALL, "engine.backend=openvino", "sampling.freeu_b1=1.2", "sampling.guidance_stop=0.5")
+    assert run_here("generate", *given, f"output.uri={tmp_path / 'run'}") == 0
+    said = capsys.readouterr().err
+    assert "engine.backend=openvino: images with sampling.freeu_b1 are computed by torch" in said
+    assert "sampling.guidance_stop are computed" not in said

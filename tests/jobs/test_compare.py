@@ -104,15 +104,23 @@ def test_without_names_every_metric_with_an_interval_is_compared(base: Path, wor
 
 
 @pytest.mark.slow
-def test_frechet_is_compared_with_the_features_of_a_reference(base: Path, worse: Path, capsys) -> None:
+def test_distances_are_of_the_features_of_a_reference(base: Path, worse: Path, capsys) -> None:
     arguments = (f"a={base}", f"b={worse}", f"reference={base}")
-    assert run_here("compare", *arguments, "metrics=[demo_clip.frechet]") == 1
-    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("demo_clip.frechet "))
-    assert float(line.split()[2]) == pytest.approx(0, abs=1e-6)  # a is the reference
+    assert run_here("compare", *arguments, "metrics=[demo_clip.cmmd]") == 1
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("demo_clip.cmmd "))
     assert line.endswith("b is worse")
     run_here("compare", *arguments)
-    found = re.findall(r"^demo_clip\.(\w+) ", capsys.readouterr().out, re.MULTILINE)
-    assert found == ["frechet", "kid", "cmmd", "precision", "density", "vendi", "clip_score"]
+    said = capsys.readouterr().out
+    assert "demo_clip.frechet is left out: 40 images in 64 dimensions rank models by chance" in said
+    found = re.findall(r"^demo_clip\.(\w+) ", said, re.MULTILINE)
+    assert [name for name in found if name != "frechet"] == [
+        "kid",
+        "cmmd",
+        "precision",
+        "density",
+        "vendi",
+        "clip_score",
+    ]
 
 
 @pytest.mark.slow
@@ -171,3 +179,17 @@ def test_a_run_that_is_not_scored_is_refused_with_the_command_that_scores_it(bas
     _, job, *overrides = shlex.split(str(caught.value).split("; run ")[1])
     run_here(job, *overrides, "engine=local")
     assert run_here("compare", f"a={other}", f"b={other}") == 0
+
+
+@pytest.mark.slow
+def test_two_runs_that_are_not_scored_are_named_with_what_scores_both(rendered) -> None:
+    runs = [rendered(f"sampling.num_inference_steps={number}") for number in (3, 4)]
+    metrics = "metrics=[pixels.vendi,demo_clip.clip_score]"
+    with pytest.raises(DarkroomError) as caught:
+        run_here("compare", f"a={runs[0]}", f"b={runs[1]}", metrics)
+    said, _, commands = str(caught.value).partition("; run ")
+    assert said == f"a={runs[0]} and b={runs[1]}: not all of their images have features"
+    for command in commands.split(" and "):
+        _, job, *overrides = shlex.split(command)
+        run_here(job, *overrides, "engine=local")
+    assert run_here("compare", f"a={runs[0]}", f"b={runs[1]}", metrics) in (0, 1)

@@ -67,7 +67,7 @@ def test_more_steps_than_its_scheduler_takes_are_refused(model: Path, tmp_path: 
         job("plan", sd, tmp_path, "sampling.num_inference_steps=60", *words)
     rows = tmp_path / "rows.csv"
     rows.write_text("prompt,num_inference_steps\na cat,2\na dog,70\n")
-    with pytest.raises(DarkroomError, match=r"column num_inference_steps=70: sampling\.scheduler=lcm takes 50 steps"):
+    with pytest.raises(DarkroomError, match=r"row 1: its num_inference_steps=70: sampling\.scheduler=lcm takes 50"):
         job("plan", sd, tmp_path, f"prompts.uri={rows}", "sampling.num_inference_steps=2", *words)
 
 

@@ -13,7 +13,7 @@ import pytest
 import darkroom
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
-from darkroom.rendering.families import FAMILIES, Family, Guidance, Sizes
+from darkroom.rendering.families import FAMILIES, Family, Guidance
 from darkroom.rendering.inspection import inspect_model
 from darkroom.runs.certificates import certificates
 from darkroom.storage.store import open_store, parse_spec
@@ -79,7 +79,7 @@ def test_images_depend_on_neither_shards_nor_order(tiny_model: Folder, tmp_path:
         found.append(pictures(run))
     assert run_here("verify", f"run={tmp_path / '1'}") == 0
     [certificate] = certificates(open_store(parse_spec(str(tmp_path / "1"))))  # which `plan` has made
-    assert {check.promise for check in certificate.failed} <= ({"size"} if family.sizes is Sizes.CHOSEN else set())
+    assert certificate.failed == ()
     records = pd.read_parquet(tmp_path / "1" / "metadata")
     assert set(records.proved) == {True}
     assert records.sha256.nunique() == len(ROWS)

@@ -7,9 +7,18 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from darkroom.engine.tasks import ReadingPrompts, ShardDone, ShardReport, Stalled, WorkerReady, WorkersPending, stalled
+from darkroom.engine.meter import Meter
+from darkroom.engine.tasks import (
+    ReadingPrompts,
+    RenderedByOthers,
+    ShardDone,
+    ShardReport,
+    Stalled,
+    WorkerReady,
+    WorkersPending,
+    stalled,
+)
 from darkroom.jobs.console import JsonLines
-from darkroom.jobs.meter import Meter
 from darkroom.jobs.progress import ProgressBar
 
 REPORT = ShardReport(num_ok=6, num_failed=2, num_bytes=1, render_s=5.0, wall_s=6.0, num_retries=3)
@@ -26,7 +35,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr("darkroom.jobs.meter.time.monotonic", found)
+    monkeypatch.setattr("darkroom.engine.meter.time.monotonic", found)
     return found
 
 
@@ -50,6 +59,19 @@ def test_rates_are_of_the_last_minutes_and_of_all(clock: Clock) -> None:
     assert found.device_busy == pytest.approx(5 / 120)
     assert found.seconds_left == pytest.approx(40 / (8 / 120))
     assert found.seconds_since_commit == pytest.approx(10)
+
+
+def test_what_other_commands_render_is_not_waited_for(clock: Clock) -> None:
+    meter = Meter(80, "rendering")
+    meter.add(WorkerReady("worker 1", 3.0))
+    clock.now += 8
+    meter.add(done())
+    meter.add(RenderedByOthers(40))
+    found = meter.state()
+    assert (found.num_done, found.num_images, found.seconds_left) == (8, 40, pytest.approx(32))
+    assert "40 more by other commands" in str(found)
+    meter.add(RenderedByOthers(76))  # some of them twice
+    assert meter.state().num_images == 8
 
 
 def test_workers_that_are_missing_are_in_every_line(clock: Clock) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.rendering import shipped_configurations
@@ -82,6 +83,27 @@ def test_it_renders_without_a_configuration_and_is_verified(small_sd15: Path, tm
     assert run_here("verify", f"run={tmp_path / 'run'}") == 0
     file.rename(tmp_path / "moved.safetensors")
     assert run_here("verify", f"run={tmp_path / 'run'}", f"model.single_file={tmp_path / 'moved.safetensors'}") == 0
+
+
+@pytest.mark.slow
+def test_one_without_a_vae_is_decoded_by_another(small_sd15: Path, tmp_path: Path) -> None:
+    whole = load_file(single_file(small_sd15, tmp_path / "whole.safetensors"))
+    file = tmp_path / "mine.safetensors"
+    save_file({name: value for name, value in whole.items() if not name.startswith("first_stage_model.")}, file)
+    (tmp_path / "prompts.txt").write_text("a photo of a cat\n")
+    given = ("prompts=file", f"prompts.uri={tmp_path / 'prompts.txt'}", "engine=local", "sampling.guidance_scale=5")
+    given = (*given, "sampling.height=32", "sampling.width=32", "sampling.num_inference_steps=2")
+    with pytest.raises(
+        DarkroomError, match=rf"^model\.single_file={file} has no VAE, as many have none; give model\.vae"
+    ):
+        run_here("plan", *given, f"model.single_file={file}")
+    words = (f"model.single_file={file}", f"model.vae={small_sd15}", f"output.uri={tmp_path / 'run'}")
+    assert run_here("generate", *given, *words) == 0
+    words = ("model=diffusers", f"model.repo_id={small_sd15}", f"output.uri={tmp_path / 'other'}")
+    assert run_here("generate", *given, *words) == 0
+    found = [pd.read_parquet(tmp_path / run / "metadata").pixels_sha256.tolist() for run in ("run", "other")]
+    assert found[0] == found[1]
+    assert run_here("verify", f"run={tmp_path / 'run'}") == 0
 
 
 @pytest.mark.slow

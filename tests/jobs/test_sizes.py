@@ -27,12 +27,12 @@ def test_records_and_files_say_the_size_that_the_image_has(tmp_path: Path, capsy
     given = (*arguments(tmp_path, SIZES), *given)
     assert run_here("plan", *given) == 0
     warned = capsys.readouterr().err
-    assert "makes 64x64 of 64x72" in warned
-    assert "makes 96x64 of 104x64" in warned
+    assert "FluxPipeline of model makes 64x64 of 64x72, 96x64 of 104x64; records will say so" in warned
     assert run_here("generate", *given) == 0
-    said = capsys.readouterr().out
-    assert "64x72 to 64x64" in said
-    assert "104x64 to 96x64" in said
+    said = capsys.readouterr()
+    assert "makes 64x64 of 64x72, 96x64 of 104x64" in said.err
+    assert "64x72 to 64x64" in said.out
+    assert "104x64 to 96x64" in said.out
     for record in pd.read_parquet(tmp_path / "run" / "metadata").itertuples():
         image = Image.open(tmp_path / "run" / record.key)
         settings = json.loads(image.text["darkroom"])

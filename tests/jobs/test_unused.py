@@ -34,6 +34,52 @@ def test_a_key_that_another_leaves_unused_is_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("value", "axis"),
+    [
+        ("sampling.guidance_scale=5", "grid.axes.guidance_scale=[1,3]"),
+        ("sampling.guidance_scale=5", "grid=guidance"),
+        ("model.loras=[a.safetensors]", "grid.axes.loras=[[b.safetensors]]"),
+        ("model.dtype=float16", "grid.axes.dtype=[float32]"),
+        ("model.repo_id=a/b", "grid.axes.repo_id=[c/d,e/f]"),
+    ],
+)
+def test_a_value_beside_an_axis_of_the_setting_is_refused(value: str, axis: str, tmp_path: Path) -> None:
+    why = "it is an axis of the grid as well; leave one of them out"
+    if (value, axis) != ("sampling.guidance_scale=5", "grid=guidance"):  # which has that value
+        with pytest.raises(DarkroomError) as caught:
+            composed("sweep", [value, axis])
+        assert str(caught.value) == f"{value}: {why}"
+        assert composed("sweep", [value, axis, "grid.cells=[{eta: 0.5}]"])  # which has no value of its own
+    assert composed("sweep", [axis])
+    key, _, given = value.partition("=")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(f"{key}: {given.replace('5', '6')}\n")
+    with pytest.raises(DarkroomError, match=f"^{mine}: {key}=.*: {why}$"):
+        composed("sweep", [f"--config={mine}", axis])
+
+
+@pytest.mark.slow
+def test_what_a_preset_says_and_what_is_said_of_none_may_stand_beside_an_axis() -> None:
+    preset = ("preset=mlperf-sdxl", "prompts.uri=p.csv", "grid.axes.guidance_scale=[6,7]")
+    assert composed("sweep", preset).sampling.guidance_scale == 8
+    for value in ("7", "null"):
+        assert composed("sweep", [*preset, f"sampling.guidance_scale={value}"])
+    with pytest.raises(DarkroomError, match=r"^sampling.guidance_scale=5: it is an axis"):
+        composed("sweep", [*preset, "sampling.guidance_scale=5"])
+    assert composed("sweep", ["model=lcm-sdxl", "grid.axes.loras=[[a.safetensors]]"])
+    assert composed("sweep", ["sampling.seed=3", "grid.axes.seed=[1,2]"])  # the run's own as well
+
+
+@pytest.mark.slow
+def test_a_section_in_one_word_is_refused_as_its_keys_are() -> None:
+    with pytest.raises(DarkroomError, match=r"^halving.keep=0.3: it does nothing without halving.figure="):
+        composed("sweep", ["halving={keep: 0.3}"])
+    with pytest.raises(DarkroomError, match=r"^sampling.guidance_scale=5.0: it is an axis"):
+        composed("sweep", ["sampling={guidance_scale: 5}", "grid.axes.guidance_scale=[1]"])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["num_images=3", "seed=1", "image_id=x", "device=cpu", "model.repo_id=x"])
 def test_what_renders_nothing_draws_no_sample(word: str) -> None:
     with pytest.raises(DarkroomError, match=f"{word}: it does nothing beside stored=true; leave one of them out"):

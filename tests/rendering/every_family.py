@@ -78,6 +78,7 @@ def krea2() -> Any:
 def kandinsky5() -> Any:
     """With the processor that its tokenizer is, which needs torchvision."""
     words = tokenizer(2048)
+    words.add_tokens(["<|image_pad|>", "<|video_pad|>"], special_tokens=True)  # which it counts in every prompt
     processor = transformers.Qwen2VLProcessor(
         transformers.Qwen2VLImageProcessor(), words, transformers.Qwen2VLVideoProcessor()
     )
@@ -210,7 +211,8 @@ MODELS: Mapping[str, Callable[[Path], Path]] = {
     "hunyuan_dit_pag": lambda folder: perturbed("HunyuanDiTPAGPipeline", partial(tiny, "hunyuan_dit"), folder),
     "kolors_pag": lambda folder: perturbed("KolorsPAGPipeline", kolors, folder),
 }
-SIDES = {"kandinsky22": 64, "kandinsky3": 64, "if": 16}  # pixels that they are rendered in; others 32
+# Pixels that they are rendered in, of sizes that they make; others 32.
+SIDES = {"kandinsky22": 64, "kandinsky3": 64, "if": 16, "stable_cascade": 128, "hidream": 128, "kandinsky5": 1024}
 NEEDS = {"kolors": "sentencepiece", "kolors_pag": "sentencepiece", "kandinsky5": "torchvision"}  # optional packages
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
+from transformers import CLIPTokenizer
 
 from darkroom.domain.adapters import InversionRef
 from darkroom.domain.errors import DarkroomError, WrongModel
@@ -134,3 +135,12 @@ def test_embeddings_of_another_width_are_refused(models: dict[str, Path], tmp_pa
     twice = [InversionRef(str(fitting), "<a>")] * 2
     with pytest.raises(DarkroomError, match=r"has two for <a>"):
         inspected(models["sd"], None, *twice)
+
+
+@pytest.mark.slow
+def test_a_word_that_the_model_knows_is_refused(models: dict[str, Path], tmp_path: Path) -> None:
+    known = CLIPTokenizer.from_pretrained(models["sd"] / "tokenizer").convert_ids_to_tokens(5)
+    file = embeddings(tmp_path / "known.safetensors", known)
+    with pytest.raises(DarkroomError, match=r"is one that the model knows; give another as token="):
+        renderer_of(inspected(models["sd"], None, InversionRef(str(file))))
+    renderer_of(inspected(models["sd"], None, InversionRef(str(file), "<known>")))

@@ -133,16 +133,6 @@ def test_where_nothing_is_said_the_last_fifth_is_refined(models: Models, refiner
             checked_cell(replace(ref, refiner=str(refiner)), {**asked, **given}, asked, "cpu", find_model)
 
 
-def test_a_row_of_too_few_steps_is_a_record_with_the_reason(models: Models, refiner: Path) -> None:
-    renderer = load_renderer(RendererSpec(inspected(models, refiner), "cpu", 2))
-    [image] = renderer.render(requests(num_inference_steps=1)[:1])
-    assert image.pixels is None
-    assert image.error == (
-        "refiner_start=0.5 leaves no step of 1 to the model before it; give more steps, another start, or 1 to go "
-        "without the refiner"
-    )
-
-
 def test_what_does_not_go_together_is_refused(models: Models, refiner: Path, tmp_path: Path) -> None:
     flux = tiny_flux(tmp_path / "flux")
     for ref, said in (

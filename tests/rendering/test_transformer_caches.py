@@ -1,5 +1,6 @@
 """Caches of transformers: which steps they leave out, that images stand alone, and that no call sees another's."""
 
+import gc
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,8 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from diffusers import TaylorSeerCacheConfig
+from diffusers.hooks.pyramid_attention_broadcast import PyramidAttentionBroadcastState
+from diffusers.hooks.taylorseer_cache import TaylorSeerState
 from diffusers.models.cache_utils import CacheMixin
+from torch.utils._pytree import tree_leaves
 
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import CACHES, ModelRef, Sampling
@@ -18,6 +23,7 @@ from darkroom.rendering.inspection import InspectedModel, inspect_model
 from darkroom.rendering.own_settings import TAYLORSEER_FIRST
 from darkroom.rendering.pretrained import load_pipeline
 from darkroom.rendering.renderer import RendererSpec
+from darkroom.rendering.tracing import call_bytes
 from darkroom.rendering.transformer_caches import config_of_cache
 from tests.rendering.tiny_families import PIPELINES, tiny
 
@@ -185,3 +191,31 @@ def test_a_call_that_fails_leaves_no_cache_behind(load: Load, monkeypatch: pytes
 def test_the_first_steps_are_as_many_as_diffusers_computes() -> None:
     assert TaylorSeerCacheConfig().disable_cache_before_step == TAYLORSEER_FIRST
     assert config_of_cache("taylorseer", 4, lambda: 0.0) == TaylorSeerCacheConfig(cache_interval=4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("name", TABLED)
+def test_what_a_cache_keeps_is_estimated(load: Load, name: str, cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At least what is kept, and with text of full length not much more."""
+    renderer, pipe, model = load(name)
+    if cache not in model.family.caches:
+        pytest.skip("it has none")
+    kept, decode = [], pipe.vae.decode
+    monkeypatch.setattr(pipe.vae, "decode", lambda *args, **more: (kept.append(kept_bytes()), decode(*args, **more))[1])
+    [request] = requests(model, cache, 3, height=64, width=64)[:1]
+    made(renderer, [request])
+    estimated = call_bytes(model, request.sampling)
+    of_batch = estimated.cached * {None: 4, "bfloat16": 2}[estimated.cached_dtype] * renderer.info.batch_size
+    assert 0 < kept[0] <= of_batch
+    if name in ("flux_dev", "chroma"):  # whose text is padded to its limit
+        assert kept[0] > 0.6 * of_batch
+
+
+def kept_bytes() -> int:
+    """What the states of all caches hold."""
+    gc.collect()
+    states = [each for each in gc.get_objects() if isinstance(each, TaylorSeerState | PyramidAttentionBroadcastState)]
+    held = tree_leaves([getattr(each, "taylor_factors", None) or getattr(each, "cache", None) for each in states])
+    tensors = {id(each): each for each in held if isinstance(each, torch.Tensor)}
+    return sum(each.nbytes for each in tensors.values())

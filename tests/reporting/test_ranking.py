@@ -19,6 +19,11 @@ def cell(cell_id: str, **values: float) -> CellResult:
     )
 
 
+def sure(cell_id: str, **values: float) -> CellResult:
+    """Without intervals, so that any difference counts."""
+    return CellResult(cell_id, {}, 1, 0, {name: Figure(value, None, None, 1) for name, value in values.items()})
+
+
 def test_best_follows_the_metrics_direction_and_keeps_ties() -> None:
     cells = [cell("a", fid=10, clip=3), cell("b", fid=12, clip=5), cell("c", fid=10, clip=4)]
     assert best_cells(cells, FID) == {"a", "c"}
@@ -57,12 +62,14 @@ def test_without_intervals_nobody_is_a_rival() -> None:
 @pytest.mark.parametrize(
     ("other", "is_beaten"),
     [
-        (cell("b", fid=9, clip=5), True),  # better in one, equal in the other
-        (cell("b", fid=9, clip=6), True),
-        (cell("b", fid=10, clip=5), False),  # equal in both
-        (cell("b", fid=9, clip=4), False),  # a trade
-        (cell("b", fid=9), False),  # not known in both
-        (cell("b", fid=9, clip=math.nan), False),
+        (sure("b", fid=9, clip=5), True),  # better in one, equal in the other
+        (sure("b", fid=9, clip=6), True),
+        (sure("b", fid=10, clip=5), False),  # equal in both
+        (sure("b", fid=9, clip=4), False),  # a trade
+        (sure("b", fid=9), False),  # not known in both
+        (sure("b", fid=9, clip=math.nan), False),
+        (cell("b", fid=9, clip=5), False),  # by chance
+        (cell("b", fid=7, clip=5), True),
     ],
 )
 def test_dominated_means_as_good_in_all_and_better_in_one(other: CellResult, is_beaten: bool) -> None:
@@ -70,7 +77,18 @@ def test_dominated_means_as_good_in_all_and_better_in_one(other: CellResult, is_
 
 
 def test_a_metric_that_no_cell_has_does_not_count() -> None:
-    assert dominated([cell("a", fid=10), cell("b", fid=9)], [FID, CLIP]) == {"a"}
+    assert dominated([sure("a", fid=10), sure("b", fid=9)], [FID, CLIP]) == {"a"}
+
+
+def test_figures_of_too_few_images_rank_nobody() -> None:
+    few = [
+        CellResult(name, {}, 1, 0, {"fid": Figure(value, 0, 9, 1, is_ranked=False), "clip": Figure(value, 0, 9, 1)})
+        for name, value in (("a", 1.0), ("b", 2.0))
+    ]
+    assert best_cells(few, FID) == rivals(few, FID) == frozenset()
+    assert order_by(few, FID) == []
+    assert [one.cell_id for one in order_all(few, [FID, CLIP])] == ["b", "a"]
+    assert dominated(few, [FID]) == frozenset(pareto_front(few, FID, CLIP)) == frozenset()
 
 
 def test_nothing_is_dominated_without_metrics_or_cells() -> None:
@@ -92,7 +110,7 @@ def test_all_cells_are_ordered_dominated_ones_and_those_without_figures_later() 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=12))
 def test_the_front_is_what_no_pairwise_comparison_beats(pairs: list[tuple[int, int]]) -> None:
-    cells = [cell(str(place), fid=fid, clip=clip) for place, (fid, clip) in enumerate(pairs)]
+    cells = [sure(str(place), fid=fid, clip=clip) for place, (fid, clip) in enumerate(pairs)]
     beaten = {
         str(one)
         for (one, (fid, clip)), (_, (fid2, clip2)) in itertools.product(enumerate(pairs), repeat=2)

@@ -64,7 +64,7 @@ def test_differences_from_the_best_have_a_table_and_say_what_is_not_told_apart()
     )
     text = summary(ReportContent("T", (), "darkroom sweep", (axis,), cells, (metric("fid", "FID", False),)))
     assert "- Best FID: 1, **11.00 (10.00 – 12.00)**; not told apart from it: 3\n" in text
-    assert "| c † | 3 | 9 | 0 | 11.10 (10.00 – 12.50) ≈ |" in text
+    assert "| c | 3 | 9 | 0 | 11.10 (10.00 – 12.50) ≈ |" in text
     assert "| a | 1 | best |" in text
     assert "| b | 2 | +0.3000 (0.1000 to 0.5000) |" in text
     assert "| c | 3 | +0.1000 (-0.2000 to 0.4000) ≈ |" in text

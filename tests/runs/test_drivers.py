@@ -14,7 +14,7 @@ from darkroom.runs import drivers
 from darkroom.runs.drivers import Driver
 from darkroom.storage.store import Store, open_store, parse_spec
 
-SHARDS = [shard.shard_id for shard in plan(400, 1, ["cell"], "fingerprint")]
+SHARDS = list(plan(400, 1, ["cell"], "fingerprint"))
 
 
 @pytest.fixture
@@ -47,6 +47,15 @@ def test_two_drivers_have_half_each_and_no_shard_twice(store: Store) -> None:
     assert own[0] | own[1] == set(SHARDS)
     assert not own[0] & own[1]
     assert 150 < len(own[0]) < 250
+
+
+def test_of_three_drivers_each_shard_has_one_that_helps_first(store: Store) -> None:
+    with Driver(store, "1of1") as first, Driver(store, "1of1") as second, Driver(store, "1of1") as third:
+        for driver in (first, second):
+            driver._look()
+        drivers_of = [[driver for driver in (first, second, third) if driver.helps(shard)] for shard in SHARDS]
+        owners = [next(driver for driver in (first, second, third) if driver.owns(shard)) for shard in SHARDS]
+    assert all(len(found) == 2 and owner in found for found, owner in zip(drivers_of, owners, strict=True))
 
 
 def test_drivers_of_other_parts_share_nothing(store: Store) -> None:

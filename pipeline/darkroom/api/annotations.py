@@ -9,6 +9,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from functools import wraps
 from os import PathLike
 from pathlib import Path
@@ -115,9 +116,7 @@ def checked_kind(name: str, value: Any, hint: Any) -> Any:
         raise DarkroomError(f"{name}={shown}: {_needed(choices)}")
     kind, inner = get_origin(fitting[0]) or fitting[0], get_args(fitting[0])
     if kind is Path:
-        return Path(
-            os.fsdecode(value)
-        )  # what is only like a path, as an entry of os.scandir, says another text of itself
+        return Path(os.fsdecode(value))  # the text of what is like a path, as an entry of os.scandir, is another
     if kind is Mapping:
         return {
             checked_kind(f"{name}: the key", key, inner[0]): checked_kind(f"{name}[{key!r}]", item, inner[1])
@@ -173,4 +172,5 @@ def _described(hint: Any) -> str:
     kind = get_origin(hint) or hint
     if kind is Annotated:
         return f"a whole number from {hint.__metadata__[0]} on"
-    return _KINDS.get(kind, getattr(kind, "__name__", str(kind)))
+    is_of_options = is_dataclass(kind) and all(each.metadata for each in fields(kind))  # which a caller writes
+    return f"{kind.__name__}(...)" if is_of_options else _KINDS.get(kind, getattr(kind, "__name__", str(kind)))

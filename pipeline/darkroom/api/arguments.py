@@ -24,7 +24,7 @@ from darkroom.runs.run import PromptsInfo
 
 DEMO, MEMORY = "demo", "memory"
 OnInvalid = Literal["fail", "record"]
-Engine = Literal["local", "ray"] | EngineOptions
+Engine = Literal["local", "ray"] | EngineOptions | Mapping[str, Any]
 Evaluate = bool | EvaluationOptions | Mapping[str, Any] | None
 Call = TypeVar("Call", bound=Callable[..., Any])
 Options = TypeVar("Options")
@@ -141,28 +141,28 @@ def model_ref(model: str | Path | ModelRef) -> ModelRef:
 
 
 def engine_options(engine: Engine) -> EngineOptions:
-    return engine if isinstance(engine, EngineOptions) else EngineOptions(kind=engine)
+    return EngineOptions(kind=engine) if isinstance(engine, str) else options_of(EngineOptions, engine, "engine")
 
 
 def evaluation_options(evaluate: Evaluate) -> EvaluationOptions | None:
     if evaluate is None or evaluate is False:
         return None
-    if evaluate is True:
-        return EvaluationOptions()
-    return evaluate if isinstance(evaluate, EvaluationOptions) else made(EvaluationOptions, evaluate, "evaluate")
+    return EvaluationOptions() if evaluate is True else options_of(EvaluationOptions, evaluate, "evaluate")
 
 
-def made(kind: type[Options], given: Mapping[str, Any], what: str) -> Options:
-    """Options from their names and values."""
+def options_of(kind: type[Options], given: Options | Mapping[str, Any], what: str) -> Options:
+    """Options, which may be given as their names and values."""
+    if isinstance(given, kind):
+        return given
     known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
-    given = checked_kind(what, given, Mapping[str, Any])
-    for name in given:
+    values: Mapping[str, Any] = checked_kind(what, given, Mapping[str, Any])
+    for name in values:
         if name not in known:
             raise DarkroomError(f"{what}: {unknown(name, known, 'option')}")
     for each in fields(kind):  # type: ignore[arg-type]
-        if each.default is MISSING and each.default_factory is MISSING and each.name not in given:
+        if each.default is MISSING and each.default_factory is MISSING and each.name not in values:
             raise DarkroomError(f"{what}: {each.name} is missing; give it, and any of {', '.join(known)}")
-    return kind(**given)
+    return kind(**values)
 
 
 # Signatures ---------------------------------------------------------------------------------------------------------

@@ -21,14 +21,14 @@ from darkroom.api.arguments import (
     Prompts,
     engine_options,
     evaluation_options,
-    made,
     model_ref,
+    options_of,
     prompts_of,
     takes_settings,
 )
 from darkroom.api.checking import Request
 from darkroom.api.events import Progress, silent
-from darkroom.api.given_settings import sampling_defaults, with_settings
+from darkroom.api.given_settings import check_beside_axes, sampling_defaults, with_settings
 from darkroom.api.options import (
     ComparisonOptions,
     EvaluationOptions,
@@ -75,7 +75,7 @@ def generate(
         "demo". Of dicts and tables only `prompt` is needed; seed, negative_prompt, ... win over the call's own.
     model: a preset (demo, sd15, sdxl, paint), a hub id, a local folder, or a renderer of one's own as my_module:make.
     out: a folder or an s3:// address; None: runs/<name>-<digest of what is asked for>.
-    engine: "local" (one worker in this process), "ray", or EngineOptions.
+    engine: "local" (one worker in this process), "ray", EngineOptions or a dict of them.
     evaluate: True, EvaluationOptions or a dict of them: measure images while they are in memory. What was
         found is the run's `evaluation`: its `is_good` says whether every figure lies where `expect` wants it.
     settings: those of sampling and model by their names, such as guidance_scale=5.
@@ -134,12 +134,11 @@ def sweep(
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
     output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality)
     request = _request(source, model, settings, output, engine, evaluate)
-    for name in settings:
-        if name in (axes or {}) and not cells:  # which may have no value of their own
-            raise DarkroomError(f"{name}={settings[name]!r}: it is an axis of the grid as well; leave one of them out")
     grid = Grid(axes or {}, mode, cells, exclude, num_cells, draw_seed)
-    chosen = made(HalvingOptions, halving, "halving") if isinstance(halving, Mapping) else halving
-    return _run_of(render(replace(request, grid=grid, halving=chosen), progress or silent))
+    if not cells:  # which may have no value of their own
+        check_beside_axes(_given(request, model, settings), grid.axes)
+    halving = None if halving is None else options_of(HalvingOptions, halving, "halving")
+    return _run_of(render(replace(request, grid=grid, halving=halving), progress or silent))
 
 
 @takes_settings
@@ -213,7 +212,8 @@ def evaluate(
     from darkroom.api.measuring import evaluate
 
     found = open_run(run, endpoint_url=endpoint_url)
-    return evaluate(found, made(EvaluationOptions, options, "evaluate"), engine_options(engine), progress or silent)
+    chosen = options_of(EvaluationOptions, options, "evaluate")
+    return evaluate(found, chosen, engine_options(engine), progress or silent)
 
 
 @checks_arguments
@@ -235,7 +235,7 @@ def compare(
     import_whole("darkroom.api.comparison")
     from darkroom.api import comparison
 
-    chosen = made(ComparisonOptions, options, "compare")
+    chosen = options_of(ComparisonOptions, options, "compare")
     first, second = (each if isinstance(each, Run) else _text(each) or "" for each in (a, b))
     cells = comparison.compared_cells(first, second, endpoint_url, a_cell, b_cell)
     return comparison.compare(*cells, chosen, progress or silent)
@@ -282,6 +282,12 @@ def _model_and_sampling(model: str | Path | ModelRef, settings: Mapping[str, Any
     if "repo_id" in settings and named.repo_id:
         raise DarkroomError("repo_id: name the model as model=..., a preset, a hub id or a folder")
     return with_settings(named, sampling_defaults(), settings)
+
+
+def _given(request: Request, model: str | Path | ModelRef, settings: Mapping[str, Any]) -> dict[str, Value]:
+    """The values that a caller says of settings; of a ModelRef all but its name, which the cells of an axis have."""
+    said = settings.keys() | (vars(request.model).keys() - {"repo_id"} if isinstance(model, ModelRef) else set())
+    return {name: value for name, value in {**vars(request.model), **request.sampling}.items() if name in said}
 
 
 def _run_of(result: "RenderResult") -> Run:

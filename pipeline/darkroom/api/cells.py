@@ -9,12 +9,11 @@ from typing import Any
 from darkroom.api.given_settings import checked_model, with_settings
 from darkroom.api.parts import (
     check_loras,
-    check_plug_in_settings,
-    plug_in_value,
     with_lora_files,
     with_lora_names,
     with_places,
 )
+from darkroom.api.plug_ins import check_plug_in_settings, plug_in_value
 from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.adapters import Active, active_loras
 from darkroom.domain.errors import DarkroomError
@@ -40,9 +39,10 @@ from darkroom.rendering.plugins import inspect_plug_in
 from darkroom.rendering.refiner_steps import START, check_refined
 from darkroom.rendering.renderer import PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import DEFAULT, check_eta, check_scheduler, check_steps, takes_eta
-from darkroom.rendering.shipped_configurations import CONFIGURATIONS, configuration_folder, configuration_of
+from darkroom.rendering.shipped_configurations import CONFIGURATIONS, configuration_of
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.presets import preset_of, presets, with_preset
+from darkroom.storage.store import is_remote
 
 DEMO_REPO_ID = "darkroom/demo"
 # Which not every pipeline takes.
@@ -86,7 +86,8 @@ def checked_cell(
     ref = located(ref)
     _check_used(ref)
     model = find(ref, device)
-    ref = replace(ref, revision=model.configuration or ref.revision)
+    configuration = model.single_file.commit if model.single_file else None
+    ref = replace(ref, revision=configuration or ref.revision)
     _check_cache(asked, model, own)
     sampling = _sampling(asked, model, run)
     cell = Cell(model.identity, sampling)
@@ -96,20 +97,27 @@ def checked_cell(
         taken = [name for name in unsaid if name in model.plug_in.description.takes]
         return CheckedCell(CellInfo(ref, cell), model, _older(cell, taken))
     check_scheduler(sampling.scheduler, model)
-    check_steps(sampling.scheduler, sampling.num_inference_steps, model, "sampling.num_inference_steps")
-    check_eta(sampling.scheduler, sampling.eta, model, "sampling.eta")
     _check_lossy(sampling, model)
-    check_refined(sampling, model)
+    check_numbers(sampling, model)
     check_taken(_acting(sampling), model, "leave it out")
     check_loras(sampling, model)
     check_prompt_syntax("sampling.prompt_syntax", sampling.prompt_syntax, model)
-    check_clip_skip("sampling.clip_skip", sampling.clip_skip, model)
-    if model.source != PAINT_REPO_ID:
-        check_size(sampling.height, sampling.width, model)
     if model.identity.dtype == FLOAT8 and device == "mps":
         raise DarkroomError("model.dtype=float8: mps has no float8; use model.dtype=bfloat16")
     _check_offload(ref, device)
     return CheckedCell(CellInfo(ref, cell), model, _older(cell, unsaid))
+
+
+def check_numbers(sampling: Sampling, model: InspectedModel, source: str = "sampling.") -> None:
+    """Refuse steps, noise, layers and sizes that a model without a renderer of its own does not take.
+
+    `source`: what comes before a setting's name in the message.
+    """
+    check_steps(sampling.scheduler, sampling.num_inference_steps, model, f"{source}num_inference_steps")
+    check_eta(sampling.scheduler, sampling.eta, model, f"{source}eta")
+    check_refined(sampling, model, source)
+    check_clip_skip(f"{source}clip_skip", sampling.clip_skip, model)
+    check_size((sampling.height, sampling.width), model, source)
 
 
 def grid_cell(
@@ -155,6 +163,8 @@ def located(ref: ModelRef) -> ModelRef:
     """The model as named; a local folder by its absolute path, so that a run can be verified from anywhere. What is
     embedded is that, whatever folder of such a name lies where the work is started."""
     ref = _configured(_without_usual_variant(with_places(checked_model(ref))))
+    if is_remote(ref.repo_id):
+        return replace(ref, repo_id=ref.repo_id.rstrip("/"))
     folder = Path(ref.repo_id).expanduser()
     is_no_folder = ref.make or preset_of(ref.repo_id) or not folder.is_dir()
     return ref if is_no_folder else replace(ref, repo_id=str(folder.resolve()))
@@ -178,11 +188,12 @@ def _check_used(ref: ModelRef) -> None:
     if ref.make:
         return  # the renderer says what it takes
     is_configuration = ref.repo_id in CONFIGURATIONS
+    is_hubs = not (is_configuration or preset_of(ref.repo_id) or is_remote(ref.repo_id) or Path(ref.repo_id).is_dir())
     if is_configuration and not ref.single_file:
         raise DarkroomError(
             f"model.repo_id={ref.repo_id} is a configuration without weights; give these as model.single_file"
         )
-    if ref.revision is not None and (is_configuration or preset_of(ref.repo_id) or Path(ref.repo_id).is_dir()):
+    if ref.revision is not None and not is_hubs:
         raise DarkroomError(f"model.revision={ref.revision}: {ref.repo_id} is no model of a hub; leave it out")
     if ref.repo_id == PAINT_REPO_ID:
         for name in ("dtype", "variant"):
@@ -195,22 +206,19 @@ def _check_used(ref: ModelRef) -> None:
 
 
 def with_files(ref: ModelRef) -> ModelRef:
-    """The same, with the folder of the embedded model or configuration and the files of embedded LoRAs in the place of
-    their names."""
+    """The same, with the folder of the embedded model and the files of embedded LoRAs in the place of their names."""
     ref = with_lora_files(ref)
-    if ref.repo_id in CONFIGURATIONS:
-        return replace(ref, repo_id=str(configuration_folder(ref.repo_id)))
     return replace(ref, repo_id=str(MODEL_FOLDER)) if ref.repo_id == DEMO_REPO_ID else ref
 
 
-def find_model(ref: ModelRef, device: str) -> InspectedModel:
-    """The model's identity and needs, read from its small files."""
+def find_model(ref: ModelRef, device: str, later: Collection[str] = ()) -> InspectedModel:
+    """The model's identity and needs, read from its small files; `later`: kinds of parts that it will have besides."""
     if ref.make:
         return inspect_plug_in(ref)
     if ref.repo_id == PAINT_REPO_ID:
         return paint_model()
     try:
-        model = inspect_model(with_files(ref), device)
+        model = inspect_model(with_files(ref), device, later)
     except DarkroomError as error:
         error.args = (with_lora_names(str(error)),)
         raise

@@ -5,7 +5,7 @@ Cheapest first; every refusal is a DarkroomError before expensive work.
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -28,29 +28,25 @@ from darkroom.api.options import (
     EvaluationOptions,
     HalvingOptions,
     OutputOptions,
+    not_halved,
 )
-from darkroom.api.parts import check_rows, check_rows_loras, warnings_of
+from darkroom.api.parts import check_rows_loras
+from darkroom.api.plug_ins import check_columns
 from darkroom.api.prompt_checks import (
     LORA_TAGS,
     PromptFindings,
     check_prompts,
-    tag_warnings,
-    text_reader,
     with_faults,
 )
-from darkroom.domain.adapters import names_in
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, digest
-from darkroom.domain.prompt_syntax import A1111, PLAIN
-from darkroom.domain.records import PromptRow, adapters_of
+from darkroom.domain.records import PromptRow
 from darkroom.domain.settings import NONE, ModelRef, Sampling, Value
-from darkroom.engine.planning import Grid
-from darkroom.prompts.dataset import RECORD, PromptScan, count_long_prompts
+from darkroom.engine.planning import Grid, usual_shard_size
+from darkroom.prompts.dataset import RECORD, PromptScan
 from darkroom.rendering.backends import backend_of
-from darkroom.rendering.inspection import STEERED, InspectedModel, shared_models, token_counter
-from darkroom.rendering.model_calls import check_clip_skip
-from darkroom.rendering.own_settings import idle_cache, idle_settings, unfit_choices, unfit_settings
-from darkroom.rendering.schedulers import check_eta, check_steps
+from darkroom.rendering.inspection import InspectedModel, shared_models
+from darkroom.rendering.schedulers import check_eta
 from darkroom.rendering.vae_options import tile_side, vae_config
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault
@@ -108,12 +104,20 @@ class Checked:
             output=_output_info(request.output),
             seed=request.seed,
             num_images_per_prompt=request.num_images_per_prompt,
-            shard_size=request.engine.shard_size,
+            shard_size=self.shard_size,
             batch_size=None if size == AUTO else int(size),
             cell_id="" if request.grid else self.cells[0].cell.cell_id,
             version=__version__,
             compile=None if request.engine.compile == AUTO else bool(request.engine.compile),
         )
+
+    @property
+    def shard_size(self) -> int:
+        """Of a run that begins with it."""
+        size, num_rows, num_cells = self.request.engine.shard_size, self.scan.num_rows, len(self.cells)
+        if size != AUTO:
+            return int(size)
+        return usual_shard_size(num_rows, num_cells, -(-self.num_images // max(1, num_rows * num_cells)))
 
     def called_as_in(self, run: Mapping[str, CellInfo]) -> "Checked":
         """The same, with models called as the run has known them first: a folder's name may be another by now."""
@@ -150,7 +154,7 @@ class Checked:
         """As this cell renders them: with the reason why where one cannot be in it."""
         if self.request.prompts.dataset.on_invalid != RECORD:
             return rows
-        return with_faults(rows, next(item for item in self.cells if item.cell.cell_id == cell_id))
+        return with_faults(rows, next(item for item in self.cells if item.cell.cell_id == cell_id), self.said)
 
     @property
     def models(self) -> list[InspectedModel]:
@@ -162,10 +166,7 @@ def check(request: Request, device: str) -> Checked:
     """The request's cells, prompts and store; equal cells are one."""
     _check_place(request.output)
     if request.halving and request.engine.part:
-        raise DarkroomError(
-            f"engine.part={request.engine.part}: halving drops cells by what all of them show, so that one command "
-            "renders it all; leave out one of the two"
-        )
+        raise not_halved(f"engine.part={request.engine.part}")
     find = cache(find_model)  # which digests its weights: once a model, and not once a cell
     grid = request.grid
     cells = (
@@ -180,14 +181,11 @@ def check(request: Request, device: str) -> Checked:
     _check_overridden([item.cell for item in once.values()], scan)
     for item in once.values():
         if item.model.plug_in:
-            check_rows(request.prompts.dataset, scan.num_overriding, item.cell, item.model.plug_in)
+            check_columns(scan.num_overriding, item.model.plug_in)
         else:
-            steps = int(scan.highest.get("num_inference_steps", 0))
-            check_steps(item.cell.sampling.scheduler, steps, item.model, "column num_inference_steps")
             check_eta(item.cell.sampling.scheduler, scan.highest.get("eta", 0), item.model, "column eta")
     for model in {item.cell.model: item.model for item in once.values() if not item.model.plug_in}.values():
         check_rows_loras(scan, model, request.prompts.dataset.on_invalid == RECORD)
-        check_clip_skip("column clip_skip", int(scan.highest.get("clip_skip", 0)), model)
         given = [name for name in scan.num_overriding if name in OPTIONAL_ARGUMENTS]
         check_taken(given, model, "prompts.columns.{}=null leaves its column unread")
     for item in once.values():
@@ -254,83 +252,6 @@ def _check_format(image_format: str, sampling: Sampling) -> None:
     fault = size_fault(image_format, sampling.height, sampling.width)
     if fault:
         raise DarkroomError(f"output.image_format={image_format}, {fault}")
-
-
-def warnings(found: Checked) -> Iterator[str]:
-    """What will work but may surprise."""
-    yield from found.scan.warnings
-    yield from tag_warnings(found.scan, found.said, found.cells)
-    yield from _unread_marks(found)
-    yield from dict.fromkeys(filter(None, (_long_prompts(*each, found) for each in _read_by(found))))
-    for model in found.models:
-        yield from warnings_of(model.plug_in) if model.plug_in else _unproved(model)
-    rows, own = found.scan.num_overriding, [item for item in found.cells if not item.model.plug_in]
-    yield from dict.fromkeys(text for item in own for text in _unfit(item, rows))
-    yield from dict.fromkeys(text for item in own for text in _unfit_rows(item, found))
-
-
-def _unfit(item: CheckedCell, rows: Collection[str]) -> Iterator[str]:
-    sampling = item.cell.sampling
-    yield from unfit_settings(sampling, item.model, adapters_of(item.cell, sampling))
-    yield from idle_settings(sampling, item.model, rows)
-    yield from idle_cache(sampling, rows)
-
-
-def _unfit_rows(item: CheckedCell, found: Checked) -> Iterator[str]:
-    """The same of what rows say: the most steps and guidance of any, and LoRAs whose cards say other settings."""
-    sampling, active = item.cell.sampling, adapters_of(item.cell, item.cell.sampling)
-    given = {
-        name: value for name, value in found.scan.highest.items() if name in ("guidance_scale", "num_inference_steps")
-    }
-    if given:
-        of_rows = unfit_settings(replace(sampling, **given), item.model, active)  # type: ignore[arg-type]
-        of_cell = set(unfit_settings(sampling, item.model, active))
-        yield from (text.replace("sampling.", "column ", 1) for text in of_rows if text not in of_cell)
-    chosen = {name for value in found.scan.loras for name in names_in(value)} | found.said.loras
-    yield from unfit_choices(sampling, item.model, active, chosen, found.scan.num_overriding)
-
-
-def _unproved(model: InspectedModel) -> Iterator[str]:
-    if not model.family.is_proved:
-        yield (
-            f"unproved: {model.identity.pipeline_class} of {model.identity.repo_id} is not in Darkroom's table of "
-            "pipelines; its arguments are taken by their names, and whether they act and images stand alone is not "
-            "known"
-        )
-
-
-def _unread_marks(found: Checked) -> Iterator[str]:
-    cells, count = found.cells, found.scan.num_marked
-    is_read = "prompt_syntax" in found.scan.num_overriding or any(
-        item.cell.sampling.prompt_syntax != PLAIN for item in cells
-    )
-    if count and not is_read and any(item.model.identity.pipeline_class in STEERED for item in cells):
-        yield (
-            f"{count:,} prompts hold (word:1.2) or <lora:name:1>, which are encoded as text; "
-            f"sampling.prompt_syntax={A1111} reads them"
-        )
-
-
-def _read_by(found: Checked) -> Iterator[tuple[InspectedModel, str]]:
-    """The models that are loaded, each with every syntax that its cells read prompts in."""
-    syntaxes = {(item.cell.model.base, item.cell.sampling.prompt_syntax) for item in found.cells}
-    for model in found.models:
-        yield from ((model, syntax) for base, syntax in sorted(syntaxes, key=str) if base == model.identity.base)
-
-
-def _long_prompts(model: InspectedModel, syntax: str, found: Checked) -> str | None:
-    limit = model.max_prompt_tokens
-    counter = None if limit is None else token_counter(model)
-    if limit is None or counter is None:
-        return None
-    count = count_long_prompts(found.request.prompts.dataset, counter, limit, text_of=text_reader(syntax))
-    if not count.num_long:
-        return None
-    checked = "" if count.num_checked == count.num_rows else f" of the first {count.num_checked}"
-    return (
-        f"{count.num_long}{checked} prompts are longer than the {limit} tokens that {model.identity.repo_id} reads; "
-        "their ends are cut off, and their records say truncated"
-    )
 
 
 # The run ------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Compares two runs, or two cells, image by image: is b worse than a by more than chance?"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from darkroom.api.evaluation import extractor_specs
@@ -16,14 +16,15 @@ from darkroom.evaluation.figure_tables import comparison_table
 from darkroom.evaluation.figures import Gap, Metric
 from darkroom.evaluation.gaps import Verdict, differences, num_of_other_noise, paired_metrics, verdict
 from darkroom.evaluation.gathering import MOST_HELD, gathered, left_out_lines
-from darkroom.evaluation.measuring import metric_infos
+from darkroom.evaluation.measuring import figure_name, metric_infos, rank_fault
 from darkroom.evaluation.opening import inspect_extractor
 from darkroom.evaluation.reference import ReferenceFeatures, ReferenceSpec
 from darkroom.evaluation.reference_opening import open_reference
-from darkroom.runs import manifest
+from darkroom.evaluation.resampling import LEVEL
 from darkroom.runs.cells import axes
 from darkroom.runs.commands import on_run
 from darkroom.runs.features import ExtractorInfo, FeaturesMissing, PairedFeatures, paired_features
+from darkroom.runs.listing import committed_shards
 
 _CELL = re.compile(r"(.+)#([0-9a-f]{16})")
 _DEFAULT = "demo_clip"
@@ -97,13 +98,19 @@ def compare(a: ComparedCell, b: ComparedCell, options: ComparisonOptions, progre
     """By features that are stored. Raises DarkroomError where images have no features."""
     infos: dict[str, Metric] = {}
     found: dict[str, Gap] = {}
-    for info, (spec, metrics) in chosen_metrics(options).items():
-        images = {cell.key: _images(cell, spec, info, progress) for cell in (a, b)}
+    chosen = chosen_metrics(options)
+    for info, (spec, metrics) in chosen.items():
+        images = _images((a, b), info, [each for each, _ in chosen.values()], progress)
         reference = _reference(options, spec, info, progress)
         names = paired_metrics(metrics, info, reference)
         scale = options.clip_convention
         infos |= metric_infos(info, reference, names, scale)
-        found |= differences(images, "a", info, reference, names, scale, options.seed)["b"]
+        level = 1 - (1 - LEVEL) / len(chosen)  # extractors share the chance of a false alarm
+        found |= differences(images, "a", info, reference, metrics, scale, options.seed, level=level)["b"]
+        for name in names:
+            if figure_name(info, name) not in found:
+                fault = rank_fault(name, len(set(images["a"].pairs) & set(images["b"].pairs)), info)
+                progress(Noted(f"{figure_name(info, name)} is left out: {fault}"))
         progress(_counted(images))
         other_noise = num_of_other_noise(*images.values())
         if other_noise:
@@ -142,20 +149,38 @@ def _cells(run: Run) -> str:
     return ", ".join(told + more)
 
 
-def _images(cell: ComparedCell, spec: ExtractorSpec, info: ExtractorInfo, progress: Progress) -> PairedFeatures:
-    store = cell.run.store
-    try:
-        names = manifest.committed(store, cell.cell_id)
-        found = gathered(paired_features(store, names, info.extractor_id, info.dimension))
-        for line in left_out_lines(found.left_out, len(found.held.pairs)):
-            progress(Noted(f"{cell.key}: {line}"))
-        return found.held
-    except FeaturesMissing as error:
-        given = {"source": spec.source, "resize": spec.resize}
-        keys = {name: value for name, value in {"name": spec.name, **given}.items() if value}
-        extractors = {} if keys == {"name": _DEFAULT} else {"extractors": [keys]}
-        command = on_run("evaluate", store.spec, **extractors)
-        raise DarkroomError(f"{cell.key}={cell.uri}: not all of its images have features; run {command}") from error
+def _images(
+    cells: Sequence[ComparedCell], info: ExtractorInfo, specs: Sequence[ExtractorSpec], progress: Progress
+) -> dict[str, PairedFeatures]:
+    """By the cells' keys. Raises DarkroomError for cells that lack features; `specs`: of all that is compared by."""
+    found: dict[str, PairedFeatures] = {}
+    lacking: list[ComparedCell] = []
+    for cell in cells:
+        try:
+            found[cell.key] = _of_cell(cell, info, progress)
+        except FeaturesMissing:
+            lacking.append(cell)
+    if lacking:
+        raise _not_measured(lacking, specs)
+    return found
+
+
+def _of_cell(cell: ComparedCell, info: ExtractorInfo, progress: Progress) -> PairedFeatures:
+    shards = committed_shards(cell.run.store, cell.cell_id)
+    found = gathered(paired_features(cell.run.store, shards, info.extractor_id, info.dimension))
+    for line in left_out_lines(found.left_out, len(found.held.pairs)):
+        progress(Noted(f"{cell.key}: {line}"))
+    return found.held
+
+
+def _not_measured(cells: Sequence[ComparedCell], specs: Sequence[ExtractorSpec]) -> DarkroomError:
+    """With the commands that measure them."""
+    given = ({"name": spec.name, "source": spec.source, "resize": spec.resize} for spec in specs)
+    keys = [{name: value for name, value in each.items() if value} for each in given]
+    extractors = {} if keys == [{"name": _DEFAULT}] else {"extractors": keys}
+    commands = dict.fromkeys(on_run("evaluate", cell.run.store.spec, **extractors) for cell in cells)
+    named, whose = " and ".join(f"{cell.key}={cell.uri}" for cell in cells), "their" if len(cells) > 1 else "its"
+    return DarkroomError(f"{named}: not all of {whose} images have features; run {' and '.join(commands)}")
 
 
 def _reference(

@@ -13,26 +13,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from darkroom.api.checking import Checked
 from darkroom.api.events import Progress, Progressed
-from darkroom.api.options import AUTO, EngineOptions
+from darkroom.api.options import EngineOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.interrupts import import_whole
 from darkroom.domain.machine import num_cores
-from darkroom.domain.settings import Sampling
 from darkroom.engine.dispatcher import Dispatcher
-from darkroom.engine.tasks import AttemptFailed, Event, ProbeTask, ShardDone, Summary, TaskRunner, WorkerReady
+from darkroom.engine.meter import Meter
+from darkroom.engine.tasks import Event, ShardDone, Summary, TaskRunner, WorkerReady
 from darkroom.rendering.backends import OPENVINO, backend_of, openvino_version
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import RendererSpec
-from darkroom.runs.run import RunInfo, settle_batch_size
-from darkroom.storage.store import Store
+from darkroom.runs.spending import Spent
 
 if TYPE_CHECKING:
     from darkroom.engine.capacity import WorkerResources
 
 _KEY = "engine.device"
-_USUAL_BATCH_SIZE = 8  # of a renderer without a model, and of runs that name no number
 
 
 @dataclass(frozen=True)
@@ -200,100 +197,36 @@ def _devices() -> list[str]:
     return [name for name, is_there in there.items() if is_there]
 
 
-# batch_size=auto ---------------------------------------------------------------------------------------------------
-
-
-def settle(found: Checked, store: Store, engine: Engine, run: RunInfo) -> tuple[RunInfo, Engine]:
-    """Both with a number in the place of `auto`: the run's, which is claimed; else what a probe on a worker finds.
-
-    Once for a run, since the bytes of images depend on it. Of two calls at once that both probe, both take the number
-    that was written first.
-    """
-    if engine.options.batch_size != AUTO:
-        return run, engine
-    if run.batch_size is None:
-        run = settle_batch_size(store, _best(found, engine.device, lambda task: _on_worker(task, engine)))
-    assert run.batch_size is not None
-    return run, engine.with_batch_size(run.batch_size)
-
-
-def settled_here(found: Checked, device: str) -> int:
-    """The same without an engine or a run: what a probe in this process finds."""
-    size = found.request.engine.batch_size
-    return _best(found, device, _in_this_process) if size == AUTO else int(size)
-
-
-def settled_for(model: InspectedModel, sampling: Sampling, device: str, options: EngineOptions) -> int:
-    """The same of one model with these settings."""
-    if options.batch_size != AUTO:
-        return int(options.batch_size)
-    return _in_this_process(ProbeTask(renderer_spec(model, device, _USUAL_BATCH_SIZE, options), sampling))
-
-
-def settled_as(options: EngineOptions, run: RunInfo) -> EngineOptions:
-    """With a run's own values in the place of `auto`."""
-    size = run.batch_size or _USUAL_BATCH_SIZE if options.batch_size == AUTO else options.batch_size
-    return replace(options, batch_size=size, compile=bool(run.compile) if options.compile == AUTO else options.compile)
-
-
-def _best(found: Checked, device: str, probe: Callable[[ProbeTask], int]) -> int:
-    """The smallest of the models' best, each at the largest size of its cells."""
-    models = [model for model in found.models if model.folder is not None]
-    return min((probe(_probe_task(model, found, device)) for model in models), default=_USUAL_BATCH_SIZE)
-
-
-def _probe_task(model: InspectedModel, found: Checked, device: str) -> ProbeTask:
-    samplings = [item.cell.sampling for item in found.cells if item.model == model]
-    largest = max(samplings, key=lambda sampling: (sampling.height * sampling.width, sampling.is_guided))
-    return ProbeTask(renderer_spec(model, device, _USUAL_BATCH_SIZE, found.request.engine), largest)
-
-
-def _on_worker(task: ProbeTask, engine: Engine) -> int:
-    from darkroom.engine.spec import make_prober
-
-    sizes: list[int] = []
-
-    def listen(event: Event) -> None:
-        if isinstance(event, ShardDone) and event.report.batch_size:
-            sizes.append(event.report.batch_size)
-        if isinstance(event, AttemptFailed) and event.final:
-            raise DarkroomError(f"engine.batch_size=auto: the probe failed ({event.reason}); give a number")
-
-    replace(engine, num_workers=1).dispatcher(make_prober).run(iter([task]), listen)
-    return sizes[0]
-
-
-def _in_this_process(task: ProbeTask) -> int:
-    from darkroom.engine.spec import make_prober
-
-    return make_prober().run_task(task, 1).batch_size or _USUAL_BATCH_SIZE
-
-
 # What it tells ------------------------------------------------------------------------------------------------------
 
 
 class Counting:
     """Adds up what a dispatcher says, and hands it on with how far the stage is."""
 
-    def __init__(self, progress: Progress, stage: str, num_images: int) -> None:
-        self.summary = Summary()
+    def __init__(self, progress: Progress, stage: str, num_images: int, price_per_hour: float | None = None) -> None:
+        self.meter = Meter(num_images, stage, price_per_hour)
         self._progress = progress
-        self._stage = stage
-        self._num_images = num_images
-        self._num_done = 0
         self._started = time.monotonic()
         self._is_ready = False
 
     def __call__(self, event: Event) -> None:
-        self.summary.add(event)
+        self.meter.add(event)
         if isinstance(event, WorkerReady) and not self._is_ready:
             self._is_ready, self._started = True, time.monotonic()
         self._progress(event)
         if isinstance(event, ShardDone):
-            report = event.report
-            self._num_done += report.num_ok + report.num_failed - report.num_invalid
-            self._num_images = max(self._num_images, self._num_done)  # of the shards that are left, an estimate
-            self._progress(Progressed(self._stage, self._num_done, self._num_images, self.summary.num_failed))
+            state = self.meter.state()
+            self._progress(Progressed(state.stage, state.num_done, state.num_images, state.num_failed))
+
+    @property
+    def summary(self) -> Summary:
+        return self.meter.summary
+
+    @property
+    def spent(self) -> Spent | None:
+        """On workers, so far; None where no price was given."""
+        state = self.meter.state()
+        return None if state.cost is None else Spent(state.worker_s, state.cost)
 
     @property
     def elapsed_s(self) -> float:

@@ -1,7 +1,7 @@
 """What is said while work goes on: plain values, given one by one to the caller's `progress`.
 
-Among them are the dispatcher's own events (`engine.tasks`). A callback that raises ends the work, and its exception
-comes out of the call; what was committed until then stays.
+Among them are the dispatcher's own events (`engine.tasks`) and how far copies are (`rendering.copy_progress`). A
+callback that raises ends the work, and its exception comes out of the call; what was committed until then stays.
 """
 
 from collections import Counter
@@ -12,9 +12,11 @@ from typing import Any
 from darkroom.domain.records import Record
 from darkroom.engine.tasks import Event as DispatchEvent
 from darkroom.engine.tasks import Summary
+from darkroom.rendering.copy_progress import FilesCopied as FilesCopied
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.choices import Dropped
 from darkroom.runs.run import RunInfo
+from darkroom.runs.spending import Spent
 from darkroom.storage.store import StoreSpec
 
 
@@ -99,6 +101,8 @@ class Rendered:
     num_cells: int = 1
     store: StoreSpec = StoreSpec("")  # noqa: RUF009, the run's, frozen
     model_settings: Mapping[str, Any] = field(default_factory=dict)  # that a later command must give to find the model
+    spent: Spent | None = None  # on this call's workers; None where no price was given
+    spent_in_all: Spent | None = None  # on the run's by all calls until now, this one too
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,7 @@ class StageEnded:
     """Of features or of a retry: no more images are done in it."""
 
     stage: str
+    spent: Spent | None = None  # on its workers; None where no price was given
 
 
 @dataclass(frozen=True)
@@ -251,6 +256,7 @@ Event = (
     | FeaturesStarted
     | StageEnded
     | ReferenceRead
+    | FilesCopied
     | ImageLeftOut
     | ImagesLeftOut
     | PairsCounted

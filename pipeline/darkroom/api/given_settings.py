@@ -1,13 +1,15 @@
 """Settings as a caller gives them, by their names: checked, and told apart into the model's and those of sampling."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
-from darkroom.domain.setting_values import checked_table, checked_value, unknown
+from darkroom.domain.setting_values import as_said, checked_table, checked_value, unknown
 from darkroom.domain.settings import SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
 from darkroom.domain.source_code import is_function_name
+
+ALSO_AN_AXIS = "it is an axis of the grid as well; leave one of them out"
 
 
 def sampling_defaults() -> dict[str, Value]:
@@ -26,6 +28,20 @@ def with_settings(
     named = {each.name: given[each.name] for each in settings_of(ModelRef) if each.name in given}
     shaped = {each.name: given[each.name] for each in settings_of(Sampling) if each.name in given}
     return checked_model(replace(model, **named)), {**sampling, **shaped}
+
+
+def check_beside_axes(given: Mapping[str, Any], axes: Mapping[str, Sequence[Value]]) -> None:
+    """Raises DarkroomError for a value, of those that are given by their settings' names, that no cell would have."""
+    for name, values in axes.items():
+        if name in given and is_on_no_cell(SETTINGS[name], given[name], values):
+            raise DarkroomError(f"{_key(SETTINGS[name])}={as_said(given[name])}: {ALSO_AN_AXIS}")
+
+
+def is_on_no_cell(setting: Setting, value: Any, axis: Sequence[Any]) -> bool:
+    """Whether a value has no effect, since the setting is an axis too; a default stands for none. What is no setting of
+    images is the run's own as well."""
+    is_of_run = setting in settings_of(Sampling) and not setting.of_image
+    return not is_of_run and value not in (setting.default, *axis)
 
 
 def _setting_value(setting: Setting, value: Any) -> Any:

@@ -10,6 +10,7 @@ from darkroom.api.evaluation import CheckedEvaluation, Extracted, check_evaluati
 from darkroom.api.events import Noted, Progress, ReferenceRead
 from darkroom.api.options import EngineOptions, EvaluationOptions, Expectation
 from darkroom.api.run import Run, check_writable
+from darkroom.api.watching import check_watching
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 from darkroom.evaluation.catalogue import CATALOGUE
@@ -73,6 +74,7 @@ class EvaluationResult:
 
 def evaluate(run: Run, options: EvaluationOptions, engine: EngineOptions, progress: Progress) -> EvaluationResult:
     """Make the features that are missing, on the engine; then measure every cell, and store the figures."""
+    check_watching(engine, progress)
     wanted = check_evaluation(options, progress)
     check_writable(run)
     with started(engine) as ready:
@@ -176,7 +178,7 @@ def _lossless(run: Run, having: Collection[str]) -> dict[str, str]:
 
 def _present(run: Run, extracted: Extracted, progress: Progress) -> dict[str, PresentImages]:
     """Of cells that have images, in the run's order; figures of a part of a cell's would look like those of all."""
-    having = present_images(run.store, extracted.names)
+    having = present_images(run.store, extracted.shards())
     if not having:
         raise DarkroomError(f"{run.store.describe()}: no image is committed; see `{on_run('status', run.store.spec)}`")
     dropped = dropped_cells(run.store) & run.cells.keys()
@@ -211,8 +213,8 @@ class _Measuring:
         self.infos = metric_infos(info, self._reference, metrics, self._options.clip_convention)
 
     def images(self, cell_id: str, first_rows: frozenset[int] | None = None) -> Gathered:
-        names = self._extracted.of_cell(cell_id, first_rows)
-        return gathered(paired_features(self._store, names, self._info.extractor_id, self._info.dimension))
+        shards = self._extracted.shards(cell_id, first_rows)
+        return gathered(paired_features(self._store, shards, self._info.extractor_id, self._info.dimension))
 
     def cell(self, images: Gathered) -> MeasuredCell:
         options = (self._options.clip_convention, self._options.seed, self._logits)
@@ -223,7 +225,7 @@ class _Measuring:
         cells = {key: self.images(key).held for key in (best, cell_id)}
         metrics = [name.partition(".")[2] for name in figures]
         options = (metrics, self._options.clip_convention, self._options.seed)
-        return differences(cells, best, self._info, self._reference, *options)[cell_id]
+        return differences(cells, best, self._info, self._reference, *options, level=None)[cell_id]
 
 
 def measured_reference(

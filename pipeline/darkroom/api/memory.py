@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from darkroom.api.checking import Checked
 from darkroom.api.engine import num_workers_here, renderer_spec
@@ -10,9 +11,12 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import FLOAT8, QUANTIZATIONS, Sampling
 from darkroom.domain.units import readable_bytes
 from darkroom.rendering.backends import TORCH
+from darkroom.rendering.description import SIZE
 from darkroom.rendering.device_memory import taken_bytes, total_bytes
 from darkroom.rendering.memory import Held, ModelMemory, model_memory
 from darkroom.rendering.renderer import RendererSpec
+
+_COUNTED = (*SIZE, "guidance_scale")  # settings of which more takes more
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,16 @@ class Memory:
 
 
 def estimated(found: Checked, spec: RendererSpec) -> Memory | None:
-    """Of the first cell at the largest size of any row, before anything is loaded; None where the weights or the device
-    are not of this machine."""
-    sampling, highest = found.cells[0].cell.sampling, found.scan.highest
-    height, width = (max(getattr(sampling, name), int(highest.get(name, 0))) for name in ("height", "width"))
-    return _memory(spec, found.request.engine, replace(sampling, height=height, width=width))
+    """Of the largest size and the most guidance of any cell and row of this model, with the cache that takes most,
+    before anything is loaded; None where the weights or the device are not of this machine."""
+    cells = [item.cell.sampling for item in found.cells if item.cell.model.base == spec.model.identity]
+    most: dict[str, Any] = {
+        name: max(found.scan.highest.get(name, 0), *(getattr(each, name) for each in cells)) for name in _COUNTED
+    }
+    most |= {name: int(most[name]) for name in SIZE}
+    caches = {each.cache: replace(each, **most) for each in cells}
+    memories = [_memory(spec, found.request.engine, each) for each in caches.values()]
+    return max(filter(None, memories), key=lambda each: each.num_bytes, default=None)
 
 
 def measured(memory: Memory, num_bytes: int) -> Memory:

@@ -17,9 +17,10 @@ from darkroom.domain.settings import NUM_SEEDS, SETTINGS
 from darkroom.rendering.backends import BACKENDS
 from darkroom.storage.store import endpoint_of_no_store, is_remote
 
-AUTO = "auto"  # a batch size, whether a model is compiled, or a backend
+AUTO = "auto"  # a batch size, a shard size, whether a model is compiled, or a backend
 RAY_ADDRESS = "RAY_ADDRESS"  # the environment variable by which Ray and its jobs name a cluster
 MANY = 1_000_000_000
+METRICS_ENDING = ".prom"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _RENDERING = ("plan", "generate", "sweep")  # jobs
 _STARTING = (*_RENDERING, "retry", "evaluate")  # an engine
@@ -115,12 +116,14 @@ class EngineOptions:
         jobs=(*_RENDERING, "retry", "prove"),
         help="Images in every call of the model; auto: what a probe finds fastest.",
     )
-    shard_size: int = option(
-        64,
+    shard_size: int | str = option(
+        AUTO,
         low=1,
         high=1_000_000,
+        words=(AUTO,),
         jobs=_RENDERING,
-        help="Prompt rows that are scheduled, committed and resumed as one; a run keeps its own.",
+        help="Prompt rows that are scheduled, committed and resumed as one; auto: 64, and more where a run would have "
+        "more than 100,000 shards. A run keeps its own.",
     )
     part: str | None = option(
         None,
@@ -164,6 +167,20 @@ class EngineOptions:
     profile: bool = option(
         False, jobs=_RENDERING, help="Measure the stages of the job, and store their table and trace in the run."
     )
+    price_per_hour: float | None = option(
+        None,
+        low=0,
+        high=MANY,
+        jobs=_STARTING,
+        help="What a worker costs an hour, in any currency: what is spent is then counted, and kept beside the run.",
+    )
+    metrics: str | None = option(
+        None,
+        is_place=True,
+        jobs=_STARTING,
+        help="A file of metrics for the textfile collector of Prometheus' node_exporter, such as "
+        "/var/lib/node_exporter/darkroom.prom; null: none, but workers on Ray have them exported by Ray.",
+    )
 
     def __post_init__(self) -> None:
         check_options(self, "engine.")
@@ -171,6 +188,9 @@ class EngineOptions:
             self._refuse_of_ray()
         _check_resources(self.num_gpus, self.resources or {})
         _ = self.part_of
+        if self.metrics is not None and not self.metrics.endswith(METRICS_ENDING):
+            raise DarkroomError(f"engine.metrics={self.metrics}: node_exporter reads files alone whose names end in "
+                                f"{METRICS_ENDING}; call it so")  # fmt: skip
 
     def _refuse_of_ray(self) -> None:
         given = {each.name: getattr(self, each.name) for each in fields(self) if each.metadata["on_ray"]}
@@ -183,10 +203,20 @@ class EngineOptions:
 
     @property
     def cluster_address(self) -> str | None:
-        """Of the Ray cluster that workers are on; None for a Ray of this machine, or none."""
+        """Of the Ray cluster that workers are on; None for a Ray of this machine, or none.
+
+        Raises DarkroomError for that of a client or a dashboard.
+        """
         if self.kind == "local":
             return None
         address = self.address or os.environ.get(RAY_ADDRESS) or "local"
+        if "://" in address:
+            named = "engine.address" if self.address else RAY_ADDRESS
+            raise DarkroomError(
+                f"{named}={address}: workers are not reached by a client or a dashboard; give engine.address=host:6379 "
+                "on a machine of the cluster, engine.address=local for this machine, or hand the job over with "
+                "`darkroom submit to=ray`"
+            )
         return None if address == "local" else address
 
     @property
@@ -313,6 +343,14 @@ class ModelPlace:
         None,
         help="Where LoRAs and other parts of the run's models lie now: files or folders, whose digests decide; null: "
         "where they lay.",
+    )
+
+
+def not_halved(division: str) -> DarkroomError:
+    """Refuses a division of a run's work, beside which cells cannot be dropped."""
+    return DarkroomError(
+        f"{division}: halving drops cells by what all of them show, so that one command renders it all; leave out one "
+        "of the two"
     )
 
 

@@ -5,27 +5,32 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from darkroom.api.checking import Checked, Request, check, warnings
+from darkroom.api.batch_size import settled_here
+from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
-from darkroom.api.engine import likely_device, renderer_spec, settled_here
+from darkroom.api.engine import likely_device, renderer_spec
 from darkroom.api.events import Progress, PromptsWritten, Warned
+from darkroom.api.footprint import Footprint, footprint
 from darkroom.api.memory import Memory, check_weights, estimated, measured
 from darkroom.api.proving import cached_proof, check_proof, is_testable, limited, proof_of, tell_failed
 from darkroom.api.speeds import are_alike, keep_speed
+from darkroom.api.warnings import warnings
+from darkroom.api.watching import check_watching
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import ImageRequest, Sample, samples
 from darkroom.domain.settings import Sampling
 from darkroom.engine.device import batches
-from darkroom.engine.planning import num_shards
+from darkroom.engine.meter import cost_of
 from darkroom.prompts.dataset import PromptScan, write_parquet
+from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.rendering.device_memory import peak_of
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.layouts import encode_image
 from darkroom.runs.run import find_run
-from darkroom.storage.store import open_store
+from darkroom.storage.store import Store, open_store
 
 _PROBE_BATCHES = 2  # timed, after one that is not
 _MOST_SIZES, _FEW_STEPS = 8, 2  # tried, of a model that may change them
@@ -53,11 +58,13 @@ class Plan:
     device: str
     num_workers: int
     cost: Cost | None  # None where nothing was rendered: the first rows hold no valid prompt, or a call costs money
+    footprint: Footprint  # in the store
     price: float | None = None  # of an image, where its renderer takes one
     is_tried: bool = True  # real batches were rendered where they could be
     certificate: Certificate | None = None  # what the model was seen to promise
     memory: Memory | None = None  # of a worker; None where it cannot be told
     compiling: str = ""  # whether models are compiled, and why; empty where nothing had to be decided
+    price_per_hour: float | None = None  # of a worker
 
     @property
     def num_images(self) -> int:
@@ -78,21 +85,25 @@ class Plan:
         """Of all workers together, about."""
         return None if self.cost is None else self.cost.seconds * self.num_images / self.num_workers
 
+    @property
+    def workers_cost(self) -> float | None:
+        """Of all workers, about, where a price was given: of the time that images take, loading apart."""
+        if self.seconds is None or self.price_per_hour is None:
+            return None
+        return cost_of(self.seconds * self.num_workers, self.price_per_hour)
+
 
 def plan(request: Request, progress: Progress, write_prompts_to: str | None = None) -> Plan:
     """Check everything, load the model and try it. `write_prompts_to`: a Parquet file for the prompts."""
+    check_watching(request.engine, progress)
     device = likely_device(request.engine)
-    found = check(request, device)
-    for text in warnings(found):
-        progress(Warned(text))
-    store = open_store(found.store)
-    if found.store.is_remote:
-        store.check(writing=False)  # a folder need not be there yet
+    found, store = _checked(request, device, progress)
     if write_prompts_to:
         progress(PromptsWritten(write_parquet(request.prompts.dataset, write_prompts_to), write_prompts_to))
     check_weights(found, device)
     size, num_workers = settled_here(found, device), request.engine.num_workers or 1
-    compiling = chosen(found, replace(request.engine, batch_size=size), device, num_workers, find_run(store))
+    run = find_run(store)
+    compiling = chosen(found, replace(request.engine, batch_size=size), device, num_workers, run)
     spec = renderer_spec(found.models[0], device, size, replace(request.engine, compile=compiling.is_on))
     memory = estimated(found, spec)
     if memory and not memory.fits:
@@ -107,24 +118,41 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
         memory = measured(memory, peak.num_bytes)
     for text in _size_warnings(found, renderer):
         progress(Warned(text))
-    shard_size = request.engine.shard_size
+    shard_size = run.shard_size if run else found.shard_size
+    objects = footprint(found, shard_size)
+    if objects.advice:
+        progress(Warned(objects.advice))
     return Plan(
         prompts=found.scan,
         repo_id=found.cells[0].info.model_name,
         model=found.cells[0].cell.model,
         place=store.describe(),
         shard_size=shard_size,
-        num_shards=num_shards(found.scan.num_rows, shard_size),
+        num_shards=objects.num_shards,
         batch_size=renderer.info.batch_size,
         device=device,
         num_workers=num_workers,
         compiling=compiling.text,
         cost=cost,
+        footprint=objects,
+        price_per_hour=request.engine.price_per_hour,
         price=plug_in.description.price if plug_in else None,
         is_tried=is_tried,
         certificate=certificate,
         memory=memory,
     )
+
+
+def _checked(request: Request, device: str, progress: Progress) -> tuple[Checked, Store]:
+    """The request with what may surprise in it told, and where its run would be."""
+    with told_of_copies(progress):
+        found = check(request, device)
+    for text in warnings(found):
+        progress(Warned(text))
+    store = open_store(found.store)
+    if found.store.is_remote:
+        store.check(writing=False)  # a folder need not be there yet
+    return found, store
 
 
 def _tested(found: Checked, spec: RendererSpec, progress: Progress) -> tuple[Renderer, Certificate | None]:
@@ -169,10 +197,10 @@ def _probe(found: Checked, renderer: Renderer, spec: RendererSpec) -> Cost | Non
 
 
 def _size_warnings(found: Checked, renderer: Renderer) -> Iterator[str]:
-    """Of the first rows: what no file can hold, and, of a model that may change sizes, what it makes of them."""
+    """Of the first rows: what no file can hold, and, of a model whose sizes are not known, what it makes of them."""
     for fault in dict.fromkeys(fault for sample in _first_samples(found) if (fault := _fault(found, sample))):
         yield f"{fault}, or these rows will fail"
-    if renderer.info.keeps_size:
+    if renderer.info.keeps_size or found.models[0].family.is_proved:
         return
     samplings = {(item.height, item.width): item for item in (each.request.sampling for each in _storable(found))}
     for (height, width), sampling in list(samplings.items())[:_MOST_SIZES]:

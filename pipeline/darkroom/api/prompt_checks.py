@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from darkroom.api.cells import CheckedCell
 from darkroom.api.parts import no_lora
+from darkroom.api.row_numbers import RowNumbers, row_numbers
 from darkroom.domain.adapters import unknown_loras
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.prompt_syntax import PLAIN, read_negative, read_prompt
@@ -28,6 +29,7 @@ class PromptFindings:
     num_invalid: int = 0  # rows that are invalid in a cell or more
     first_invalid: str = ""  # the first of these, and why
     num_images_lost: int = 0  # of these rows, in those cells
+    numbers: Mapping[str, RowNumbers] = field(default_factory=dict)  # of rows, by the ids of cells they may not fit
 
 
 def check_prompts(
@@ -37,8 +39,8 @@ def check_prompts(
 
     `num_images_per_prompt`: where neither the row nor the cell says it.
     """
-    found, is_recording = PromptFindings(), dataset.on_invalid == RECORD
-    asked = [item for item in cells if _may_fail(item, scan, is_recording)]
+    found, is_recording = PromptFindings(numbers=row_numbers(cells, scan)), dataset.on_invalid == RECORD
+    asked = [item for item in cells if item.cell.cell_id in found.numbers or _may_fail(item, scan, is_recording)]
     for row in _valid_rows(dataset) if asked else ():
         faults = _look_at(row, asked, found)
         if not faults:
@@ -82,9 +84,9 @@ def text_reader(syntax: str) -> Callable[[PromptRow], str]:
     return text
 
 
-def with_faults(rows: Sequence[PromptRow], item: CheckedCell) -> tuple[PromptRow, ...]:
+def with_faults(rows: Sequence[PromptRow], item: CheckedCell, found: PromptFindings) -> tuple[PromptRow, ...]:
     """The rows, with the reason why where one cannot be in this cell."""
-    return tuple(row if row.error else replace(row, error=_fault(row, item)) for row in rows)
+    return tuple(row if row.error else replace(row, error=_fault(row, item, found)) for row in rows)
 
 
 def _may_fail(item: CheckedCell, scan: PromptScan, is_recording: bool) -> bool:
@@ -111,7 +113,7 @@ def _look_at(row: PromptRow, cells: Sequence[CheckedCell], found: PromptFindings
     names: set[str] = set()
     for item in cells:
         try:
-            names |= _names_in(row, item)
+            names |= _names_in(row, item, found)
         except DarkroomError as error:
             faults[item.cell.cell_id] = str(error)
     found.loras |= names
@@ -119,16 +121,19 @@ def _look_at(row: PromptRow, cells: Sequence[CheckedCell], found: PromptFindings
     return faults
 
 
-def _fault(row: PromptRow, item: CheckedCell) -> str | None:
+def _fault(row: PromptRow, item: CheckedCell, found: PromptFindings) -> str | None:
     try:
-        _names_in(row, item)
+        _names_in(row, item, found)
     except DarkroomError as error:
         return str(error)
     return None
 
 
-def _names_in(row: PromptRow, item: CheckedCell) -> set[str]:
+def _names_in(row: PromptRow, item: CheckedCell, found: PromptFindings) -> set[str]:
     """The LoRAs that its prompt names in a cell. Raises DarkroomError for what cannot be."""
+    numbers = found.numbers.get(item.cell.cell_id)
+    if numbers and (fault := numbers.fault(row)):
+        raise DarkroomError(fault)
     given: Mapping[str, object] = dict(row.overrides)
     sampling, model = item.cell.sampling, item.model
     syntax = str(given.get("prompt_syntax", sampling.prompt_syntax))

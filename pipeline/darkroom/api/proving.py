@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from darkroom import __version__
+from darkroom.api.batch_size import settled_for
 from darkroom.api.cells import CheckedCell, checked_cell, find_model
 from darkroom.api.checking import check_executed
-from darkroom.api.engine import device_model, likely_device, renderer_spec, settled_for
+from darkroom.api.engine import device_model, likely_device, renderer_spec
 from darkroom.api.events import Progress, Warned
 from darkroom.api.options import EngineOptions
 from darkroom.api.prompt_checks import LORA_TAGS
@@ -26,6 +27,7 @@ from darkroom.domain.records import adapters_of
 from darkroom.domain.settings import IMAGE_SETTINGS, NEUTRAL_LOSSY, NONE, ModelRef, Sampling, Value
 from darkroom.evaluation.tables import Table, text_table
 from darkroom.rendering.backends import OPENVINO
+from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.rendering.inspection import InspectedModel, shared_models
 from darkroom.rendering.quantization import TORCHAO
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
@@ -67,7 +69,8 @@ class Proof:
 def prove(model: ModelRef, sampling: Mapping[str, Value], engine: EngineOptions, progress: Progress) -> Proof:
     """Load the model, test it on this machine's device, and keep the certificate in the user's cache."""
     device = likely_device(engine)
-    found = checked_cell(model, sampling, sampling, device, find_model)
+    with told_of_copies(progress):
+        found = checked_cell(model, sampling, sampling, device, find_model)
     _check_lossless("prove", found.cell.sampling, "leave it out")
     if not is_testable(found.model):
         raise DarkroomError(f"model.repo_id={found.model.identity.repo_id}: {_NO_TEST.format('this')}")

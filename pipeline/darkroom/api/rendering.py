@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from darkroom.api.checking import Checked, Request, check, warnings
+from darkroom.api.batch_size import settle
+from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
-from darkroom.api.engine import Engine, driver_device, likely_device, settle, started
+from darkroom.api.engine import Engine, driver_device, likely_device, started
 from darkroom.api.evaluation import CheckedEvaluation, check_evaluation
 from darkroom.api.events import (
     BatchSizeSettled,
@@ -27,9 +28,12 @@ from darkroom.api.options import AUTO, EngineOptions
 from darkroom.api.proving import is_testable, proofs_of, settled_proofs
 from darkroom.api.render_job import RenderJob, render_shards, renderer_specs
 from darkroom.api.run import Run
+from darkroom.api.warnings import warnings
+from darkroom.api.watching import check_watching
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import Record, num_without_image
+from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs.cells import CellInfo, read_cells
 from darkroom.runs.choices import put_choices, read_choices
@@ -68,7 +72,9 @@ def render(request: Request, progress: Progress) -> RenderResult:
     Raises DarkroomError for what cannot be rendered as asked, and StoreError where the store fails. Shards that could
     not be rendered are told in the result: calling again tries them again.
     """
-    found = check(request, likely_device(request.engine))
+    check_watching(request.engine, progress)
+    with told_of_copies(progress):
+        found = check(request, likely_device(request.engine))
     for text in warnings(found):
         progress(Warned(text))
     weight_bytes = check_weights(found, likely_device(request.engine))
@@ -127,27 +133,31 @@ def _claimed(
         progress(BatchSizeSettled(engine.options.images_a_batch))
         kept = _proofs(found, engine)
     certificates = settled_proofs(found.models, kept, store, info, progress)
-    shard_size = asked.options.shard_size
-    progress(
-        Prepared(
-            prompts=found.request.prompts.name,
-            num_rows=found.scan.num_rows,
-            num_images=found.num_images,
-            overriding=found.scan.overriding,
-            cells=found.cell_infos,
-            run=info,
-            is_sweep=found.request.grid is not None,
-            place=store.describe(),
-            num_workers=engine.num_workers,
-            device=engine.device,
-            shard_size=info.shard_size,
-            ignored_shard_size=shard_size if shard_size != info.shard_size else None,
-            weight_bytes=weight_bytes,
-            backends=tuple(sorted({spec.backend for spec in renderer_specs(found, engine) if is_testable(spec.model)})),
-            compiling=compiling.text,
-        )
-    )
+    progress(_prepared(found, info, store, engine, weight_bytes, compiling.text))
     return RenderJob(found, info, store, engine, progress, evaluation, certificates, _first_rows(engine.options, info))
+
+
+def _prepared(
+    found: Checked, info: RunInfo, store: Store, engine: Engine, weight_bytes: int | None, compiling: str
+) -> Prepared:
+    shard_size = engine.options.shard_size
+    return Prepared(
+        prompts=found.request.prompts.name,
+        num_rows=found.scan.num_rows,
+        num_images=found.num_images,
+        overriding=found.scan.overriding,
+        cells=found.cell_infos,
+        run=info,
+        is_sweep=found.request.grid is not None,
+        place=store.describe(),
+        num_workers=engine.num_workers,
+        device=engine.device,
+        shard_size=info.shard_size,
+        ignored_shard_size=None if shard_size in (AUTO, info.shard_size) else int(shard_size),
+        weight_bytes=weight_bytes,
+        backends=tuple(sorted({spec.backend for spec in renderer_specs(found, engine) if is_testable(spec.model)})),
+        compiling=compiling,
+    )
 
 
 def _first_rows(options: EngineOptions, info: RunInfo) -> frozenset[int] | None:

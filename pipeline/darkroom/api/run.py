@@ -20,16 +20,18 @@ from darkroom.evaluation.figures import Figure, Metric, read_evaluations
 from darkroom.evaluation.latest import RunFigures, latest_figures
 from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs import manifest
+from darkroom.runs.bulk import read_each, read_parts
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.choices import dropped_cells
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.images import StoredFile, first_images, stored_files
 from darkroom.runs.manifest import RECORD_SCHEMA, to_records
 from darkroom.runs.opening import open_whole
-from darkroom.runs.pace import Pace, pace
-from darkroom.runs.reading import CellState, states, table_of_cell
+from darkroom.runs.pace import Commits, Pace
+from darkroom.runs.reading import CellState, as_in_cell, states
 from darkroom.runs.run import RunInfo
-from darkroom.storage.store import Store, StoreError, checked_endpoint, is_remote, open_store, parse_spec, prefetched
+from darkroom.runs.spending import Spent, spent
+from darkroom.storage.store import Store, StoreError, checked_endpoint, is_remote, open_store, parse_spec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,11 +50,12 @@ class RunStatus:
     cells: Mapping[str, CellState]  # by cell_id
     dropped: frozenset[str]  # cell_ids, by a sweep's early choice: nothing of them is left to do
     equal: tuple[str, ...]  # sentences on cells whose images are all the same pixels
+    spent: Spent | None = None  # on workers, by commands that were given a price
 
     @property
     def num_committed(self) -> int:
         """Shards."""
-        return sum(len(cell.committed) for cell in self.cells.values())
+        return sum(cell.num_committed for cell in self.cells.values())
 
     @property
     def num_shards(self) -> int:
@@ -95,7 +98,7 @@ class RunStatus:
     @property
     def pace(self) -> Pace:
         """How fast it grows, and when it last did."""
-        return pace({shard: at for cell in self.cells.values() for shard, at in cell.committed.items()})
+        return sum((cell.commits for cell in self.cells.values()), Commits()).pace
 
 
 @dataclass(frozen=True, repr=False)
@@ -120,17 +123,17 @@ class Run:
     def table(self, columns: Sequence[str] | str | None = None) -> pa.Table:
         """The same as an Arrow table; or some of its columns, or one."""
         columns = [columns] if isinstance(columns, str) else columns
-        names = list(manifest.committed(self.store))
-        parts = list(prefetched(names, lambda name: table_of_cell(self.store, name, self.cells, columns)))
+        found = read_parts(self.store, columns=columns)
+        parts = [as_in_cell(part.table, part.shards[0].shard.cell_id, self.cells) for part in found]
         if not parts:
             empty = RECORD_SCHEMA.empty_table()
             return empty if columns is None else empty.select([name for name in columns if name in empty.column_names])
-        found = pa.concat_tables([part.replace_schema_metadata(None) for part in parts], promote_options="default")
+        joined = pa.concat_tables([part.replace_schema_metadata(None) for part in parts], promote_options="default")
         for name in columns or ():
-            if name not in found.column_names:
-                known = manifest.read(self.store, names[0]).column_names
+            if name not in joined.column_names:
+                known = manifest.read(self.store, next(manifest.committed(self.store))).column_names
                 raise DarkroomError(f"columns: {unknown(name, known, 'column of the records')}")
-        return found
+        return joined
 
     @property
     def failures(self) -> list[Record]:
@@ -153,8 +156,8 @@ class Run:
         return self._images({name: value for name, value in wanted.items() if value is not None} | {"status": OK})
 
     def _images(self, wanted: Mapping[str, Any]) -> Iterator[Image.Image]:
-        for name in manifest.committed(self.store):
-            for record in to_records(_filtered(table_of_cell(self.store, name, self.cells), wanted)):
+        for shard, table in read_each(self.store):
+            for record in to_records(_filtered(as_in_cell(table, shard.cell_id, self.cells), wanted)):
                 yield self._opened(record)
 
     def image(self, image_id: str) -> Image.Image:
@@ -183,7 +186,7 @@ class Run:
     def status(self) -> RunStatus:
         found = states(self.store, self.info, self.cells)
         dropped = frozenset(dropped_cells(self.store) & found.keys())
-        return RunStatus(found, dropped, tuple(equal_lines(self.store, self.cells, self.info)))
+        return RunStatus(found, dropped, tuple(equal_lines(self.store, self.cells, self.info)), spent(self.store))
 
     def evaluate(self, **options: Any) -> "EvaluationResult":
         """As `darkroom.evaluate`."""
@@ -262,9 +265,20 @@ def open_run(uri: "str | Run", endpoint_url: str | None = None, name: str = "run
 
 
 def endpoints(endpoint_url: str | None, *places: "str | Run | None") -> list[str | None]:
-    """Whose endpoint it is: of the addresses in an object store; where none is one, of all, which then refuse it."""
+    """Whose endpoint it is: of the addresses in an object store; where none is one, of all, which then refuse it.
+
+    Where none is given, an address has that of an open run beside it whose address has the same scheme.
+    """
     takes = [isinstance(place, str) and is_remote(place) for place in places]
+    if endpoint_url is None:
+        opened = {_scheme(place.uri): place.store.spec.endpoint_url for place in places if isinstance(place, Run)}
+        return [opened.get(_scheme(str(place))) if taken else None for taken, place in zip(takes, places, strict=True)]
     return [endpoint_url if taken or not any(takes) else None for taken in takes]
+
+
+def _scheme(uri: str) -> str:
+    """Empty for a folder."""
+    return uri.rpartition("://")[0]
 
 
 def store_at(uri: str, endpoint_url: str | None, name: str = "run") -> Store:

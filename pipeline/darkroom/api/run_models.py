@@ -10,7 +10,8 @@ from typing import Any
 
 from darkroom.api.cells import find_model, with_files
 from darkroom.api.options import ModelPlace
-from darkroom.api.parts import parts_of, trusted_ref, without_parts
+from darkroom.api.parts import parts_of, without_parts
+from darkroom.api.plug_ins import trusted_ref
 from darkroom.domain.errors import DarkroomError, MissingPackage
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import ModelRef
@@ -53,14 +54,8 @@ def _model_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
     identity, said = info.cell.model, []
     for ref in _refs(info.ref, place):
         try:
-            if (
-                ref.single_file and (other := single_file_revision(with_files(ref))) != identity.revision
-            ):  # before it is converted
-                said.append(
-                    f"model.single_file={ref.single_file} is {other}, and {_MADE_WITH} {identity.revision}; restore "
-                    f"it, or {_FILE_REMEDY}"
-                )
-                continue
+            if ref.single_file:  # before it is converted
+                _check_file(ref, identity)
             model = _inspected(ref, identity, device)
         except MissingPackage:
             raise
@@ -75,6 +70,12 @@ def _model_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
             f"that model, or {_REMEDY}"
         )
     raise DarkroomError(said[0])
+
+
+def _check_file(ref: ModelRef, identity: ModelIdentity) -> None:
+    if (found := single_file_revision(with_files(ref))) != identity.revision:
+        raise DarkroomError(f"model.single_file={ref.single_file} is {found}, and {_MADE_WITH} {identity.revision}; "
+                            "restore it")  # fmt: skip
 
 
 def _plug_in_of(info: CellInfo, place: ModelPlace, device: str) -> InspectedModel:
@@ -98,7 +99,8 @@ def _inspected(ref: ModelRef, identity: ModelIdentity, device: str) -> Inspected
     lossy: dict[str, Any] = identity.lossy
     ref = replace(ref, dtype=identity.dtype, variant=identity.variant, trust_remote_code=trusts, **lossy)
     ref = without_parts(ref)
-    return find_model(replace(ref, revision=commit or ref.revision), device)
+    later = [part.kind for part in identity.parts]
+    return find_model(replace(ref, revision=commit or ref.revision), device, later)
 
 
 def _refs(ref: ModelRef, place: ModelPlace) -> Iterator[ModelRef]:

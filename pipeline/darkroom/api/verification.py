@@ -21,9 +21,10 @@ from darkroom.api.run import Run, check_writable
 from darkroom.api.run_models import check_place, models_of
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
-from darkroom.domain.records import OK, Record, Sample
+from darkroom.domain.records import Record, Sample
 from darkroom.engine.device import LoadedModel, batches
 from darkroom.rendering.backends import AUTO, OPENVINO, TORCH, backend_of
+from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.rendering.inspection import InspectedModel, shared_models
 from darkroom.rendering.renderer import RenderedImage, Renderer, RendererSpec, load_renderer
 from darkroom.runs import images as stored_images
@@ -32,7 +33,7 @@ from darkroom.runs.commands import on_run
 from darkroom.runs.encoding import decode, pixels_digest
 from darkroom.runs.images import StoredObject, image_bytes, stored_objects
 from darkroom.runs.layouts import as_rendered, encode_image
-from darkroom.runs.reading import model_as_recorded, recorded_sample, records, sample
+from darkroom.runs.reading import find_image, model_as_recorded, recorded_sample, sample
 from darkroom.storage.store import Store
 
 _AT_ONCE = 64  # images held in memory while they are repaired
@@ -152,10 +153,7 @@ def _portions(objects: Iterable[StoredObject]) -> Iterator[list[StoredObject]]:
 
 
 def _chosen(store: Store, num_images: int, seed: int, image_id: str | None) -> list[Record]:
-    if image_id is None:
-        chosen = sample(store, num_images, seed)
-    else:
-        chosen = [record for record in records(store) if record.image_id == image_id and record.status == OK]
+    chosen = sample(store, num_images, seed) if image_id is None else find_image(store, image_id)
     if not chosen:
         asked = f"image_id={image_id}" if image_id else "an image"
         raise DarkroomError(
@@ -254,7 +252,8 @@ class Rerenderer:
 
     def _find(self, base: ModelIdentity) -> InspectedModel:
         infos = [info for info in self._run.cells.values() if info.cell.model.base == base]
-        [model] = shared_models(models_of(infos, self._place, self._device).values())
+        with told_of_copies(self._progress):
+            [model] = shared_models(models_of(infos, self._place, self._device).values())
         return model
 
     def _tell_how(self, group: Sequence[Record], renderer: Renderer) -> None:

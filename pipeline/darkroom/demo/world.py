@@ -218,6 +218,20 @@ def demo_scenes() -> tuple[Scene, ...]:
     return tuple(found)
 
 
+@cache
+def other_scenes(seed: int, count: int) -> tuple[Scene, ...]:
+    """`count` different scenes of which no demo prompt tells the picture, as often of one object as the prompts are."""
+    rng = np.random.default_rng(seed)
+    known = {picture for scene in demo_scenes() for picture in (scene, scene.mirrored)}
+    num_of_one = count * _NUM_OF_ONE_OBJECT // NUM_PROMPTS
+    found: dict[Scene, None] = {}
+    while len(found) < count:
+        scene = random_scene(rng, two_objects=float(len(found) >= num_of_one))
+        if scene not in known and scene.mirrored not in found:
+            found[scene] = None
+    return tuple(found)
+
+
 def _row(scene: Scene) -> dict[str, str]:
     return {
         "prompt": scene.caption(),

@@ -12,7 +12,8 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import wraps
+from contextvars import copy_context
+from functools import partial, wraps
 from importlib import import_module
 from typing import ParamSpec, TypeVar
 
@@ -45,7 +46,7 @@ def off_main_thread(call: Callable[P, T]) -> Callable[P, T]:
         _check_whole()
         if threading.current_thread() is not threading.main_thread():
             return noted(*args, **kwargs)
-        future = _thread().submit(noted, *args, **kwargs)
+        future = _thread().submit(copy_context().run, partial(noted, *args, **kwargs))
         while not future.done():  # an interrupt that comes just before a wait is seen after it
             wait([future], _LONGEST_WAIT_S)
         return future.result()

@@ -167,7 +167,9 @@ class ModelRef:
     """A model as the user names it."""
 
     repo_id: str = setting(
-        is_place=True, help="The model: a hub id, a local folder, darkroom/demo (embedded) or darkroom/paint (none)."
+        is_place=True,
+        help="The model: a hub id, a folder, here or at an s3:// address (or gs://, az://), darkroom/demo (embedded) "
+        "or darkroom/paint (none).",
     )
     revision: str | None = setting(None, help="Branch, tag or commit of a hub id; null: its main branch.")
     dtype: str = setting(
@@ -182,8 +184,8 @@ class ModelRef:
         None,
         neutral=None,
         is_place=True,
-        help="All weights in one .safetensors file, or a hub id with one; repo_id then names a model of its kind for "
-        "the configuration, which SD 1.x and SDXL need not. null: repo_id's own weights.",
+        help="All weights in one .safetensors file, an s3:// address or a hub id with one; repo_id then names a model "
+        "of its kind for the configuration, which SD 1.x and SDXL need not. null: repo_id's own weights.",
     )
     loras: tuple[LoraRef, ...] = setting(
         (),
@@ -213,8 +215,8 @@ class ModelRef:
         neutral=None,
         is_place=True,
         is_part=True,
-        help="A second model, such as SDXL's refiner, that finishes what an SDXL model begins: a folder or a hub id. "
-        "LoRAs act on the first alone. null: none.",
+        help="A second model, such as SDXL's refiner, that finishes what an SDXL model begins: a folder, an s3:// "
+        "address or a hub id. LoRAs act on the first alone. null: none.",
     )
     gguf: str | None = setting(
         None,
@@ -223,7 +225,7 @@ class ModelRef:
         is_place=True,
         is_part=True,
         help="Quantized weights of the denoiser in the place of the model's own, by the optional package gguf: a .gguf "
-        "file, or a hub id with one; less memory, lossy. null: none.",
+        "file, an s3:// address or a hub id with one; less memory, lossy. null: none.",
     )
     quantization: str = setting(
         NONE,

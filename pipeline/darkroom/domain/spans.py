@@ -61,15 +61,27 @@ class Doing:
 
     def __init__(self) -> None:
         self._begun: dict[int, tuple[str, float]] = {}  # thread -> (stage, when it was begun)
+        self._done = threading.local()  # `seconds`: stage -> how long this thread was at it
 
     @contextmanager
     def at(self, stage: str) -> Iterator[None]:
-        thread = threading.get_ident()
-        self._begun[thread] = stage, time.monotonic()
+        thread, begun = threading.get_ident(), time.monotonic()
+        self._begun[thread] = stage, begun
         try:
             yield
         finally:
             del self._begun[thread]
+            self.add(stage, time.monotonic() - begun)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Count so much more of this thread's time."""
+        found = self._done.__dict__.setdefault("seconds", {})
+        found[stage] = found.get(stage, 0.0) + seconds
+
+    def taken(self) -> dict[str, float]:
+        """Stage -> seconds that this thread was at it since the last call."""
+        found: dict[str, float] = self._done.__dict__.pop("seconds", {})
+        return found
 
     def longest(self) -> tuple[str, float] | None:
         """The stage that was begun first, with the seconds since then."""

@@ -61,6 +61,12 @@ def num_with_room(each: WorkerResources, excluded: Collection[str] = ()) -> int:
     return sum(each.num_on(node["Resources"]) for node in nodes)
 
 
+def draining_nodes() -> Collection[str]:
+    """Ids of the nodes that are about to leave."""
+    found: Collection[str] = ray._private.state.state.get_draining_nodes()
+    return found
+
+
 def node_of(actor: Any) -> str | None:
     """The id of the node that an actor's process is on; None while it waits for room, and where Ray forgot it."""
     about = ray._private.state.actors(actor._actor_id.hex()) or {}

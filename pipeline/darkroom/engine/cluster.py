@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import ray
-from ray._private import auto_init_hook, ray_constants
+from ray._private import auto_init_hook, ray_constants, services
 from ray.job_config import JobConfig
+from ray.util.client import ray as client
 
 from darkroom.domain.errors import DarkroomError, TryAgain, first_line
 
@@ -25,6 +27,7 @@ _LONGEST_SOCKET = 103 if sys.platform == "darwin" else 107  # bytes of a path th
 _IN_SESSION = len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 _LONGEST_FOLDER = _LONGEST_SOCKET - _IN_SESSION
 _SHORT_FOLDER = "/tmp"
+_CONNECT_S = 5.0
 
 _LOGGERS = {"ray._private.worker": logging.ERROR, "ray._private.services": logging.CRITICAL}  # while Ray starts
 
@@ -77,6 +80,7 @@ def _in_lasting_thread(start: Callable[[], None]) -> None:
 def _join_or_start(address: str | None, num_workers: int | None) -> None:
     try:
         if address:
+            _check_answers(address)
             ray.init(address=address, logging_level="warning", log_to_driver=False)
         else:
             _start_local(max(num_workers or 1, os.cpu_count() or 1))
@@ -90,10 +94,26 @@ def _join_or_start(address: str | None, num_workers: int | None) -> None:
                 f"{_named_by(address)}: no Ray at {address} ({line}); start one there with `ray start --head`, or "
                 "leave the address out for one of this machine's own"
             ) from error
-        raise TryAgain(
-            f"no Ray could be started on this machine ({line}); give the command again when the machine is less "
-            "busy, or with engine=local"
-        ) from error
+        remedy = (
+            f"name a folder that can be written as RAY_TMPDIR, such as {_SHORT_FOLDER}, or give the command again"
+            if isinstance(error, OSError) and error.filename
+            else "give the command again when the machine is less busy, or"
+        )
+        raise TryAgain(f"no Ray could be started on this machine ({line}); {remedy} with engine=local") from error
+
+
+def _check_answers(address: str) -> None:
+    """Raises OSError or ValueError where no Ray listens at an address, as Ray does after half a minute and pages of its
+    log."""
+    found = services.canonicalize_bootstrap_address(address)
+    if found is None:  # `auto`, and none is known on this machine, which Ray says at once
+        return
+    parts = urlsplit(f"//{found}")
+    with socket.create_connection((parts.hostname or "", parts.port or 0), _CONNECT_S) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        with suppress(OSError):  # of TLS, say
+            if connection.recv(5) == b"HTTP/":  # Ray's own answer is of HTTP/2, in binary frames
+                raise ValueError("a web server such as Ray's dashboard; the port of Ray itself is 6379, unless named")
 
 
 def _named_by(address: str) -> str:
@@ -133,7 +153,13 @@ def _check_connected() -> None:
     """Raises DarkroomError in a process that was forked off one that is in a Ray: there, calls of Ray never end.
 
     Of the parent's threads none lives on in it, as is the one that hears of errors in every process that joins a Ray.
+    Also in one that has joined by a client, which has no state of the cluster.
     """
+    if client.is_connected():
+        raise DarkroomError(
+            "engine=ray: this process is in a Ray by a client (ray://), by which workers are not reached; call "
+            "ray.shutdown() first, or use engine=local"
+        )
     listener = getattr(ray._private.worker.global_worker, "listener_thread", None)
     if listener is not None and not listener.is_alive():
         raise DarkroomError(
@@ -148,7 +174,7 @@ def _check_joined(address: str | None) -> None:
     The environment's is for processes that have joined none.
     """
     joined = ray.get_runtime_context().gcs_address
-    if address in (None, "auto", joined) or address.startswith("ray://"):  # a client's address, which is another
+    if address in (None, "auto", joined):
         return
     if _named_by(address) == "RAY_ADDRESS":
         return
@@ -205,7 +231,8 @@ def _job_config() -> JobConfig:
 
 
 def temp_dir() -> str | None:
-    """A folder for Ray's sockets where they do not fit below TMPDIR, which Slurm and others make long; else Ray's own.
+    """A folder for Ray's sockets where they do not fit below TMPDIR, which Slurm and others make long, or where nothing
+    can be written to it; else Ray's own.
 
     Raises DarkroomError where the folder that is named for Ray itself is too long.
     """
@@ -215,7 +242,8 @@ def temp_dir() -> str | None:
             f"RAY_TMPDIR={named}: Ray's sockets do not fit below it; name a folder whose path has at most "
             f"{_LONGEST_FOLDER} bytes, such as {_SHORT_FOLDER}"
         )
-    return None if named or _fits(os.environ.get("TMPDIR", _SHORT_FOLDER)) else f"{_SHORT_FOLDER}/ray"
+    usual = os.environ.get("TMPDIR", _SHORT_FOLDER)
+    return None if named or (_fits(usual) and os.access(usual, os.W_OK)) else f"{_SHORT_FOLDER}/ray"
 
 
 def _fits(folder: str) -> bool:

@@ -15,12 +15,14 @@ from darkroom.domain.errors import EndsRun, TryAgain, WrongModel
 from darkroom.engine.tasks import (
     SAY_STALL_EVERY_S,
     AttemptFailed,
+    AttemptStarted,
     Listener,
     ShardDone,
     ShardReport,
     Task,
     TaskRunner,
     WorkerReady,
+    WorkersGone,
     stalled,
 )
 from darkroom.rendering.renderer import FatalDeviceError
@@ -127,7 +129,7 @@ class LocalDispatcher:
         pool = ThreadPoolExecutor(_IN_FLIGHT, "shard")
         in_flight: dict[Future[ShardReport], Attempt] = {}
         try:
-            while _fill(pool, worker, ledger, in_flight):
+            while _fill(pool, worker, ledger, in_flight, listen):
                 done, _ = wait(in_flight, timeout=SAY_STALL_EVERY_S, return_when=FIRST_COMPLETED)
                 if not done and (said := stalled(_NAME, longest_of(worker))):
                     listen(said)
@@ -136,6 +138,7 @@ class LocalDispatcher:
         finally:
             worker.close()
             pool.shutdown(wait=False, cancel_futures=True)
+        listen(WorkersGone())
 
 
 def longest_of(worker: TaskRunner) -> tuple[str, float] | None:
@@ -145,10 +148,15 @@ def longest_of(worker: TaskRunner) -> tuple[str, float] | None:
 
 
 def _fill(
-    pool: ThreadPoolExecutor, worker: TaskRunner, ledger: Ledger, in_flight: dict[Future[ShardReport], Attempt]
+    pool: ThreadPoolExecutor,
+    worker: TaskRunner,
+    ledger: Ledger,
+    in_flight: dict[Future[ShardReport], Attempt],
+    listen: Listener,
 ) -> bool:
     """Keep two shards under way; False when nothing is left."""
     while len(in_flight) < _IN_FLIGHT and (attempt := ledger.take()):
+        listen(AttemptStarted(attempt.task, _NAME))
         in_flight[pool.submit(worker.run_task, attempt.task, attempt.number)] = attempt
     return bool(in_flight)
 

@@ -72,7 +72,8 @@ class FeatureWorker:
             failed.update(image_id for image_id, error in zip(whole.image_ids, whole.errors, strict=True) if error)
         num_bytes = sum(record.bytes or 0 for record in missing)
         wall_s = time.perf_counter() - started
-        return ShardReport(len(ok) - len(failed), len(failed), num_bytes, render_s=0.0, wall_s=wall_s)
+        stage_s = {"extracting features": wall_s}
+        return ShardReport(len(ok) - len(failed), len(failed), num_bytes, render_s=0.0, wall_s=wall_s, stage_s=stage_s)
 
     def close(self) -> None:
         self._stop.set()

@@ -5,7 +5,7 @@ dead actors itself and counts every attempt.
 """
 
 import time
-from collections.abc import Callable, Collection, Container, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import ray
@@ -24,16 +24,18 @@ from darkroom.engine.actor import (
     software,
     start_slot,
 )
-from darkroom.engine.capacity import WorkerResources, node_of, num_with_room, why_pending
+from darkroom.engine.capacity import WorkerResources, draining_nodes, node_of, num_with_room, why_pending
 from darkroom.engine.dispatcher import Attempt, Ledger
 from darkroom.engine.tasks import (
     AttemptFailed,
+    AttemptStarted,
     Listener,
     ShardDone,
     Task,
     TaskRunner,
     WorkerLost,
     WorkerReady,
+    WorkersGone,
     WorkersPending,
     stalled,
 )
@@ -61,13 +63,13 @@ class Wanted:
         self._given = number
         self._resources = resources
         self._excluded: set[str] = set()
-        self._count()
+        self.count()
 
     @property
     def number(self) -> int:
         """At least 1: a cluster that starts nodes on demand needs one that waits."""
         if time.monotonic() - self._counted_at > _COUNT_EVERY_S:
-            self._count()
+            self.count()
         return max(1, self._room) if self._given is None else self._given
 
     @property
@@ -77,11 +79,12 @@ class Wanted:
     def exclude(self, node_id: str | None) -> None:
         if node_id:
             self._excluded.add(node_id)
-            self._count()
+            self.count()
 
-    def _count(self) -> None:
+    def count(self) -> None:
+        """The room that there is now, on nodes that will stay."""
         self._counted_at = time.monotonic()
-        self._room = num_with_room(self._resources, self._excluded)
+        self._room = num_with_room(self._resources, {*self._excluded, *draining_nodes()})
 
 
 class RayDispatcher:
@@ -113,6 +116,7 @@ class RayDispatcher:
                 raise
             finally:
                 loop.close()
+        listen(WorkersGone())
 
     def _new_actor(self, name: str, task: Task | None, excluded: Collection[str]) -> Any:
         """`task`: the one that it may be given first; `excluded`: nodes that it must not be on."""
@@ -135,7 +139,7 @@ class _Loop:
         self._slots: list[Slot] = []
         self._num_started = 0
         self._backoff = StartBackoff()
-        self._draining_nodes: Container[str] = ()
+        self._draining_nodes: Collection[str] = ()
         self._draining_at = self._said_at = self._asked_at = self._round_at = time.monotonic()
         self._num_said = (0, 0)  # workers that are ready, and wanted
 
@@ -174,6 +178,7 @@ class _Loop:
             return
         for slot in [slot for slot in idle if slot.node_id in self._draining() and not slot.refused]:
             self._let_go(slot)
+            self._wanted.count()
             self._listen(WorkerLost(slot.name, "its node is about to leave"))
         for slot in [slot for slot in idle if slot.refused]:
             self._let_go(slot)
@@ -209,7 +214,8 @@ class _Loop:
         if self._ledger.is_empty:
             return  # those that are idle go
         ready = sum(slot.is_ready for slot in self._slots)
-        numbers, is_due = (ready, self._wanted.number), time.monotonic() - self._said_at > _SAY_EVERY_S
+        numbers = ready, max(self._wanted.number, len(self._slots))
+        is_due = time.monotonic() - self._said_at > _SAY_EVERY_S
         pending = [slot.actor for slot in self._slots if not slot.is_ready]
         if is_due and pending:
             self._said_at = time.monotonic()
@@ -233,6 +239,7 @@ class _Loop:
         attempt = self._next_for(slot)
         if attempt is not None:
             slot.in_flight[slot.actor.run_task.remote(attempt.task, attempt.number)] = attempt
+            self._listen(AttemptStarted(attempt.task, slot.name))
         return attempt is not None
 
     def _usable(self) -> list[Slot]:
@@ -241,10 +248,10 @@ class _Loop:
         usable = [slot for slot in ready if slot.node_id not in self._draining()]
         return sorted(usable, key=lambda slot: len(slot.in_flight))
 
-    def _draining(self) -> Container[str]:
+    def _draining(self) -> Collection[str]:
         """Nodes that will leave, asked for once a second: their actors still take calls, and would lose them."""
         if time.monotonic() - self._draining_at > _POLL_S:
-            self._draining_nodes = ray._private.state.state.get_draining_nodes()
+            self._draining_nodes = draining_nodes()
             self._draining_at = time.monotonic()
         return self._draining_nodes
 

@@ -3,7 +3,7 @@
 Plain data that travels to any process.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -84,6 +84,7 @@ class ShardReport:
     batch_size: int | None = None  # that a probe found
     compiled: Compiled | None = None  # what torch.compile made, for workers to come
     spans: tuple[Span, ...] = field(default=())  # of the worker since its last report, where it is profiled
+    stage_s: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds of the shard's thread at it
 
 
 class TaskRunner(Protocol):
@@ -126,6 +127,11 @@ class WorkersPending:
 
 
 @dataclass(frozen=True)
+class WorkersGone:
+    """Every task has ended, and so have the workers."""
+
+
+@dataclass(frozen=True)
 class Stalled:
     """A worker has been at one stage for long."""
 
@@ -144,6 +150,21 @@ class ReadingPrompts:
     """The next shard's prompts are about to be read, or were."""
 
     is_begun: bool
+
+
+@dataclass(frozen=True)
+class RenderedByOthers:
+    """Of the images that were left when this stage began, so many other commands have rendered by now."""
+
+    num_images: int
+
+
+@dataclass(frozen=True)
+class AttemptStarted:
+    """A worker was given a shard."""
+
+    task: Task
+    worker: str
 
 
 @dataclass(frozen=True)
@@ -166,7 +187,18 @@ class AttemptFailed:
         object.__setattr__(self, "reason", redacted(self.reason))
 
 
-Event = WorkerReady | WorkerLost | WorkersPending | Stalled | ReadingPrompts | ShardDone | AttemptFailed
+Event = (
+    WorkerReady
+    | WorkerLost
+    | WorkersPending
+    | WorkersGone
+    | Stalled
+    | ReadingPrompts
+    | RenderedByOthers
+    | AttemptStarted
+    | ShardDone
+    | AttemptFailed
+)
 Listener = Callable[[Event], None]
 
 
@@ -187,6 +219,7 @@ class Summary:
     num_retries: int = 0  # store calls made again
     num_loads: int = 0  # models loaded, by all workers together
     workers_lost: int = 0
+    num_attempts_failed: int = 0  # tries at shards that ended without a commit
     failed_shards: list[tuple[Task, str]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)  # reasons of the first failed records
     resized: set[str] = field(default_factory=set)  # sizes that a model changed
@@ -208,7 +241,8 @@ class Summary:
                 self.num_loads += report.num_loads
                 self.errors.extend(report.errors[: 10 - len(self.errors)])
                 self.resized.update(report.resized)
-            case AttemptFailed(task=task, reason=reason, final=True):
-                self.failed_shards.append((task, reason))
+            case AttemptFailed(task=task, reason=reason, final=final):
+                self.num_attempts_failed += 1
+                self.failed_shards.extend([(task, reason)] if final else [])
             case WorkerLost():
                 self.workers_lost += 1

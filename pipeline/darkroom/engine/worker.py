@@ -72,15 +72,15 @@ class Worker:
         """Render and commit; returns once the manifest is there. An exception leaves nothing visible."""
         assert not isinstance(task, FeatureTask | ProbeTask), "another worker's"
         started = time.perf_counter()
+        self._doing.taken()  # of a try that failed
         if isinstance(task, RetryTask):
             done = self.render_shard(retried_shard(self._store, task, attempt))
         else:
             done = self.render_shard(fresh_shard(self._store, self._run, task, attempt))
         num_retries, num_loads = self._counts()
-        wall_s, spans, compiled = time.perf_counter() - started, self._profile.taken(), self._compiled_by(task)
-        return replace(
-            done, wall_s=wall_s, num_retries=num_retries, num_loads=num_loads, spans=spans, compiled=compiled
-        )
+        spans, compiled, stage_s = self._profile.taken(), self._compiled_by(task), self._doing.taken()
+        done = replace(done, wall_s=time.perf_counter() - started, stage_s=stage_s, spans=spans, compiled=compiled)
+        return replace(done, num_retries=num_retries, num_loads=num_loads)
 
     def render_shard(self, work: ShardWork) -> ShardReport:
         """The life of a shard: read, render, encode, put, commit.
@@ -98,6 +98,7 @@ class Worker:
         # Render. The device is one shard's at a time; this thread gives it a batch, and waits for the pixels.
         ready_s = time.time()
         with self._turn:
+            self._doing.add("waiting for the device", time.time() - ready_s)
             renderer = self._device.model(work.cell.model.base)
             info = renderer.info
             for batch in batches(renderable, info):

@@ -13,8 +13,9 @@ from darkroom.runs.features import ExtractorInfo
 INCEPTION = "inception_v3"
 READS_CAPTIONS = ("demo_clip", "clip")
 
-_OF_INFLUENCE = "95 % bootstrap of the images' influences, 1,000 resamples; the reference is taken as fixed"
-_OF_MEAN = "95 % bootstrap of the mean over images, 1,000 resamples; the reference is taken as fixed"
+_RESAMPLED = "1,000 resamples of the prompts"
+_OF_INFLUENCE = f"95 % bootstrap of the images' influences, {_RESAMPLED}; the reference is taken as fixed"
+_OF_MEAN = f"95 % bootstrap of the mean over images, {_RESAMPLED}; the reference is taken as fixed"
 _NO_RESAMPLES = "none: a resample repeats images, and a repeated image is its own nearest neighbour"
 _NEIGHBOURS = f"k = {NEAREST_K}, as prdc"
 
@@ -37,6 +38,11 @@ class Definition:
     default: bool = True  # measured where nobody names metrics
     lowest: float = -math.inf  # value there can be: where an interval is cut
     extractors: tuple[str, ...] = ()  # those that it is defined for; empty: all
+    images_a_dimension: int = 0  # of fewer its bias, which differs from model to model, is what ranks them
+
+    def fewest_ranked(self, dimension: int) -> int:
+        """Images of features of this dimension that it takes to tell a better model from a worse one."""
+        return self.images_a_dimension * dimension
 
 
 _FRECHET = Definition(
@@ -47,6 +53,7 @@ _FRECHET = Definition(
     measure=inputs.measure_frechet,
     of_all=True,
     lowest=0.0,
+    images_a_dimension=2,
 )
 _FRECHET_INFINITY = Definition(
     title="Fréchet distance∞",
@@ -56,6 +63,7 @@ _FRECHET_INFINITY = Definition(
     measure=inputs.measure_frechet_infinity,
     has_interval=False,
     default=False,
+    images_a_dimension=2,
 )
 CATALOGUE: Mapping[str, Definition] = {
     "fid": replace(_FRECHET, title="FID", extractors=(INCEPTION,)),
@@ -65,7 +73,8 @@ CATALOGUE: Mapping[str, Definition] = {
     "kid": Definition(
         title="KID",
         higher_is_better=False,
-        convention="unbiased MMD^2 over all pairs, kernel (x . y / d + 1)^3, not scaled; Binkowski et al. 2018",
+        convention="unbiased MMD^2 over all pairs of different prompts, as far as these are known, kernel "
+        "(x . y / d + 1)^3, not scaled; Binkowski et al. 2018",
         interval=_OF_INFLUENCE,
         measure=inputs.measure_kid,
         needs_reference_features=True,
@@ -73,7 +82,8 @@ CATALOGUE: Mapping[str, Definition] = {
     "cmmd": Definition(
         title="CMMD",
         higher_is_better=False,
-        convention="1000 MMD^2 of features of unit length, Gaussian kernel, sigma 10; Jayasumana et al. 2024",
+        convention="1000 MMD^2 of features of unit length over pairs of different prompts, as far as these are known, "
+        "Gaussian kernel, sigma 10; Jayasumana et al. 2024",
         interval=_OF_INFLUENCE,
         measure=inputs.measure_cmmd,
         needs_reference_features=True,
@@ -118,7 +128,7 @@ CATALOGUE: Mapping[str, Definition] = {
         title="Vendi score",
         higher_is_better=True,
         convention="effective number of different images, cosine kernel, order 1; Friedman and Dieng 2023",
-        interval="95 % bootstrap of the images' influences, 1,000 resamples",
+        interval=_OF_INFLUENCE.partition(";")[0],
         measure=inputs.measure_vendi,
         needs_reference=False,
         lowest=1.0,
@@ -127,7 +137,7 @@ CATALOGUE: Mapping[str, Definition] = {
         title="CLIP score",
         higher_is_better=True,
         convention="",  # of reference_free.CLIP_CONVENTIONS, as the caller chooses
-        interval="95 % bootstrap of the mean over images, 1,000 resamples",
+        interval=_OF_MEAN.partition(";")[0],
         measure=inputs.measure_clip_score,
         needs_reference=False,
         needs_captions=True,

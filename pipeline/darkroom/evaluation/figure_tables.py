@@ -5,8 +5,9 @@ One cell: a line a metric. Several: a line a cell and a column a metric, in as m
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import wrap
 
-from darkroom.evaluation.figures import Figure, Figures, Gap, Gaps, Metric
+from darkroom.evaluation.figures import ABOUT_GAPS, ABOUT_INTERVALS, Figure, Figures, Gap, Gaps, Metric
 from darkroom.evaluation.gaps import verdict
 from darkroom.evaluation.tables import Table, arrow, decimals, interval, number, setting_text, text_table, text_tables
 
@@ -111,7 +112,8 @@ def _figure_column(metric: Metric, cells: Mapping[str, Figures], gaps: Gaps) -> 
     """Value, interval and mark, padded so that they stand below each other; the heading leaves the mark's place."""
     found = {cell_id: figures.get(metric.name) for cell_id, figures in cells.items()}
     values = [figure.value for figure in found.values() if figure and math.isfinite(figure.value)]
-    best = (max if metric.higher_is_better else min)(values, default=math.nan)
+    ranked = [figure.value for figure in found.values() if figure and figure.is_ranked and math.isfinite(figure.value)]
+    best = (max if metric.higher_is_better else min)(ranked, default=math.nan)
     places = decimals(values)
     intervals = [interval(figure.low, figure.high, places) if figure else "" for figure in found.values()]
     width = max(map(len, intervals))
@@ -126,9 +128,9 @@ def _figure_column(metric: Metric, cells: Mapping[str, Figures], gaps: Gaps) -> 
 
 
 def _is_level(metric: Metric, cells: Mapping[str, Figures]) -> bool:
-    """Several cells have the figure, and all the same."""
-    values = [figures[metric.name].value for figures in cells.values() if metric.name in figures]
-    known = [value for value in values if math.isfinite(value)]
+    """It ranks several cells, and all are equal."""
+    found = [figures[metric.name] for figures in cells.values() if metric.name in figures]
+    known = [figure.value for figure in found if figure.is_ranked and math.isfinite(figure.value)]
     return len(known) > 1 and len(set(known)) == 1
 
 
@@ -151,9 +153,15 @@ def _near_mark(gap: Gap | None) -> str:
     return " " if gap is None or gap.is_told_apart else _NEAR
 
 
+def _have_intervals(cells: Mapping[str, Figures]) -> bool:
+    return any(figure.low is not None for figures in cells.values() for figure in figures.values())
+
+
 def _notes(metrics: Sequence[Metric], cells: Mapping[str, Figures]) -> list[str]:
     """What the figures are, then what to mind about them, with the number of cells that it is about."""
     about = [f"{metric.name}: {metric.convention}" for metric in metrics]
+    if _have_intervals(cells):
+        about += wrap(ABOUT_INTERVALS + (f" {ABOUT_GAPS}" if len(cells) > 1 else ""), _WIDTH)
     about += [f"compared with {name}" for name in dict.fromkeys(metric.reference for metric in metrics) if name]
     counts: dict[str, int] = {}
     for figures in cells.values():

@@ -15,6 +15,11 @@ from darkroom.runs.reading import PresentImages
 from darkroom.storage.store import Store
 
 T = TypeVar("T")
+ABOUT_INTERVALS = (
+    "Intervals, of 95 %, cover the figure of other prompts like these and other images of them, as many as here; the "
+    "reference is taken as fixed."
+)
+ABOUT_GAPS = "Those of differences from the best cell hold for all cells of a column at once."
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,15 @@ class Figure:
     num_images: int  # that it is computed from
     num_reference: int | None = None  # None without a reference, and where its number is not known
     warnings: tuple[str, ...] = ()
+    is_ranked: bool = True  # False: of too few images to be compared with other cells' by
 
 
 @dataclass(frozen=True)
 class Gap:
-    """One metric of a cell against that of another one, both over the images that share prompt and sample."""
+    """One metric of a cell against that of another one, both over the images that share prompt and sample.
+
+    The interval holds for all of the gaps that were looked at together, see `evaluation.gaps`.
+    """
 
     base: str  # cell_id of the other one
     difference: float  # this cell's less the other one's

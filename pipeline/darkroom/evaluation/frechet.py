@@ -98,8 +98,11 @@ def sample_size_warnings(num_images: int, num_reference: int | None, dimension: 
     """
     found = [
         f"{whose} {count:,} images are fewer than twice the {dimension:,} feature dimensions: "
-        f"the distance is biased upwards; give {2 * dimension:,} or more, or state KID"
-        for whose, count in (("the", num_images), ("the reference's", num_reference))
+        f"the distance is biased upwards{ranks}; give {2 * dimension:,} or more, or state KID"
+        for whose, count, ranks in (
+            ("the", num_images, " and ranks no cells, since the worse one is often lower"),
+            ("the reference's", num_reference, ""),
+        )
         if count is not None and count < 2 * dimension
     ]
     if num_reference is not None and num_reference != num_images:

@@ -87,8 +87,12 @@ class _Held:
 
     @cached_property
     def keys(self) -> np.ndarray:
-        """(n,) uint64: a digest of each image's pair."""
-        return np.array([int(digest("held", *pair, length=16), 16) for pair in self.images.pairs], np.uint64)
+        """(n,) uint64: the upper half a digest of each image's prompt, so that those held are all of some prompts, and
+        the lower half one of its sample.
+        """
+        prompts = [digest("held", prompt, length=8) for prompt in self.images.prompts]
+        samples = [digest("held", *pair, length=8) for pair in self.images.pairs]
+        return np.array([int(one + other, 16) for one, other in zip(prompts, samples, strict=True)], np.uint64)
 
 
 def _thinned(held: Sequence[_Held], most: int) -> list[_Held]:

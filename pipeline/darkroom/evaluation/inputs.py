@@ -5,7 +5,7 @@ What several metrics share (moments, neighbourhoods, the images that are compare
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -15,8 +15,9 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 from darkroom.evaluation.frechet import extrapolated_fid, frechet_distance, frechet_influence
 from darkroom.evaluation.gathering import Totals
+from darkroom.evaluation.kernel_distances import Prompts, cmmd_and_influence, kid_and_influence
 from darkroom.evaluation.moments import FeatureMoments, Gaussian, centred, unit_rows
-from darkroom.evaluation.pairwise import Hits, cmmd, cmmd_influence, kid, kid_influence, neighbour_hits
+from darkroom.evaluation.neighbours import Hits, neighbour_hits
 from darkroom.evaluation.reference_free import (
     clip_score,
     clip_score_of_means,
@@ -26,11 +27,12 @@ from darkroom.evaluation.reference_free import (
     vendi_influence,
     vendi_score,
 )
-from darkroom.evaluation.resampling import sample_keys, subset
+from darkroom.evaluation.resampling import by_prompt, sample_keys, subset
 from darkroom.runs.features import ImageFeatures, Pair
 
 MOST_COMPARED = 10_000  # images of a set where each is compared with each
 NEAREST_K = 5  # neighbours that make a neighbourhood
+FEWEST_PROMPTS = 10  # that are taken for a sample of prompts; of fewer, images are taken for a sample of images
 Logits = Callable[[np.ndarray], np.ndarray]  # (n, d) features to (n, classes)
 
 
@@ -45,6 +47,9 @@ class ReferenceSet(Protocol):
 
     @property
     def ids(self) -> Sequence[str]: ...  # one for each row of features
+
+    @property
+    def prompts(self) -> Sequence[str] | None: ...  # of each row's image; None where they are not known
 
     @property
     def features(self) -> np.ndarray | None: ...  # (m, d); None where statistics alone are known
@@ -66,6 +71,7 @@ class MetricInputs:
     names: Sequence[str] | None = None  # of the images held, by which some are chosen; None: by their ids
     left_out: Counter[str] = field(default_factory=Counter)  # why images have no features -> how many
     most_compared: int = MOST_COMPARED
+    prompts: Sequence[str] | None = None  # of each image held; None: not known
 
     @property
     def num_images(self) -> int:
@@ -105,14 +111,43 @@ class MetricInputs:
         return self.totals.moments if self.totals else FeatureMoments.of(self.images.features)
 
     @cached_property
+    def sampled_prompts(self) -> Sequence[str] | None:
+        """Those of images held, as a sample of prompts; None where images are a sample by themselves."""
+        return _sample_of_prompts(self.prompts)
+
+    @cached_property
+    def compared_rows(self) -> np.ndarray:
+        """(n,) rows of at most `most_compared` images: which ones depends on their ids and the seed alone."""
+        return self._drawn(self.names or self.images.image_ids, "compared images")
+
+    @cached_property
     def compared(self) -> np.ndarray:
-        """(n, d) features of at most `most_compared` images: which ones depends on their ids and the seed alone."""
-        return self._drawn(self.images.features, self.names or self.images.image_ids, "compared images")
+        """(n, d) features."""
+        return _rows(self.images.features, self.compared_rows)
+
+    @cached_property
+    def prompts_compared(self) -> Sequence[str] | None:
+        """Of each image compared, as a sample of prompts."""
+        return _taken(self.sampled_prompts, self.compared_rows)
+
+    @cached_property
+    def reference_compared_rows(self) -> np.ndarray:
+        """(m,), chosen likewise."""
+        return self._drawn(self._needed_reference.ids, "compared reference images")
 
     @cached_property
     def reference_compared(self) -> np.ndarray:
-        """(m, d), chosen likewise."""
-        return self._drawn(self.reference_features, self._needed_reference.ids, "compared reference images")
+        """(m, d) features."""
+        return _rows(self.reference_features, self.reference_compared_rows)
+
+    @cached_property
+    def compared_prompts(self) -> Prompts:
+        """Of both sets."""
+        return Prompts.of(
+            self.prompts_compared,
+            _taken(_sample_of_prompts(self._needed_reference.prompts), self.reference_compared_rows),
+            (len(self.compared_rows), len(self.reference_compared_rows)),
+        )
 
     @cached_property
     def hits(self) -> Hits:
@@ -133,16 +168,28 @@ class MetricInputs:
             raise DarkroomError("needs reference images; give a reference")
         return self.reference
 
-    def _drawn(self, features: np.ndarray, ids: Sequence[str], purpose: str) -> np.ndarray:
-        if len(features) <= self.most_compared:
-            return features
-        keys = sample_keys(_numbered(ids), len(features), self.seed, purpose)
-        return features[subset(keys, 0, self.most_compared)]
+    def _drawn(self, ids: Sequence[str], purpose: str) -> np.ndarray:
+        if len(ids) <= self.most_compared:
+            return np.arange(len(ids))
+        keys = sample_keys(_numbered(ids), len(ids), self.seed, purpose)
+        return subset(keys, 0, self.most_compared)
 
 
 def pair_names(pairs: Sequence[Pair]) -> tuple[str, ...]:
     """A digest of each prompt_id and sample_index: by it every cell draws images of the same prompts and samples."""
     return tuple(digest("pair", *pair) for pair in pairs)
+
+
+def _sample_of_prompts(prompts: Sequence[str] | None) -> Sequence[str] | None:
+    return prompts if prompts is not None and len(set(prompts)) >= FEWEST_PROMPTS else None
+
+
+def _rows(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return features if len(rows) == len(features) else features[rows]  # all, in their order
+
+
+def _taken(prompts: Sequence[str] | None, rows: np.ndarray) -> list[str] | None:
+    return None if prompts is None else [prompts[row] for row in rows]
 
 
 def _numbered(ids: Sequence[str]) -> list[str]:
@@ -162,6 +209,10 @@ class Measured:
     value: float
     influence: np.ndarray | None = None  # (n,) float64, see `resampling`; None: the metric has no interval
 
+    def by_prompt(self, prompts: Sequence[str] | None) -> "Measured":
+        """With (p,) influence values, one a prompt; None leaves one an image."""
+        return self if self.influence is None else replace(self, influence=by_prompt(self.influence, prompts))
+
 
 def measure_frechet(inputs: MetricInputs) -> Measured:
     gaussian, reference = inputs.moments.gaussian(), inputs.reference_gaussian
@@ -175,13 +226,12 @@ def measure_frechet_infinity(inputs: MetricInputs) -> Measured:
 
 
 def measure_kid(inputs: MetricInputs) -> Measured:
-    images, reference = inputs.compared, inputs.reference_compared
-    return Measured(kid(images, reference), kid_influence(images, reference))
+    return Measured(*kid_and_influence(inputs.compared, inputs.reference_compared, inputs.compared_prompts))
 
 
 def measure_cmmd(inputs: MetricInputs) -> Measured:
     images, reference = unit_rows(inputs.compared), unit_rows(inputs.reference_compared)
-    return Measured(cmmd(images, reference), cmmd_influence(images, reference))
+    return Measured(*cmmd_and_influence(images, reference, inputs.compared_prompts))
 
 
 def measure_precision(inputs: MetricInputs) -> Measured:

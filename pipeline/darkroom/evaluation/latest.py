@@ -10,7 +10,7 @@ from darkroom.evaluation.reference_free import CLIP_CONVENTIONS, ClipConvention
 from darkroom.runs.reading import PresentImages
 
 _CLIP_SCORE = "clip_score"
-# Ends of metric names, in the order to show them; others come after.
+# Ends of metric names, in the order to show them; others come after, and last those that rank no cell.
 _FIRST = ("fid", "frechet", _CLIP_SCORE, "kid", "cmmd", "vendi", "precision", "recall", "density", "coverage")
 
 
@@ -96,7 +96,9 @@ def latest_figures(evaluations: Sequence[Evaluation], cell_ids: Collection[str])
                     cells[cell_id][name] = _latest(evaluation, cell_id, name, figure, cells[cell_id].get(name))
                 else:
                     redefined.add(name)
-    shown = [name for name in sorted(metrics, key=_place) if any(name in found for found in cells.values())]
+    ranking = {name for found in cells.values() for name, latest in found.items() if latest.figure.is_ranked}
+    in_order = sorted(metrics, key=lambda name: (name not in ranking, _place(name)))
+    shown = [name for name in in_order if any(name in found for found in cells.values())]
     notes = [
         f"{metrics[name].title}: figures of earlier evaluations with another definition or reference are left out."
         for name in sorted(redefined.intersection(shown))

@@ -23,8 +23,8 @@ class MeasuredCell:
     """What is left of a cell once its features are let go: its figures, and what gaps are computed from."""
 
     figures: Mapping[str, Figure]  # by Metric.name
-    influence: Mapping[str, np.ndarray]  # by Metric.name, of figures with an interval: (n,) float64, see `resampling`
-    pairs: tuple[Pair, ...] = ()  # of the images held, in the order of influence values
+    influence: Mapping[str, np.ndarray]  # by Metric.name, of figures with an interval: (p,) float64, see `resampling`
+    pairs: tuple[Pair, ...] = ()  # of the images held, by whose prompts influence values are in order
 
 
 def measured_cell(
@@ -41,12 +41,13 @@ def measured_cell(
 
     `metrics` as `figures_of` takes them. The order of images changes nothing but the last bits.
     """
-    names = pair_names(cell.held.pairs)
+    held = cell.held
+    names, prompts = pair_names(held.pairs), held.prompts
     inputs = MetricInputs(
-        cell.held.images, reference, clip_convention, seed, logits, cell.totals, names, cell.left_out, most_compared
+        held.images, reference, clip_convention, seed, logits, cell.totals, names, cell.left_out, most_compared, prompts
     )
     found = figures_of(inputs, extractor, metrics)
-    return MeasuredCell(found.figures, found.influence, cell.held.pairs)
+    return MeasuredCell(found.figures, found.influence, held.pairs)
 
 
 def figures_of(inputs: MetricInputs, extractor: ExtractorInfo, metrics: Sequence[str] | None) -> MeasuredCell:
@@ -88,11 +89,16 @@ def chosen_metrics(
 
 
 def measured(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> Measured:
-    """One metric by its name. A DarkroomError that names the figure where it cannot be computed."""
+    """One metric by its name, its influence values by prompt.
+
+    A DarkroomError that names the figure where it cannot be computed.
+    """
     try:
         if inputs.num_images < 2:
             raise DarkroomError(f"{inputs.num_images} image(s) are too few for a figure; render at least 2")
-        return CATALOGUE[metric].measure(inputs)
+        definition = CATALOGUE[metric]
+        prompts = inputs.prompts_compared if definition.needs_reference_features else inputs.sampled_prompts
+        return definition.measure(inputs).by_prompt(prompts)
     except DarkroomError as error:
         raise DarkroomError(f"{figure_name(extractor, metric)}: {error}") from error
 
@@ -101,6 +107,11 @@ def warnings_of(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> 
     """Lines to print beside a figure that was computed."""
     definition, count = CATALOGUE[metric], inputs.num_images
     yield from left_out_lines(inputs.left_out, count)
+    if definition.has_interval and inputs.prompts is not None and inputs.sampled_prompts is None:
+        yield (
+            f"{len(set(inputs.prompts))} prompts are too few for a sample of prompts: its interval is of other images "
+            "of these"
+        )
     if metric in ("fid", "frechet"):
         yield from sample_size_warnings(count, inputs.reference_gaussian.count, extractor.dimension)
     if definition.needs_reference_features:
@@ -116,6 +127,17 @@ def warnings_of(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> 
         yield f"{num_truncated:,} of {count:,} prompts are longer than {extractor.name} reads; their rest is not judged"
 
 
+def rank_fault(metric: str, num_images: int, extractor: ExtractorInfo) -> str:
+    """Why a better model cannot be told from a worse one by the metric, with the remedy; empty where it can."""
+    fewest = CATALOGUE[metric].fewest_ranked(extractor.dimension)
+    if num_images >= fewest:
+        return ""
+    return (
+        f"{num_images:,} images in {extractor.dimension:,} dimensions rank models by chance, the worse one "
+        f"often first; compare {fewest:,} or more, or by kid"
+    )
+
+
 def _figure(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> tuple[Figure, np.ndarray | None]:
     counts = _counts(metric, inputs)
     try:
@@ -125,7 +147,8 @@ def _figure(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> tupl
         reasons = (str(error), *left_out_lines(inputs.left_out, inputs.num_images))
         return Figure(math.nan, None, None, *counts, reasons), None
     warnings = tuple(warnings_of(metric, inputs, extractor))
-    return Figure(found.value, low, high, *counts, warnings), found.influence
+    is_ranked = not rank_fault(metric, inputs.num_images, extractor)
+    return Figure(found.value, low, high, *counts, warnings, is_ranked), found.influence if is_ranked else None
 
 
 def _counts(metric: str, inputs: MetricInputs) -> tuple[int, int | None]:

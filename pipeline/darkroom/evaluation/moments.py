@@ -87,6 +87,12 @@ def tiles(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[slice, slice,
             yield rows, columns, left, second[columns].astype(np.float64)
 
 
+def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(n, m) of (n, d) and (m, d), never negative."""
+    norms = np.square(first).sum(axis=1)[:, None] + np.square(second).sum(axis=1)
+    return np.maximum(norms - 2 * (first @ second.T), 0)
+
+
 def _slices(length: int, step: int) -> Iterator[slice]:
     return (slice(start, min(start + step, length)) for start in range(0, length, step))
 

@@ -47,6 +47,7 @@ class Block:
     ids: tuple[str, ...]  # one an image: SHA-256 of its content
     files: Callable[[], Iterable[ImageFile]]  # in the order of `ids`; called only where features are to be computed
     stored: Callable[[str], np.ndarray | None] = nothing_stored  # extractor_id -> features that lie beside the images
+    prompts: tuple[str, ...] | None = None  # of each image; None where they are not known
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +86,7 @@ class ReferenceFeatures:
     ids: tuple[str, ...]  # one an image: SHA-256 of its content; none for statistics
     features: np.ndarray | None  # (N, dimension) float32, raw; None for statistics
     gaussian: Gaussian  # its count is None for statistics, which do not say it
+    prompts: tuple[str, ...] | None = None  # of each image; None where they are not known
 
 
 def check_count(name: str, num_images: int) -> None:

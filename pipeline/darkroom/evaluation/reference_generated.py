@@ -1,7 +1,8 @@
 """References that Darkroom itself makes: a cell of another run, and drawings for the embedded model.
 
-Of a run these are its committed images, with the features that lie beside them; the drawings show what the demo's
-prompts say, drawn by the code that drew what the embedded model learned from.
+Of a run these are its committed images, with the features that lie beside them; the drawings are of the world that the
+demo's prompts speak of, by the code that drew what the embedded model learned from. They show other scenes than the
+prompts: a model is to be near the world, and not near certain pictures of it.
 """
 
 import inspect
@@ -30,8 +31,7 @@ from darkroom.storage.input_files import reason_of
 from darkroom.storage.store import Store, StoreError
 
 DEMO = "demo"
-# Eight of each prompt: eight times the 64 dimensions of the embedded CLIP, so that their covariance has full rank, and
-# drawn in a few seconds.
+# Eight times the dimensions of the embedded CLIP, so that their covariance has full rank, and drawn in a few seconds.
 NUM_DRAWINGS = 512
 _SEED = 11
 _CELLS_SHOWN = 4
@@ -75,7 +75,9 @@ def _run_blocks(name: str, store: Store, shards: Sequence[Shard]) -> Iterator[Bl
             records = [record for record in to_records(manifest.read(store, shard)) if record.status == OK]
         if records:
             ids = tuple(record.sha256 or "" for record in records)
-            yield Block(ids, partial(_files, name, store, records), partial(_stored, name, store, shard, records))
+            prompts = tuple(record.prompt for record in records)
+            stored = partial(_stored, name, store, shard, records)
+            yield Block(ids, partial(_files, name, store, records), stored, prompts)
 
 
 def _stored(name: str, store: Store, shard: Shard, records: Sequence[Record], extractor_id: str) -> np.ndarray | None:
@@ -129,10 +131,9 @@ def demo_reference() -> Reference:
 
 
 def drawings() -> Iterator[np.ndarray]:
-    """(64, 64, 3) uint8 RGB: scene after scene, over and over, each time drawn with another seed."""
-    scenes = world.demo_scenes()
-    for number in range(NUM_DRAWINGS):
-        yield drawing.draw(scenes[number % len(scenes)], np.random.default_rng([_SEED, number]))
+    """(64, 64, 3) uint8 RGB, each of another scene."""
+    for number, scene in enumerate(world.other_scenes(_SEED, NUM_DRAWINGS)):
+        yield drawing.draw(scene, np.random.default_rng([_SEED, number]))
 
 
 def _demo_blocks() -> Iterator[Block]:

@@ -7,6 +7,7 @@ disk that takes nothing costs only the next evaluation its time.
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache as once
 
 import numpy as np
@@ -31,7 +32,15 @@ from darkroom.storage.local import user_cache
 from darkroom.storage.store import NotFound, Store
 
 Ids = tuple[str, ...]
-Part = tuple[Ids, np.ndarray]  # of a block: its ids, and (N, dimension) float32
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A block's images."""
+
+    ids: Ids
+    features: np.ndarray  # (N, dimension) float32
+    prompts: tuple[str, ...] | None = None
 
 
 def reference_features(
@@ -75,7 +84,7 @@ def _cached_parts(source: Images, cached: "FeatureCache") -> list[Part] | None:
         features = cached.features(ids)
         if features is None:
             return None
-        parts.append((ids, features))
+        parts.append(Part(ids, features))
     return parts or None
 
 
@@ -98,12 +107,12 @@ def _read_parts(
             features = _computed(block, load, faults)
             if not faults:
                 cached.put_features(block.ids, features)
-        parts.append((block.ids, features))
+        parts.append(Part(block.ids, features, block.prompts))
         num_done += len(block.ids)
         report(_progress(reference, num_done))
     _refuse(faults)
     if source.listing:
-        cached.put_blocks(source.listing, [ids for ids, _ in parts])
+        cached.put_blocks(source.listing, [part.ids for part in parts])
     return parts
 
 
@@ -127,19 +136,21 @@ def _progress(reference: Reference, num_done: int) -> str:
 
 def _joined(name: str, parts: Sequence[Part], dimension: int) -> ReferenceFeatures:
     """All images in order of their ids, so that neither names nor folders decide which ones a subset gets."""
-    ids = [image_id for part, _ in parts for image_id in part]
+    ids = [image_id for part in parts for image_id in part.ids]
     check_count(name, len(ids))
     order = sorted(range(len(ids)), key=ids.__getitem__)
     rank = np.empty(len(ids), np.int64)
     rank[order] = np.arange(len(ids))
     features = np.empty((len(ids), dimension), np.float32)
     start = 0
-    for part, rows in parts:
-        features[rank[start : start + len(part)]] = rows
-        start += len(part)
+    for part in parts:
+        features[rank[start : start + len(part.ids)]] = part.features
+        start += len(part.ids)
     in_order = tuple(ids[index] for index in order)
     of_all = hashlib.sha256("\n".join(in_order).encode()).hexdigest()
-    return ReferenceFeatures(name, of_all, in_order, features, FeatureMoments.of(features).gaussian())
+    prompts = [prompt for part in parts for prompt in part.prompts or ()]
+    prompts_in_order = tuple(prompts[index] for index in order) if len(prompts) == len(ids) else None
+    return ReferenceFeatures(name, of_all, in_order, features, FeatureMoments.of(features).gaussian(), prompts_in_order)
 
 
 def default_cache() -> Store:

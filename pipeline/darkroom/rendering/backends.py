@@ -8,7 +8,7 @@ from pathlib import Path
 
 from darkroom.domain.adapters import GGUF, LORAS
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.settings import NONE
+from darkroom.domain.settings import NONE, Sampling
 from darkroom.rendering.inspection import STEERED, InspectedModel
 from darkroom.rendering.model_facts import config_of
 
@@ -17,6 +17,7 @@ TORCH = "torch"
 OPENVINO = "openvino"  # the package's name too
 BACKENDS = (AUTO, TORCH, OPENVINO)
 _UNET = "UNet2DConditionModel"
+_OUTSIDE = frozenset({"guidance_start", "guidance_stop"})  # lossy settings that act outside of the UNet
 
 
 def backend_of(asked: str, model: InspectedModel, device: str, is_compiled: bool = False) -> str:
@@ -47,6 +48,11 @@ def openvino_fault(model: InspectedModel, device: str, is_compiled: bool = False
     if openvino_version() is None:
         return f"it needs the package {OPENVINO}; run `pip install 'darkroom[openvino]'`"
     return None
+
+
+def torch_settings(sampling: Sampling) -> list[str]:
+    """Names of those that change layers for a while, with which a call is torch's even where OpenVINO computes."""
+    return [name for name in sampling.lossy if name not in _OUTSIDE]
 
 
 def openvino_version() -> str | None:

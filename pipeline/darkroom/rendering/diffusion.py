@@ -31,7 +31,7 @@ from darkroom.rendering.loading import calls_models
 from darkroom.rendering.pretrained import LoadedPipeline, load_pipeline
 from darkroom.rendering.prompted import call_arguments, pictures, set_guiders, text_groups
 from darkroom.rendering.refiner import Refiner
-from darkroom.rendering.refiner_steps import fault_of_steps, is_refined
+from darkroom.rendering.refiner_steps import is_refined
 from darkroom.rendering.renderer import RenderedImage, RendererInfo, RendererSpec, explained
 from darkroom.rendering.schedulers import build_scheduler
 
@@ -140,19 +140,10 @@ class DiffusersRenderer:
     def _render_group(self, requests: Sequence[ImageRequest], truncated: list[bool]) -> list[RenderedImage]:
         """Images of requests that may share a call."""
         images: list[RenderedImage] = []
-        fault = self._fault(requests[0].sampling)
-        if fault:
-            return [RenderedImage(None, cut, fault) for cut in truncated]
         while len(images) < len(requests):
             start, size = len(images), self._fitting_size
             images += self._try(requests[start : start + size], truncated[start : start + size], size)
         return images
-
-    def _fault(self, sampling: Sampling) -> str | None:
-        """Why no image can be made with these settings, of rows that have steps of their own."""
-        if self._refiner is None:
-            return None
-        return fault_of_steps(sampling, build_scheduler(sampling.scheduler, self._model_scheduler))
 
     def _mixes_loras(self, spec: RendererSpec) -> bool:
         """Compiled code would hold the weights of one batch."""

@@ -5,11 +5,12 @@ run time; tests/rendering/test_families.py compares what it can with the install
 model of each class that one can be made of. Plain data: this module needs no torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
 from darkroom.domain.settings import CACHES
+from darkroom.rendering.sizes import Size, of_one_area, of_one_list, of_two_stages, rounded_down, rounded_up
 
 
 class Guidance(Enum):
@@ -18,16 +19,6 @@ class Guidance(Enum):
     BRANCHES = "branches"  # classifier-free: the difference of two predictions, with the prompt and without
     EMBEDDED = "embedded"  # the scale is an input of the network
     NONE = "none"  # the scale changes nothing
-
-
-class Sizes(Enum):
-    """What a pipeline makes of a height or width that is no multiple of its unit."""
-
-    EXACT = "exact"  # any multiple of 8 is made
-    REFUSED = "refused"  # an error
-    DOWN = "rounded down"
-    UP = "rounded up"
-    CHOSEN = "chosen"  # of sizes that the pipeline has, or of its own area, by the ratio of the sides
 
 
 class Text(Enum):
@@ -84,9 +75,9 @@ class Family:
     tokens: tuple[Tokens, ...] = (Tokens(),)  # the one that reads most first: the first that a model has counts
     caches_text: bool = True  # every output of `encode_prompt` has a row for each prompt, or is None, but for
     shared_text: tuple[int, ...] = ()  # those at these places, which all prompts share
-    sizes: Sizes = Sizes.EXACT
     unit: int = 8  # of height and width; in pixels, or where `unit_of_latents` in latent pixels
     unit_of_latents: bool = False
+    made_size: Callable[[Size, int], Size] | None = None  # of a size and the unit; None: others are an error
     latent_side: int | None = None  # default height and width in latent pixels, where no config says it
     output: str = "images"  # attribute of what a call returns
     lowest: float = 0.0  # of the range of `output_type="pt"`, whose highest value is 1
@@ -103,7 +94,7 @@ class Family:
 
 
 UNPROVED = Family(is_proved=False, mixes_loras=False)
-_SCALED = {"sizes": Sizes.DOWN, "unit": 2, "unit_of_latents": True}  # latents in patches of 2x2
+_SCALED = {"made_size": rounded_down, "unit": 2, "unit_of_latents": True}  # latents in patches of 2x2
 _OF_FLUX = {**_SCALED, "latent_side": 128, "passes_sigmas": True, "caches": CACHES}
 _CLIP_77 = Tokens("tokenizer", 77)
 
@@ -118,20 +109,18 @@ _SD_PAG = Family(embedded_if=Flag("unet", "time_cond_proj_dim"))
 _SD3 = Family(
     mixes_guidance=True,
     tokens=(Tokens("tokenizer_3", 256), _CLIP_77),
-    sizes=Sizes.REFUSED,
     unit=2,
     unit_of_latents=True,
 )
 _SANA = Family(
     mixes_guidance=True,
     tokens=(Tokens(limit=299),),  # 300 after the instruction, of which its end takes one
-    sizes=Sizes.REFUSED,
     unit=32,
 )
 _HUNYUAN_DIT = Family(
     mixes_guidance=True,
     tokens=(Tokens("tokenizer_2", 256), _CLIP_77),
-    sizes=Sizes.DOWN,
+    made_size=rounded_down,
     unit=16,
     arguments={"use_resolution_binning": False},  # which makes other sizes than were asked for
 )
@@ -177,12 +166,11 @@ FAMILIES: Mapping[str, Family] = {
     "PixArtSigmaPipeline": _pixart(300),
     "PixArtSigmaPAGPipeline": Family(tokens=(Tokens(limit=300),)),
     "SanaPipeline": _SANA,
-    "SanaPAGPipeline": Family(tokens=_SANA.tokens, sizes=Sizes.REFUSED, unit=32),
+    "SanaPAGPipeline": Family(tokens=_SANA.tokens, unit=32),
     "SanaSprintPipeline": Family(
         Guidance.EMBEDDED,
         takes_negative_prompt=False,
         tokens=_SANA.tokens,
-        sizes=Sizes.REFUSED,
         unit=32,
         fixed_scheduler=True,
         only_at_steps=(2, "intermediate_timesteps"),
@@ -201,7 +189,6 @@ FAMILIES: Mapping[str, Family] = {
         mixes_loras=False,  # prompts and latents are lists, and one row after another in some layers
         text=Text.RAGGED,
         tokens=(Tokens(limit=509, wording=Wording.CHAT),),  # 512 with three of the chat template before it
-        sizes=Sizes.REFUSED,
         unit=2,
         unit_of_latents=True,
         latent_side=128,
@@ -221,13 +208,15 @@ FAMILIES: Mapping[str, Family] = {
         no_negative_prompt="",  # else encoded alone, and not in the batch's shape
         caches_text=False,  # layers of an encoder come before rows
         tokens=(Tokens("tokenizer_4", 128), Tokens("tokenizer_3", 128)),
-        sizes=Sizes.CHOSEN,
+        unit=2,
+        unit_of_latents=True,
+        made_size=of_one_area,
         latent_side=128,
         passes_sigmas=True,
     ),
     "HunyuanDiTPipeline": _HUNYUAN_DIT,
     "HunyuanDiTPAGPipeline": Family(
-        tokens=_HUNYUAN_DIT.tokens, sizes=Sizes.DOWN, unit=16, arguments=_HUNYUAN_DIT.arguments
+        tokens=_HUNYUAN_DIT.tokens, made_size=rounded_down, unit=16, arguments=_HUNYUAN_DIT.arguments
     ),
     # Guided by its own guider where its network does not take the scale; another guider where words are quoted.
     "HunyuanImagePipeline": Family(
@@ -235,8 +224,8 @@ FAMILIES: Mapping[str, Family] = {
         embedded_if=Flag("transformer", "guidance_embeds"),
         guider="guider",
         text=Text.QUOTED,
-        tokens=(Tokens(limit=1000),),
-        sizes=Sizes.DOWN,
+        tokens=(Tokens(limit=1000), Tokens("tokenizer_2", 128)),  # of the prompt, and of the words that it quotes
+        made_size=rounded_down,
         unit=1,
         unit_of_latents=True,
         latent_side=64,
@@ -246,14 +235,12 @@ FAMILIES: Mapping[str, Family] = {
     "AuraFlowPipeline": Family(
         mixes_guidance=True,
         tokens=(Tokens(limit=256),),
-        sizes=Sizes.REFUSED,
         unit=2,
         unit_of_latents=True,
     ),
     "Lumina2Pipeline": Family(
         text=Text.RAGGED,
         tokens=(Tokens(limit=256, before=_LUMINA_SYSTEM),),
-        sizes=Sizes.REFUSED,
         unit=16,
         passes_sigmas=True,
     ),
@@ -263,7 +250,6 @@ FAMILIES: Mapping[str, Family] = {
         text=Text.RAGGED,
         text_unit=16,
         tokens=(Tokens(limit=1024),),
-        sizes=Sizes.REFUSED,
         unit=16,
         passes_sigmas=True,
         caches=CACHES[1:],  # its attention has another name than TaylorSeer looks for
@@ -273,7 +259,7 @@ FAMILIES: Mapping[str, Family] = {
     "KolorsPAGPipeline": Family(tokens=_KOLORS.tokens, needs=_KOLORS.needs),
     "KandinskyV22CombinedPipeline": Family(
         tokens=(Tokens("prior_tokenizer"),),
-        sizes=Sizes.UP,
+        made_size=rounded_up,
         unit=64,
         lowest=-1.0,
         fixed_scheduler=True,
@@ -283,7 +269,7 @@ FAMILIES: Mapping[str, Family] = {
     "Kandinsky3Pipeline": Family(
         text=Text.RAGGED,
         tokens=(Tokens(limit=128),),
-        sizes=Sizes.UP,
+        made_size=rounded_up,
         unit=64,
         lowest=-1.0,
         passes_generator=True,
@@ -293,7 +279,7 @@ FAMILIES: Mapping[str, Family] = {
         text=Text.RAGGED,
         caches_text=False,  # one output is where each prompt begins
         tokens=(Tokens(limit=510, wording=Wording.PROMPT_TEMPLATE),),
-        sizes=Sizes.CHOSEN,
+        made_size=of_one_list,
         output="image",
         needs="torchvision",  # of the processor that is its tokenizer
     ),
@@ -301,7 +287,7 @@ FAMILIES: Mapping[str, Family] = {
     "StableCascadeCombinedPipeline": Family(
         guidance_argument="prior_guidance_scale",
         tokens=(Tokens("prior_tokenizer"),),
-        sizes=Sizes.CHOSEN,
+        made_size=of_two_stages,
         fixed_scheduler=True,
     ),
     # Its UNet predicts a variance too, which few schedulers take.
@@ -323,7 +309,7 @@ FAMILIES: Mapping[str, Family] = {
         mixes_loras=False,  # not tried
         unguided=0.0,
         tokens=(Tokens(limit=507),),
-        sizes=Sizes.UP,
+        made_size=rounded_up,
         unit=2,
         unit_of_latents=True,
         passes_sigmas=True,

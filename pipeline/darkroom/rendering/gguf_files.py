@@ -71,6 +71,13 @@ def gguf_tensors(part: PartFile) -> dict[str, StoredTensor]:
     return {each.name: StoredTensor(_BYTES, (int(each.n_bytes),), 0, int(each.n_bytes)) for each in found}
 
 
+def gguf_layer(part: PartFile) -> dict[str, StoredTensor]:
+    """Its largest tensor in the numbers that it is computed in, as it is held while its layer computes."""
+    found = _tensors(weights_file(part.path, part.label, GGUF), part.label)
+    largest = max(found, key=lambda each: int(each.n_elements))
+    return {largest.name: StoredTensor("F32", tuple(map(int, largest.shape)), 0, 0)}
+
+
 @loads_models
 def load_gguf(part: PartFile, folder: Path, index: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
     """Name -> the denoiser, configured as in the model's folder, computing in `dtype`."""

@@ -1,13 +1,14 @@
 """Inspect a model's small files: what it is, and whether it can be rendered with, before torch or weights are read."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from darkroom.domain.errors import DarkroomError, first_line
+from darkroom.domain.adapters import GGUF, VAE
+from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import EXECUTION, ModelRef, Value
 from darkroom.rendering import single_file
@@ -25,17 +26,18 @@ from darkroom.rendering.model_facts import (
     pipeline_of,
     side_of,
 )
-from darkroom.rendering.model_files import INDEX, PICKLES, components_of, files_in, folder_digests, folder_revision
+from darkroom.rendering.model_files import INDEX, PICKLES, components_of, folder_digests, folder_revision
+from darkroom.rendering.model_places import Place, place_of
 from darkroom.rendering.other_parts import inversion_files, vae_file
 from darkroom.rendering.part_files import PartFile, check_fits, lora_files
 from darkroom.rendering.quantization import check_quantization
 from darkroom.rendering.refiner_files import refiner_file
+from darkroom.rendering.single_file import SingleFile
 from darkroom.rendering.stored_tensors import stored_dtype
 from darkroom.rendering.vae_options import check_vae, vae_config
 
 # Pipelines whose steps Darkroom controls: guidance by image and by step, cached features, shared work.
 STEERED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
-_SMALL_FILES = ["*.json", "*.txt", "*.model"]
 _LIBRARIES = frozenset({"diffusers", "transformers"})
 _OTHER_TASKS = ("Img2Img", "Inpaint", "ControlNet", "Video", "Upscale", "Audio", "Edit", "Depth2Img", "Pix2Pix")
 _NO_WEIGHTS = ("tokenizer", "scheduler", "feature_extractor", "image_processor", "guider")  # in components' names
@@ -50,8 +52,8 @@ class InspectedModel:
     """A model that can be loaded, and what a run needs to know of it first."""
 
     identity: ModelIdentity
-    source: str  # local folder or hub id to load from
-    revision: str | None  # hub commit; None for a local folder
+    source: str  # folder, hub id or address to load from
+    revision: str | None  # hub commit; None for others
     variant: str | None
     height: int | None  # pixels that the model was trained for
     width: int | None
@@ -64,7 +66,7 @@ class InspectedModel:
     digests: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # of files in `folder`, by their names
     plug_in: PlugIn | None = None  # a renderer of one's own
     parts: tuple[PartFile, ...] = ()  # what is added to it
-    configuration: str | None = None  # of a single file: the commit of the hub model that configures it
+    single_file: SingleFile | None = None  # that its folder was made of
     execution: Mapping[str, Value] = field(
         default_factory=dict, hash=False
     )  # settings of how it is held, where they do something
@@ -75,36 +77,41 @@ class InspectedModel:
         return self.family.guidance is not Guidance.BRANCHES
 
 
-def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
-    """Find a model and check that it can be rendered with. Raises DarkroomError where it cannot."""
-    folder, commit = _place(ref)
+def inspect_model(ref: ModelRef, device: str, later: Collection[str] = ()) -> InspectedModel:
+    """Find a model and check that it can be rendered with. Raises DarkroomError where it cannot.
+
+    `later`: kinds of parts that it will have besides, so that its own weights need not be there.
+    """
+    place = place_of(ref)
+    folder = place.folder
     index = _model_index(folder, ref)
     class_name = _pipeline_class(index, ref)
     components = components_of(index)
     _check_code(components, index, ref, folder)
-    single = configuration = None
+    made = None  # by the configuration at that place
     if ref.single_file:
         _check_single_file(ref)
-        single = single_file.revision_of(ref.single_file, folder)
-        configuration = commit
-        folder, commit = single_file.converted(ref.single_file, folder, class_name, single), None
+        made = SingleFile(ref.single_file, place.source, place.commit, single_file.revision_of(ref.single_file, folder))
+        folder = single_file.converted(ref.single_file, folder, class_name, made.revision)
+        place = Place(folder, str(folder))
         index = _model_index(folder, ref)
         components = components_of(index)
-    files = [path.relative_to(folder).as_posix() for path in files_in(folder, frozenset())]
-    files = files if commit is None else _hub_files(ref, commit)
-    own = {name: library for name, library in components.items() if not ref.gguf or name != denoiser_of(index)}
-    _check_weights(own, files, ref)
+    files = place.names()
+    kinds = {*later, *([GGUF] if ref.gguf else []), *([VAE] if ref.vae else [])}
+    replaced = {denoiser_of(index) if GGUF in kinds else None, VAE if VAE in kinds else None}
+    _check_weights([name for name in components if name not in replaced], files, ref)
     family = family_of(class_name, index, folder, ref)
     check_quantization(ref, index)
     tokens = next((each for each in family.tokens if each.name in components), None)
+    folder, commit = place.whole(), place.commit
     digests = _digests(folder, ref, skip_blobs=commit is not None)
     parts = _parts(ref, class_name, index, folder, has_weights=commit is None)
     check_vae(ref, vae_config(folder, parts))
     _check_offload(ref, class_name)
     check_attention_backend(ref, class_name, folder, device)
     identity = ModelIdentity(
-        repo_id=ref.repo_id if commit else _folder_name(folder),
-        revision=commit or single or folder_revision(digests),
+        repo_id=place.name,
+        revision=commit or (made.revision if made else folder_revision(digests)),
         dtype=resolved_dtype(ref, device, lambda: _stored_dtype(components, files, folder, ref, commit)),
         pipeline_class=class_name,
         trust_remote_code=ref.trust_remote_code,
@@ -117,7 +124,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
     side = side_of(family, folder)
     return InspectedModel(
         identity=identity,
-        source=str(folder) if commit is None else ref.repo_id,
+        source=place.source,
         revision=commit,
         variant=ref.variant,
         height=side,
@@ -130,7 +137,7 @@ def inspect_model(ref: ModelRef, device: str) -> InspectedModel:
         absent=tuple(name for name, value in index.items() if value == [None, None]),
         digests=tuple(digests.items()),
         parts=parts,
-        configuration=configuration,
+        single_file=made,
         execution=execution_of(ref),
     )
 
@@ -197,11 +204,6 @@ def _digests(folder: Path, ref: ModelRef, skip_blobs: bool) -> dict[str, str]:
         ) from error
 
 
-def _folder_name(folder: Path) -> str:
-    """The name of a local model in images and records, which are read where its path means nothing."""
-    return folder.resolve().name or "model"
-
-
 def resolved_dtype(ref: ModelRef, device: str, stored: Callable[[], str]) -> str:
     """`auto` is float32 on a CPU, and on anything faster what the weights are stored in."""
     return ref.dtype if ref.dtype != "auto" else ("float32" if device == "cpu" else stored())
@@ -217,7 +219,7 @@ def token_counter(model: InspectedModel) -> Callable[[list[str]], list[int]] | N
     assert model.folder
     assert model.tokens
     folder, tokens = Path(model.folder), model.tokens
-    library, name = json.loads((folder / INDEX).read_text())[tokens.name]
+    library, name = json.loads((folder / INDEX).read_bytes())[tokens.name]
     if library != "transformers":
         return None
     tokenizer = text_tokenizer(getattr(transformers, name).from_pretrained(folder / tokens.name))
@@ -235,52 +237,12 @@ def count_tokens(tokenizer: Any, prompts: list[str], before: str = "") -> list[i
     return [len(ids) for ids in tokenizer(texts, truncation=False, verbose=False).input_ids] if prompts else []
 
 
-# Local folder or hub ------------------------------------------------------------------------------------------------
-
-
-def _from_hub(ref: ModelRef) -> tuple[Path, str]:
-    """(folder with the model's small files, commit). Download those files only, or find them in the cache."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    if "://" in ref.repo_id:  # not repeated: it may hold a token
-        raise DarkroomError("model.repo_id is an address; give a folder or a hub id, and a token in HF_TOKEN")
-    if ref.repo_id.startswith((".", "/", "~")) or ref.repo_id.count("/") > 1:
-        raise DarkroomError(f"model.repo_id={ref.repo_id}: no such folder; give a folder that is there, or a hub id")
-    try:
-        folder = Path(snapshot_download(ref.repo_id, revision=ref.revision, allow_patterns=_SMALL_FILES))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        line = first_line(error)
-        raise DarkroomError(
-            f"model.repo_id={ref.repo_id}: neither a local folder nor to be had from the hub ({line}); check the name, "
-            "the revision, the network and, for a gated model, `hf auth login`"
-        ) from error
-    return folder, folder.name
-
-
-def _hub_files(ref: ModelRef, commit: str) -> list[str]:
-    """Names of all files of the commit; of those in the cache where the hub cannot be reached."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    try:
-        return HfApi().list_repo_files(ref.repo_id, revision=commit)
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError):
-        folder = Path(snapshot_download(ref.repo_id, revision=commit, local_files_only=True))
-        return [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
-
-
 # What model_index.json says -----------------------------------------------------------------------------------------
-
-
-def _place(ref: ModelRef) -> tuple[Path, str | None]:
-    """(folder with its small files, commit of a hub model)."""
-    return (Path(ref.repo_id), None) if Path(ref.repo_id).is_dir() else _from_hub(ref)
 
 
 def single_file_revision(ref: ModelRef) -> str:
     """Of the model that `ref.single_file` and the configuration are; nothing is converted for it."""
-    return single_file.revision_of(str(ref.single_file), _place(ref)[0])
+    return single_file.revision_of(str(ref.single_file), place_of(ref).folder)
 
 
 def _check_single_file(ref: ModelRef) -> None:
@@ -295,7 +257,7 @@ def _model_index(folder: Path, ref: ModelRef) -> dict[str, Any]:
     if not path.is_file():
         raise DarkroomError(f"model.repo_id={ref.repo_id}: no model_index.json; give a model in diffusers' layout")
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_bytes())
     except ValueError as error:
         raise DarkroomError(
             f"model.repo_id={ref.repo_id}: model_index.json is not JSON ({error}); copy it anew"
@@ -329,7 +291,7 @@ def _check_code(components: dict[str, str], index: dict[str, Any], ref: ModelRef
         )
 
 
-def _check_weights(components: dict[str, str], files: list[str], ref: ModelRef) -> None:
+def _check_weights(components: Iterable[str], files: list[str], ref: ModelRef) -> None:
     """Refuse a component whose weights are not safetensors."""
     for name in components:
         if any(part in name for part in _NO_WEIGHTS):
@@ -337,6 +299,8 @@ def _check_weights(components: dict[str, str], files: list[str], ref: ModelRef) 
         there = [file for file in files if file.startswith(f"{name}/")]
         if any(file.endswith(".safetensors") and (ref.variant or "") in file for file in there):
             continue
+        if ref.single_file and name == VAE:
+            raise DarkroomError(f"model.single_file={ref.single_file} has no VAE, as many have none; give model.vae")
         if any(Path(file).suffix in PICKLES for file in there):
             raise DarkroomError(
                 f"model.repo_id={ref.repo_id}: {name} has its weights as a pickle, which can run code; {_CONVERT}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from darkroom.domain.adapters import VAE
 from darkroom.domain.settings import FLOAT8, NONE, Sampling
 from darkroom.rendering.backends import OPENVINO, TORCH
-from darkroom.rendering.gguf_files import denoiser_of, gguf_of, gguf_tensors
+from darkroom.rendering.gguf_files import denoiser_of, gguf_layer, gguf_of, gguf_tensors
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.model_files import INDEX
 from darkroom.rendering.part_files import PartFile, weights_file
@@ -46,6 +46,8 @@ class CallBytes:
     step: int = 0  # of one image's denoising step
     decoding: int = 0  # of one image
     tile: int = 0  # of one tile; 0 where images are no larger than one
+    cached: int = 0  # numbers that `sampling.cache` keeps of one image from step to step
+    cached_dtype: str | None = None  # of these; None: the model's
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,6 @@ class ModelMemory:
         """Bytes of each component as it is loaded, and of what OpenVINO makes of the UNet for a call."""
         found = {name: _weight_bytes(name, tensors, held) for name, tensors in self.tensors.items()}
         return found | ({f"unet in {OPENVINO}": found["unet"]} if held.backend == OPENVINO else {})
-
-    def activations(self, held: Held) -> int:
-        """Bytes that a call holds at most, beside weights."""
-        return max(self._of_call(held))
 
     def on_device(self, held: Held) -> int:
         """Bytes of weights and of what a call holds, at most at once."""
@@ -78,11 +76,12 @@ class ModelMemory:
         return sum(weights.values()) + max(step, decoding)
 
     def _of_call(self, held: Held) -> tuple[int, int]:
-        """(a step's, decoding's)."""
+        """(a step's, decoding's), with what a cache keeps until the call ends."""
         share = _ITEM_BYTES[held.dtype] / _ITEM_BYTES["float32"]
         decoded = self.call.tile if held.vae_tiling and self.call.tile else self.call.decoding
         at_once = 1 if held.vae_slicing else held.batch_size
-        return int(self.call.step * held.batch_size * share), int(decoded * at_once * share)
+        cached = self.call.cached * _ITEM_BYTES[self.call.cached_dtype or held.dtype] * held.batch_size
+        return int(self.call.step * held.batch_size * share) + cached, int(decoded * at_once * share) + cached
 
     @cached_property
     def _largest_tensor(self) -> int:
@@ -119,7 +118,8 @@ def stored_weights(model: InspectedModel) -> dict[str, Tensors] | None:
         found |= _refiner_weights(folder, refiner, model.parts)
     gguf = gguf_of(model.parts)
     if gguf:
-        found[str(denoiser_of(json.loads((folder / INDEX).read_text())))] = gguf_tensors(gguf)
+        name = str(denoiser_of(json.loads((folder / INDEX).read_bytes())))
+        found |= {name: gguf_tensors(gguf), f"one layer of the {name} in full": gguf_layer(gguf)}
     for part in [each for each in model.parts if each not in (refiner, gguf)]:
         name = VAE if part.part.kind == VAE else f"{part.part.kind}: {part.part.name}"  # which no component is called
         found[name] = header(weights_file(part.path, part.label, part.part.kind), part.label)

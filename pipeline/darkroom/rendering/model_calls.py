@@ -7,9 +7,10 @@ from typing import Any
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.prompt_syntax import PLAIN
-from darkroom.rendering.families import Family, Guidance, Sizes
+from darkroom.rendering.families import Family, Guidance
 from darkroom.rendering.inspection import STEERED, InspectedModel
 from darkroom.rendering.model_facts import call_parameters, config_of, vae_scale
+from darkroom.rendering.sizes import Size
 
 
 def call_default(model: InspectedModel, name: str) -> Any:
@@ -51,20 +52,42 @@ def check_arguments(names: Iterable[str], model: InspectedModel, remedy: str) ->
             )
 
 
-def check_size(height: int, width: int, model: InspectedModel) -> None:
-    """Refuse a size that the model's pipeline fails on; what it rounds is left to it, and records say what was made."""
-    family = model.family
-    if family.sizes is not Sizes.REFUSED:
-        return
-    assert model.folder
-    unit = family.unit * (vae_scale(Path(model.folder)) if family.unit_of_latents else 1)
-    for name, value in (("height", height), ("width", width)):
-        if value % unit:
+def check_size(size: Size, model: InspectedModel, source: str = "sampling.") -> None:
+    """Refuse a size that the model's pipeline fails on, or makes none of. `source`: comes before a setting's name."""
+    unit, rounds = size_unit(model), model.family.made_size is not None
+    for name, value, made in zip(("height", "width"), size, made_size(size, model), strict=True):
+        if not made or (value % unit and not rounds):
             lower = max(value - value % unit, unit)
             raise DarkroomError(
-                f"sampling.{name}={value}: {model.identity.pipeline_class} of {model.identity.repo_id} makes multiples "
-                f"of {unit} alone; give sampling.{name}={lower}, or another multiple"
+                f"{source}{name}={value}: {model.identity.pipeline_class} of {model.identity.repo_id} makes multiples "
+                f"of {unit} alone; give {name}={lower}, or another multiple"
             )
+
+
+def resized(size: Size, model: InspectedModel) -> str | None:
+    """Which other size is made where one cannot be, for people."""
+    made = made_size(size, model)
+    return None if made == size else f"{made[1]}x{made[0]} of {size[1]}x{size[0]}"
+
+
+def made_size(size: Size, model: InspectedModel) -> Size:
+    """What the model's pipeline makes of a size, where it fails on none."""
+    family = model.family
+    return family.made_size(size, size_unit(model)) if family.made_size else size
+
+
+def makes_all_sizes(model: InspectedModel) -> bool:
+    """Every multiple of 8, of which alone settings are."""
+    return model.family.made_size is None and 8 % size_unit(model) == 0
+
+
+def size_unit(model: InspectedModel) -> int:
+    """Pixels of which a height or width is a multiple."""
+    family = model.family
+    if not family.unit_of_latents:
+        return family.unit
+    assert model.folder
+    return family.unit * vae_scale(Path(model.folder))
 
 
 def check_clip_skip(name: str, clip_skip: int, model: InspectedModel) -> None:

@@ -11,11 +11,11 @@ import os
 import platform
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from darkroom.domain.machine import cache_folder
@@ -65,16 +65,20 @@ def components_of(index: Mapping[str, Any]) -> dict[str, str]:
 
 def shaping_files(folder: Path, trusts_code: bool) -> list[str]:
     """Names of the files that pixels depend on, sorted; where the model's code may run, of all files it can read."""
-    found = {folder / INDEX, *(files_in(folder, _NOT_CODE) if trusts_code else _component_files(folder))}
-    return [path.relative_to(folder).as_posix() for path in sorted(found)]
+    names = [path.relative_to(folder).as_posix() for path in files_in(folder, frozenset())]
+    folders = {path.name for path in folder.iterdir() if path.is_dir()}
+    return shaping_names(names, folders, components_of(json.loads((folder / INDEX).read_bytes())), trusts_code)
 
 
-def _component_files(folder: Path) -> Iterator[Path]:
-    for name in components_of(json.loads((folder / INDEX).read_text())):
-        if (folder / name).is_dir():
-            yield from files_in(folder / name)
-        else:  # diffusers looks for it in the model's folder itself
-            yield from (path for path in folder.glob("*") if path.suffix not in NEVER_READ and path.name[0] != ".")
+def shaping_names(names: Iterable[str], folders: Set[str], components: Collection[str], trusts_code: bool) -> list[str]:
+    """The same of a folder that is elsewhere. `names`: of all files; `folders`: names of those right in it."""
+    ignored = _NOT_CODE if trusts_code else NEVER_READ
+    read = [name for name in names if PurePosixPath(name).suffix not in ignored]
+    if not trusts_code:
+        # Of a component without a folder of its own, diffusers looks for the files in the model's folder itself.
+        places = {*components} if {*components} <= folders else {*components, ""}
+        read = [name for name in read if name.rpartition("/")[0].split("/")[0] in places]
+    return sorted({INDEX, *read}, key=lambda name: name.split("/"))
 
 
 # A model's digests -------------------------------------------------------------------------------------------------

@@ -14,10 +14,10 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
 from darkroom.domain.settings import Sampling
+from darkroom.rendering.backends import torch_settings
 from darkroom.rendering.openvino_graphs import CompiledCall, Compiler
 from darkroom.rendering.unet_reuse import SharedWork, text_layers
 
-_OUTSIDE = frozenset({"guidance_start", "guidance_stop"})  # lossy settings that act outside of the UNet
 _MOST_HELD_BYTES = 2 << 30  # of compiled calls, each of which has the UNet's weights in layouts of its own ...
 _LEAST_HELD = 2  # ... but always those with guidance and without
 _OPTIONAL = ("timestep_cond", "text_embeds", "time_ids")  # inputs of some UNets: the last two in added_cond_kwargs
@@ -43,7 +43,7 @@ class OpenVinoUnet:
     @contextmanager
     def during(self, sampling: Sampling, num_images: int) -> Iterator[None]:
         """Inside, calls are computed by OpenVINO, unless a setting changes layers for them."""
-        self._num_images = 0 if sampling.lossy.keys() - _OUTSIDE else num_images
+        self._num_images = 0 if torch_settings(sampling) else num_images
         try:
             with self._shared.during(num_images):
                 yield

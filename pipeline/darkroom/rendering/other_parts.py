@@ -47,7 +47,7 @@ def _other_latents(file: PartFile, what: str, theirs: object, of_model: object, 
 
 def _config(folder: Path, label: str) -> dict[str, Any]:
     try:
-        return dict(json.loads((folder / CONFIG).read_text()))
+        return dict(json.loads((folder / CONFIG).read_bytes()))
     except (OSError, ValueError) as error:
         raise DarkroomError(f"{label}: {CONFIG} of its VAE cannot be read ({error}); copy it anew") from None
 
@@ -69,7 +69,7 @@ def _inversion_file(ref: InversionRef, model: Path, repo_id: str) -> PartFile:
     for name, encoder in _embeddings(shapes, label).items():
         found = shapes[name][-1] if shapes[name] else 0
         config = model / encoder / CONFIG
-        wanted = json.loads(config.read_text()).get("hidden_size") if config.is_file() else None
+        wanted = json.loads(config.read_bytes()).get("hidden_size") if config.is_file() else None
         if found != wanted:
             has = f"takes {wanted}" if wanted else f"has no {encoder}"
             raise DarkroomError(
@@ -104,13 +104,18 @@ def load_vae(file: PartFile, dtype: Any) -> Any:
 
 
 def load_inversions(pipe: Any, files: Iterable[PartFile]) -> None:
-    """Add words to the tokenizers and their embeddings to the text encoders."""
+    """Add words to the tokenizers and their embeddings to the text encoders. Raises DarkroomError for a word that is
+    there already."""
     from safetensors.torch import load_file
 
     for file in files:
         tensors = load_file(weights_file(file.path, file.label))
         for name, encoder in _embeddings(tensors, file.label).items():
             tokenizer = encoder.replace("text_encoder", "tokenizer")
+            if file.part.name in getattr(pipe, tokenizer).get_vocab():
+                raise DarkroomError(
+                    f"{file.label}: its word {file.part.name!r} is one that the model knows; give another as token=..."
+                )
             with warnings.catch_warnings(action="ignore"):
                 pipe.load_textual_inversion(
                     {file.part.name: tensors[name]},

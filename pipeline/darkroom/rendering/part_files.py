@@ -104,7 +104,7 @@ def digests_of(kind: str, path: str, label: str) -> dict[str, str]:
 
 def _refiner_names(folder: Path) -> Iterator[str]:
     """Of the files of its components, but for its VAE, which decodes nothing."""
-    places = [folder / name for name in components_of(json.loads((folder / INDEX).read_text())) if name != VAE]
+    places = [folder / name for name in components_of(json.loads((folder / INDEX).read_bytes())) if name != VAE]
     for place in sorted(each for each in places if each.is_dir()):
         yield from sorted(path.relative_to(folder).as_posix() for path in files_in(place))
 
@@ -201,11 +201,17 @@ def _vae_weights(place: Path, label: str) -> Path:
 
 def _model_folder(path: str, label: str) -> Path:
     """Of a whole model in diffusers' layout; one of the hub is downloaded without its VAE, or found in the cache."""
+    if is_remote(path):
+        from darkroom.rendering.remote_files import remote_model  # with the clouds' client
+
+        return remote_model(path, _setting(label)).whole()
     place = Path(path).expanduser()
     if (place / INDEX).is_file():
         return place
     if place.exists() or path.startswith((".", "/", "~")) or "://" in path or path.count("/") != 1:
-        raise DarkroomError(f"{label}: no {INDEX} there; give the folder of a model in diffusers' layout, or a hub id")
+        raise DarkroomError(
+            f"{label}: no {INDEX} there; give the folder of a model in diffusers' layout, s3://... or a hub id"
+        )
     return _snapshot(path, label, [INDEX, "*/*.json", "*/*.txt", *(f"{each}/*{SAFETENSORS}" for each in _REFINING)])
 
 
@@ -216,15 +222,17 @@ def _check_vae(names: Sequence[str], label: str) -> None:
 
 def _from_store(uri: str, label: str, kind: str) -> Path:
     """Of the copy in the cache, which is made where there is none."""
-    from darkroom.rendering.remote_parts import stored_part  # with pyarrow, which rendering itself does not need
+    from darkroom.rendering.remote_files import remote_files  # with the clouds' client
 
-    found = stored_part(uri, _setting(label))
+    found = remote_files(uri, _setting(label))
+    if kind == GGUF and not (found.is_file and uri.endswith(_GGUF)):
+        raise DarkroomError(f"{label}: no {_GGUF} file; give the address of one")
     if found.is_file and kind != VAE:
         _check_no_pickle(PurePath(found.names[0]), label)
         return found.copied(found.names) / found.names[0]
     if kind == VAE:
         folder = uri.rstrip("/")
-        found = stored_part(f"{folder}/{VAE}", _setting(label)) if INDEX in found.names else found
+        found = remote_files(f"{folder}/{VAE}", _setting(label)) if INDEX in found.names else found
         _check_vae(found.names, label)
     name = _one_of(found.names, label)
     return found.copied([name, CONFIG] if kind == VAE else [name]) / name

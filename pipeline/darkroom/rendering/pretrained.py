@@ -1,10 +1,11 @@
 """Load a pretrained diffusers pipeline on its device, in its dtype, with its patches; safetensors only."""
 
 import json
+import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,19 +19,23 @@ import transformers
 from diffusers.utils import DIFFUSERS_DYNAMIC_MODULE_NAME, dynamic_modules_utils
 
 from darkroom.domain.adapters import INVERSIONS, VAE
-from darkroom.domain.settings import FLOAT8, NONE
+from darkroom.domain.errors import DarkroomError, TryAgain, WrongModel
+from darkroom.domain.settings import FLOAT8, NONE, ModelRef
 from darkroom.rendering.conditioning import ENCODERS
 from darkroom.rendering.gguf_files import denoiser_of, gguf_of, load_gguf
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.loading import LocalFiles, detach_from_files, loads_models, proved
 from darkroom.rendering.model_facts import MOVED, pipeline_modules
 from darkroom.rendering.model_files import INDEX, components_of, shaping_files, snapshot_digests
+from darkroom.rendering.model_places import SETTING, index_here, place_of
 from darkroom.rendering.other_parts import load_inversions, load_vae
 from darkroom.rendering.part_files import folder_of
 from darkroom.rendering.patches import PATCHES, AppliedPatches, Patch, apply_patches
 from darkroom.rendering.quantization import quantization_config
 from darkroom.rendering.refiner import load_refiner
 from darkroom.rendering.renderer import RendererSpec
+from darkroom.rendering.single_file import SingleFile, converted, revision_of
+from darkroom.storage.store import is_remote
 
 _CODE_FOLDER_PREFIX = "darkroom-model-code-"
 _TEXT_CLEANERS = ("is_bs4_available", "is_ftfy_available")
@@ -53,6 +58,7 @@ def load_pipeline(spec: RendererSpec, patches: Sequence[Patch] = PATCHES) -> Loa
     if spec.device == "cpu":
         torch.set_num_threads(spec.num_threads)
     _silence_libraries()
+    spec = replace(spec, model=_here(spec.model))
     _find_moved_packages(spec.model)
     folder = _local_folder(spec.model)
     return _proved_all(
@@ -107,7 +113,7 @@ def _find_moved_packages(model: InspectedModel) -> None:
 def _index_of(model: InspectedModel) -> dict[str, Any]:
     """What its model_index.json says."""
     assert model.folder
-    return dict(json.loads((Path(model.folder) / INDEX).read_text()))
+    return dict(json.loads((Path(model.folder) / INDEX).read_bytes()))
 
 
 def _from_pretrained(model: InspectedModel, folder: Path) -> Any:
@@ -153,10 +159,44 @@ def _name_text_model(pipe: Any) -> None:
 # Files on this machine ----------------------------------------------------------------------------------------------
 
 
+def _here(model: InspectedModel) -> InspectedModel:
+    """The model with its folder on this machine; of one of the hub, it may have no more than its model_index.json."""
+    if model.single_file:
+        folder = _converted(model, model.single_file)
+    elif model.revision is not None:
+        folder = index_here(model.source, model.revision)
+    elif is_remote(model.source):
+        from darkroom.rendering.remote_files import remote_model  # with the clouds' client
+
+        folder = remote_model(model.source, SETTING, model.identity.trust_remote_code).whole()
+    else:
+        folder = Path(model.source)
+    return replace(model, folder=str(folder))
+
+
+def _converted(model: InspectedModel, file: SingleFile) -> Path:
+    """The folder that its checkpoint is made into. Raises WrongModel where that or its configuration is another, or is
+    not there."""
+    try:
+        configuration = place_of(ModelRef(file.configuration, revision=file.commit)).folder
+        found = revision_of(file.path, configuration)
+    except TryAgain:
+        raise
+    except DarkroomError as error:
+        raise WrongModel(f"on {platform.node()}, {error}") from error
+    if found != file.revision:
+        raise WrongModel(
+            f"model.single_file={file.path}: on {platform.node()}, it or its configuration {file.configuration} is "
+            f"{found}, and not {file.revision}, which this job was started with; copy both there anew"
+        )
+    return converted(file.path, configuration, model.identity.pipeline_class, found)
+
+
 def _local_folder(model: InspectedModel) -> Path:
     """The model's folder on this machine; a hub model is downloaded, as far as it is needed."""
     if model.revision is None:
-        return Path(model.source)
+        assert model.folder
+        return Path(model.folder)
     folder = diffusers.DiffusionPipeline.download(
         model.source,
         revision=model.revision,

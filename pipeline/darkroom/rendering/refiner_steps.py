@@ -17,7 +17,7 @@ def is_refined(sampling: Sampling) -> bool:
     return sampling.refiner_start is not None and sampling.refiner_start < 1
 
 
-def fault_of_steps(sampling: Sampling, scheduler: Any) -> str | None:
+def _fault_of_steps(sampling: Sampling, scheduler: Any) -> str | None:
     """Why these steps cannot be divided between two models: one of them would have none. `scheduler`: of the call."""
     if not is_refined(sampling):
         return None
@@ -35,22 +35,25 @@ def fault_of_steps(sampling: Sampling, scheduler: Any) -> str | None:
     )
 
 
-def check_refined(sampling: Sampling, model: InspectedModel) -> None:
-    """Raises DarkroomError for settings that no refiner goes with, or that leave one of two models without a step."""
+def check_refined(sampling: Sampling, model: InspectedModel, source: str = "sampling.") -> None:
+    """Raises DarkroomError for settings that no refiner goes with, or that leave one of two models without a step.
+
+    `source`: what comes before a setting's name in the message.
+    """
     if model.identity.refiner is None:
         if sampling.refiner_start is not None:
             raise DarkroomError(
-                f"sampling.refiner_start={sampling.refiner_start:g}: {model.identity.repo_id} has no refiner; leave it "
+                f"{source}refiner_start={sampling.refiner_start:g}: {model.identity.repo_id} has no refiner; leave it "
                 "out, or give model.refiner"
             )
         return
     if sampling.is_partly_guided and is_refined(sampling):
         raise DarkroomError(
-            "sampling.guidance_start and guidance_stop are shares of one model's steps; leave them out, or the refiner"
+            f"{source}guidance_start and guidance_stop are shares of one model's steps; leave them out, or the refiner"
         )
-    fault = fault_of_steps(sampling, _scheduler_of(sampling.scheduler, model))
+    fault = _fault_of_steps(sampling, _scheduler_of(sampling.scheduler, model))
     if fault:
-        raise DarkroomError(f"sampling.{fault}")
+        raise DarkroomError(f"{source}{fault}")
 
 
 @loads_models

@@ -9,18 +9,20 @@ import json
 import os
 import shutil
 import time
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from darkroom.domain.adapters import VAE
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import digest
 from darkroom.domain.machine import cache_folder
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_facts import pipeline_of
 from darkroom.rendering.model_files import INDEX, file_digests, folder_revision, shaping_files
-from darkroom.rendering.part_files import weights_file
+from darkroom.rendering.part_files import CONFIG, weights_file
 from darkroom.rendering.stored_tensors import header, main_dtype
 
 _SMALL = (".json", ".txt", ".model")  # endings of what is read of a configuration
@@ -28,6 +30,16 @@ _DIGESTS = ".darkroom.json"  # of each file of a conversion, by its name; writte
 _UNFINISHED = ".converting-"
 _CHECKPOINT = "checkpoint.safetensors"  # a link to the file: diffusers reads what ends otherwise as a pickle
 _ABANDONED_S = 24 * 3600.0  # a conversion that was begun so long ago was killed
+
+
+@dataclass(frozen=True)
+class SingleFile:
+    """A checkpoint and what configures it, as any machine finds them."""
+
+    path: str
+    configuration: str  # folder, hub id, address or name of one that comes along
+    commit: str | None  # of the hub's
+    revision: str  # of both, see `revision_of`
 
 
 def revision_of(path: str, configuration: Path) -> str:
@@ -71,7 +83,7 @@ def _digests(folder: Path) -> dict[str, str]:
 def _is_whole(folder: Path) -> bool:
     """Whether every file is as it was written. Digests are remembered, so that this reads no weights again."""
     try:
-        return bool(json.loads((folder / _DIGESTS).read_text()) == _digests(folder))
+        return bool(json.loads((folder / _DIGESTS).read_bytes()) == _digests(folder))
     except (OSError, ValueError):
         return False
 
@@ -91,6 +103,8 @@ def _convert(file: Path, configuration: Path, class_name: str, folder: Path, lab
         (source / _CHECKPOINT).symlink_to(file.resolve())
         _save(pipeline, source, unfinished, label)
         shutil.rmtree(source)
+        if not (unfinished / VAE).is_dir():
+            _configure_vae(configuration, unfinished)
         (unfinished / _DIGESTS).write_text(json.dumps(_digests(unfinished)))
         unfinished.chmod(0o755)
         if folder.exists() and not _is_whole(folder):
@@ -112,6 +126,15 @@ def _link(configuration: Path, names: list[str], folder: Path) -> None:
             place.symlink_to((configuration / name).resolve())
 
 
+def _configure_vae(configuration: Path, folder: Path) -> None:
+    """Say in the folder of a checkpoint without a VAE which kind it is for: another model's weights take its place."""
+    index = json.loads((folder / INDEX).read_text())
+    index[VAE] = json.loads((configuration / INDEX).read_text())[VAE]
+    (folder / INDEX).write_text(json.dumps(index, indent=2))
+    (folder / VAE).mkdir()
+    shutil.copyfile(configuration / VAE / CONFIG, folder / VAE / CONFIG)
+
+
 def _remove_abandoned(folder: Path) -> None:
     for path in folder.glob(f"{_UNFINISHED}*"):
         if time.time() - path.stat().st_mtime > _ABANDONED_S:
@@ -121,6 +144,7 @@ def _remove_abandoned(folder: Path) -> None:
 def _save(pipeline: Any, source: Path, folder: Path, label: str) -> None:
     """Write the pipeline of the checkpoint and the configuration in `source` to `folder`."""
     import torch
+    from diffusers.loaders.single_file_utils import LDM_VAE_KEYS
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 
@@ -128,9 +152,11 @@ def _save(pipeline: Any, source: Path, folder: Path, label: str) -> None:
         logging.set_verbosity_error()
         logging.disable_progress_bar()
     file = source / _CHECKPOINT
-    dtype = getattr(torch, main_dtype(header(file, label).values()))
+    tensors = header(file, label)
+    dtype = getattr(torch, main_dtype(tensors.values()))
+    lacking = {} if any(name.startswith(tuple(LDM_VAE_KEYS)) for name in tensors) else {VAE: None}
     try:
-        pipe = pipeline.from_single_file(str(file), config=str(source), local_files_only=True, dtype=dtype)
+        pipe = pipeline.from_single_file(str(file), config=str(source), local_files_only=True, dtype=dtype, **lacking)
         _check_complete(pipe)
         pipe.save_pretrained(folder)
     except OSError as error:

@@ -14,12 +14,15 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from darkroom.domain.settings import Sampling
+from darkroom.domain.settings import NONE, Sampling
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.memory import CallBytes
+from darkroom.rendering.model_calls import call_default, size_unit
 from darkroom.rendering.model_facts import config_of, vae_scale
+from darkroom.rendering.prompted import is_guided
 from darkroom.rendering.refiner_files import refiner_folder, refiner_of
+from darkroom.rendering.transformer_caches import cached_dtype, cached_numbers
 from darkroom.rendering.vae_options import empty_vae, tile_side, vae_config
 
 _TOKENS = 77  # of CLIP's text encoders
@@ -41,7 +44,32 @@ def call_bytes(model: InspectedModel, sampling: Sampling) -> CallBytes:
         step=max(_step_bytes(config_of(unet), sides, 2 if sampling.is_guided else 1) for unet in unets),
         decoding=_decoding_bytes(vae, sides),
         tile=_decoding_bytes(vae, (side // scale, side // scale)) if is_tiled and side else 0,
+        cached=_cached_numbers(model, sampling),
+        cached_dtype=cached_dtype(sampling.cache),
     )
+
+
+def _cached_numbers(model: InspectedModel, sampling: Sampling) -> int:
+    """Of one image, with as much text as the model reads."""
+    if sampling.cache == NONE or not model.family.caches:
+        return 0
+    import diffusers
+
+    assert model.folder
+    folder = Path(model.folder)
+    config = config_of(folder / "transformer")
+    is_packed = model.family.unit_of_latents  # before they come to the transformer
+    side = size_unit(model) if is_packed else vae_scale(folder) * config["patch_size"]
+    with torch.device("meta"):
+        transformer = getattr(diffusers, config["_class_name"]).from_config(config)
+    num_tokens = (sampling.height // side) * (sampling.width // side)
+    num_branches = 2 if is_guided(model.family, sampling) else 1
+    return num_branches * cached_numbers(transformer, sampling.cache, num_tokens, _most_text(model))
+
+
+def _most_text(model: InspectedModel) -> int:
+    """Tokens, as the pipeline cuts them off where its call is not told otherwise."""
+    return int(call_default(model, "max_sequence_length") or sum(each.limit or 0 for each in model.family.tokens))
 
 
 def _decoding_bytes(vae: Any, sides: tuple[int, int]) -> int:

@@ -20,6 +20,8 @@ from diffusers.hooks.pyramid_attention_broadcast import (
 
 from darkroom.domain.settings import NONE
 
+_NUM_TERMS, _TERMS_DTYPE = 2, "bfloat16"  # of Taylor's series, by diffusers' `max_order` and `taylor_factors_dtype`
+
 
 def config_of_cache(cache: str, interval: int, timestep: Callable[[], float]) -> Any:
     """diffusers' configuration of a cache by Darkroom's name, with one of `interval` steps computed whole."""
@@ -28,6 +30,24 @@ def config_of_cache(cache: str, interval: int, timestep: Callable[[], float]) ->
             spatial_attention_block_skip_range=interval, current_timestep_callback=timestep
         )
     return TaylorSeerCacheConfig(cache_interval=interval, use_lite_mode=cache == "taylorseer_lite")
+
+
+def cached_numbers(transformer: Any, cache: str, num_tokens: int, num_text: int) -> int:
+    """How many numbers are kept of one image, of so many tokens, and of as many of its text, in one branch of guidance:
+    the outputs of the layers that are cached, and how they change."""
+    if cache == "taylorseer_lite":
+        return num_tokens * transformer.proj_out.out_features * _NUM_TERMS
+    transformer.enable_cache(config_of_cache(cache, 2, float))
+    registries = [getattr(module, "_diffusers_hook", None) for module in transformer.modules()]
+    num_layers = sum(bool(each and each.hooks) for each in registries)
+    transformer.disable_cache()
+    width = transformer.config.num_attention_heads * transformer.config.attention_head_dim
+    return (num_tokens + num_text) * width * num_layers * (_NUM_TERMS if cached_dtype(cache) else 1)
+
+
+def cached_dtype(cache: str) -> str | None:
+    """What they are kept in; None: what the model computes with."""
+    return _TERMS_DTYPE if cache.startswith("taylorseer") else None
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from darkroom.runs.certificates import certificates
 from darkroom.runs.choices import Choices, Dropped, read_choices
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.run import RunInfo
+from darkroom.runs.spending import spent
 from darkroom.storage.store import Store
 
 _MOST_SAMPLES = 4  # images of a prompt and cell
@@ -85,6 +86,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
             run.found.provenance,
             run.evaluations,
             certificates(store),
+            spent(store),
         ),
         command=_command(run, cells, choices),
         axes=run.axes,

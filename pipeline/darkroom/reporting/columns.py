@@ -28,7 +28,7 @@ class MetricColumn:
 
     @cached_property
     def order(self) -> Sequence[CellResult]:
-        """Cells that have the metric, best first."""
+        """Cells that the metric ranks, best first."""
         return order_by(self.cells, self.metric)
 
     @cached_property

@@ -13,6 +13,7 @@ from darkroom.reporting.content import Axis, Setting
 from darkroom.reporting.survey import CellCount, Provenance
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.run import RunInfo
+from darkroom.runs.spending import Spent
 
 Facts = Iterator[tuple[str, str]]
 
@@ -97,8 +98,10 @@ def facts(
     made: Provenance,
     evaluations: Sequence[Evaluation],
     certificates: Iterable[Certificate] = (),
+    spent: Spent | None = None,
 ) -> tuple[tuple[str, str], ...]:
     """What fixes the run, what became of it, how it was made and measured. `settings`: of cells, by cell_id."""
+    by_status = sum((count.by_status for count in counts.values()), Counter())
     return (
         *_prompts(info, cells),
         *_models(cells),
@@ -106,7 +109,8 @@ def facts(
         *_sampling(info, cells, _shared(settings)),
         *_images(info, counts, made),
         *_machines(cells, made),
-        *_times(made, sum((count.by_status for count in counts.values()), Counter())[OK]),
+        *_times(made, by_status[OK]),
+        *([("cost of workers", spent.text(by_status))] if spent else []),
         *_evaluations(evaluations),
     )
 

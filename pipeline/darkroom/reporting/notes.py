@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from darkroom.evaluation.figures import ABOUT_GAPS, ABOUT_INTERVALS
 from darkroom.evaluation.latest import RunFigures
 from darkroom.reporting.content import Picture
 from darkroom.reporting.facts import num_rows_left
@@ -30,6 +31,7 @@ def notes(
     yield from (f"Equal: {line}." for line in equal)
     yield from _pictures(info, store, found, shown)
     yield from _scores(found, figures)
+    yield from _intervals(figures)
     yield from figures.notes
     yield from _missing_figures(found, figures)
     num_failed = sum(count.num_failed for count in found.counts.values())
@@ -78,6 +80,12 @@ def _scores(found: Survey, figures: RunFigures) -> Iterator[str]:
             "lowest ids, which are digests; means by prompt column are of all images."
         )
     yield "Picks: of all cells together, at most one image of each prompt; the median is that of the scores shown."
+
+
+def _intervals(figures: RunFigures) -> Iterator[str]:
+    found = [figures.figures(cell_id).values() for cell_id in figures.cells]
+    if any(figure.low is not None for of_cell in found for figure in of_cell):
+        yield ABOUT_INTERVALS + (f" {ABOUT_GAPS}" if any(figures.gaps(cell_id) for cell_id in figures.cells) else "")
 
 
 def _missing_figures(found: Survey, figures: RunFigures) -> Iterator[str]:

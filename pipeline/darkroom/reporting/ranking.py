@@ -15,27 +15,35 @@ def figure_of(cell: CellResult, metric: Metric) -> Figure | None:
     return figure if figure is not None and math.isfinite(figure.value) else None
 
 
+def ranked_figure_of(cell: CellResult, metric: Metric) -> Figure | None:
+    """The same; None too where it is of too few images to tell a better cell by."""
+    figure = figure_of(cell, metric)
+    return figure if figure and figure.is_ranked else None
+
+
 def merit(figure: Figure, metric: Metric) -> float:
     """The value, turned so that more is better."""
     return figure.value if metric.higher_is_better else -figure.value
 
 
 def order_by(cells: Sequence[CellResult], metric: Metric) -> list[CellResult]:
-    """Cells that have the metric, best first; ties keep their order."""
-    known = [(figure, cell) for cell in cells if (figure := figure_of(cell, metric)) is not None]
+    """Cells that can be ranked by the metric, best first; ties keep their order."""
+    known = [(figure, cell) for cell in cells if (figure := ranked_figure_of(cell, metric)) is not None]
     return [cell for _, cell in sorted(known, key=lambda pair: -merit(pair[0], metric))]
 
 
 def order_all(cells: Sequence[CellResult], metrics: Sequence[Metric]) -> list[CellResult]:
-    """All cells: first those that are not dominated, each part by the first metric, best first."""
+    """All cells: first those that are not dominated, each part by the first metric that ranks, best first."""
     beaten = dominated(cells, metrics)
-    place = {cell.cell_id: index for index, cell in enumerate(order_by(cells, metrics[0]) if metrics else cells)}
+    orders = filter(None, (order_by(cells, metric) for metric in metrics))
+    place = {cell.cell_id: index for index, cell in enumerate(next(orders, cells))}
     return sorted(cells, key=lambda cell: (cell.cell_id in beaten, place.get(cell.cell_id, len(cells))))
 
 
 def best_cells(cells: Sequence[CellResult], metric: Metric) -> frozenset[str]:
-    """cell_ids with the best value; several where they tie, none where no cell has the metric."""
-    merits = {cell.cell_id: merit(figure, metric) for cell in cells if (figure := figure_of(cell, metric)) is not None}
+    """cell_ids with the best value; several where they tie, none where the metric ranks no cell."""
+    figures = {cell.cell_id: ranked_figure_of(cell, metric) for cell in cells}
+    merits = {cell_id: merit(figure, metric) for cell_id, figure in figures.items() if figure}
     top = max(merits.values(), default=0.0)
     return frozenset(name for name, value in merits.items() if value == top)
 
@@ -47,7 +55,7 @@ def rivals(cells: Sequence[CellResult], metric: Metric) -> frozenset[str]:
     figures' intervals, which overlap.
     """
     best = best_cells(cells, metric)
-    leaders = [figure for cell in cells if cell.cell_id in best and (figure := figure_of(cell, metric))]
+    leaders = [figure for cell in cells if cell.cell_id in best and (figure := ranked_figure_of(cell, metric))]
     return frozenset(
         cell.cell_id for cell in cells if cell.cell_id not in best and _is_near(cell, metric, leaders, best)
     )
@@ -60,7 +68,7 @@ def gap_of(cell: CellResult, metric: Metric, best: Collection[str]) -> Gap | Non
 
 
 def _is_near(cell: CellResult, metric: Metric, leaders: Sequence[Figure], best: Collection[str]) -> bool:
-    figure, gap = figure_of(cell, metric), gap_of(cell, metric, best)
+    figure, gap = ranked_figure_of(cell, metric), gap_of(cell, metric, best)
     if gap:
         return not gap.is_told_apart
     return figure is not None and any(_overlap(figure, leader) for leader in leaders)
@@ -73,10 +81,15 @@ def _overlap(one: Figure, other: Figure) -> bool:
 
 
 def dominated(cells: Sequence[CellResult], metrics: Sequence[Metric]) -> frozenset[str]:
-    """cell_ids for which another cell is at least as good in all metrics and better in one.
+    """cell_ids for which another cell is at least as good in all metrics, and that are told apart from the best of one.
 
-    Metrics that no cell has do not count; a cell that lacks one of the others neither dominates nor is dominated.
+    Metrics that rank no cell do not count; a cell that lacks one of the others neither dominates nor is dominated.
     """
+    return _beaten(cells, metrics) & _told_apart(cells, metrics)
+
+
+def _beaten(cells: Sequence[CellResult], metrics: Sequence[Metric]) -> frozenset[str]:
+    """Whatever chance may have done."""
     names, merits = _merits(cells, metrics)
     return frozenset(
         name
@@ -85,20 +98,31 @@ def dominated(cells: Sequence[CellResult], metrics: Sequence[Metric]) -> frozens
     )
 
 
+def _told_apart(cells: Sequence[CellResult], metrics: Sequence[Metric]) -> frozenset[str]:
+    """cell_ids that are worse than the best cell of some metric by more than chance."""
+    found: set[str] = set()
+    for metric in metrics:
+        near = best_cells(cells, metric) | rivals(cells, metric)
+        found |= {cell.cell_id for cell in cells if cell.cell_id not in near and ranked_figure_of(cell, metric)}
+    return frozenset(found)
+
+
 def pareto_front(cells: Sequence[CellResult], first: Metric, second: Metric) -> tuple[str, ...]:
     """cell_ids that no other cell dominates in two metrics, by rising value of `first`."""
     pair = (first, second)
-    beaten = dominated(cells, pair)
-    front = [cell for cell in cells if cell.cell_id not in beaten and all(figure_of(cell, metric) for metric in pair)]
+    beaten = _beaten(cells, pair)
+    front = [
+        cell for cell in cells if cell.cell_id not in beaten and all(ranked_figure_of(cell, metric) for metric in pair)
+    ]
     return tuple(cell.cell_id for cell in sorted(front, key=lambda cell: cell.figures[first.name].value))
 
 
 def _merits(cells: Sequence[CellResult], metrics: Sequence[Metric]) -> tuple[list[str], np.ndarray]:
     """cell_ids of complete cells, and their merits: float64 [cells, metrics]."""
-    counted = [metric for metric in metrics if any(figure_of(cell, metric) for cell in cells)]
+    counted = [metric for metric in metrics if any(ranked_figure_of(cell, metric) for cell in cells)]
     names, rows = [], []
     for cell in cells:
-        figures = [figure_of(cell, metric) for metric in counted]
+        figures = [ranked_figure_of(cell, metric) for metric in counted]
         known = [figure for figure in figures if figure is not None]
         if counted and len(known) == len(counted):
             names.append(cell.cell_id)

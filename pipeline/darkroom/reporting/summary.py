@@ -80,7 +80,11 @@ def _cells_table(content: ReportContent) -> list[str]:
         for cell in shown
     ]
     cut = f"The best {len(shown)} of {len(content.cells)} cells." if len(shown) < len(content.cells) else ""
-    legend = "**Bold**: best. †: another cell is at least as good in all metrics and better in one." if beaten else ""
+    legend = (
+        "**Bold**: best. †: another cell is at least as good in all metrics, and it is told apart from the best of one."
+        if beaten
+        else ""
+    )
     near = " ≈: not told apart from the best." if any(column.rivals for column in columns) else ""
     level = " =: equal in all cells." if any(column.is_level for column in columns) else ""
     below = " ".join(filter(None, (cut, (legend + near + level).strip())))

@@ -18,10 +18,12 @@ import pyarrow.parquet as pq
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import Shard, digest
 from darkroom.domain.records import OK
-from darkroom.runs import manifest
+from darkroom.runs.bulk import read_each
 from darkroom.runs.commands import on_run
-from darkroom.runs.files import features_key, manifest_key
-from darkroom.storage.store import NotFound, Store, StoreSpec
+from darkroom.runs.files import features_key, features_prefix, manifest_key, parse_features_key
+from darkroom.runs.listing import Committed
+from darkroom.runs.shard_set import ShardSet
+from darkroom.storage.store import NotFound, Store, StoreSpec, prefetched
 
 Pair = tuple[str, int]  # prompt_id and sample_index: images that share it share the prompt, and of one seed the noise
 
@@ -133,6 +135,12 @@ def get_features(store: Store, extractor_id: str, shard: Shard) -> ShardFeatures
         return None
 
 
+def shards_with_features(store: Store, extractor_id: str, shard_size: int) -> ShardSet:
+    """Of a run: those of which features are stored, from a listing alone."""
+    found = (parse_features_key(extractor_id, info.key) for info in store.list(features_prefix(extractor_id)))
+    return ShardSet(shard_size, filter(None, found))
+
+
 def to_bytes(shard_features: ShardFeatures) -> bytes:
     images = shard_features.images
     count, dimension = images.features.shape
@@ -183,11 +191,19 @@ class PairedFeatures:
     images: ImageFeatures
     left_out: Counter[str] = field(default_factory=Counter)  # why images have no features -> how many
     seeds: tuple[int, ...] = ()  # of each image's noise; empty: not known
+    texts: tuple[str, ...] = ()  # of each image's prompt; empty: not known
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """What is equal for images of one prompt: its text, since a file may hold it under several ids."""
+        return self.texts or tuple(prompt_id for prompt_id, _ in self.pairs)
 
     def taken(self, rows: Sequence[int]) -> "PairedFeatures":
         """The images at these rows."""
+        pairs = tuple(self.pairs[row] for row in rows)
         seeds = tuple(self.seeds[row] for row in rows) if self.seeds else ()
-        return PairedFeatures(tuple(self.pairs[row] for row in rows), self.images.taken(rows), seeds=seeds)
+        texts = tuple(self.texts[row] for row in rows) if self.texts else ()
+        return PairedFeatures(pairs, self.images.taken(rows), seeds=seeds, texts=texts)
 
 
 def joined_pairs(parts: Sequence[PairedFeatures]) -> PairedFeatures:
@@ -197,7 +213,11 @@ def joined_pairs(parts: Sequence[PairedFeatures]) -> PairedFeatures:
         joined_images([part.images for part in parts]),
         sum((part.left_out for part in parts), Counter()),
         tuple(seed for part in parts for seed in part.seeds),
+        tuple(text for part in parts for text in part.texts),
     )
+
+
+_PAIRED = ("image_id", "prompt", "prompt_id", "sample_index", "seed", "status", "sha256")
 
 
 class FeaturesMissing(DarkroomError):
@@ -205,29 +225,28 @@ class FeaturesMissing(DarkroomError):
 
 
 def paired_features(
-    store: Store, shards: Iterable[Shard], extractor_id: str, dimension: int | None = None
+    store: Store, shards: Iterable[Committed], extractor_id: str, dimension: int | None = None
 ) -> Iterator[PairedFeatures]:
     """Shard by shard, the features by one extractor of exactly the files that records name.
 
     Raises FeaturesMissing where the extractor has not seen one of them, and DarkroomError where there is no image.
     """
     is_empty = True
-    for shard in shards:
-        part = _of_shard(store, shard, extractor_id, dimension)
+    tables = read_each(store, shards, _PAIRED)
+    for part in prefetched(tables, lambda item: _of_shard(store, *item, extractor_id, dimension)):
         is_empty = is_empty and not part.pairs and not part.left_out
         yield part
     if is_empty:
         raise DarkroomError(f"{store.describe()}: no image is there; go on with the command that started the run")
 
 
-def _of_shard(store: Store, shard: Shard, extractor_id: str, dimension: int | None) -> PairedFeatures:
+def _of_shard(store: Store, shard: Shard, table: pa.Table, extractor_id: str, dimension: int | None) -> PairedFeatures:
     """In the order of records; features of an image that no record names any more are left out."""
-    table = manifest.read(store, shard, ["image_id", "prompt_id", "sample_index", "seed", "status", "sha256"])
     ok = [row for row in table.to_pylist() if row["status"] == OK]
     found = get_features(store, extractor_id, shard)
     if found is None or dimension not in (None, found.images.features.shape[1]):
         raise _missing(store, shard)
-    pairs, rows, seeds, left_out = [], [], [], Counter[str]()
+    pairs, rows, seeds, texts, left_out = [], [], [], [], Counter[str]()
     for record in ok:
         error = found.error(record["image_id"], record["sha256"], store.spec)
         place = found.place(record["image_id"], record["sha256"])
@@ -239,7 +258,8 @@ def _of_shard(store: Store, shard: Shard, extractor_id: str, dimension: int | No
             pairs.append((record["prompt_id"], record["sample_index"]))
             rows.append(place)
             seeds.append(record["seed"])
-    return PairedFeatures(tuple(pairs), found.images.taken(rows), left_out, tuple(seeds))
+            texts.append(record["prompt"])
+    return PairedFeatures(tuple(pairs), found.images.taken(rows), left_out, tuple(seeds), tuple(texts))
 
 
 def _missing(store: Store, shard: Shard) -> FeaturesMissing:

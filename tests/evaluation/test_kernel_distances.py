@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.pairwise import (
-    Neighbours,
+from darkroom.evaluation.kernel_distances import (
+    Prompts,
     cmmd,
-    cmmd_influence,
+    cmmd_and_influence,
     kid,
-    kid_influence,
+    kid_and_influence,
     kid_over_subsets,
-    neighbours,
 )
+from darkroom.evaluation.neighbours import Neighbours, neighbours
 from darkroom.evaluation.reference_free import vendi_influence, vendi_score
 
 
@@ -57,6 +57,41 @@ def test_kid_has_no_bias() -> None:
     rng = np.random.default_rng(0)
     found = [kid(rng.normal(size=(30, 4)), rng.normal(size=(40, 4))) for _ in range(300)]
     assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(300)
+
+
+def of_scenes(rng: np.random.Generator, scenes: np.ndarray, times: int) -> tuple[np.ndarray, list[str]]:
+    """Unit features of `times` images of each scene, and the scenes' names."""
+    features = np.repeat(scenes, times, axis=0) + rng.normal(0, 0.3, (len(scenes) * times, scenes.shape[1]))
+    names = [scene.tobytes().hex() for scene in np.repeat(scenes, times, axis=0)]
+    return features / np.linalg.norm(features, axis=1, keepdims=True), names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("distance", [kid, cmmd])
+def test_a_perfect_model_has_one_distance_however_prompts_repeat(distance: Callable[..., float], shared: bool) -> None:
+    """40 prompts of 4 images against 8 of each, of the same prompts or others: as so many single ones."""
+    rng = np.random.default_rng(0)
+    known, unknown, single = [], [], []
+    for _ in range(200):
+        scenes, other_scenes = rng.normal(size=(2, 40, 6))
+        features, own = of_scenes(rng, scenes, 4)
+        reference, others = of_scenes(rng, scenes if shared else other_scenes, 8)
+        known.append(distance(features, reference, Prompts.of(own, others, (160, 320))))
+        unknown.append(distance(features, reference))
+        alone, alone_of_reference = (of_scenes(rng, rng.normal(size=(count, 6)), 1)[0] for count in (160, 320))
+        single.append(distance(alone, alone_of_reference))
+
+    def bias(found: list[float]) -> float:
+        return abs(np.mean(found) - np.mean(single)) / np.hypot(np.std(found), np.std(single)) * np.sqrt(200)
+
+    assert bias(known) < 4 < bias(unknown)
+
+
+def test_images_of_one_prompt_alone_have_no_distance() -> None:
+    features, reference = seeded(0, 6, 3, 0.0)
+    with pytest.raises(DarkroomError, match="no two images are of different prompts"):
+        kid(features, reference, Prompts.of(["a"] * 6, None, (6, 6)))
 
 
 def test_the_mean_over_subsets_is_near_the_whole_and_has_torch_fidelitys_spread() -> None:
@@ -133,7 +168,7 @@ def test_an_influence_is_the_derivative_in_an_images_weight(row: int) -> None:
     rng = np.random.default_rng(0)
     features, reference = unit(rng, 10), unit(rng, 13, 0.8)
     by_weight = slope(lambda rows: cmmd(rows, reference), features, row)
-    assert cmmd_influence(features, reference)[row] == pytest.approx(by_weight, rel=1e-3)
+    assert cmmd_and_influence(features, reference)[1][row] == pytest.approx(by_weight, rel=1e-3)
     assert vendi_influence(features)[row] == pytest.approx(slope(vendi_score, features, row), rel=1e-3)
 
 
@@ -141,7 +176,7 @@ def test_the_influence_on_kid_is_how_it_changes_without_the_image() -> None:
     rng = np.random.default_rng(0)
     features, reference = unit(rng, 200, 0.3), unit(rng, 50)
     left_out = [kid(np.delete(features, row, axis=0), reference) for row in range(200)]
-    found = kid_influence(features, reference)
+    found = kid_and_influence(features, reference)[1]
     np.testing.assert_allclose(found, 199 * (np.mean(left_out) - left_out), atol=0.02 * np.abs(found).max())
 
 
@@ -152,8 +187,8 @@ def test_the_spread_of_influences_is_the_spread_of_figures(name: str) -> None:
     rng = np.random.default_rng(0)
     reference = unit(rng, 100)
     figure, influence = {
-        "kid": (lambda rows: kid(rows, reference), lambda rows: kid_influence(rows, reference)),
-        "cmmd": (lambda rows: cmmd(rows, reference), lambda rows: cmmd_influence(rows, reference)),
+        "kid": (lambda rows: kid(rows, reference), lambda rows: kid_and_influence(rows, reference)[1]),
+        "cmmd": (lambda rows: cmmd(rows, reference), lambda rows: cmmd_and_influence(rows, reference)[1]),
         "vendi": (vendi_score, vendi_influence),
     }[name]
     sets = [unit(rng, 150, 0.4) for _ in range(300)]
@@ -165,10 +200,15 @@ def test_the_spread_of_influences_is_the_spread_of_figures(name: str) -> None:
 def test_influences_do_not_depend_on_tiles_and_have_mean_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     features, reference = unit(rng, 31), unit(rng, 20)
-    whole = [kid_influence(features, reference), cmmd_influence(features, reference), vendi_influence(features)]
+
+    def influences() -> list[np.ndarray]:
+        both = kid_and_influence(features, reference)[1], cmmd_and_influence(features, reference)[1]
+        return [*both, vendi_influence(features)]
+
+    whole = influences()
     monkeypatch.setattr("darkroom.evaluation.moments.TILE_ROWS", 7)
     monkeypatch.setattr("darkroom.evaluation.moments.BLOCK_ELEMENTS", 50)
-    tiled = [kid_influence(features, reference), cmmd_influence(features, reference), vendi_influence(features)]
+    tiled = influences()
     np.testing.assert_allclose(tiled, whole, rtol=1e-9, atol=1e-12)
     assert np.abs(np.mean(whole, axis=1)).max() < 1e-12
 

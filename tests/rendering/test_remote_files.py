@@ -1,9 +1,10 @@
-"""Parts in an object store are copied once, whole or not at all, and are what they are anywhere."""
+"""Files in an object store are copied once, whole or not at all, and are what they are anywhere."""
 
 import json
 import multiprocessing
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import boto3
@@ -14,7 +15,10 @@ from safetensors.torch import save_file
 from darkroom.domain.adapters import VAE, LoraRef
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.machine import cache_folder
+from darkroom.rendering import remote_files
 from darkroom.rendering.part_files import CONFIG, digests_of, lora_files, weights_file
+from darkroom.storage.input_objects import InputObjects
+from darkroom.storage.retry import RetryPolicy
 from tests.rendering.test_part_files import lora
 from tests.servers import Fault, FaultyProxy
 
@@ -86,14 +90,15 @@ def test_a_copy_that_was_changed_or_cut_off_is_made_anew(proxy: FaultyProxy, put
 
 
 def test_a_connection_that_breaks_leaves_nothing_that_is_taken_for_a_copy(
-    proxy: FaultyProxy, put: Put, tmp_path: Path
+    proxy: FaultyProxy, put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(remote_files, "InputObjects", partial(InputObjects, policy=RetryPolicy(0.2, 0.01)))
     uri = put({"ink.safetensors": lora(tmp_path / "a.safetensors")})
     proxy.storm([Fault(truncated=True)], 1.0)
     with pytest.raises(DarkroomError) as caught:
         weights_file(uri, LABEL)
     assert "\n" not in str(caught.value)
-    assert [path for path in cache_folder("parts").glob("*") if path.is_dir()] == []
+    assert list(cache_folder("remote").glob("*/ink.safetensors")) == []
     proxy.storm([], 0.0)
     assert weights_file(uri, LABEL).read_bytes() == (tmp_path / "a.safetensors").read_bytes()
 
@@ -110,7 +115,7 @@ def test_processes_of_one_machine_copy_it_once(proxy: FaultyProxy, put: Put, tmp
     count = num_read(proxy, "ink.safetensors")
     weights_file(uri, LABEL)
     assert num_read(proxy, "ink.safetensors") == count
-    assert [path.name for path in cache_folder("parts").glob(".*")] == []
+    assert list(cache_folder("remote").glob("*/.*.part")) == []
 
 
 def test_a_vae_is_its_two_files_in_a_folder_or_in_a_models_folder(proxy: FaultyProxy, put: Put, tmp_path: Path) -> None:
@@ -155,8 +160,8 @@ def test_what_is_no_lora_there_is_refused_in_a_line(
     [
         ("s3://no-such-bucket-here/a.safetensors", "the bucket does not exist"),
         ("s3:/bucket/a.safetensors", "an address has two slashes; write s3://..."),
-        ("gs://bucket/a.safetensors", "gs:// is not read from; use a folder or s3://"),
-        ("https://somewhere/a.safetensors", "https:// is not read from"),
+        ("ftp://bucket/a.safetensors", "ftp:// is not known here; use a folder, or s3://"),
+        ("https://somewhere/a.safetensors", "https:// is not known here"),
         ("s3://key:secret@bucket/a.safetensors", "credentials in an address"),
     ],
 )

@@ -1,0 +1,112 @@
+"""Where a model is: in a folder of this machine, on the hub, in an object store, or a configuration that comes along.
+
+Its small files are brought to this machine first: they say whether it can be rendered with.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from darkroom.domain.errors import DarkroomError, first_line
+from darkroom.domain.settings import ModelRef
+from darkroom.rendering.model_files import INDEX, files_in
+from darkroom.rendering.shipped_configurations import CONFIGURATIONS, configuration_folder
+from darkroom.storage.store import check_slashes
+
+if TYPE_CHECKING:
+    from darkroom.rendering.remote_files import RemoteModel
+
+SETTING = "model.repo_id"
+_STORES = ("s3://", "gs://", "az://")
+_SMALL_FILES = ["*.json", "*.txt", "*.model"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A model that was found."""
+
+    folder: Path  # of this machine, with its small files
+    source: str  # folder, hub id, address or name of a configuration: what finds it on any machine
+    commit: str | None = None  # of the hub
+    remote: "RemoteModel | None" = None  # in an object store
+
+    @property
+    def name(self) -> str:
+        """In images and records, which are read where a path or an address means nothing."""
+        if self.commit:
+            return self.source
+        name = self.source.rpartition("/")[2] if self.remote else self.folder.resolve().name
+        return name or "model"
+
+    def names(self) -> list[str]:
+        """Of all its files, whether they are here or not."""
+        if self.commit:
+            return _hub_files(self.source, self.commit)
+        if self.remote:
+            return list(self.remote.names)
+        return [path.relative_to(self.folder).as_posix() for path in files_in(self.folder, frozenset())]
+
+    def whole(self) -> Path:
+        """The folder with its weights too, but for those of the hub, which are downloaded where they are loaded."""
+        return self.remote.whole() if self.remote else self.folder
+
+
+def place_of(ref: ModelRef) -> Place:
+    """Raises DarkroomError where there is no such model."""
+    check_slashes(ref.repo_id, SETTING)
+    if ref.repo_id in CONFIGURATIONS:
+        return Place(configuration_folder(ref.repo_id), ref.repo_id)
+    if Path(ref.repo_id).is_dir():
+        return Place(Path(ref.repo_id), ref.repo_id)
+    if ref.repo_id.startswith(_STORES):
+        return _in_store(ref)
+    if "://" in ref.repo_id:  # not repeated: it may hold a token
+        raise DarkroomError(
+            f"{SETTING} is an address, and of no object store; give a folder, s3://bucket/... (or gs://, az://), or a "
+            "hub id, and a token in HF_TOKEN"
+        )
+    return _on_hub(ref)
+
+
+def _in_store(ref: ModelRef) -> Place:
+    from darkroom.rendering.remote_files import remote_model  # with the clouds' client
+
+    found = remote_model(ref.repo_id, SETTING, ref.trust_remote_code)
+    return Place(found.small(), ref.repo_id, remote=found)
+
+
+def _on_hub(ref: ModelRef) -> Place:
+    """Download its small files only, or find them in the cache."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    if ref.repo_id.startswith((".", "/", "~")) or ref.repo_id.count("/") > 1:
+        raise DarkroomError(f"{SETTING}={ref.repo_id}: no such folder; give a folder that is there, or a hub id")
+    try:
+        folder = Path(snapshot_download(ref.repo_id, revision=ref.revision, allow_patterns=_SMALL_FILES))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        line = first_line(error)
+        raise DarkroomError(
+            f"{SETTING}={ref.repo_id}: neither a local folder nor to be had from the hub ({line}); check the name, "
+            "the revision, the network and, for a gated model, `hf auth login`"
+        ) from error
+    return Place(folder, ref.repo_id, folder.name)
+
+
+def _hub_files(repo_id: str, commit: str) -> list[str]:
+    """Names of all files of the commit; of those in the cache where the hub cannot be reached."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    try:
+        return HfApi().list_repo_files(repo_id, revision=commit)
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError):
+        folder = Path(snapshot_download(repo_id, revision=commit, local_files_only=True))
+        return [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+
+
+def index_here(repo_id: str, commit: str) -> Path:
+    """The folder of this machine with at least the model_index.json of a hub model."""
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(repo_id, INDEX, revision=commit)).parent
