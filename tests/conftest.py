@@ -55,6 +55,30 @@ def s3_endpoint() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def make_cache(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """Makes a user's cache, and gives Darkroom's part of it: empty, but for what OpenVINO compiled in this session.
+
+    That takes seconds a model, and is found by all that it depends on.
+    """
+    compiled = tmp_path_factory.mktemp("openvino")
+
+    def make(home: Path) -> Path:
+        folder = home / "darkroom"
+        folder.mkdir(parents=True)
+        (folder / "openvino").symlink_to(compiled)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, make_cache: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Darkroom's part of this test's cache at `tmp_path / "cache"`, with no certificate of another test or a person."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return make_cache(tmp_path / "cache")
+
+
+@pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A name of `every_family.MODELS` -> its folder, made once a session: copy it before you write to it."""
     made: dict[str, Path] = {}

@@ -32,8 +32,9 @@ def test_no_held_out_scene_is_trained_on_under_either_name() -> None:
 def test_demo_prompts_are_different_and_held_out() -> None:
     prompts = [row["prompt"] for row in demo_prompts()]
     assert len(set(prompts)) == len(prompts) == 64
-    assert set(prompts) <= {scene.caption() for scene in world.distinct_scenes(7, 512)}
-    assert all(scene.is_held_out for scene in world.distinct_scenes(7, 512))
+    scenes = world.distinct_scenes(7, 512)
+    assert set(prompts) <= {scene.caption() for scene in scenes}
+    assert all(scene.is_held_out for scene in scenes)
 
 
 def test_captions_say_what_is_drawn() -> None:

@@ -13,9 +13,8 @@ from tests.rendering.tiny_models import tiny_sd
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "darkroom" / "batch_sizes"
+def cache(own_cache: Path) -> Path:
+    return own_cache / "batch_sizes"
 
 
 def sizes(run: Path) -> set[int]:

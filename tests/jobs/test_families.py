@@ -30,11 +30,7 @@ ROWS = (  # id, prompt, guidance scale, negative prompt; of two widths of text
 
 Folder = Callable[[str], Path]
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No certificate of another test, or of a person's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def columns(family: Family) -> list[str]:

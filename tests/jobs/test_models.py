@@ -231,8 +231,7 @@ def test_a_model_that_changes_under_a_job_ends_it(model: Path, tmp_path: Path, m
 
 
 @pytest.mark.slow
-def test_checkpoints_of_one_file_are_an_axis_and_may_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_checkpoints_of_one_file_are_an_axis_and_may_move(tmp_path: Path, own_cache: Path) -> None:
     model = tiny_sd(tmp_path / "model")
     files = [single_file(model, tmp_path / "a.safetensors"), tmp_path / "b.safetensors"]
     save_file({name: value * 0.9 for name, value in load_file(files[0]).items()}, files[1])
@@ -246,7 +245,7 @@ def test_checkpoints_of_one_file_are_an_axis_and_may_move(tmp_path: Path, monkey
     (tmp_path / "moved").mkdir()
     for file in files:
         file.rename(tmp_path / "moved" / file.name)
-    shutil.rmtree(tmp_path / "cache")
+    shutil.rmtree(own_cache)
     with pytest.raises(DarkroomError, match="no such file"):
         run_here("verify", f"run={run}")
     assert run_here("verify", f"run={run}", f"model.single_file={tmp_path / 'moved'}") == 0

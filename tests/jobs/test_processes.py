@@ -20,7 +20,7 @@ from tests.servers import FaultyProxy
 
 pytestmark = pytest.mark.slow
 
-SLOW_PAINT = ("model=paint", "sampling.height=256", "sampling.width=256", "sampling.num_images_per_prompt=40")
+SLOW_PAINT = ("model=paint", "sampling.height=256", "sampling.width=256", "sampling.num_images_per_prompt=8")
 CIRCLES = (  # 24 prompts
     "prompts=template", "prompts.pattern='a {size} {colour} circle'",
     "prompts.slots={size: [tiny, small, large, huge], colour: [red, green, blue, grey, pink, white]}",
@@ -69,7 +69,7 @@ def test_an_interrupt_stops_in_seconds_and_the_same_command_goes_on(
     assert 3 <= half < 24
     assert run_here("generate", *arguments) == 0
     assert f"{half} of 24 shards are committed already" in capsys.readouterr().out
-    assert len(digests(store)) == 24 * 40
+    assert len(digests(store)) == 24 * 8
 
 
 class HangingServer(FaultyProxy):
@@ -129,9 +129,9 @@ def test_an_interrupt_ends_a_job_whose_store_never_answers(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_killed_run_on_ray_and_s3_ends_as_an_undisturbed_one(s3_endpoint: str, tmp_path: Path) -> None:
-    """SIGKILL of the driver at about half; then another start, with the embedded model."""
+    """SIGKILL of the driver at about half; then another start, with the embedded model, and none on Ray or S3."""
     uri = f"s3://bucket/{uuid.uuid4().hex}"
-    base = ("sampling.num_inference_steps=2", "sampling.num_images_per_prompt=4", "engine.batch_size=4", *CIRCLES)
+    base = ("sampling.num_inference_steps=2", "sampling.num_images_per_prompt=2", "engine.batch_size=4", *CIRCLES)
     there = (f"output.uri={uri}", f"output.endpoint_url={s3_endpoint}", "engine.num_workers=2", "engine.shard_size=1")
     store = open_store(parse_spec(uri, s3_endpoint))
     killed = Job("generate", (*base, *there))
@@ -142,11 +142,11 @@ def test_a_killed_run_on_ray_and_s3_ends_as_an_undisturbed_one(s3_endpoint: str,
     assert num_committed(store) < 24
     ended(Job("generate", (*base, *there)), 0)
     undisturbed = open_store(parse_spec(str(tmp_path / "whole")))
-    here = (f"output.uri={tmp_path / 'whole'}", "engine.num_workers=1", "engine.shard_size=5")
-    ended(Job("generate", (*base, *here)), 0)
+    here = (f"output.uri={tmp_path / 'whole'}", "engine=local", "engine.shard_size=5")
+    assert run_here("generate", *base, *here) == 0
     assert digests(store) == digests(undisturbed)
-    assert {record.worker for record in records(undisturbed)} == {"worker 1"}
-    ended(Job("verify", (f"run={uri}", f"endpoint_url={s3_endpoint}", "num_images=8")), 0)
+    assert all(record.worker.startswith("worker ") for record in records(store))
+    assert run_here("verify", f"run={uri}", f"endpoint_url={s3_endpoint}", "num_images=8") == 0
 
 
 @pytest.mark.slow
@@ -170,10 +170,10 @@ def test_no_secret_reaches_a_file_or_the_output(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
     monkeypatch.setenv("HF_TOKEN", secret)
     uri = f"s3://bucket/{uuid.uuid4().hex}"
-    done = run("generate", *PAINT, f"output.uri={uri}", f"output.endpoint_url={s3_endpoint}", cwd=ROOT)
+    done = run("generate", *PAINT, *CIRCLES, f"output.uri={uri}", f"output.endpoint_url={s3_endpoint}", cwd=ROOT)
     assert done.returncode == 0
     store = open_store(parse_spec(uri, s3_endpoint))
     contents = [store.get(info.key) for info in store.list()]
-    assert len(contents) > 64
+    assert len(contents) > 24
     assert not [content for content in contents if secret.encode() in content]
     assert secret not in done.stdout + done.stderr

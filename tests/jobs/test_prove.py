@@ -1,7 +1,7 @@
 """Certificates through the command: `prove` makes one, `plan` and `generate` go by it, the run and report show it."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,18 +22,17 @@ TWO_STEPS = ("model=demo", "engine.batch_size=2", "sampling.num_inference_steps=
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No certificate of another test, or of a person's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "darkroom" / "certificates" / "certificates"
+def cache(own_cache: Path) -> Path:
+    return own_cache / "certificates" / "certificates"
 
 
 @pytest.fixture(scope="module")
-def proved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with one certificate."""
-    folder = tmp_path_factory.mktemp("proved")
+def proved(tmp_path_factory: pytest.TempPathFactory, make_cache: Callable[[Path], Path]) -> Path:
+    """The part of a cache that has one certificate."""
+    home = tmp_path_factory.mktemp("proved")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.setenv("XDG_CACHE_HOME", str(home))
+        folder = make_cache(home) / "certificates"
         assert run_here("prove", *TWO_STEPS) == 0
     return folder
 
@@ -182,12 +181,12 @@ def test_python_gives_the_certificate(cache: Path) -> None:
     ],
 )
 def test_images_that_no_certificate_speaks_of_are_refused(
-    proved: Path, tmp_path: Path, column: str | None, word: str | None, said: str | None
+    proved: Path, own_cache: Path, tmp_path: Path, column: str | None, word: str | None, said: str | None
 ) -> None:
     values = {"height": 32, "clip_skip": 1, "guidance_scale": 7.0, "seed": 5}
     rows = {"prompt": ["a red circle"], **({column: [values[column]]} if column else {})}
     pd.DataFrame(rows).to_csv(tmp_path / "prompts.csv", index=False)
-    shutil.copytree(proved, tmp_path / "cache")
+    shutil.copytree(proved, own_cache / "certificates")
     prompts = ("prompts=file", f"prompts.uri={tmp_path / 'prompts.csv'}", "engine=local", "engine.proof=required")
     given = (*TWO_STEPS, *prompts, f"output.uri={tmp_path / 'run'}", *([word] if word else []))
     if said is None:

@@ -14,9 +14,7 @@ from tests.rendering.tiny_models import tiny_refiner, tiny_sdxl
 ROWS = ("a red circle,3,", "a large blue square,5,dark", "two circles,2,dark")
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.mark.slow

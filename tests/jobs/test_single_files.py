@@ -37,9 +37,8 @@ SMALL = {
 
 
 @pytest.fixture
-def small_sd15(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def small_sd15(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model with random weights of SD 1.5's configuration in few numbers, which is shipped in its place."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     shipped = Path(shutil.copytree(shipped_configurations._FOLDER, tmp_path / "shipped"))
     found = json.loads((shipped / "sd15.json").read_text())
     (shipped / "sd15.json").write_text(

@@ -30,6 +30,8 @@ def loras(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
+    """Tests run in two processes, whose threads would wait for each other."""
     before = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
