@@ -135,7 +135,7 @@ def _noted(folder: Path) -> dict[str, str]:
 def _note(folder: Path, name: str) -> None:
     noted = _noted(folder) | dict(zip([name], file_digests([folder / name]), strict=True))
     new = folder / f"{_DIGESTS}.new"
-    new.write_text(json.dumps(noted))
+    new.write_text(json.dumps(noted), "utf-8")
     new.replace(folder / _DIGESTS)
 
 
