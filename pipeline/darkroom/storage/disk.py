@@ -73,19 +73,24 @@ def _refuse(link: Path) -> None:
 
 
 def walk_unlinked(folder: Path, met: Callable[[Path], None]) -> Iterator[tuple[str, str]]:
-    """Every file below a folder, in order of its path; `met` hears of links to folders, which are not entered."""
+    """Every file below a folder, in order of its path; `met` hears of links to folders, which are not entered.
+
+    In memory are the names alone: a folder may hold a million.
+    """
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name + ("/" if entry.is_dir() else ""))
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in entries)
     except (FileNotFoundError, NotADirectoryError):
         return
-    for entry in entries:
-        if not entry.is_dir():
-            yield str(folder), entry.name
-        elif not entry.name.startswith("."):  # a hidden folder is no part of a store
-            if entry.is_symlink():
-                met(Path(entry.path))
+    for name in names:
+        if not name.endswith("/"):
+            yield str(folder), name
+        elif not name.startswith("."):  # a hidden folder is no part of a store
+            inner = folder / name
+            if inner.is_symlink():
+                met(inner)
             else:
-                yield from walk_unlinked(Path(entry.path), met)
+                yield from walk_unlinked(inner, met)
 
 
 # Locks ---------------------------------------------------------------------------------------------------------------
