@@ -29,8 +29,9 @@ drill: env  ## faults injected into whole runs, each many times, and a table of 
 	$(BIN)/python -m pytest --drill -m drill tests/faults tests/jobs
 	$(BIN)/python -m tests.faults
 
-load: env  ## speed and memory with the painter, and a table: a million images, a hundred million prompts; half an hour
+load: env  ## speed and memory with the painter, and a table: a million images, a hundred million prompts, 100,000 shards; two hours
 	$(BIN)/python -m tests.load
+	$(BIN)/python -m tests.load.metadata
 
 check: env  ## what to run before a commit: format, lint, types, fast tests
 	$(BIN)/ruff format --check .

@@ -148,6 +148,11 @@ class GcConfig(RunConfig):
     older_than_s: float = key(3600.0, low=0, high=1e12, help="Seconds since which a file was written that is removed.")
     dry_run: bool = key(False, help="Say what would be removed, and remove nothing.")
     incomplete: bool = key(False, help="Also in a run with shards left, on which no job may be working.")
+    manifests: bool = key(
+        False,
+        help="Also remove manifests that `darkroom compact`, or the job that rendered them, has copied: the copies "
+        "stand for them from then on. No job may be working on the run.",
+    )
 
 
 # Those that a cluster may do: they render or measure, and leave what they make in the store.
@@ -230,6 +235,7 @@ JOBS = {
     "evaluate": EvaluateConfig,
     "compare": CompareConfig,
     "repair": RepairConfig,
+    "compact": RunConfig,
     "gc": GcConfig,
     "submit": SubmitConfig,
     "jobs": JobsConfig,

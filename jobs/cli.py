@@ -47,6 +47,7 @@ JOBS = {
     "retry": "render failed records again",
     "verify": "render a sample of committed images again and compare their digests",
     "repair": "render stored images again that are not what their records say, and put the right bytes back",
+    "compact": "copy the metadata of many shards into few files, from which a large run is read faster",
     "gc": "remove what no committed shard names",
     "submit": "check a job and hand it to a cluster: Ray, KubeRay, Kubernetes, Slurm or SkyPilot",
     "jobs": "list, follow and stop jobs that were submitted to a Ray cluster",

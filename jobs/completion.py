@@ -22,10 +22,13 @@ COMPLETE = "--complete"  # followed by the word to complete, and the words befor
 COMPLETE_LINE = "--complete-line"  # followed by the line as it is typed, up to the cursor
 _BASH = """
 _darkroom() {
-    local IFS=$'\\n'
+    local IFS=$'\\n' word="${COMP_WORDS[COMP_CWORD]}" key="${COMP_WORDS[COMP_CWORD]%%=*}"
     COMPREPLY=($("${COMP_WORDS[0]/#\\~/$HOME}" --complete-line "${COMP_LINE:0:$COMP_POINT}" 2>/dev/null))
     [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} != *[=.] ]] || compopt -o nospace
-    [[ ${#COMPREPLY[@]} -gt 0 ]] || compopt -o default
+    if [[ ${#COMPREPLY[@]} -eq 0 ]]; then
+        compopt -o default
+        [[ $word != [\\"\\']*=* ]] || COMPREPLY=($(compgen -f -P "${key:1}=" -- "${word#*=}"))
+    fi
 }
 complete -F _darkroom darkroom
 """

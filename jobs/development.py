@@ -52,7 +52,7 @@ def _model_folder(config: DictConfig) -> Path:
     folder = Path(config.model_folder or MODEL_FOLDER)
     if not (folder / "model_index.json").is_file():
         raise DarkroomError(f"model_folder={folder}: no model in diffusers' layout there; give the folder of one")
-    kind = json.loads((folder / "model_index.json").read_text()).get("_class_name")
+    kind = json.loads((folder / "model_index.json").read_bytes()).get("_class_name")
     if kind != "StableDiffusionPipeline":
         raise DarkroomError(f"model_folder={folder}: it is a {kind}; give a StableDiffusionPipeline of the drawn world")
     return folder

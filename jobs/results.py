@@ -1,6 +1,8 @@
 """What a person reads at a job's end: the results of API calls, printed, and the exit codes that they mean."""
 
 import json
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:  # what they are made with takes seconds to load
 
 _MAX_REASONS = 10
 _MAX_CELLS = 50  # unfinished ones that are named
+_SAY_EVERY_S = 10.0
 
 
 def rendered(result: "RenderResult") -> ExitCode:
@@ -205,7 +208,7 @@ def _say_left(run: "Run", status: "RunStatus") -> None:
     for cell_id, state in list(status.unfinished.items())[:_MAX_CELLS] if names else []:
         settings = run.cells[cell_id].settings_in(run.info)
         said = ", ".join(f"{name.split('.')[1]} {settings[name]}" for name in names)
-        print(f"  {len(state.committed)} of {state.num_shards} shards: {said}")
+        print(f"  {state.num_committed} of {state.num_shards} shards: {said}")
 
 
 # Images that are compared with their records, and runs with each other --------------------------------------------
@@ -237,6 +240,19 @@ def _made_by(record: Record) -> str:
     """So that a bad node can be found."""
     places = (("host", record.host), ("device", record.device_id), ("worker", record.worker))
     return "made by " + ", ".join(f"{name} {value}" for name, value in places if value)
+
+
+def of_compaction() -> Callable[[int], None]:
+    """Says how far it is, now and then."""
+    said = time.monotonic()
+
+    def tell(num_copied: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > _SAY_EVERY_S:
+            said = time.monotonic()
+            print(f"  {num_copied} shards copied", flush=True)
+
+    return tell
 
 
 def of_repair(event: Any) -> None:

@@ -194,15 +194,37 @@ def retry(config: DictConfig) -> ExitCode:
         return ending.ended(code if found.is_finished else ExitCode.UNFINISHED)
 
 
+def compact(config: DictConfig) -> ExitCode:
+    """Copy the metadata of all committed shards into few large Parquet files, which every reader of the run then uses.
+
+    Nothing is removed, and nothing changes but the time that reading takes. Jobs may be working on the run; a job that
+    renders many shards does the same as they complete, and leaves the last ones.
+    """
+    from darkroom.api import maintenance
+
+    found = maintenance.compact(values.run_of(config), results.of_compaction())
+    print(f"{found.num_copied} shards are copied into {found.num_segments} files, and {found.num_before} were before")
+    if found.num_left:
+        print(f"{found.num_left} manifests are not readable, and left as they are")
+    return ExitCode.CHECK_FAILED if found.num_left else ExitCode.OK
+
+
 def gc(config: DictConfig) -> ExitCode:
-    """Remove what no committed shard of a complete run names: images of attempts that lost, and broken writes."""
+    """Remove what no committed shard of a complete run names: images of attempts that lost, and broken writes.
+
+    With `manifests=true` also manifests that are copied, so that a listing of the run is short; see `darkroom compact`.
+    """
     from darkroom.api.maintenance import collect
 
-    found = collect(config.run, config.endpoint_url, config.older_than_s, config.dry_run, config.incomplete)
+    keys = ("run", "endpoint_url", "older_than_s", "dry_run", "incomplete", "manifests")
+    found = collect(*(config[name] for name in keys))
+    removed = "would be removed" if config.dry_run else "removed"
     print(
         f"{len(found.objects)} objects ({found.num_bytes / 1e6:.1f} MB) that no shard names, and "
-        f"{found.num_broken_writes} broken writes {'would be removed' if config.dry_run else 'removed'}"
+        f"{found.num_broken_writes} broken writes {removed}"
     )
+    if config.manifests:
+        print(f"{found.num_manifests} manifests that are copied {removed}")
     if found.foreign_files:
         print(f"{len(found.foreign_files)} files there that no job writes stay, such as {found.foreign_files[0]}")
     return ExitCode.OK

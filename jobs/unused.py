@@ -128,4 +128,4 @@ def _parent(config: DictConfig, key: str) -> DictConfig:
 def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.name
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -1,4 +1,4 @@
-"""Jobs as processes of their own, forked from one that has imported everything: a start costs a moment.
+"""Jobs as processes of their own, forked off one that has imported everything: a start costs a moment.
 
 Real in all else: own signals, own exit codes, killed and stopped as any other.
 """
@@ -16,12 +16,7 @@ from pathlib import Path
 from darkroom.jobs.cli import console
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    [
-        *("darkroom.jobs.cli", "darkroom.jobs.runs", "darkroom.api.rendering", "darkroom.rendering.pretrained"),
-        *("pandas", "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion", "tests.faults.doomed"),
-    ]
-)
+_FORKS.set_forkserver_preload(["tests.preloaded", "tests.faults.doomed"])
 
 
 class Job:

@@ -113,6 +113,16 @@ def test_a_renderer_of_ones_own_reads_a_name_of_a_preset_as_it_is() -> None:
     assert [item.info.ref for item in found.cells] == [replace(ref, repo_id=name) for name in ("demo", "sdxl")]
 
 
+def test_gpus_that_would_idle_are_warned_of_but_for_a_renderer_of_ones_own() -> None:
+    engine = EngineOptions("ray", num_gpus=2)
+    for ref, expected in {
+        ModelRef("darkroom/paint"): 1,
+        ModelRef("", make="tests.rendering.own_renderers:make"): 0,
+    }.items():
+        found = check(Request(prompts_of(["a"]), ref, sampling_defaults() | SIZE, engine=engine), "cpu")
+        assert sum("engine.num_gpus=2: a worker computes on one GPU" in text for text in warnings(found)) == expected
+
+
 def test_a_preset_in_the_place_of_another_is_that_alone() -> None:
     known = {name: ref for name, ref in presets().items() if not ref.make}
     for ref in known.values():

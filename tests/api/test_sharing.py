@@ -13,30 +13,30 @@ from darkroom.domain.identity import Shard
 from darkroom.engine.planning import plan
 from darkroom.engine.tasks import ShardTask
 from darkroom.runs.reading import records
+from darkroom.runs.shard_set import ShardSet
 from darkroom.storage.store import open_store, parse_spec
 from tests.jobs.helpers import ROOT, command
 
 SHARDS = list(plan(8, 1, ["cell"], "fingerprint"))
-NAMES = {shard.shard_id: shard.start for shard in SHARDS}
 
 
 def shared(
-    owns: Callable[[str], bool], left: Callable[[], list[Shard]], helps: Callable[[str], bool] = lambda shard_id: True
+    owns: Callable[[Shard], bool], left: Callable[[], list[Shard]], helps: Callable[[Shard], bool] = lambda shard: True
 ) -> Shared:
-    def tasks(done: Container[str]) -> Iterator[ShardTask]:
-        return (ShardTask(shard, None, (), None) for shard in SHARDS if shard.shard_id not in done)  # type: ignore[arg-type]
+    def tasks(done: Container[Shard]) -> Iterator[ShardTask]:
+        return (ShardTask(shard, None, (), None) for shard in SHARDS if shard not in done)  # type: ignore[arg-type]
 
-    driver = SimpleNamespace(owns=owns, helps=helps, done=set())
-    return Shared(driver, len(SHARDS), tasks, left)  # type: ignore[arg-type]
+    driver = SimpleNamespace(owns=owns, helps=helps, done=ShardSet(1))
+    return Shared(driver, len(SHARDS), tasks, left, ShardSet(1))  # type: ignore[arg-type]
 
 
 def test_a_driver_renders_its_share_and_then_the_latter_half_of_what_is_left() -> None:
     committed: set[int] = {0}
     found = shared(
-        lambda shard_id: NAMES[shard_id] % 2 == 0, lambda: [shard for shard in SHARDS if shard.start not in committed]
+        lambda shard: shard.start % 2 == 0, lambda: [shard for shard in SHARDS if shard.start not in committed]
     )
     given = []
-    for task in found({SHARDS[0].shard_id}):
+    for task in found(ShardSet(1, SHARDS[:1])):
         given.append(task.shard.start)
         committed.add(task.shard.start)
     assert given == [2, 4, 6, 5, 7, 3, 1]
@@ -46,9 +46,9 @@ def test_a_driver_renders_its_share_and_then_the_latter_half_of_what_is_left() -
 def test_what_others_commit_meanwhile_is_not_rendered_again() -> None:
     committed = {1, 3, 5, 7}
     found = shared(
-        lambda shard_id: NAMES[shard_id] % 2 == 0, lambda: [shard for shard in SHARDS if shard.start not in committed]
+        lambda shard: shard.start % 2 == 0, lambda: [shard for shard in SHARDS if shard.start not in committed]
     )
-    assert [task.shard.start for task in found(set())] == [0, 2, 4, 6]
+    assert [task.shard.start for task in found(ShardSet(1))] == [0, 2, 4, 6]
     assert found.num_elsewhere == 4
 
 
@@ -56,18 +56,18 @@ def test_of_two_that_help_a_third_each_takes_other_shards_first() -> None:
     """The third owns every shard, and has committed none yet."""
 
     def helper(number: int) -> Iterator[ShardTask]:
-        return shared(lambda shard_id: False, lambda: SHARDS, lambda shard_id: NAMES[shard_id] % 2 == number)(set())
+        return shared(lambda shard: False, lambda: SHARDS, lambda shard: shard.start % 2 == number)(ShardSet(1))
 
     given = [[next(tasks).shard.start, next(tasks).shard.start] for tasks in (helper(0), helper(1))]
     assert given == [[4, 6], [5, 7]]
 
 
 def test_what_others_commit_is_counted_when_the_driver_has_asked() -> None:
-    found = shared(lambda shard_id: NAMES[shard_id] < 4, list)
+    found = shared(lambda shard: shard.start < 4, list)
     counts = []
-    for task in found(set()):
+    for task in found(ShardSet(1)):
         counts.append(found.num_elsewhere)
-        found.driver.done = {shard.shard_id for shard in SHARDS if shard.start in (task.shard.start, 5, 6)}
+        found.driver.done = ShardSet(1, [shard for shard in SHARDS if shard.start in (task.shard.start, 5, 6)])
     assert counts == [0, 2, 2, 2]
 
 

@@ -2,9 +2,11 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from darkroom.bench.demo_check import Setting, accuracy, check_clip, render
 from darkroom.bench.style_check import check_loras, styles_show
@@ -12,6 +14,15 @@ from darkroom.demo import CLIP_FOLDER, LORAS, MODEL_FOLDER, world
 from darkroom.demo.styles import STYLES
 
 WEIGHTS = MODEL_FOLDER.parent
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tests run in two processes, whose threads would wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def test_they_take_at_most_12_mb() -> None:
@@ -31,7 +42,7 @@ def test_plain_diffusers_draws_what_captions_say() -> None:
 
     pipe = DiffusionPipeline.from_pretrained(MODEL_FOLDER)
     pipe.set_progress_bar_config(disable=True)
-    scenes = world.distinct_scenes(77, 64)
+    scenes = world.distinct_scenes(77, 32)
     found = accuracy(render(pipe, scenes, Setting(4.0, 20), seed=1), scenes)
     # With room for so few captions; `darkroom check_demo` holds the bar itself.
     assert found.background > 0.95

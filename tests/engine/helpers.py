@@ -45,7 +45,7 @@ def run_info(
 
 
 def tasks(run: RunInfo, prompts: PromptDataset, store: Store) -> Iterator[ShardTask]:
-    committed = {name.shard_id for name in manifest.committed(store)}
+    committed = set(manifest.committed(store))
     shards = plan(run.prompts.num_rows, run.shard_size, [CELL.cell_id], run.prompts.fingerprint, committed)
     return shard_tasks(shards, {CELL.cell_id: CELL}, prompts.blocks)
 

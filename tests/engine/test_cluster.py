@@ -82,7 +82,8 @@ LONG = "/tmp/" + "job_1355700_node_0016/" * 4
     ("names", "folder"),
     [
         ({}, None),
-        ({"TMPDIR": "/tmp/short"}, None),
+        ({"TMPDIR": "/tmp"}, None),
+        ({"TMPDIR": "/tmp/nowhere"}, "/tmp/ray"),  # where nothing can be written
         ({"TMPDIR": LONG}, "/tmp/ray"),
         ({"TMPDIR": LONG, "RAY_TMPDIR": "/tmp/short"}, None),
     ],

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import PromptRow
-from darkroom.engine.planning import Grid, drawn, expand, num_shards, plan, rounds, shard_tasks, survivors
+from darkroom.engine.planning import (
+    Grid,
+    drawn,
+    expand,
+    num_shards,
+    plan,
+    rounds,
+    shard_tasks,
+    survivors,
+    usual_shard_size,
+)  # fmt: skip
 from darkroom.prompts.dataset import PromptBlock
 from tests.domain.test_identity import PLAIN as CELL
 
@@ -122,13 +132,26 @@ def test_the_best_go_on_and_at_least_one_does(found: dict[str, float], keep: flo
 CELLS = {CELL.cell_id: CELL}
 
 
+def test_a_run_has_larger_shards_where_it_would_have_very_many() -> None:
+    assert [usual_shard_size(rows, 1, 1) for rows in (1, 6_400_000, 6_400_001, 10**8, 10**9)] == [
+        64,
+        64,
+        128,
+        1024,
+        4096,
+    ]
+    assert usual_shard_size(10**6, 100, 1) == usual_shard_size(10**8, 1, 1)  # cells have shards of their own
+    assert usual_shard_size(10**9, 1, 16) == 256  # what is lost with a worker stays some thousand images
+    assert usual_shard_size(10**9, 1, 1000) == 64
+
+
 @given(st.integers(0, 50), st.integers(1, 12), st.sets(st.integers(0, 60)))
 def test_what_is_planned_and_what_is_committed_is_everything_once(rows: int, size: int, done: set[int]) -> None:
     everything = list(plan(rows, size, ["a", "b"], "f"))
-    committed = {everything[index].shard_id for index in done if index < len(everything)}
+    committed = {everything[index] for index in done if index < len(everything)}
     left = list(plan(rows, size, ["a", "b"], "f", committed))
-    assert {shard.shard_id for shard in left} | committed == {shard.shard_id for shard in everything}
-    assert not {shard.shard_id for shard in left} & committed
+    assert set(left) | committed == set(everything)
+    assert not set(left) & committed
     assert len(everything) == 2 * num_shards(rows, size)
     covered = [row for shard in everything if shard.cell_id == "a" for row in range(shard.start, shard.stop)]
     assert covered == list(range(rows))

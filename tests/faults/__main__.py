@@ -35,6 +35,10 @@ def driver(ground: Ground) -> Tally:
     return drills.driver_killed(ground.expected, drills.place(ground.folder))
 
 
+def copying(ground: Ground) -> Tally:
+    return drills.copying_killed(ground.expected, drills.place(ground.folder))
+
+
 def two_drivers(ground: Ground) -> Tally:
     return drills.two_drivers(ground.expected, drills.place(ground.folder))
 
@@ -118,6 +122,7 @@ DRILLS: dict[str, Callable[[Ground], Tally]] = {
     "SIGKILL of Ray's head": in_s3(ray_drills.head_killed, 2),
     "a preempted node": in_s3(ray_drills.node_preempted, 2),
     "SIGTERM, 30 s to go": in_s3(ray_drills.terminated),
+    "SIGKILL while manifests are copied": copying,
     "two drivers at once": two_drivers,
     "a zombie that wakes up": zombie,
     "a worker that stalls": in_s3(ray_drills.worker_stalled),

@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 from darkroom.rendering import renderer
+from darkroom.runs import compaction
 from darkroom.storage.local import LocalStore
 from darkroom.storage.objects import ObjectStore
 
@@ -75,3 +76,12 @@ class Doom:
         if self.fault == "stall" or self.other_pixels:
             right = renderer.paint
             renderer.paint = lambda request: 255 - right(request)
+
+
+@dataclass(frozen=True)
+class DoomWhileCopying(Doom):
+    """The same in a process whose segments are full after two small shards."""
+
+    def __call__(self) -> None:
+        compaction.SEGMENT_ROWS, compaction._LEAST_SHARDS = 16, 2
+        super().__call__()

@@ -17,7 +17,7 @@ from darkroom.jobs.console import ExitCode
 from darkroom.runs.reading import records
 from darkroom.storage.store import Store, open_store, parse_spec
 from tests.faults.account import Tally, Whole, account
-from tests.faults.doomed import Doom
+from tests.faults.doomed import Doom, DoomWhileCopying
 from tests.processes import Job, ended, wait_for
 from tests.servers import Fault, FaultyProxy
 
@@ -100,6 +100,28 @@ def driver_killed(expected: Whole, here: Place, phases: Sequence[tuple] = DRIVER
         job.end()
         killed += job.returncode == -signal.SIGKILL
     return account(here.store, expected, killed, here.finish())
+
+
+def copying_killed(expected: Whole, here: Place) -> Tally:
+    """SIGKILL while manifests are copied: by the driver, by `compact`, and by `gc` between its mark and the removal."""
+    where = [f"run={here.store.spec.uri}"]
+    deaths = [(here.job, here.arguments, when, nth) for when in ("before", "after") for nth in (1, 2)]
+    deaths += [("compact", where, "before", 1), ("compact", where, "after", 1)]
+    killed, said = 0, ""
+    for job, words, when, nth in deaths:
+        killed += _killed(Job(job, words, DoomWhileCopying("kill", when, "compacted/", nth)))
+    said += here.finish() + ended(Job("compact", where), 0)
+    removing = [*where, "manifests=true", "older_than_s=0"]
+    killed += _killed(Job("gc", removing, DoomWhileCopying("kill", "after", "compacted/", 1)))
+    assert account(here.store, expected, killed).is_clean
+    said += ended(Job("gc", removing), 0)
+    assert not any(True for _ in here.store.list("metadata/"))
+    return account(here.store, expected, killed, said + here.finish())
+
+
+def _killed(job: Job) -> bool:
+    job.end()
+    return job.returncode == -signal.SIGKILL
 
 
 def other_pixels_left(expected: Whole, here: Place) -> Tally:

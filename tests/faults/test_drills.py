@@ -22,6 +22,13 @@ def test_a_driver_killed_in_every_phase(expected: Whole, tmp_path: Path, layout:
 
 
 @pytest.mark.slow
+def test_a_job_killed_while_it_copies_manifests(expected: Whole, tmp_path: Path) -> None:
+    tally = drills.copying_killed(expected, drills.place(tmp_path))
+    assert tally.injected >= 5
+    assert counts(tally) == ZERO
+
+
+@pytest.mark.slow
 def test_two_drivers_at_once(expected: Whole, tmp_path: Path) -> None:
     assert counts(drills.two_drivers(expected, drills.place(tmp_path))) == ZERO
 

@@ -1,12 +1,15 @@
 """Output that goes nowhere, or where not every letter can go, neither ends a job nor shows a traceback."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from darkroom.demo import MODEL_FOLDER
 from tests.jobs.helpers import PAINT, ROOT, command, run, run_here
 
 
@@ -92,3 +95,18 @@ def test_a_working_folder_that_was_removed_is_named(tmp_path: Path) -> None:
         2,
         "darkroom: the working folder was removed; go to one that is there, as by `cd ~`\n",
     )
+
+
+@pytest.mark.slow
+def test_letters_of_a_models_files_and_of_prompts_are_read_in_any_locale(tmp_path: Path) -> None:
+    model, prompts = tmp_path / "model", tmp_path / "prompts.txt"
+    shutil.copytree(MODEL_FOLDER, model)
+    for file in model.rglob("*.json"):
+        if "_class_name" in (about := json.loads(file.read_bytes())):
+            file.write_text(json.dumps(about | {"_name_or_path": "größe ↑"}, ensure_ascii=False), "utf-8")
+    prompts.write_text("ein Käfer ↑ 東京\n", "utf-8")
+    words = ["plan", "model=diffusers", f"model.repo_id={model}", "prompts=file", f"prompts.uri={prompts}"]
+    words += ["engine=local", "engine.proof=off", "sampling.num_inference_steps=1"]
+    of_bytes = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    code, _, said = said_in_shell("", words, **of_bytes)
+    assert (code, said) == (0, "")

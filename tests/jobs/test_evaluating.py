@@ -212,7 +212,7 @@ def test_what_is_no_features_is_made_again_and_only_that(arguments, tmp_path: Pa
         _written(table.slice(1)),
     ):
         store.put(keys[0], spoiled)
-        with pytest.raises(DarkroomError, match=r"not all of its images have features; run .*evaluate run="):
+        with pytest.raises(DarkroomError, match=r"not all of their images have features; run .*evaluate run="):
             run_here("compare", f"a={tmp_path / 'run'}", f"b={tmp_path / 'run'}")
         capsys.readouterr()
         assert evaluated(tmp_path) == 0

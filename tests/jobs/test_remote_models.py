@@ -1,5 +1,6 @@
 """A model in a bucket, through the jobs: the images and ids of the same model in a folder, on every node."""
 
+import re
 import uuid
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import boto3
 import pytest
 
 from darkroom.domain.records import Record
+from darkroom.rendering import copy_progress
 from darkroom.runs.reading import records
 from darkroom.storage.store import open_store, parse_spec
 from tests.jobs.helpers import run_here
@@ -50,14 +52,22 @@ def _image_id(record: Record) -> str:
 
 
 def test_images_and_ids_are_those_of_the_folder(
-    model: Path, uri: str, prompts: str, s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path,
+    uri: str,
+    prompts: str,
+    s3_endpoint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(copy_progress, "_SAY_AFTER_S", 0.0)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name, place in {"here": str(model), "there": f"{uri}/"}.items():
         words = (f"model.repo_id={place}", "engine=local", "prompts=file", prompts, *SMALL)
         assert run_here("generate", *words, f"output.uri={tmp_path / name}") == 0
     assert rendered(tmp_path / "there") == rendered(tmp_path / "here")
+    assert re.search(rf"^copied (\S+ \wB) of \1 of {uri} \(100 %, ", capsys.readouterr().out, re.MULTILINE)
     assert run_here("verify", f"run={tmp_path / 'there'}", "num_images=2") == 0  # the run knows the address
 
 

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from darkroom.rendering import copy_progress, remote_files
 from darkroom.rendering.copy_progress import FilesCopied, told_of_copies
 from darkroom.rendering.inspection import InspectedModel, inspect_model
 from darkroom.rendering.model_files import shaping_files, shaping_names
+from darkroom.rendering.prefetching import prefetch
 from darkroom.rendering.renderer import RendererSpec, load_renderer
 from darkroom.storage.input_objects import InputObjects, folders_of
 from darkroom.storage.retry import RetryPolicy
@@ -269,6 +271,17 @@ def test_rights_that_are_missing_are_named_with_the_address(
         inspected(uri)
 
 
+def test_who_may_list_its_folder_alone_reads_it(
+    models: Models, proxy: FaultyProxy, upload: Upload, to_another_machine: Move
+) -> None:
+    """Amazon refuses to say that there is no object of a name, where the right to list is of a folder."""
+    uri = upload(models["sd"])
+    proxy.fail(Fault(status=403, code="AccessDenied"), times=1000, method="HEAD")
+    assert inspected(uri).identity == inspected(models["sd"]).identity
+    with pytest.raises(DarkroomError, match="access refused by"):
+        inspected(f"{uri}/nowhere")
+
+
 def test_a_full_disk_is_seen_before_anything_is_fetched(
     models: Models, proxy: FaultyProxy, upload: Upload, to_another_machine: Move, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,6 +323,24 @@ def test_a_single_file_is_converted_by_each_machine(
     other = replace(remote, single_file=replace(remote.single_file, revision="sha256:0"))
     with pytest.raises(WrongModel, match=r"model\.single_file=s3://\S+: on \S+, it or its configuration"):
         pixels(other)
+
+
+def test_models_for_later_are_fetched_while_the_first_renders(
+    models: Models, proxy: FaultyProxy, upload: Upload, to_another_machine: Move
+) -> None:
+    later = [inspected(upload(models[name])) for name in ("sd", "sdxl")]
+    to_another_machine()
+    proxy.requests.clear()
+    prefetch([inspected(models["sd3"]), *later])
+    deadline = time.monotonic() + 60
+    while num_reads(proxy, UNET) < sum(num_ranges(models[name], UNET) for name in ("sd", "sdxl")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for thread in [each for each in threading.enumerate() if each.name == "prefetch"]:
+        thread.join(60)
+    proxy.requests.clear()
+    assert pixels(later[0]).shape == (32, 32, 3)
+    assert num_reads(proxy, UNET) == 0
 
 
 def test_a_refiner_is_one_too(

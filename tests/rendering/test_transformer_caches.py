@@ -94,7 +94,7 @@ def test_images_stand_alone_and_no_call_leaves_a_trace(load: Load, name: str, ca
     renderer, pipe, model = load(name)
     if cache not in model.family.caches:
         pytest.skip("it has none")
-    plain, wanted = requests(model), requests(model, cache, 3)
+    plain, wanted = requests(model, num_inference_steps=5), requests(model, cache, 3, num_inference_steps=5)
     first, cached = made(renderer, plain), made(renderer, wanted)
     assert not np.array_equal(first, cached)
     for one, other in [

@@ -85,7 +85,7 @@ def evaluate(
         cell_id: {info.name: Figure(value + place, value - 1, value + 2, 8, None) for info in infos}
         for place, cell_id in enumerate(cells)
     }
-    defined, images = {info.name: info for info in infos}, present_images(store, manifest.committed(store))
+    defined, images = {info.name: info for info in infos}, present_images(store)
     put_evaluation(store, at, Evaluation(f"{at}T00:00:00Z", defined, figures, images=images))
 
 

@@ -12,7 +12,6 @@ from darkroom.domain.records import OK
 from darkroom.reporting.content import ReportContent, check
 from darkroom.reporting.data import metrics_table
 from darkroom.reporting.summary import summary
-from darkroom.runs import manifest
 from darkroom.runs.reading import present_images, records
 from tests.reporting.runs import CLIP, FID, KID, cell, content, evaluate, rendered
 
@@ -125,7 +124,7 @@ def test_figures_against_another_reference_are_not_mixed_in(tmp_path: Path) -> N
 @pytest.mark.slow
 def test_a_figure_that_is_older_than_images_is_said(tmp_path: Path) -> None:
     store, _, cells = rendered(tmp_path, PROMPTS, unfinished=1)
-    before = present_images(store, manifest.committed(store))
+    before = present_images(store)
     evaluate(store, cells, CLIP, at="2026-01-01")
     run = rendered(tmp_path, PROMPTS)
     evaluate(store, cells, FID, at="2026-01-02")

@@ -137,6 +137,8 @@ def test_prompts_in_memory_are_rendered_again_by_a_call() -> None:
     assert "out='/tmp/run'" in said
     assert said.endswith("engine=darkroom.EngineOptions(shard_size=64, batch_size=4))")
     assert "model='a/b', revision=" in run_command(info, [hub("a/b")], STORE, None)
+    of_models = run_command(info, [hub("a/b"), hub("c/d", vae_tiling=True)], STORE, None)
+    assert of_models.startswith("darkroom.sweep(prompts, axes={'repo_id': ['a/b', 'c/d']}, model='a/b', ")
 
 
 # Figures and early choices -------------------------------------------------------------------------------------------

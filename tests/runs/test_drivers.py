@@ -14,7 +14,7 @@ from darkroom.runs import drivers
 from darkroom.runs.drivers import Driver
 from darkroom.storage.store import Store, open_store, parse_spec
 
-SHARDS = [shard.shard_id for shard in plan(400, 1, ["cell"], "fingerprint")]
+SHARDS = list(plan(400, 1, ["cell"], "fingerprint"))
 
 
 @pytest.fixture

@@ -4,11 +4,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from darkroom.domain.identity import Shard
 from darkroom.engine.planning import plan
-from darkroom.runs.pace import Pace, pace
+from darkroom.runs.pace import Commits, Pace
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SHARDS = list(plan(100, 10, ["cell"], "fingerprint"))
+
+
+def pace(written: dict[Shard, datetime]) -> Pace:
+    commits = Commits()
+    for shard, at in written.items():
+        commits.add(shard, at)
+    return commits.pace
 
 
 def test_nothing_committed_says_nothing() -> None:
@@ -31,3 +39,11 @@ def test_the_pace_is_of_the_last_ten_minutes() -> None:
     assert found.rows_per_s == pytest.approx(30 / 60)
     assert found.left_s(40) == pytest.approx(80)
     assert found.last_commit == NOON + timedelta(seconds=60)
+
+
+def test_only_the_last_minutes_are_held_however_many_shards_there_are() -> None:
+    early, late = Commits(), Commits()
+    for number, shard in enumerate(plan(5000, 1, ["cell"], "fingerprint")):
+        (early if number < 2500 else late).add(shard, NOON + timedelta(seconds=10 * number))
+    assert len(late._recent) <= 1000
+    assert late.pace == (early + late).pace == (late + early).pace == Pace(NOON + timedelta(seconds=49990), 0.1)

@@ -42,7 +42,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, digest
 from darkroom.domain.records import PromptRow
 from darkroom.domain.settings import NONE, ModelRef, Sampling, Value
-from darkroom.engine.planning import Grid
+from darkroom.engine.planning import Grid, usual_shard_size
 from darkroom.prompts.dataset import RECORD, PromptScan
 from darkroom.rendering.backends import backend_of
 from darkroom.rendering.inspection import InspectedModel, shared_models
@@ -104,12 +104,20 @@ class Checked:
             output=_output_info(request.output),
             seed=request.seed,
             num_images_per_prompt=request.num_images_per_prompt,
-            shard_size=request.engine.shard_size,
+            shard_size=self.shard_size,
             batch_size=None if size == AUTO else int(size),
             cell_id="" if request.grid else self.cells[0].cell.cell_id,
             version=__version__,
             compile=None if request.engine.compile == AUTO else bool(request.engine.compile),
         )
+
+    @property
+    def shard_size(self) -> int:
+        """Of a run that begins with it."""
+        size, num_rows, num_cells = self.request.engine.shard_size, self.scan.num_rows, len(self.cells)
+        if size != AUTO:
+            return int(size)
+        return usual_shard_size(num_rows, num_cells, -(-self.num_images // max(1, num_rows * num_cells)))
 
     def called_as_in(self, run: Mapping[str, CellInfo]) -> "Checked":
         """The same, with models called as the run has known them first: a folder's name may be another by now."""

@@ -21,10 +21,10 @@ from darkroom.evaluation.opening import inspect_extractor
 from darkroom.evaluation.reference import ReferenceFeatures, ReferenceSpec
 from darkroom.evaluation.reference_opening import open_reference
 from darkroom.evaluation.resampling import LEVEL
-from darkroom.runs import manifest
 from darkroom.runs.cells import axes
 from darkroom.runs.commands import on_run
 from darkroom.runs.features import ExtractorInfo, FeaturesMissing, PairedFeatures, paired_features
+from darkroom.runs.listing import committed_shards
 
 _CELL = re.compile(r"(.+)#([0-9a-f]{16})")
 _DEFAULT = "demo_clip"
@@ -166,8 +166,8 @@ def _images(
 
 
 def _of_cell(cell: ComparedCell, info: ExtractorInfo, progress: Progress) -> PairedFeatures:
-    names = manifest.committed(cell.run.store, cell.cell_id)
-    found = gathered(paired_features(cell.run.store, names, info.extractor_id, info.dimension))
+    shards = committed_shards(cell.run.store, cell.cell_id)
+    found = gathered(paired_features(cell.run.store, shards, info.extractor_id, info.dimension))
     for line in left_out_lines(found.left_out, len(found.held.pairs)):
         progress(Noted(f"{cell.key}: {line}"))
     return found.held

@@ -5,10 +5,12 @@ The former are checked before anything is rendered or measured.
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
+
+import pyarrow as pa
 
 from darkroom.api.engine import Counting, Engine
 from darkroom.api.events import FeaturesStarted, ImageLeftOut, ImagesLeftOut, Progress, StageEnded, Warned
@@ -21,7 +23,7 @@ from darkroom.domain.machine import from_anywhere
 from darkroom.domain.records import OK
 from darkroom.domain.setting_values import converted, converted_or_none
 from darkroom.engine.feature_worker import FeatureWorkerSpec
-from darkroom.engine.tasks import FeatureTask, task_name
+from darkroom.engine.tasks import Event, FeatureTask, ShardDone, task_name
 from darkroom.evaluation.catalogue import CATALOGUE, convention, default_metrics, metrics_by_extractor
 from darkroom.evaluation.extractor import ExtractorPin, ExtractorSpec
 from darkroom.evaluation.measuring import figure_name
@@ -30,7 +32,10 @@ from darkroom.evaluation.reference import Reference, ReferenceSpec, Statistics
 from darkroom.evaluation.reference_generated import DEMO
 from darkroom.evaluation.reference_opening import open_reference
 from darkroom.runs import manifest
-from darkroom.runs.features import ExtractorInfo, ShardFeatures, get_features
+from darkroom.runs.bulk import read_each
+from darkroom.runs.features import ExtractorInfo, ShardFeatures, get_features, shards_with_features
+from darkroom.runs.listing import Committed, committed_shards
+from darkroom.runs.shard_set import ShardSet
 from darkroom.storage.store import Store, prefetched
 
 _KEYS = tuple(each.name for each in fields(ExtractorSpec) if each.name not in ("device", "pin"))
@@ -157,20 +162,43 @@ def _opened_reference(options: EvaluationOptions, progress: Progress) -> Referen
 class Extracted:
     """The shards that were there when extraction began: what an evaluation is of, whatever is committed beside it."""
 
-    names: tuple[Shard, ...]
+    run: Run
+    names: ShardSet
     num_left_out: int  # images that have no features
 
-    def of_cell(self, cell_id: str, first_rows: Collection[int] | None = None) -> list[Shard]:
-        """With `first_rows`, of the shards that start at these rows."""
-        return [
-            name for name in self.names if name.cell_id == cell_id and (first_rows is None or name.start in first_rows)
-        ]
+    def shards(self, cell_id: str | None = None, first_rows: Collection[int] | None = None) -> Iterator[Committed]:
+        """Of one cell or of all. With `first_rows`, those that start at these rows."""
+        for committed in committed_shards(self.run.store, cell_id):
+            if committed.shard in self.names and (first_rows is None or committed.shard.start in first_rows):
+                yield committed
+
+
+@dataclass
+class _LeftOut:
+    """Images that have no features: how many, and the first ones by name."""
+
+    count: int = 0
+    named: list[ImageLeftOut] = field(default_factory=list)
+
+    def add(self, store: Store, left_out: Mapping[str, tuple[str, str]]) -> None:
+        """image_id -> key, and why it has none."""
+        self.count += len(left_out)
+        for image_id, (key, reason) in list(left_out.items())[: _MOST_NAMED - len(self.named)]:
+            self.named.append(ImageLeftOut(image_id, store.describe(key), reason))
+
+    def tell(self, progress: Progress) -> int:
+        for image in self.named:
+            progress(image)
+        if self.count:
+            progress(ImagesLeftOut(self.count, self.count - len(self.named)))
+        return self.count
 
 
 @dataclass(frozen=True)
 class _ShardFeatures:
     """A shard's features as they are stored."""
 
+    shard: Shard
     is_complete: bool  # every file that a record names was looked at, by every extractor
     left_out: dict[str, tuple[str, str]]  # image_id -> key, and why it has no features
 
@@ -182,59 +210,69 @@ def extract(
 
     Tells which have none after. Raises TryAgain where shards could not be read.
     """
-    names = tuple(name for name in manifest.committed(run.store) if name.cell_id in run.cells)
-    if not names:
+    names = ShardSet(run.info.shard_size, (each for each in manifest.committed(run.store) if each.cell_id in run.cells))
+    if not len(names):
         raise DarkroomError(f"{run.store.describe()}: no shard is committed; render it first")
-    found = _stored(run.store, names, extractor_ids)
-    missing = [name for name, shard in found.items() if not shard.is_complete]
-    _extract(run, missing, specs, engine, progress)
-    found |= _stored(run.store, missing, extractor_ids)
-    return Extracted(names, _tell_left_out(run.store, found.values(), progress))
+    missing, left_out = ShardSet(run.info.shard_size), _LeftOut()
+    for found in _stored(run, names, extractor_ids):
+        if found.is_complete:
+            left_out.add(run.store, found.left_out)
+        else:
+            missing.add(found.shard)
+    failing = _extract(run, missing, specs, engine, progress)
+    for found in _stored(run, failing, extractor_ids):
+        left_out.add(run.store, found.left_out)
+    return Extracted(run, names, left_out.tell(progress))
 
 
-def _stored(store: Store, names: Sequence[Shard], extractor_ids: Sequence[str]) -> dict[Shard, _ShardFeatures]:
-    found = prefetched(names, lambda name: _stored_shard(store, name, extractor_ids))
-    return dict(zip(names, found, strict=True))
+def _stored(run: Run, names: ShardSet, extractor_ids: Sequence[str]) -> Iterator[_ShardFeatures]:
+    if not len(names):
+        return
+    there = {each: shards_with_features(run.store, each, run.info.shard_size) for each in extractor_ids}
+    shards = (committed for committed in committed_shards(run.store) if committed.shard in names)
+    tables = read_each(run.store, shards, ["image_id", "status", "sha256", "key"])
+    yield from prefetched(tables, lambda item: _stored_shard(run.store, *item, there))
 
 
-def _stored_shard(store: Store, name: Shard, extractor_ids: Sequence[str]) -> _ShardFeatures:
-    table = manifest.read(store, name, ["image_id", "status", "sha256", "key"])
+def _stored_shard(store: Store, shard: Shard, table: pa.Table, there: Mapping[str, ShardSet]) -> _ShardFeatures:
+    """`there`: extractor_id -> shards of which features are stored."""
     ok = [row for row in table.to_pylist() if row["status"] == OK]
     is_complete, left_out = True, {}
-    for found in (get_features(store, extractor_id, name) for extractor_id in extractor_ids):
+    for extractor_id, shards in there.items():
+        found = get_features(store, extractor_id, shard) if shard in shards else None
         is_complete = is_complete and found is not None and all(_has(found, row) for row in ok)
         for row in ok if found else ():
             if found and (error := found.error(row["image_id"], row["sha256"], store.spec)):
                 left_out[row["image_id"]] = row["key"], error
-    return _ShardFeatures(is_complete, left_out)
+    return _ShardFeatures(shard, is_complete, left_out)
 
 
 def _has(found: ShardFeatures, row: dict[str, Any]) -> bool:
     return found.place(row["image_id"], row["sha256"]) is not None
 
 
-def _tell_left_out(store: Store, shards: Iterable[_ShardFeatures], progress: Progress) -> int:
-    """How many images have no features; the first ones by name."""
-    left_out = [item for shard in shards for item in shard.left_out.items()]
-    for image_id, (key, reason) in left_out[:_MOST_NAMED]:
-        progress(ImageLeftOut(image_id, store.describe(key), reason))
-    if left_out:
-        progress(ImagesLeftOut(len(left_out), max(0, len(left_out) - _MOST_NAMED)))
-    return len(left_out)
-
-
 def _extract(
-    run: Run, names: Sequence[Shard], specs: Sequence[ExtractorSpec], engine: Engine, progress: Progress
-) -> None:
-    if not names:
-        return
-    num_images = sum(name.stop - name.start for name in names) * run.info.num_images_per_prompt
-    progress(FeaturesStarted(len(names), num_images, tuple(spec.name for spec in specs)))
+    run: Run, missing: ShardSet, specs: Sequence[ExtractorSpec], engine: Engine, progress: Progress
+) -> ShardSet:
+    """Make the features of these shards; those of which images stay without."""
+    failing = ShardSet(run.info.shard_size)
+    if not len(missing):
+        return failing
+    num_images = missing.num_rows * run.info.num_images_per_prompt
+    progress(FeaturesStarted(len(missing), num_images, tuple(spec.name for spec in specs)))
     counting = Counting(progress, "features", num_images, engine.options.price_per_hour)
+
+    def listen(event: Event) -> None:
+        if isinstance(event, ShardDone) and event.report.num_failed and isinstance(event.task, FeatureTask):
+            failing.add(event.task.shard)
+        counting(event)
+
+    tasks = (FeatureTask(shard) for shard in manifest.committed(run.store) if shard in missing)
     dispatcher = engine.dispatcher(FeatureWorkerSpec(tuple(specs), run.store.spec))
     with watched(counting.meter, engine.options, run.store, progress):
-        dispatcher.run((FeatureTask(name) for name in names), counting)
+        dispatcher.run(tasks, listen)
     progress(StageEnded("features", counting.spent))
     for task, reason in counting.summary.failed_shards[:1]:
         left = len(counting.summary.failed_shards)
         raise TryAgain(f"{left} shards have no features yet; {task_name(task)}: {reason}; the same command goes on")
+    return failing

@@ -36,7 +36,7 @@ def halving_fault(found: Checked, options: HalvingOptions, run: RunInfo | None) 
     its shards."""
     num_cells, num_rows = len(found.cells), found.scan.num_rows
     num_images = found.num_images // num_cells
-    shards = num_shards(num_rows, run.shard_size if run else found.request.engine.shard_size)
+    shards = num_shards(num_rows, run.shard_size if run else found.shard_size)
     if num_cells == 1:
         return "the grid has one cell; give it more cells, or leave halving out"
     if len(_steps(num_images, shards, options)) == 1:

@@ -1,8 +1,8 @@
-"""Keeps a run in order: renders its failed records again, and removes what no committed shard names."""
+"""Keeps a run in order: renders its failed records again, copies its manifests, removes what no shard names."""
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,8 +22,10 @@ from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.tasks import RetryTask, Summary
 from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.rendering.inspection import shared_models
-from darkroom.runs import manifest
+from darkroom.runs import compaction
+from darkroom.runs.bulk import read_each
 from darkroom.runs.choices import dropped_cells
+from darkroom.runs.compaction import Compaction, removable_manifests, remove_manifests
 from darkroom.runs.files import IMAGES_PREFIX, is_image_key
 from darkroom.runs.manifest import fence_retries
 from darkroom.runs.reading import count_statuses, states
@@ -74,15 +76,15 @@ def retry(
                 ready.dispatcher(spec).run(iter(tasks), counting)
         progress(StageEnded("retry", counting.spent))
         summary = counting.summary
-    return Retry(sum(failed.values()), summary, count_statuses(run.store, manifest.committed(run.store)))
+    return Retry(sum(failed.values()), summary, count_statuses(run.store))
 
 
 def _failed(run: Run) -> dict[Shard, int]:
     """Committed shards with failed records, and how many; those of one model together."""
-    counts = {name: count_statuses(run.store, [name])[FAILED] for name in manifest.committed(run.store)}
+    tables = read_each(run.store, columns=["status"])
+    counts = {shard: count for shard, table in tables if (count := table["status"].to_pylist().count(FAILED))}
     order = list({info.cell.model: None for info in run.cells.values()})
-    names = sorted(filter(counts.__getitem__, counts), key=lambda name: order.index(_model_of(run, name)))
-    return {name: counts[name] for name in names}
+    return {shard: counts[shard] for shard in sorted(counts, key=lambda shard: order.index(_model_of(run, shard)))}
 
 
 def _model_of(run: Run, name: Shard) -> ModelIdentity:
@@ -102,6 +104,15 @@ def _retry_worker(
     return WorkerSpec(run.info, tuple(specs), run.store.spec, batch_timeout_s=options.batch_timeout_s)
 
 
+# Manifests in fewer files ---------------------------------------------------------------------------------------------
+
+
+def compact(run: Run, told: Callable[[int], None] = lambda _: None) -> Compaction:
+    """Copy all manifests of a run into segments, from which it is read faster; `told` hears how many so far."""
+    check_writable(run)
+    return compaction.compact(run.store, told)
+
+
 # Garbage: images of attempts that lost, and broken writes -----------------------------------------------------------
 
 
@@ -112,6 +123,7 @@ class Garbage:
     objects: tuple[ObjectInfo, ...]  # that no shard names
     num_broken_writes: int
     foreign_files: tuple[str, ...]  # places of files among the images that no job writes: they stay
+    num_manifests: int = 0  # that segments copy, where these are asked for
 
     @property
     def num_bytes(self) -> int:
@@ -124,8 +136,10 @@ def collect(
     older_than_s: float = 3600.0,
     dry_run: bool = False,
     incomplete: bool = False,
+    manifests: bool = False,
 ) -> Garbage:
-    """`dry_run`: remove nothing. `incomplete`: also in a run with shards left, on which no job may be working."""
+    """`dry_run`: remove nothing. `incomplete`: also in a run with shards left, on which no job may be working.
+    `manifests`: also those that segments copy, but for those with failed records."""
     # Listed before all else: whoever is at work on an image that is listed has its cell in the run by then, so that the
     # run is not complete until its shard is committed, which the manifests, read last, then show.
     listed = _listed(store_at(uri, endpoint_url), older_than_s)
@@ -137,23 +151,25 @@ def collect(
     orphans = [info for info in listed if info.key not in named]
     removable = [info for info in orphans if is_image_key(info.key)]
     broken = _broken_writes(store, older_than_s)
+    copied = removable_manifests(store) if manifests else []
     if not dry_run:
         removable = remove_orphans(store, removable, revisable)
+        remove_manifests(store, copied)
         for path in broken:
             path.unlink(missing_ok=True)
     foreign_files = tuple(store.describe(info.key) for info in orphans if not is_image_key(info.key))
-    return Garbage(tuple(removable), len(broken), foreign_files)
+    num_manifests = sum(each.num_manifests for each in copied)
+    return Garbage(tuple(removable), len(broken), foreign_files, num_manifests)
 
 
 def named_keys(store: Store) -> tuple[set[str], list[Shard]]:
     """(keys that manifests name, the shards of which a retry may make more named)."""
     keys: set[str] = set()
     revisable = []
-    for name in manifest.committed(store):
-        table = manifest.read(store, name, ["key", "status"])
+    for shard, table in read_each(store, columns=["key", "status"]):
         keys.update(table["key"].to_pylist())
         if FAILED in table["status"].to_pylist():
-            revisable.append(name)
+            revisable.append(shard)
     return keys, revisable
 
 
@@ -171,7 +187,7 @@ def _check_complete(run: Run) -> None:
     """An orphan of an incomplete run is what its next start adopts: it may be about to be named. A cell that an early
     choice dropped is complete as it is, until a sweep that renders more of it takes the choice back."""
     going_on = run.cells.keys() - dropped_cells(run.store)
-    left = sum(state.num_shards - len(state.committed) for state in states(run.store, run.info, going_on).values())
+    left = sum(state.num_shards - state.num_committed for state in states(run.store, run.info, going_on).values())
     if left:
         raise DarkroomError(
             f"{run.store.describe()}: {left} shards are not committed, and their images may be adopted; finish the "

@@ -178,7 +178,7 @@ def _lossless(run: Run, having: Collection[str]) -> dict[str, str]:
 
 def _present(run: Run, extracted: Extracted, progress: Progress) -> dict[str, PresentImages]:
     """Of cells that have images, in the run's order; figures of a part of a cell's would look like those of all."""
-    having = present_images(run.store, extracted.names)
+    having = present_images(run.store, extracted.shards())
     if not having:
         raise DarkroomError(f"{run.store.describe()}: no image is committed; see `{on_run('status', run.store.spec)}`")
     dropped = dropped_cells(run.store) & run.cells.keys()
@@ -213,8 +213,8 @@ class _Measuring:
         self.infos = metric_infos(info, self._reference, metrics, self._options.clip_convention)
 
     def images(self, cell_id: str, first_rows: frozenset[int] | None = None) -> Gathered:
-        names = self._extracted.of_cell(cell_id, first_rows)
-        return gathered(paired_features(self._store, names, self._info.extractor_id, self._info.dimension))
+        shards = self._extracted.shards(cell_id, first_rows)
+        return gathered(paired_features(self._store, shards, self._info.extractor_id, self._info.dimension))
 
     def cell(self, images: Gathered) -> MeasuredCell:
         options = (self._options.clip_convention, self._options.seed, self._logits)

@@ -17,7 +17,7 @@ from darkroom.domain.settings import NUM_SEEDS, SETTINGS
 from darkroom.rendering.backends import BACKENDS
 from darkroom.storage.store import endpoint_of_no_store, is_remote
 
-AUTO = "auto"  # a batch size, whether a model is compiled, or a backend
+AUTO = "auto"  # a batch size, a shard size, whether a model is compiled, or a backend
 RAY_ADDRESS = "RAY_ADDRESS"  # the environment variable by which Ray and its jobs name a cluster
 MANY = 1_000_000_000
 METRICS_ENDING = ".prom"
@@ -116,12 +116,14 @@ class EngineOptions:
         jobs=(*_RENDERING, "retry", "prove"),
         help="Images in every call of the model; auto: what a probe finds fastest.",
     )
-    shard_size: int = option(
-        64,
+    shard_size: int | str = option(
+        AUTO,
         low=1,
         high=1_000_000,
+        words=(AUTO,),
         jobs=_RENDERING,
-        help="Prompt rows that are scheduled, committed and resumed as one; a run keeps its own.",
+        help="Prompt rows that are scheduled, committed and resumed as one; auto: 64, and more where a run would have "
+        "more than 100,000 shards. A run keeps its own.",
     )
     part: str | None = option(
         None,

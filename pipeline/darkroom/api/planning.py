@@ -102,7 +102,8 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
         progress(PromptsWritten(write_parquet(request.prompts.dataset, write_prompts_to), write_prompts_to))
     check_weights(found, device)
     size, num_workers = settled_here(found, device), request.engine.num_workers or 1
-    compiling = chosen(found, replace(request.engine, batch_size=size), device, num_workers, find_run(store))
+    run = find_run(store)
+    compiling = chosen(found, replace(request.engine, batch_size=size), device, num_workers, run)
     spec = renderer_spec(found.models[0], device, size, replace(request.engine, compile=compiling.is_on))
     memory = estimated(found, spec)
     if memory and not memory.fits:
@@ -117,7 +118,7 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
         memory = measured(memory, peak.num_bytes)
     for text in _size_warnings(found, renderer):
         progress(Warned(text))
-    shard_size = request.engine.shard_size
+    shard_size = run.shard_size if run else found.shard_size
     objects = footprint(found, shard_size)
     if objects.advice:
         progress(Warned(objects.advice))

@@ -1,7 +1,6 @@
 """One rendering: which shards of which cells, on which engine, with its profile and its compiled code."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -29,15 +28,18 @@ from darkroom.domain.spans import Profile
 from darkroom.engine.planning import num_shards, plan, shard_tasks
 from darkroom.engine.profile import ProfileTotals
 from darkroom.engine.spec import WorkerSpec
-from darkroom.engine.tasks import Event, Listener, ReadingPrompts, RenderedByOthers, ShardDone, Task
+from darkroom.engine.tasks import Event, Listener, ReadingPrompts, RenderedByOthers, ShardDone, ShardTask, Task
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import Compiled, RendererSpec
 from darkroom.runs.cells import CellInfo, read_cells
+from darkroom.runs.compaction import Compactor
 from darkroom.runs.drivers import Driver
 from darkroom.runs.files import PROFILE_PREFIX
+from darkroom.runs.listing import committed_shards
 from darkroom.runs.opening import shards_of
 from darkroom.runs.reading import count_statuses
 from darkroom.runs.run import RunInfo
+from darkroom.runs.shard_set import ShardSet
 from darkroom.runs.spending import spent
 from darkroom.storage.local import user_cache
 from darkroom.storage.store import Store
@@ -62,26 +64,24 @@ class RenderJob:
         each = num_shards(self.info.prompts.num_rows, self.info.shard_size)
         return len(self.found.cells) * (each if self.first_rows is None else len(self.first_rows))
 
-    def committed(self) -> list[Shard]:
+    def committed(self) -> ShardSet:
         """Those of its shards that are there. Raises DarkroomError where there are shards of another run."""
-        cells = self.found.cell_infos
-        return [name for name in shards_of(self.store, self.info) if name.cell_id in cells and self._has(name.start)]
-
-    def committed_ids(self) -> set[str]:
-        return {name.shard_id for name in self.committed()}
+        cells, found = self.found.cell_infos, shards_of(self.store, self.info)
+        ours = (shard for shard in found if shard.cell_id in cells and self._has(shard.start))
+        return ShardSet(self.info.shard_size, ours)
 
     def left(self) -> list[Shard]:
         """Those that are not there, in the order of `tasks`."""
-        done = self.committed_ids()
+        done = self.committed()
         return [shard for cells in self._by_model() for shard in self._shards(cells, done)]
 
     def unfinished(self) -> list[str]:
         """Cells of which shards are missing."""
-        done = Counter(name.cell_id for name in self.committed())
+        done = self.committed()
         each = self.num_shards // len(self.found.cells)
-        return [cell_id for cell_id in self.found.cell_infos if done[cell_id] < each]
+        return [cell_id for cell_id in self.found.cell_infos if done.count(cell_id) < each]
 
-    def tasks(self, done: Container[str]) -> Iterator[Task]:
+    def tasks(self, done: Container[Shard]) -> Iterator[Task]:
         """Model by model, so that a worker loads each once; then range by range, whose embeddings serve all cells."""
         for cells in self._by_model():
             for task in shard_tasks(self._shards(cells, done), cells, self.found.request.prompts.dataset.blocks):
@@ -94,8 +94,8 @@ class RenderJob:
         for _, group in groupby(ordered, key=lambda item: item.cell.model.base):
             yield {item.cell.cell_id: item.cell for item in group}
 
-    def _shards(self, cells: Mapping[str, Cell], done: Container[str]) -> Iterator[Shard]:
-        """Of these cells, but for those of these shard_ids, which is asked as each shard's turn comes."""
+    def _shards(self, cells: Mapping[str, Cell], done: Container[Shard]) -> Iterator[Shard]:
+        """Of these cells, but for those that are done, which is asked as each shard's turn comes."""
         prompts = self.info.prompts
         shards = plan(prompts.num_rows, self.info.shard_size, list(cells), prompts.fingerprint, done)
         return filter(lambda shard: self._has(shard.start), shards)
@@ -156,11 +156,12 @@ def render_shards(job: RenderJob) -> Rendered:
     if left:
         speeds = SpeedKeeper(renderer_specs(job.found, job.engine), job.found.scan.num_overriding)
         watching = watched(counting.meter, options, job.store, job.progress)
-        with Driver(job.store, options.part_name, job.committed_ids) as driver, watching:
-            shared = Shared(driver, job.num_shards, job.tasks, job.left)
-            tasks = _announced(profile.tasks(shared({name.shard_id for name in before})), job.progress)
+        driver, compactor = Driver(job.store, options.part_name, job.committed), Compactor(job.store)
+        with driver, compactor, watching:
+            shared = Shared(driver, job.num_shards, job.tasks, job.left, ShardSet(job.info.shard_size))
+            tasks = _announced(profile.tasks(shared(before)), job.progress)
             tasks = _with_others(tasks, lambda: round(each * shared.num_elsewhere), counting)
-            listen = speeds.listener(compiled.listener(profile.listener(counting)))
+            listen = speeds.listener(compiled.listener(profile.listener(_compacting(compactor, counting))))
             job.engine.dispatcher(job.worker(compiled.get())).run(tasks, listen)
         speeds.keep()
     rendered = Rendered(
@@ -169,7 +170,7 @@ def render_shards(job: RenderJob) -> Rendered:
         spent_in_all=spent(job.store) if counting.spent else None,
         elapsed_s=counting.elapsed_s,
         num_missing=job.num_shards - len(job.committed()),
-        earlier=count_statuses(job.store, before),
+        earlier=count_statuses(job.store, (each for each in committed_shards(job.store) if each.shard in before)),
         num_models=len(job.found.models),
         num_cells=len(job.found.cells),
         store=job.found.store,
@@ -178,6 +179,17 @@ def render_shards(job: RenderJob) -> Rendered:
     job.progress(RenderingEnded(rendered))
     profile.put(job.store, job.progress)
     return rendered
+
+
+def _compacting(compactor: Compactor, listen: Listener) -> Listener:
+    """Hears what `listen` hears, and hands it on."""
+
+    def hear(event: Event) -> None:
+        if isinstance(event, ShardDone) and isinstance(event.task, ShardTask) and event.report.is_first:
+            compactor.add(event.task.shard, event.report.num_ok + event.report.num_failed)
+        listen(event)
+
+    return hear
 
 
 def _announced(tasks: Iterator[Task], progress: Progress) -> Iterator[Task]:

@@ -153,7 +153,7 @@ def _prepared(
         num_workers=engine.num_workers,
         device=engine.device,
         shard_size=info.shard_size,
-        ignored_shard_size=shard_size if shard_size != info.shard_size else None,
+        ignored_shard_size=None if shard_size in (AUTO, info.shard_size) else int(shard_size),
         weight_bytes=weight_bytes,
         backends=tuple(sorted({spec.backend for spec in renderer_specs(found, engine) if is_testable(spec.model)})),
         compiling=compiling,

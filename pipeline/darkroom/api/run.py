@@ -20,17 +20,18 @@ from darkroom.evaluation.figures import Figure, Metric, read_evaluations
 from darkroom.evaluation.latest import RunFigures, latest_figures
 from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs import manifest
+from darkroom.runs.bulk import read_each, read_parts
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.choices import dropped_cells
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.images import StoredFile, first_images, stored_files
 from darkroom.runs.manifest import RECORD_SCHEMA, to_records
 from darkroom.runs.opening import open_whole
-from darkroom.runs.pace import Pace, pace
-from darkroom.runs.reading import CellState, states, table_of_cell
+from darkroom.runs.pace import Commits, Pace
+from darkroom.runs.reading import CellState, as_in_cell, states
 from darkroom.runs.run import RunInfo
 from darkroom.runs.spending import Spent, spent
-from darkroom.storage.store import Store, StoreError, checked_endpoint, is_remote, open_store, parse_spec, prefetched
+from darkroom.storage.store import Store, StoreError, checked_endpoint, is_remote, open_store, parse_spec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +55,7 @@ class RunStatus:
     @property
     def num_committed(self) -> int:
         """Shards."""
-        return sum(len(cell.committed) for cell in self.cells.values())
+        return sum(cell.num_committed for cell in self.cells.values())
 
     @property
     def num_shards(self) -> int:
@@ -97,7 +98,7 @@ class RunStatus:
     @property
     def pace(self) -> Pace:
         """How fast it grows, and when it last did."""
-        return pace({shard: at for cell in self.cells.values() for shard, at in cell.committed.items()})
+        return sum((cell.commits for cell in self.cells.values()), Commits()).pace
 
 
 @dataclass(frozen=True, repr=False)
@@ -122,17 +123,17 @@ class Run:
     def table(self, columns: Sequence[str] | str | None = None) -> pa.Table:
         """The same as an Arrow table; or some of its columns, or one."""
         columns = [columns] if isinstance(columns, str) else columns
-        names = list(manifest.committed(self.store))
-        parts = list(prefetched(names, lambda name: table_of_cell(self.store, name, self.cells, columns)))
+        found = read_parts(self.store, columns=columns)
+        parts = [as_in_cell(part.table, part.shards[0].shard.cell_id, self.cells) for part in found]
         if not parts:
             empty = RECORD_SCHEMA.empty_table()
             return empty if columns is None else empty.select([name for name in columns if name in empty.column_names])
-        found = pa.concat_tables([part.replace_schema_metadata(None) for part in parts], promote_options="default")
+        joined = pa.concat_tables([part.replace_schema_metadata(None) for part in parts], promote_options="default")
         for name in columns or ():
-            if name not in found.column_names:
-                known = manifest.read(self.store, names[0]).column_names
+            if name not in joined.column_names:
+                known = manifest.read(self.store, next(manifest.committed(self.store))).column_names
                 raise DarkroomError(f"columns: {unknown(name, known, 'column of the records')}")
-        return found
+        return joined
 
     @property
     def failures(self) -> list[Record]:
@@ -155,8 +156,8 @@ class Run:
         return self._images({name: value for name, value in wanted.items() if value is not None} | {"status": OK})
 
     def _images(self, wanted: Mapping[str, Any]) -> Iterator[Image.Image]:
-        for name in manifest.committed(self.store):
-            for record in to_records(_filtered(table_of_cell(self.store, name, self.cells), wanted)):
+        for shard, table in read_each(self.store):
+            for record in to_records(_filtered(as_in_cell(table, shard.cell_id, self.cells), wanted)):
                 yield self._opened(record)
 
     def image(self, image_id: str) -> Image.Image:

@@ -21,7 +21,7 @@ from darkroom.api.run import Run, check_writable
 from darkroom.api.run_models import check_place, models_of
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
-from darkroom.domain.records import OK, Record, Sample
+from darkroom.domain.records import Record, Sample
 from darkroom.engine.device import LoadedModel, batches
 from darkroom.rendering.backends import AUTO, OPENVINO, TORCH, backend_of
 from darkroom.rendering.copy_progress import told_of_copies
@@ -33,7 +33,7 @@ from darkroom.runs.commands import on_run
 from darkroom.runs.encoding import decode, pixels_digest
 from darkroom.runs.images import StoredObject, image_bytes, stored_objects
 from darkroom.runs.layouts import as_rendered, encode_image
-from darkroom.runs.reading import model_as_recorded, recorded_sample, records, sample
+from darkroom.runs.reading import find_image, model_as_recorded, recorded_sample, sample
 from darkroom.storage.store import Store
 
 _AT_ONCE = 64  # images held in memory while they are repaired
@@ -153,10 +153,7 @@ def _portions(objects: Iterable[StoredObject]) -> Iterator[list[StoredObject]]:
 
 
 def _chosen(store: Store, num_images: int, seed: int, image_id: str | None) -> list[Record]:
-    if image_id is None:
-        chosen = sample(store, num_images, seed)
-    else:
-        chosen = [record for record in records(store) if record.image_id == image_id and record.status == OK]
+    chosen = sample(store, num_images, seed) if image_id is None else find_image(store, image_id)
     if not chosen:
         asked = f"image_id={image_id}" if image_id else "an image"
         raise DarkroomError(

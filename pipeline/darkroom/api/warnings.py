@@ -23,6 +23,7 @@ def warnings(found: Checked) -> Iterator[str]:
     yield from tag_warnings(found.scan, found.said, found.cells)
     yield from dict.fromkeys(size_warnings(found.cells, found.said.numbers))
     yield from _unread_marks(found)
+    yield from _idle_gpus(found)
     yield from dict.fromkeys(filter(None, (_long_prompts(*each, found) for each in _read_by(found))))
     for model in found.models:
         yield from warnings_of(model.plug_in) if model.plug_in else _unproved(model)
@@ -32,6 +33,13 @@ def warnings(found: Checked) -> Iterator[str]:
         names = dict.fromkeys(name for item in own for name in torch_settings(item.cell.sampling))
         yield from (f"engine.backend={OPENVINO}: images with sampling.{name} are computed by torch" for name in names)
     yield from dict.fromkeys(text for item in own for text in _unfit_rows(item, found))
+
+
+def _idle_gpus(found: Checked) -> Iterator[str]:
+    """A renderer of one's own may use several."""
+    number = found.request.engine.num_gpus or 0
+    if number > 1 and not any(model.plug_in for model in found.models):
+        yield f"engine.num_gpus={number:g}: a worker computes on one GPU, and its others idle; give 1"
 
 
 def _unfit(item: CheckedCell, rows: Collection[str]) -> Iterator[str]:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from darkroom.bench.figure import Figure, Reach, Setting, Timing, alternated, ratios
 from darkroom.bench.work import captions, write_prompts
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.identity import Cell
+from darkroom.domain.identity import Cell, Shard
 from darkroom.domain.records import Record, samples
 from darkroom.engine.planning import plan, shard_tasks
 from darkroom.engine.tasks import ShardTask
@@ -122,7 +122,7 @@ def commit_all_but_last(run: Path, prompts: Path) -> float:
     store = open_store(StoreSpec(str(run)))
     info, model = open_run(store), next(records(store))
     (cell,) = (found.cell for found in read_cells(store).values())
-    for task in _left(info, cell, prompts, {name.shard_id for name in manifest.committed(store)}):
+    for task in _left(info, cell, prompts, set(manifest.committed(store))):
         if task.shard.stop < info.prompts.num_rows:
             manifest.commit(store, task.shard, to_table(list(_records(task, info, model)), task.extras, {}))
     return time.perf_counter() - started
@@ -136,7 +136,7 @@ def forget_last(run: Path) -> None:
     shutil.rmtree(run / IMAGES_PREFIX, ignore_errors=True)
 
 
-def _left(info: RunInfo, cell: Cell, prompts: Path, committed: set[str]) -> Iterator[ShardTask]:
+def _left(info: RunInfo, cell: Cell, prompts: Path, committed: set[Shard]) -> Iterator[ShardTask]:
     shards = plan(info.prompts.num_rows, info.shard_size, [cell.cell_id], info.prompts.fingerprint, committed)
     return shard_tasks(shards, {cell.cell_id: cell}, open_prompts(str(prompts)).blocks)
 
@@ -158,7 +158,7 @@ def _records(task: ShardTask, info: RunInfo, model: Record) -> Iterator[Record]:
 
 
 _COMMITTED_IMAGES = 1_000_000
-_SHARD_SIZE = 64  # engine.shard_size's default
+_SHARD_SIZE = 64  # what engine.shard_size=auto is for so few images
 _POLL_S = 0.01
 _LONGEST_S = 600.0
 

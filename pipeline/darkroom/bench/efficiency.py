@@ -19,7 +19,7 @@ from darkroom.rendering.pretrained import load_pipeline
 from darkroom.rendering.renderer import RenderedImage, Renderer, RendererSpec, load_renderer
 from darkroom.storage.store import open_store
 
-_SHARD_SIZE = 64  # engine.shard_size's default
+_SHARD_SIZE = 64  # what engine.shard_size=auto is for so few images
 _BATCHES = 37  # whole ones; and a short one at the end
 _SHORT = 3  # images in that
 _IMAGES_A_WORKER = 160

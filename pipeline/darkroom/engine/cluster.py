@@ -94,10 +94,12 @@ def _join_or_start(address: str | None, num_workers: int | None) -> None:
                 f"{_named_by(address)}: no Ray at {address} ({line}); start one there with `ray start --head`, or "
                 "leave the address out for one of this machine's own"
             ) from error
-        raise TryAgain(
-            f"no Ray could be started on this machine ({line}); give the command again when the machine is less "
-            "busy, or with engine=local"
-        ) from error
+        remedy = (
+            f"name a folder that can be written as RAY_TMPDIR, such as {_SHORT_FOLDER}, or give the command again"
+            if isinstance(error, OSError) and error.filename
+            else "give the command again when the machine is less busy, or"
+        )
+        raise TryAgain(f"no Ray could be started on this machine ({line}); {remedy} with engine=local") from error
 
 
 def _check_answers(address: str) -> None:
@@ -229,7 +231,8 @@ def _job_config() -> JobConfig:
 
 
 def temp_dir() -> str | None:
-    """A folder for Ray's sockets where they do not fit below TMPDIR, which Slurm and others make long; else Ray's own.
+    """A folder for Ray's sockets where they do not fit below TMPDIR, which Slurm and others make long, or where nothing
+    can be written to it; else Ray's own.
 
     Raises DarkroomError where the folder that is named for Ray itself is too long.
     """
@@ -239,7 +242,8 @@ def temp_dir() -> str | None:
             f"RAY_TMPDIR={named}: Ray's sockets do not fit below it; name a folder whose path has at most "
             f"{_LONGEST_FOLDER} bytes, such as {_SHORT_FOLDER}"
         )
-    return None if named or _fits(os.environ.get("TMPDIR", _SHORT_FOLDER)) else f"{_SHORT_FOLDER}/ray"
+    usual = os.environ.get("TMPDIR", _SHORT_FOLDER)
+    return None if named or (_fits(usual) and os.access(usual, os.W_OK)) else f"{_SHORT_FOLDER}/ray"
 
 
 def _fits(folder: str) -> bool:

@@ -21,6 +21,9 @@ from darkroom.engine.tasks import ShardTask
 from darkroom.prompts.dataset import PromptBlock
 
 Settings = Mapping[str, Value]
+_LEAST_SHARD = 64  # prompt rows
+_MANY_SHARDS = 100_000
+_LARGEST_SHARD = 4096  # images
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,9 @@ def _subset(cells: list[Settings], count: int | None, seed: int) -> list[Setting
 
 
 def plan(
-    num_rows: int, shard_size: int, cell_ids: Sequence[str], fingerprint: str, committed: Container[str] = ()
+    num_rows: int, shard_size: int, cell_ids: Sequence[str], fingerprint: str, committed: Container[Shard] = ()
 ) -> Iterator[Shard]:
-    """Shards that are not committed (`committed`: shard_ids), range by range and cell by cell within a range.
+    """Shards that are not committed, range by range and cell by cell within a range.
 
     A pure function. This order lets a worker reuse the text embeddings of a range in the next cell.
     """
@@ -110,8 +113,20 @@ def plan(
         stop = min(start + shard_size, num_rows)
         for cell_id in cell_ids:
             planned = planned_shard(cell_id, fingerprint, start, stop)
-            if planned.shard_id not in committed:
+            if planned not in committed:
                 yield planned
+
+
+def usual_shard_size(num_rows: int, num_cells: int, images_a_row: int) -> int:
+    """Prompt rows a shard, of a run that begins: a function of what is rendered, whoever renders it.
+
+    Small shards lose little when a worker dies and spread over many workers; each costs requests, and every look at the
+    run costs some for each. So more rows than 64 are taken from 100,000 shards on, up to some thousand images.
+    """
+    size = _LEAST_SHARD
+    while num_rows * num_cells > size * _MANY_SHARDS and 2 * size * images_a_row <= _LARGEST_SHARD:
+        size *= 2
+    return size
 
 
 def num_shards(num_rows: int, shard_size: int) -> int:

@@ -22,7 +22,7 @@ from darkroom.runs.files import manifest_key
 from darkroom.runs.manifest import extra_columns, to_records, to_table
 from darkroom.runs.reading import recorded_sample
 from darkroom.runs.run import RunInfo, to_metadata
-from darkroom.storage.store import Store
+from darkroom.storage.store import NotFound, Store
 
 
 class Revised(Exception):
@@ -78,7 +78,10 @@ def _proven(run: RunInfo, shard: Shard, records: Sequence[Record], provenance: P
 
 def retried_shard(store: Store, task: RetryTask, attempt: int) -> ShardWork:
     """The samples of a committed shard's failed records."""
-    before = store.get(manifest_key(task.shard))
+    try:
+        before = store.get(manifest_key(task.shard))
+    except NotFound:
+        return _nothing_failed(store, task, attempt)
     table = manifest.parse(before)
     records = to_records(table)
     failed = [index for index, record in enumerate(records) if record.status == FAILED]
@@ -87,6 +90,15 @@ def retried_shard(store: Store, task: RetryTask, attempt: int) -> ShardWork:
     suffix = f"-{hashlib.sha256(before).hexdigest()[:16]}"
     commit = partial(_revise, store, task.shard, before, table, records, failed)
     return ShardWork(task.shard, task.cell, wanted, attempt, suffix, False, commit)
+
+
+def _nothing_failed(store: Store, task: RetryTask, attempt: int) -> ShardWork:
+    """Another command rendered what had failed, and the manifest was removed from beside its copy since.
+
+    Raises NotFound where there is no copy.
+    """
+    manifest.read(store, task.shard)
+    return ShardWork(task.shard, task.cell, [], attempt, "", False, lambda records, provenance: False)
 
 
 def _revise(

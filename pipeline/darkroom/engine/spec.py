@@ -18,6 +18,7 @@ from darkroom.engine.worker import Worker
 from darkroom.evaluation.extractor import Extractor, ExtractorSpec
 from darkroom.rendering.backends import OPENVINO, openvino_version
 from darkroom.rendering.loading import loads_models
+from darkroom.rendering.prefetching import prefetch
 from darkroom.rendering.renderer import Compiled, Renderer, RendererSpec, load_renderer
 from darkroom.runs.run import RunInfo, open_run
 from darkroom.storage.local import user_cache
@@ -46,7 +47,9 @@ class WorkerSpec:
         load = partial(self._load, profile)
         artifacts = CompileArtifacts(self.renderers[0].device, self.compiled) if self.renderers[0].compile else None
         new = artifacts.new if artifacts else None
-        return Worker(self.run, load, first, store, load_extractors, self.batch_timeout_s, profile, new, self.name)
+        worker = Worker(self.run, load, first, store, load_extractors, self.batch_timeout_s, profile, new, self.name)
+        prefetch([spec.model for spec in self.renderers[1:]])
+        return worker
 
     def for_worker(self, name: str, task: Task | None) -> "WorkerSpec":
         """The same for the worker of this name, which loads at once the model that its first task needs."""

@@ -78,7 +78,7 @@ def weights_digest(files: Sequence[Path]) -> str:
 
 def read_json(path: Path, spec: ExtractorSpec) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise DarkroomError(
             f"extractor {spec.name}: source={spec.source} has no {path.name}; give a model in transformers' layout"

@@ -23,7 +23,7 @@ from darkroom.evaluation.reference import (
 )
 from darkroom.evaluation.reference_generated import DEMO, demo_reference, run_reference
 from darkroom.evaluation.reference_images import folder_reference, parquet_reference, tar_reference
-from darkroom.runs.files import RUN_KEY, parse_manifest_key
+from darkroom.runs.files import RUN_KEY, parse_manifest_key, parse_segment_key
 from darkroom.storage.input_files import InputFile
 from darkroom.storage.scanning import Kinds, Place, locate, scan
 from darkroom.storage.store import Store, open_store, parse_spec
@@ -119,7 +119,8 @@ def _of_files(spec: ReferenceSpec, place: Place) -> Reference:
 def _check_is_no_run(spec: ReferenceSpec, place: Place, files: Sequence[InputFile]) -> None:
     """A run whose description is lost is no folder of images: some may be of no shard, or of another cell."""
     below = len(place.path) + 1
-    if any(parse_manifest_key(file.path[below:]) for file in files if file.ending == ".parquet"):
+    names = [file.path[below:] for file in files if file.ending == ".parquet"]
+    if any(parse_manifest_key(name) or parse_segment_key(name) for name in names):
         run_reference(spec.text, _store(spec, spec.text), None)  # which says what is missing
 
 

@@ -219,7 +219,7 @@ def token_counter(model: InspectedModel) -> Callable[[list[str]], list[int]] | N
     assert model.folder
     assert model.tokens
     folder, tokens = Path(model.folder), model.tokens
-    library, name = json.loads((folder / INDEX).read_text())[tokens.name]
+    library, name = json.loads((folder / INDEX).read_bytes())[tokens.name]
     if library != "transformers":
         return None
     tokenizer = text_tokenizer(getattr(transformers, name).from_pretrained(folder / tokens.name))
@@ -257,7 +257,7 @@ def _model_index(folder: Path, ref: ModelRef) -> dict[str, Any]:
     if not path.is_file():
         raise DarkroomError(f"model.repo_id={ref.repo_id}: no model_index.json; give a model in diffusers' layout")
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_bytes())
     except ValueError as error:
         raise DarkroomError(
             f"model.repo_id={ref.repo_id}: model_index.json is not JSON ({error}); copy it anew"

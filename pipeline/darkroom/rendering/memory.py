@@ -118,7 +118,7 @@ def stored_weights(model: InspectedModel) -> dict[str, Tensors] | None:
         found |= _refiner_weights(folder, refiner, model.parts)
     gguf = gguf_of(model.parts)
     if gguf:
-        name = str(denoiser_of(json.loads((folder / INDEX).read_text())))
+        name = str(denoiser_of(json.loads((folder / INDEX).read_bytes())))
         found |= {name: gguf_tensors(gguf), f"one layer of the {name} in full": gguf_layer(gguf)}
     for part in [each for each in model.parts if each not in (refiner, gguf)]:
         name = VAE if part.part.kind == VAE else f"{part.part.kind}: {part.part.name}"  # which no component is called

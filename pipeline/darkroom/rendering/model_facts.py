@@ -144,12 +144,12 @@ def config_of(folder: Path) -> dict[str, Any]:
     """The configuration of a component, by its folder; empty where it has none."""
     for name in ("config.json", "scheduler_config.json", "guider_config.json"):
         if (folder / name).is_file():
-            return json.loads((folder / name).read_text())
+            return json.loads((folder / name).read_bytes())
     return {}
 
 
 def max_tokens(tokenizer: Path) -> int | None:
     """The limit that a tokenizer's own files say; None where they say none."""
     path = tokenizer / "tokenizer_config.json"
-    length = json.loads(path.read_text()).get("model_max_length") if path.is_file() else None
+    length = json.loads(path.read_bytes()).get("model_max_length") if path.is_file() else None
     return length if isinstance(length, int) and length < 100_000 else None

@@ -67,7 +67,7 @@ def shaping_files(folder: Path, trusts_code: bool) -> list[str]:
     """Names of the files that pixels depend on, sorted; where the model's code may run, of all files it can read."""
     names = [path.relative_to(folder).as_posix() for path in files_in(folder, frozenset())]
     folders = {path.name for path in folder.iterdir() if path.is_dir()}
-    return shaping_names(names, folders, components_of(json.loads((folder / INDEX).read_text())), trusts_code)
+    return shaping_names(names, folders, components_of(json.loads((folder / INDEX).read_bytes())), trusts_code)
 
 
 def shaping_names(names: Iterable[str], folders: Set[str], components: Collection[str], trusts_code: bool) -> list[str]:

@@ -105,8 +105,8 @@ def _hub_files(repo_id: str, commit: str) -> list[str]:
         return [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
 
 
-def index_here(model_id: str, commit: str) -> Path:
+def index_here(repo_id: str, commit: str) -> Path:
     """The folder of this machine with at least the model_index.json of a hub model."""
     from huggingface_hub import hf_hub_download
 
-    return Path(hf_hub_download(model_id, INDEX, revision=commit)).parent
+    return Path(hf_hub_download(repo_id, INDEX, revision=commit)).parent

@@ -47,7 +47,7 @@ def _other_latents(file: PartFile, what: str, theirs: object, of_model: object, 
 
 def _config(folder: Path, label: str) -> dict[str, Any]:
     try:
-        return dict(json.loads((folder / CONFIG).read_text()))
+        return dict(json.loads((folder / CONFIG).read_bytes()))
     except (OSError, ValueError) as error:
         raise DarkroomError(f"{label}: {CONFIG} of its VAE cannot be read ({error}); copy it anew") from None
 
@@ -69,7 +69,7 @@ def _inversion_file(ref: InversionRef, model: Path, repo_id: str) -> PartFile:
     for name, encoder in _embeddings(shapes, label).items():
         found = shapes[name][-1] if shapes[name] else 0
         config = model / encoder / CONFIG
-        wanted = json.loads(config.read_text()).get("hidden_size") if config.is_file() else None
+        wanted = json.loads(config.read_bytes()).get("hidden_size") if config.is_file() else None
         if found != wanted:
             has = f"takes {wanted}" if wanted else f"has no {encoder}"
             raise DarkroomError(

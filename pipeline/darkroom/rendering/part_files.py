@@ -104,7 +104,7 @@ def digests_of(kind: str, path: str, label: str) -> dict[str, str]:
 
 def _refiner_names(folder: Path) -> Iterator[str]:
     """Of the files of its components, but for its VAE, which decodes nothing."""
-    places = [folder / name for name in components_of(json.loads((folder / INDEX).read_text())) if name != VAE]
+    places = [folder / name for name in components_of(json.loads((folder / INDEX).read_bytes())) if name != VAE]
     for place in sorted(each for each in places if each.is_dir()):
         yield from sorted(path.relative_to(folder).as_posix() for path in files_in(place))
 

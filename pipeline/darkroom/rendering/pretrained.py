@@ -113,7 +113,7 @@ def _find_moved_packages(model: InspectedModel) -> None:
 def _index_of(model: InspectedModel) -> dict[str, Any]:
     """What its model_index.json says."""
     assert model.folder
-    return dict(json.loads((Path(model.folder) / INDEX).read_text()))
+    return dict(json.loads((Path(model.folder) / INDEX).read_bytes()))
 
 
 def _from_pretrained(model: InspectedModel, folder: Path) -> Any:

@@ -57,6 +57,6 @@ def quantization_config(quantization: str, folder: Path) -> Any:
     libraries = {"diffusers": diffusers.TorchAoConfig, "transformers": transformers.TorchAoConfig}
     mapping = {
         name: libraries[library](kind())
-        for name, library in quantized_parts(json.loads((folder / INDEX).read_text())).items()
+        for name, library in quantized_parts(json.loads((folder / INDEX).read_bytes())).items()
     }
     return PipelineQuantizationConfig(quant_mapping=mapping)

@@ -31,7 +31,7 @@ def refiner_file(ref: ModelRef, class_name: str, model: Path) -> PartFile:
     place = Path(path).expanduser()
     label = f"model.refiner={path}"
     folder = folder_of(REFINER, path, label)
-    index = json.loads((folder / INDEX).read_text())
+    index = json.loads((folder / INDEX).read_bytes())
     if index.get("_class_name") not in (REFINER_CLASS, _REFINED):
         raise DarkroomError(f"{label} is a {index.get('_class_name')}; give a {REFINER_CLASS}, or a {_REFINED}")
     brought = [name for name, library in components_of(index).items() if library not in _NO_LIBRARIES]

@@ -127,7 +127,7 @@ def _missing(folder: Path, names: Collection[str]) -> list[str]:
 
 def _noted(folder: Path) -> dict[str, str]:
     try:
-        return dict(json.loads((folder / _DIGESTS).read_text()))
+        return dict(json.loads((folder / _DIGESTS).read_bytes()))
     except (OSError, ValueError):
         return {}
 
@@ -135,7 +135,7 @@ def _noted(folder: Path) -> dict[str, str]:
 def _note(folder: Path, name: str) -> None:
     noted = _noted(folder) | dict(zip([name], file_digests([folder / name]), strict=True))
     new = folder / f"{_DIGESTS}.new"
-    new.write_text(json.dumps(noted))
+    new.write_text(json.dumps(noted), "utf-8")
     new.replace(folder / _DIGESTS)
 
 
@@ -150,18 +150,31 @@ def remote_files(uri: str, setting: str, is_deep: bool = False) -> RemoteFiles:
         spec = parse_spec(uri)
         if not spec.is_remote:
             raise DarkroomError(f"{setting}={uri}: no address in an object store; give s3://bucket/...")
-        above, _, name = spec.uri.rpartition("/")
-        if not above.endswith("/"):  # else a bucket itself
-            folder = InputObjects(parse_spec(above))
-            if one := folder.find(name):
-                return RemoteFiles(setting, above, folder, {name: one}, is_file=True)
+        one, refusal = _object_at(spec.uri, setting)
+        if one:
+            return one
         folder = InputObjects(spec)
         found = {each.key: each for each in (folder.below("") if is_deep else folder.in_folder(""))}
-    for marker in {"", *folders_of(found)}:  # of an empty folder, as consoles make them
-        found.pop(marker, None)
+        for marker in {"", *folders_of(found)}:  # of an empty folder, as consoles make them
+            found.pop(marker, None)
+        if not found and refusal:
+            raise refusal
     if not found:
         raise DarkroomError(f"{setting}={uri}: nothing lies there; check the address, or copy it there")
     return RemoteFiles(setting, spec.uri, folder, dict(sorted(found.items())), is_file=False)
+
+
+def _object_at(uri: str, setting: str) -> tuple[RemoteFiles | None, StoreRefusal | None]:
+    """The object of this very name; or why it is not known: who may list a folder alone is refused where none is."""
+    above, _, name = uri.rpartition("/")
+    if above.endswith("/"):  # a bucket itself
+        return None, None
+    folder = InputObjects(parse_spec(above))
+    try:
+        found = folder.find(name)
+    except StoreRefusal as refusal:
+        return None, refusal
+    return (RemoteFiles(setting, above, folder, {name: found}, is_file=True) if found else None), None
 
 
 @contextmanager

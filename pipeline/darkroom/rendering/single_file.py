@@ -83,7 +83,7 @@ def _digests(folder: Path) -> dict[str, str]:
 def _is_whole(folder: Path) -> bool:
     """Whether every file is as it was written. Digests are remembered, so that this reads no weights again."""
     try:
-        return bool(json.loads((folder / _DIGESTS).read_text()) == _digests(folder))
+        return bool(json.loads((folder / _DIGESTS).read_bytes()) == _digests(folder))
     except (OSError, ValueError):
         return False
 

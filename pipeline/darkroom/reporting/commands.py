@@ -117,10 +117,10 @@ def _call(job: str, given: Given) -> str:
     rest = {name: each for name, each in given.items() if not name.startswith(below) and name != "prompts"}
     words: Given = {"axes": parts["grid.axes"]} if parts["grid.axes"] else {}
     named = {_ARGUMENTS.get(name, name.partition(".")[2] or name): each for name, each in rest.items()}
+    if named["model"] == "diffusers":
+        named["model"] = named.pop("repo_id")
     words |= {name: each for name, each in named.items() if name not in parts["grid.axes"]}
     words |= parts["prompts"] | _if_any("halving", parts["halving"])
-    if words["model"] == "diffusers":
-        words["model"] = words.pop("repo_id")
     if "evaluate" in words:
         words["evaluate"] = _Call("EvaluationOptions", _expecting(parts["evaluation"]))
     return repr(_Call(job, words | {"engine": _Call("EngineOptions", parts["engine"])}, ("prompts",)))

@@ -19,9 +19,10 @@ from darkroom.domain.records import OK
 from darkroom.domain.settings import ROW_SETTINGS
 from darkroom.evaluation.latest import ImageScores
 from darkroom.reporting.sampling import Breakdown, Extremes, ImageRef, PromptChoice, Subsample
-from darkroom.runs import manifest
+from darkroom.runs.bulk import read_each
 from darkroom.runs.features import ShardFeatures, get_features
-from darkroom.runs.manifest import RECORD_SCHEMA
+from darkroom.runs.listing import committed_shards
+from darkroom.runs.manifest import RECORD_SCHEMA, WithExtras
 from darkroom.runs.reading import PRESENCE_COLUMNS, Presence
 from darkroom.storage.store import Store, prefetched
 
@@ -105,9 +106,10 @@ def survey(
     `axes`: columns that tell cells apart, and so say nothing about prompts.
     """
     found = Survey({cell_id: CellCount() for cell_id in cell_ids}, choice)
-    shards = (shard for shard in manifest.committed(store) if shard.cell_id in found.counts)
+    shards = (committed for committed in committed_shards(store) if committed.shard.cell_id in found.counts)
+    tables = read_each(store, shards, WithExtras(_COLUMNS))
     left_out = {name for name in RECORD_SCHEMA.names if name in axes or name not in _GROUPING}
-    for records in prefetched(shards, lambda shard: _read(store, shard, image_scores)):
+    for records in prefetched(tables, lambda item: _with_scores(store, _ShardRecords(*item), image_scores)):
         _count(found.counts[records.shard.cell_id], records)
         found.num_stale += records.num_stale
         _add_provenance(found.provenance, records.table)
@@ -116,13 +118,10 @@ def survey(
     return found
 
 
-def _read(store: Store, shard: Shard, image_scores: ImageScores | None) -> _ShardRecords:
-    records = _ShardRecords(shard, manifest.read_with_extras(store, shard, _COLUMNS))
-    return (
-        _scored(records, get_features(store, image_scores.extractor_id, shard), image_scores)
-        if image_scores
-        else records
-    )
+def _with_scores(store: Store, records: _ShardRecords, image_scores: ImageScores | None) -> _ShardRecords:
+    if image_scores is None:
+        return records
+    return _scored(records, get_features(store, image_scores.extractor_id, records.shard), image_scores)
 
 
 def _scored(records: _ShardRecords, found: ShardFeatures | None, image_scores: ImageScores) -> _ShardRecords:

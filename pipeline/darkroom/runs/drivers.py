@@ -14,14 +14,16 @@ from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 
-from darkroom.domain.identity import digest
+from darkroom.domain.identity import Shard, digest
 from darkroom.runs.files import DRIVERS_PREFIX
+from darkroom.runs.shard_set import ShardSet
 from darkroom.storage.store import NotFound, ObjectInfo, Store
 
 BEAT_EVERY_S = 30.0
 LOOK_EVERY_S = 5.0
 _LONGEST_END_S, _LONGEST_STOP_S = 10.0, 2.0  # to remove files: at the end, and where the run is stopped
 _SILENT = timedelta(seconds=5 * BEAT_EVERY_S)
+_NONE = ShardSet(1)
 
 
 class Driver:
@@ -30,8 +32,8 @@ class Driver:
     What is asked of the store is asked by a thread of its own, so that nothing waits for a store that hangs.
     """
 
-    def __init__(self, store: Store, group: str, committed: Callable[[], set[str]] = set) -> None:
-        """`committed`: the shard_ids that are there now; asked for once another driver was seen."""
+    def __init__(self, store: Store, group: str, committed: Callable[[], ShardSet] = lambda: _NONE) -> None:
+        """`committed`: the shards that are there now; asked for once another driver was seen."""
         self._store = store
         self._prefix = f"{DRIVERS_PREFIX}{group}-"
         self._key = f"{self._prefix}{uuid.uuid4().hex}.json"
@@ -40,7 +42,7 @@ class Driver:
         self._thread = threading.Thread(target=self._keep_up, name="driver", daemon=True)
         self._others: tuple[str, ...] = ()
         self._is_shared = False  # whether another driver was ever seen
-        self.done: set[str] = set()  # shard_ids that were there when it was last asked for; another set each time
+        self.done = _NONE  # shards that were there when it was last asked for; another set each time
 
     def __enter__(self) -> "Driver":
         self._beat()
@@ -55,17 +57,17 @@ class Driver:
         self._ended.set()
         self._thread.join(_LONGEST_END_S if kind is None else _LONGEST_STOP_S)
 
-    def owns(self, shard_id: str) -> bool:
+    def owns(self, shard: Shard) -> bool:
         """Whether the shard is left, and of this driver's share: each has one driver among those that live."""
-        return shard_id not in self.done and self._ranked(shard_id)[0] == self._key
+        return shard not in self.done and self._ranked(shard)[0] == self._key
 
-    def helps(self, shard_id: str) -> bool:
+    def helps(self, shard: Shard) -> bool:
         """Whether this driver is the first of those that live to help with the shard, next to the one whose it is."""
-        return self._key in self._ranked(shard_id)[:2]
+        return self._key in self._ranked(shard)[:2]
 
-    def _ranked(self, shard_id: str) -> list[str]:
+    def _ranked(self, shard: Shard) -> list[str]:
         """By their digests, so that a driver that comes or goes moves no shards between the others."""
-        return sorted((self._key, *self._others), key=lambda key: digest("driver", key, shard_id), reverse=True)
+        return sorted((self._key, *self._others), key=lambda key: digest("driver", key, shard.shard_id), reverse=True)
 
     def _keep_up(self) -> None:
         since_beat_s = 0.0
@@ -89,10 +91,10 @@ class Driver:
                 self._is_shared = True
                 self.done = self._committed_now()
 
-    def _committed_now(self) -> set[str]:
+    def _committed_now(self) -> ShardSet:
         """As it was, where the store does not say."""
         with suppress(OSError):
-            return self._committed() if self._is_shared else set()
+            return self._committed() if self._is_shared else _NONE
         return self.done
 
     def _living(self) -> Iterator[ObjectInfo]:

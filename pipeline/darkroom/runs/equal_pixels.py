@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
 
-from darkroom.domain.identity import Shard
 from darkroom.domain.records import OK
-from darkroom.runs import manifest
+from darkroom.runs.bulk import Groups, read_each
 from darkroom.runs.cells import CellInfo, axes
+from darkroom.runs.listing import Committed, committed_shards
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store
 
@@ -32,22 +32,25 @@ class EqualCells:
 
 def equal_cells(store: Store, cell_ids: Collection[str]) -> list[EqualCells]:
     """In the order of cells. Images whose records do not say their pixels' digest are no evidence."""
-    shards = sorted(
-        (shard for shard in manifest.committed(store) if shard.cell_id in cell_ids), key=lambda shard: shard.start
-    )
-    rendered = {shard.cell_id for shard in shards}
+    if len(cell_ids) < 2:
+        return []
+    found = (committed for committed in committed_shards(store) if committed.shard.cell_id in cell_ids)
+    shards = sorted(found, key=lambda committed: committed.shard.start)
+    rendered = {committed.shard.cell_id for committed in shards}
     shared = dict.fromkeys(combinations([cell_id for cell_id in cell_ids if cell_id in rendered], 2), 0)
-    for _, group in groupby(shards, key=lambda shard: shard.start):
+    groups = Groups(_COLUMNS)
+    for _, group in groupby(shards, key=lambda committed: committed.shard.start):
         in_pairs = {cell_id for pair in shared for cell_id in pair}
-        _compare(shared, _pixels(store, [shard for shard in group if shard.cell_id in in_pairs]))
+        of_pairs = [committed for committed in group if committed.shard.cell_id in in_pairs]
+        _compare(shared, _pixels(store, of_pairs, groups))
     return _groups({pair: count for pair, count in shared.items() if count})
 
 
-def _pixels(store: Store, shards: Sequence[Shard]) -> dict[str, _Pixels]:
+def _pixels(store: Store, shards: Sequence[Committed], groups: Groups) -> dict[str, _Pixels]:
     """cell_id -> its images of one range of rows; equal ones are one object, which makes comparing them quick."""
     known: dict[tuple[object, ...], _Pixels] = {}
     found: dict[str, _Pixels] = {}
-    for shard, table in manifest.read_each(store, shards, _COLUMNS):
+    for shard, table in read_each(store, shards, _COLUMNS, groups):
         columns = (table[column].to_pylist() for column in _COLUMNS)
         images = {
             (prompt_id, index): digest

@@ -18,10 +18,12 @@ import pyarrow.parquet as pq
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import Shard, digest
 from darkroom.domain.records import OK
-from darkroom.runs import manifest
+from darkroom.runs.bulk import read_each
 from darkroom.runs.commands import on_run
-from darkroom.runs.files import features_key, manifest_key
-from darkroom.storage.store import NotFound, Store, StoreSpec
+from darkroom.runs.files import features_key, features_prefix, manifest_key, parse_features_key
+from darkroom.runs.listing import Committed
+from darkroom.runs.shard_set import ShardSet
+from darkroom.storage.store import NotFound, Store, StoreSpec, prefetched
 
 Pair = tuple[str, int]  # prompt_id and sample_index: images that share it share the prompt, and of one seed the noise
 
@@ -133,6 +135,12 @@ def get_features(store: Store, extractor_id: str, shard: Shard) -> ShardFeatures
         return None
 
 
+def shards_with_features(store: Store, extractor_id: str, shard_size: int) -> ShardSet:
+    """Of a run: those of which features are stored, from a listing alone."""
+    found = (parse_features_key(extractor_id, info.key) for info in store.list(features_prefix(extractor_id)))
+    return ShardSet(shard_size, filter(None, found))
+
+
 def to_bytes(shard_features: ShardFeatures) -> bytes:
     images = shard_features.images
     count, dimension = images.features.shape
@@ -217,24 +225,23 @@ class FeaturesMissing(DarkroomError):
 
 
 def paired_features(
-    store: Store, shards: Iterable[Shard], extractor_id: str, dimension: int | None = None
+    store: Store, shards: Iterable[Committed], extractor_id: str, dimension: int | None = None
 ) -> Iterator[PairedFeatures]:
     """Shard by shard, the features by one extractor of exactly the files that records name.
 
     Raises FeaturesMissing where the extractor has not seen one of them, and DarkroomError where there is no image.
     """
     is_empty = True
-    for shard in shards:
-        part = _of_shard(store, shard, extractor_id, dimension)
+    tables = read_each(store, shards, _PAIRED)
+    for part in prefetched(tables, lambda item: _of_shard(store, *item, extractor_id, dimension)):
         is_empty = is_empty and not part.pairs and not part.left_out
         yield part
     if is_empty:
         raise DarkroomError(f"{store.describe()}: no image is there; go on with the command that started the run")
 
 
-def _of_shard(store: Store, shard: Shard, extractor_id: str, dimension: int | None) -> PairedFeatures:
+def _of_shard(store: Store, shard: Shard, table: pa.Table, extractor_id: str, dimension: int | None) -> PairedFeatures:
     """In the order of records; features of an image that no record names any more are left out."""
-    table = manifest.read(store, shard, _PAIRED)
     ok = [row for row in table.to_pylist() if row["status"] == OK]
     found = get_features(store, extractor_id, shard)
     if found is None or dimension not in (None, found.images.features.shape[1]):

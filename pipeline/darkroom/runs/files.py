@@ -18,6 +18,7 @@ CHOICES_KEY = "choices.json"
 CONTACT_SHEET_KEY = "contact_sheet.png"
 IMAGES_PREFIX = "images/"
 METADATA_PREFIX = "metadata/"
+COMPACTED_PREFIX = "compacted/"  # faster copies of manifests
 CELLS_PREFIX = "cells/"
 FEATURES_PREFIX = "features/"
 EVALUATIONS_PREFIX = "evaluations/"
@@ -30,6 +31,7 @@ PROFILE_PREFIX = "profile/"  # of the last start that was profiled; part of noth
 # What `image_key` and `container_key` make: a digest, the start of a retried manifest's, the start of the bytes' own.
 _IMAGE = re.compile(r"images/([0-9a-f]{2}/)?[0-9a-f]+(-[0-9a-f]+)*\.[a-z]+")
 _MANIFEST = re.compile(r"metadata/([0-9a-f]+)/(\d{12})-(\d{12})-([0-9a-f]+)\.parquet")
+_SEGMENT = re.compile(r"compacted/([0-9a-f]+)/(\d{12})-(\d{12})-[0-9a-f]+\.parquet")
 
 
 def manifest_key(shard: Shard) -> str:
@@ -43,9 +45,29 @@ def parse_manifest_key(key: str) -> Shard | None:
     return Shard(match[1], int(match[2]), int(match[3]), match[4]) if match else None
 
 
+def segment_key(cell_id: str, start: int, stop: int, digest: str) -> str:
+    """Of compacted shards of a cell, whose rows all lie in [start, stop)."""
+    return f"{COMPACTED_PREFIX}{cell_id}/{start:012d}-{stop:012d}-{digest}.parquet"
+
+
+def parse_segment_key(key: str) -> tuple[str, int, int] | None:
+    """(cell_id, start, stop) of a segment's key; None for any other key."""
+    match = _SEGMENT.fullmatch(key)
+    return (match[1], int(match[2]), int(match[3])) if match else None
+
+
+def features_prefix(extractor_id: str) -> str:
+    return f"{FEATURES_PREFIX}{extractor_id}/"
+
+
 def features_key(extractor_id: str, shard: Shard) -> str:
     """Named as the shard's manifest is."""
-    return f"{FEATURES_PREFIX}{extractor_id}/{_shard_path(shard)}"
+    return f"{features_prefix(extractor_id)}{_shard_path(shard)}"
+
+
+def parse_features_key(extractor_id: str, key: str) -> Shard | None:
+    """The shard whose features by this extractor have this key; None for any other key."""
+    return parse_manifest_key(METADATA_PREFIX + key.removeprefix(features_prefix(extractor_id)))
 
 
 def _shard_path(shard: Shard) -> str:

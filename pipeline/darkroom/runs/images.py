@@ -14,6 +14,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell
 from darkroom.domain.records import OK, Record
 from darkroom.runs import manifest
+from darkroom.runs.bulk import read_each
 from darkroom.runs.cells import CellInfo, cell_of
 from darkroom.runs.commands import on_run
 from darkroom.runs.containers import EncodedImage, Indexed, index_parquet, index_tar
@@ -88,7 +89,7 @@ def stored_files(store: Store, wanted: Sequence[Record]) -> list[StoredFile]:
 def first_images(store: Store, count: int) -> list[StoredFile]:
     """The first images in order of rows, from as few shards as hold them; those that cannot be had are named."""
     found: list[StoredFile] = []
-    for shard in manifest.committed(store):
+    for shard in manifest.committed(store):  # one by one: the first few hold enough
         ok = [record for record in to_records(manifest.read(store, shard)) if record.status == OK]
         found += stored_files(store, ok[: count - len(found)])
         if len(found) >= count:
@@ -155,8 +156,8 @@ def stored_objects(store: Store, cells: Mapping[str, CellInfo], output: OutputIn
 
 def _by_object(store: Store, cells: Mapping[str, CellInfo]) -> Iterator[tuple[Cell, list[Record]]]:
     """The records of each object, and their cell."""
-    for shard in manifest.committed(store):
-        records = [record for record in to_records(manifest.read(store, shard)) if record.status == OK]
+    for shard, table in read_each(store):
+        records = [record for record in to_records(table) if record.status == OK]
         for group in by_key(records).values():
             yield cell_of(cells, shard.cell_id), group
 

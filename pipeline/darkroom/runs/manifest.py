@@ -7,8 +7,9 @@ tells a job that removes objects what no retry can name any more.
 
 import io
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, get_args, get_type_hints
 
@@ -19,8 +20,10 @@ from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import Shard
 from darkroom.domain.records import LATER_COLUMNS, RECORD_COLUMNS, Record
 from darkroom.domain.settings import IMAGE_SETTINGS, Sampling
-from darkroom.runs.files import METADATA_PREFIX, manifest_key, parse_manifest_key
-from darkroom.storage.store import Store, prefetched
+from darkroom.runs.files import manifest_key
+from darkroom.runs.listing import Copy, committed_shards, copy_of, unreadable
+from darkroom.runs.segments import Entry, OpenSegment, Unreadable
+from darkroom.storage.store import NotFound, Store
 
 _PREFIX = b"darkroom."  # of the names in a file's metadata that say what the manifest proves
 _RENEWED = "darkroom.renewed"  # in that metadata: a random number, which makes other bytes of the same records
@@ -48,17 +51,19 @@ RECORD_SCHEMA = pa.schema([_field(name) for name in RECORD_COLUMNS])
 _RECORD_COLUMNS = frozenset(RECORD_SCHEMA.names)
 
 
+@dataclass(frozen=True)
+class WithExtras:
+    """Some of the records' own columns, and every other one that the prompt file brought."""
+
+    record_columns: Collection[str]
+
+
+Columns = Sequence[str] | WithExtras | None  # None: all
+
+
 def committed(store: Store, cell_id: str | None = None) -> Iterator[Shard]:
     """The committed shards, of one cell or of all, from a listing alone, in order of key."""
-    return (shard for shard, _ in committed_at(store, cell_id))
-
-
-def committed_at(store: Store, cell_id: str | None = None) -> Iterator[tuple[Shard, datetime]]:
-    """The same, each with when its manifest was written last, UTC."""
-    prefix = METADATA_PREFIX if cell_id is None else f"{METADATA_PREFIX}{cell_id}/"
-    for info in store.list(prefix):
-        if shard := parse_manifest_key(info.key):
-            yield shard, info.modified
+    return (each.shard for each in committed_shards(store, cell_id, with_copies=False))
 
 
 def commit(store: Store, shard: Shard, table: pa.Table) -> bool:
@@ -71,51 +76,77 @@ def revise(store: Store, shard: Shard, before: bytes, table: pa.Table) -> bool:
     return store.replace(manifest_key(shard), _to_bytes(table), expected=before)
 
 
-def read(store: Store, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
+def read(store: Store, shard: Shard, columns: Columns = None) -> pa.Table:
     """A shard's records, or some of their columns. Raises DarkroomError for a file that does not hold them."""
-    data = store.get(manifest_key(shard))
+    data = _data_or_copy(store, shard)
+    if isinstance(data, Copy):
+        return read_copy(store, data, columns)
     with _named(store, shard):
-        table = parse(data, columns)
-        shard_id = texts(table.schema).get("darkroom.shard_id", shard.shard_id)
-        if shard_id != shard.shard_id:
-            raise ValueError(f"they are those of shard {shard_id}")
-        return table
+        return checked(shard, parse(data, columns))
 
 
-def read_each(
-    store: Store, shards: Iterable[Shard], columns: Sequence[str] | None = None
-) -> Iterator[tuple[Shard, pa.Table]]:
-    """Shards, in order, with their records; some are prefetched."""
-    return prefetched(shards, lambda shard: (shard, read(store, shard, columns)))
+def checked(shard: Shard, table: pa.Table) -> pa.Table:
+    """Raises ValueError for the records of another shard."""
+    shard_id = texts(table.schema).get("darkroom.shard_id", shard.shard_id)
+    if shard_id != shard.shard_id:
+        raise ValueError(f"they are those of shard {shard_id}")
+    return table
 
 
-def read_with_extras(store: Store, shard: Shard, record_columns: Collection[str]) -> pa.Table:
-    """Some of the records' own columns, and every other one that the prompt file brought."""
-    data = store.get(manifest_key(shard))
-    with _named(store, shard):
-        names = _names(pq.read_schema(io.BytesIO(data)).names).values()
-        return parse(data, [name for name in names if name in record_columns or name not in _RECORD_COLUMNS])
+def read_copy(store: Store, copy: Copy, columns: Columns = None) -> pa.Table:
+    """The records of a shard whose manifest was removed. Raises DarkroomError where they cannot be read."""
+    try:
+        return cut(read_group(copy.segment, copy.entry.group, columns), copy.entry)
+    except Unreadable as error:
+        raise unreadable(store, copy.segment.segment) from error
+
+
+def cut(group: pa.Table, entry: Entry, start: int = 0) -> pa.Table:
+    """A shard's records, out of its row group from row `start` on."""
+    table = group.slice(entry.offset - start, entry.num_rows)
+    return table.replace_schema_metadata(dict(entry.about) or None)
+
+
+def read_group(segment: OpenSegment, group: int, columns: Columns = None) -> pa.Table:
+    """The records of a segment's row group, as `read` would give those of each shard. Raises Unreadable."""
+    return _records(segment.column_names, segment.num_rows(group), columns, lambda wanted: segment.read(group, wanted))
 
 
 def metadata(store: Store, shard: Shard) -> dict[str, str]:
     """What a shard's file says beside its records."""
-    data = store.get(manifest_key(shard))
+    data = _data_or_copy(store, shard)
+    if isinstance(data, Copy):
+        return _texts(data.entry.about)
     with _named(store, shard):
         return texts(pq.read_schema(io.BytesIO(data)))
 
 
 def carried_settings(store: Store, shard: Shard) -> list[str]:
     """Settings of which the prompt file has a column, and that were not read from it for this shard."""
-    data = store.get(manifest_key(shard))
+    data = _data_or_copy(store, shard)
     with _named(store, shard):
-        names = _names(pq.read_schema(io.BytesIO(data)).names).values()
+        columns = data.segment.column_names if isinstance(data, Copy) else pq.read_schema(io.BytesIO(data)).names
+        names = _names(columns).values()
         return [name for name in LATER_COLUMNS if f"source_{name}" in names]
+
+
+def _data_or_copy(store: Store, shard: Shard) -> bytes | Copy:
+    """The manifest's bytes, or what stands for it once it was removed. Raises NotFound where the shard is not there."""
+    try:
+        return store.get(manifest_key(shard))
+    except NotFound:
+        if copy := copy_of(store, shard):
+            return copy
+        raise
 
 
 def texts(schema: pa.Schema) -> dict[str, str]:
     """What a manifest proves, out of its file's metadata."""
-    found = (schema.metadata or {}).items()
-    return {key.decode(): value.decode() for key, value in found if key.startswith(_PREFIX)}
+    return _texts(schema.metadata or {})
+
+
+def _texts(metadata: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {key.decode(): value.decode() for key, value in metadata.items() if key.startswith(_PREFIX)}
 
 
 def fence_retries(store: Store, shards: Iterable[Shard]) -> set[str]:
@@ -134,7 +165,7 @@ def fence_retries(store: Store, shards: Iterable[Shard]) -> set[str]:
 def _renewed(store: Store, shard: Shard) -> pa.Table:
     while True:
         before = store.get(manifest_key(shard))
-        table = pq.ParquetFile(pa.BufferReader(before)).read(use_threads=False)
+        table = stored(before)
         said = {**(table.schema.metadata or {}), _RENEWED: uuid.uuid4().hex}
         if revise(store, shard, before, table.replace_schema_metadata(said)):
             return table
@@ -146,20 +177,47 @@ def _to_bytes(table: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-def parse(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+def parse(data: bytes, columns: Columns = None) -> pa.Table:
     """The records in a manifest's bytes, their own columns of their own types."""
-    # A tenth of the time of `read_table`, which makes a data set of the one file.
-    file = pq.ParquetFile(pa.BufferReader(data))
-    names = _names(file.schema_arrow.names)
+    file = opened(data)
+    return _records(
+        file.schema_arrow.names, file.metadata.num_rows, columns, lambda wanted: file.read(wanted, use_threads=False)
+    )
+
+
+def stored(data: bytes) -> pa.Table:
+    """What is in a manifest's bytes, as it is there."""
+    return opened(data).read(use_threads=False)
+
+
+def typed(table: pa.Table) -> pa.Table:
+    """The records in that, as `parse` gives them."""
+    return _records(table.column_names, table.num_rows, None, table.select)
+
+
+def opened(data: bytes) -> pq.ParquetFile:
+    """A tenth of the time of `read_table`, which makes a data set of the one file."""
+    return pq.ParquetFile(pa.BufferReader(data))
+
+
+def _records(
+    stored: Sequence[str], num_rows: int, columns: Columns, read_columns: Callable[[list[str]], pa.Table]
+) -> pa.Table:
+    """Records out of a file with these columns."""
+    names = _names(stored)
     there = {name: column for column, name in names.items()}
-    wanted = [there[name] for name in (there if columns is None else columns) if name in there]
-    table = file.read(wanted, use_threads=False)
-    said = table.schema.metadata
-    table = table.rename_columns([names[column] for column in table.column_names]).replace_schema_metadata(said)
+    if isinstance(columns, WithExtras):
+        columns = [name for name in there if name in columns.record_columns or name not in _RECORD_COLUMNS]
+    table = read_columns([there[name] for name in (there if columns is None else columns) if name in there])
+    found = {
+        names[field.name]: (field.with_name(names[field.name]), column)
+        for field, column in zip(table.schema, table.columns, strict=True)
+    }
     for name in RECORD_SCHEMA.names if columns is None else columns:
         if name in _RECORD_COLUMNS:
-            table = _typed(_with_column(table, name, file.metadata.num_rows), name)
-    return table
+            found[name] = _typed(name, num_rows, *found.get(name, ()))
+    schema = pa.schema([field for field, _ in found.values()], metadata=table.schema.metadata)
+    return pa.Table.from_arrays([column for _, column in found.values()], schema=schema)
 
 
 def _names(columns: Sequence[str]) -> dict[str, str]:
@@ -180,24 +238,18 @@ def _names(columns: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _with_column(table: pa.Table, name: str, num_rows: int) -> pa.Table:
-    """Also where the manifest is older than the column. `num_rows`: the manifest's, as a table without a column has no
-    length.
-    """
-    if name in table.column_names:
-        return table
-    column = missing_column(name, num_rows)
-    if not table.column_names:
-        return pa.table([column], schema=pa.schema([RECORD_SCHEMA.field(name)], metadata=table.schema.metadata))
-    return table.append_column(RECORD_SCHEMA.field(name), column)
-
-
-def _typed(table: pa.Table, name: str) -> pa.Table:
-    field = RECORD_SCHEMA.field(name)
-    column = table[name].cast(field.type)
-    if column.null_count and not field.nullable:
+def _typed(
+    name: str, num_rows: int, field: pa.Field | None = None, column: pa.ChunkedArray | None = None
+) -> tuple[pa.Field, pa.ChunkedArray | pa.Array]:
+    """A column of its own type, also where the manifest is older than it."""
+    wanted = RECORD_SCHEMA.field(name)
+    if field is None or column is None:
+        return wanted, missing_column(name, num_rows)
+    if column.type != wanted.type:
+        column = column.cast(wanted.type)
+    if column.null_count and not wanted.nullable:
         raise ValueError(f"{name} is missing in {column.null_count} rows")
-    return table.set_column(table.column_names.index(name), table.schema.field(name).with_type(field.type), column)
+    return field.with_type(wanted.type), column
 
 
 @contextmanager

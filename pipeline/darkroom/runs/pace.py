@@ -1,6 +1,5 @@
 """How fast a run grows, as when its manifests were written tells: whoever renders it, wherever."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,20 +24,37 @@ class Pace:
         return num_rows / self.rows_per_s if self.rows_per_s else None
 
 
-def pace(written: Mapping[Shard, datetime]) -> Pace:
-    """Of committed shards, each with when its manifest was written last.
+class Commits:
+    """Shards as they are found, in any order; in memory are those of the last ten minutes alone."""
 
-    The first of the recent commits only starts the clock: when its rows were begun is not known.
-    """
-    if not written:
-        return Pace()
-    last = max(written.values())
-    recent = {shard: at for shard, at in written.items() if at >= last - _RECENT}
-    first = min(recent.values())
-    seconds = (last - first).total_seconds()
-    rows = _rows(shard for shard, at in recent.items() if at > first)
-    return Pace(last, rows / seconds if seconds > 0 else None)
+    def __init__(self) -> None:
+        self.last: datetime | None = None
+        self._recent: list[tuple[datetime, int]] = []  # when a manifest was written last, and its prompt rows
+        self._room = 1000
 
+    def add(self, shard: Shard, written: datetime) -> None:
+        self.last = written if self.last is None else max(self.last, written)
+        self._recent.append((written, shard.num_rows))
+        if len(self._recent) > self._room:
+            self._recent = self._of_last_minutes()
+            self._room = max(self._room, 2 * len(self._recent))
 
-def _rows(shards: Iterable[Shard]) -> int:
-    return sum(shard.num_rows for shard in shards)
+    def _of_last_minutes(self) -> list[tuple[datetime, int]]:
+        return [(at, rows) for at, rows in self._recent if self.last and at >= self.last - _RECENT]
+
+    def __add__(self, other: "Commits") -> "Commits":
+        both = Commits()
+        both.last = max((each.last for each in (self, other) if each.last), default=None)
+        both._recent = self._recent + other._recent
+        return both
+
+    @property
+    def pace(self) -> Pace:
+        """The first of the recent commits only starts the clock: when its rows were begun is not known."""
+        recent = self._of_last_minutes()
+        if self.last is None or not recent:
+            return Pace()
+        first = min(at for at, _ in recent)
+        seconds = (self.last - first).total_seconds()
+        rows = sum(rows for at, rows in recent if at > first)
+        return Pace(self.last, rows / seconds if seconds > 0 else None)

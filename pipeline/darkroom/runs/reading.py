@@ -5,9 +5,11 @@ What no manifest names does not exist.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from heapq import nsmallest
+from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -17,8 +19,11 @@ from darkroom.domain.identity import Cell, ModelIdentity, Shard
 from darkroom.domain.records import OK, ImageRequest, PromptRow, Record, Sample, adapters_of
 from darkroom.domain.settings import IMAGE_SETTINGS, ROW_SETTINGS
 from darkroom.runs import manifest
+from darkroom.runs.bulk import Part, read_each, read_parts
 from darkroom.runs.cells import CellInfo, cell_of
+from darkroom.runs.listing import Committed, committed_shards
 from darkroom.runs.manifest import to_records
+from darkroom.runs.pace import Commits
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store
 
@@ -33,7 +38,8 @@ class CellState:
 
     num_shards: int  # of the whole cell
     num_rows_left: int
-    committed: dict[Shard, datetime] = field(default_factory=dict)  # each with when its manifest was written, UTC
+    num_committed: int = 0  # shards
+    commits: Commits = field(default_factory=Commits)
     by_status: Counter[str] = field(default_factory=Counter)  # records
     errors: Counter[str] = field(default_factory=Counter)  # reasons of records that are not ok
     num_truncated: int = 0
@@ -44,42 +50,41 @@ def states(store: Store, run: RunInfo, cell_ids: Iterable[str]) -> dict[str, Cel
     """Each cell's state: every committed record counted by its status, from the few columns that say so."""
     num_rows = run.prompts.num_rows
     found = {cell_id: CellState(-(-num_rows // run.shard_size), num_rows) for cell_id in cell_ids}
-    for shard, written in manifest.committed_at(store):
-        if shard.cell_id in found:
-            found[shard.cell_id].committed[shard] = written
-    shards = [shard for state in found.values() for shard in state.committed]
-    for shard, table in manifest.read_each(store, shards, ["status", "error", "truncated", "bytes"]):
-        _count(found[shard.cell_id], shard, table)
+    shards = (committed for committed in committed_shards(store) if committed.shard.cell_id in found)
+    for part in read_parts(store, shards, ["status", "error", "truncated", "bytes"]):
+        _count(found[part.shards[0].shard.cell_id], part)
     return found
 
 
-def _count(state: CellState, shard: Shard, table: pa.Table) -> None:
-    state.num_rows_left -= shard.num_rows
+def _count(state: CellState, part: Part) -> None:
+    table = part.table
+    for each in part.shards:
+        state.num_committed += 1
+        state.num_rows_left -= each.shard.num_rows
+        state.commits.add(each.shard, each.written)
     state.by_status.update(table["status"].to_pylist())
     for error in filter(None, table["error"].to_pylist()):
         state.errors[error if len(state.errors) < _MAX_REASONS or error in state.errors else "other reasons"] += 1
-    state.num_truncated += sum(table["truncated"].to_pylist())
-    state.num_bytes += sum(size or 0 for size in table["bytes"].to_pylist())
+    state.num_truncated += pc.sum(table["truncated"]).as_py() or 0
+    state.num_bytes += pc.sum(table["bytes"]).as_py() or 0
 
 
-def count_statuses(store: Store, shards: Iterable[Shard]) -> Counter[str]:
-    """Records of these shards by their status."""
-    tables = manifest.read_each(store, shards, ["status"])
-    return sum((Counter(table["status"].to_pylist()) for _, table in tables), Counter())
+def count_statuses(store: Store, shards: Iterable[Committed] | None = None) -> Counter[str]:
+    """Records of these shards by their status; None: of all."""
+    counts = Counter[str]()
+    for part in read_parts(store, shards, ["status"]):
+        counts.update(part.table["status"].to_pylist())
+    return counts
 
 
 def records(store: Store) -> Iterator[Record]:
     """Every committed record, shard by shard."""
-    for shard in manifest.committed(store):
-        yield from to_records(manifest.read(store, shard))
+    return (record for _, table in read_each(store) for record in to_records(table))
 
 
-def table_of_cell(
-    store: Store, shard: Shard, cells: Mapping[str, CellInfo], columns: Sequence[str] | None = None
-) -> pa.Table:
-    """A shard's records, or some of their columns; a setting that they are older than is as its cell has it."""
-    table = manifest.read(store, shard, columns)
-    sampling = cell_of(cells, shard.cell_id).image_sampling
+def as_in_cell(table: pa.Table, cell_id: str, cells: Mapping[str, CellInfo]) -> pa.Table:
+    """A cell's records, or some of their columns; a setting that they are older than is as the cell has it."""
+    sampling = cell_of(cells, cell_id).image_sampling
     for name in table.column_names:
         value = getattr(sampling, name) if name in _OF_CELL else None
         if value is not None and table[name].null_count:
@@ -91,15 +96,30 @@ def table_of_cell(
 
 def sample(store: Store, count: int, seed: int) -> list[Record]:
     """`count` committed images, or all where there are fewer; which ones depends on the seed and their ids alone."""
+    ranked = (
+        (hashlib.sha256(f"{seed}:{image_id}".encode()).hexdigest(), shard, index)
+        for shard, index, image_id in _images(store)
+    )
+    return [_record_at(store, shard, index) for _, shard, index in nsmallest(count, ranked, key=itemgetter(0))]
 
-    def rank(record: Record) -> str:
-        return hashlib.sha256(f"{seed}:{record.image_id}".encode()).hexdigest()
 
-    chosen: list[Record] = []
-    for shard in manifest.committed(store):
-        ok = [record for record in to_records(manifest.read(store, shard)) if record.status == OK]
-        chosen = sorted(chosen + ok, key=rank)[:count]
-    return chosen
+def find_image(store: Store, wanted: str) -> list[Record]:
+    """The record of a committed image; nothing where there is none of this id."""
+    found = ((shard, index) for shard, index, image_id in _images(store) if image_id == wanted)
+    return [_record_at(store, *place) for place in islice(found, 1)]
+
+
+def _images(store: Store) -> Iterator[tuple[Shard, int, str]]:
+    """Shard, row of its records and image_id of every committed image."""
+    for shard, table in read_each(store, columns=["image_id", "status"]):
+        for index, (image_id, status) in enumerate(zip(*(column.to_pylist() for column in table.columns), strict=True)):
+            if status == OK:
+                yield shard, index, image_id
+
+
+def _record_at(store: Store, shard: Shard, index: int) -> Record:
+    [record] = to_records(manifest.read(store, shard).slice(index, 1))
+    return record
 
 
 @dataclass(frozen=True)
@@ -118,7 +138,7 @@ class Presence:
     _lines: Any = field(default_factory=hashlib.sha256)
 
     def add(self, table: pa.Table) -> None:
-        """One manifest's records, with PRESENCE_COLUMNS at least."""
+        """Records that follow in that order, with PRESENCE_COLUMNS at least."""
         for image_id, status, sha256 in zip(*(table[name].to_pylist() for name in PRESENCE_COLUMNS), strict=True):
             if status == OK:
                 self.count += 1
@@ -129,11 +149,11 @@ class Presence:
         return PresentImages(self.count, self._lines.hexdigest())
 
 
-def present_images(store: Store, shards: Iterable[Shard]) -> dict[str, PresentImages]:
-    """cell_id -> its images in these shards, of every cell that has one; shards in order of key."""
+def present_images(store: Store, shards: Iterable[Committed] | None = None) -> dict[str, PresentImages]:
+    """cell_id -> its images in these shards, or in all, of every cell that has one; shards in order of key."""
     found: dict[str, Presence] = {}
-    for shard, table in manifest.read_each(store, shards, PRESENCE_COLUMNS):
-        found.setdefault(shard.cell_id, Presence()).add(table)
+    for part in read_parts(store, shards, PRESENCE_COLUMNS):
+        found.setdefault(part.shards[0].shard.cell_id, Presence()).add(part.table)
     return {cell_id: presence.images for cell_id, presence in found.items() if presence.count}
 
 

@@ -62,10 +62,10 @@ def leads_out(link: Path) -> DarkroomError:
     )
 
 
-def files_below(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[str]:
     """Every file whose name is not hidden, in order of path. Raises DarkroomError where a folder is a link."""
     found = walk_unlinked(folder, _refuse)
-    return (Path(where) / name for where, name in found if not name.startswith("."))  # locks and temporaries
+    return (f"{where}/{name}" for where, name in found if not name.startswith("."))  # locks and temporaries
 
 
 def _refuse(link: Path) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -37,7 +38,7 @@ from darkroom.storage.store import (
 )
 
 if TYPE_CHECKING:
-    from obstore import PutMode, UpdateVersion
+    from obstore import ObjectMeta, PutMode, UpdateVersion
     from pyarrow.fs import FileSystem
 
 T = TypeVar("T")
@@ -79,6 +80,14 @@ class ObjectStore:
     def get(self, key: str) -> bytes:
         return self._read(key)[0]
 
+    def get_with_info(self, key: str) -> tuple[bytes, ObjectInfo]:
+        data, meta = self._read(key)
+        return data, _info(key, meta)
+
+    def get_range(self, key: str, start: int, stop: int) -> bytes:
+        path = check_key(key)
+        return self._call(key, lambda: _read_range(self._client(), path, start, stop))
+
     def put(self, key: str, data: bytes, content_type: str = OCTETS) -> None:
         self._call(key, partial(self._put, key, data, content_type, "overwrite"))
 
@@ -87,10 +96,10 @@ class ObjectStore:
 
     def replace(self, key: str, data: bytes, expected: bytes, content_type: str = OCTETS) -> bool:
         try:
-            present, version = self._read(key)
+            present, meta = self._read(key)
         except NotFound:
             return False
-        return present == expected and self._put_conditionally(key, data, content_type, version)
+        return present == expected and self._put_conditionally(key, data, content_type, _version(meta))
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """The marker of an empty folder, as consoles make them, counts as an object of that name without a byte.
@@ -101,7 +110,7 @@ class ObjectStore:
             for found in page:
                 key = found["path"]
                 if key.startswith(prefix) and is_listed(key):
-                    yield ObjectInfo(key, found["size"], found["last_modified"])
+                    yield _info(key, found)
 
     def delete(self, keys: Iterable[str]) -> int:
         count, remaining = 0, map(check_key, keys)
@@ -141,7 +150,7 @@ class ObjectStore:
                 raise self._explained(key, error) from None
             raise ignores_conditions(self, "If-Match")
 
-    def _read(self, key: str) -> "tuple[bytes, UpdateVersion]":
+    def _read(self, key: str) -> "tuple[bytes, ObjectMeta]":
         path = check_key(key)
         return self._call(key, lambda: _read(self._client(), path))
 
@@ -174,7 +183,7 @@ class ObjectStore:
             return False
         if found.attributes.get(_ATTEMPT) == attempt:
             return True
-        if isinstance(mode, dict) and _version(found) == mode:
+        if isinstance(mode, dict) and _version(found.meta) == mode:
             raise Conflict from refusal
         return False
 
@@ -253,18 +262,35 @@ class ObjectStore:
             return self._clients[timeout_s]
 
 
-def _read(client: Client, key: str) -> "tuple[bytes, UpdateVersion]":
-    try:
+def _read(client: Client, key: str) -> "tuple[bytes, ObjectMeta]":
+    with _absence_told(key):
         found = obstore.get(client, key)
+    return found.bytes().to_bytes(), found.meta
+
+
+def _read_range(client: Client, key: str, start: int, stop: int) -> bytes:
+    with _absence_told(key):
+        return obstore.get_range(client, key, start=start, end=stop).to_bytes()
+
+
+@contextmanager
+def _absence_told(key: str) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         if read_failure(error).is_absence:
             raise NotFound(key) from None
         raise
-    return found.bytes().to_bytes(), _version(found)
 
 
-def _version(found: Any) -> "UpdateVersion":
-    known = {name: found.meta[name] for name in ("e_tag", "version") if found.meta[name]}
+def _info(key: str, meta: "ObjectMeta") -> ObjectInfo:
+    """A listing of Azure's has no quotes around what an answer has them around."""
+    version = (meta["e_tag"] or meta["version"] or "").strip('"')
+    return ObjectInfo(key, meta["size"], meta["last_modified"], version)
+
+
+def _version(meta: "ObjectMeta") -> "UpdateVersion":
+    known = {name: value for name, value in meta.items() if name in ("e_tag", "version") and value}
     return cast("UpdateVersion", known)
 
 

@@ -63,6 +63,7 @@ class ObjectInfo:
     key: str
     size_bytes: int
     modified: datetime  # UTC
+    version: str = ""  # another one whenever the object was written again; empty: the store does not tell
 
 
 class Store(Protocol):
@@ -77,6 +78,14 @@ class Store(Protocol):
 
     def get(self, key: str) -> bytes:
         """The object's bytes. Raises NotFound."""
+        ...
+
+    def get_with_info(self, key: str) -> tuple[bytes, ObjectInfo]:
+        """The object's bytes, and what a listing tells of just these. Raises NotFound."""
+        ...
+
+    def get_range(self, key: str, start: int, stop: int) -> bytes:
+        """Bytes [start, stop) of the object, which has as many. Raises NotFound."""
         ...
 
     def put(self, key: str, data: bytes, content_type: str = OCTETS) -> None:
@@ -266,19 +275,26 @@ def ignores_conditions(store: Store, header: str) -> DarkroomError:
     )
 
 
-def prefetched(items: Iterable[In], read: Callable[[In], Out], num_threads: int = 8) -> Iterator[Out]:
+def prefetched(
+    items: Iterable[In], read: Callable[[In], Out], num_threads: int = 8, size: Callable[[In], int] = lambda _: 1
+) -> Iterator[Out]:
     """`read` of each item, in order, with a few calls under way at a time: a store far away answers each after a while.
 
-    Who stops early, as by Ctrl-C, does not wait for those.
+    `size`: of what is read, as a multiple of what is usual; of what is large less is read ahead. Who stops early, as by
+    Ctrl-C, does not wait for those.
     """
-    waiting: deque[Future[Out]] = deque()
+    waiting: deque[tuple[Future[Out], int]] = deque()
+    total = 0
     pool = ThreadPoolExecutor(num_threads, "read")
     try:
         for item in items:
-            waiting.append(pool.submit(read, item))
-            if len(waiting) > 2 * num_threads:
-                yield waiting.popleft().result()
+            waiting.append((pool.submit(read, item), size(item)))
+            total += waiting[-1][1]
+            while total > 2 * num_threads and waiting:
+                future, num = waiting.popleft()
+                total -= num
+                yield future.result()
         while waiting:
-            yield waiting.popleft().result()
+            yield waiting.popleft()[0].result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

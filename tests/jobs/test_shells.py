@@ -1,4 +1,4 @@
-"""Completion in a zsh that a person types into: words in open quotes, words that brackets follow, files."""
+"""Completion in shells that a person types into: words in open quotes, words that brackets follow, files."""
 
 import os
 import pty
@@ -11,23 +11,26 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")]
+pytestmark = pytest.mark.slow
 _BIN = Path(sys.executable).parent
 _WAIT_S = 60.0
+_SHELLS = {  # with the options by which it reads no file of the user's, and what a file of theirs would say
+    "bash": (["--norc", "--noprofile"], 'eval "$(darkroom completion bash)"'),
+    "zsh": (["-f"], 'bindkey -e; autoload -Uz compinit && compinit -u -D; eval "$(darkroom completion zsh)"'),
+}
 
 
 class Terminal:
     """A shell that takes keys, and what it shows."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, shell: str, folder: Path) -> None:
         path = f"{_BIN}{os.pathsep}{os.environ['PATH']}"
+        options, said = _SHELLS[shell]
         self._pid, self._handle = pty.fork()
         if self._pid == 0:
             os.chdir(folder)
-            os.execvpe("zsh", ["zsh", "-f"], {**os.environ, "PATH": path, "TERM": "dumb", "HOME": str(folder)})
-        self.type(
-            "bindkey -e; autoload -Uz compinit && compinit -u -D; eval \"$(darkroom completion zsh)\"; echo rea''dy\n"
-        )
+            os.execvpe(shell, [shell, *options], {**os.environ, "PATH": path, "TERM": "dumb", "HOME": str(folder)})
+        self.type(f"{said}; echo rea''dy\n")
         self.wait("ready\r\n")
 
     def type(self, keys: str) -> None:
@@ -48,10 +51,12 @@ class Terminal:
         os.close(self._handle)
 
 
-@pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
+@pytest.fixture(params=_SHELLS)
+def terminal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Terminal]:
+    if shutil.which(request.param) is None:
+        pytest.skip(f"needs {request.param}")
     (tmp_path / "my prompts.csv").write_text("prompt\na cat\n")
-    found = Terminal(tmp_path)
+    found = Terminal(request.param, tmp_path)
     yield found
     found.close()
 
@@ -59,13 +64,19 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
 def test_words_are_completed_in_quotes_and_beside_others(terminal: Terminal) -> None:
     for typed, shown in (
         ("darkroom gene", "darkroom generate"),
+        ("A=1 darkroom gene", "A=1 darkroom generate"),
+        ("darkroom generate model=pai", "model=paint"),
         ("darkroom generate 'model=pai", "'model=paint"),
         ('darkroom generate "model=pai', '"model=paint'),
         ("darkroom sweep 'grid.axes.sch", "'grid.axes.scheduler="),
         ("darkroom sweep 'grid.axes.height=[16,32]' grid.mo", "'grid.axes.height=[16,32]' grid.mode="),
         ("darkroom sweep grid.axes.height=[16,32] grid.mo", "grid.axes.height=[16,32] grid.mode="),
+        ("darkroom generate output.uri=s3://bucket/x log=js", "output.uri=s3://bucket/x log=json"),
+        ("darkroom submit to=slurm job=generate model=pai", "job=generate model=paint"),
+        ("darkroom generate --cfg ", "--cfg job"),
         ("darkroom generate prompts=file prompts.uri=my", "prompts.uri=my\\ prompts.csv"),
         ("darkroom generate 'prompts.uri=my", "'prompts.uri=my prompts.csv'"),
+        ('darkroom generate "prompts.uri=./m', '"prompts.uri=./my prompts.csv"'),
     ):
         terminal.type(f"{typed}\t")
         terminal.wait(shown)

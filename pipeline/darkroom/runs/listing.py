@@ -1,0 +1,129 @@
+"""Which shards are committed, and where their records are read: in a manifest, or in a segment that copies it.
+
+A shard is committed whose manifest is listed, or whose manifest was removed on purpose from beside a marked segment
+(`runs/segments.py`). Manifests are listed first, and segments after them: who removes a manifest marks its segment
+before. Read in order of key, a window of manifests at a time, in memory that does not grow with the run.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import Shard
+from darkroom.runs.files import METADATA_PREFIX, manifest_key, parse_manifest_key
+from darkroom.runs.segments import Entry, OpenSegment, Segment, Unreadable, listed_segments
+from darkroom.storage.store import ObjectInfo, Store, prefetched
+
+_FIRST_WINDOW, _WINDOW = 1000, 8000  # manifests; the first as a store answers one request
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """The records of a shard in a segment."""
+
+    segment: OpenSegment
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A committed shard."""
+
+    shard: Shard
+    written: datetime  # its manifest, last; UTC
+    has_manifest: bool
+    copy: Copy | None  # what says the same as the manifest, if there is one
+
+
+def committed_shards(store: Store, cell_id: str | None = None, with_copies: bool = True) -> Iterator[Committed]:
+    """In order of key. `with_copies=False`: of shards that have a manifest, no copy is looked for."""
+    prefix = METADATA_PREFIX if cell_id is None else f"{METADATA_PREFIX}{cell_id}/"
+    manifests = ((shard, info) for info in store.list(prefix) if (shard := parse_manifest_key(info.key)))
+    segments = _Segments(store, cell_id, with_copies)
+    after, size = "", _FIRST_WINDOW
+    while True:
+        window = list(islice(manifests, size))
+        upto = window[-1][1].key if len(window) == size else None
+        yield from segments.merged(window, after, upto)
+        if upto is None:
+            return
+        after, size = upto, _WINDOW
+
+
+def copy_of(store: Store, shard: Shard) -> Copy | None:
+    """What stands for a manifest that was removed; None where none was."""
+    for segment in listed_segments(store, shard.cell_id):
+        if segment.is_collected and segment.start <= shard.start < segment.stop:
+            opened = _opened(store, segment)
+            for entry in opened.entries if opened else ():
+                if entry.shard == shard and not entry.num_failed:
+                    return Copy(opened, entry)  # type: ignore[arg-type]
+    return None
+
+
+class _Segments:
+    """Those of one cell or of all, opened as the listing of manifests comes to their rows."""
+
+    def __init__(self, store: Store, cell_id: str | None, with_copies: bool) -> None:
+        self._store = store
+        self._cell_id = cell_id
+        self._with_copies = with_copies
+        self._opened: dict[str, OpenSegment | None] = {}
+
+    def merged(self, window: Sequence[tuple[Shard, ObjectInfo]], after: str, upto: str | None) -> Iterator[Committed]:
+        """The manifests of a window, and the shards with keys in (after, upto] whose manifests were removed."""
+        there = {info.key: (shard, info) for shard, info in window}
+        copies: dict[str, Copy] = {}
+        for segment, opened in self._open(after, upto):
+            for entry in opened.entries:
+                key = manifest_key(entry.shard)
+                if key <= after or (upto is not None and key > upto):
+                    continue
+                is_removed = key not in there and segment.is_collected and not entry.num_failed
+                if is_removed or (key in there and there[key][1].version == entry.version):
+                    copies.setdefault(key, Copy(opened, entry))
+        for key in sorted({*there, *copies}):
+            copy = copies.get(key)
+            if key in there:
+                shard, info = there[key]
+                yield Committed(shard, info.modified, True, copy)
+            elif copy:
+                yield Committed(copy.entry.shard, copy.entry.written, False, copy)
+
+    def _open(self, after: str, upto: str | None) -> list[tuple[Segment, OpenSegment]]:
+        wanted = [
+            segment
+            for segment in listed_segments(self._store, self._cell_id)
+            if (self._with_copies or segment.is_collected) and _overlaps(segment, after, upto)
+        ]
+        keys = {segment.key for segment in wanted}
+        self._opened = {key: opened for key, opened in self._opened.items() if key in keys}
+        missing = [segment for segment in wanted if segment.key not in self._opened]
+        for segment, opened in zip(missing, prefetched(missing, lambda one: _opened(self._store, one)), strict=True):
+            self._opened[segment.key] = opened
+        return [(segment, opened) for segment in wanted if (opened := self._opened[segment.key])]
+
+
+def _overlaps(segment: Segment, after: str, upto: str | None) -> bool:
+    """Whether a manifest of it may have a key in (after, upto]."""
+    first, last = (f"{METADATA_PREFIX}{segment.cell_id}/{row:012d}" for row in (segment.start, segment.stop))
+    return last > after and (upto is None or first <= upto)
+
+
+def _opened(store: Store, segment: Segment) -> OpenSegment | None:
+    """None where it cannot be read, and the manifests it copies are there. Raises DarkroomError where they are not."""
+    try:
+        return OpenSegment(store, segment)
+    except Unreadable as error:
+        if segment.is_collected:
+            raise unreadable(store, segment) from error
+        return None
+
+
+def unreadable(store: Store, segment: Segment) -> DarkroomError:
+    return DarkroomError(
+        f"{store.describe(segment.key)}: not readable, and the manifests that it copies were removed; restore it, or "
+        f"remove it and {segment.mark_key} and give the command that made the run again: it adopts the stored images"
+    )
