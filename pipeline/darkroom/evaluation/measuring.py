@@ -44,7 +44,17 @@ def measured_cell(
     held = cell.held
     names, prompts = pair_names(held.pairs), held.prompts
     inputs = MetricInputs(
-        held.images, reference, clip_convention, seed, logits, cell.totals, names, cell.left_out, most_compared, prompts
+        images=held.images,
+        reference=reference,
+        clip_convention=clip_convention,
+        seed=seed,
+        logits=logits,
+        totals=cell.totals,
+        names=names,
+        left_out=cell.left_out,
+        most_compared=most_compared,
+        prompts=prompts,
+        share_of_prompts=cell.share_of_prompts,
     )
     found = figures_of(inputs, extractor, metrics)
     return MeasuredCell(found.figures, found.influence, held.pairs)
