@@ -143,10 +143,10 @@ class MetricInputs:
 
     @cached_property
     def compared_prompts(self) -> Prompts:
-        """Of both sets."""
+        """Of both sets; few are enough to leave pairs of one prompt out."""
         return Prompts.of(
-            self.prompts_compared,
-            _taken(_sample_of_prompts(self._needed_reference.prompts), self.reference_compared_rows),
+            _several(_taken(self.prompts, self.compared_rows)),
+            _several(_taken(self._needed_reference.prompts, self.reference_compared_rows)),
             (len(self.compared_rows), len(self.reference_compared_rows)),
         )
 
@@ -191,6 +191,11 @@ def _sample_of_prompts(prompts: Sequence[str] | None) -> Sequence[str] | None:
 
 def _rows(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return features if len(rows) == len(features) else features[rows]  # all, in their order
+
+
+def _several(prompts: Sequence[str] | None) -> Sequence[str] | None:
+    """None where all are one, for then no pair would be left."""
+    return prompts if prompts is not None and len(set(prompts)) > 1 else None
 
 
 def _taken(prompts: Sequence[str] | None, rows: np.ndarray) -> list[str] | None:
