@@ -99,12 +99,19 @@ def _beaten(cells: Sequence[CellResult], metrics: Sequence[Metric]) -> frozenset
 
 
 def _told_apart(cells: Sequence[CellResult], metrics: Sequence[Metric]) -> frozenset[str]:
-    """cell_ids that are worse than the best cell of some metric by more than chance."""
+    """cell_ids that are worse than the best cell of some metric by more than chance.
+
+    Metrics without intervals, which cannot tell, do not count beside others.
+    """
     found: set[str] = set()
-    for metric in metrics:
+    for metric in [metric for metric in metrics if _has_intervals(cells, metric)] or metrics:
         near = best_cells(cells, metric) | rivals(cells, metric)
         found |= {cell.cell_id for cell in cells if cell.cell_id not in near and ranked_figure_of(cell, metric)}
     return frozenset(found)
+
+
+def _has_intervals(cells: Sequence[CellResult], metric: Metric) -> bool:
+    return any(figure.low is not None for cell in cells if (figure := ranked_figure_of(cell, metric)))
 
 
 def pareto_front(cells: Sequence[CellResult], first: Metric, second: Metric) -> tuple[str, ...]:
