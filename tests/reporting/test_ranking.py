@@ -76,25 +76,18 @@ def test_dominated_means_as_good_in_all_and_better_in_one(other: CellResult, is_
     assert ("a" in dominated([cell("a", fid=10, clip=5), other], [FID, CLIP])) is is_beaten
 
 
-def test_what_has_no_interval_tells_no_cells_apart_beside_what_has_one() -> None:
-    """As recall, whose chance is not known, beside FID: a worse one of both may be so by chance."""
-    recall = metric("recall", "Recall", True)
-    near, far = (
-        [
-            CellResult(
-                name, {}, 1, 0, {"fid": Figure(fid, fid - 1, fid + 1, 1), "recall": Figure(share, None, None, 1)}
-            )
-            for name, fid, share in (("a", 10.0, 0.9), ("b", worse, 0.8))
-        ]
-        for worse in (10.5, 13.0)
-    )
-    assert dominated(near, [FID, recall]) == frozenset()
-    assert dominated(far, [FID, recall]) == {"b"}
-    assert dominated(near, [recall]) == {"b"}
-
-
 def test_a_metric_that_no_cell_has_does_not_count() -> None:
     assert dominated([sure("a", fid=10), sure("b", fid=9)], [FID, CLIP]) == {"a"}
+
+
+def test_a_metric_without_an_interval_does_not_grey_beside_one_that_has_it() -> None:
+    def both(name: str, fid: float, recall: float) -> CellResult:
+        figures = {"fid": Figure(fid, fid - 1, fid + 1, 1), "recall": Figure(recall, None, None, 1)}
+        return CellResult(name, {}, 1, 0, figures)
+
+    recall = metric("recall", "Recall", True)
+    assert dominated([both("a", 10, 0.8), both("b", 9, 0.9)], [FID, recall]) == frozenset()
+    assert dominated([both("a", 10, 0.8), both("b", 7, 0.9)], [FID, recall]) == {"a"}
 
 
 def test_figures_of_too_few_images_rank_nobody() -> None:
