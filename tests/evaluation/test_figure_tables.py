@@ -110,7 +110,8 @@ def test_what_could_not_be_computed_is_a_dash_with_its_reason_below() -> None:
     figures = figures_of(images(30), CLIP, statistics(), None, "hessel", 0)
     text = figures_table(infos, {"c": figures}, {"c": {}}, {})
     assert "nan" not in text
-    assert "warning: demo_clip.kid: needs the features of reference images" in text
+    names = "demo_clip.kid, demo_clip.cmmd, demo_clip.precision, demo_clip.recall, demo_clip.density, demo_clip.coverage"
+    assert f"warning: {names}: needs the features of reference images" in text
 
 
 @pytest.mark.parametrize(
@@ -154,6 +155,22 @@ def test_what_speed_costs_has_a_line_a_cell() -> None:
         "with              cell                     e.score               e.distance",
         "cache_interval=2  c1    -0.5000 [-0.7500, -0.2500]   +0.500 [-0.250, 1.000]≈",
     ]
+
+
+def test_a_warning_of_several_figures_is_said_once() -> None:
+    cells = {name: {metric: figure(1.0, 0, 2, "too few prompts") for metric in INFOS} for name in ("c1", "c2")}
+    cells["c1"]["e.score"] = figure(1.0, 0, 2, "too few prompts", "cut")
+    warnings = [line for line in figures_table(INFOS, cells, SETTINGS, {}).splitlines() if line.startswith("warning")]
+    assert warnings == [
+        "warning: e.score, e.distance: too few prompts (2 of 2 cells)",
+        "warning: e.score: cut (1 of 2 cells)",
+    ]
+
+
+def test_a_comparison_says_what_its_intervals_hold_for() -> None:
+    text = comparison_table(INFOS, {"e.score": Gap("a", 0.5, 0.25, 0.75, 20, 1.0, 0.5)}, 0)
+    assert "Intervals, of 95 %, cover the figure of other prompts" in text
+    assert "hold for all metrics of a comparison at once" in " ".join(text.split())
 
 
 def test_cells_that_are_all_equal_have_no_best() -> None:

@@ -227,7 +227,7 @@ def test_of_few_prompts_too_pairs_of_one_prompt_are_left_out(count: int) -> None
         found.append(figures_of(shown, CLIP, real, ["kid"], "hessel", 0, prompts=prompts)["demo_clip.kid"])
     values = np.array([figure.value for figure in found])
     assert abs(values.mean()) < 3 * values.std() / 60**0.5
-    assert f"{count} prompt(s) are too few for a sample of prompts" in found[0].warnings[0]
+    assert f"prompts: {count}, too few for a sample of prompts" in found[0].warnings[0]
 
 
 def test_of_one_prompt_all_pairs_count() -> None:

@@ -4,10 +4,20 @@ One cell: a line a metric. Several: a line a cell and a column a metric, in as m
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import wrap
 
-from darkroom.evaluation.figures import ABOUT_GAPS, ABOUT_INTERVALS, Figure, Figures, Gap, Gaps, Metric
+from darkroom.evaluation.figures import (
+    ABOUT_COMPARISON,
+    ABOUT_GAPS,
+    ABOUT_INTERVALS,
+    Figure,
+    Figures,
+    Gap,
+    Gaps,
+    Metric,
+)
 from darkroom.evaluation.gaps import verdict
 from darkroom.evaluation.tables import Table, arrow, decimals, interval, number, setting_text, text_table, text_tables
 
@@ -61,6 +71,7 @@ def comparison_table(metrics: Mapping[str, Metric], gaps: Mapping[str, Gap], tol
     headings = ["metric", "", "a", "b", "b - a", "95 % interval", "verdict"]
     rows = [_comparison_row(metrics[name], gap, tolerance) for name, gap in gaps.items()]
     about = [f"{name}: {metrics[name].convention}" for name in gaps]
+    about += wrap(f"{ABOUT_INTERVALS} {ABOUT_COMPARISON}", _WIDTH)
     warnings = [f"warning: {name}: {line}" for name, gap in gaps.items() for line in gap.warnings]
     return "\n".join([text_table(Table(headings, rows)), "", *about, *warnings])
 
@@ -176,11 +187,18 @@ def _notes(metrics: Sequence[Metric], cells: Mapping[str, Figures]) -> list[str]
     if any(_have_intervals(figures.values()) for figures in cells.values()):
         about += wrap(ABOUT_INTERVALS + (f" {ABOUT_GAPS}" if len(cells) > 1 else ""), _WIDTH)
     about += [f"compared with {name}" for name in dict.fromkeys(metric.reference for metric in metrics) if name]
-    counts: dict[str, int] = {}
-    for figures in cells.values():
-        for name in (metric.name for metric in metrics):
-            for line in figures[name].warnings if name in figures else ():
-                warning = line if line.startswith(name) else f"{name}: {line}"
-                counts[warning] = counts.get(warning, 0) + 1
     of = f" ({{}} of {len(cells)} cells)" if len(cells) > 1 else ""
-    return [*about, *(f"warning: {warning}{of.format(count)}" for warning, count in counts.items())]
+    warnings = _warnings(metrics, cells).items()
+    return [*about, *(f"warning: {', '.join(names)}: {line}{of.format(count)}" for (line, count), names in warnings)]
+
+
+def _warnings(metrics: Sequence[Metric], cells: Mapping[str, Figures]) -> dict[tuple[str, int], list[str]]:
+    """(line, number of cells) -> the metrics that it is said of."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for figures in cells.values():
+        for name in (metric.name for metric in metrics if metric.name in figures):
+            counts.update((name, line.removeprefix(f"{name}: ")) for line in figures[name].warnings)
+    found: dict[tuple[str, int], list[str]] = {}
+    for (name, line), count in counts.items():
+        found.setdefault((line, count), []).append(name)
+    return found

@@ -20,6 +20,7 @@ ABOUT_INTERVALS = (
     "reference is taken as fixed."
 )
 ABOUT_GAPS = "Those of differences from the best cell hold for all cells of a column at once."
+ABOUT_COMPARISON = "Those of differences hold for all metrics of a comparison at once."
 
 
 @dataclass(frozen=True)

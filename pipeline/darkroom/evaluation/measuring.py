@@ -119,7 +119,7 @@ def warnings_of(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> 
     yield from left_out_lines(inputs.left_out, count)
     if definition.has_interval and inputs.prompts is not None and inputs.sampled_prompts is None:
         num_prompts = len(set(inputs.prompts))
-        yield f"{num_prompts} prompt(s) are too few for a sample of prompts: its interval is of other images of these"
+        yield f"prompts: {num_prompts}, too few for a sample of prompts; its interval is of other images of these"
     if metric in ("fid", "frechet"):
         yield from sample_size_warnings(count, inputs.reference_gaussian.count, extractor.dimension)
     if definition.needs_reference_features:
