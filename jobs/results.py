@@ -15,7 +15,7 @@ from darkroom.runs.cells import axes, axis_lines
 
 if TYPE_CHECKING:  # what they are made with takes seconds to load
     from darkroom.api.measuring import EvaluationResult
-    from darkroom.api.planning import Plan
+    from darkroom.api.planning import Cost, Plan
     from darkroom.api.proving import Proof
     from darkroom.api.rendering import RenderResult
     from darkroom.api.run import Run, RunStatus
@@ -49,6 +49,17 @@ def evaluated(result: "EvaluationResult") -> ExitCode:
 
 def planned(found: "Plan") -> None:
     """What a rendering would make and cost."""
+    _say_wanted(found)
+    if not found.is_tried:
+        print("bytes:   unknown, and time too: nothing is asked of the renderer by a plan, since it may cost money")
+    elif found.cost is None or found.num_bytes is None or found.seconds is None:
+        print("bytes:   unknown, and time too: no prompt of the first ones is valid")
+    else:
+        _say_tried(found, found.cost, found.num_bytes, found.seconds)
+
+
+def _say_wanted(found: "Plan") -> None:
+    """What is known before anything is rendered."""
     prompts, model = found.prompts, found.model
     print(
         f"prompts: {prompts.num_rows} rows, {prompts.num_invalid} of them invalid, fingerprint "
@@ -66,12 +77,10 @@ def planned(found: "Plan") -> None:
     )
     if found.total_price is not None:
         print(f"price:   {found.total_price:g} ({found.price:g} an image)")
-    if not found.is_tried:
-        print("bytes:   unknown, and time too: nothing is asked of the renderer by a plan, since it may cost money")
-        return
-    if found.cost is None or found.num_bytes is None or found.seconds is None:
-        print("bytes:   unknown, and time too: no prompt of the first ones is valid")
-        return
+
+
+def _say_tried(found: "Plan", cost: "Cost", num_bytes: float, seconds: float) -> None:
+    """What batches that were rendered have shown. `num_bytes` and `seconds`: of all images."""
     if found.certificate:
         print(f"proof:   {found.certificate.summary}")
     if found.memory:
@@ -80,10 +89,10 @@ def planned(found: "Plan") -> None:
             print(f"         {found.memory.advice}")
     if found.compiling:
         print(found.compiling)
-    print(f"bytes:   about {readable_bytes(found.num_bytes)} ({readable_bytes(found.cost.size_bytes)} an image)")
+    print(f"bytes:   about {readable_bytes(num_bytes)} ({readable_bytes(cost.size_bytes)} an image)")
     print(
-        f"time:    about {duration(found.seconds)} on {found.num_workers} worker(s) such as this {found.device} "
-        f"({found.cost.seconds:.3f} s an image)"
+        f"time:    about {duration(seconds)} on {found.num_workers} worker(s) such as this {found.device} "
+        f"({cost.seconds:.3f} s an image)"
     )
     if found.workers_cost is not None:
         print(

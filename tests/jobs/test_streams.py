@@ -28,6 +28,7 @@ WORDS = {
     "retry": ("run={run}", "engine=local"),
     "verify": ("run={run}", "num_images=2"),
     "repair": ("run={run}",),
+    "compact": ("run={run}",),
     "gc": ("run={run}", "dry_run=true"),
     "submit": ("to=slurm", "job=verify", "run=s3://bucket/run", "dry_run=true"),
     "jobs": ("address=http://127.0.0.1:1",),

@@ -13,9 +13,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from darkroom import open_run
 from darkroom.api import watching
+from darkroom.api.events import Warned
 from darkroom.api.footprint import Footprint
+from darkroom.api.options import EngineOptions
 from darkroom.api.planning import plan
 from darkroom.domain.errors import DarkroomError
+from darkroom.engine.meter import Meter
 from darkroom.jobs.cli import run_job
 from darkroom.jobs.console import ExitCode
 from darkroom.jobs.overrides import composed
@@ -145,7 +148,7 @@ def test_a_killed_job_has_counted_what_it_spent_and_the_next_adds_to_it(tmp_path
     )  # fmt: skip
     store = open_store(parse_spec(str(tmp_path / "run")))
     job = Job("generate", words, often)
-    wait_for(lambda: job.returncode is not None or ((found := spent(store)) is not None and found.worker_s > 1))
+    wait_for(lambda: job.returncode is not None or ((found := spent(store)) is not None and found.worker_s > 0))
     job.send_signal(signal.SIGKILL)
     job.end()
     before = spent(store)
@@ -168,6 +171,16 @@ def test_features_cost_too(tmp_path: Path, capsys: pytest.CaptureFixture) -> Non
     assert found is not None
     assert found.worker_s > 0
     assert re.search(r"^cost of workers: \S+ for \S+ worker hours$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_a_store_that_hangs_at_the_end_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_LONGEST_END_S", 0.2)
+    store, released, said = open_store(parse_spec(str(tmp_path / "run"))), threading.Event(), []
+    monkeypatch.setattr(store, "put", lambda *_: released.wait(30))
+    with watching.watched(Meter(8, "rendering", 1.0), EngineOptions(price_per_hour=1.0), store, said.append):
+        pass
+    released.set()
+    assert said == [Warned("what was spent could not be written within 0.2 s")]
 
 
 def test_a_file_of_spending_that_is_none_counts_nothing(tmp_path: Path) -> None:

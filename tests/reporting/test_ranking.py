@@ -80,6 +80,16 @@ def test_a_metric_that_no_cell_has_does_not_count() -> None:
     assert dominated([sure("a", fid=10), sure("b", fid=9)], [FID, CLIP]) == {"a"}
 
 
+def test_a_metric_without_an_interval_does_not_grey_beside_one_that_has_it() -> None:
+    def both(name: str, fid: float, recall: float) -> CellResult:
+        figures = {"fid": Figure(fid, fid - 1, fid + 1, 1), "recall": Figure(recall, None, None, 1)}
+        return CellResult(name, {}, 1, 0, figures)
+
+    recall = metric("recall", "Recall", True)
+    assert dominated([both("a", 10, 0.8), both("b", 9, 0.9)], [FID, recall]) == frozenset()
+    assert dominated([both("a", 10, 0.8), both("b", 7, 0.9)], [FID, recall]) == {"a"}
+
+
 def test_figures_of_too_few_images_rank_nobody() -> None:
     few = [
         CellResult(name, {}, 1, 0, {"fid": Figure(value, 0, 9, 1, is_ranked=False), "clip": Figure(value, 0, 9, 1)})

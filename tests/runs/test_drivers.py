@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from darkroom.domain.errors import DarkroomError
 from darkroom.engine.planning import plan
 from darkroom.runs import drivers
 from darkroom.runs.drivers import Driver
+from darkroom.runs.shard_set import ShardSet
 from darkroom.storage.store import Store, open_store, parse_spec
 
 SHARDS = list(plan(400, 1, ["cell"], "fingerprint"))
@@ -38,6 +40,15 @@ def test_what_another_driver_committed_is_not_rendered_again(store: Store) -> No
         assert all(map(alone.owns, SHARDS))  # nobody else was seen: nothing is asked
         with Driver(store, "1of1", lambda: set(SHARDS)) as second:
             assert not any(map(second.owns, SHARDS))
+
+
+def test_what_ends_a_job_elsewhere_ends_no_driver(store: Store) -> None:
+    def committed() -> ShardSet:
+        raise DarkroomError("a shard of another run")
+
+    with Driver(store, "1of1"), Driver(store, "1of1", committed) as second:
+        assert any(map(second.owns, SHARDS))
+    assert files(store) == []
 
 
 def test_two_drivers_have_half_each_and_no_shard_twice(store: Store) -> None:

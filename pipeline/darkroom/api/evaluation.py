@@ -163,13 +163,13 @@ class Extracted:
     """The shards that were there when extraction began: what an evaluation is of, whatever is committed beside it."""
 
     run: Run
-    names: ShardSet
+    there: ShardSet
     num_left_out: int  # images that have no features
 
     def shards(self, cell_id: str | None = None, first_rows: Collection[int] | None = None) -> Iterator[Committed]:
         """Of one cell or of all. With `first_rows`, those that start at these rows."""
         for committed in committed_shards(self.run.store, cell_id):
-            if committed.shard in self.names and (first_rows is None or committed.shard.start in first_rows):
+            if committed.shard in self.there and (first_rows is None or committed.shard.start in first_rows):
                 yield committed
 
 
@@ -195,8 +195,8 @@ class _LeftOut:
 
 
 @dataclass(frozen=True)
-class _ShardFeatures:
-    """A shard's features as they are stored."""
+class StoredFeatures:
+    """What of a shard's features is stored."""
 
     shard: Shard
     is_complete: bool  # every file that a record names was looked at, by every extractor
@@ -210,31 +210,32 @@ def extract(
 
     Tells which have none after. Raises TryAgain where shards could not be read.
     """
-    names = ShardSet(run.info.shard_size, (each for each in manifest.committed(run.store) if each.cell_id in run.cells))
-    if not len(names):
+    there = ShardSet(run.info.shard_size, (each for each in manifest.committed(run.store) if each.cell_id in run.cells))
+    if not len(there):
         raise DarkroomError(f"{run.store.describe()}: no shard is committed; render it first")
     missing, left_out = ShardSet(run.info.shard_size), _LeftOut()
-    for found in _stored(run, names, extractor_ids):
+    for found in stored_features(run, there, extractor_ids):
         if found.is_complete:
             left_out.add(run.store, found.left_out)
         else:
             missing.add(found.shard)
     failing = _extract(run, missing, specs, engine, progress)
-    for found in _stored(run, failing, extractor_ids):
+    for found in stored_features(run, failing, extractor_ids):
         left_out.add(run.store, found.left_out)
-    return Extracted(run, names, left_out.tell(progress))
+    return Extracted(run, there, left_out.tell(progress))
 
 
-def _stored(run: Run, names: ShardSet, extractor_ids: Sequence[str]) -> Iterator[_ShardFeatures]:
-    if not len(names):
+def stored_features(run: Run, shards: ShardSet, extractor_ids: Sequence[str]) -> Iterator[StoredFeatures]:
+    """What each of these shards has, in order of key."""
+    if not len(shards):
         return
     there = {each: shards_with_features(run.store, each, run.info.shard_size) for each in extractor_ids}
-    shards = (committed for committed in committed_shards(run.store) if committed.shard in names)
-    tables = read_each(run.store, shards, ["image_id", "status", "sha256", "key"])
-    yield from prefetched(tables, lambda item: _stored_shard(run.store, *item, there))
+    asked = (committed for committed in committed_shards(run.store) if committed.shard in shards)
+    tables = read_each(run.store, asked, ["image_id", "status", "sha256", "key"])
+    yield from prefetched(tables, lambda item: _of_shard(run.store, *item, there))
 
 
-def _stored_shard(store: Store, shard: Shard, table: pa.Table, there: Mapping[str, ShardSet]) -> _ShardFeatures:
+def _of_shard(store: Store, shard: Shard, table: pa.Table, there: Mapping[str, ShardSet]) -> StoredFeatures:
     """`there`: extractor_id -> shards of which features are stored."""
     ok = [row for row in table.to_pylist() if row["status"] == OK]
     is_complete, left_out = True, {}
@@ -244,7 +245,7 @@ def _stored_shard(store: Store, shard: Shard, table: pa.Table, there: Mapping[st
         for row in ok if found else ():
             if found and (error := found.error(row["image_id"], row["sha256"], store.spec)):
                 left_out[row["image_id"]] = row["key"], error
-    return _ShardFeatures(shard, is_complete, left_out)
+    return StoredFeatures(shard, is_complete, left_out)
 
 
 def _has(found: ShardFeatures, row: dict[str, Any]) -> bool:

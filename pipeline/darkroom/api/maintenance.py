@@ -67,7 +67,7 @@ def retry(
         num_images = sum(failed.values())
         progress(RetryStarted(num_images, len(failed)))
         check_writable(run)
-        tasks = [RetryTask(name, run.cells[name.cell_id].cell) for name in failed]
+        tasks = [RetryTask(shard, run.cells[shard.cell_id].cell) for shard in failed]
         counting = Counting(progress, "retry", num_images, engine.price_per_hour)
         with started(settled_as(engine, run.info)) as ready:
             with told_of_copies(progress):
@@ -87,8 +87,8 @@ def _failed(run: Run) -> dict[Shard, int]:
     return {shard: counts[shard] for shard in sorted(counts, key=lambda shard: order.index(_model_of(run, shard)))}
 
 
-def _model_of(run: Run, name: Shard) -> ModelIdentity:
-    return run.cells[name.cell_id].cell.model
+def _model_of(run: Run, shard: Shard) -> ModelIdentity:
+    return run.cells[shard.cell_id].cell.model
 
 
 def _retry_worker(

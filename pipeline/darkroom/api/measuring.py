@@ -21,7 +21,7 @@ from darkroom.evaluation.gaps import costs, differences, gaps
 from darkroom.evaluation.gathering import Gathered, gathered
 from darkroom.evaluation.inception_extractor import InceptionExtractor
 from darkroom.evaluation.inputs import Logits
-from darkroom.evaluation.measuring import MeasuredCell, measured_cell, metric_infos
+from darkroom.evaluation.measuring import MeasuredCell, measured_cell, metric_infos, rank_fault
 from darkroom.evaluation.opening import load_extractor
 from darkroom.evaluation.reference import Reference, ReferenceFeatures
 from darkroom.evaluation.reference_measuring import default_cache, reference_features
@@ -221,9 +221,13 @@ class _Measuring:
         return measured_cell(images, self._info, self._reference, self._metrics, *options)
 
     def compared(self, best: str, cell_id: str, figures: Sequence[str]) -> Mapping[str, Gap]:
-        """Over the images that both cells have."""
+        """Over the images that both cells have, by those figures that so many images can be compared by."""
         cells = {key: self.images(key).held for key in (best, cell_id)}
-        metrics = [name.partition(".")[2] for name in figures]
+        num_shared = len(set(cells[best].pairs) & set(cells[cell_id].pairs))
+        named = (name.partition(".")[2] for name in figures)
+        metrics = [name for name in named if not rank_fault(name, num_shared, self._info)]
+        if not metrics:
+            return {}
         options = (metrics, self._options.clip_convention, self._options.seed)
         return differences(cells, best, self._info, self._reference, *options, level=None)[cell_id]
 

@@ -105,17 +105,11 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
     run = find_run(store)
     compiling = chosen(found, replace(request.engine, batch_size=size), device, num_workers, run)
     spec = renderer_spec(found.models[0], device, size, replace(request.engine, compile=compiling.is_on))
-    memory = estimated(found, spec)
-    if memory and not memory.fits:
-        progress(Warned(f"{spec.model.identity.repo_id} may not fit into memory: {memory.text}; {memory.advice}"))
+    memory = _estimated(found, spec, progress)
     renderer, certificate = _tested(found, spec, progress)
     plug_in = found.models[0].plug_in
     is_tried = plug_in is None or plug_in.description.is_tried
-    with peak_of(device) as peak:
-        cost = _probe(found, renderer, spec) if is_tried else None
-    has_one_size = not {"height", "width"} & found.scan.num_overriding.keys()
-    if memory and cost and peak.num_bytes and has_one_size:  # else the first rows are not the largest
-        memory = measured(memory, peak.num_bytes)
+    cost, memory = _tried(found, renderer, spec, memory) if is_tried else (None, memory)
     for text in _size_warnings(found, renderer):
         progress(Warned(text))
     shard_size = run.shard_size if run else found.shard_size
@@ -155,6 +149,14 @@ def _checked(request: Request, device: str, progress: Progress) -> tuple[Checked
     return found, store
 
 
+def _estimated(found: Checked, spec: RendererSpec, progress: Progress) -> Memory | None:
+    """Of a worker, before anything is loaded; None where it cannot be told."""
+    memory = estimated(found, spec)
+    if memory and not memory.fits:
+        progress(Warned(f"{spec.model.identity.repo_id} may not fit into memory: {memory.text}; {memory.advice}"))
+    return memory
+
+
 def _tested(found: Checked, spec: RendererSpec, progress: Progress) -> tuple[Renderer, Certificate | None]:
     """The renderer in the mode that its certificate allows; one is made where none is kept and one is asked for."""
     engine, cell, renderer = found.request.engine, found.cells[0].cell, load_renderer(spec)
@@ -172,6 +174,18 @@ def _tested(found: Checked, spec: RendererSpec, progress: Progress) -> tuple[Ren
     check_proof(engine, found.cells[0].info, certificate, found.overriding)
     mode = limited(spec, certificate)
     return renderer if mode == spec else load_renderer(mode), certificate
+
+
+def _tried(
+    found: Checked, renderer: Renderer, spec: RendererSpec, memory: Memory | None
+) -> tuple[Cost | None, Memory | None]:
+    """The cost of an image; and the memory of a worker, as it was seen where that tells of all images."""
+    with peak_of(spec.device) as peak:
+        cost = _probe(found, renderer, spec)
+    has_one_size = not {"height", "width"} & found.scan.num_overriding.keys()
+    if memory and cost and peak.num_bytes and has_one_size:  # else the first rows are not the largest
+        memory = measured(memory, peak.num_bytes)
+    return cost, memory
 
 
 def _probe(found: Checked, renderer: Renderer, spec: RendererSpec) -> Cost | None:

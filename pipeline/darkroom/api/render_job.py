@@ -147,10 +147,13 @@ def render_shards(job: RenderJob) -> Rendered:
     """Render what is not committed of the job's shards."""
     before = job.committed()
     left = job.num_shards - len(before)
-    each = job.found.num_images / len(job.found.cells) / num_shards(job.info.prompts.num_rows, job.info.shard_size)
-    job.progress(RenderingStarted(round(each * left), job.num_shards, len(before)))
+    images_a_shard = (
+        job.found.num_images / len(job.found.cells) / num_shards(job.info.prompts.num_rows, job.info.shard_size)
+    )
+    num_images = round(images_a_shard * left)
+    job.progress(RenderingStarted(num_images, job.num_shards, len(before)))
     options = job.engine.options
-    counting = Counting(job.progress, "rendering", round(each * left), options.price_per_hour)
+    counting = Counting(job.progress, "rendering", num_images, options.price_per_hour)
     profile = RenderProfile(options.profile)
     compiled = CompiledCache(options.is_compiled, job.found.models, options.images_a_batch)
     if left:
@@ -160,7 +163,7 @@ def render_shards(job: RenderJob) -> Rendered:
         with driver, compactor, watching:
             shared = Shared(driver, job.num_shards, job.tasks, job.left, ShardSet(job.info.shard_size))
             tasks = _announced(profile.tasks(shared(before)), job.progress)
-            tasks = _with_others(tasks, lambda: round(each * shared.num_elsewhere), counting)
+            tasks = _with_others(tasks, lambda: round(images_a_shard * shared.num_elsewhere), counting)
             listen = speeds.listener(compiled.listener(profile.listener(_compacting(compactor, counting))))
             job.engine.dispatcher(job.worker(compiled.get())).run(tasks, listen)
         speeds.keep()
@@ -170,7 +173,7 @@ def render_shards(job: RenderJob) -> Rendered:
         spent_in_all=spent(job.store) if counting.spent else None,
         elapsed_s=counting.elapsed_s,
         num_missing=job.num_shards - len(job.committed()),
-        earlier=count_statuses(job.store, (each for each in committed_shards(job.store) if each.shard in before)),
+        earlier=count_statuses(job.store, (found for found in committed_shards(job.store) if found.shard in before)),
         num_models=len(job.found.models),
         num_cells=len(job.found.cells),
         store=job.found.store,

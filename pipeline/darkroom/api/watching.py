@@ -49,8 +49,7 @@ def watched(meter: Meter, options: EngineOptions, store: Store, progress: Progre
         yield
         longest_s = _LONGEST_END_S
     finally:
-        watch.end(longest_s)
-        for fault in watch.faults.values():
+        for fault in watch.end(longest_s):
             progress(Warned(fault))
 
 
@@ -73,7 +72,8 @@ class _Watch:
     """A thread that writes now and then, and once more at the end."""
 
     def __init__(self, meter: Meter, put_metrics: PutMetrics | None, spending: Spending | None) -> None:
-        self.faults: dict[str, str] = {}  # what -> why it was not written at last
+        self._faults: dict[str, str] = {}  # what -> why it was not written at last
+        self._writing = ""  # what is written now
         self._meter = meter
         self._put_metrics = put_metrics
         self._spending = spending
@@ -84,10 +84,15 @@ class _Watch:
         if self._put_metrics or self._spending:
             self._thread.start()
 
-    def end(self, longest_s: float) -> None:
+    def end(self, longest_s: float) -> list[str]:
+        """Why what was written last is not there, in sentences."""
         self._ended.set()
         if self._thread.ident is not None:
             self._thread.join(longest_s)
+        found = self._faults.copy()
+        if self._thread.is_alive():
+            found[self._writing] = f"{self._writing} could not be written within {longest_s:g} s"
+        return list(found.values())
 
     def _keep_up(self) -> None:
         since_spending_s = 0.0
@@ -114,8 +119,9 @@ class _Watch:
             self._write("what was spent", lambda: spending.put(state.worker_s, cost))
 
     def _write(self, what: str, write: Callable[[], None]) -> None:
+        self._writing = what
         try:
             write()
-            self.faults.pop(what, None)
+            self._faults.pop(what, None)
         except Exception as error:  # whatever a disk, a store or Ray says: the job goes on
-            self.faults[what] = f"{what} could not be written: {first_line(error)}"
+            self._faults[what] = f"{what} could not be written: {first_line(error)}"

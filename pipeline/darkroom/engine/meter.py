@@ -92,10 +92,10 @@ class Meter:
         self._committed_at: float | None = None
         self._reading_since: float | None = None
         self._stalls: dict[str, tuple[float, Stalled]] = {}  # worker -> (when it was said, what)
-        self._lock = threading.Lock()
+        self.lock = threading.RLock()  # held by who reads several counts as of one moment
 
     def add(self, event: Event) -> None:
-        with self._lock:
+        with self.lock:
             self.summary.add(event)
             now = time.monotonic()
             self._count_workers(now)
@@ -130,7 +130,7 @@ class Meter:
                     self._add_stages(report.stage_s)
 
     def state(self) -> State:
-        with self._lock:
+        with self.lock:
             now = time.monotonic()
             self._count_workers(now)
             while self._commits and self._commits[0][0] < now - _RECENT_S:

@@ -118,11 +118,11 @@ METRICS = (
     Metric(
         "darkroom_stage_seconds_total", COUNTER,
         "Seconds that workers' threads were at each stage of a shard; two shards of a worker overlap.",
-        lambda source: {(stage,): seconds for stage, seconds in dict(source.meter.stage_s).items()}, ("stage",),
+        lambda source: {(stage,): seconds for stage, seconds in source.meter.stage_s.items()}, ("stage",),
     ),
     Metric(
         "darkroom_stage_shards_total", COUNTER, "Shards, or loads of a model, that those seconds are of.",
-        lambda source: {(stage,): number for stage, number in dict(source.meter.stage_shards).items()}, ("stage",),
+        lambda source: {(stage,): number for stage, number in source.meter.stage_shards.items()}, ("stage",),
     ),
     Metric(
         "darkroom_device_busy_ratio", GAUGE, "Share of the workers' time in which devices rendered, of two minutes.",
@@ -155,6 +155,7 @@ METRICS = (
 
 
 def readings(meter: Meter, is_running: bool = True) -> dict[Metric, Values]:
-    """Every metric as it is now."""
-    source = Source(meter, meter.state(), is_running)
-    return {metric: metric.read(source) for metric in METRICS}
+    """Every metric, all of one moment: a counter that is seen to fall would be taken for one that began anew."""
+    with meter.lock:
+        source = Source(meter, meter.state(), is_running)
+        return {metric: metric.read(source) for metric in METRICS}

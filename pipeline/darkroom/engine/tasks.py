@@ -213,9 +213,7 @@ class Summary:
     cost: float = 0.0  # of images, where their renderer has a price
     num_bytes: int = 0
     num_shards: int = 0
-    num_adopted: int = (
-        0  # of these, shards that were there when an attempt came to commit: another command's, or a reply was lost
-    )
+    num_adopted: int = 0  # of these, those that another attempt had committed first, see `ShardReport.is_first`
     num_retries: int = 0  # store calls made again
     num_loads: int = 0  # models loaded, by all workers together
     workers_lost: int = 0

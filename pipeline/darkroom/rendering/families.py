@@ -77,7 +77,7 @@ class Family:
     shared_text: tuple[int, ...] = ()  # those at these places, which all prompts share
     unit: int = 8  # of height and width; in pixels, or where `unit_of_latents` in latent pixels
     unit_of_latents: bool = False
-    made_size: Callable[[Size, int], Size] | None = None  # of a size and the unit; None: others are an error
+    made_size: Callable[[Size, int], Size] | None = None  # from (size, unit); None: a size between multiples fails
     latent_side: int | None = None  # default height and width in latent pixels, where no config says it
     output: str = "images"  # attribute of what a call returns
     lowest: float = 0.0  # of the range of `output_type="pt"`, whose highest value is 1

@@ -83,24 +83,19 @@ def inspect_model(ref: ModelRef, device: str, later: Collection[str] = ()) -> In
     `later`: kinds of parts that it will have besides, so that its own weights need not be there.
     """
     place = place_of(ref)
-    folder = place.folder
-    index = _model_index(folder, ref)
+    index = _model_index(place.folder, ref)
     class_name = _pipeline_class(index, ref)
     components = components_of(index)
-    _check_code(components, index, ref, folder)
-    made = None  # by the configuration at that place
+    _check_code(components, index, ref, place.folder)
+    made = None
     if ref.single_file:
-        _check_single_file(ref)
-        made = SingleFile(ref.single_file, place.source, place.commit, single_file.revision_of(ref.single_file, folder))
-        folder = single_file.converted(ref.single_file, folder, class_name, made.revision)
-        place = Place(folder, str(folder))
-        index = _model_index(folder, ref)
+        place, made = _converted(ref, ref.single_file, place, class_name)
+        index = _model_index(place.folder, ref)
         components = components_of(index)
     files = place.names()
-    kinds = {*later, *([GGUF] if ref.gguf else []), *([VAE] if ref.vae else [])}
-    replaced = {denoiser_of(index) if GGUF in kinds else None, VAE if VAE in kinds else None}
+    replaced = _replaced(ref, index, later)
     _check_weights([name for name in components if name not in replaced], files, ref)
-    family = family_of(class_name, index, folder, ref)
+    family = family_of(class_name, index, place.folder, ref)
     check_quantization(ref, index)
     tokens = next((each for each in family.tokens if each.name in components), None)
     folder, commit = place.whole(), place.commit
@@ -140,6 +135,21 @@ def inspect_model(ref: ModelRef, device: str, later: Collection[str] = ()) -> In
         single_file=made,
         execution=execution_of(ref),
     )
+
+
+def _converted(ref: ModelRef, path: str, configuration: Place, class_name: str) -> tuple[Place, SingleFile]:
+    """The folder that a checkpoint of one file is made into, and of what it was made."""
+    _check_single_file(ref)
+    folder = configuration.folder
+    made = SingleFile(path, configuration.source, configuration.commit, single_file.revision_of(path, folder))
+    converted = single_file.converted(path, folder, class_name, made.revision)
+    return Place(converted, str(converted)), made
+
+
+def _replaced(ref: ModelRef, index: Mapping[str, Any], later: Collection[str]) -> set[str | None]:
+    """Components in whose place are weights of others."""
+    kinds = {*later, *([GGUF] if ref.gguf else []), *([VAE] if ref.vae else [])}
+    return {denoiser_of(index) if GGUF in kinds else None, VAE if VAE in kinds else None}
 
 
 @loads_models

@@ -77,7 +77,7 @@ def made_size(size: Size, model: InspectedModel) -> Size:
 
 
 def makes_all_sizes(model: InspectedModel) -> bool:
-    """Every multiple of 8, of which alone settings are."""
+    """Whether that is every multiple of 8, as the heights and widths of settings and rows are."""
     return model.family.made_size is None and 8 % size_unit(model) == 0
 
 

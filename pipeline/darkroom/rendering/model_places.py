@@ -11,13 +11,12 @@ from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.settings import ModelRef
 from darkroom.rendering.model_files import INDEX, files_in
 from darkroom.rendering.shipped_configurations import CONFIGURATIONS, configuration_folder
-from darkroom.storage.store import check_slashes
+from darkroom.storage.store import check_slashes, is_in_object_store
 
 if TYPE_CHECKING:
     from darkroom.rendering.remote_files import RemoteModel
 
 SETTING = "model.repo_id"
-_STORES = ("s3://", "gs://", "az://")
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
 
 
@@ -58,7 +57,7 @@ def place_of(ref: ModelRef) -> Place:
         return Place(configuration_folder(ref.repo_id), ref.repo_id)
     if Path(ref.repo_id).is_dir():
         return Place(Path(ref.repo_id), ref.repo_id)
-    if ref.repo_id.startswith(_STORES):
+    if is_in_object_store(ref.repo_id):
         return _in_store(ref)
     if "://" in ref.repo_id:  # not repeated: it may hold a token
         raise DarkroomError(

@@ -99,12 +99,21 @@ def _beaten(cells: Sequence[CellResult], metrics: Sequence[Metric]) -> frozenset
 
 
 def _told_apart(cells: Sequence[CellResult], metrics: Sequence[Metric]) -> frozenset[str]:
-    """cell_ids that are worse than the best cell of some metric by more than chance."""
+    """cell_ids that are worse than the best cell of some metric by more than chance.
+
+    A metric without an interval does not say so, and counts only where no metric has one.
+    """
+    with_interval = [metric for metric in metrics if any(_has_interval(cell, metric) for cell in cells)]
     found: set[str] = set()
-    for metric in metrics:
+    for metric in with_interval or metrics:
         near = best_cells(cells, metric) | rivals(cells, metric)
         found |= {cell.cell_id for cell in cells if cell.cell_id not in near and ranked_figure_of(cell, metric)}
     return frozenset(found)
+
+
+def _has_interval(cell: CellResult, metric: Metric) -> bool:
+    figure = ranked_figure_of(cell, metric)
+    return figure is not None and figure.low is not None
 
 
 def pareto_front(cells: Sequence[CellResult], first: Metric, second: Metric) -> tuple[str, ...]:

@@ -136,10 +136,12 @@ class Groups:
     def _make_room(self) -> None:
         """Forget what was asked for first."""
         sizes = {key: future.result().nbytes for key, future in self._held.items() if _is_table(future)}
-        for key, size in list(sizes.items()):
-            if sum(sizes.values()) > _MOST_BYTES:
-                self._forget(key)
-                sizes[key] -= size
+        total = sum(sizes.values())
+        for key, size in sizes.items():
+            if total <= _MOST_BYTES:
+                return
+            self._forget(key)
+            total -= size
 
     def _forget(self, key: tuple[str, int]) -> None:
         self._held.pop(key, None)

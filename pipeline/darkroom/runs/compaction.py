@@ -105,20 +105,23 @@ class _Writing:
     found: Compaction
     told: Callable[[int], None]
     waiting: dict[bytes, list[Copied]] = field(default_factory=dict)  # by schema; of one cell
+    num_rows: Counter[bytes] = field(default_factory=Counter)  # of those that wait
 
     def add(self, copied: Copied) -> None:
         if any(group[0].shard.cell_id != copied.shard.cell_id for group in self.waiting.values()):
             self.flush()
         schema = copied.table.schema.remove_metadata().serialize().to_pybytes()
-        group = self.waiting.setdefault(schema, [])
-        group.append(copied)
-        if sum(len(each.table) for each in group) >= SEGMENT_ROWS:
+        self.waiting.setdefault(schema, []).append(copied)
+        self.num_rows[schema] += len(copied.table)
+        if self.num_rows[schema] >= SEGMENT_ROWS:
+            del self.num_rows[schema]
             self._put(self.waiting.pop(schema))
 
     def flush(self) -> None:
         for group in self.waiting.values():
             self._put(group)
         self.waiting.clear()
+        self.num_rows.clear()
 
     def _put(self, group: list[Copied]) -> None:
         put_segment(self.store, group)

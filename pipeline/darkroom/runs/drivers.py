@@ -14,6 +14,7 @@ from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 
+from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Shard, digest
 from darkroom.runs.files import DRIVERS_PREFIX
 from darkroom.runs.shard_set import ShardSet
@@ -92,8 +93,8 @@ class Driver:
                 self.done = self._committed_now()
 
     def _committed_now(self) -> ShardSet:
-        """As it was, where the store does not say."""
-        with suppress(OSError):
+        """As it was, where the store does not say, or has what it should not, which the job itself is told."""
+        with suppress(OSError, DarkroomError):
             return self._committed() if self._is_shared else _NONE
         return self.done
 

@@ -14,7 +14,7 @@ worker that woke up late, says nothing newer.
 import base64
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -141,11 +141,13 @@ def _to_bytes(copied: Sequence[Copied]) -> bytes:
 def _groups(copied: Iterable[Copied]) -> Iterator[list[Copied]]:
     """Whole shards, about as many rows as are read at once."""
     group: list[Copied] = []
+    num_rows = 0
     for each in copied:
         group.append(each)
-        if sum(len(one.table) for one in group) >= _GROUP_ROWS:
+        num_rows += len(each.table)
+        if num_rows >= _GROUP_ROWS:
             yield group
-            group = []
+            group, num_rows = [], 0
     if group:
         yield group
 
@@ -219,19 +221,15 @@ def _entry(cell_id: str, row: Mapping[str, object]) -> Entry:
     return Entry(shard, about=dict(values.pop("about")), **values)  # type: ignore[arg-type, call-overload]
 
 
-class _readable:
+@contextmanager
+def _readable(segment: Segment) -> Iterator[None]:
     """Turns whatever a damaged or vanished file does into Unreadable."""
-
-    def __init__(self, segment: Segment) -> None:
-        self._segment = segment
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, StoreError):
-            return  # the store fails, and the manifests would be no nearer
-        if isinstance(error, pa.ArrowException | OSError | ValueError | LookupError | TypeError):
-            raise Unreadable(self._segment.key) from error
+    try:
+        yield
+    except StoreError:
+        raise  # the store fails, and the manifests would be no nearer
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
+        raise Unreadable(segment.key) from error
 
 
 class _Ranges(io.RawIOBase):

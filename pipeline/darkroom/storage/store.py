@@ -23,8 +23,9 @@ Out = TypeVar("Out")
 
 _MAX_KEY, _MAX_SEGMENT = 512, 255  # characters; a disk takes no longer file name
 _KEY = re.compile(r"[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*")
-_ONE_SLASH = re.compile(r"(s3|gs|az|file|https?):/(?!/)")
-_URI = re.compile(r"(?P<scheme>s3|gs|az)://(?P<bucket>[^/]*)/?(?P<prefix>.*)")
+_SCHEMES = "s3|gs|az"  # of object stores
+_ONE_SLASH = re.compile(rf"({_SCHEMES}|file|https?):/(?!/)")
+_URI = re.compile(rf"(?P<scheme>{_SCHEMES})://(?P<bucket>[^/]*)/?(?P<prefix>.*)")
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _USABLE = "a folder, or s3://bucket/prefix (or gs://, az://)"
 OCTETS = "application/octet-stream"
@@ -141,6 +142,11 @@ def check_slashes(uri: str, setting: str) -> None:
 def is_remote(uri: str) -> bool:
     """Whether it is an address, and no folder of this machine."""
     return "://" in uri and not uri.startswith("file://")
+
+
+def is_in_object_store(uri: str) -> bool:
+    """Whether it is an address of a kind of store that is known here; nothing is asked."""
+    return bool(_URI.match(uri))
 
 
 def endpoint_of_no_store(
