@@ -10,11 +10,14 @@ import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from darkroom import __version__
@@ -24,7 +27,8 @@ KEY = "on_end"
 _ENVIRONMENT = "env:"
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _COMMAND_S, _CALL_S, _LONGEST_WAIT_S = 30.0, 5.0, 2.0  # a polite kill is most often followed by another soon
-_NUM_CALLS = 3
+_NUM_CALLS, _ALL_CALLS_S = 3, 25.0
+_MOST_SAID = 1000  # characters of what a command that failed printed, the last ones
 
 
 class HookFailed(Exception):
@@ -138,6 +142,17 @@ class Webhook(Hook):
         return hidden(self.url)
 
     def tell(self, outcome: Mapping[str, Any]) -> str:
+        told: Future[int] = Future()
+        threading.Thread(target=self._call, args=(outcome, told), name=KEY, daemon=True).start()
+        try:
+            status = told.result(_ALL_CALLS_S)
+        except TimeoutError:  # each call waits for the next byte alone, and some may come for ever
+            raise HookFailed(f"its answer did not end within {_ALL_CALLS_S:g} s") from None
+        if not 200 <= status < 300:
+            raise HookFailed(f"it answered with status {status}")
+        return ""
+
+    def _call(self, outcome: Mapping[str, Any], told: "Future[int]") -> None:
         from darkroom.rendering.http_calls import NoReply, call, patient_call
 
         headers = {"User-Agent": f"darkroom/{__version__}"}
@@ -147,11 +162,11 @@ class Webhook(Hook):
                 _NUM_CALLS,
                 lambda seconds: time.sleep(min(seconds, _LONGEST_WAIT_S)),
             )
+            told.set_result(reply.status)
         except NoReply as error:
-            raise HookFailed(str(error)) from None
-        if not 200 <= reply.status < 300:
-            raise HookFailed(f"it answered with status {reply.status}")
-        return ""
+            told.set_exception(HookFailed(str(error)))
+        except Exception as error:
+            told.set_exception(error)
 
 
 @dataclass(frozen=True)
@@ -165,7 +180,20 @@ class Command(Hook):
 
     def tell(self, outcome: Mapping[str, Any]) -> str:
         variables = {f"DARKROOM_{name.upper()}": "" if value is None else str(value) for name, value in outcome.items()}
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        data = json.dumps(outcome, ensure_ascii=False).encode(errors="replace")
+        # A file, and no pipe: that ends only when all that the command left running in the background has ended.
+        with tempfile.TemporaryFile() as output:
+            code = self._run(data, variables, output)
+            output.seek(0)
+            text = output.read().decode(errors="replace").strip()
+        if code:
+            last = f"... {text[-_MOST_SAID:]}" if len(text) > _MOST_SAID else text
+            raise HookFailed(f"it ended with exit code {code}{f': {last}' if last else ''}")
+        return text
+
+    def _run(self, data: bytes, variables: Mapping[str, str], output: IO[bytes]) -> int:
+        """The exit code."""
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": output, "stderr": subprocess.STDOUT}
         try:
             # In a session of its own: a signal to the job's group does not end it, and all of it can be ended.
             process = subprocess.Popen(self.words, env={**os.environ, **variables}, start_new_session=True, **pipes)
@@ -173,19 +201,14 @@ class Command(Hook):
             raise HookFailed(error.strerror or type(error).__name__) from None
         with process:
             try:
-                said, _ = process.communicate(
-                    json.dumps(outcome, ensure_ascii=False).encode(errors="replace"), _COMMAND_S
-                )
+                process.communicate(data, _COMMAND_S)
             except subprocess.TimeoutExpired:
                 _end(process)
                 raise HookFailed(f"it did not end within {_COMMAND_S:g} s, and was ended") from None
             except BaseException:
                 _end(process)
                 raise
-        text: str = said.decode(errors="replace").strip()
-        if process.returncode:
-            raise HookFailed(f"it ended with exit code {process.returncode}{f': {text}' if text else ''}")
-        return text
+        return process.returncode
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

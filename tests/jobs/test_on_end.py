@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -202,6 +204,45 @@ def test_a_command_that_does_not_end_is_ended_with_all_that_it_started(
         hook.tell({"job": "x"})
     pid = int((tmp_path / "pid").read_text())
     wait_for(lambda: not is_alive(pid), 10)
+
+
+def test_a_command_that_leaves_something_running_has_ended_when_it_has(tmp_path: Path) -> None:
+    hook = hook_of(f"sh -c 'sleep 300 & echo $! > {tmp_path}/pid; echo hi'")
+    assert hook is not None
+    assert hook.tell({"job": "x"}) == "hi"
+    pid = int((tmp_path / "pid").read_text())
+    assert is_alive(pid)
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_of_much_that_a_failing_command_prints_the_end_is_said() -> None:
+    hook = hook_of("sh -c 'seq 100000; exit 3'")
+    assert hook is not None
+    with pytest.raises(hooks.HookFailed, match=r"exit code 3: \.\.\. [\s\S]*100000$") as caught:
+        hook.tell({"job": "x"})
+    assert len(str(caught.value)) < 1100
+
+
+def test_a_webhook_whose_answer_never_ends_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "_ALL_CALLS_S", 0.5)
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                while not ended.wait(0.05):
+                    connection.sendall(b".")
+
+        server = threading.Thread(target=drip)
+        server.start()
+        hook = hook_of(f"http://127.0.0.1:{listening.getsockname()[1]}/{SECRET}")
+        assert hook is not None
+        with pytest.raises(hooks.HookFailed, match=r"its answer did not end within 0.5 s"):
+            hook.tell({"job": "x"})
+        ended.set()
+        server.join()
 
 
 def is_alive(pid: int) -> bool:

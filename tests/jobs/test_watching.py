@@ -187,7 +187,10 @@ def test_a_file_of_spending_that_is_none_counts_nothing(tmp_path: Path) -> None:
     store = open_store(parse_spec(str(tmp_path / "run")))
     assert spent(store) is None
     Spending(store, "rendering", 2.0).put(1800.0, 1.0)
-    for number, text in enumerate((b"", b"{}", b"[]", b'{"worker_s": null, "cost": 1}')):
+    others = [
+        b'{"worker_s": %s, "cost": 1}' % value for value in (b"null", b"NaN", b"-1", b"Infinity", b"1" + b"0" * 400)
+    ]
+    for number, text in enumerate((b"", b"{}", b"[]", *others)):
         store.put(f"spending/{number}.json", text)
     found = spent(store)
     assert found is not None

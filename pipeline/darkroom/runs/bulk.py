@@ -96,7 +96,7 @@ def _read(store: Store, span: Sequence[Committed], columns: Columns, groups: "Gr
             if not all(committed.has_manifest for committed in span):
                 raise unreadable(store, copy.segment.segment) from error
     alone = [Committed(each.shard, each.written, each.has_manifest, None) for each in span]
-    return [Part([each], read(store, each.shard, columns)) for each in alone]
+    return [Part([each], read(store, each.shard, columns, is_listed=True)) for each in alone]
 
 
 class Groups:

@@ -15,19 +15,22 @@ from types import TracebackType
 
 import pyarrow as pa
 
+from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Shard
 from darkroom.domain.records import FAILED
 from darkroom.runs.bulk import AT_ONCE
+from darkroom.runs.commands import on_run
 from darkroom.runs.files import manifest_key
-from darkroom.runs.listing import committed_shards
+from darkroom.runs.listing import committed_shards, unreadable
 from darkroom.runs.manifest import checked, stored, typed
 from darkroom.runs.segments import (
     Copied,
     Entry,
     OpenSegment,
     Segment,
-    listed_segments,
+    Unreadable,
     mark_collected,
+    opened_whole,
     put_segment,
 )
 from darkroom.storage.store import NotFound, Store, prefetched
@@ -178,8 +181,7 @@ def removable_manifests(store: Store) -> list[Removable]:
     """Segments of which every manifest may be removed but those with failed records.
 
     Those are never removed, and no other is ever written again: a segment whose other copies all count now keeps
-    counting for these shards once it is marked. Left out are segments that have shards in common with others, and those
-    beside a marked one of which a copy does not count: a worker that woke up late has committed a shard once more.
+    counting for these shards once it is marked. Left out are segments that have shards in common with those which do.
     """
     num_counting, num_there = Counter[str](), Counter[str]()
     totals: dict[str, int] = {}
@@ -192,26 +194,35 @@ def removable_manifests(store: Store) -> list[Removable]:
                 totals[key], found[key] = len(_removable_entries(opened)), opened.segment
             num_counting[key] += 1
             num_there[key] += each.has_manifest
-    doubtful = [
-        one for one in listed_segments(store) if one.is_collected and num_counting[one.key] < totals.get(one.key, 1)
-    ]
     return [
         Removable(segment, num_there[key])
         for key, segment in found.items()
-        if num_there[key] and num_counting[key] == totals[key] and not any(_overlap(segment, one) for one in doubtful)
+        if num_there[key] and num_counting[key] == totals[key]
     ]
 
 
 def remove_manifests(store: Store, removable: Iterable[Removable]) -> None:
-    """Mark first: who lists manifests and then segments sees each shard by one of them."""
+    """Mark first: who lists manifests and then segments sees each shard by one of them.
+
+    Raises DarkroomError for a segment of which not all can be read; its manifests stay.
+    """
     for segment in (each.segment for each in removable):
+        opened = _opened(store, segment)
         mark_collected(store, segment)
-        store.delete(manifest_key(entry.shard) for entry in _removable_entries(OpenSegment(store, segment)))
+        store.delete(manifest_key(entry.shard) for entry in _removable_entries(opened))
+
+
+def _opened(store: Store, segment: Segment) -> OpenSegment:
+    try:
+        return opened_whole(store, segment)
+    except Unreadable as error:
+        if segment.is_collected:
+            raise unreadable(store, segment) from error
+        raise DarkroomError(
+            f"{store.describe(segment.key)}: not readable, and the manifests that it copies are there; remove it, and "
+            f"give `{on_run('compact', store.spec)}` before they are removed"
+        ) from error
 
 
 def _removable_entries(opened: OpenSegment) -> list[Entry]:
     return [entry for entry in opened.entries if not entry.num_failed]
-
-
-def _overlap(one: Segment, other: Segment) -> bool:
-    return one.cell_id == other.cell_id and one.start < other.stop and other.start < one.stop

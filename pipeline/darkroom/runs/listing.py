@@ -1,6 +1,6 @@
 """Which shards are committed, and where their records are read: in a manifest, or in a segment that copies it.
 
-A shard is committed whose manifest is listed, or whose manifest was removed on purpose from beside a marked segment
+A shard is committed whose manifest is listed, or of which a marked segment has a copy that counts for good
 (`runs/segments.py`). Manifests are listed first, and segments after them: who removes a manifest marks its segment
 before. Read in order of key, a window of manifests at a time, in memory that does not grow with the run.
 """
@@ -38,7 +38,7 @@ class Committed:
 
 
 def committed_shards(store: Store, cell_id: str | None = None, with_copies: bool = True) -> Iterator[Committed]:
-    """In order of key. `with_copies=False`: of shards that have a manifest, no copy is looked for."""
+    """In order of key. `with_copies=False`: copies that count only beside a manifest are not looked for."""
     prefix = METADATA_PREFIX if cell_id is None else f"{METADATA_PREFIX}{cell_id}/"
     manifests = ((shard, info) for info in store.list(prefix) if (shard := parse_manifest_key(info.key)))
     segments = _Segments(store, cell_id, with_copies)
@@ -53,7 +53,7 @@ def committed_shards(store: Store, cell_id: str | None = None, with_copies: bool
 
 
 def copy_of(store: Store, shard: Shard) -> Copy | None:
-    """What stands for a manifest that was removed; None where none was."""
+    """What stands for a shard's manifest, whether or not one is there; None where nothing does."""
     for segment in listed_segments(store, shard.cell_id):
         if segment.is_collected and segment.start <= shard.start < segment.stop:
             opened = _opened(store, segment)
@@ -73,24 +73,25 @@ class _Segments:
         self._opened: dict[str, OpenSegment | None] = {}
 
     def merged(self, window: Sequence[tuple[Shard, ObjectInfo]], after: str, upto: str | None) -> Iterator[Committed]:
-        """The manifests of a window, and the shards with keys in (after, upto] whose manifests were removed."""
+        """The manifests of a window, and the shards with keys in (after, upto] that have copies for good."""
         there = {info.key: (shard, info) for shard, info in window}
-        copies: dict[str, Copy] = {}
+        final: dict[str, Copy] = {}
+        equal: dict[str, Copy] = {}
         for segment, opened in self._open(after, upto):
             for entry in opened.entries:
                 key = manifest_key(entry.shard)
                 if key <= after or (upto is not None and key > upto):
                     continue
-                is_removed = key not in there and segment.is_collected and not entry.num_failed
-                if is_removed or (key in there and there[key][1].version == entry.version):
-                    copies.setdefault(key, Copy(opened, entry))
-        for key in sorted({*there, *copies}):
-            copy = copies.get(key)
-            if key in there:
+                if segment.is_collected and not entry.num_failed:
+                    final.setdefault(key, Copy(opened, entry))
+                elif key in there and there[key][1].version == entry.version:
+                    equal.setdefault(key, Copy(opened, entry))
+        for key in sorted({*there, *final}):
+            if copy := final.get(key):
+                yield Committed(copy.entry.shard, copy.entry.written, key in there, copy)
+            else:
                 shard, info = there[key]
-                yield Committed(shard, info.modified, True, copy)
-            elif copy:
-                yield Committed(copy.entry.shard, copy.entry.written, False, copy)
+                yield Committed(shard, info.modified, True, equal.get(key))
 
     def _open(self, after: str, upto: str | None) -> list[tuple[Segment, OpenSegment]]:
         wanted = [

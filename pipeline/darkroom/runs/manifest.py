@@ -76,9 +76,12 @@ def revise(store: Store, shard: Shard, before: bytes, table: pa.Table) -> bool:
     return store.replace(manifest_key(shard), _to_bytes(table), expected=before)
 
 
-def read(store: Store, shard: Shard, columns: Columns = None) -> pa.Table:
-    """A shard's records, or some of their columns. Raises DarkroomError for a file that does not hold them."""
-    data = _data_or_copy(store, shard)
+def read(store: Store, shard: Shard, columns: Columns = None, is_listed: bool = False) -> pa.Table:
+    """A shard's records, or some of their columns. Raises DarkroomError for a file that does not hold them.
+
+    `is_listed`: a listing has just shown the manifest, and nothing that stands for it.
+    """
+    data = _data_or_copy(store, shard, is_listed)
     if isinstance(data, Copy):
         return read_copy(store, data, columns)
     with _named(store, shard):
@@ -130,12 +133,14 @@ def carried_settings(store: Store, shard: Shard) -> list[str]:
         return [name for name in LATER_COLUMNS if f"source_{name}" in names]
 
 
-def _data_or_copy(store: Store, shard: Shard) -> bytes | Copy:
-    """The manifest's bytes, or what stands for it once it was removed. Raises NotFound where the shard is not there."""
+def _data_or_copy(store: Store, shard: Shard, is_listed: bool = False) -> bytes | Copy:
+    """The manifest's bytes, or what stands for it for good. Raises NotFound where the shard is not there."""
+    if not is_listed and (copy := copy_of(store, shard)):
+        return copy
     try:
         return store.get(manifest_key(shard))
     except NotFound:
-        if copy := copy_of(store, shard):
+        if copy := copy_of(store, shard):  # it was removed meanwhile
             return copy
         raise
 

@@ -1,17 +1,20 @@
 """Segments: Parquet files that hold the records of many shards, each a faster copy of a part of a cell's manifests.
 
-A segment is put once, whole, and never changed or removed. Its index, in the file's own metadata, names each shard and
-the version of the manifest that was copied: a copy counts only while a listing shows that very version. So a manifest
-that is replaced, removed or restored makes nothing wrong, and needs nobody to know of segments.
+A segment is put once, whole, and never changed or removed; a damaged one is put anew. Its index, in the file's own
+metadata, names each shard and the version of the manifest that was copied: a copy counts only while a listing shows
+that very version. So a manifest that is replaced, removed or restored makes nothing wrong, and needs nobody to know of
+segments.
 
-A segment whose manifests were removed on purpose has a mark beside it. Of a marked one the copies count whose manifests
-are gone, but for those with failed records: these are never removed, since a retry may be about to replace them.
+A segment whose manifests were removed on purpose has a mark beside it, and its copies count for good, but for those
+with failed records: their manifests are never removed, since a retry may be about to replace them. No job replaces the
+others, so a manifest that comes to lie beside one of these, out of a backup, from a copy that was made before or of a
+worker that woke up late, says nothing newer.
 """
 
 import base64
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -106,8 +109,17 @@ def put_segment(store: Store, copied: Sequence[Copied]) -> str:
     name = digest("segment", [[each.shard.shard_id, each.version] for each in copied], length=16)
     start, stop = min(shard.start for shard in shards), max(shard.stop for shard in shards)
     key = segment_key(shards[0].cell_id, start, stop, name)
-    store.put_if_absent(key, _to_bytes(copied))
+    data = _to_bytes(copied)
+    if not store.put_if_absent(key, data) and not _is_whole(store, shards[0].cell_id, key):
+        store.put(key, data)
     return key
+
+
+def _is_whole(store: Store, cell_id: str, key: str) -> bool:
+    found = [segment for segment in listed_segments(store, cell_id) if segment.key == key]
+    with suppress(Unreadable):
+        return bool([opened_whole(store, segment) for segment in found])
+    return False
 
 
 def _to_bytes(copied: Sequence[Copied]) -> bytes:
@@ -193,6 +205,14 @@ class OpenSegment:
             pre_buffer=True,
             page_checksum_verification=True,
         )
+
+
+def opened_whole(store: Store, segment: Segment) -> OpenSegment:
+    """All of its records are read, and dropped. Raises Unreadable where they are not what was put."""
+    opened = OpenSegment(store, segment)
+    for group in sorted({entry.group for entry in opened.entries}):
+        opened.read(group, None)
+    return opened
 
 
 def _entry(cell_id: str, row: Mapping[str, object]) -> Entry:

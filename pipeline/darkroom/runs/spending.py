@@ -5,6 +5,7 @@ A command that was killed has counted all but its last half minute, and one with
 """
 
 import json
+import math
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ def spent(store: Store) -> Spent | None:
 def _read(store: Store, key: str) -> tuple[float, float] | None:
     try:
         about = json.loads(store.get(key))
-        return float(about["worker_s"]), float(about["cost"])
-    except (NotFound, ValueError, KeyError, TypeError):
+        found = float(about["worker_s"]), float(about["cost"])
+    except (NotFound, ValueError, KeyError, TypeError, OverflowError):
         return None
+    return found if all(0 <= each < math.inf for each in found) else None
