@@ -110,7 +110,7 @@ def test_what_could_not_be_computed_is_a_dash_with_its_reason_below() -> None:
     figures = figures_of(images(30), CLIP, statistics(), None, "hessel", 0)
     text = figures_table(infos, {"c": figures}, {"c": {}}, {})
     assert "nan" not in text
-    names = "demo_clip.kid, demo_clip.cmmd, demo_clip.precision, demo_clip.recall, demo_clip.density, demo_clip.coverage"
+    names = ", ".join(f"demo_clip.{name}" for name in ("kid", "cmmd", "precision", "recall", "density", "coverage"))
     assert f"warning: {names}: needs the features of reference images" in text
 
 
