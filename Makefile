@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help env demo test drill load check format licences families docs infra release clean
+.PHONY: help env demo test drill load coverage check format licences families docs infra release clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ drill: env  ## faults injected into whole runs, each many times, and a table of 
 load: env  ## speed and memory with the painter, and a table: a million images, a hundred million prompts, 100,000 shards; two hours
 	$(BIN)/python -m tests.load
 	$(BIN)/python -m tests.load.metadata
+
+coverage: env  ## how often intervals hold the truth, and how often equal cells are told apart: two tables; an hour
+	$(BIN)/python -m tests.coverage
 
 check: env  ## what to run before a commit: format, lint, types, fast tests
 	$(BIN)/ruff format --check .

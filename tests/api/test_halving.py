@@ -8,9 +8,11 @@ import pytest
 
 from darkroom.api.arguments import prompts_of
 from darkroom.api.checking import Checked, Request, check
-from darkroom.api.halving import halving_fault
-from darkroom.api.options import EngineOptions, HalvingOptions
+from darkroom.api.evaluation import check_evaluation
+from darkroom.api.halving import check_first_round, halving_fault
+from darkroom.api.options import EngineOptions, EvaluationOptions, HalvingOptions
 from darkroom.api.run import Run
+from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
 from darkroom.engine.planning import Grid
 from darkroom.rendering.renderer import PAINT_REPO_ID
@@ -62,6 +64,21 @@ def test_a_runs_own_shards_decide() -> None:
     fault = halving_fault(found, options(8), found.run_info())
     assert "another output.uri, since a run keeps its shards" in fault
     assert halving_fault(found, options(8), checked(64, 8).run_info()) == ""
+
+
+def test_a_figure_that_ranks_by_chance_is_refused_and_its_remedies_are_not() -> None:
+    measured = check_evaluation(EvaluationOptions(reference="demo"), lambda event: None)
+    found = checked(256, 8)
+
+    def refused(figure: str, num_images: int) -> None:
+        check_first_round(found, HalvingOptions(figure, num_images, 0.5), measured, None)
+
+    with pytest.raises(
+        DarkroomError, match=r"halving.num_images=30: 32 images in 64 .* worse one .* 128 or more, or by kid"
+    ):
+        refused("demo_clip.frechet", 30)
+    refused("demo_clip.frechet", 128)
+    refused("demo_clip.kid", 30)
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,6 +38,21 @@ SETTINGS = {
     "c2": {"sampling.guidance_scale": 2.5, "sampling.num_inference_steps": 20},
     "c3": {"sampling.guidance_scale": 4.0, "sampling.num_inference_steps": 20},
 }
+
+
+def test_what_ranks_no_cell_stands_last_and_what_has_no_interval_says_what_chance_may_do() -> None:
+    few = {
+        name: {"e.distance": replace(figure(value, 0, 9), is_ranked=False), "e.score": figure(value)}
+        for name, value in (("c1", 1.0), ("c2", 2.0))
+    }
+    infos = dict(reversed(INFOS.items()))
+    text = figures_table(infos, few, SETTINGS, {})
+    headings, *lines = text.splitlines()
+    assert headings.split() == ["guidance_scale", "e.score", "↑", "e.distance", "↓"]
+    assert [line.count("*") for line in lines[:2]] == [0, 1]
+    assert "e.score: without intervals, so that chance may have chosen the best" in lines
+    nothing = {name: {"e.score": figure(math.nan)} for name in few}
+    assert "without intervals" not in figures_table(infos, nothing, SETTINGS, {})
 
 
 def test_a_sweeps_table_has_a_line_a_cell_and_marks_the_best() -> None:

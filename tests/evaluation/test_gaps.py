@@ -233,6 +233,19 @@ def test_cells_with_missing_images_are_measured_over_those_they_share() -> None:
     (found,) = filter(None, found_gaps(cells, measure_pairs, metrics=["clip_score"]).values())
     assert found["demo_clip.clip_score"].num_pairs == 50
 
+    asked: list[Sequence[str]] = []
+
+    def too_few(best: str, cell_id: str, names: Sequence[str]) -> dict[str, Gap]:
+        """As for a distance of fewer images than it can rank by."""
+        asked.append(names)
+        if "demo_clip.frechet" in names:
+            raise DarkroomError("too few")
+        return measure_pairs(best, cell_id, names)
+
+    (found,) = filter(None, found_gaps(cells, too_few, metrics=["frechet", "clip_score"]).values())
+    assert list(found) == ["demo_clip.clip_score"], "one that cannot be had costs no other"
+    assert len(asked) <= 3
+
     def fails(best: str, cell_id: str, names: Sequence[str]) -> dict[str, Gap]:
         raise DarkroomError("no two share")
 
@@ -265,3 +278,19 @@ def test_a_cost_is_the_distance_from_the_same_cell_without() -> None:
     figures = {name: one.figures["demo_clip.clip_score"].value for name, one in cells.items()}
     assert score.difference == figures["far"] - figures["base"]
     assert score.low < score.difference < score.high < 0
+
+
+def test_costs_are_as_wide_as_costs_ask_and_no_wider() -> None:
+    """Of 20 cells that share their images 2 are lossy: no cell was chosen by its figure, so 2 gaps are looked at."""
+    names = [f"cell {number}" for number in range(20)]
+    cells = measured(
+        {name: moved(BASE, 0, 0.3, seed) for seed, name in enumerate(names)}, metrics=["clip_score", "kid"]
+    )
+    lossless = {"cell 1": "cell 0", "cell 3": "cell 2"}
+    found = costs(cells, lossless, 0, never)
+    kid = "demo_clip.kid"
+    differences_of = [cells[one].influence[kid] - cells[base].influence[kid] for one, base in lossless.items()]
+    widths = joint_margins(np.stack(differences_of, axis=1), seed=0).widths
+    for cell_id, width in zip(lossless, widths, strict=True):
+        gap = found[cell_id][kid]
+        assert (gap.high - gap.low) / 2 == pytest.approx(width)

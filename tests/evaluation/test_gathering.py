@@ -1,7 +1,8 @@
 """Large cells: what is streamed equals what is computed at once, and memory stays flat."""
 
 import tracemalloc
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -116,3 +117,51 @@ def test_together_joins_pairs_and_features() -> None:
     joined = joined_pairs(list(parts(whole, 7)))
     assert joined.pairs == whole.pairs
     np.testing.assert_array_equal(joined.images.cosines, whole.images.cosines)
+
+
+def of_prompts(counts: Sequence[int], repeats_ids: bool = False) -> PairedFeatures:
+    """Two features: a prompt's own number, which its images share, and noise; cosines likewise."""
+    rng = np.random.default_rng(1)
+    rows = np.repeat(np.arange(len(counts)), counts)
+    pairs = tuple((f"p{row}" if repeats_ids else f"p{row}-{number}", number) for number, row in enumerate(rows))
+    cosines = (rng.normal(0, 0.1, len(counts))[rows] + rng.normal(0, 0.1, len(rows))).astype(np.float32)
+    features = rng.normal(size=(len(rows), 2)).astype(np.float32)
+    names = tuple(f"i{number}" for number in range(len(rows)))
+    images = ImageFeatures(names, features, cosines, np.zeros(len(rows), bool))
+    order = rng.permutation(len(rows)).tolist()
+    return PairedFeatures(pairs, images, texts=tuple(f"text {row}" for row in rows)).taken(order)
+
+
+@pytest.mark.parametrize("repeats_ids", [True, False])
+def test_of_few_prompts_images_of_each_are_held(repeats_ids: bool) -> None:
+    whole = of_prompts([3000, 2000, 2000, 10, 2000], repeats_ids)
+    found = gathered(parts(whole, 100), most=1000, block=512)
+    assert Counter(found.held.prompts) == {"text 3": 10} | {f"text {row}": 200 for row in (0, 1, 2, 4)}
+    assert found.share_of_prompts == 1
+    turned = gathered(parts(whole.taken(range(len(whole.pairs))[::-1]), 70), most=1000, block=300)
+    assert set(turned.held.pairs) == set(found.held.pairs)
+
+
+def test_of_many_prompts_so_many_images_of_some_are_held() -> None:
+    whole = of_prompts([60] * 90)
+    found = gathered(parts(whole, 100), most=2000, block=512)
+    assert set(Counter(found.held.prompts).values()) == {50}
+    assert found.share_of_prompts == pytest.approx(40 / 90, rel=0.4)
+    turned = gathered(parts(whole.taken(range(len(whole.pairs))[::-1]), 70), most=2000, block=300)
+    assert set(turned.held.pairs) == set(found.held.pairs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("counts", [[200] * 30, [70] * 90, [2] * 3000])
+def test_intervals_of_images_held_are_as_wide_as_of_all_prompts(counts: Sequence[int]) -> None:
+    """Of which some are held, and of each some images: most often a little wider."""
+    whole = of_prompts(counts)
+    at_once, streamed = (
+        measured_cell(gathered(parts(whole, 500), most, block=512), CLIP, None, ["clip_score"], "x100", 0)
+        for most in (10_000, 2_000)
+    )
+    widths = [
+        one.figures["demo_clip.clip_score"].high - one.figures["demo_clip.clip_score"].low
+        for one in (streamed, at_once)
+    ]
+    assert 0.85 < widths[0] / widths[1] < 1.35

@@ -8,15 +8,19 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.kernel_distances import (
+    Kernel,
     Prompts,
     cmmd,
     cmmd_and_influence,
+    cubic,
+    gaussian,
     kid,
     kid_and_influence,
     kid_over_subsets,
 )
 from darkroom.evaluation.neighbours import Neighbours, neighbours
 from darkroom.evaluation.reference_free import vendi_influence, vendi_score
+from darkroom.evaluation.resampling import by_prompt
 
 
 def seeded(seed: int, count: int, dimension: int, shift: float) -> tuple[np.ndarray, np.ndarray]:
@@ -86,6 +90,46 @@ def test_a_perfect_model_has_one_distance_however_prompts_repeat(distance: Calla
         return abs(np.mean(found) - np.mean(single)) / np.hypot(np.std(found), np.std(single)) * np.sqrt(200)
 
     assert bias(known) < 4 < bias(unknown)
+
+
+@pytest.mark.parametrize("distance", [kid_and_influence, cmmd_and_influence])
+def test_images_of_one_prompt_are_walked_tile_by_tile_too(
+    distance: Callable[..., tuple[float, np.ndarray]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    sets = rng.normal(size=(30, 4)), rng.normal(size=(20, 4))
+    known = Prompts.of(["a"] * 20 + ["b"] * 3 + ["c"] * 7, ["d"] * 8 + ["a"] * 12, (30, 20))
+    value, influence = distance(*sets, known)
+    monkeypatch.setattr("darkroom.evaluation.moments.TILE_ROWS", 4)
+    in_tiles = distance(*sets, known)
+    assert in_tiles[0] == pytest.approx(value, rel=1e-12)
+    np.testing.assert_allclose(in_tiles[1], influence, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kernel", [cubic, gaussian])
+def test_the_influence_is_the_derivative_where_prompts_have_unequal_numbers(kernel: Kernel) -> None:
+    """Of the figure with a weight for each image, by a small step of one prompt's."""
+    rng = np.random.default_rng(0)
+    sizes = (1, 2, 7, 3, 1, 4)
+    prompts = [str(number) for number, size in enumerate(sizes) for _ in range(size)]
+    others = [str(number) for number in range(4, 12) for _ in range(1 + number % 3)]
+    features, reference = rng.normal(size=(len(prompts), 5)), rng.normal(0.3, 1, (len(others), 5))
+    known = Prompts.of(prompts, others, (len(prompts), len(others)))
+    differ = [one[:, None] != other for one, other in ((known.images, known.images), (known.images, known.reference))]
+    within, across = kernel(features, features) * differ[0], kernel(features, reference) * differ[1]
+
+    def weighted(weights: np.ndarray) -> float:
+        pairs = weights[:, None] * weights
+        found = (pairs * within).sum() / (pairs * differ[0]).sum()
+        share = 1 if kernel is cubic else 1 - 1 / len(features)
+        crossing = (weights @ across).sum() / (weights @ differ[1]).sum()
+        return (1 if kernel is cubic else 1000) * (share * found - 2 * crossing)
+
+    own = [np.array([prompt == str(number) for prompt in prompts]) for number in range(len(sizes))]
+    slopes = [(weighted(1 + 1e-5 * each) - weighted(1 - 1e-5 * each)) / 2e-5 * len(sizes) for each in own]
+    measure = kid_and_influence if kernel is cubic else cmmd_and_influence
+    found = by_prompt(measure(features, reference, known)[1], prompts)
+    np.testing.assert_allclose(found, slopes, atol=1e-6 * np.abs(found).max())
 
 
 def test_images_of_one_prompt_alone_have_no_distance() -> None:

@@ -22,7 +22,7 @@ from darkroom.evaluation.reference_free import (
 )
 from darkroom.runs.features import ImageFeatures
 from darkroom.storage.store import open_store, parse_spec
-from tests.evaluation.sets import CLIP, INCEPTION, figures_of, images, reference, statistics
+from tests.evaluation.sets import CLIP, DIMENSION, INCEPTION, figures_of, images, reference, statistics
 
 
 def by_metric(found: dict, extractor: str = "demo_clip") -> dict:
@@ -211,3 +211,39 @@ def test_the_same_seed_gives_the_same_bounds_and_figures_survive_storing(tmp_pat
     store = open_store(parse_spec(str(tmp_path)))
     put_evaluation(store, "e", Evaluation("2025-01-01T00:00:00Z", infos, {"c": figures}))
     assert read_evaluations(store) == [Evaluation("2025-01-01T00:00:00Z", infos, {"c": figures})]
+
+
+@pytest.mark.parametrize("count", [2, 9])
+def test_of_few_prompts_too_pairs_of_one_prompt_are_left_out(count: int) -> None:
+    """A perfect model of prompts that the reference shares has a KID of 0, and its interval is of images."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(60):
+        scenes = np.repeat(rng.normal(size=(count, DIMENSION)), 4, axis=0)
+        sets = [(scenes + rng.normal(0, 0.3, scenes.shape)).astype(np.float32) for _ in range(2)]
+        prompts = [f"prompt {row // 4}" for row in range(len(scenes))]
+        shown = replace(images(len(scenes)), features=sets[0])
+        real = replace(reference(len(scenes)), features=sets[1], prompts=tuple(prompts))
+        found.append(figures_of(shown, CLIP, real, ["kid"], "hessel", 0, prompts=prompts)["demo_clip.kid"])
+    values = np.array([figure.value for figure in found])
+    assert abs(values.mean()) < 3 * values.std() / 60**0.5
+    assert f"{count} prompt(s) are too few for a sample of prompts" in found[0].warnings[0]
+
+
+def test_of_one_prompt_all_pairs_count() -> None:
+    shown, real = images(20), reference(30)
+    known = figures_of(shown, CLIP, real, ["kid"], "hessel", 0, prompts=["a"] * 20)["demo_clip.kid"]
+    assert known.value == figures_of(shown, CLIP, real, ["kid"], "hessel", 0)["demo_clip.kid"].value
+
+
+def test_an_interval_holds_its_own_figure_where_chance_takes_it_below_0() -> None:
+    """CMMD's pairs of different prompts may be nearer across than within: 40 prompts of 4 images, a perfect model."""
+    found = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        features = np.repeat(rng.normal(size=(40, DIMENSION)), 4, axis=0) + rng.normal(0, 0.1, (160, DIMENSION))
+        shown = replace(images(160), features=features.astype(np.float32))
+        prompts = [f"prompt {row // 4}" for row in range(160)]
+        found.append(figures_of(shown, CLIP, reference(400), ["cmmd"], "hessel", 0, prompts=prompts)["demo_clip.cmmd"])
+    assert min(figure.value for figure in found) < 0
+    assert all(figure.low < figure.value < figure.high for figure in found)

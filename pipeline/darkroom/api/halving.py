@@ -14,6 +14,7 @@ from darkroom.api.render_job import RenderJob, render_shards
 from darkroom.domain.errors import DarkroomError
 from darkroom.engine.planning import drawn, num_shards, num_survivors, rounds, survivors
 from darkroom.evaluation.catalogue import CATALOGUE
+from darkroom.evaluation.measuring import rank_fault
 from darkroom.runs.choices import Dropped, Halving, put_choices
 from darkroom.runs.run import RunInfo
 
@@ -35,8 +36,7 @@ def halving_fault(found: Checked, options: HalvingOptions, run: RunInfo | None) 
     """Why no cell can be dropped, with the remedy; empty where cells can be. `run`: what is there already, which keeps
     its shards."""
     num_cells, num_rows = len(found.cells), found.scan.num_rows
-    num_images = found.num_images // num_cells
-    shards = num_shards(num_rows, run.shard_size if run else found.shard_size)
+    num_images, shards = _images_and_shards(found, run)
     if num_cells == 1:
         return "the grid has one cell; give it more cells, or leave halving out"
     if len(_steps(num_images, shards, options)) == 1:
@@ -45,6 +45,24 @@ def halving_fault(found: Checked, options: HalvingOptions, run: RunInfo | None) 
         most = (num_cells - 1) * 100 // num_cells / 100
         return f"halving.keep={options.keep:g} of {num_cells} cells is all of them; give halving.keep={most:g} or less"
     return ""
+
+
+def check_first_round(
+    found: Checked, options: HalvingOptions, evaluation: CheckedEvaluation, run: RunInfo | None
+) -> None:
+    """Refuse a figure by which the first round, whose images are the fewest, would drop cells by chance."""
+    num_images, shards = _images_and_shards(found, run)
+    first = _steps(num_images, shards, options)[0] * _images_a_shard(num_images, shards)
+    extractor, metric = options.figure.split(".")
+    info = next(each for each in evaluation.extractors if each.name == extractor)
+    if fault := rank_fault(metric, first, info):
+        raise DarkroomError(f"halving.figure={options.figure}, halving.num_images={options.num_images}: {fault}")
+
+
+def _images_and_shards(found: Checked, run: RunInfo | None) -> tuple[int, int]:
+    """Of each cell."""
+    size = run.shard_size if run else found.shard_size
+    return found.num_images // len(found.cells), num_shards(found.scan.num_rows, size)
 
 
 def _too_few(num_images: int, num_rows: int, shards: int, options: HalvingOptions, is_fixed: bool) -> str:

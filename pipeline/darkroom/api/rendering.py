@@ -21,7 +21,7 @@ from darkroom.api.events import (
     RunWritten,
     Warned,
 )
-from darkroom.api.halving import check_halving, halved, halving_fault
+from darkroom.api.halving import check_first_round, check_halving, halved, halving_fault
 from darkroom.api.measuring import EvaluationResult, extract_for, measure
 from darkroom.api.memory import check_weights
 from darkroom.api.options import AUTO, EngineOptions
@@ -84,8 +84,12 @@ def render(request: Request, progress: Progress) -> RenderResult:
     store = open_store(found.store)
     _check_older_places(found, store)
     store.check()
-    if request.halving and (fault := halving_fault(found, request.halving, find_run(store))):
-        progress(Warned(f"halving: no cell can be dropped: {fault}"))
+    if request.halving and evaluation:
+        run = find_run(store)
+        if fault := halving_fault(found, request.halving, run):
+            progress(Warned(f"halving: no cell can be dropped: {fault}"))
+        else:
+            check_first_round(found, request.halving, evaluation, run)
     with started(request.engine) as engine:
         if engine.device != likely_device(request.engine):
             found = check(request, engine.device)

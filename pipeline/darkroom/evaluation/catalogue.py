@@ -87,7 +87,6 @@ CATALOGUE: Mapping[str, Definition] = {
         interval=_OF_INFLUENCE,
         measure=inputs.measure_cmmd,
         needs_reference_features=True,
-        lowest=0.0,
         extractors=READS_CAPTIONS,
     ),
     "precision": Definition(

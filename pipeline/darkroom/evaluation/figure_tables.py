@@ -15,6 +15,7 @@ _WIDTH = 120  # characters
 _BEST, _NEAR, _LEVEL = "*", "≈", "="
 _LEGEND = f"{_BEST} best of its column; {_NEAR} not told apart from it: the interval of their difference holds 0"
 _LEVEL_LEGEND = f"{_LEVEL} equal in all cells: none is best"
+_NO_INTERVAL = "{}: without intervals, so that chance may have chosen the best"
 _ABOUT_COSTS = "what lossy settings cost, image by image, against the same cell without them:"
 _ABOUT_GAPS = "differences from each column's best, image by image, with their 95 % intervals:"
 
@@ -22,12 +23,14 @@ Settings = Mapping[str, Mapping[str, object]]  # by cell_id
 
 
 def figures_table(metrics: Mapping[str, Metric], cells: Mapping[str, Figures], settings: Settings, gaps: Gaps) -> str:
-    """Figures by cell_id, with the settings in which the cells differ; `*` marks each metric's best cell.
+    """Figures by cell_id, with the settings in which the cells differ; `*` marks each metric's best cell. Metrics that
+    rank no cell come last.
 
     Of several cells the same again as differences from the best. Below stand the metrics' conventions and all
     warnings, each once.
     """
-    shown = [metric for name, metric in metrics.items() if any(name in figures for figures in cells.values())]
+    there = [metric for name, metric in metrics.items() if any(name in figures for figures in cells.values())]
+    shown = sorted(there, key=lambda metric: not _ranked(metric, cells))
     if len(cells) == 1:
         return "\n\n".join([text_table(_one_cell(shown, *cells.values())), "\n".join(_notes(shown, cells))])
     names = _cell_names(cells, settings)
@@ -36,7 +39,12 @@ def figures_table(metrics: Mapping[str, Metric], cells: Mapping[str, Figures], s
     if compared:
         columns = [_gap_column(metric, cells, gaps) for metric in compared]
         tables += [_ABOUT_GAPS, *text_tables(_beside(names, columns), _WIDTH)]
-    legend = [_LEGEND, *([_LEVEL_LEGEND] if any(_is_level(metric, cells) for metric in shown) else [])]
+    bare = [metric.name for metric in shown if (found := _ranked(metric, cells)) and not _have_intervals(found)]
+    legend = [
+        _LEGEND,
+        *([_LEVEL_LEGEND] if any(_is_level(metric, cells) for metric in shown) else []),
+        *([_NO_INTERVAL.format(", ".join(bare))] if bare else []),
+    ]
     return "\n\n".join([*tables, "\n".join([*legend, *_notes(shown, cells)])])
 
 
@@ -112,7 +120,7 @@ def _figure_column(metric: Metric, cells: Mapping[str, Figures], gaps: Gaps) -> 
     """Value, interval and mark, padded so that they stand below each other; the heading leaves the mark's place."""
     found = {cell_id: figures.get(metric.name) for cell_id, figures in cells.items()}
     values = [figure.value for figure in found.values() if figure and math.isfinite(figure.value)]
-    ranked = [figure.value for figure in found.values() if figure and figure.is_ranked and math.isfinite(figure.value)]
+    ranked = [figure.value for figure in _ranked(metric, cells)]
     best = (max if metric.higher_is_better else min)(ranked, default=math.nan)
     places = decimals(values)
     intervals = [interval(figure.low, figure.high, places) if figure else "" for figure in found.values()]
@@ -129,9 +137,14 @@ def _figure_column(metric: Metric, cells: Mapping[str, Figures], gaps: Gaps) -> 
 
 def _is_level(metric: Metric, cells: Mapping[str, Figures]) -> bool:
     """It ranks several cells, and all are equal."""
-    found = [figures[metric.name] for figures in cells.values() if metric.name in figures]
-    known = [figure.value for figure in found if figure.is_ranked and math.isfinite(figure.value)]
+    known = [figure.value for figure in _ranked(metric, cells)]
     return len(known) > 1 and len(set(known)) == 1
+
+
+def _ranked(metric: Metric, cells: Mapping[str, Figures]) -> list[Figure]:
+    """Those that cells are compared by."""
+    found = [figures[metric.name] for figures in cells.values() if metric.name in figures]
+    return [figure for figure in found if figure.is_ranked and math.isfinite(figure.value)]
 
 
 def _gap_column(metric: Metric, cells: Iterable[str], gaps: Gaps) -> list[str]:
@@ -153,14 +166,14 @@ def _near_mark(gap: Gap | None) -> str:
     return " " if gap is None or gap.is_told_apart else _NEAR
 
 
-def _have_intervals(cells: Mapping[str, Figures]) -> bool:
-    return any(figure.low is not None for figures in cells.values() for figure in figures.values())
+def _have_intervals(figures: Iterable[Figure]) -> bool:
+    return any(figure.low is not None for figure in figures)
 
 
 def _notes(metrics: Sequence[Metric], cells: Mapping[str, Figures]) -> list[str]:
     """What the figures are, then what to mind about them, with the number of cells that it is about."""
     about = [f"{metric.name}: {metric.convention}" for metric in metrics]
-    if _have_intervals(cells):
+    if any(_have_intervals(figures.values()) for figures in cells.values()):
         about += wrap(ABOUT_INTERVALS + (f" {ABOUT_GAPS}" if len(cells) > 1 else ""), _WIDTH)
     about += [f"compared with {name}" for name in dict.fromkeys(metric.reference for metric in metrics) if name]
     counts: dict[str, int] = {}

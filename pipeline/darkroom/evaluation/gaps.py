@@ -5,11 +5,11 @@ and the interval, whose resamples are of prompts, is as much wider.
 
 Of many cells of equal worth some lie far from the best by chance, and the best is chosen by the figures that it is then
 compared by. So intervals are simultaneous: among all pairs of cells by one metric, and, where two cells are compared by
-several metrics, among these. In 95 of 100 sweeps none of the intervals leaves out the true difference.
+several metrics, among these; what lossy settings cost, among these costs. In 95 of 100 sweeps none of the intervals
+leaves out the true difference.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
 
@@ -27,7 +27,7 @@ from darkroom.evaluation.measuring import (
     rank_fault,
     warnings_of,
 )
-from darkroom.evaluation.resampling import LEVEL, bonferroni, joint_margins, joint_margins_of_pairs
+from darkroom.evaluation.resampling import LEVEL, Margins, bonferroni, joint_margins, joint_margins_of_pairs
 from darkroom.runs.features import ExtractorInfo, Pair, PairedFeatures
 
 # (base's cell_id, other cell's, figures' names) -> the other's gaps by name, over the images that both have.
@@ -47,19 +47,22 @@ def gaps(
         best = _best(cells, name, metric.higher_is_better)
         if best:
             asked[name] = {cell_id: best for cell_id in _comparable(cells, name) if cell_id != best}
-    return _gaps(cells, asked, seed, measure_pairs)
+    return _gaps(cells, asked, seed, measure_pairs, of_best=True)
 
 
 def costs(
     cells: Mapping[str, MeasuredCell], lossless: Mapping[str, str], seed: int, measure_pairs: MeasurePairs
 ) -> dict[str, dict[str, Gap]]:
-    """The same for every cell of `lossless` (cell_id -> its base's) and each metric with an interval."""
+    """The same for every cell of `lossless` (cell_id -> its base's) and each metric with an interval.
+
+    No base is chosen by its figure, so the intervals hold for these gaps alone.
+    """
     names = dict.fromkeys(name for cell in cells.values() for name in cell.influence)
     asked = {}
     for name in names:
         there = set(_comparable(cells, name))
         asked[name] = {cell_id: base for cell_id, base in lossless.items() if {cell_id, base} <= there}
-    return _gaps(cells, asked, seed, measure_pairs)
+    return _gaps(cells, asked, seed, measure_pairs, of_best=False)
 
 
 def differences(
@@ -207,24 +210,38 @@ def _gaps(
     asked: Mapping[str, Mapping[str, str]],
     seed: int,
     measure_pairs: MeasurePairs,
+    of_best: bool,
 ) -> dict[str, dict[str, Gap]]:
-    """`asked`: figure's name -> cell_id -> the base's."""
+    """`asked`: figure's name -> cell_id -> the base's; `of_best`: which was chosen by its figure."""
     found: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
     others: dict[tuple[str, str], list[str]] = {}  # (base, cell_id) that hold other images -> figures' names
+    num_gaps = {
+        name: _num_pairs(len(_comparable(cells, name))) if of_best else len(bases) for name, bases in asked.items()
+    }
     for name, bases in asked.items():
         for images in _of_same_images(cells, bases):
-            for cell_id, gap in _gaps_of_same_images(cells, name, images, len(_comparable(cells, name)), seed).items():
+            for cell_id, gap in _gaps_of_same_images(cells, name, images, num_gaps[name], seed, of_best).items():
                 found[cell_id][name] = gap
         for cell_id, base in bases.items():
             if cells[base].pairs != cells[cell_id].pairs:
                 others.setdefault((base, cell_id), []).append(name)
     for (base, cell_id), names in others.items():
-        with suppress(DarkroomError):  # they share too few images
-            found[cell_id] |= {
-                name: _widened(gap, len(_comparable(cells, name)))
-                for name, gap in measure_pairs(base, cell_id, names).items()
-            }
+        measured_gaps = _measured_gaps(base, cell_id, names, measure_pairs)
+        found[cell_id] |= {name: _widened(gap, num_gaps[name]) for name, gap in measured_gaps.items()}
     return found
+
+
+def _num_pairs(num_cells: int) -> int:
+    return num_cells * (num_cells - 1) // 2
+
+
+def _measured_gaps(base: str, cell_id: str, names: Sequence[str], measure_pairs: MeasurePairs) -> Mapping[str, Gap]:
+    """Without those that the images they share are too few for."""
+    try:
+        return measure_pairs(base, cell_id, names)
+    except DarkroomError:
+        each = [[name] for name in names] if len(names) > 1 else []
+        return {name: gap for one in each for name, gap in _measured_gaps(base, cell_id, one, measure_pairs).items()}
 
 
 def _of_same_images(cells: Mapping[str, MeasuredCell], bases: Mapping[str, str]) -> list[dict[str, str]]:
@@ -237,26 +254,46 @@ def _of_same_images(cells: Mapping[str, MeasuredCell], bases: Mapping[str, str])
 
 
 def _gaps_of_same_images(
-    cells: Mapping[str, MeasuredCell], name: str, bases: Mapping[str, str], num_cells: int, seed: int
+    cells: Mapping[str, MeasuredCell], name: str, bases: Mapping[str, str], num_gaps: int, seed: int, of_best: bool
 ) -> dict[str, Gap]:
-    """Among `num_cells` cells that have the figure, some of which may hold other images."""
-    ids = list(dict.fromkeys([*bases.values(), *bases]))
-    place = {cell_id: number for number, cell_id in enumerate(ids)}
-    margins = joint_margins_of_pairs(np.stack([cells[cell_id].influence[name] for cell_id in ids], axis=1), seed=seed)
-    if num_cells > len(ids):
-        margins = replace(margins, critical=max(margins.critical, bonferroni(num_cells * (num_cells - 1) // 2)))
+    """Among `num_gaps` gaps that are looked at, some of which may be of cells that hold other images."""
+    widths = (_widths_of_pairs if of_best else _widths_of_bases)(cells, name, bases, num_gaps, seed)
     found = {}
     for cell_id, base in bases.items():
         one, other = cells[cell_id].figures[name], cells[base].figures[name]
         num_pairs = min(len(cells[cell_id].pairs), one.num_images)
-        width = float(margins.widths[place[cell_id], place[base]])
-        found[cell_id] = _gap(base, other.value, one.value, width, num_pairs)
+        found[cell_id] = _gap(base, other.value, one.value, widths[cell_id], num_pairs)
     return found
 
 
-def _widened(gap: Gap, num_cells: int) -> Gap:
-    """Of two cells alone, for the figures of so many."""
-    width = (gap.high - gap.low) / 2 * bonferroni(num_cells * (num_cells - 1) // 2) / bonferroni(1)
+def _widths_of_pairs(
+    cells: Mapping[str, MeasuredCell], name: str, bases: Mapping[str, str], num_gaps: int, seed: int
+) -> dict[str, float]:
+    """Half the interval of each cell's gap, which holds for those of all pairs of them."""
+    ids = list(dict.fromkeys([*bases.values(), *bases]))
+    place = {cell_id: number for number, cell_id in enumerate(ids)}
+    margins = joint_margins_of_pairs(np.stack([cells[cell_id].influence[name] for cell_id in ids], axis=1), seed=seed)
+    widths = _among(margins, _num_pairs(len(ids)), num_gaps).widths
+    return {cell_id: float(widths[place[cell_id], place[base]]) for cell_id, base in bases.items()}
+
+
+def _widths_of_bases(
+    cells: Mapping[str, MeasuredCell], name: str, bases: Mapping[str, str], num_gaps: int, seed: int
+) -> dict[str, float]:
+    """The same, for these gaps alone."""
+    differences = [cells[cell_id].influence[name] - cells[base].influence[name] for cell_id, base in bases.items()]
+    margins = _among(joint_margins(np.stack(differences, axis=1), seed=seed), len(bases), num_gaps)
+    return dict(zip(bases, margins.widths.tolist(), strict=True))
+
+
+def _among(margins: Margins, num_here: int, num_gaps: int) -> Margins:
+    """Wide enough for more gaps than they are of."""
+    return margins if num_gaps <= num_here else replace(margins, critical=max(margins.critical, bonferroni(num_gaps)))
+
+
+def _widened(gap: Gap, num_gaps: int) -> Gap:
+    """Of two cells alone, for so many gaps."""
+    width = (gap.high - gap.low) / 2 * bonferroni(num_gaps) / bonferroni(1)
     return replace(gap, low=gap.difference - width, high=gap.difference + width)
 
 

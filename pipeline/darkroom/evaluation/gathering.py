@@ -13,6 +13,8 @@ from darkroom.evaluation.moments import FeatureMoments
 from darkroom.runs.features import ImageFeatures, PairedFeatures, joined_pairs
 
 MOST_HELD = 50_000  # images of a cell whose features are in memory: 400 MB of 2,048 dimensions
+_MOST_OF_PROMPT = 50  # images of one, where there are more prompts than fill what is held
+_KEYS = 2.0**32  # different digests of prompts
 _MOST_REASONS, _REASONS_SHOWN = 1000, 3
 BLOCK = 8192  # images that are added to the moments at once, since each addition costs O(d^2) beside its work
 
@@ -48,10 +50,11 @@ class Gathered:
     held: PairedFeatures  # all, or MOST_HELD of them: the same prompts and samples in every cell
     totals: Totals | None = None  # of all; None where all are held
     left_out: Counter[str] = field(default_factory=Counter)  # why images have no features -> how many
+    share_of_prompts: float = 1.0  # that images are held of, to some percent
 
 
 def gathered(parts: Iterable[PairedFeatures], most: int = MOST_HELD, block: int = BLOCK) -> Gathered:
-    """Of at least one part. Which images are held depends on their prompt_ids and sample_indexes alone."""
+    """Of at least one part. Which images are held depends on their prompts, prompt_ids and sample_indexes alone."""
     held: list[_Held] = []
     totals: Totals | None = None
     left_out: Counter[str] = Counter()
@@ -64,7 +67,8 @@ def gathered(parts: Iterable[PairedFeatures], most: int = MOST_HELD, block: int 
             totals = reduce(add, (Totals.of(part.images.images) for part in held))
         if totals is not None:
             held = _thinned(held, most)
-    return Gathered(joined_pairs([part.images for part in held]), totals, left_out)
+    share = _share_of_prompts(held, most) if totals is not None else 1.0
+    return Gathered(joined_pairs([part.images for part in held]), totals, left_out, share)
 
 
 def left_out_lines(left_out: Counter[str], num_scored: int) -> Iterator[str]:
@@ -87,18 +91,31 @@ class _Held:
 
     @cached_property
     def keys(self) -> np.ndarray:
-        """(n,) uint64: the upper half a digest of each image's prompt, so that those held are all of some prompts, and
-        the lower half one of its sample.
-        """
+        """(n,) uint64: the upper half a digest of each image's prompt, the lower half one of its sample."""
         prompts = [digest("held", prompt, length=8) for prompt in self.images.prompts]
         samples = [digest("held", *pair, length=8) for pair in self.images.pairs]
         return np.array([int(one + other, 16) for one, other in zip(prompts, samples, strict=True)], np.uint64)
 
 
 def _thinned(held: Sequence[_Held], most: int) -> list[_Held]:
-    """The images with the `most` lowest keys, in the order they were in."""
-    cut = np.partition(np.concatenate([part.keys for part in held]), most - 1)[most - 1]
-    return [_rows(part, np.flatnonzero(part.keys <= cut)) for part in held]
+    """At most `most` images, in the order they were in: those with the lowest keys, of each prompt at first.
+
+    Of few prompts each keeps as many; of more than fill `most`, the first ones keep all, or _MOST_OF_PROMPT.
+    """
+    keys = np.sort(np.concatenate([part.keys for part in held]))
+    _, starts, sizes = np.unique(keys >> np.uint64(32), return_index=True, return_counts=True)
+    of_prompt = max(_MOST_OF_PROMPT, most // max(1, len(starts)))
+    places = np.arange(len(keys)) - np.repeat(starts, sizes)
+    kept = keys[places < of_prompt][:most]
+    return [_rows(part, np.flatnonzero(np.isin(part.keys, kept))) for part in held]
+
+
+def _share_of_prompts(held: Sequence[_Held], most: int) -> float:
+    """Digests are evenly spread, so the highest of those held says how many there are: Bar-Yossef et al. 2002."""
+    prompts = np.unique(np.concatenate([part.keys for part in held]) >> np.uint64(32))
+    if len(prompts) * _MOST_OF_PROMPT < most:
+        return 1.0  # all of so few
+    return float(prompts[-1]) / _KEYS
 
 
 def _rows(part: _Held, rows: np.ndarray) -> _Held:

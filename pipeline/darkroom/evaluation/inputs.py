@@ -72,6 +72,7 @@ class MetricInputs:
     left_out: Counter[str] = field(default_factory=Counter)  # why images have no features -> how many
     most_compared: int = MOST_COMPARED
     prompts: Sequence[str] | None = None  # of each image held; None: not known
+    share_of_prompts: float = 1.0  # of all images' prompts, those of images held
 
     @property
     def num_images(self) -> int:
@@ -142,10 +143,10 @@ class MetricInputs:
 
     @cached_property
     def compared_prompts(self) -> Prompts:
-        """Of both sets."""
+        """Of both sets; few are enough to leave pairs of one prompt out."""
         return Prompts.of(
-            self.prompts_compared,
-            _taken(_sample_of_prompts(self._needed_reference.prompts), self.reference_compared_rows),
+            _several(_taken(self.prompts, self.compared_rows)),
+            _several(_taken(self._needed_reference.prompts, self.reference_compared_rows)),
             (len(self.compared_rows), len(self.reference_compared_rows)),
         )
 
@@ -154,8 +155,12 @@ class MetricInputs:
         return neighbour_hits(self.compared, self.reference_compared, NEAREST_K)
 
     def scaled_to_all(self, influence: np.ndarray) -> np.ndarray:
-        """(n,) influence values of the images held, scaled so that their mean varies as that of all images' does."""
-        return influence * (len(influence) / self.num_images) ** 0.5
+        """(n,) influence values of the images held, scaled so that their mean varies as that of all images' does.
+
+        Of a sample of prompts, at least so: some of a prompt's images may be held, and their mean varies more.
+        """
+        share = self.num_held / self.num_images if self.sampled_prompts is None else self.share_of_prompts
+        return influence * share**0.5
 
     def in_random_order(self) -> np.ndarray:
         """(n,) rows of the images held, in an order that their ids and the seed decide."""
@@ -186,6 +191,11 @@ def _sample_of_prompts(prompts: Sequence[str] | None) -> Sequence[str] | None:
 
 def _rows(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return features if len(rows) == len(features) else features[rows]  # all, in their order
+
+
+def _several(prompts: Sequence[str] | None) -> Sequence[str] | None:
+    """None where all are one, for then no pair would be left."""
+    return prompts if prompts is not None and len(set(prompts)) > 1 else None
 
 
 def _taken(prompts: Sequence[str] | None, rows: np.ndarray) -> list[str] | None:

@@ -173,7 +173,8 @@ def _pairs(kernel: Kernel, first: np.ndarray, second: np.ndarray, prompts: np.nd
     for rows, _, left, right in tiles(first, second):
         sums[rows] += kernel(left, right).sum(axis=1)
     for own, partners in _of_one_prompt(prompts, others):
-        sums[own] -= kernel(first[own].astype(np.float64), second[partners].astype(np.float64)).sum(axis=1)
+        for rows, _, left, right in tiles(first[own], second[partners]):
+            sums[own[rows]] -= kernel(left, right).sum(axis=1)
         counts[own] -= len(partners)
     return _Pairs(sums, counts)
 

@@ -44,7 +44,17 @@ def measured_cell(
     held = cell.held
     names, prompts = pair_names(held.pairs), held.prompts
     inputs = MetricInputs(
-        held.images, reference, clip_convention, seed, logits, cell.totals, names, cell.left_out, most_compared, prompts
+        images=held.images,
+        reference=reference,
+        clip_convention=clip_convention,
+        seed=seed,
+        logits=logits,
+        totals=cell.totals,
+        names=names,
+        left_out=cell.left_out,
+        most_compared=most_compared,
+        prompts=prompts,
+        share_of_prompts=cell.share_of_prompts,
     )
     found = figures_of(inputs, extractor, metrics)
     return MeasuredCell(found.figures, found.influence, held.pairs)
@@ -108,10 +118,8 @@ def warnings_of(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> 
     definition, count = CATALOGUE[metric], inputs.num_images
     yield from left_out_lines(inputs.left_out, count)
     if definition.has_interval and inputs.prompts is not None and inputs.sampled_prompts is None:
-        yield (
-            f"{len(set(inputs.prompts))} prompts are too few for a sample of prompts: its interval is of other images "
-            "of these"
-        )
+        num_prompts = len(set(inputs.prompts))
+        yield f"{num_prompts} prompt(s) are too few for a sample of prompts: its interval is of other images of these"
     if metric in ("fid", "frechet"):
         yield from sample_size_warnings(count, inputs.reference_gaussian.count, extractor.dimension)
     if definition.needs_reference_features:

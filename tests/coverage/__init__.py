@@ -1,0 +1,119 @@
+"""How often intervals hold the truth: sets of images of a known law, drawn again and again, and the share of them whose
+interval holds the figure that is expected at that size.
+
+A feature is its prompt's centre plus noise, a cosine likewise, so images of one prompt are alike, as a model's are.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from darkroom.evaluation.catalogue import CATALOGUE, default_metrics
+from darkroom.evaluation.figures import Gap
+from darkroom.evaluation.gaps import differences, gaps
+from darkroom.evaluation.gathering import Gathered
+from darkroom.evaluation.inputs import ReferenceSet
+from darkroom.evaluation.measuring import measured_cell, metric_infos
+from darkroom.evaluation.moments import FeatureMoments
+from darkroom.runs.features import ExtractorInfo, ImageFeatures, PairedFeatures
+from tests.evaluation.sets import Known
+
+DIMENSION = 8
+EXTRACTOR = ExtractorInfo("demo_clip", "sha256:00", "bicubic 64", DIMENSION)
+METRICS = tuple(name for name in default_metrics(EXTRACTOR, has_reference=True) if CATALOGUE[name].has_interval)
+SHIFT = 0.3  # of a model from the reference
+_NUM_REFERENCE = 400
+
+
+def real(seed: int = 999) -> ReferenceSet:
+    """Of independent scenes."""
+    rng = np.random.default_rng(seed)
+    features = _features(rng.normal(size=(_NUM_REFERENCE, DIMENSION)), rng)
+    ids = tuple(f"real {row}" for row in range(_NUM_REFERENCE))
+    return Known("real", "d" * 64, ids, features, FeatureMoments.of(features).gaussian())
+
+
+def cells(counts: Sequence[int], num_cells: int, seed: int) -> dict[str, PairedFeatures]:
+    """Equally good ones: images of the same prompts, `counts` of each, whose noise has a part in common."""
+    rng = np.random.default_rng(seed)
+    pairs = tuple((f"p{row}", sample) for row, count in enumerate(counts) for sample in range(count))
+    rows = np.repeat(np.arange(len(counts)), counts)
+    centres = rng.normal(SHIFT, 1, (len(counts), DIMENSION))[rows]
+    hardness = rng.normal(0.3, 0.1, len(counts))[rows]
+    noise = rng.normal(size=(len(pairs), DIMENSION)) / 2
+    found = {}
+    for number in range(num_cells):
+        features = _features(centres + noise, rng)
+        cosines = (hardness + rng.normal(0, 0.1, len(pairs))).clip(-1, 1).astype(np.float32)
+        ids = tuple(f"cell {number} image {row}" for row in range(len(pairs)))
+        images = ImageFeatures(ids, features, cosines, np.zeros(len(pairs), bool))
+        found[f"cell {number}"] = PairedFeatures(pairs, images)
+    return found
+
+
+def _features(centres: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return (centres + rng.normal(size=centres.shape) / 2).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Of one metric, in shares of the sets drawn."""
+
+    of_figure: float  # intervals of a figure that hold the one expected
+    of_gap: float  # intervals of the difference of two equal cells that hold 0
+
+
+def coverage(counts: Sequence[int], num_sets: int, metrics: Sequence[str] = METRICS) -> dict[str, Coverage]:
+    """By metric, of `num_sets` sets with so many images a prompt."""
+    reference = real()
+    figures: dict[str, list[tuple[float, float, float]]] = {name: [] for name in metrics}
+    holds: dict[str, list[bool]] = {name: [] for name in metrics}
+    for seed in range(num_sets):
+        both = cells(counts, 2, seed)
+        first = measured_cell(Gathered(both["cell 0"]), EXTRACTOR, reference, metrics, "hessel", seed)
+        found = differences(both, "cell 0", EXTRACTOR, reference, metrics, "hessel", seed, level=None)["cell 1"]
+        for name in metrics:
+            figure, gap = first.figures[f"demo_clip.{name}"], found[f"demo_clip.{name}"]
+            figures[name].append((figure.value, figure.low, figure.high))
+            holds[name].append(not gap.is_told_apart)
+    return {name: Coverage(_share_that_hold(figures[name]), float(np.mean(holds[name]))) for name in metrics}
+
+
+def _share_that_hold(figures: Sequence[tuple[float, float, float]]) -> float:
+    values, lows, highs = np.array(figures).T
+    return float(((lows <= values.mean()) & (values.mean() <= highs)).mean())
+
+
+@dataclass(frozen=True)
+class FalseAlarms:
+    """Shares of sweeps, or comparisons, of equal cells in which some difference is told apart."""
+
+    of_sweep: Mapping[str, float]  # by metric: some cell from the best
+    of_comparison: float  # two cells by some metric
+
+
+def false_alarms(counts: Sequence[int], num_cells: int, num_sets: int, metrics: Sequence[str] = METRICS) -> FalseAlarms:
+    """Of sweeps of `num_cells` cells, and of the first two of each."""
+    reference = real()
+    infos = metric_infos(EXTRACTOR, reference, metrics, "hessel")
+    swept: dict[str, list[bool]] = {name: [] for name in metrics}
+    compared = []
+    for seed in range(num_sets):
+        found = cells(counts, num_cells, seed)
+        measured = {
+            cell_id: measured_cell(Gathered(cell), EXTRACTOR, reference, metrics, "hessel", seed)
+            for cell_id, cell in found.items()
+        }
+        by_cell = gaps(measured, infos, seed, _never).values()
+        for name, told_apart in swept.items():
+            found_gaps = (by_name.get(f"demo_clip.{name}") for by_name in by_cell)  # the best cell has none
+            told_apart.append(any(gap.is_told_apart for gap in found_gaps if gap))
+        two = {cell_id: found[cell_id] for cell_id in ("cell 0", "cell 1")}
+        both = differences(two, "cell 0", EXTRACTOR, reference, metrics, "hessel", seed)["cell 1"]
+        compared.append(any(gap.is_told_apart for gap in both.values()))
+    return FalseAlarms({name: float(np.mean(of_metric)) for name, of_metric in swept.items()}, float(np.mean(compared)))
+
+
+def _never(base: str, cell_id: str, names: Sequence[str]) -> dict[str, Gap]:
+    raise AssertionError("cells of the same images are not measured again")

@@ -1,0 +1,61 @@
+"""The long measurement: coverage of every interval, and false alarms among equal cells, as two tables.
+
+`make coverage`, or `python -m tests.coverage --num-sets 400 --num-prompts 64 256`: an hour.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tests.coverage import DIMENSION, METRICS, coverage, false_alarms
+
+_LAYOUTS = ("1", "4", "1 to 8")  # images of a prompt
+_NUM_CELLS = 12
+
+
+def main() -> None:
+    asked = _arguments()
+    spread = 100 * (0.95 * 0.05 / asked.num_sets) ** 0.5
+    print(
+        f"95 % intervals of {asked.num_sets} sets, {DIMENSION} dimensions: % that hold the truth, of figures / "
+        f"of gaps between two equal cells, each to some {spread:.1f}"
+    )
+    print(_row("prompts", "images each", METRICS))
+    for num_prompts, layout in ((count, layout) for count in asked.num_prompts for layout in _LAYOUTS):
+        found = coverage(_counts(layout, num_prompts), asked.num_sets)
+        shares = [f"{100 * found[name].of_figure:.0f} / {100 * found[name].of_gap:.0f}" for name in METRICS]
+        print(_row(num_prompts, layout, shares), flush=True)
+    print(
+        f"\n% of sweeps of {_NUM_CELLS} equal cells in which one is told from the best, and of comparisons of two "
+        "cells that differ by any metric"
+    )
+    print(_row("prompts", "images each", [*METRICS, "compared"]))
+    for num_prompts in asked.num_prompts:
+        alarms = false_alarms([1] * num_prompts, _NUM_CELLS, asked.num_sets // 4)
+        print(_row(num_prompts, "1", _percent({**alarms.of_sweep, "compared": alarms.of_comparison})), flush=True)
+
+
+def _counts(layout: str, num_prompts: int) -> list[int]:
+    if layout == "1 to 8":
+        return np.random.default_rng(0).integers(1, 9, num_prompts).tolist()
+    return [int(layout)] * num_prompts
+
+
+def _percent(shares: Mapping[str, float]) -> list[str]:
+    return [f"{100 * share:.0f}" for share in shares.values()]
+
+
+def _row(num_prompts: object, layout: str, entries: Sequence[str]) -> str:
+    return f"{num_prompts:>7}  {layout:>11}" + "".join(f"  {entry:>11}" for entry in entries)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--num-sets", type=int, default=400)
+    parser.add_argument("--num-prompts", type=int, nargs="+", default=[64, 256])
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
