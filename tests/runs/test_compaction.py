@@ -313,6 +313,11 @@ def test_a_damaged_segment_that_stands_for_its_manifests_is_named(tmp_path: Path
     store.put(key, store.get(key)[:100])
     with pytest.raises(DarkroomError, match=f"{key}: not readable, and the manifests"):
         list(read_each(store))
+    store.delete([key])
+    with pytest.raises(DarkroomError, match=f"{key}: gone, and the manifests"):
+        list(manifest.committed(store))
+    store.delete([f"{key}.collected"])
+    assert 0 < len(list(manifest.committed(store))) < len(SHARDS)
 
 
 def test_a_manifest_that_is_not_readable_is_left_and_named_by_who_reads_it(tmp_path: Path) -> None:

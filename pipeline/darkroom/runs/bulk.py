@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from darkroom.domain.identity import Shard
-from darkroom.runs.listing import Committed, committed_shards, unreadable
+from darkroom.runs.listing import Committed, committed_shards
 from darkroom.runs.manifest import Columns, cut, read, read_group
-from darkroom.runs.segments import OpenSegment, Unreadable
+from darkroom.runs.segments import OpenSegment, Unreadable, unreadable
 from darkroom.storage.store import Store, prefetched
 
 AT_ONCE = 32  # requests under way: a store far away answers each after tens of milliseconds
@@ -94,7 +94,7 @@ def _read(store: Store, span: Sequence[Committed], columns: Columns, groups: "Gr
             return [Part(span, groups.rows(copy.segment, span))]
         except Unreadable as error:
             if not all(committed.has_manifest for committed in span):
-                raise unreadable(store, copy.segment.segment) from error
+                raise unreadable(store, copy.segment.segment.key) from error
     alone = [Committed(each.shard, each.written, each.has_manifest, None) for each in span]
     return [Part([each], read(store, each.shard, columns, is_listed=True)) for each in alone]
 

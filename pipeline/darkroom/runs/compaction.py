@@ -21,7 +21,7 @@ from darkroom.domain.records import FAILED
 from darkroom.runs.bulk import AT_ONCE
 from darkroom.runs.commands import on_run
 from darkroom.runs.files import manifest_key
-from darkroom.runs.listing import committed_shards, unreadable
+from darkroom.runs.listing import committed_shards
 from darkroom.runs.manifest import checked, stored, typed
 from darkroom.runs.segments import (
     Copied,
@@ -32,6 +32,7 @@ from darkroom.runs.segments import (
     mark_collected,
     opened_whole,
     put_segment,
+    unreadable,
 )
 from darkroom.storage.store import NotFound, Store, prefetched
 
@@ -217,7 +218,7 @@ def _opened(store: Store, segment: Segment) -> OpenSegment:
         return opened_whole(store, segment)
     except Unreadable as error:
         if segment.is_collected:
-            raise unreadable(store, segment) from error
+            raise unreadable(store, segment.key) from error
         raise DarkroomError(
             f"{store.describe(segment.key)}: not readable, and the manifests that it copies are there; remove it, and "
             f"give `{on_run('compact', store.spec)}` before they are removed"

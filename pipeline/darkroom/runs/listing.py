@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
-from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Shard
 from darkroom.runs.files import METADATA_PREFIX, manifest_key, parse_manifest_key
-from darkroom.runs.segments import Entry, OpenSegment, Segment, Unreadable, listed_segments
+from darkroom.runs.segments import Entry, OpenSegment, Segment, Unreadable, listed_segments, unreadable
 from darkroom.storage.store import ObjectInfo, Store, prefetched
 
 _FIRST_WINDOW, _WINDOW = 1000, 8000  # manifests; the first as a store answers one request
@@ -119,12 +118,5 @@ def _opened(store: Store, segment: Segment) -> OpenSegment | None:
         return OpenSegment(store, segment)
     except Unreadable as error:
         if segment.is_collected:
-            raise unreadable(store, segment) from error
+            raise unreadable(store, segment.key) from error
         return None
-
-
-def unreadable(store: Store, segment: Segment) -> DarkroomError:
-    return DarkroomError(
-        f"{store.describe(segment.key)}: not readable, and the manifests that it copies were removed; restore it, or "
-        f"remove it and {segment.mark_key} and give the command that made the run again: it adopts the stored images"
-    )

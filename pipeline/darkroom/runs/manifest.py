@@ -21,8 +21,8 @@ from darkroom.domain.identity import Shard
 from darkroom.domain.records import LATER_COLUMNS, RECORD_COLUMNS, Record
 from darkroom.domain.settings import IMAGE_SETTINGS, Sampling
 from darkroom.runs.files import manifest_key
-from darkroom.runs.listing import Copy, committed_shards, copy_of, unreadable
-from darkroom.runs.segments import Entry, OpenSegment, Unreadable
+from darkroom.runs.listing import Copy, committed_shards, copy_of
+from darkroom.runs.segments import Entry, OpenSegment, Unreadable, unreadable
 from darkroom.storage.store import NotFound, Store
 
 _PREFIX = b"darkroom."  # of the names in a file's metadata that say what the manifest proves
@@ -101,7 +101,7 @@ def read_copy(store: Store, copy: Copy, columns: Columns = None) -> pa.Table:
     try:
         return cut(read_group(copy.segment, copy.entry.group, columns), copy.entry)
     except Unreadable as error:
-        raise unreadable(store, copy.segment.segment) from error
+        raise unreadable(store, copy.segment.segment.key) from error
 
 
 def cut(group: pa.Table, entry: Entry, start: int = 0) -> pa.Table:

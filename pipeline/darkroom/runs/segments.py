@@ -21,11 +21,13 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Shard, digest
 from darkroom.runs.files import COMPACTED_PREFIX, parse_segment_key, segment_key
-from darkroom.storage.store import Store, StoreError
+from darkroom.storage.store import NotFound, Store, StoreError
 
 _GROUP_ROWS = 4096  # records that are read at once, and held while shards of several segments alternate
+_MARK = ".collected"
 _INDEX = b"darkroom.index"
 _INDEX_SCHEMA = pa.schema(
     [
@@ -85,15 +87,34 @@ class Segment:
 
     @property
     def mark_key(self) -> str:
-        return f"{self.key}.collected"
+        return f"{self.key}{_MARK}"
 
 
 def listed_segments(store: Store, cell_id: str | None = None) -> list[Segment]:
-    """In order of key."""
+    """In order of key. Raises DarkroomError where a mark is left of one that is gone."""
     prefix = COMPACTED_PREFIX if cell_id is None else f"{COMPACTED_PREFIX}{cell_id}/"
     sizes = {info.key: info.size_bytes for info in store.list(prefix)}
-    found = [(key, parse_segment_key(key), size) for key, size in sizes.items()]
-    return [Segment(key, *name, size, f"{key}.collected" in sizes) for key, name, size in found if name]
+    for marked in [key.removesuffix(_MARK) for key in sizes if key.endswith(_MARK)]:
+        if marked not in sizes and parse_segment_key(marked):
+            sizes[marked] = _size(store, marked)
+    found = [(key, parse_segment_key(key), size) for key, size in sorted(sizes.items())]
+    return [Segment(key, *name, size, f"{key}{_MARK}" in sizes) for key, name, size in found if name]
+
+
+def _size(store: Store, key: str) -> int:
+    """Of a marked segment that a listing did not show: it may have been put while that was under way."""
+    try:
+        return store.get_with_info(key)[1].size_bytes
+    except NotFound:
+        raise unreadable(store, key, "gone") from None
+
+
+def unreadable(store: Store, key: str, how: str = "not readable") -> DarkroomError:
+    """What is said of a marked segment."""
+    return DarkroomError(
+        f"{store.describe(key)}: {how}, and the manifests that it copies were removed; restore it, or remove it and "
+        f"{key}{_MARK} and give the command that made the run again: it adopts the stored images"
+    )
 
 
 def mark_collected(store: Store, segment: Segment) -> None:
