@@ -210,7 +210,8 @@ def gemma() -> Any:
     return transformers.Gemma2Model(transformers.Gemma2Config(**decoder(1)))
 
 
-def sana(kind: str = "SanaPipeline", scheduler: Any = None, **more: Any) -> Any:
+def sana(kind: str = "SanaPipeline", scheduler: Any = None, sample_size: int = 16, **more: Any) -> Any:
+    """`sample_size`: 16 makes 512x512 pixels, whatever is asked, the fewest that it can; 32 makes 1024x1024."""
     return getattr(diffusers, kind)(
         tokenizer=tokenizer(),
         text_encoder=gemma(),
@@ -226,7 +227,7 @@ def sana(kind: str = "SanaPipeline", scheduler: Any = None, **more: Any) -> Any:
             cross_attention_head_dim=4,
             cross_attention_dim=8,
             caption_channels=WIDTH,
-            sample_size=16,  # makes 512x512 pixels, whatever is asked: the fewest that it can
+            sample_size=sample_size,
             **more,
         ),
         scheduler=scheduler
@@ -237,7 +238,8 @@ def sana(kind: str = "SanaPipeline", scheduler: Any = None, **more: Any) -> Any:
 
 
 def sana_sprint() -> Any:
-    return sana("SanaSprintPipeline", diffusers.SCMScheduler(), guidance_embeds=True, qk_norm="rms_norm_across_heads")
+    more = {"guidance_embeds": True, "qk_norm": "rms_norm_across_heads"}
+    return sana("SanaSprintPipeline", diffusers.SCMScheduler(), sample_size=32, **more)  # of other sizes none fits it
 
 
 def qwen_vae() -> AutoencoderKLQwenImage:
