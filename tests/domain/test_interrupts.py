@@ -29,6 +29,27 @@ print(darkroom.plan(["a cat"], model="demo", num_inference_steps=1).num_images)
 """
 
 
+_LOOKING = """
+import sys, threading
+import darkroom
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers", "diffusers", "openvino") and "." in name:
+            if threading.current_thread() is threading.main_thread():
+                print(name)
+
+sys.meta_path.insert(0, Finder())
+darkroom.plan(["a cat"], model="demo", num_inference_steps=1)
+"""
+
+
+@pytest.mark.slow
+def test_the_main_thread_imports_nothing_that_an_interrupt_would_tear() -> None:
+    done = subprocess.run([sys.executable, "-c", _LOOKING], capture_output=True, text=True, timeout=200, check=True)
+    assert done.stdout == ""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("after_s", [0.1, 0.7, 1.5, 3.0])
 def test_a_call_after_one_that_was_interrupted_at_any_time_does_all_of_it(after_s: float) -> None:

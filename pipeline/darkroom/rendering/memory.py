@@ -12,6 +12,7 @@ from darkroom.domain.settings import FLOAT8, NONE, Sampling
 from darkroom.rendering.backends import OPENVINO, TORCH
 from darkroom.rendering.gguf_files import denoiser_of, gguf_layer, gguf_of, gguf_tensors
 from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_files import INDEX
 from darkroom.rendering.part_files import PartFile, weights_file
 from darkroom.rendering.quantization import QUANTIZED_PARTS
@@ -89,6 +90,7 @@ class ModelMemory:
         return max(math.prod(each.shape) for tensors in self.tensors.values() for each in tensors.values())
 
 
+@loads_models
 def model_memory(model: InspectedModel, sampling: Sampling | None) -> ModelMemory | None:
     """None where its weights are not on this machine yet, or it has none. Without settings, of weights alone."""
     tensors = stored_weights(model)
