@@ -58,12 +58,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.calls[body["prompt"]] += 1
             self.server.num_at_once += 1
             self.server.most_at_once = max(self.server.most_at_once, self.server.num_at_once)
-        try:
-            time.sleep(self.server.delay_s)
-            self._generate(body, self.server.calls[body["prompt"]])
-        finally:
-            with self.server.counting:
-                self.server.num_at_once -= 1
+        time.sleep(self.server.delay_s)
+        with self.server.counting:  # before the answer, after which the client may ask for its next image at once
+            self.server.num_at_once -= 1
+        self._generate(body, self.server.calls[body["prompt"]])
 
     def _generate(self, body: dict[str, Any], attempt: int) -> None:
         words = body["prompt"].split()
