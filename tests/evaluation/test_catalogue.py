@@ -1,8 +1,16 @@
+from dataclasses import replace
+
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.catalogue import checked_metrics, default_metrics, metrics_by_extractor
-from darkroom.runs.features import ExtractorInfo
+from darkroom.evaluation.catalogue import (
+    check_scores,
+    checked_metrics,
+    default_metrics,
+    definition,
+    metrics_by_extractor,
+)
+from darkroom.runs.features import ExtractorInfo, Score
 from tests.evaluation.sets import CLIP, INCEPTION
 
 
@@ -27,6 +35,18 @@ def test_defaults_follow_the_extractor() -> None:
     assert default_metrics(INCEPTION, True)[0] == "fid"
     assert default_metrics(dinov2, False) == ["vendi"]
     assert "frechet_infinity" not in default_metrics(dinov2, True)
+
+
+def test_a_scorers_scores_are_its_metrics_and_no_others() -> None:
+    mine = ExtractorInfo("mine", "w", "r", 2, True, scores=(Score("correct"), Score("cer", higher_is_better=False)))
+    assert default_metrics(mine, True) == ["correct", "cer"]
+    assert [definition(name, mine).higher_is_better for name in ("correct", "cer")] == [True, False]
+    assert metrics_by_extractor(["mine.cer"], [mine]) == {"mine": ["cer"]}
+    assert default_metrics(replace(mine, scores=()), False) == ["score"]
+    with pytest.raises(
+        DarkroomError, match="its score clip_score is called as a metric of features; call it otherwise"
+    ):
+        check_scores(replace(mine, scores=(Score("clip_score"),)))
 
 
 def test_names_go_to_the_extractors_that_have_them() -> None:

@@ -57,6 +57,13 @@ def test_a_scorers_mean_is_of_all_images() -> None:
         figure = measured_cell(cell_images, SCORER, None, None, "hessel", 0).figures["sharpness.score"]
         assert figure.value == pytest.approx(whole.images.features[:, 0].mean(dtype=np.float64), rel=1e-12)
         assert figure.num_images == 500
+    whole.images.features[::5, 0] = np.nan  # of images that the score does not apply to
+    for most in (500, 100):
+        cell_images = gathered(parts(whole), most, block=64)
+        figure = measured_cell(cell_images, SCORER, None, None, "hessel", 0).figures["sharpness.score"]
+        assert figure.value == pytest.approx(np.nanmean(whole.images.features[:, 0].astype(np.float64)), rel=1e-12)
+        assert figure.num_images == 400
+        assert "does not apply to 100 of 500 images, which count in no mean" in figure.warnings
 
 
 def test_truncated_prompts_of_all_images_are_counted() -> None:

@@ -9,7 +9,7 @@ from darkroom.api.batch_size import settle
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
 from darkroom.api.engine import Engine, driver_device, likely_device, started
-from darkroom.api.evaluation import CheckedEvaluation, check_evaluation
+from darkroom.api.evaluation import CheckedEvaluation, check_columns, check_evaluation
 from darkroom.api.events import (
     BatchSizeSettled,
     CellsEqual,
@@ -81,6 +81,8 @@ def render(request: Request, progress: Progress) -> RenderResult:
     evaluation = check_evaluation(request.evaluation, progress) if request.evaluation else None
     if request.halving:
         check_halving(request.halving, evaluation)
+    if evaluation:
+        check_columns(evaluation.extractors, found.scan.extras_schema.names)
     store = open_store(found.store)
     _check_older_places(found, store)
     store.check()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation import inputs
@@ -34,6 +35,7 @@ class Definition:
     needs_captions: bool = False
     of_all: bool = False  # of all images, however many; the others of those that are held in memory
     of_scores: bool = False  # of pictures' own scores, and not of features
+    column: int | None = None  # of a scorer's features, that it is the mean of
     has_interval: bool = True
     default: bool = True  # measured where nobody names metrics
     lowest: float = -math.inf  # value there can be: where an interval is cut
@@ -169,12 +171,37 @@ CATALOGUE: Mapping[str, Definition] = {
 _INCEPTION_NAMES = {"frechet": "fid", "frechet_infinity": "fid_infinity"}  # what they are called of its features
 
 
+def definition(name: str, extractor: ExtractorInfo) -> Definition:
+    """Of a metric of `metrics_for`: a scorer's scores are each the mean of one of its features."""
+    if not extractor.is_scorer:
+        return CATALOGUE[name]
+    column, score = next(pair for pair in enumerate(extractor.named_scores) if pair[1].name == name)
+    mean = CATALOGUE["score"]
+    return replace(
+        mean,
+        title=mean.title if name == "score" else f"Mean {name}",
+        higher_is_better=score.higher_is_better,
+        measure=partial(inputs.measure_mean_score, column=column),
+        column=column,
+    )
+
+
+def check_scores(extractor: ExtractorInfo) -> None:
+    """Refuse a scorer whose figures would be taken for another metric's."""
+    for score in extractor.scores:
+        if score.name in CATALOGUE and not CATALOGUE[score.name].of_scores:
+            raise DarkroomError(
+                f"extractor {extractor.name}: its score {score.name} is called as a metric of features; call it "
+                "otherwise"
+            )
+
+
 def default_metrics(extractor: ExtractorInfo, has_reference: bool) -> list[str]:
     """Names of the metrics that are measured where nobody names any: those that the extractor is made for."""
     return [
         name
         for name in metrics_for(extractor)
-        if CATALOGUE[name].default and (has_reference or not CATALOGUE[name].needs_reference)
+        if definition(name, extractor).default and (has_reference or not definition(name, extractor).needs_reference)
     ]
 
 
@@ -220,24 +247,25 @@ def metrics_by_extractor(metrics: Sequence[str], extractors: Sequence[ExtractorI
 
 def metrics_for(extractor: ExtractorInfo) -> list[str]:
     """All that are defined for an extractor, by the names that it calls them."""
+    if extractor.is_scorer:
+        return [score.name for score in extractor.named_scores]
     return [
         name
-        for name, definition in CATALOGUE.items()
-        if definition.of_scores == extractor.is_scorer
+        for name, found in CATALOGUE.items()
+        if not found.of_scores
         and not (extractor.name == INCEPTION and name in _INCEPTION_NAMES)
-        and (not definition.extractors or extractor.name in definition.extractors)
+        and (not found.extractors or extractor.name in found.extractors)
     ]
 
 
-def convention(name: str, clip_convention: str) -> str:
+def convention(found: Definition, clip_convention: str) -> str:
     """Formula, scale and source. A DarkroomError for a convention of the CLIP score that is not known."""
     words = named_convention(clip_convention).words
-    definition = CATALOGUE[name]
-    if definition.needs_captions:
+    if found.needs_captions:
         return f"{clip_convention}: {words}"
-    if definition.needs_reference_features:
-        return f"{definition.convention}; at most {MOST_COMPARED:,} images a side"
-    return definition.convention
+    if found.needs_reference_features:
+        return f"{found.convention}; at most {MOST_COMPARED:,} images a side"
+    return found.convention
 
 
 def _name_for(metric: str, extractor: ExtractorInfo) -> str:
