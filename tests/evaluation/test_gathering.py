@@ -103,7 +103,7 @@ def peak_bytes(num_images: int) -> int:
             yield PairedFeatures(tuple((name, 0) for name in ids), images)
 
     real = Known("stats.npz", "e" * 64, (), None, Gaussian(np.zeros(64), np.eye(64), None))
-    clip = ExtractorInfo("clip", "w", "r", 64)
+    clip = ExtractorInfo("clip", "w", "r", 64, reads_captions=True)
     tracemalloc.start()
     try:
         held = gathered(shards(), most=500, block=512)

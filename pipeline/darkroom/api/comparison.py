@@ -131,11 +131,13 @@ def chosen_metrics(options: ComparisonOptions) -> dict[ExtractorInfo, tuple[Extr
         metrics.setdefault(extractor, []).append(metric)
     specs = extractor_specs(options.extractors or list(metrics) or [_DEFAULT], "cpu")
     infos = {inspect_extractor(spec): spec for spec in specs}
-    missing = metrics.keys() - {info.name for info in infos}
+    missing = metrics.keys() - {info.called for info in infos}
     if missing:
         name = min(missing)
         raise DarkroomError(f"metrics: {name}.{metrics[name][0]} needs {name} among the extractors; add it there")
-    return {info: (spec, metrics.get(info.name)) for info, spec in infos.items() if not metrics or info.name in metrics}
+    return {
+        info: (spec, metrics.get(info.called)) for info, spec in infos.items() if not metrics or info.called in metrics
+    }
 
 
 def _cells(run: Run) -> str:

@@ -3,6 +3,7 @@
 The former are checked before anything is rendered or measured.
 """
 
+import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.domain.identity import Shard
 from darkroom.domain.machine import from_anywhere
 from darkroom.domain.records import OK
-from darkroom.domain.setting_values import as_builtin, converted, converted_or_none
+from darkroom.domain.setting_values import as_builtin, checked_mapping, converted, converted_or_none
 from darkroom.engine.extraction import no_column
 from darkroom.engine.feature_worker import FeatureWorkerSpec
 from darkroom.engine.tasks import Event, FeatureTask, ShardDone, task_name
@@ -52,7 +53,7 @@ class CheckedEvaluation:
     options: EvaluationOptions
     extractors: tuple[ExtractorInfo, ...]
     reference: Reference | None
-    named: Mapping[str, Sequence[str]]  # extractor's name -> metrics; empty where the options name none
+    named: Mapping[str, Sequence[str]]  # what an extractor is called -> metrics; empty where the options name none
     pins: tuple[ExtractorPin, ...]  # of each extractor
 
     @property
@@ -62,7 +63,7 @@ class CheckedEvaluation:
 
     def metrics(self, info: ExtractorInfo) -> Sequence[str]:
         """Of one extractor."""
-        return self.named.get(info.name) or default_metrics(info, has_reference=self.reference is not None)
+        return self.named.get(info.called) or default_metrics(info, has_reference=self.reference is not None)
 
     def of_figure(self, figure: str) -> tuple[ExtractorInfo, str]:
         """The extractor and the metric of one of `figures`."""
@@ -89,9 +90,12 @@ def check_evaluation(options: EvaluationOptions, progress: Progress) -> CheckedE
     infos = tuple(map(inspect_extractor, specs))
     for info in infos:
         check_scores(info)
-    twice = [name for name, count in Counter(info.name for info in infos).items() if count > 1]
+    twice = [name for name, count in Counter(info.called for info in infos).items() if count > 1]
     if twice:
-        raise DarkroomError(f"extractors: {twice[0]} is there twice, and figures are called by it; evaluate one by one")
+        raise DarkroomError(
+            f"extractors: {twice[0]} is there twice, and figures are called by it; give one an alias, as in "
+            f"{{name: {twice[0]}, alias: other}}"
+        )
     named = {} if options.metrics is None else metrics_by_extractor(list(options.metrics), infos)
     reference = _opened_reference(options, progress)
     found = CheckedEvaluation(options, infos, reference, named, tuple(map(pin_extractor, specs, infos)))
@@ -153,12 +157,20 @@ def _extractor_spec(item: str | Mapping[str, Any], device: str) -> ExtractorSpec
 
 
 def _value(key: str, kind: Any, value: Any) -> Any:
+    if key.endswith(": options"):
+        return _options(key, value)
     if get_origin(kind) is not tuple:
         return converted_or_none(key, kind, value)
     entries = as_builtin(value)
     if isinstance(entries, str) or not isinstance(entries, Sequence):
         raise DarkroomError(f"{key}={value!r}: give a list of texts")
     return tuple(converted(key, str, entry) for entry in entries)
+
+
+def _options(key: str, value: Any) -> Mapping[str, Any] | None:
+    """As they are, where JSON holds them."""
+    text = None if value is None else checked_mapping(value, key)
+    return json.loads(text) if text else None
 
 
 def given_keys(spec: ExtractorSpec) -> dict[str, Any]:
@@ -174,7 +186,7 @@ def check_columns(extractors: Iterable[ExtractorInfo], there: Sequence[str]) -> 
     for info in extractors:
         for column in info.columns:
             if column not in there:
-                raise no_column(column, there, info.name)
+                raise no_column(column, there, info.called)
 
 
 def _check_reference(found: CheckedEvaluation) -> None:
@@ -305,7 +317,7 @@ def _extract(
     if not len(missing):
         return failing
     num_images = missing.num_rows * run.info.num_images_per_prompt
-    progress(FeaturesStarted(len(missing), num_images, tuple(spec.name for spec in specs)))
+    progress(FeaturesStarted(len(missing), num_images, tuple(spec.alias or spec.name for spec in specs)))
     counting = Counting(progress, "features", num_images, engine.options.price_per_hour)
 
     def listen(event: Event) -> None:

@@ -154,10 +154,10 @@ def _evaluated(
     lost: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
     lossless = _lossless(run, cells)
     for spec, info in zip(wanted.specs(device), wanted.extractors, strict=True):
-        measuring = _Measuring(run, wanted, extracted, spec, info, wanted.named.get(info.name), progress)
+        measuring = _Measuring(run, wanted, extracted, spec, info, wanted.named.get(info.called), progress)
         measured = {cell_id: measuring.cell(measuring.images(cell_id)) for cell_id in cells}
         metrics |= measuring.infos
-        if info.name in wanted.named and not extracted.num_left_out:
+        if info.called in wanted.named and not extracted.num_left_out:
             _check_had(measured.values(), measuring.infos)
         for cell_id, gap in gaps(measured, measuring.infos, options.seed, measuring.compared).items():
             cells[cell_id] |= measured[cell_id].figures

@@ -12,7 +12,6 @@ from darkroom.evaluation.reference_free import named_convention
 from darkroom.runs.features import ExtractorInfo
 
 INCEPTION = "inception_v3"
-READS_CAPTIONS = ("demo_clip", "clip")
 
 _RESAMPLED = "1,000 resamples of the prompts"
 _OF_INFLUENCE = f"95 % bootstrap of the images' influences, {_RESAMPLED}; the reference is taken as fixed"
@@ -33,6 +32,7 @@ class Definition:
     needs_reference: bool = True
     needs_reference_features: bool = False  # each image is compared with each, of MOST_COMPARED a set at most
     needs_captions: bool = False
+    of_joint_space: bool = False  # of extractors that put captions into the pictures' space
     of_all: bool = False  # of all images, however many; the others of those that are held in memory
     of_scores: bool = False  # of pictures' own scores, and not of features
     column: int | None = None  # of a scorer's features, that it is the mean of
@@ -89,7 +89,7 @@ CATALOGUE: Mapping[str, Definition] = {
         interval=_OF_INFLUENCE,
         measure=inputs.measure_cmmd,
         needs_reference_features=True,
-        extractors=READS_CAPTIONS,
+        of_joint_space=True,
     ),
     "precision": Definition(
         title="Precision",
@@ -143,7 +143,7 @@ CATALOGUE: Mapping[str, Definition] = {
         needs_reference=False,
         needs_captions=True,
         of_all=True,
-        extractors=READS_CAPTIONS,
+        of_joint_space=True,
     ),
     "score": Definition(
         title="Mean score",
@@ -191,7 +191,7 @@ def check_scores(extractor: ExtractorInfo) -> None:
     for score in extractor.scores:
         if score.name in CATALOGUE and not CATALOGUE[score.name].of_scores:
             raise DarkroomError(
-                f"extractor {extractor.name}: its score {score.name} is called as a metric of features; call it "
+                f"extractor {extractor.called}: its score {score.name} is called as a metric of features; call it "
                 "otherwise"
             )
 
@@ -214,7 +214,9 @@ def checked_metrics(metrics: Sequence[str], extractor: ExtractorInfo) -> list[st
     for name in names:
         if name not in metrics_for(extractor):
             can = ", ".join(metrics_for(extractor))
-            raise DarkroomError(f"metrics: {name} is not defined for {extractor.name}; of its features there are {can}")
+            raise DarkroomError(
+                f"metrics: {name} is not defined for {extractor.called}; of its features there are {can}"
+            )
     return list(names)
 
 
@@ -223,24 +225,25 @@ def metrics_by_extractor(metrics: Sequence[str], extractors: Sequence[ExtractorI
 
     A DarkroomError for a name that no extractor has, and for an extractor that is left with none.
     """
-    found: dict[str, dict[str, None]] = {extractor.name: {} for extractor in extractors}
+    found: dict[str, dict[str, None]] = {extractor.called: {} for extractor in extractors}
     for text in metrics:
         of_extractor, _, name = text.rpartition(".")
         having = [
-            (extractor.name, _name_for(name, extractor))
+            (extractor.called, _name_for(name, extractor))
             for extractor in extractors
-            if of_extractor in ("", extractor.name) and _name_for(name, extractor) in metrics_for(extractor)
+            if of_extractor in ("", extractor.called) and _name_for(name, extractor) in metrics_for(extractor)
         ]
         if not having:
-            can = ", ".join(f"{extractor.name}.{one}" for extractor in extractors for one in metrics_for(extractor))
+            can = ", ".join(f"{extractor.called}.{one}" for extractor in extractors for one in metrics_for(extractor))
             raise DarkroomError(f"metrics: no {text!r} of these extractors; there are {can}")
         for extractor_name, metric in having:
             found[extractor_name][metric] = None
     for extractor in extractors:
-        if not found[extractor.name]:
+        if not found[extractor.called]:
             can = ", ".join(metrics_for(extractor))
             raise DarkroomError(
-                f"extractors: none of the metrics named is of {extractor.name}; leave it out, or name one of its: {can}"
+                f"extractors: none of the metrics named is of {extractor.called}; leave it out, or name one of its: "
+                f"{can}"
             )
     return {name: list(chosen) for name, chosen in found.items()}
 
@@ -255,6 +258,7 @@ def metrics_for(extractor: ExtractorInfo) -> list[str]:
         if not found.of_scores
         and not (extractor.name == INCEPTION and name in _INCEPTION_NAMES)
         and (not found.extractors or extractor.name in found.extractors)
+        and (not found.of_joint_space or extractor.reads_captions)
     ]
 
 

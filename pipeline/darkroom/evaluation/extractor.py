@@ -37,6 +37,8 @@ class ExtractorSpec:
     lower_is_better: tuple[str, ...] = ()  # of a command: its scores that this is so of, whatever it says itself
     start_timeout_s: float = 600.0  # of a command: until it says what it is
     batch_timeout_s: float = 600.0  # of a command: until it has scored a batch
+    alias: str | None = None  # what its figures are called by in place of its name
+    options: Mapping[str, Any] | None = None  # of a plug-in, by names of its own
     pin: ExtractorPin | None = None  # None: whatever is there
 
 

@@ -95,7 +95,7 @@ def metric_infos(
 
 
 def figure_name(extractor: ExtractorInfo, metric: str) -> str:
-    return f"{extractor.name}.{metric}"
+    return f"{extractor.called}.{metric}"
 
 
 def chosen_metrics(
@@ -143,7 +143,8 @@ def warnings_of(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> 
         yield f"{what} from {inputs.num_held:,} of {count:,} images, chosen by their prompts"
     num_truncated = inputs.totals.num_truncated if inputs.totals else int(inputs.images.truncated.sum())
     if defined.needs_captions and num_truncated:
-        yield f"{num_truncated:,} of {count:,} prompts are longer than {extractor.name} reads; their rest is not judged"
+        of = f"{num_truncated:,} of {count:,} prompts"
+        yield f"{of} are longer than {extractor.called} reads; their rest is not judged"
 
 
 def _not_scored(inputs: MetricInputs, column: int) -> Iterator[str]:
@@ -206,11 +207,11 @@ def _defined(name: str, extractor: ExtractorInfo, reference: ReferenceSet | None
     title = defined.title
     return Metric(
         name=figure_name(extractor, name),
-        title=title if title in _NAMES_A_NETWORK else f"{title} ({extractor.name})",
+        title=title if title in _NAMES_A_NETWORK and not extractor.alias else f"{title} ({extractor.called})",
         higher_is_better=defined.higher_is_better,
         convention=convention(defined, clip_convention),
         interval=defined.interval,
-        extractor=extractor.name,
+        extractor=extractor.called,
         extractor_id=extractor.extractor_id,
         weights=extractor.weights,
         resize=extractor.resize,

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from PIL import Image
@@ -75,6 +75,10 @@ def inspect_extractor(spec: ExtractorSpec) -> ExtractorInfo:
     the remedy.
     """
     _check(spec)
+    return replace(_inspected(spec), alias=spec.alias or "")
+
+
+def _inspected(spec: ExtractorSpec) -> ExtractorInfo:
     if spec.command is not None:
         return inspect_command(spec)
     if is_plug_in(spec.name):
@@ -116,6 +120,10 @@ def _loaded(spec: ExtractorSpec) -> Extractor:
 def _check(spec: ExtractorSpec) -> None:
     if spec.batch_size < 1:
         raise DarkroomError(f"extractor {spec.name}: batch_size={spec.batch_size}; give 1 or more")
+    if spec.alias is not None and not spec.alias.isidentifier():
+        raise DarkroomError(f"extractor {spec.name}: alias={spec.alias!r}; give letters, digits and _")
+    if spec.options is not None and (spec.command is not None or not is_plug_in(spec.name)):
+        raise DarkroomError(f"extractor {spec.name}: options are of plug-ins; leave them out")
     if spec.command is not None:
         return _check_command(spec)
     for each in fields(spec):

@@ -1,18 +1,18 @@
 """Extractors and scorers of one's own, named by the function that makes them, as in `my_package.my_module:make`.
 
 The module must be importable on every machine that extracts features: installed, or on PYTHONPATH. `make(spec)` takes
-the ExtractorSpec (its `source` and `device` are the plug-in's to use) and returns an Extractor, a CaptionExtractor,
-an ImageScorer or a RowScorer; `sharpness.py` is the shortest there is. One whose packages conflict with Darkroom's is
-better a command (`command_scorer.py`). A scorer that stands on another network's features is one too:
+the ExtractorSpec (its `source`, `options` and `device` are the plug-in's to use) and returns an Extractor, a
+CaptionExtractor, an ImageScorer or a RowScorer; `sharpness.py` is the shortest there is. One whose packages conflict
+with Darkroom's is better a command (`command_scorer.py`). A scorer that stands on another network's features is one:
 
     def make(spec):
         clip = load_extractor(ExtractorSpec("clip", "openai/clip-vit-large-patch14", device=spec.device))
         return AestheticHead(clip, Path(spec.source))
 
-Its `info` says what figures are called: those of a scorer named `aesthetic` are `aesthetic.score`, or by the names in
-its `scores`. Its features are
-known by more than what `info` digests: by its code, its source and its resizing, so that those of changed code are made
-again. `domain/source_code.py` says how far its code goes.
+Captions of a CaptionExtractor, such as SigLIP, have a CLIP score, and its pictures CMMD. Its `info` says what figures are
+called: those of a scorer named `aesthetic` are `aesthetic.score`, or by the names in its `scores`. Its features are known
+by more than what `info` digests: by its code, its source, its options and its resizing, so that those of changed code are
+made again. `domain/source_code.py` says how far its code goes.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ import numpy as np
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.machine import walk
+from darkroom.domain.settings import mapping_text
 from darkroom.domain.source_code import imported_function, module_lines
 from darkroom.evaluation.extractor import (
     CaptionExtractor,
@@ -87,7 +88,8 @@ def load_plug_in(spec: ExtractorSpec) -> Extractor:
     if fault:
         raise DarkroomError(f"extractor {spec.name}: {fault}; see pipeline/darkroom/evaluation/plugins.py")
     kind = next(own for protocol, own in _KINDS if isinstance(made, protocol))
-    return kind(replace(made.info, code=code_digest(spec.name.partition(":")[0], spec)), made)  # type: ignore[return-value]
+    code, reads_captions = code_digest(spec.name.partition(":")[0], spec), isinstance(made, CaptionExtractor)
+    return kind(replace(made.info, code=code, reads_captions=reads_captions), made)  # type: ignore[no-any-return]
 
 
 _KINDS: Sequence[tuple[type, type]] = (
@@ -120,6 +122,7 @@ def code_digest(module: str, spec: ExtractorSpec) -> str:
         f"resize\0{spec.resize}",
         *(f"source\0{line}" for line in source_lines(spec.source)),
     ]
+    parts += [f"options\0{mapping_text(spec.options)}"] if spec.options else []
     return f"sha256:{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()}"
 
 

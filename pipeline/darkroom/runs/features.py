@@ -48,6 +48,13 @@ class ExtractorInfo:
     code: str = ""  # "sha256:..." of what else a plug-in or a command is made of, such as its modules' code
     scores: tuple[Score, ...] = ()  # of a scorer: one a feature; empty: a single one called score
     columns: tuple[str, ...] = ()  # of the prompt's row, that a scorer reads
+    reads_captions: bool = False  # puts captions into the pictures' space
+    alias: str = ""  # what its figures are called by in place of its name
+
+    @property
+    def called(self) -> str:
+        """What its figures' names begin with."""
+        return self.alias or self.name
 
     @property
     def named_scores(self) -> tuple[Score, ...]:
@@ -56,7 +63,7 @@ class ExtractorInfo:
 
     @property
     def extractor_id(self) -> str:
-        """16 hex digits: features with the same id may be compared with each other."""
+        """16 hex digits: features with the same id may be compared with each other, whatever they are called."""
         code = [self.code] if self.code else []
         return digest("extractor", self.name, self.weights, self.resize, *code, length=16)
 
