@@ -9,10 +9,10 @@ with Darkroom's is better a command (`command_scorer.py`). A scorer that stands 
         clip = load_extractor(ExtractorSpec("clip", "openai/clip-vit-large-patch14", device=spec.device))
         return AestheticHead(clip, Path(spec.source))
 
-Captions of a CaptionExtractor, such as SigLIP, have a CLIP score, and its pictures CMMD. Its `info` says what figures are
-called: those of a scorer named `aesthetic` are `aesthetic.score`, or by the names in its `scores`. Its features are known
-by more than what `info` digests: by its code, its source, its options and its resizing, so that those of changed code are
-made again. `domain/source_code.py` says how far its code goes.
+Captions of a CaptionExtractor, such as SigLIP, have a CLIP score, and its pictures CMMD. Its `info` says what figures
+are called: those of a scorer named `aesthetic` are `aesthetic.score`, or by the names in its `scores`. Its features are
+known by more than what `info` digests: by its code, its source, its options and its resizing, so that those of changed
+code are made again. `domain/source_code.py` says how far its code goes.
 """
 
 import hashlib
