@@ -23,7 +23,7 @@ from tests.evaluation.test_command_scorer import SCRIPT
 SCORERS = Path(__file__).parents[2] / "infra" / "examples" / "scorers"
 SIZES = {"name": "sizes", "command": f"{sys.executable} -S {SCRIPT}", "lower_is_better": ["told"]}
 PROMPTS = [{"prompt": f"p{number}", "told": "x" * number if number % 2 else None} for number in range(24)]
-HERE = darkroom.EngineOptions(engine="local", shard_size=8)
+HERE = darkroom.EngineOptions(shard_size=8)
 
 
 def sweep(out: Path, prompts: list, **more) -> darkroom.Run:
@@ -34,7 +34,7 @@ def sweep(out: Path, prompts: list, **more) -> darkroom.Run:
 @pytest.mark.slow
 def test_its_scores_are_figures_of_a_sweep_of_comparisons_and_of_the_report(tmp_path: Path) -> None:
     run = sweep(tmp_path / "run", PROMPTS)
-    found = run.evaluate(extractors=[SIZES], engine=HERE)
+    found = run.evaluate(extractors=[SIZES])
     narrow, wide = found.evaluation.cells
     figures = found.evaluation.cells[wide]
     assert (figures["sizes.width"].value, figures["sizes.width"].num_images) == (24, 24)
@@ -53,7 +53,7 @@ def test_its_scores_are_figures_of_a_sweep_of_comparisons_and_of_the_report(tmp_
     )
     assert compared.worse == ["sizes.width"]
     assert compared.differences["sizes.told"].num_pairs == 12
-    assert "sizes.told" in (Path(run.report().page).read_text())
+    assert "Mean told (sizes)" in Path(run.report(out=tmp_path / "report").place).read_text()
 
 
 @pytest.mark.slow
@@ -67,9 +67,9 @@ def test_what_it_reads_is_checked_before_anything_is_rendered(tmp_path: Path) ->
         [{"prompt": "a", "size": 1}], model="paint", out=tmp_path / "run", engine=HERE, height=16, width=16
     )
     with pytest.raises(DarkroomError, match=words):
-        run.evaluate(extractors=[SIZES], engine=HERE)
+        run.evaluate(extractors=[SIZES])
     with pytest.raises(DarkroomError, match="extractors: columns='told': give a list of texts"):
-        run.evaluate(extractors=[{**SIZES, "columns": "told"}], engine=HERE)
+        run.evaluate(extractors=[{**SIZES, "columns": "told"}])
 
 
 # Those that are shipped ----------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def main() -> None:
     words = dict(word.split("=", 1) for word in sys.argv[1:])
     if "child" in words:  # with a process of its own
         child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
-        with open(words["child"], "w") as file:  # noqa: PTH123
+        with open(os.path.join(words["child"], "pids"), "w") as file:  # noqa: PTH118, PTH123
             file.write(f"{os.getpid()} {child.pid}")
     obey(words.get("start", ""))
     hello = {"darkroom_scorer": 1, "name": "sizes", "version": words.get("version", "1")}

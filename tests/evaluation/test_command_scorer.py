@@ -109,7 +109,7 @@ def gone(*pids: int) -> bool:
 
 @pytest.mark.slow
 def test_one_that_hangs_is_killed_with_its_children_and_started_again(scorer, tmp_path: Path) -> None:
-    hanging = scorer(f"child={tmp_path / 'pids'}", batch_timeout_s=0.5)
+    hanging = scorer(f"child={tmp_path}", batch_timeout_s=0.5)
     found = extract(hanging, pictures("a"))
     pids = list(map(int, (tmp_path / "pids").read_text().split()))
     assert all(map(alive, pids))
@@ -121,7 +121,7 @@ def test_one_that_hangs_is_killed_with_its_children_and_started_again(scorer, tm
 
 @pytest.mark.slow
 def test_it_ends_with_its_job_also_while_it_is_at_work(scorer, tmp_path: Path) -> None:
-    ending = scorer(f"child={tmp_path / 'pids'}")
+    ending = scorer(f"child={tmp_path}")
     extract(ending, pictures("a"))
     pids = list(map(int, (tmp_path / "pids").read_text().split()))
     caught: list[BaseException] = []
@@ -150,7 +150,7 @@ def test_it_dies_with_a_worker_that_is_killed(tmp_path: Path) -> None:
         "process = LineProcess('mine', sys.argv[1:], {}); process.ask(b'', 30, 'start'); print(1, flush=True); "
         "time.sleep(60)"
     )
-    words = [sys.executable, "-S", str(SCRIPT), f"child={tmp_path / 'pids'}"]
+    words = [sys.executable, "-S", str(SCRIPT), f"child={tmp_path}"]
     with subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE) as worker:
         assert worker.stdout.readline()
         pids = list(map(int, (tmp_path / "pids").read_text().split()))

@@ -133,6 +133,7 @@ class Scaled:
         return self._clip.truncated(captions)
 
 
+@pytest.mark.slow
 def test_a_plug_in_with_captions_in_the_pictures_space_has_clip_score_and_cmmd(pictures) -> None:
     (picture,) = pictures(1)
     name = f"{__name__}:joint_space"

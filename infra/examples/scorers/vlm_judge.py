@@ -22,7 +22,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 WORDS = "{question} Answer with one word."
-TRIES, PAUSE_S, TIMEOUT_S, AT_ONCE = 5, 2.0, 120, 8
+TRIES, PAUSE_S, TIMEOUT_S, AT_ONCE = 6, 0.5, 120, 8
 LEAST = 1e-6  # of a probability, in the geometric mean
 
 

@@ -44,7 +44,7 @@ def columns_read(extractors: Iterable[Extractor]) -> list[str]:
     return list(dict.fromkeys(name for extractor in extractors for name in extractor.info.columns))
 
 
-def prompt_rows(names: Iterable[tuple[str, int]], extras: pa.Table, columns: Sequence[str]) -> list[dict[str, Any]]:
+def prompt_rows(names: Sequence[tuple[str, int]], extras: pa.Table, columns: Sequence[str]) -> list[dict[str, Any]]:
     """What a RowScorer is told of images by (prompt_id, sample_index), whose prompts' other columns are `extras`.
 
     Raises DarkroomError for a column that is not there.
@@ -53,7 +53,7 @@ def prompt_rows(names: Iterable[tuple[str, int]], extras: pa.Table, columns: Seq
         if column not in extras.column_names:
             raise no_column(column, extras.column_names)
     values = [json_values(extras.schema.field(name), extras.column(name)) for name in columns]
-    rows = zip(*values, strict=True) if columns else ([] for _ in range(len(extras)))
+    rows = zip(*values, strict=True) if columns else [()] * len(names)
     return [
         {"prompt_id": prompt_id, "sample_index": index, "columns": dict(zip(columns, row, strict=True))}
         for (prompt_id, index), row in zip(names, rows, strict=True)

@@ -109,9 +109,10 @@ class _Extraction:
         extractor: Extractor,
         known: ShardFeatures | None,
         ok: Sequence[Record],
-        rows: Mapping[str, Mapping[str, Any]],
+        told: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        self.extractor, self._rows = extractor, rows
+        """`told`: of each image, by its image_id, what `prompt_rows` says."""
+        self.extractor, self._told = extractor, told
         places = [known.place(record.image_id, record.sha256) if known else None for record in ok]
         rows = [place for place in places if place is not None]
         self._order = [record.image_id for record in ok]
@@ -125,7 +126,7 @@ class _Extraction:
         """On the device's thread."""
         missing = [(file, pixels) for file, pixels in files if self.is_missing(file.record)]
         pictures = [
-            Picture(file.record.image_id, _caption(file.record), pixels, file.sha256, self._rows[file.record.image_id])
+            Picture(file.record.image_id, _caption(file.record), pixels, file.sha256, self._told[file.record.image_id])
             for file, pixels in missing
             if pixels is not None
         ]

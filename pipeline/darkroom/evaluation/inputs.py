@@ -93,7 +93,7 @@ class MetricInputs:
     def num_prompts_scored(self, column: int) -> int | None:
         """Prompts of images held that this score applies to; None where they are not known."""
         known = ~np.isnan(self.images.features[:, column])
-        return None if self.prompts is None else len({self.prompts[row] for row in np.flatnonzero(known)})
+        return None if self.prompts is None else len({self.prompts[row] for row in np.flatnonzero(known).tolist()})
 
     @property
     def num_compared(self) -> int:

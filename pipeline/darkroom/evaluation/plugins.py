@@ -89,7 +89,7 @@ def load_plug_in(spec: ExtractorSpec) -> Extractor:
         raise DarkroomError(f"extractor {spec.name}: {fault}; see pipeline/darkroom/evaluation/plugins.py")
     kind = next(own for protocol, own in _KINDS if isinstance(made, protocol))
     code, reads_captions = code_digest(spec.name.partition(":")[0], spec), isinstance(made, CaptionExtractor)
-    return kind(replace(made.info, code=code, reads_captions=reads_captions), made)  # type: ignore[no-any-return]
+    return kind(replace(made.info, code=code, reads_captions=reads_captions), made)
 
 
 _KINDS: Sequence[tuple[type, type]] = (

@@ -62,10 +62,7 @@ class LineProcess:
             ) from None
         guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(self._process.pid)]
         self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True, bufsize=0)
-        self._stdin, self._stdout, self._stderr = self._process.stdin, self._process.stdout, self._process.stderr
-        assert self._stdin is not None
-        assert self._stdout is not None
-        assert self._stderr is not None
+        self._stdin, self._stdout, self._stderr = (_piped(self._process, name) for name in pipes)
         self._partial = {self._stdout: b"", self._stderr: b""}  # lines without an end as yet; without pipes that ended
         for pipe in (self._stdin, self._stdout, self._stderr):
             os.set_blocking(pipe.fileno(), False)
@@ -92,11 +89,11 @@ class LineProcess:
                 if left <= 0:
                     raise self._died(f"no answer within {key}={timeout_s:g}")
                 ready = [found.fileobj for found, _ in selector.select(min(left, _POLL_S))]
-                for pipe in ready:
-                    if pipe is self._stdin:
+                for there in ready:
+                    if there is self._stdin:
                         unsent = self._written(unsent)
-                    if (pipe is self._stdin and not unsent) or (pipe is not self._stdin and not self._read(pipe)):
-                        selector.unregister(pipe)
+                    if not (unsent if there is self._stdin else self._read(there)):
+                        selector.unregister(there)
                 if not ready and (status := self._process.poll()) is not None:
                     raise self._died(_how(status))
         if unsent:
@@ -170,6 +167,11 @@ class LineProcess:
                 f"{self._label}: it wrote {shown!r}, which is no JSON, on its standard output; write what is no answer "
                 "to its standard error"
             ) from None
+
+
+def _piped(process: subprocess.Popen[bytes], name: str) -> IO[bytes]:
+    pipe: IO[bytes] = getattr(process, name)
+    return pipe
 
 
 def _how(status: int) -> str:
