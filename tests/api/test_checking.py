@@ -14,7 +14,7 @@ from darkroom.api.warnings import warnings
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import QUANTIZATIONS, ModelRef, Sampling
 from darkroom.engine.planning import Grid
-from darkroom.runs.presets import presets, with_preset
+from darkroom.runs.commands import presets, with_preset
 from tests.rendering.tiny_loras import tiny_lora
 from tests.rendering.tiny_models import hub_copy, tiny_sdxl
 

@@ -24,7 +24,7 @@ from darkroom.engine.planning import Grid
 from darkroom.engine.tasks import ShardDone, ShardReport, ShardTask
 from darkroom.rendering.renderer import RendererSpec
 from darkroom.runs.certificates import put_certificate
-from darkroom.runs.presets import presets
+from darkroom.runs.commands import presets
 from darkroom.storage.local import user_cache
 
 SD15 = Speed(1 / 7.11, 1 / 11.4, 98.0)

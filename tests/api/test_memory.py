@@ -13,7 +13,7 @@ from darkroom.api.options import EngineOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import QUANTIZATIONS
 from darkroom.rendering.memory import CallBytes, Held, ModelMemory
-from darkroom.runs.presets import presets
+from darkroom.runs.commands import presets
 
 HELD = Held("float32", 8)
 CALL = CallBytes(step=20, decoding=200, tile=30)

@@ -26,7 +26,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
 from darkroom.jobs.overrides import composed
 from darkroom.jobs.values import request
-from darkroom.runs.presets import presets
+from darkroom.runs.commands import presets
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from darkroom.api.sharing import Shared
 from darkroom.domain.identity import Shard
 from darkroom.engine.planning import plan
 from darkroom.engine.tasks import ShardTask
+from darkroom.runs.listing import ShardSet
 from darkroom.runs.reading import records
-from darkroom.runs.shard_set import ShardSet
 from darkroom.storage.store import open_store, parse_spec
 from tests.jobs.helpers import ROOT, command
 

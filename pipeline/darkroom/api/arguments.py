@@ -19,7 +19,7 @@ from darkroom.domain.settings import SETTINGS, ModelRef
 from darkroom.domain.source_code import is_function_name
 from darkroom.prompts.dataset import PromptDataset, PromptScan
 from darkroom.prompts.opening import open_prompts, template_prompts
-from darkroom.runs.presets import presets
+from darkroom.runs.commands import presets
 from darkroom.runs.run import PromptsInfo
 
 DEMO, MEMORY = "demo", "memory"

@@ -41,7 +41,7 @@ from darkroom.rendering.renderer import PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import DEFAULT, check_eta, check_scheduler, check_steps, takes_eta
 from darkroom.rendering.shipped_configurations import CONFIGURATIONS, configuration_of
 from darkroom.runs.cells import CellInfo
-from darkroom.runs.presets import preset_of, presets, with_preset
+from darkroom.runs.commands import preset_of, presets, with_preset
 from darkroom.storage.store import is_remote
 
 DEMO_REPO_ID = "darkroom/demo"

@@ -24,7 +24,7 @@ from darkroom.engine.tasks import Event, ShardDone, Summary, TaskRunner, WorkerR
 from darkroom.rendering.backends import OPENVINO, backend_of, openvino_version
 from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import RendererSpec
-from darkroom.runs.spending import Spent
+from darkroom.runs.drivers import Spent
 
 if TYPE_CHECKING:
     from darkroom.engine.capacity import WorkerResources

@@ -34,8 +34,7 @@ from darkroom.evaluation.reference_opening import open_reference
 from darkroom.runs import manifest
 from darkroom.runs.bulk import read_each
 from darkroom.runs.features import ExtractorInfo, ShardFeatures, get_features, shards_with_features
-from darkroom.runs.listing import Committed, committed_shards
-from darkroom.runs.shard_set import ShardSet
+from darkroom.runs.listing import Committed, ShardSet, committed_shards
 from darkroom.storage.store import Store, prefetched
 
 _KEYS = tuple(each.name for each in fields(ExtractorSpec) if each.name not in ("device", "pin"))

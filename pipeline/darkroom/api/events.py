@@ -13,10 +13,9 @@ from darkroom.domain.records import Record
 from darkroom.engine.tasks import Event as DispatchEvent
 from darkroom.engine.tasks import Summary
 from darkroom.rendering.copy_progress import FilesCopied as FilesCopied
-from darkroom.runs.cells import CellInfo
-from darkroom.runs.choices import Dropped
+from darkroom.runs.cells import CellInfo, Dropped
+from darkroom.runs.drivers import Spent
 from darkroom.runs.run import RunInfo
-from darkroom.runs.spending import Spent
 from darkroom.storage.store import StoreSpec
 
 

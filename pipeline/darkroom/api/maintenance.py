@@ -24,7 +24,7 @@ from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.rendering.inspection import shared_models
 from darkroom.runs import compaction
 from darkroom.runs.bulk import read_each
-from darkroom.runs.choices import dropped_cells
+from darkroom.runs.cells import dropped_cells
 from darkroom.runs.compaction import Compaction, removable_manifests, remove_manifests
 from darkroom.runs.files import IMAGES_PREFIX, is_image_key
 from darkroom.runs.manifest import fence_retries

@@ -33,14 +33,12 @@ from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import Compiled, RendererSpec
 from darkroom.runs.cells import CellInfo, read_cells
 from darkroom.runs.compaction import Compactor
-from darkroom.runs.drivers import Driver
+from darkroom.runs.drivers import Driver, spent
 from darkroom.runs.files import PROFILE_PREFIX
-from darkroom.runs.listing import committed_shards
+from darkroom.runs.listing import ShardSet, committed_shards
 from darkroom.runs.opening import shards_of
 from darkroom.runs.reading import count_statuses
 from darkroom.runs.run import RunInfo
-from darkroom.runs.shard_set import ShardSet
-from darkroom.runs.spending import spent
 from darkroom.storage.local import user_cache
 from darkroom.storage.store import Store
 

@@ -35,8 +35,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import Record, num_without_image
 from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.reporting.pictures import contact_sheet
-from darkroom.runs.cells import CellInfo, read_cells
-from darkroom.runs.choices import put_choices, read_choices
+from darkroom.runs.cells import CellInfo, put_choices, read_cells, read_choices
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.files import CONTACT_SHEET_KEY
 from darkroom.runs.images import StoredFile, first_images

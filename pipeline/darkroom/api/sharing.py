@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from darkroom.domain.identity import Shard
 from darkroom.engine.tasks import ShardTask, Task
 from darkroom.runs.drivers import Driver
-from darkroom.runs.shard_set import ShardSet
+from darkroom.runs.listing import ShardSet
 
 
 @dataclass

@@ -14,7 +14,7 @@ from darkroom.domain.errors import first_line
 from darkroom.engine.meter import Meter
 from darkroom.engine.metrics import Metric, Values, readings
 from darkroom.engine.metrics_file import MetricsFile, check_metrics_file
-from darkroom.runs.spending import Spending
+from darkroom.runs.drivers import Spending
 from darkroom.storage.store import Store
 
 _EXPORTER = "opentelemetry.exporter.prometheus"  # of `ray[default]`: without it no node of Ray exports anything

@@ -6,7 +6,7 @@ import pytest
 
 from darkroom.domain.identity import Shard
 from darkroom.engine.planning import plan
-from darkroom.runs.pace import Commits, Pace
+from darkroom.runs.reading import Commits, Pace
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SHARDS = list(plan(100, 10, ["cell"], "fingerprint"))
