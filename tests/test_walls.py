@@ -23,7 +23,7 @@ ONLY_IN = {
         "pipeline/darkroom/engine/cluster.py",
         "pipeline/darkroom/engine/ray_dispatcher.py",
         "pipeline/darkroom/engine/capacity.py",
-        "pipeline/darkroom/engine/ray_metrics.py",
+        "pipeline/darkroom/engine/metrics.py",
         "pipeline/darkroom/bench/ray_data.py",
         "pipeline/darkroom/clusters/ray_jobs.py",
     ],
