@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from darkroom.api.given_settings import ALSO_AN_AXIS, is_on_no_cell
+from darkroom.api.arguments import ALSO_AN_AXIS, is_on_no_cell
 from darkroom.conf.groups import EvaluateMode, TemplateMode
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef, Sampling, Setting, settings_of

@@ -12,8 +12,7 @@ import pytest
 
 import darkroom
 from darkroom.api.annotations import checked_kind
-from darkroom.api.arguments import evaluation_options, model_ref
-from darkroom.api.given_settings import with_settings
+from darkroom.api.arguments import evaluation_options, model_ref, with_settings
 from darkroom.api.options import EngineOptions, Expectation
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef, Value

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 import darkroom
-from darkroom.api.arguments import prompts_of
+from darkroom.api.arguments import prompts_of, sampling_defaults
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
-from darkroom.api.given_settings import sampling_defaults
 from darkroom.api.options import EngineOptions
 from darkroom.api.warnings import warnings
 from darkroom.domain.errors import DarkroomError

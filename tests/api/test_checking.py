@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from darkroom.api.arguments import prompts_of
+from darkroom.api.arguments import prompts_of, sampling_defaults
 from darkroom.api.checking import Checked, Request, check, check_executed
-from darkroom.api.given_settings import sampling_defaults
 from darkroom.api.options import EngineOptions
 from darkroom.api.warnings import warnings
 from darkroom.domain.errors import DarkroomError

@@ -9,14 +9,21 @@ import pytest
 
 import darkroom
 from darkroom.api import compiling
-from darkroom.api.arguments import prompts_of
-from darkroom.api.batch_size import settled_as
+from darkroom.api.arguments import prompts_of, sampling_defaults
 from darkroom.api.checking import Checked, Request, check
-from darkroom.api.compiling import Compiling, Speed, chosen, decided, num_shapes, speed_of, usual_speed
-from darkroom.api.given_settings import sampling_defaults
+from darkroom.api.compiling import Compiling, chosen, decided, num_shapes
 from darkroom.api.options import EngineOptions, HalvingOptions
 from darkroom.api.proving import _key
-from darkroom.api.speeds import Measured, SpeedKeeper, keep_speed, measured_speed
+from darkroom.api.speeds import (
+    Measured,
+    Speed,
+    SpeedKeeper,
+    keep_speed,
+    measured_speed,
+    settled_as,
+    speed_of,
+    usual_speed,
+)
 from darkroom.domain.certificates import Certificate, Check
 from darkroom.domain.identity import Shard
 from darkroom.domain.settings import Sampling

@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 
 import darkroom
-from darkroom.api.arguments import engine_options, evaluation_options, model_ref, options_of
+from darkroom.api.arguments import (
+    engine_options,
+    evaluation_options,
+    model_ref,
+    options_of,
+    sampling_defaults,
+    with_settings,
+)
 from darkroom.api.cells import find_model
-from darkroom.api.given_settings import sampling_defaults, with_settings
 from darkroom.api.options import (
     ComparisonOptions,
     EngineOptions,

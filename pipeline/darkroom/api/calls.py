@@ -19,16 +19,18 @@ from darkroom.api.arguments import (
     Evaluate,
     OnInvalid,
     Prompts,
+    check_beside_axes,
     engine_options,
     evaluation_options,
     model_ref,
     options_of,
     prompts_of,
+    sampling_defaults,
     takes_settings,
+    with_settings,
 )
 from darkroom.api.checking import Request
 from darkroom.api.events import Progress, silent
-from darkroom.api.given_settings import check_beside_axes, sampling_defaults, with_settings
 from darkroom.api.options import (
     ComparisonOptions,
     EvaluationOptions,

@@ -6,7 +6,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from darkroom.api.given_settings import checked_model, with_settings
+from darkroom.api.arguments import checked_model, with_settings
 from darkroom.api.parts import (
     check_loras,
     with_lora_files,

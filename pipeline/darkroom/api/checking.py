@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from darkroom import __version__
-from darkroom.api.arguments import Prompts
+from darkroom.api.arguments import Prompts, sampling_defaults
 from darkroom.api.cells import (
     OPTIONAL_ARGUMENTS,
     CheckedCell,
@@ -21,7 +21,6 @@ from darkroom.api.cells import (
     grid_cell,
     grid_settings,
 )
-from darkroom.api.given_settings import sampling_defaults
 from darkroom.api.options import (
     AUTO,
     EngineOptions,

@@ -5,15 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from darkroom.api.batch_size import settled_here
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
 from darkroom.api.engine import likely_device, renderer_spec
 from darkroom.api.events import Progress, PromptsWritten, Warned
-from darkroom.api.footprint import Footprint, footprint
-from darkroom.api.memory import Memory, check_weights, estimated, measured
+from darkroom.api.footprint import Footprint, Memory, check_weights, estimated, footprint, measured
 from darkroom.api.proving import cached_proof, check_proof, is_testable, limited, proof_of, tell_failed
-from darkroom.api.speeds import are_alike, keep_speed
+from darkroom.api.speeds import are_alike, keep_speed, settled_here
 from darkroom.api.warnings import warnings
 from darkroom.api.watching import check_watching
 from darkroom.domain.certificates import Certificate

@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from darkroom import __version__
-from darkroom.api.batch_size import settled_for
 from darkroom.api.cells import CheckedCell, checked_cell, find_model
 from darkroom.api.checking import check_executed
 from darkroom.api.engine import device_model, likely_device, renderer_spec
 from darkroom.api.events import Progress, Warned
 from darkroom.api.options import EngineOptions
 from darkroom.api.prompt_checks import LORA_TAGS
+from darkroom.api.speeds import settled_for
 from darkroom.domain.adapters import LORAS
 from darkroom.domain.certificates import PROMISES, Certificate
 from darkroom.domain.errors import DarkroomError

@@ -6,8 +6,7 @@ from dataclasses import replace
 from darkroom.api.cells import CheckedCell
 from darkroom.api.checking import Checked
 from darkroom.api.plug_ins import warnings_of
-from darkroom.api.prompt_checks import tag_warnings, text_reader
-from darkroom.api.row_numbers import size_warnings
+from darkroom.api.prompt_checks import size_warnings, tag_warnings, text_reader
 from darkroom.domain.adapters import names_in
 from darkroom.domain.prompt_syntax import A1111, PLAIN
 from darkroom.domain.records import adapters_of

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from darkroom.api.sharing import Shared
+from darkroom.api.render_job import Shared
 from darkroom.domain.identity import Shard
 from darkroom.engine.planning import plan
 from darkroom.engine.tasks import ShardTask

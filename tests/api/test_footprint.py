@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from darkroom.api import memory
-from darkroom.api.arguments import prompts_of
+from darkroom.api import footprint
+from darkroom.api.arguments import prompts_of, sampling_defaults
 from darkroom.api.checking import Request, check
-from darkroom.api.given_settings import sampling_defaults
-from darkroom.api.memory import Memory, _remedies
+from darkroom.api.footprint import Memory, _remedies
 from darkroom.api.options import EngineOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import QUANTIZATIONS
@@ -50,14 +49,14 @@ def test_the_cheapest_settings_that_make_it_fit(needs: ModelMemory, total: int, 
 
 
 def test_every_proposal_fits_and_needs_all_of_its_settings(needs: ModelMemory) -> None:
-    known = {each.words: each for each in memory._CHANGES}
+    known = {each.words: each for each in footprint._CHANGES}
     for total in range(100, 3000, 50):
         chosen = [known[words] for words in _remedies(needs, HELD, BASE, total, 1, "cuda")]
         if chosen:
-            assert BASE + needs.on_device(memory._changed(HELD, chosen)) <= total
+            assert BASE + needs.on_device(footprint._changed(HELD, chosen)) <= total
             for each in chosen:
                 others = [other for other in chosen if other is not each]
-                assert BASE + needs.on_device(memory._changed(HELD, others)) > total
+                assert BASE + needs.on_device(footprint._changed(HELD, others)) > total
 
 
 def test_fewer_workers_come_first_where_one_fits(needs: ModelMemory) -> None:
@@ -67,39 +66,39 @@ def test_fewer_workers_come_first_where_one_fits(needs: ModelMemory) -> None:
 
 
 def test_what_was_measured_of_one_worker_says_how_many_fit() -> None:
-    found = memory.measured(Memory({"unet": 10}, 100, False, 1000, 8, ("model.vae_slicing=true",)), 300)
+    found = footprint.measured(Memory({"unet": 10}, 100, False, 1000, 8, ("model.vae_slicing=true",)), 300)
     assert (found.is_measured, found.fits, found.remedies) == (True, False, ("engine.num_workers=3",))
-    assert memory.measured(found, 100).remedies == ()
-    alone = memory.measured(Memory({"unet": 10}, 100, False, 1000, 1, ("model.vae_slicing=true",)), 1100)
+    assert footprint.measured(found, 100).remedies == ()
+    alone = footprint.measured(Memory({"unet": 10}, 100, False, 1000, 1, ("model.vae_slicing=true",)), 1100)
     assert alone.advice == "it would fit with model.vae_slicing=true"
-    assert "take less" in memory.measured(Memory({"unet": 10}, 100, False, 1000, 1), 1100).advice
+    assert "take less" in footprint.measured(Memory({"unet": 10}, 100, False, 1000, 1), 1100).advice
 
 
 def test_what_is_refused_beside_another_setting_is_not_proposed(needs: ModelMemory) -> None:
-    words = [each.words for each in memory._allowed(replace(HELD, dtype="float8"), "cuda", stays=True)]
+    words = [each.words for each in footprint._allowed(replace(HELD, dtype="float8"), "cuda", stays=True)]
     assert not any("quantization" in each or "offload" in each for each in words)
-    assert len(memory._allowed(HELD, "cuda", stays=False)) == len(memory._CHANGES)
+    assert len(footprint._allowed(HELD, "cuda", stays=False)) == len(footprint._CHANGES)
 
 
 def test_weights_that_are_more_than_there_is_are_refused_with_what_would_make_them_fit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(memory, "taken_bytes", lambda _device: 0)
+    monkeypatch.setattr(footprint, "taken_bytes", lambda _device: 0)
     asked = sampling_defaults() | {"height": 64, "width": 64}
     found, by_openvino = (
         check(Request(prompts_of(["a"]), presets()["demo"], asked, engine=EngineOptions(backend=backend)), "cpu")
         for backend in ("torch", "openvino")
     )
-    assert memory.check_weights(found, "cpu") == 16_718_124
-    assert memory.check_weights(by_openvino, "cpu") == 16_718_124 + 11_729_808  # the UNet once more
-    monkeypatch.setattr(memory, "total_bytes", lambda _device: 16_000_000)
+    assert footprint.check_weights(found, "cpu") == 16_718_124
+    assert footprint.check_weights(by_openvino, "cpu") == 16_718_124 + 11_729_808  # the UNet once more
+    monkeypatch.setattr(footprint, "total_bytes", lambda _device: 16_000_000)
     with pytest.raises(DarkroomError, match=r"^darkroom/demo does not fit into memory: .*it would fit with .*bfloat16"):
-        memory.check_weights(found, "cpu")
-    monkeypatch.setattr(memory, "total_bytes", lambda _device: 20_000_000)
+        footprint.check_weights(found, "cpu")
+    monkeypatch.setattr(footprint, "total_bytes", lambda _device: 20_000_000)
     with pytest.raises(DarkroomError, match=r"unet in openvino 11.7 MB.*it would fit with engine\.backend=torch"):
-        memory.check_weights(by_openvino, "cpu")
-    monkeypatch.setattr(memory, "total_bytes", lambda _device: None)
-    assert memory.check_weights(found, "cpu") is None
+        footprint.check_weights(by_openvino, "cpu")
+    monkeypatch.setattr(footprint, "total_bytes", lambda _device: None)
+    assert footprint.check_weights(found, "cpu") is None
 
 
 def test_it_is_said_in_one_line() -> None:
