@@ -40,7 +40,7 @@ ONLY_IN = {
         "pipeline/darkroom/api/engine.py",
     ],
     "diffusers": ["pipeline/darkroom/rendering/", "pipeline/darkroom/demo/", "pipeline/darkroom/bench/"],
-    "openvino": ["pipeline/darkroom/rendering/openvino_graphs.py"],
+    "openvino": ["pipeline/darkroom/rendering/openvino_unet.py"],
     "rich": ["jobs/"],
     "jinja2": ["pipeline/darkroom/reporting/page.py"],
     "markupsafe": ["pipeline/darkroom/reporting/page.py"],

@@ -26,7 +26,7 @@ from darkroom.rendering import copy_progress, remote_files
 from darkroom.rendering.copy_progress import FilesCopied, told_of_copies
 from darkroom.rendering.inspection import InspectedModel, inspect_model
 from darkroom.rendering.model_files import shaping_files, shaping_names
-from darkroom.rendering.prefetching import prefetch
+from darkroom.rendering.model_places import prefetch
 from darkroom.rendering.renderer import RendererSpec, load_renderer
 from darkroom.storage.input_objects import InputObjects, folders_of
 from darkroom.storage.retry import RetryPolicy

@@ -16,8 +16,7 @@ from darkroom.domain.units import readable_bytes
 from darkroom.engine.planning import num_shards
 from darkroom.rendering.backends import TORCH
 from darkroom.rendering.description import SIZE
-from darkroom.rendering.device_memory import taken_bytes, total_bytes
-from darkroom.rendering.memory import Held, ModelMemory, model_memory
+from darkroom.rendering.memory import Held, ModelMemory, model_memory, taken_bytes, total_bytes
 from darkroom.rendering.renderer import RendererSpec
 from darkroom.runs.layouts import CONTAINERS
 

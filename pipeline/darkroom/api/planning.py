@@ -23,7 +23,7 @@ from darkroom.engine.device import batches
 from darkroom.engine.meter import cost_of
 from darkroom.prompts.dataset import PromptScan, write_parquet
 from darkroom.rendering.copy_progress import told_of_copies
-from darkroom.rendering.device_memory import peak_of
+from darkroom.rendering.memory import peak_of
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.layouts import encode_image

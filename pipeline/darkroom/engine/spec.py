@@ -18,7 +18,7 @@ from darkroom.engine.worker import Worker
 from darkroom.evaluation.extractor import Extractor, ExtractorSpec
 from darkroom.rendering.backends import OPENVINO, openvino_version
 from darkroom.rendering.loading import loads_models
-from darkroom.rendering.prefetching import prefetch
+from darkroom.rendering.model_places import prefetch
 from darkroom.rendering.renderer import Compiled, Renderer, RendererSpec, load_renderer
 from darkroom.runs.run import RunInfo, open_run
 from darkroom.storage.local import user_cache

@@ -15,7 +15,6 @@ from darkroom.rendering import single_file
 from darkroom.rendering.attention import check_attention_backend
 from darkroom.rendering.description import PlugIn
 from darkroom.rendering.families import UNPROVED, Family, Guidance, Tokens
-from darkroom.rendering.gguf_files import denoiser_of, gguf_part
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_facts import (
     config_of,
@@ -28,7 +27,7 @@ from darkroom.rendering.model_facts import (
 )
 from darkroom.rendering.model_files import INDEX, PICKLES, components_of, folder_digests, folder_revision
 from darkroom.rendering.model_places import Place, place_of
-from darkroom.rendering.other_parts import inversion_files, vae_file
+from darkroom.rendering.other_parts import denoiser_of, gguf_part, inversion_files, vae_file
 from darkroom.rendering.part_files import PartFile, check_fits, lora_files
 from darkroom.rendering.quantization import check_quantization
 from darkroom.rendering.refiner_files import refiner_file

@@ -1,8 +1,13 @@
 """Where a model is: in a folder of this machine, on the hub, in an object store, or a configuration that comes along.
 
 Its small files are brought to this machine first: they say whether it can be rendered with.
+
+Those that a worker loads later are copied from an object store while it renders with its first.
 """
 
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +15,12 @@ from typing import TYPE_CHECKING
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.settings import ModelRef
 from darkroom.rendering.model_files import INDEX, files_in
+from darkroom.rendering.part_files import folder_of
 from darkroom.rendering.shipped_configurations import CONFIGURATIONS, configuration_folder
-from darkroom.storage.store import check_slashes, is_in_object_store
+from darkroom.storage.store import check_slashes, is_in_object_store, is_remote
 
 if TYPE_CHECKING:
+    from darkroom.rendering.inspection import InspectedModel
     from darkroom.rendering.remote_files import RemoteModel
 
 SETTING = "model.repo_id"
@@ -109,3 +116,25 @@ def index_here(repo_id: str, commit: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     return Path(hf_hub_download(repo_id, INDEX, revision=commit)).parent
+
+
+# Ahead of their use --------------------------------------------------------------------------------------------------
+
+
+def prefetch(models: Sequence["InspectedModel"]) -> None:
+    """Begin, in a thread that ends with the process. What fails is copied, and its failure told, where it is loaded."""
+    remote = [model for model in models if is_remote(model.source) or any(is_remote(part.path) for part in model.parts)]
+    if remote:
+        threading.Thread(target=_copy_models, args=(remote,), name="prefetch", daemon=True).start()
+
+
+def _copy_models(models: Sequence["InspectedModel"]) -> None:
+    from darkroom.rendering.remote_files import remote_model  # with the clouds' client
+
+    for model in models:
+        with suppress(DarkroomError, OSError):
+            if is_remote(model.source) and not model.single_file:
+                remote_model(model.source, SETTING, model.identity.trust_remote_code).whole()
+            for part in model.parts:
+                if is_remote(part.path):
+                    folder_of(part.part.kind, part.path, part.label)

@@ -6,7 +6,7 @@ import diffusers
 import pytest
 
 from darkroom.rendering.families import FAMILIES
-from darkroom.rendering.signatures import read_parameters
+from darkroom.rendering.model_facts import read_parameters
 
 # Of a class whose packages are not installed, diffusers has a dummy that takes anything.
 CLASSES = [name for name in FAMILIES if "dummy" not in getattr(diffusers, name).__module__]
