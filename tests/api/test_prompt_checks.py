@@ -13,8 +13,8 @@ from darkroom.api.warnings import warnings
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
 from darkroom.engine.planning import Grid
+from darkroom.rendering.inspected_model import made_size
 from darkroom.rendering.inspection import inspect_model
-from darkroom.rendering.model_calls import made_size
 from tests.rendering.tiny_families import tiny
 from tests.rendering.tiny_models import tiny_flux, tiny_refiner, tiny_sdxl
 

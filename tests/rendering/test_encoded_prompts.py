@@ -25,8 +25,9 @@ from darkroom.domain.settings import ModelRef
 from darkroom.rendering import encoded_prompts
 from darkroom.rendering.conditioning import TextCache, text_arguments
 from darkroom.rendering.encoded_prompts import EncodedPrompts, token_weights
-from darkroom.rendering.families import Family
-from darkroom.rendering.inspection import InspectedModel, inspect_model
+from darkroom.rendering.family import Family
+from darkroom.rendering.inspected_model import InspectedModel
+from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.renderer import RendererSpec, load_renderer
 from tests.rendering.helpers import SAMPLING, Models, load, load_with_pipe
 from tests.rendering.test_families import RENDERED, SIDES, made, requests

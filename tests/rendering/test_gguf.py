@@ -14,7 +14,8 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering import other_parts
-from darkroom.rendering.inspection import InspectedModel, inspect_model
+from darkroom.rendering.inspected_model import InspectedModel
+from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.memory import Held, model_memory
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from tests.rendering.helpers import largest_difference, pixels, requests

@@ -24,7 +24,8 @@ from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering import copy_progress, remote_files
 from darkroom.rendering.copy_progress import FilesCopied, told_of_copies
-from darkroom.rendering.inspection import InspectedModel, inspect_model
+from darkroom.rendering.inspected_model import InspectedModel
+from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.model_files import shaping_files, shaping_names
 from darkroom.rendering.model_places import prefetch
 from darkroom.rendering.renderer import RendererSpec, load_renderer

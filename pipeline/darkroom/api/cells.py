@@ -32,8 +32,15 @@ from darkroom.domain.settings import (
     settings_of,
 )
 from darkroom.engine.planning import Grid, Settings, expand
-from darkroom.rendering.inspection import STEERED, InspectedModel, inspect_model
-from darkroom.rendering.model_calls import check_arguments, check_clip_skip, check_prompt_syntax, check_size
+from darkroom.rendering.family import STEERED
+from darkroom.rendering.inspected_model import (
+    InspectedModel,
+    check_arguments,
+    check_clip_skip,
+    check_prompt_syntax,
+    check_size,
+)
+from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.own_settings import own_setting
 from darkroom.rendering.plugins import inspect_plug_in
 from darkroom.rendering.refiner_steps import START, check_refined

@@ -19,7 +19,7 @@ from darkroom.domain.identity import digest
 from darkroom.domain.machine import lacks_for_compiling
 from darkroom.domain.settings import NONE, Sampling
 from darkroom.engine.tasks import Event, Listener, ShardDone
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.renderer import Compiled, RendererSpec
 from darkroom.runs.run import RunInfo
 from darkroom.storage.local import user_cache

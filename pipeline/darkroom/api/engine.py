@@ -22,7 +22,7 @@ from darkroom.engine.dispatcher import Dispatcher
 from darkroom.engine.meter import Meter
 from darkroom.engine.tasks import Event, ShardDone, Summary, TaskRunner, WorkerReady
 from darkroom.rendering.backends import OPENVINO, backend_of, openvino_version
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.renderer import RendererSpec
 from darkroom.runs.drivers import Spent
 

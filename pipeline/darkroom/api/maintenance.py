@@ -21,7 +21,7 @@ from darkroom.domain.records import FAILED, num_without_image
 from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.tasks import RetryTask, Summary
 from darkroom.rendering.copy_progress import told_of_copies
-from darkroom.rendering.inspection import shared_models
+from darkroom.rendering.inspected_model import shared_models
 from darkroom.runs import compaction
 from darkroom.runs.bulk import read_each
 from darkroom.runs.cells import dropped_cells

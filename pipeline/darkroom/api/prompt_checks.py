@@ -16,7 +16,7 @@ from darkroom.domain.settings import Value
 from darkroom.prompts.dataset import RECORD, PromptDataset, PromptScan
 from darkroom.prompts.sources import shown
 from darkroom.rendering.description import SIZE
-from darkroom.rendering.model_calls import check_prompt_syntax, makes_all_sizes, resized
+from darkroom.rendering.inspected_model import check_prompt_syntax, makes_all_sizes, resized
 
 _LIMITED = ("num_inference_steps", "clip_skip")  # of which the highest fits where all do
 _OF_REFINERS = ("num_inference_steps", "guidance_scale")

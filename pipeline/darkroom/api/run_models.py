@@ -15,7 +15,8 @@ from darkroom.api.plug_ins import trusted_ref
 from darkroom.domain.errors import DarkroomError, MissingPackage
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import ModelRef
-from darkroom.rendering.inspection import InspectedModel, execution_of, single_file_revision
+from darkroom.rendering.inspected_model import InspectedModel
+from darkroom.rendering.inspection import execution_of, single_file_revision
 from darkroom.rendering.model_files import INDEX
 from darkroom.rendering.part_files import files_at
 from darkroom.runs.cells import CellInfo

@@ -19,7 +19,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, digest
 from darkroom.domain.settings import Sampling
 from darkroom.engine.tasks import AttemptFailed, Event, Listener, ProbeTask, ShardDone, ShardReport, ShardTask
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.renderer import RendererSpec
 from darkroom.runs.certificates import model_key
 from darkroom.runs.files import from_json, to_json

@@ -25,7 +25,7 @@ from darkroom.domain.records import Record, Sample
 from darkroom.engine.device import LoadedModel, batches
 from darkroom.rendering.backends import AUTO, OPENVINO, TORCH, backend_of
 from darkroom.rendering.copy_progress import told_of_copies
-from darkroom.rendering.inspection import InspectedModel, shared_models
+from darkroom.rendering.inspected_model import InspectedModel, shared_models
 from darkroom.rendering.renderer import RenderedImage, Renderer, RendererSpec, load_renderer
 from darkroom.runs import images as stored_images
 from darkroom.runs.cells import cell_of

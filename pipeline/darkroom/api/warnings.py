@@ -12,7 +12,8 @@ from darkroom.domain.prompt_syntax import A1111, PLAIN
 from darkroom.domain.records import adapters_of
 from darkroom.prompts.dataset import count_long_prompts
 from darkroom.rendering.backends import OPENVINO, torch_settings
-from darkroom.rendering.inspection import STEERED, InspectedModel, token_counter
+from darkroom.rendering.family import STEERED
+from darkroom.rendering.inspected_model import InspectedModel, token_counter
 from darkroom.rendering.own_settings import idle_cache, idle_settings, unfit_choices, unfit_settings
 
 

@@ -18,7 +18,8 @@ from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.prompts.opening import open_prompts
 from darkroom.rendering.backends import AUTO, backend_of
 from darkroom.rendering.batch_size import best_size, measured_rates
-from darkroom.rendering.inspection import InspectedModel, inspect_model
+from darkroom.rendering.inspected_model import InspectedModel
+from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.renderer import RendererSpec
 
 BATCH_SIZE = 8

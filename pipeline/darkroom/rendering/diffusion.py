@@ -24,8 +24,8 @@ from darkroom.rendering.adapters import LoraSwitch
 from darkroom.rendering.backends import OPENVINO, openvino_version
 from darkroom.rendering.conditioning import ENCODERS, TextCache, conditioning_arguments
 from darkroom.rendering.encoded_prompts import EncodedPrompts, caches_text
-from darkroom.rendering.families import Guidance
-from darkroom.rendering.inspection import count_tokens, text_tokenizer
+from darkroom.rendering.family import Guidance
+from darkroom.rendering.inspected_model import count_tokens, text_tokenizer
 from darkroom.rendering.latents import decode_latents, draw_noise, faults, to_pixels
 from darkroom.rendering.loading import calls_models
 from darkroom.rendering.pretrained import LoadedPipeline, load_pipeline

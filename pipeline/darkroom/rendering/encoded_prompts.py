@@ -23,7 +23,7 @@ import torch
 from darkroom.domain.adapters import Active
 from darkroom.domain.prompt_syntax import ReadPrompt
 from darkroom.rendering.adapters import LoraSwitch
-from darkroom.rendering.families import Family
+from darkroom.rendering.family import Family
 
 _MAX_BYTES = 2**30  # of embeddings, on the pipeline's device: some 250 prompts of Flux, 40,000 of Sana
 _TEXTS = ("prompt", "negative_prompt")  # how the names of arguments begin that have a text for each row

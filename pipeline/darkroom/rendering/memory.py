@@ -1,5 +1,5 @@
-"""How much memory this machine's device has, how much is taken at most while something runs, and how much a model takes:
-its weights by the headers of their files, what a call holds by tracing its shapes.
+"""How much memory this machine's device has, how much is taken at most while something runs, and how much a model
+takes: its weights by the headers of their files, what a call holds by tracing its shapes.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 from darkroom.domain.adapters import VAE
 from darkroom.domain.settings import FLOAT8, NONE, Sampling
 from darkroom.rendering.backends import OPENVINO, TORCH
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_files import INDEX
 from darkroom.rendering.other_parts import denoiser_of, gguf_layer, gguf_of, gguf_tensors

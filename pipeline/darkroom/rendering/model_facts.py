@@ -16,7 +16,8 @@ from typing import Any
 
 from darkroom.domain.errors import DarkroomError, MissingPackage
 from darkroom.domain.settings import ModelRef
-from darkroom.rendering.families import FAMILIES, UNPROVED, Family, Flag, Guidance
+from darkroom.rendering.families import FAMILIES
+from darkroom.rendering.family import UNPROVED, Family, Flag, Guidance
 from darkroom.rendering.loading import loads_models
 
 MOVED = "deprecated"  # diffusers' package of pipelines' packages that are loaded as if they lay beside it

@@ -20,7 +20,7 @@ from darkroom.rendering.shipped_configurations import CONFIGURATIONS, configurat
 from darkroom.storage.store import check_slashes, is_in_object_store, is_remote
 
 if TYPE_CHECKING:
-    from darkroom.rendering.inspection import InspectedModel
+    from darkroom.rendering.inspected_model import InspectedModel
     from darkroom.rendering.remote_files import RemoteModel
 
 SETTING = "model.repo_id"

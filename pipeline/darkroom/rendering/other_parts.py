@@ -1,5 +1,5 @@
-"""Other VAEs, textual inversions and quantized denoisers: checked against the model by their small files and headers, and
-loaded.
+"""Other VAEs, textual inversions and quantized denoisers: checked against the model by their small files and headers,
+and loaded.
 
 A denoiser is a GGUF file, of quantized weights in the place of the model's own.
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md

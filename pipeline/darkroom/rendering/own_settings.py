@@ -14,9 +14,8 @@ from typing import Any
 from darkroom.domain.adapters import Active
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import SETTINGS, Range, Sampling
-from darkroom.rendering.families import Guidance
-from darkroom.rendering.inspection import InspectedModel
-from darkroom.rendering.model_calls import call_default
+from darkroom.rendering.family import Guidance
+from darkroom.rendering.inspected_model import InspectedModel, call_default
 from darkroom.rendering.model_facts import config_of
 from darkroom.rendering.schedulers import DEFAULT
 

@@ -22,7 +22,7 @@ from darkroom.domain.adapters import INVERSIONS, VAE
 from darkroom.domain.errors import DarkroomError, TryAgain, WrongModel
 from darkroom.domain.settings import FLOAT8, NONE, ModelRef
 from darkroom.rendering.conditioning import ENCODERS
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.loading import LocalFiles, detach_from_files, loads_models, proved
 from darkroom.rendering.model_facts import MOVED, pipeline_modules
 from darkroom.rendering.model_files import INDEX, components_of, shaping_files, snapshot_digests

@@ -5,7 +5,7 @@ from typing import Any
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import Sampling
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_facts import config_of
 from darkroom.rendering.schedulers import build_scheduler

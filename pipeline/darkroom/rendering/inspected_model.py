@@ -1,16 +1,97 @@
-"""What a model's call takes and makes by itself, against what a cell asks of it."""
+"""A model that was inspected: what its small files say of it, its tokenizer, and what its call takes and makes by itself,
+against what a cell asks of it.
+"""
 
 import inspect
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.prompt_syntax import PLAIN
-from darkroom.rendering.families import Family, Guidance
-from darkroom.rendering.inspection import STEERED, InspectedModel
+from darkroom.domain.settings import Value
+from darkroom.rendering.description import PlugIn
+from darkroom.rendering.family import STEERED, UNPROVED, Family, Guidance, Size, Tokens
+from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_facts import call_parameters, config_of, vae_scale
-from darkroom.rendering.sizes import Size
+from darkroom.rendering.model_files import INDEX
+from darkroom.rendering.part_files import PartFile
+from darkroom.rendering.single_file import SingleFile
+
+
+@dataclass(frozen=True)
+class InspectedModel:
+    """A model that can be loaded, and what a run needs to know of it first."""
+
+    identity: ModelIdentity
+    source: str  # folder, hub id or address to load from
+    revision: str | None  # hub commit; None for others
+    variant: str | None
+    height: int | None  # pixels that the model was trained for
+    width: int | None
+    is_flow: bool  # flow matching, not diffusion
+    max_prompt_tokens: int | None  # start and end included
+    folder: str | None  # where its small files lie on this machine; None for a renderer without a model
+    family: Family = UNPROVED  # what its class's call means, with what its configuration says of it
+    tokens: Tokens | None = None  # the tokenizer that reads most of a prompt; its limit is `max_prompt_tokens`
+    absent: tuple[str, ...] = ()  # components that the model lacks, such as SD3's third text encoder
+    digests: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # of files in `folder`, by their names
+    plug_in: PlugIn | None = None  # a renderer of one's own
+    parts: tuple[PartFile, ...] = ()  # what is added to it
+    single_file: SingleFile | None = None  # that its folder was made of
+    execution: Mapping[str, Value] = field(
+        default_factory=dict, hash=False
+    )  # settings of how it is held, where they do something
+
+    @property
+    def is_distilled(self) -> bool:
+        """Guidance is no difference of two predictions: the scale is an input, as of latent consistency models."""
+        return self.family.guidance is not Guidance.BRANCHES
+
+
+def shared_models(models: Iterable[InspectedModel]) -> list[InspectedModel]:
+    """What is loaded for these models: one for all that differ in LoRAs alone, with the LoRAs of all."""
+    found: dict[ModelIdentity, InspectedModel] = {}
+    for model in models:
+        known = found.setdefault(model.identity.base, replace(model, identity=model.identity.base, parts=()))
+        parts = {file.part.revision: file for file in (*known.parts, *model.parts)}
+        found[model.identity.base] = replace(known, parts=tuple(parts.values()))
+    return list(found.values())
+
+
+@loads_models
+def token_counter(model: InspectedModel) -> Callable[[list[str]], list[int]] | None:
+    """A function that counts the tokens of prompts, start and end included, by the tokenizer that reads most of them;
+    None where the model brings code for it. The class is read from model_index.json: AutoTokenizer would ask on stdin
+    whether to run such code."""
+    import transformers
+
+    assert model.folder
+    assert model.tokens
+    folder, tokens = Path(model.folder), model.tokens
+    library, name = json.loads((folder / INDEX).read_bytes())[tokens.name]
+    if library != "transformers":
+        return None
+    tokenizer = text_tokenizer(getattr(transformers, name).from_pretrained(folder / tokens.name))
+    return partial(count_tokens, tokenizer, before=tokens.before)
+
+
+def text_tokenizer(part: Any) -> Any:
+    """A pipeline's tokenizer; of a processor, which takes pictures too and is called otherwise, the one in it."""
+    return getattr(part, "tokenizer", part) if hasattr(part, "image_processor") else part
+
+
+def count_tokens(tokenizer: Any, prompts: list[str], before: str = "") -> list[int]:
+    """Tokens of each prompt, start and end and the text before it included, none cut off."""
+    texts = [before + prompt for prompt in prompts]
+    return [len(ids) for ids in tokenizer(texts, truncation=False, verbose=False).input_ids] if prompts else []
+
+
+# Its call ------------------------------------------------------------------------------------------------------------
 
 
 def call_default(model: InspectedModel, name: str) -> Any:
