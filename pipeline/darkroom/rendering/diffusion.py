@@ -30,8 +30,7 @@ from darkroom.rendering.latents import decode_latents, draw_noise, faults, to_pi
 from darkroom.rendering.loading import calls_models
 from darkroom.rendering.pretrained import LoadedPipeline, load_pipeline
 from darkroom.rendering.prompted import call_arguments, pictures, set_guiders, text_groups
-from darkroom.rendering.refiner import Refiner
-from darkroom.rendering.refiner_steps import is_refined
+from darkroom.rendering.refiner import Refiner, is_refined
 from darkroom.rendering.renderer import RenderedImage, RendererInfo, RendererSpec, explained
 from darkroom.rendering.schedulers import build_scheduler
 

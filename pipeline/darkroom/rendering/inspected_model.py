@@ -1,5 +1,5 @@
-"""A model that was inspected: what its small files say of it, its tokenizer, and what its call takes and makes by itself,
-against what a cell asks of it.
+"""A model that was inspected: what its small files say of it, its tokenizer, and what its call takes and makes by
+itself, against what a cell asks of it.
 """
 
 import inspect

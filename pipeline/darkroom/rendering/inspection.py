@@ -27,7 +27,7 @@ from darkroom.rendering.model_places import Place, place_of
 from darkroom.rendering.other_parts import denoiser_of, gguf_part, inversion_files, vae_file
 from darkroom.rendering.part_files import PartFile, check_fits, lora_files
 from darkroom.rendering.quantization import check_quantization
-from darkroom.rendering.refiner_files import refiner_file
+from darkroom.rendering.refiner import refiner_file
 from darkroom.rendering.single_file import SingleFile
 from darkroom.rendering.stored_tensors import stored_dtype
 from darkroom.rendering.vae_options import check_vae, vae_config

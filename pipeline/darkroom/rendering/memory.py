@@ -20,7 +20,7 @@ from darkroom.rendering.model_files import INDEX
 from darkroom.rendering.other_parts import denoiser_of, gguf_layer, gguf_of, gguf_tensors
 from darkroom.rendering.part_files import PartFile, weights_file
 from darkroom.rendering.quantization import QUANTIZED_PARTS
-from darkroom.rendering.refiner_files import ENCODER, refiner_folder, refiner_of, shares_encoder
+from darkroom.rendering.refiner import ENCODER, refiner_folder, refiner_of, shares_encoder
 from darkroom.rendering.stored_tensors import StoredTensor, component_tensors, header
 
 _CGROUP = Path("/sys/fs/cgroup")
