@@ -45,8 +45,8 @@ from darkroom.engine.planning import Grid, usual_shard_size
 from darkroom.prompts.dataset import RECORD, PromptScan
 from darkroom.rendering.backends import backend_of
 from darkroom.rendering.inspected_model import InspectedModel, shared_models
+from darkroom.rendering.memory_options import tile_side, vae_config
 from darkroom.rendering.schedulers import check_eta
-from darkroom.rendering.vae_options import tile_side, vae_config
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.run import OutputInfo, RunInfo

@@ -29,7 +29,7 @@ from darkroom.evaluation.tables import Table, text_table
 from darkroom.rendering.backends import OPENVINO
 from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.rendering.inspected_model import InspectedModel, shared_models
-from darkroom.rendering.quantization import TORCHAO
+from darkroom.rendering.memory_options import TORCHAO
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.rendering.self_test import sampling_of_test, self_test
 from darkroom.runs.cells import CellInfo, read_cells

@@ -13,6 +13,7 @@ from darkroom.rendering import single_file
 from darkroom.rendering.backends import check_attention_backend
 from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.loading import loads_models
+from darkroom.rendering.memory_options import check_offload, check_quantization, check_vae, vae_config
 from darkroom.rendering.model_facts import (
     config_of,
     family_of,
@@ -26,11 +27,9 @@ from darkroom.rendering.model_files import INDEX, PICKLES, components_of, folder
 from darkroom.rendering.model_places import Place, place_of
 from darkroom.rendering.other_parts import denoiser_of, gguf_part, inversion_files, vae_file
 from darkroom.rendering.part_files import PartFile, check_fits, lora_files
-from darkroom.rendering.quantization import check_quantization
 from darkroom.rendering.refiner import refiner_file
 from darkroom.rendering.single_file import SingleFile
 from darkroom.rendering.stored_tensors import stored_dtype
-from darkroom.rendering.vae_options import check_vae, vae_config
 
 _LIBRARIES = frozenset({"diffusers", "transformers"})
 _OTHER_TASKS = ("Img2Img", "Inpaint", "ControlNet", "Video", "Upscale", "Audio", "Edit", "Depth2Img", "Pix2Pix")
@@ -66,7 +65,7 @@ def inspect_model(ref: ModelRef, device: str, later: Collection[str] = ()) -> In
     digests = _digests(folder, ref, skip_blobs=commit is not None)
     parts = _parts(ref, class_name, index, folder, has_weights=commit is None)
     check_vae(ref, vae_config(folder, parts))
-    _check_offload(ref, class_name)
+    check_offload(ref, class_name)
     check_attention_backend(ref, class_name, folder, device)
     identity = ModelIdentity(
         repo_id=place.name,
@@ -114,17 +113,6 @@ def _replaced(ref: ModelRef, index: Mapping[str, Any], later: Collection[str]) -
     """Components in whose place are weights of others."""
     kinds = {*later, *([GGUF] if ref.gguf else []), *([VAE] if ref.vae else [])}
     return {denoiser_of(index) if GGUF in kinds else None, VAE if VAE in kinds else None}
-
-
-@loads_models
-def _check_offload(ref: ModelRef, class_name: str) -> None:
-    """Of a class that the model brings itself nothing is known before it is loaded."""
-    pipeline = pipeline_of(class_name) if ref.offload == "model" else None
-    if pipeline and pipeline.model_cpu_offload_seq is None:
-        raise DarkroomError(
-            f"model.offload=model: {class_name} does not say in which order its components compute; give "
-            "model.offload=sequential"
-        )
 
 
 def _stored_dtype(

@@ -16,10 +16,10 @@ from darkroom.domain.settings import FLOAT8, NONE, Sampling
 from darkroom.rendering.backends import OPENVINO, TORCH
 from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.loading import loads_models
+from darkroom.rendering.memory_options import QUANTIZED_PARTS
 from darkroom.rendering.model_files import INDEX
 from darkroom.rendering.other_parts import denoiser_of, gguf_layer, gguf_of, gguf_tensors
 from darkroom.rendering.part_files import PartFile, weights_file
-from darkroom.rendering.quantization import QUANTIZED_PARTS
 from darkroom.rendering.refiner import ENCODER, refiner_folder, refiner_of, shares_encoder
 from darkroom.rendering.stored_tensors import StoredTensor, component_tensors, header
 

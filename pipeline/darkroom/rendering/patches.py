@@ -23,8 +23,7 @@ from darkroom.domain.settings import FLOAT8, Sampling
 from darkroom.rendering.adapters import load_loras
 from darkroom.rendering.backends import OPENVINO, TORCH, apply_attention_backend, openvino_version
 from darkroom.rendering.family import STEERED
-from darkroom.rendering.float8 import to_float8
-from darkroom.rendering.offloading import offload
+from darkroom.rendering.memory_patches import offload, to_float8
 from darkroom.rendering.renderer import Compiled, RendererSpec
 from darkroom.rendering.transformer_caches import cached_steps
 from darkroom.rendering.unet_reuse import SharedWork, StepCache

@@ -16,10 +16,10 @@ from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import NONE, ModelRef, Sampling
 from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.loading import loads_models
+from darkroom.rendering.memory_options import quantization_config
 from darkroom.rendering.model_facts import config_of
 from darkroom.rendering.model_files import INDEX, components_of, file_digests, files_in
 from darkroom.rendering.part_files import PartFile, digested, folder_of
-from darkroom.rendering.quantization import quantization_config
 from darkroom.rendering.renderer import RendererSpec
 from darkroom.rendering.schedulers import build_scheduler
 

@@ -1,4 +1,4 @@
-"""Quantized models, with the optional package torchao; where it is missing, that this is said."""
+"""Quantized models, tiling and slicing of VAEs: what they change, and what is said where they cannot act."""
 
 import json
 from dataclasses import replace
@@ -11,18 +11,26 @@ import torch
 from darkroom.domain.adapters import LoraRef
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import QUANTIZATIONS, ModelRef
-from darkroom.rendering import quantization
+from darkroom.rendering import memory_options
 from darkroom.rendering.diffusion import DiffusersRenderer
 from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.memory import Held, model_memory
+from darkroom.rendering.memory_options import (
+    check_quantization,
+    check_vae,
+    quantization_config,
+    quantized_parts,
+    tile_side,
+)
 from darkroom.rendering.pretrained import load_pipeline
-from darkroom.rendering.quantization import check_quantization, quantization_config, quantized_parts
-from darkroom.rendering.renderer import RendererSpec
-from tests.rendering.helpers import Models, largest_difference, load, pixels, requests
+from darkroom.rendering.renderer import RendererSpec, load_renderer
+from tests.rendering.helpers import SAMPLING, Models, largest_difference, load, pixels, requests
 from tests.rendering.tiny_loras import tiny_lora
 
 INT8 = QUANTIZATIONS[0]
 needs_torchao = pytest.mark.skipif(find_spec("torchao") is None, reason="needs the extra darkroom[quantization]")
+LARGE = replace(SAMPLING, height=64, width=64)
+VAE = {"_class_name": "AutoencoderKL", "sample_size": 32}
 
 
 def quantized(models: Models, name: str, how: str, **ref: object) -> tuple[DiffusersRenderer, object]:
@@ -90,17 +98,50 @@ def test_every_setting_has_a_configuration_of_the_package(models: Models) -> Non
 
 
 def test_a_missing_package_is_named_before_anything_is_loaded(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantization, "find_spec", lambda _name: None)
+    monkeypatch.setattr(memory_options, "find_spec", lambda _name: None)
     with pytest.raises(DarkroomError, match=r"needs the package torchao; run `pip install 'darkroom\[quantization\]'`"):
         inspect_model(ModelRef(str(models["sd"]), quantization=INT8), "cpu")
     assert inspect_model(ModelRef(str(models["sd"])), "cpu").identity.lossy == {}
 
 
 def test_what_cannot_be_quantized_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantization, "find_spec", lambda _name: object())
+    monkeypatch.setattr(memory_options, "find_spec", lambda _name: object())
     index = {"_class_name": "SomePipeline", "unet": ["diffusers", "UNet"], "text_encoder": [None, None]}
     check_quantization(ModelRef("m", quantization=INT8), index)
     with pytest.raises(DarkroomError, match="float8 quantizes the same layers"):
         check_quantization(ModelRef("m", quantization=INT8, dtype="float8"), index)
     with pytest.raises(DarkroomError, match="m has no component that can be quantized"):
         check_quantization(ModelRef("m", quantization=INT8), {"unet": ["some_code", "UNet"]})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sd", "sd3"])
+def test_slicing_keeps_images_and_tiling_changes_large_ones(models: Models, name: str) -> None:
+    plain = load(models, name)
+
+    def with_options(**options: bool) -> list:
+        model = inspect_model(ModelRef(str(models[name]), **options), "cpu")
+        renderer = load_renderer(RendererSpec(model, "cpu", 4))
+        assert set(options) <= set(renderer.info.patches)
+        return pixels(renderer, LARGE)
+
+    assert largest_difference(with_options(vae_slicing=True), pixels(plain, LARGE)) <= 1
+    assert largest_difference(with_options(vae_tiling=True), pixels(plain, LARGE)) > 1
+
+
+def test_tiles_are_as_large_as_the_vae_was_trained_for() -> None:
+    assert tile_side(VAE) == 32
+    assert tile_side({"_class_name": "AutoencoderKLQwenImage"}) == 256
+    assert tile_side({}) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [({}, "has no VAE and so cannot do this"), ({"_class_name": "VQModel"}, "VQModel, cannot do this; leave it out")],
+)
+@pytest.mark.parametrize("name", ["vae_tiling", "vae_slicing"])
+def test_a_vae_that_cannot_is_refused(config: dict, says: str, name: str) -> None:
+    check_vae(ModelRef("m", **{name: True}), VAE)
+    check_vae(ModelRef("m"), config)
+    with pytest.raises(DarkroomError, match=f"model.{name}=true: .*{says}"):
+        check_vae(ModelRef("m", **{name: True}), config)

@@ -1,10 +1,15 @@
-"""Attention and feed-forward layers of a denoiser in float8: half the bytes, twice the matrix rate where a GPU has it.
+"""Patches by which a model takes less of its device's memory: layers in float8, and offloading.
 
-Products are of float8 e4m3 ("FP8 Formats for Deep Learning", Micikevicius et al. 2022). Weights have a scale for each
-output, activations one for each token, computed in every call: no image's numbers depend on its neighbours in the
-batch, and nothing has to be calibrated. Convolutions, norms and embeddings stay in bfloat16.
+In float8, attention and feed-forward layers of a denoiser take half the bytes, and have twice the matrix rate where a
+GPU has it. Products are of float8 e4m3 ("FP8 Formats for Deep Learning", Micikevicius et al. 2022). Weights have a
+scale for each output, activations one for each token, computed in every call: no image's numbers depend on its
+neighbours in the batch, and nothing has to be calibrated. Convolutions, norms and embeddings stay in bfloat16.
+
+Offloaded weights wait in the machine's memory, and a GPU smaller than the model computes with some at a time.
 """
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -12,12 +17,17 @@ from torch import nn
 from torch.nn.functional import ScalingType, scaled_mm
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import Sampling
+from darkroom.rendering.loading import detach_from_files
 
 _FORMAT = torch.float8_e4m3fn
 _LARGEST = torch.finfo(_FORMAT).max
 _MULTIPLE = 16  # of features that the matrix units take
 _CAPABILITY = (8, 9)  # of the first GPUs with float8
 _BLOCKS = "transformer_blocks"  # in the names of what diffusers' UNets and transformers repeat
+
+
+# Float8 --------------------------------------------------------------------------------------------------------------
 
 
 class Float8Linear(nn.Module):
@@ -73,3 +83,45 @@ def _check_device(device: torch.device) -> None:
         f"model.dtype=float8: {device.type} here has no float8; use model.dtype=bfloat16, or a GPU of compute "
         f"capability {'.'.join(map(str, _CAPABILITY))} or more"
     )
+
+
+# Offloading ----------------------------------------------------------------------------------------------------------
+
+
+def offload(pipe: Any, how: str, device: str) -> Callable[[Sampling, int], AbstractContextManager[None]]:
+    """Have each component ("model") or each layer ("group", "sequential") on the device while it is called, and the
+    context of a call's denoising steps, which begins with a device that is free of what was computed before them.
+
+    diffusers frees it at the end of a pipeline's call, after which latents are decoded here.
+    """
+    parts = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    detach_from_files(parts.values())
+    if how == "group":
+        _offload_groups(pipe, parts, device)
+        return lambda _sampling, _num_images: nullcontext()
+    enable = pipe.enable_model_cpu_offload if how == "model" else pipe.enable_sequential_cpu_offload
+    enable(device=device)
+
+    @contextmanager
+    def freed(_sampling: Sampling, _num_images: int) -> Iterator[None]:
+        pipe.maybe_free_model_hooks()
+        yield
+
+    return freed
+
+
+def _offload_groups(pipe: Any, parts: Mapping[str, torch.nn.Module], device: str) -> None:
+    """On a GPU, the next layer's weights come while one computes. Decoders, whose `decode` diffusers' hooks do not
+    follow, stay on the device, and so does what it cannot offload so."""
+    staying = [name for name, part in parts.items() if hasattr(part, "decode") or not _comes_in_groups(part)]
+    pipe.enable_group_offload(
+        onload_device=torch.device(device),
+        offload_type="leaf_level",
+        use_stream=device == "cuda",
+        record_stream=device == "cuda",
+        exclude_modules=staying,
+    )
+
+
+def _comes_in_groups(part: torch.nn.Module) -> bool:
+    return bool(getattr(part, "_supports_group_offloading", True))
