@@ -1,4 +1,4 @@
-"""Layers in float8 are near the exact ones, each row by itself; offloaded models make the same images, with the hooks of a GPU."""
+"""Layers in float8 are near the exact ones, each row by itself; offloaded models make the same images."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -15,7 +15,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.machine import check_working_folder
+from darkroom.domain.process import check_working_folder
 from darkroom.domain.setting_values import as_builtin, as_number, converted_or_none
 from darkroom.domain.settings import SETTINGS
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from darkroom.api.annotations import Count, checked_kind, checks_arguments
 from darkroom.api.options import EngineOptions, EvaluationOptions
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
-from darkroom.domain.machine import from_anywhere
+from darkroom.domain.process import from_anywhere
 from darkroom.domain.setting_values import as_said, checked_table, checked_value, unknown
 from darkroom.domain.settings import SETTINGS, ModelRef, Sampling, Setting, Value, settings_of
 from darkroom.domain.source_code import is_function_name

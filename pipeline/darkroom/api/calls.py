@@ -39,7 +39,7 @@ from darkroom.api.options import (
 )
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.interrupts import import_whole
+from darkroom.domain.process import import_whole
 from darkroom.domain.settings import ModelRef, Value
 from darkroom.engine.planning import Grid
 

@@ -16,7 +16,7 @@ from darkroom.api.options import AUTO, EngineOptions
 from darkroom.api.proving import cached_proof, is_testable
 from darkroom.api.speeds import Speed, measured_speed, speed_of, usual_speed
 from darkroom.domain.identity import digest
-from darkroom.domain.machine import lacks_for_compiling
+from darkroom.domain.process import lacks_for_compiling
 from darkroom.domain.settings import NONE, Sampling
 from darkroom.engine.tasks import Event, Listener, ShardDone
 from darkroom.rendering.inspected_model import InspectedModel

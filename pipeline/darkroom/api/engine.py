@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 from darkroom.api.events import Progress, Progressed
 from darkroom.api.options import EngineOptions
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.interrupts import import_whole
-from darkroom.domain.machine import num_cores
+from darkroom.domain.process import import_whole, num_cores
 from darkroom.engine.dispatcher import Dispatcher
 from darkroom.engine.meter import Meter
 from darkroom.engine.tasks import Event, ShardDone, Summary, TaskRunner, WorkerReady

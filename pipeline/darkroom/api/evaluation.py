@@ -19,7 +19,7 @@ from darkroom.api.run import Run
 from darkroom.api.watching import watched
 from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.domain.identity import Shard
-from darkroom.domain.machine import from_anywhere
+from darkroom.domain.process import from_anywhere
 from darkroom.domain.records import OK
 from darkroom.domain.setting_values import converted, converted_or_none
 from darkroom.engine.feature_worker import FeatureWorkerSpec

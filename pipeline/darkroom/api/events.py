@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from darkroom.domain.progress import FilesCopied as FilesCopied
 from darkroom.domain.records import Record
 from darkroom.engine.tasks import Event as DispatchEvent
 from darkroom.engine.tasks import Summary
-from darkroom.rendering.copy_progress import FilesCopied as FilesCopied
 from darkroom.runs.cells import CellInfo, Dropped
 from darkroom.runs.drivers import Spent
 from darkroom.runs.run import RunInfo

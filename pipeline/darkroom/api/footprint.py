@@ -11,8 +11,8 @@ from darkroom.api.checking import Checked
 from darkroom.api.engine import num_workers_here, renderer_spec
 from darkroom.api.options import EngineOptions
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.progress import readable_bytes
 from darkroom.domain.settings import FLOAT8, QUANTIZATIONS, Sampling
-from darkroom.domain.units import readable_bytes
 from darkroom.engine.planning import num_shards
 from darkroom.rendering.backends import TORCH
 from darkroom.rendering.description import SIZE

@@ -17,10 +17,10 @@ from darkroom.api.speeds import settled_as
 from darkroom.api.watching import check_watching, watched
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity, Shard
+from darkroom.domain.progress import told_of_copies
 from darkroom.domain.records import FAILED, num_without_image
 from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.tasks import RetryTask, Summary
-from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.rendering.inspected_model import shared_models
 from darkroom.runs import compaction
 from darkroom.runs.bulk import read_each

@@ -17,12 +17,12 @@ from darkroom.api.watching import check_watching
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
+from darkroom.domain.progress import told_of_copies
 from darkroom.domain.records import ImageRequest, Sample, samples
 from darkroom.domain.settings import Sampling
 from darkroom.engine.device import batches
 from darkroom.engine.meter import cost_of
 from darkroom.prompts.dataset import PromptScan, write_parquet
-from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.rendering.memory import peak_of
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.runs.encoding import size_fault

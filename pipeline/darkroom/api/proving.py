@@ -23,11 +23,11 @@ from darkroom.domain.adapters import LORAS
 from darkroom.domain.certificates import PROMISES, Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity, digest
+from darkroom.domain.progress import told_of_copies
 from darkroom.domain.records import adapters_of
 from darkroom.domain.settings import IMAGE_SETTINGS, NEUTRAL_LOSSY, NONE, ModelRef, Sampling, Value
 from darkroom.evaluation.tables import Table, text_table
 from darkroom.rendering.backends import OPENVINO
-from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.rendering.inspected_model import InspectedModel, shared_models
 from darkroom.rendering.memory_options import TORCHAO
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer

@@ -32,8 +32,8 @@ from darkroom.api.warnings import warnings
 from darkroom.api.watching import check_watching
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.progress import told_of_copies
 from darkroom.domain.records import Record, num_without_image
-from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs.cells import CellInfo, put_choices, read_cells, read_choices
 from darkroom.runs.equal_pixels import equal_lines

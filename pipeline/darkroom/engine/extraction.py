@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.spans import OFF, Profile
+from darkroom.domain.progress import OFF, Profile
 from darkroom.engine.device import Device
 from darkroom.evaluation.extractor import CaptionExtractor, Extractor, ImageScorer
 from darkroom.rendering.renderer import FatalDeviceError, explained

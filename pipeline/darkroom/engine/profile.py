@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from darkroom.domain.spans import STAGES, Profile, Span
+from darkroom.domain.progress import STAGES, Profile, Span
 from darkroom.engine.tasks import Event, Listener, ShardDone, Task
 from darkroom.evaluation.tables import Table, text_table
 from darkroom.runs.files import PROFILE_PREFIX

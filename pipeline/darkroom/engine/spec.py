@@ -10,8 +10,8 @@ from functools import partial
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity, digest
+from darkroom.domain.progress import Profile
 from darkroom.domain.settings import Sampling
-from darkroom.domain.spans import Profile
 from darkroom.engine.device import CompileArtifacts
 from darkroom.engine.tasks import ProbeTask, RetryTask, ShardReport, ShardTask, Task
 from darkroom.engine.worker import Worker

@@ -17,9 +17,9 @@ import transformers
 
 from darkroom.domain.adapters import INVERSIONS
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.progress import OFF, Profile
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ARGUMENTS, Sampling
-from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.adapters import LoraSwitch
 from darkroom.rendering.backends import OPENVINO, openvino_version
 from darkroom.rendering.conditioning import ENCODERS, TextCache, conditioning_arguments

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from darkroom.domain.machine import cache_folder
+from darkroom.domain.process import cache_folder
 
 INDEX = "model_index.json"
 PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})

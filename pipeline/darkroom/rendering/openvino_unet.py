@@ -28,7 +28,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
 from darkroom.domain.errors import DarkroomError, EndsRun, first_line
 from darkroom.domain.identity import digest
-from darkroom.domain.machine import cache_folder
+from darkroom.domain.process import cache_folder
 from darkroom.domain.settings import Sampling
 from darkroom.rendering.backends import torch_settings
 from darkroom.rendering.unet_reuse import SharedWork, text_layers

@@ -13,9 +13,9 @@ import numpy as np
 
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import ModelIdentity
+from darkroom.domain.progress import OFF, Profile
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import NONE, ModelRef, Value
-from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.backends import TORCH
 from darkroom.rendering.family import Family
 from darkroom.rendering.inspected_model import InspectedModel

@@ -13,7 +13,7 @@ from typing import Any
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
-from darkroom.domain.machine import cache_folder
+from darkroom.domain.process import cache_folder
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.part_files import weights_file
 from darkroom.rendering.stored_tensors import StoredTensor, header

@@ -1,16 +1,19 @@
-"""What an interrupt or a fork would tear apart is done by another thread, and refused where it is torn."""
+"""What a machine is seen to have; and what an interrupt or a fork would tear apart is done by another thread."""
 
 import multiprocessing
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from darkroom.domain import process
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.interrupts import import_whole, off_main_thread
+from darkroom.domain.process import import_whole, off_main_thread
 
 _IMPORTING = """
 import signal, sys, threading, time
@@ -42,6 +45,21 @@ class Finder:
 sys.meta_path.insert(0, Finder())
 darkroom.plan(["a cat"], model="demo", num_inference_steps=1)
 """
+
+
+def test_what_compiling_lacks_is_named_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "find_spec", lambda _: None)
+    assert process.lacks_for_compiling() == "the package triton"
+    monkeypatch.setattr(process, "find_spec", lambda name: name)
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert process.lacks_for_compiling() == "a C compiler"
+    (tmp_path / "gcc").write_text("#!/bin/sh")
+    (tmp_path / "gcc").chmod(0o755)
+    monkeypatch.setattr(sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    assert process.lacks_for_compiling() == "Python's headers (python3-dev)"
+    (tmp_path / "Python.h").write_text("")
+    assert process.lacks_for_compiling() == ""
 
 
 @pytest.mark.slow

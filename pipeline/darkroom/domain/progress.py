@@ -1,18 +1,24 @@
-"""Spans: how long each stage of the work on an image took, measured in any thread of one process.
+"""How work goes on: how long each stage of the work on an image took, what threads are at, and how far copies from an
+object store are.
 
-Costs next to nothing when it is off.
+Spans are measured in any thread of one process, and cost next to nothing where they are off.
 """
 
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 # In the order in which an image passes them. The indented ones are parts of `render`.
 STAGES = ("load", "read", "render", "  text", "  denoise", "  decode", "  copy", "features", "encode", "put", "commit")
 _NAMES = frozenset(stage.strip() for stage in STAGES)
+_SAY_AFTER_S, _SAY_EVERY_S = 1.0, 10.0
+
+_listen: ContextVar[Callable[[Any], None]] = ContextVar("listen", default=lambda event: None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +93,76 @@ class Doing:
         """The stage that was begun first, with the seconds since then."""
         stage, begun = min(list(self._begun.values()), key=lambda each: each[1], default=("", 0.0))
         return (stage, time.monotonic() - begun) if stage else None
+
+
+# Copies --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FilesCopied:
+    """How far a copy is that takes a while."""
+
+    uri: str
+    num_bytes: int  # that are here
+    total_bytes: int
+    bytes_per_s: float
+
+    def __str__(self) -> str:
+        """One line."""
+        share = 100 * self.num_bytes / max(1, self.total_bytes)
+        here, total = readable_bytes(self.num_bytes), readable_bytes(self.total_bytes)
+        return f"copied {here} of {total} of {self.uri} ({share:.0f} %, {readable_bytes(self.bytes_per_s)}/s)"
+
+
+@contextmanager
+def told_of_copies(listen: Callable[[Any], None]) -> Iterator[None]:
+    """Inside, in this thread and in those that do its calls, `listen` hears FilesCopied."""
+    token = _listen.set(listen)
+    try:
+        yield
+    finally:
+        _listen.reset(token)
+
+
+class CopyProgress:
+    """Of one copy: said once it takes a while, then now and then, and at its end."""
+
+    def __init__(self, uri: str, total_bytes: int, num_bytes: int) -> None:
+        """`num_bytes`: that are here already."""
+        self._uri, self._total = uri, total_bytes
+        self._num_before = self._num_bytes = num_bytes
+        self._started = time.monotonic()
+        self._due, self._was_said = self._started + _SAY_AFTER_S, False
+
+    def add(self, num_bytes: int) -> None:
+        self._num_bytes += num_bytes
+        if time.monotonic() >= self._due:
+            self._due, self._was_said = time.monotonic() + _SAY_EVERY_S, True
+            self._say()
+
+    def end(self) -> None:
+        if self._was_said:
+            self._say()
+
+    def _say(self) -> None:
+        rate = (self._num_bytes - self._num_before) / max(time.monotonic() - self._started, 1e-9)
+        _listen.get()(FilesCopied(self._uri, self._num_bytes, self._total, rate))
+
+
+# Numbers for people --------------------------------------------------------------------------------------------------
+
+
+def readable_bytes(size_bytes: float) -> str:
+    """Such as 1.4 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """For people, such as "90 s", "12 min" or "3.5 h"."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from darkroom.domain.spans import OFF, STAGES, Profile
+from darkroom.domain.progress import OFF, STAGES, Profile
 
 
 def test_a_span_measures_what_is_inside_and_how_long_it_lay_ready() -> None:
