@@ -1,6 +1,6 @@
 """What is said while work goes on: plain values, given one by one to the caller's `progress`.
 
-Among them are the dispatcher's own events (`engine.tasks`) and how far copies are (`rendering.copy_progress`). A
+Among them are the dispatcher's own events (`engine.tasks`) and how far copies are (`domain.progress`). A
 callback that raises ends the work, and its exception comes out of the call; what was committed until then stays.
 """
 
