@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darkroom.domain.errors import DarkroomError, first_line
+from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
-from darkroom.rendering.model_files import INDEX, files_in
+from darkroom.rendering.model_files import INDEX, SMALL_FILES, files_in, hub_snapshot
 from darkroom.rendering.part_files import folder_of
 from darkroom.rendering.shipped_configurations import CONFIGURATIONS, configuration_folder
 from darkroom.storage.store import check_slashes, is_in_object_store, is_remote
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from darkroom.rendering.remote_files import RemoteModel
 
 SETTING = "model.repo_id"
-_SMALL_FILES = ["*.json", "*.txt", "*.model"]
 
 
 @dataclass(frozen=True)
@@ -83,19 +82,11 @@ def _in_store(ref: ModelRef) -> Place:
 
 def _on_hub(ref: ModelRef) -> Place:
     """Download its small files only, or find them in the cache."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
     if ref.repo_id.startswith((".", "/", "~")) or ref.repo_id.count("/") > 1:
         raise DarkroomError(f"{SETTING}={ref.repo_id}: no such folder; give a folder that is there, or a hub id")
-    try:
-        folder = Path(snapshot_download(ref.repo_id, revision=ref.revision, allow_patterns=_SMALL_FILES))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        line = first_line(error)
-        raise DarkroomError(
-            f"{SETTING}={ref.repo_id}: neither a local folder nor to be had from the hub ({line}); check the name, "
-            "the revision, the network and, for a gated model, `hf auth login`"
-        ) from error
+    said = f"{SETTING}={ref.repo_id}: neither a local folder"
+    check = "the name, the revision, the network and, for a gated model, `hf auth login`"
+    folder = hub_snapshot(ref.repo_id, SMALL_FILES, said, check, ref.revision)
     return Place(folder, ref.repo_id, folder.name)
 
 
