@@ -41,12 +41,12 @@ from darkroom.rendering.inspected_model import (
     check_size,
 )
 from darkroom.rendering.inspection import inspect_model
+from darkroom.rendering.model_places import CONFIGURATIONS, configuration_of
 from darkroom.rendering.own_settings import own_setting
 from darkroom.rendering.plugins import inspect_plug_in
 from darkroom.rendering.refiner import START, check_refined
 from darkroom.rendering.renderer import PAINT_REPO_ID, paint_model
 from darkroom.rendering.schedulers import DEFAULT, check_eta, check_scheduler, check_steps, takes_eta
-from darkroom.rendering.shipped_configurations import CONFIGURATIONS, configuration_of
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.commands import preset_of, presets, with_preset
 from darkroom.storage.store import is_remote

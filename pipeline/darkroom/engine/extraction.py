@@ -15,8 +15,7 @@ from darkroom.domain.progress import OFF, Profile
 from darkroom.engine.device import Device
 from darkroom.evaluation.extractor import CaptionExtractor, Extractor, ImageScorer
 from darkroom.rendering.renderer import FatalDeviceError, explained
-from darkroom.runs.containers import EncodedImage
-from darkroom.runs.encoding import LOSSLESS, decode
+from darkroom.runs.encoding import LOSSLESS, EncodedImage, decode
 from darkroom.runs.features import ImageFeatures, ShardFeatures, joined_features
 
 _MAX_ERROR_CHARS = 300

@@ -1,4 +1,6 @@
-"""Configurations that come along: true to the published models, found by a checkpoint's tensors, and of use offline."""
+"""Configurations that come along: true to the published models, found by a checkpoint's tensors, and of use
+offline.
+"""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +15,7 @@ from safetensors.torch import save_file
 from darkroom.api.cells import located
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
-from darkroom.rendering.shipped_configurations import CONFIGURATIONS, configuration_folder, configuration_of
+from darkroom.rendering.model_places import CONFIGURATIONS, configuration_folder, configuration_of
 
 # Numbers of parameters of the published models.
 PARAMETERS = {
