@@ -13,7 +13,7 @@ from darkroom.api.arguments import prompts_of, sampling_defaults
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import Compiling, chosen, decided, num_shapes
 from darkroom.api.options import EngineOptions, HalvingOptions
-from darkroom.api.proving import _key
+from darkroom.api.proving import certificate_key
 from darkroom.api.speeds import (
     Measured,
     Speed,
@@ -206,7 +206,7 @@ def keep_certificate(found: Checked, is_compiled: bool, difference: int) -> None
     spec = RendererSpec(item.model, "cuda", 4, is_compiled)
     checks = (Check("neighbours", difference),)
     certificate = Certificate("r", "v", "float32", "P", "cuda", 4, is_compiled, 64, 64, 2, {}, "now", checks)
-    put_certificate(user_cache("certificates"), _key(spec, item.cell), certificate)
+    put_certificate(user_cache("certificates"), certificate_key(spec, item.cell), certificate)
 
 
 def test_compiled_code_is_not_trusted_with_what_certificates_deny_or_do_not_know() -> None:

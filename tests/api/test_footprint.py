@@ -7,7 +7,7 @@ import pytest
 from darkroom.api import footprint
 from darkroom.api.arguments import prompts_of, sampling_defaults
 from darkroom.api.checking import Request, check
-from darkroom.api.footprint import Memory, _remedies
+from darkroom.api.footprint import Memory, remedies_of
 from darkroom.api.options import EngineOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import QUANTIZATIONS
@@ -44,14 +44,14 @@ def needs(monkeypatch: pytest.MonkeyPatch) -> ModelMemory:
     ],
 )
 def test_the_cheapest_settings_that_make_it_fit(needs: ModelMemory, total: int, device: str, wanted: list[str]) -> None:
-    found = list(_remedies(needs, HELD, BASE, total, 1, device))
+    found = list(remedies_of(needs, HELD, BASE, total, 1, device))
     assert found == wanted
 
 
 def test_every_proposal_fits_and_needs_all_of_its_settings(needs: ModelMemory) -> None:
     known = {each.words: each for each in footprint._CHANGES}
     for total in range(100, 3000, 50):
-        chosen = [known[words] for words in _remedies(needs, HELD, BASE, total, 1, "cuda")]
+        chosen = [known[words] for words in remedies_of(needs, HELD, BASE, total, 1, "cuda")]
         if chosen:
             assert BASE + needs.on_device(footprint._changed(HELD, chosen)) <= total
             for each in chosen:
@@ -61,8 +61,8 @@ def test_every_proposal_fits_and_needs_all_of_its_settings(needs: ModelMemory) -
 
 def test_fewer_workers_come_first_where_one_fits(needs: ModelMemory) -> None:
     one = BASE + needs.on_device(HELD)
-    assert list(_remedies(needs, HELD, BASE, 3 * one, 8, "cpu")) == ["engine.num_workers=3"]
-    assert list(_remedies(needs, HELD, BASE, 1400, 8, "cpu")) == ["engine.num_workers=1", "model.vae_slicing=true"]
+    assert list(remedies_of(needs, HELD, BASE, 3 * one, 8, "cpu")) == ["engine.num_workers=3"]
+    assert list(remedies_of(needs, HELD, BASE, 1400, 8, "cpu")) == ["engine.num_workers=1", "model.vae_slicing=true"]
 
 
 def test_what_was_measured_of_one_worker_says_how_many_fit() -> None:

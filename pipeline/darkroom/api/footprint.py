@@ -112,7 +112,7 @@ def _memory(spec: RendererSpec, engine: EngineOptions, sampling: Sampling | None
         is_measured=False,
         total=total,
         num_workers=num_workers,
-        remedies=tuple(_remedies(memory, held, base, total, num_workers, spec.device, _stays(spec, engine))),
+        remedies=tuple(remedies_of(memory, held, base, total, num_workers, spec.device, _stays(spec, engine))),
     )
 
 
@@ -160,7 +160,7 @@ _CHANGES = (
 )
 
 
-def _remedies(
+def remedies_of(
     memory: ModelMemory, held: Held, base: int, total: int, num_workers: int, device: str, stays: bool = False
 ) -> Iterator[str]:
     """Nothing where it fits. Fewer workers come first: each that is left is as fast as it was."""

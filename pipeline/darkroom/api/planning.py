@@ -108,18 +108,15 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
     plug_in = found.models[0].plug_in
     is_tried = plug_in is None or plug_in.description.is_tried
     cost, memory = _tried(found, renderer, spec, memory) if is_tried else (None, memory)
-    for text in _size_warnings(found, renderer):
+    objects = footprint(found, run.shard_size if run else found.shard_size)
+    for text in filter(None, [*_size_warnings(found, renderer), objects.advice]):
         progress(Warned(text))
-    shard_size = run.shard_size if run else found.shard_size
-    objects = footprint(found, shard_size)
-    if objects.advice:
-        progress(Warned(objects.advice))
     return Plan(
         prompts=found.scan,
         repo_id=found.cells[0].info.model_name,
         model=found.cells[0].cell.model,
         place=store.describe(),
-        shard_size=shard_size,
+        shard_size=objects.shard_size,
         num_shards=objects.num_shards,
         batch_size=renderer.info.batch_size,
         device=device,

@@ -104,7 +104,7 @@ def proof_of(spec: RendererSpec, renderer: Renderer, cell: Cell, progress: Progr
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         checks=self_test(renderer, spec.model, cell.image_sampling, adapters_of(cell, cell.sampling)),
     )
-    proof = Proof(_key(spec, cell), certificate)
+    proof = Proof(certificate_key(spec, cell), certificate)
     cache = user_cache("certificates")
     try:
         put_certificate(cache, proof.key, certificate)
@@ -115,7 +115,7 @@ def proof_of(spec: RendererSpec, renderer: Renderer, cell: Cell, progress: Progr
 
 def cached_proof(spec: RendererSpec, cell: Cell) -> Proof | None:
     """A certificate that was made before, of the user's cache; None where there is none."""
-    key = _key(spec, cell)
+    key = certificate_key(spec, cell)
     found = cached_certificate(user_cache("certificates"), key)
     return Proof(key, replace(found, repo_id=cell.model.repo_id)) if found else None
 
@@ -125,7 +125,7 @@ def tell_failed(certificate: Certificate, progress: Progress) -> None:
         progress(Warned(f"{certificate.model}: {PROMISES[check.promise].text}: {check.text}"))
 
 
-def _key(spec: RendererSpec, cell: Cell) -> str:
+def certificate_key(spec: RendererSpec, cell: Cell) -> str:
     """What promises depend on: settings count but for those that the test changes itself, guidance as there is any."""
     sampling = cell.image_sampling
     settings = {name: value for name, value in sampling.effective.items() if name not in _TESTED}

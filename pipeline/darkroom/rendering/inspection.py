@@ -45,17 +45,9 @@ def inspect_model(ref: ModelRef, device: str, later: Collection[str] = ()) -> In
 
     `later`: kinds of parts that it will have besides, so that its own weights need not be there.
     """
-    place = place_of(ref)
+    place, made = _found(ref)
     index = _model_index(place.folder, ref)
-    class_name = _pipeline_class(index, ref)
-    components = components_of(index)
-    _check_code(components, index, ref, place.folder)
-    made = None
-    if ref.single_file:
-        place, made = _converted(ref, ref.single_file, place, class_name)
-        index = _model_index(place.folder, ref)
-        components = components_of(index)
-    files = place.names()
+    class_name, components, files = _pipeline_class(index, ref), components_of(index), place.names()
     replaced = _replaced(ref, index, later)
     _check_weights([name for name in components if name not in replaced], files, ref)
     family = family_of(class_name, index, place.folder, ref)
@@ -67,21 +59,11 @@ def inspect_model(ref: ModelRef, device: str, later: Collection[str] = ()) -> In
     check_vae(ref, vae_config(folder, parts))
     check_offload(ref, class_name)
     check_attention_backend(ref, class_name, folder, device)
-    identity = ModelIdentity(
-        repo_id=place.name,
-        revision=commit or (made.revision if made else folder_revision(digests)),
-        dtype=resolved_dtype(ref, device, lambda: _stored_dtype(components, files, folder, ref, commit)),
-        pipeline_class=class_name,
-        trust_remote_code=ref.trust_remote_code,
-        variant=ref.variant,
-        parts=tuple(file.part for file in parts),
-        quantization=ref.quantization,
-        vae_tiling=ref.vae_tiling,
-        attention_backend=ref.attention_backend,
-    )
+    revision = commit or (made.revision if made else folder_revision(digests))
+    dtype = resolved_dtype(ref, device, lambda: _stored_dtype(components, files, folder, ref, commit))
     side = side_of(family, folder)
     return InspectedModel(
-        identity=identity,
+        identity=_identity(ref, place.name, revision, dtype, class_name, parts),
         source=place.source,
         revision=commit,
         variant=ref.variant,
@@ -97,6 +79,33 @@ def inspect_model(ref: ModelRef, device: str, later: Collection[str] = ()) -> In
         parts=parts,
         single_file=made,
         execution=execution_of(ref),
+    )
+
+
+def _found(ref: ModelRef) -> tuple[Place, SingleFile | None]:
+    """Where the model is; of a checkpoint of one file, the folder that it is made into, and of what it was made."""
+    place = place_of(ref)
+    index = _model_index(place.folder, ref)
+    class_name = _pipeline_class(index, ref)
+    _check_code(components_of(index), index, ref)
+    return _converted(ref, ref.single_file, place, class_name) if ref.single_file else (place, None)
+
+
+def _identity(
+    ref: ModelRef, name: str, revision: str, dtype: str, class_name: str, parts: Iterable[PartFile]
+) -> ModelIdentity:
+    """`name`: of the model, in images and records."""
+    return ModelIdentity(
+        repo_id=name,
+        revision=revision,
+        dtype=dtype,
+        pipeline_class=class_name,
+        trust_remote_code=ref.trust_remote_code,
+        variant=ref.variant,
+        parts=tuple(file.part for file in parts),
+        quantization=ref.quantization,
+        vae_tiling=ref.vae_tiling,
+        attention_backend=ref.attention_backend,
     )
 
 
@@ -205,7 +214,7 @@ def _pipeline_class(index: dict[str, Any], ref: ModelRef) -> str:
     return name
 
 
-def _check_code(components: dict[str, str], index: dict[str, Any], ref: ModelRef, folder: Path) -> None:
+def _check_code(components: dict[str, str], index: dict[str, Any], ref: ModelRef) -> None:
     own = _LIBRARIES | pipeline_modules()  # diffusers looks there first, whatever lies in the model's folder
     custom = [name for name, library in components.items() if library not in own]
     if custom and not ref.trust_remote_code:
