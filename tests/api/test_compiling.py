@@ -9,7 +9,7 @@ import pytest
 
 import darkroom
 from darkroom.api import compiling
-from darkroom.api.arguments import prompts_of, sampling_defaults
+from darkroom.api.arguments import prompts_of
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import Compiling, chosen, decided, num_shapes
 from darkroom.api.options import EngineOptions, HalvingOptions
@@ -26,6 +26,7 @@ from darkroom.api.speeds import (
 )
 from darkroom.domain.certificates import Certificate, Check
 from darkroom.domain.identity import Shard
+from darkroom.domain.setting_values import sampling_defaults
 from darkroom.domain.settings import Sampling
 from darkroom.engine.planning import Grid
 from darkroom.engine.tasks import ShardDone, ShardReport, ShardTask

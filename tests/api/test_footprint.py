@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 
 from darkroom.api import footprint
-from darkroom.api.arguments import prompts_of, sampling_defaults
+from darkroom.api.arguments import prompts_of
 from darkroom.api.checking import Request, check
 from darkroom.api.footprint import Memory, remedies_of
 from darkroom.api.options import EngineOptions
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.setting_values import sampling_defaults
 from darkroom.domain.settings import QUANTIZATIONS
 from darkroom.rendering.memory import CallBytes, Held, ModelMemory
 from darkroom.runs.commands import presets

@@ -9,14 +9,7 @@ import numpy as np
 import pytest
 
 import darkroom
-from darkroom.api.arguments import (
-    engine_options,
-    evaluation_options,
-    model_ref,
-    options_of,
-    sampling_defaults,
-    with_settings,
-)
+from darkroom.api.arguments import engine_options, evaluation_options, model_ref, options_of
 from darkroom.api.cells import find_model
 from darkroom.api.options import (
     ComparisonOptions,
@@ -29,6 +22,7 @@ from darkroom.api.options import (
 from darkroom.conf.groups import EngineConfig, EvaluationConfig, HalvingConfig, OutputConfig
 from darkroom.conf.schema import CompareConfig, ModelPlaceConfig
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.setting_values import sampling_defaults, with_settings
 from darkroom.domain.settings import ModelRef
 from darkroom.jobs.overrides import composed
 from darkroom.jobs.values import request

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from darkroom.api.arguments import prompts_of, sampling_defaults
+from darkroom.api.arguments import prompts_of
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.warnings import warnings
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.setting_values import sampling_defaults
 from darkroom.domain.settings import ModelRef
 from darkroom.engine.planning import Grid
 from darkroom.rendering.inspected_model import made_size

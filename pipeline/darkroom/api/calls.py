@@ -19,15 +19,12 @@ from darkroom.api.arguments import (
     Evaluate,
     OnInvalid,
     Prompts,
-    check_beside_axes,
     engine_options,
     evaluation_options,
     model_ref,
     options_of,
     prompts_of,
-    sampling_defaults,
     takes_settings,
-    with_settings,
 )
 from darkroom.api.checking import Request
 from darkroom.api.events import Progress, silent
@@ -40,6 +37,7 @@ from darkroom.api.options import (
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.process import import_whole
+from darkroom.domain.setting_values import check_beside_axes, sampling_defaults, with_settings
 from darkroom.domain.settings import ModelRef, Value
 from darkroom.engine.planning import Grid
 

@@ -6,7 +6,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from darkroom.api.arguments import checked_model, with_settings
 from darkroom.api.parts import (
     check_loras,
     with_lora_files,
@@ -18,7 +17,7 @@ from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.adapters import Active, active_loras
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell
-from darkroom.domain.setting_values import as_said, unknown
+from darkroom.domain.setting_values import as_said, checked_model, unknown, with_settings
 from darkroom.domain.settings import (
     ARGUMENTS,
     FLOAT8,

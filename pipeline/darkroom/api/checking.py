@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from darkroom import __version__
-from darkroom.api.arguments import Prompts, sampling_defaults
+from darkroom.api.arguments import Prompts
 from darkroom.api.cells import (
     OPTIONAL_ARGUMENTS,
     CheckedCell,
@@ -40,6 +40,7 @@ from darkroom.api.prompt_checks import (
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, digest
 from darkroom.domain.records import PromptRow
+from darkroom.domain.setting_values import sampling_defaults
 from darkroom.domain.settings import NONE, ModelRef, Sampling, Value
 from darkroom.engine.planning import Grid, usual_shard_size
 from darkroom.prompts.dataset import RECORD, PromptScan

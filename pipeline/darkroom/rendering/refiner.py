@@ -20,13 +20,13 @@ from darkroom.rendering.memory_options import quantization_config
 from darkroom.rendering.model_facts import config_of
 from darkroom.rendering.model_files import INDEX, components_of, file_digests, files_in
 from darkroom.rendering.part_files import PartFile, digested, folder_of
-from darkroom.rendering.renderer import RendererSpec
 from darkroom.rendering.schedulers import build_scheduler
 
 if TYPE_CHECKING:
     import torch
 
     from darkroom.rendering.patches import Patch
+    from darkroom.rendering.renderer import RendererSpec
 
 REFINER_CLASS = "StableDiffusionXLImg2ImgPipeline"
 ENCODER = "text_encoder_2"  # that both models have, most often with equal weights
@@ -153,7 +153,9 @@ def _scheduler_of(name: str, model: InspectedModel) -> Any:
 # Loaded --------------------------------------------------------------------------------------------------------------
 
 
-def load_refiner(spec: RendererSpec, pipe: Any, folder: Path, dtype: "torch.dtype", patches: "Sequence[Patch]") -> Any:
+def load_refiner(
+    spec: "RendererSpec", pipe: Any, folder: Path, dtype: "torch.dtype", patches: "Sequence[Patch]"
+) -> Any:
     """The refiner's pipeline, with the VAE of `pipe` and, where their files are equal, its second text encoder; None
     where the model has none. `folder`: the first model's."""
     import diffusers
