@@ -10,7 +10,7 @@ import pytest
 
 import darkroom
 from darkroom.api.arguments import engine_options, evaluation_options, model_ref, options_of
-from darkroom.api.cells import find_model
+from darkroom.api.models import find_model
 from darkroom.api.options import (
     ComparisonOptions,
     EngineOptions,

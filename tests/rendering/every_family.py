@@ -10,16 +10,7 @@ import diffusers
 import torch
 import transformers
 
-from tests.rendering.tiny_families import (
-    PIPELINES,
-    decoder,
-    flow,
-    pag,
-    qwen_vae,
-    qwen_vl,
-    tiny,
-    tokenizer,
-)
+from tests.rendering.tiny_families import PIPELINES, decoder, flow, pag, qwen_vae, qwen_vl, tiny, tokenizer
 from tests.rendering.tiny_models import (
     WIDTH,
     tiny_flux,

@@ -12,7 +12,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
-from darkroom.api.cells import located
+from darkroom.api.models import located
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
 from darkroom.rendering.model_places import CONFIGURATIONS, configuration_folder, configuration_of

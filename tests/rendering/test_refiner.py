@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from darkroom.api.cells import checked_cell, find_model
+from darkroom.api.cells import checked_cell
+from darkroom.api.models import find_model
 from darkroom.domain.adapters import REFINER, LoraRef
 from darkroom.domain.certificates import Outcome
 from darkroom.domain.errors import DarkroomError

@@ -28,12 +28,7 @@ from darkroom.api.arguments import (
 )
 from darkroom.api.checking import Request
 from darkroom.api.events import Progress, silent
-from darkroom.api.options import (
-    ComparisonOptions,
-    EvaluationOptions,
-    HalvingOptions,
-    OutputOptions,
-)
+from darkroom.api.options import ComparisonOptions, EvaluationOptions, HalvingOptions, OutputOptions
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.process import import_whole

@@ -12,31 +12,12 @@ from pathlib import Path
 
 from darkroom import __version__
 from darkroom.api.arguments import Prompts
-from darkroom.api.cells import (
-    OPTIONAL_ARGUMENTS,
-    CheckedCell,
-    check_taken,
-    checked_cell,
-    find_model,
-    grid_cell,
-    grid_settings,
-)
-from darkroom.api.options import (
-    AUTO,
-    EngineOptions,
-    EvaluationOptions,
-    HalvingOptions,
-    OutputOptions,
-    not_halved,
-)
+from darkroom.api.cells import OPTIONAL_ARGUMENTS, CheckedCell, check_taken, checked_cell, grid_cell, grid_settings
+from darkroom.api.models import find_model
+from darkroom.api.options import AUTO, EngineOptions, EvaluationOptions, HalvingOptions, OutputOptions, not_halved
 from darkroom.api.parts import check_rows_loras
 from darkroom.api.plug_ins import check_columns
-from darkroom.api.prompt_checks import (
-    LORA_TAGS,
-    PromptFindings,
-    check_prompts,
-    with_faults,
-)
+from darkroom.api.prompt_checks import LORA_TAGS, PromptFindings, check_prompts, with_faults
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, digest
 from darkroom.domain.records import PromptRow

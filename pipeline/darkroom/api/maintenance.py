@@ -9,10 +9,10 @@ from pathlib import Path
 
 from darkroom.api.engine import Counting, renderer_spec, started
 from darkroom.api.events import Progress, RetryStarted, StageEnded
+from darkroom.api.models import check_place, models_of
 from darkroom.api.options import EngineOptions, ModelPlace
 from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable, open_run, store_at
-from darkroom.api.run_models import check_place, models_of
 from darkroom.api.speeds import settled_as
 from darkroom.api.watching import check_watching, watched
 from darkroom.domain.errors import DarkroomError

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from darkroom import __version__
-from darkroom.api.cells import CheckedCell, checked_cell, find_model
+from darkroom.api.cells import CheckedCell, checked_cell
 from darkroom.api.checking import check_executed
 from darkroom.api.engine import device_model, likely_device, renderer_spec
 from darkroom.api.events import Progress, Warned
+from darkroom.api.models import find_model
 from darkroom.api.options import EngineOptions
 from darkroom.api.prompt_checks import LORA_TAGS
 from darkroom.api.speeds import settled_for

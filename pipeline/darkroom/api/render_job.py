@@ -12,13 +12,7 @@ from darkroom.api.checking import Checked
 from darkroom.api.compiling import CompiledCache
 from darkroom.api.engine import Counting, Engine, renderer_spec
 from darkroom.api.evaluation import CheckedEvaluation
-from darkroom.api.events import (
-    Profiled,
-    Progress,
-    Rendered,
-    RenderingEnded,
-    RenderingStarted,
-)
+from darkroom.api.events import Profiled, Progress, Rendered, RenderingEnded, RenderingStarted
 from darkroom.api.plug_ins import words_for
 from darkroom.api.proving import limited
 from darkroom.api.run import Run

@@ -15,10 +15,10 @@ import numpy as np
 from darkroom import __version__
 from darkroom.api.engine import local_device
 from darkroom.api.events import ImageDamaged, ImageDiffers, Progress, RenderedElsewhere
+from darkroom.api.models import check_place, models_of
 from darkroom.api.options import ModelPlace
 from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable
-from darkroom.api.run_models import check_place, models_of
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.progress import told_of_copies

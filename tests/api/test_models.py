@@ -2,7 +2,7 @@
 
 import pytest
 
-from darkroom.api import run_models
+from darkroom.api import models
 from darkroom.api.options import ModelPlace
 from darkroom.domain.errors import DarkroomError, MissingPackage
 from darkroom.domain.settings import ModelRef
@@ -21,8 +21,8 @@ def test_a_remedy_is_given_where_it_helps(monkeypatch: pytest.MonkeyPatch, error
     def find(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(run_models, "find_model", find)
+    monkeypatch.setattr(models, "find_model", find)
     with pytest.raises(DarkroomError) as caught:
-        run_models.models_of([CellInfo(ModelRef("a/model"), CELL)], ModelPlace(), "cpu")
+        models.models_of([CellInfo(ModelRef("a/model"), CELL)], ModelPlace(), "cpu")
     assert str(caught.value).startswith(said)
     assert len(str(caught.value)) == len(said) or not isinstance(error, MissingPackage)

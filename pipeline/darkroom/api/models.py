@@ -1,29 +1,105 @@
-"""The models of a run's cells, found where they lay, or where the caller says that they lie now.
-
-Digests decide, not names.
+"""Models as they are named: where each is, and what its small files say; those of a run's cells where they lay, or
+where the caller says that they lie now. Digests decide there, not names.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from darkroom.api.cells import find_model, with_files
 from darkroom.api.options import ModelPlace
-from darkroom.api.parts import parts_of, without_parts
+from darkroom.api.parts import parts_of, with_lora_files, with_lora_names, with_places, without_parts
 from darkroom.api.plug_ins import trusted_ref
+from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.errors import DarkroomError, MissingPackage
 from darkroom.domain.identity import ModelIdentity
-from darkroom.domain.settings import ModelRef
+from darkroom.domain.setting_values import checked_model
+from darkroom.domain.settings import SETTINGS, ModelRef, settings_of
 from darkroom.rendering.inspected_model import InspectedModel
-from darkroom.rendering.inspection import execution_of, single_file_revision
+from darkroom.rendering.inspection import execution_of, inspect_model, single_file_revision
 from darkroom.rendering.model_files import INDEX
+from darkroom.rendering.model_places import CONFIGURATIONS, configuration_of
 from darkroom.rendering.part_files import files_at
+from darkroom.rendering.plugins import inspect_plug_in
+from darkroom.rendering.renderer import PAINT_REPO_ID, paint_model
 from darkroom.runs.cells import CellInfo
+from darkroom.runs.commands import preset_of, presets
+from darkroom.storage.store import is_remote
 
+DEMO_REPO_ID = "darkroom/demo"
 _MADE_WITH = "the run was made with"
 _FILE_REMEDY = "give its place, or the folder that holds it, as model.single_file=..."
 _REMEDY = "give the model's place, or the folder that holds all models of the run, as model.repo_id=..."
+
+
+def located(ref: ModelRef) -> ModelRef:
+    """The model as named; a local folder by its absolute path, so that a run can be verified from anywhere. What is
+    embedded is that, whatever folder of such a name lies where the work is started."""
+    ref = _configured(_without_usual_variant(with_places(checked_model(ref))))
+    if is_remote(ref.repo_id):
+        return replace(ref, repo_id=ref.repo_id.rstrip("/"))
+    folder = Path(ref.repo_id).expanduser()
+    is_no_folder = ref.make or preset_of(ref.repo_id) or not folder.is_dir()
+    return ref if is_no_folder else replace(ref, repo_id=str(folder.resolve()))
+
+
+def _configured(ref: ModelRef) -> ModelRef:
+    """A single file is no file of the embedded model, which is only the default: what comes with Darkroom for its kind
+    configures it."""
+    found = configuration_of(ref.single_file) if ref.single_file and ref.repo_id == DEMO_REPO_ID else None
+    return replace(ref, repo_id=found) if found else ref
+
+
+def _without_usual_variant(ref: ModelRef) -> ModelRef:
+    """A preset's variant is of its own weights, and not of a single file in their place."""
+    usual = {(each.repo_id, each.variant) for each in presets().values()}
+    return replace(ref, variant=None) if ref.single_file and (ref.repo_id, ref.variant) in usual else ref
+
+
+def check_used(ref: ModelRef) -> None:
+    """Raises DarkroomError for a setting of the model that nothing would be read by."""
+    if ref.make:
+        return  # the renderer says what it takes
+    is_configuration = ref.repo_id in CONFIGURATIONS
+    is_hubs = not (is_configuration or preset_of(ref.repo_id) or is_remote(ref.repo_id) or Path(ref.repo_id).is_dir())
+    if is_configuration and not ref.single_file:
+        raise DarkroomError(
+            f"model.repo_id={ref.repo_id} is a configuration without weights; give these as model.single_file"
+        )
+    if ref.revision is not None and not is_hubs:
+        raise DarkroomError(f"model.revision={ref.revision}: {ref.repo_id} is no model of a hub; leave it out")
+    if ref.repo_id == PAINT_REPO_ID:
+        for name in ("dtype", "variant"):
+            usual = getattr(presets()["paint"], name)
+            if getattr(ref, name) not in (usual, SETTINGS[name].default):
+                raise DarkroomError(f"model.{name}={getattr(ref, name)}: the painter has no weights; leave it out")
+        for each in (each for each in settings_of(ModelRef) if each.has_neutral):
+            if each.does_something(getattr(ref, each.name)):
+                raise DarkroomError(f"model.{each.name}: the painter has no weights; leave it out")
+
+
+def with_files(ref: ModelRef) -> ModelRef:
+    """The same, with the folder of the embedded model and the files of embedded LoRAs in the place of their names."""
+    ref = with_lora_files(ref)
+    return replace(ref, repo_id=str(MODEL_FOLDER)) if ref.repo_id == DEMO_REPO_ID else ref
+
+
+def find_model(ref: ModelRef, device: str, later: Collection[str] = ()) -> InspectedModel:
+    """The model's identity and needs, read from its small files; `later`: kinds of parts that it will have besides."""
+    if ref.make:
+        return inspect_plug_in(ref)
+    if ref.repo_id == PAINT_REPO_ID:
+        return paint_model()
+    try:
+        model = inspect_model(with_files(ref), device, later)
+    except DarkroomError as error:
+        error.args = (with_lora_names(str(error)),)
+        raise
+    is_embedded = ref.repo_id == DEMO_REPO_ID and not ref.single_file
+    return replace(model, identity=replace(model.identity, repo_id=DEMO_REPO_ID)) if is_embedded else model
+
+
+# Of a run ------------------------------------------------------------------------------------------------------------
 
 
 def check_place(cells: Iterable[CellInfo], place: ModelPlace) -> None:
