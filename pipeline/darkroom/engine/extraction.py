@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.spans import OFF, Profile
+from darkroom.domain.progress import OFF, Profile
 from darkroom.engine.device import Device
 from darkroom.evaluation.extractor import CaptionExtractor, Extractor, ImageScorer
 from darkroom.rendering.renderer import FatalDeviceError, explained
-from darkroom.runs.containers import EncodedImage
-from darkroom.runs.encoding import LOSSLESS, decode
+from darkroom.runs.encoding import LOSSLESS, EncodedImage, decode
 from darkroom.runs.features import ImageFeatures, ShardFeatures, joined_features
 
 _MAX_ERROR_CHARS = 300
