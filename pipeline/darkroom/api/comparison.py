@@ -107,11 +107,12 @@ def compare(a: ComparedCell, b: ComparedCell, options: ComparisonOptions, progre
         infos |= metric_infos(info, reference, names, scale)
         level = 1 - (1 - LEVEL) / len(chosen)  # extractors share the chance of a false alarm
         found |= differences(images, "a", info, reference, metrics, scale, options.seed, level=level)["b"]
+        pairs = _counted(images)
         for name in names:
             if figure_name(info, name) not in found:
-                fault = rank_fault(name, len(set(images["a"].pairs) & set(images["b"].pairs)), info)
+                fault = rank_fault(name, pairs.num_pairs, info)
                 progress(Noted(f"{figure_name(info, name)} is left out: {fault}"))
-        progress(_counted(images))
+        progress(pairs)
         other_noise = num_of_other_noise(*images.values())
         if other_noise:
             progress(

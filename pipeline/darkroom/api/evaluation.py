@@ -20,7 +20,7 @@ from darkroom.api.run import Run
 from darkroom.api.watching import watched
 from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.domain.identity import Shard
-from darkroom.domain.machine import from_anywhere
+from darkroom.domain.process import from_anywhere
 from darkroom.domain.records import OK
 from darkroom.domain.setting_values import as_builtin, checked_mapping, converted, converted_or_none
 from darkroom.engine.extraction import no_column
@@ -38,8 +38,7 @@ from darkroom.evaluation.reference_opening import open_reference
 from darkroom.runs import manifest
 from darkroom.runs.bulk import read_each
 from darkroom.runs.features import ExtractorInfo, ShardFeatures, get_features, shards_with_features
-from darkroom.runs.listing import Committed, committed_shards
-from darkroom.runs.shard_set import ShardSet
+from darkroom.runs.listing import Committed, ShardSet, committed_shards
 from darkroom.storage.store import Store, prefetched
 
 _KEYS = tuple(each.name for each in fields(ExtractorSpec) if each.name not in ("device", "pin"))

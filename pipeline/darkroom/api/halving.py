@@ -15,7 +15,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.engine.planning import drawn, num_shards, num_survivors, rounds, survivors
 from darkroom.evaluation.catalogue import definition
 from darkroom.evaluation.measuring import rank_fault
-from darkroom.runs.choices import Dropped, Halving, put_choices
+from darkroom.runs.cells import Dropped, Halving, put_choices
 from darkroom.runs.run import RunInfo
 
 _LEAST_IMAGES = 2  # of a first round

@@ -33,8 +33,7 @@ from darkroom.evaluation.opening import load_extractor
 from darkroom.evaluation.reference import Reference, ReferenceFeatures
 from darkroom.evaluation.reference_measuring import default_cache, reference_features
 from darkroom.runs import manifest
-from darkroom.runs.cells import lossless_of
-from darkroom.runs.choices import dropped_cells
+from darkroom.runs.cells import dropped_cells, lossless_of
 from darkroom.runs.commands import on_run
 from darkroom.runs.features import ExtractorInfo, paired_features
 from darkroom.runs.manifest import extra_columns

@@ -13,14 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from darkroom.domain.errors import DarkroomError, EndsRun, WrongModel
-from darkroom.domain.spans import OFF, Profile
+from darkroom.domain.progress import OFF, Profile
 from darkroom.engine.device import Device
 from darkroom.evaluation.extractor import CaptionExtractor, Extractor, ImageScorer, RowScorer
 from darkroom.evaluation.scorer_process import ScorerDied
 from darkroom.prompts.extras import json_values
 from darkroom.rendering.renderer import FatalDeviceError, explained
-from darkroom.runs.containers import EncodedImage
-from darkroom.runs.encoding import LOSSLESS, decode
+from darkroom.runs.encoding import LOSSLESS, EncodedImage, decode
 from darkroom.runs.features import ImageFeatures, ShardFeatures, joined_features
 
 _MAX_ERROR_CHARS = 300

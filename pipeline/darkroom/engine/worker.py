@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from darkroom.domain.identity import ModelIdentity
-from darkroom.domain.spans import OFF, Doing, Profile
+from darkroom.domain.progress import OFF, Doing, Profile
 from darkroom.engine.device import Device, Load, batches
 from darkroom.engine.extraction import InlineFeatures, LoadExtractors, columns_read, prompt_rows
 from darkroom.engine.outcomes import (

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from darkroom.domain.errors import DarkroomError, EndsRun, WrongModel, credentials_in, has_credentials
-from darkroom.domain.machine import from_anywhere
+from darkroom.domain.process import from_anywhere
 from darkroom.evaluation.extractor import ExtractorSpec, Scores
 from darkroom.evaluation.plugins import source_lines
 from darkroom.evaluation.scorer_process import BrokenScorer, LineProcess, ScorerDied

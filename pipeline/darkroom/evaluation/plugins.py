@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.machine import walk
+from darkroom.domain.process import walk
 from darkroom.domain.settings import mapping_text
 from darkroom.domain.source_code import imported_function, module_lines
 from darkroom.evaluation.extractor import (

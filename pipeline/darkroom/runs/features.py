@@ -21,8 +21,7 @@ from darkroom.domain.records import OK
 from darkroom.runs.bulk import read_each
 from darkroom.runs.commands import on_run
 from darkroom.runs.files import features_key, features_prefix, manifest_key, parse_features_key
-from darkroom.runs.listing import Committed
-from darkroom.runs.shard_set import ShardSet
+from darkroom.runs.listing import Committed, ShardSet
 from darkroom.storage.store import NotFound, Store, StoreSpec, prefetched
 
 Pair = tuple[str, int]  # prompt_id and sample_index: images that share it share the prompt, and of one seed the noise
