@@ -186,7 +186,14 @@ def inside(room: str, path: Path) -> set[str]:
 
 
 # The half of evaluation that makes features, and what they are measured against; the other half makes figures of them.
-IS_OF_FEATURES = (*ON_TORCH, "plugins", "sharpness", "reference")  # names, or how they begin
+IS_OF_FEATURES = (
+    *ON_TORCH,
+    "command_scorer",
+    "plugins",
+    "scorer",
+    "sharpness",
+    "reference",
+)  # names, or how they begin
 
 
 def test_figures_are_made_of_features_without_knowing_how_these_are_made() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
 from darkroom.api.engine import Engine, driver_device, likely_device, started
-from darkroom.api.evaluation import CheckedEvaluation, check_evaluation
+from darkroom.api.evaluation import CheckedEvaluation, check_columns, check_evaluation
 from darkroom.api.events import (
     BatchSizeSettled,
     CellsEqual,
@@ -80,6 +80,8 @@ def render(request: Request, progress: Progress) -> RenderResult:
     evaluation = check_evaluation(request.evaluation, progress) if request.evaluation else None
     if request.halving:
         check_halving(request.halving, evaluation)
+    if evaluation:
+        check_columns(evaluation.extractors, found.scan.extras_schema.names)
     store = open_store(found.store)
     _check_older_places(found, store)
     store.check()

@@ -24,7 +24,7 @@ def checked_value(setting: Setting, value: Any, label: str) -> Any:
     if value is None and setting.is_optional:
         return None
     if setting.is_mapping:
-        return _checked_mapping(value, label)
+        return checked_mapping(value, label)
     if setting.is_list:
         return _entries(label, setting.kind, value)
     if value is None and setting.choices:
@@ -55,7 +55,7 @@ def checked_table(table: type[Table], given: Mapping[str, Any], label: str) -> T
     return table(**found)
 
 
-def _checked_mapping(value: Any, label: str) -> str | None:
+def checked_mapping(value: Any, label: str) -> str | None:
     """As JSON text."""
     if isinstance(value, str):
         return value  # of a stored run, or of code that has it so
