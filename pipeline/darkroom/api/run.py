@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from darkroom.api.comparison import Comparison
     from darkroom.api.measuring import EvaluationResult
+    from darkroom.api.rating import RatingPage, Ratings
     from darkroom.api.reporting import Report
 
 _SHEET_IMAGES, _QUALITY = 16, 82  # in a notebook; of WebP
@@ -205,6 +206,12 @@ class Run:
         from darkroom.api.calls import compare
 
         return compare(self, other, **options)
+
+    def rate(self, **options: Any) -> "RatingPage | Ratings":
+        """As `darkroom.rate`."""
+        from darkroom.api.calls import rate
+
+        return rate(self, **options)
 
     # How it shows itself -------------------------------------------------------------------------------------------
 
