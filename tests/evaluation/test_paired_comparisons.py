@@ -43,7 +43,7 @@ def test_of_two_items_the_interval_is_agresti_and_coulls() -> None:
     assert (interval.low, interval.high) == pytest.approx((16 / 24 - width, 16 / 24 + width), abs=0.02)
 
 
-@pytest.mark.parametrize(("count", "lowest", "highest"), [(2, 0.1, 0.5), (6, 0.5, 0.65), (40, 0.86, 0.95)])
+@pytest.mark.parametrize(("count", "lowest", "highest"), [(2, 0.1, 0.5), (6, 0.45, 0.6), (40, 0.86, 0.95)])
 def test_few_votes_that_are_all_alike_show_little(count: int, lowest: float, highest: float) -> None:
     found = share(np.ones(count), np.arange(count))
     assert (found.estimate, found.high) == (1.0, 1.0)
@@ -125,7 +125,7 @@ def test_items_that_no_votes_connect_have_no_scores() -> None:
 
 def test_the_rule_of_how_many_votes_is_that_of_a_share() -> None:
     assert votes_needed(0.05) == 385  # 1.96^2 / 4 / 0.05^2 = 384.1
-    assert half_width(385) == pytest.approx(0.05, rel=1e-3)
+    assert half_width(385) == pytest.approx(0.05, rel=2e-3)
 
 
 # Two observers of ten units, binary data (Krippendorff, "Computing Krippendorff's alpha-reliability", 2011),

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ import darkroom
 from darkroom.domain.errors import DarkroomError
 from darkroom.runs.ratings import Study, read_study, stored_votes, study_ids
 from darkroom.storage.store import Store, open_store, parse_spec
-from tests.jobs.helpers import PAINT, copied, named, run_here
+from tests.jobs.helpers import PAINT, named, run_here
 
 NUM_PROMPTS = 30
 
@@ -36,7 +37,8 @@ def base(prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture
 def run(base: Store, tmp_path: Path) -> Store:
-    return copied(base, str(tmp_path / "run"))
+    shutil.copytree(base.spec.uri, tmp_path / "run")
+    return open_store(parse_spec(str(tmp_path / "run")))
 
 
 def written(run: Store, *words: str) -> Study:

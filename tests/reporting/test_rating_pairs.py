@@ -9,9 +9,12 @@ import pytest
 from PIL import Image
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.records import Record
 from darkroom.reporting.rating_page import write_page
 from darkroom.reporting.rating_pairs import ChosenPairs, chosen_pairs
+from darkroom.runs.images import image_bytes
 from darkroom.runs.ratings import RatedCell, Study
+from darkroom.runs.reading import records
 from darkroom.storage.store import Store, open_store, parse_spec
 from tests.reporting.contents import HOSTILE
 from tests.reporting.runs import cell, rendered
@@ -32,6 +35,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return rendered(tmp_path_factory.mktemp("run"), prompts, CELLS, images=2)[0]
 
 
+@pytest.fixture(scope="module")
+def known(store: Store) -> dict[str, Record]:
+    return {record.image_id: record for record in records(store)}
+
+
 def test_pairs_are_of_new_prompts_and_all_pairs_of_cells_as_often(store: Store) -> None:
     pairs = chosen(store, 24).pairs
     assert len({pair.prompt for pair in pairs}) == 24
@@ -41,26 +49,17 @@ def test_pairs_are_of_new_prompts_and_all_pairs_of_cells_as_often(store: Store) 
 
 
 def test_a_seed_decides_and_another_one_draws_others(store: Store) -> None:
-    assert chosen(store, 12) == chosen(store, 12)
-    assert chosen(store, 12).pairs != chosen(store, 12, seed=1).pairs
-    assert {pair.prompt for pair in chosen(store, 12).pairs} != {
-        pair.prompt for pair in chosen(store, 12, seed=1).pairs
-    }
+    first, again, other = chosen(store, 12), chosen(store, 12), chosen(store, 12, seed=1)
+    assert (first, first.pairs == other.pairs) == (again, False)
+    assert {pair.prompt for pair in first.pairs} != {pair.prompt for pair in other.pairs}
 
 
-def test_there_are_no_more_than_there_are_and_none_is_there_twice(store: Store) -> None:
+def test_there_are_no_more_than_there_are_and_none_is_there_twice(store: Store, known: dict[str, Record]) -> None:
     pairs = chosen(store, 1000).pairs
     assert len(pairs) == len(set(pairs)) == 24 * 2 * 3
     for pair in pairs:
-        one, other = store_record(store, pair.left.image_id), store_record(store, pair.right.image_id)
-        assert (one["prompt"], one["sample_index"]) == (other["prompt"], other["sample_index"])
-
-
-def store_record(store: Store, image_id: str) -> dict:
-    from darkroom.runs.reading import find_image
-
-    [record] = find_image(store, image_id)
-    return {"prompt": record.prompt, "sample_index": record.sample_index}
+        one, other = known[pair.left.image_id], known[pair.right.image_id]
+        assert (one.prompt, one.sample_index) == (other.prompt, other.sample_index)
 
 
 def test_some_come_again_turned_and_half_of_all_pairs_later(store: Store) -> None:
@@ -122,15 +121,11 @@ def test_nothing_on_the_page_tells_where_an_image_is_from(store: Store, tmp_path
     assert not [path for path in images if Image.open(path).info]
 
 
-def test_images_are_the_pixels_that_were_rendered(store: Store, tmp_path: Path) -> None:
-    from darkroom.runs.images import image_bytes
-    from darkroom.runs.reading import find_image
-
+def test_images_are_the_pixels_that_were_rendered(store: Store, known: dict[str, Record], tmp_path: Path) -> None:
     study = page(store, tmp_path / "page")
     for place, pair in enumerate(study.pairs):
         for side in ("left", "right"):
-            [record] = find_image(store, getattr(pair, side).image_id)
-            stored = Image.open(io.BytesIO(image_bytes(store, record))).tobytes()
+            stored = Image.open(io.BytesIO(image_bytes(store, known[getattr(pair, side).image_id]))).tobytes()
             assert Image.open(tmp_path / "page" / "images" / f"{place + 1:05d}-{side}.png").tobytes() == stored
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 from darkroom.evaluation.figure_tables import Settings, cell_names, figures_table
 from darkroom.evaluation.figures import Figures, Gaps, Metric
@@ -11,6 +12,7 @@ from darkroom.evaluation.resampling import Interval
 from darkroom.evaluation.tables import Table, interval, number, text_table
 
 _PLACES = 3
+_LINE = 120  # characters
 _WIDTH = 0.05  # half an interval, that votes are counted for
 _ABOUT_RATERS = (
     "left: share of left in the choices of a side, a half but for chance, since sides are drawn; again: share of pairs "
@@ -32,10 +34,10 @@ def ratings_table(
     parts = [
         figures_table(metrics, cells, settings, gaps),
         *([_twos_table(twos, list(cells), settings)] if len(cells) > 2 else []),
-        f"{_raters_table(raters)}\n{_ABOUT_RATERS}",
-        _agreement_lines(agreement),
+        f"{_raters_table(raters)}\n{fill(_ABOUT_RATERS, _LINE)}",
+        fill(_agreement(agreement), _LINE),
         *([_metrics_table(of_metrics)] if of_metrics else []),
-        _reached(twos, len(cells)),
+        fill(_reached(twos, len(cells)), _LINE),
     ]
     return "\n\n".join(parts)
 
@@ -90,7 +92,7 @@ def _raters_table(raters: Sequence[RaterInfo]) -> str:
     return text_table(Table(["rater", "votes", "skipped", "ties", "left", "again", "median"], rows))
 
 
-def _agreement_lines(found: Agreement | None) -> str:
+def _agreement(found: Agreement | None) -> str:
     if found is None:
         return "agreement: no pair has votes of several raters"
     alpha = "-, since all votes are alike" if math.isnan(found.alpha.estimate) else _share(found.alpha)

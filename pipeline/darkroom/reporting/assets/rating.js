@@ -47,21 +47,26 @@ async function show() {
   byId("back").disabled = at === 0;
   byId("fault").hidden = true;
   seenAt = null;
-  enable();
   if (isEnd) {
+    enable();
     document.querySelector("#end h2").focus();
     return;
   }
   const shown = at;
+  const focused = document.activeElement; // a button that is disabled for a moment loses it
   byId("prompt").textContent = study.pairs[at].prompt;
   for (const side of ["left", "right"]) byId(side).src = study.pairs[at][side];
+  enable();
   try {
     await Promise.all([byId("left").decode(), byId("right").decode()]);
     if (at === shown) seenAt = performance.now();
   } catch {
     if (at === shown) byId("fault").hidden = false;
   }
-  if (at === shown) enable();
+  if (at === shown) {
+    enable();
+    if (focused?.dataset.choice) focused.focus();
+  }
   const next = study.pairs[shown + 1];
   if (next) for (const side of ["left", "right"]) new Image().src = next[side];
 }
@@ -118,7 +123,7 @@ byId("rater").value = state.name;
 byId("rater").addEventListener("input", (event) => { state.name = event.target.value; keep(); });
 document.addEventListener("keydown", (event) => {
   const act = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-  if (!act || event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "INPUT") return;
+  if (!act || event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, #prompt")) return;
   event.preventDefault();
   if (act === "back") back();
   else vote(act);
