@@ -211,7 +211,8 @@ class Run:
         """As `darkroom.rate`."""
         from darkroom.api.calls import rate
 
-        return rate(self, **options)
+        found: RatingPage | Ratings = rate(self, **options)
+        return found
 
     # How it shows itself -------------------------------------------------------------------------------------------
 

@@ -107,10 +107,11 @@ def with_added(votes: Comparisons) -> Comparisons:
     )
 
 
-def share(hits: np.ndarray, prompts: np.ndarray, seed: int = 0) -> Interval:
-    """Mean of (n,) values from 0 to 1, of trials of prompts that are numbered from 0."""
+def share(hits: np.ndarray, prompts: np.ndarray, seed: int = 0, weights: np.ndarray | None = None) -> Interval:
+    """Mean of (n,) values from 0 to 1, of trials of prompts that are numbered from 0, with (n,) weights."""
     one, other = np.zeros(len(hits), int), np.ones(len(hits), int)
-    return win_rates(Comparisons(one, other, np.asarray(hits, float), prompts, 2)).interval(0, 0.0, 1.0, seed)
+    weights = None if weights is None else weights / weights.mean()
+    return win_rates(Comparisons(one, other, np.asarray(hits, float), prompts, 2, weights)).interval(0, 0.0, 1.0, seed)
 
 
 def half_width(num_prompts: float, rate: float = 0.5) -> float:
@@ -132,47 +133,27 @@ class Agreement:
 
     num_units: int  # pairs of images with several votes
     same: Interval  # share of two raters' votes on a pair that are the same
-    alpha: Interval  # Krippendorff's
+    alpha: Interval  # Krippendorff's; NaN where no two votes could have differed
 
 
-def agreement(counts: np.ndarray, prompts: Sequence[int], seed: int = 0, num_resamples: int = 1000) -> Agreement | None:
+def agreement(counts: np.ndarray, prompts: Sequence[int], seed: int = 0) -> Agreement | None:
     """Of (u, 3) numbers of raters who chose the first image, neither and the second, of pairs of these prompts.
 
     Krippendorff's alpha for nominal data (Krippendorff 2019, chapter 12), where which image is first is no choice of
-    anyone: chance is that of both orders. None without a pair of several votes.
+    anyone: chance is that of both orders, and taken as fixed by its interval. None without a pair of several votes.
     """
     several = counts.sum(axis=1) > 1
     if not several.any():
         return None
     counts, rows = counts[several].astype(float), np.unique(np.asarray(prompts)[several], return_inverse=True)[1]
-    total = counts.sum(axis=1)
-    pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(3)
-    coincidences = _by_row(pairs / (total - 1)[:, None, None], rows)
-    rng = np.random.default_rng(seed)
-    num_rows = len(coincidences)
-    drawn = rng.multinomial(num_rows, np.full(num_rows, 1 / num_rows), num_resamples)
-    resampled = np.tensordot(drawn, coincidences, axes=1)
-    alphas = [alpha for each in resampled if not np.isnan(alpha := _alpha(each))]
-    value = _alpha(coincidences.sum(axis=0))
-    low, high = np.quantile(alphas, ((1 - LEVEL) / 2, (1 + LEVEL) / 2)) if alphas else (np.nan, np.nan)
-    equal = np.einsum("ucc->u", pairs) / (total * (total - 1))
-    return Agreement(len(counts), share(equal, rows, seed), Interval(value, float(low), float(high)))
-
-
-def _alpha(coincidences: np.ndarray) -> float:
-    """Of a (3, 3) matrix; NaN where nothing could have differed."""
-    both = (coincidences + coincidences[::-1, ::-1]) / 2
-    marginals = both.sum(axis=0)
+    totals = counts.sum(axis=1)
+    equal = (counts * (counts - 1)).sum(axis=1) / (totals * (totals - 1))
+    same = share(equal, rows, seed, totals)
+    marginals = (counts + counts[:, ::-1]).sum(axis=0) / 2
     total = marginals.sum()
-    expected = total**2 - (marginals**2).sum()
-    return float(1 - (total - 1) * (total - np.trace(both)) / expected) if expected > 0 else float("nan")
-
-
-def _by_row(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Sums of (n, ...) over equal rows."""
-    found = np.zeros((int(rows.max()) + 1, *values.shape[1:]))
-    np.add.at(found, rows, values)
-    return found
+    chance = (total**2 - (marginals**2).sum()) / (total * (total - 1))  # of two votes that differ
+    alphas = (1 - (1 - part) / chance if chance else np.nan for part in (same.estimate, same.low, same.high))
+    return Agreement(len(counts), same, Interval(*map(float, alphas)))
 
 
 def _wins(votes: Comparisons) -> tuple[np.ndarray, np.ndarray]:
