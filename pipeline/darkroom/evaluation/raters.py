@@ -132,7 +132,7 @@ def _again(chosen: Sequence[tuple[Study, Vote]]) -> list[tuple[str, float]]:
 
 # Images that were shown ----------------------------------------------------------------------------------------------
 
-_CLIP_SCORE, _SCORE = ".clip_score", ".score"  # ends of names of metrics that are means of single images' scores
+_CLIP_SCORE = ".clip_score"
 
 
 def present_files(store: Store, cell_ids: Iterable[str], image_ids: Collection[str]) -> dict[str, str]:
@@ -143,13 +143,16 @@ def present_files(store: Store, cell_ids: Iterable[str], image_ids: Collection[s
 def image_scores(
     store: Store, cell_ids: Iterable[str], image_ids: Collection[str], metrics: Iterable[Metric]
 ) -> dict[str, dict[str, float]]:
-    """Metric.name -> image_id -> score, by the features that are stored of the files that are there."""
-    scored = [metric for metric in metrics if metric.name.endswith((_CLIP_SCORE, _SCORE))]
+    """Metric.name -> image_id -> score, higher is better, by the features that are stored of the files that are there.
+
+    Of metrics that are means over images: CLIP scores and those of scorers.
+    """
+    scored = [metric for metric in metrics if metric.column is not None or metric.name.endswith(_CLIP_SCORE)]
     found: dict[str, dict[str, float]] = {metric.name: {} for metric in scored}
     for shard, own in _shown(store, cell_ids, image_ids) if scored else ():
         for metric in scored:
             features = get_features(store, metric.extractor_id, shard)
-            found[metric.name] |= dict(_scores(metric.name, features, own)) if features else {}
+            found[metric.name] |= dict(_scores(metric, features, own)) if features else {}
     return found
 
 
@@ -162,10 +165,11 @@ def _shown(store: Store, cell_ids: Iterable[str], image_ids: Collection[str]) ->
                 yield shard, own
 
 
-def _scores(metric: str, features: ShardFeatures, own: Mapping[str, str]) -> Iterator[tuple[str, float]]:
+def _scores(metric: Metric, features: ShardFeatures, own: Mapping[str, str]) -> Iterator[tuple[str, float]]:
     """Of a CLIP score the cosine, which ranks images alike in every convention."""
-    values = features.images.features[:, 0] if metric.endswith(_SCORE) else features.images.cosines
+    images = features.images
+    values = images.cosines if metric.column is None else images.features[:, metric.column]
     for image_id, sha256 in own.items():
         place = features.place(image_id, sha256)
         if place is not None and np.isfinite(values[place]):
-            yield image_id, float(values[place])
+            yield image_id, float(values[place]) if metric.higher_is_better else -float(values[place])
