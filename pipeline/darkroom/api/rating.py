@@ -30,7 +30,7 @@ from darkroom.evaluation.rating_tables import expected_lines, ratings_table
 from darkroom.evaluation.ratings import Judgement, RatedCells, judgements, rated_cells, rated_gaps
 from darkroom.reporting.rating_page import write_page
 from darkroom.reporting.rating_pairs import chosen_pairs
-from darkroom.runs.choices import dropped_cells
+from darkroom.runs.cells import dropped_cells
 from darkroom.runs.commands import on_run
 from darkroom.runs.files import rating_page_prefix
 from darkroom.runs.ratings import (
