@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from darkroom.api.calls import open_run as open_run
     from darkroom.api.calls import plan as plan
     from darkroom.api.calls import prove as prove
+    from darkroom.api.calls import rate as rate
     from darkroom.api.calls import report as report
     from darkroom.api.calls import sweep as sweep
     from darkroom.api.events import Progressed as Progressed
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 _HOMES = {
-    "darkroom.api.calls": ("compare", "evaluate", "generate", "open_run", "plan", "prove", "report", "sweep"),
+    "darkroom.api.calls": ("compare", "evaluate", "generate", "open_run", "plan", "prove", "rate", "report", "sweep"),
     "darkroom.api.events": ("Progressed",),
     "darkroom.api.options": ("EngineOptions", "EvaluationOptions", "Expectation", "HalvingOptions"),
     "darkroom.api.arguments": ("select", "template"),

@@ -134,6 +134,16 @@ CATALOGUE: Mapping[str, Definition] = {
         needs_reference=False,
         lowest=1.0,
     ),
+    "prompt_diversity": Definition(
+        title="Prompt diversity",
+        higher_is_better=True,
+        convention="mean over prompts of 1 - cos over the pairs of a prompt's images; distance of Fu et al. 2023",
+        interval=_OF_MEAN.partition(";")[0],
+        measure=inputs.measure_prompt_diversity,
+        needs_reference=False,
+        default=False,
+        lowest=0.0,
+    ),
     "clip_score": Definition(
         title="CLIP score",
         higher_is_better=True,

@@ -23,6 +23,7 @@ from darkroom.evaluation.reference_free import (
     clip_score_of_means,
     image_clip_scores,
     inception_score,
+    prompt_diversity,
     softmax,
     vendi_influence,
     vendi_score,
@@ -275,6 +276,13 @@ def measure_coverage(inputs: MetricInputs) -> Measured:
 def measure_vendi(inputs: MetricInputs) -> Measured:
     features = inputs.images.features
     return Measured(vendi_score(features), vendi_influence(features))
+
+
+def measure_prompt_diversity(inputs: MetricInputs) -> Measured:
+    if inputs.prompts is None:
+        raise DarkroomError("needs to know which images are of one prompt, and their prompts are not known")
+    value, influence = prompt_diversity(inputs.images.features, inputs.prompts)
+    return Measured(value, inputs.scaled_to_all(influence))
 
 
 def measure_clip_score(inputs: MetricInputs) -> Measured:

@@ -217,4 +217,5 @@ def _defined(name: str, extractor: ExtractorInfo, reference: ReferenceSet | None
         resize=extractor.resize,
         reference=compared.name if compared else "",
         reference_digest=compared.digest if compared else "",
+        column=defined.column,
     )
