@@ -21,9 +21,7 @@ TABLE = pa.table(
 def held(text: str) -> list[bool]:
     condition = Condition(text, "where")
     names = {name: name for name in TABLE.column_names}
-    for column in condition.columns:
-        if column not in condition.found(names):
-            raise condition.refusal(column, names)
+    condition.check(names)
     return list(condition.holds(TABLE, condition.found(names)))
 
 

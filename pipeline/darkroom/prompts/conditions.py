@@ -43,9 +43,12 @@ class Condition:
         call a column -> its name in the table; case matters where two differ in it alone."""
         return {column: name for column in self.columns if (name := _name(column, names))}
 
-    def refusal(self, missing: str, names: Mapping[str, str]) -> DarkroomError:
-        """Of a column that is nowhere."""
-        return DarkroomError(f"{self._shown}: {unknown(missing, tuple(names), 'column')}")
+    def check(self, names: Mapping[str, str]) -> None:
+        """Raises DarkroomError for a column that is nowhere. `names`: as `found` takes them."""
+        found = self.found(names)
+        for column in self.columns:
+            if column not in found:
+                raise DarkroomError(f"{self._shown}: {unknown(column, tuple(names), 'column')}")
 
     def holds(self, table: pa.Table, found: Mapping[str, str]) -> np.ndarray:
         """(N,) bool. `found`: as `found` gives it; cells of other columns are null."""

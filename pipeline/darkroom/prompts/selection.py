@@ -113,9 +113,13 @@ class _Choice:
                 if most is not None and count >= most:
                     break
             masks.append(np.concatenate(parts))
-        self._check_columns(seen if sum(map(len, masks)) else None)
-        if not count and sum(map(len, masks)):
-            raise DarkroomError(f"{WHERE}={self.selection.where}: no row of {self.name} is so; give another condition")
+        num_rows = sum(len(mask) for mask in masks)
+        if num_rows and self.condition:
+            self.condition.check(seen)
+            if not count:
+                raise DarkroomError(
+                    f"{WHERE}={self.condition.text}: no row of {self.name} is so; give another condition"
+                )
         return masks
 
     def _read(self, source: Source) -> Iterator[SourceBlock]:
@@ -143,13 +147,7 @@ class _Choice:
         """Before any row is read, where headers say all columns."""
         schemas = [source.schema() for source in self.sources]
         if self.condition and None not in schemas:
-            self._check_columns({name: name for each in schemas for name in self._names(each)})
-
-    def _check_columns(self, names: Mapping[str, str] | None) -> None:
-        found = self.condition.found(names) if self.condition and names is not None else None
-        for column in self.condition.columns if self.condition and found is not None else ():
-            if column not in found:
-                raise self.condition.refusal(column, names or {})
+            self.condition.check({name: name for schema in schemas for name in self._names(schema)})
 
     def _sampled(self, masks: Sequence[np.ndarray], count: int) -> np.ndarray:
         """(count,) rows of all sources joined, ascending: those whose numbers have the lowest digests."""
