@@ -144,8 +144,8 @@ CATALOGUE: Mapping[str, Definition] = {
     "near_duplicates": Definition(
         title="Near-duplicates",
         higher_is_better=False,
-        convention=f"share of images with another one of the cell at a cosine of {DUPLICATE_COSINE} or more, as SemDeDup "
-        "(Abbas et al. 2023); grows with the number of images",
+        convention=f"share of images with another of the cell at a cosine of {DUPLICATE_COSINE} or more; SemDeDup, "
+        "Abbas et al. 2023; grows with the number of images",
         interval=_OF_MEAN.replace("the reference is", "the images that each is compared with are"),
         measure=inputs.measure_near_duplicates,
         needs_reference=False,
