@@ -21,7 +21,8 @@ from darkroom.reporting.content import (
     ReportContent,
     Setting,
 )
-from darkroom.reporting.facts import MODEL, axes_of, facts, num_rows_left, settings_of_cells
+from darkroom.reporting.facts import MODEL, axes_of, facts, num_rows_left, settings_of_cells, shared_settings
+from darkroom.reporting.grid_image import GridBlock, grid_image, read_pixels
 from darkroom.reporting.notes import notes
 from darkroom.reporting.pictures import failed_image, pictures, read_rows
 from darkroom.reporting.sampling import ImageRef, PromptChoice, middle
@@ -43,6 +44,8 @@ _MOST_CONTAINERS = 300  # that they are taken from: each is fetched whole
 class ReportOptions:
     num_prompts: int = 24  # shown in every cell, at most
     run_href: str | None = None  # the run's folder as seen from the report's; None where no browser gets there from it
+    grid_columns: str | None = None  # axis that lies across in the grid of all cells; None: the first
+    num_grid_prompts: int = 1  # in that grid
 
 
 @dataclass(frozen=True)
@@ -73,15 +76,16 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
     run = _gather(store, info, finished, cells, options.num_prompts)
     picked = _picked(run.found)
     scores = run.figures.image_scores
+    grid_axes = _grid_axes(run, options.grid_columns)
     shown = tuple(_shown(run, picked, options.run_href))
     failures = tuple(_failures(run))
     seeds = len({settings["seed"] for settings in run.settings.values()})
     return ReportContent(
         title=_title(run),
+        settings=shared_settings(info, finished, run.settings),
         facts=facts(
             info,
             finished,
-            run.settings,
             run.found.counts,
             run.found.provenance,
             run.evaluations,
@@ -98,6 +102,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         pictures=shown,
         picks=Picks(*(tuple(image.image_id for image in picked[name]) for name in ("best", "median", "worst"))),
         failures=failures,
+        grid=_grid(run, grid_axes, options.num_grid_prompts) if grid_axes else None,
         dropped=tuple(_dropped(item, run) for item in dropped),
         costs=tuple(_costs(run)),
         notes=(
@@ -208,6 +213,32 @@ def _shown(run: _Gathered, picked: Mapping[str, list[ImageRef]], run_href: str |
     )
     words = {cell_id: words_of(info) for cell_id, info in run.cells.items()}
     return pictures(run.store, ordered, in_sheet, words, run_href)
+
+
+def _grid_axes(run: _Gathered, columns: str | None) -> list[Axis]:
+    """Along which cells differ, that of the columns first. Raises DarkroomError where there is none of that name."""
+    axes = [axis for axis in run.axes if len(axis.values) > 1]
+    names = [axis.name for axis in axes]
+    if columns is not None and columns not in names:
+        there = f"there are {', '.join(names)}" if names else "there are none"
+        raise DarkroomError(f"grid.columns={columns}: no axis of this run; {there}")
+    return sorted(axes, key=lambda axis: axis.name != columns) if columns else axes
+
+
+def _grid(run: _Gathered, axes: Sequence[Axis], num_prompts: int) -> bytes:
+    """The first prompts that are shown, in order of rows; the first image of each in every cell."""
+    firsts = [image for image in run.found.prompts.images() if image.sample_index == 0]
+    records = [row.record for row in read_rows(run.store, firsts).values()]
+    rows = sorted({(record.row, record.prompt_id) for record in records})[:num_prompts]
+    chosen = [record for record in records if (record.row, record.prompt_id) in rows]
+    pixels = read_pixels(run.store, chosen)
+    points = {cell_id: tuple(run.settings[cell_id][axis.name] for axis in axes) for cell_id in run.cells}
+    blocks = []
+    for _, prompt_id in rows:
+        own = [record for record in chosen if record.prompt_id == prompt_id]
+        images = {points[each.cell_id]: pixels[each.image_id] for each in own if each.image_id in pixels}
+        blocks.append(GridBlock(own[0].prompt, images))
+    return grid_image(_title(run), axes, points.values(), blocks)
 
 
 def _failures(run: _Gathered) -> Iterator[FailedImage]:

@@ -90,28 +90,32 @@ def _in_order(values: Sequence[Setting]) -> tuple[Setting, ...]:
 # Facts ----------------------------------------------------------------------------------------------------------------
 
 
+def shared_settings(
+    info: RunInfo, cells: Mapping[str, CellInfo], settings: Mapping[str, Mapping[str, Setting]]
+) -> tuple[tuple[str, str], ...]:
+    """What was rendered, by which models, and what all cells were rendered with. `settings`: of cells, by cell_id."""
+    return (*_models(cells), *_sampling(info, cells, _shared(settings)), *_prompts(info, cells))
+
+
 def facts(
     info: RunInfo,
     cells: Mapping[str, CellInfo],
-    settings: Mapping[str, Mapping[str, Setting]],
     counts: Mapping[str, CellCount],
     made: Provenance,
     evaluations: Sequence[Evaluation],
     certificates: Iterable[Certificate] = (),
     spent: Spent | None = None,
 ) -> tuple[tuple[str, str], ...]:
-    """What fixes the run, what became of it, how it was made and measured. `settings`: of cells, by cell_id."""
+    """What became of the run, how it was made and measured; last what fixes it: revisions and digests."""
     by_status = sum((count.by_status for count in counts.values()), Counter())
     return (
-        *_prompts(info, cells),
-        *_models(cells),
-        *_promises(certificates),
-        *_sampling(info, cells, _shared(settings)),
         *_images(info, counts, made),
-        *_machines(cells, made),
         *_times(made, by_status[OK]),
         *([("cost of workers", spent.text(by_status))] if spent else []),
         *_evaluations(evaluations),
+        *_promises(certificates),
+        *_machines(cells, made),
+        *_revisions(info, cells),
     )
 
 
@@ -122,7 +126,6 @@ def num_rows_left(info: RunInfo, counts: Collection[CellCount]) -> int:
 
 def _prompts(info: RunInfo, cells: Mapping[str, CellInfo]) -> Facts:
     yield "prompts", f"{info.prompts.name}, {info.prompts.num_rows:,} rows"
-    yield "prompts' fingerprint", info.prompts.fingerprint
     yield "images a prompt", ", ".join(map(str, _values(cells, info, "sampling.num_images_per_prompt")))
 
 
@@ -130,9 +133,16 @@ def _models(cells: Mapping[str, CellInfo]) -> Facts:
     for identity in dict.fromkeys(item.cell.model for item in cells.values()):
         variant = f", variant {identity.variant}" if identity.variant else ""
         yield MODEL, f"{identity.repo_id} ({identity.pipeline_class}, {identity.numbers}{variant})"
+        for part in identity.parts:
+            yield f"model {part.kind}", f"{part.name}, weight {part.weight:g}"
+
+
+def _revisions(info: RunInfo, cells: Mapping[str, CellInfo]) -> Facts:
+    for identity in dict.fromkeys(item.cell.model for item in cells.values()):
         yield "model revision", identity.revision
         for part in identity.parts:
-            yield f"model {part.kind}", f"{part.name}, weight {part.weight:g}, {part.revision}"
+            yield f"revision of {part.kind} {part.name}", part.revision
+    yield "prompts' fingerprint", info.prompts.fingerprint
 
 
 def _promises(certificates: Iterable[Certificate]) -> Facts:
