@@ -21,7 +21,15 @@ from darkroom.reporting.content import (
     ReportContent,
     Setting,
 )
-from darkroom.reporting.facts import MODEL, axes_of, facts, num_rows_left, settings_of_cells, shared_settings
+from darkroom.reporting.facts import (
+    MODEL,
+    axes_of,
+    facts,
+    naming_schedulers,
+    num_rows_left,
+    settings_of_cells,
+    shared_settings,
+)
 from darkroom.reporting.grid_image import GridBlock, grid_image, read_pixels
 from darkroom.reporting.notes import notes
 from darkroom.reporting.pictures import failed_image, pictures, read_rows
@@ -119,12 +127,14 @@ def _gather(
     evaluations = read_evaluations(store)
     figures = latest_figures(evaluations, cells)
     all_settings = settings_of_cells(every, info)
-    settings = {cell_id: all_settings[cell_id] for cell_id in cells}
-    axes = axes_of(all_settings, settings)
+    axes = axes_of(all_settings, {cell_id: all_settings[cell_id] for cell_id in cells})
     choice = _choice(info, len(cells), num_prompts)
     found = survey(store, cells, choice, figures.image_scores, [axis.name for axis in axes])
     if not any(count.by_status for count in found.counts.values()):
         raise DarkroomError(f"{store.describe()}: no shard is committed, so there is nothing to show; render it first")
+    all_settings = naming_schedulers(all_settings, found.provenance)
+    settings = {cell_id: all_settings[cell_id] for cell_id in cells}
+    axes = axes_of(all_settings, settings)
     figures = replace(figures, present={cell_id: count.presence.images for cell_id, count in found.counts.items()})
     return _Gathered(store, info, cells, settings, all_settings, axes, evaluations, figures, found)
 
