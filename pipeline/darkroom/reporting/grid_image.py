@@ -4,7 +4,6 @@ import io
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -91,7 +90,10 @@ def read_pixels(store: Store, records: Sequence[Record]) -> dict[str, Pixels]:
 
 def _shape(axes: Sequence[Axis], points: set[Point], blocks: Sequence[GridBlock]) -> _Shape:
     columns, *others = axes
-    rows = [rest for rest in product(*(axis.values for axis in others)) if any(point[1:] == rest for point in points)]
+    rows = sorted(
+        {point[1:] for point in points},
+        key=lambda row: [axis.values.index(value) for axis, value in zip(others, row, strict=True)],
+    )
     labels = [_row_label(others, row) for row in rows]
     left = _MARGIN + max((_width(line, _SMALL) for label in labels for line in label), default=0) + _MARGIN
     head = _height(_SMALL) * _PROMPT_LINES + _height(_SMALL) * 2 + _GAP

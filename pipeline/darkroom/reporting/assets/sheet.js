@@ -21,11 +21,18 @@ const sampleAxis = { name: SAMPLE, values: samples, text: String };
 const sheetAxes = () => [...settingAxes, promptAxis(), sampleAxis].filter((axis) => axis.name === PROMPT || axis.values.length > 1);
 const sheetAxis = (name) => sheetAxes().find((axis) => axis.name === name);
 const restAxes = () => settingAxes.filter((axis) => axis.name !== sheet.columns);
-const product = (list) => list.reduce((rows, axis) => rows.flatMap((row) => axis.values.map((value) => ({ ...row, [axis.name]: value }))), [{}]);
+const placeOf = (axis, cell) => axis.values.indexOf(cell.settings[axis.name]);
 const short = (text) => (text.length > 70 ? `${text.slice(0, 69)}…` : text);
 
+// What cells have on some axes, each combination once, in the axes' order.
+function combinations(list) {
+  const found = new Map(data.cells.map((cell) => [JSON.stringify(list.map((axis) => placeOf(axis, cell))), cell]));
+  const before = (one, other) => { const axis = list.find((each) => placeOf(each, one) !== placeOf(each, other)); return axis ? placeOf(axis, one) - placeOf(axis, other) : 0; };
+  return [...found.values()].sort(before).map((cell) => Object.fromEntries(list.map((axis) => [axis.name, cell.settings[axis.name]])));
+}
+
 function combosOf(name) {
-  if (name === REST) return product(restAxes()).filter((combo) => data.cells.some((cell) => restAxes().every((axis) => cell.settings[axis.name] === combo[axis.name])));
+  if (name === REST) return combinations(restAxes());
   return sheetAxis(name).values.map((value) => ({ [name]: value }));
 }
 
@@ -35,7 +42,7 @@ const comboText = (combo) => short(Object.entries(combo).map(([name, value]) => 
 
 const heldOf = (cell) => Object.fromEntries(axes.map((axis) => [axis.name, cell?.settings[axis.name]]));
 const columnsUsual = axes[0]?.name ?? (samples.length > 1 ? SAMPLE : null);
-const numRest = product(settingAxes.slice(1)).length;
+const numRest = combinations(settingAxes.slice(1)).length;
 const rowsUsual = axes.length < 2 ? PROMPT : axes.length > 2 && numRest <= FEW_ROWS ? REST : axes[1].name;
 const names = [...settingAxes.map((axis) => axis.name), PROMPT, ...(samples.length > 1 ? [SAMPLE] : [])];
 const sheet = {
