@@ -112,7 +112,7 @@ class PlaceConfig:
 class ReportConfig(RunConfig):
     output: PlaceConfig = key(PlaceConfig, help="Where the page goes.")
     num_prompts: int = key(24, **COUNTS, help="Prompts that are shown in every cell, at most.")
-    grid: GridImageConfig = key(GridImageConfig, help="grid.png: all of a sweep's cells in one labelled picture.")
+    grid: GridImageConfig = key(GridImageConfig, help="Of grid.png, all of a sweep's cells in one labelled picture.")
 
 
 @dataclass

@@ -140,9 +140,9 @@ def test_prompts_are_searched_by_their_words(driven: tuple[dict, list[str]]) -> 
 
 NARROW = """
 const shownRows = [...document.querySelectorAll('#cells-table tbody tr')].filter((row) => !row.hidden);
-const wide = [...document.querySelectorAll('body *')].filter((each) => !each.closest('.wide, nav, .export') && each.getBoundingClientRect().right > innerWidth + 1);
+const wide = [...document.querySelectorAll('body *')].filter((each) => !each.closest('.wide, nav, .export') && each.getBoundingClientRect().right > document.documentElement.clientWidth + 1);
 return {
-  width: innerWidth, overflow: document.documentElement.scrollWidth - innerWidth, wide: wide.map((each) => each.outerHTML.slice(0, 80)),
+  width: innerWidth, overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth, wide: wide.map((each) => each.outerHTML.slice(0, 80)),
   rows: shownRows.map((row) => row.dataset.cell), sorted: document.querySelector('[aria-sort]').dataset.name,
   chosen: document.querySelector('tr.chosen').dataset.cell, image: document.querySelector('dialog').dataset.image,
   prompt: document.querySelector('#sheet .prompt').textContent, across: document.querySelector('#tradeoff-choosers select').value,

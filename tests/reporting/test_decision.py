@@ -61,7 +61,12 @@ def test_cells_that_share_the_best_are_all_named_and_the_cheapest_is_said() -> N
     assert found
     assert found.cell_ids == ("c20", "c40")
     assert found.text.startswith("2 of 3 cells share the best by FID: num_inference_steps 20; num_inference_steps 40.")
-    assert found.text.endswith("The fewest steps of these are 20: num_inference_steps 20.")
+    assert found.text.endswith("Their fewest steps are 20: num_inference_steps 20.")
+    others = [replace(cells({"a.fid": (value,)})[0], cell_id=str(value)) for value in (1.1, 9)]
+    many = decided([*cells({"a.fid": (1.2, 1, 1.1)}), *others], FID)
+    assert many
+    assert many.text.startswith("4 of 5 cells share the best by FID: first among them by FID num_inference_steps 20.")
+    assert many.text.endswith("Their fewest steps are 10, in 2 of them.")
 
 
 def test_metrics_that_disagree_leave_the_choice_open() -> None:

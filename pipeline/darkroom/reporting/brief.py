@@ -11,7 +11,7 @@ from darkroom.reporting.decision import decision, key_columns
 from darkroom.reporting.ranking import figure_of
 
 WIDTH = 80  # characters of a line
-_MOST_CELLS = 10
+_MOST_CELLS = 8
 _BEST, _NEAR, _LEVEL = "*", "≈", "="
 
 
@@ -49,9 +49,9 @@ def _several_cells(content: ReportContent, columns: Sequence[MetricColumn]) -> l
 
 
 def _shown(content: ReportContent, keys: Sequence[MetricColumn], first: Sequence[str]) -> list[CellResult]:
-    """Those that share the best, then the best of each metric, then by the first metric; in the order of tables."""
+    """The best of each metric, then those that share the best, then by the first metric; in the order of tables."""
     orders = [[cell.cell_id for cell in column.order] for column in keys]
-    wanted = [*first, *(cell_id for order in orders for cell_id in order[:1]), *(orders[0] if orders else ())]
+    wanted = [*(cell_id for order in orders for cell_id in order[:1]), *first, *(orders[0] if orders else ())]
     chosen = set(list(dict.fromkeys([*wanted, *(cell.cell_id for cell in content.cells)]))[:_MOST_CELLS])
     return [cell for cell in content.cells if cell.cell_id in chosen]
 

@@ -3,21 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from darkroom.evaluation.catalogue import CATALOGUE
-from darkroom.evaluation.figures import Metric
+from darkroom.evaluation.latest import Question, question
 from darkroom.evaluation.tables import setting_text
 from darkroom.reporting.columns import MetricColumn
 from darkroom.reporting.content import Axis, CellResult
 
-_MOST_KEY = 4  # metrics that decide
 _MOST_NAMED = 3  # cells in a sentence
-_REFERENCE, _PROMPTS, _PICTURES, _VARIETY = "reference", "prompts", "pictures", "variety"
-_QUESTIONS = {
-    _REFERENCE: "closeness to the reference",
-    _PROMPTS: "agreement with the prompts",
-    _PICTURES: "a score of single images",
-    _VARIETY: "variety",
-}
 
 
 @dataclass(frozen=True)
@@ -26,26 +17,30 @@ class Decision:
 
     text: str  # which setting, in a sentence
     doubt: str  # how sure that is; empty where the text says so
-    cell_ids: tuple[str, ...]  # best, or not told apart from the best, by each of them; empty where none is
+    cell_ids: tuple[str, ...]  # best, or not told apart from the best, by each; the first one's best first
 
 
 def key_columns(columns: Sequence[MetricColumn]) -> list[MetricColumn]:
     """The first metric that ranks cells, of each question that was measured; in the order of questions."""
-    found: dict[str, MetricColumn] = {}
+    found: dict[Question | None, MetricColumn] = {}
     for column in columns:
-        question = _question(column.metric)
-        if question and column.order:
-            found.setdefault(question, column)
-    return [found[question] for question in _QUESTIONS if question in found][:_MOST_KEY]
+        if column.order:
+            found.setdefault(question(column.metric), column)
+    return [found[each] for each in Question if each in found]
 
 
 def why_these(keys: Sequence[MetricColumn], columns: Sequence[MetricColumn]) -> str:
     """How the key metrics were chosen, where there are more."""
     if not keys or len(keys) == len(columns):
         return ""
-    said = ", ".join(f"{column.metric.title} for {_QUESTIONS[_question(column.metric)]}" for column in keys)
+    said = ", ".join(f"{_titles([column])} for {_asked(column)}" for column in keys)
     left = len(columns) - len(keys)
     return f"Of each question the first metric that ranks cells: {said}. The table has {left} more."
+
+
+def _asked(column: MetricColumn) -> str:
+    asked = question(column.metric)
+    return asked.value if asked else ""
 
 
 def decision(cells: Sequence[CellResult], axes: Sequence[Axis], keys: Sequence[MetricColumn]) -> Decision | None:
@@ -60,9 +55,14 @@ def decision(cells: Sequence[CellResult], axes: Sequence[Axis], keys: Sequence[M
             (),
         )
     leading = [column.best | column.rivals for column in deciding]
+    first = [cell.cell_id for cell in deciding[0].order]  # all that it ranks, so all that share its best
     shared = [cell for cell in cells if all(cell.cell_id in group for group in leading)]
+    shared.sort(key=lambda cell: first.index(cell.cell_id))
     text = _agreed(shared, axes, deciding) if shared else _split(axes, deciding)
-    return Decision(text, _doubt(deciding), tuple(cell.cell_id for cell in shared))
+    doubt = _doubt(deciding)
+    if len(shared) > _MOST_NAMED:
+        doubt += f" More than {_num_images(deciding)} images a cell would tell more of them apart."
+    return Decision(text, doubt, tuple(cell.cell_id for cell in shared))
 
 
 def settings_words(cell: CellResult, axes: Sequence[Axis]) -> str:
@@ -70,29 +70,15 @@ def settings_words(cell: CellResult, axes: Sequence[Axis]) -> str:
     return ", ".join(f"{axis.name} {setting_text(cell.settings[axis.name])}" for axis in axes)
 
 
-def _question(metric: Metric) -> str:
-    """Which one the metric answers; empty for those that no choice should hang on, such as precision."""
-    definition = CATALOGUE.get(metric.name.rpartition(".")[2])
-    if definition is None:
-        return ""
-    if definition.needs_captions:
-        return _PROMPTS
-    if definition.of_scores:
-        return _PICTURES
-    if definition.needs_reference:
-        return "" if definition.higher_is_better else _REFERENCE
-    return _VARIETY
-
-
 def _agreed(shared: Sequence[CellResult], axes: Sequence[Axis], deciding: Sequence[MetricColumn]) -> str:
     said = f"best, or not told apart from the best, by {_titles(deciding)}"
     if len(shared) == 1:
         return f"{settings_words(shared[0], axes)}: {said}."
-    named = "; ".join(settings_words(cell, axes) for cell in shared[:_MOST_NAMED])
-    more = f"; and {len(shared) - _MOST_NAMED} more" if len(shared) > _MOST_NAMED else ""
-    return f"{len(shared)} of {len(deciding[0].cells)} cells share the best by {_titles(deciding)}: {named}{more}." + (
-        _cheapest(shared, axes)
-    )
+    few = len(shared) <= _MOST_NAMED
+    named = "; ".join(settings_words(cell, axes) for cell in (shared if few else shared[:1]))
+    among = "" if few else f"first among them by {_titles(deciding[:1])} "
+    counts = f"{len(shared)} of {len(deciding[0].cells)} cells"
+    return f"{counts} share the best by {_titles(deciding)}: {among}{named}.{_cheapest(shared, axes)}"
 
 
 def _cheapest(shared: Sequence[CellResult], axes: Sequence[Axis]) -> str:
@@ -104,12 +90,12 @@ def _cheapest(shared: Sequence[CellResult], axes: Sequence[Axis]) -> str:
     cheap = [cell for cell in shared if cell.settings[steps] == fewest]
     if len(cheap) == len(shared):
         return ""
-    named = f": {settings_words(cheap[0], axes)}" if len(cheap) == 1 else f", which {len(cheap)} of them have"
-    return f" The fewest steps of these are {setting_text(fewest)}{named}."
+    named = f": {settings_words(cheap[0], axes)}" if len(cheap) == 1 else f", in {len(cheap)} of them"
+    return f" Their fewest steps are {setting_text(fewest)}{named}."
 
 
 def _split(axes: Sequence[Axis], deciding: Sequence[MetricColumn]) -> str:
-    best = "; ".join(f"{column.metric.title}: {settings_words(column.order[0], axes)}" for column in deciding)
+    best = "; ".join(f"{_titles([column])}: {settings_words(column.order[0], axes)}" for column in deciding)
     return f"No setting is best by all of {_titles(deciding)}. Best {best}. The trade-off is yours to make."
 
 
@@ -123,7 +109,10 @@ def _doubt(deciding: Sequence[MetricColumn]) -> str:
 
 
 def _titles(columns: Sequence[MetricColumn]) -> str:
-    *most, last = (column.metric.title for column in columns)
+    """By their short titles, where these differ: "CLIP score" for "CLIP score (ViT-L/14)"."""
+    long = [column.metric.title for column in columns]
+    short = [title.partition(" (")[0] for title in long]
+    *most, last = short if len(set(short)) == len(short) else long
     return f"{', '.join(most)} and {last}" if most else last
 
 

@@ -162,8 +162,10 @@ def _card(column: MetricColumn, content: ReportContent) -> _Card:
     best = [(cell.cell_id, cell_label(cell, content)) for cell in column.order if cell.cell_id in column.best]
     shared = [f"{len(best)} cells share it"] if len(best) > 1 else []
     doubts = [doubt for doubt in column.doubts if not doubt.endswith("equal")]
-    kind = "Best" if column.has_winner else "No best"
-    return _Card(f"{kind} {title}", *words, best[:_MOST_ON_CARD], [*shared, *doubts], tied)
+    if not column.has_winner:
+        end = "highest" if column.metric.higher_is_better else "lowest"
+        return _Card(f"No best {title}", *words, (), [f"{end}: {cell_label(first, content)}", *doubts], tied)
+    return _Card(f"Best {title}", *words, best[:_MOST_ON_CARD], [*shared, *doubts], tied)
 
 
 # Tables ------------------------------------------------------------------------------------------------------------

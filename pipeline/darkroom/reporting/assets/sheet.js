@@ -44,11 +44,12 @@ const heldOf = (cell) => Object.fromEntries(axes.map((axis) => [axis.name, cell?
 const columnsUsual = axes[0]?.name ?? (samples.length > 1 ? SAMPLE : null);
 const numRest = combinations(settingAxes.slice(1)).length;
 const rowsUsual = axes.length < 2 ? PROMPT : axes.length > 2 && numRest <= FEW_ROWS ? REST : axes[1].name;
+const sizeUsual = matchMedia("(max-width: 720px)").matches || rowsUsual === REST ? "small" : columnsUsual ? "medium" : "large";
 const names = [...settingAxes.map((axis) => axis.name), PROMPT, ...(samples.length > 1 ? [SAMPLE] : [])];
 const sheet = {
   columns: remembered("columns", columnsUsual ? names : [], columnsUsual),
   rows: remembered("rows", columnsUsual ? [...names, REST] : [], rowsUsual),
-  size: remembered("size", Object.keys(SIZES), rowsUsual === REST || matchMedia("(max-width: 720px)").matches ? "small" : "medium"),
+  size: remembered("size", Object.keys(SIZES), sizeUsual),
   held: {
     ...Object.fromEntries(Object.entries(heldOf(chosenCell)).map(([name, value]) => [name, remembered(`held.${name}`, byName(name).values, value)])),
     [PROMPT]: remembered("held.prompt", [...prompts.keys()], [...prompts.keys()][0]),
@@ -149,10 +150,19 @@ function walk() {
   return element("span", { class: "walk" }, button("‹", "Previous prompt", -1), ` ${at + 1} of ${all.length} `, button("›", "Next prompt", 1));
 }
 
+// Beside each card a picture of its best cell.
+function drawExamples() {
+  for (const place of document.querySelectorAll("[data-example]")) {
+    const picture = pictureAt.get(pictureKey(place.dataset.example, sheet.held[PROMPT], sheet.held[SAMPLE]));
+    place.replaceChildren(...(picture ? [element("button", { type: "button", class: "tile", "data-image": picture.image_id }, thumbnail(picture))] : []));
+  }
+}
+
 const sheetPlace = document.getElementById("sheet-place");
 
 function drawSheet() {
   if (!sheetPlace) return;
+  drawExamples();
   sheetPlace.style.setProperty("--tile", `${SIZES[sheet.size]}px`);
   if (!promptAxis().values.length) return sheetPlace.replaceChildren(element("p", { class: "quiet" }, "No prompt on this page has these words."));
   const prompt = showsOnePrompt() ? [element("p", { class: "prompt", dir: "auto" }, prompts.get(sheet.held[PROMPT]) ?? "")] : [];
