@@ -1,12 +1,13 @@
 """From a run and what is stored beside it to a report's content."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import PurePosixPath
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.records import OK
+from darkroom.domain.records import OK, Record
 from darkroom.evaluation.figures import Evaluation, read_evaluations
 from darkroom.evaluation.latest import RunFigures, latest_figures
 from darkroom.reporting.commands import run_command, words_of
@@ -30,9 +31,9 @@ from darkroom.reporting.facts import (
     settings_of_cells,
     shared_settings,
 )
-from darkroom.reporting.grid_image import GridBlock, grid_image, read_pixels
+from darkroom.reporting.grid_image import GridBlock, grid_image, side_of
 from darkroom.reporting.notes import notes
-from darkroom.reporting.pictures import failed_image, pictures, read_rows
+from darkroom.reporting.pictures import Row, Thumbnail, failed_image, pictures, read_rows, thumbnails
 from darkroom.reporting.sampling import ImageRef, PromptChoice, middle
 from darkroom.reporting.survey import NUM_PICKS, Survey, survey
 from darkroom.runs.cells import CellInfo, in_order, lossless_of
@@ -85,7 +86,11 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
     picked = _picked(run.found)
     scores = run.figures.image_scores
     grid_axes = _grid_axes(run, options.grid_columns)
-    shown = tuple(_shown(run, picked, options.run_href))
+    rows = _rows(run, picked)
+    in_grid = _in_grid(run, rows, options.num_grid_prompts) if grid_axes else []
+    larger, side = {record.image_id for record in in_grid}, side_of(len(in_grid))
+    small = thumbnails(run.store, (row.record for row in rows), larger, side)
+    shown = tuple(_shown(run, rows, small, options.run_href))
     failures = tuple(_failures(run))
     seeds = len({settings["seed"] for settings in run.settings.values()})
     return ReportContent(
@@ -110,7 +115,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         pictures=shown,
         picks=Picks(*(tuple(image.image_id for image in picked[name]) for name in ("best", "median", "worst"))),
         failures=failures,
-        grid=_grid(run, grid_axes, options.num_grid_prompts) if grid_axes else None,
+        grid=_grid(run, grid_axes, in_grid, small) if grid_axes else None,
         dropped=tuple(_dropped(item, run) for item in dropped),
         costs=tuple(_costs(run)),
         notes=(
@@ -212,17 +217,20 @@ def _picked(found: Survey) -> dict[str, list[ImageRef]]:
 # Images ------------------------------------------------------------------------------------------------------------
 
 
-def _shown(run: _Gathered, picked: Mapping[str, list[ImageRef]], run_href: str | None) -> Iterator[Picture]:
+def _rows(run: _Gathered, picked: Mapping[str, list[ImageRef]]) -> list[Row]:
     """The chosen prompts in order of rows, in each cell; then the picks of other prompts."""
     sheet = list(run.found.prompts.images())
     rows = read_rows(run.store, [*sheet, *(image for group in picked.values() for image in group)])
-    in_sheet = {image.image_id for image in sheet}
     place = {cell_id: index for index, cell_id in enumerate(run.order)}
-    ordered = sorted(
-        rows.values(), key=lambda row: (row.record.row, place[row.record.cell_id], row.record.sample_index)
-    )
+    return sorted(rows.values(), key=lambda row: (row.record.row, place[row.record.cell_id], row.record.sample_index))
+
+
+def _shown(
+    run: _Gathered, rows: Sequence[Row], small: Mapping[str, Thumbnail], run_href: str | None
+) -> Iterator[Picture]:
+    in_sheet = {image.image_id for image in run.found.prompts.images()}
     words = {cell_id: words_of(info) for cell_id, info in run.cells.items()}
-    return pictures(run.store, ordered, in_sheet, words, run_href)
+    return pictures(run.store, rows, small, in_sheet, words, run_href)
 
 
 def _grid_axes(run: _Gathered, columns: str | None) -> list[Axis]:
@@ -235,19 +243,22 @@ def _grid_axes(run: _Gathered, columns: str | None) -> list[Axis]:
     return sorted(axes, key=lambda axis: axis.name != columns) if columns else axes
 
 
-def _grid(run: _Gathered, axes: Sequence[Axis], num_prompts: int) -> bytes:
+def _in_grid(run: _Gathered, rows: Collection[Row], num_prompts: int) -> list[Record]:
     """The first prompts that are shown, in order of rows; the first image of each in every cell."""
-    firsts = [image for image in run.found.prompts.images() if image.sample_index == 0]
-    records = [row.record for row in read_rows(run.store, firsts).values()]
-    rows = sorted({(record.row, record.prompt_id) for record in records})[:num_prompts]
-    chosen = [record for record in records if (record.row, record.prompt_id) in rows]
-    pixels = read_pixels(run.store, chosen)
+    sheet = {image.image_id for image in run.found.prompts.images()}
+    firsts = [row.record for row in rows if row.record.image_id in sheet and row.record.sample_index == 0]
+    chosen = sorted({(record.row, record.prompt_id) for record in firsts})[:num_prompts]
+    found = [record for record in firsts if (record.row, record.prompt_id) in chosen]
+    return sorted(found, key=lambda record: (record.row, record.prompt_id))
+
+
+def _grid(run: _Gathered, axes: Sequence[Axis], records: Sequence[Record], small: Mapping[str, Thumbnail]) -> bytes:
     points = {cell_id: tuple(run.settings[cell_id][axis.name] for axis in axes) for cell_id in run.cells}
     blocks = []
-    for _, prompt_id in rows:
-        own = [record for record in chosen if record.prompt_id == prompt_id]
-        images = {points[each.cell_id]: pixels[each.image_id] for each in own if each.image_id in pixels}
-        blocks.append(GridBlock(own[0].prompt, images))
+    for _, group in groupby(records, key=lambda record: record.prompt_id):
+        own = list(group)
+        pixels = {points[each.cell_id]: small[each.image_id].pixels for each in own}
+        blocks.append(GridBlock(own[0].prompt, {point: each for point, each in pixels.items() if each is not None}))
     return grid_image(_title(run), axes, points.values(), blocks)
 
 

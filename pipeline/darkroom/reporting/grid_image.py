@@ -9,12 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from darkroom.domain.errors import DarkroomError
-from darkroom.domain.records import Record
 from darkroom.evaluation.tables import setting_text
 from darkroom.reporting.content import Axis, Setting
-from darkroom.runs.images import stored_files
-from darkroom.storage.store import Store
 
 GRID = "grid.png"
 _GAP, _MARGIN = 6, 16  # pixels
@@ -77,15 +73,9 @@ def grid_image(title: str, axes: Sequence[Axis], points: Iterable[Point], blocks
     return buffer.getvalue()
 
 
-def read_pixels(store: Store, records: Sequence[Record]) -> dict[str, Pixels]:
-    """By image_id, of the files that are what was committed."""
-    found = {}
-    for file in stored_files(store, records):
-        try:
-            found[file.record.image_id] = file.pixels()
-        except DarkroomError:
-            continue  # the page's notes name it
-    return found
+def side_of(num_images: int) -> int:
+    """Pixels of the square that each of so many images gets, at most."""
+    return next((side for side in _SIDES if side * side * num_images <= _MOST_PIXELS), _SIDES[-1])
 
 
 def _shape(axes: Sequence[Axis], points: set[Point], blocks: Sequence[GridBlock]) -> _Shape:
@@ -100,8 +90,7 @@ def _shape(axes: Sequence[Axis], points: set[Point], blocks: Sequence[GridBlock]
     largest = max((max(pixels.shape[:2]) for block in blocks for pixels in block.images.values()), default=_SIDES[0])
     num_tiles = len(columns.values) * len(rows) * len(blocks)
     least = _height(_SMALL) * max((len(label) for label in labels), default=1)
-    sides = [side for side in _SIDES if side * side * num_tiles <= _MOST_PIXELS] or [_SIDES[-1]]
-    side = max(min(sides[0], largest), least)
+    side = max(min(side_of(num_tiles), largest), least)
     return _Shape(columns.values, rows, side, left, head)
 
 
