@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from darkroom import __version__
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.machine import check_working_folder
+from darkroom.domain.process import check_working_folder
 from darkroom.jobs.arguments import Show, arguments, unquoted
 from darkroom.jobs.completion import COMPLETE, COMPLETE_LINE, completion, line_completion, script
 from darkroom.jobs.config_file import config_text

@@ -14,7 +14,7 @@ from darkroom.bench.figure import Figure, Setting, as_json, as_table, chosen
 from darkroom.bench.machine import machine, num_devices
 from darkroom.demo import CLIP_FOLDER, LORAS_FOLDER, MODEL_FOLDER
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.machine import num_cores
+from darkroom.domain.process import num_cores
 from darkroom.domain.setting_values import unknown
 from darkroom.jobs.console import ExitCode
 from darkroom.runs.commands import program, word

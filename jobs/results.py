@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from darkroom.api import events
 from darkroom.domain.identity import ModelIdentity
+from darkroom.domain.progress import duration, readable_bytes
 from darkroom.domain.records import Record
-from darkroom.domain.units import duration, readable_bytes
 from darkroom.jobs.console import ExitCode, most_urgent
 from darkroom.runs.cells import axes, axis_lines
 

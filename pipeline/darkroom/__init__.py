@@ -47,7 +47,7 @@ __all__ = [*sorted(_MODULES), "__version__"]
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from darkroom.domain.interrupts import import_whole
+    from darkroom.domain.process import import_whole
 
     import_whole(_MODULES[name])
     return getattr(import_module(_MODULES[name]), name)

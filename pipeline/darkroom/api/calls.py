@@ -28,7 +28,6 @@ from darkroom.api.arguments import (
 )
 from darkroom.api.checking import Request
 from darkroom.api.events import Progress, silent
-from darkroom.api.given_settings import check_beside_axes, sampling_defaults, with_settings
 from darkroom.api.options import (
     ComparisonOptions,
     EvaluationOptions,
@@ -38,7 +37,8 @@ from darkroom.api.options import (
 )
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.interrupts import import_whole
+from darkroom.domain.process import import_whole
+from darkroom.domain.setting_values import check_beside_axes, sampling_defaults, with_settings
 from darkroom.domain.settings import ModelRef, Value
 from darkroom.engine.planning import Grid
 

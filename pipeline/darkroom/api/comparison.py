@@ -4,13 +4,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from darkroom.api.evaluation import extractor_specs
+from darkroom.api.evaluation import extractor_specs, given_keys
 from darkroom.api.events import Noted, PairsCounted, Progress
 from darkroom.api.measuring import measured_reference
 from darkroom.api.options import ComparisonOptions
 from darkroom.api.run import Run, endpoints, open_run
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.catalogue import convention
 from darkroom.evaluation.extractor import ExtractorSpec
 from darkroom.evaluation.figure_tables import comparison_table
 from darkroom.evaluation.figures import Gap, Metric
@@ -19,6 +18,7 @@ from darkroom.evaluation.gathering import MOST_HELD, gathered, left_out_lines
 from darkroom.evaluation.measuring import figure_name, metric_infos, rank_fault
 from darkroom.evaluation.opening import inspect_extractor
 from darkroom.evaluation.reference import ReferenceFeatures, ReferenceSpec
+from darkroom.evaluation.reference_free import named_convention
 from darkroom.evaluation.reference_opening import open_reference
 from darkroom.evaluation.resampling import LEVEL
 from darkroom.runs.cells import axes
@@ -107,11 +107,12 @@ def compare(a: ComparedCell, b: ComparedCell, options: ComparisonOptions, progre
         infos |= metric_infos(info, reference, names, scale)
         level = 1 - (1 - LEVEL) / len(chosen)  # extractors share the chance of a false alarm
         found |= differences(images, "a", info, reference, metrics, scale, options.seed, level=level)["b"]
+        pairs = _counted(images)
         for name in names:
             if figure_name(info, name) not in found:
-                fault = rank_fault(name, len(set(images["a"].pairs) & set(images["b"].pairs)), info)
+                fault = rank_fault(name, pairs.num_pairs, info)
                 progress(Noted(f"{figure_name(info, name)} is left out: {fault}"))
-        progress(_counted(images))
+        progress(pairs)
         other_noise = num_of_other_noise(*images.values())
         if other_noise:
             progress(
@@ -122,7 +123,7 @@ def compare(a: ComparedCell, b: ComparedCell, options: ComparisonOptions, progre
 
 def chosen_metrics(options: ComparisonOptions) -> dict[ExtractorInfo, tuple[ExtractorSpec, list[str] | None]]:
     """Extractors, each with the metrics that are named of it; with None, all that can be compared, where none is."""
-    convention("clip_score", options.clip_convention)
+    named_convention(options.clip_convention)
     metrics: dict[str, list[str]] = {}
     for name in options.metrics or ():
         extractor, dot, metric = name.partition(".")
@@ -131,11 +132,13 @@ def chosen_metrics(options: ComparisonOptions) -> dict[ExtractorInfo, tuple[Extr
         metrics.setdefault(extractor, []).append(metric)
     specs = extractor_specs(options.extractors or list(metrics) or [_DEFAULT], "cpu")
     infos = {inspect_extractor(spec): spec for spec in specs}
-    missing = metrics.keys() - {info.name for info in infos}
+    missing = metrics.keys() - {info.called for info in infos}
     if missing:
         name = min(missing)
         raise DarkroomError(f"metrics: {name}.{metrics[name][0]} needs {name} among the extractors; add it there")
-    return {info: (spec, metrics.get(info.name)) for info, spec in infos.items() if not metrics or info.name in metrics}
+    return {
+        info: (spec, metrics.get(info.called)) for info, spec in infos.items() if not metrics or info.called in metrics
+    }
 
 
 def _cells(run: Run) -> str:
@@ -175,8 +178,7 @@ def _of_cell(cell: ComparedCell, info: ExtractorInfo, progress: Progress) -> Pai
 
 def _not_measured(cells: Sequence[ComparedCell], specs: Sequence[ExtractorSpec]) -> DarkroomError:
     """With the commands that measure them."""
-    given = ({"name": spec.name, "source": spec.source, "resize": spec.resize} for spec in specs)
-    keys = [{name: value for name, value in each.items() if value} for each in given]
+    keys = list(map(given_keys, specs))
     extractors = {} if keys == [{"name": _DEFAULT}] else {"extractors": keys}
     commands = dict.fromkeys(on_run("evaluate", cell.run.store.spec, **extractors) for cell in cells)
     named, whose = " and ".join(f"{cell.key}={cell.uri}" for cell in cells), "their" if len(cells) > 1 else "its"

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from darkroom.api.option_fields import check_options, option
+from darkroom.api.annotations import check_options, option
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.domain.setting_values import as_builtin, as_number
 from darkroom.domain.settings import NUM_SEEDS, SETTINGS

@@ -1,20 +1,22 @@
-"""Values of settings as they come, from a command, a call or a file, as what the table says that they are."""
+"""Values of settings as they come, from a command, a call or a file, as what the table says that they are; and told
+apart by their settings' names into the model's and those of sampling.
+"""
 
 import operator
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, fields, is_dataclass
-from decimal import Decimal
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from os import PathLike
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
-from darkroom.domain.settings import Range, Setting, mapping_text, settings_of
+from darkroom.domain.settings import SETTINGS, ModelRef, Range, Sampling, Setting, Value, mapping_text, settings_of
+from darkroom.domain.source_code import is_function_name
 
 Table = TypeVar("Table")
+ALSO_AN_AXIS = "it is an axis of the grid as well; leave one of them out"
 
 
 def checked_value(setting: Setting, value: Any, label: str) -> Any:
@@ -22,7 +24,7 @@ def checked_value(setting: Setting, value: Any, label: str) -> Any:
     if value is None and setting.is_optional:
         return None
     if setting.is_mapping:
-        return _checked_mapping(value, label)
+        return checked_mapping(value, label)
     if setting.is_list:
         return _entries(label, setting.kind, value)
     if value is None and setting.choices:
@@ -53,7 +55,7 @@ def checked_table(table: type[Table], given: Mapping[str, Any], label: str) -> T
     return table(**found)
 
 
-def _checked_mapping(value: Any, label: str) -> str | None:
+def checked_mapping(value: Any, label: str) -> str | None:
     """As JSON text."""
     if isinstance(value, str):
         return value  # of a stored run, or of code that has it so
@@ -106,83 +108,6 @@ def _checked_field(name: str, about: Field[Any], kind: type, value: Any) -> Any:
     if kind is str and has_credentials(found):
         raise credentials_in(name)
     return found
-
-
-# Values of an axis ---------------------------------------------------------------------------------------------------
-
-_NUMBER = r"[+-]?\d+(?:\.\d+)?"
-_RANGE = re.compile(
-    rf"(?P<first>{_NUMBER})\s*-\s*(?P<last>{_NUMBER})"
-    rf"\s*(?:\(\s*(?P<step>[+-]\s*\d+(?:\.\d+)?)\s*\)|\[\s*(?P<count>\d+)\s*\])?"
-)
-_MOST_VALUES = 10_000  # of one range
-
-
-def axis_values(name: str, setting: Setting, given: Any) -> Any:
-    """The values of an axis: of numbers, each text is read as numbers and ranges, with commas between them.
-
-    "1-4" is 1, 2, 3, 4; "1-10 (+2)" is 1, 3, 5, 7, 9, never past its end; "1-10 [4]" is 4 values, evenly spaced from
-    end to end. This is the notation of AUTOMATIC1111's X/Y/Z plots. Anything else stays as it is. `name` is the axis's
-    in errors. Raises DarkroomError for a range that may mean several things, or nothing.
-    """
-    given = as_builtin(given)
-    if not setting.is_number:
-        if isinstance(given, str):
-            raise DarkroomError(f"{name}={given!r}: give a list, such as [{given!r}]")
-        return given
-    if isinstance(given, str):
-        given = [given]
-    if not isinstance(given, Sequence):
-        return given
-    found: list[Any] = []
-    for value in given:
-        found += _numbers(name, setting, value) if isinstance(value, str) else [value]
-    return found
-
-
-def _numbers(name: str, setting: Setting, text: str) -> list[int | float]:
-    values: list[int | float] = []
-    for part in map(str.strip, text.split(",")):
-        number, whole = re.fullmatch(_NUMBER, part), _RANGE.fullmatch(part)
-        if not number and not whole:
-            raise DarkroomError(
-                f"{name}={text!r}: {part!r} is no number and no range; give [1, 2, 4], or a range such as 1-4, "
-                "1-10 (+2) or 1-10 [4]"
-            )
-        exact = [Decimal(part)] if number else _spread(f"{name}={part!r}", whole)  # type: ignore[arg-type]
-        values += [_exactly(f"{name}={part!r}", setting, value) for value in exact]
-    return values
-
-
-def _spread(said: str, found: re.Match[str]) -> list[Decimal]:
-    first, last = Decimal(found["first"]), Decimal(found["last"])
-    if found["count"]:
-        count = int(found["count"])
-        if not 2 <= count <= _MOST_VALUES or first == last:
-            raise DarkroomError(f"{said}: [{count}] is how many values; give from 2 to {_MOST_VALUES}, and two ends")
-        return [first + (last - first) * place / (count - 1) for place in range(count)]
-    if not found["step"] and (first > last or first % 1 or last % 1):
-        sign = "+" if first <= last else "-"
-        ends = f"{first}-{last}"
-        raise DarkroomError(
-            f"{said}: its step is not clear; give it, as {ends} ({sign}0.5), or a number of values, as {ends} [5]"
-        )
-    step = Decimal(re.sub(r"\s", "", found["step"] or "+1"))
-    if not step or (last - first) / step < 0:
-        raise DarkroomError(f"{said}: steps of {step} do not lead from {first} to {last}; give another step")
-    count = int((last - first) / step) + 1
-    if count > _MOST_VALUES:
-        raise DarkroomError(f"{said}: it has {count:,} values; give {_MOST_VALUES:,} at most")
-    return [first + step * place for place in range(count)]
-
-
-def _exactly(said: str, setting: Setting, value: Decimal) -> int | float:
-    if setting.kind is int and value % 1:
-        raise DarkroomError(
-            f"{said}: {value:.6g} is not whole, and {setting.name} is; give a step, as (+2), or another number of "
-            "values"
-        )
-    return int(value) if setting.kind is int else float(value)
 
 
 # Single values -------------------------------------------------------------------------------------------------------
@@ -247,3 +172,59 @@ def as_number(value: Any, kind: type) -> int | float | None:
     if hasattr(value, "__index__"):
         return operator.index(value)
     return float(value) if kind is float and hasattr(value, "__float__") else None
+
+
+# Settings by their names ---------------------------------------------------------------------------------------------
+
+
+def sampling_defaults() -> dict[str, Value]:
+    """What is asked for where nothing is said; None: what the model says."""
+    return {each.name: each.default for each in settings_of(Sampling)}
+
+
+def with_settings(
+    model: ModelRef, sampling: Mapping[str, Value], settings: Mapping[str, Any]
+) -> tuple[ModelRef, dict[str, Value]]:
+    """Both with these settings by their names, checked; an unknown one is refused with the nearest name."""
+    for name in settings:
+        if name not in SETTINGS:
+            raise DarkroomError(unknown(name, tuple(SETTINGS), "setting"))
+    given: dict[str, Any] = {
+        name: checked_value(SETTINGS[name], value, _key(SETTINGS[name])) for name, value in settings.items()
+    }
+    named = {each.name: given[each.name] for each in settings_of(ModelRef) if each.name in given}
+    shaped = {each.name: given[each.name] for each in settings_of(Sampling) if each.name in given}
+    return checked_model(replace(model, **named)), {**sampling, **shaped}
+
+
+def check_beside_axes(given: Mapping[str, Any], axes: Mapping[str, Sequence[Value]]) -> None:
+    """Raises DarkroomError for a value, of those that are given by their settings' names, that no cell would have."""
+    for name, values in axes.items():
+        if name in given and is_on_no_cell(SETTINGS[name], given[name], values):
+            raise DarkroomError(f"{_key(SETTINGS[name])}={as_said(given[name])}: {ALSO_AN_AXIS}")
+
+
+def is_on_no_cell(setting: Setting, value: Any, axis: Sequence[Any]) -> bool:
+    """Whether a value has no effect, since the setting is an axis too; a default stands for none. What is no setting of
+    images is the run's own as well."""
+    is_of_run = setting in settings_of(Sampling) and not setting.of_image
+    return not is_of_run and value not in (setting.default, *axis)
+
+
+def _key(setting: Setting) -> str:
+    return f"{'sampling' if setting in settings_of(Sampling) else 'model'}.{setting.name}"
+
+
+def checked_model(model: ModelRef) -> ModelRef:
+    """The same, with its settings as their kinds. Raises DarkroomError for a model without a name, or with a setting
+    that cannot be."""
+    model = checked_table(ModelRef, vars(model), "model")
+    if not model.repo_id and not model.make:
+        raise DarkroomError("model.repo_id has no value; give a hub id or a local folder, or model.make=my_module:make")
+    if model.options and not model.make:
+        raise DarkroomError("model.options: is for a renderer of one's own; leave it out, or give model.make=...")
+    if model.make and not is_function_name(model.make):
+        raise DarkroomError(f"model.make={model.make}: no name of a function; give it as my_module:make")
+    if has_credentials(model.repo_id):
+        raise credentials_in("model.repo_id")
+    return model

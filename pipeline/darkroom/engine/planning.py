@@ -12,10 +12,11 @@ from itertools import product
 
 import pyarrow as pa
 
+from darkroom.domain.axis_values import axis_values
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, Shard, digest, planned_shard
 from darkroom.domain.records import PromptRow
-from darkroom.domain.setting_values import as_said, axis_values
+from darkroom.domain.setting_values import as_said
 from darkroom.domain.settings import SETTINGS, Value
 from darkroom.engine.tasks import ShardTask
 from darkroom.prompts.dataset import PromptBlock

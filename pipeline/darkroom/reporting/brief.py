@@ -43,7 +43,7 @@ def _several_cells(content: ReportContent, columns: Sequence[MetricColumn]) -> l
     tables = text_tables(_beside(left, [_column(column, shown) for column in keys or columns[:1]]), WIDTH)
     about = (
         f"{len(shown)} of {len(content.cells)} cells ({of}), {len(keys)} of {len(columns)} metrics; {_BEST} best, "
-        f"{_NEAR} not told apart from it, {_LEVEL} equal in all; 95 % intervals. `darkroom report` shows all."
+        f"{_NEAR} not told apart from it, {_LEVEL} equal in all; 95 % intervals. The report has all."
     )
     return ["\n".join(wrap(said, WIDTH)), *tables, "\n".join(wrap(about, WIDTH))]
 
