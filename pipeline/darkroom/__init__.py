@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from darkroom.api.arguments import select as select
     from darkroom.api.arguments import template as template
     from darkroom.api.calls import compare as compare
     from darkroom.api.calls import evaluate as evaluate
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from darkroom.api.calls import open_run as open_run
     from darkroom.api.calls import plan as plan
     from darkroom.api.calls import prove as prove
+    from darkroom.api.calls import rate as rate
     from darkroom.api.calls import report as report
     from darkroom.api.calls import sweep as sweep
     from darkroom.api.events import Progressed as Progressed
@@ -31,10 +33,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 _HOMES = {
-    "darkroom.api.calls": ("compare", "evaluate", "generate", "open_run", "plan", "prove", "report", "sweep"),
+    "darkroom.api.calls": ("compare", "evaluate", "generate", "open_run", "plan", "prove", "rate", "report", "sweep"),
     "darkroom.api.events": ("Progressed",),
     "darkroom.api.options": ("EngineOptions", "EvaluationOptions", "Expectation", "HalvingOptions"),
-    "darkroom.api.arguments": ("template",),
+    "darkroom.api.arguments": ("select", "template"),
     "darkroom.api.run": ("Run",),
     "darkroom.domain.errors": ("DarkroomError",),
     "darkroom.domain.settings": ("ModelRef",),

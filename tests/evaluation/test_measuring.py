@@ -195,7 +195,9 @@ def test_definitions_are_complete_and_agree_with_what_is_measured() -> None:
     for name, definition in CATALOGUE.items():
         extractor = INCEPTION if "inception_v3" in definition.extractors else CLIP
         extractor = replace(extractor, is_scorer=definition.of_scores)
-        (figure,) = figures_of(images(120), extractor, reference(120), [name], "hessel", 0, doubled).values()
+        prompts = [f"p{number // 2}" for number in range(120)]
+        shown = (images(120), extractor, reference(120), [name], "hessel", 0, doubled)
+        (figure,) = figures_of(*shown, prompts=prompts).values()
         assert (figure.low is not None) == definition.has_interval == (not definition.interval.startswith("none: "))
         assert math.isfinite(figure.value)
         assert convention(definition, "hessel")

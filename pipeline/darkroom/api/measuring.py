@@ -16,6 +16,7 @@ from darkroom.api.evaluation import (
 )
 from darkroom.api.events import Noted, Progress, ReferenceRead
 from darkroom.api.options import EngineOptions, EvaluationOptions, Expectation
+from darkroom.api.rating import ratings_of
 from darkroom.api.run import Run, check_writable
 from darkroom.api.watching import check_watching
 from darkroom.domain.errors import DarkroomError
@@ -185,6 +186,11 @@ def _evaluated(
             distances[cell_id] |= gap
         for cell_id, gap in costs(measured, lossless, options.seed, measuring.compared).items():
             lost[cell_id] |= gap
+    if options.metrics is None and (rated := ratings_of(run, options.seed, progress)):
+        metrics |= rated.metrics
+        for cell_id, gap in rated.gaps(cells).items():
+            cells[cell_id] |= rated.figures[cell_id]
+            distances[cell_id] |= gap
     named = None if options.metrics is None else list(options.metrics)
     key = digest("evaluation", sorted(wanted.extractor_ids), options.reference, named)
     now = datetime.now(UTC).isoformat(timespec="microseconds")

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from darkroom.api.comparison import Comparison
     from darkroom.api.measuring import EvaluationResult
+    from darkroom.api.rating import RatingPage, Ratings
     from darkroom.api.reporting import Report
 
 _SHEET_IMAGES, _QUALITY = 16, 82  # in a notebook; of WebP
@@ -203,6 +204,13 @@ class Run:
         from darkroom.api.calls import compare
 
         return compare(self, other, **options)
+
+    def rate(self, **options: Any) -> "RatingPage | Ratings":
+        """As `darkroom.rate`."""
+        from darkroom.api.calls import rate
+
+        found: RatingPage | Ratings = rate(self, **options)
+        return found
 
     # How it shows itself -------------------------------------------------------------------------------------------
 

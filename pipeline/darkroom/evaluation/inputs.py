@@ -17,12 +17,13 @@ from darkroom.evaluation.frechet import extrapolated_fid, frechet_distance, frec
 from darkroom.evaluation.gathering import Totals
 from darkroom.evaluation.kernel_distances import Prompts, cmmd_and_influence, kid_and_influence
 from darkroom.evaluation.moments import FeatureMoments, Gaussian, centred, unit_rows
-from darkroom.evaluation.neighbours import Hits, neighbour_hits
+from darkroom.evaluation.neighbours import Hits, authentic, near_duplicates, neighbour_hits
 from darkroom.evaluation.reference_free import (
     clip_score,
     clip_score_of_means,
     image_clip_scores,
     inception_score,
+    prompt_diversity,
     softmax,
     vendi_influence,
     vendi_score,
@@ -32,6 +33,7 @@ from darkroom.runs.features import ImageFeatures, Pair
 
 MOST_COMPARED = 10_000  # images of a set where each is compared with each
 NEAREST_K = 5  # neighbours that make a neighbourhood
+DUPLICATE_COSINE = 0.95  # from which on two images are duplicates
 FEWEST_PROMPTS = 10  # that are taken for a sample of prompts; of fewer, images are taken for a sample of images
 _FEWEST_SCORED = 2  # images that a score applies to
 Logits = Callable[[np.ndarray], np.ndarray]  # (n, d) features to (n, classes)
@@ -272,9 +274,24 @@ def measure_coverage(inputs: MetricInputs) -> Measured:
     return Measured(float(inputs.hits.covered.mean()))
 
 
+def measure_authenticity(inputs: MetricInputs) -> Measured:
+    return _mean_of(authentic(inputs.compared, inputs.reference_compared))
+
+
+def measure_near_duplicates(inputs: MetricInputs) -> Measured:
+    return _mean_of(near_duplicates(inputs.compared, DUPLICATE_COSINE))
+
+
 def measure_vendi(inputs: MetricInputs) -> Measured:
     features = inputs.images.features
     return Measured(vendi_score(features), vendi_influence(features))
+
+
+def measure_prompt_diversity(inputs: MetricInputs) -> Measured:
+    if inputs.prompts is None:
+        raise DarkroomError("needs to know which images are of one prompt, and their prompts are not known")
+    value, influence = prompt_diversity(inputs.images.features, inputs.prompts)
+    return Measured(value, inputs.scaled_to_all(influence))
 
 
 def measure_clip_score(inputs: MetricInputs) -> Measured:
