@@ -23,7 +23,7 @@ def test_each_group_has_the_figures_of_its_own_images() -> None:
     metrics = metric_infos(CLIP, None, ["clip_score", "vendi"], "x100")
     settings = {"a": {"sampling.width": 16}, "b": {"sampling.width": 24}}
     table = breakdown_table(
-        "kind", {name: dict.fromkeys("ab", figures) for name, figures in found.items()}, metrics, settings
+        "kind", {name: dict.fromkeys("ab", figures) for name, figures in found.items()}, metrics, settings, 80
     )
     lines = table.splitlines()
     assert lines[0] == "by kind, with intervals and the number of images:"

@@ -17,7 +17,6 @@ from darkroom.runs.features import ExtractorInfo
 
 MOST_VALUES = 64
 NO_VALUE = "(none)"  # of prompts that say nothing in the column
-_WIDTH = 120  # characters of a terminal's line
 _LONGEST = 40  # characters of a value that are shown
 
 
@@ -54,8 +53,8 @@ def broken_down(
     return {name: measured_cell(part, *options).figures for name, part in parts.items()}
 
 
-def breakdown_table(column: str, found: ByValue, metrics: Mapping[str, Metric], settings: Settings) -> str:
-    """A line a value and cell: each figure with its interval and the number of its images."""
+def breakdown_table(column: str, found: ByValue, metrics: Mapping[str, Metric], settings: Settings, width: int) -> str:
+    """A line a value and cell: each figure with its interval and the number of its images. `width`: in characters."""
     cell_ids = list(dict.fromkeys(cell_id for cells in found.values() for cell_id in cells))
     headings, *names = cell_names(cell_ids, settings)
     name_of = dict(zip(cell_ids, names, strict=True)) if len(cell_ids) > 1 else {}
@@ -66,7 +65,7 @@ def breakdown_table(column: str, found: ByValue, metrics: Mapping[str, Metric], 
     rows = [[*line, *(entries[place] for entries in columns)] for place, line in enumerate(left)]
     heads = [f"{name} {arrow(metrics[name].higher_is_better)}" for name in shown]
     table = Table([column, *(headings if name_of else ()), *heads], rows, num_left=len(left[0]) if left else 1)
-    return "\n\n".join([f"by {column}, with intervals and the number of images:", *text_tables(table, _WIDTH)])
+    return "\n\n".join([f"by {column}, with intervals and the number of images:", *text_tables(table, width)])
 
 
 def _entries(figures: Sequence[Figure | None]) -> list[str]:
