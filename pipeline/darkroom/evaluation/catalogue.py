@@ -13,9 +13,11 @@ from darkroom.runs.features import ExtractorInfo
 INCEPTION = "inception_v3"
 READS_CAPTIONS = ("demo_clip", "clip")
 
-_RESAMPLED = "1,000 resamples of the prompts"
-_OF_INFLUENCE = f"95 % bootstrap of the images' influences, {_RESAMPLED}; the reference is taken as fixed"
-_OF_MEAN = f"95 % bootstrap of the mean over images, {_RESAMPLED}; the reference is taken as fixed"
+_FIXED = "; the reference is taken as fixed"
+_OF_INFLUENCE = "95 % of Student's, from the images' influences added up by prompt, wider for their skew"
+_OF_DELETION = "95 % of Student's, from the figures without each image, added up by prompt, wider for their skew"
+_OF_MEAN = "95 % of Student's of the mean over images, added up by prompt, wider for their skew"
+_OF_SHARE = "95 % of Wilson's, of as many draws as vary as prompts do"
 _NO_RESAMPLES = "none: a resample repeats images, and a repeated image is its own nearest neighbour"
 _NEIGHBOURS = f"k = {NEAREST_K}, as prdc"
 
@@ -35,6 +37,7 @@ class Definition:
     of_all: bool = False  # of all images, however many; the others of those that are held in memory
     of_scores: bool = False  # of pictures' own scores, and not of features
     has_interval: bool = True
+    is_share: bool = False  # of images, each of which counts or does not
     default: bool = True  # measured where nobody names metrics
     lowest: float = -math.inf  # value there can be: where an interval is cut
     extractors: tuple[str, ...] = ()  # those that it is defined for; empty: all
@@ -49,7 +52,7 @@ _FRECHET = Definition(
     title="Fréchet distance",
     higher_is_better=False,
     convention="|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), ddof 1; Dowson and Landau 1982, Heusel et al. 2017",
-    interval=_OF_INFLUENCE,
+    interval=_OF_DELETION + _FIXED,
     measure=inputs.measure_frechet,
     of_all=True,
     lowest=0.0,
@@ -75,7 +78,7 @@ CATALOGUE: Mapping[str, Definition] = {
         higher_is_better=False,
         convention="unbiased MMD^2 over all pairs of different prompts, as far as these are known, kernel "
         "(x . y / d + 1)^3, not scaled; Binkowski et al. 2018",
-        interval=_OF_INFLUENCE,
+        interval=_OF_INFLUENCE + _FIXED,
         measure=inputs.measure_kid,
         needs_reference_features=True,
     ),
@@ -84,7 +87,7 @@ CATALOGUE: Mapping[str, Definition] = {
         higher_is_better=False,
         convention="1000 MMD^2 of features of unit length over pairs of different prompts, as far as these are known, "
         "Gaussian kernel, sigma 10; Jayasumana et al. 2024",
-        interval=_OF_INFLUENCE,
+        interval=_OF_INFLUENCE + _FIXED,
         measure=inputs.measure_cmmd,
         needs_reference_features=True,
         extractors=READS_CAPTIONS,
@@ -93,9 +96,10 @@ CATALOGUE: Mapping[str, Definition] = {
         title="Precision",
         higher_is_better=True,
         convention=f"share of images in a reference image's neighbourhood; {_NEIGHBOURS}; Kynkäänniemi et al. 2019",
-        interval=_OF_MEAN,
+        interval=_OF_SHARE + _FIXED,
         measure=inputs.measure_precision,
         needs_reference_features=True,
+        is_share=True,
     ),
     "recall": Definition(
         title="Recall",
@@ -110,7 +114,7 @@ CATALOGUE: Mapping[str, Definition] = {
         title="Density",
         higher_is_better=True,
         convention=f"reference neighbourhoods an image lies in, over {NEAREST_K}; {_NEIGHBOURS}; Naeem et al. 2020",
-        interval=_OF_MEAN,
+        interval=_OF_MEAN + _FIXED,
         measure=inputs.measure_density,
         needs_reference_features=True,
     ),
@@ -127,7 +131,7 @@ CATALOGUE: Mapping[str, Definition] = {
         title="Vendi score",
         higher_is_better=True,
         convention="effective number of different images, cosine kernel, order 1; Friedman and Dieng 2023",
-        interval=_OF_INFLUENCE.partition(";")[0],
+        interval=_OF_DELETION,
         measure=inputs.measure_vendi,
         needs_reference=False,
         lowest=1.0,
@@ -136,7 +140,7 @@ CATALOGUE: Mapping[str, Definition] = {
         title="CLIP score",
         higher_is_better=True,
         convention="",  # of reference_free.CLIP_CONVENTIONS, as the caller chooses
-        interval=_OF_MEAN.partition(";")[0],
+        interval=_OF_MEAN,
         measure=inputs.measure_clip_score,
         needs_reference=False,
         needs_captions=True,
@@ -147,7 +151,7 @@ CATALOGUE: Mapping[str, Definition] = {
         title="Mean score",
         higher_is_better=True,
         convention="mean of the scorer's own scores of single images",
-        interval=_OF_MEAN.partition(";")[0],
+        interval=_OF_MEAN,
         measure=inputs.measure_mean_score,
         needs_reference=False,
         of_all=True,

@@ -27,7 +27,14 @@ from darkroom.evaluation.measuring import (
     rank_fault,
     warnings_of,
 )
-from darkroom.evaluation.resampling import LEVEL, Margins, bonferroni, joint_margins, joint_margins_of_pairs
+from darkroom.evaluation.resampling import (
+    LEVEL,
+    Margins,
+    bonferroni,
+    joint_margins,
+    joint_margins_of_pairs,
+    least_error,
+)
 from darkroom.runs.features import ExtractorInfo, Pair, PairedFeatures
 
 # (base's cell_id, other cell's, figures' names) -> the other's gaps by name, over the images that both have.
@@ -125,7 +132,7 @@ def _differences(
     for name in known:
         num_pairs = inputs.num_compared if CATALOGUE[name].needs_reference_features else inputs.num_held
         gap = _gap(base, known[name].value, others[name].value, widths[name], num_pairs)
-        warnings = tuple(warnings_of(name, inputs, extractor))
+        warnings = tuple(warnings_of(name, others[name], inputs, extractor))
         found[figure_name(extractor, name)] = replace(gap, warnings=warnings)
     return found
 
@@ -141,7 +148,9 @@ def _widths(influence: Mapping[str, np.ndarray], level: float, seed: int) -> dic
     for size in {len(values) for values in influence.values()}:
         names = [name for name, values in influence.items() if len(values) == size]
         share = 1 - (1 - level) * len(names) / len(influence)
-        margins = joint_margins(np.stack([influence[name] for name in names], axis=1), share, seed=seed)
+        values = np.stack([influence[name] for name in names], axis=1)
+        least = np.array([_least_error(name, size) for name in names])
+        margins = joint_margins(values, share, seed=seed, least=least)
         found |= dict(zip(names, margins.widths.tolist(), strict=True))
     return found
 
@@ -272,7 +281,8 @@ def _widths_of_pairs(
     """Half the interval of each cell's gap, which holds for those of all pairs of them."""
     ids = list(dict.fromkeys([*bases.values(), *bases]))
     place = {cell_id: number for number, cell_id in enumerate(ids)}
-    margins = joint_margins_of_pairs(np.stack([cells[cell_id].influence[name] for cell_id in ids], axis=1), seed=seed)
+    values = np.stack([cells[cell_id].influence[name] for cell_id in ids], axis=1)
+    margins = joint_margins_of_pairs(values, seed=seed, least=_least_error(name, len(values)))
     widths = _among(margins, _num_pairs(len(ids)), num_gaps).widths
     return {cell_id: float(widths[place[cell_id], place[base]]) for cell_id, base in bases.items()}
 
@@ -282,8 +292,15 @@ def _widths_of_bases(
 ) -> dict[str, float]:
     """The same, for these gaps alone."""
     differences = [cells[cell_id].influence[name] - cells[base].influence[name] for cell_id, base in bases.items()]
-    margins = _among(joint_margins(np.stack(differences, axis=1), seed=seed), len(bases), num_gaps)
+    values = np.stack(differences, axis=1)
+    margins = joint_margins(values, seed=seed, least=_least_error(name, len(values)))
+    margins = _among(margins, len(bases), num_gaps)
     return dict(zip(bases, margins.widths.tolist(), strict=True))
+
+
+def _least_error(name: str, num_draws: int) -> float:
+    """Of differences of a figure, or of a metric."""
+    return least_error(num_draws) if CATALOGUE[name.rpartition(".")[2]].is_share else 0.0
 
 
 def _among(margins: Margins, num_here: int, num_gaps: int) -> Margins:

@@ -15,7 +15,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 from darkroom.evaluation.frechet import extrapolated_fid, frechet_distance, frechet_influence
 from darkroom.evaluation.gathering import Totals
-from darkroom.evaluation.kernel_distances import Prompts, cmmd_and_influence, kid_and_influence
+from darkroom.evaluation.kernel_distances import Prompts, cmmd_and_influence, cmmd_bias, kid_and_influence
 from darkroom.evaluation.moments import FeatureMoments, Gaussian, centred, unit_rows
 from darkroom.evaluation.neighbours import Hits, neighbour_hits
 from darkroom.evaluation.reference_free import (
@@ -33,6 +33,7 @@ from darkroom.runs.features import ImageFeatures, Pair
 MOST_COMPARED = 10_000  # images of a set where each is compared with each
 NEAREST_K = 5  # neighbours that make a neighbourhood
 FEWEST_PROMPTS = 10  # that are taken for a sample of prompts; of fewer, images are taken for a sample of images
+_FEWEST_DELETED = 3  # images: without one of them two are left, and have a covariance
 Logits = Callable[[np.ndarray], np.ndarray]  # (n, d) features to (n, classes)
 
 
@@ -176,7 +177,7 @@ class MetricInputs:
     def _drawn(self, ids: Sequence[str], purpose: str) -> np.ndarray:
         if len(ids) <= self.most_compared:
             return np.arange(len(ids))
-        keys = sample_keys(_numbered(ids), len(ids), self.seed, purpose)
+        keys = sample_keys(numbered(ids), len(ids), self.seed, purpose)
         return subset(keys, 0, self.most_compared)
 
 
@@ -202,7 +203,7 @@ def _taken(prompts: Sequence[str] | None, rows: np.ndarray) -> list[str] | None:
     return None if prompts is None else [prompts[row] for row in rows]
 
 
-def _numbered(ids: Sequence[str]) -> list[str]:
+def numbered(ids: Sequence[str]) -> list[str]:
     """Repeats by their occurrence: a reference may hold one image twice, under one digest."""
     seen: Counter[str] = Counter()
     names = []
@@ -218,6 +219,7 @@ class Measured:
 
     value: float
     influence: np.ndarray | None = None  # (n,) float64, see `resampling`; None: the metric has no interval
+    bias: float = 0.0  # by how much chance lifts the value of so few images, about, where that is known
 
     def by_prompt(self, prompts: Sequence[str] | None) -> "Measured":
         """With (p,) influence values, one a prompt; None leaves one an image."""
@@ -226,8 +228,11 @@ class Measured:
 
 def measure_frechet(inputs: MetricInputs) -> Measured:
     gaussian, reference = inputs.moments.gaussian(), inputs.reference_gaussian
+    distance = frechet_distance(gaussian, reference)
+    if inputs.num_images < _FEWEST_DELETED:
+        return Measured(distance)
     influence = frechet_influence(inputs.images.features, gaussian, reference)
-    return Measured(frechet_distance(gaussian, reference), inputs.scaled_to_all(influence))
+    return Measured(distance, inputs.scaled_to_all(influence))
 
 
 def measure_frechet_infinity(inputs: MetricInputs) -> Measured:
@@ -241,7 +246,8 @@ def measure_kid(inputs: MetricInputs) -> Measured:
 
 def measure_cmmd(inputs: MetricInputs) -> Measured:
     images, reference = unit_rows(inputs.compared), unit_rows(inputs.reference_compared)
-    return Measured(*cmmd_and_influence(images, reference, inputs.compared_prompts))
+    value, influence = cmmd_and_influence(images, reference, inputs.compared_prompts)
+    return Measured(value, influence, cmmd_bias(images, reference))
 
 
 def measure_precision(inputs: MetricInputs) -> Measured:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.catalogue import CATALOGUE, checked_metrics, convention, default_metrics
+from darkroom.evaluation.catalogue import CATALOGUE, Definition, checked_metrics, convention, default_metrics
+from darkroom.evaluation.cautions import cautions
 from darkroom.evaluation.figures import Figure, Metric
-from darkroom.evaluation.frechet import sample_size_warnings
 from darkroom.evaluation.gathering import Gathered, left_out_lines
 from darkroom.evaluation.inputs import MOST_COMPARED, Logits, Measured, MetricInputs, ReferenceSet, pair_names
-from darkroom.evaluation.resampling import mean_interval
+from darkroom.evaluation.resampling import margin, share_interval
 from darkroom.runs.features import ExtractorInfo, Pair
 
 _NAMES_A_NETWORK = ("FID", "FID∞", "Inception score")  # titles that go without their extractor's name
@@ -113,15 +113,14 @@ def measured(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> Mea
         raise DarkroomError(f"{figure_name(extractor, metric)}: {error}") from error
 
 
-def warnings_of(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> Iterator[str]:
+def warnings_of(metric: str, found: Measured, inputs: MetricInputs, extractor: ExtractorInfo) -> Iterator[str]:
     """Lines to print beside a figure that was computed."""
     definition, count = CATALOGUE[metric], inputs.num_images
     yield from left_out_lines(inputs.left_out, count)
     if definition.has_interval and inputs.prompts is not None and inputs.sampled_prompts is None:
         num_prompts = len(set(inputs.prompts))
         yield f"prompts: {num_prompts}, too few for a sample of prompts; its interval is of other images of these"
-    if metric in ("fid", "frechet"):
-        yield from sample_size_warnings(count, inputs.reference_gaussian.count, extractor.dimension)
+    yield from cautions(metric, found, inputs, extractor.dimension)
     if definition.needs_reference_features:
         most = inputs.most_compared
         for whose, number in (("", count), (" reference", len(inputs.reference_features))):
@@ -150,11 +149,11 @@ def _figure(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> tupl
     counts = _counts(metric, inputs)
     try:
         found = measured(metric, inputs, extractor)
-        low, high = _bounds(found, CATALOGUE[metric].lowest, inputs.seed)
+        low, high = _bounds(found, CATALOGUE[metric])
     except DarkroomError as error:
         reasons = (str(error), *left_out_lines(inputs.left_out, inputs.num_images))
         return Figure(math.nan, None, None, *counts, reasons), None
-    warnings = tuple(warnings_of(metric, inputs, extractor))
+    warnings = tuple(warnings_of(metric, found, inputs, extractor))
     is_ranked = not rank_fault(metric, inputs.num_images, extractor)
     return Figure(found.value, low, high, *counts, warnings, is_ranked), found.influence if is_ranked else None
 
@@ -169,11 +168,13 @@ def _counts(metric: str, inputs: MetricInputs) -> tuple[int, int | None]:
     return inputs.num_images if definition.of_all else inputs.num_held, count
 
 
-def _bounds(found: Measured, lowest: float, seed: int) -> tuple[float | None, float | None]:
+def _bounds(found: Measured, definition: Definition) -> tuple[float | None, float | None]:
     if found.influence is None:
         return None, None
-    around = mean_interval(found.influence, seed=seed)
-    return max(lowest, found.value + around.low), max(lowest, found.value + around.high)
+    if definition.is_share:
+        return share_interval(found.value, found.influence)
+    width = margin(found.influence)
+    return max(definition.lowest, found.value - width), found.value + width
 
 
 def _defined(name: str, extractor: ExtractorInfo, reference: ReferenceSet | None, clip_convention: str) -> Metric:
