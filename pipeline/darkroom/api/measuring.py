@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
+
 from darkroom.api.engine import Engine, driver_device, started
 from darkroom.api.evaluation import CheckedEvaluation, Extracted, check_evaluation, extract, stored_options
 from darkroom.api.events import Noted, Progress, ReferenceRead
@@ -13,10 +15,12 @@ from darkroom.api.run import Run, check_writable
 from darkroom.api.watching import check_watching
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
+from darkroom.domain.prompt_syntax import read_prompt
 from darkroom.evaluation.catalogue import CATALOGUE
-from darkroom.evaluation.extractor import ExtractorSpec
+from darkroom.evaluation.controls import REAL, SHUFFLED, merged, reads_captions, real_control, shuffled_control
+from darkroom.evaluation.extractor import CaptionExtractor, ExtractorSpec
 from darkroom.evaluation.figure_tables import costs_table, figures_table
-from darkroom.evaluation.figures import Evaluation, Figure, Gap, Metric, put_evaluation
+from darkroom.evaluation.figures import Control, Evaluation, Figure, Gap, Metric, put_evaluation
 from darkroom.evaluation.gaps import costs, differences, gaps
 from darkroom.evaluation.gathering import Gathered, gathered
 from darkroom.evaluation.inception_extractor import InceptionExtractor
@@ -24,7 +28,7 @@ from darkroom.evaluation.inputs import Logits
 from darkroom.evaluation.measuring import MeasuredCell, measured_cell, metric_infos, rank_fault
 from darkroom.evaluation.opening import load_extractor
 from darkroom.evaluation.reference import Reference, ReferenceFeatures
-from darkroom.evaluation.reference_measuring import default_cache, reference_features
+from darkroom.evaluation.reference_measuring import cached_captions, default_cache, reference_features
 from darkroom.runs.cells import lossless_of
 from darkroom.runs.choices import dropped_cells
 from darkroom.runs.commands import on_run
@@ -59,7 +63,7 @@ class EvaluationResult:
         """The figures with their intervals, definitions and warnings, as plain text."""
         found, cells = self.evaluation, self.run.cells
         settings = {cell_id: info.settings_in(self.run.info) for cell_id, info in cells.items()}
-        text = figures_table(found.metrics, found.cells, settings, found.gaps)
+        text = figures_table(found.metrics, found.cells, settings, found.gaps, found.controls)
         if len({settings[cell_id]["sampling.seed"] for cell_id in found.cells}) > 1:
             text += "\nnote: images of cells with different seeds share their prompt and not their noise"
         if any(found.costs.values()):
@@ -139,6 +143,7 @@ def _evaluated(
     distances: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
     lost: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
     lossless = _lossless(run, cells)
+    controls: dict[str, Control] = {}
     for spec, info in zip(wanted.specs(device), wanted.extractors, strict=True):
         measuring = _Measuring(run, wanted, extracted, spec, info, wanted.named.get(info.name), progress)
         measured = {cell_id: measuring.cell(measuring.images(cell_id)) for cell_id in cells}
@@ -150,10 +155,12 @@ def _evaluated(
             distances[cell_id] |= gap
         for cell_id, gap in costs(measured, lossless, options.seed, measuring.compared).items():
             lost[cell_id] |= gap
+        for name, control in measuring.controls(measured).items():
+            controls[name] = merged(controls[name], control) if name in controls else control
     named = None if options.metrics is None else list(options.metrics)
     key = digest("evaluation", sorted(wanted.extractor_ids), options.reference, named)
     now = datetime.now(UTC).isoformat(timespec="microseconds")
-    return Evaluation(now, metrics, cells, distances, lost, images, stored_options(options)), key
+    return Evaluation(now, metrics, cells, distances, lost, images, stored_options(options), controls), key
 
 
 def _check_had(cells: Collection[MeasuredCell], named: Iterable[str]) -> None:
@@ -203,13 +210,14 @@ class _Measuring:
         metrics: Sequence[str] | None,
         progress: Progress,
     ) -> None:
-        self._store, self._options, self._info, self._metrics = run.store, wanted.options, info, metrics
-        self._extracted = extracted
+        self._run, self._store, self._options, self._info, self._metrics = run, run.store, wanted.options, info, metrics
+        self._extracted, self._spec = extracted, spec
         chosen = metrics or wanted.metrics(info)
         needs_reference = any(CATALOGUE[name].needs_reference for name in chosen)
         found = wanted.reference if needs_reference else None
         self._reference = measured_reference(found, spec, info, progress) if found else None
         self._logits = _logits(spec) if "inception_score" in chosen else None
+        self._reads_captions = reads_captions(chosen)
         self.infos = metric_infos(info, self._reference, metrics, self._options.clip_convention)
 
     def images(self, cell_id: str, first_rows: frozenset[int] | None = None) -> Gathered:
@@ -219,6 +227,27 @@ class _Measuring:
     def cell(self, images: Gathered) -> MeasuredCell:
         options = (self._options.clip_convention, self._options.seed, self._logits)
         return measured_cell(images, self._info, self._reference, self._metrics, *options)
+
+    def controls(self, measured: Mapping[str, MeasuredCell]) -> dict[str, Control]:
+        """Beside these cells, of which there is at least one: those that the extractor's metrics have."""
+        found: dict[str, Control] = {}
+        convention, seed = self._options.clip_convention, self._options.seed
+        if self._reference:
+            counts = (figure.num_images for cell in measured.values() for figure in cell.figures.values())
+            options = (self._info, self._reference, self._metrics, convention, seed, self._logits)
+            found[REAL] = real_control(max(counts, default=0), *options)
+        if self._reads_captions:
+            first = next(iter(measured))
+            images, syntax = self.images(first).held, self._run.cells[first].cell.sampling.prompt_syntax
+            captions = [read_prompt(prompt, syntax).text for prompt in images.texts]
+            words = (captions, self._caption_features)
+            found[SHUFFLED] = shuffled_control(
+                images, *words, self._info, self._metrics, self._reference, convention, seed
+            )
+        return found
+
+    def _caption_features(self, captions: Sequence[str]) -> np.ndarray:
+        return cached_captions(captions, self._info, lambda: _read_captions(self._spec, captions), default_cache())
 
     def compared(self, best: str, cell_id: str, figures: Sequence[str]) -> Mapping[str, Gap]:
         """Over the images that both cells have, by those figures that so many images can be compared by."""
@@ -239,6 +268,12 @@ def measured_reference(
     return reference_features(
         reference, info, lambda: load_extractor(spec), default_cache(), lambda line: progress(ReferenceRead(line))
     )
+
+
+def _read_captions(spec: ExtractorSpec, captions: Sequence[str]) -> np.ndarray:
+    extractor = load_extractor(spec)
+    assert isinstance(extractor, CaptionExtractor)  # since its metrics ask for captions
+    return extractor.caption_features(captions)
 
 
 def _logits(spec: ExtractorSpec) -> Logits | None:

@@ -100,6 +100,11 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         failures=failures,
         dropped=tuple(_dropped(item, run) for item in dropped),
         costs=tuple(_costs(run)),
+        controls=tuple(
+            CellResult(name, {}, max(figure.num_images for figure in control.figures.values()), 0, control.figures)
+            for name, control in run.figures.controls.items()
+            if control.figures
+        ),
         notes=(
             *(f"Halving: no cell could be dropped: {item.fault}." for item in choices.halvings if item.fault),
             *notes(info, store.spec, run.found, run.figures, shown, list(equal_lines(store, finished, info)), seeds),

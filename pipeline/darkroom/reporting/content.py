@@ -127,6 +127,7 @@ class ReportContent:
     failures: tuple[FailedImage, ...] = ()
     dropped: tuple[DroppedCell, ...] = ()
     costs: tuple[Cost, ...] = ()
+    controls: tuple[CellResult, ...] = ()  # rows below the cells' that rank nothing; cell_id is what each is called
     notes: tuple[str, ...] = ()  # what was sampled, and from how many
 
 
