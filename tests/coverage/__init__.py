@@ -21,7 +21,7 @@ from tests.evaluation.sets import Known
 
 
 def extractor(dimension: int) -> ExtractorInfo:
-    return ExtractorInfo("demo_clip", "sha256:00", "bicubic 64", dimension)
+    return ExtractorInfo("demo_clip", "sha256:00", "bicubic 64", dimension, reads_captions=True)
 
 
 METRICS = tuple(name for name in default_metrics(extractor(8), has_reference=True) if CATALOGUE[name].has_interval)

@@ -84,7 +84,7 @@ def of_kind(kind: type, events: Sequence[Event]) -> list[Any]:
 
 @pytest.mark.slow
 def test_a_node_that_joins_late_gets_work(add_node: Callable, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("darkroom.engine.ray_dispatcher._COUNT_EVERY_S", 0.2)
+    monkeypatch.setattr("darkroom.engine.capacity._COUNT_EVERY_S", 0.2)
     add_node(num_cpus=1)
     joined: list[Any] = []
 
@@ -134,7 +134,7 @@ def test_a_node_with_other_software_is_named_and_left_out(
             others.append(add_node(num_cpus=1))
             time.sleep(0.5)
 
-    monkeypatch.setattr("darkroom.engine.ray_dispatcher._COUNT_EVERY_S", 0.2)
+    monkeypatch.setattr("darkroom.engine.capacity._COUNT_EVERY_S", 0.2)
     events = dispatch(store, 1, listen)
     [first, *more] = of_kind(WorkerLost, events)
     assert "diffusers 0.1 and not" in first.reason

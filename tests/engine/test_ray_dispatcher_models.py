@@ -18,7 +18,8 @@ from darkroom.engine.planning import plan, shard_tasks
 from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.tasks import AttemptFailed, Event, ShardDone, ShardTask, Task, WorkerLost
 from darkroom.engine.worker import Worker
-from darkroom.rendering.inspection import InspectedModel, inspect_model
+from darkroom.rendering.inspected_model import InspectedModel
+from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.renderer import RendererSpec
 from darkroom.runs.reading import records
 from darkroom.runs.run import RunInfo, create_or_check

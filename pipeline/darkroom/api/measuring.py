@@ -8,15 +8,23 @@ from datetime import UTC, datetime
 import numpy as np
 
 from darkroom.api.engine import Engine, driver_device, started
-from darkroom.api.evaluation import CheckedEvaluation, Extracted, check_evaluation, extract, stored_options
+from darkroom.api.evaluation import (
+    CheckedEvaluation,
+    Extracted,
+    check_columns,
+    check_evaluation,
+    extract,
+    stored_options,
+)
 from darkroom.api.events import Noted, Progress, ReferenceRead
 from darkroom.api.options import EngineOptions, EvaluationOptions, Expectation
+from darkroom.api.rating import ratings_of
 from darkroom.api.run import Run, check_writable
 from darkroom.api.watching import check_watching
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 from darkroom.domain.prompt_syntax import read_prompt
-from darkroom.evaluation.catalogue import CATALOGUE
+from darkroom.evaluation.catalogue import definition
 from darkroom.evaluation.controls import REAL, SHUFFLED, merged, reads_captions, real_control, shuffled_control
 from darkroom.evaluation.extractor import CaptionExtractor, ExtractorSpec
 from darkroom.evaluation.figure_tables import costs_table, figures_table
@@ -29,10 +37,11 @@ from darkroom.evaluation.measuring import MeasuredCell, measured_cell, metric_in
 from darkroom.evaluation.opening import load_extractor
 from darkroom.evaluation.reference import Reference, ReferenceFeatures
 from darkroom.evaluation.reference_measuring import cached_captions, default_cache, reference_features
-from darkroom.runs.cells import lossless_of
-from darkroom.runs.choices import dropped_cells
+from darkroom.runs import manifest
+from darkroom.runs.cells import dropped_cells, lossless_of
 from darkroom.runs.commands import on_run
 from darkroom.runs.features import ExtractorInfo, paired_features
+from darkroom.runs.manifest import extra_columns
 from darkroom.runs.reading import PresentImages, present_images
 
 
@@ -81,9 +90,16 @@ def evaluate(run: Run, options: EvaluationOptions, engine: EngineOptions, progre
     check_watching(engine, progress)
     wanted = check_evaluation(options, progress)
     check_writable(run)
+    check_columns(wanted.extractors, _columns(run) if any(info.columns for info in wanted.extractors) else ())
     with started(engine) as ready:
         extracted = extract_for(run, wanted, ready, progress)
     return measure(run, wanted, extracted, driver_device(engine), progress)
+
+
+def _columns(run: Run) -> Sequence[str]:
+    """Of the prompts, beside those that Darkroom reads; of a run without a shard, none."""
+    first = next(manifest.committed(run.store), None)
+    return () if first is None else extra_columns(manifest.read(run.store, first)).column_names
 
 
 def extract_for(run: Run, wanted: CheckedEvaluation, engine: Engine, progress: Progress) -> Extracted:
@@ -118,10 +134,8 @@ def measured_figure(
     progress: Progress,
 ) -> dict[str, Figure]:
     """One figure of some cells, from their shards with these first rows; cells without an image get NaN."""
-    extractor, metric = figure.split(".")
-    spec, info = next(
-        pair for pair in zip(wanted.specs(device), wanted.extractors, strict=True) if pair[1].name == extractor
-    )
+    info, metric = wanted.of_figure(figure)
+    spec = wanted.specs(device)[wanted.extractors.index(info)]
     measuring = _Measuring(run, wanted, extracted, spec, info, [metric], progress)
     figures: dict[str, Figure] = {}
     for cell_id in cell_ids:
@@ -145,10 +159,10 @@ def _evaluated(
     lossless = _lossless(run, cells)
     controls: dict[str, Control] = {}
     for spec, info in zip(wanted.specs(device), wanted.extractors, strict=True):
-        measuring = _Measuring(run, wanted, extracted, spec, info, wanted.named.get(info.name), progress)
+        measuring = _Measuring(run, wanted, extracted, spec, info, wanted.named.get(info.called), progress)
         measured = {cell_id: measuring.cell(measuring.images(cell_id)) for cell_id in cells}
         metrics |= measuring.infos
-        if info.name in wanted.named and not extracted.num_left_out:
+        if info.called in wanted.named and not extracted.num_left_out:
             _check_had(measured.values(), measuring.infos)
         for cell_id, gap in gaps(measured, measuring.infos, options.seed, measuring.compared).items():
             cells[cell_id] |= measured[cell_id].figures
@@ -157,6 +171,11 @@ def _evaluated(
             lost[cell_id] |= gap
         for name, control in measuring.controls(measured).items():
             controls[name] = merged(controls[name], control) if name in controls else control
+    if options.metrics is None and (rated := ratings_of(run, options.seed, progress)):
+        metrics |= rated.metrics
+        for cell_id, gap in rated.gaps(cells).items():
+            cells[cell_id] |= rated.figures[cell_id]
+            distances[cell_id] |= gap
     named = None if options.metrics is None else list(options.metrics)
     key = digest("evaluation", sorted(wanted.extractor_ids), options.reference, named)
     now = datetime.now(UTC).isoformat(timespec="microseconds")
@@ -213,11 +232,11 @@ class _Measuring:
         self._run, self._store, self._options, self._info, self._metrics = run, run.store, wanted.options, info, metrics
         self._extracted, self._spec = extracted, spec
         chosen = metrics or wanted.metrics(info)
-        needs_reference = any(CATALOGUE[name].needs_reference for name in chosen)
+        needs_reference = any(definition(name, info).needs_reference for name in chosen)
         found = wanted.reference if needs_reference else None
         self._reference = measured_reference(found, spec, info, progress) if found else None
         self._logits = _logits(spec) if "inception_score" in chosen else None
-        self._reads_captions = reads_captions(chosen)
+        self._reads_captions = reads_captions(chosen, info)
         self.infos = metric_infos(info, self._reference, metrics, self._options.clip_convention)
 
     def images(self, cell_id: str, first_rows: frozenset[int] | None = None) -> Gathered:

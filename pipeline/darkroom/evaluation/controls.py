@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from darkroom.domain.identity import digest
-from darkroom.evaluation.catalogue import CATALOGUE
+from darkroom.evaluation.catalogue import definition
 from darkroom.evaluation.figures import Control
 from darkroom.evaluation.inputs import Logits, MetricInputs, ReferenceSet, numbered
 from darkroom.evaluation.measuring import chosen_metrics, figures_of
@@ -65,7 +65,7 @@ def real_control(
     images = ImageFeatures(tuple(numbered(held.ids)), held.features, unknown, no_captions)
     inputs = MetricInputs(images, others, clip_convention, seed, logits, prompts=held.prompts)
     names = [
-        name for name in chosen_metrics(metrics, extractor, reference) if not _reads(name) and not _is_of_scores(name)
+        name for name in chosen_metrics(metrics, extractor, reference) if not definition(name, extractor).needs_captions
     ]
     why = f", half of the {total:,} that there are," if count < num_images else ""
     note = f"{count:,} images of {reference.name}{why} against its other {total - count:,}"
@@ -86,7 +86,8 @@ def shuffled_control(
 
     `captions`: one an image, as the extractor read it; `caption_features`: captions to (n, d) of unit length.
     """
-    names = [name for name in chosen_metrics(metrics, extractor, reference) if _reads(name)]
+    chosen = chosen_metrics(metrics, extractor, reference)
+    names = [name for name in chosen if definition(name, extractor).needs_captions]
     keys = sample_keys(cell.images.image_ids, len(cell.pairs), seed, "shuffled prompts")
     rows = subset(keys, 0, min(_MOST_SHUFFLED, len(keys)))
     own = [captions[row] for row in rows]
@@ -102,9 +103,9 @@ def shuffled_control(
     return _control(inputs, extractor, names, f"{len(rows):,} images of the first cell, each with another one's prompt")
 
 
-def reads_captions(metrics: Collection[str]) -> bool:
+def reads_captions(metrics: Collection[str], extractor: ExtractorInfo) -> bool:
     """Some metric asks how well images fit their captions."""
-    return any(map(_reads, metrics))
+    return any(definition(name, extractor).needs_captions for name in metrics)
 
 
 def merged(one: Control, other: Control) -> Control:
@@ -146,11 +147,3 @@ def _of_other_prompts(prompts: Sequence[str]) -> np.ndarray | None:
     found = np.empty(len(prompts), np.int64)
     found[order] = np.roll(order, -most)
     return found
-
-
-def _reads(metric: str) -> bool:
-    return CATALOGUE[metric].needs_captions
-
-
-def _is_of_scores(metric: str) -> bool:
-    return CATALOGUE[metric].of_scores

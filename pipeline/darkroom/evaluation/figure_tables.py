@@ -52,7 +52,7 @@ def figures_table(
     notes = _notes(shown, cells, controls or {})
     if len(cells) == 1:
         return "\n\n".join([text_table(_one_cell(shown, next(iter(cells.values())), beside)), "\n".join(notes)])
-    names = _cell_names(cells, settings)
+    names = cell_names(cells, settings)
     below = [[name, *[""] * (len(names[0]) - 1)] for name in beside]
     compared = [metric for metric in shown if any(metric.name in found for found in gaps.values())]
     figures = _beside([*names, *below], [_figure_column(metric, cells, gaps, beside) for metric in shown])
@@ -122,7 +122,7 @@ def _comparison_row(metric: Metric, gap: Gap, tolerance: float) -> list[str]:
     ]
 
 
-def _cell_names(cells: Iterable[str], settings: Settings) -> list[list[str]]:
+def cell_names(cells: Iterable[str], settings: Settings) -> list[list[str]]:
     """A line of headings, and a line a cell, with what tells it from others."""
     axes = _axes(cells, settings)
     headings = [axis.split(".")[-1] for axis in axes] or ["cell"]

@@ -16,12 +16,13 @@ from enum import Enum
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.catalogue import CATALOGUE, checked_metrics
+from darkroom.evaluation.catalogue import checked_metrics, definition, metrics_for
 from darkroom.evaluation.figures import Gap, Metric
 from darkroom.evaluation.inputs import MOST_COMPARED, Measured, MetricInputs, ReferenceSet, pair_names
 from darkroom.evaluation.measuring import (
     MeasuredCell,
     chosen_metrics,
+    counted,
     figure_name,
     measured,
     rank_fault,
@@ -123,14 +124,16 @@ def _differences(
 ) -> dict[str, Gap]:
     """`known`: metric's name -> of the base."""
     others = {name: measured(name, inputs, extractor) for name in known}
-    influence = {name: _influence(others[name]) - _influence(known[name]) for name in known}
+    moved = {
+        name: replace(other, influence=_influence(other) - _influence(known[name])) for name, other in others.items()
+    }
     if level is None:
-        widths = {name: _widths({name: values}, LEVEL, inputs.seed)[name] for name, values in influence.items()}
+        widths = {name: _widths({name: each}, LEVEL, inputs.seed)[name] for name, each in moved.items()}
     else:
-        widths = _widths(influence, level, inputs.seed)
+        widths = _widths(moved, level, inputs.seed)
     found = {}
     for name in known:
-        num_pairs = inputs.num_compared if CATALOGUE[name].needs_reference_features else inputs.num_held
+        num_pairs, _ = counted(name, inputs, extractor)
         gap = _gap(base, known[name].value, others[name].value, widths[name], num_pairs)
         warnings = tuple(warnings_of(name, others[name], inputs, extractor))
         found[figure_name(extractor, name)] = replace(gap, warnings=warnings)
@@ -142,14 +145,14 @@ def _influence(found: Measured) -> np.ndarray:
     return found.influence
 
 
-def _widths(influence: Mapping[str, np.ndarray], level: float, seed: int) -> dict[str, float]:
+def _widths(moved: Mapping[str, Measured], level: float, seed: int) -> dict[str, float]:
     """Half the interval of each metric's difference. Metrics of unequally many prompts share the chance of an error."""
     found: dict[str, float] = {}
-    for size in {len(values) for values in influence.values()}:
-        names = [name for name, values in influence.items() if len(values) == size]
-        share = 1 - (1 - level) * len(names) / len(influence)
-        values = np.stack([influence[name] for name in names], axis=1)
-        least = np.array([_least_error(name, size) for name in names])
+    for size in {len(_influence(each)) for each in moved.values()}:
+        names = [name for name, each in moved.items() if len(_influence(each)) == size]
+        share = 1 - (1 - level) * len(names) / len(moved)
+        values = np.stack([_influence(moved[name]) for name in names], axis=1)
+        least = np.array([least_error(size) if moved[name].is_share else 0 for name in names])
         margins = joint_margins(values, share, seed=seed, least=least)
         found |= dict(zip(names, margins.widths.tolist(), strict=True))
     return found
@@ -160,11 +163,11 @@ def paired_metrics(
 ) -> list[str]:
     """Names as the extractor calls them. A DarkroomError for a named one that has no interval to compare by."""
     if metrics is None:
-        return [name for name in chosen_metrics(None, extractor, reference) if CATALOGUE[name].has_interval]
+        return [name for name in chosen_metrics(None, extractor, reference) if definition(name, extractor).has_interval]
     names = checked_metrics(metrics, extractor)
     for name in names:
-        if not CATALOGUE[name].has_interval:
-            can = ", ".join(other for other, definition in CATALOGUE.items() if definition.has_interval)
+        if not definition(name, extractor).has_interval:
+            can = ", ".join(other for other in metrics_for(extractor) if definition(other, extractor).has_interval)
             raise DarkroomError(f"metrics: {name} has no interval to compare by; take {can}")
     return names
 
@@ -282,7 +285,7 @@ def _widths_of_pairs(
     ids = list(dict.fromkeys([*bases.values(), *bases]))
     place = {cell_id: number for number, cell_id in enumerate(ids)}
     values = np.stack([cells[cell_id].influence[name] for cell_id in ids], axis=1)
-    margins = joint_margins_of_pairs(values, seed=seed, least=_least_error(name, len(values)))
+    margins = joint_margins_of_pairs(values, seed=seed, least=_least_error(cells, name, len(values)))
     widths = _among(margins, _num_pairs(len(ids)), num_gaps).widths
     return {cell_id: float(widths[place[cell_id], place[base]]) for cell_id, base in bases.items()}
 
@@ -293,14 +296,13 @@ def _widths_of_bases(
     """The same, for these gaps alone."""
     differences = [cells[cell_id].influence[name] - cells[base].influence[name] for cell_id, base in bases.items()]
     values = np.stack(differences, axis=1)
-    margins = joint_margins(values, seed=seed, least=_least_error(name, len(values)))
+    margins = joint_margins(values, seed=seed, least=_least_error(cells, name, len(values)))
     margins = _among(margins, len(bases), num_gaps)
     return dict(zip(bases, margins.widths.tolist(), strict=True))
 
 
-def _least_error(name: str, num_draws: int) -> float:
-    """Of differences of a figure, or of a metric."""
-    return least_error(num_draws) if CATALOGUE[name.rpartition(".")[2]].is_share else 0.0
+def _least_error(cells: Mapping[str, MeasuredCell], name: str, num_draws: int) -> float:
+    return least_error(num_draws) if any(name in cell.shares for cell in cells.values()) else 0.0
 
 
 def _among(margins: Margins, num_here: int, num_gaps: int) -> Margins:

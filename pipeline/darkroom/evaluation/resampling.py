@@ -14,7 +14,7 @@ leave none of them out. Shares of images, which may be 0 or 1, have Wilson's.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -38,9 +38,19 @@ def by_prompt(influence: np.ndarray, prompts: Sequence[str] | None) -> np.ndarra
     return np.bincount(rows, influence, len(places)) * (len(places) / len(rows))
 
 
-def margin(influence: np.ndarray) -> float:
-    """How far a figure of (p,) influence values may lie from its estimate."""
-    return float(joint_margins(influence[:, None]).widths[0])
+@dataclass(frozen=True)
+class Interval:
+    """An estimate, and between what bounds the figure that it is of lies."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def margin(influence: np.ndarray, is_skewed: bool = True) -> float:
+    """How far a figure of (p,) influence values may lie from its estimate; their skew may be left out of it."""
+    margins = joint_margins(influence[:, None])
+    return float((margins if is_skewed else replace(margins, skews=np.zeros(1))).widths[0])
 
 
 def share_interval(share: float, influence: np.ndarray) -> tuple[float, float]:
