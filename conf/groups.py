@@ -6,7 +6,7 @@ grid's axes in `domain/settings.py`, those of output, engine, evaluation and hal
 
 from dataclasses import dataclass, fields, make_dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, get_type_hints
 
 from darkroom.api.options import (
     DEVICES,
@@ -19,6 +19,7 @@ from darkroom.api.options import (
     HalvingOptions,
     ModelPlace,
     OutputOptions,
+    RowOptions,
 )
 from darkroom.conf.keys import IS_PROMPT, key, schema_of, schema_of_options, word_of
 from darkroom.domain.records import ROW_COLUMNS
@@ -169,7 +170,21 @@ PROMPT_TEXTS = frozenset(
 
 TEXT_SETTINGS = frozenset(name for name, each in SETTINGS.items() if each.is_text)
 
-PROMPTS = {"demo": DemoPrompts, "file": FilePrompts, "template": TemplatePrompts}
+
+def _with_rows(prompts: type) -> Any:
+    """With the keys that choose rows."""
+    rows = schema_of_options(RowOptions, "RowOptions")
+    hints = get_type_hints(rows)
+    return make_dataclass(
+        prompts.__name__, [(each.name, hints[each.name], each) for each in fields(rows)], bases=(prompts,)
+    )
+
+
+PROMPTS = {
+    "demo": _with_rows(DemoPrompts),
+    "file": _with_rows(FilePrompts),
+    "template": _with_rows(TemplatePrompts),
+}
 GROUPS = {
     "model": ModelConfig,
     "sampling": SamplingConfig,

@@ -1,10 +1,11 @@
 """From a job's configuration to the typed values that `darkroom.api` takes."""
 
+from dataclasses import fields
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from darkroom.api.arguments import Prompts, combinations, demo, files
+from darkroom.api.arguments import Prompts, chosen, combinations, demo, files
 from darkroom.api.checking import Request
 from darkroom.api.options import (
     ComparisonOptions,
@@ -15,6 +16,7 @@ from darkroom.api.options import (
     ModelPlace,
     OutputOptions,
     RatingOptions,
+    RowOptions,
 )
 from darkroom.api.run import Run, open_run
 from darkroom.conf.groups import EvaluateMode, PromptsKind
@@ -100,7 +102,9 @@ def run_of(config: DictConfig) -> Run:
 
 
 def prompts(config: DictConfig) -> Prompts:
-    return _PROMPTS[config.kind](_contents(config))
+    contents = _contents(config)
+    rows = RowOptions(**{each.name: contents[each.name] for each in fields(RowOptions)})
+    return chosen(_PROMPTS[config.kind](contents), rows)
 
 
 def _files(given: dict[str, Any]) -> Prompts:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,22 +27,18 @@ CREDENTIALS = {
 
 @contextmanager
 def moto_server() -> Iterator[str]:
-    port = free_port()
-    with _server([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port, {}) as url:
+    def command(port: int) -> list[str]:
+        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+
+    with _server(command, lambda _: {}) as url:
         yield url
 
 
 @contextmanager
 def ministack_server(folder: Path) -> Iterator[str]:
-    port = free_port()
-    settings = {
-        "BIND_HOST": "127.0.0.1",
-        "GATEWAY_PORT": str(port),
-        "S3_PERSIST": "1",
-        "S3_DATA_DIR": str(folder),
-        "SERVICES": "s3",
-    }
-    with _server([sys.executable, "-m", "ministack"], port, settings) as url:
+    settings = {"BIND_HOST": "127.0.0.1", "S3_PERSIST": "1", "S3_DATA_DIR": str(folder), "SERVICES": "s3"}
+    command = [sys.executable, "-m", "ministack"]
+    with _server(lambda _: command, lambda port: {**settings, "GATEWAY_PORT": str(port)}) as url:
         yield url
 
 
@@ -57,11 +53,22 @@ def free_port() -> int:
 
 
 @contextmanager
-def _server(command: list[str], port: int, settings: dict[str, str]) -> Iterator[str]:
-    environment = {**os.environ, **CREDENTIALS, **settings}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _server(command: Callable[[int], list[str]], settings: Callable[[int], dict[str, str]]) -> Iterator[str]:
+    """What `command` and `settings` start at a port; at another one where somebody else took it meanwhile."""
+    for tries_left in (2, 1, 0):
+        port = free_port()
+        environment = {**os.environ, **CREDENTIALS, **settings(port)}
+        process = subprocess.Popen(command(port), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_for(port, process)
+        except RuntimeError:
+            process.kill()
+            process.wait()
+            if not tries_left:
+                raise
+        else:
+            break
     try:
-        wait_for(port, process)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.kill()
@@ -69,6 +76,7 @@ def _server(command: list[str], port: int, settings: dict[str, str]) -> Iterator
 
 
 def wait_for(port: int, process: subprocess.Popen) -> None:
+    """Until the process listens there itself, as far as can be seen: where it cannot, it ends."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as probe:
@@ -107,7 +115,7 @@ class FaultyProxy:
     def __init__(self, upstream: str) -> None:
         self.requests: list[tuple[str, str]] = []  # (method, path), in order of arrival
         self.signed: list[str] = []  # the key id and the region that each was signed with, `key/day/region/...`
-        self.num_spoiled = 0
+        self.num_spoiled = self.num_connections = 0
         self.stripped: frozenset[str] = frozenset()  # request headers, in lower case, that do not get through
         self._upstream = urlsplit(upstream)
         self._planned: list[_Planned] = []
@@ -168,6 +176,19 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
     proxy: FaultyProxy
+    counting = threading.Lock()
+
+    def process_request(self, request: object, client_address: object) -> None:
+        with self.counting:
+            self.proxy.num_connections += 1
+        super().process_request(request, client_address)  # type: ignore[arg-type]
+
+    def process_request_thread(self, request: object, client_address: object) -> None:
+        try:
+            super().process_request_thread(request, client_address)  # type: ignore[arg-type]
+        finally:
+            with self.counting:
+                self.proxy.num_connections -= 1
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that gave up waiting is no news."""

@@ -20,15 +20,41 @@ import signal, sys, threading, time
 import darkroom
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-threading.Timer(float(sys.argv[1]), signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
-interrupted = False
-while not interrupted:
-    try:
+interrupted = threading.Event()
+
+def interrupt():
+    time.sleep(float(sys.argv[1]))
+    while not interrupted.is_set():
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        interrupted.wait(20)  # Python drops one that comes inside of a callback of its garbage collector's
+
+threading.Thread(target=interrupt).start()
+try:
+    while True:
         darkroom.plan(["a cat"], model="demo", num_inference_steps=1)
         time.sleep(0.01)
-    except KeyboardInterrupt:
-        interrupted = True
+except KeyboardInterrupt:
+    interrupted.set()
 print(darkroom.plan(["a cat"], model="demo", num_inference_steps=1).num_images)
+"""
+
+
+_STARTING = """
+import threading
+from darkroom.domain.process import off_main_thread
+
+start = threading.Thread.start
+
+def interrupted(thread):
+    start(thread)
+    threading.Thread.start = start
+    raise KeyboardInterrupt
+
+threading.Thread.start = interrupted
+try:
+    off_main_thread(int)("7")
+except KeyboardInterrupt:
+    print(off_main_thread(int)("8"))
 """
 
 
@@ -75,6 +101,12 @@ def test_a_call_after_one_that_was_interrupted_at_any_time_does_all_of_it(after_
     words = [sys.executable, "-c", _IMPORTING, str(after_s)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
     assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
+
+
+@pytest.mark.slow
+def test_a_process_ends_though_an_interrupt_came_while_the_thread_was_started() -> None:
+    done = subprocess.run([sys.executable, "-c", _STARTING], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "8\n"
 
 
 def test_the_main_thread_has_another_one_call_and_others_call_themselves() -> None:

@@ -120,7 +120,7 @@ def test_an_address_where_nobody_listens_is_refused_at_once(place: str, capfd: p
     began = time.monotonic()
     with pytest.raises(DarkroomError) as caught:
         start(address)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40  # Ray itself would try for a minute or more
     assert str(caught.value).startswith(f"engine.address: no Ray at {address} (")
     assert str(caught.value).endswith("start one there with `ray start --head`, or leave the address out for one of "
                                       "this machine's own")  # fmt: skip

@@ -12,6 +12,7 @@ from darkroom.domain.records import ImageRequest, PromptRow, Sample
 from darkroom.engine.device import Device, LoadedModel, Stopped
 from darkroom.rendering.renderer import PaintRenderer
 from tests.engine.helpers import CELL, SAMPLING
+from tests.processes import wait_for
 
 
 class Cyclic:
@@ -51,7 +52,7 @@ def test_who_waits_for_a_device_that_is_closed_does_not_wait_for_ever() -> None:
         ended.set()
 
     threading.Thread(target=render, daemon=True).start()
-    time.sleep(0.3)
+    wait_for(lambda: device._thread._work_queue.qsize() == 1)
     device.close()
-    assert ended.wait(10)
+    assert ended.wait(60)
     end_of_call.set()

@@ -133,10 +133,10 @@ class OneStarts:
     folder: Path
 
     def __call__(self) -> Worker:
-        self.folder.mkdir(exist_ok=True)
-        (self.folder / str(os.getpid())).touch()
-        if len(list(self.folder.iterdir())) > 1:
-            raise OSError("no such weights")
+        try:
+            self.folder.mkdir()
+        except FileExistsError:
+            raise OSError("no such weights") from None
         time.sleep(3)
         return self.make()
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import threading
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -155,16 +154,31 @@ def test_invalid_rows_become_records(store: Store, tmp_path: Path) -> None:
     assert all(record.error for record in found[1:])
 
 
+class Waiting(PaintRenderer):
+    """Paints its first batch once it is let go."""
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__(batch_size)
+        self.let_go, self.is_reached = threading.Event(), threading.Event()
+
+    def render(self, requests):
+        self.is_reached.set()
+        assert self.let_go.wait(60)
+        return super().render(requests)
+
+
 @pytest.mark.slow
 def test_a_worker_that_is_closed_meanwhile_leaves_nothing_visible(store: Store) -> None:
     prompts = dataset(["a", "b"])
     run = run_info(prompts)
     [task] = tasks(run, prompts, store)
-    worker = make_worker(run, Misbehaving(batch_size=1, seconds_per_batch=0.5), store)
+    renderer = Waiting(1)
+    worker = make_worker(run, renderer, store)
     with ThreadPoolExecutor(1) as pool:
         attempt = pool.submit(worker.run_task, task, 1)
-        time.sleep(0.2)
+        assert renderer.is_reached.wait(60)
         worker.close()
+        renderer.let_go.set()
         with pytest.raises((Stopped, RuntimeError)):
             attempt.result()
     assert list(records(store)) == []
@@ -211,10 +225,10 @@ def test_a_closed_worker_ends_while_its_store_hangs(tmp_path: Path) -> None:
     [task] = tasks(run, prompts, stuck)
     with ThreadPoolExecutor(1) as caller:
         shard = caller.submit(worker.run_task, task, 1)
-        assert stuck.is_reached.wait(10)
+        assert stuck.is_reached.wait(30)
         worker.close()
         try:
-            assert shard.exception(timeout=10)
+            assert shard.exception(timeout=30)  # less than the store hangs
         finally:
             stuck.let_go.set()
 

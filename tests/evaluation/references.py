@@ -115,3 +115,10 @@ class _Counting:
     def features(self, batch: Sequence[np.ndarray]) -> np.ndarray:
         self._owner.num_pictures += len(batch)
         return self._extractor.features(batch)
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    """Statistics as pytorch-fid writes them."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()

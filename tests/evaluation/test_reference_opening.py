@@ -12,9 +12,8 @@ import pyarrow as pa
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.moments import FeatureMoments, from_npz, to_npz
-from darkroom.evaluation.reference import ReferenceFeatures, ReferenceSpec
-from darkroom.evaluation.reference_opening import open_reference, write_statistics
+from darkroom.evaluation.reference import ReferenceSpec
+from darkroom.evaluation.reference_opening import open_reference
 from tests.evaluation.references import (
     IMAGES,
     NAMED,
@@ -22,6 +21,7 @@ from tests.evaluation.references import (
     check_holds_images,
     image_structs,
     named,
+    npz,
     tar_bytes,
     write_folder,
     write_table,
@@ -117,30 +117,19 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path, measure: Measurin
 
 def test_statistics_are_a_gaussian_alone(tmp_path: Path, measure: Measuring) -> None:
     of_images = measure(write_folder(tmp_path / "images", named(IMAGES)))
-    write_statistics(of_images, tmp_path / "statistics.npz")
+    statistics = npz(mu=of_images.gaussian.mean, sigma=of_images.gaussian.covariance)
+    (tmp_path / "statistics.npz").write_bytes(statistics)
     found = measure(tmp_path / "statistics.npz")
     assert (found.ids, found.features, found.gaussian.count) == ((), None, None)
-    assert found.digest == hashlib.sha256((tmp_path / "statistics.npz").read_bytes()).hexdigest()
+    assert found.digest == hashlib.sha256(statistics).hexdigest()
     np.testing.assert_array_equal(found.gaussian.mean, of_images.gaussian.mean)
     np.testing.assert_array_equal(found.gaussian.covariance, of_images.gaussian.covariance)
     assert measure.num_loaded == 1
 
 
-def test_statistics_are_written_as_pytorch_fid_reads_them(tmp_path: Path) -> None:
-    gaussian = FeatureMoments.of(np.random.default_rng(0).normal(size=(9, 3))).gaussian()
-    write_statistics(ReferenceFeatures("x", "y", (), None, gaussian), tmp_path / "a.npz")
-    with np.load(tmp_path / "a.npz") as archive:
-        np.testing.assert_array_equal(archive["mu"][:], gaussian.mean)
-        np.testing.assert_array_equal(archive["sigma"][:], gaussian.covariance)
-    assert from_npz((tmp_path / "a.npz").read_bytes()).count is None
-    for path, message in ((tmp_path / "a.pt", "ends in .npz"), (tmp_path / "no" / "a.npz", "cannot be written")):
-        with pytest.raises(DarkroomError, match=message):
-            write_statistics(ReferenceFeatures("x", "y", (), None, gaussian), path)
-
-
 @pytest.mark.slow
 def test_statistics_of_another_extractor_are_refused(tmp_path: Path, measure: Measuring) -> None:
-    (tmp_path / "fid.npz").write_bytes(to_npz(np.zeros(2048), np.eye(2048)))
+    (tmp_path / "fid.npz").write_bytes(npz(mu=np.zeros(2048), sigma=np.eye(2048)))
     with pytest.raises(DarkroomError, match="statistics of 2048 dimensions, but extractor pixels has 192"):
         measure(tmp_path / "fid.npz")
 
@@ -179,7 +168,7 @@ def _one(path: Path) -> Path:
 
 
 def _npz(path: Path) -> Path:
-    return write_folder(path, {"a.npz": to_npz(np.zeros(2), np.eye(2))[:-30]}) / "a.npz"
+    return write_folder(path, {"a.npz": npz(mu=np.zeros(2), sigma=np.eye(2))[:-30]}) / "a.npz"
 
 
 def _table(**columns: pa.Array) -> Callable[[Path], Path]:

@@ -84,7 +84,7 @@ def test_a_worker_that_hangs_in_this_process_ends_the_job_in_time(tmp_path: Path
     started = time.monotonic()
     with pytest.raises(DarkroomError, match="did not end within"):
         LocalDispatcher(make, 1).run(work, lambda event: None)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
     assert rendered(make) == ["p0", "p1"]
 
 

@@ -24,13 +24,22 @@ REFUSED = {"code": "moderation_blocked", "message": "the safety system refuses t
 
 
 class ImagesServer(ThreadingHTTPServer):
-    """Counts what it is asked for. `key`: what it wants as a bearer token; `takes_seed`: whether it heeds seeds."""
+    """Counts what it is asked for. `key`: what it wants as a bearer token; `takes_seed`: whether it heeds seeds;
+    `num_together`: none is answered before so many have been asked for."""
 
     daemon_threads = True
 
-    def __init__(self, port: int = 0, key: str | None = None, takes_seed: bool = True, delay_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        port: int = 0,
+        key: str | None = None,
+        takes_seed: bool = True,
+        delay_s: float = 0.0,
+        num_together: int = 1,
+    ) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.key, self.takes_seed, self.delay_s = key, takes_seed, delay_s
+        self.meeting = threading.Barrier(num_together, timeout=60)
         self.bodies: list[dict[str, Any]] = []
         self.calls = Counter[str]()  # tries at each prompt
         self.num_at_once = self.most_at_once = 0
@@ -58,6 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.calls[body["prompt"]] += 1
             self.server.num_at_once += 1
             self.server.most_at_once = max(self.server.most_at_once, self.server.num_at_once)
+        self.server.meeting.wait()
         time.sleep(self.server.delay_s)
         with self.server.counting:  # before the answer, after which the client may ask for its next image at once
             self.server.num_at_once -= 1

@@ -143,8 +143,8 @@ def test_a_server_that_is_not_there_is_named_before_anything_is_asked() -> None:
 
 @pytest.mark.slow
 def test_so_many_images_at_once_are_asked_for() -> None:
-    with serving(delay_s=0.1) as server:
-        images(renderer(server, concurrency=3), *map(str, range(8)))
+    with serving(delay_s=0.1, num_together=3) as server:
+        images(renderer(server, concurrency=3), *map(str, range(6)))
         assert server.most_at_once == 3
 
 

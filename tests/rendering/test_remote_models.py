@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -32,6 +31,7 @@ from darkroom.rendering.model_places import prefetch
 from darkroom.rendering.renderer import RendererSpec, load_renderer
 from darkroom.storage.input_objects import InputObjects, folders_of
 from darkroom.storage.retry import RetryPolicy
+from tests.processes import wait_for
 from tests.rendering.helpers import Models
 from tests.rendering.tiny_models import tiny_refiner
 from tests.rendering.tiny_single_file import single_file
@@ -197,11 +197,10 @@ def test_a_process_that_is_killed_leaves_what_it_fetched_to_the_next(
     proxy.storm([Fault(delay_s=0.3)], 1.0)
     command = [sys.executable, "-c", INSPECT, uri, str(RANGE_BYTES)]
     killed = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    while num_reads(proxy, UNET) < total // 2 and killed.poll() is None:
-        time.sleep(0.01)
+    wait_for(lambda: num_reads(proxy, UNET) >= total // 2)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    time.sleep(0.5)  # its last requests arrive
+    wait_for(lambda: proxy.num_connections == 0)  # its last requests have arrived
     proxy.storm([], 0.0)
     written = sum(path.stat().st_size for path in cache_folder("remote").glob("*/.*.part"))
     assert 0 < written < (models["sd"] / UNET).stat().st_size
@@ -334,10 +333,7 @@ def test_models_for_later_are_fetched_while_the_first_renders(
     to_another_machine()
     proxy.requests.clear()
     prefetch([inspected(models["sd3"]), *later])
-    deadline = time.monotonic() + 60
-    while num_reads(proxy, UNET) < sum(num_ranges(models[name], UNET) for name in ("sd", "sdxl")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(lambda: num_reads(proxy, UNET) >= sum(num_ranges(models[name], UNET) for name in ("sd", "sdxl")))
     for thread in [each for each in threading.enumerate() if each.name == "prefetch"]:
         thread.join(60)
     proxy.requests.clear()

@@ -15,6 +15,7 @@ from darkroom.runs import drivers
 from darkroom.runs.drivers import Driver
 from darkroom.runs.listing import ShardSet
 from darkroom.storage.store import Store, open_store, parse_spec
+from tests.processes import wait_for
 
 SHARDS = list(plan(400, 1, ["cell"], "fingerprint"))
 
@@ -79,10 +80,8 @@ def test_a_driver_that_comes_later_is_noticed(store: Store, monkeypatch: pytest.
     with Driver(store, "1of1") as first:
         assert all(map(first.owns, SHARDS))
         with Driver(store, "1of1"):
-            time.sleep(0.3)
-            assert not all(map(first.owns, SHARDS))
-        time.sleep(0.3)
-        assert all(map(first.owns, SHARDS))
+            wait_for(lambda: not all(map(first.owns, SHARDS)))
+        wait_for(lambda: all(map(first.owns, SHARDS)))
 
 
 def left_behind(store: Store, pid: int, host: str = os.uname().nodename) -> str:

@@ -19,6 +19,7 @@ from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.storage.clouds import open_client
 from darkroom.storage.objects import ObjectStore
 from darkroom.storage.store import StoreError, StoreRefusal, parse_spec
+from tests.processes import wait_for
 from tests.servers import CREDENTIALS, Fault, FaultyProxy
 from tests.storage.clouds import AZURE_ACCOUNT, GoogleDialect, google_account
 from tests.storage.conftest import QUICK
@@ -51,13 +52,21 @@ def test_a_replacement_that_comes_second_is_refused_by_the_store(
 ) -> None:
     """Both have read the same bytes; the second write comes late."""
     direct.put("a", b"old")
-    proxy.fail(Fault(delay_s=0.5), method="GET")
+    has_read, replaced = threading.Event(), threading.Event()
+    passing_on = proxy.pass_on
+
+    def wait_after(*request):
+        reply = passing_on(*request)
+        has_read.set()
+        return reply if replaced.wait(10) else None
+
+    proxy.pass_on = wait_after  # type: ignore[method-assign]
+    late_store = ObjectStore(spoiled.spec, replace(QUICK, read_timeout_s=20.0))
     with ThreadPoolExecutor(1) as pool:
-        late = pool.submit(spoiled.replace, "a", b"late", b"old")
-        while not proxy.requests:
-            time.sleep(0.01)
-        time.sleep(0.2)  # the late one's read has been done, and is on its way back
+        late = pool.submit(late_store.replace, "a", b"late", b"old")
+        assert has_read.wait(10)
         assert direct.replace("a", b"early", expected=b"old")
+        replaced.set()
         assert not late.result()
     assert direct.get("a") == b"early"
 
@@ -207,11 +216,15 @@ def test_credentials_that_expire_are_renewed_before_they_do(
     monkeypatch.setattr("darkroom.storage.clouds.RENEWAL_CHECK", timedelta(seconds=0.5))
     write_profile(profile, 300.0)
     store = ObjectStore(parse_spec(uri, proxy.url), QUICK)
-    for pause_s in (0.0, 0.0, 0.7):
-        time.sleep(pause_s)
-        store.put("a", b"x")
-    first, second, third = (int(signed.split("/")[0].removeprefix("KEY")) for signed in proxy.signed)
-    assert first == second < third
+    wait_for(lambda: are_signed_alike(store, proxy))
+    time.sleep(0.6)
+    assert not are_signed_alike(store, proxy)
+
+
+def are_signed_alike(store: ObjectStore, proxy: FaultyProxy) -> bool:
+    """The last request before this one, and this one."""
+    store.put("a", b"x")
+    return len(set(proxy.signed[-2:])) == 1 < len(proxy.signed)
 
 
 def test_credentials_that_a_server_calls_expired_end_a_run(proxy: FaultyProxy, spoiled: ObjectStore) -> None:

@@ -38,6 +38,27 @@ _STATISTICS_SEED_HELP = "What subsets and resamples are drawn from."
 
 
 @dataclass(frozen=True)
+class RowOptions:
+    """Which rows of the prompts are rendered; chosen in this order."""
+
+    where: str | None = option(
+        None, help="Rows that hold this condition in SQL, such as \"aesthetic > 5 and lang = 'en'\"; null: all."
+    )
+    sample: int | None = option(None, low=1, high=MANY, help="So many rows at random; null: all.")
+    shuffle: bool = option(False, help="Rows in random order, in memory.")
+    limit: int | None = option(None, low=1, high=MANY, help="The first rows, at most so many; null: all.")
+    row_seed: int = option(0, **SEEDS, help="What the sample and the order are drawn from.")
+
+    def __post_init__(self) -> None:
+        check_options(self, "prompts.")
+        if self.row_seed and self.sample is None and not self.shuffle:
+            raise DarkroomError(
+                f"prompts.row_seed={self.row_seed} does nothing without prompts.sample or prompts.shuffle; give one of "
+                "them, or leave it out"
+            )
+
+
+@dataclass(frozen=True)
 class OutputOptions:
     """Where images go, and as what."""
 

@@ -131,8 +131,19 @@ def import_whole(*modules: str) -> None:
 
 
 def _thread() -> ThreadPoolExecutor:
+    """The pool, which is kept once it knows its thread.
+
+    One whose start was interrupted may have a thread that it does not know: the process would wait for it at its end.
+    """
     global _pool
-    _pool = _pool or ThreadPoolExecutor(1, "models")
+    if _pool is None:
+        pool = ThreadPoolExecutor(1, "models")
+        try:
+            pool.submit(int).result()
+        except BaseException:
+            pool.shutdown(wait=False)  # which also ends a thread that it does not know
+            raise
+        _pool = pool
     return _pool
 
 

@@ -1,22 +1,17 @@
-"""Chooses how a reference is read, by what lies at its address: no image is decoded, no network loaded.
-
-And a reference's statistics as a file: pytorch-fid's .npz with mu and sigma.
-"""
+"""Chooses how a reference is read, by what lies at its address: no image is decoded, no network loaded."""
 
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from pyarrow import fs
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.moments import from_npz, to_npz
+from darkroom.evaluation.moments import from_npz
 from darkroom.evaluation.reference import (
     IMAGE_ENDINGS,
     Reference,
-    ReferenceFeatures,
     ReferenceSpec,
     Statistics,
     check_count,
@@ -62,16 +57,6 @@ def open_reference(spec: ReferenceSpec) -> Reference:
     if place.holds(RUN_KEY):
         return run_reference(spec.text, _store(spec, spec.text), None)
     return _of_cell(spec, place) or _of_files(spec, place)
-
-
-def write_statistics(features: ReferenceFeatures, path: Path) -> None:
-    """Mean and covariance as pytorch-fid, clean-fid and `reference=` read them. Raises DarkroomError."""
-    if path.suffix != _STATISTICS:
-        raise DarkroomError(f"statistics {path}: needed a name that ends in {_STATISTICS}, by which they are read")
-    try:
-        path.write_bytes(to_npz(features.gaussian.mean, features.gaussian.covariance))
-    except OSError as error:
-        raise DarkroomError(f"statistics {path}: cannot be written ({error.strerror}); name another place") from error
 
 
 def _locate(spec: ReferenceSpec, uri: str) -> Place:

@@ -26,10 +26,18 @@ from darkroom.rendering.conditioning import ENCODERS, TextCache, conditioning_ar
 from darkroom.rendering.encoded_prompts import EncodedPrompts, caches_text
 from darkroom.rendering.family import Guidance
 from darkroom.rendering.inspected_model import count_tokens, text_tokenizer
-from darkroom.rendering.latents import decode_latents, draw_noise, faults, to_pixels
 from darkroom.rendering.loading import calls_models
+from darkroom.rendering.pipeline_calls import (
+    call_arguments,
+    decode_latents,
+    draw_noise,
+    faults,
+    pictures,
+    set_guiders,
+    text_groups,
+    to_pixels,
+)
 from darkroom.rendering.pretrained import LoadedPipeline, load_pipeline
-from darkroom.rendering.prompted import call_arguments, pictures, set_guiders, text_groups
 from darkroom.rendering.refiner import Refiner, is_refined
 from darkroom.rendering.renderer import RenderedImage, RendererInfo, RendererSpec, explained
 from darkroom.rendering.schedulers import build_scheduler
