@@ -20,6 +20,7 @@ LEFT, RIGHT, TIE, SKIP = "left", "right", "tie", "skip"
 SCORES = {LEFT: 1.0, TIE: 0.5, RIGHT: 0.0}  # of the image on the left
 CHOICES = (*SCORES, SKIP)
 _JSON = "application/json"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _STUDY_ID = re.compile("[0-9a-f]{16}")
 _LONGEST_NAME = 100  # characters of a rater's
 
@@ -186,7 +187,7 @@ def _checked_study(value: Mapping[str, Any]) -> str:
 def _checked(vote: Vote) -> Vote:
     if vote.choice not in CHOICES:
         raise ValueError(f"choice is {vote.choice!r}, and is one of {', '.join(CHOICES)}"[:120])
-    if not vote.rater.strip() or len(vote.rater) > _LONGEST_NAME or not vote.rater.isprintable():
+    if not vote.rater.strip() or len(vote.rater) > _LONGEST_NAME or _CONTROL.search(vote.rater):
         name = vote.rater[:_LONGEST_NAME]
-        raise ValueError(f"rater is {name!r}; a name has 1 to {_LONGEST_NAME} printable characters")
+        raise ValueError(f"rater is {name!r}; a name has 1 to {_LONGEST_NAME} characters, and no control character")
     return vote
