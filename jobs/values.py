@@ -12,6 +12,7 @@ from darkroom.api.options import (
     EngineOptions,
     EvaluationOptions,
     Expectation,
+    GridImageOptions,
     HalvingOptions,
     ModelPlace,
     OutputOptions,
@@ -79,6 +80,10 @@ def evaluation(config: DictConfig) -> EvaluationOptions:
 def grid(config: DictConfig) -> Grid:
     values = _contents(config)
     return Grid(**{**values, "axes": {name: axis for name, axis in values["axes"].items() if axis is not None}})
+
+
+def grid_image(config: DictConfig) -> GridImageOptions:
+    return GridImageOptions(**_contents(config))
 
 
 def comparison(config: DictConfig) -> ComparisonOptions:

@@ -191,6 +191,15 @@ def test_parameters_are_laid_out_as_image_tools_read_them() -> None:
     )
 
 
+def test_a_models_own_scheduler_is_called_by_its_class_and_its_options_are_kept() -> None:
+    facts = {"_class_name": "DDIMScheduler", "beta_schedule": "scaled_linear"}
+    request = ImageRequest("0a", "a cat", 5, Sampling("default", 7.5, 20, 512, 768))
+    assert "Sampler: DDIMScheduler," in parameters_line(request, MODEL, json.dumps(facts))
+    assert "Sampler: default," in parameters_line(request, MODEL)
+    assert json.loads(settings_json(request, MODEL, json.dumps(facts)))["scheduler_config"] == facts
+    assert "scheduler_config" not in json.loads(settings_json(request, MODEL))
+
+
 def test_brackets_of_plain_prompts_are_no_weights_to_image_tools() -> None:
     sampling = Sampling("euler", 7.5, 20, 512, 768, "(bad:2)")
     plain = ImageRequest("0a", r"a (red:1.2) [cat] C:\x", 5, sampling)

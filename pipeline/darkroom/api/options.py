@@ -341,6 +341,19 @@ class ComparisonOptions:
 
 
 @dataclass(frozen=True)
+class GridImageOptions:
+    """The labelled picture of all of a sweep's cells that a report holds."""
+
+    columns: str | None = option(
+        None, help="The axis that lies across, such as scheduler; the others lie down. null: the first one."
+    )
+    num_prompts: int = option(1, low=1, high=100, help="Prompts, one below the other, of those that the page shows.")
+
+    def __post_init__(self) -> None:
+        check_options(self, "grid.")
+
+
+@dataclass(frozen=True)
 class RatingOptions:
     """What people are asked on a page of blind pairs; votes that are read back need its `others` and `seed` alone."""
 

@@ -40,7 +40,7 @@ from darkroom.rendering.pipeline_calls import (
 from darkroom.rendering.pretrained import LoadedPipeline, load_pipeline
 from darkroom.rendering.refiner import Refiner, is_refined
 from darkroom.rendering.renderer import RenderedImage, RendererInfo, RendererSpec, explained
-from darkroom.rendering.schedulers import build_scheduler
+from darkroom.rendering.schedulers import build_scheduler, scheduler_facts
 
 _SUCCESSES_BEFORE_GROWING = 16  # calls at a halved batch before the double is tried again
 # What the CPU's allocator, a kernel's first call and libraries say, none of them as torch.OutOfMemoryError.
@@ -59,6 +59,7 @@ class DiffusersRenderer:
         self._pipe, self._patches = loaded.pipe, loaded.patches
         self._profile = profile
         self._model_scheduler = getattr(self._pipe, "scheduler", None)
+        self._scheduler_facts: str | None = None  # of the last call
         self._parameters = inspect.signature(type(self._pipe).__call__).parameters
         self._fitting_size = spec.batch_size  # halved when memory runs out
         self._successes = 0  # calls since that size was set
@@ -177,7 +178,8 @@ class DiffusersRenderer:
             return self._halve(truncated)
         self._count_success()
         return [
-            RenderedImage(pixels, cut, error, size) for (pixels, error), cut in zip(images, truncated, strict=False)
+            RenderedImage(pixels, cut, error, size, scheduler=self._scheduler_facts)
+            for (pixels, error), cut in zip(images, truncated, strict=False)
         ]
 
     def _halve(self, truncated: list[bool]) -> list[RenderedImage]:
@@ -236,6 +238,7 @@ class DiffusersRenderer:
     def _set_scheduler_and_guiders(self, sampling: Sampling) -> None:
         if self._model_scheduler is not None:
             self._pipe.scheduler = build_scheduler(sampling.scheduler, self._model_scheduler)
+            self._scheduler_facts = scheduler_facts(self._pipe.scheduler)
         if self._family.guider and self._family.guidance is Guidance.BRANCHES:
             set_guiders(self._pipe, sampling.guidance_scale)
 

@@ -16,7 +16,7 @@ from darkroom.domain.adapters import LORAS, parts_used
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.prompt_syntax import as_a1111, without_tags
 from darkroom.domain.records import ImageRequest, Sample
-from darkroom.domain.settings import SETTINGS
+from darkroom.domain.settings import SETTINGS, UNTAKEN
 from darkroom.runs.encoding import (
     CONTENT_TYPES,
     EXTENSIONS,
@@ -66,16 +66,27 @@ _FIRST_LABELS = ("Steps", "Sampler", "CFG scale")  # of settings, in the line th
 # What is stored of an image ----------------------------------------------------------------------------------------
 
 
-def encode_image(request: ImageRequest, pixels: np.ndarray, model: ModelIdentity, output: OutputInfo) -> EncodedImage:
-    """An image's file and what is stored beside it, of (height, width, 3) uint8 RGB: a function of the arguments."""
-    settings = settings_json(request, model)
-    text = {"parameters": parameters_line(request, model), "darkroom": settings}
+def encode_image(
+    request: ImageRequest,
+    pixels: np.ndarray,
+    model: ModelIdentity,
+    output: OutputInfo,
+    scheduler: str | None = None,
+) -> EncodedImage:
+    """An image's file and what is stored beside it, of (height, width, 3) uint8 RGB: a function of the arguments.
+
+    `scheduler`: JSON with its class and options as they were loaded, where it is known.
+    """
+    settings = settings_json(request, model, scheduler)
+    text = {"parameters": parameters_line(request, model, scheduler), "darkroom": settings}
     return _encoded(request, encode(pixels, output.image_format, output.quality, text), settings, output)
 
 
-def as_encoded(request: ImageRequest, data: bytes, model: ModelIdentity, output: OutputInfo) -> EncodedImage:
+def as_encoded(
+    request: ImageRequest, data: bytes, model: ModelIdentity, output: OutputInfo, scheduler: str | None = None
+) -> EncodedImage:
     """An image that is a file already, with what is stored beside it."""
-    return _encoded(request, data, settings_json(request, model), output)
+    return _encoded(request, data, settings_json(request, model, scheduler), output)
 
 
 def _encoded(request: ImageRequest, data: bytes, settings: str, output: OutputInfo) -> EncodedImage:
@@ -91,7 +102,7 @@ def as_rendered(sample: Sample, pixels: np.ndarray) -> Sample:
     return replace(sample, request=replace(request, sampling=sampling))
 
 
-def _settings(request: ImageRequest, model: ModelIdentity) -> dict[str, object]:
+def _settings(request: ImageRequest, model: ModelIdentity, scheduler: str | None) -> dict[str, object]:
     """What this image is a function of. No time, machine or run: equal images give equal files."""
     parts = [part.facts for part in parts_used(model.parts, request.adapters)]
     return {
@@ -104,23 +115,27 @@ def _settings(request: ImageRequest, model: ModelIdentity) -> dict[str, object]:
         "dtype": model.dtype,
         **model.lossy,
         **({"model_parts": parts} if parts else {}),
+        **({"scheduler_config": json.loads(scheduler)} if scheduler else {}),
     }
 
 
-def settings_json(request: ImageRequest, model: ModelIdentity) -> str:
-    return json.dumps(_settings(request, model), ensure_ascii=False, sort_keys=True)
+def settings_json(request: ImageRequest, model: ModelIdentity, scheduler: str | None = None) -> str:
+    return json.dumps(_settings(request, model, scheduler), ensure_ascii=False, sort_keys=True)
 
 
-def parameters_line(request: ImageRequest, model: ModelIdentity) -> str:
+def parameters_line(request: ImageRequest, model: ModelIdentity, scheduler: str | None = None) -> str:
     """The settings in the layout that AUTOMATIC1111's tools write and most image browsers read.
 
-    There a LoRA is said in the prompt with its weight, and the first 12 digits of its file's SHA-256 in a list.
+    There a LoRA is said in the prompt with its weight, and the first 12 digits of its file's SHA-256 in a list. The
+    model's own scheduler goes by its class, where that is known.
     """
     sampling = request.sampling
     loras = [part for part in parts_used(model.parts, request.adapters) if part.kind == LORAS]
     tags = "".join(f" <lora:{part.name}:{part.weight:g}>" for part in loras)
     hashes = ", ".join(f"{part.name}: {part.revision.removeprefix('sha256:')[:12]}" for part in loras)
     labelled = {SETTINGS[name].label: value for name, value in model.said_of(sampling).items() if SETTINGS[name].label}
+    if scheduler and sampling.scheduler == UNTAKEN["scheduler"]:
+        labelled[SETTINGS["scheduler"].label] = json.loads(scheduler)["_class_name"]
     fields = {
         **{label: labelled.pop(label) for label in _FIRST_LABELS if label in labelled},
         "Seed": request.seed,
