@@ -24,7 +24,7 @@ WHOLE = Evaluation(
     {},
     {"a": PresentImages(3, "d")},
     {"reference": "demo"},
-    {"real": Control({"m.s": FIGURE}, "3 images")},
+    controls={"real": Control({"m.s": FIGURE}, "3 images")},
 )
 PLACES = {
     "created_at": ["created_at"],

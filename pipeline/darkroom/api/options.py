@@ -313,6 +313,11 @@ class EvaluationOptions:
         help="Names such as clip.kid, or kid of all extractors that have it; null: those that the extractors are made "
         "for.",
     )
+    by: Sequence[str] | None = option(
+        None,
+        help="Columns of the prompts, such as category: figures that are means of images' scores are told by their "
+        "values too; null: by none.",
+    )
     clip_convention: str = option("hessel", help=_CONVENTION_HELP)
     seed: int = option(0, **SEEDS, help=_STATISTICS_SEED_HELP)
     expect: Sequence[Expectation] = option(

@@ -38,6 +38,7 @@ class Definition:
     of_joint_space: bool = False  # of extractors that put captions into the pictures' space
     of_all: bool = False  # of all images, however many; the others of those that are held in memory
     of_scores: bool = False  # of pictures' own scores, and not of features
+    of_images: bool = False  # the mean of single images' scores
     column: int | None = None  # of a scorer's features, that it is the mean of
     has_interval: bool = True
     default: bool = True  # measured where nobody names metrics
@@ -182,6 +183,7 @@ CATALOGUE: Mapping[str, Definition] = {
         measure=inputs.measure_clip_score,
         needs_reference=False,
         needs_captions=True,
+        of_images=True,
         of_all=True,
         of_joint_space=True,
     ),
@@ -192,6 +194,7 @@ CATALOGUE: Mapping[str, Definition] = {
         interval=_OF_MEAN,
         measure=inputs.measure_mean_score,
         needs_reference=False,
+        of_images=True,
         of_all=True,
         of_scores=True,
     ),
