@@ -105,7 +105,7 @@ def _put_images(
         if file.fault:
             place = source.describe(file.record.key or "")
             raise DarkroomError(f"{place}: {file.fault}; bring it back with `{on_run('repair', source.spec)}`")
-        data = encode(file.pixels(), image_format, _QUALITY, {})
+        data = encode(file.pixels(), image_format, _QUALITY)
         for name in names[file.record.image_id]:
             put_file(name, data, store, prefix)
             num_bytes += len(data)
