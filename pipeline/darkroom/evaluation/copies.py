@@ -91,8 +91,8 @@ def copies_metric(extractor: ExtractorInfo, cosine: float, reference: str, refer
         title=f"Copies ({extractor.called})",
         higher_is_better=False,
         convention=f"share of images whose nearest reference image has a cosine of {cosine:g} or more",
-        interval="95 % bootstrap of the mean over images, 1,000 resamples of the prompts, with four added images, "
-        "Agresti and Coull 1998; the reference is taken as fixed",
+        interval="95 % of Student's, from images added up by prompt, and four added ones, Agresti and Coull 1998; the "
+        "reference is taken as fixed",
         extractor=extractor.called,
         extractor_id=extractor.extractor_id,
         weights=extractor.weights,
@@ -107,16 +107,16 @@ def measured_copies(
 ) -> tuple[dict[str, Figures], Gaps]:
     """Figures and gaps by cell_id and Metric.name, of cells that have images."""
     having = {cell_id: found for cell_id, found in cells.items() if found.pairs}
-    measured = {cell_id: _measured(found, metric, cosine, num_reference, seed) for cell_id, found in having.items()}
+    measured = {cell_id: _measured(found, metric, cosine, num_reference) for cell_id, found in having.items()}
     found = gaps(measured, {metric.name: metric}, seed, _not_shared)
     return {cell_id: cell.figures for cell_id, cell in measured.items()}, found
 
 
-def _measured(found: CellMatches, metric: Metric, cosine: float, num_reference: int, seed: int) -> MeasuredCell:
+def _measured(found: CellMatches, metric: Metric, cosine: float, num_reference: int) -> MeasuredCell:
     hits = np.array([float(match.cosine >= cosine) for match in found.matches])
     prompts = numbered(match.prompt for match in found.matches)
     estimates = win_rates(Comparisons(np.zeros(len(hits), int), np.ones(len(hits), int), hits, prompts, 2))
-    share = estimates.interval(0, 0.0, 1.0, seed)
+    share = estimates.interval(0, 0.0, 1.0)
     figure = Figure(share.estimate, share.low, share.high, len(hits), num_reference, found.warnings)
     return MeasuredCell({metric.name: figure}, {metric.name: estimates.influence[:, 0]}, found.pairs)
 
