@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from darkroom.api.options import DEVICE_HELP, ENDPOINT_HELP, SEEDS, ComparisonOptions
+from darkroom.api.options import DEVICE_HELP, ENDPOINT_HELP, SEEDS, ComparisonOptions, RatingOptions
 from darkroom.conf.groups import (
     COUNTS,
     GROUPS,
@@ -108,6 +108,13 @@ class PlaceConfig:
 
 
 @dataclass
+class RatingPlaceConfig:
+    """A folder or s3:// address."""
+
+    uri: str | None = key(None, is_place=True, help="Folder or s3:// address; null: a folder of its own in the run.")
+
+
+@dataclass
 class ReportConfig(RunConfig):
     output: PlaceConfig = key(PlaceConfig, help="Where the page goes.")
     num_prompts: int = key(24, **COUNTS, help="Prompts that are shown in every cell, at most.")
@@ -125,6 +132,21 @@ class ComparedRuns:
 CompareConfig = make_dataclass(
     "CompareConfig", [], bases=(schema_of_options(ComparisonOptions, "ComparisonConfig"), ComparedRuns)
 )
+
+
+@dataclass
+class RatedRun(RunConfig):
+    votes: list[str] | None = key(
+        None,
+        is_place=True,
+        help="Files of votes that raters sent back, which are stored with the run and counted with all that it holds; "
+        "[]: those alone; null: the page is written.",
+    )
+    votes_endpoint_url: str | None = key(None, help=ENDPOINT_HELP)
+    output: RatingPlaceConfig = key(RatingPlaceConfig, help="Where the page goes.")
+
+
+RateConfig = make_dataclass("RateConfig", [], bases=(schema_of_options(RatingOptions, "RatingConfig"), RatedRun))
 
 
 @dataclass
@@ -234,6 +256,7 @@ JOBS = {
     "report": ReportConfig,
     "evaluate": EvaluateConfig,
     "compare": CompareConfig,
+    "rate": RateConfig,
     "repair": RepairConfig,
     "compact": RunConfig,
     "gc": GcConfig,

@@ -27,6 +27,7 @@ def write_pages(folder: Path) -> None:
         shutil.copy(picture, docs)
     pages = {
         "python.md": (INFRA / "docs" / "python.md").read_text() + examples(),
+        "scorers.md": (INFRA / "docs" / "scorers.md").read_text() + examples("examples/scorers"),
         "watching.md": (INFRA / "docs" / "watching.md").read_text() + metrics(),
         "jobs.md": jobs(),
         "settings.md": reference(),
@@ -36,9 +37,9 @@ def write_pages(folder: Path) -> None:
         (docs / name).write_text(text)
 
 
-def examples() -> str:
-    """The scripts of infra/examples, whole."""
-    scripts = sorted((INFRA / "examples").glob("*.py"))
+def examples(folder: str = "examples") -> str:
+    """The scripts of a folder of infra, whole."""
+    scripts = sorted((INFRA / folder).glob("*.py"))
     parts = [f"### {path.stem}\n\n```python\n{path.read_text()}```\n" for path in scripts]
     return "\n".join(["\n## Examples\n", *parts])
 

@@ -16,7 +16,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "pipeline")]  # tests make the models
 
 from darkroom.domain.certificates import PROMISES, Check, Outcome  # noqa: E402
 from darkroom.domain.settings import ModelRef, Sampling  # noqa: E402
-from darkroom.rendering.families import Guidance  # noqa: E402
+from darkroom.rendering.family import Guidance  # noqa: E402
 from darkroom.rendering.inspection import inspect_model  # noqa: E402
 from darkroom.rendering.renderer import RendererSpec, load_renderer  # noqa: E402
 from darkroom.rendering.self_test import self_test  # noqa: E402

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from darkroom import __version__
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.machine import check_working_folder
+from darkroom.domain.process import check_working_folder
 from darkroom.jobs.arguments import Show, arguments, unquoted
 from darkroom.jobs.completion import COMPLETE, COMPLETE_LINE, completion, line_completion, script
 from darkroom.jobs.config_file import config_text
@@ -43,6 +43,7 @@ JOBS = {
     "evaluate": "measure a run's images, and say each cell's figures with their intervals",
     "report": "write the page that shows a run: figures, curves, contact sheets, picks, failures",
     "compare": "say whether a run's images are worse than another's, image by image; exit code 1 where they are",
+    "rate": "write a page of blind pairs for people to choose from, and read their votes back as figures",
     "status": "say what is committed, what failed and why, and what is left",
     "retry": "render failed records again",
     "verify": "render a sample of committed images again and compare their digests",

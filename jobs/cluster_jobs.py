@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from darkroom.clusters.ray_jobs import RayJob, RayJobs
 from darkroom.domain.errors import DarkroomError, TryAgain
-from darkroom.domain.units import duration
+from darkroom.domain.progress import duration
 from darkroom.jobs.console import ExitCode, code_of
 from darkroom.runs.commands import program, word
 

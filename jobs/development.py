@@ -14,7 +14,7 @@ from darkroom.bench.figure import Figure, Setting, as_json, as_table, chosen
 from darkroom.bench.machine import machine, num_devices
 from darkroom.demo import CLIP_FOLDER, LORAS_FOLDER, MODEL_FOLDER
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.machine import num_cores
+from darkroom.domain.process import num_cores
 from darkroom.domain.setting_values import unknown
 from darkroom.jobs.console import ExitCode
 from darkroom.runs.commands import program, word
@@ -95,20 +95,26 @@ def bench(config: DictConfig) -> ExitCode:
     _check_place(config)
     benchmarks = chosen(config.figures)
     figures: list[Figure] = []
+    failed: list[str] = []
     about = machine()
     _warn(about)
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-", ignore_cleanup_errors=True) as folder:
         try:
             for name, measure in benchmarks.items():
                 print(f"{name} ...", flush=True)
-                figures += measure(_setting(config, Path(folder) / name))
+                try:
+                    figures += measure(_setting(config, Path(folder) / name))
+                except DarkroomError as error:  # the others are measured all the same
+                    failed.append(f"{name}: {error}")
                 _write(config, figures, about)
         except KeyboardInterrupt:
             return ExitCode.INTERRUPTED
         finally:
             print(f"\n{as_table(figures)}", flush=True)
     print(f"\nevery repeat's seconds: {config.write_to}")
-    return ExitCode.OK
+    for each in failed:
+        print(f"not measured: {each}", file=sys.stderr)
+    return ExitCode.CHECK_FAILED if failed else ExitCode.OK
 
 
 def _check_place(config: DictConfig) -> None:

@@ -6,8 +6,8 @@ from types import TracebackType
 from typing import Any
 
 from darkroom.api import events
+from darkroom.domain.progress import readable_bytes
 from darkroom.domain.records import FAILED, OK, STAYING
-from darkroom.domain.units import readable_bytes
 from darkroom.engine.meter import State
 from darkroom.engine.tasks import Event, Summary, task_name
 from darkroom.jobs.console import JsonLines

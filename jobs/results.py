@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from darkroom.api import events
 from darkroom.domain.identity import ModelIdentity
+from darkroom.domain.progress import duration, readable_bytes
 from darkroom.domain.records import Record
-from darkroom.domain.units import duration, readable_bytes
 from darkroom.jobs.console import ExitCode, most_urgent
 from darkroom.runs.cells import axes, axis_lines
+from darkroom.runs.commands import on_run
 
 if TYPE_CHECKING:  # what they are made with takes seconds to load
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Cost, Plan
     from darkroom.api.proving import Proof
+    from darkroom.api.rating import RatingPage, Ratings
     from darkroom.api.rendering import RenderResult
     from darkroom.api.run import Run, RunStatus
 
@@ -282,3 +284,22 @@ def of_comparison(event: Any) -> None:
             most = event.most_compared
             which = f", of which {most:,} at most are compared" if most else ""
             print(f"pairs:  {event.num_pairs:,}, of {event.num_a:,} images in a and {event.num_b:,} in b{which}")
+
+
+def rated(found: "RatingPage | Ratings") -> None:
+    """A page that was written, or what votes came to."""
+    from darkroom.api.rating import RatingPage
+
+    store = found.run.store.spec
+    if not isinstance(found, RatingPage):
+        print(found.table)
+        print(f"next: {on_run('report', store)}", flush=True)
+        return
+    again = len(found.study.pairs) - found.num_pairs
+    images = f"{2 * len(found.study.pairs):,} images, {readable_bytes(found.num_bytes)}"
+    print(f"pairs:  {found.num_pairs:,} of {len(found.study.cells)} cells, and {again:,} that come again; {images}")
+    for line in found.expected:
+        print(f"expect: {line}")
+    print(f"page:   {found.place}")
+    print("next:   send its folder to raters, and give the files that they send back:")
+    print(f"        {on_run('rate', store, votes=['FILE.jsonl'])}", flush=True)

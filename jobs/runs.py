@@ -112,6 +112,20 @@ def report(config: DictConfig) -> ExitCode:
     return ExitCode.OK
 
 
+def rate(config: DictConfig) -> ExitCode:
+    """Write a page of blind pairs of a run's cells, for people to choose from; with `votes`, read their files back.
+
+    The page opens from a disk, without a server. Votes are stored with the run, and are figures as others are.
+    """
+    from darkroom.api import rating
+
+    votes = None if config.votes is None else list(config.votes)
+    endpoints = (config.endpoint_url, config.votes_endpoint_url)
+    found = rating.rate(config.run, values.rating(config), votes, config.output.uri, *endpoints, printing.Printer())
+    results.rated(found)
+    return ExitCode.OK
+
+
 # Upkeep ------------------------------------------------------------------------------------------------------------
 
 

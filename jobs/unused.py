@@ -8,9 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from darkroom.api.given_settings import ALSO_AN_AXIS, is_on_no_cell
 from darkroom.conf.groups import EvaluateMode, TemplateMode
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.setting_values import ALSO_AN_AXIS, is_on_no_cell
 from darkroom.domain.settings import ModelRef, Sampling, Setting, settings_of
 from darkroom.jobs.composition import Choices, shipped_composition
 from darkroom.jobs.nodes import place_of

@@ -14,6 +14,7 @@ from darkroom.api.options import (
     HalvingOptions,
     ModelPlace,
     OutputOptions,
+    RatingOptions,
 )
 from darkroom.api.run import Run, open_run
 from darkroom.conf.groups import EvaluateMode, PromptsKind
@@ -81,6 +82,11 @@ def grid(config: DictConfig) -> Grid:
 def comparison(config: DictConfig) -> ComparisonOptions:
     values = _contents(config)
     return ComparisonOptions(**{name: values[name] for name in ComparisonOptions.__dataclass_fields__})
+
+
+def rating(config: DictConfig) -> RatingOptions:
+    values = _contents(config)
+    return RatingOptions(**{name: values[name] for name in RatingOptions.__dataclass_fields__})
 
 
 def model_place(config: DictConfig) -> ModelPlace:

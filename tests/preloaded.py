@@ -10,7 +10,7 @@ import darkroom.api.rendering
 import darkroom.jobs.runs
 import darkroom.rendering.pretrained  # noqa: F401
 from darkroom.jobs.overrides import composed
-from darkroom.runs.presets import presets
+from darkroom.runs.commands import presets
 
 for job in ("generate", "sweep"):
     composed(job, ["model=paint", "engine=local", "prompts=file", "prompts.uri=none"])

@@ -23,7 +23,7 @@ ONLY_IN = {
         "pipeline/darkroom/engine/cluster.py",
         "pipeline/darkroom/engine/ray_dispatcher.py",
         "pipeline/darkroom/engine/capacity.py",
-        "pipeline/darkroom/engine/ray_metrics.py",
+        "pipeline/darkroom/engine/metrics.py",
         "pipeline/darkroom/bench/ray_data.py",
         "pipeline/darkroom/clusters/ray_jobs.py",
     ],
@@ -40,7 +40,7 @@ ONLY_IN = {
         "pipeline/darkroom/api/engine.py",
     ],
     "diffusers": ["pipeline/darkroom/rendering/", "pipeline/darkroom/demo/", "pipeline/darkroom/bench/"],
-    "openvino": ["pipeline/darkroom/rendering/openvino_graphs.py"],
+    "openvino": ["pipeline/darkroom/rendering/openvino_unet.py"],
     "rich": ["jobs/"],
     "jinja2": ["pipeline/darkroom/reporting/page.py"],
     "markupsafe": ["pipeline/darkroom/reporting/page.py"],
@@ -163,7 +163,7 @@ def test_the_domain_imports_the_standard_library_alone() -> None:
 
 # Of the room of evaluation, what is algebra on arrays: it knows no other file.
 FORMULAS = (
-    "moments", "frechet", "kernel_distances", "neighbours", "reference_free", "resampling",
+    "moments", "frechet", "kernel_distances", "neighbours", "paired_comparisons", "reference_free", "resampling",
 )  # fmt: skip
 
 
@@ -186,7 +186,14 @@ def inside(room: str, path: Path) -> set[str]:
 
 
 # The half of evaluation that makes features, and what they are measured against; the other half makes figures of them.
-IS_OF_FEATURES = (*ON_TORCH, "plugins", "sharpness", "reference")  # names, or how they begin
+IS_OF_FEATURES = (
+    *ON_TORCH,
+    "command_scorer",
+    "plugins",
+    "scorer",
+    "sharpness",
+    "reference",
+)  # names, or how they begin
 
 
 def test_figures_are_made_of_features_without_knowing_how_these_are_made() -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from darkroom.api.calls import open_run as open_run
     from darkroom.api.calls import plan as plan
     from darkroom.api.calls import prove as prove
+    from darkroom.api.calls import rate as rate
     from darkroom.api.calls import report as report
     from darkroom.api.calls import sweep as sweep
     from darkroom.api.events import Progressed as Progressed
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 _HOMES = {
-    "darkroom.api.calls": ("compare", "evaluate", "generate", "open_run", "plan", "prove", "report", "sweep"),
+    "darkroom.api.calls": ("compare", "evaluate", "generate", "open_run", "plan", "prove", "rate", "report", "sweep"),
     "darkroom.api.events": ("Progressed",),
     "darkroom.api.options": ("EngineOptions", "EvaluationOptions", "Expectation", "HalvingOptions"),
     "darkroom.api.arguments": ("template",),
@@ -47,7 +48,7 @@ __all__ = [*sorted(_MODULES), "__version__"]
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from darkroom.domain.interrupts import import_whole
+    from darkroom.domain.process import import_whole
 
     import_whole(_MODULES[name])
     return getattr(import_module(_MODULES[name]), name)

@@ -13,9 +13,9 @@ import pytest
 import darkroom
 from darkroom.api.annotations import checked_kind
 from darkroom.api.arguments import evaluation_options, model_ref
-from darkroom.api.given_settings import with_settings
 from darkroom.api.options import EngineOptions, Expectation
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.setting_values import with_settings
 from darkroom.domain.settings import ModelRef, Value
 
 Count = Annotated[int, 1]

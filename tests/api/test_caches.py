@@ -9,10 +9,10 @@ import darkroom
 from darkroom.api.arguments import prompts_of
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
-from darkroom.api.given_settings import sampling_defaults
 from darkroom.api.options import EngineOptions
 from darkroom.api.warnings import warnings
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.setting_values import sampling_defaults
 from darkroom.domain.settings import ModelRef
 from darkroom.engine.planning import Grid
 from tests.rendering.tiny_families import tiny

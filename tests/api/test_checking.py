@@ -8,13 +8,13 @@ import pytest
 
 from darkroom.api.arguments import prompts_of
 from darkroom.api.checking import Checked, Request, check, check_executed
-from darkroom.api.given_settings import sampling_defaults
 from darkroom.api.options import EngineOptions
 from darkroom.api.warnings import warnings
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.setting_values import sampling_defaults
 from darkroom.domain.settings import QUANTIZATIONS, ModelRef, Sampling
 from darkroom.engine.planning import Grid
-from darkroom.runs.presets import presets, with_preset
+from darkroom.runs.commands import presets, with_preset
 from tests.rendering.tiny_loras import tiny_lora
 from tests.rendering.tiny_models import hub_copy, tiny_sdxl
 

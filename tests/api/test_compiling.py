@@ -10,21 +10,29 @@ import pytest
 import darkroom
 from darkroom.api import compiling
 from darkroom.api.arguments import prompts_of
-from darkroom.api.batch_size import settled_as
 from darkroom.api.checking import Checked, Request, check
-from darkroom.api.compiling import Compiling, Speed, chosen, decided, num_shapes, speed_of, usual_speed
-from darkroom.api.given_settings import sampling_defaults
+from darkroom.api.compiling import Compiling, chosen, decided, num_shapes
 from darkroom.api.options import EngineOptions, HalvingOptions
-from darkroom.api.proving import _key
-from darkroom.api.speeds import Measured, SpeedKeeper, keep_speed, measured_speed
+from darkroom.api.proving import certificate_key
+from darkroom.api.speeds import (
+    Measured,
+    Speed,
+    SpeedKeeper,
+    keep_speed,
+    measured_speed,
+    settled_as,
+    speed_of,
+    usual_speed,
+)
 from darkroom.domain.certificates import Certificate, Check
 from darkroom.domain.identity import Shard
+from darkroom.domain.setting_values import sampling_defaults
 from darkroom.domain.settings import Sampling
 from darkroom.engine.planning import Grid
 from darkroom.engine.tasks import ShardDone, ShardReport, ShardTask
 from darkroom.rendering.renderer import RendererSpec
 from darkroom.runs.certificates import put_certificate
-from darkroom.runs.presets import presets
+from darkroom.runs.commands import presets
 from darkroom.storage.local import user_cache
 
 SD15 = Speed(1 / 7.11, 1 / 11.4, 98.0)
@@ -199,7 +207,7 @@ def keep_certificate(found: Checked, is_compiled: bool, difference: int) -> None
     spec = RendererSpec(item.model, "cuda", 4, is_compiled)
     checks = (Check("neighbours", difference),)
     certificate = Certificate("r", "v", "float32", "P", "cuda", 4, is_compiled, 64, 64, 2, {}, "now", checks)
-    put_certificate(user_cache("certificates"), _key(spec, item.cell), certificate)
+    put_certificate(user_cache("certificates"), certificate_key(spec, item.cell), certificate)
 
 
 def test_compiled_code_is_not_trusted_with_what_certificates_deny_or_do_not_know() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.api.cells import find_model, located
+from darkroom.api.models import find_model, located
 from darkroom.api.parts import parts_of
 from darkroom.demo import LORAS
 from darkroom.domain.adapters import LoraRef

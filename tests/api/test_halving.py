@@ -17,7 +17,7 @@ from darkroom.domain.settings import ModelRef
 from darkroom.engine.planning import Grid
 from darkroom.rendering.renderer import PAINT_REPO_ID
 from darkroom.reporting.summary import summary
-from darkroom.runs.choices import Dropped, put_choices
+from darkroom.runs.cells import Dropped, put_choices
 from tests.reporting.runs import CLIP, cell, content, evaluate, rendered
 
 

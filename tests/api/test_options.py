@@ -10,8 +10,7 @@ import pytest
 
 import darkroom
 from darkroom.api.arguments import engine_options, evaluation_options, model_ref, options_of
-from darkroom.api.cells import find_model
-from darkroom.api.given_settings import sampling_defaults, with_settings
+from darkroom.api.models import find_model
 from darkroom.api.options import (
     ComparisonOptions,
     EngineOptions,
@@ -23,10 +22,11 @@ from darkroom.api.options import (
 from darkroom.conf.groups import EngineConfig, EvaluationConfig, HalvingConfig, OutputConfig
 from darkroom.conf.schema import CompareConfig, ModelPlaceConfig
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.setting_values import sampling_defaults, with_settings
 from darkroom.domain.settings import ModelRef
 from darkroom.jobs.overrides import composed
 from darkroom.jobs.values import request
-from darkroom.runs.presets import presets
+from darkroom.runs.commands import presets
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from darkroom.bench.figure import BENCHMARKS, chosen
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import composed
+from darkroom.jobs.console import ExitCode
 from tests.jobs.helpers import run, run_here
 
 SMALL = ("scale=0.01", "num_repeats=1", "num_workers=1", "device=cpu")
@@ -34,6 +35,18 @@ def test_every_figure_says_what_it_measured_and_each_repeats_seconds(tmp_path: P
 def test_a_figure_that_does_not_exist_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(DarkroomError, match="figures: speed is not one of them; they are pipeline_efficiency_local"):
         run_here("bench", "figures=[speed]")
+
+
+def test_a_figure_that_fails_is_named_and_the_others_are_measured(tmp_path: Path, monkeypatch, capsys) -> None:
+    def failing(_: object) -> None:
+        raise DarkroomError("bench: too little; use a larger scale")
+
+    monkeypatch.setattr("darkroom.bench.gpu.gpu_sd15", failing)
+    file = tmp_path / "bench.json"
+    code = run_here("bench", "figures=[gpu_sd15,gpu_sdxl]", *SMALL, f"write_to={file}")
+    assert code == ExitCode.CHECK_FAILED
+    assert [each["name"] for each in json.loads(file.read_text())["figures"]] == ["gpu_sdxl"]
+    assert "not measured: gpu_sd15: bench: too little; use a larger scale" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("override", ["scale=0", "num_repeats=0", "num_workers=0"])

@@ -20,7 +20,7 @@ from darkroom.runs.features import ExtractorInfo, ImageFeatures, PairedFeatures
 from tests.evaluation.sets import Known
 
 DIMENSION = 8
-EXTRACTOR = ExtractorInfo("demo_clip", "sha256:00", "bicubic 64", DIMENSION)
+EXTRACTOR = ExtractorInfo("demo_clip", "sha256:00", "bicubic 64", DIMENSION, reads_captions=True)
 METRICS = tuple(name for name in default_metrics(EXTRACTOR, has_reference=True) if CATALOGUE[name].has_interval)
 SHIFT = 0.3  # of a model from the reference
 _NUM_REFERENCE = 400

@@ -1,18 +1,20 @@
 """Features of committed shards, on real stores."""
 
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import OK
-from darkroom.engine.feature_worker import FeatureWorkerSpec
+from darkroom.engine.feature_worker import FeatureWorker, FeatureWorkerSpec
 from darkroom.engine.tasks import FeatureTask
 from darkroom.evaluation.extractor import ExtractorSpec
 from darkroom.evaluation.opening import load_extractor
 from darkroom.runs import manifest
 from darkroom.runs.encoding import decode
-from darkroom.runs.features import get_features
+from darkroom.runs.features import ExtractorInfo, features_key, get_features
 from darkroom.runs.images import with_bytes
 from darkroom.runs.layouts import LAYOUTS
 from darkroom.runs.reading import records
@@ -70,6 +72,66 @@ def test_cosines_pair_each_picture_with_its_own_prompt(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.cosines, (unit * captions).sum(1), atol=1e-6)
     assert len(np.unique(found.cosines.round(5))) == 3
     assert not found.truncated.any()
+
+
+@pytest.mark.slow
+def test_a_scorer_is_told_the_columns_of_its_prompts_inline_and_later(tmp_path: Path) -> None:
+    """Of any type that a prompt file brings: as JSON, with mixed values as they were, and null fields left out."""
+    store = open_store(parse_spec(str(tmp_path)))
+    tags = [[{"class": "cat", "count": 2}, {"class": "dog"}], None, [{"class": "cup", "colour": "red"}]]
+    data = dataset(["a", "b", "c fail alone"], include=tags, day=[date(2026, 1, 2)] * 3, other=["x"] * 3)
+    run = run_info(data, images=2)
+    scorer = Told()
+    renderer = worker(run, Misbehaving(), store, [scorer])
+    [task] = tasks(run, data, store)
+    renderer.run_task(task, 1)
+    [name] = manifest.committed(store)
+    key = features_key(scorer.info.extractor_id, name)
+    inline, told = store.get(key), scorer.taken()
+    store.delete([key])
+    later = FeatureWorker(lambda: [scorer], store)
+    later.run_task(FeatureTask(name), 1)
+    assert store.get(key) == inline
+    assert scorer.taken() == told
+    later.close()
+    assert scorer.is_closed
+    assert [row["columns"] for row in told] == [
+        {"include": each, "day": "2026-01-02"} for each in tags[:2] for _ in (0, 1)
+    ]
+    assert [(row["prompt"], row["sample_index"]) for row in told] == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert len({row["image_id"] for row in told}) == 4
+    found = get_features(store, scorer.info.extractor_id, name)
+    np.testing.assert_array_equal(found.images.features[:, 0], [2, 2, np.nan, np.nan])
+    assert found.errors == ("",) * 4
+
+
+class Told:
+    """A RowScorer that counts tags, and keeps what it is told."""
+
+    info = ExtractorInfo("told", "none", "none", 1, is_scorer=True, columns=("include", "day"))
+    is_closed = False
+
+    def __init__(self) -> None:
+        self._rows: list[dict] = []
+
+    def taken(self) -> list[dict]:
+        rows, self._rows = self._rows, []
+        return sorted(rows, key=lambda row: (row["prompt"], row["sample_index"]))
+
+    def row_scores(self, pictures, rows):
+        self._rows += rows
+        return [{"score": tags and len(tags)} for tags in (row["columns"]["include"] for row in rows)]
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.mark.slow
+def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
+    spec = rendered(tmp_path, ["a"])
+    [name] = manifest.committed(open_store(spec))
+    with pytest.raises(DarkroomError, match="a scorer reads column 'include' of the prompts, and there is none; there"):
+        FeatureWorker(lambda: [Told()], open_store(spec)).run_task(FeatureTask(name), 1)
 
 
 @pytest.mark.slow

@@ -7,8 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.engine.meter import Meter
-from darkroom.engine.metrics import METRICS, readings
-from darkroom.engine.metrics_file import MetricsFile, check_metrics_file
+from darkroom.engine.metrics import METRICS, MetricsFile, check_metrics_file, readings
 from darkroom.engine.tasks import (
     AttemptFailed,
     AttemptStarted,

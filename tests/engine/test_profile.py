@@ -1,6 +1,6 @@
 import json
 
-from darkroom.domain.spans import Span
+from darkroom.domain.progress import Span
 from darkroom.engine.profile import ProfileTotals
 
 

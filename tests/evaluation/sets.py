@@ -12,7 +12,7 @@ from darkroom.evaluation.moments import FeatureMoments, Gaussian
 from darkroom.runs.features import ExtractorInfo, ImageFeatures, PairedFeatures
 
 DIMENSION = 6
-CLIP = ExtractorInfo("demo_clip", "sha256:00", "bicubic 64", DIMENSION)
+CLIP = ExtractorInfo("demo_clip", "sha256:00", "bicubic 64", DIMENSION, reads_captions=True)
 INCEPTION = ExtractorInfo("inception_v3", "sha256:11", "clean", DIMENSION)
 
 

@@ -1,8 +1,17 @@
+from dataclasses import replace
+
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.catalogue import checked_metrics, default_metrics, metrics_by_extractor
-from darkroom.runs.features import ExtractorInfo
+from darkroom.evaluation.catalogue import (
+    check_scores,
+    checked_metrics,
+    default_metrics,
+    definition,
+    metrics_by_extractor,
+)
+from darkroom.evaluation.measuring import metric_infos
+from darkroom.runs.features import ExtractorInfo, Score
 from tests.evaluation.sets import CLIP, INCEPTION
 
 
@@ -18,7 +27,7 @@ from tests.evaluation.sets import CLIP, INCEPTION
 )
 def test_a_metric_that_is_none_of_the_extractors_is_refused(metric: str, extractor: str, words: str) -> None:
     with pytest.raises(DarkroomError, match=words) as caught:
-        checked_metrics([metric], ExtractorInfo(extractor, "w", "r", 4))
+        checked_metrics([metric], ExtractorInfo(extractor, "w", "r", 4, reads_captions="clip" in extractor))
     assert "\n" not in str(caught.value)
 
 
@@ -29,8 +38,20 @@ def test_defaults_follow_the_extractor() -> None:
     assert "frechet_infinity" not in default_metrics(dinov2, True)
 
 
+def test_a_scorers_scores_are_its_metrics_and_no_others() -> None:
+    mine = ExtractorInfo("mine", "w", "r", 2, True, scores=(Score("correct"), Score("cer", higher_is_better=False)))
+    assert default_metrics(mine, True) == ["correct", "cer"]
+    assert [definition(name, mine).higher_is_better for name in ("correct", "cer")] == [True, False]
+    assert metrics_by_extractor(["mine.cer"], [mine]) == {"mine": ["cer"]}
+    assert default_metrics(replace(mine, scores=()), False) == ["score"]
+    with pytest.raises(
+        DarkroomError, match="its score clip_score is called as a metric of features; call it otherwise"
+    ):
+        check_scores(replace(mine, scores=(Score("clip_score"),)))
+
+
 def test_names_go_to_the_extractors_that_have_them() -> None:
-    clip = ExtractorInfo("clip", "w", "r", 4)
+    clip = ExtractorInfo("clip", "w", "r", 4, reads_captions=True)
     both = [clip, INCEPTION]
     assert metrics_by_extractor(["kid", "clip.clip_score", "fid"], both) == {
         "clip": ["kid", "clip_score"],
@@ -40,6 +61,20 @@ def test_names_go_to_the_extractors_that_have_them() -> None:
         "clip": ["frechet"],
         "inception_v3": ["fid"],
     }
+
+
+def test_what_an_extractor_can_do_decides_its_metrics_and_its_alias_how_they_are_called() -> None:
+    plug_in = ExtractorInfo("siglip", "w", "r", 4, reads_captions=True)
+    assert {"clip_score", "cmmd"} < set(default_metrics(plug_in, True))
+    assert "clip_score" not in default_metrics(replace(plug_in, reads_captions=False), True)
+    two = [CLIP, replace(CLIP, alias="big"), replace(INCEPTION, alias="clean")]
+    assert metrics_by_extractor(["big.kid", "demo_clip.kid", "fid"], two) == {
+        "demo_clip": ["kid"],
+        "big": ["kid"],
+        "clean": ["fid"],
+    }
+    assert two[1].extractor_id == CLIP.extractor_id
+    assert metric_infos(two[2], None, ["fid"], "hessel")["clean.fid"].title == "FID (clean)"
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,13 @@ def test_a_scorers_mean_is_of_all_images() -> None:
         figure = measured_cell(cell_images, SCORER, None, None, "hessel", 0).figures["sharpness.score"]
         assert figure.value == pytest.approx(whole.images.features[:, 0].mean(dtype=np.float64), rel=1e-12)
         assert figure.num_images == 500
+    whole.images.features[::5, 0] = np.nan  # of images that the score does not apply to
+    for most in (500, 100):
+        cell_images = gathered(parts(whole), most, block=64)
+        figure = measured_cell(cell_images, SCORER, None, None, "hessel", 0).figures["sharpness.score"]
+        assert figure.value == pytest.approx(np.nanmean(whole.images.features[:, 0].astype(np.float64)), rel=1e-12)
+        assert figure.num_images == 400
+        assert "does not apply to 100 of 500 images, which count in no mean" in figure.warnings
 
 
 def test_truncated_prompts_of_all_images_are_counted() -> None:
@@ -96,7 +103,7 @@ def peak_bytes(num_images: int) -> int:
             yield PairedFeatures(tuple((name, 0) for name in ids), images)
 
     real = Known("stats.npz", "e" * 64, (), None, Gaussian(np.zeros(64), np.eye(64), None))
-    clip = ExtractorInfo("clip", "w", "r", 64)
+    clip = ExtractorInfo("clip", "w", "r", 64, reads_captions=True)
     tracemalloc.start()
     try:
         held = gathered(shards(), most=500, block=512)

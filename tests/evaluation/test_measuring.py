@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.evaluation import measuring
 from darkroom.evaluation.catalogue import CATALOGUE, convention
 from darkroom.evaluation.figures import Evaluation, put_evaluation, read_evaluations
 from darkroom.evaluation.frechet import extrapolated_fid, frechet_interval
+from darkroom.evaluation.inputs import MetricInputs
 from darkroom.evaluation.kernel_distances import cmmd, kid
 from darkroom.evaluation.measuring import metric_infos
 from darkroom.evaluation.neighbours import neighbours
@@ -20,7 +22,7 @@ from darkroom.evaluation.reference_free import (
     softmax,
     vendi_score,
 )
-from darkroom.runs.features import ImageFeatures
+from darkroom.runs.features import ExtractorInfo, ImageFeatures, Score
 from darkroom.storage.store import open_store, parse_spec
 from tests.evaluation.sets import CLIP, DIMENSION, INCEPTION, figures_of, images, reference, statistics
 
@@ -193,10 +195,58 @@ def test_definitions_are_complete_and_agree_with_what_is_measured() -> None:
     for name, definition in CATALOGUE.items():
         extractor = INCEPTION if "inception_v3" in definition.extractors else CLIP
         extractor = replace(extractor, is_scorer=definition.of_scores)
-        (figure,) = figures_of(images(120), extractor, reference(120), [name], "hessel", 0, doubled).values()
+        prompts = [f"p{number // 2}" for number in range(120)]
+        shown = (images(120), extractor, reference(120), [name], "hessel", 0, doubled)
+        (figure,) = figures_of(*shown, prompts=prompts).values()
         assert (figure.low is not None) == definition.has_interval == (not definition.interval.startswith("none: "))
         assert math.isfinite(figure.value)
-        assert convention(name, "hessel")
+        assert convention(definition, "hessel")
+
+
+def scored(count: int, num_prompts: int, share: float) -> MetricInputs:
+    """Two scores of images of so many prompts; the second applies to a share of the prompts alone."""
+    rng = np.random.default_rng(3)
+    prompts = [f"p{number % num_prompts}" for number in range(count)]
+    scores = rng.normal(size=(num_prompts, 2))[np.arange(count) % num_prompts] + rng.normal(size=(count, 2))
+    scores[np.arange(count) % num_prompts >= share * num_prompts, 1] = np.nan
+    ids = tuple(f"i{number}" for number in range(count))
+    found = ImageFeatures(ids, scores.astype(np.float32), np.full(count, np.nan, np.float32), np.zeros(count, bool))
+    return MetricInputs(found, None, "hessel", 0, prompts=prompts)
+
+
+SCORER = ExtractorInfo("mine", "mine 1", "none", 2, True, scores=(Score("whole"), Score("part", False)))
+
+
+def test_a_score_that_does_not_apply_counts_in_no_mean_and_in_no_interval() -> None:
+    inputs = scored(600, 100, 0.4)
+    found = measuring.figures_of(inputs, SCORER, None).figures
+    scores = inputs.images.features[:, 1].astype(np.float64)
+    figure = found["mine.part"]
+    assert figure.value == pytest.approx(np.nanmean(scores))
+    assert (figure.num_images, found["mine.whole"].num_images) == (240, 600)
+    assert figure.warnings == ("does not apply to 360 of 600 images, which count in no mean",)
+    assert not found["mine.whole"].warnings
+    prompts, rng = np.arange(600) % 100, np.random.default_rng(0)
+    drawn = (
+        np.concatenate([np.flatnonzero(prompts == each) for each in rng.integers(0, 100, 100)]) for _ in range(600)
+    )
+    resampled = [np.nanmean(scores[rows]) for rows in drawn]  # the figure of other prompts, some without this score
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    assert figure.high - figure.low == pytest.approx(high - low, rel=0.15)
+    definitions = metric_infos(SCORER, None, None, "hessel")
+    assert {name: each.higher_is_better for name, each in definitions.items()} == {
+        "mine.whole": True,
+        "mine.part": False,
+    }
+    assert definitions["mine.part"].title == "Mean part (mine)"
+
+
+def test_a_score_of_few_prompts_says_so_and_one_of_none_is_no_figure() -> None:
+    few = measuring.figures_of(scored(600, 100, 0.05), SCORER, None).figures["mine.part"]
+    assert few.warnings[1] == "applies to images of 5 prompts, too few for its interval to be trusted"
+    none = measuring.figures_of(scored(600, 100, 0), SCORER, None).figures["mine.part"]
+    assert math.isnan(none.value)
+    assert none.warnings[0].startswith("mine.part: it applies to 0 of 600 images, too few for a figure")
 
 
 @pytest.mark.slow

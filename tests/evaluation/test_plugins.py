@@ -13,10 +13,11 @@ from PIL import Image, ImageFilter
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.source_code import modules_of
 from darkroom.engine.extraction import Picture, extract_by_all
+from darkroom.evaluation.catalogue import metrics_for
 from darkroom.evaluation.extractor import ExtractorSpec, ImageScorer
 from darkroom.evaluation.opening import inspect_extractor, load_extractor
 from darkroom.evaluation.sharpness import Sharpness
-from darkroom.runs.features import ExtractorInfo
+from darkroom.runs.features import ExtractorInfo, Score
 
 SHARPNESS = ExtractorSpec("darkroom.evaluation.sharpness:make")
 
@@ -98,8 +99,9 @@ def test_scores_are_stored_as_features_are_and_see_their_captions(pictures) -> N
         ("darkroom.evaluation.sharpness:nothing", "has no attribute 'nothing'); install its package"),
         (":make", "cannot be imported"),
         (f"{__name__}:no_scores", "it made a Plain, which has no info, or neither features nor scores"),
-        (f"{__name__}:not_said_to_score", "needs an info with is_scorer=True and dimension=1"),
-        (f"{__name__}:dotted", "info.name='my.scores' cannot begin a figure's name"),
+        (f"{__name__}:not_said_to_score", "needs an info with is_scorer=True and a dimension for each score"),
+        (f"{__name__}:dotted", "info.name='my.scores' cannot be part of a figure's name"),
+        (f"{__name__}:columns_unread", "info.columns=tags are what row_scores is given, and it has none"),
     ],
 )
 def test_what_is_no_plug_in_is_refused_in_one_line(name: str, words: str) -> None:
@@ -107,6 +109,66 @@ def test_what_is_no_plug_in_is_refused_in_one_line(name: str, words: str) -> Non
         inspect_extractor(ExtractorSpec(name))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def joint_space(spec: ExtractorSpec) -> "Scaled":
+    return Scaled(spec)
+
+
+class Scaled:
+    """The embedded CLIP under a name of its own, in features as much longer as its options say."""
+
+    def __init__(self, spec: ExtractorSpec) -> None:
+        self._clip = load_extractor(ExtractorSpec("demo_clip", device=spec.device))
+        self._by = (spec.options or {}).get("by", 1)
+        self.info = replace(self._clip.info, name="scaled")
+
+    def features(self, pictures):
+        return self._clip.features(pictures) * self._by
+
+    def caption_features(self, captions):
+        return self._clip.caption_features(captions)
+
+    def truncated(self, captions):
+        return self._clip.truncated(captions)
+
+
+@pytest.mark.slow
+def test_a_plug_in_with_captions_in_the_pictures_space_has_clip_score_and_cmmd(pictures) -> None:
+    (picture,) = pictures(1)
+    name = f"{__name__}:joint_space"
+    twice = load_extractor(ExtractorSpec(name, options={"by": 2}))
+    assert {"clip_score", "cmmd", "kid"} <= set(metrics_for(twice.info))
+    (found,) = extract_by_all([twice], [Picture("a", "a red circle", picture)])
+    plain = load_extractor(ExtractorSpec("demo_clip"))
+    (known,) = extract_by_all([plain], [Picture("a", "a red circle", picture)])
+    assert found.images.cosines == pytest.approx(known.images.cosines)
+    np.testing.assert_allclose(found.images.features, known.images.features * 2)
+    others = [inspect_extractor(ExtractorSpec(name)), inspect_extractor(ExtractorSpec(name, options={"by": 3}))]
+    assert len({info.extractor_id for info in (twice.info, *others)}) == 3
+    assert inspect_extractor(ExtractorSpec(name, alias="long")).called == "long"
+
+
+class Refining(Plain):
+    def row_scores(self, pictures, rows):
+        return [{"first": 1.0, "second": len(row["columns"]["tags"])} for row in rows]
+
+
+def reads_rows(_spec: ExtractorSpec) -> Refining:
+    scores = (Score("first"), Score("second", higher_is_better=False))
+    return Refining(ExtractorInfo("rows", "none", "none", 2, is_scorer=True, scores=scores, columns=("tags",)))
+
+
+def columns_unread(_spec: ExtractorSpec) -> WithScores:
+    return WithScores(ExtractorInfo("captions", "none", "none", 1, is_scorer=True, columns=("tags",)))
+
+
+def test_a_plug_in_may_have_several_scores_and_read_the_prompts_columns(pictures) -> None:
+    (picture,) = pictures(1)
+    mine = load_extractor(ExtractorSpec(f"{__name__}:reads_rows"))
+    (found,) = extract_by_all([mine], [Picture("i", "a", picture, row={"columns": {"tags": ["x", "y"]}})])
+    assert found.images.features.tolist() == [[1, 2]]
+    assert metrics_for(mine.info) == ["first", "second"]
 
 
 MINE = """

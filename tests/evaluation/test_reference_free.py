@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.reference_free import clip_score, inception_score, softmax, vendi_score, vendi_score_of_kernel
+from darkroom.evaluation.reference_free import (
+    clip_score,
+    inception_score,
+    prompt_diversity,
+    softmax,
+    vendi_score,
+    vendi_score_of_kernel,
+)
+from darkroom.evaluation.resampling import by_prompt
 
 
 def seeded(seed: int, count: int, dimension: int, offset: float) -> np.ndarray:
@@ -43,6 +51,26 @@ def test_a_feature_of_zeros_is_refused() -> None:
 def test_what_is_no_kernel_is_refused(kernel: np.ndarray) -> None:
     with pytest.raises(DarkroomError, match="ones on its diagonal"):
         vendi_score_of_kernel(kernel)
+
+
+def test_prompt_diversity_is_that_of_a_computation_by_hand() -> None:
+    """a: one right angle; b: a right angle and two half ones; c: one image, which says nothing."""
+    features = np.array([[1, 0], [0, 2], [1, 0], [3, 3], [0, 1], [5, 1]], float)
+    prompts = ["a", "a", "b", "b", "b", "c"]
+    of_b = 1 - (0 + 2 * 0.5**0.5) / 3
+    value, influence = prompt_diversity(features, prompts)
+    assert value == pytest.approx((1 + of_b) / 2)
+    moved = (1 - value) * 3 / 2  # of a, among three prompts of which two count
+    np.testing.assert_allclose(by_prompt(influence, prompts), [moved, -moved, 0], atol=1e-12)
+
+
+def test_images_that_are_alike_have_no_diversity_and_one_a_prompt_no_figure() -> None:
+    features = np.repeat(np.random.default_rng(0).normal(size=(12, 5)), 3, axis=0)
+    value, influence = prompt_diversity(features, [str(number // 3) for number in range(36)])
+    assert value == pytest.approx(0, abs=1e-12)
+    np.testing.assert_allclose(influence, 0, atol=1e-12)
+    with pytest.raises(DarkroomError, match="0 prompts have several images; render 2 or more"):
+        prompt_diversity(features, [str(number) for number in range(36)])
 
 
 def test_sure_and_even_classes_give_their_number() -> None:

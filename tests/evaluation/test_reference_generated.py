@@ -15,7 +15,7 @@ from darkroom.domain.settings import ModelRef
 from darkroom.evaluation.extractor import ExtractorSpec
 from darkroom.evaluation.opening import load_extractor
 from darkroom.evaluation.reference import ReferenceSpec
-from darkroom.evaluation.reference_generated import _SEED, NUM_DRAWINGS, drawings
+from darkroom.evaluation.reference_generated import NUM_DRAWINGS, SEED, drawings
 from darkroom.evaluation.reference_opening import open_reference
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, add_cells
@@ -156,7 +156,7 @@ def test_a_damaged_run_is_refused(tmp_path: Path, measure: Measuring, spoil, mes
 def test_drawings_show_the_world_and_no_prompts_picture() -> None:
     prompts = {picture for scene in demo_scenes() for picture in (scene, scene.mirrored)}
     assert {scene.caption() for scene in demo_scenes()} == {row["prompt"] for row in demo_prompts()}
-    scenes = other_scenes(_SEED, NUM_DRAWINGS)
+    scenes = other_scenes(SEED, NUM_DRAWINGS)
     assert len({frozenset((scene, scene.mirrored)) for scene in scenes}) == NUM_DRAWINGS
     assert not prompts.intersection(scenes)
     assert sum(not scene.second for scene in scenes) / NUM_DRAWINGS == pytest.approx(20 / 64)

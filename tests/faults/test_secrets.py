@@ -120,6 +120,7 @@ PLACES = [
     ("evaluate", "engine.address"),
     ("compare", "a"),
     ("compare", "reference"),
+    ("rate", "others"),
     ("status", "run"),
     ("report", "output.uri"),
     ("gc", "run"),

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.jobs.helpers import ROOT
-from tests.rendering.tiny_models import _vae, tiny_sd
+from tests.rendering.tiny_models import tiny_sd, tiny_vae
 
 # A node of its own: torch's caches are in a folder that nobody else has.
 _NODE = """
@@ -44,7 +44,7 @@ def test_a_later_run_compiles_nothing_again(tmp_path: Path) -> None:
     """With a model of next to no layers: a compiler runs for each of their kernels, twice."""
     one = {"block_out_channels": (8,), "down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
     model = tiny_sd(tmp_path / "model", mid_block_type=None, layers_per_block=0, **one)
-    _vae(4, 1, layers_per_block=0, mid_block_add_attention=False).save_pretrained(model / "vae")
+    tiny_vae(4, 1, layers_per_block=0, mid_block_add_attention=False).save_pretrained(model / "vae")
     code, hits, misses = generated(tmp_path, "first", model)
     assert (code, hits) == (0, 0)
     assert misses > 0

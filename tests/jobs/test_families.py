@@ -13,7 +13,8 @@ import pytest
 import darkroom
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
-from darkroom.rendering.families import FAMILIES, Family, Guidance
+from darkroom.rendering.families import FAMILIES
+from darkroom.rendering.family import Family, Guidance
 from darkroom.rendering.inspection import inspect_model
 from darkroom.runs.certificates import certificates
 from darkroom.storage.store import open_store, parse_spec

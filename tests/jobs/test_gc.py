@@ -15,7 +15,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import FAILED, OK
 from darkroom.engine import worker
 from darkroom.runs import manifest
-from darkroom.runs.choices import dropped_cells, put_choices
+from darkroom.runs.cells import dropped_cells, put_choices
 from darkroom.runs.files import manifest_key
 from darkroom.runs.images import image_bytes
 from darkroom.runs.manifest import extra_columns, to_records, to_table

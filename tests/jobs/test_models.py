@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from darkroom.api.cells import find_model, located
+from darkroom.api.models import find_model, located
 from darkroom.domain.errors import DarkroomError, WrongModel
 from darkroom.domain.settings import ModelRef
 from darkroom.jobs.cli import composed

@@ -11,7 +11,7 @@ import pytest
 import darkroom
 from darkroom.domain.errors import DarkroomError
 from darkroom.rendering import families, model_facts
-from darkroom.rendering.families import Family, Text
+from darkroom.rendering.family import Family, Text
 from tests.jobs.helpers import run_here
 from tests.rendering.tiny_families import tiny
 from tests.rendering.tiny_loras import tiny_lora

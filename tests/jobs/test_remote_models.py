@@ -7,8 +7,8 @@ from pathlib import Path
 import boto3
 import pytest
 
+from darkroom.domain import progress
 from darkroom.domain.records import Record
-from darkroom.rendering import copy_progress
 from darkroom.runs.reading import records
 from darkroom.storage.store import open_store, parse_spec
 from tests.jobs.helpers import run_here
@@ -60,7 +60,7 @@ def test_images_and_ids_are_those_of_the_folder(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(copy_progress, "_SAY_AFTER_S", 0.0)
+    monkeypatch.setattr(progress, "_SAY_AFTER_S", 0.0)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name, place in {"here": str(model), "there": f"{uri}/"}.items():

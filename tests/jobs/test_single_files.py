@@ -12,8 +12,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.rendering import shipped_configurations
-from darkroom.rendering.shipped_configurations import configuration_folder
+from darkroom.rendering import model_places
+from darkroom.rendering.model_places import configuration_folder
 from tests.jobs.helpers import run_here
 from tests.rendering.tiny_single_file import single_file
 
@@ -39,12 +39,12 @@ SMALL = {
 @pytest.fixture
 def small_sd15(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model with random weights of SD 1.5's configuration in few numbers, which is shipped in its place."""
-    shipped = Path(shutil.copytree(shipped_configurations._FOLDER, tmp_path / "shipped"))
+    shipped = Path(shutil.copytree(model_places._FOLDER, tmp_path / "shipped"))
     found = json.loads((shipped / "sd15.json").read_text())
     (shipped / "sd15.json").write_text(
         json.dumps({name: {**value, **SMALL.get(name, {})} for name, value in found.items()})
     )
-    monkeypatch.setattr(shipped_configurations, "_FOLDER", shipped)
+    monkeypatch.setattr(model_places, "_FOLDER", shipped)
     torch.manual_seed(0)
     folder = configuration_folder("darkroom/sd15")
     text = transformers.CLIPTextConfig.from_pretrained(folder / "text_encoder")

@@ -12,8 +12,7 @@ from darkroom.api.run import open_run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import image_seed
 from darkroom.evaluation.figures import read_evaluations
-from darkroom.runs.cells import read_cells
-from darkroom.runs.choices import read_choices
+from darkroom.runs.cells import read_cells, read_choices
 from darkroom.runs.features import from_bytes, to_bytes
 from darkroom.storage.store import Store, open_store, parse_spec
 from tests.jobs.helpers import run_here

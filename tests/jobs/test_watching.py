@@ -23,7 +23,7 @@ from darkroom.jobs.cli import run_job
 from darkroom.jobs.console import ExitCode
 from darkroom.jobs.overrides import composed
 from darkroom.jobs.values import request
-from darkroom.runs.spending import Spending, spent
+from darkroom.runs.drivers import Spending, spent
 from darkroom.storage.store import open_store, parse_spec
 from tests.jobs.helpers import PAINT
 from tests.jobs.test_processes import CIRCLES, SLOW_PAINT

@@ -60,7 +60,7 @@ from darkroom.api.evaluation import stored_features
 from darkroom.runs import manifest
 from darkroom.runs.bulk import read_parts
 from darkroom.runs.reading import sample
-from darkroom.runs.shard_set import ShardSet
+from darkroom.runs.listing import ShardSet
 try:
     import duckdb
 except ImportError:

@@ -10,26 +10,17 @@ import diffusers
 import torch
 import transformers
 
-from tests.rendering.tiny_families import (
-    PIPELINES,
-    decoder,
-    flow,
-    pag,
-    qwen_vae,
-    qwen_vl,
-    tiny,
-    tokenizer,
-)
+from tests.rendering.tiny_families import PIPELINES, decoder, flow, pag, qwen_vae, qwen_vl, tiny, tokenizer
 from tests.rendering.tiny_models import (
     WIDTH,
-    _text_config,
-    _unet,
-    _vae,
     tiny_flux,
     tiny_lcm,
     tiny_sd,
     tiny_sd3,
     tiny_sdxl,
+    tiny_text_config,
+    tiny_unet,
+    tiny_vae,
     with_scheduler,
 )
 
@@ -102,7 +93,7 @@ def kandinsky5() -> Any:
         vae=vae_of_large_pictures(),
         text_encoder=qwen_vl(),
         tokenizer=processor,
-        text_encoder_2=transformers.CLIPTextModel(_text_config(77)),
+        text_encoder_2=transformers.CLIPTextModel(tiny_text_config(77)),
         tokenizer_2=tokenizer(77),
         scheduler=flow(shift=3.0),
     )
@@ -110,7 +101,7 @@ def kandinsky5() -> Any:
 
 def vae_of_large_pictures() -> Any:
     """Of 8 pixels a latent pixel, and without attention, which pictures of 1024x1024 pixels would take long in."""
-    return _vae(4, num_blocks=4, shift_factor=0.1, use_quant_conv=False, mid_block_add_attention=False)
+    return tiny_vae(4, num_blocks=4, shift_factor=0.1, use_quant_conv=False, mid_block_add_attention=False)
 
 
 def kolors(folder: Path) -> Path:
@@ -145,10 +136,10 @@ def kolors(folder: Path) -> Path:
     for each in text_encoder.parameters():  # its norms' are made without values
         torch.nn.init.normal_(each, std=0.1)
     diffusers.KolorsPipeline(
-        vae=_vae(4),
+        vae=tiny_vae(4),
         text_encoder=text_encoder,
         tokenizer=ChatGLMTokenizer(str(words.with_suffix(".model"))),
-        unet=_unet(
+        unet=tiny_unet(
             WIDTH // 2,
             encoder_hid_dim=WIDTH,
             encoder_hid_dim_type="text_proj",

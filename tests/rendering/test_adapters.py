@@ -14,7 +14,8 @@ from darkroom.domain.errors import DarkroomError, WrongModel
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering.diffusion import DiffusersRenderer
-from darkroom.rendering.inspection import InspectedModel, inspect_model, shared_models
+from darkroom.rendering.inspected_model import InspectedModel, shared_models
+from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.patches import PATCHES, Patch
 from darkroom.rendering.pretrained import LoadedPipeline, load_pipeline
 from darkroom.rendering.renderer import RendererSpec

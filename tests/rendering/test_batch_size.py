@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from darkroom.domain.settings import Sampling
-from darkroom.rendering.batch_size import best_size, measured_rates, rates_of
+from darkroom.engine.spec import best_size, measured_rates, rates_of
 from darkroom.rendering.pretrained import load_pipeline
 from tests.rendering.helpers import SAMPLING, Models, spec_of
 

@@ -14,7 +14,7 @@ import torch
 from darkroom.bench.machine import SD15, random_pipeline
 from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.settings import ModelRef, Sampling
-from darkroom.rendering.batch_size import best_size, measured_rates
+from darkroom.engine.spec import best_size, measured_rates
 from darkroom.rendering.diffusion import DiffusersRenderer
 from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.pretrained import load_pipeline

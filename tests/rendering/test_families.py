@@ -21,9 +21,10 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering import model_facts
-from darkroom.rendering.families import FAMILIES, Guidance
-from darkroom.rendering.inspection import InspectedModel, inspect_model, text_tokenizer
-from darkroom.rendering.model_calls import call_default, check_arguments
+from darkroom.rendering.families import FAMILIES
+from darkroom.rendering.family import Guidance
+from darkroom.rendering.inspected_model import InspectedModel, call_default, check_arguments, text_tokenizer
+from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.model_files import components_of
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from tests.rendering.tiny_families import PIPELINES, tiny, tokenizer

@@ -13,8 +13,9 @@ from darkroom.domain.adapters import GGUF, LoraRef
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell
 from darkroom.domain.settings import ModelRef, Sampling
-from darkroom.rendering import gguf_files
-from darkroom.rendering.inspection import InspectedModel, inspect_model
+from darkroom.rendering import other_parts
+from darkroom.rendering.inspected_model import InspectedModel
+from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.memory import Held, model_memory
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from tests.rendering.helpers import largest_difference, pixels, requests
@@ -127,6 +128,6 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_package_is_named_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gguf_files, "find_spec", lambda _name: None)
+    monkeypatch.setattr(other_parts, "find_spec", lambda _name: None)
     with pytest.raises(DarkroomError, match=r"needs the package gguf; run `pip install 'darkroom\[gguf\]'`"):
         inspected(tiny_sd(tmp_path / "model"), gguf="mine.gguf")

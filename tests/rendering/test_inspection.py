@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef
-from darkroom.rendering.inspection import inspect_model, token_counter
-from darkroom.rendering.model_calls import call_default, check_arguments
+from darkroom.rendering.inspected_model import call_default, check_arguments, token_counter
+from darkroom.rendering.inspection import inspect_model
 
 
 def edit_index(folder: Path, **changes: object) -> None:

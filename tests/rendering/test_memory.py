@@ -1,4 +1,4 @@
-"""What a model takes: its weights by their headers, a call by its traced shapes, and both by how it is held."""
+"""The memory of the device, and what a model takes of it: its weights by their headers, a call by its traced shapes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +9,43 @@ import torch
 from diffusers import AutoencoderKL, DiffusionPipeline
 
 from darkroom.domain.settings import QUANTIZATIONS, ModelRef, Sampling
-from darkroom.rendering.device_memory import peak_of, taken_bytes, total_bytes
+from darkroom.rendering import memory
 from darkroom.rendering.inspection import inspect_model
-from darkroom.rendering.memory import CallBytes, Held, ModelMemory, model_memory
+from darkroom.rendering.memory import CallBytes, Held, ModelMemory, model_memory, peak_of, taken_bytes, total_bytes
 from darkroom.rendering.tracing import call_bytes, peak_bytes
 from tests.rendering.helpers import SAMPLING, Models
 
 HELD = Held("float32", 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_less"),
+    [
+        ("memory.max", "1000000\n", True),
+        ("memory/memory.limit_in_bytes", "2000000", True),
+        ("memory.max", "max", False),
+    ],
+)
+def test_a_limit_of_the_container_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, is_less: bool
+) -> None:
+    whole = total_bytes("cpu")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    found = total_bytes("cpu")
+    assert found
+    assert whole
+    assert (found == int(text)) if is_less else (found >= whole)
+
+
+def test_a_system_that_does_not_tell_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_STATUS", "_CLEAR_REFS"):
+        monkeypatch.setattr(memory, name, tmp_path / "none" / "here")
+    assert taken_bytes("cpu") == 0
+    with peak_of("cpu") as peak:
+        pass
+    assert peak.num_bytes is None
 
 
 def memory_of(folder: Path, sampling: Sampling | None = None) -> ModelMemory:
@@ -40,8 +70,8 @@ def _pipeline(folder: Path) -> Any:
 
 @pytest.mark.parametrize("name", ["sd", "sd3"])
 def test_quantized_are_the_linear_layers_of_denoiser_and_text_encoders(models: Models, name: str) -> None:
-    memory, pipe = memory_of(models[name]), _pipeline(models[name])
-    exact, found = (memory.weights(replace(HELD, quantization=each)) for each in ("none", QUANTIZATIONS[0]))
+    needs, pipe = memory_of(models[name]), _pipeline(models[name])
+    exact, found = (needs.weights(replace(HELD, quantization=each)) for each in ("none", QUANTIZATIONS[0]))
     for part in exact:
         layers = [each for each in getattr(pipe, part).modules() if isinstance(each, torch.nn.Linear)]
         saved = sum(3 * each.weight.numel() - 4 * each.out_features for each in layers)
@@ -87,7 +117,7 @@ WEIGHTS = {"text_encoder": 100, "unet": 1000, "vae": 50}
 
 
 @pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> ModelMemory:
+def needs(monkeypatch: pytest.MonkeyPatch) -> ModelMemory:
     monkeypatch.setattr(ModelMemory, "weights", lambda _self, _held: WEIGHTS)
     monkeypatch.setattr(ModelMemory, "_largest_tensor", 10)
     return ModelMemory({}, CallBytes(step=20, decoding=200, tile=30))
@@ -108,8 +138,8 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> ModelMemory:
         ({"offload": "sequential"}, 4 * 200 + 10 * 4),
     ],
 )
-def test_what_is_on_the_device_at_once(memory: ModelMemory, changes: dict, wanted: int) -> None:
-    assert memory.on_device(replace(HELD, **changes)) == wanted
+def test_what_is_on_the_device_at_once(needs: ModelMemory, changes: dict, wanted: int) -> None:
+    assert needs.on_device(replace(HELD, **changes)) == wanted
 
 
 def test_a_model_whose_weights_are_not_here_yet_says_nothing(models: Models) -> None:

@@ -13,7 +13,7 @@ from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import Sampling
 from darkroom.rendering.adapters import RowWeights
 from darkroom.rendering.diffusion import DiffusersRenderer
-from darkroom.rendering.inspection import InspectedModel, shared_models
+from darkroom.rendering.inspected_model import InspectedModel, shared_models
 from darkroom.rendering.pretrained import load_pipeline
 from darkroom.rendering.renderer import RendererSpec, load_renderer
 from tests.rendering.helpers import SAMPLING, requests

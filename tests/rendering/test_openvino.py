@@ -15,9 +15,9 @@ from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.certificates import PROMISES, Outcome
 from darkroom.domain.errors import WrongModel
 from darkroom.domain.settings import ModelRef, Sampling
-from darkroom.rendering import openvino_graphs, openvino_unet, patches
+from darkroom.rendering import openvino_unet, patches
 from darkroom.rendering.inspection import inspect_model
-from darkroom.rendering.openvino_graphs import Compiler, Miscompiled
+from darkroom.rendering.openvino_unet import Compiler, Miscompiled
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.rendering.self_test import self_test
 from tests.rendering.helpers import SAMPLING, Models, largest_difference, load, pixels, requests, spec_of
@@ -36,8 +36,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def num_traced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One entry a call that is compiled and not taken from the cache."""
     seen: list[int] = []
-    trace = openvino_graphs._traced
-    monkeypatch.setattr(openvino_graphs, "_traced", lambda *args: seen.append(1) or trace(*args))
+    trace = openvino_unet._traced
+    monkeypatch.setattr(openvino_unet, "_traced", lambda *args: seen.append(1) or trace(*args))
     return seen
 
 
@@ -114,11 +114,11 @@ def test_rows_do_not_depend_on_one_another(models: Models, num_threads: int) -> 
 
 _PROCESS = """
 import hashlib, sys
-from darkroom.rendering import openvino_graphs
+from darkroom.rendering import openvino_unet
 from tests.rendering.helpers import load, pixels
 count = []
-trace = openvino_graphs._traced
-openvino_graphs._traced = lambda *args: count.append(1) or trace(*args)
+trace = openvino_unet._traced
+openvino_unet._traced = lambda *args: count.append(1) or trace(*args)
 found = pixels(load({"sd": sys.argv[1]}, "sd", backend="openvino"))
 print(len(count), hashlib.sha256(b"".join(each.tobytes() for each in found)).hexdigest())
 """
@@ -164,15 +164,15 @@ def test_another_number_of_threads_another_model_and_another_shape_are_kept_apar
 
 
 def test_a_large_module_is_not_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openvino_graphs, "_LARGEST_KEPT_BYTES", 10)
+    monkeypatch.setattr(openvino_unet, "_LARGEST_KEPT_BYTES", 10)
     Compiler("a", 24, 1).compiled(torch.nn.Linear(3, 2).requires_grad_(False), [torch.ones(2, 3)], None)
     assert not cache.exists()
 
 
 def test_a_result_that_is_not_torchs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = torch.nn.Linear(3, 2).requires_grad_(False)
-    trace = openvino_graphs._traced
-    monkeypatch.setattr(openvino_graphs, "_traced", lambda _module, inputs: trace(wrong, inputs))
+    trace = openvino_unet._traced
+    monkeypatch.setattr(openvino_unet, "_traced", lambda _module, inputs: trace(wrong, inputs))
     with pytest.raises(Miscompiled, match=r"^engine.backend=openvino: on this CPU .*; give engine.backend=torch$"):
         Compiler("a", 24, 1).compiled(torch.nn.Linear(3, 2).requires_grad_(False), [torch.ones(2, 3)], None)
 

@@ -15,7 +15,8 @@ from darkroom.domain.adapters import InversionRef
 from darkroom.domain.errors import DarkroomError, WrongModel
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef
-from darkroom.rendering.inspection import InspectedModel, inspect_model
+from darkroom.rendering.inspected_model import InspectedModel
+from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from tests.rendering.helpers import SAMPLING, largest_difference
 from tests.rendering.tiny_models import WIDTH

@@ -10,9 +10,9 @@ import pytest
 from darkroom.domain.adapters import LoraRef, active_loras
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import SETTINGS, ModelRef, Sampling
-from darkroom.rendering.cards import CARDS
-from darkroom.rendering.inspection import InspectedModel, inspect_model
-from darkroom.rendering.own_settings import idle_settings, own_setting, unfit_settings
+from darkroom.rendering.inspected_model import InspectedModel
+from darkroom.rendering.inspection import inspect_model
+from darkroom.rendering.own_settings import CARDS, idle_settings, own_setting, unfit_settings
 from darkroom.rendering.schedulers import SCHEDULERS, build_scheduler, check_steps
 from tests.rendering.helpers import Models, pixels
 from tests.rendering.tiny_families import flux2_klein, sana_sprint

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from darkroom.api.cells import checked_cell, find_model
+from darkroom.api.cells import checked_cell
+from darkroom.api.models import find_model
 from darkroom.domain.adapters import REFINER, LoraRef
 from darkroom.domain.certificates import Outcome
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
-from darkroom.rendering.inspection import InspectedModel, inspect_model, shared_models
+from darkroom.rendering.inspected_model import InspectedModel, shared_models
+from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.memory import Held, model_memory
 from darkroom.rendering.pretrained import load_pipeline
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer

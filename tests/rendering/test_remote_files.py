@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from darkroom.domain.adapters import VAE, LoraRef
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.machine import cache_folder
+from darkroom.domain.process import cache_folder
 from darkroom.rendering import remote_files
 from darkroom.rendering.part_files import CONFIG, digests_of, lora_files, weights_file
 from darkroom.storage.input_objects import InputObjects

@@ -17,15 +17,17 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
+from darkroom.domain import progress
 from darkroom.domain.errors import DarkroomError, TryAgain, WrongModel
-from darkroom.domain.machine import cache_folder
+from darkroom.domain.process import cache_folder
+from darkroom.domain.progress import FilesCopied, told_of_copies
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
-from darkroom.rendering import copy_progress, remote_files
-from darkroom.rendering.copy_progress import FilesCopied, told_of_copies
-from darkroom.rendering.inspection import InspectedModel, inspect_model
+from darkroom.rendering import remote_files
+from darkroom.rendering.inspected_model import InspectedModel
+from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.model_files import shaping_files, shaping_names
-from darkroom.rendering.prefetching import prefetch
+from darkroom.rendering.model_places import prefetch
 from darkroom.rendering.renderer import RendererSpec, load_renderer
 from darkroom.storage.input_objects import InputObjects, folders_of
 from darkroom.storage.retry import RetryPolicy
@@ -294,8 +296,8 @@ def test_a_full_disk_is_seen_before_anything_is_fetched(
 def test_a_copy_that_takes_a_while_says_how_far_it_is(
     models: Models, proxy: FaultyProxy, upload: Upload, to_another_machine: Move, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copy_progress, "_SAY_AFTER_S", 0.0)
-    monkeypatch.setattr(copy_progress, "_SAY_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "_SAY_AFTER_S", 0.0)
+    monkeypatch.setattr(progress, "_SAY_EVERY_S", 0.0)
     uri, said = upload(models["sd"]), list[FilesCopied]()
     with told_of_copies(said.append):
         inspected(uri)

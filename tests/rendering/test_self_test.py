@@ -14,8 +14,9 @@ from darkroom.domain.certificates import PROMISES, Certificate, Check, Outcome
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering.adapters import RowWeights
-from darkroom.rendering.families import Guidance, Text
-from darkroom.rendering.inspection import InspectedModel, inspect_model
+from darkroom.rendering.family import Guidance, Text
+from darkroom.rendering.inspected_model import InspectedModel
+from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.renderer import RendererSpec, load_renderer
 from darkroom.rendering.self_test import self_test
 from tests.rendering.helpers import Models

@@ -18,8 +18,10 @@ from torch.utils._pytree import tree_leaves
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import CACHES, ModelRef, Sampling
 from darkroom.rendering.diffusion import DiffusersRenderer
-from darkroom.rendering.families import FAMILIES, Guidance
-from darkroom.rendering.inspection import InspectedModel, inspect_model
+from darkroom.rendering.families import FAMILIES
+from darkroom.rendering.family import Guidance
+from darkroom.rendering.inspected_model import InspectedModel
+from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.own_settings import TAYLORSEER_FIRST
 from darkroom.rendering.pretrained import load_pipeline
 from darkroom.rendering.renderer import RendererSpec

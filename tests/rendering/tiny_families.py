@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, AutoencoderKLQwenImage, DDPMScheduler, Flow
 from diffusers.pipelines.deprecated.wuerstchen import PaellaVQModel
 
 from darkroom.demo.encoders import make_tokenizer
-from tests.rendering.tiny_models import WIDTH, _text_config, _vae
+from tests.rendering.tiny_models import WIDTH, tiny_text_config, tiny_vae
 
 CHAT = (
     "{% for message in messages %}{{ message['role'] + ': ' + (message['content'] if message['content'] is string "
@@ -69,7 +69,7 @@ def qwen_vl() -> Any:
 
 
 def flux_vae(**more: Any) -> AutoencoderKL:
-    return _vae(4, shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False, **more)
+    return tiny_vae(4, shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False, **more)
 
 
 def flow(**more: Any) -> FlowMatchEulerDiscreteScheduler:
@@ -79,7 +79,7 @@ def flow(**more: Any) -> FlowMatchEulerDiscreteScheduler:
 def flux_dev() -> Any:
     return diffusers.FluxPipeline(
         vae=flux_vae(),
-        text_encoder=transformers.CLIPTextModel(_text_config()),
+        text_encoder=transformers.CLIPTextModel(tiny_text_config()),
         text_encoder_2=t5(),
         tokenizer=make_tokenizer(),
         tokenizer_2=tokenizer(),
@@ -179,7 +179,7 @@ def pixart(kind: str) -> Any:
     return getattr(diffusers, kind)(
         tokenizer=tokenizer(),
         text_encoder=t5(),
-        vae=_vae(4, num_blocks=4),
+        vae=tiny_vae(4, num_blocks=4),
         transformer=pixart_transformer(),
         scheduler=diffusers.DPMSolverMultistepScheduler(),
     )
@@ -320,10 +320,10 @@ def chroma() -> Any:
 def hidream() -> Any:
     return diffusers.HiDreamImagePipeline(
         scheduler=flow(),
-        vae=_vae(4, num_blocks=1, shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False),
-        text_encoder=transformers.CLIPTextModelWithProjection(_text_config(128)),
+        vae=tiny_vae(4, num_blocks=1, shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=transformers.CLIPTextModelWithProjection(tiny_text_config(128)),
         tokenizer=tokenizer(),
-        text_encoder_2=transformers.CLIPTextModelWithProjection(_text_config(128)),
+        text_encoder_2=transformers.CLIPTextModelWithProjection(tiny_text_config(128)),
         tokenizer_2=tokenizer(),
         text_encoder_3=t5(),
         tokenizer_3=tokenizer(),
@@ -350,7 +350,7 @@ def hidream() -> Any:
 
 def hunyuan_dit() -> Any:
     return diffusers.HunyuanDiTPipeline(
-        vae=_vae(4, num_blocks=4),
+        vae=tiny_vae(4, num_blocks=4),
         text_encoder=transformers.BertModel(
             transformers.BertConfig(
                 vocab_size=len(make_tokenizer()),
@@ -425,7 +425,7 @@ def aura_flow() -> Any:
     return diffusers.AuraFlowPipeline(
         tokenizer=tokenizer(),
         text_encoder=t5(),
-        vae=_vae(4),
+        vae=tiny_vae(4),
         transformer=diffusers.AuraFlowTransformer2DModel(
             sample_size=8,
             patch_size=2,
@@ -463,7 +463,7 @@ def lumina2() -> Any:
             cap_feat_dim=WIDTH,
         ),
         scheduler=flow(),
-        vae=_vae(4, num_blocks=4, shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False),
+        vae=tiny_vae(4, num_blocks=4, shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False),
         text_encoder=gemma(),
         tokenizer=tokenizer(),
     )
@@ -473,7 +473,7 @@ def cogview3() -> Any:
     return diffusers.CogView3PlusPipeline(
         tokenizer=tokenizer(),
         text_encoder=t5(),
-        vae=_vae(4),
+        vae=tiny_vae(4),
         transformer=diffusers.CogView3PlusTransformer2DModel(
             patch_size=2,
             in_channels=4,
@@ -495,7 +495,7 @@ def cogview4() -> Any:
     return diffusers.CogView4Pipeline(
         tokenizer=tokenizer(2048, "left"),
         text_encoder=transformers.GlmModel(transformers.GlmConfig(**decoder())),
-        vae=_vae(4),
+        vae=tiny_vae(4),
         transformer=diffusers.CogView4Transformer2DModel(
             patch_size=2,
             in_channels=4,
@@ -577,7 +577,7 @@ def kandinsky22() -> Any:
         movq=movq(),
         prior_prior=prior,
         prior_image_encoder=transformers.CLIPVisionModelWithProjection(vision),
-        prior_text_encoder=transformers.CLIPTextModelWithProjection(_text_config(77)),
+        prior_text_encoder=transformers.CLIPTextModelWithProjection(tiny_text_config(77)),
         prior_tokenizer=tokenizer(77),
         prior_scheduler=diffusers.UnCLIPScheduler(
             variance_type="fixed_small_log",
@@ -596,7 +596,7 @@ def stable_cascade() -> Any:
 
     return diffusers.StableCascadeCombinedPipeline(
         tokenizer=tokenizer(77),
-        text_encoder=transformers.CLIPTextModelWithProjection(_text_config(77)),
+        text_encoder=transformers.CLIPTextModelWithProjection(tiny_text_config(77)),
         decoder=unet(
             in_channels=4,
             out_channels=4,
@@ -641,7 +641,7 @@ def stable_cascade() -> Any:
             timestep_ratio_embedding_dim=16,
             timestep_conditioning_type=[],
         ),
-        prior_text_encoder=transformers.CLIPTextModelWithProjection(_text_config(77)),
+        prior_text_encoder=transformers.CLIPTextModelWithProjection(tiny_text_config(77)),
         prior_tokenizer=tokenizer(77),
         prior_scheduler=diffusers.DDPMWuerstchenScheduler(),
     )

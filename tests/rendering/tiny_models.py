@@ -29,10 +29,10 @@ WIDTH = 32
 def tiny_sd(folder: Path, vae_blocks: int = 2, **unet: object) -> Path:
     torch.manual_seed(0)
     pipeline = StableDiffusionPipeline(
-        vae=_vae(4, vae_blocks),
-        text_encoder=CLIPTextModel(_text_config()),
+        vae=tiny_vae(4, vae_blocks),
+        text_encoder=CLIPTextModel(tiny_text_config()),
         tokenizer=make_tokenizer(),
-        unet=_unet(WIDTH, **unet),
+        unet=tiny_unet(WIDTH, **unet),
         scheduler=make_scheduler(),
         safety_checker=None,
         feature_extractor=None,
@@ -45,12 +45,12 @@ def tiny_sd(folder: Path, vae_blocks: int = 2, **unet: object) -> Path:
 def tiny_sdxl(folder: Path) -> Path:
     torch.manual_seed(0)
     pipeline = StableDiffusionXLPipeline(
-        vae=_vae(4),
-        text_encoder=CLIPTextModel(_text_config()),
-        text_encoder_2=CLIPTextModelWithProjection(_text_config()),
+        vae=tiny_vae(4),
+        text_encoder=CLIPTextModel(tiny_text_config()),
+        text_encoder_2=CLIPTextModelWithProjection(tiny_text_config()),
         tokenizer=make_tokenizer(),
         tokenizer_2=make_tokenizer(),
-        unet=_unet(
+        unet=tiny_unet(
             2 * WIDTH,
             addition_embed_type="text_time",
             addition_time_embed_dim=8,
@@ -67,12 +67,12 @@ def tiny_refiner(folder: Path) -> Path:
     """A model that goes on from `tiny_sdxl`'s, as SDXL's refiner: of one text encoder, told how pleasing to be."""
     torch.manual_seed(1)
     pipeline = StableDiffusionXLImg2ImgPipeline(
-        vae=_vae(4),
+        vae=tiny_vae(4),
         text_encoder=None,
-        text_encoder_2=CLIPTextModelWithProjection(_text_config()),
+        text_encoder_2=CLIPTextModelWithProjection(tiny_text_config()),
         tokenizer=None,
         tokenizer_2=make_tokenizer(),
-        unet=_unet(
+        unet=tiny_unet(
             WIDTH,
             addition_embed_type="text_time",
             addition_time_embed_dim=8,
@@ -90,9 +90,9 @@ def tiny_refiner(folder: Path) -> Path:
 def tiny_sd3(folder: Path) -> Path:
     torch.manual_seed(0)
     pipeline = StableDiffusion3Pipeline(
-        vae=_vae(4, shift_factor=0.06),
-        text_encoder=CLIPTextModelWithProjection(_text_config()),
-        text_encoder_2=CLIPTextModelWithProjection(_text_config()),
+        vae=tiny_vae(4, shift_factor=0.06),
+        text_encoder=CLIPTextModelWithProjection(tiny_text_config()),
+        text_encoder_2=CLIPTextModelWithProjection(tiny_text_config()),
         text_encoder_3=None,
         tokenizer=make_tokenizer(),
         tokenizer_2=make_tokenizer(),
@@ -120,8 +120,8 @@ def tiny_flux(folder: Path) -> Path:
     torch.manual_seed(0)
     t5 = T5Config(vocab_size=len(make_tokenizer()), d_model=WIDTH, d_kv=8, d_ff=WIDTH, num_layers=1, num_heads=4)
     pipeline = FluxPipeline(
-        vae=_vae(4, num_blocks=4, shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False),
-        text_encoder=CLIPTextModel(_text_config()),
+        vae=tiny_vae(4, num_blocks=4, shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=CLIPTextModel(tiny_text_config()),
         text_encoder_2=T5EncoderModel(t5),
         tokenizer=make_tokenizer(),
         tokenizer_2=make_tokenizer(),
@@ -143,7 +143,7 @@ def tiny_flux(folder: Path) -> Path:
     return folder
 
 
-def _text_config(max_tokens: int = MAX_TOKENS) -> CLIPTextConfig:
+def tiny_text_config(max_tokens: int = MAX_TOKENS) -> CLIPTextConfig:
     tokenizer = make_tokenizer()
     return CLIPTextConfig(
         vocab_size=len(tokenizer),
@@ -159,7 +159,7 @@ def _text_config(max_tokens: int = MAX_TOKENS) -> CLIPTextConfig:
     )
 
 
-def _vae(latent_channels: int, num_blocks: int = 2, **options: float) -> AutoencoderKL:
+def tiny_vae(latent_channels: int, num_blocks: int = 2, **options: float) -> AutoencoderKL:
     return AutoencoderKL(
         block_out_channels=(8, 16, 16, 16)[:num_blocks],
         down_block_types=("DownEncoderBlock2D",) * num_blocks,
@@ -171,7 +171,7 @@ def _vae(latent_channels: int, num_blocks: int = 2, **options: float) -> Autoenc
     )
 
 
-def _unet(cross_attention_dim: int, **options: object) -> UNet2DConditionModel:
+def tiny_unet(cross_attention_dim: int, **options: object) -> UNet2DConditionModel:
     small = {
         "sample_size": 8,
         "in_channels": 4,

@@ -18,8 +18,7 @@ from darkroom.jobs.arguments import parsed
 from darkroom.jobs.cli import composed
 from darkroom.jobs.values import evaluation
 from darkroom.reporting.commands import run_command, verify_command
-from darkroom.runs.cells import CellInfo
-from darkroom.runs.choices import Choices, Dropped, Halving
+from darkroom.runs.cells import CellInfo, Choices, Dropped, Halving
 from darkroom.runs.commands import word
 from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo
 from darkroom.storage.store import StoreSpec

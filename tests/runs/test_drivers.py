@@ -13,7 +13,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.engine.planning import plan
 from darkroom.runs import drivers
 from darkroom.runs.drivers import Driver
-from darkroom.runs.shard_set import ShardSet
+from darkroom.runs.listing import ShardSet
 from darkroom.storage.store import Store, open_store, parse_spec
 from tests.processes import wait_for
 

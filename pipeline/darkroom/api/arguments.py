@@ -13,13 +13,13 @@ import pyarrow as pa
 from darkroom.api.annotations import Count, checked_kind, checks_arguments
 from darkroom.api.options import EngineOptions, EvaluationOptions
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.machine import from_anywhere
+from darkroom.domain.process import from_anywhere
 from darkroom.domain.setting_values import unknown
 from darkroom.domain.settings import SETTINGS, ModelRef
 from darkroom.domain.source_code import is_function_name
 from darkroom.prompts.dataset import PromptDataset, PromptScan
 from darkroom.prompts.opening import open_prompts, template_prompts
-from darkroom.runs.presets import presets
+from darkroom.runs.commands import presets
 from darkroom.runs.run import PromptsInfo
 
 DEMO, MEMORY = "demo", "memory"

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from darkroom.api import run as runs
 from darkroom.api.annotations import Count, checks_arguments
@@ -28,16 +28,11 @@ from darkroom.api.arguments import (
 )
 from darkroom.api.checking import Request
 from darkroom.api.events import Progress, silent
-from darkroom.api.given_settings import check_beside_axes, sampling_defaults, with_settings
-from darkroom.api.options import (
-    ComparisonOptions,
-    EvaluationOptions,
-    HalvingOptions,
-    OutputOptions,
-)
+from darkroom.api.options import ComparisonOptions, EvaluationOptions, HalvingOptions, OutputOptions, RatingOptions
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.interrupts import import_whole
+from darkroom.domain.process import import_whole
+from darkroom.domain.setting_values import check_beside_axes, sampling_defaults, with_settings
 from darkroom.domain.settings import ModelRef, Value
 from darkroom.engine.planning import Grid
 
@@ -45,6 +40,7 @@ if TYPE_CHECKING:
     from darkroom.api.comparison import Comparison
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Plan
+    from darkroom.api.rating import RatingPage, Ratings
     from darkroom.api.rendering import RenderResult
     from darkroom.api.reporting import Report
     from darkroom.domain.certificates import Certificate
@@ -260,6 +256,61 @@ def report(
     given, place = run if isinstance(run, Run) else _text(run) or "", _text(out)
     for_run, for_out = runs.endpoints(endpoint_url, given, place)
     return reporting.write_report(runs.open_run(given, for_run), place, for_out if place else None, num_prompts)
+
+
+@overload
+def rate(
+    run: str | Path | Run,
+    *,
+    votes: None = None,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    endpoint_url: str | None = None,
+    votes_endpoint_url: str | None = None,
+    **options: Any,
+) -> "RatingPage": ...
+
+
+@overload
+def rate(
+    run: str | Path | Run,
+    *,
+    votes: Sequence[str | Path],
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    endpoint_url: str | None = None,
+    votes_endpoint_url: str | None = None,
+    **options: Any,
+) -> "Ratings": ...
+
+
+@checks_arguments
+def rate(
+    run: str | Path | Run,
+    *,
+    votes: Sequence[str | Path] | None = None,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    endpoint_url: str | None = None,
+    votes_endpoint_url: str | None = None,
+    **options: Any,
+) -> "RatingPage | Ratings":
+    """Write a page of blind pairs of a run's cells for people to choose from, or read their votes back.
+
+    votes: files that raters downloaded from the page, folders or globs of such; they are stored with the run, and all
+        votes that it holds are counted, with [] those alone. None: write the page.
+    out: where the page goes, a folder or an s3:// address; None: its own folder under the run.
+    options: those of RatingOptions, such as num_pairs=400, others=["runs/other"].
+    """
+    import_whole("darkroom.api.rating")
+    from darkroom.api import rating
+
+    chosen = options_of(RatingOptions, options, "rate")
+    given, place = run if isinstance(run, Run) else _text(run) or "", _text(out)
+    return rating.rate(
+        given, chosen, [_text(each) or "" for each in votes] if votes is not None else None, place, endpoint_url,
+        votes_endpoint_url, progress or silent,
+    )  # fmt: skip
 
 
 # From what a person gives to options -------------------------------------------------------------------------------

@@ -3,22 +3,15 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
-from darkroom.api.given_settings import checked_model, with_settings
-from darkroom.api.parts import (
-    check_loras,
-    with_lora_files,
-    with_lora_names,
-    with_places,
-)
+from darkroom.api.models import check_used, located
+from darkroom.api.parts import check_loras
 from darkroom.api.plug_ins import check_plug_in_settings, plug_in_value
-from darkroom.demo import MODEL_FOLDER
 from darkroom.domain.adapters import Active, active_loras
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell
-from darkroom.domain.setting_values import as_said, unknown
+from darkroom.domain.setting_values import as_said, unknown, with_settings
 from darkroom.domain.settings import (
     ARGUMENTS,
     FLOAT8,
@@ -32,19 +25,21 @@ from darkroom.domain.settings import (
     settings_of,
 )
 from darkroom.engine.planning import Grid, Settings, expand
-from darkroom.rendering.inspection import STEERED, InspectedModel, inspect_model
-from darkroom.rendering.model_calls import check_arguments, check_clip_skip, check_prompt_syntax, check_size
+from darkroom.rendering.family import STEERED
+from darkroom.rendering.inspected_model import (
+    InspectedModel,
+    check_arguments,
+    check_clip_skip,
+    check_prompt_syntax,
+    check_size,
+)
 from darkroom.rendering.own_settings import own_setting
-from darkroom.rendering.plugins import inspect_plug_in
-from darkroom.rendering.refiner_steps import START, check_refined
-from darkroom.rendering.renderer import PAINT_REPO_ID, paint_model
+from darkroom.rendering.refiner import START, check_refined
+from darkroom.rendering.renderer import PAINT_REPO_ID
 from darkroom.rendering.schedulers import DEFAULT, check_eta, check_scheduler, check_steps, takes_eta
-from darkroom.rendering.shipped_configurations import CONFIGURATIONS, configuration_of
 from darkroom.runs.cells import CellInfo
-from darkroom.runs.presets import preset_of, presets, with_preset
-from darkroom.storage.store import is_remote
+from darkroom.runs.commands import presets, with_preset
 
-DEMO_REPO_ID = "darkroom/demo"
 # Which not every pipeline takes.
 OPTIONAL_ARGUMENTS = frozenset(
     {each.name for each in ARGUMENTS if each.has_neutral} | {"guidance_scale", "negative_prompt"}
@@ -84,7 +79,7 @@ def checked_cell(
     """A cell whose model is there and whose settings fit it; `run`: the sampling that the cells of a run share, where
     this one may differ in the rest; `own`: names of the settings that it has of its own."""
     ref = located(ref)
-    _check_used(ref)
+    check_used(ref)
     model = find(ref, device)
     configuration = model.single_file.commit if model.single_file else None
     ref = replace(ref, revision=configuration or ref.revision)
@@ -157,73 +152,6 @@ def _check_axis(name: str) -> None:
     if name not in axes:
         hint = _MODEL_HINT if name == "model" else ""
         raise DarkroomError(f"{hint}no setting {name!r} tells cells apart; those that do are {', '.join(axes)}")
-
-
-def located(ref: ModelRef) -> ModelRef:
-    """The model as named; a local folder by its absolute path, so that a run can be verified from anywhere. What is
-    embedded is that, whatever folder of such a name lies where the work is started."""
-    ref = _configured(_without_usual_variant(with_places(checked_model(ref))))
-    if is_remote(ref.repo_id):
-        return replace(ref, repo_id=ref.repo_id.rstrip("/"))
-    folder = Path(ref.repo_id).expanduser()
-    is_no_folder = ref.make or preset_of(ref.repo_id) or not folder.is_dir()
-    return ref if is_no_folder else replace(ref, repo_id=str(folder.resolve()))
-
-
-def _configured(ref: ModelRef) -> ModelRef:
-    """A single file is no file of the embedded model, which is only the default: what comes with Darkroom for its kind
-    configures it."""
-    found = configuration_of(ref.single_file) if ref.single_file and ref.repo_id == DEMO_REPO_ID else None
-    return replace(ref, repo_id=found) if found else ref
-
-
-def _without_usual_variant(ref: ModelRef) -> ModelRef:
-    """A preset's variant is of its own weights, and not of a single file in their place."""
-    usual = {(each.repo_id, each.variant) for each in presets().values()}
-    return replace(ref, variant=None) if ref.single_file and (ref.repo_id, ref.variant) in usual else ref
-
-
-def _check_used(ref: ModelRef) -> None:
-    """Raises DarkroomError for a setting of the model that nothing would be read by."""
-    if ref.make:
-        return  # the renderer says what it takes
-    is_configuration = ref.repo_id in CONFIGURATIONS
-    is_hubs = not (is_configuration or preset_of(ref.repo_id) or is_remote(ref.repo_id) or Path(ref.repo_id).is_dir())
-    if is_configuration and not ref.single_file:
-        raise DarkroomError(
-            f"model.repo_id={ref.repo_id} is a configuration without weights; give these as model.single_file"
-        )
-    if ref.revision is not None and not is_hubs:
-        raise DarkroomError(f"model.revision={ref.revision}: {ref.repo_id} is no model of a hub; leave it out")
-    if ref.repo_id == PAINT_REPO_ID:
-        for name in ("dtype", "variant"):
-            usual = getattr(presets()["paint"], name)
-            if getattr(ref, name) not in (usual, SETTINGS[name].default):
-                raise DarkroomError(f"model.{name}={getattr(ref, name)}: the painter has no weights; leave it out")
-        for each in (each for each in settings_of(ModelRef) if each.has_neutral):
-            if each.does_something(getattr(ref, each.name)):
-                raise DarkroomError(f"model.{each.name}: the painter has no weights; leave it out")
-
-
-def with_files(ref: ModelRef) -> ModelRef:
-    """The same, with the folder of the embedded model and the files of embedded LoRAs in the place of their names."""
-    ref = with_lora_files(ref)
-    return replace(ref, repo_id=str(MODEL_FOLDER)) if ref.repo_id == DEMO_REPO_ID else ref
-
-
-def find_model(ref: ModelRef, device: str, later: Collection[str] = ()) -> InspectedModel:
-    """The model's identity and needs, read from its small files; `later`: kinds of parts that it will have besides."""
-    if ref.make:
-        return inspect_plug_in(ref)
-    if ref.repo_id == PAINT_REPO_ID:
-        return paint_model()
-    try:
-        model = inspect_model(with_files(ref), device, later)
-    except DarkroomError as error:
-        error.args = (with_lora_names(str(error)),)
-        raise
-    is_embedded = ref.repo_id == DEMO_REPO_ID and not ref.single_file
-    return replace(model, identity=replace(model.identity, repo_id=DEMO_REPO_ID)) if is_embedded else model
 
 
 def _sampling(asked: Mapping[str, Value], model: InspectedModel, run: Mapping[str, Value]) -> Sampling:

@@ -12,42 +12,23 @@ from pathlib import Path
 
 from darkroom import __version__
 from darkroom.api.arguments import Prompts
-from darkroom.api.cells import (
-    OPTIONAL_ARGUMENTS,
-    CheckedCell,
-    check_taken,
-    checked_cell,
-    find_model,
-    grid_cell,
-    grid_settings,
-)
-from darkroom.api.given_settings import sampling_defaults
-from darkroom.api.options import (
-    AUTO,
-    EngineOptions,
-    EvaluationOptions,
-    HalvingOptions,
-    OutputOptions,
-    not_halved,
-)
+from darkroom.api.cells import OPTIONAL_ARGUMENTS, CheckedCell, check_taken, checked_cell, grid_cell, grid_settings
+from darkroom.api.models import find_model
+from darkroom.api.options import AUTO, EngineOptions, EvaluationOptions, HalvingOptions, OutputOptions, not_halved
 from darkroom.api.parts import check_rows_loras
 from darkroom.api.plug_ins import check_columns
-from darkroom.api.prompt_checks import (
-    LORA_TAGS,
-    PromptFindings,
-    check_prompts,
-    with_faults,
-)
+from darkroom.api.prompt_checks import LORA_TAGS, PromptFindings, check_prompts, with_faults
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, digest
 from darkroom.domain.records import PromptRow
+from darkroom.domain.setting_values import sampling_defaults
 from darkroom.domain.settings import NONE, ModelRef, Sampling, Value
 from darkroom.engine.planning import Grid, usual_shard_size
 from darkroom.prompts.dataset import RECORD, PromptScan
 from darkroom.rendering.backends import backend_of
-from darkroom.rendering.inspection import InspectedModel, shared_models
+from darkroom.rendering.inspected_model import InspectedModel, shared_models
+from darkroom.rendering.memory_options import tile_side, vae_config
 from darkroom.rendering.schedulers import check_eta
-from darkroom.rendering.vae_options import tile_side, vae_config
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.run import OutputInfo, RunInfo

@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from darkroom.api.evaluation import extractor_specs
+from darkroom.api.evaluation import extractor_specs, given_keys
 from darkroom.api.events import Noted, PairsCounted, Progress
 from darkroom.api.measuring import measured_reference
 from darkroom.api.options import ComparisonOptions
+from darkroom.api.rating import ratings_of
 from darkroom.api.run import Run, endpoints, open_run
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.catalogue import convention
 from darkroom.evaluation.extractor import ExtractorSpec
 from darkroom.evaluation.figure_tables import comparison_table
 from darkroom.evaluation.figures import Gap, Metric
@@ -18,7 +18,9 @@ from darkroom.evaluation.gaps import Verdict, differences, num_of_other_noise, p
 from darkroom.evaluation.gathering import MOST_HELD, gathered, left_out_lines
 from darkroom.evaluation.measuring import figure_name, metric_infos, rank_fault
 from darkroom.evaluation.opening import inspect_extractor
+from darkroom.evaluation.ratings import METRICS, RATERS, WIN_RATE, Judgement, rated_gap
 from darkroom.evaluation.reference import ReferenceFeatures, ReferenceSpec
+from darkroom.evaluation.reference_free import named_convention
 from darkroom.evaluation.reference_opening import open_reference
 from darkroom.evaluation.resampling import LEVEL
 from darkroom.runs.cells import axes
@@ -99,43 +101,79 @@ def compare(a: ComparedCell, b: ComparedCell, options: ComparisonOptions, progre
     infos: dict[str, Metric] = {}
     found: dict[str, Gap] = {}
     chosen = chosen_metrics(options)
+    votes = _votes(a, b, options, progress)
+    level = 1 - (1 - LEVEL) / (len(chosen) + bool(votes))  # extractors and raters share the chance of a false alarm
     for info, (spec, metrics) in chosen.items():
         images = _images((a, b), info, [each for each, _ in chosen.values()], progress)
         reference = _reference(options, spec, info, progress)
         names = paired_metrics(metrics, info, reference)
         scale = options.clip_convention
         infos |= metric_infos(info, reference, names, scale)
-        level = 1 - (1 - LEVEL) / len(chosen)  # extractors share the chance of a false alarm
         found |= differences(images, "a", info, reference, metrics, scale, options.seed, level=level)["b"]
+        pairs = _counted(images)
         for name in names:
             if figure_name(info, name) not in found:
-                fault = rank_fault(name, len(set(images["a"].pairs) & set(images["b"].pairs)), info)
+                fault = rank_fault(name, pairs.num_pairs, info)
                 progress(Noted(f"{figure_name(info, name)} is left out: {fault}"))
-        progress(_counted(images))
+        progress(pairs)
         other_noise = num_of_other_noise(*images.values())
         if other_noise:
             progress(
                 Noted(f"{other_noise:,} pairs have different seeds, so they share their prompt and not their noise")
             )
+    if votes and (gap := rated_gap(votes, a.cell_id, b.cell_id, options.seed, level)):
+        infos[WIN_RATE], found[WIN_RATE] = METRICS[WIN_RATE], replace(gap, base="a")
+        progress(Noted(f"{WIN_RATE} is of {len(votes):,} votes on {gap.num_pairs:,} pairs of a and b"))
     return Comparison(a, b, infos, found, options.tolerance)
 
 
 def chosen_metrics(options: ComparisonOptions) -> dict[ExtractorInfo, tuple[ExtractorSpec, list[str] | None]]:
-    """Extractors, each with the metrics that are named of it; with None, all that can be compared, where none is."""
-    convention("clip_score", options.clip_convention)
+    """Extractors, each with the metrics that are named of it; with None, all that can be compared, where none is.
+
+    None where the raters' win rate alone is named.
+    """
+    named_convention(options.clip_convention)
     metrics: dict[str, list[str]] = {}
     for name in options.metrics or ():
         extractor, dot, metric = name.partition(".")
+        if extractor == RATERS:
+            _check_of_raters(name)
+            continue
         if not dot:
             raise DarkroomError(f"metrics: {name} names no extractor; write it like {_DEFAULT}.{name}")
         metrics.setdefault(extractor, []).append(metric)
+    if options.metrics and not metrics:
+        return {}
     specs = extractor_specs(options.extractors or list(metrics) or [_DEFAULT], "cpu")
     infos = {inspect_extractor(spec): spec for spec in specs}
-    missing = metrics.keys() - {info.name for info in infos}
+    missing = metrics.keys() - {info.called for info in infos}
     if missing:
         name = min(missing)
         raise DarkroomError(f"metrics: {name}.{metrics[name][0]} needs {name} among the extractors; add it there")
-    return {info: (spec, metrics.get(info.name)) for info, spec in infos.items() if not metrics or info.name in metrics}
+    return {
+        info: (spec, metrics.get(info.called)) for info, spec in infos.items() if not metrics or info.called in metrics
+    }
+
+
+def _check_of_raters(name: str) -> None:
+    if name != WIN_RATE:
+        raise DarkroomError(f"metrics: no {name!r}; of what raters say two cells are compared by {WIN_RATE}")
+
+
+def _votes(a: ComparedCell, b: ComparedCell, options: ComparisonOptions, progress: Progress) -> list[Judgement]:
+    """On pairs of the two cells, in either run, where they are asked for or nothing is named."""
+    is_named = WIN_RATE in (options.metrics or ())
+    if options.metrics and not is_named:
+        return []
+    runs = {run.store.spec: run for run in (a.run, b.run)}.values()
+    found = [each for run in runs if (of := ratings_of(run, options.seed, progress)) for each in of.judgements]
+    votes = [each for each in found if set(each.cell_ids) == {a.cell_id, b.cell_id}]
+    if is_named and not votes:
+        raise DarkroomError(
+            f"metrics: {WIN_RATE}: no vote on a pair of a={a.uri} and b={b.uri} is stored; have them rated by "
+            "`darkroom rate` first"
+        )
+    return votes
 
 
 def _cells(run: Run) -> str:
@@ -175,8 +213,7 @@ def _of_cell(cell: ComparedCell, info: ExtractorInfo, progress: Progress) -> Pai
 
 def _not_measured(cells: Sequence[ComparedCell], specs: Sequence[ExtractorSpec]) -> DarkroomError:
     """With the commands that measure them."""
-    given = ({"name": spec.name, "source": spec.source, "resize": spec.resize} for spec in specs)
-    keys = [{name: value for name, value in each.items() if value} for each in given]
+    keys = list(map(given_keys, specs))
     extractors = {} if keys == [{"name": _DEFAULT}] else {"extractors": keys}
     commands = dict.fromkeys(on_run("evaluate", cell.run.store.spec, **extractors) for cell in cells)
     named, whose = " and ".join(f"{cell.key}={cell.uri}" for cell in cells), "their" if len(cells) > 1 else "its"

@@ -1,21 +1,28 @@
-"""What `engine.compile=auto` means: compiled where the images that a worker renders repay the first calls.
+"""What `engine.compile=auto` means: compiled where the images that a worker renders repay the first calls; and what
+torch.compile made, which workers of later runs begin with.
 
 Decided once, before a run begins, by the driver; the run keeps it, since compiling moves low bits. A device that is no
 GPU renders uncompiled.
 """
 
-from collections.abc import Collection, Mapping
+import hashlib
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from darkroom.api.cells import CheckedCell
 from darkroom.api.checking import Checked
 from darkroom.api.options import AUTO, EngineOptions
 from darkroom.api.proving import cached_proof, is_testable
-from darkroom.api.speeds import Measured, measured_speed
-from darkroom.domain.machine import lacks_for_compiling
+from darkroom.api.speeds import Speed, measured_speed, speed_of, usual_speed
+from darkroom.domain.identity import digest
+from darkroom.domain.process import lacks_for_compiling
 from darkroom.domain.settings import NONE, Sampling
-from darkroom.rendering.renderer import RendererSpec
+from darkroom.engine.tasks import Event, Listener, ShardDone
+from darkroom.rendering.inspected_model import InspectedModel
+from darkroom.rendering.renderer import Compiled, RendererSpec
 from darkroom.runs.run import RunInfo
+from darkroom.storage.local import user_cache
 
 _MARGIN = 2  # compiling has to save so many times what it costs: neither is known well
 
@@ -33,15 +40,6 @@ class Compiling:
         return f"compile: {'on' if self.is_on else 'off'}, {self.reason}" if self.reason else ""
 
 
-@dataclass(frozen=True)
-class Speed:
-    """Seconds of an image, eager and compiled, and what the first call of a shape costs more where it is compiled."""
-
-    eager_s: float
-    compiled_s: float
-    compile_s: float
-
-
 def decided(num_images: int, num_workers: int, num_shapes: int, speed: Speed) -> Compiling:
     """On where it saves a worker twice what it costs it. `num_shapes`: calls of other shapes, each compiled anew."""
     saved_s = num_images / num_workers * (speed.eager_s - speed.compiled_s)
@@ -50,42 +48,6 @@ def decided(num_images: int, num_workers: int, num_shapes: int, speed: Speed) ->
     if saved_s >= _MARGIN * cost_s:
         return Compiling(True, f"{images} repay about {cost_s:.0f} s")
     return Compiling(False, f"{images} would save {max(saved_s, 0):.0f} s and cost about {cost_s:.0f} s")
-
-
-# How fast models render ----------------------------------------------------------------------------------------------
-
-# What one H200 showed in bfloat16, of images of so many pixels in 20 guided steps (infra/gpu_figures.md). A slower
-# device saves more seconds an image, so that compiling repays sooner there.
-_KNOWN: Mapping[str, tuple[int, Speed]] = {
-    "StableDiffusionPipeline": (512 * 512, Speed(1 / 7.11, 1 / 11.4, 98.0)),
-    "StableDiffusionXLPipeline": (1024 * 1024, Speed(1 / 1.22, 1 / 1.70, 120.0)),
-}
-_KNOWN_STEPS = 20
-
-
-def usual_speed(pipeline_class: str, sampling: Sampling) -> Speed:
-    """What is assumed where nothing was measured. Of other classes, the least that compiling may save: as fast as the
-    fastest that is known, at the smallest gain and the highest cost."""
-    pixels, known = _KNOWN.get(pipeline_class) or _least()
-    share = sampling.height * sampling.width / pixels * sampling.num_inference_steps / _KNOWN_STEPS
-    share *= 1 if sampling.is_guided else 1 / 2
-    return Speed(known.eager_s * share, known.compiled_s * share, known.compile_s)
-
-
-def _least() -> tuple[int, Speed]:
-    pixels, fastest = min(_KNOWN.values(), key=lambda each: each[1].eager_s / each[0])
-    gain = min(speed.eager_s / speed.compiled_s for _, speed in _KNOWN.values())
-    cost = max(speed.compile_s for _, speed in _KNOWN.values())
-    return pixels, Speed(fastest.eager_s, fastest.eager_s / gain, cost)
-
-
-def speed_of(usual: Speed, measured: Measured) -> Speed:
-    """The measured values; what is not measured follows by the usual ratio of eager to compiled."""
-    gain, eager, compiled = usual.eager_s / usual.compiled_s, measured.eager_s, measured.compiled_s
-    if eager is None:
-        eager = usual.eager_s if compiled is None else compiled * gain
-    compiled = eager / gain if compiled is None else compiled
-    return Speed(eager, compiled, usual.compile_s if measured.compile_s is None else measured.compile_s)
 
 
 # What is decided of a request -----------------------------------------------------------------------------------------
@@ -175,3 +137,45 @@ def _unproved(found: Checked, engine: EngineOptions, device: str) -> str:
         if proof and not (proof.certificate.may_mix and proof.certificate.may_batch):
             return "images were seen to depend on each other, and compiled code was not tested"
     return ""
+
+
+# What was compiled ---------------------------------------------------------------------------------------------------
+
+
+class CompiledCache:
+    """What torch.compile made, stored in this user's cache: workers of later runs begin with it, on whatever node.
+
+    It goes from a worker to the driver and from the driver to workers, and never through the run's store: it holds
+    pickled objects, and whoever may write images need not be somebody whose code is run. Does nothing when off; what is
+    lost is compiled anew.
+    """
+
+    def __init__(self, is_on: bool, models: list[InspectedModel], batch_size: int) -> None:
+        self._is_on = is_on
+        self._cache = user_cache("compiled")
+        named = [(model.identity.revision, model.identity.dtype) for model in models]
+        lossy = [found] if any(found := [model.identity.lossy for model in models]) else []
+        self._key = digest("compiled", named, batch_size, *lossy)
+
+    def get(self) -> tuple[Compiled, ...]:
+        """What earlier runs of the same models made, on any kind of machine."""
+        found: list[Compiled] = []
+        with suppress(OSError):
+            for info in self._cache.list(f"{self._key}/") if self._is_on else ():
+                found.append(Compiled(info.key.split("/")[1], self._cache.get(info.key)))
+        return tuple(found)
+
+    def listener(self, listen: Listener) -> Listener:
+        """Hears what `listen` hears, and hands it on."""
+
+        def hear(event: Event) -> None:
+            if isinstance(event, ShardDone) and event.report.compiled:
+                self._put(event.report.compiled)
+            listen(event)
+
+        return hear
+
+    def _put(self, compiled: Compiled) -> None:
+        with suppress(OSError):
+            name = hashlib.sha256(compiled.data).hexdigest()[:16]
+            self._cache.put(f"{self._key}/{compiled.machine}/{name}", compiled.data)

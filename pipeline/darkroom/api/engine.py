@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING
 from darkroom.api.events import Progress, Progressed
 from darkroom.api.options import EngineOptions
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.interrupts import import_whole
-from darkroom.domain.machine import num_cores
+from darkroom.domain.process import import_whole, num_cores
 from darkroom.engine.dispatcher import Dispatcher
 from darkroom.engine.meter import Meter
 from darkroom.engine.tasks import Event, ShardDone, Summary, TaskRunner, WorkerReady
 from darkroom.rendering.backends import OPENVINO, backend_of, openvino_version
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.renderer import RendererSpec
-from darkroom.runs.spending import Spent
+from darkroom.runs.drivers import Spent
 
 if TYPE_CHECKING:
     from darkroom.engine.capacity import WorkerResources

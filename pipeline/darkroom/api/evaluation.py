@@ -3,12 +3,13 @@
 The former are checked before anything is rendered or measured.
 """
 
+import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 import pyarrow as pa
 
@@ -19,23 +20,25 @@ from darkroom.api.run import Run
 from darkroom.api.watching import watched
 from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.domain.identity import Shard
-from darkroom.domain.machine import from_anywhere
+from darkroom.domain.process import from_anywhere
 from darkroom.domain.records import OK
-from darkroom.domain.setting_values import converted, converted_or_none
+from darkroom.domain.setting_values import as_builtin, checked_mapping, converted, converted_or_none
+from darkroom.engine.extraction import no_column
 from darkroom.engine.feature_worker import FeatureWorkerSpec
 from darkroom.engine.tasks import Event, FeatureTask, ShardDone, task_name
-from darkroom.evaluation.catalogue import CATALOGUE, convention, default_metrics, metrics_by_extractor
+from darkroom.evaluation.catalogue import check_scores, default_metrics, definition, metrics_by_extractor
+from darkroom.evaluation.command_scorer import placed
 from darkroom.evaluation.extractor import ExtractorPin, ExtractorSpec
 from darkroom.evaluation.measuring import figure_name
 from darkroom.evaluation.opening import inspect_extractor, pin_extractor
 from darkroom.evaluation.reference import Reference, ReferenceSpec, Statistics
+from darkroom.evaluation.reference_free import named_convention
 from darkroom.evaluation.reference_generated import DEMO
 from darkroom.evaluation.reference_opening import open_reference
 from darkroom.runs import manifest
 from darkroom.runs.bulk import read_each
 from darkroom.runs.features import ExtractorInfo, ShardFeatures, get_features, shards_with_features
-from darkroom.runs.listing import Committed, committed_shards
-from darkroom.runs.shard_set import ShardSet
+from darkroom.runs.listing import Committed, ShardSet, committed_shards
 from darkroom.storage.store import Store, prefetched
 
 _KEYS = tuple(each.name for each in fields(ExtractorSpec) if each.name not in ("device", "pin"))
@@ -49,7 +52,7 @@ class CheckedEvaluation:
     options: EvaluationOptions
     extractors: tuple[ExtractorInfo, ...]
     reference: Reference | None
-    named: Mapping[str, Sequence[str]]  # extractor's name -> metrics; empty where the options name none
+    named: Mapping[str, Sequence[str]]  # what an extractor is called -> metrics; empty where the options name none
     pins: tuple[ExtractorPin, ...]  # of each extractor
 
     @property
@@ -59,7 +62,16 @@ class CheckedEvaluation:
 
     def metrics(self, info: ExtractorInfo) -> Sequence[str]:
         """Of one extractor."""
-        return self.named.get(info.name) or default_metrics(info, has_reference=self.reference is not None)
+        return self.named.get(info.called) or default_metrics(info, has_reference=self.reference is not None)
+
+    def of_figure(self, figure: str) -> tuple[ExtractorInfo, str]:
+        """The extractor and the metric of one of `figures`."""
+        return next(
+            (info, metric)
+            for info in self.extractors
+            for metric in self.metrics(info)
+            if figure_name(info, metric) == figure
+        )
 
     @property
     def extractor_ids(self) -> list[str]:
@@ -72,12 +84,17 @@ class CheckedEvaluation:
 
 def check_evaluation(options: EvaluationOptions, progress: Progress) -> CheckedEvaluation:
     """Raises DarkroomError for what could not be measured, before hours of work."""
-    convention("clip_score", options.clip_convention)
+    named_convention(options.clip_convention)
     specs = extractor_specs(options.extractors, "cpu")
     infos = tuple(map(inspect_extractor, specs))
-    twice = [name for name, count in Counter(info.name for info in infos).items() if count > 1]
+    for info in infos:
+        check_scores(info)
+    twice = [name for name, count in Counter(info.called for info in infos).items() if count > 1]
     if twice:
-        raise DarkroomError(f"extractors: {twice[0]} is there twice, and figures are called by it; evaluate one by one")
+        raise DarkroomError(
+            f"extractors: {twice[0]} is there twice, and figures are called by it; give one an alias, as in "
+            f"{{name: {twice[0]}, alias: other}}"
+        )
     named = {} if options.metrics is None else metrics_by_extractor(list(options.metrics), infos)
     reference = _opened_reference(options, progress)
     found = CheckedEvaluation(options, infos, reference, named, tuple(map(pin_extractor, specs, infos)))
@@ -101,9 +118,11 @@ def stored_options(options: EvaluationOptions) -> dict[str, object]:
 
 
 def _placed(extractor: str | Mapping[str, Any]) -> str | dict[str, Any]:
-    """With its weights named from anywhere, where they are files of this machine."""
+    """With its weights and its command's files named from anywhere, where they are files of this machine."""
     if isinstance(extractor, str):
         return extractor
+    if extractor.get("command") is not None:
+        return given_keys(_extractor_spec(extractor, "cpu"))
     if extractor.get("source") is None:
         return dict(extractor)
     source = converted("extractors: source", str, extractor["source"])
@@ -128,20 +147,57 @@ def _extractor_spec(item: str | Mapping[str, Any], device: str) -> ExtractorSpec
     if not isinstance(item, Mapping) or "name" not in item or set(item) - set(_KEYS):
         raise DarkroomError(f"extractors: {item} is none; give a name, or a name with {', '.join(_KEYS[1:])}")
     kinds = get_type_hints(ExtractorSpec)
-    given = {name: converted_or_none(f"extractors: {name}", kinds[name], value) for name, value in item.items()}
+    given = {name: _value(f"extractors: {name}", kinds[name], value) for name, value in item.items()}
+    if given.get("command") is not None:
+        given["command"] = placed(given["command"])
+    if "files" in given:
+        given["files"] = tuple(map(from_anywhere, given["files"]))
     return ExtractorSpec(**given, device=device)
+
+
+def _value(key: str, kind: Any, value: Any) -> Any:
+    if key.endswith(": options"):
+        return _options(key, value)
+    if get_origin(kind) is not tuple:
+        return converted_or_none(key, kind, value)
+    entries = as_builtin(value)
+    if isinstance(entries, str) or not isinstance(entries, Sequence):
+        raise DarkroomError(f"{key}={value!r}: give a list of texts")
+    return tuple(converted(key, str, entry) for entry in entries)
+
+
+def _options(key: str, value: Any) -> Mapping[str, Any] | None:
+    """As they are, where JSON holds them."""
+    text = None if value is None else checked_mapping(value, key)
+    return json.loads(text) if text else None
+
+
+def given_keys(spec: ExtractorSpec) -> dict[str, Any]:
+    """A spec as a command has it: its keys that are not the default."""
+    found = {each.name: getattr(spec, each.name) for each in fields(spec) if each.name in _KEYS}
+    usual = {each.name: each.default for each in fields(spec)}
+    other = {name: value for name, value in found.items() if name == "name" or value != usual[name]}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in other.items()}
+
+
+def check_columns(extractors: Iterable[ExtractorInfo], there: Sequence[str]) -> None:
+    """Refuse a scorer that reads a column that the prompts have not: `there`, by the names that records have them."""
+    for info in extractors:
+        for column in info.columns:
+            if column not in there:
+                raise no_column(column, there, info.called)
 
 
 def _check_reference(found: CheckedEvaluation) -> None:
     """Refuse metrics that are named and could not be computed."""
-    for extractor, metrics in found.named.items():
-        for metric in metrics:
-            reference, definition = found.reference, CATALOGUE[metric]
-            if reference is None and definition.needs_reference:
-                raise DarkroomError(f"metrics: {extractor}.{metric} needs a reference; give one as reference=...")
-            if reference and definition.needs_reference_features and isinstance(reference.source, Statistics):
+    for info in found.extractors if found.named else ():
+        for metric in found.metrics(info):
+            reference, defined, figure = found.reference, definition(metric, info), figure_name(info, metric)
+            if reference is None and defined.needs_reference:
+                raise DarkroomError(f"metrics: {figure} needs a reference; give one as reference=...")
+            if reference and defined.needs_reference_features and isinstance(reference.source, Statistics):
                 raise DarkroomError(
-                    f"reference={reference.name} holds statistics alone, and {extractor}.{metric} needs its images; "
+                    f"reference={reference.name} holds statistics alone, and {figure} needs its images; "
                     "give those, or leave the metric out"
                 )
 
@@ -260,7 +316,7 @@ def _extract(
     if not len(missing):
         return failing
     num_images = missing.num_rows * run.info.num_images_per_prompt
-    progress(FeaturesStarted(len(missing), num_images, tuple(spec.name for spec in specs)))
+    progress(FeaturesStarted(len(missing), num_images, tuple(spec.alias or spec.name for spec in specs)))
     counting = Counting(progress, "features", num_images, engine.options.price_per_hour)
 
     def listen(event: Event) -> None:

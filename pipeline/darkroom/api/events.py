@@ -1,6 +1,6 @@
 """What is said while work goes on: plain values, given one by one to the caller's `progress`.
 
-Among them are the dispatcher's own events (`engine.tasks`) and how far copies are (`rendering.copy_progress`). A
+Among them are the dispatcher's own events (`engine.tasks`) and how far copies are (`domain.progress`). A
 callback that raises ends the work, and its exception comes out of the call; what was committed until then stays.
 """
 
@@ -9,14 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from darkroom.domain.progress import FilesCopied as FilesCopied
 from darkroom.domain.records import Record
 from darkroom.engine.tasks import Event as DispatchEvent
 from darkroom.engine.tasks import Summary
-from darkroom.rendering.copy_progress import FilesCopied as FilesCopied
-from darkroom.runs.cells import CellInfo
-from darkroom.runs.choices import Dropped
+from darkroom.runs.cells import CellInfo, Dropped
+from darkroom.runs.drivers import Spent
 from darkroom.runs.run import RunInfo
-from darkroom.runs.spending import Spent
 from darkroom.storage.store import StoreSpec
 
 

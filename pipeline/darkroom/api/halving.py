@@ -13,9 +13,9 @@ from darkroom.api.options import HalvingOptions
 from darkroom.api.render_job import RenderJob, render_shards
 from darkroom.domain.errors import DarkroomError
 from darkroom.engine.planning import drawn, num_shards, num_survivors, rounds, survivors
-from darkroom.evaluation.catalogue import CATALOGUE
+from darkroom.evaluation.catalogue import definition
 from darkroom.evaluation.measuring import rank_fault
-from darkroom.runs.choices import Dropped, Halving, put_choices
+from darkroom.runs.cells import Dropped, Halving, put_choices
 from darkroom.runs.run import RunInfo
 
 _LEAST_IMAGES = 2  # of a first round
@@ -53,8 +53,7 @@ def check_first_round(
     """Refuse a figure by which the first round, whose images are the fewest, would drop cells by chance."""
     num_images, shards = _images_and_shards(found, run)
     first = _steps(num_images, shards, options)[0] * _images_a_shard(num_images, shards)
-    extractor, metric = options.figure.split(".")
-    info = next(each for each in evaluation.extractors if each.name == extractor)
+    info, metric = evaluation.of_figure(options.figure)
     if fault := rank_fault(metric, first, info):
         raise DarkroomError(f"halving.figure={options.figure}, halving.num_images={options.num_images}: {fault}")
 
@@ -137,7 +136,8 @@ def _chosen(
         run, part.evaluation, options.figure, cell_ids, extracted, part.first_rows, device, progress
     )
     values = {cell_id: figure.value for cell_id, figure in figures.items()}
-    higher = CATALOGUE[options.figure.split(".")[1]].higher_is_better
+    info, metric = part.evaluation.of_figure(options.figure)
+    higher = definition(metric, info).higher_is_better
     ranked = survivors(values, 1.0, higher)
     going_on = survivors(values, options.keep, higher)
     lost = [

@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from darkroom.api.batch_size import settled_as
 from darkroom.api.engine import Counting, renderer_spec, started
 from darkroom.api.events import Progress, RetryStarted, StageEnded
+from darkroom.api.models import check_place, models_of
 from darkroom.api.options import EngineOptions, ModelPlace
 from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable, open_run, store_at
-from darkroom.api.run_models import check_place, models_of
+from darkroom.api.speeds import settled_as
 from darkroom.api.watching import check_watching, watched
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity, Shard
+from darkroom.domain.progress import told_of_copies
 from darkroom.domain.records import FAILED, num_without_image
 from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.tasks import RetryTask, Summary
-from darkroom.rendering.copy_progress import told_of_copies
-from darkroom.rendering.inspection import shared_models
+from darkroom.rendering.inspected_model import shared_models
 from darkroom.runs import compaction
 from darkroom.runs.bulk import read_each
-from darkroom.runs.choices import dropped_cells
+from darkroom.runs.cells import dropped_cells
 from darkroom.runs.compaction import Compaction, removable_manifests, remove_manifests
 from darkroom.runs.files import IMAGES_PREFIX, is_image_key
 from darkroom.runs.manifest import fence_retries

@@ -6,14 +6,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from darkroom.api.engine import Engine, driver_device, started
-from darkroom.api.evaluation import CheckedEvaluation, Extracted, check_evaluation, extract, stored_options
+from darkroom.api.evaluation import (
+    CheckedEvaluation,
+    Extracted,
+    check_columns,
+    check_evaluation,
+    extract,
+    stored_options,
+)
 from darkroom.api.events import Noted, Progress, ReferenceRead
 from darkroom.api.options import EngineOptions, EvaluationOptions, Expectation
+from darkroom.api.rating import ratings_of
 from darkroom.api.run import Run, check_writable
 from darkroom.api.watching import check_watching
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
-from darkroom.evaluation.catalogue import CATALOGUE
+from darkroom.evaluation.catalogue import definition
 from darkroom.evaluation.extractor import ExtractorSpec
 from darkroom.evaluation.figure_tables import costs_table, figures_table
 from darkroom.evaluation.figures import Evaluation, Figure, Gap, Metric, put_evaluation
@@ -25,10 +33,11 @@ from darkroom.evaluation.measuring import MeasuredCell, measured_cell, metric_in
 from darkroom.evaluation.opening import load_extractor
 from darkroom.evaluation.reference import Reference, ReferenceFeatures
 from darkroom.evaluation.reference_measuring import default_cache, reference_features
-from darkroom.runs.cells import lossless_of
-from darkroom.runs.choices import dropped_cells
+from darkroom.runs import manifest
+from darkroom.runs.cells import dropped_cells, lossless_of
 from darkroom.runs.commands import on_run
 from darkroom.runs.features import ExtractorInfo, paired_features
+from darkroom.runs.manifest import extra_columns
 from darkroom.runs.reading import PresentImages, present_images
 
 
@@ -77,9 +86,16 @@ def evaluate(run: Run, options: EvaluationOptions, engine: EngineOptions, progre
     check_watching(engine, progress)
     wanted = check_evaluation(options, progress)
     check_writable(run)
+    check_columns(wanted.extractors, _columns(run) if any(info.columns for info in wanted.extractors) else ())
     with started(engine) as ready:
         extracted = extract_for(run, wanted, ready, progress)
     return measure(run, wanted, extracted, driver_device(engine), progress)
+
+
+def _columns(run: Run) -> Sequence[str]:
+    """Of the prompts, beside those that Darkroom reads; of a run without a shard, none."""
+    first = next(manifest.committed(run.store), None)
+    return () if first is None else extra_columns(manifest.read(run.store, first)).column_names
 
 
 def extract_for(run: Run, wanted: CheckedEvaluation, engine: Engine, progress: Progress) -> Extracted:
@@ -114,10 +130,8 @@ def measured_figure(
     progress: Progress,
 ) -> dict[str, Figure]:
     """One figure of some cells, from their shards with these first rows; cells without an image get NaN."""
-    extractor, metric = figure.split(".")
-    spec, info = next(
-        pair for pair in zip(wanted.specs(device), wanted.extractors, strict=True) if pair[1].name == extractor
-    )
+    info, metric = wanted.of_figure(figure)
+    spec = wanted.specs(device)[wanted.extractors.index(info)]
     measuring = _Measuring(run, wanted, extracted, spec, info, [metric], progress)
     figures: dict[str, Figure] = {}
     for cell_id in cell_ids:
@@ -140,16 +154,21 @@ def _evaluated(
     lost: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
     lossless = _lossless(run, cells)
     for spec, info in zip(wanted.specs(device), wanted.extractors, strict=True):
-        measuring = _Measuring(run, wanted, extracted, spec, info, wanted.named.get(info.name), progress)
+        measuring = _Measuring(run, wanted, extracted, spec, info, wanted.named.get(info.called), progress)
         measured = {cell_id: measuring.cell(measuring.images(cell_id)) for cell_id in cells}
         metrics |= measuring.infos
-        if info.name in wanted.named and not extracted.num_left_out:
+        if info.called in wanted.named and not extracted.num_left_out:
             _check_had(measured.values(), measuring.infos)
         for cell_id, gap in gaps(measured, measuring.infos, options.seed, measuring.compared).items():
             cells[cell_id] |= measured[cell_id].figures
             distances[cell_id] |= gap
         for cell_id, gap in costs(measured, lossless, options.seed, measuring.compared).items():
             lost[cell_id] |= gap
+    if options.metrics is None and (rated := ratings_of(run, options.seed, progress)):
+        metrics |= rated.metrics
+        for cell_id, gap in rated.gaps(cells).items():
+            cells[cell_id] |= rated.figures[cell_id]
+            distances[cell_id] |= gap
     named = None if options.metrics is None else list(options.metrics)
     key = digest("evaluation", sorted(wanted.extractor_ids), options.reference, named)
     now = datetime.now(UTC).isoformat(timespec="microseconds")
@@ -206,7 +225,7 @@ class _Measuring:
         self._store, self._options, self._info, self._metrics = run.store, wanted.options, info, metrics
         self._extracted = extracted
         chosen = metrics or wanted.metrics(info)
-        needs_reference = any(CATALOGUE[name].needs_reference for name in chosen)
+        needs_reference = any(definition(name, info).needs_reference for name in chosen)
         found = wanted.reference if needs_reference else None
         self._reference = measured_reference(found, spec, info, progress) if found else None
         self._logits = _logits(spec) if "inception_score" in chosen else None

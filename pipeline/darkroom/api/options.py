@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from darkroom.api.option_fields import check_options, option
+from darkroom.api.annotations import check_options, option
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.domain.setting_values import as_builtin, as_number
 from darkroom.domain.settings import NUM_SEEDS, SETTINGS
@@ -317,6 +317,48 @@ class ComparisonOptions:
 
     def __post_init__(self) -> None:
         check_options(self, "")
+
+
+@dataclass(frozen=True)
+class RatingOptions:
+    """What people are asked on a page of blind pairs; votes that are read back need its `others` and `seed` alone."""
+
+    cells: Sequence[str] | None = option(
+        None, help="Cells of the run to show, by their cell_id; null: all but those that were dropped early."
+    )
+    others: Sequence[str] = option(
+        (), help="More runs whose cells are shown beside, each as its address, or as run#cell_id for one cell of it."
+    )
+    num_pairs: int = option(200, low=1, high=MANY, help="Pairs of images, at most; each shows two cells of a prompt.")
+    num_repeats: int = option(
+        10,
+        low=0,
+        high=MANY,
+        help="Pairs that come again with their sides changed, at most half of all, to see how steady a rater is.",
+    )
+    question: str = option("Which image do you prefer?", help="What raters are asked.")
+    image_format: str = option(
+        "png", choices=("png", "webp", "jpeg"), help="How the page's images are encoded; png loses nothing."
+    )
+    seed: int = option(0, **SEEDS, help="What pairs, their order and their sides are drawn from, and resamples.")
+
+    def __post_init__(self) -> None:
+        check_options(self, "")
+        if not self.question.strip():
+            raise DarkroomError("question is empty; say what raters decide, or leave it out")
+        for name in ("cells", "others"):
+            for each in getattr(self, name) or ():
+                if not isinstance(each, str):
+                    raise DarkroomError(f"{name}: {each!r} is no text; put it in quotes")
+
+    def check_of_votes(self) -> None:
+        """Raises DarkroomError for what is given beside votes, and is of a page."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name not in ("others", "seed") and value != each.default:
+                raise DarkroomError(
+                    f"{each.name}={value}: is of the page, and votes are read back; leave one of them out"
+                )
 
 
 @dataclass(frozen=True)

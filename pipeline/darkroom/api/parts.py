@@ -12,7 +12,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.setting_values import unknown
 from darkroom.domain.settings import PARTS, SETTINGS, ModelRef, Sampling
 from darkroom.prompts.dataset import PromptScan
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.part_files import PartFile, digests_of, files_at, is_local, revision_of
 from darkroom.runs.cells import CellInfo
 

@@ -5,27 +5,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from darkroom.api.batch_size import settled_here
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
 from darkroom.api.engine import likely_device, renderer_spec
 from darkroom.api.events import Progress, PromptsWritten, Warned
-from darkroom.api.footprint import Footprint, footprint
-from darkroom.api.memory import Memory, check_weights, estimated, measured
+from darkroom.api.footprint import Footprint, Memory, check_weights, estimated, footprint, measured
 from darkroom.api.proving import cached_proof, check_proof, is_testable, limited, proof_of, tell_failed
-from darkroom.api.speeds import are_alike, keep_speed
+from darkroom.api.speeds import are_alike, keep_speed, settled_here
 from darkroom.api.warnings import warnings
 from darkroom.api.watching import check_watching
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
+from darkroom.domain.progress import told_of_copies
 from darkroom.domain.records import ImageRequest, Sample, samples
 from darkroom.domain.settings import Sampling
 from darkroom.engine.device import batches
 from darkroom.engine.meter import cost_of
 from darkroom.prompts.dataset import PromptScan, write_parquet
-from darkroom.rendering.copy_progress import told_of_copies
-from darkroom.rendering.device_memory import peak_of
+from darkroom.rendering.memory import peak_of
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.layouts import encode_image
@@ -110,18 +108,15 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
     plug_in = found.models[0].plug_in
     is_tried = plug_in is None or plug_in.description.is_tried
     cost, memory = _tried(found, renderer, spec, memory) if is_tried else (None, memory)
-    for text in _size_warnings(found, renderer):
+    objects = footprint(found, run.shard_size if run else found.shard_size)
+    for text in filter(None, [*_size_warnings(found, renderer), objects.advice]):
         progress(Warned(text))
-    shard_size = run.shard_size if run else found.shard_size
-    objects = footprint(found, shard_size)
-    if objects.advice:
-        progress(Warned(objects.advice))
     return Plan(
         prompts=found.scan,
         repo_id=found.cells[0].info.model_name,
         model=found.cells[0].cell.model,
         place=store.describe(),
-        shard_size=shard_size,
+        shard_size=objects.shard_size,
         num_shards=objects.num_shards,
         batch_size=renderer.info.batch_size,
         device=device,

@@ -12,24 +12,25 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from darkroom import __version__
-from darkroom.api.batch_size import settled_for
-from darkroom.api.cells import CheckedCell, checked_cell, find_model
+from darkroom.api.cells import CheckedCell, checked_cell
 from darkroom.api.checking import check_executed
 from darkroom.api.engine import device_model, likely_device, renderer_spec
 from darkroom.api.events import Progress, Warned
+from darkroom.api.models import find_model
 from darkroom.api.options import EngineOptions
 from darkroom.api.prompt_checks import LORA_TAGS
+from darkroom.api.speeds import settled_for
 from darkroom.domain.adapters import LORAS
 from darkroom.domain.certificates import PROMISES, Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity, digest
+from darkroom.domain.progress import told_of_copies
 from darkroom.domain.records import adapters_of
 from darkroom.domain.settings import IMAGE_SETTINGS, NEUTRAL_LOSSY, NONE, ModelRef, Sampling, Value
 from darkroom.evaluation.tables import Table, text_table
 from darkroom.rendering.backends import OPENVINO
-from darkroom.rendering.copy_progress import told_of_copies
-from darkroom.rendering.inspection import InspectedModel, shared_models
-from darkroom.rendering.quantization import TORCHAO
+from darkroom.rendering.inspected_model import InspectedModel, shared_models
+from darkroom.rendering.memory_options import TORCHAO
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.rendering.self_test import sampling_of_test, self_test
 from darkroom.runs.cells import CellInfo, read_cells
@@ -104,7 +105,7 @@ def proof_of(spec: RendererSpec, renderer: Renderer, cell: Cell, progress: Progr
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         checks=self_test(renderer, spec.model, cell.image_sampling, adapters_of(cell, cell.sampling)),
     )
-    proof = Proof(_key(spec, cell), certificate)
+    proof = Proof(certificate_key(spec, cell), certificate)
     cache = user_cache("certificates")
     try:
         put_certificate(cache, proof.key, certificate)
@@ -115,7 +116,7 @@ def proof_of(spec: RendererSpec, renderer: Renderer, cell: Cell, progress: Progr
 
 def cached_proof(spec: RendererSpec, cell: Cell) -> Proof | None:
     """A certificate that was made before, of the user's cache; None where there is none."""
-    key = _key(spec, cell)
+    key = certificate_key(spec, cell)
     found = cached_certificate(user_cache("certificates"), key)
     return Proof(key, replace(found, repo_id=cell.model.repo_id)) if found else None
 
@@ -125,7 +126,7 @@ def tell_failed(certificate: Certificate, progress: Progress) -> None:
         progress(Warned(f"{certificate.model}: {PROMISES[check.promise].text}: {check.text}"))
 
 
-def _key(spec: RendererSpec, cell: Cell) -> str:
+def certificate_key(spec: RendererSpec, cell: Cell) -> str:
     """What promises depend on: settings count but for those that the test changes itself, guidance as there is any."""
     sampling = cell.image_sampling
     settings = {name: value for name, value in sampling.effective.items() if name not in _TESTED}

@@ -1,47 +1,37 @@
-"""One rendering: which shards of which cells, on which engine, with its profile and its compiled code."""
+"""One rendering: which shards of which cells, on which engine, shared with the other drivers of its run.
 
-import hashlib
-from collections.abc import Callable, Container, Iterator, Mapping
-from contextlib import suppress
+Each driver of a run renders its share first, and then helps with what is left of the others'. What two of them render
+at once is committed by the first, so nobody waits for a driver that may be dead.
+"""
+
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
 
 from darkroom.api.checking import Checked
+from darkroom.api.compiling import CompiledCache
 from darkroom.api.engine import Counting, Engine, renderer_spec
 from darkroom.api.evaluation import CheckedEvaluation
-from darkroom.api.events import (
-    Profiled,
-    Progress,
-    Rendered,
-    RenderingEnded,
-    RenderingStarted,
-)
+from darkroom.api.events import Profiled, Progress, Rendered, RenderingEnded, RenderingStarted
 from darkroom.api.plug_ins import words_for
 from darkroom.api.proving import limited
 from darkroom.api.run import Run
-from darkroom.api.sharing import Shared
 from darkroom.api.speeds import SpeedKeeper
 from darkroom.api.watching import watched
 from darkroom.domain.certificates import Certificate
-from darkroom.domain.identity import Cell, ModelIdentity, Shard, digest
-from darkroom.domain.spans import Profile
+from darkroom.domain.identity import Cell, ModelIdentity, Shard
 from darkroom.engine.planning import num_shards, plan, shard_tasks
-from darkroom.engine.profile import ProfileTotals
+from darkroom.engine.profile import RenderProfile
 from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.tasks import Event, Listener, ReadingPrompts, RenderedByOthers, ShardDone, ShardTask, Task
-from darkroom.rendering.inspection import InspectedModel
 from darkroom.rendering.renderer import Compiled, RendererSpec
 from darkroom.runs.cells import CellInfo, read_cells
 from darkroom.runs.compaction import Compactor
-from darkroom.runs.drivers import Driver
-from darkroom.runs.files import PROFILE_PREFIX
-from darkroom.runs.listing import committed_shards
+from darkroom.runs.drivers import Driver, spent
+from darkroom.runs.listing import ShardSet, committed_shards
 from darkroom.runs.opening import shards_of
 from darkroom.runs.reading import count_statuses
 from darkroom.runs.run import RunInfo
-from darkroom.runs.shard_set import ShardSet
-from darkroom.runs.spending import spent
-from darkroom.storage.local import user_cache
 from darkroom.storage.store import Store
 
 
@@ -180,7 +170,8 @@ def render_shards(job: RenderJob) -> Rendered:
         model_settings=job.model_settings(read_cells(job.store)),
     )
     job.progress(RenderingEnded(rendered))
-    profile.put(job.store, job.progress)
+    if profiled := profile.put(job.store):
+        job.progress(Profiled(*profiled))
     return rendered
 
 
@@ -217,80 +208,58 @@ def _with_others(tasks: Iterator[Task], num_images: Callable[[], int], listen: L
             yield task
 
 
-# Listeners to the dispatcher ----------------------------------------------------------------------------------------
+# Other drivers -------------------------------------------------------------------------------------------------------
 
 
-class RenderProfile:
-    """`engine.profile`: adds up what workers and driver measured, and stores it beside the run. Nothing when off."""
+@dataclass
+class Shared:
+    """The tasks of one driver, found as they are asked for."""
 
-    def __init__(self, is_on: bool) -> None:
-        self._driver = Profile(is_on)
-        self._totals = ProfileTotals()
+    driver: Driver
+    num_shards: int  # of the job
+    tasks: Callable[[Container[Shard]], Iterator[Task]]  # of all shards but these
+    left: Callable[[], Sequence[Shard]]  # shards that are not committed now, in the order of `tasks`
+    given: ShardSet  # to this driver: none yet
+    num_elsewhere: int = 0  # shards that others are known to have committed since this driver began
 
-    def tasks(self, tasks: Iterator[Task]) -> Iterator[Task]:
-        """The same tasks, their reading measured."""
-        while True:
-            with self._driver.span("read"):
-                task = next(tasks, None)
-            if task is None:
-                return
+    def __call__(self, committed: ShardSet) -> Iterator[Task]:
+        """`committed`: as they were a moment ago."""
+        own = self.tasks(_Skipped(lambda shard: shard in committed or not self.driver.owns(shard)))
+        yield from self._counted(self._given(own), committed)
+        while others := self._others(committed):
+            # The latter half: their own drivers begin at the front. Of two that help, each takes others first.
+            latter = others[len(others) // 2 :]
+            chosen = frozenset(filter(self.driver.helps, latter)) or frozenset(latter)
+            yield from self._given(self.tasks(_Skipped(lambda shard: shard not in chosen)))  # noqa: B023
+
+    def _given(self, tasks: Iterator[Task]) -> Iterator[Task]:
+        for task in tasks:
+            assert isinstance(task, ShardTask)
+            self.given.add(task.shard)
             yield task
 
-    def listener(self, listen: Listener) -> Listener:
-        """Hears what `listen` hears, and hands it on."""
+    def _counted(self, tasks: Iterator[Task], committed: ShardSet) -> Iterator[Task]:
+        """The same; what others commit is counted anew whenever the driver has asked."""
+        done = self.driver.done
+        for task in tasks:
+            if self.driver.done is not done:
+                done = self.driver.done
+                self.num_elsewhere = done.num_outside(self.given, committed)
+            yield task
 
-        def hear(event: Event) -> None:
-            if isinstance(event, ShardDone):
-                self._totals.add(event.worker, event.report.spans)
-            listen(event)
-
-        return hear
-
-    def put(self, store: Store, progress: Progress) -> None:
-        """Write the table and the trace; those of an earlier call are replaced."""
-        if not self._driver.is_on:
-            return
-        self._totals.add("driver", self._driver.taken())
-        table = self._totals.table()
-        store.put(f"{PROFILE_PREFIX}stages.txt", table.encode(), "text/plain")
-        store.put(f"{PROFILE_PREFIX}trace.json", self._totals.trace(), "application/json")
-        progress(Profiled(table, store.describe(f"{PROFILE_PREFIX}trace.json")))
+    def _others(self, committed: ShardSet) -> list[Shard]:
+        """Shards that are left and were not given to this driver."""
+        others = [shard for shard in self.left() if shard not in self.given]
+        self.num_elsewhere = self.num_shards - len(committed) - len(self.given) - len(others)
+        return others
 
 
-class CompiledCache:
-    """What torch.compile made, stored in this user's cache: workers of later runs begin with it, on whatever node.
+@dataclass(frozen=True)
+class _Skipped(Container[Shard]):
+    """Shards for which this holds when it is asked."""
 
-    It goes from a worker to the driver and from the driver to workers, and never through the run's store: it holds
-    pickled objects, and whoever may write images need not be somebody whose code is run. Does nothing when off; what is
-    lost is compiled anew.
-    """
+    holds: Callable[[Shard], bool]
 
-    def __init__(self, is_on: bool, models: list[InspectedModel], batch_size: int) -> None:
-        self._is_on = is_on
-        self._cache = user_cache("compiled")
-        named = [(model.identity.revision, model.identity.dtype) for model in models]
-        lossy = [found] if any(found := [model.identity.lossy for model in models]) else []
-        self._key = digest("compiled", named, batch_size, *lossy)
-
-    def get(self) -> tuple[Compiled, ...]:
-        """What earlier runs of the same models made, on any kind of machine."""
-        found: list[Compiled] = []
-        with suppress(OSError):
-            for info in self._cache.list(f"{self._key}/") if self._is_on else ():
-                found.append(Compiled(info.key.split("/")[1], self._cache.get(info.key)))
-        return tuple(found)
-
-    def listener(self, listen: Listener) -> Listener:
-        """Hears what `listen` hears, and hands it on."""
-
-        def hear(event: Event) -> None:
-            if isinstance(event, ShardDone) and event.report.compiled:
-                self._put(event.report.compiled)
-            listen(event)
-
-        return hear
-
-    def _put(self, compiled: Compiled) -> None:
-        with suppress(OSError):
-            name = hashlib.sha256(compiled.data).hexdigest()[:16]
-            self._cache.put(f"{self._key}/{compiled.machine}/{name}", compiled.data)
+    def __contains__(self, shard: object) -> bool:
+        assert isinstance(shard, Shard)
+        return self.holds(shard)

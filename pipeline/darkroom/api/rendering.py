@@ -5,11 +5,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from darkroom.api.batch_size import settle
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
 from darkroom.api.engine import Engine, driver_device, likely_device, started
-from darkroom.api.evaluation import CheckedEvaluation, check_evaluation
+from darkroom.api.evaluation import CheckedEvaluation, check_columns, check_evaluation
 from darkroom.api.events import (
     BatchSizeSettled,
     CellsEqual,
@@ -21,22 +20,22 @@ from darkroom.api.events import (
     RunWritten,
     Warned,
 )
+from darkroom.api.footprint import check_weights
 from darkroom.api.halving import check_first_round, check_halving, halved, halving_fault
 from darkroom.api.measuring import EvaluationResult, extract_for, measure
-from darkroom.api.memory import check_weights
 from darkroom.api.options import AUTO, EngineOptions
 from darkroom.api.proving import is_testable, proofs_of, settled_proofs
 from darkroom.api.render_job import RenderJob, render_shards, renderer_specs
 from darkroom.api.run import Run
+from darkroom.api.speeds import settle
 from darkroom.api.warnings import warnings
 from darkroom.api.watching import check_watching
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.progress import told_of_copies
 from darkroom.domain.records import Record, num_without_image
-from darkroom.rendering.copy_progress import told_of_copies
 from darkroom.reporting.pictures import contact_sheet
-from darkroom.runs.cells import CellInfo, read_cells
-from darkroom.runs.choices import put_choices, read_choices
+from darkroom.runs.cells import CellInfo, put_choices, read_cells, read_choices
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.files import CONTACT_SHEET_KEY
 from darkroom.runs.images import StoredFile, first_images
@@ -81,6 +80,8 @@ def render(request: Request, progress: Progress) -> RenderResult:
     evaluation = check_evaluation(request.evaluation, progress) if request.evaluation else None
     if request.halving:
         check_halving(request.halving, evaluation)
+    if evaluation:
+        check_columns(evaluation.extractors, found.scan.extras_schema.names)
     store = open_store(found.store)
     _check_older_places(found, store)
     store.check()

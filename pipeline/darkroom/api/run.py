@@ -21,16 +21,14 @@ from darkroom.evaluation.latest import RunFigures, latest_figures
 from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs import manifest
 from darkroom.runs.bulk import read_each, read_parts
-from darkroom.runs.cells import CellInfo
-from darkroom.runs.choices import dropped_cells
+from darkroom.runs.cells import CellInfo, dropped_cells
+from darkroom.runs.drivers import Spent, spent
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.images import StoredFile, first_images, stored_files
 from darkroom.runs.manifest import RECORD_SCHEMA, to_records
 from darkroom.runs.opening import open_whole
-from darkroom.runs.pace import Commits, Pace
-from darkroom.runs.reading import CellState, as_in_cell, states
+from darkroom.runs.reading import CellState, Commits, Pace, as_in_cell, states
 from darkroom.runs.run import RunInfo
-from darkroom.runs.spending import Spent, spent
 from darkroom.storage.store import Store, StoreError, checked_endpoint, is_remote, open_store, parse_spec
 
 if TYPE_CHECKING:
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
 
     from darkroom.api.comparison import Comparison
     from darkroom.api.measuring import EvaluationResult
+    from darkroom.api.rating import RatingPage, Ratings
     from darkroom.api.reporting import Report
 
 _SHEET_IMAGES, _QUALITY = 16, 82  # in a notebook; of WebP
@@ -205,6 +204,13 @@ class Run:
         from darkroom.api.calls import compare
 
         return compare(self, other, **options)
+
+    def rate(self, **options: Any) -> "RatingPage | Ratings":
+        """As `darkroom.rate`."""
+        from darkroom.api.calls import rate
+
+        found: RatingPage | Ratings = rate(self, **options)
+        return found
 
     # How it shows itself -------------------------------------------------------------------------------------------
 

@@ -15,17 +15,17 @@ import numpy as np
 from darkroom import __version__
 from darkroom.api.engine import local_device
 from darkroom.api.events import ImageDamaged, ImageDiffers, Progress, RenderedElsewhere
+from darkroom.api.models import check_place, models_of
 from darkroom.api.options import ModelPlace
 from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable
-from darkroom.api.run_models import check_place, models_of
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
+from darkroom.domain.progress import told_of_copies
 from darkroom.domain.records import Record, Sample
 from darkroom.engine.device import LoadedModel, batches
 from darkroom.rendering.backends import AUTO, OPENVINO, TORCH, backend_of
-from darkroom.rendering.copy_progress import told_of_copies
-from darkroom.rendering.inspection import InspectedModel, shared_models
+from darkroom.rendering.inspected_model import InspectedModel, shared_models
 from darkroom.rendering.renderer import RenderedImage, Renderer, RendererSpec, load_renderer
 from darkroom.runs import images as stored_images
 from darkroom.runs.cells import cell_of

@@ -6,14 +6,14 @@ from dataclasses import replace
 from darkroom.api.cells import CheckedCell
 from darkroom.api.checking import Checked
 from darkroom.api.plug_ins import warnings_of
-from darkroom.api.prompt_checks import tag_warnings, text_reader
-from darkroom.api.row_numbers import size_warnings
+from darkroom.api.prompt_checks import size_warnings, tag_warnings, text_reader
 from darkroom.domain.adapters import names_in
 from darkroom.domain.prompt_syntax import A1111, PLAIN
 from darkroom.domain.records import adapters_of
 from darkroom.prompts.dataset import count_long_prompts
 from darkroom.rendering.backends import OPENVINO, torch_settings
-from darkroom.rendering.inspection import STEERED, InspectedModel, token_counter
+from darkroom.rendering.family import STEERED
+from darkroom.rendering.inspected_model import InspectedModel, token_counter
 from darkroom.rendering.own_settings import idle_cache, idle_settings, unfit_choices, unfit_settings
 
 

@@ -12,9 +12,8 @@ from darkroom.api.events import Progress, Warned
 from darkroom.api.options import EngineOptions
 from darkroom.domain.errors import first_line
 from darkroom.engine.meter import Meter
-from darkroom.engine.metrics import Metric, Values, readings
-from darkroom.engine.metrics_file import MetricsFile, check_metrics_file
-from darkroom.runs.spending import Spending
+from darkroom.engine.metrics import Metric, MetricsFile, RayMetrics, Values, check_metrics_file, readings
+from darkroom.runs.drivers import Spending
 from darkroom.storage.store import Store
 
 _EXPORTER = "opentelemetry.exporter.prometheus"  # of `ray[default]`: without it no node of Ray exports anything
@@ -59,8 +58,6 @@ def _put_metrics(options: EngineOptions, run: str, work: str) -> PutMetrics | No
         return MetricsFile(options.metrics, run, work).put
     if options.kind == "local":
         return None
-    from darkroom.engine.ray_metrics import RayMetrics
-
     return RayMetrics(run, work).put
 
 

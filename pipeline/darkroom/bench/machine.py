@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from darkroom import __version__
 from darkroom.demo.encoders import make_tokenizer
-from darkroom.domain.machine import num_cores
+from darkroom.domain.process import num_cores
 
 _TOKENS = 77
 _VAE = {

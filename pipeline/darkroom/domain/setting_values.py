@@ -1,18 +1,22 @@
-"""Values of settings as they come, from a command, a call or a file, as what the table says that they are."""
+"""Values of settings as they come, from a command, a call or a file, as what the table says that they are; and told
+apart by their settings' names into the model's and those of sampling.
+"""
 
 import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from os import PathLike
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
-from darkroom.domain.settings import Range, Setting, mapping_text, settings_of
+from darkroom.domain.settings import SETTINGS, ModelRef, Range, Sampling, Setting, Value, mapping_text, settings_of
+from darkroom.domain.source_code import is_function_name
 
 Table = TypeVar("Table")
+ALSO_AN_AXIS = "it is an axis of the grid as well; leave one of them out"
 
 
 def checked_value(setting: Setting, value: Any, label: str) -> Any:
@@ -20,7 +24,7 @@ def checked_value(setting: Setting, value: Any, label: str) -> Any:
     if value is None and setting.is_optional:
         return None
     if setting.is_mapping:
-        return _checked_mapping(value, label)
+        return checked_mapping(value, label)
     if setting.is_list:
         return _entries(label, setting.kind, value)
     if value is None and setting.choices:
@@ -51,7 +55,7 @@ def checked_table(table: type[Table], given: Mapping[str, Any], label: str) -> T
     return table(**found)
 
 
-def _checked_mapping(value: Any, label: str) -> str | None:
+def checked_mapping(value: Any, label: str) -> str | None:
     """As JSON text."""
     if isinstance(value, str):
         return value  # of a stored run, or of code that has it so
@@ -168,3 +172,59 @@ def as_number(value: Any, kind: type) -> int | float | None:
     if hasattr(value, "__index__"):
         return operator.index(value)
     return float(value) if kind is float and hasattr(value, "__float__") else None
+
+
+# Settings by their names ---------------------------------------------------------------------------------------------
+
+
+def sampling_defaults() -> dict[str, Value]:
+    """What is asked for where nothing is said; None: what the model says."""
+    return {each.name: each.default for each in settings_of(Sampling)}
+
+
+def with_settings(
+    model: ModelRef, sampling: Mapping[str, Value], settings: Mapping[str, Any]
+) -> tuple[ModelRef, dict[str, Value]]:
+    """Both with these settings by their names, checked; an unknown one is refused with the nearest name."""
+    for name in settings:
+        if name not in SETTINGS:
+            raise DarkroomError(unknown(name, tuple(SETTINGS), "setting"))
+    given: dict[str, Any] = {
+        name: checked_value(SETTINGS[name], value, _key(SETTINGS[name])) for name, value in settings.items()
+    }
+    named = {each.name: given[each.name] for each in settings_of(ModelRef) if each.name in given}
+    shaped = {each.name: given[each.name] for each in settings_of(Sampling) if each.name in given}
+    return checked_model(replace(model, **named)), {**sampling, **shaped}
+
+
+def check_beside_axes(given: Mapping[str, Any], axes: Mapping[str, Sequence[Value]]) -> None:
+    """Raises DarkroomError for a value, of those that are given by their settings' names, that no cell would have."""
+    for name, values in axes.items():
+        if name in given and is_on_no_cell(SETTINGS[name], given[name], values):
+            raise DarkroomError(f"{_key(SETTINGS[name])}={as_said(given[name])}: {ALSO_AN_AXIS}")
+
+
+def is_on_no_cell(setting: Setting, value: Any, axis: Sequence[Any]) -> bool:
+    """Whether a value has no effect, since the setting is an axis too; a default stands for none. What is no setting of
+    images is the run's own as well."""
+    is_of_run = setting in settings_of(Sampling) and not setting.of_image
+    return not is_of_run and value not in (setting.default, *axis)
+
+
+def _key(setting: Setting) -> str:
+    return f"{'sampling' if setting in settings_of(Sampling) else 'model'}.{setting.name}"
+
+
+def checked_model(model: ModelRef) -> ModelRef:
+    """The same, with its settings as their kinds. Raises DarkroomError for a model without a name, or with a setting
+    that cannot be."""
+    model = checked_table(ModelRef, vars(model), "model")
+    if not model.repo_id and not model.make:
+        raise DarkroomError("model.repo_id has no value; give a hub id or a local folder, or model.make=my_module:make")
+    if model.options and not model.make:
+        raise DarkroomError("model.options: is for a renderer of one's own; leave it out, or give model.make=...")
+    if model.make and not is_function_name(model.make):
+        raise DarkroomError(f"model.make={model.make}: no name of a function; give it as my_module:make")
+    if has_credentials(model.repo_id):
+        raise credentials_in("model.repo_id")
+    return model

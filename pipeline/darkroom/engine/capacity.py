@@ -1,7 +1,8 @@
-"""What one worker takes of a Ray cluster, how many of them there is room for, and what those that are not ready wait
-for."""
+"""What one worker takes of a Ray cluster, how many there is room for and should be, and what those that are not ready
+wait for."""
 
 import math
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 import ray
 
 _NODE_LABEL = "ray.io/node-id"  # that Ray gives every node
+_COUNT_EVERY_S = 10.0
 _ROUNDING = 1e-9  # of a quotient of fractions, such as 1 / 0.1
 
 
@@ -65,6 +67,41 @@ def draining_nodes() -> Collection[str]:
     """Ids of the nodes that are about to leave."""
     found: Collection[str] = ray._private.state.state.get_draining_nodes()
     return found
+
+
+class Wanted:
+    """How many workers there should be, asked for anew now and then, and the nodes that are left out.
+
+    A node that has other software, or another model, fails every worker; it is used again only where no other node has
+    room for one.
+    """
+
+    def __init__(self, number: int | None, resources: WorkerResources) -> None:
+        self._given = number
+        self._resources = resources
+        self._excluded: set[str] = set()
+        self.count()
+
+    @property
+    def number(self) -> int:
+        """At least 1: a cluster that starts nodes on demand needs one that waits."""
+        if time.monotonic() - self._counted_at > _COUNT_EVERY_S:
+            self.count()
+        return max(1, self._room) if self._given is None else self._given
+
+    @property
+    def excluded(self) -> Collection[str]:
+        return self._excluded if self._room else ()
+
+    def exclude(self, node_id: str | None) -> None:
+        if node_id:
+            self._excluded.add(node_id)
+            self.count()
+
+    def count(self) -> None:
+        """The room that there is now, on nodes that will stay."""
+        self._counted_at = time.monotonic()
+        self._room = num_with_room(self._resources, {*self._excluded, *draining_nodes()})
 
 
 def node_of(actor: Any) -> str | None:

@@ -10,8 +10,8 @@ from typing import Generic, ParamSpec, TypeVar
 
 from darkroom.domain.errors import DarkroomError, EndsRun
 from darkroom.domain.identity import ModelIdentity
+from darkroom.domain.progress import OFF, Profile
 from darkroom.domain.records import Sample
-from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.renderer import Compiled, FatalDeviceError, RenderedImage, Renderer, RendererInfo
 
 Load = Callable[[ModelIdentity], Renderer]

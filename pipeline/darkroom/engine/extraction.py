@@ -4,19 +4,22 @@ A picture that an extractor fails on costs that picture's features alone: its ro
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from darkroom.domain.errors import DarkroomError
-from darkroom.domain.spans import OFF, Profile
+from darkroom.domain.errors import DarkroomError, EndsRun, WrongModel
+from darkroom.domain.progress import OFF, Profile
 from darkroom.engine.device import Device
-from darkroom.evaluation.extractor import CaptionExtractor, Extractor, ImageScorer
+from darkroom.evaluation.extractor import CaptionExtractor, Extractor, ImageScorer, RowScorer
+from darkroom.evaluation.scorer_process import ScorerDied
+from darkroom.prompts.extras import json_values
 from darkroom.rendering.renderer import FatalDeviceError, explained
-from darkroom.runs.containers import EncodedImage
-from darkroom.runs.encoding import LOSSLESS, decode
+from darkroom.runs.encoding import LOSSLESS, EncodedImage, decode
 from darkroom.runs.features import ImageFeatures, ShardFeatures, joined_features
 
 _MAX_ERROR_CHARS = 300
@@ -32,6 +35,35 @@ class Picture:
     prompt: str  # its words, without weights
     pixels: np.ndarray  # (H, W, 3) uint8 RGB of its file
     sha256: str = ""  # of its file, where that is known already
+    row: Mapping[str, Any] = field(default_factory=dict)  # of its prompt: `prompt_rows`
+
+
+def columns_read(extractors: Iterable[Extractor]) -> list[str]:
+    """Columns of the prompts that any of them asks for."""
+    return list(dict.fromkeys(name for extractor in extractors for name in extractor.info.columns))
+
+
+def prompt_rows(names: Sequence[tuple[str, int]], extras: pa.Table, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """What a RowScorer is told of images by (prompt_id, sample_index), whose prompts' other columns are `extras`.
+
+    Raises DarkroomError for a column that is not there.
+    """
+    for column in columns:
+        if column not in extras.column_names:
+            raise no_column(column, extras.column_names)
+    values = [json_values(extras.schema.field(name), extras.column(name)) for name in columns]
+    rows = zip(*values, strict=True) if columns else [()] * len(names)
+    return [
+        {"prompt_id": prompt_id, "sample_index": index, "columns": dict(zip(columns, row, strict=True))}
+        for (prompt_id, index), row in zip(names, rows, strict=True)
+    ]
+
+
+def no_column(column: str, there: Iterable[str], extractor: str = "a scorer") -> DarkroomError:
+    known = ", ".join(there) or "no other than those that Darkroom reads"
+    return DarkroomError(
+        f"extractors: {extractor} reads column {column!r} of the prompts, and there is none; there are {known}"
+    )
 
 
 def extract_by_all(extractors: Sequence[Extractor], pictures: Sequence[Picture]) -> list[ShardFeatures]:
@@ -45,7 +77,9 @@ def extract(extractor: Extractor, pictures: Sequence[Picture]) -> ShardFeatures:
         none = np.empty((0, extractor.info.dimension), np.float32)
         return ShardFeatures(_without_captions((), none), (), ())
     try:
-        images = _checked(_features_by(extractor, pictures), extractor)
+        return _made(extractor, pictures)
+    except (EndsRun, WrongModel):
+        raise
     except (Exception, SystemExit) as error:  # a plug-in may well call sys.exit
         if _is_device_fault(error):
             raise explained(error) from error
@@ -53,8 +87,29 @@ def extract(extractor: Extractor, pictures: Sequence[Picture]) -> ShardFeatures:
             return joined_features([extract(extractor, [picture]) for picture in pictures])
         reason = f"{type(error).__name__}: {error}"[:_MAX_ERROR_CHARS]
         return without_features(extractor, pictures[0].image_id, pictures[0].sha256, reason)
+
+
+def _made(extractor: Extractor, pictures: Sequence[Picture]) -> ShardFeatures:
     digests = tuple(picture.sha256 for picture in pictures)
+    if isinstance(extractor, RowScorer):
+        return ShardFeatures(*_scored(extractor, pictures, digests))
+    images = _checked(_features_by(extractor, pictures), extractor)
     return ShardFeatures(images, digests, tuple(_finite_fault(row) for row in images.features))
+
+
+def _scored(
+    scorer: RowScorer, pictures: Sequence[Picture], digests: tuple[str, ...]
+) -> tuple[ImageFeatures, tuple[str, ...], tuple[str, ...]]:
+    """The arguments of ShardFeatures: a score that does not apply is NaN, and no error."""
+    rows = [{**picture.row, "image_id": picture.image_id, "prompt": picture.prompt} for picture in pictures]
+    answers = scorer.row_scores([picture.pixels for picture in pictures], rows)
+    names = [score.name for score in scorer.info.named_scores]
+    none = dict.fromkeys(names)
+    found = [none if isinstance(answer, str) else answer for answer in answers]
+    scores = np.array([[answer[name] for name in names] for answer in found], np.float32)  # None becomes NaN
+    errors = tuple(answer[:_MAX_ERROR_CHARS] if isinstance(answer, str) else "" for answer in answers)
+    ids = tuple(picture.image_id for picture in pictures)
+    return _without_captions(ids, scores), digests, errors
 
 
 def without_features(extractor: Extractor, image_id: str, sha256: str, reason: str) -> ShardFeatures:
@@ -65,6 +120,8 @@ def without_features(extractor: Extractor, image_id: str, sha256: str, reason: s
 
 def _is_device_fault(error: BaseException) -> bool:
     """The fault is not the picture's: another worker, or the same one later, may well make its features."""
+    if isinstance(error, ScorerDied):  # whose last words may well be of its own device
+        return False
     is_lost = isinstance(explained(error), FatalDeviceError)
     return is_lost or isinstance(error, MemoryError) or "out of memory" in str(error)
 
@@ -73,8 +130,8 @@ def _features_by(extractor: Extractor, pictures: Sequence[Picture]) -> ImageFeat
     image_ids = tuple(picture.image_id for picture in pictures)
     pixels, prompts = [picture.pixels for picture in pictures], [picture.prompt for picture in pictures]
     if isinstance(extractor, ImageScorer):
-        scores = np.asarray(extractor.scores(pixels, prompts), np.float32).reshape(len(pictures), 1)
-        return _without_captions(image_ids, scores)
+        scores = np.asarray(extractor.scores(pixels, prompts), np.float32)
+        return _without_captions(image_ids, scores[:, None] if scores.ndim == 1 else scores)
     features = extractor.features(pixels)
     if not isinstance(extractor, CaptionExtractor):
         return _without_captions(image_ids, features)
@@ -116,9 +173,16 @@ class InlineFeatures:
     """
 
     def __init__(
-        self, extractors: Sequence[Extractor], device: Device, image_format: str, profile: Profile = OFF
+        self,
+        extractors: Sequence[Extractor],
+        device: Device,
+        image_format: str,
+        profile: Profile = OFF,
+        rows: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
+        """`rows`: of each image, by its image_id, what `prompt_rows` says."""
         self._extractors = extractors
+        self._rows = rows or {}
         self._device = device
         self._is_lossless = image_format in LOSSLESS
         self._profile = profile
@@ -137,7 +201,8 @@ class InlineFeatures:
             )
             return
         with self._adding:
-            self._waiting.append(Picture(image.image_id, caption, shown))
+            row = self._rows.get(image.image_id, {})
+            self._waiting.append(Picture(image.image_id, caption, shown, row=row))
             if len(self._waiting) >= _CHUNK:
                 self._flush()
 

@@ -6,9 +6,10 @@ is decoded once, whatever the number of extractors. One device thread owns these
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,14 +17,14 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Shard
 from darkroom.domain.prompt_syntax import read_prompt
 from darkroom.domain.records import OK, Record
-from darkroom.engine.extraction import Picture, extract, without_features
+from darkroom.engine.extraction import Picture, columns_read, extract, prompt_rows, without_features
 from darkroom.engine.tasks import FeatureTask, ShardReport, Task
-from darkroom.evaluation.extractor import Extractor, ExtractorSpec
+from darkroom.evaluation.extractor import Extractor, ExtractorSpec, end_scorers
 from darkroom.evaluation.opening import load_extractor
 from darkroom.runs import manifest
 from darkroom.runs.features import ShardFeatures, get_features, joined_features, put_features
 from darkroom.runs.images import StoredFile, stored_files
-from darkroom.runs.manifest import to_records
+from darkroom.runs.manifest import extra_columns, to_records
 from darkroom.storage.store import Store, StoreSpec, open_store
 
 _CHUNK = 64  # images decoded at a time: what bounds the memory
@@ -49,6 +50,7 @@ class FeatureWorker:
         self._device = ThreadPoolExecutor(1, "device")
         self._decoders = ThreadPoolExecutor(_NUM_DECODERS, "decode")
         self._stop = threading.Event()
+        self._extractors: Sequence[Extractor] = ()
         try:
             self._extractors = self._device.submit(load).result()
         except BaseException:  # an interrupt too: its threads would wait for work for ever
@@ -60,8 +62,14 @@ class FeatureWorker:
         assert isinstance(task, FeatureTask)
         started = time.perf_counter()
         table = manifest.read(self._store, task.shard)
-        ok = [record for record in to_records(table) if record.status == OK]
-        extractions = [_Extraction(extractor, self._known(extractor, task.shard), ok) for extractor in self._extractors]
+        records = to_records(table)
+        ok = [record for record in records if record.status == OK]
+        names = [(record.prompt_id, record.sample_index) for record in records]
+        told = prompt_rows(names, extra_columns(table), columns_read(self._extractors))
+        rows = {record.image_id: row for record, row in zip(records, told, strict=True)}
+        extractions = [
+            _Extraction(extractor, self._known(extractor, task.shard), ok, rows) for extractor in self._extractors
+        ]
         missing = [record for record in ok if any(each.is_missing(record) for each in extractions)]
         for chunk in _chunks(missing):
             self._extract(chunk, extractions)
@@ -77,6 +85,7 @@ class FeatureWorker:
 
     def close(self) -> None:
         self._stop.set()
+        end_scorers(self._extractors)
         for pool in (self._device, self._decoders):
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -95,8 +104,15 @@ class FeatureWorker:
 class _Extraction:
     """One extractor's features of one shard, some of which were there before."""
 
-    def __init__(self, extractor: Extractor, known: ShardFeatures | None, ok: Sequence[Record]) -> None:
-        self.extractor = extractor
+    def __init__(
+        self,
+        extractor: Extractor,
+        known: ShardFeatures | None,
+        ok: Sequence[Record],
+        told: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        """`told`: of each image, by its image_id, what `prompt_rows` says."""
+        self.extractor, self._told = extractor, told
         places = [known.place(record.image_id, record.sha256) if known else None for record in ok]
         rows = [place for place in places if place is not None]
         self._order = [record.image_id for record in ok]
@@ -110,7 +126,7 @@ class _Extraction:
         """On the device's thread."""
         missing = [(file, pixels) for file, pixels in files if self.is_missing(file.record)]
         pictures = [
-            Picture(file.record.image_id, _caption(file.record), pixels, file.sha256)
+            Picture(file.record.image_id, _caption(file.record), pixels, file.sha256, self._told[file.record.image_id])
             for file, pixels in missing
             if pixels is not None
         ]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from darkroom.domain.units import duration
+from darkroom.domain.progress import duration
 from darkroom.engine.tasks import (
     STALL_S,
     AttemptFailed,

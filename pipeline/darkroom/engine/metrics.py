@@ -1,13 +1,24 @@
-"""The metrics of a job, each declared once: its name, its kind, its labels, what it is, and how it is read.
+"""The metrics of a job, each declared once: its name, its kind, its labels, what it is, how it is read, and written.
 
-What writes them (a file for Prometheus, or Ray), the documentation, the dashboard's check and that of the alert rules
-are derived from this table.
+They go into a file that the textfile collector of Prometheus' node_exporter reads, or through Ray: every node of a
+cluster exports those of its processes to Prometheus, under names that begin with `ray_`, and Ray's head writes the list
+of nodes to scrape. These, the documentation, the dashboard's check and that of the alert rules are derived from the
+table. https://github.com/prometheus/node_exporter#textfile-collector: files whose names end in .prom, each replaced
+whole.
 """
 
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+from prometheus_client import CollectorRegistry, write_to_textfile
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import FAILED, FILTERED, INVALID, OK
 from darkroom.engine.meter import Meter, State
 from darkroom.engine.tasks import Summary
@@ -15,6 +26,7 @@ from darkroom.engine.tasks import Summary
 COUNTER, GAUGE = "counter", "gauge"
 RUN, WORK = "run", "work"  # labels of every metric: the run's address, and rendering, features or retry
 Values = Mapping[tuple[str, ...], float]  # values of the metric's own labels, in order -> number
+Family = CounterMetricFamily | GaugeMetricFamily
 
 
 @dataclass(frozen=True)
@@ -159,3 +171,79 @@ def readings(meter: Meter, is_running: bool = True) -> dict[Metric, Values]:
     with meter.lock:
         source = Source(meter, meter.state(), is_running)
         return {metric: metric.read(source) for metric in METRICS}
+
+
+# As a file -----------------------------------------------------------------------------------------------------------
+
+
+def check_metrics_file(path: str) -> None:
+    """Raises DarkroomError where the file could not be written."""
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise DarkroomError(f"engine.metrics={path}: there is no folder {folder}; make it, or name another")
+    if Path(path).is_dir() or not os.access(folder, os.W_OK):
+        raise DarkroomError(f"engine.metrics={path}: no file can be written there; make {folder} writable for you, or "
+                            "name another")  # fmt: skip
+
+
+class MetricsFile:
+    """Replaces the file with readings."""
+
+    def __init__(self, path: str, run: str, work: str) -> None:
+        self._path = path
+        self._common = (run, work)
+
+    def put(self, found: Mapping[Metric, Values]) -> None:
+        """Raises OSError."""
+        registry = CollectorRegistry()
+        registry.register(_Found(found, self._common))
+        write_to_textfile(self._path, registry)
+
+
+class _Found(Collector):
+    def __init__(self, found: Mapping[Metric, Values], common: tuple[str, ...]) -> None:
+        self._found = found
+        self._common = common
+
+    def collect(self) -> Iterator[Family]:
+        for metric, values in self._found.items():
+            kind = CounterMetricFamily if metric.kind == COUNTER else GaugeMetricFamily
+            family = kind(metric.name, metric.help, labels=metric.all_labels)
+            for labels, value in values.items():
+                family.add_metric([*self._common, *labels], value)
+            yield family
+
+
+# Through Ray ---------------------------------------------------------------------------------------------------------
+
+
+class RayMetrics:
+    """Hands readings to the Ray that this process has joined."""
+
+    def __init__(self, run: str, work: str) -> None:
+        self._tags = {RUN: run, WORK: work}
+        self._metrics = {metric: _made(metric) for metric in METRICS}
+        self._counted: dict[tuple[Metric, tuple[str, ...]], float] = {}
+
+    def put(self, found: Mapping[Metric, Values]) -> None:
+        for metric, values in found.items():
+            for labels, value in values.items():
+                self._put(metric, labels, value)
+
+    def _put(self, metric: Metric, labels: tuple[str, ...], value: float) -> None:
+        tags = {**self._tags, **dict(zip(metric.labels, labels, strict=True))}
+        if metric.kind != COUNTER:
+            self._metrics[metric].set(value, tags)
+            return
+        more = value - self._counted.get((metric, labels), 0.0)
+        if more > 0:  # Ray takes nothing else
+            self._counted[metric, labels] = value
+            self._metrics[metric].inc(more, tags)
+
+
+def _made(metric: Metric) -> Any:
+    """A Counter or a Gauge of Ray, which adds the ending of counters itself."""
+    from ray.util.metrics import Counter, Gauge
+
+    kind = Counter if metric.kind == COUNTER else Gauge
+    return kind(metric.name.removesuffix("_total"), metric.help, tag_keys=metric.all_labels)

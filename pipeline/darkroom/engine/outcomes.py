@@ -16,13 +16,12 @@ from darkroom import __version__
 from darkroom.domain.adapters import parts_used
 from darkroom.domain.errors import redacted
 from darkroom.domain.identity import ModelIdentity
+from darkroom.domain.progress import OFF, Profile
 from darkroom.domain.records import FAILED, FILTERED, INVALID, OK, Record, Sample
 from darkroom.domain.settings import Value
-from darkroom.domain.spans import OFF, Profile
 from darkroom.engine.extraction import InlineFeatures
 from darkroom.rendering.renderer import RenderedImage, RendererInfo
-from darkroom.runs.containers import EncodedImage
-from darkroom.runs.encoding import pixels_digest
+from darkroom.runs.encoding import EncodedImage, pixels_digest
 from darkroom.runs.layouts import CONTAINERS, Placed, as_rendered, encode_image, place_container, place_image
 from darkroom.runs.run import OutputInfo
 from darkroom.storage.store import Store

@@ -1,14 +1,18 @@
-"""Adds up the spans of many workers: a table of stages, and a trace in the Chrome format that Perfetto opens.
+"""`engine.profile`: the spans of driver and workers added up, as a table of stages and as a trace of Chrome's format,
+which Perfetto opens.
 
 Format: "Trace Event Format", complete events (`X`) and metadata (`M`); times in microseconds.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from darkroom.domain.spans import STAGES, Span
+from darkroom.domain.progress import STAGES, Profile, Span
+from darkroom.engine.tasks import Event, Listener, ShardDone, Task
 from darkroom.evaluation.tables import Table, text_table
+from darkroom.runs.files import PROFILE_PREFIX
+from darkroom.storage.store import Store
 
 _MAX_TRACED = 200_000  # spans in a trace, some 30 MB; the table counts all of them
 _ON_DEVICE = ("render", "features")
@@ -94,3 +98,40 @@ class ProfileTotals:
 
 def _named(kind: str, pid: int, tid: int, name: str) -> dict[str, object]:
     return {"name": kind, "ph": "M", "pid": pid, "tid": tid, "args": {"name": name}}
+
+
+class RenderProfile:
+    """`engine.profile`: adds up what workers and driver measured, and stores it beside the run. Nothing when off."""
+
+    def __init__(self, is_on: bool) -> None:
+        self._driver = Profile(is_on)
+        self._totals = ProfileTotals()
+
+    def tasks(self, tasks: Iterator[Task]) -> Iterator[Task]:
+        """The same tasks, their reading measured."""
+        while True:
+            with self._driver.span("read"):
+                task = next(tasks, None)
+            if task is None:
+                return
+            yield task
+
+    def listener(self, listen: Listener) -> Listener:
+        """Hears what `listen` hears, and hands it on."""
+
+        def hear(event: Event) -> None:
+            if isinstance(event, ShardDone):
+                self._totals.add(event.worker, event.report.spans)
+            listen(event)
+
+        return hear
+
+    def put(self, store: Store) -> tuple[str, str] | None:
+        """Write the table and the trace, in the place of earlier ones: the table, and where the trace is."""
+        if not self._driver.is_on:
+            return None
+        self._totals.add("driver", self._driver.taken())
+        table = self._totals.table()
+        store.put(f"{PROFILE_PREFIX}stages.txt", table.encode(), "text/plain")
+        store.put(f"{PROFILE_PREFIX}trace.json", self._totals.trace(), "application/json")
+        return table, store.describe(f"{PROFILE_PREFIX}trace.json")

@@ -24,7 +24,7 @@ from darkroom.engine.actor import (
     software,
     start_slot,
 )
-from darkroom.engine.capacity import WorkerResources, draining_nodes, node_of, num_with_room, why_pending
+from darkroom.engine.capacity import Wanted, WorkerResources, draining_nodes, node_of, why_pending
 from darkroom.engine.dispatcher import Attempt, Ledger
 from darkroom.engine.tasks import (
     AttemptFailed,
@@ -44,47 +44,11 @@ from darkroom.rendering.renderer import FatalDeviceError
 _IN_FLIGHT = 2  # shards a worker: the device starts the next while the last one's bytes leave
 _POLL_S = 1.0
 _SAY_EVERY_S = 30.0
-_COUNT_EVERY_S = 10.0
 HEARTBEAT_EVERY_S = 10.0
 HEARTBEAT_TIMEOUT_S = 120.0  # a worker's other threads may hold the interpreter for a while, as when it loads a model
 
 MakeWorker = Callable[[], TaskRunner]
 NewActor = Callable[[str, Task | None, Collection[str]], Any]
-
-
-class Wanted:
-    """How many workers there should be, asked for anew now and then, and the nodes that are left out.
-
-    A node that has other software, or another model, fails every worker; it is used again only where no other node has
-    room for one.
-    """
-
-    def __init__(self, number: int | None, resources: WorkerResources) -> None:
-        self._given = number
-        self._resources = resources
-        self._excluded: set[str] = set()
-        self.count()
-
-    @property
-    def number(self) -> int:
-        """At least 1: a cluster that starts nodes on demand needs one that waits."""
-        if time.monotonic() - self._counted_at > _COUNT_EVERY_S:
-            self.count()
-        return max(1, self._room) if self._given is None else self._given
-
-    @property
-    def excluded(self) -> Collection[str]:
-        return self._excluded if self._room else ()
-
-    def exclude(self, node_id: str | None) -> None:
-        if node_id:
-            self._excluded.add(node_id)
-            self.count()
-
-    def count(self) -> None:
-        """The room that there is now, on nodes that will stay."""
-        self._counted_at = time.monotonic()
-        self._room = num_with_room(self._resources, {*self._excluded, *draining_nodes()})
 
 
 class RayDispatcher:

@@ -39,6 +39,7 @@ class ShardWork:
     attempt: int  # as records say it
     suffix: str  # of the names of what is stored
     makes_features: bool  # where the worker makes features inline
+    extras: pa.Table  # the other columns of the samples' prompt rows, in the same order
     commit: Callable[
         [Sequence[Record], Provenance], bool
     ]  # makes the samples' records visible; False: others are already
@@ -53,7 +54,7 @@ def fresh_shard(store: Store, run: RunInfo, task: ShardTask, attempt: int) -> Sh
     ]
     extras = task.extras.take(pa.array([position for position, _ in found], pa.int64()))
     commit = partial(_commit, store, run, task.shard, extras)
-    return ShardWork(task.shard, task.cell, [sample for _, sample in found], attempt, "", True, commit)
+    return ShardWork(task.shard, task.cell, [sample for _, sample in found], attempt, "", True, extras, commit)
 
 
 def _commit(
@@ -89,7 +90,7 @@ def retried_shard(store: Store, task: RetryTask, attempt: int) -> ShardWork:
     wanted = [recorded_sample(records[index], task.cell) for index in failed]
     suffix = f"-{hashlib.sha256(before).hexdigest()[:16]}"
     commit = partial(_revise, store, task.shard, before, table, records, failed)
-    return ShardWork(task.shard, task.cell, wanted, attempt, suffix, False, commit)
+    return ShardWork(task.shard, task.cell, wanted, attempt, suffix, False, extra_columns(table.take(failed)), commit)
 
 
 def _nothing_failed(store: Store, task: RetryTask, attempt: int) -> ShardWork:
@@ -97,8 +98,8 @@ def _nothing_failed(store: Store, task: RetryTask, attempt: int) -> ShardWork:
 
     Raises NotFound where there is no copy.
     """
-    manifest.read(store, task.shard)
-    return ShardWork(task.shard, task.cell, [], attempt, "", False, lambda records, provenance: False)
+    none = extra_columns(manifest.read(store, task.shard).slice(0, 0))
+    return ShardWork(task.shard, task.cell, [], attempt, "", False, none, lambda records, provenance: False)
 
 
 def _revise(

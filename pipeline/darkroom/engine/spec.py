@@ -1,28 +1,43 @@
 """Makes workers in the process that uses them: one that renders, and one that finds a batch size.
 
-What they are made from is small, picklable, and without a secret.
+What they are made from is small, picklable, and without a secret. A batch size is found by trying: the smallest at
+which a model renders nearly the most images a second.
 """
 
 import json
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity, digest
+from darkroom.domain.progress import Profile
+from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import Sampling
-from darkroom.domain.spans import Profile
 from darkroom.engine.device import CompileArtifacts
 from darkroom.engine.tasks import ProbeTask, RetryTask, ShardReport, ShardTask, Task
 from darkroom.engine.worker import Worker
 from darkroom.evaluation.extractor import Extractor, ExtractorSpec
 from darkroom.rendering.backends import OPENVINO, openvino_version
 from darkroom.rendering.loading import loads_models
-from darkroom.rendering.prefetching import prefetch
+from darkroom.rendering.model_places import prefetch
 from darkroom.rendering.renderer import Compiled, Renderer, RendererSpec, load_renderer
 from darkroom.runs.run import RunInfo, open_run
 from darkroom.storage.local import user_cache
 from darkroom.storage.store import NotFound, Store, StoreSpec, open_store
+
+if TYPE_CHECKING:
+    from darkroom.rendering.pretrained import LoadedPipeline
+
+_BATCH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64)
+_MAX_UNET_ROWS = 63  # at 64 the Stable Diffusion UNets' `Upsample2D` leaves channels_last on a GPU, and is slower
+_NUM_STEPS = 3
+_NUM_TIMED = 2  # calls, after one that is not
+_MAX_CALL_S = 30.0  # no larger batch is tried after a longer call
+_NEAR_BEST = 0.97  # of the best rate: less memory and a shorter tail are worth the rest
 
 
 @dataclass(frozen=True)
@@ -109,8 +124,6 @@ class Prober:
 
     def _batch_size(self, spec: RendererSpec, sampling: Sampling) -> int:
         device = _device_name(spec)
-        from darkroom.rendering.batch_size import best_size, measured_rates  # what was imported now
-
         key = f"{_key(spec, sampling, device)}.json"
         try:
             return int(json.loads(self._cache.get(key))["batch_size"])
@@ -142,3 +155,59 @@ def _key(spec: RendererSpec, sampling: Sampling, device: str) -> str:
     held: list[object] = [found] if (found := {**model.lossy, **spec.model.execution}) else []
     held += [OPENVINO, openvino_version()] if spec.backend == OPENVINO else []
     return digest("batch size", model.revision, model.variant, model.dtype, shape, device, *held)
+
+
+# Rates by batch size -------------------------------------------------------------------------------------------------
+
+
+def measured_rates(spec: RendererSpec, sampling: Sampling) -> dict[int, float]:
+    """Batch size -> images a second of a few uncompiled steps, as far as memory, time and use go."""
+    from darkroom.rendering.pretrained import load_pipeline  # with torch
+
+    spec = replace(spec, compile=False)
+    return rates_of(load_pipeline(spec), spec, sampling)
+
+
+def rates_of(loaded: "LoadedPipeline", spec: RendererSpec, sampling: Sampling) -> dict[int, float]:
+    """The same for a pipeline that is loaded."""
+    from darkroom.rendering.diffusion import DiffusersRenderer
+
+    sampling = replace(sampling, num_inference_steps=min(_NUM_STEPS, sampling.num_inference_steps))
+    rates: dict[int, float] = {}
+    for size in _sizes(hasattr(loaded.pipe, "unet"), sampling.is_guided):
+        seconds = _seconds(DiffusersRenderer(loaded, replace(spec, batch_size=size)), sampling)
+        if seconds is None:
+            break
+        rates[size] = size / seconds
+        if seconds > _MAX_CALL_S or _is_past_best(rates):
+            break
+    return rates
+
+
+def best_size(rates: Mapping[int, float]) -> int:
+    """The smallest size whose rate is near the best; 1 where not even one image could be rendered."""
+    return min((size for size, rate in rates.items() if rate >= _NEAR_BEST * max(rates.values())), default=1)
+
+
+def _sizes(has_unet: bool, is_guided: bool) -> Iterator[int]:
+    rows = 2 if is_guided else 1
+    return (size for size in _BATCH_SIZES if not has_unet or size * rows <= _MAX_UNET_ROWS)
+
+
+def _is_past_best(rates: Mapping[int, float]) -> bool:
+    """Whether the last two sizes were no better than one before them."""
+    *before, second, last = [0.0, 0.0, *rates.values()]
+    return max(before) > 0 and max(second, last) < max(before) / _NEAR_BEST
+
+
+def _seconds(renderer: Renderer, sampling: Sampling) -> float | None:
+    """Seconds of the quicker call; None where the batch was too large for the memory."""
+    size = renderer.info.batch_size
+    requests = [ImageRequest(str(number), "a photograph", number, sampling) for number in range(size)]
+    times = []
+    for _ in range(1 + _NUM_TIMED):
+        started = time.perf_counter()
+        if any(image.batch_size != size or image.pixels is None for image in renderer.render(requests)):
+            return None
+        times.append(time.perf_counter() - started)
+    return min(times[1:])

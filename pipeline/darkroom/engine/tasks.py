@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from darkroom.domain.errors import redacted
 from darkroom.domain.identity import Cell, Shard
+from darkroom.domain.progress import Span
 from darkroom.domain.records import PromptRow
 from darkroom.domain.settings import Sampling
-from darkroom.domain.spans import Span
 from darkroom.rendering.renderer import Compiled, RendererSpec
 
 STALL_S = 45.0  # at one stage, from which on it is said

@@ -11,9 +11,9 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from darkroom.domain.identity import ModelIdentity
-from darkroom.domain.spans import OFF, Doing, Profile
+from darkroom.domain.progress import OFF, Doing, Profile
 from darkroom.engine.device import Device, Load, batches
-from darkroom.engine.extraction import InlineFeatures, LoadExtractors
+from darkroom.engine.extraction import InlineFeatures, LoadExtractors, columns_read, prompt_rows
 from darkroom.engine.outcomes import (
     Destination,
     EncoderPool,
@@ -25,6 +25,7 @@ from darkroom.engine.outcomes import (
 )
 from darkroom.engine.shard import ShardWork, fault, fresh_shard, report, retried_shard
 from darkroom.engine.tasks import FeatureTask, ProbeTask, RetryTask, ShardReport, ShardTask, Task
+from darkroom.evaluation.extractor import end_scorers
 from darkroom.rendering.renderer import Compiled
 from darkroom.runs.features import put_features
 from darkroom.runs.run import RunInfo
@@ -91,7 +92,7 @@ class Worker:
         image_format = self._run.output.image_format
         faults = {sample.request.image_id: fault(sample, image_format) for sample in work.samples}
         renderable = [sample for sample in work.samples if not faults[sample.request.image_id]]
-        features = self._inline_features() if work.makes_features else None
+        features = self._inline_features(work) if work.makes_features else None
         where = Destination(work.cell.model, work.suffix, features)
         pending: dict[str, Future[Outcome]] = {}
 
@@ -143,10 +144,13 @@ class Worker:
         """The stage that one of its threads has been at for longest, with the seconds; None where all are idle."""
         return self._doing.longest()
 
-    def _inline_features(self) -> InlineFeatures | None:
+    def _inline_features(self, work: ShardWork) -> InlineFeatures | None:
         if not self._extractors:
             return None
-        return InlineFeatures(self._extractors, self._device, self._run.output.image_format, self._profile)
+        names = [(sample.row.prompt_id, sample.sample_index) for sample in work.samples]
+        told = prompt_rows(names, work.extras, columns_read(self._extractors))
+        rows = {sample.request.image_id: row for sample, row in zip(work.samples, told, strict=True)}
+        return InlineFeatures(self._extractors, self._device, self._run.output.image_format, self._profile, rows)
 
     def _counts(self) -> tuple[int, int]:
         """Store calls made again, and models loaded, since the last report."""
@@ -164,5 +168,6 @@ class Worker:
 
     def close(self) -> None:
         """Make every call that is under way end before its next batch."""
+        end_scorers(self._extractors)
         self._device.close()
         self._encoders.close()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation import inputs
@@ -11,7 +12,6 @@ from darkroom.evaluation.reference_free import named_convention
 from darkroom.runs.features import ExtractorInfo
 
 INCEPTION = "inception_v3"
-READS_CAPTIONS = ("demo_clip", "clip")
 
 _RESAMPLED = "1,000 resamples of the prompts"
 _OF_INFLUENCE = f"95 % bootstrap of the images' influences, {_RESAMPLED}; the reference is taken as fixed"
@@ -32,8 +32,10 @@ class Definition:
     needs_reference: bool = True
     needs_reference_features: bool = False  # each image is compared with each, of MOST_COMPARED a set at most
     needs_captions: bool = False
+    of_joint_space: bool = False  # of extractors that put captions into the pictures' space
     of_all: bool = False  # of all images, however many; the others of those that are held in memory
     of_scores: bool = False  # of pictures' own scores, and not of features
+    column: int | None = None  # of a scorer's features, that it is the mean of
     has_interval: bool = True
     default: bool = True  # measured where nobody names metrics
     lowest: float = -math.inf  # value there can be: where an interval is cut
@@ -87,7 +89,7 @@ CATALOGUE: Mapping[str, Definition] = {
         interval=_OF_INFLUENCE,
         measure=inputs.measure_cmmd,
         needs_reference_features=True,
-        extractors=READS_CAPTIONS,
+        of_joint_space=True,
     ),
     "precision": Definition(
         title="Precision",
@@ -132,6 +134,16 @@ CATALOGUE: Mapping[str, Definition] = {
         needs_reference=False,
         lowest=1.0,
     ),
+    "prompt_diversity": Definition(
+        title="Prompt diversity",
+        higher_is_better=True,
+        convention="mean over prompts of 1 - cos over the pairs of a prompt's images; distance of Fu et al. 2023",
+        interval=_OF_MEAN.partition(";")[0],
+        measure=inputs.measure_prompt_diversity,
+        needs_reference=False,
+        default=False,
+        lowest=0.0,
+    ),
     "clip_score": Definition(
         title="CLIP score",
         higher_is_better=True,
@@ -141,7 +153,7 @@ CATALOGUE: Mapping[str, Definition] = {
         needs_reference=False,
         needs_captions=True,
         of_all=True,
-        extractors=READS_CAPTIONS,
+        of_joint_space=True,
     ),
     "score": Definition(
         title="Mean score",
@@ -169,12 +181,37 @@ CATALOGUE: Mapping[str, Definition] = {
 _INCEPTION_NAMES = {"frechet": "fid", "frechet_infinity": "fid_infinity"}  # what they are called of its features
 
 
+def definition(name: str, extractor: ExtractorInfo) -> Definition:
+    """Of a metric of `metrics_for`: a scorer's scores are each the mean of one of its features."""
+    if not extractor.is_scorer:
+        return CATALOGUE[name]
+    column, score = next(pair for pair in enumerate(extractor.named_scores) if pair[1].name == name)
+    mean = CATALOGUE["score"]
+    return replace(
+        mean,
+        title=mean.title if name == "score" else f"Mean {name}",
+        higher_is_better=score.higher_is_better,
+        measure=partial(inputs.measure_mean_score, column=column),
+        column=column,
+    )
+
+
+def check_scores(extractor: ExtractorInfo) -> None:
+    """Refuse a scorer whose figures would be taken for another metric's."""
+    for score in extractor.scores:
+        if score.name in CATALOGUE and not CATALOGUE[score.name].of_scores:
+            raise DarkroomError(
+                f"extractor {extractor.called}: its score {score.name} is called as a metric of features; call it "
+                "otherwise"
+            )
+
+
 def default_metrics(extractor: ExtractorInfo, has_reference: bool) -> list[str]:
     """Names of the metrics that are measured where nobody names any: those that the extractor is made for."""
     return [
         name
         for name in metrics_for(extractor)
-        if CATALOGUE[name].default and (has_reference or not CATALOGUE[name].needs_reference)
+        if definition(name, extractor).default and (has_reference or not definition(name, extractor).needs_reference)
     ]
 
 
@@ -187,7 +224,9 @@ def checked_metrics(metrics: Sequence[str], extractor: ExtractorInfo) -> list[st
     for name in names:
         if name not in metrics_for(extractor):
             can = ", ".join(metrics_for(extractor))
-            raise DarkroomError(f"metrics: {name} is not defined for {extractor.name}; of its features there are {can}")
+            raise DarkroomError(
+                f"metrics: {name} is not defined for {extractor.called}; of its features there are {can}"
+            )
     return list(names)
 
 
@@ -196,48 +235,51 @@ def metrics_by_extractor(metrics: Sequence[str], extractors: Sequence[ExtractorI
 
     A DarkroomError for a name that no extractor has, and for an extractor that is left with none.
     """
-    found: dict[str, dict[str, None]] = {extractor.name: {} for extractor in extractors}
+    found: dict[str, dict[str, None]] = {extractor.called: {} for extractor in extractors}
     for text in metrics:
         of_extractor, _, name = text.rpartition(".")
         having = [
-            (extractor.name, _name_for(name, extractor))
+            (extractor.called, _name_for(name, extractor))
             for extractor in extractors
-            if of_extractor in ("", extractor.name) and _name_for(name, extractor) in metrics_for(extractor)
+            if of_extractor in ("", extractor.called) and _name_for(name, extractor) in metrics_for(extractor)
         ]
         if not having:
-            can = ", ".join(f"{extractor.name}.{one}" for extractor in extractors for one in metrics_for(extractor))
+            can = ", ".join(f"{extractor.called}.{one}" for extractor in extractors for one in metrics_for(extractor))
             raise DarkroomError(f"metrics: no {text!r} of these extractors; there are {can}")
         for extractor_name, metric in having:
             found[extractor_name][metric] = None
     for extractor in extractors:
-        if not found[extractor.name]:
+        if not found[extractor.called]:
             can = ", ".join(metrics_for(extractor))
             raise DarkroomError(
-                f"extractors: none of the metrics named is of {extractor.name}; leave it out, or name one of its: {can}"
+                f"extractors: none of the metrics named is of {extractor.called}; leave it out, or name one of its: "
+                f"{can}"
             )
     return {name: list(chosen) for name, chosen in found.items()}
 
 
 def metrics_for(extractor: ExtractorInfo) -> list[str]:
     """All that are defined for an extractor, by the names that it calls them."""
+    if extractor.is_scorer:
+        return [score.name for score in extractor.named_scores]
     return [
         name
-        for name, definition in CATALOGUE.items()
-        if definition.of_scores == extractor.is_scorer
+        for name, found in CATALOGUE.items()
+        if not found.of_scores
         and not (extractor.name == INCEPTION and name in _INCEPTION_NAMES)
-        and (not definition.extractors or extractor.name in definition.extractors)
+        and (not found.extractors or extractor.name in found.extractors)
+        and (not found.of_joint_space or extractor.reads_captions)
     ]
 
 
-def convention(name: str, clip_convention: str) -> str:
+def convention(found: Definition, clip_convention: str) -> str:
     """Formula, scale and source. A DarkroomError for a convention of the CLIP score that is not known."""
     words = named_convention(clip_convention).words
-    definition = CATALOGUE[name]
-    if definition.needs_captions:
+    if found.needs_captions:
         return f"{clip_convention}: {words}"
-    if definition.needs_reference_features:
-        return f"{definition.convention}; at most {MOST_COMPARED:,} images a side"
-    return definition.convention
+    if found.needs_reference_features:
+        return f"{found.convention}; at most {MOST_COMPARED:,} images a side"
+    return found.convention
 
 
 def _name_for(metric: str, extractor: ExtractorInfo) -> str:

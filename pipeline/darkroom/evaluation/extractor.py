@@ -5,9 +5,9 @@ length. A metric that compares directions (CLIP score, CMMD) normalises them whe
 them as they are. Raw features serve both, and what normalising takes away could not be had back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,18 +19,26 @@ class ExtractorPin:
     """An extractor as the job that asks for it found it: what a worker must find too."""
 
     digests: tuple[tuple[str, str], ...]  # of its files, by their names
-    extractor_id: str
+    info: ExtractorInfo
 
 
 @dataclass(frozen=True)
 class ExtractorSpec:
     """What an extractor is made from. Small and picklable; one spec makes the same extractor in every process."""
 
-    name: str = "demo_clip"  # one of opening.EXTRACTORS, or module:function of a plug-in
+    name: str = "demo_clip"  # one of opening.EXTRACTORS, module:function of a plug-in, or what a command is called
     source: str | None = None  # of the weights: a file, a folder or a hub id; None: where the name's own lie
     resize: str | None = None  # tf1, torch, torch-aa or clean; None: inception_v3 takes clean, others their processor's
     device: str = "cpu"  # cpu, cuda or mps
     batch_size: int = 32  # images in every call of the network, padding included
+    command: str | None = None  # of a scorer in a process of its own: its program and arguments, as a shell splits them
+    files: tuple[str, ...] = ()  # of a command: files and folders that decide its scores and that it does not name
+    columns: tuple[str, ...] = ()  # of a command: those of the prompts that it is given beside those it asks for
+    lower_is_better: tuple[str, ...] = ()  # of a command: its scores that this is so of, whatever it says itself
+    start_timeout_s: float = 600.0  # of a command: until it says what it is
+    batch_timeout_s: float = 600.0  # of a command: until it has scored a batch
+    alias: str | None = None  # what its figures are called by in place of its name
+    options: Mapping[str, Any] | None = None  # of a plug-in, by names of its own
     pin: ExtractorPin | None = None  # None: whatever is there
 
 
@@ -62,14 +70,40 @@ class CaptionExtractor(Extractor, Protocol):
 
 @runtime_checkable
 class ImageScorer(Protocol):
-    """One loaded model that says how good each picture is; higher is better. Its scores are stored as features are.
+    """One loaded model that says how good each picture is. Its scores are stored as features are.
 
     For reward models and the like: `scores` preprocesses and calls the network through `networks.in_batches`, so that
-    no score depends on its neighbours; `info` has is_scorer=True, and digests in `weights` what decides scores.
+    no score depends on its neighbours; `info` has is_scorer=True, names several scores in `scores`, and digests in
+    `weights` what decides them.
     """
 
     info: ExtractorInfo
 
     def scores(self, pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
-        """(N,) float32 of N pictures, each (H, W, 3) uint8 RGB, and their N captions; N may be 0."""
+        """(N,) or (N, dimension) float32 of N pictures, each (H, W, 3) uint8 RGB, and their N captions; N may be 0."""
+        ...
+
+
+def end_scorers(extractors: Iterable[object]) -> None:
+    """End the processes of those that have one; any thread may call it, also while one of them is at work."""
+    for extractor in extractors:
+        if hasattr(extractor, "close"):
+            extractor.close()
+
+
+Scores = Mapping[str, float | None]  # of one picture by their names; None: does not apply to it
+
+
+@runtime_checkable
+class RowScorer(Protocol):
+    """A scorer that reads columns of the prompts (`info.columns`), and whose scores need not apply to every picture."""
+
+    info: ExtractorInfo
+
+    def row_scores(self, pictures: Sequence[np.ndarray], rows: Sequence[Mapping[str, Any]]) -> Sequence[Scores | str]:
+        """For each of N pictures its scores, or, as a text, why it has none.
+
+        `rows`: of each picture prompt (without weights), prompt_id, sample_index, image_id, and the columns asked for
+        under `columns`.
+        """
         ...

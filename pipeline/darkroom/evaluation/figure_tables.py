@@ -43,7 +43,7 @@ def figures_table(metrics: Mapping[str, Metric], cells: Mapping[str, Figures], s
     shown = sorted(there, key=lambda metric: not _ranked(metric, cells))
     if len(cells) == 1:
         return "\n\n".join([text_table(_one_cell(shown, *cells.values())), "\n".join(_notes(shown, cells))])
-    names = _cell_names(cells, settings)
+    names = cell_names(cells, settings)
     compared = [metric for metric in shown if any(metric.name in found for found in gaps.values())]
     tables = text_tables(_beside(names, [_figure_column(metric, cells, gaps) for metric in shown]), _WIDTH)
     if compared:
@@ -108,7 +108,7 @@ def _comparison_row(metric: Metric, gap: Gap, tolerance: float) -> list[str]:
     ]
 
 
-def _cell_names(cells: Iterable[str], settings: Settings) -> list[list[str]]:
+def cell_names(cells: Iterable[str], settings: Settings) -> list[list[str]]:
     """A line of headings, and a line a cell, with what tells it from others."""
     axes = _axes(cells, settings)
     headings = [axis.split(".")[-1] for axis in axes] or ["cell"]

@@ -38,6 +38,7 @@ class Metric:
     resize: str
     reference: str  # images that it compares with, for people; empty without
     reference_digest: str  # of their features; empty without
+    column: int | None = None  # of a scorer's features, that it is the mean of; None: of no scorer, or not stored
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ from enum import Enum
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.catalogue import CATALOGUE, checked_metrics
+from darkroom.evaluation.catalogue import checked_metrics, definition, metrics_for
 from darkroom.evaluation.figures import Gap, Metric
 from darkroom.evaluation.inputs import MOST_COMPARED, Measured, MetricInputs, ReferenceSet, pair_names
 from darkroom.evaluation.measuring import (
     MeasuredCell,
     chosen_metrics,
+    counted,
     figure_name,
     measured,
     rank_fault,
@@ -123,7 +124,7 @@ def _differences(
         widths = _widths(influence, level, inputs.seed)
     found = {}
     for name in known:
-        num_pairs = inputs.num_compared if CATALOGUE[name].needs_reference_features else inputs.num_held
+        num_pairs, _ = counted(name, inputs, extractor)
         gap = _gap(base, known[name].value, others[name].value, widths[name], num_pairs)
         warnings = tuple(warnings_of(name, inputs, extractor))
         found[figure_name(extractor, name)] = replace(gap, warnings=warnings)
@@ -151,11 +152,11 @@ def paired_metrics(
 ) -> list[str]:
     """Names as the extractor calls them. A DarkroomError for a named one that has no interval to compare by."""
     if metrics is None:
-        return [name for name in chosen_metrics(None, extractor, reference) if CATALOGUE[name].has_interval]
+        return [name for name in chosen_metrics(None, extractor, reference) if definition(name, extractor).has_interval]
     names = checked_metrics(metrics, extractor)
     for name in names:
-        if not CATALOGUE[name].has_interval:
-            can = ", ".join(other for other, definition in CATALOGUE.items() if definition.has_interval)
+        if not definition(name, extractor).has_interval:
+            can = ", ".join(other for other in metrics_for(extractor) if definition(other, extractor).has_interval)
             raise DarkroomError(f"metrics: {name} has no interval to compare by; take {can}")
     return names
 

@@ -23,7 +23,8 @@ BLOCK = 8192  # images that are added to the moments at once, since each additio
 class Totals:
     """Of all of a cell's images."""
 
-    moments: FeatureMoments
+    moments: FeatureMoments  # of scores with 0 for each that does not apply
+    known: np.ndarray  # (d,) int64: images of which each feature is a number; all, but of scores
     cosines: float  # their sum
     cut_cosines: float  # their sum, each cut at 0
     num_truncated: int
@@ -32,11 +33,15 @@ class Totals:
     def of(cls, images: ImageFeatures) -> "Totals":
         cosines = images.cosines.astype(np.float64)
         cut = float(np.maximum(cosines, 0).sum())
-        return cls(FeatureMoments.of(images.features), float(cosines.sum()), cut, int(images.truncated.sum()))
+        known = ~np.isnan(images.features)
+        features = images.features if known.all() else np.where(known, images.features, 0)
+        sums = float(cosines.sum()), cut, int(images.truncated.sum())
+        return cls(FeatureMoments.of(features), known.sum(axis=0), *sums)
 
     def __add__(self, other: "Totals") -> "Totals":
         return Totals(
             self.moments + other.moments,
+            self.known + other.known,
             self.cosines + other.cosines,
             self.cut_cosines + other.cut_cosines,
             self.num_truncated + other.num_truncated,

@@ -23,6 +23,7 @@ from darkroom.evaluation.reference_free import (
     clip_score_of_means,
     image_clip_scores,
     inception_score,
+    prompt_diversity,
     softmax,
     vendi_influence,
     vendi_score,
@@ -33,6 +34,7 @@ from darkroom.runs.features import ImageFeatures, Pair
 MOST_COMPARED = 10_000  # images of a set where each is compared with each
 NEAREST_K = 5  # neighbours that make a neighbourhood
 FEWEST_PROMPTS = 10  # that are taken for a sample of prompts; of fewer, images are taken for a sample of images
+_FEWEST_SCORED = 2  # images that a score applies to
 Logits = Callable[[np.ndarray], np.ndarray]  # (n, d) features to (n, classes)
 
 
@@ -82,6 +84,17 @@ class MetricInputs:
     @property
     def num_held(self) -> int:
         return len(self.images.image_ids)
+
+    def num_scored(self, column: int) -> int:
+        """Images, held or not, that this score applies to."""
+        if self.totals:
+            return int(self.totals.known[column])
+        return int(np.count_nonzero(~np.isnan(self.images.features[:, column])))
+
+    def num_prompts_scored(self, column: int) -> int | None:
+        """Prompts of images held that this score applies to; None where they are not known."""
+        known = ~np.isnan(self.images.features[:, column])
+        return None if self.prompts is None else len({self.prompts[row] for row in np.flatnonzero(known).tolist()})
 
     @property
     def num_compared(self) -> int:
@@ -265,6 +278,13 @@ def measure_vendi(inputs: MetricInputs) -> Measured:
     return Measured(vendi_score(features), vendi_influence(features))
 
 
+def measure_prompt_diversity(inputs: MetricInputs) -> Measured:
+    if inputs.prompts is None:
+        raise DarkroomError("needs to know which images are of one prompt, and their prompts are not known")
+    value, influence = prompt_diversity(inputs.images.features, inputs.prompts)
+    return Measured(value, inputs.scaled_to_all(influence))
+
+
 def measure_clip_score(inputs: MetricInputs) -> Measured:
     cosines = inputs.images.cosines.astype(np.float64)
     if np.isnan(cosines).any():
@@ -276,10 +296,24 @@ def measure_clip_score(inputs: MetricInputs) -> Measured:
     return Measured(clip_score_of_means(*means, inputs.clip_convention), influence)
 
 
-def measure_mean_score(inputs: MetricInputs) -> Measured:
-    """Of a scorer, whose one feature is the score."""
-    scores = inputs.images.features[:, 0].astype(np.float64)
-    return Measured(float(inputs.moments.mean[0]), inputs.scaled_to_all(centred(scores)))
+def measure_mean_score(inputs: MetricInputs, column: int = 0) -> Measured:
+    """Of a scorer, whose features are its scores: the mean of one over the images that it applies to.
+
+    That is a ratio, of the scores' sum to their number, and its influence values are the linearised ones: 0 where the
+    score does not apply (Hampel 1974; Fieller and the delta method for ratio estimators, Cochran 1977, chapter 6).
+    """
+    scores = inputs.images.features[:, column].astype(np.float64)
+    known = ~np.isnan(scores)
+    if inputs.num_scored(column) < _FEWEST_SCORED or known.sum() < _FEWEST_SCORED:
+        raise DarkroomError(
+            f"it applies to {inputs.num_scored(column)} of {inputs.num_images:,} images, too few for a figure; render "
+            "prompts that it applies to"
+        )
+    mean = scores[known].mean()
+    influence = np.where(known, scores - mean, 0) / known.mean()
+    if inputs.totals is not None:
+        mean = inputs.totals.moments.mean[column] * inputs.num_images / inputs.num_scored(column)
+    return Measured(float(mean), inputs.scaled_to_all(influence))
 
 
 def measure_inception_score(inputs: MetricInputs) -> Measured:

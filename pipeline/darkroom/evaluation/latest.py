@@ -11,7 +11,20 @@ from darkroom.runs.reading import PresentImages
 
 _CLIP_SCORE = "clip_score"
 # Ends of metric names, in the order to show them; others come after, and last those that rank no cell.
-_FIRST = ("fid", "frechet", _CLIP_SCORE, "kid", "cmmd", "vendi", "precision", "recall", "density", "coverage")
+_FIRST = (
+    "win_rate",
+    "bradley_terry",
+    "fid",
+    "frechet",
+    _CLIP_SCORE,
+    "kid",
+    "cmmd",
+    "vendi",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+)
 
 
 @dataclass(frozen=True)

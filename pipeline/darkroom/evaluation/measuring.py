@@ -7,11 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.catalogue import CATALOGUE, checked_metrics, convention, default_metrics
+from darkroom.evaluation.catalogue import checked_metrics, convention, default_metrics, definition
 from darkroom.evaluation.figures import Figure, Metric
 from darkroom.evaluation.frechet import sample_size_warnings
 from darkroom.evaluation.gathering import Gathered, left_out_lines
-from darkroom.evaluation.inputs import MOST_COMPARED, Logits, Measured, MetricInputs, ReferenceSet, pair_names
+from darkroom.evaluation.inputs import (
+    FEWEST_PROMPTS,
+    MOST_COMPARED,
+    Logits,
+    Measured,
+    MetricInputs,
+    ReferenceSet,
+    pair_names,
+)
+from darkroom.evaluation.reference_free import named_convention
 from darkroom.evaluation.resampling import mean_interval
 from darkroom.runs.features import ExtractorInfo, Pair
 
@@ -66,7 +75,7 @@ def figures_of(inputs: MetricInputs, extractor: ExtractorInfo, metrics: Sequence
     One that cannot be had is NaN with the reason as its first warning. The seed decides who is in a subset and in a
     resample.
     """
-    convention("clip_score", inputs.clip_convention)  # refuse an unknown one before hours of work
+    named_convention(inputs.clip_convention)  # refuse an unknown one before hours of work
     figures, influence = {}, {}
     for metric in chosen_metrics(metrics, extractor, inputs.reference):
         name = figure_name(extractor, metric)
@@ -86,7 +95,7 @@ def metric_infos(
 
 
 def figure_name(extractor: ExtractorInfo, metric: str) -> str:
-    return f"{extractor.name}.{metric}"
+    return f"{extractor.called}.{metric}"
 
 
 def chosen_metrics(
@@ -106,38 +115,52 @@ def measured(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> Mea
     try:
         if inputs.num_images < 2:
             raise DarkroomError(f"{inputs.num_images} image(s) are too few for a figure; render at least 2")
-        definition = CATALOGUE[metric]
-        prompts = inputs.prompts_compared if definition.needs_reference_features else inputs.sampled_prompts
-        return definition.measure(inputs).by_prompt(prompts)
+        defined = definition(metric, extractor)
+        prompts = inputs.prompts_compared if defined.needs_reference_features else inputs.sampled_prompts
+        return defined.measure(inputs).by_prompt(prompts)
     except DarkroomError as error:
         raise DarkroomError(f"{figure_name(extractor, metric)}: {error}") from error
 
 
 def warnings_of(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> Iterator[str]:
     """Lines to print beside a figure that was computed."""
-    definition, count = CATALOGUE[metric], inputs.num_images
+    defined, count = definition(metric, extractor), inputs.num_images
     yield from left_out_lines(inputs.left_out, count)
-    if definition.has_interval and inputs.prompts is not None and inputs.sampled_prompts is None:
+    if defined.column is not None:
+        yield from _not_scored(inputs, defined.column)
+    if defined.has_interval and inputs.prompts is not None and inputs.sampled_prompts is None:
         num_prompts = len(set(inputs.prompts))
         yield f"prompts: {num_prompts}, too few for a sample of prompts; its interval is of other images of these"
     if metric in ("fid", "frechet"):
         yield from sample_size_warnings(count, inputs.reference_gaussian.count, extractor.dimension)
-    if definition.needs_reference_features:
+    if defined.needs_reference_features:
         most = inputs.most_compared
         for whose, number in (("", count), (" reference", len(inputs.reference_features))):
             if number > most:
                 yield f"computed from {most:,} of {number:,}{whose} images, chosen by their ids and the seed"
     elif inputs.num_held < count:
-        what = "its interval comes" if definition.of_all else "computed"
+        what = "its interval comes" if defined.of_all else "computed"
         yield f"{what} from {inputs.num_held:,} of {count:,} images, chosen by their prompts"
     num_truncated = inputs.totals.num_truncated if inputs.totals else int(inputs.images.truncated.sum())
-    if definition.needs_captions and num_truncated:
-        yield f"{num_truncated:,} of {count:,} prompts are longer than {extractor.name} reads; their rest is not judged"
+    if defined.needs_captions and num_truncated:
+        of = f"{num_truncated:,} of {count:,} prompts"
+        yield f"{of} are longer than {extractor.called} reads; their rest is not judged"
+
+
+def _not_scored(inputs: MetricInputs, column: int) -> Iterator[str]:
+    """Of a score that does not apply to all images."""
+    count, num_scored = inputs.num_images, inputs.num_scored(column)
+    if num_scored == count:
+        return
+    yield f"does not apply to {count - num_scored:,} of {count:,} images, which count in no mean"
+    num_prompts = inputs.num_prompts_scored(column)
+    if num_prompts is not None and num_prompts < FEWEST_PROMPTS and inputs.sampled_prompts is not None:
+        yield f"applies to images of {num_prompts} prompts, too few for its interval to be trusted"
 
 
 def rank_fault(metric: str, num_images: int, extractor: ExtractorInfo) -> str:
     """Why a better model cannot be told from a worse one by the metric, with the remedy; empty where it can."""
-    fewest = CATALOGUE[metric].fewest_ranked(extractor.dimension)
+    fewest = definition(metric, extractor).fewest_ranked(extractor.dimension)
     if num_images >= fewest:
         return ""
     return (
@@ -147,10 +170,10 @@ def rank_fault(metric: str, num_images: int, extractor: ExtractorInfo) -> str:
 
 
 def _figure(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> tuple[Figure, np.ndarray | None]:
-    counts = _counts(metric, inputs)
+    counts = counted(metric, inputs, extractor)
     try:
         found = measured(metric, inputs, extractor)
-        low, high = _bounds(found, CATALOGUE[metric].lowest, inputs.seed)
+        low, high = _bounds(found, definition(metric, extractor).lowest, inputs.seed)
     except DarkroomError as error:
         reasons = (str(error), *left_out_lines(inputs.left_out, inputs.num_images))
         return Figure(math.nan, None, None, *counts, reasons), None
@@ -159,14 +182,16 @@ def _figure(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> tupl
     return Figure(found.value, low, high, *counts, warnings, is_ranked), found.influence if is_ranked else None
 
 
-def _counts(metric: str, inputs: MetricInputs) -> tuple[int, int | None]:
+def counted(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> tuple[int, int | None]:
     """Images that the figure is computed from, and reference images; None where there are none or it is not known."""
-    definition, reference = CATALOGUE[metric], inputs.reference
-    if definition.needs_reference_features:
+    defined, reference = definition(metric, extractor), inputs.reference
+    if defined.column is not None:
+        return inputs.num_scored(defined.column), None
+    if defined.needs_reference_features:
         is_known = reference is not None and reference.features is not None
         return inputs.num_compared, inputs.num_reference_compared if is_known else None
-    count = reference.gaussian.count if definition.needs_reference and reference is not None else None
-    return inputs.num_images if definition.of_all else inputs.num_held, count
+    count = reference.gaussian.count if defined.needs_reference and reference is not None else None
+    return inputs.num_images if defined.of_all else inputs.num_held, count
 
 
 def _bounds(found: Measured, lowest: float, seed: int) -> tuple[float | None, float | None]:
@@ -177,19 +202,20 @@ def _bounds(found: Measured, lowest: float, seed: int) -> tuple[float | None, fl
 
 
 def _defined(name: str, extractor: ExtractorInfo, reference: ReferenceSet | None, clip_convention: str) -> Metric:
-    definition = CATALOGUE[name]
-    compared = reference if definition.needs_reference else None
-    title = definition.title
+    defined = definition(name, extractor)
+    compared = reference if defined.needs_reference else None
+    title = defined.title
     return Metric(
         name=figure_name(extractor, name),
-        title=title if title in _NAMES_A_NETWORK else f"{title} ({extractor.name})",
-        higher_is_better=definition.higher_is_better,
-        convention=convention(name, clip_convention),
-        interval=definition.interval,
-        extractor=extractor.name,
+        title=title if title in _NAMES_A_NETWORK and not extractor.alias else f"{title} ({extractor.called})",
+        higher_is_better=defined.higher_is_better,
+        convention=convention(defined, clip_convention),
+        interval=defined.interval,
+        extractor=extractor.called,
         extractor_id=extractor.extractor_id,
         weights=extractor.weights,
         resize=extractor.resize,
         reference=compared.name if compared else "",
         reference_digest=compared.digest if compared else "",
+        column=defined.column,
     )

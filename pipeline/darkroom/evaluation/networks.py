@@ -16,12 +16,11 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from darkroom.domain.errors import DarkroomError, first_line
+from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.extractor import ExtractorSpec
 from darkroom.rendering.loading import LocalFiles, calls_models, detach_from_files
-from darkroom.rendering.model_files import file_digests, files_in
+from darkroom.rendering.model_files import SMALL_FILES, file_digests, files_in, hub_snapshot
 
-_SMALL_FILES = ["*.json", "*.txt", "*.model"]
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _CONVERT = "AutoModel.from_pretrained(folder).save_pretrained(new_folder)"
 
@@ -44,7 +43,7 @@ def find_model(spec: ExtractorSpec, model_types: tuple[str, ...]) -> ModelFolder
     path = Path(spec.source).expanduser()
     from_hub = not path.is_dir()
     if from_hub:
-        path = _download(spec, _SMALL_FILES)
+        path = _download(spec, SMALL_FILES)
     config = read_json(path / "config.json", spec)
     if config.get("model_type") not in model_types:
         raise DarkroomError(
@@ -106,24 +105,17 @@ def _weights(spec: ExtractorSpec, folder: Path, from_hub: bool) -> tuple[Path, .
     )
 
 
-def _download(spec: ExtractorSpec, patterns: list[str], revision: str | None = None) -> Path:
+def _download(spec: ExtractorSpec, patterns: Sequence[str], revision: str | None = None) -> Path:
     """The folder of a hub snapshot with these files in it, as far as there are such; its name is the commit."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
     source = spec.source or ""
     if source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise DarkroomError(
             f"extractor {spec.name}: source={source}: no such folder; give one that is there, or a hub id"
         )
-    try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=patterns))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        line = first_line(error)
-        raise DarkroomError(
-            f"extractor {spec.name}: source={source} is neither a local folder nor to be had from the hub ({line}); "
-            "check the name, the network and, for a gated model, `hf auth login`"
-        ) from error
+    said = f"extractor {spec.name}: source={source} is neither a local folder"
+    return hub_snapshot(
+        source, patterns, said, "the name, the network and, for a gated model, `hf auth login`", revision
+    )
 
 
 def load_network(network_class: Any, model: ModelFolder, spec: ExtractorSpec) -> Any:

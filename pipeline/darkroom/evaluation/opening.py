@@ -2,12 +2,13 @@
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from PIL import Image
 
 from darkroom.domain.errors import DarkroomError, WrongModel
+from darkroom.evaluation.command_scorer import CommandScorer, inspect_command
 from darkroom.evaluation.extractor import Extractor, ExtractorPin, ExtractorSpec
 from darkroom.evaluation.inception_extractor import InceptionExtractor, inception_files, inspect_inception
 from darkroom.evaluation.plugins import is_plug_in, load_plug_in
@@ -26,6 +27,7 @@ from darkroom.evaluation.transformers_models import (
 from darkroom.rendering.loading import LocalFiles, loads_models, proved
 from darkroom.runs.features import ExtractorInfo
 
+_OF_COMMANDS = ("files", "columns", "lower_is_better", "start_timeout_s", "batch_timeout_s")
 _GRID = 8  # of the pixel extractor, each way
 
 
@@ -69,9 +71,16 @@ EXTRACTORS: Mapping[str, _Entry] = {
 def inspect_extractor(spec: ExtractorSpec) -> ExtractorInfo:
     """What `load_extractor` will make, without loading a network; what comes from the hub is downloaded.
 
-    A plug-in alone is loaded for it. Raises DarkroomError in one line where something is missing, with the remedy.
+    A plug-in is loaded for it, and a command started. Raises DarkroomError in one line where something is missing, with
+    the remedy.
     """
     _check(spec)
+    return replace(_inspected(spec), alias=spec.alias or "")
+
+
+def _inspected(spec: ExtractorSpec) -> ExtractorInfo:
+    if spec.command is not None:
+        return inspect_command(spec)
     if is_plug_in(spec.name):
         return load_plug_in(spec).info
     return EXTRACTORS[spec.name].inspect(spec)
@@ -79,8 +88,9 @@ def inspect_extractor(spec: ExtractorSpec) -> ExtractorInfo:
 
 def pin_extractor(spec: ExtractorSpec, info: ExtractorInfo) -> ExtractorPin:
     """What every worker must find; `info` is what `inspect_extractor` said."""
-    files = None if is_plug_in(spec.name) else EXTRACTORS[spec.name].files
-    return ExtractorPin(tuple(files(spec).expected.items()) if files else (), info.extractor_id)
+    entry = None if spec.command is not None else EXTRACTORS.get(spec.name)
+    files = tuple(entry.files(spec).expected.items()) if entry and entry.files else ()
+    return ExtractorPin(files, info)
 
 
 def load_extractor(spec: ExtractorSpec) -> Extractor:
@@ -88,17 +98,19 @@ def load_extractor(spec: ExtractorSpec) -> Extractor:
     where it is not what the job has pinned, or changes meanwhile."""
     _check(spec)
     loaded = _loaded(spec)
-    if spec.pin and loaded.info.extractor_id != spec.pin.extractor_id:
+    if spec.pin and loaded.info.extractor_id != spec.pin.info.extractor_id:
         raise WrongModel(
             f"extractor {spec.name}: on {platform.node()} its code, weights or source are not those that this job was "
-            f"started with (extractor_id {loaded.info.extractor_id} there, {spec.pin.extractor_id} here); install the "
-            "same there"
+            f"started with (extractor_id {loaded.info.extractor_id} there, {spec.pin.info.extractor_id} here); install "
+            "the same there"
         )
     return loaded
 
 
 @loads_models
 def _loaded(spec: ExtractorSpec) -> Extractor:
+    if spec.command is not None:
+        return CommandScorer(spec)  # type: ignore[return-value]
     if is_plug_in(spec.name):
         return load_plug_in(spec)
     entry = EXTRACTORS[spec.name]
@@ -106,8 +118,35 @@ def _loaded(spec: ExtractorSpec) -> Extractor:
 
 
 def _check(spec: ExtractorSpec) -> None:
+    if spec.batch_size < 1:
+        raise DarkroomError(f"extractor {spec.name}: batch_size={spec.batch_size}; give 1 or more")
+    if spec.alias is not None and not spec.alias.isidentifier():
+        raise DarkroomError(f"extractor {spec.name}: alias={spec.alias!r}; give letters, digits and _")
+    if spec.options is not None and (spec.command is not None or not is_plug_in(spec.name)):
+        raise DarkroomError(f"extractor {spec.name}: options are of plug-ins; leave them out")
+    if spec.command is not None:
+        return _check_command(spec)
+    for each in fields(spec):
+        if each.name in _OF_COMMANDS and getattr(spec, each.name) != each.default:
+            raise DarkroomError(f"extractor {spec.name}: {each.name} is of scorers with a command; leave it out")
     if spec.name not in EXTRACTORS and not is_plug_in(spec.name):
         known = ", ".join(EXTRACTORS)
         raise DarkroomError(f"extractor {spec.name} is not known; use one of {known}, or your own as my_module:make")
-    if spec.batch_size < 1:
-        raise DarkroomError(f"extractor {spec.name}: batch_size={spec.batch_size}; give 1 or more")
+    return None
+
+
+def _check_command(spec: ExtractorSpec) -> None:
+    if spec.name in EXTRACTORS or not spec.name.isidentifier():
+        raise DarkroomError(
+            f"extractor {spec.name}: command: its figures cannot be called so; give it a name of its own, of letters, "
+            "digits and _"
+        )
+    for key in ("source", "resize"):
+        if getattr(spec, key) is not None:
+            raise DarkroomError(
+                f"extractor {spec.name}: {key}={getattr(spec, key)} means nothing to a command; say it in the command, "
+                "and name what decides scores in files"
+            )
+    for key in ("start_timeout_s", "batch_timeout_s"):
+        if not getattr(spec, key) > 0:
+            raise DarkroomError(f"extractor {spec.name}: {key}={getattr(spec, key):g}; give seconds above 0")

@@ -1,20 +1,22 @@
 """Extractors and scorers of one's own, named by the function that makes them, as in `my_package.my_module:make`.
 
 The module must be importable on every machine that extracts features: installed, or on PYTHONPATH. `make(spec)` takes
-the ExtractorSpec (its `source` and `device` are the plug-in's to use) and returns an Extractor, a CaptionExtractor or
-an ImageScorer; `sharpness.py` is the shortest there is. A scorer that stands on another network's features is one too:
+the ExtractorSpec (its `source`, `options` and `device` are the plug-in's to use) and returns an Extractor, a
+CaptionExtractor, an ImageScorer or a RowScorer; `sharpness.py` is the shortest there is. One whose packages conflict
+with Darkroom's is better a command (`command_scorer.py`). A scorer that stands on another network's features is one:
 
     def make(spec):
         clip = load_extractor(ExtractorSpec("clip", "openai/clip-vit-large-patch14", device=spec.device))
         return AestheticHead(clip, Path(spec.source))
 
-Its `info` says what figures are called: those of a scorer named `aesthetic` are `aesthetic.score`. Its features are
-known by more than what `info` digests: by its code, its source and its resizing, so that those of changed code are made
-again. `domain/source_code.py` says how far its code goes.
+Captions of a CaptionExtractor, such as SigLIP, have a CLIP score, and its pictures CMMD. Its `info` says what figures
+are called: those of a scorer named `aesthetic` are `aesthetic.score`, or by the names in its `scores`. Its features are
+known by more than what `info` digests: by its code, its source, its options and its resizing, so that those of changed
+code are made again. `domain/source_code.py` says how far its code goes.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,17 @@ from typing import Any
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.machine import walk
+from darkroom.domain.process import walk
+from darkroom.domain.settings import mapping_text
 from darkroom.domain.source_code import imported_function, module_lines
-from darkroom.evaluation.extractor import CaptionExtractor, Extractor, ExtractorSpec, ImageScorer
+from darkroom.evaluation.extractor import (
+    CaptionExtractor,
+    Extractor,
+    ExtractorSpec,
+    ImageScorer,
+    RowScorer,
+    Scores,
+)
 from darkroom.runs.features import ExtractorInfo
 
 
@@ -60,6 +70,11 @@ class _Scores:
         return self.made.scores(_copies(pictures), captions)
 
 
+class _RowScores(_Scores):
+    def row_scores(self, pictures: Sequence[np.ndarray], rows: Sequence[Mapping[str, Any]]) -> Sequence[Scores | str]:
+        return self.made.row_scores(_copies(pictures), rows)
+
+
 def _copies(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
     """What a plug-in writes into its images is nothing that another extractor may see."""
     return [picture.copy() for picture in pictures]
@@ -72,28 +87,46 @@ def load_plug_in(spec: ExtractorSpec) -> Extractor:
     fault = _fault(made)
     if fault:
         raise DarkroomError(f"extractor {spec.name}: {fault}; see pipeline/darkroom/evaluation/plugins.py")
-    kind = _Scores if isinstance(made, ImageScorer) else _Captions if isinstance(made, CaptionExtractor) else _Features
-    return kind(replace(made.info, code=code_digest(spec.name.partition(":")[0], spec)), made)  # type: ignore[return-value]
+    kind = next(own for protocol, own in _KINDS if isinstance(made, protocol))
+    code, reads_captions = code_digest(spec.name.partition(":")[0], spec), isinstance(made, CaptionExtractor)
+    return kind(replace(made.info, code=code, reads_captions=reads_captions), made)
+
+
+_KINDS: Sequence[tuple[type, type]] = (
+    (RowScorer, _RowScores),
+    (ImageScorer, _Scores),
+    (CaptionExtractor, _Captions),
+    (object, _Features),
+)
 
 
 def _fault(made: object) -> str | None:
     info = getattr(made, "info", None)
-    if not isinstance(info, ExtractorInfo) or not (hasattr(made, "features") or hasattr(made, "scores")):
+    is_scorer = isinstance(made, ImageScorer | RowScorer)
+    if not isinstance(info, ExtractorInfo) or not (hasattr(made, "features") or is_scorer):
         return f"it made a {type(made).__name__}, which has no info, or neither features nor scores"
-    if isinstance(made, ImageScorer) != info.is_scorer or (info.is_scorer and info.dimension != 1):
-        return "what has scores needs an info with is_scorer=True and dimension=1, and nothing else has"
-    if not info.name.isidentifier():
-        return f"info.name={info.name!r} cannot begin a figure's name; use letters, digits and _"
+    if is_scorer != info.is_scorer or (is_scorer and info.dimension != len(info.named_scores)):
+        return "what has scores needs an info with is_scorer=True and a dimension for each score, and nothing else has"
+    for name in (info.name, *(score.name for score in info.named_scores)):
+        if not name.isidentifier():
+            return f"info.name={name!r} cannot be part of a figure's name; use letters, digits and _"
+    if info.columns and not isinstance(made, RowScorer):
+        return f"info.columns={', '.join(info.columns)} are what row_scores is given, and it has none"
     return None
 
 
 def code_digest(module: str, spec: ExtractorSpec) -> str:
     """ "sha256:..." of the module that makes a plug-in, and of what its spec gives it, wherever either lies."""
-    parts = [*module_lines(module), f"resize\0{spec.resize}", *(f"source\0{line}" for line in _source(spec.source))]
+    parts = [
+        *module_lines(module),
+        f"resize\0{spec.resize}",
+        *(f"source\0{line}" for line in source_lines(spec.source)),
+    ]
+    parts += [f"options\0{mapping_text(spec.options)}"] if spec.options else []
     return f"sha256:{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()}"
 
 
-def _source(source: str | None) -> Iterator[str]:
+def source_lines(source: str | None) -> Iterator[str]:
     """A file's bytes, a folder's files, or the word itself where it is neither."""
     path = Path(source).expanduser() if source else None
     if path is None or not path.exists():

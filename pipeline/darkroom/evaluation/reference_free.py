@@ -1,6 +1,6 @@
-"""Metrics that need no reference: the Vendi score, the Inception score and the CLIP score."""
+"""Metrics that need no reference: the Vendi score, prompt diversity, the Inception score and the CLIP score."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -58,6 +58,29 @@ def vendi_influence(features: np.ndarray) -> np.ndarray:
         unit = features[rows] / lengths[rows, None]
         surprises[rows] = -np.square(unit @ vectors[:, nonzero]) @ np.log(values[nonzero])
     return float(np.exp(surprises.mean())) * centred(surprises)
+
+
+def prompt_diversity(features: np.ndarray, prompts: Sequence[str]) -> tuple[float, np.ndarray]:
+    """How far apart a prompt's own images lie: 1 - cos, the distance of Fu et al. 2023 (DreamSim), over all pairs of a
+    prompt's images, and the mean of these means over prompts that have several.
+
+    Of (n, d) features with each one's prompt; and (n,) influence values. Pairs of m unit vectors u have the mean cosine
+    (|sum u|^2 - m) / (m (m - 1)).
+    """
+    features = checked(features)
+    unit = features / row_lengths(features)[:, None]
+    _, rows, counts = np.unique(np.asarray(prompts), return_inverse=True, return_counts=True)
+    groups = np.split(np.argsort(rows, kind="stable"), np.cumsum(counts)[:-1])
+    several = [group for group in groups if len(group) > 1]
+    if len(several) < 2:
+        raise DarkroomError(f"{len(several)} prompts have several images; render 2 or more of 2 or more prompts")
+    sizes = np.array([len(group) for group in several])
+    squares = np.array([np.square(unit[group].sum(axis=0)).sum() for group in several])
+    distances = 1 - (squares - sizes) / (sizes * (sizes - 1))
+    influence = np.zeros(len(features))
+    for group, moved in zip(several, distances - distances.mean(), strict=True):
+        influence[group] = moved * len(features) / len(several) / len(group)
+    return float(distances.mean()), influence
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from darkroom.storage.store import Store, StoreError
 DEMO = "demo"
 # Eight times the dimensions of the embedded CLIP, so that their covariance has full rank, and drawn in a few seconds.
 NUM_DRAWINGS = 512
-_SEED = 11
+SEED = 11
 _CELLS_SHOWN = 4
 
 
@@ -126,14 +126,14 @@ def _reading(name: str) -> Iterator[None]:
 def demo_reference() -> Reference:
     """The same in every place that has the same code, so its code tells whether a cache still holds."""
     code = [inspect.getsource(part) for part in (world, drawing, drawings)]
-    listing = digest("drawings", np.__version__, NUM_DRAWINGS, _SEED, *code)
+    listing = digest("drawings", np.__version__, NUM_DRAWINGS, SEED, *code)
     return Reference(DEMO, DEMO, NUM_DRAWINGS, Images(_demo_blocks, listing))
 
 
 def drawings() -> Iterator[np.ndarray]:
     """(64, 64, 3) uint8 RGB, each of another scene."""
-    for number, scene in enumerate(world.other_scenes(_SEED, NUM_DRAWINGS)):
-        yield drawing.draw(scene, np.random.default_rng([_SEED, number]))
+    for number, scene in enumerate(world.other_scenes(SEED, NUM_DRAWINGS)):
+        yield drawing.draw(scene, np.random.default_rng([SEED, number]))
 
 
 def _demo_blocks() -> Iterator[Block]:

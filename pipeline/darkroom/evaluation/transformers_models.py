@@ -77,7 +77,9 @@ def _clip_found(spec: ExtractorSpec) -> tuple[ModelFolder, Preprocessing, Extrac
     return (
         model,
         preprocessing,
-        ExtractorInfo(spec.name, weights_digest(model.weights), preprocessing.description, dimension),
+        ExtractorInfo(
+            spec.name, weights_digest(model.weights), preprocessing.description, dimension, reads_captions=True
+        ),
     )
 
 

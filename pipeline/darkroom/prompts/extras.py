@@ -5,11 +5,15 @@ cannot take become their simplest equal: views and dictionaries their values, ma
 extension types what they are stored as.
 """
 
+import base64
+import json
+import math
 import re
 import uuid
 import zoneinfo
 from collections.abc import Callable
 from io import BytesIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -53,6 +57,30 @@ def concrete(field: pa.Field) -> pa.Field:
 
 def is_json_text(field: pa.Field) -> bool:
     return (field.metadata or {}).get(b"content") == JSON_TEXT[b"content"]
+
+
+def json_values(field: pa.Field, column: pa.ChunkedArray) -> list[Any]:
+    """The column's cells as JSON has them: kept JSON text is read, dates and decimals are text, bytes base64, and a
+    struct's null fields are left out, since Arrow gives every row the fields of all."""
+    cells = column.to_pylist()
+    if is_json_text(field):
+        return [None if cell is None else json.loads(cell) for cell in cells]
+    return [_json_value(cell) for cell in cells]
+
+
+def _json_value(cell: object) -> Any:
+    match cell:
+        case None | bool() | int() | str():
+            return cell
+        case float():
+            return cell if math.isfinite(cell) else None
+        case bytes():
+            return base64.b64encode(cell).decode()
+        case list() | tuple():
+            return [_json_value(each) for each in cell]
+        case dict():
+            return {name: _json_value(each) for name, each in cell.items() if each is not None}
+    return cell.isoformat() if hasattr(cell, "isoformat") else str(cell)
 
 
 def unify(source: str, known: pa.Schema, found: pa.Schema, loose: bool = False) -> pa.Schema:

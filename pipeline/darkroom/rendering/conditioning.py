@@ -15,7 +15,7 @@ from darkroom.domain.prompt_syntax import ReadPrompt
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import Sampling
 from darkroom.rendering.adapters import LoraSwitch
-from darkroom.rendering.prompt_weights import weighted
+from darkroom.rendering.encoded_prompts import weighted
 
 Embedding = tuple[torch.Tensor, ...]  # one (tokens, width) tensor, and for SDXL a pooled (width,) one
 Encode = Callable[[list[str], int], Embedding]  # of prompts, without so many of the encoders' last layers

@@ -17,21 +17,20 @@ import transformers
 
 from darkroom.domain.adapters import INVERSIONS
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.progress import OFF, Profile
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ARGUMENTS, Sampling
-from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.adapters import LoraSwitch
 from darkroom.rendering.backends import OPENVINO, openvino_version
 from darkroom.rendering.conditioning import ENCODERS, TextCache, conditioning_arguments
 from darkroom.rendering.encoded_prompts import EncodedPrompts, caches_text
-from darkroom.rendering.families import Guidance
-from darkroom.rendering.inspection import count_tokens, text_tokenizer
+from darkroom.rendering.family import Guidance
+from darkroom.rendering.inspected_model import count_tokens, text_tokenizer
 from darkroom.rendering.latents import decode_latents, draw_noise, faults, to_pixels
 from darkroom.rendering.loading import calls_models
 from darkroom.rendering.pretrained import LoadedPipeline, load_pipeline
 from darkroom.rendering.prompted import call_arguments, pictures, set_guiders, text_groups
-from darkroom.rendering.refiner import Refiner
-from darkroom.rendering.refiner_steps import is_refined
+from darkroom.rendering.refiner import Refiner, is_refined
 from darkroom.rendering.renderer import RenderedImage, RendererInfo, RendererSpec, explained
 from darkroom.rendering.schedulers import build_scheduler
 

@@ -5,95 +5,41 @@ run time; tests/rendering/test_families.py compares what it can with the install
 model of each class that one can be made of. Plain data: this module needs no torch.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Mapping
+from math import ceil, sqrt
 
 from darkroom.domain.settings import CACHES
-from darkroom.rendering.sizes import Size, of_one_area, of_one_list, of_two_stages, rounded_down, rounded_up
+from darkroom.rendering.family import UNPROVED, Family, Flag, Guidance, Size, Text, Tokens, Wording
+
+_CASCADE_PIXELS, _CASCADE_LATENTS, _CASCADE_VQGAN = 42.67, 10.67, 4  # of one latent pixel of the prior
+_KANDINSKY5 = ((1024, 1024), (1408, 640), (640, 1408), (1280, 768), (768, 1280), (1152, 896), (896, 1152))
 
 
-class Guidance(Enum):
-    """How a model is guided towards its prompt."""
-
-    BRANCHES = "branches"  # classifier-free: the difference of two predictions, with the prompt and without
-    EMBEDDED = "embedded"  # the scale is an input of the network
-    NONE = "none"  # the scale changes nothing
+def rounded_down(size: Size, unit: int) -> Size:
+    return size[0] // unit * unit, size[1] // unit * unit
 
 
-class Text(Enum):
-    """What an image's text embeddings depend on, beside its own prompt."""
-
-    FIXED = "fixed"  # nothing: padded to one width
-    RAGGED = "ragged"  # the longest prompt of the batch
-    QUOTED = "quoted"  # whether any prompt of the batch quotes words to be written in the picture
+def rounded_up(size: Size, unit: int) -> Size:
+    return -(-size[0] // unit) * unit, -(-size[1] // unit) * unit
 
 
-@dataclass(frozen=True)
-class Flag:
-    """A value of a component's config.json, or, where `component` is empty, of model_index.json."""
-
-    component: str
-    key: str
+def of_one_area(size: Size, unit: int) -> Size:
+    """HiDream: the area of a square of 64 units, 1024 pixels of the published model, in the ratio of the sides."""
+    scale = sqrt((64 * unit) ** 2 / (size[0] * size[1]))
+    return int(size[0] * scale // unit * unit), int(size[1] * scale // unit * unit)
 
 
-class Wording(Enum):
-    """What a tokenizer is given for a prompt, where the number of its tokens matters."""
-
-    PLAIN = "plain"  # the prompt
-    TEMPLATE = "prompt_template_encode"  # the pipeline's attribute of this name, filled in
-    PROMPT_TEMPLATE = "prompt_template"
-    CHAT = "chat"  # the tokenizer's chat template, with the prompt as the user's message
+def of_one_list(size: Size, _: int) -> Size:
+    """Kandinsky 5: the size of nearly the same ratio of width to height."""
+    return min(_KANDINSKY5, key=lambda each: (each != size, abs(each[1] / each[0] - size[1] / size[0])))
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """A tokenizer of the pipeline, and how much of a prompt its encoder reads."""
-
-    name: str = "tokenizer"
-    limit: int | None = None  # tokens of a prompt as this tokenizer counts them; None: the tokenizer's own limit
-    before: str = ""  # text that the pipeline puts before each prompt, which counts
-    wording: Wording = Wording.PLAIN  # how the pipeline words a prompt for it
+def of_two_stages(size: Size, _: int) -> Size:
+    """Stable Cascade: whole latent pixels of the prior, then of the decoder."""
+    height, width = (int(ceil(side / _CASCADE_PIXELS) * _CASCADE_LATENTS) * _CASCADE_VQGAN for side in size)
+    return height, width
 
 
-@dataclass(frozen=True)
-class Family:
-    """One class. The defaults are those of most classes."""
-
-    guidance: Guidance = Guidance.BRANCHES
-    guidance_argument: str = "guidance_scale"
-    unguided: float = 1.0  # at this scale and below there is no guidance
-    embedded_if: Flag | None = None  # where the value is set, guidance is embedded, and else what `guidance` says
-    unguided_if: Flag | None = None  # where the value is set, there is no guidance
-    guider: str | None = None  # the component that guides, unless guidance is embedded; without it there is none
-    mixes_guidance: bool = False  # a call may have a scale and a negative prompt for each image, exactly
-    mixes_loras: bool = True  # every layer has rows by image, so that each may have LoRAs of its own, exactly
-    takes_negative_prompt: bool = True
-    no_negative_prompt: str | None = None  # what stands for an empty one; None: the argument is left out
-    text: Text = Text.FIXED
-    text_unit: int = 1  # of ragged text: widths are padded to a multiple of it, on the left
-    tokens: tuple[Tokens, ...] = (Tokens(),)  # the one that reads most first: the first that a model has counts
-    caches_text: bool = True  # every output of `encode_prompt` has a row for each prompt, or is None, but for
-    shared_text: tuple[int, ...] = ()  # those at these places, which all prompts share
-    unit: int = 8  # of height and width; in pixels, or where `unit_of_latents` in latent pixels
-    unit_of_latents: bool = False
-    made_size: Callable[[Size, int], Size] | None = None  # from (size, unit); None: a size between multiples fails
-    latent_side: int | None = None  # default height and width in latent pixels, where no config says it
-    output: str = "images"  # attribute of what a call returns
-    lowest: float = 0.0  # of the range of `output_type="pt"`, whose highest value is 1
-    fixed_scheduler: bool = False  # steps as the model's own scheduler alone takes them
-    passes_sigmas: bool = False  # steps by noise levels or a shift of its own, which not every scheduler takes
-    passes_generator: bool = False  # gives each step a generator, which not every scheduler takes
-    unfit_schedulers: tuple[str, ...] = ()  # by Darkroom's names: others that its call does not work with
-    arguments: Mapping[str, object] = field(default_factory=dict, hash=False)  # given to every call
-    only_at_steps: tuple[int, str] | None = None  # (steps, an argument whose default is for them; else it is None)
-    doubled_generators: bool = False  # a negative prompt is a row of its own and takes noise too
-    caches: tuple[str, ...] = ()  # of its transformer, by `sampling.cache`'s names
-    needs: str | None = None  # an optional package
-    is_proved: bool = True  # false: a class that is not in the table
-
-
-UNPROVED = Family(is_proved=False, mixes_loras=False)
 _SCALED = {"made_size": rounded_down, "unit": 2, "unit_of_latents": True}  # latents in patches of 2x2
 _OF_FLUX = {**_SCALED, "latent_side": 128, "passes_sigmas": True, "caches": CACHES}
 _CLIP_77 = Tokens("tokenizer", 77)

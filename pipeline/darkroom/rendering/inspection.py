@@ -2,8 +2,6 @@
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,10 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import EXECUTION, ModelRef, Value
 from darkroom.rendering import single_file
-from darkroom.rendering.attention import check_attention_backend
-from darkroom.rendering.description import PlugIn
-from darkroom.rendering.families import UNPROVED, Family, Guidance, Tokens
-from darkroom.rendering.gguf_files import denoiser_of, gguf_part
+from darkroom.rendering.backends import check_attention_backend
+from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.loading import loads_models
+from darkroom.rendering.memory_options import check_offload, check_quantization, check_vae, vae_config
 from darkroom.rendering.model_facts import (
     config_of,
     family_of,
@@ -28,16 +25,12 @@ from darkroom.rendering.model_facts import (
 )
 from darkroom.rendering.model_files import INDEX, PICKLES, components_of, folder_digests, folder_revision
 from darkroom.rendering.model_places import Place, place_of
-from darkroom.rendering.other_parts import inversion_files, vae_file
+from darkroom.rendering.other_parts import denoiser_of, gguf_part, inversion_files, vae_file
 from darkroom.rendering.part_files import PartFile, check_fits, lora_files
-from darkroom.rendering.quantization import check_quantization
-from darkroom.rendering.refiner_files import refiner_file
+from darkroom.rendering.refiner import refiner_file
 from darkroom.rendering.single_file import SingleFile
 from darkroom.rendering.stored_tensors import stored_dtype
-from darkroom.rendering.vae_options import check_vae, vae_config
 
-# Pipelines whose steps Darkroom controls: guidance by image and by step, cached features, shared work.
-STEERED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 _LIBRARIES = frozenset({"diffusers", "transformers"})
 _OTHER_TASKS = ("Img2Img", "Inpaint", "ControlNet", "Video", "Upscale", "Audio", "Edit", "Depth2Img", "Pix2Pix")
 _NO_WEIGHTS = ("tokenizer", "scheduler", "feature_extractor", "image_processor", "guider")  # in components' names
@@ -47,52 +40,14 @@ _CONVERT = (
 )
 
 
-@dataclass(frozen=True)
-class InspectedModel:
-    """A model that can be loaded, and what a run needs to know of it first."""
-
-    identity: ModelIdentity
-    source: str  # folder, hub id or address to load from
-    revision: str | None  # hub commit; None for others
-    variant: str | None
-    height: int | None  # pixels that the model was trained for
-    width: int | None
-    is_flow: bool  # flow matching, not diffusion
-    max_prompt_tokens: int | None  # start and end included
-    folder: str | None  # where its small files lie on this machine; None for a renderer without a model
-    family: Family = UNPROVED  # what its class's call means, with what its configuration says of it
-    tokens: Tokens | None = None  # the tokenizer that reads most of a prompt; its limit is `max_prompt_tokens`
-    absent: tuple[str, ...] = ()  # components that the model lacks, such as SD3's third text encoder
-    digests: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # of files in `folder`, by their names
-    plug_in: PlugIn | None = None  # a renderer of one's own
-    parts: tuple[PartFile, ...] = ()  # what is added to it
-    single_file: SingleFile | None = None  # that its folder was made of
-    execution: Mapping[str, Value] = field(
-        default_factory=dict, hash=False
-    )  # settings of how it is held, where they do something
-
-    @property
-    def is_distilled(self) -> bool:
-        """Guidance is no difference of two predictions: the scale is an input, as of latent consistency models."""
-        return self.family.guidance is not Guidance.BRANCHES
-
-
 def inspect_model(ref: ModelRef, device: str, later: Collection[str] = ()) -> InspectedModel:
     """Find a model and check that it can be rendered with. Raises DarkroomError where it cannot.
 
     `later`: kinds of parts that it will have besides, so that its own weights need not be there.
     """
-    place = place_of(ref)
+    place, made = _found(ref)
     index = _model_index(place.folder, ref)
-    class_name = _pipeline_class(index, ref)
-    components = components_of(index)
-    _check_code(components, index, ref, place.folder)
-    made = None
-    if ref.single_file:
-        place, made = _converted(ref, ref.single_file, place, class_name)
-        index = _model_index(place.folder, ref)
-        components = components_of(index)
-    files = place.names()
+    class_name, components, files = _pipeline_class(index, ref), components_of(index), place.names()
     replaced = _replaced(ref, index, later)
     _check_weights([name for name in components if name not in replaced], files, ref)
     family = family_of(class_name, index, place.folder, ref)
@@ -102,23 +57,13 @@ def inspect_model(ref: ModelRef, device: str, later: Collection[str] = ()) -> In
     digests = _digests(folder, ref, skip_blobs=commit is not None)
     parts = _parts(ref, class_name, index, folder, has_weights=commit is None)
     check_vae(ref, vae_config(folder, parts))
-    _check_offload(ref, class_name)
+    check_offload(ref, class_name)
     check_attention_backend(ref, class_name, folder, device)
-    identity = ModelIdentity(
-        repo_id=place.name,
-        revision=commit or (made.revision if made else folder_revision(digests)),
-        dtype=resolved_dtype(ref, device, lambda: _stored_dtype(components, files, folder, ref, commit)),
-        pipeline_class=class_name,
-        trust_remote_code=ref.trust_remote_code,
-        variant=ref.variant,
-        parts=tuple(file.part for file in parts),
-        quantization=ref.quantization,
-        vae_tiling=ref.vae_tiling,
-        attention_backend=ref.attention_backend,
-    )
+    revision = commit or (made.revision if made else folder_revision(digests))
+    dtype = resolved_dtype(ref, device, lambda: _stored_dtype(components, files, folder, ref, commit))
     side = side_of(family, folder)
     return InspectedModel(
-        identity=identity,
+        identity=_identity(ref, place.name, revision, dtype, class_name, parts),
         source=place.source,
         revision=commit,
         variant=ref.variant,
@@ -137,6 +82,33 @@ def inspect_model(ref: ModelRef, device: str, later: Collection[str] = ()) -> In
     )
 
 
+def _found(ref: ModelRef) -> tuple[Place, SingleFile | None]:
+    """Where the model is; of a checkpoint of one file, the folder that it is made into, and of what it was made."""
+    place = place_of(ref)
+    index = _model_index(place.folder, ref)
+    class_name = _pipeline_class(index, ref)
+    _check_code(components_of(index), index, ref)
+    return _converted(ref, ref.single_file, place, class_name) if ref.single_file else (place, None)
+
+
+def _identity(
+    ref: ModelRef, name: str, revision: str, dtype: str, class_name: str, parts: Iterable[PartFile]
+) -> ModelIdentity:
+    """`name`: of the model, in images and records."""
+    return ModelIdentity(
+        repo_id=name,
+        revision=revision,
+        dtype=dtype,
+        pipeline_class=class_name,
+        trust_remote_code=ref.trust_remote_code,
+        variant=ref.variant,
+        parts=tuple(file.part for file in parts),
+        quantization=ref.quantization,
+        vae_tiling=ref.vae_tiling,
+        attention_backend=ref.attention_backend,
+    )
+
+
 def _converted(ref: ModelRef, path: str, configuration: Place, class_name: str) -> tuple[Place, SingleFile]:
     """The folder that a checkpoint of one file is made into, and of what it was made."""
     _check_single_file(ref)
@@ -150,17 +122,6 @@ def _replaced(ref: ModelRef, index: Mapping[str, Any], later: Collection[str]) -
     """Components in whose place are weights of others."""
     kinds = {*later, *([GGUF] if ref.gguf else []), *([VAE] if ref.vae else [])}
     return {denoiser_of(index) if GGUF in kinds else None, VAE if VAE in kinds else None}
-
-
-@loads_models
-def _check_offload(ref: ModelRef, class_name: str) -> None:
-    """Of a class that the model brings itself nothing is known before it is loaded."""
-    pipeline = pipeline_of(class_name) if ref.offload == "model" else None
-    if pipeline and pipeline.model_cpu_offload_seq is None:
-        raise DarkroomError(
-            f"model.offload=model: {class_name} does not say in which order its components compute; give "
-            "model.offload=sequential"
-        )
 
 
 def _stored_dtype(
@@ -194,16 +155,6 @@ def _parts(
     return (*loras, *inversion_files(ref.textual_inversions, folder, ref.repo_id), *vae, *refiner, *gguf)
 
 
-def shared_models(models: Iterable[InspectedModel]) -> list[InspectedModel]:
-    """What is loaded for these models: one for all that differ in LoRAs alone, with the LoRAs of all."""
-    found: dict[ModelIdentity, InspectedModel] = {}
-    for model in models:
-        known = found.setdefault(model.identity.base, replace(model, identity=model.identity.base, parts=()))
-        parts = {file.part.revision: file for file in (*known.parts, *model.parts)}
-        found[model.identity.base] = replace(known, parts=tuple(parts.values()))
-    return list(found.values())
-
-
 def _digests(folder: Path, ref: ModelRef, skip_blobs: bool) -> dict[str, str]:
     try:
         return folder_digests(folder, ref.trust_remote_code, skip_blobs)
@@ -217,34 +168,6 @@ def _digests(folder: Path, ref: ModelRef, skip_blobs: bool) -> dict[str, str]:
 def resolved_dtype(ref: ModelRef, device: str, stored: Callable[[], str]) -> str:
     """`auto` is float32 on a CPU, and on anything faster what the weights are stored in."""
     return ref.dtype if ref.dtype != "auto" else ("float32" if device == "cpu" else stored())
-
-
-@loads_models
-def token_counter(model: InspectedModel) -> Callable[[list[str]], list[int]] | None:
-    """A function that counts the tokens of prompts, start and end included, by the tokenizer that reads most of them;
-    None where the model brings code for it. The class is read from model_index.json: AutoTokenizer would ask on stdin
-    whether to run such code."""
-    import transformers
-
-    assert model.folder
-    assert model.tokens
-    folder, tokens = Path(model.folder), model.tokens
-    library, name = json.loads((folder / INDEX).read_bytes())[tokens.name]
-    if library != "transformers":
-        return None
-    tokenizer = text_tokenizer(getattr(transformers, name).from_pretrained(folder / tokens.name))
-    return partial(count_tokens, tokenizer, before=tokens.before)
-
-
-def text_tokenizer(part: Any) -> Any:
-    """A pipeline's tokenizer; of a processor, which takes pictures too and is called otherwise, the one in it."""
-    return getattr(part, "tokenizer", part) if hasattr(part, "image_processor") else part
-
-
-def count_tokens(tokenizer: Any, prompts: list[str], before: str = "") -> list[int]:
-    """Tokens of each prompt, start and end and the text before it included, none cut off."""
-    texts = [before + prompt for prompt in prompts]
-    return [len(ids) for ids in tokenizer(texts, truncation=False, verbose=False).input_ids] if prompts else []
 
 
 # What model_index.json says -----------------------------------------------------------------------------------------
@@ -291,7 +214,7 @@ def _pipeline_class(index: dict[str, Any], ref: ModelRef) -> str:
     return name
 
 
-def _check_code(components: dict[str, str], index: dict[str, Any], ref: ModelRef, folder: Path) -> None:
+def _check_code(components: dict[str, str], index: dict[str, Any], ref: ModelRef) -> None:
     own = _LIBRARIES | pipeline_modules()  # diffusers looks there first, whatever lies in the model's folder
     custom = [name for name, library in components.items() if library not in own]
     if custom and not ref.trust_remote_code:

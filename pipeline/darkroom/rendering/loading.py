@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from darkroom.domain.errors import WrongModel
-from darkroom.domain.interrupts import off_main_thread
+from darkroom.domain.process import off_main_thread
 from darkroom.rendering.model_files import Digests, State, file_digest, is_digest_fast, state
 
 P = ParamSpec("P")

@@ -1,8 +1,12 @@
-"""How much memory a model takes: its weights by the headers of their files, what a call holds by tracing its shapes."""
+"""How much memory this machine's device has, how much is taken at most while something runs, and how much a model
+takes: its weights by the headers of their files, what a call holds by tracing its shapes.
+"""
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,21 +14,113 @@ from pathlib import Path
 from darkroom.domain.adapters import VAE
 from darkroom.domain.settings import FLOAT8, NONE, Sampling
 from darkroom.rendering.backends import OPENVINO, TORCH
-from darkroom.rendering.gguf_files import denoiser_of, gguf_layer, gguf_of, gguf_tensors
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.loading import loads_models
+from darkroom.rendering.memory_options import QUANTIZED_PARTS
 from darkroom.rendering.model_files import INDEX
+from darkroom.rendering.other_parts import denoiser_of, gguf_layer, gguf_of, gguf_tensors
 from darkroom.rendering.part_files import PartFile, weights_file
-from darkroom.rendering.quantization import QUANTIZED_PARTS
-from darkroom.rendering.refiner_files import ENCODER, refiner_folder, refiner_of, shares_encoder
+from darkroom.rendering.refiner import ENCODER, refiner_folder, refiner_of, shares_encoder
 from darkroom.rendering.stored_tensors import StoredTensor, component_tensors, header
 
+_CGROUP = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
+_STATUS = Path("/proc/self/status")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"  # of the resident memory of this process: see proc(5)
 _ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, FLOAT8: 2}  # float8 is of some layers alone
 _DENOISERS = ("unet", "transformer")
 _EMBEDDINGS = ("token_embedding", "position_embedding", "embed_tokens", "shared")  # their weights have two axes too
 _SCALE_BYTES = 4  # of each output of a quantized layer
 
 Tensors = Mapping[str, StoredTensor]
+
+
+# Of the device -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Peak:
+    """What is taken at most, in bytes; None where it cannot be told."""
+
+    num_bytes: int | None = None
+
+
+def total_bytes(device: str) -> int | None:
+    """Of the device; of the machine, as far as a container may use it, where models compute there."""
+    import torch
+
+    if device == "cuda":
+        is_here = torch.cuda.is_available()
+        return int(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory) if is_here else None
+    if device == "mps":
+        return int(torch.mps.recommended_max_memory())
+    limits = filter(None, map(_number, _limit_files()))
+    return min((os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *limits))
+
+
+def _limit_files() -> Iterator[Path]:
+    """Of this process's cgroup and of those that it lies in, of version 2 and of version 1: see cgroups(7)."""
+    lines = _OWN_CGROUP.read_text().splitlines() if _OWN_CGROUP.is_file() else []
+    paths = {tuple(line.split(":")[1].split(",")): line.split(":", 2)[2].strip("/") for line in lines}
+    for controllers, path in {("",): "", ("memory",): "", **paths}.items():
+        if controllers != ("",) and "memory" not in controllers:
+            continue
+        root, name = (_CGROUP, "memory.max") if controllers == ("",) else (_CGROUP / "memory", "memory.limit_in_bytes")
+        parts = path.split("/") if path else []
+        yield from (root.joinpath(*parts[:depth]) / name for depth in range(len(parts) + 1))
+
+
+def taken_bytes(device: str) -> int:
+    """What is taken of it before a model is loaded: by this process, and of a GPU by whatever uses it."""
+    import torch
+
+    if device == "cuda":
+        free, total = torch.cuda.mem_get_info()
+        return int(total - free)
+    return _resident("VmRSS") or 0
+
+
+@contextmanager
+def peak_of(device: str) -> Iterator[Peak]:
+    """Measures what runs inside: on a GPU what torch has reserved and all else that is taken, on a CPU under Linux what
+    is resident of this process."""
+    import torch
+
+    peak = Peak()
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        yield peak
+        others = taken_bytes(device) - torch.cuda.memory_reserved()
+        peak.num_bytes = others + torch.cuda.max_memory_reserved()
+        return
+    can_tell = device == "cpu" and _reset_peak()
+    yield peak
+    peak.num_bytes = _resident("VmHWM") if can_tell else None
+
+
+def _reset_peak() -> bool:
+    try:
+        _CLEAR_REFS.write_text(_RESET_PEAK)
+    except OSError:  # another system, or a container that forbids it
+        return False
+    return True
+
+
+def _resident(name: str) -> int | None:
+    lines = _STATUS.read_text().splitlines() if _STATUS.is_file() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
+
+
+def _number(file: Path) -> int | None:
+    """None for a file that is not there, and for one that says that there is no limit."""
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+# Of a model ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

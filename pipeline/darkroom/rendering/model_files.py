@@ -1,4 +1,4 @@
-"""A model's files: which of them shape its pixels, and their digests.
+"""A model's files: had from the hub, which of them shape its pixels, and their digests.
 
 Digests of large files are remembered: a file that this machine has read once is not read again to name it. An entry is
 valid for one state of a file: any write moves its ctime, which no program can set. A file that was written a moment ago
@@ -11,16 +11,18 @@ import os
 import platform
 import re
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from darkroom.domain.machine import cache_folder
+from darkroom.domain.errors import DarkroomError, first_line
+from darkroom.domain.process import cache_folder
 
 INDEX = "model_index.json"
+SMALL_FILES = ("*.json", "*.txt", "*.model")  # by which a model is inspected
 PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
 # Weights in formats that are never opened here (.xml is OpenVINO's network), and documentation.
 NEVER_READ = PICKLES | {".h5", ".msgpack", ".onnx", ".onnx_data", ".xml", ".md"}
@@ -35,6 +37,23 @@ _NUM_THREADS = 4
 
 State = tuple[int, ...]
 Digests = Mapping[str, str]  # name inside the folder -> "sha256:..." or "git-sha1:..."
+
+
+# The hub -------------------------------------------------------------------------------------------------------------
+
+
+def hub_snapshot(repo_id: str, patterns: Sequence[str], said: str, to_check: str, revision: str | None = None) -> Path:
+    """The folder of a hub snapshot with these files in it, as far as there are such; its name is the commit.
+
+    Raises DarkroomError, which begins with `said`, where neither the cache nor the hub has it.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(patterns)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise DarkroomError(f"{said} nor to be had from the hub ({first_line(error)}); check {to_check}") from error
 
 
 # Which files -------------------------------------------------------------------------------------------------------

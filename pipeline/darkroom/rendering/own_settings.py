@@ -1,30 +1,115 @@
 """What a model says of its own scheduler, guidance, steps and size: what null stands for, and what it is not made for.
 
 In this order: the card of a LoRA that acts, the model's card, its files where they are sure, its pipeline's signature.
+
+A card is of that very model: not of a folder that is called like it, and not of a single file in its place. Their table
+is plain data.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from darkroom.domain.adapters import Active
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.settings import SETTINGS, Sampling
-from darkroom.rendering.cards import CARDS, Card
-from darkroom.rendering.families import Guidance
-from darkroom.rendering.inspection import InspectedModel
-from darkroom.rendering.model_calls import call_default
+from darkroom.domain.settings import SETTINGS, Range, Sampling
+from darkroom.rendering.family import Guidance
+from darkroom.rendering.inspected_model import InspectedModel, call_default
 from darkroom.rendering.model_facts import config_of
 from darkroom.rendering.schedulers import DEFAULT
 
 _OF_GUIDANCE = ("guidance_rescale", "guidance_start", "guidance_stop")
 _OF_CARDS = ("num_inference_steps", "guidance_scale", "scheduler", "eta")  # settings that cards say
+
+
+@dataclass(frozen=True)
+class Card:
+    """Settings by their names, None for what the card does not say; and what a few-step model is made for."""
+
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    scheduler: str | None = None  # by Darkroom's name; None: the model's own
+    made_for: Range | None = None  # of steps; None: as many as one likes
+    most_guidance: float | None = None  # the largest scale that it is made for; None: any
+    eta: float | None = None  # noise of each step; None: none
+
+
+def few_steps(
+    steps: int,
+    made_for: tuple[int, int],
+    scheduler: str | None = None,
+    guidance_scale: float = 0.0,
+    most_guidance: float | None = 1.0,
+) -> Card:
+    """Of a distilled model, most of which are not guided. `made_for`: fewest and most steps."""
+    return Card(steps, guidance_scale, scheduler, Range(*made_for), most_guidance)
+
+
+_TURBO = few_steps(1, (1, 4))
+_LCM = few_steps(4, (1, 8), guidance_scale=8.0, most_guidance=None)  # the scale is an input of its network
+_LCM_LORA = few_steps(4, (2, 8), "lcm", guidance_scale=1.0, most_guidance=2.0)
+_TCD_LORA = Card(4, 0.0, "tcd", most_guidance=1.0, eta=0.3)  # any number of steps
+_SPRINT = Card(2, 4.5, made_for=Range(1, 4))
+_EMBEDDED = Card(20, 5.0)  # what the figures of the README and of the demo's own card are made with
+
+_MODELS = {
+    "darkroom/demo": _EMBEDDED,
+    "darkroom/paint": _EMBEDDED,
+    "Alpha-VLLM/Lumina-Image-2.0": Card(50, 4.0),
+    "Efficient-Large-Model/Sana_1600M_1024px_diffusers": Card(20, 4.5),
+    "Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers": _SPRINT,
+    "Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers": _SPRINT,
+    "Kwai-Kolors/Kolors-diffusers": Card(50, 5.0),
+    "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS": Card(20, 4.5),
+    "Qwen/Qwen-Image": Card(50, 4.0),
+    "SimianLuo/LCM_Dreamshaper_v7": _LCM,
+    "THUDM/CogView4-6B": Card(50, 3.5),
+    "Tongyi-MAI/Z-Image-Turbo": few_steps(9, (8, 9), most_guidance=0.0),
+    "black-forest-labs/FLUX.1-dev": Card(50, 3.5),
+    "black-forest-labs/FLUX.1-schnell": few_steps(4, (1, 4)),
+    "fal/AuraFlow-v0.3": Card(50, 3.5),
+    "stabilityai/sd-turbo": _TURBO,
+    "stabilityai/sdxl-turbo": _TURBO,
+    "stabilityai/stable-diffusion-3.5-large": Card(28, 3.5),
+    "stabilityai/stable-diffusion-3.5-large-turbo": few_steps(4, (4, 8)),
+    "stabilityai/stable-diffusion-3.5-medium": Card(40, 4.5),
+}
+# Their names are those of the hub, and of a file where a repository has several.
+_LORAS = {
+    **{f"latent-consistency/lcm-lora-{base}": _LCM_LORA for base in ("sdv1-5", "sdxl", "ssd-1b")},
+    **{f"h1t/TCD-{base}-LoRA": _TCD_LORA for base in ("SD15", "SD21-base", "SDXL")},
+    **{
+        f"ByteDance/SDXL-Lightning/sdxl_lightning_{steps}step_lora.safetensors": few_steps(
+            steps, (steps, steps), "euler_trailing"
+        )
+        for steps in (2, 4, 8)
+    },
+    **{
+        f"ByteDance/Hyper-SD/Hyper-{base}-{steps}steps-lora.safetensors": few_steps(
+            steps, (steps, steps), "ddim_trailing"
+        )
+        for base in ("SD15", "SDXL")
+        for steps in (2, 4, 8)
+    },
+    # The timesteps of its training, 999, 749, 499 and 249, are those of all training steps in four.
+    **{
+        f"tianweiy/DMD2/dmd2_sdxl_4step_lora{ending}.safetensors": few_steps(4, (4, 4), "lcm_trailing")
+        for ending in ("", "_fp16")
+    },
+}
+CARDS: Mapping[str, Card] = {**_MODELS, **_LORAS}
+
+
+# What a model says ---------------------------------------------------------------------------------------------------
+
+
 _NOTHING_KNOWN = Card()
 TAYLORSEER_FIRST = 3  # diffusers' `disable_cache_before_step`
 # Of a folder whose own files say how it was distilled. "guided": the scale is an input of its network.
-_LCM, _LCM_GUIDED = Card(4, 1.0, most_guidance=2.0), Card(4, 8.0)
-_TCD = Card(4, 0.0, eta=0.3)
-_UNGUIDED = Card(4)  # which FLUX.2 klein alone is called in its model_index.json
+_SAVED_LCM, _SAVED_LCM_GUIDED = Card(4, 1.0, most_guidance=2.0), Card(4, 8.0)
+_SAVED_TCD = Card(4, 0.0, eta=0.3)
+_SAVED_UNGUIDED = Card(4)  # which FLUX.2 klein alone is called in its model_index.json
 
 
 def own_setting(name: str, model: InspectedModel, active: Active) -> Any:
@@ -121,11 +206,11 @@ def _card_of_files(model: InspectedModel) -> Card:
     if not model.folder:
         return _NOTHING_KNOWN
     if model.family.unguided_if and model.family.guidance is Guidance.NONE:
-        return _UNGUIDED
+        return _SAVED_UNGUIDED
     scheduler = config_of(Path(model.folder) / "scheduler").get("_class_name")
     if scheduler == "LCMScheduler":
-        return _LCM_GUIDED if model.family.guidance is Guidance.EMBEDDED else _LCM
-    return _TCD if scheduler == "TCDScheduler" else _NOTHING_KNOWN
+        return _SAVED_LCM_GUIDED if model.family.guidance is Guidance.EMBEDDED else _SAVED_LCM
+    return _SAVED_TCD if scheduler == "TCDScheduler" else _NOTHING_KNOWN
 
 
 def _steps_text(card: Card) -> str:

@@ -11,9 +11,17 @@ from importlib.util import find_spec
 from pathlib import Path, PurePath
 
 from darkroom.domain.adapters import GGUF, JOIN, LORAS, NO_LORA, REFINER, VAE, LoraRef, Part
-from darkroom.domain.errors import DarkroomError, MissingPackage, first_line
+from darkroom.domain.errors import DarkroomError, MissingPackage
 from darkroom.domain.settings import ModelRef
-from darkroom.rendering.model_files import INDEX, PICKLES, components_of, file_digests, files_in, folder_revision
+from darkroom.rendering.model_files import (
+    INDEX,
+    PICKLES,
+    components_of,
+    file_digests,
+    files_in,
+    folder_revision,
+    hub_snapshot,
+)
 from darkroom.rendering.stored_tensors import SAFETENSORS, Shape, StoredTensor, component_tensors, header
 from darkroom.storage.store import check_slashes, is_remote
 
@@ -250,17 +258,7 @@ def _from_hub(repo_id: str, name: str, label: str) -> Path:
 
 
 def _snapshot(repo_id: str, label: str, patterns: list[str]) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(repo_id, allow_patterns=patterns))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        line = first_line(error)
-        raise DarkroomError(
-            f"{label}: neither here nor to be had from the hub ({line}); check the name, the network "
-            "and `hf auth login`"
-        ) from error
+    return hub_snapshot(repo_id, patterns, f"{label}: neither here", "the name, the network and `hf auth login`")
 
 
 # What is in it ------------------------------------------------------------------------------------------------------

@@ -21,11 +21,9 @@ from darkroom.domain.errors import WrongModel
 from darkroom.domain.identity import digest
 from darkroom.domain.settings import FLOAT8, Sampling
 from darkroom.rendering.adapters import load_loras
-from darkroom.rendering.attention import apply_attention_backend
-from darkroom.rendering.backends import OPENVINO, TORCH, openvino_version
-from darkroom.rendering.float8 import to_float8
-from darkroom.rendering.inspection import STEERED
-from darkroom.rendering.offloading import offload
+from darkroom.rendering.backends import OPENVINO, TORCH, apply_attention_backend, openvino_version
+from darkroom.rendering.family import STEERED
+from darkroom.rendering.memory_patches import offload, to_float8
 from darkroom.rendering.renderer import Compiled, RendererSpec
 from darkroom.rendering.transformer_caches import cached_steps
 from darkroom.rendering.unet_reuse import SharedWork, StepCache

@@ -27,7 +27,7 @@ from darkroom.domain.setting_values import as_said
 from darkroom.domain.settings import ModelRef, settings_of
 from darkroom.domain.source_code import DARKROOM, imported_function, module_lines
 from darkroom.rendering.description import PlugIn, description_of, shaping_options
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.loading import calls_models, loads_models
 from darkroom.rendering.renderer import FatalDeviceError, RenderedImage, Renderer, RendererInfo, RendererSpec, explained
 

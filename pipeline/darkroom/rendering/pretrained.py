@@ -22,16 +22,15 @@ from darkroom.domain.adapters import INVERSIONS, VAE
 from darkroom.domain.errors import DarkroomError, TryAgain, WrongModel
 from darkroom.domain.settings import FLOAT8, NONE, ModelRef
 from darkroom.rendering.conditioning import ENCODERS
-from darkroom.rendering.gguf_files import denoiser_of, gguf_of, load_gguf
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.loading import LocalFiles, detach_from_files, loads_models, proved
+from darkroom.rendering.memory_options import quantization_config
 from darkroom.rendering.model_facts import MOVED, pipeline_modules
 from darkroom.rendering.model_files import INDEX, components_of, shaping_files, snapshot_digests
 from darkroom.rendering.model_places import SETTING, index_here, place_of
-from darkroom.rendering.other_parts import load_inversions, load_vae
+from darkroom.rendering.other_parts import denoiser_of, gguf_of, load_gguf, load_inversions, load_vae
 from darkroom.rendering.part_files import folder_of
 from darkroom.rendering.patches import PATCHES, AppliedPatches, Patch, apply_patches
-from darkroom.rendering.quantization import quantization_config
 from darkroom.rendering.refiner import load_refiner
 from darkroom.rendering.renderer import RendererSpec
 from darkroom.rendering.single_file import SingleFile, converted, revision_of

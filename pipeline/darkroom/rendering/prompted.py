@@ -12,8 +12,8 @@ import torch
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ARGUMENTS, Sampling
 from darkroom.rendering.conditioning import RowScales
-from darkroom.rendering.families import Family, Guidance, Text, Tokens, Wording
-from darkroom.rendering.inspection import text_tokenizer
+from darkroom.rendering.family import Family, Guidance, Text, Tokens, Wording
+from darkroom.rendering.inspected_model import text_tokenizer
 
 _QUOTES = re.compile(r"'.*?'|\".*?\"|‘.*?’|“.*?”")  # as diffusers' `extract_glyph_text` finds quoted words
 

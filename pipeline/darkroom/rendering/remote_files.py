@@ -17,9 +17,8 @@ from pathlib import Path, PurePosixPath
 
 from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.domain.identity import digest
-from darkroom.domain.machine import cache_folder
-from darkroom.domain.units import readable_bytes
-from darkroom.rendering.copy_progress import CopyProgress
+from darkroom.domain.process import cache_folder
+from darkroom.domain.progress import CopyProgress, readable_bytes
 from darkroom.rendering.model_files import INDEX, components_of, file_digests, machine_id, shaping_names
 from darkroom.rendering.stored_tensors import SAFETENSORS
 from darkroom.storage.disk import locked

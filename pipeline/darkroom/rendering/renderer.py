@@ -13,12 +13,12 @@ import numpy as np
 
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import ModelIdentity
+from darkroom.domain.progress import OFF, Profile
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import NONE, ModelRef, Value
-from darkroom.domain.spans import OFF, Profile
 from darkroom.rendering.backends import TORCH
-from darkroom.rendering.families import Family
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.family import Family
+from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.loading import loads_models
 
 _FATAL = ("CUDA error", "device-side assert", "unspecified launch failure", "illegal memory access")

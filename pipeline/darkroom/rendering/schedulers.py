@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.domain.errors import DarkroomError, MissingPackage
-from darkroom.rendering.families import Family
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.family import Family
+from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.model_facts import config_of
 
 # Schedulers whose steps are some of those that a model was distilled with, or of the timesteps of its training, by

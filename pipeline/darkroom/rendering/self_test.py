@@ -16,8 +16,8 @@ from darkroom.domain.certificates import Check
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import NEUTRAL_LOSSY, Sampling
-from darkroom.rendering.families import Guidance
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.family import Guidance
+from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.renderer import FatalDeviceError, Renderer
 from darkroom.rendering.schedulers import DEFAULT, compatible_schedulers
 

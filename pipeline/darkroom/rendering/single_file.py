@@ -18,7 +18,7 @@ from typing import Any
 from darkroom.domain.adapters import VAE
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import digest
-from darkroom.domain.machine import cache_folder
+from darkroom.domain.process import cache_folder
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_facts import pipeline_of
 from darkroom.rendering.model_files import INDEX, file_digests, folder_revision, shaping_files

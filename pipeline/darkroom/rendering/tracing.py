@@ -15,15 +15,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from darkroom.domain.settings import NONE, Sampling
-from darkroom.rendering.inspection import InspectedModel
+from darkroom.rendering.inspected_model import InspectedModel, call_default, size_unit
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.memory import CallBytes
-from darkroom.rendering.model_calls import call_default, size_unit
+from darkroom.rendering.memory_options import empty_vae, tile_side, vae_config
 from darkroom.rendering.model_facts import config_of, vae_scale
 from darkroom.rendering.prompted import is_guided
-from darkroom.rendering.refiner_files import refiner_folder, refiner_of
+from darkroom.rendering.refiner import refiner_folder, refiner_of
 from darkroom.rendering.transformer_caches import cached_dtype, cached_numbers
-from darkroom.rendering.vae_options import empty_vae, tile_side, vae_config
 
 _TOKENS = 77  # of CLIP's text encoders
 _ADDED = (None, "text", "text_time")  # what a UNet is told besides, as far as it is known here

@@ -26,12 +26,11 @@ from darkroom.reporting.notes import notes
 from darkroom.reporting.pictures import failed_image, pictures, read_rows
 from darkroom.reporting.sampling import ImageRef, PromptChoice, middle
 from darkroom.reporting.survey import NUM_PICKS, Survey, survey
-from darkroom.runs.cells import CellInfo, in_order, lossless_of
+from darkroom.runs.cells import CellInfo, Choices, Dropped, in_order, lossless_of, read_choices
 from darkroom.runs.certificates import certificates
-from darkroom.runs.choices import Choices, Dropped, read_choices
+from darkroom.runs.drivers import spent
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.run import RunInfo
-from darkroom.runs.spending import spent
 from darkroom.storage.store import Store
 
 _MOST_SAMPLES = 4  # images of a prompt and cell

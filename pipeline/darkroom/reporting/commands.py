@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from itertools import product
 
 from darkroom.domain.settings import SETTINGS, UNTAKEN, ModelRef, settings_of
-from darkroom.runs.cells import CellInfo
-from darkroom.runs.choices import Choices
-from darkroom.runs.commands import as_written, called_by_name, word
-from darkroom.runs.presets import preset_of
+from darkroom.runs.cells import CellInfo, Choices
+from darkroom.runs.commands import as_written, called_by_name, preset_of, word
 from darkroom.runs.run import PromptsInfo, RunInfo
 from darkroom.storage.store import StoreSpec
 

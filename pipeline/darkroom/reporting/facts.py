@@ -12,8 +12,8 @@ from darkroom.evaluation.tables import setting_text
 from darkroom.reporting.content import Axis, Setting
 from darkroom.reporting.survey import CellCount, Provenance
 from darkroom.runs.cells import CellInfo
+from darkroom.runs.drivers import Spent
 from darkroom.runs.run import RunInfo
-from darkroom.runs.spending import Spent
 
 Facts = Iterator[tuple[str, str]]
 

@@ -68,9 +68,9 @@ def publish(contents: Mapping[str, bytes], store: Store, prefix: str) -> str:
     if old is None:
         _check_is_free(contents, store, prefix)
     _put_list({*(old or ()), *contents}, store, prefix)
-    for _ in prefetched(contents.keys() - {INDEX}, lambda name: _put(name, contents[name], store, prefix)):
+    for _ in prefetched(contents.keys() - {INDEX}, lambda name: put_file(name, contents[name], store, prefix)):
         pass
-    _put(INDEX, contents[INDEX], store, prefix)
+    put_file(INDEX, contents[INDEX], store, prefix)
     store.delete(prefix + name for name in sorted(set(old or ()) - contents.keys()))
     _put_list(contents, store, prefix)
     return store.describe(prefix + INDEX)
@@ -111,8 +111,9 @@ def _there(store: Store, key: str) -> bytes | None:
 
 def _put_list(names: Collection[str], store: Store, prefix: str) -> None:
     data = json.dumps({"files": sorted(names)}, indent=0).encode()
-    _put(LIST, data, store, prefix)
+    put_file(LIST, data, store, prefix)
 
 
-def _put(name: str, data: bytes, store: Store, prefix: str) -> None:
+def put_file(name: str, data: bytes, store: Store, prefix: str) -> None:
+    """With the content type that its ending says."""
     store.put(prefix + name, data, _CONTENT_TYPES.get(PurePosixPath(name).suffix, OCTETS))

@@ -39,6 +39,7 @@ class PromptChoice:
 
     num_prompts: int
     num_samples: int  # images of a prompt and cell, at most
+    purpose: tuple[object, ...] = ("report",)  # another one chooses others
     is_all: bool = True  # whether no prompt was left out
     _ranks: list[tuple[str, str]] = field(default_factory=list)  # (digest, prompt_id), lowest first
     _images: dict[str, list[ImageRef]] = field(default_factory=lambda: defaultdict(list))
@@ -54,7 +55,7 @@ class PromptChoice:
     def _is_chosen(self, prompt_id: str) -> bool:
         if prompt_id in self._images:
             return True
-        rank = (digest("report", prompt_id, length=16), prompt_id)
+        rank = (digest(*self.purpose, prompt_id, length=16), prompt_id)
         if len(self._ranks) == self.num_prompts:
             self.is_all = False
             if rank > self._ranks[-1]:

@@ -21,27 +21,48 @@ from darkroom.domain.records import OK
 from darkroom.runs.bulk import read_each
 from darkroom.runs.commands import on_run
 from darkroom.runs.files import features_key, features_prefix, manifest_key, parse_features_key
-from darkroom.runs.listing import Committed
-from darkroom.runs.shard_set import ShardSet
+from darkroom.runs.listing import Committed, ShardSet
 from darkroom.storage.store import NotFound, Store, StoreSpec, prefetched
 
 Pair = tuple[str, int]  # prompt_id and sample_index: images that share it share the prompt, and of one seed the noise
 
 
 @dataclass(frozen=True)
+class Score:
+    """One of the numbers that a scorer gives a picture."""
+
+    name: str = "score"
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True)
 class ExtractorInfo:
     """What decides features, apart from the pictures."""
 
-    name: str  # demo_clip, clip, dinov2, inception_v3 or pixels, or what a plug-in says; without a dot
+    name: str  # demo_clip, clip, dinov2, inception_v3 or pixels, or what a plug-in or command says; without a dot
     weights: str  # "sha256:..." of the weights file or files that were loaded; "none" for pixels
     resize: str  # how pictures reach the network's size: tf1, torch, torch-aa, clean, or the words of its processor
     dimension: int  # floats in a picture's features
-    is_scorer: bool = False  # the one feature is how good the picture is; higher is better
-    code: str = ""  # "sha256:..." of what else a plug-in is made of: its modules' code and its source
+    is_scorer: bool = False  # each feature says how good the picture is
+    code: str = ""  # "sha256:..." of what else a plug-in or a command is made of, such as its modules' code
+    scores: tuple[Score, ...] = ()  # of a scorer: one a feature; empty: a single one called score
+    columns: tuple[str, ...] = ()  # of the prompt's row, that a scorer reads
+    reads_captions: bool = False  # puts captions into the pictures' space
+    alias: str = ""  # what its figures are called by in place of its name
+
+    @property
+    def called(self) -> str:
+        """What its figures' names begin with."""
+        return self.alias or self.name
+
+    @property
+    def named_scores(self) -> tuple[Score, ...]:
+        """None of what is no scorer."""
+        return (self.scores or (Score(),)) if self.is_scorer else ()
 
     @property
     def extractor_id(self) -> str:
-        """16 hex digits: features with the same id may be compared with each other."""
+        """16 hex digits: features with the same id may be compared with each other, whatever they are called."""
         code = [self.code] if self.code else []
         return digest("extractor", self.name, self.weights, self.resize, *code, length=16)
 
@@ -51,7 +72,7 @@ class ImageFeatures:
     """Features of N images by one extractor, and how well each fits its own prompt."""
 
     image_ids: tuple[str, ...]
-    features: np.ndarray  # (N, dimension) float32, raw
+    features: np.ndarray  # (N, dimension) float32, raw; of a scorer NaN where a score does not apply
     cosines: np.ndarray  # (N,) float32, picture and prompt; NaN by an extractor that reads no captions
     truncated: np.ndarray  # (N,) bool: the prompt was longer than the extractor reads
 

@@ -24,6 +24,7 @@ FEATURES_PREFIX = "features/"
 EVALUATIONS_PREFIX = "evaluations/"
 CERTIFICATES_PREFIX = "certificates/"
 REPORT_PREFIX = "report/"
+RATINGS_PREFIX = "ratings/"  # pairs that people are shown, and their votes
 DRIVERS_PREFIX = "drivers/"  # of commands that render the run right now; part of nothing
 SPENDING_PREFIX = "spending/"  # of commands that were given the price of a worker; part of nothing
 PROFILE_PREFIX = "profile/"  # of the last start that was profiled; part of nothing
@@ -31,6 +32,7 @@ PROFILE_PREFIX = "profile/"  # of the last start that was profiled; part of noth
 # What `image_key` and `container_key` make: a digest, the start of a retried manifest's, the start of the bytes' own.
 _IMAGE = re.compile(r"images/([0-9a-f]{2}/)?[0-9a-f]+(-[0-9a-f]+)*\.[a-z]+")
 _MANIFEST = re.compile(r"metadata/([0-9a-f]+)/(\d{12})-(\d{12})-([0-9a-f]+)\.parquet")
+_STUDY = re.compile(r"ratings/([0-9a-f]+)/study\.json")
 _SEGMENT = re.compile(r"compacted/([0-9a-f]+)/(\d{12})-(\d{12})-[0-9a-f]+\.parquet")
 
 
@@ -98,6 +100,24 @@ def is_image_key(key: str) -> bool:
 
 def evaluation_key(evaluation_id: str) -> str:
     return f"{EVALUATIONS_PREFIX}{evaluation_id}.json"
+
+
+def study_key(study_id: str) -> str:
+    return f"{RATINGS_PREFIX}{study_id}/study.json"
+
+
+def parse_study_key(key: str) -> str | None:
+    """The study_id of a study's key; None for any other key."""
+    match = _STUDY.fullmatch(key)
+    return match[1] if match else None
+
+
+def votes_prefix(study_id: str) -> str:
+    return f"{RATINGS_PREFIX}{study_id}/votes/"
+
+
+def rating_page_prefix(study_id: str) -> str:
+    return f"{RATINGS_PREFIX}{study_id}/page/"
 
 
 # JSON ----------------------------------------------------------------------------------------------------------------

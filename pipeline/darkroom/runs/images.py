@@ -17,8 +17,7 @@ from darkroom.runs import manifest
 from darkroom.runs.bulk import read_each
 from darkroom.runs.cells import CellInfo, cell_of
 from darkroom.runs.commands import on_run
-from darkroom.runs.containers import EncodedImage, Indexed, index_parquet, index_tar
-from darkroom.runs.encoding import CONTENT_TYPES, decode
+from darkroom.runs.encoding import CONTENT_TYPES, EncodedImage, Indexed, decode, index_parquet, index_tar
 from darkroom.runs.layouts import CONTAINERS, Layout, as_encoded
 from darkroom.runs.manifest import to_records
 from darkroom.runs.reading import model_as_recorded, recorded_request

@@ -17,9 +17,17 @@ from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.prompt_syntax import as_a1111, without_tags
 from darkroom.domain.records import ImageRequest, Sample
 from darkroom.domain.settings import SETTINGS
-from darkroom.runs import containers
-from darkroom.runs.containers import EncodedImage, Indexed
-from darkroom.runs.encoding import CONTENT_TYPES, EXTENSIONS, encode
+from darkroom.runs.encoding import (
+    CONTENT_TYPES,
+    EXTENSIONS,
+    EncodedImage,
+    Indexed,
+    encode,
+    index_parquet,
+    index_tar,
+    write_parquet,
+    write_tar,
+)
 from darkroom.runs.files import container_key, image_key
 from darkroom.runs.run import OutputInfo
 from darkroom.storage.store import NotFound, Store
@@ -48,8 +56,8 @@ class Layout:
 
 
 CONTAINERS: Mapping[str, Layout] = {
-    "webdataset": Layout("tar", "application/x-tar", containers.write_tar, containers.index_tar),
-    "parquet": Layout("parquet", "application/vnd.apache.parquet", containers.write_parquet, containers.index_parquet),
+    "webdataset": Layout("tar", "application/x-tar", write_tar, index_tar),
+    "parquet": Layout("parquet", "application/vnd.apache.parquet", write_parquet, index_parquet),
 }
 LAYOUTS = ("files", *CONTAINERS)
 _FIRST_LABELS = ("Steps", "Sampler", "CFG scale")  # of settings, in the line that image tools read

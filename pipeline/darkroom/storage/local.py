@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from darkroom.domain.errors import DarkroomError, TryAgain
-from darkroom.domain.machine import cache_folder
+from darkroom.domain.process import cache_folder
 from darkroom.storage.disk import files_below, leads_out, link, locked, sync_folder, walk_unlinked, write_synced
 from darkroom.storage.store import (
     OCTETS,

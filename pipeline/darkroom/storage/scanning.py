@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from darkroom.domain.errors import DarkroomError, TryAgain, credentials_in, has_credentials
-from darkroom.domain.machine import walk
+from darkroom.domain.process import walk
 from darkroom.storage.input_files import InputFile, compression_of, listed_state, one_line, reason_of, state_of
 from darkroom.storage.store import Store, check_slashes, endpoint_of_no_store, is_remote, open_store, parse_spec
 

@@ -1,0 +1,327 @@
+"""People decide: the page of blind pairs of a run's cells, and what their votes come to."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+from darkroom.api.events import Noted, Progress
+from darkroom.api.options import RatingOptions
+from darkroom.api.run import Run, check_writable, endpoints, open_run
+from darkroom.domain.errors import DarkroomError
+from darkroom.domain.identity import digest
+from darkroom.domain.setting_values import unknown
+from darkroom.evaluation.figures import Evaluation, Figures, Gap, Metric, put_evaluation, read_evaluations
+from darkroom.evaluation.latest import latest_figures
+from darkroom.evaluation.paired_comparisons import Agreement
+from darkroom.evaluation.raters import (
+    MetricAgreement,
+    RaterInfo,
+    TwoCells,
+    image_scores,
+    metric_agreement,
+    present_files,
+    rater_infos,
+    raters_agreement,
+    two_cells,
+)
+from darkroom.evaluation.rating_tables import expected_lines, ratings_table
+from darkroom.evaluation.ratings import Judgement, RatedCells, judgements, rated_cells, rated_gaps
+from darkroom.reporting.rating_page import write_page
+from darkroom.reporting.rating_pairs import chosen_pairs
+from darkroom.runs.cells import dropped_cells
+from darkroom.runs.commands import on_run
+from darkroom.runs.files import rating_page_prefix
+from darkroom.runs.ratings import (
+    RatedCell,
+    RatedImage,
+    Study,
+    Vote,
+    VoteFile,
+    check_once,
+    parsed_votes,
+    put_study,
+    put_votes,
+    read_study,
+    stored_votes,
+    study_ids,
+)
+from darkroom.runs.reading import present_images
+from darkroom.storage.scanning import Kinds, locate, scan
+from darkroom.storage.store import Store, open_store, parse_spec
+
+_CELL = re.compile(r"(.+)#([0-9a-f]{16})")
+_FILES = Kinds(frozenset([".jsonl"]), "files of votes")
+_EVALUATION_ID = digest("evaluation", "raters")
+
+
+@dataclass(frozen=True)
+class RatingPage:
+    """A page of blind pairs that was written."""
+
+    run: Run
+    place: str  # of index.html
+    study: Study
+    num_pairs: int  # without those that come again
+    num_bytes: int  # of its images
+
+    @property
+    def expected(self) -> list[str]:
+        """How well votes on it will tell cells apart, in sentences."""
+        return expected_lines(len(self.study.cells), self.num_pairs)
+
+
+@dataclass(frozen=True, eq=False)
+class Ratings:
+    """What all votes that a run holds came to."""
+
+    run: Run
+    others: Sequence[Run]  # whose images were shown beside, as far as they are given
+    seed: int
+    cells: Sequence[RatedCell]
+    votes: Sequence[tuple[Study, Vote]]
+    judgements: Sequence[Judgement]
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """How each figure is defined, by its name."""
+        return self._rated.metrics
+
+    @property
+    def figures(self) -> dict[str, Figures]:
+        """By cell_id: raters.win_rate and, of more than two cells, raters.bradley_terry."""
+        return {cell_id: cell.figures for cell_id, cell in self._rated.cells.items()}
+
+    def gaps(self, cell_ids: Iterable[str] | None = None) -> dict[str, dict[str, Gap]]:
+        """From each metric's best of these cells, or of all; by cell_id and Metric.name."""
+        return rated_gaps(self._rated, set(self.figures if cell_ids is None else cell_ids), self.seed)
+
+    @cached_property
+    def two_cells(self) -> list[TwoCells]:
+        return two_cells(self.judgements, list(self.figures), self.seed)
+
+    @cached_property
+    def raters(self) -> list[RaterInfo]:
+        return rater_infos(self.votes, self.seed)
+
+    @cached_property
+    def agreement(self) -> Agreement | None:
+        """None where no pair has several raters' votes."""
+        return raters_agreement(self.judgements, self.seed)
+
+    @cached_property
+    def metric_agreement(self) -> list[MetricAgreement]:
+        """Of the metrics that score single images, as they are stored."""
+        scores: dict[str, dict[str, float]] = {}
+        for run in (self.run, *self.others):
+            metrics = latest_figures(read_evaluations(run.store), run.cells).metrics.values()
+            for name, own in image_scores(run.store, *_shown(self.judgements, run), metrics).items():
+                scores.setdefault(name, {}).update(own)
+        each = (metric_agreement(name, self.judgements, of, self.seed) for name, of in scores.items())
+        return [found for found in each if found]
+
+    @property
+    def table(self) -> str:
+        """All of it as plain text."""
+        settings = {cell.cell_id: cell.settings for cell in self.cells}
+        others = (self.two_cells, self.raters, self.agreement, self.metric_agreement)
+        return ratings_table(self.metrics, self.figures, settings, self.gaps(), *others)
+
+    @cached_property
+    def _rated(self) -> RatedCells:
+        return rated_cells(self.judgements, [cell.cell_id for cell in self.cells], self.seed)
+
+
+def rate(
+    given: str | Run,
+    options: RatingOptions,
+    votes: Sequence[str] | None,
+    out: str | None,
+    endpoint_url: str | None,
+    votes_endpoint_url: str | None,
+    progress: Progress,
+) -> RatingPage | Ratings:
+    """Write the page, or read votes back where there are some, as an empty list too."""
+    if votes is None:
+        if votes_endpoint_url is not None:
+            raise DarkroomError("votes_endpoint_url: is for files of votes, and votes names none; leave it out")
+        return write_rating_page(given, options, out, endpoint_url, progress)
+    if out is not None:
+        raise DarkroomError(f"output.uri={out}: is for the page, and votes are read back; leave one of them out")
+    return read_ratings(given, votes, options, endpoint_url, votes_endpoint_url, progress)
+
+
+# The page ------------------------------------------------------------------------------------------------------------
+
+
+def write_rating_page(
+    given: str | Run, options: RatingOptions, out: str | None, endpoint_url: str | None, progress: Progress
+) -> RatingPage:
+    """Write it to a folder or an address, None for its own place under the run; the pairs are stored in the run.
+
+    Raises DarkroomError where fewer than two cells have images.
+    """
+    for_run, for_out, *for_others = endpoints(endpoint_url, given, out, *options.others)
+    run = open_run(given, for_run)
+    check_writable(run)
+    cells = _cells(run, options.cells) | _other_cells(options.others, for_others, run)
+    if len(cells) < 2:
+        raise DarkroomError(
+            f"run={run.uri}: one cell is there, and a pair needs two; render another one with `darkroom sweep`, or "
+            "give another run in others=[...]"
+        )
+    if 2 * options.num_repeats > options.num_pairs:
+        raise DarkroomError(
+            f"num_repeats={options.num_repeats} is more than half of num_pairs={options.num_pairs}; give fewer, or 0"
+        )
+    stores = {cell_id: owner.store for cell_id, owner in cells.items()}
+    chosen = chosen_pairs(stores, options.num_pairs, options.num_repeats, options.seed)
+    study = Study(
+        options.question, tuple(_rated_cell(owner, cell_id) for cell_id, owner in cells.items()), chosen.pairs
+    )
+    put_study(run.store, study)
+    store, prefix = run.store, rating_page_prefix(study.study_id)
+    if out is not None:
+        store, prefix = open_store(parse_spec(out, for_out)), ""
+        store.check()
+    num_pairs = sum(pair.repeats is None for pair in study.pairs)
+    if num_pairs < options.num_pairs:
+        progress(
+            Noted(f"num_pairs={options.num_pairs}: no more than {num_pairs:,} are there, of the prompts in two cells")
+        )
+    place, num_bytes = write_page(study, chosen.rows, options.image_format, store, prefix)
+    return RatingPage(run, place, study, num_pairs, num_bytes)
+
+
+def _cells(run: Run, named: Sequence[str] | None) -> dict[str, Run]:
+    """By cell_id; those that are named, or all that were not dropped early."""
+    if named is None:
+        dropped = dropped_cells(run.store)
+        return {cell_id: run for cell_id in run.cells if cell_id not in dropped}
+    for cell_id in named:
+        if cell_id not in run.cells:
+            raise DarkroomError(f"cells: {unknown(cell_id, tuple(run.cells), 'cell of this run')}")
+    return dict.fromkeys(named, run)
+
+
+def _other_cells(others: Sequence[str], endpoint_urls: Sequence[str | None], run: Run) -> dict[str, Run]:
+    found: dict[str, Run] = {}
+    for given, endpoint_url in zip(others, endpoint_urls, strict=True):
+        match = _CELL.fullmatch(given)
+        other = open_run(match[1] if match else given, endpoint_url, "others")
+        for cell_id in _cells(other, [match[2]] if match else None):
+            if cell_id in found or cell_id in run.cells:
+                raise DarkroomError(
+                    f"others: cell {cell_id} of {other.uri} is in another run too, and its images are made alike; name "
+                    f"one that is not, as {other.uri}#<cell_id>"
+                )
+            found[cell_id] = other
+    return found
+
+
+def _rated_cell(run: Run, cell_id: str) -> RatedCell:
+    return RatedCell(cell_id, run.cells[cell_id].settings_in(run.info))
+
+
+# Votes ---------------------------------------------------------------------------------------------------------------
+
+
+def read_ratings(
+    given: str | Run,
+    votes: Sequence[str],
+    options: RatingOptions,
+    endpoint_url: str | None,
+    votes_endpoint_url: str | None,
+    progress: Progress,
+) -> Ratings:
+    """Check files of votes and store them with the run; then count all that it holds, and store the figures.
+
+    Raises DarkroomError, before anything is stored, for votes on other pairs, for a second vote of one rater on one
+    pair, and where the run holds no vote.
+    """
+    options.check_of_votes()
+    for_run, *for_others = endpoints(endpoint_url, given, *options.others)
+    run = open_run(given, for_run)
+    others = [open_run(_CELL.sub(r"\1", uri), of, "others") for uri, of in zip(options.others, for_others, strict=True)]
+    check_writable(run)
+    files = list(_files(votes, votes_endpoint_url))
+    studies = _studies(run.store, files)
+    check_once([*(each for study_id in studies for each in stored_votes(run.store, study_id)), *files])
+    for file in files:
+        put_votes(run.store, file.study_id, file.votes)
+    found = ratings_of(run, options.seed, progress, others)
+    if found is None:
+        raise DarkroomError(
+            f"{run.uri}: it holds no vote that counts; write a page of pairs with `{on_run('rate', run.store.spec)}`, "
+            "and give the files that raters send back in votes=[...]"
+        )
+    own = [cell_id for cell_id in found.figures if cell_id in run.cells]
+    figures = {cell_id: found.figures[cell_id] for cell_id in own}
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    images = present_images(run.store)
+    put_evaluation(run.store, _EVALUATION_ID, Evaluation(now, found.metrics, figures, found.gaps(own), images=images))
+    return found
+
+
+def ratings_of(run: Run, seed: int, progress: Progress, others: Sequence[Run] = ()) -> Ratings | None:
+    """All votes that a run holds, but for those on images that were made again since; None where there are none.
+
+    `others`: runs whose images were shown beside, for what metrics say of them.
+    """
+    studies = {study_id: study for study_id in study_ids(run.store) if (study := read_study(run.store, study_id))}
+    files = [file for study_id in studies for file in stored_votes(run.store, study_id)]
+    votes = [(studies[file.study_id], vote) for file in files for vote in file.votes]
+    found = [each for file in files for each in judgements(studies[file.study_id], file.votes)]
+    if not found:
+        return None
+    whole = _whole(found, run)
+    if len(whole) < len(found):
+        progress(Noted(f"{len(found) - len(whole):,} votes are on images that are no longer there, and do not count"))
+    cells = {cell.cell_id: cell for file in files for cell in studies[file.study_id].cells}
+    return Ratings(run, others, seed, list(cells.values()), votes, whole) if whole else None
+
+
+def _files(votes: Sequence[str], endpoint_url: str | None) -> Iterator[VoteFile]:
+    for uri in votes:
+        found = scan(locate(uri, endpoint_url, "votes", "votes_endpoint_url"), _FILES)
+        if not found.files:
+            raise DarkroomError(f"votes: {uri}: no file of votes is there; give the .jsonl files that raters sent back")
+        for file in found.files:
+            yield from parsed_votes(file.read(), file.name)
+
+
+def _studies(store: Store, files: Sequence[VoteFile]) -> dict[str, Study]:
+    """Raises DarkroomError for votes on pairs that are no study of this run's."""
+    found: dict[str, Study] = {}
+    for file in files:
+        study = found.get(file.study_id) or read_study(store, file.study_id)
+        if study is None:
+            raise DarkroomError(
+                f"{file.place}: its votes are on the pairs of study {file.study_id}, which the run "
+                f"{store.describe()} does not have; give the run that the page was written from"
+            )
+        beyond = [vote.pair for vote in file.votes if not 0 <= vote.pair < len(study.pairs)]
+        if beyond:
+            raise DarkroomError(
+                f"{file.place}: a vote on pair {beyond[0]}, and study {file.study_id} has {len(study.pairs)}; give the "
+                "file as the page downloaded it"
+            )
+        found[file.study_id] = study
+    return found
+
+
+def _shown(found: Iterable[Judgement], run: Run) -> tuple[set[str], set[str]]:
+    """(cell_ids of this run, image_ids) of what people saw."""
+    images = [image for each in found for image in (each.pair.left, each.pair.right)]
+    return {image.cell_id for image in images} & run.cells.keys(), {image.image_id for image in images}
+
+
+def _whole(found: Sequence[Judgement], run: Run) -> list[Judgement]:
+    """Those on images that are there as they were shown; another run's are taken to be."""
+    files = present_files(run.store, *_shown(found, run))
+
+    def is_whole(image: RatedImage) -> bool:
+        return image.cell_id not in run.cells or files.get(image.image_id) == image.sha256
+
+    return [each for each in found if is_whole(each.pair.left) and is_whole(each.pair.right)]
