@@ -26,11 +26,11 @@ SHIFT = 0.3  # of a model from the reference
 _NUM_REFERENCE = 400
 
 
-def real(seed: int = 999) -> ReferenceSet:
+def real(seed: int = 999, num_images: int = _NUM_REFERENCE) -> ReferenceSet:
     """Of independent scenes."""
     rng = np.random.default_rng(seed)
-    features = _features(rng.normal(size=(_NUM_REFERENCE, DIMENSION)), rng)
-    ids = tuple(f"real {row}" for row in range(_NUM_REFERENCE))
+    features = _features(rng.normal(size=(num_images, DIMENSION)), rng)
+    ids = tuple(f"real {row}" for row in range(num_images))
     return Known("real", "d" * 64, ids, features, FeatureMoments.of(features).gaussian())
 
 
@@ -64,9 +64,11 @@ class Coverage:
     of_gap: float  # intervals of the difference of two equal cells that hold 0
 
 
-def coverage(counts: Sequence[int], num_sets: int, metrics: Sequence[str] = METRICS) -> dict[str, Coverage]:
+def coverage(
+    counts: Sequence[int], num_sets: int, metrics: Sequence[str] = METRICS, num_reference: int = _NUM_REFERENCE
+) -> dict[str, Coverage]:
     """By metric, of `num_sets` sets with so many images a prompt."""
-    reference = real()
+    reference = real(num_images=num_reference)
     figures: dict[str, list[tuple[float, float, float]]] = {name: [] for name in metrics}
     holds: dict[str, list[bool]] = {name: [] for name in metrics}
     for seed in range(num_sets):
