@@ -6,7 +6,7 @@ grid's axes in `domain/settings.py`, those of output, engine, evaluation and hal
 
 from dataclasses import dataclass, fields, make_dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, get_type_hints
 
 from darkroom.api.options import (
     DEVICES,
@@ -16,13 +16,15 @@ from darkroom.api.options import (
     EngineOptions,
     EvaluationOptions,
     Expectation,
+    GridImageOptions,
     HalvingOptions,
     ModelPlace,
     OutputOptions,
+    RowOptions,
 )
 from darkroom.conf.keys import IS_PROMPT, key, schema_of, schema_of_options, word_of
 from darkroom.domain.records import ROW_COLUMNS
-from darkroom.domain.settings import SETTINGS, ModelRef, Sampling
+from darkroom.domain.settings import SETTINGS, ModelRef, Sampling, Setting
 from darkroom.rendering import openai_images
 
 COUNTS: dict[str, Any] = {"low": 1, "high": MANY}
@@ -131,7 +133,13 @@ ProveEngineConfig = schema_of_options(EngineOptions, "ProveEngineConfig", job="p
 EvaluationConfig = schema_of_options(EvaluationOptions, "EvaluationConfig")
 ExpectationConfig = schema_of_options(Expectation, "Expectation")
 ModelPlaceConfig = schema_of_options(ModelPlace, "ModelPlaceConfig")
+GridImageConfig = schema_of_options(GridImageOptions, "GridImageConfig")
 HalvingConfig = schema_of_options(HalvingOptions, "HalvingConfig", figure=None)  # where it is given
+
+
+def _axis_help(setting: Setting) -> str:
+    ranges = "; also ranges, such as 1-4, 1-10 (+2) or 1-10 [4]" if setting.is_number else ""
+    return f"Values of {setting.name}, in cells of their own{ranges}."
 
 
 # The settings that cells may differ in; each with its values, or none.
@@ -141,7 +149,7 @@ GridAxes = make_dataclass(
         (
             each.name,
             list[Any] | None,
-            key(None, is_text=each.is_text, help=f"Values of {each.name}, in cells of their own."),
+            key(None, is_text=each.is_text, has_ranges=each.is_number, help=_axis_help(each)),
         )
         for each in SETTINGS.values()
         if each.axis
@@ -169,7 +177,21 @@ PROMPT_TEXTS = frozenset(
 
 TEXT_SETTINGS = frozenset(name for name, each in SETTINGS.items() if each.is_text)
 
-PROMPTS = {"demo": DemoPrompts, "file": FilePrompts, "template": TemplatePrompts}
+
+def _with_rows(prompts: type) -> Any:
+    """With the keys that choose rows."""
+    rows = schema_of_options(RowOptions, "RowOptions")
+    hints = get_type_hints(rows)
+    return make_dataclass(
+        prompts.__name__, [(each.name, hints[each.name], each) for each in fields(rows)], bases=(prompts,)
+    )
+
+
+PROMPTS = {
+    "demo": _with_rows(DemoPrompts),
+    "file": _with_rows(FilePrompts),
+    "template": _with_rows(TemplatePrompts),
+}
 GROUPS = {
     "model": ModelConfig,
     "sampling": SamplingConfig,

@@ -14,6 +14,7 @@ from darkroom.domain.settings import Range, Setting, settings_of
 
 IS_PLACE = "is_place"  # metadata of keys that may name a file or folder of this machine: `~` is the home folder there
 IS_TEXT = "is_text"  # metadata of keys of any shape whose single values are texts
+HAS_RANGES = "has_ranges"  # metadata of keys with a list of numbers, which may be given as a text with ranges
 IS_PROMPT = "is_prompt"  # metadata of keys whose text is for a model: it is no address, whatever it looks like
 
 
@@ -28,6 +29,7 @@ def key(
     is_place: bool = False,
     is_prompt: bool = False,
     is_text: bool = False,
+    has_ranges: bool = False,
 ) -> Any:
     """A field of a schema: a value, or a group of keys, which is a dataclass to be made.
 
@@ -40,6 +42,7 @@ def key(
     metadata |= {IS_PLACE: True} if is_place else {}
     metadata |= {IS_PROMPT: True} if is_prompt else {}
     metadata |= {IS_TEXT: True} if is_text else {}
+    metadata |= {HAS_RANGES: True} if has_ranges else {}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -20,6 +20,7 @@ from darkroom.conf.groups import (
     EvaluateMode,
     EvaluationConfig,
     GridConfig,
+    GridImageConfig,
     HalvingConfig,
     LogMode,
     ModelConfig,
@@ -118,6 +119,7 @@ class RatingPlaceConfig:
 class ReportConfig(RunConfig):
     output: PlaceConfig = key(PlaceConfig, help="Where the page goes.")
     num_prompts: int = key(24, **COUNTS, help="Prompts that are shown in every cell, at most.")
+    grid: GridImageConfig = key(GridImageConfig, help="Of grid.png, all of a sweep's cells in one labelled picture.")
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, EnumNode, ListConfig, Node, OmegaConf, StringNode, ValueNode
 
-from darkroom.conf.keys import IS_PLACE, IS_TEXT, range_text
+from darkroom.conf.keys import HAS_RANGES, IS_PLACE, IS_TEXT, range_text
 
 _TRUTH_VALUES = {"true": True, "false": False}  # in quotes
 
@@ -40,6 +40,11 @@ class Place:
     def is_file(self) -> bool:
         """A text that may name a file or folder of this machine."""
         return bool(self.about.get(IS_PLACE))
+
+    @property
+    def has_ranges(self) -> bool:
+        """A list of numbers, which may be given as a text."""
+        return bool(self.about.get(HAS_RANGES))
 
     @property
     def takes_null(self) -> bool:

@@ -76,7 +76,8 @@ def put_word(target: Target, key: str, text: str) -> None:
 def _read(place: Place, text: str) -> Any:
     if isinstance(place.node, StringNode):
         return None if text == "null" else unquoted(text)
-    return unquoted(text.strip()) if isinstance(place.node, EnumNode) else parsed(text)
+    is_range = place.has_ranges and text.strip() != "null" and text.strip()[:1] not in ("", "[")
+    return unquoted(text.strip()) if is_range or isinstance(place.node, EnumNode) else parsed(text)
 
 
 def put(target: Target, origin: Origin, key: str, value: object) -> None:
@@ -89,6 +90,8 @@ def put(target: Target, origin: Origin, key: str, value: object) -> None:
     said = origin.said(key, value)
     if value is None and not place.takes_null:
         raise _null(place, origin, said)
+    if place.has_ranges and isinstance(value, str) and not _is_filled_in(origin, value):
+        value = [value]
     _check_scalars(place, origin, key, value)
     value = with_scalars(value, as_text=place.is_text, texts=TEXT_SETTINGS)
     if isinstance(value, str) and not _is_missing(origin, value):

@@ -39,7 +39,7 @@ def rendered(result: "RenderResult") -> ExitCode:
 
 def evaluated(result: "EvaluationResult") -> ExitCode:
     """Print an evaluation's figures, and what was expected of them; the exit code."""
-    print(result.table)
+    print(result.brief)
     for verdict in result.verdicts:
         expected = verdict.expected
         print(

@@ -105,8 +105,11 @@ def report(config: DictConfig) -> ExitCode:
     from darkroom.api.reporting import write_report
 
     run, output = values.run_of(config), config.output
-    found = write_report(run, output.uri, output.endpoint_url, config.num_prompts)
+    grid = values.grid_image(config.grid)
+    found = write_report(run, output.uri, output.endpoint_url, config.num_prompts, grid)
     print(f"report: {found.place}")
+    if found.grid:
+        print(f"grid:   {found.grid}")
     # Figures, where there are none yet; else whether the images can be made again.
     print(f"next:   {on_run('verify' if found.has_figures else 'evaluate', run.store.spec)}", flush=True)
     return ExitCode.OK

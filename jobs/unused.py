@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from darkroom.conf.groups import EvaluateMode, TemplateMode
+from darkroom.domain.axis_values import axis_values
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.setting_values import ALSO_AN_AXIS, is_on_no_cell
 from darkroom.domain.settings import ModelRef, Sampling, Setting, settings_of
@@ -40,7 +41,7 @@ def _axis_rule(section: str, setting: Setting) -> _Rule:
         axis = _plain(_selected(config, f"grid.axes.{setting.name}"))
         if not axis or _selected(config, "grid.cells"):  # cells may have no value of their own
             return True
-        value = _plain(_selected(config, key))
+        value, axis = _plain(_selected(config, key)), axis_values(f"grid.axes.{setting.name}", setting, axis)
         return not is_on_no_cell(setting, tuple(value) if setting.is_list else value, axis)
 
     return _Rule((key,), is_used, ALSO_AN_AXIS)

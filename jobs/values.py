@@ -1,20 +1,23 @@
 """From a job's configuration to the typed values that `darkroom.api` takes."""
 
+from dataclasses import fields
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from darkroom.api.arguments import Prompts, combinations, demo, files
+from darkroom.api.arguments import Prompts, chosen, combinations, demo, files
 from darkroom.api.checking import Request
 from darkroom.api.options import (
     ComparisonOptions,
     EngineOptions,
     EvaluationOptions,
     Expectation,
+    GridImageOptions,
     HalvingOptions,
     ModelPlace,
     OutputOptions,
     RatingOptions,
+    RowOptions,
 )
 from darkroom.api.run import Run, open_run
 from darkroom.conf.groups import EvaluateMode, PromptsKind
@@ -79,6 +82,10 @@ def grid(config: DictConfig) -> Grid:
     return Grid(**{**values, "axes": {name: axis for name, axis in values["axes"].items() if axis is not None}})
 
 
+def grid_image(config: DictConfig) -> GridImageOptions:
+    return GridImageOptions(**_contents(config))
+
+
 def comparison(config: DictConfig) -> ComparisonOptions:
     values = _contents(config)
     return ComparisonOptions(**{name: values[name] for name in ComparisonOptions.__dataclass_fields__})
@@ -100,7 +107,9 @@ def run_of(config: DictConfig) -> Run:
 
 
 def prompts(config: DictConfig) -> Prompts:
-    return _PROMPTS[config.kind](_contents(config))
+    contents = _contents(config)
+    rows = RowOptions(**{each.name: contents[each.name] for each in fields(RowOptions)})
+    return chosen(_PROMPTS[config.kind](contents), rows)
 
 
 def _files(given: dict[str, Any]) -> Prompts:

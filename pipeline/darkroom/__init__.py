@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from darkroom.api.arguments import select as select
     from darkroom.api.arguments import template as template
     from darkroom.api.calls import compare as compare
     from darkroom.api.calls import evaluate as evaluate
@@ -35,7 +36,7 @@ _HOMES = {
     "darkroom.api.calls": ("compare", "evaluate", "generate", "open_run", "plan", "prove", "rate", "report", "sweep"),
     "darkroom.api.events": ("Progressed",),
     "darkroom.api.options": ("EngineOptions", "EvaluationOptions", "Expectation", "HalvingOptions"),
-    "darkroom.api.arguments": ("template",),
+    "darkroom.api.arguments": ("select", "template"),
     "darkroom.api.run": ("Run",),
     "darkroom.domain.errors": ("DarkroomError",),
     "darkroom.domain.settings": ("ModelRef",),

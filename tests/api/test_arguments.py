@@ -1,5 +1,6 @@
 """Prompts in memory: every shape makes the same dataset, and what cannot be one is refused."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from darkroom.api.arguments import prompts_of, template
+from darkroom.api.arguments import prompts_of, select, template
 from darkroom.domain.errors import DarkroomError
 
 ROWS = [{"prompt": "a cat", "seed": 1}, {"prompt": "a dog", "seed": 2}]
@@ -101,3 +102,27 @@ def test_prompts_are_named_for_a_later_command_from_any_folder(tmp_path: Path, m
     }
     in_memory = prompts_of([{"text": "a red circle"}], "record", {"prompt": "text"})
     assert in_memory.settings == {"kind": "memory", "on_invalid": "record", "columns": {"prompt": "text"}}
+
+
+# Rows ----------------------------------------------------------------------------------------------------------------
+
+
+def test_rows_of_any_prompts_are_chosen_once() -> None:
+    for prompts in (["a cat", "a dog", "a cow"], template("a {c}", {"c": ["cat", "dog", "cow"]})):
+        found = select(prompts, where="prompt like '%c%'", limit=1)
+        assert [row.prompt for block in found.dataset.blocks() for row in block.rows] == ["a cat"]
+        assert found.settings.items() >= {"where": "prompt like '%c%'", "limit": 1}.items()
+        with pytest.raises(DarkroomError, match="rows are chosen already; give all conditions in one select"):
+            select(found, limit=1)
+    assert select("demo").settings == prompts_of("demo").settings
+
+
+def test_a_seed_that_draws_nothing_is_refused() -> None:
+    with pytest.raises(DarkroomError, match=r"row_seed=3 does nothing without .*sample or .*shuffle"):
+        select("demo", row_seed=3)
+
+
+def test_a_condition_without_duckdb_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    with pytest.raises(DarkroomError, match=r"where needs the package duckdb; run `pip install 'darkroom\[sql\]'`"):
+        select("demo", where="prompt = 'a'")

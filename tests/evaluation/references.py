@@ -28,7 +28,7 @@ def pictures(count: int, seed: int = 0, side: int = 12) -> list[np.ndarray]:
 
 
 def encoded(count: int, seed: int = 0, image_format: str = "png") -> list[bytes]:
-    return [encode(picture, image_format, 90, {}) for picture in pictures(count, seed)]
+    return [encode(picture, image_format, 90) for picture in pictures(count, seed)]
 
 
 def write_folder(folder: Path, images: Mapping[str, bytes]) -> Path:
@@ -115,3 +115,10 @@ class _Counting:
     def features(self, batch: Sequence[np.ndarray]) -> np.ndarray:
         self._owner.num_pictures += len(batch)
         return self._extractor.features(batch)
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    """Statistics as pytorch-fid writes them."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()

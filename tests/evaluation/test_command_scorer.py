@@ -1,10 +1,8 @@
 """Scorers in a process of their own: real ones, of Python without a package."""
 
 import contextlib
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from darkroom.domain.errors import DarkroomError, EndsRun, WrongModel
@@ -144,7 +143,8 @@ def test_it_ends_with_its_job_also_while_it_is_at_work(scorer, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_it_dies_with_a_worker_that_is_killed(tmp_path: Path) -> None:
+def test_it_dies_with_a_worker_that_is_killed_with_its_children(tmp_path: Path) -> None:
+    """Of the worker, and not theirs: so Ray ends one."""
     code = (
         "import sys, time; from darkroom.evaluation.scorer_process import LineProcess; "
         "process = LineProcess('mine', sys.argv[1:], {}); process.ask(b'', 30, 'start'); print(1, flush=True); "
@@ -155,7 +155,8 @@ def test_it_dies_with_a_worker_that_is_killed(tmp_path: Path) -> None:
         assert worker.stdout.readline()
         pids = list(map(int, (tmp_path / "pids").read_text().split()))
         assert all(map(alive, pids))
-        os.kill(worker.pid, signal.SIGKILL)
+        for process in [*psutil.Process(worker.pid).children(), worker]:
+            process.kill()
     assert gone(*pids)
 
 

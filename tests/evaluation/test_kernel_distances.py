@@ -18,7 +18,7 @@ from darkroom.evaluation.kernel_distances import (
     kid_and_influence,
     kid_over_subsets,
 )
-from darkroom.evaluation.neighbours import Neighbours, neighbours
+from darkroom.evaluation.neighbours import Neighbours, authentic, near_duplicates, neighbours
 from darkroom.evaluation.reference_free import vendi_influence, vendi_score
 from darkroom.evaluation.resampling import by_prompt
 
@@ -299,3 +299,29 @@ def test_sets_far_apart_have_nothing_in_common() -> None:
 def test_a_k_that_the_sets_cannot_give_is_refused() -> None:
     with pytest.raises(DarkroomError, match="5 images and 9 of the reference are too few, as nearest_k=5"):
         neighbours(np.eye(5), np.eye(9)[:, :5])
+
+
+# On a line: (0), (1) and (5) have their nearest neighbours at 1, 1 and 4.
+REAL = np.array([[0.0, 1], [1, 1], [5, 1]])
+FAKE = np.array([[0.2, 1], [2.5, 1], [6, 1], [10, 1]])
+
+
+@pytest.mark.parametrize("tile", [1, 2, 2048])
+def test_images_nearer_than_reference_images_are_to_each_other_are_not_authentic(
+    tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("darkroom.evaluation.moments.TILE_ROWS", tile)
+    assert authentic(FAKE, REAL).tolist() == [False, True, False, True]
+    assert not authentic(REAL, REAL).any()
+    with pytest.raises(DarkroomError, match="1 image\\(s\\) of the reference are too few"):
+        authentic(FAKE, REAL[:1])
+
+
+@pytest.mark.parametrize("tile", [1, 2, 2048])
+def test_duplicates_have_another_image_in_nearly_their_direction(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tan of the angle is 0.05 between the first and the third, 0.5 of the last: cosines 0.9988 and 0.894."""
+    monkeypatch.setattr("darkroom.evaluation.moments.TILE_ROWS", tile)
+    features = np.array([[1, 0], [0, 3], [2, 0.1], [-1, 0], [2, 1]])
+    assert near_duplicates(features, 0.95).tolist() == [True, False, True, False, False]
+    assert near_duplicates(features, 0.85).tolist() == [True, False, True, False, True]
+    assert near_duplicates(np.ones((3, 4)), 0.999).all()

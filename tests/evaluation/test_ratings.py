@@ -161,5 +161,5 @@ def test_the_tables_say_it_all() -> None:
 
 def test_what_a_page_will_tell_is_said_before_it_is_sent() -> None:
     said = "\n".join(expected_lines(4, 600))
-    assert "each cell's win rate to ± 0.057, the win rate between two cells to ± 0.098" in said
+    assert "each cell's win rate to ± 0.057, those between two cells to ± 0.098" in said
     assert "each cell's" not in "\n".join(expected_lines(2, 400))

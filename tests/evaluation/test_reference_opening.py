@@ -1,6 +1,7 @@
-"""What an address names as a reference: every kind is opened, and what cannot be one is refused in one line."""
+"""Every kind of reference is opened, from files with hostile names, damage and other rows; others are refused."""
 
 import hashlib
+import io
 import os
 import uuid
 from collections.abc import Callable
@@ -12,9 +13,9 @@ import pyarrow as pa
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.moments import FeatureMoments, from_npz, to_npz
-from darkroom.evaluation.reference import ReferenceFeatures, ReferenceSpec
-from darkroom.evaluation.reference_opening import open_reference, write_statistics
+from darkroom.evaluation import reference
+from darkroom.evaluation.reference import ReferenceSpec
+from darkroom.evaluation.reference_opening import open_reference
 from tests.evaluation.references import (
     IMAGES,
     NAMED,
@@ -22,10 +23,90 @@ from tests.evaluation.references import (
     check_holds_images,
     image_structs,
     named,
+    npz,
     tar_bytes,
     write_folder,
     write_table,
 )
+
+
+def test_files_with_hostile_names_are_named_in_one_line(tmp_path: Path, measure: Measuring) -> None:
+    write_folder(tmp_path / "a", NAMED | {"-line\nbreak.png": b"bad"})
+    with pytest.raises(DarkroomError, match=r"-line\\nbreak\.png") as caught:
+        measure(tmp_path / "a")
+    assert str(caught.value).isprintable()
+    (tmp_path / "a" / "z\udcff.png").write_bytes(IMAGES[0])
+    with pytest.raises(DarkroomError, match="a file's name is not UTF-8; rename it"):
+        measure(tmp_path / "a")
+
+
+def test_members_with_hostile_names_are_read_and_never_written(tmp_path: Path, measure: Measuring) -> None:
+    names = ["../../up.png", "/tmp/absolute.png", "line\nbreak.png", "\x1b[31mred.png", "d/../../x.png"]
+    (tmp_path / "a.tar").write_bytes(tar_bytes(zip(names, IMAGES[:5], strict=True)))
+    before = sorted(tmp_path.rglob("*"))
+    assert len(measure(tmp_path / "a.tar").ids) == 5
+    assert sorted(path for path in tmp_path.rglob("*") if "cache" not in path.parts) == before
+    for name in names[2:4]:
+        (tmp_path / "b.tar").write_bytes(tar_bytes([(name, b"bad")]))
+        with pytest.raises(DarkroomError, match="cannot be read as an image") as caught:
+            measure(tmp_path / "b.tar")
+        assert str(caught.value).isprintable()
+
+
+def test_links_and_folders_in_a_tar_are_no_images(tmp_path: Path, measure: Measuring) -> None:
+    import tarfile
+
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, kind in (("l.png", tarfile.SYMTYPE), ("h.png", tarfile.LNKTYPE), ("d.png", tarfile.DIRTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/passwd"
+            tar.addfile(info)
+        for name, data in NAMED.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    assert len(measure(tmp_path / "a.tar").ids) == 5
+
+
+def test_a_tar_that_is_cut_anywhere_is_refused(tmp_path: Path, measure: Measuring) -> None:
+    """The tarfile module alone takes one that ends between two members for whole, and what follows a bad header for
+    nothing."""
+    whole = tar_bytes(NAMED.items())
+    third = whole.index(b"002.png")
+    spoiled = whole[:third] + b"\xff" * 512 + whole[third + 512 :]
+    for data in (whole[:third], whole[: third + 100], whole[: third + 700], spoiled, b"", b"no tar" * 200):
+        (tmp_path / "a.tar").write_bytes(data)
+        with pytest.raises(DarkroomError, match=r"a\.tar: no whole tar \(.+\); copy it anew"):
+            measure(tmp_path / "a.tar")
+
+
+def test_a_tar_without_images_is_refused(tmp_path: Path, measure: Measuring) -> None:
+    (tmp_path / "a.tar").write_bytes(tar_bytes([("a.txt", b"x")]))
+    with pytest.raises(DarkroomError, match=r"a\.tar: no image found; give at least two"):
+        measure(tmp_path / "a.tar")
+
+
+def test_a_row_without_bytes_is_named(tmp_path: Path, measure: Measuring) -> None:
+    write_table(tmp_path / "a.parquet", image=image_structs([*IMAGES, None]))
+    with pytest.raises(DarkroomError, match=r"a\.parquet: row 7: no image bytes in it"):
+        measure(tmp_path / "a.parquet")
+
+
+def test_a_file_too_large_is_not_read(tmp_path: Path, measure: Measuring, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "MAX_IMAGE_BYTES", max(map(len, IMAGES)))
+    write_folder(tmp_path / "a", NAMED | {"large.png": bytes(5000)})
+    (tmp_path / "a.tar").write_bytes(tar_bytes([*NAMED.items(), ("large.png", bytes(5000))]))
+    write_table(tmp_path / "a.parquet", image=image_structs([*IMAGES, bytes(5000)]))
+    for name, place in (("a", "/large.png"), ("a.tar", ": large.png"), ("a.parquet", ": row 7")):
+        with pytest.raises(DarkroomError, match=f"{name}{place}: 5,000 bytes are more than the"):
+            measure(tmp_path / name)
+
+
+def test_image_columns_may_be_views(tmp_path: Path, measure: Measuring) -> None:
+    structs = image_structs(IMAGES[:3]).cast(pa.struct([("bytes", pa.binary_view()), ("path", pa.string_view())]))
+    write_table(tmp_path / "data" / "0.parquet", image=structs)
+    write_table(tmp_path / "data" / "1.parquet", image=pa.array(IMAGES[3:], pa.binary_view()))
+    check_holds_images(measure(tmp_path / "data"))
 
 
 def _folder(path: Path) -> Path:
@@ -117,30 +198,19 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path, measure: Measurin
 
 def test_statistics_are_a_gaussian_alone(tmp_path: Path, measure: Measuring) -> None:
     of_images = measure(write_folder(tmp_path / "images", named(IMAGES)))
-    write_statistics(of_images, tmp_path / "statistics.npz")
+    statistics = npz(mu=of_images.gaussian.mean, sigma=of_images.gaussian.covariance)
+    (tmp_path / "statistics.npz").write_bytes(statistics)
     found = measure(tmp_path / "statistics.npz")
     assert (found.ids, found.features, found.gaussian.count) == ((), None, None)
-    assert found.digest == hashlib.sha256((tmp_path / "statistics.npz").read_bytes()).hexdigest()
+    assert found.digest == hashlib.sha256(statistics).hexdigest()
     np.testing.assert_array_equal(found.gaussian.mean, of_images.gaussian.mean)
     np.testing.assert_array_equal(found.gaussian.covariance, of_images.gaussian.covariance)
     assert measure.num_loaded == 1
 
 
-def test_statistics_are_written_as_pytorch_fid_reads_them(tmp_path: Path) -> None:
-    gaussian = FeatureMoments.of(np.random.default_rng(0).normal(size=(9, 3))).gaussian()
-    write_statistics(ReferenceFeatures("x", "y", (), None, gaussian), tmp_path / "a.npz")
-    with np.load(tmp_path / "a.npz") as archive:
-        np.testing.assert_array_equal(archive["mu"][:], gaussian.mean)
-        np.testing.assert_array_equal(archive["sigma"][:], gaussian.covariance)
-    assert from_npz((tmp_path / "a.npz").read_bytes()).count is None
-    for path, message in ((tmp_path / "a.pt", "ends in .npz"), (tmp_path / "no" / "a.npz", "cannot be written")):
-        with pytest.raises(DarkroomError, match=message):
-            write_statistics(ReferenceFeatures("x", "y", (), None, gaussian), path)
-
-
 @pytest.mark.slow
 def test_statistics_of_another_extractor_are_refused(tmp_path: Path, measure: Measuring) -> None:
-    (tmp_path / "fid.npz").write_bytes(to_npz(np.zeros(2048), np.eye(2048)))
+    (tmp_path / "fid.npz").write_bytes(npz(mu=np.zeros(2048), sigma=np.eye(2048)))
     with pytest.raises(DarkroomError, match="statistics of 2048 dimensions, but extractor pixels has 192"):
         measure(tmp_path / "fid.npz")
 
@@ -179,7 +249,7 @@ def _one(path: Path) -> Path:
 
 
 def _npz(path: Path) -> Path:
-    return write_folder(path, {"a.npz": to_npz(np.zeros(2), np.eye(2))[:-30]}) / "a.npz"
+    return write_folder(path, {"a.npz": npz(mu=np.zeros(2), sigma=np.eye(2))[:-30]}) / "a.npz"
 
 
 def _table(**columns: pa.Array) -> Callable[[Path], Path]:

@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from darkroom.demo import CLIP_FOLDER
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.figures import read_evaluations
-from darkroom.evaluation.moments import to_npz
 from darkroom.jobs.cli import composed
 from darkroom.storage.store import open_store, parse_spec
 from tests.evaluation.random_weights import random_inception
+from tests.evaluation.references import npz
 from tests.jobs.helpers import run_here
 
 PRESET = ("preset=mlperf-sdxl", "prompts.uri=captions.parquet", "evaluation.reference=val2014.npz")
@@ -52,7 +52,7 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     captions = ["a red circle", "a blue square", "two green circles", "a small red square"]
     pd.DataFrame({"prompt": captions, "seed": 0}).to_parquet(folder / "captions.parquet")
     save_file(random_inception(), folder / "inception.safetensors")
-    (folder / "stats.npz").write_bytes(to_npz(np.zeros(2048), np.eye(2048)))
+    (folder / "stats.npz").write_bytes(npz(mu=np.zeros(2048), sigma=np.eye(2048)))
     clip = f"{{name: clip, source: {CLIP_FOLDER}}}"
     inception = f"{{name: inception_v3, source: {folder / 'inception.safetensors'}, resize: torch, batch_size: 2}}"
     return [

@@ -72,7 +72,7 @@ def test_votes_become_figures_of_the_run(run: Store, tmp_path: Path, capsys: pyt
     study = written(run)
     said = capsys.readouterr().out
     assert "pairs:  60 of 3 cells, and 6 that come again; 132 images" in said
-    assert "expect: one rater's votes on all of them tell each cell's win rate to ± 0.15" in said
+    assert "expect: a rater's votes on all pairs tell each cell's win rate to ± 0.15" in said
     page = run.describe(f"ratings/{study.study_id}/page/index.html")
     assert f"page:   {page}" in said
     assert Path(page).exists()

@@ -142,7 +142,7 @@ def test_a_sweep_of_hostile_prompts_opens_in_a_browser(prompts: Path, tmp_path: 
     assert (shown["tiles"], shown["rows"], shown["hacked"]) == (4, 4, None)
     assert (tmp_path / "run" / "report" / shown["source"]).resolve().is_file()
     assert shown["source"].startswith("../images/")
-    assert shown["links"] == [shown["source"]]
+    assert shown["links"] == ["grid.png", shown["source"]]
     assert shown["heading"] == HOSTILE[0]
     assert shown["code"].startswith(f"darkroom verify run={tmp_path / 'run'} image_id=")
     shutil.rmtree(tmp_path / "run" / "report" / "profile")

@@ -201,8 +201,8 @@ def test_scorers_of_ones_own_are_evaluated_and_cells_stand_in_order_with_their_d
     evaluate = ["evaluate", f"run={tmp_path / 'run'}", "engine=local", f"extractors=[{SHARPNESS},pixels]"]
     assert run_here(*evaluate, "metrics=[sharpness.score,vendi]") == 0
     lines = capsys.readouterr().out.splitlines()
-    starts = [line.split()[:2] for line in lines if line.startswith(("ddim", "euler"))]
-    assert starts == [[name, scale] for name in ("ddim", "euler") for scale in ("1", "3", "12")] * 2
+    labels = [label for line in lines if (label := line.split("  ")[0]).endswith(("· ddim", "· euler"))]
+    assert labels == [f"{scale} · {name}" for name in ("ddim", "euler") for scale in ("1", "3", "12")]
     stored = read_evaluations(store_at(tmp_path))[-1]
     assert set(stored.metrics) == {"sharpness.score", "pixels.vendi"}
     for name in stored.metrics:

@@ -1,6 +1,7 @@
 """The table of schedulers: what each name builds, and which models it fits."""
 
 import inspect
+import json
 
 import diffusers
 import pytest
@@ -15,6 +16,7 @@ from darkroom.rendering.schedulers import (
     check_eta,
     check_scheduler,
     compatible_schedulers,
+    scheduler_facts,
     takes_eta,
 )
 from tests.rendering.helpers import Models
@@ -28,6 +30,16 @@ def test_every_scheduler_is_one_of_diffusers_and_keeps_the_noise_schedule(models
             built = build_scheduler(name, of_model)
             assert type(built).__name__ == entry.class_name
             assert (built.config.beta_end, built.config.prediction_type) == (of_model.config.beta_end, "v_prediction")
+
+
+def test_a_scheduler_is_called_by_its_class_with_all_options_as_loaded(models: Models) -> None:
+    of_model = DDIMScheduler.from_pretrained(models["sd"] / "scheduler")
+    facts = json.loads(scheduler_facts(build_scheduler("default", of_model)))
+    assert facts.pop("_class_name") == "DDIMScheduler"
+    assert facts == {name: value for name, value in of_model.config.items() if not name.startswith("_")}
+    assert facts["beta_schedule"]
+    trailing = json.loads(scheduler_facts(build_scheduler("euler_trailing", of_model)))
+    assert (trailing["_class_name"], trailing["timestep_spacing"]) == ("EulerDiscreteScheduler", "trailing")
 
 
 def test_a_scheduler_that_does_not_fit_is_refused_with_those_that_do(models: Models) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reporting.contents import HOSTILE, plain_run, sweep
+from tests.reporting.contents import HOSTILE, PROMPTS, plain_run, sweep
 from tests.reporting.pages import CHROMIUM, run_page, write_report
 
 pytestmark = [
@@ -36,9 +36,20 @@ for (let turn = 0; turn < 12; turn += 1) {
 document.querySelector('#sheet .tile').click();
 const dialog = document.querySelector('dialog');
 shown.dialog = { open: dialog.open, heading: dialog.querySelector('h2').textContent, code: dialog.querySelector('code').textContent, pairs: dialog.querySelectorAll('dt').length };
-dialog.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowRight' }));
-shown.dialog.next = dialog.querySelector('code').textContent;
+const press = (key) => dialog.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+press('ArrowRight'); shown.dialog.next = dialog.querySelector('code').textContent;
+press('ArrowDown'); shown.dialog.below = dialog.dataset.image;
+press('p'); shown.dialog.before = dialog.dataset.image;
+shown.address = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
 dialog.close();
+document.querySelector('[data-tied=fid]').click();
+shown.tied = rows().filter((row) => row.offsetParent !== null).map((row) => row.dataset.cell);
+shown.count = document.getElementById('cells-count').textContent;
+const search = document.getElementById('search');
+const find = (text) => { search.value = text; search.dispatchEvent(new Event('input')); return document.getElementById('search-found').textContent; };
+shown.found = [find('SQUARE red'), document.querySelector('#sheet .prompt').textContent];
+shown.lost = [find('no such words'), document.querySelectorAll('#sheet .tile').length, document.querySelectorAll('#picks .tile').length];
+find('');
 document.querySelector('[data-failure="2"]').click();
 shown.failure = dialog.querySelector('h2').textContent;
 dialog.close();
@@ -99,12 +110,67 @@ def test_a_picture_opens_its_record_and_its_verify_command(driven: tuple[dict, l
     assert dialog["next"] != dialog["code"]
 
 
+def test_keys_walk_down_a_column_and_to_another_prompt(driven: tuple[dict, list[str]]) -> None:
+    """From the second column's first picture, of the last prompt; the cell stays where the prompt changes."""
+    dialog = driven[0]["dialog"]
+    cell, _, row = dialog["below"].rpartition("-")
+    assert dialog["below"] != dialog["next"].partition("=")[2]
+    assert dialog["before"] == f"{cell}-{int(row) - 1}"
+
+
+def test_the_address_holds_what_is_looked_at(driven: tuple[dict, list[str]]) -> None:
+    shown, _ = driven
+    address = shown["address"]
+    assert address["image"] == shown["dialog"]["before"]
+    assert (address["sort"], address["order"], address["grey"]) == ("clip_score", "ascending", "hidden")
+    assert address["held.prompt"] == "p10"
+
+
+def test_a_card_shows_the_cells_that_share_the_best(driven: tuple[dict, list[str]]) -> None:
+    shown, _ = driven
+    assert 1 < len(shown["tied"]) < 45
+    assert shown["count"] == f"{len(shown['tied'])} of 45 cells"
+
+
+def test_prompts_are_searched_by_their_words(driven: tuple[dict, list[str]]) -> None:
+    shown, _ = driven
+    assert shown["found"] == ["1 of the 12 prompts on this page", PROMPTS[0]]
+    assert shown["lost"] == ["0 of the 12 prompts on this page", 0, 0]
+
+
+NARROW = """
+const shownRows = [...document.querySelectorAll('#cells-table tbody tr')].filter((row) => !row.hidden);
+const wide = [...document.querySelectorAll('body *')].filter((each) => !each.closest('.wide, nav, .export') && each.getBoundingClientRect().right > document.documentElement.clientWidth + 1);
+return {
+  width: innerWidth, overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth, wide: wide.map((each) => each.outerHTML.slice(0, 80)),
+  rows: shownRows.map((row) => row.dataset.cell), sorted: document.querySelector('[aria-sort]').dataset.name,
+  chosen: document.querySelector('tr.chosen').dataset.cell, image: document.querySelector('dialog').dataset.image,
+  prompt: document.querySelector('#sheet .prompt').textContent, across: document.querySelector('#tradeoff-choosers select').value,
+};
+"""  # noqa: E501
+
+
+def test_an_address_shows_on_a_telephone_what_it_says(tmp_path: Path) -> None:
+    """And whatever else an address says does no harm."""
+    content = sweep(num_scores=40)
+    kept = [cell.cell_id for cell in content.cells if cell.settings["scheduler"] == "euler"]
+    image = f"{kept[0]}-3"
+    address = f"#at=cells&sort=fid&only.scheduler=euler&cell={kept[1]}&image={image}&held.prompt=p4&tradeoff.x=kid"
+    index = write_report(content, tmp_path)
+    shown, console = run_page(index.parent, NARROW, f"{address}&rows=nothing&tradeoff.y=%3Cb%3E&size=9", width=390)
+    assert console == []
+    assert sorted(shown["rows"]) == sorted(kept)
+    assert (shown["sorted"], shown["chosen"], shown["image"]) == ("fid", kept[1], image)
+    assert (shown["prompt"], shown["across"]) == (PROMPTS[4], "KID")
+    assert (shown["overflow"], shown["wide"]) == (0, [])
+
+
 def test_hostile_text_is_shown_and_never_runs(driven: tuple[dict, list[str]]) -> None:
     shown, _ = driven
     assert set(HOSTILE) <= set(shown["texts"])
     assert shown["failure"] in HOSTILE
     assert shown["hacked"] is None
-    assert (shown["images"], shown["links"]) == (0, [])
+    assert (shown["images"], shown["links"]) == (0, ["table.csv", "table.tex"])
     assert shown["chosen"] == 1
 
 

@@ -20,7 +20,7 @@ CELLS = [cell(guidance_scale=scale, scheduler=name) for scale in (7.5, 1.0) for 
 
 
 def fact(found: ReportContent, name: str) -> str:
-    return dict(found.facts)[name]
+    return dict((*found.settings, *found.facts))[name]
 
 
 @pytest.mark.slow

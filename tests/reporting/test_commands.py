@@ -140,6 +140,17 @@ def test_prompts_in_memory_are_rendered_again_by_a_call() -> None:
     assert of_models.startswith("darkroom.sweep(prompts, axes={'repo_id': ['a/b', 'c/d']}, model='a/b', ")
 
 
+def test_rows_that_were_chosen_are_chosen_again() -> None:
+    rows = {"where": "lang = 'en'", "limit": 9}
+    info = replace(INFO, prompts=PromptsInfo("memory", "f", 4, {"kind": "memory", "on_invalid": "record", **rows}))
+    said = run_command(info, [cell()], STORE, None)
+    assert said.startswith("""darkroom.generate(darkroom.select(prompts, where="lang = 'en'", limit=9), model=""")
+    assert "on_invalid='record'" in said
+    info = replace(INFO, prompts=PromptsInfo("p.csv", "f", 4, {"kind": "file", "uri": "/p.csv", **rows}))
+    words = shlex.split(run_command(info, [cell()], STORE, None))
+    assert {"prompts.uri=/p.csv", "prompts.where=lang = 'en'", "prompts.limit=9"} < {*words}
+
+
 # Figures and early choices -------------------------------------------------------------------------------------------
 
 MEASURED = {

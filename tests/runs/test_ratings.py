@@ -91,7 +91,7 @@ def test_votes_are_stored_whole_and_once(store: Store) -> None:
         ("[]", "line 1 is no vote"),
         (line(choice="best"), "choice is 'best', and is one of left, tie, right, skip"),
         (line(rater=" "), "rater is ' '; a name has 1 to 100"),
-        (line(rater="a\x1b[2J"), "printable"),
+        (line(rater="a\x1b[2J"), "no control character"),
         (line(pair="1"), "pair is '1'"),
         (line(pair=True), "pair is True"),
         (line(study="../x"), "study is '../x'"),
@@ -102,6 +102,12 @@ def test_a_line_that_is_no_vote_is_named(text: str, words: str) -> None:
     with pytest.raises(DarkroomError, match=f"v.jsonl: .*{words}".replace("[", r"\[")) as caught:
         parsed_votes(text.encode(), "v.jsonl")
     assert "\n" not in str(caught.value)
+
+
+def test_a_name_may_be_of_any_script() -> None:
+    names = ["Žofie", "亜由美", "👩‍💻"]
+    found = parsed_votes("\n".join(line(rater=name) for name in names).encode(), "v.jsonl")
+    assert [vote.rater for vote in found[0].votes] == names
 
 
 def test_a_second_vote_of_a_rater_on_a_pair_is_refused_with_both_files() -> None:

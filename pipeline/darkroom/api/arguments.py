@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -11,14 +11,15 @@ from typing import Any, Literal, TypeVar
 import pyarrow as pa
 
 from darkroom.api.annotations import Count, checked_kind, checks_arguments
-from darkroom.api.options import EngineOptions, EvaluationOptions
+from darkroom.api.options import EngineOptions, EvaluationOptions, RowOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.process import from_anywhere
 from darkroom.domain.setting_values import unknown
 from darkroom.domain.settings import SETTINGS, ModelRef
 from darkroom.domain.source_code import is_function_name
-from darkroom.prompts.dataset import PromptDataset, PromptScan
+from darkroom.prompts.dataset import PromptDataset, PromptScan, with_rows
 from darkroom.prompts.opening import open_prompts, template_prompts
+from darkroom.prompts.selection import Selection
 from darkroom.runs.commands import presets
 from darkroom.runs.run import PromptsInfo
 
@@ -123,6 +124,37 @@ def combinations(**given: Any) -> Prompts:
     """As `template`, of values that are checked."""
     settings = {"kind": "template", **{name: value for name, value in given.items() if value is not None}}
     return Prompts("template", given["pattern"], template_prompts(**given), settings)
+
+
+@checks_arguments
+def select(
+    prompts: Any,
+    *,
+    where: str | None = None,
+    sample: Count | None = None,
+    shuffle: bool = False,
+    limit: Count | None = None,
+    row_seed: int = 0,
+    on_invalid: OnInvalid = "fail",
+    columns: Mapping[str, str | None] | None = None,
+    prompts_endpoint_url: str | None = None,
+) -> Prompts:
+    """Some rows of prompts, for `generate`, `sweep` and `plan`: those that hold a condition in SQL, of these so many at
+    random, shuffled, the first ones.
+
+        darkroom.select("photos.parquet", where="aesthetic > 5 and lang = 'en'", sample=1000)
+    """
+    source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
+    return chosen(source, RowOptions(where, sample, shuffle, limit, row_seed))
+
+
+def chosen(prompts: Prompts, rows: RowOptions) -> Prompts:
+    """The prompts with some of their rows. Raises DarkroomError for no condition, or rows chosen already."""
+    selection = Selection(**vars(rows))
+    if selection.said.keys() and any(name in prompts.settings for name in vars(rows)):
+        raise DarkroomError("prompts: rows are chosen already; give all conditions in one select(...)")
+    settings = {**prompts.settings, **selection.said}
+    return replace(prompts, dataset=with_rows(prompts.dataset, selection), settings=settings)
 
 
 # Model, engine, evaluation ------------------------------------------------------------------------------------------

@@ -28,7 +28,14 @@ from darkroom.api.arguments import (
 )
 from darkroom.api.checking import Request
 from darkroom.api.events import Progress, silent
-from darkroom.api.options import ComparisonOptions, EvaluationOptions, HalvingOptions, OutputOptions, RatingOptions
+from darkroom.api.options import (
+    ComparisonOptions,
+    EvaluationOptions,
+    GridImageOptions,
+    HalvingOptions,
+    OutputOptions,
+    RatingOptions,
+)
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.process import import_whole
@@ -59,6 +66,7 @@ def generate(
     layout: Literal["files", "webdataset", "parquet"] = "files",
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
+    provenance: bool = True,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -83,7 +91,7 @@ def generate(
     from darkroom.api.rendering import render
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality)
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
     request = _request(source, model, settings, output, engine, evaluate)
     return _run_of(render(request, progress or silent))
 
@@ -93,7 +101,7 @@ def generate(
 def sweep(
     prompts: Any,
     *,
-    axes: Mapping[str, Sequence[Any]] | None = None,
+    axes: Mapping[str, Sequence[Any] | str] | None = None,
     cells: Sequence[Mapping[str, Any]] = (),
     mode: Literal["product", "zip"] = "product",
     exclude: Sequence[Mapping[str, Value | Sequence[Value]]] = (),
@@ -108,6 +116,7 @@ def sweep(
     layout: Literal["files", "webdataset", "parquet"] = "files",
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
+    provenance: bool = True,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -118,6 +127,7 @@ def sweep(
 
     axes: settings with their values, such as {"guidance_scale": [1, 4, 8]}: every combination of them, or with
         mode="zip" the first values, the second values, ... Models are an axis as repo_id: presets, hub ids, folders.
+        Numbers also as ranges: "1-4", "1-10 (+2)" by a step, "1-10 [4]" for so many values from end to end.
     cells: more cells, each as its settings; exclude: a cell that matches all of one is left out.
     num_cells: so many of them, drawn at random by `draw_seed`.
     halving: drop the worst cells early by one figure, which needs `evaluate`.
@@ -128,7 +138,7 @@ def sweep(
     from darkroom.api.rendering import render
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality)
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
     request = _request(source, model, settings, output, engine, evaluate)
     grid = Grid(axes or {}, mode, cells, exclude, num_cells, draw_seed)
     if not cells:  # which may have no value of their own
@@ -149,6 +159,7 @@ def plan(
     layout: Literal["files", "webdataset", "parquet"] = "files",
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
+    provenance: bool = True,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -160,7 +171,7 @@ def plan(
     from darkroom.api import planning
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality)
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
     return planning.plan(_request(source, model, settings, output, engine), progress or silent)
 
 
@@ -243,11 +254,13 @@ def report(
     *,
     out: str | Path | None = None,
     num_prompts: Count = 24,
+    grid: Mapping[str, Any] | None = None,
     endpoint_url: str | None = None,
 ) -> "Report":
     """Write the page that shows a run as it is now: figures by cell, curves, contact sheets, picks, failures.
 
     out: a folder or an s3:// address; None: report/ under the run. num_prompts: shown in every cell, at most.
+    grid: of grid.png, all cells in one labelled picture, such as {"columns": "scheduler", "num_prompts": 3}.
     Raises DarkroomError where nothing is committed, and for a folder that holds somebody else's files of these names.
     """
     import_whole("darkroom.api.reporting")
@@ -255,7 +268,9 @@ def report(
 
     given, place = run if isinstance(run, Run) else _text(run) or "", _text(out)
     for_run, for_out = runs.endpoints(endpoint_url, given, place)
-    return reporting.write_report(runs.open_run(given, for_run), place, for_out if place else None, num_prompts)
+    options = options_of(GridImageOptions, grid or {}, "grid")
+    opened = runs.open_run(given, for_run)
+    return reporting.write_report(opened, place, for_out if place else None, num_prompts, options)
 
 
 @overload

@@ -29,10 +29,14 @@ from darkroom.evaluation.gaps import costs, differences, gaps
 from darkroom.evaluation.gathering import Gathered, gathered
 from darkroom.evaluation.inception_extractor import InceptionExtractor
 from darkroom.evaluation.inputs import Logits
+from darkroom.evaluation.latest import latest_figures
 from darkroom.evaluation.measuring import MeasuredCell, measured_cell, metric_infos, rank_fault
 from darkroom.evaluation.opening import load_extractor
 from darkroom.evaluation.reference import Reference, ReferenceFeatures
 from darkroom.evaluation.reference_measuring import default_cache, reference_features
+from darkroom.reporting.brief import WIDTH, in_brief
+from darkroom.reporting.content import CellResult
+from darkroom.reporting.facts import axes_of, settings_of_cells
 from darkroom.runs import manifest
 from darkroom.runs.cells import dropped_cells, lossless_of
 from darkroom.runs.commands import on_run
@@ -64,15 +68,33 @@ class EvaluationResult:
     verdicts: tuple[Verdict, ...]  # on what was expected, of cells that were not dropped
 
     @property
+    def brief(self) -> str:
+        """Which setting, how sure, and the figures that say so, in lines of 80 characters."""
+        found, info = self.evaluation, self.run.info
+        settings = settings_of_cells({cell_id: self.run.cells[cell_id] for cell_id in found.cells}, info)
+        cells = [
+            CellResult(cell_id, settings[cell_id], 0, 0, figures, found.gaps.get(cell_id, {}))
+            for cell_id, figures in found.cells.items()
+        ]
+        shown = latest_figures([found], found.cells).metrics.values()
+        return in_brief(cells, axes_of(settings, settings), tuple(shown)) + self._about_cells
+
+    @property
     def table(self) -> str:
         """The figures with their intervals, definitions and warnings, as plain text."""
         found, cells = self.evaluation, self.run.cells
         settings = {cell_id: info.settings_in(self.run.info) for cell_id, info in cells.items()}
-        text = figures_table(found.metrics, found.cells, settings, found.gaps)
-        if len({settings[cell_id]["sampling.seed"] for cell_id in found.cells}) > 1:
+        return figures_table(found.metrics, found.cells, settings, found.gaps) + self._about_cells
+
+    @property
+    def _about_cells(self) -> str:
+        """What else is to be known where cells are compared."""
+        found, text = self.evaluation, ""
+        seeds = {self.run.cells[cell_id].settings_in(self.run.info)["sampling.seed"] for cell_id in found.cells}
+        if len(seeds) > 1:
             text += "\nnote: images of cells with different seeds share their prompt and not their noise"
         if any(found.costs.values()):
-            text += f"\n\n{costs_table(found.metrics, _lossy_settings(self.run, found), found.costs)}"
+            text += f"\n\n{costs_table(found.metrics, _lossy_settings(self.run, found), found.costs, WIDTH)}"
         return text
 
     @property

@@ -38,6 +38,27 @@ _STATISTICS_SEED_HELP = "What subsets and resamples are drawn from."
 
 
 @dataclass(frozen=True)
+class RowOptions:
+    """Which rows of the prompts are rendered; chosen in this order."""
+
+    where: str | None = option(
+        None, help="Rows that hold this condition in SQL, such as \"aesthetic > 5 and lang = 'en'\"; null: all."
+    )
+    sample: int | None = option(None, low=1, high=MANY, help="So many rows at random; null: all.")
+    shuffle: bool = option(False, help="Rows in random order, in memory.")
+    limit: int | None = option(None, low=1, high=MANY, help="The first rows, at most so many; null: all.")
+    row_seed: int = option(0, **SEEDS, help="What the sample and the order are drawn from.")
+
+    def __post_init__(self) -> None:
+        check_options(self, "prompts.")
+        if self.row_seed and self.sample is None and not self.shuffle:
+            raise DarkroomError(
+                f"prompts.row_seed={self.row_seed} does nothing without prompts.sample or prompts.shuffle; give one of "
+                "them, or leave it out"
+            )
+
+
+@dataclass(frozen=True)
 class OutputOptions:
     """Where images go, and as what."""
 
@@ -54,6 +75,11 @@ class OutputOptions:
         "png", choices=("png", "webp", "jpeg"), help="How images are encoded; png loses nothing."
     )
     quality: int = option(95, low=1, high=100, help="Of webp and jpeg; more is larger and better.")
+    provenance: bool = option(
+        True,
+        help="Whether each file says that a model made it, which one, and of which prompt (IPTC digital source type in "
+        "XMP); in webp and jpeg its settings too, as png has them. Files of an images API stay as they came.",
+    )
 
     def __post_init__(self) -> None:
         check_options(self, "output.")
@@ -317,6 +343,19 @@ class ComparisonOptions:
 
     def __post_init__(self) -> None:
         check_options(self, "")
+
+
+@dataclass(frozen=True)
+class GridImageOptions:
+    """The labelled picture of all of a sweep's cells that a report holds."""
+
+    columns: str | None = option(
+        None, help="The axis that lies across, such as scheduler; the others lie down. null: the first one."
+    )
+    num_prompts: int = option(1, low=1, high=100, help="Prompts, one below the other, of those that the page shows.")
+
+    def __post_init__(self) -> None:
+        check_options(self, "grid.")
 
 
 @dataclass(frozen=True)

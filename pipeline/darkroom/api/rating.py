@@ -177,20 +177,19 @@ def write_rating_page(
         )
     stores = {cell_id: owner.store for cell_id, owner in cells.items()}
     chosen = chosen_pairs(stores, options.num_pairs, options.num_repeats, options.seed)
-    study = Study(
-        options.question, tuple(_rated_cell(owner, cell_id) for cell_id, owner in cells.items()), chosen.pairs
-    )
-    put_study(run.store, study)
+    rated = tuple(_rated_cell(owner, cell_id) for cell_id, owner in cells.items())
+    study = Study(options.question, rated, chosen.pairs, options.image_format)
     store, prefix = run.store, rating_page_prefix(study.study_id)
     if out is not None:
         store, prefix = open_store(parse_spec(out, for_out)), ""
         store.check()
+    put_study(run.store, study)
     num_pairs = sum(pair.repeats is None for pair in study.pairs)
     if num_pairs < options.num_pairs:
         progress(
             Noted(f"num_pairs={options.num_pairs}: no more than {num_pairs:,} are there, of the prompts in two cells")
         )
-    place, num_bytes = write_page(study, chosen.rows, options.image_format, store, prefix)
+    place, num_bytes = write_page(study, chosen.rows, store, prefix)
     return RatingPage(run, place, study, num_pairs, num_bytes)
 
 

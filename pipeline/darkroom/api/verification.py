@@ -239,7 +239,9 @@ class Rerenderer:
         assert image.pixels is not None
         model = model_as_recorded(cell_of(self._run.cells, record.cell_id).model, record)
         request = as_rendered(sample, image.pixels).request
-        file = encode_image(request, image.pixels, model, self._run.info.output)
+        # An older record's file says nothing of its scheduler's options.
+        scheduler = image.scheduler if record.scheduler_config else None
+        file = encode_image(request, image.pixels, model, self._run.info.output, scheduler)
         return Rerendered(file.data, pixels_digest(image.pixels))
 
     def _load(self, how: _How) -> Renderer:

@@ -165,6 +165,7 @@ class Record:
     proved: bool | None = None  # what the pipeline's arguments mean is known; false: they were taken by their names
     model_parts: str | None = None  # what was added to the model for this image: JSON, a list; None: nothing
     openvino_version: str | None = None  # of OpenVINO, that computed the denoiser; None: torch did
+    scheduler_config: str | None = None  # JSON: class and options of the scheduler as loaded; None: none, or older
 
 
 def num_without_image(by_status: Mapping[str, int]) -> int:

@@ -83,6 +83,10 @@ class Setting:
         return self.kind is str and not self.is_mapping
 
     @property
+    def is_number(self) -> bool:
+        return self.kind in (int, float)
+
+    @property
     def is_list(self) -> bool:
         """Whether its value is a tuple of entries, which a person writes as texts or as keys with values."""
         return is_dataclass(self.kind)

@@ -48,6 +48,7 @@ class Outcome:
     is_filtered: bool = False  # by the renderer's content policy
     cost: float | None = None
     notes: Mapping[str, Value] = field(default_factory=dict)
+    scheduler: str | None = None  # class and options, as JSON
 
 
 @dataclass(frozen=True)
@@ -96,13 +97,14 @@ class EncoderPool:
         """Encode one image and, where it is an object of its own, store it."""
         outcome = Outcome(sample, image.truncated, render_s=render_s, batch_size=image.batch_size)
         outcome = replace(outcome, is_filtered=image.is_filtered, cost=image.cost, notes=image.notes)
+        outcome = replace(outcome, scheduler=image.scheduler)
         if image.pixels is None:
             return replace(outcome, error=image.error or "no pixels")
         sample = as_rendered(sample, image.pixels)
         started = time.perf_counter()
         try:
             with self._profile.span("encode", ready_s):
-                encoded = encode_image(sample.request, image.pixels, where.model, self._output)
+                encoded = encode_image(sample.request, image.pixels, where.model, self._output, image.scheduler)
         except Exception as error:  # encoders raise what they like, and one image costs one record
             return replace(outcome, error=f"not encoded as {self._output.image_format}: {error}")
         encode_s = time.perf_counter() - started
@@ -191,6 +193,7 @@ def record(outcome: Outcome, provenance: Provenance) -> Record:
         proved=provenance.info.is_proved,
         model_parts=json.dumps([part.facts for part in parts]) if parts else None,
         openvino_version=provenance.info.versions.get("openvino"),
+        scheduler_config=outcome.scheduler,
     )
 
 

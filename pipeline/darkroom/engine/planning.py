@@ -12,11 +12,12 @@ from itertools import product
 
 import pyarrow as pa
 
+from darkroom.domain.axis_values import axis_values
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, Shard, digest, planned_shard
 from darkroom.domain.records import PromptRow
 from darkroom.domain.setting_values import as_said
-from darkroom.domain.settings import Value
+from darkroom.domain.settings import SETTINGS, Value
 from darkroom.engine.tasks import ShardTask
 from darkroom.prompts.dataset import PromptBlock
 
@@ -30,12 +31,20 @@ _LARGEST_SHARD = 4096  # images
 class Grid:
     """Which settings a sweep compares."""
 
-    axes: Mapping[str, Sequence[Value]] = field(default_factory=dict)
+    axes: Mapping[str, Sequence[Value]] = field(default_factory=dict)  # given with ranges, such as "1-10 (+2)"
     mode: str = "product"  # of the axes: every combination, or "zip": first values, second values, ...
     cells: Sequence[Settings] = ()  # more cells, each as its settings
     exclude: Sequence[Mapping[str, Value | Sequence[Value]]] = ()  # leaves out the cells that match all of one
     num_cells: int | None = None  # keep this many, drawn at random
     seed: int = 0  # of that draw
+
+    def __post_init__(self) -> None:
+        """Read the axes' ranges. Raises DarkroomError for one that is none."""
+        axes = {
+            name: axis_values(f"grid.axes.{name}", SETTINGS[name], values) if name in SETTINGS else values
+            for name, values in self.axes.items()
+        }
+        object.__setattr__(self, "axes", axes)
 
 
 def expand(grid: Grid) -> list[Settings]:

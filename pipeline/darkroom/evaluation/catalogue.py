@@ -7,7 +7,7 @@ from functools import partial
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation import inputs
-from darkroom.evaluation.inputs import MOST_COMPARED, NEAREST_K, Measured, MetricInputs
+from darkroom.evaluation.inputs import DUPLICATE_COSINE, MOST_COMPARED, NEAREST_K, Measured, MetricInputs
 from darkroom.evaluation.reference_free import named_convention
 from darkroom.runs.features import ExtractorInfo
 
@@ -31,6 +31,7 @@ class Definition:
     measure: Callable[[MetricInputs], Measured]
     needs_reference: bool = True
     needs_reference_features: bool = False  # each image is compared with each, of MOST_COMPARED a set at most
+    compares_own: bool = False  # so are the images among themselves
     needs_captions: bool = False
     of_joint_space: bool = False  # of extractors that put captions into the pictures' space
     of_all: bool = False  # of all images, however many; the others of those that are held in memory
@@ -41,6 +42,10 @@ class Definition:
     lowest: float = -math.inf  # value there can be: where an interval is cut
     extractors: tuple[str, ...] = ()  # those that it is defined for; empty: all
     images_a_dimension: int = 0  # of fewer its bias, which differs from model to model, is what ranks them
+
+    @property
+    def is_compared(self) -> bool:
+        return self.needs_reference_features or self.compares_own
 
     def fewest_ranked(self, dimension: int) -> int:
         """Images of features of this dimension that it takes to tell a better model from a worse one."""
@@ -124,6 +129,29 @@ CATALOGUE: Mapping[str, Definition] = {
         measure=inputs.measure_coverage,
         needs_reference_features=True,
         has_interval=False,
+    ),
+    "authenticity": Definition(
+        title="Authenticity",
+        higher_is_better=True,
+        convention="share of images farther from their nearest reference image than that is from its own nearest; "
+        "AuthPct / 100, Alaa et al. 2022",
+        interval=_OF_MEAN,
+        measure=inputs.measure_authenticity,
+        needs_reference_features=True,
+        default=False,
+        lowest=0.0,
+    ),
+    "near_duplicates": Definition(
+        title="Near-duplicates",
+        higher_is_better=False,
+        convention=f"share of images with another of the cell at a cosine of {DUPLICATE_COSINE} or more; SemDeDup, "
+        "Abbas et al. 2023; grows with the number of images",
+        interval=_OF_MEAN.replace("the reference is", "the images that each is compared with are"),
+        measure=inputs.measure_near_duplicates,
+        needs_reference=False,
+        compares_own=True,
+        default=False,
+        lowest=0.0,
     ),
     "vendi": Definition(
         title="Vendi score",
@@ -277,7 +305,7 @@ def convention(found: Definition, clip_convention: str) -> str:
     words = named_convention(clip_convention).words
     if found.needs_captions:
         return f"{clip_convention}: {words}"
-    if found.needs_reference_features:
+    if found.is_compared:
         return f"{found.convention}; at most {MOST_COMPARED:,} images a side"
     return found.convention
 

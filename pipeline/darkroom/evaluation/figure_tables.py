@@ -58,12 +58,12 @@ def figures_table(metrics: Mapping[str, Metric], cells: Mapping[str, Figures], s
     return "\n\n".join([*tables, "\n".join([*legend, *_notes(shown, cells)])])
 
 
-def costs_table(metrics: Mapping[str, Metric], lossy: Mapping[str, str], costs: Gaps) -> str:
+def costs_table(metrics: Mapping[str, Metric], lossy: Mapping[str, str], costs: Gaps, width: int = _WIDTH) -> str:
     """Cells with lossy settings: which (`lossy`, by cell_id), and gaps from the same without."""
     names = [["with", "cell"], *([words, cell_id] for cell_id, words in lossy.items())]
     shown = [metric for name, metric in metrics.items() if any(name in found for found in costs.values())]
     table = _beside(names, [_gap_column(metric, lossy, costs) for metric in shown])
-    return "\n\n".join([_ABOUT_COSTS, *text_tables(table, _WIDTH)])
+    return "\n\n".join([_ABOUT_COSTS, *text_tables(table, width)])
 
 
 def comparison_table(metrics: Mapping[str, Metric], gaps: Mapping[str, Gap], tolerance: float) -> str:

@@ -17,7 +17,7 @@ from darkroom.evaluation.frechet import extrapolated_fid, frechet_distance, frec
 from darkroom.evaluation.gathering import Totals
 from darkroom.evaluation.kernel_distances import Prompts, cmmd_and_influence, kid_and_influence
 from darkroom.evaluation.moments import FeatureMoments, Gaussian, centred, unit_rows
-from darkroom.evaluation.neighbours import Hits, neighbour_hits
+from darkroom.evaluation.neighbours import Hits, authentic, near_duplicates, neighbour_hits
 from darkroom.evaluation.reference_free import (
     clip_score,
     clip_score_of_means,
@@ -33,6 +33,7 @@ from darkroom.runs.features import ImageFeatures, Pair
 
 MOST_COMPARED = 10_000  # images of a set where each is compared with each
 NEAREST_K = 5  # neighbours that make a neighbourhood
+DUPLICATE_COSINE = 0.95  # from which on two images are duplicates
 FEWEST_PROMPTS = 10  # that are taken for a sample of prompts; of fewer, images are taken for a sample of images
 _FEWEST_SCORED = 2  # images that a score applies to
 Logits = Callable[[np.ndarray], np.ndarray]  # (n, d) features to (n, classes)
@@ -271,6 +272,14 @@ def measure_recall(inputs: MetricInputs) -> Measured:
 
 def measure_coverage(inputs: MetricInputs) -> Measured:
     return Measured(float(inputs.hits.covered.mean()))
+
+
+def measure_authenticity(inputs: MetricInputs) -> Measured:
+    return _mean_of(authentic(inputs.compared, inputs.reference_compared))
+
+
+def measure_near_duplicates(inputs: MetricInputs) -> Measured:
+    return _mean_of(near_duplicates(inputs.compared, DUPLICATE_COSINE))
 
 
 def measure_vendi(inputs: MetricInputs) -> Measured:

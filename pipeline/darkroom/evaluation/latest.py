@@ -2,9 +2,11 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 import numpy as np
 
+from darkroom.evaluation.catalogue import CATALOGUE
 from darkroom.evaluation.figures import Evaluation, Figure, Gap, Metric
 from darkroom.evaluation.reference_free import CLIP_CONVENTIONS, ClipConvention
 from darkroom.runs.reading import PresentImages
@@ -25,6 +27,27 @@ _FIRST = (
     "density",
     "coverage",
 )
+
+
+class Question(Enum):
+    """What a metric answers, in the order of what people ask first."""
+
+    REFERENCE = "closeness to the reference"
+    PROMPTS = "agreement with the prompts"
+    PICTURES = "single images' own score"
+    VARIETY = "variety"
+
+
+def question(metric: Metric) -> Question | None:
+    """None of those that no choice should hang on by themselves, such as precision, and of unknown ones."""
+    definition = CATALOGUE.get(_kind(metric.name))
+    if definition is None or (definition.needs_reference and definition.higher_is_better):
+        return None
+    if definition.needs_captions:
+        return Question.PROMPTS
+    if definition.of_scores:
+        return Question.PICTURES
+    return Question.REFERENCE if definition.needs_reference else Question.VARIETY
 
 
 @dataclass(frozen=True)

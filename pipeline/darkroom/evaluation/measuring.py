@@ -116,7 +116,7 @@ def measured(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> Mea
         if inputs.num_images < 2:
             raise DarkroomError(f"{inputs.num_images} image(s) are too few for a figure; render at least 2")
         defined = definition(metric, extractor)
-        prompts = inputs.prompts_compared if defined.needs_reference_features else inputs.sampled_prompts
+        prompts = inputs.prompts_compared if defined.is_compared else inputs.sampled_prompts
         return defined.measure(inputs).by_prompt(prompts)
     except DarkroomError as error:
         raise DarkroomError(f"{figure_name(extractor, metric)}: {error}") from error
@@ -133,9 +133,10 @@ def warnings_of(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> 
         yield f"prompts: {num_prompts}, too few for a sample of prompts; its interval is of other images of these"
     if metric in ("fid", "frechet"):
         yield from sample_size_warnings(count, inputs.reference_gaussian.count, extractor.dimension)
-    if defined.needs_reference_features:
+    if defined.is_compared:
         most = inputs.most_compared
-        for whose, number in (("", count), (" reference", len(inputs.reference_features))):
+        references = [(" reference", len(inputs.reference_features))] if defined.needs_reference_features else []
+        for whose, number in (("", count), *references):
             if number > most:
                 yield f"computed from {most:,} of {number:,}{whose} images, chosen by their ids and the seed"
     elif inputs.num_held < count:
@@ -187,8 +188,8 @@ def counted(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> tupl
     defined, reference = definition(metric, extractor), inputs.reference
     if defined.column is not None:
         return inputs.num_scored(defined.column), None
-    if defined.needs_reference_features:
-        is_known = reference is not None and reference.features is not None
+    if defined.is_compared:
+        is_known = defined.needs_reference and reference is not None and reference.features is not None
         return inputs.num_compared, inputs.num_reference_compared if is_known else None
     count = reference.gaussian.count if defined.needs_reference and reference is not None else None
     return inputs.num_images if defined.of_all else inputs.num_held, count

@@ -170,15 +170,9 @@ class FeatureMoments:
         return Gaussian(self.mean, self.covariance(), self.count)
 
 
-def to_npz(mu: np.ndarray, sigma: np.ndarray) -> bytes:
-    """mu (d,) and sigma (d, d) as pytorch-fid keeps them: a compressed archive that clean-fid and others read too."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, mu=mu, sigma=sigma)
-    return buffer.getvalue()
-
-
 def from_npz(data: bytes, name: str = "statistics") -> Gaussian:
-    """The Gaussian in an archive; its count is None, since the format has none.
+    """The Gaussian in an archive of mu (d,) and sigma (d, d), as pytorch-fid keeps them; its count is None, since the
+    format has none.
 
     A DarkroomError that calls the archive `name` where it cannot be read, lacks mu or sigma, or where these are not
     finite, of one dimension and symmetric.

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage, from all pairs of images.
+"""Precision, recall, density, coverage, authenticity and near-duplicates, from all pairs of images.
 
 All pairs are walked tile by tile, so memory does not grow with their number.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.moments import checked_pair, squared_distances, tiles
+from darkroom.evaluation.moments import checked_pair, squared_distances, tiles, unit_rows
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,37 @@ def neighbour_hits(features: np.ndarray, reference: np.ndarray, nearest_k: int =
         recalled[rows] |= (distances < radii[columns]).any(axis=1)
         num_around[columns] += (distances < reference_radii[rows, None]).sum(axis=0)
     return Hits(num_around, recalled, nearest < reference_radii)
+
+
+def authentic(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """(n,) bool of (n, d) against (m, d): farther from its nearest reference image than that is from its own nearest.
+
+    AuthPct, of Alaa et al. 2022; other images may be copies.
+    """
+    features, reference = checked_pair(features, reference)
+    if len(reference) < 2:
+        raise DarkroomError(f"authenticity: {len(reference)} image(s) of the reference are too few; give 2 or more")
+    nearest, which = np.full(len(features), np.inf), np.zeros(len(features), dtype=np.int64)
+    for rows, columns, left, right in tiles(reference, features):
+        distances = squared_distances(left, right)
+        closest = distances.argmin(axis=0)
+        values = distances[closest, np.arange(len(closest))]
+        is_closer = values < nearest[columns]
+        nearest[columns][is_closer] = values[is_closer]
+        which[columns][is_closer] = rows.start + closest[is_closer]
+    return nearest > _squared_radii(reference, 1)[which]
+
+
+def near_duplicates(features: np.ndarray, cosine: float) -> np.ndarray:
+    """(n,) bool of (n, d): whether another row has at least this cosine with it."""
+    unit = unit_rows(features)
+    found = np.zeros(len(unit), dtype=bool)
+    for rows, columns, left, right in tiles(unit, unit):
+        is_near = left @ right.T >= cosine
+        if rows == columns:
+            np.fill_diagonal(is_near, False)
+        found[rows] |= is_near.any(axis=1)
+    return found
 
 
 def _squared_radii(features: np.ndarray, nearest_k: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from darkroom.evaluation.paired_comparisons import Agreement, half_width, votes_
 from darkroom.evaluation.raters import MetricAgreement, RaterInfo, TwoCells
 from darkroom.evaluation.resampling import Interval
 from darkroom.evaluation.tables import Table, interval, number, text_table
+from darkroom.storage.input_files import one_line
 
 _PLACES = 3
 _LINE = 120  # characters
@@ -46,11 +47,10 @@ def expected_lines(num_cells: int, num_pairs: int) -> list[str]:
     """How well so many pairs, each rated once, tell what they are for: by the rule z sqrt(p (1 - p) / n)."""
     num_twos = math.comb(num_cells, 2)
     of_two = f"between two cells to ± {half_width(num_pairs / num_twos):.2g}"
-    of_cell = f"each cell's win rate to ± {half_width(2 * num_pairs / num_cells):.2g}, " if num_cells > 2 else ""
-    return [
-        f"one rater's votes on all of them tell {of_cell}the win rate {of_two}, at 0.5 and without ties",
-        _rule(num_twos),
-    ]
+    told = f"the win rate {of_two}"
+    if num_cells > 2:
+        told = f"each cell's win rate to ± {half_width(2 * num_pairs / num_cells):.2g}, those {of_two}"
+    return [f"a rater's votes on all pairs tell {told}, near 0.5 and without ties", _rule(num_twos)]
 
 
 def _rule(num_twos: int) -> str:
@@ -79,7 +79,7 @@ def _twos_table(twos: Sequence[TwoCells], cell_ids: Sequence[str], settings: Set
 def _raters_table(raters: Sequence[RaterInfo]) -> str:
     rows = [
         [
-            each.name,
+            one_line(each.name),
             f"{each.num_votes:,}",
             f"{each.num_skipped:,}",
             f"{each.num_ties:,}",

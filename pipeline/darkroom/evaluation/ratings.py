@@ -23,7 +23,10 @@ from darkroom.runs.ratings import SCORES, RatedPair, Study, Vote
 
 RATERS = "raters"  # what figures of votes are called by, in the place of an extractor
 WIN_RATE, BRADLEY_TERRY = f"{RATERS}.win_rate", f"{RATERS}.bradley_terry"
-_INTERVAL = "95 % bootstrap of the prompts' influences, 1,000 resamples; with four added votes, Agresti and Coull 1998"
+_INTERVAL = (
+    "95 % bootstrap of the prompts' influences, 1,000 resamples; with four added votes, Agresti and Coull 1998; raters "
+    "are taken as fixed"
+)
 _SHARE = Metric(
     name=WIN_RATE,
     title="Win rate",

@@ -28,8 +28,9 @@ _LONGEST_LINE = 1 << 24  # bytes without an end that are kept
 _LINES_KEPT, _LINES_SAID, _CHARS_SAID = 20, 3, 300
 # Of the environment, what belongs to this Python and would lead another one to wrong packages.
 _OWN = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
-# Waits for the end of the process that holds the other end of its input, then kills the group.
-_GUARD = "import os, sys; sys.stdin.buffer.read(); os.killpg(int(sys.argv[1]), 9)"
+# Waits for a byte, or for the end of the process that holds the other end of its input: then kills the group. It is no
+# child of that process, since Ray kills the children of a worker that ends, and not theirs.
+_GUARD = "import os, sys\nif not os.fork() and not sys.stdin.buffer.read(1): os.killpg(int(sys.argv[1]), 9)"
 
 
 class ScorerDied(DarkroomError):
@@ -62,6 +63,7 @@ class LineProcess:
             ) from None
         guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(self._process.pid)]
         self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True, bufsize=0)
+        self._guard.wait()
         self._stdin, self._stdout, self._stderr = (_piped(self._process, name) for name in pipes)
         self._partial = {self._stdout: b"", self._stderr: b""}  # lines without an end as yet; without pipes that ended
         for pipe in (self._stdin, self._stdout, self._stderr):
@@ -118,8 +120,8 @@ class LineProcess:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._guard.kill()
-        self._guard.wait()
+        with suppress(BrokenPipeError), _piped(self._guard, "stdin") as pipe:
+            pipe.write(b".")
 
     def _died(self, how: str) -> ScorerDied:
         self._kill()

@@ -18,6 +18,7 @@ from darkroom.prompts.columns import OVERRIDES, READ, ColumnMapping, extra_names
 from darkroom.prompts.extras import is_json_text
 from darkroom.prompts.ids import final_ids
 from darkroom.prompts.scan import Problem, Scanned, checked_block, scan_sources
+from darkroom.prompts.selection import Selection, selected
 from darkroom.prompts.sources import Source, SourceBlock
 
 BLOCK_ROWS = 8192
@@ -88,6 +89,7 @@ class SourceDataset:
     mapping: ColumnMapping = field(default_factory=ColumnMapping)
     partitions: Sequence[Mapping[str, str | None]] = ()  # settings in the names of the sources' folders
     warnings: tuple[str, ...] = ()  # of what was found before any file was opened
+    selection: Selection = field(default_factory=Selection)  # that chose the sources' rows
 
     def scan(self, num_images_per_prompt: int) -> PromptScan:
         scanned = self._scanned
@@ -121,6 +123,7 @@ class SourceDataset:
     def _fingerprint_with(self, columns: Mapping[str, str | None]) -> str:
         options: dict[str, object] = {"columns": dict(columns)} if columns else {}
         options |= {"partitions": list(map(dict, self.partitions))} if any(self.partitions) else {}
+        options |= {"rows": self.selection.said} if self.selection.said else {}
         return digest("prompts", self._contents, *([options] if options else []), length=64)
 
     @cached_property
@@ -180,6 +183,15 @@ class SourceDataset:
                 f"{self.name}: {flagged} prompts begin with # or hold flags such as --steps; they are rendered as they "
                 "are written"
             )
+
+
+def with_rows(dataset: PromptDataset, selection: Selection) -> PromptDataset:
+    """The dataset with those of its rows that are chosen. Raises DarkroomError for what is no condition of a row."""
+    if not selection.said:
+        return dataset
+    assert isinstance(dataset, SourceDataset)
+    sources = selected(dataset.sources, selection, dataset.mapping, dataset.name)
+    return replace(dataset, sources=sources, selection=selection)
 
 
 @dataclass(frozen=True)

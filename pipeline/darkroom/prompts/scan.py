@@ -162,11 +162,11 @@ def checked_block(block: SourceBlock, types: pa.Schema | None) -> tuple[CheckedB
     return checked, extra_columns(block.table, types or pa.schema([]), checked.faults)
 
 
-def _checked_blocks(typed: Typed, first_rows: Sequence[int]) -> Iterator[tuple[int, CheckedBlock]]:
-    """Every block of the dataset, checked, with its dataset row."""
+def _checked_blocks(typed: Typed, first_rows: Sequence[int]) -> Iterator[tuple[int, SourceBlock, CheckedBlock]]:
+    """Every block of the dataset with its dataset row, as it was read and checked."""
     for (source, types), start in zip(typed, first_rows, strict=False):
         for block in source.read(0, _SCAN_ROWS, types):
-            yield start + block.start, checked_block(block, types)[0]
+            yield start + block.start, block, checked_block(block, types)[0]
 
 
 def _scan_source(
@@ -180,7 +180,7 @@ def _scan_source(
         counts.add(checked)
         for position, fault in checked.faults.items():
             row = block.start + position
-            place = f" (line {block.lines[position]})" if block.lines else f" (row {row} of this file)" if start else ""
+            place = _place(block, position, start)
             counts.report(source.name, fault, start + row, place)
         if types is None:
             found = unify(source.name, found, _extras_of(source.name, block.table.schema), loose=True)
@@ -188,6 +188,11 @@ def _scan_source(
         size += len(checked)
     source.check_unchanged()
     return size, found, has_prompt
+
+
+def _place(block: SourceBlock, position: int, start: int) -> str:
+    """Of a row, beside its number in the dataset; `start`: the dataset row of its source's first."""
+    return f" ({block.origin(position)})" if block.lines or block.called or start else ""
 
 
 def _without_prompt(source: str, prompt: str | None) -> str:
@@ -243,7 +248,7 @@ def _joined(typed: Typed, known: pa.Schema, found: pa.Schema) -> pa.Schema:
 def _find_clashes(typed: Typed, first_rows: Sequence[int], repeats: RepeatedRows, clashes: RepeatedRows) -> None:
     """Given ids that are also another row's digest: possible once ids are exported and mixed with rows without."""
     finder, none = RepeatFinder(), RepeatedRows(0)
-    for start, checked in _checked_blocks(typed, first_rows):
+    for start, _, checked in _checked_blocks(typed, first_rows):
         ids = given_ids(checked)
         finder.add(name_keys(start, final_ids(start, checked, repeats, none), ids))
     for repeated in finder.repeated():
@@ -252,7 +257,7 @@ def _find_clashes(typed: Typed, first_rows: Sequence[int], repeats: RepeatedRows
 
 def _report_duplicates(typed: Typed, first_rows: Sequence[int], repeated: RepeatedRows, counts: Counts) -> None:
     """Count each row that bears another's id as faulty, and its images no more."""
-    for start, checked in _checked_blocks(typed, first_rows) if len(repeated) else ():
+    for start, block, checked in _checked_blocks(typed, first_rows) if len(repeated) else ():
         ids, images = given_ids(checked), checked.columns.get("num_images_per_prompt")
         for row, (_, first) in repeated.within(start, start + len(checked)).items():
             position = row - start
@@ -260,7 +265,7 @@ def _report_duplicates(typed: Typed, first_rows: Sequence[int], repeated: Repeat
             if given is None or position in checked.faults:
                 continue
             index = bisect_right(first_rows, row) - 1
-            place = f" (row {row - first_rows[index]} of this file)" if index else ""
+            place = _place(block, position, first_rows[index])
             counts.report(typed[index][0].name, duplicate(given, first), row, place)
             num_images = None if images is None else images[position].as_py()
             counts.num_faulty += 1

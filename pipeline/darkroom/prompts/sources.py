@@ -5,7 +5,7 @@ A source's columns bear their own names, but for those that are read, which bear
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -53,6 +53,13 @@ class SourceBlock:
     table: pa.Table  # `prompt`, and whatever other columns there are
     faults: dict[int, Fault] = field(default_factory=dict)  # by position: rows that cannot be read at all
     lines: Sequence[int] | None = None  # by position: line of the file, where rows are lines
+    called: Callable[[int], str] | None = None  # by position, where rows are not all of the source's: what a user knows
+
+    def origin(self, position: int) -> str:
+        """Where a user finds the row."""
+        if self.called:
+            return self.called(position)
+        return f"line {self.lines[position]}" if self.lines else f"row {self.start + position} of this file"
 
 
 class Source(Protocol):

@@ -26,13 +26,21 @@ from darkroom.rendering.conditioning import ENCODERS, TextCache, conditioning_ar
 from darkroom.rendering.encoded_prompts import EncodedPrompts, caches_text
 from darkroom.rendering.family import Guidance
 from darkroom.rendering.inspected_model import count_tokens, text_tokenizer
-from darkroom.rendering.latents import decode_latents, draw_noise, faults, to_pixels
 from darkroom.rendering.loading import calls_models
+from darkroom.rendering.pipeline_calls import (
+    call_arguments,
+    decode_latents,
+    draw_noise,
+    faults,
+    pictures,
+    set_guiders,
+    text_groups,
+    to_pixels,
+)
 from darkroom.rendering.pretrained import LoadedPipeline, load_pipeline
-from darkroom.rendering.prompted import call_arguments, pictures, set_guiders, text_groups
 from darkroom.rendering.refiner import Refiner, is_refined
 from darkroom.rendering.renderer import RenderedImage, RendererInfo, RendererSpec, explained
-from darkroom.rendering.schedulers import build_scheduler
+from darkroom.rendering.schedulers import build_scheduler, scheduler_facts
 
 _SUCCESSES_BEFORE_GROWING = 16  # calls at a halved batch before the double is tried again
 # What the CPU's allocator, a kernel's first call and libraries say, none of them as torch.OutOfMemoryError.
@@ -51,6 +59,7 @@ class DiffusersRenderer:
         self._pipe, self._patches = loaded.pipe, loaded.patches
         self._profile = profile
         self._model_scheduler = getattr(self._pipe, "scheduler", None)
+        self._scheduler_facts: str | None = None  # of the last call
         self._parameters = inspect.signature(type(self._pipe).__call__).parameters
         self._fitting_size = spec.batch_size  # halved when memory runs out
         self._successes = 0  # calls since that size was set
@@ -169,7 +178,8 @@ class DiffusersRenderer:
             return self._halve(truncated)
         self._count_success()
         return [
-            RenderedImage(pixels, cut, error, size) for (pixels, error), cut in zip(images, truncated, strict=False)
+            RenderedImage(pixels, cut, error, size, scheduler=self._scheduler_facts)
+            for (pixels, error), cut in zip(images, truncated, strict=False)
         ]
 
     def _halve(self, truncated: list[bool]) -> list[RenderedImage]:
@@ -228,6 +238,7 @@ class DiffusersRenderer:
     def _set_scheduler_and_guiders(self, sampling: Sampling) -> None:
         if self._model_scheduler is not None:
             self._pipe.scheduler = build_scheduler(sampling.scheduler, self._model_scheduler)
+            self._scheduler_facts = scheduler_facts(self._pipe.scheduler)
         if self._family.guider and self._family.guidance is Guidance.BRANCHES:
             set_guiders(self._pipe, sampling.guidance_scale)
 

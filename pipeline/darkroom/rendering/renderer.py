@@ -65,6 +65,7 @@ class RenderedImage:
     is_filtered: bool = False  # there is none since a content policy refuses it; `error` says which
     cost: float | None = None  # what the renderer's owner takes for it
     notes: Mapping[str, Value] = field(default_factory=dict)  # what records keep of it besides
+    scheduler: str | None = None  # that made it, as `schedulers.scheduler_facts` says; None: without one
 
 
 @dataclass(frozen=True)

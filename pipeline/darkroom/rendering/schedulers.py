@@ -1,6 +1,7 @@
 """Schedulers by their usual names: which diffusers class each is, with which options, and which models it fits."""
 
 import importlib.util
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -164,6 +165,18 @@ def build_scheduler(name: str, model_scheduler: Any) -> Any:
     if entry.of_all_timesteps:
         options["original_inference_steps"] = config.num_train_timesteps
     return getattr(diffusers, entry.class_name).from_config(config, **options)
+
+
+def scheduler_facts(scheduler: Any) -> str:
+    """What a scheduler is, as JSON: its class as `_class_name`, and its options as they were loaded."""
+    options = {name: value for name, value in scheduler.config.items() if not name.startswith("_")}
+    facts = {"_class_name": type(scheduler).__name__, **options}
+    return json.dumps(facts, sort_keys=True, ensure_ascii=False, default=_as_json)
+
+
+def _as_json(value: Any) -> Any:
+    """Arrays, such as trained betas, as lists."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _shift(config: Mapping[str, Any]) -> dict[str, float]:

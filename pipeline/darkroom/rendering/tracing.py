@@ -20,7 +20,7 @@ from darkroom.rendering.loading import loads_models
 from darkroom.rendering.memory import CallBytes
 from darkroom.rendering.memory_options import empty_vae, tile_side, vae_config
 from darkroom.rendering.model_facts import config_of, vae_scale
-from darkroom.rendering.prompted import is_guided
+from darkroom.rendering.pipeline_calls import is_guided
 from darkroom.rendering.refiner import refiner_folder, refiner_of
 from darkroom.rendering.transformer_caches import cached_dtype, cached_numbers
 

@@ -1,12 +1,13 @@
 """From a run and what is stored beside it to a report's content."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import PurePosixPath
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.records import OK
+from darkroom.domain.records import OK, Record
 from darkroom.evaluation.figures import Evaluation, read_evaluations
 from darkroom.evaluation.latest import RunFigures, latest_figures
 from darkroom.reporting.commands import run_command, words_of
@@ -21,9 +22,18 @@ from darkroom.reporting.content import (
     ReportContent,
     Setting,
 )
-from darkroom.reporting.facts import MODEL, axes_of, facts, num_rows_left, settings_of_cells
+from darkroom.reporting.facts import (
+    MODEL,
+    axes_of,
+    facts,
+    naming_schedulers,
+    num_rows_left,
+    settings_of_cells,
+    shared_settings,
+)
+from darkroom.reporting.grid_image import GridBlock, grid_image, side_of
 from darkroom.reporting.notes import notes
-from darkroom.reporting.pictures import failed_image, pictures, read_rows
+from darkroom.reporting.pictures import Row, Thumbnail, failed_image, pictures, read_rows, thumbnails
 from darkroom.reporting.sampling import ImageRef, PromptChoice, middle
 from darkroom.reporting.survey import NUM_PICKS, Survey, survey
 from darkroom.runs.cells import CellInfo, Choices, Dropped, in_order, lossless_of, read_choices
@@ -42,6 +52,8 @@ _MOST_CONTAINERS = 300  # that they are taken from: each is fetched whole
 class ReportOptions:
     num_prompts: int = 24  # shown in every cell, at most
     run_href: str | None = None  # the run's folder as seen from the report's; None where no browser gets there from it
+    grid_columns: str | None = None  # axis that lies across in the grid of all cells; None: the first
+    num_grid_prompts: int = 1  # in that grid
 
 
 @dataclass(frozen=True)
@@ -72,15 +84,20 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
     run = _gather(store, info, finished, cells, options.num_prompts)
     picked = _picked(run.found)
     scores = run.figures.image_scores
-    shown = tuple(_shown(run, picked, options.run_href))
+    grid_axes = _grid_axes(run, options.grid_columns)
+    rows = _rows(run, picked)
+    in_grid = _in_grid(run, rows, options.num_grid_prompts) if grid_axes else []
+    larger, side = {record.image_id for record in in_grid}, side_of(len(in_grid))
+    small = thumbnails(run.store, (row.record for row in rows), larger, side)
+    shown = tuple(_shown(run, rows, small, options.run_href))
     failures = tuple(_failures(run))
     seeds = len({settings["seed"] for settings in run.settings.values()})
     return ReportContent(
         title=_title(run),
+        settings=shared_settings(info, finished, run.settings),
         facts=facts(
             info,
             finished,
-            run.settings,
             run.found.counts,
             run.found.provenance,
             run.evaluations,
@@ -97,6 +114,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         pictures=shown,
         picks=Picks(*(tuple(image.image_id for image in picked[name]) for name in ("best", "median", "worst"))),
         failures=failures,
+        grid=_grid(run, grid_axes, in_grid, small) if grid_axes else None,
         dropped=tuple(_dropped(item, run) for item in dropped),
         costs=tuple(_costs(run)),
         notes=(
@@ -113,12 +131,14 @@ def _gather(
     evaluations = read_evaluations(store)
     figures = latest_figures(evaluations, cells)
     all_settings = settings_of_cells(every, info)
-    settings = {cell_id: all_settings[cell_id] for cell_id in cells}
-    axes = axes_of(all_settings, settings)
+    axes = axes_of(all_settings, {cell_id: all_settings[cell_id] for cell_id in cells})
     choice = _choice(info, len(cells), num_prompts)
     found = survey(store, cells, choice, figures.image_scores, [axis.name for axis in axes])
     if not any(count.by_status for count in found.counts.values()):
         raise DarkroomError(f"{store.describe()}: no shard is committed, so there is nothing to show; render it first")
+    all_settings = naming_schedulers(all_settings, found.provenance)
+    settings = {cell_id: all_settings[cell_id] for cell_id in cells}
+    axes = axes_of(all_settings, settings)
     figures = replace(figures, present={cell_id: count.presence.images for cell_id, count in found.counts.items()})
     return _Gathered(store, info, cells, settings, all_settings, axes, evaluations, figures, found)
 
@@ -196,17 +216,49 @@ def _picked(found: Survey) -> dict[str, list[ImageRef]]:
 # Images ------------------------------------------------------------------------------------------------------------
 
 
-def _shown(run: _Gathered, picked: Mapping[str, list[ImageRef]], run_href: str | None) -> Iterator[Picture]:
+def _rows(run: _Gathered, picked: Mapping[str, list[ImageRef]]) -> list[Row]:
     """The chosen prompts in order of rows, in each cell; then the picks of other prompts."""
     sheet = list(run.found.prompts.images())
     rows = read_rows(run.store, [*sheet, *(image for group in picked.values() for image in group)])
-    in_sheet = {image.image_id for image in sheet}
     place = {cell_id: index for index, cell_id in enumerate(run.order)}
-    ordered = sorted(
-        rows.values(), key=lambda row: (row.record.row, place[row.record.cell_id], row.record.sample_index)
-    )
+    return sorted(rows.values(), key=lambda row: (row.record.row, place[row.record.cell_id], row.record.sample_index))
+
+
+def _shown(
+    run: _Gathered, rows: Sequence[Row], small: Mapping[str, Thumbnail], run_href: str | None
+) -> Iterator[Picture]:
+    in_sheet = {image.image_id for image in run.found.prompts.images()}
     words = {cell_id: words_of(info) for cell_id, info in run.cells.items()}
-    return pictures(run.store, ordered, in_sheet, words, run_href)
+    return pictures(run.store, rows, small, in_sheet, words, run_href)
+
+
+def _grid_axes(run: _Gathered, columns: str | None) -> list[Axis]:
+    """Along which cells differ, that of the columns first. Raises DarkroomError where there is none of that name."""
+    axes = [axis for axis in run.axes if len(axis.values) > 1]
+    names = [axis.name for axis in axes]
+    if columns is not None and columns not in names:
+        there = f"there are {', '.join(names)}" if names else "there are none"
+        raise DarkroomError(f"grid.columns={columns}: no axis of this run; {there}")
+    return sorted(axes, key=lambda axis: axis.name != columns) if columns else axes
+
+
+def _in_grid(run: _Gathered, rows: Collection[Row], num_prompts: int) -> list[Record]:
+    """The first prompts that are shown, in order of rows; the first image of each in every cell."""
+    sheet = {image.image_id for image in run.found.prompts.images()}
+    firsts = [row.record for row in rows if row.record.image_id in sheet and row.record.sample_index == 0]
+    chosen = sorted({(record.row, record.prompt_id) for record in firsts})[:num_prompts]
+    found = [record for record in firsts if (record.row, record.prompt_id) in chosen]
+    return sorted(found, key=lambda record: (record.row, record.prompt_id))
+
+
+def _grid(run: _Gathered, axes: Sequence[Axis], records: Sequence[Record], small: Mapping[str, Thumbnail]) -> bytes:
+    points = {cell_id: tuple(run.settings[cell_id][axis.name] for axis in axes) for cell_id in run.cells}
+    blocks = []
+    for _, group in groupby(records, key=lambda record: record.prompt_id):
+        own = list(group)
+        pixels = {points[each.cell_id]: small[each.image_id].pixels for each in own}
+        blocks.append(GridBlock(own[0].prompt, {point: each for point, each in pixels.items() if each is not None}))
+    return grid_image(_title(run), axes, points.values(), blocks)
 
 
 def _failures(run: _Gathered) -> Iterator[FailedImage]:

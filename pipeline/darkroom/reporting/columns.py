@@ -57,14 +57,19 @@ class MetricColumn:
         return len(self.order) > len(self.best | self.rivals)
 
     @property
+    def is_bare(self) -> bool:
+        """Nothing says how far chance may have chosen the best: neither its interval nor a difference from it."""
+        first = figure_of(self.order[0], self.metric) if self.order else None
+        return not self.gaps and (first is None or first.low is None or first.high is None)
+
+    @property
     def doubts(self) -> Sequence[str]:
         """What speaks against the best cell's being better than others, in sentences without their ends."""
-        first, equal, near = figure_of(self.order[0], self.metric), len(self.best) - 1, len(self.rivals)
+        equal, near = len(self.best) - 1, len(self.rivals)
         are = {1: "cell is"}
         found = [f"{equal} other {are.get(equal, 'cells are')} equal"] if equal else []
         found += [f"{near} other {are.get(near, 'cells are')} not told apart from it"] if near else []
-        is_bare = not self.gaps and (first is None or first.low is None or first.high is None)
-        if is_bare and self.has_winner:
+        if self.is_bare and self.has_winner:
             found.append("without an interval, so that chance may have chosen it")
         return found
 
@@ -149,14 +154,31 @@ def costs_table(content: ReportContent) -> Table:
     return Table(headings, rows, num_left=2)
 
 
-def warnings(content: ReportContent) -> dict[tuple[str, str], list[str]]:
-    """(metric's title, text) -> cell_ids of the figures that it is about."""
-    found: dict[tuple[str, str], list[str]] = {}
+@dataclass(frozen=True)
+class Warned:
+    """One warning, said once of all the figures that it is about."""
+
+    text: str
+    titles: Sequence[str]  # of metrics
+    names: Sequence[str]  # likewise
+    cell_ids: Sequence[str]
+
+
+def warnings(content: ReportContent) -> list[Warned]:
+    """What is said of the same cells by several metrics is one warning."""
+    cells_of: dict[tuple[str, Metric], list[str]] = {}  # (text, metric) -> cell_ids
     for column in metric_columns(content):
         for cell in content.cells:
             for text in dict.fromkeys(column.warnings(cell)):
-                found.setdefault((column.metric.title, text), []).append(cell.cell_id)
-    return found
+                said = text.removeprefix(f"{column.metric.name}: ")
+                cells_of.setdefault((said, column.metric), []).append(cell.cell_id)
+    metrics: dict[tuple[str, tuple[str, ...]], list[Metric]] = {}
+    for (text, metric), cell_ids in cells_of.items():
+        metrics.setdefault((text, tuple(cell_ids)), []).append(metric)
+    return [
+        Warned(text, [metric.title for metric in named], [metric.name for metric in named], cell_ids)
+        for (text, cell_ids), named in metrics.items()
+    ]
 
 
 def _cost_label(cost: Cost) -> str:

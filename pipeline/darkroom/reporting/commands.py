@@ -13,6 +13,7 @@ from darkroom.runs.run import PromptsInfo, RunInfo
 from darkroom.storage.store import StoreSpec
 
 _USUAL = [("on_invalid", "fail"), ("mode", "product"), ("seed", 0)]  # of the prompts' settings: need no word
+_HOW_READ = ("on_invalid", "columns")  # of prompts in memory; what else is said of them chooses rows
 _ARGUMENTS = {"output.uri": "out"}  # of a call, where they are not called as the keys are
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -118,10 +119,13 @@ def _call(job: str, given: Given) -> str:
     if named["model"] == "diffusers":
         named["model"] = named.pop("repo_id")
     words |= {name: each for name, each in named.items() if name not in parts["grid.axes"]}
-    words |= parts["prompts"] | _if_any("halving", parts["halving"])
+    rows = {name: each for name, each in parts["prompts"].items() if name not in _HOW_READ}
+    words |= {name: each for name, each in parts["prompts"].items() if name in _HOW_READ}
+    words |= _if_any("halving", parts["halving"])
     if "evaluate" in words:
         words["evaluate"] = _Call("EvaluationOptions", _expecting(parts["evaluation"]))
-    return repr(_Call(job, words | {"engine": _Call("EngineOptions", parts["engine"])}, ("prompts",)))
+    prompts = repr(_Call("select", rows, ("prompts",))) if rows else "prompts"
+    return repr(_Call(job, words | {"engine": _Call("EngineOptions", parts["engine"])}, (prompts,)))
 
 
 def _evaluate_call(store: StoreSpec, options: Settings) -> str:
@@ -251,6 +255,7 @@ def _output(info: RunInfo, store: StoreSpec) -> Given:
         "output.layout": output.layout,
         "output.image_format": output.image_format,
         **_if_any("output.quality", output.quality),
+        **({"output.provenance": False} if output.provenance is False else {}),
     }
 
 

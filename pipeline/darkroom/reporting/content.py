@@ -113,7 +113,7 @@ class ReportContent:
     """All that a report says. What does not apply stays empty, and its section is left out."""
 
     title: str
-    facts: tuple[tuple[str, str], ...]  # name and value: settings, digests, versions, hardware, duration, images/s
+    facts: tuple[tuple[str, str], ...]  # name and value: what became of it, duration, versions, digests at the end
     command: str  # that makes the run anew
     axes: tuple[Axis, ...]  # empty for a plain run
     cells: tuple[CellResult, ...]  # in the order of tables
@@ -128,6 +128,8 @@ class ReportContent:
     dropped: tuple[DroppedCell, ...] = ()
     costs: tuple[Cost, ...] = ()
     notes: tuple[str, ...] = ()  # what was sampled, and from how many
+    grid: bytes | None = None  # PNG of all cells, labelled; None for a plain run
+    settings: tuple[tuple[str, str], ...] = ()  # name and value: what is rendered, and what all cells are rendered with
 
 
 def check(content: ReportContent) -> None:

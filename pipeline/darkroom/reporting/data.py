@@ -9,6 +9,7 @@ import pyarrow as pa
 from darkroom.evaluation.figures import Figure, Gap, Metric
 from darkroom.reporting.columns import MetricColumn, cell_label, metric_columns
 from darkroom.reporting.content import CellResult, Picture, ReportContent
+from darkroom.reporting.decision import decision, key_columns
 from darkroom.reporting.ranking import dominated, pareto_front
 
 _SCORE_DIGITS = 4  # significant; a distribution shows no more
@@ -17,9 +18,13 @@ _SCORE_DIGITS = 4  # significant; a distribution shows no more
 def payload(content: ReportContent, thumbnails: Mapping[str, str]) -> dict[str, object]:
     """`thumbnails`: image_id -> path relative to the page, for pictures that have one."""
     beaten = dominated(content.cells, content.metrics)
+    columns = metric_columns(content)
+    keys = key_columns(columns)
+    decided = decision(content.cells, content.axes, keys)
     return {
+        "decided": decided.cell_ids if decided else (),
         "axes": [asdict(axis) for axis in content.axes],
-        "metrics": [_metric(column) for column in metric_columns(content)],
+        "metrics": [_metric(column, column in keys) for column in columns],
         "score_metric": content.score_metric,
         "cells": [_cell(cell, content) | {"dominated": cell.cell_id in beaten} for cell in content.cells],
         "fronts": _fronts(content),
@@ -35,13 +40,15 @@ def payload(content: ReportContent, thumbnails: Mapping[str, str]) -> dict[str, 
     }  # fmt: skip
 
 
-def _metric(column: MetricColumn) -> dict[str, object]:
+def _metric(column: MetricColumn, is_key: bool) -> dict[str, object]:
     return {
         "name": column.metric.name,
         "title": column.metric.title,
         "higher_is_better": column.metric.higher_is_better,
         "decimals": column.decimals,
-        "best": sorted(column.best),
+        "key": is_key,
+        "best": sorted(column.leaders),
+        "tied": sorted(column.best | column.rivals),
         "order": [cell.cell_id for cell in column.order],
     }
 

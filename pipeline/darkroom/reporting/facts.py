@@ -1,5 +1,6 @@
 """What a run is, as names and values for people: its cells' settings, the axes in which they differ, and facts."""
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -18,6 +19,7 @@ from darkroom.runs.run import RunInfo
 Facts = Iterator[tuple[str, str]]
 
 MODEL = "model"
+_DEFAULT = UNTAKEN["scheduler"]  # the model's own
 _OF_MODEL = tuple(each.name for each in settings_of(ModelRef) if each.name != "repo_id")
 _OF_SAMPLING = tuple(each.name for each in settings_of(Sampling) if each.name not in COMMON_AXES)
 _ORDER = (*COMMON_AXES, MODEL, *_OF_SAMPLING, *_OF_MODEL)  # of settings on the page
@@ -39,6 +41,16 @@ def settings_of_cells(cells: Mapping[str, CellInfo], run: RunInfo) -> dict[str, 
     labels = {name: _labels([settings[name] for settings in short.values()]) for name in _ORDER}
     return {cell_id: {name: labels[name].get(settings[name], settings[name]) for name in _ORDER}
             for cell_id, settings in short.items()}  # fmt: skip
+
+
+def naming_schedulers(settings: Mapping[str, Mapping[str, Setting]], made: Provenance) -> dict[str, dict[str, Setting]]:
+    """The same, with a model's own scheduler called by its class, where records say it and one is all there is."""
+    own = {scheduler_text(config)[0] for name, config in made.schedulers if name == _DEFAULT}
+    names = {_DEFAULT: f"{_DEFAULT} ({own.pop()})"} if len(own) == 1 else {}
+    return {
+        cell_id: {**each, "scheduler": names.get(each["scheduler"], each["scheduler"])}
+        for cell_id, each in settings.items()
+    }
 
 
 def axes_of(
@@ -90,28 +102,33 @@ def _in_order(values: Sequence[Setting]) -> tuple[Setting, ...]:
 # Facts ----------------------------------------------------------------------------------------------------------------
 
 
+def shared_settings(
+    info: RunInfo, cells: Mapping[str, CellInfo], settings: Mapping[str, Mapping[str, Setting]]
+) -> tuple[tuple[str, str], ...]:
+    """What was rendered, by which models, and what all cells were rendered with. `settings`: of cells, by cell_id."""
+    return (*_models(cells), *_sampling(info, cells, _shared(settings)), *_prompts(info, cells))
+
+
 def facts(
     info: RunInfo,
     cells: Mapping[str, CellInfo],
-    settings: Mapping[str, Mapping[str, Setting]],
     counts: Mapping[str, CellCount],
     made: Provenance,
     evaluations: Sequence[Evaluation],
     certificates: Iterable[Certificate] = (),
     spent: Spent | None = None,
 ) -> tuple[tuple[str, str], ...]:
-    """What fixes the run, what became of it, how it was made and measured. `settings`: of cells, by cell_id."""
+    """What became of the run, how it was made and measured; last what fixes it: revisions and digests."""
     by_status = sum((count.by_status for count in counts.values()), Counter())
     return (
-        *_prompts(info, cells),
-        *_models(cells),
-        *_promises(certificates),
-        *_sampling(info, cells, _shared(settings)),
         *_images(info, counts, made),
-        *_machines(cells, made),
         *_times(made, by_status[OK]),
         *([("cost of workers", spent.text(by_status))] if spent else []),
         *_evaluations(evaluations),
+        *_promises(certificates),
+        *_schedulers(made),
+        *_machines(cells, made),
+        *_revisions(info, cells),
     )
 
 
@@ -122,7 +139,6 @@ def num_rows_left(info: RunInfo, counts: Collection[CellCount]) -> int:
 
 def _prompts(info: RunInfo, cells: Mapping[str, CellInfo]) -> Facts:
     yield "prompts", f"{info.prompts.name}, {info.prompts.num_rows:,} rows"
-    yield "prompts' fingerprint", info.prompts.fingerprint
     yield "images a prompt", ", ".join(map(str, _values(cells, info, "sampling.num_images_per_prompt")))
 
 
@@ -130,9 +146,16 @@ def _models(cells: Mapping[str, CellInfo]) -> Facts:
     for identity in dict.fromkeys(item.cell.model for item in cells.values()):
         variant = f", variant {identity.variant}" if identity.variant else ""
         yield MODEL, f"{identity.repo_id} ({identity.pipeline_class}, {identity.numbers}{variant})"
+        for part in identity.parts:
+            yield f"model {part.kind}", f"{part.name}, weight {part.weight:g}"
+
+
+def _revisions(info: RunInfo, cells: Mapping[str, CellInfo]) -> Facts:
+    for identity in dict.fromkeys(item.cell.model for item in cells.values()):
         yield "model revision", identity.revision
         for part in identity.parts:
-            yield f"model {part.kind}", f"{part.name}, weight {part.weight:g}, {part.revision}"
+            yield f"revision of {part.kind} {part.name}", part.revision
+    yield "prompts' fingerprint", info.prompts.fingerprint
 
 
 def _promises(certificates: Iterable[Certificate]) -> Facts:
@@ -178,6 +201,19 @@ def _images(info: RunInfo, counts: Mapping[str, CellCount], made: Provenance) ->
     output = info.output
     quality = f", quality {output.quality}" if output.quality else ""
     yield "stored as", f"{output.image_format}{quality}, layout {output.layout}, {_size_text(made.num_bytes)}"
+
+
+def scheduler_text(config: str) -> tuple[str, str]:
+    """Its class, and its options in words, of a record's `scheduler_config`."""
+    options = json.loads(config)
+    name = options.pop("_class_name")
+    return name, ", ".join(f"{key} {value}" for key, value in options.items() if value not in (None, False))
+
+
+def _schedulers(made: Provenance) -> Facts:
+    for name, config in sorted(made.schedulers):
+        class_name, options = scheduler_text(config)
+        yield f"scheduler {name} as loaded", f"{class_name}: {options}"
 
 
 def _machines(cells: Mapping[str, CellInfo], made: Provenance) -> Facts:

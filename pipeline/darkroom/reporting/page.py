@@ -24,12 +24,15 @@ from darkroom.reporting.columns import (
     settings_text,
     warnings,
 )
-from darkroom.reporting.content import ReportContent
+from darkroom.reporting.content import Axis, ReportContent
 from darkroom.reporting.data import payload
+from darkroom.reporting.decision import decision, key_columns, why_these
+from darkroom.reporting.exports import CSV, LATEX, csv_table, latex_table
+from darkroom.reporting.grid_image import GRID
 from darkroom.reporting.ranking import dominated, figure_of
 
 PLOTLY = "plotly.min.js"
-SCRIPTS = ("report.js", "plots.js", "pictures.js")  # in this order, after Plotly
+SCRIPTS = ("report.js", "cells.js", "plots.js", "pictures.js", "sheet.js")  # in this order, after Plotly
 STYLE = "report.css"
 # Scripts come from files beside the page alone: nothing written in it can run. A page on a disk has no origin of its
 # own, so "self" alone would not do everywhere. Plotly writes style elements and draws to blobs.
@@ -44,14 +47,24 @@ _BREAK = re.compile(r"(?<=[>}])\s*\n\s*|\s*\n\s*(?=[<{])")  # of a line, beside 
 def page(content: ReportContent, thumbnails: Mapping[str, str]) -> str:
     """index.html; `thumbnails`: image_id -> path relative to it."""
     columns = metric_columns(content)
+    keys = key_columns(columns)
     return _template().render(
         content=content,
         headings=_headings(content),
+        axes_words=_axes_words(content),
+        images_words=_images_words(content),
         columns=columns,
-        cards=[_rendered(content), *(_winner(column, content) for column in columns if column.order)],
+        decided=decision(content.cells, content.axes, keys),
+        cards=[_card(column, content) for column in keys],
+        why_these=why_these(keys, columns),
         beaten=dominated(content.cells, content.metrics),
         warnings=_warnings(content),
         num_failed=sum(cell.num_failed for cell in content.cells),
+        csv=CSV,
+        latex=LATEX,
+        grid=GRID if content.grid else None,
+        csv_text=csv_table(content),
+        latex_text=latex_table(content),
         data=payload(content, thumbnails),
     )
 
@@ -62,91 +75,134 @@ def _template() -> Template:
     engine.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     engine.globals.update(
         policy=_POLICY, style=STYLE, scripts=(PLOTLY, *SCRIPTS), no_base=NO_BASE, setting_text=setting_text,
-        figure_of=figure_of, table=_table, costs_table=costs_table, failures_table=_failures_table,
-        dropped_table=_dropped_table, methods_table=_methods_table,
+        figure_of=figure_of, table=_table, costs_table=costs_table, figures_table=_figures_table,
+        failures_table=_failures_table, dropped_table=_dropped_table, methods_table=_methods_table,
     )  # fmt: skip
     source = (files("darkroom.reporting") / "templates" / "index.html").read_text("utf-8")
     return engine.from_string(_BREAK.sub("", source))
 
 
 def _headings(content: ReportContent) -> dict[str, str]:
-    """Anchor -> heading of each section that has something to say, in reading order."""
-    several = [axis for axis in content.axes if len({cell.settings[axis.name] for cell in content.cells}) > 1]
+    """Anchor -> heading of each section that has something to say, in reading order: what is decided, then pictures."""
+    several = _varied(content)
     has_figures = any(cell.figures for cell in content.cells)
     has_failures = bool(content.failures or any(cell.num_failed for cell in content.cells))
+    is_sweep = len(content.cells) > 1
     sections = [
-        ("glance", "At a glance", True),
-        ("run", "Run", True),
-        ("cells", "Cells", True),
+        ("glance", "Which setting", is_sweep and has_figures),
+        ("sheet", "Contact sheet" if is_sweep else "Images", bool(content.pictures)),
+        ("figures", "Figures", has_figures and not is_sweep),
+        ("picks", "Best and worst images", any(vars(content.picks).values())),
+        ("cells", "Cells", is_sweep),
         ("costs", "Cost of lossy settings", bool(content.costs)),
         ("tradeoff", "Trade-off", has_figures and len(content.metrics) > 1 and bool(several)),
         ("heatmap", "Heat map", has_figures and len(several) > 1),
         ("along", "Curves", has_figures and bool(several)),
         ("scores", "Scores", any(map(len, content.scores.values()))),
         ("breakdown", "Prompts", bool(content.breakdown)),
-        ("sheet", "Contact sheet", bool(content.pictures)),
-        ("picks", "Picks", any(vars(content.picks).values())),
         ("failed", "Failures", has_failures),
         ("dropped", "Dropped", bool(content.dropped)),
+        ("run", "Run", True),
         ("methods", "Methods", bool(content.metrics)),
     ]
     return {anchor: heading for anchor, heading, is_shown in sections if is_shown}
 
 
-# At a glance -------------------------------------------------------------------------------------------------------
+# In words ----------------------------------------------------------------------------------------------------------
+
+
+def _varied(content: ReportContent) -> list[Axis]:
+    """Axes along which the cells that are shown differ."""
+    return [axis for axis in content.axes if len({cell.settings[axis.name] for cell in content.cells}) > 1]
+
+
+def _axes_words(content: ReportContent) -> list[tuple[str, str]]:
+    """Each axis with its values, such as ("guidance_scale", "1.5, 3, 5")."""
+    return [(axis.name, ", ".join(map(setting_text, axis.values))) for axis in _varied(content)]
+
+
+def _images_words(content: ReportContent) -> str:
+    """Such as "45 cells, 540 images, none failed"."""
+    images = sum(cell.num_images for cell in content.cells)
+    failed = sum(cell.num_failed for cell in content.cells)
+    cells = f"{len(content.cells):,} cells, " if len(content.cells) > 1 else ""
+    return (
+        f"{cells}{images:,} {_plural('image', images)}, {f'{failed:,} failed or filtered' if failed else 'none failed'}"
+    )
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"
 
 
 @dataclass(frozen=True)
 class _Card:
+    """What one metric says."""
+
     heading: str
-    text: str
-    details: Sequence[str]  # lines; empty ones are left out
-    cell_id: str | None = None  # that pressing the text chooses
+    figure: str
+    interval: str
+    cells: Sequence[tuple[str, str]]  # (cell_id, label) of those that share the best
+    lines: Sequence[str]  # doubts
+    tied: str = ""  # metric's name, where pressing shows the cells that are not told apart
 
 
-def _rendered(content: ReportContent) -> _Card:
-    images = sum(cell.num_images for cell in content.cells)
-    failed = sum(cell.num_failed for cell in content.cells)
-    beaten = len(dominated(content.cells, content.metrics))
-    counts = f"{len(content.cells):,} {'cell' if len(content.cells) == 1 else 'cells'}, {images:,} images"
-    left = f"{len(content.cells) - beaten} cells are not beaten by another one" if beaten else ""
-    return _Card("Rendered", counts, [f"{failed:,} failed or filtered" if failed else "none failed", left])
+_MOST_ON_CARD = 3  # cells that share the best
 
 
-def _winner(column: MetricColumn, content: ReportContent) -> _Card:
-    best, title, figure = column.order[0], column.metric.title, column.value_and_interval(column.order[0])
-    settings = ", ".join(f"{axis.name} {setting_text(best.settings[axis.name])}" for axis in content.axes)
+def _card(column: MetricColumn, content: ReportContent) -> _Card:
+    first = column.order[0]
+    words = column.value(first), column.interval(first)
+    title = column.heading
+    tied = column.metric.name if column.rivals or len(column.best) > _MOST_ON_CARD else ""
     if len(column.order) == 1:
-        return _Card(title, cell_label(best, content), [settings, figure], best.cell_id)
+        return _Card(title, *words, [(first.cell_id, cell_label(first, content))], ())
     if column.is_level:
-        return _Card(title, "No best", [f"{len(column.order)} cells are equal", figure])
+        return _Card(f"No best {title}", *words, (), [f"{len(column.order)} cells are equal"])
+    best = [(cell.cell_id, cell_label(cell, content)) for cell in column.order if cell.cell_id in column.best]
+    shared = [f"{len(best)} cells share it"] if len(best) > 1 else []
+    doubts = [doubt for doubt in column.doubts if not doubt.endswith("equal")]
     if not column.has_winner:
         end = "highest" if column.metric.higher_is_better else "lowest"
-        return _Card(title, "No best", [f"{end}: {settings}", figure, *column.doubts])
-    return _Card(f"Best {title}", cell_label(best, content), [settings, figure, *column.doubts], best.cell_id)
+        return _Card(f"No best {title}", *words, (), [f"{end}: {cell_label(first, content)}", *doubts], tied)
+    return _Card(f"Best {title}", *words, best[:_MOST_ON_CARD], [*shared, *doubts], tied)
 
 
 # Tables ------------------------------------------------------------------------------------------------------------
 
 
 def _warnings(content: ReportContent) -> list[str]:
-    """Each warning once, with the number of cells that it is about."""
+    """Each warning once, with its metrics and the number of cells that it is about."""
+    num_cells = len(content.cells)
     lines = [
-        f"{title}: {text} ({len(cells)} of {len(content.cells)} cells)"
-        for (title, text), cells in warnings(content).items()
+        f"{', '.join(each.titles)}: {each.text}"
+        + (f" ({len(each.cell_ids)} of {num_cells} cells)" if num_cells > 1 else "")
+        for each in warnings(content)
     ]
-    for metric in content.metrics:
-        if len({figure.num_images for cell in content.cells if (figure := figure_of(cell, metric))}) > 1:
-            lines.append(
-                f"{metric.title}: cells have different numbers of images; a metric that depends on it is not comparable"
-            )
-    return lines
+    uneven = [
+        metric.title
+        for metric in content.metrics
+        if len({figure.num_images for cell in content.cells if (figure := figure_of(cell, metric))}) > 1
+    ]
+    said = "cells have different numbers of images; a metric that depends on it is not comparable"
+    return [*lines, *([f"{', '.join(uneven)}: {said}"] if uneven else [])]
 
 
 def _table(table: Table) -> Markup:
     """All of its columns as text."""
     written = html_table(replace(table, num_left=len(table.headings)))
     return Markup('<div class="wide">{}</div>').format(Markup(written))
+
+
+def _figures_table(content: ReportContent) -> Table:
+    """Of a run with one cell: a row a metric."""
+    [cell] = content.cells
+    known = [column for column in metric_columns(content) if column.metric.name in cell.figures]
+    rows = [
+        [column.heading, column.value(cell), column.interval(cell), f"{cell.figures[column.metric.name].num_images:,}"]
+        for column in known
+    ]
+    return Table(("metric", "figure", "95 % interval", "images"), rows)
 
 
 def _failures_table(content: ReportContent) -> Table:

@@ -63,11 +63,15 @@ def _rows(store: Store, shard: Shard, images: Mapping[int, ImageRef]) -> list[Ro
 
 
 def pictures(
-    store: Store, rows: Sequence[Row], in_sheet: Collection[str], words: Mapping[str, Given], run_href: str | None
+    store: Store,
+    rows: Sequence[Row],
+    small: Mapping[str, "Thumbnail"],
+    in_sheet: Collection[str],
+    words: Mapping[str, Given],
+    run_href: str | None,
 ) -> Iterator[Picture]:
-    """`in_sheet`: image_ids; `words`: cell_id -> what verifying must say of its model; `run_href`: the run's folder
-    as seen from the report, or None."""
-    small = thumbnails(store, (row.record for row in rows))
+    """`small`: by image_id; `in_sheet`: image_ids; `words`: cell_id -> what verifying must say of its model;
+    `run_href`: the run's folder as seen from the report, or None."""
     for row in rows:
         record, shown = row.record, small[row.record.image_id]
         yield Picture(
@@ -126,34 +130,48 @@ class Thumbnail:
 
     webp: bytes | None
     fault: str = ""
+    pixels: np.ndarray | None = None  # (height, width, 3) uint8 RGB, where a larger picture is wanted too
 
 
-def thumbnails(store: Store, records: Iterable[Record]) -> dict[str, Thumbnail]:
-    """By image_id. An image that is missing, or is not what was committed, has no picture."""
+def thumbnails(
+    store: Store, records: Iterable[Record], larger: Collection[str] = (), side: int = 0
+) -> dict[str, Thumbnail]:
+    """By image_id. An image that is missing, or is not what was committed, has no picture.
+
+    `larger`: image_ids of those whose pixels are wanted too, in a square of `side`.
+    """
     found: dict[str, Thumbnail] = {}
-    for made in prefetched(by_key(records).values(), lambda group: _of_object(store, group), _NUM_READERS):
+    sides = dict.fromkeys(larger, side)
+    for made in prefetched(by_key(records).values(), lambda group: _of_object(store, group, sides), _NUM_READERS):
         found |= made
     return found
 
 
-def _of_object(store: Store, records: Sequence[Record]) -> dict[str, Thumbnail]:
-    return {file.record.image_id: _of_file(file) for file in stored_files(store, records)}
+def _of_object(store: Store, records: Sequence[Record], sides: Mapping[str, int]) -> dict[str, Thumbnail]:
+    files = stored_files(store, records)
+    return {file.record.image_id: _of_file(file, sides.get(file.record.image_id)) for file in files}
 
 
-def _of_file(file: StoredFile) -> Thumbnail:
+def _of_file(file: StoredFile, side: int | None) -> Thumbnail:
     try:
-        return Thumbnail(thumbnail(file.pixels()))
+        pixels = file.pixels()
     except DarkroomError as error:
         return Thumbnail(None, str(error))
+    return Thumbnail(thumbnail(pixels), pixels=np.asarray(_fitted(pixels, side)) if side else None)
 
 
 def thumbnail(pixels: np.ndarray) -> bytes:
     """WebP of (height, width, 3) uint8 RGB, in a square of SIDE pixels and never enlarged."""
-    small = Image.fromarray(pixels)
-    small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=_QUALITY)
+    _fitted(pixels, SIDE).save(buffer, "WEBP", quality=_QUALITY)
     return buffer.getvalue()
+
+
+def _fitted(pixels: np.ndarray, side: int) -> Image.Image:
+    """In a square of `side` pixels, never enlarged."""
+    small = Image.fromarray(pixels)
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return small
 
 
 # Contact sheet ------------------------------------------------------------------------------------------------------

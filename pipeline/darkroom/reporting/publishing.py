@@ -1,4 +1,5 @@
-"""A report's files: index.html, what it needs beside it, report.md and metrics.parquet; put under a prefix of a store.
+"""A report's files: index.html, what it needs beside it, report.md, its tables and the grid of all cells; put under
+a prefix of a store.
 
 A list of its own files lies beside them. What an earlier report put there is removed by that list, and nothing else is:
 whoever shares the folder keeps what is theirs.
@@ -16,6 +17,8 @@ from plotly.offline import get_plotlyjs
 from darkroom.domain.errors import DarkroomError
 from darkroom.reporting.content import ReportContent, check
 from darkroom.reporting.data import metrics_table
+from darkroom.reporting.exports import CSV, LATEX, csv_table, latex_table
+from darkroom.reporting.grid_image import GRID
 from darkroom.reporting.page import PLOTLY, SCRIPTS, STYLE, page
 from darkroom.reporting.summary import summary
 from darkroom.storage.store import OCTETS, NotFound, Store, check_key, prefetched
@@ -29,6 +32,8 @@ _CONTENT_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".md": "text/markdown; charset=utf-8",
+    ".csv": "text/csv; charset=utf-8",
+    ".tex": "application/x-tex; charset=utf-8",
     ".json": "application/json",
     ".parquet": "application/vnd.apache.parquet",
     ".webp": "image/webp",
@@ -47,6 +52,9 @@ def report_files(content: ReportContent) -> dict[str, bytes]:
     return {
         **{names[image_id]: data for image_id, data in thumbnails.items()},
         "metrics.parquet": metrics.getvalue(),
+        CSV: csv_table(content).encode("utf-8", "replace"),
+        LATEX: latex_table(content).encode("utf-8", "replace"),
+        **({GRID: content.grid} if content.grid else {}),
         "report.md": summary(content).encode("utf-8", "replace"),
         PLOTLY: get_plotlyjs().encode(),
         **{name: (files("darkroom.reporting") / "assets" / name).read_bytes() for name in (*SCRIPTS, STYLE)},

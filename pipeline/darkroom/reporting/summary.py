@@ -14,6 +14,7 @@ from darkroom.reporting.columns import (
     warnings,
 )
 from darkroom.reporting.content import CellResult, ReportContent
+from darkroom.reporting.decision import decision, key_columns
 from darkroom.reporting.ranking import dominated, figure_of, order_all
 
 _MAX_CELLS = 50  # rows of the table; metrics.parquet has all
@@ -27,9 +28,10 @@ _MARKDOWN_SIGNS = re.compile(
 
 
 def summary(content: ReportContent) -> str:
-    """Title, winners, table of cells (the best where they are many), warnings, failures, notes, command."""
+    """Title, decision, winners, table of cells (the best where they are many), warnings, failures, notes, command."""
     parts = [
         [f"# {markdown(content.title)}"],
+        _decided(content),
         _winners(content),
         _cells_table(content),
         _gaps_table(content),
@@ -40,10 +42,15 @@ def summary(content: ReportContent) -> str:
             "Dropped early", [markdown(f"{settings_text(cell)}: {cell.when}; {cell.why}") for cell in content.dropped]
         ),
         _list("Notes", [markdown(note) for note in content.notes]),
-        _list("Run", [f"{markdown(name)}: {markdown(value)}" for name, value in content.facts]),
+        _list("Run", [f"{markdown(name)}: {markdown(value)}" for name, value in (*content.settings, *content.facts)]),
         ["Run it again:", "", *("    " + line for line in content.command.splitlines())],
     ]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _decided(content: ReportContent) -> list[str]:
+    found = decision(content.cells, content.axes, key_columns(metric_columns(content)))
+    return [markdown(f"{found.text} {found.doubt}")] if found else []
 
 
 def _winners(content: ReportContent) -> list[str]:
@@ -151,8 +158,8 @@ def _gap_entry(cell: CellResult, column: MetricColumn) -> str:
 def _warnings(content: ReportContent) -> list[str]:
     """Each once, with the cells whose figure it is about where those are not all."""
     return [
-        f"⚠ {markdown(title)}{_only_of(cells, content)}: {markdown(text)}"
-        for (title, text), cells in warnings(content).items()
+        f"⚠ {markdown(', '.join(each.titles))}{_only_of(each.cell_ids, content)}: {markdown(each.text)}"
+        for each in warnings(content)
     ]
 
 

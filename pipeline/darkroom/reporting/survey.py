@@ -32,11 +32,12 @@ NUM_PICKS = 6  # best, median and worst, each
 _MOST_REASONS = 1000  # told apart
 _IDENTITY = ("image_id", "prompt_id", "sample_index", "status", "error", "sha256")
 _VERSIONS = ("darkroom_version", "torch_version", "diffusers_version", "openvino_version")
+_SCHEDULER = ("scheduler", "scheduler_config")
 _PROVENANCE = ("is_seeded", *_VERSIONS, "device", "dtype", "batch_size")
 _SUMS = ("render_s", "render_cost", "bytes", "truncated", "created_at")
 # Columns of a record that may differ between the rows of one cell.
 _GROUPING = ("truncated", *(each.name for each in ROW_SETTINGS if each.of_image and each.kind is not str))
-_COLUMNS = frozenset((*_IDENTITY, *_PROVENANCE, *_SUMS, *_GROUPING))
+_COLUMNS = frozenset((*_IDENTITY, *_PROVENANCE, *_SCHEDULER, *_SUMS, *_GROUPING))
 
 
 @dataclass
@@ -61,6 +62,7 @@ class Provenance:
         default_factory=lambda: {name: Counter() for name in _PROVENANCE}
     )  # records
     reasons: Counter[str] = field(default_factory=Counter)  # of records without an image
+    schedulers: Counter[tuple[str, str]] = field(default_factory=Counter)  # (name, JSON of class and options): records
     num_truncated: int = 0
     num_bytes: int = 0
     render_s: float = 0.0
@@ -150,6 +152,8 @@ def _median(values: pa.ChunkedArray) -> float:
 def _add_provenance(provenance: Provenance, table: pa.Table) -> None:
     for name, counter in provenance.values.items():
         counter.update(value for value in table[name].to_pylist() if value is not None)
+    pairs = zip(*(table[name].to_pylist() for name in _SCHEDULER), strict=True)
+    provenance.schedulers.update((name, config) for name, config in pairs if config)
     for reason in filter(None, table["error"].to_pylist()):
         known = len(provenance.reasons) < _MOST_REASONS or reason in provenance.reasons
         provenance.reasons[reason if known else "other reasons"] += 1

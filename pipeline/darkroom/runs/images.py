@@ -245,4 +245,5 @@ def _whole_container(
 
 
 def _encoded(record: Record, data: bytes, cell: Cell, output: OutputInfo) -> EncodedImage:
-    return as_encoded(recorded_request(record, cell), data, model_as_recorded(cell.model, record), output)
+    model = model_as_recorded(cell.model, record)
+    return as_encoded(recorded_request(record, cell), data, model, output, record.scheduler_config)

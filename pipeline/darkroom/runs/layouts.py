@@ -7,8 +7,10 @@ record describes the attempt that made its bytes, and no attempt changes what an
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from xml.sax.saxutils import escape
 
 import numpy as np
 
@@ -16,11 +18,12 @@ from darkroom.domain.adapters import LORAS, parts_used
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.prompt_syntax import as_a1111, without_tags
 from darkroom.domain.records import ImageRequest, Sample
-from darkroom.domain.settings import SETTINGS
+from darkroom.domain.settings import SETTINGS, UNTAKEN
 from darkroom.runs.encoding import (
     CONTENT_TYPES,
     EXTENSIONS,
     EncodedImage,
+    FileText,
     Indexed,
     encode,
     index_parquet,
@@ -60,22 +63,44 @@ CONTAINERS: Mapping[str, Layout] = {
     "parquet": Layout("parquet", "application/vnd.apache.parquet", write_parquet, index_parquet),
 }
 LAYOUTS = ("files", *CONTAINERS)
+_MADE_BY_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+_XML_FORBIDS, _REPLACED = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"), "\N{REPLACEMENT CHARACTER}"
+_LONGEST_PROMPT = 8000  # characters in XMP, which a JPEG holds up to some 65,000 bytes of
+_PACKET = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+    'xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:iptc="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">'
+    '<xmp:CreatorTool>Darkroom</xmp:CreatorTool>{}</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
+)
 _FIRST_LABELS = ("Steps", "Sampler", "CFG scale")  # of settings, in the line that image tools read
 
 
 # What is stored of an image ----------------------------------------------------------------------------------------
 
 
-def encode_image(request: ImageRequest, pixels: np.ndarray, model: ModelIdentity, output: OutputInfo) -> EncodedImage:
-    """An image's file and what is stored beside it, of (height, width, 3) uint8 RGB: a function of the arguments."""
-    settings = settings_json(request, model)
-    text = {"parameters": parameters_line(request, model), "darkroom": settings}
+def encode_image(
+    request: ImageRequest,
+    pixels: np.ndarray,
+    model: ModelIdentity,
+    output: OutputInfo,
+    scheduler: str | None = None,
+) -> EncodedImage:
+    """An image's file and what is stored beside it, of (height, width, 3) uint8 RGB: a function of the arguments.
+
+    `scheduler`: JSON with its class and options as they were loaded, where it is known.
+    """
+    settings, line = settings_json(request, model, scheduler), parameters_line(request, model, scheduler)
+    text = FileText({"parameters": line, "darkroom": settings})
+    if output.provenance:
+        text = replace(text, comment=line, xmp=xmp_packet(request, model))
     return _encoded(request, encode(pixels, output.image_format, output.quality, text), settings, output)
 
 
-def as_encoded(request: ImageRequest, data: bytes, model: ModelIdentity, output: OutputInfo) -> EncodedImage:
+def as_encoded(
+    request: ImageRequest, data: bytes, model: ModelIdentity, output: OutputInfo, scheduler: str | None = None
+) -> EncodedImage:
     """An image that is a file already, with what is stored beside it."""
-    return _encoded(request, data, settings_json(request, model), output)
+    return _encoded(request, data, settings_json(request, model, scheduler), output)
 
 
 def _encoded(request: ImageRequest, data: bytes, settings: str, output: OutputInfo) -> EncodedImage:
@@ -91,7 +116,7 @@ def as_rendered(sample: Sample, pixels: np.ndarray) -> Sample:
     return replace(sample, request=replace(request, sampling=sampling))
 
 
-def _settings(request: ImageRequest, model: ModelIdentity) -> dict[str, object]:
+def _settings(request: ImageRequest, model: ModelIdentity, scheduler: str | None) -> dict[str, object]:
     """What this image is a function of. No time, machine or run: equal images give equal files."""
     parts = [part.facts for part in parts_used(model.parts, request.adapters)]
     return {
@@ -104,23 +129,27 @@ def _settings(request: ImageRequest, model: ModelIdentity) -> dict[str, object]:
         "dtype": model.dtype,
         **model.lossy,
         **({"model_parts": parts} if parts else {}),
+        **({"scheduler_config": json.loads(scheduler)} if scheduler else {}),
     }
 
 
-def settings_json(request: ImageRequest, model: ModelIdentity) -> str:
-    return json.dumps(_settings(request, model), ensure_ascii=False, sort_keys=True)
+def settings_json(request: ImageRequest, model: ModelIdentity, scheduler: str | None = None) -> str:
+    return json.dumps(_settings(request, model, scheduler), ensure_ascii=False, sort_keys=True)
 
 
-def parameters_line(request: ImageRequest, model: ModelIdentity) -> str:
+def parameters_line(request: ImageRequest, model: ModelIdentity, scheduler: str | None = None) -> str:
     """The settings in the layout that AUTOMATIC1111's tools write and most image browsers read.
 
-    There a LoRA is said in the prompt with its weight, and the first 12 digits of its file's SHA-256 in a list.
+    There a LoRA is said in the prompt with its weight, and the first 12 digits of its file's SHA-256 in a list. The
+    model's own scheduler goes by its class, where that is known.
     """
     sampling = request.sampling
     loras = [part for part in parts_used(model.parts, request.adapters) if part.kind == LORAS]
     tags = "".join(f" <lora:{part.name}:{part.weight:g}>" for part in loras)
     hashes = ", ".join(f"{part.name}: {part.revision.removeprefix('sha256:')[:12]}" for part in loras)
     labelled = {SETTINGS[name].label: value for name, value in model.said_of(sampling).items() if SETTINGS[name].label}
+    if scheduler and sampling.scheduler == UNTAKEN["scheduler"]:
+        labelled[SETTINGS["scheduler"].label] = json.loads(scheduler)["_class_name"]
     fields = {
         **{label: labelled.pop(label) for label in _FIRST_LABELS if label in labelled},
         "Seed": request.seed,
@@ -134,6 +163,19 @@ def parameters_line(request: ImageRequest, model: ModelIdentity) -> str:
     prompt = without_tags(prompt, sampling.prompt_syntax) if loras else prompt
     negative = f"\nNegative prompt: {negative}" if negative else ""
     return prompt + tags + negative + "\n" + ", ".join(f"{name}: {value}" for name, value in fields.items())
+
+
+def xmp_packet(request: ImageRequest, model: ModelIdentity) -> str:
+    """Says in XMP that the image was made by a model, by which, of which prompt: IPTC Photo Metadata 2025.1."""
+    about = {
+        "DigitalSourceType": _MADE_BY_MODEL,
+        "AISystemUsed": model.repo_id,
+        **({"AIPromptInformation": request.prompt} if len(request.prompt) <= _LONGEST_PROMPT else {}),
+    }
+    said = "".join(
+        f"<iptc:{name}>{escape(_XML_FORBIDS.sub(_REPLACED, text))}</iptc:{name}>" for name, text in about.items()
+    )
+    return _PACKET.format(said)
 
 
 # Where it is stored ------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ LEFT, RIGHT, TIE, SKIP = "left", "right", "tie", "skip"
 SCORES = {LEFT: 1.0, TIE: 0.5, RIGHT: 0.0}  # of the image on the left
 CHOICES = (*SCORES, SKIP)
 _JSON = "application/json"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _STUDY_ID = re.compile("[0-9a-f]{16}")
 _LONGEST_NAME = 100  # characters of a rater's
 
@@ -58,10 +59,11 @@ class Study:
     question: str
     cells: tuple[RatedCell, ...]
     pairs: tuple[RatedPair, ...]
+    image_format: str = "png"  # that raters see
 
     @cached_property
     def study_id(self) -> str:
-        return digest("study", self.question, [asdict(pair) for pair in self.pairs], length=16)
+        return digest("study", self.question, self.image_format, [asdict(pair) for pair in self.pairs], length=16)
 
     @property
     def cell_ids(self) -> frozenset[str]:
@@ -112,7 +114,8 @@ def _study(value: Mapping[str, Any]) -> Study:
     cells = tuple(from_json(RatedCell, cell) for cell in value["cells"])
     sides = ("left", "right")
     pairs = [{**pair, **{side: from_json(RatedImage, pair[side]) for side in sides}} for pair in value["pairs"]]
-    return Study(str(value["question"]), cells, tuple(RatedPair(**pair) for pair in pairs))
+    shown = tuple(RatedPair(**pair) for pair in pairs)
+    return Study(str(value["question"]), cells, shown, str(value["image_format"]))
 
 
 def study_ids(store: Store) -> list[str]:
@@ -186,7 +189,7 @@ def _checked_study(value: Mapping[str, Any]) -> str:
 def _checked(vote: Vote) -> Vote:
     if vote.choice not in CHOICES:
         raise ValueError(f"choice is {vote.choice!r}, and is one of {', '.join(CHOICES)}"[:120])
-    if not vote.rater.strip() or len(vote.rater) > _LONGEST_NAME or not vote.rater.isprintable():
+    if not vote.rater.strip() or len(vote.rater) > _LONGEST_NAME or _CONTROL.search(vote.rater):
         name = vote.rater[:_LONGEST_NAME]
-        raise ValueError(f"rater is {name!r}; a name has 1 to {_LONGEST_NAME} printable characters")
+        raise ValueError(f"rater is {name!r}; a name has 1 to {_LONGEST_NAME} characters, and no control character")
     return vote

@@ -1,12 +1,7 @@
-// Contact sheets, picks, and the dialog with an image's full record.
+// Single pictures: tiles, the dialog with an image's full record, keys that walk from one to the next, and picks.
 "use strict";
 
 const pictureById = new Map(data.pictures.map((picture) => [picture.image_id, picture]));
-const sheetPictures = data.pictures.filter((picture) => picture.in_sheet);
-const prompts = new Map(sheetPictures.map((picture) => [picture.prompt_id, picture.prompt]));
-const samples = [...new Set(sheetPictures.map((picture) => picture.sample_index))].sort((one, other) => one - other);
-const PROMPT = "prompt";
-const SAMPLE = "sample_index";
 
 // --- one picture
 
@@ -26,7 +21,7 @@ function tile(picture, ...lines) {
 // --- the dialog
 
 const dialog = document.getElementById("picture");
-let shownIn = []; // buttons that the arrow keys walk
+let shownIn = null; // the section whose tiles the arrow keys walk
 
 function pairs(entries) {
   return element("dl", {}, ...entries.map(([name, text]) => element("div", {}, element("dt", {}, name), element("dd", { dir: "auto" }, String(text)))));
@@ -65,6 +60,7 @@ function showPicture(picture) {
   const verify = picture.verify_command ? [element("h3", {}, "Render it again and compare"), command(picture.verify_command)] : [];
   show(picture.prompt, picture.cell_id, scoreMetric ? [", ", scoreText(picture.score)] : [], [fullImage(picture)], verify, picture.record);
   dialog.dataset.image = picture.image_id;
+  remember({ image: picture.image_id });
 }
 
 function showFailure(failure) {
@@ -75,7 +71,7 @@ function showFailure(failure) {
 document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-image].tile");
   if (opener) {
-    shownIn = [...opener.closest("section").querySelectorAll(".tile")];
+    shownIn = opener.closest("section");
     showPicture(pictureById.get(opener.dataset.image));
   }
   const failed = event.target.closest("[data-failure]");
@@ -83,100 +79,57 @@ document.addEventListener("click", (event) => {
   if (event.target === dialog) dialog.close();
 });
 
-dialog.addEventListener("keydown", (event) => {
-  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-  const at = shownIn.findIndex((button) => button.dataset.image === dialog.dataset.image);
-  const next = shownIn[at + step];
-  if (step && at >= 0 && next) showPicture(pictureById.get(next.dataset.image));
+dialog.addEventListener("close", () => {
+  remember({ image: null });
+  tileOf(dialog.dataset.image)?.focus();
 });
 
-// --- the contact sheet: rows and columns are axes, everything else is equal
+// --- keys
 
-const sheetAxes = [
-  ...axes.map((axis) => ({ name: axis.name, values: axis.values })),
-  { name: PROMPT, values: [...prompts.keys()] },
-  { name: SAMPLE, values: samples },
-].filter((axis) => axis.name === PROMPT || axis.values.length > 1);
-const sheetAxis = (name) => sheetAxes.find((axis) => axis.name === name);
-const pictureKey = (cellId, promptId, sample) => JSON.stringify([cellId, promptId, sample]);
-const pictureAt = new Map(sheetPictures.map((picture) => [pictureKey(picture.cell_id, picture.prompt_id, picture.sample_index), picture]));
+const tilesOf = (place) => [...(place?.querySelectorAll(".tile") ?? [])];
+const tileOf = (id) => tilesOf(shownIn).find((tile) => tile.dataset.image === id);
 
-const sheet = {
-  columns: axes[0]?.name ?? (samples.length > 1 ? SAMPLE : null),
-  rows: axes[1]?.name ?? PROMPT,
-  held: { ...Object.fromEntries(axes.map((axis) => [axis.name, chosenCell?.settings[axis.name]])), [PROMPT]: [...prompts.keys()][0], [SAMPLE]: samples[0] },
-};
-
-function pictureWith(settings) {
-  const cell = axes.length ? cellWith(settings) : data.cells[0];
-  return cell && pictureAt.get(pictureKey(cell.id, settings[PROMPT], settings[SAMPLE]));
+// The tile beside another one: left and right in reading order, up and down in the nearest column of the next row.
+function beside(tile, key) {
+  const all = tilesOf(tile.closest("section"));
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
+  if (step) return all[all.indexOf(tile) + step];
+  const from = tile.getBoundingClientRect();
+  const way = { ArrowDown: 1, ArrowUp: -1 }[key];
+  const distance = (other) => {
+    const to = other.getBoundingClientRect();
+    return way * (to.top - from.top) > from.height / 2 ? Math.abs(to.top - from.top) * 1000 + Math.abs(to.left - from.left) : Infinity;
+  };
+  const nearest = all.reduce((one, other) => (distance(other) < distance(one) ? other : one), tile);
+  return nearest === tile ? undefined : nearest;
 }
 
-const valueText = (axis, text) => (axis.name === PROMPT ? prompts.get(text) || "(empty)" : settingText(text));
-const short = (text) => (text.length > 70 ? `${text.slice(0, 69)}…` : text);
-
-function sheetTable() {
-  const [columns, rows] = [sheetAxis(sheet.columns), sheetAxis(sheet.rows)];
-  // Nothing but prompts: they need no table.
-  if (!columns) return element("div", { class: "tiles" }, ...sheetPictures.map((picture) => tile(picture, short(picture.prompt))));
-  const head = columns.values.map((text) => element("th", { scope: "col", dir: "auto" }, short(valueText(columns, text))));
-  const body = rows.values.map((text) => {
-    const tiles = columns.values.map((other) => {
-      const picture = pictureWith({ ...sheet.held, [rows.name]: text, [columns.name]: other });
-      return element("td", {}, picture ? tile(picture) : element("span", { class: "no-image" }, "not shown"));
-    });
-    return element("tr", {}, element("th", { scope: "row", dir: "auto" }, short(valueText(rows, text))), ...tiles);
-  });
-  const corner = element("th", { scope: "col", class: "quiet" }, `${rows.name} ↓  ${columns.name} →`);
-  return element("table", { class: "sheet" }, element("thead", {}, element("tr", {}, corner, ...head)), element("tbody", {}, ...body));
+function walkTiles(event) {
+  const tile = dialog.open ? tileOf(dialog.dataset.image) : event.target.closest?.(".tile");
+  const next = tile && beside(tile, event.key);
+  if (!next) return;
+  event.preventDefault();
+  if (dialog.open) showPicture(pictureById.get(next.dataset.image));
+  else next.focus();
 }
 
-function setSheet(change) {
-  Object.assign(sheet, change);
-  drawSheet();
-}
+const WRITING = "input:not([type=checkbox]), select, textarea";
+const keys = Object.fromEntries(["ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp"].map((name) => [name, walkTiles])); // name -> what it does
 
-function sheetChoosers() {
-  const names = (other) => sheetAxes.filter((axis) => axis.name !== other).map((axis) => ({ label: axis.name, value: axis.name }));
-  const ofAxis = (axis) => axis.values.map((text) => ({ label: short(valueText(axis, text)), value: text }));
-  const held = sheetAxes
-    .filter((axis) => axis.name !== sheet.rows && axis.name !== sheet.columns)
-    .map((axis) => chooser(axis.name, ofAxis(axis), sheet.held[axis.name], (text) => setSheet({ held: { ...sheet.held, [axis.name]: text } })));
-  const shape = sheetAxes.length > 1
-    ? [chooser("Rows", names(sheet.columns), sheet.rows, (rows) => setSheet({ rows })), chooser("Columns", names(sheet.rows), sheet.columns, (columns) => setSheet({ columns }))]
-    : [];
-  return element("div", { class: "choosers" }, ...shape, ...held, ...(sheet.rows === PROMPT || sheet.columns === PROMPT ? [] : [walk()]));
-}
-
-// Buttons to the prompt before and after.
-function walk() {
-  const all = [...prompts.keys()];
-  const at = all.indexOf(sheet.held[PROMPT]);
-  const to = (step) => setSheet({ held: { ...sheet.held, [PROMPT]: all[at + step] } });
-  const button = (text, label, step) => element("button", { type: "button", "aria-label": label, disabled: all[at + step] === undefined, click: () => to(step) }, text);
-  return element("span", { class: "walk" }, button("‹", "Previous prompt", -1), ` ${at + 1} of ${all.length} `, button("›", "Next prompt", 1));
-}
-
-function drawSheet() {
-  const place = document.getElementById("sheet-place");
-  if (!place) return;
-  const isOne = sheet.rows !== PROMPT && sheet.columns !== PROMPT;
-  const prompt = isOne ? [element("p", { class: "prompt", dir: "auto" }, prompts.get(sheet.held[PROMPT]) ?? "")] : [];
-  place.replaceChildren(sheetChoosers(), ...prompt, element("div", { class: "wide" }, sheetTable()));
-}
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.(WRITING)) return;
+  keys[event.key]?.(event);
+});
 
 // --- picks
 
 function drawPicks() {
   const place = document.getElementById("picks-place");
-  const rows = ["best", "median", "worst"].filter((name) => data.picks[name].length);
+  const picked = (name) => data.picks[name].map((id) => pictureById.get(id)).filter((picture) => isAskedFor(picture.prompt));
+  const rows = ["best", "median", "worst"].filter((name) => picked(name).length);
   place?.replaceChildren(...rows.flatMap((name) => [
     element("h3", {}, name[0].toUpperCase() + name.slice(1)),
-    element("div", { class: "tiles" }, ...data.picks[name].map((id) => pictureById.get(id)).map((picture) => (
+    element("div", { class: "tiles" }, ...picked(name).map((picture) => (
       tile(picture, cellById.get(picture.cell_id).label, short(picture.prompt))))),
   ]));
 }
-
-drawSheet();
-drawPicks();
-whenChosen.push((cell) => setSheet({ held: { ...sheet.held, ...Object.fromEntries(axes.map((axis) => [axis.name, cell.settings[axis.name]])) } }));

@@ -6,6 +6,7 @@ const css = (name) => getComputedStyle(document.documentElement).getPropertyValu
 const palette = () => ["--hue-1", "--hue-2", "--hue-3", "--hue-4", "--hue-5", "--hue-6"].map(css);
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
 const SYMBOLS = ["circle", "square", "triangle-up", "diamond", "x"];
+const PAPER_WIDTH = 980; // pixels of CSS, of an A4 sheet that lies
 const redraws = [];
 const narrow = matchMedia("(max-width: 720px)"); // where a legend beside a plot would leave it no room
 
@@ -32,12 +33,31 @@ function draw(name, traces, layout = {}) {
   return Plotly.react(`${name}-plot`, traces, whole, { responsive: true, displaylogo: false, displayModeBar: false });
 }
 
+// A plot's choice as flat names and values of the address: of an object (axis -> value) a name for each axis.
+const flat = (name, choice) => Object.entries(choice).flatMap(([key, chosen]) => (
+  typeof chosen === "object" ? axes.map((axis) => [`${name}.${key}.${axis.name}`, chosen[axis.name]]) : [[`${name}.${key}`, chosen]]));
+
+// What the address says of a choice in the place of what is usual; only what there is of its kind.
+function restore(name, choice) {
+  const metrics = metricOptions().map((option) => option.value);
+  const kind = (usual) => (metrics.includes(usual) ? metrics : byName(usual) ? axes.map((axis) => axis.name) : Object.keys(data.breakdown));
+  for (const [key, usual] of Object.entries(choice)) {
+    if (typeof usual !== "object") choice[key] = remembered(`${name}.${key}`, kind(usual), usual);
+    else for (const axis of axes) usual[axis.name] = remembered(`${name}.${key}.${axis.name}`, axis.values, usual[axis.name]);
+  }
+}
+
 // One place on the page: `make(choice)` draws, and choosers change `choice` and draw again.
 function plot(name, choice, choosers, make) {
   const place = document.getElementById(`${name}-choosers`);
   if (!place) return;
+  restore(name, choice);
   const update = () => {
-    place.replaceChildren(...choosers(choice, (change) => { Object.assign(choice, change); update(); }));
+    place.replaceChildren(...choosers(choice, (change) => {
+      Object.assign(choice, change);
+      remember(Object.fromEntries(flat(name, change)));
+      update();
+    }));
     const note = make(choice) ?? "";
     document.getElementById(`${name}-note`).textContent = note;
   };
@@ -290,7 +310,14 @@ plot("along", { metric: heat.metric, along: preferredAxis("num_inference_steps")
 plot("scores", {}, () => [], distributions);
 plot("breakdown", { column: Object.keys(data.breakdown)[0] }, breakdownChoosers, breakdown);
 
-whenChosen.push(() => { heat.held = held(); for (const redraw of redraws) redraw(); });
+whenChosen.push(() => {
+  heat.held = held();
+  remember(Object.fromEntries(flat("heatmap", { held: {} })));
+  for (const redraw of redraws) redraw();
+});
+// On paper a plot is as wide as the paper's text.
+addEventListener("beforeprint", () => { for (const place of document.querySelectorAll(".plot")) Plotly.relayout(place, { width: PAPER_WIDTH }); });
+addEventListener("afterprint", () => { for (const redraw of redraws) redraw(); });
 for (const media of [matchMedia("(prefers-color-scheme: dark)"), narrow]) {
   media.addEventListener("change", () => { for (const redraw of redraws) redraw(); });
 }

@@ -45,6 +45,7 @@ async function show() {
   byId("progress").value = count;
   byId("count").textContent = isEnd ? `${count} of ${study.pairs.length} pairs` : `${at + 1} of ${study.pairs.length}`;
   byId("back").disabled = at === 0;
+  byId("download").disabled = count === 0;
   byId("fault").hidden = true;
   seenAt = null;
   if (isEnd) {

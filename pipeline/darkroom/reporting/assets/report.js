@@ -1,5 +1,5 @@
-// What all parts of the page share: its data, elements whose text is only ever text, choosers, the chosen cell.
-// Also the table of cells.
+// What all parts of the page share: its data, elements whose text is only ever text, choosers, the chosen cell, and
+// what is looked at, which the address holds: whoever gets the address sees the same.
 "use strict";
 
 const data = JSON.parse(document.getElementById("data").textContent);
@@ -48,23 +48,50 @@ const optionsOf = (values) => values.map((value) => ({ label: settingText(value)
 const axisOptions = (list = axes) => list.map((axis) => ({ label: axis.name, value: axis.name }));
 const metricOptions = () => data.metrics.filter((metric) => metric.order.length).map((metric) => ({ label: metric.title, value: metric.name }));
 
+// --- the address: names and values after its #
+
+const whole = location.hash.slice(1); // of a link to a section its name alone
+const view = new URLSearchParams(document.getElementById(whole) ? { at: whole } : whole);
+
+// values: null forgets the name.
+function remember(values) {
+  for (const [name, value] of Object.entries(values)) {
+    if (value === null || value === undefined || value === "") view.delete(name);
+    else view.set(name, value);
+  }
+  history.replaceState(null, "", view.size ? `#${view}` : location.href.split("#")[0]);
+}
+
+// The value whose text the address gives by this name; `usual` where it gives none that there is.
+function remembered(name, values, usual) {
+  const text = view.get(name);
+  const found = values.findIndex((value) => String(value) === text);
+  return text === null || found < 0 ? usual : values[found];
+}
+
+document.querySelector("nav").addEventListener("click", (event) => {
+  const link = event.target.closest("a");
+  if (!link) return;
+  event.preventDefault();
+  remember({ at: link.hash.slice(1) });
+  document.getElementById(view.get("at")).scrollIntoView();
+});
+
+addEventListener("hashchange", () => location.reload());
+addEventListener("load", () => document.getElementById(view.get("at") ?? "")?.scrollIntoView());
+
 // --- the chosen cell: what contact sheets and heat maps hold equal
 
 const scoreMetric = metricByName.get(data.score_metric) ?? null;
 const mainMetric = data.metrics.find((metric) => metric.order.length) ?? null;
-let chosenCell = cellById.get(mainMetric?.order[0]) ?? data.cells[0] ?? null;
+const usualCell = cellById.get(data.decided[0] ?? mainMetric?.order[0]) ?? data.cells[0] ?? null;
+let chosenCell = cellById.get(view.get("cell")) ?? usualCell;
 const whenChosen = [];
 
 function chooseCell(id) {
   chosenCell = cellById.get(id) ?? chosenCell;
-  markChosen();
+  remember({ cell: chosenCell === usualCell ? null : chosenCell.id });
   for (const follow of whenChosen) follow(chosenCell);
-}
-
-function markChosen() {
-  for (const row of document.querySelectorAll("#cells-table tbody tr")) {
-    row.classList.toggle("chosen", data.cells.length > 1 && row.dataset.cell === chosenCell?.id);
-  }
 }
 
 // The cell with the settings, or undefined: not every combination need be there.
@@ -72,44 +99,9 @@ function cellWith(settings) {
   return data.cells.find((cell) => axes.every((axis) => cell.settings[axis.name] === settings[axis.name]));
 }
 
-// --- the table
-
-function sortValue(row, column) {
-  const value = row.cells[column].dataset.value ?? "";
-  return value !== "" && Number.isFinite(Number(value)) ? Number(value) : value;
-}
-
-// Missing figures stay last in both directions.
-function compare(one, other, direction) {
-  if (one === "" || other === "") return (one === "") - (other === "");
-  if (typeof one === "number" && typeof other === "number") return direction * (one - other);
-  return direction * String(one).localeCompare(String(other), undefined, { numeric: true });
-}
-
-function sortTable(table, column) {
-  const heading = table.tHead.rows[0].cells[column];
-  const before = heading.getAttribute("aria-sort") ?? { ascending: "descending", descending: "ascending" }[heading.dataset.first];
-  const direction = before === "ascending" ? -1 : 1;
-  const rows = [...table.tBodies[0].rows];
-  rows.sort((one, other) => compare(sortValue(one, column), sortValue(other, column), direction));
-  for (const cell of table.tHead.rows[0].cells) cell.removeAttribute("aria-sort");
-  heading.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
-  table.tBodies[0].append(...rows);
-}
-
-for (const table of document.querySelectorAll("table.sortable")) {
-  [...table.tHead.rows[0].cells].forEach((heading, column) => {
-    heading.querySelector("button").addEventListener("click", () => sortTable(table, column));
-  });
-}
-
-document.getElementById("hide-dominated")?.addEventListener("change", (event) => {
-  document.getElementById("cells-table").classList.toggle("hides-dominated", event.target.checked);
-});
+// --- clicks that work everywhere
 
 document.addEventListener("click", (event) => {
-  const name = event.target.closest(".cell-name");
-  if (name) chooseCell(name.closest("[data-cell]").dataset.cell);
   const copy = event.target.closest(".copy");
   if (copy) copyText(copy);
 });
@@ -124,5 +116,3 @@ async function copyText(button) {
     button.textContent = "Selected";
   }
 }
-
-markChosen();

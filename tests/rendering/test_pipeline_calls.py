@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from darkroom.rendering.latents import decode_latents
+from darkroom.rendering.pipeline_calls import decode_latents
 from tests.rendering.helpers import Models, load_with_pipe, requests
 
 
