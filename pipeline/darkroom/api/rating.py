@@ -99,16 +99,16 @@ class Ratings:
 
     @cached_property
     def two_cells(self) -> list[TwoCells]:
-        return two_cells(self.judgements, list(self.figures), self.seed)
+        return two_cells(self.judgements, list(self.figures))
 
     @cached_property
     def raters(self) -> list[RaterInfo]:
-        return rater_infos(self.votes, self.seed)
+        return rater_infos(self.votes)
 
     @cached_property
     def agreement(self) -> Agreement | None:
         """None where no pair has several raters' votes."""
-        return raters_agreement(self.judgements, self.seed)
+        return raters_agreement(self.judgements)
 
     @cached_property
     def metric_agreement(self) -> list[MetricAgreement]:
@@ -118,7 +118,7 @@ class Ratings:
             metrics = latest_figures(read_evaluations(run.store), run.cells).metrics.values()
             for name, own in image_scores(run.store, *_shown(self.judgements, run), metrics).items():
                 scores.setdefault(name, {}).update(own)
-        each = (metric_agreement(name, self.judgements, of, self.seed) for name, of in scores.items())
+        each = (metric_agreement(name, self.judgements, of) for name, of in scores.items())
         return [found for found in each if found]
 
     @property
@@ -130,7 +130,7 @@ class Ratings:
 
     @cached_property
     def _rated(self) -> RatedCells:
-        return rated_cells(self.judgements, [cell.cell_id for cell in self.cells], self.seed)
+        return rated_cells(self.judgements, [cell.cell_id for cell in self.cells])
 
 
 def rate(
