@@ -25,6 +25,7 @@ def extractor(dimension: int) -> ExtractorInfo:
 
 
 METRICS = tuple(name for name in default_metrics(extractor(8), has_reference=True) if CATALOGUE[name].has_interval)
+_NUM_REFERENCE = 400
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,6 @@ class Law:
     dimension: int = 8  # of features
     shift: float = 0.3  # of a model from the reference, in units of each dimension's spread; 0: a perfect model
     is_round: bool = False  # all dimensions vary alike; else as features of networks do, about a mean far from 0
-    num_reference: int = 400  # images of the reference
 
     def features(self, centres: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(n, dimension) float32 of images about (n, dimension) standard normal centres."""
@@ -47,8 +47,8 @@ class Law:
 def real(law: Law, seed: int = 999) -> ReferenceSet:
     """Of independent scenes."""
     rng = np.random.default_rng(seed)
-    features = law.features(rng.normal(size=(law.num_reference, law.dimension)), rng)
-    ids = tuple(f"real {row}" for row in range(law.num_reference))
+    features = law.features(rng.normal(size=(_NUM_REFERENCE, law.dimension)), rng)
+    ids = tuple(f"real {row}" for row in range(_NUM_REFERENCE))
     return Known("real", "d" * 64, ids, features, FeatureMoments.of(features).gaussian())
 
 
