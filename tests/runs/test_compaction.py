@@ -263,7 +263,7 @@ def test_a_damaged_segment_is_no_loss_while_its_manifests_are_there(tmp_path: Pa
     assert_rows([table for _, table in read_each(store)], list(tables.values()))
 
 
-@pytest.mark.parametrize("place", [0, 30, 0.5, -200])
+@pytest.mark.parametrize("place", [0, 30, 0.1, -20])
 def test_a_damaged_segment_is_copied_anew_before_manifests_are_removed(tmp_path: Path, place: float) -> None:
     store = open_store(parse_spec(str(tmp_path / "run")))
     tables = filled(store)
