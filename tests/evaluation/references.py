@@ -28,7 +28,7 @@ def pictures(count: int, seed: int = 0, side: int = 12) -> list[np.ndarray]:
 
 
 def encoded(count: int, seed: int = 0, image_format: str = "png") -> list[bytes]:
-    return [encode(picture, image_format, 90, {}) for picture in pictures(count, seed)]
+    return [encode(picture, image_format, 90) for picture in pictures(count, seed)]
 
 
 def write_folder(folder: Path, images: Mapping[str, bytes]) -> Path:

@@ -213,7 +213,15 @@ def test_an_influence_is_the_derivative_in_an_images_weight(row: int) -> None:
     features, reference = unit(rng, 10), unit(rng, 13, 0.8)
     by_weight = slope(lambda rows: cmmd(rows, reference), features, row)
     assert cmmd_and_influence(features, reference)[1][row] == pytest.approx(by_weight, rel=1e-3)
-    assert vendi_influence(features)[row] == pytest.approx(slope(vendi_score, features, row), rel=1e-3)
+
+
+@pytest.mark.parametrize("num_images", [3, 10, 60])
+def test_the_influence_on_vendi_is_what_it_loses_without_the_image(num_images: int) -> None:
+    """Exactly, of fewer images than dimensions too."""
+    features = unit(np.random.default_rng(0), num_images)
+    left_out = [vendi_score(np.delete(features, row, axis=0)) for row in range(num_images)]
+    expected = (num_images - 1) * (np.mean(left_out) - left_out)
+    np.testing.assert_allclose(vendi_influence(features), expected, atol=1e-6 * np.abs(expected).max())
 
 
 def test_the_influence_on_kid_is_how_it_changes_without_the_image() -> None:

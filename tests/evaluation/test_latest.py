@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from darkroom.evaluation.figures import Evaluation, Figure, Gap, Metric
+from darkroom.evaluation.figures import Control, Evaluation, Figure, Gap, Metric
 from darkroom.evaluation.latest import latest_figures
 from darkroom.runs.reading import PresentImages
 
@@ -44,6 +44,20 @@ def test_a_cost_stays_until_another_is_measured() -> None:
     newer = replace(COST, difference=0.7)
     found = latest_figures([first, evaluation(FID, costs={"b": {FID.name: newer}})], "ab")
     assert found.costs("b") == {FID.name: newer}
+
+
+def test_rows_beside_the_cells_have_the_latest_figures_of_what_is_still_so_defined() -> None:
+    def row(value: float, *metrics: Metric) -> dict[str, Control]:
+        return {"real": Control({metric.name: Figure(value, None, None, 8) for metric in metrics}, f"of {value}")}
+
+    other = replace(KID, reference_digest="r2")
+    evaluations = [
+        evaluation(FID, KID, CLIP, controls=row(1.0, FID, KID, CLIP)),
+        evaluation(FID, other, controls=row(2.0, FID)),
+    ]
+    found = latest_figures(evaluations, "ab").controls["real"]
+    assert {name: figure.value for name, figure in found.figures.items()} == {FID.name: 2.0, CLIP.name: 1.0}
+    assert found.note == "of 2.0"
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ def test_every_image_format_is_read(tmp_path: Path, measure: Measuring) -> None:
     from PIL import Image
 
     flat = np.full((8, 8, 3), 77, np.uint8)
-    lossless = {"a.png": encode(flat, "png", 0, {}), "b.jpeg": encode(flat, "jpeg", 95, {})}
-    folder = write_folder(tmp_path / "all", lossless | {"c.WebP": encode(flat, "webp", 90, {})})
+    lossless = {"a.png": encode(flat, "png", 0), "b.jpeg": encode(flat, "jpeg", 95)}
+    folder = write_folder(tmp_path / "all", lossless | {"c.WebP": encode(flat, "webp", 90)})
     Image.fromarray(flat).save(folder / "d.bmp")
     Image.fromarray(flat[..., 0]).save(folder / "e.jpg")
     Image.fromarray(flat).convert("RGBA").save(folder / "f.png")

@@ -17,7 +17,7 @@ from darkroom.conf.keys import check_ranges
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import composed
 from darkroom.prompts.opening import open_prompts
-from darkroom.runs.encoding import decode, encode
+from darkroom.runs.encoding import FileText, decode, encode
 from darkroom.runs.images import stored_objects
 from darkroom.runs.reading import records, states
 from darkroom.storage.store import Store, open_store, parse_spec
@@ -186,7 +186,8 @@ def test_damaged_images(data: st.DataObject) -> None:
     image_format = data.draw(st.sampled_from(["png", "webp", "jpeg"]))
     import numpy as np
 
-    whole = encode(np.zeros((16, 24, 3), np.uint8), image_format, 90, {"parameters": "a\nb", "darkroom": "{}"})
+    text = FileText({"parameters": "a\nb", "darkroom": "{}"}, "a\nb", "<x/>")
+    whole = encode(np.zeros((16, 24, 3), np.uint8), image_format, 90, text)
     works_or_is_refused(lambda: decode(data.draw(damages(whole))), "image")
 
 

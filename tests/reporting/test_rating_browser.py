@@ -32,7 +32,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tab, Stud
     store = rendered(folder / "run", [*HOSTILE, "a cat", "ein Fuchs im Schnee"], cells)[0]
     chosen = chosen_pairs({item.cell.cell_id: store for item in cells}, 6, 2, 0)
     study = Study("Which follows the text?", tuple(RatedCell(item.cell.cell_id, {}) for item in cells), chosen.pairs)
-    write_page(study, chosen.rows, "png", open_store(parse_spec(str(folder / "page"))), "")
+    write_page(study, chosen.rows, open_store(parse_spec(str(folder / "page"))), "")
     with browser(folder) as tab:
         yield tab, study, folder
 

@@ -97,10 +97,10 @@ def test_a_prompt_id_that_names_two_prompts_is_refused(tmp_path: Path) -> None:
 # The page ------------------------------------------------------------------------------------------------------------
 
 
-def page(store: Store, folder: Path, num_pairs: int = 12, seed: int = 0, layout: str = "png") -> Study:
+def page(store: Store, folder: Path, num_pairs: int = 12, seed: int = 0, image_format: str = "png") -> Study:
     found = chosen(store, num_pairs, 3, seed)
-    study = Study("Which?", tuple(RatedCell(cell_id, {}) for cell_id in IDS), found.pairs)
-    write_page(study, found.rows, layout, open_store(parse_spec(str(folder))), "")
+    study = Study("Which?", tuple(RatedCell(cell_id, {}) for cell_id in IDS), found.pairs, image_format)
+    write_page(study, found.rows, open_store(parse_spec(str(folder))), "")
     return study
 
 

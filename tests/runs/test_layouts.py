@@ -5,12 +5,13 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from xml.etree.ElementTree import fromstring
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.prompt_syntax import read_prompt
@@ -19,11 +20,12 @@ from darkroom.domain.settings import Sampling
 from darkroom.engine.tasks import RetryTask
 from darkroom.rendering.renderer import PaintRenderer, RenderedImage
 from darkroom.runs import manifest
-from darkroom.runs.encoding import encode
+from darkroom.runs.encoding import CONTENT_TYPES, FileText, decode, encode
 from darkroom.runs.files import IMAGES_PREFIX, manifest_key
 from darkroom.runs.images import stored_objects
-from darkroom.runs.layouts import LAYOUTS, parameters_line, settings_json
+from darkroom.runs.layouts import LAYOUTS, encode_image, parameters_line, settings_json, xmp_packet
 from darkroom.runs.reading import records
+from darkroom.runs.run import OutputInfo
 from darkroom.storage.store import Store, StoreSpec, open_store
 from tests.engine.helpers import CELL, Misbehaving, dataset, run_info, tasks
 from tests.engine.helpers import worker as make_worker
@@ -178,9 +180,44 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
 def test_any_prompt_can_be_written_into_a_png(prompt: str) -> None:
     request = ImageRequest("0a", prompt, 5, Sampling("ddim", 5.0, 20, 16, 24, prompt))
     text = {"parameters": parameters_line(request, MODEL), "darkroom": settings_json(request, MODEL)}
-    image = Image.open(io.BytesIO(encode(PIXELS, "png", 90, text)))
+    image = Image.open(io.BytesIO(encode(PIXELS, "png", 90, FileText(text))))
     assert image.text["parameters"] == text["parameters"].replace("\0", "\ufffd")
     assert json.loads(image.text["darkroom"])["seed"] == 5
+
+
+@pytest.mark.parametrize("image_format", CONTENT_TYPES)
+@given(st.text(max_size=60))
+@settings(max_examples=20, deadline=None)
+def test_any_file_says_that_a_model_made_it(image_format: str, prompt: str) -> None:
+    request = ImageRequest("0a", prompt, 5, Sampling("ddim", 5.0, 20, 16, 24, ""))
+    output = OutputInfo("files", image_format, 90, provenance=True)
+    data = encode_image(request, PIXELS, MODEL, output).data
+    assert data == encode_image(request, PIXELS, MODEL, output).data
+    image = Image.open(io.BytesIO(data))
+    about = image.getxmp()["xmpmeta"]["RDF"]["Description"]
+    assert about["DigitalSourceType"].endswith("/trainedAlgorithmicMedia")
+    assert about["AISystemUsed"] == "some/model"
+    if image_format == "png":
+        assert np.array_equal(decode(data), PIXELS)
+    else:
+        comment = image.getexif().get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment]
+        assert comment == b"UNICODE\0" + parameters_line(request, MODEL).encode("utf-16-be", "replace")
+    plain = encode_image(request, PIXELS, MODEL, replace(output, provenance=None))
+    assert b"trainedAlgorithmicMedia" not in plain.data
+    assert np.array_equal(decode(plain.data), decode(data))
+
+
+def test_a_prompt_of_any_characters_is_xml() -> None:
+    request = ImageRequest("0a", "<a> & \0\ud800 猫\n", 5, Sampling("ddim", 5.0, 20, 16, 24, ""))
+    [found] = [each.text for each in fromstring(xmp_packet(request, MODEL)).iter() if each.tag.endswith("Information")]
+    assert found == "<a> & \ufffd\ufffd 猫\n"
+
+
+def test_a_text_that_a_jpeg_cannot_hold_is_left_to_the_records() -> None:
+    request = ImageRequest("0a", "a" * 70_000, 5, Sampling("ddim", 5.0, 20, 16, 24, ""))
+    data = encode_image(request, PIXELS, MODEL, OutputInfo("files", "jpeg", 90, provenance=True)).data
+    assert Image.open(io.BytesIO(data)).size == (24, 16)
+    assert b"trainedAlgorithmicMedia" in data
 
 
 def test_parameters_are_laid_out_as_image_tools_read_them() -> None:

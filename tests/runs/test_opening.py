@@ -180,6 +180,26 @@ def test_a_run_that_is_older_than_these_checks_goes_on(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_run_that_is_older_than_marks_in_files_stays_without(folder: Path) -> None:
+    run = folder / "run"
+    whole = {path.name: path.read_bytes() for path in run.rglob("*.png") if path.parent.name != "run"}
+    shutil.rmtree(run)
+    assert generate(folder, "output.provenance=false") == 0
+    plain = {path.name: path.read_bytes() for path in run.rglob("*.png") if path.parent.name != "run"}
+    value = json.loads((run / "run.json").read_text())
+    assert value["output"].pop("provenance") is False
+    (run / "run.json").write_text(json.dumps(value))
+    max((run / "metadata").rglob("*.parquet")).unlink()
+    for path in (run / "images").rglob("*.png"):
+        path.unlink()
+    assert generate(folder) == 0
+    again = {path.name: path.read_bytes() for path in (run / "images").rglob("*.png")}
+    assert 0 < len(again) < len(plain)
+    assert again.items() < plain.items()
+    assert all(b"trainedAlgorithmicMedia" in data for data in whole.values())
+
+
+@pytest.mark.slow
 def test_a_sweep_adds_cells_to_a_plain_run_and_a_plain_job_none_to_a_sweep(folder: Path) -> None:
     assert generate(folder, "grid.axes.guidance_scale=[3,5]", job="sweep") == 0
     assert generate(folder, "sampling.guidance_scale=3") == 0

@@ -66,6 +66,7 @@ def generate(
     layout: Literal["files", "webdataset", "parquet"] = "files",
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
+    provenance: bool = True,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -90,7 +91,7 @@ def generate(
     from darkroom.api.rendering import render
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality)
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
     request = _request(source, model, settings, output, engine, evaluate)
     return _run_of(render(request, progress or silent))
 
@@ -115,6 +116,7 @@ def sweep(
     layout: Literal["files", "webdataset", "parquet"] = "files",
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
+    provenance: bool = True,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -136,7 +138,7 @@ def sweep(
     from darkroom.api.rendering import render
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality)
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
     request = _request(source, model, settings, output, engine, evaluate)
     grid = Grid(axes or {}, mode, cells, exclude, num_cells, draw_seed)
     if not cells:  # which may have no value of their own
@@ -157,6 +159,7 @@ def plan(
     layout: Literal["files", "webdataset", "parquet"] = "files",
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
+    provenance: bool = True,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -168,7 +171,7 @@ def plan(
     from darkroom.api import planning
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality)
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
     return planning.plan(_request(source, model, settings, output, engine), progress or silent)
 
 

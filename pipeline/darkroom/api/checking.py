@@ -239,14 +239,16 @@ def _check_format(image_format: str, sampling: Sampling) -> None:
 
 
 def _output_info(output: OutputOptions) -> OutputInfo:
-    return OutputInfo(output.layout, output.image_format, 0 if output.image_format == "png" else output.quality)
+    quality = 0 if output.image_format == "png" else output.quality
+    return OutputInfo(output.layout, output.image_format, quality, output.provenance)
 
 
 def _folder_name(found: Checked, cell: Cell) -> str:
     """A folder named by what is rendered: the same request finds it again, another one does not touch it. That of a
     sweep stays the same when its grid grows. `cell`: the one of a request without a grid."""
     run, kind = found.run_info(), found.request.prompts.kind
-    shared = (run.seed, run.num_images_per_prompt, vars(run.output))
+    output = {name: value for name, value in vars(run.output).items() if (name, value) != ("provenance", True)}
+    shared = (run.seed, run.num_images_per_prompt, output)  # without a default that is newer than runs there are
     if found.request.grid is not None:
         return f"sweep-{kind}-{digest('sweep', found.scan.fingerprint, *shared)[:8]}"
     name = digest(found.scan.fingerprint, cell.cell_id, *shared)

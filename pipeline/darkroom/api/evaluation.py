@@ -74,6 +74,11 @@ class CheckedEvaluation:
         )
 
     @property
+    def reads_columns(self) -> bool:
+        """Of the prompts, beside those that Darkroom reads."""
+        return bool(self.options.by) or any(info.columns for info in self.extractors)
+
+    @property
     def extractor_ids(self) -> list[str]:
         return [info.extractor_id for info in self.extractors]
 
@@ -180,12 +185,18 @@ def given_keys(spec: ExtractorSpec) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in other.items()}
 
 
-def check_columns(extractors: Iterable[ExtractorInfo], there: Sequence[str]) -> None:
-    """Refuse a scorer that reads a column that the prompts have not: `there`, by the names that records have them."""
-    for info in extractors:
+def check_columns(wanted: CheckedEvaluation, there: Sequence[str]) -> None:
+    """Refuse columns that the prompts have not, of scorers and of `by`; `there`: by the names that records have."""
+    for info in wanted.extractors:
         for column in info.columns:
             if column not in there:
                 raise no_column(column, there, info.called)
+    for column in wanted.options.by or ():
+        if column not in there:
+            known = ", ".join(there) or "none"
+            raise DarkroomError(
+                f"by={column}: the prompts have no such column beside those that Darkroom reads; there are {known}"
+            )
 
 
 def _check_reference(found: CheckedEvaluation) -> None:

@@ -75,6 +75,11 @@ class OutputOptions:
         "png", choices=("png", "webp", "jpeg"), help="How images are encoded; png loses nothing."
     )
     quality: int = option(95, low=1, high=100, help="Of webp and jpeg; more is larger and better.")
+    provenance: bool = option(
+        True,
+        help="Whether each file says that a model made it, which one, and of which prompt (IPTC digital source type in "
+        "XMP); in webp and jpeg its settings too, as png has them. Files of an images API stay as they came.",
+    )
 
     def __post_init__(self) -> None:
         check_options(self, "output.")
@@ -307,6 +312,11 @@ class EvaluationOptions:
         None,
         help="Names such as clip.kid, or kid of all extractors that have it; null: those that the extractors are made "
         "for.",
+    )
+    by: Sequence[str] | None = option(
+        None,
+        help="Columns of the prompts, such as category: figures that are means of images' scores are told by their "
+        "values too; null: by none.",
     )
     clip_convention: str = option("hessel", help=_CONVENTION_HELP)
     seed: int = option(0, **SEEDS, help=_STATISTICS_SEED_HELP)

@@ -99,16 +99,16 @@ class Ratings:
 
     @cached_property
     def two_cells(self) -> list[TwoCells]:
-        return two_cells(self.judgements, list(self.figures), self.seed)
+        return two_cells(self.judgements, list(self.figures))
 
     @cached_property
     def raters(self) -> list[RaterInfo]:
-        return rater_infos(self.votes, self.seed)
+        return rater_infos(self.votes)
 
     @cached_property
     def agreement(self) -> Agreement | None:
         """None where no pair has several raters' votes."""
-        return raters_agreement(self.judgements, self.seed)
+        return raters_agreement(self.judgements)
 
     @cached_property
     def metric_agreement(self) -> list[MetricAgreement]:
@@ -118,7 +118,7 @@ class Ratings:
             metrics = latest_figures(read_evaluations(run.store), run.cells).metrics.values()
             for name, own in image_scores(run.store, *_shown(self.judgements, run), metrics).items():
                 scores.setdefault(name, {}).update(own)
-        each = (metric_agreement(name, self.judgements, of, self.seed) for name, of in scores.items())
+        each = (metric_agreement(name, self.judgements, of) for name, of in scores.items())
         return [found for found in each if found]
 
     @property
@@ -130,7 +130,7 @@ class Ratings:
 
     @cached_property
     def _rated(self) -> RatedCells:
-        return rated_cells(self.judgements, [cell.cell_id for cell in self.cells], self.seed)
+        return rated_cells(self.judgements, [cell.cell_id for cell in self.cells])
 
 
 def rate(
@@ -177,20 +177,19 @@ def write_rating_page(
         )
     stores = {cell_id: owner.store for cell_id, owner in cells.items()}
     chosen = chosen_pairs(stores, options.num_pairs, options.num_repeats, options.seed)
-    study = Study(
-        options.question, tuple(_rated_cell(owner, cell_id) for cell_id, owner in cells.items()), chosen.pairs
-    )
-    put_study(run.store, study)
+    rated = tuple(_rated_cell(owner, cell_id) for cell_id, owner in cells.items())
+    study = Study(options.question, rated, chosen.pairs, options.image_format)
     store, prefix = run.store, rating_page_prefix(study.study_id)
     if out is not None:
         store, prefix = open_store(parse_spec(out, for_out)), ""
         store.check()
+    put_study(run.store, study)
     num_pairs = sum(pair.repeats is None for pair in study.pairs)
     if num_pairs < options.num_pairs:
         progress(
             Noted(f"num_pairs={options.num_pairs}: no more than {num_pairs:,} are there, of the prompts in two cells")
         )
-    place, num_bytes = write_page(study, chosen.rows, options.image_format, store, prefix)
+    place, num_bytes = write_page(study, chosen.rows, store, prefix)
     return RatingPage(run, place, study, num_pairs, num_bytes)
 
 

@@ -178,6 +178,11 @@ class Run:
         return {cell_id: found.figures(cell_id) for cell_id in self.cells if cell_id not in dropped}
 
     @property
+    def controls(self) -> dict[str, dict[str, Figure]]:
+        """Rows beside the cells' ("real", "shuffled prompts") -> figures by their names: floors and ceilings."""
+        return {name: dict(control.figures) for name, control in self._latest().controls.items()}
+
+    @property
     def metrics(self) -> dict[str, Metric]:
         """How each figure is defined, by its name."""
         return dict(self._latest().metrics)

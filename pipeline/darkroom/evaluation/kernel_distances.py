@@ -149,6 +149,13 @@ def cmmd_and_influence(
     return _SCALE * (_with_itself(within) + _with_itself(of_reference) - 2 * across.mean), influence
 
 
+def cmmd_bias(features: np.ndarray, reference: np.ndarray) -> float:
+    """By how much pairs of an image with itself lift CMMD, for the same: about, by the mean distance of two images."""
+    spreads = [2 - 2 * float(np.square(rows.mean(axis=0)).sum()) for rows in (features, reference)]
+    kernels = np.exp(np.array(spreads) / (-2 * _SIGMA**2))
+    return float(_SCALE * ((1 - kernels) / (len(features), len(reference))).sum())
+
+
 def _with_itself(pairs: _Pairs) -> float:
     """The mean over all pairs of (n,) images, of which 1 in n is an image with itself, for which the kernel is 1."""
     count = len(pairs.sums)

@@ -7,7 +7,7 @@ from enum import Enum
 import numpy as np
 
 from darkroom.evaluation.catalogue import CATALOGUE
-from darkroom.evaluation.figures import Evaluation, Figure, Gap, Metric
+from darkroom.evaluation.figures import Control, Controls, Evaluation, Figure, Gap, Metric
 from darkroom.evaluation.reference_free import CLIP_CONVENTIONS, ClipConvention
 from darkroom.runs.reading import PresentImages
 
@@ -81,6 +81,7 @@ class RunFigures:
     cells: Mapping[str, Mapping[str, LatestFigure]]  # by cell_id and Metric.name
     notes: tuple[str, ...] = ()
     present: Mapping[str, PresentImages] = field(default_factory=dict)  # by cell_id: those that are there now
+    controls: Controls = field(default_factory=dict)
 
     @property
     def image_scores(self) -> ImageScores | None:
@@ -139,7 +140,19 @@ def latest_figures(evaluations: Sequence[Evaluation], cell_ids: Collection[str])
         f"{metrics[name].title}: figures of earlier evaluations with another definition or reference are left out."
         for name in sorted(redefined.intersection(shown))
     ]
-    return RunFigures({name: metrics[name] for name in shown}, cells, tuple(notes))
+    controls = _latest_controls(evaluations, {name: metrics[name] for name in shown})
+    return RunFigures({name: metrics[name] for name in shown}, cells, tuple(notes), controls=controls)
+
+
+def _latest_controls(evaluations: Sequence[Evaluation], metrics: Mapping[str, Metric]) -> Controls:
+    """Of each row the latest figure of each metric that is shown, and the latest note."""
+    found: dict[str, Control] = {}
+    for evaluation in evaluations:
+        for row, control in evaluation.controls.items():
+            figures = {name: f for name, f in control.figures.items() if metrics.get(name) == evaluation.metrics[name]}
+            known = found[row].figures if row in found else {}
+            found[row] = Control({**known, **figures}, control.note)
+    return found
 
 
 def _latest(

@@ -147,6 +147,6 @@ def _demo_block(start: int, pictures: list[np.ndarray]) -> Block:
 
     def files() -> list[ImageFile]:
         numbered = enumerate(pictures, start)
-        return [ImageFile(f"{DEMO}: drawing {number}", encode(picture, "png", 0, {})) for number, picture in numbered]
+        return [ImageFile(f"{DEMO}: drawing {number}", encode(picture, "png", 0)) for number, picture in numbered]
 
     return Block(tuple(sha256(picture.tobytes()).hexdigest() for picture in pictures), files)

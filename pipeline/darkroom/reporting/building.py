@@ -21,6 +21,7 @@ from darkroom.reporting.content import (
     Picture,
     ReportContent,
     Setting,
+    control_rows,
 )
 from darkroom.reporting.facts import (
     MODEL,
@@ -117,6 +118,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         grid=_grid(run, grid_axes, in_grid, small) if grid_axes else None,
         dropped=tuple(_dropped(item, run) for item in dropped),
         costs=tuple(_costs(run)),
+        controls=control_rows(run.figures.controls),
         notes=(
             *(f"Halving: no cell could be dropped: {item.fault}." for item in choices.halvings if item.fault),
             *notes(info, store.spec, run.found, run.figures, shown, list(equal_lines(store, finished, info)), seeds),

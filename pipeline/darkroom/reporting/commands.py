@@ -255,6 +255,7 @@ def _output(info: RunInfo, store: StoreSpec) -> Given:
         "output.layout": output.layout,
         "output.image_format": output.image_format,
         **_if_any("output.quality", output.quality),
+        **({"output.provenance": False} if output.provenance is False else {}),
     }
 
 

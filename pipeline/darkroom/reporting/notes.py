@@ -32,6 +32,7 @@ def notes(
     yield from _pictures(info, store, found, shown)
     yield from _scores(found, figures)
     yield from _intervals(figures)
+    yield from (f"Row {name}, which ranks nothing: {control.note}." for name, control in figures.controls.items())
     yield from figures.notes
     yield from _missing_figures(found, figures)
     num_failed = sum(count.num_failed for count in found.counts.values())

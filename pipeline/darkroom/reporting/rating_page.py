@@ -26,18 +26,18 @@ _NUM_READERS = 4  # threads, each with one object in memory
 Records = Mapping[str, tuple[Store, Record]]  # by image_id
 
 
-def write_page(study: Study, records: Records, image_format: str, store: Store, prefix: str) -> tuple[str, int]:
+def write_page(study: Study, records: Records, store: Store, prefix: str) -> tuple[str, int]:
     """The address of index.html, which is put last, and the bytes of all images.
 
     The same study goes on where it broke off. Raises DarkroomError where another page lies there, and for an image
     that is not what was committed.
     """
-    pairs = _data(study, image_format)
+    pairs = _data(study)
     _check_is_free(store, prefix, pairs)
     put_file(_PAIRS, pairs, store, prefix)
-    names = _names(study, image_format)
+    names = _names(study)
     groups = prefetched(
-        _by_object(records), lambda group: _put_images(*group, names, image_format, store, prefix), _NUM_READERS
+        _by_object(records), lambda group: _put_images(*group, names, study.image_format, store, prefix), _NUM_READERS
     )
     num_bytes = sum(groups)
     for name, folder in {"rating.js": "assets", "rating.css": "assets"}.items():
@@ -46,18 +46,18 @@ def write_page(study: Study, records: Records, image_format: str, store: Store, 
     return store.describe(prefix + INDEX), num_bytes
 
 
-def _data(study: Study, image_format: str) -> bytes:
+def _data(study: Study) -> bytes:
     """All that a rater's browser is told. A script, since a page on a disk may read no other file."""
     pairs = [
-        {"prompt": cut(pair.prompt), **{side: _name(place, side, image_format) for side in _SIDES}}
+        {"prompt": cut(pair.prompt), **{side: _name(study, place, side) for side in _SIDES}}
         for place, pair in enumerate(study.pairs)
     ]
     value = {"id": study.study_id, "question": study.question, "pairs": pairs}
     return f'"use strict";\nconst study = {json.dumps(value, separators=(",", ":"))};\n'.encode()
 
 
-def _name(place: int, side: str, image_format: str) -> str:
-    return f"images/{place + 1:05d}-{side}.{EXTENSIONS[image_format]}"
+def _name(study: Study, place: int, side: str) -> str:
+    return f"images/{place + 1:05d}-{side}.{EXTENSIONS[study.image_format]}"
 
 
 def _check_is_free(store: Store, prefix: str, pairs: bytes) -> None:
@@ -82,12 +82,12 @@ def _by_object(records: Records) -> Iterator[tuple[Store, Sequence[Record]]]:
         yield from ((store, group) for group in by_key(own).values())
 
 
-def _names(study: Study, image_format: str) -> dict[str, list[str]]:
+def _names(study: Study) -> dict[str, list[str]]:
     """image_id -> the files that show it."""
     found: dict[str, list[str]] = {}
     for place, pair in enumerate(study.pairs):
         for side in _SIDES:
-            found.setdefault(getattr(pair, side).image_id, []).append(_name(place, side, image_format))
+            found.setdefault(getattr(pair, side).image_id, []).append(_name(study, place, side))
     return found
 
 
@@ -105,7 +105,7 @@ def _put_images(
         if file.fault:
             place = source.describe(file.record.key or "")
             raise DarkroomError(f"{place}: {file.fault}; bring it back with `{on_run('repair', source.spec)}`")
-        data = encode(file.pixels(), image_format, _QUALITY, {})
+        data = encode(file.pixels(), image_format, _QUALITY)
         for name in names[file.record.image_id]:
             put_file(name, data, store, prefix)
             num_bytes += len(data)

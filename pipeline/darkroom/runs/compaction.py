@@ -205,24 +205,43 @@ def removable_manifests(store: Store) -> list[Removable]:
 def remove_manifests(store: Store, removable: Iterable[Removable]) -> None:
     """Mark first: who lists manifests and then segments sees each shard by one of them.
 
-    Raises DarkroomError for a segment of which not all can be read; its manifests stay.
+    Raises DarkroomError for a segment of which not all can be read, or that says other than they do; they stay.
     """
     for segment in (each.segment for each in removable):
-        opened = _opened(store, segment)
+        try:
+            opened = opened_whole(store, segment)
+            if not segment.is_collected:  # else the copies count, whatever lies beside them
+                _check_copies(store, opened)
+        except Unreadable as error:
+            raise _damaged(store, segment) from error
         mark_collected(store, segment)
         store.delete(manifest_key(entry.shard) for entry in _removable_entries(opened))
 
 
-def _opened(store: Store, segment: Segment) -> OpenSegment:
-    try:
-        return opened_whole(store, segment)
-    except Unreadable as error:
-        if segment.is_collected:
-            raise unreadable(store, segment.key) from error
-        raise DarkroomError(
-            f"{store.describe(segment.key)}: not readable, and the manifests that it copies are there; remove it, and "
-            f"give `{on_run('compact', store.spec)}` before they are removed"
-        ) from error
+def _check_copies(store: Store, opened: OpenSegment) -> None:
+    """Raises Unreadable where a copy says other than its manifest: Parquet's footer has no checksum."""
+    by_group = sorted(_removable_entries(opened), key=lambda entry: entry.group)
+    group, table = -1, pa.table({})
+    for entry, copied in prefetched(by_group, lambda entry: (entry, _copied(store, entry.shard)), AT_ONCE):
+        if entry.group != group:
+            group, table = entry.group, opened.read(entry.group, None)
+        if copied and not _says_same(table.slice(entry.offset, entry.num_rows), copied.table):
+            raise Unreadable(opened.segment.key)
+
+
+def _says_same(table: pa.Table, other: pa.Table) -> bool:
+    """The second comparison is slow, and takes NaN for NaN."""
+    is_same = table.schema.names == other.schema.names and table.equals(other)
+    return is_same or repr(table.to_pylist()) == repr(other.to_pylist())
+
+
+def _damaged(store: Store, segment: Segment) -> DarkroomError:
+    if segment.is_collected:
+        return unreadable(store, segment.key)
+    return DarkroomError(
+        f"{store.describe(segment.key)}: not readable, or not what the manifests say that it copies, which are there; "
+        f"remove it, and give `{on_run('compact', store.spec)}` before they are removed"
+    )
 
 
 def _removable_entries(opened: OpenSegment) -> list[Entry]:

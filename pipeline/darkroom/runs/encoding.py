@@ -19,14 +19,14 @@ import json
 import struct
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
+from PIL import ExifTags, Image
 
 from darkroom.domain.errors import DarkroomError
 
@@ -40,6 +40,11 @@ _PIL_FORMATS = ("PNG", "WEBP", "JPEG")
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _UP = 2  # filter type
+_XMP = "XML:com.adobe.xmp"  # keyword of XMP in PNG (ISO 16684-3)
+_UNICODE = b"UNICODE\0"  # before a comment in UTF-16 (Exif 3.0, 4.6.6)
+_MOST_TEXT_BYTES = (
+    65_000  # of a comment or a packet: a segment of JPEG has 65,533. A longer one is in the records alone
+)
 _RGB_8 = (8, 2, 0, 0, 0)  # bits a channel, colour type, compression, filter, interlace
 _TAR_TEXTS = (".txt", ".json")  # endings of the prompt's and the settings' files in a tar
 # What `datasets` looks for to open the column as pictures without being told.
@@ -61,12 +66,21 @@ def size_fault(image_format: str, height: int, width: int) -> str | None:
     return f"{width}x{height} pixels: {image_format} holds at most {most} a side; use another image_format or size"
 
 
-def encode(pixels: np.ndarray, image_format: str, quality: int, text: Mapping[str, str]) -> bytes:
+@dataclass(frozen=True)
+class FileText:
+    """What a file says of its image beside the pixels."""
+
+    texts: Mapping[str, str] = field(default_factory=dict)  # by keyword, in PNG
+    comment: str = ""  # in WebP and JPEG, which have no texts: Exif's UserComment, as image tools read it
+    xmp: str = ""  # a packet of XMP (ISO 16684-1)
+
+
+def encode(pixels: np.ndarray, image_format: str, quality: int, text: FileText = FileText()) -> bytes:
     """Encode (height, width, 3) uint8 RGB as `image_format`, one of `CONTENT_TYPES`.
 
-    `quality` (1 to 100) is for webp and jpeg; `text` goes into PNG files. Equal input gives equal bytes.
+    `quality` (1 to 100) is for webp and jpeg. Equal input gives equal bytes.
     """
-    return _ENCODERS[image_format](pixels, quality, text)
+    return _png(pixels, text) if image_format == "png" else _by_pillow(pixels, image_format, quality, text)
 
 
 def pixels_digest(pixels: np.ndarray) -> str:
@@ -93,11 +107,12 @@ def decode(data: bytes) -> np.ndarray:
         raise DarkroomError(f"not readable as an image ({type(error).__name__}); is the file whole?") from error
 
 
-def _png(pixels: np.ndarray, _quality: int, text: Mapping[str, str]) -> bytes:
+def _png(pixels: np.ndarray, text: FileText) -> bytes:
     """(height, width, 3) uint8 RGB with texts by their keywords (1 to 79 printable ASCII characters each)."""
     height, width, _ = pixels.shape
     header = _chunk(b"IHDR", struct.pack(">2I5B", width, height, *_RGB_8))
-    texts = [_text(keyword, value) for keyword, value in text.items()]
+    texts = [_text(keyword, value) for keyword, value in text.texts.items()]
+    texts += [_international_text(_XMP, text.xmp)] if text.xmp else []
     return b"".join([_SIGNATURE, header, *texts, _chunk(b"IDAT", _compressed(_filtered(pixels))), _chunk(b"IEND", b"")])
 
 
@@ -122,33 +137,28 @@ def _text(keyword: str, value: str) -> bytes:
     try:
         return _chunk(b"tEXt", keyword.encode() + b"\0" + value.encode("latin-1"))
     except UnicodeEncodeError:
-        # After the keyword: not compressed, no language, no translated keyword.
-        return _chunk(b"iTXt", keyword.encode() + b"\0\0\0\0\0" + value.encode("utf-8", "replace"))
+        return _international_text(keyword, value)
+
+
+def _international_text(keyword: str, value: str) -> bytes:
+    """After the keyword: not compressed, no language, no translated keyword."""
+    return _chunk(b"iTXt", keyword.encode() + b"\0\0\0\0\0" + value.encode("utf-8", "replace"))
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
 
 
-def _webp(pixels: np.ndarray, quality: int, _text: Mapping[str, str]) -> bytes:
-    return _by_pillow(pixels, "WEBP", quality)
-
-
-def _jpeg(pixels: np.ndarray, quality: int, _text: Mapping[str, str]) -> bytes:
-    return _by_pillow(pixels, "JPEG", quality)
-
-
-def _by_pillow(pixels: np.ndarray, name: str, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, name, quality=quality)
+def _by_pillow(pixels: np.ndarray, image_format: str, quality: int, text: FileText) -> bytes:
+    buffer, about = io.BytesIO(), {}
+    if len(comment := text.comment.encode("utf-16-be", "replace")) <= _MOST_TEXT_BYTES and comment:
+        exif = Image.Exif()
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = _UNICODE + comment
+        about["exif"] = exif.tobytes()
+    if len(xmp := text.xmp.encode("utf-8", "replace")) <= _MOST_TEXT_BYTES and xmp:
+        about["xmp"] = xmp
+    Image.fromarray(pixels).save(buffer, image_format, quality=quality, **about)
     return buffer.getvalue()
-
-
-_ENCODERS: dict[str, Callable[[np.ndarray, int, Mapping[str, str]], bytes]] = {
-    "png": _png,
-    "webp": _webp,
-    "jpeg": _jpeg,
-}
 
 
 # Many in one file ----------------------------------------------------------------------------------------------------

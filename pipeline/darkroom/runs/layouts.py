@@ -7,8 +7,10 @@ record describes the attempt that made its bytes, and no attempt changes what an
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from xml.sax.saxutils import escape
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from darkroom.runs.encoding import (
     CONTENT_TYPES,
     EXTENSIONS,
     EncodedImage,
+    FileText,
     Indexed,
     encode,
     index_parquet,
@@ -60,6 +63,15 @@ CONTAINERS: Mapping[str, Layout] = {
     "parquet": Layout("parquet", "application/vnd.apache.parquet", write_parquet, index_parquet),
 }
 LAYOUTS = ("files", *CONTAINERS)
+_MADE_BY_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+_XML_FORBIDS, _REPLACED = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"), "\N{REPLACEMENT CHARACTER}"
+_LONGEST_PROMPT = 8000  # characters in XMP, which a JPEG holds up to some 65,000 bytes of
+_PACKET = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+    'xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:iptc="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">'
+    '<xmp:CreatorTool>Darkroom</xmp:CreatorTool>{}</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
+)
 _FIRST_LABELS = ("Steps", "Sampler", "CFG scale")  # of settings, in the line that image tools read
 
 
@@ -77,8 +89,10 @@ def encode_image(
 
     `scheduler`: JSON with its class and options as they were loaded, where it is known.
     """
-    settings = settings_json(request, model, scheduler)
-    text = {"parameters": parameters_line(request, model, scheduler), "darkroom": settings}
+    settings, line = settings_json(request, model, scheduler), parameters_line(request, model, scheduler)
+    text = FileText({"parameters": line, "darkroom": settings})
+    if output.provenance:
+        text = replace(text, comment=line, xmp=xmp_packet(request, model))
     return _encoded(request, encode(pixels, output.image_format, output.quality, text), settings, output)
 
 
@@ -149,6 +163,19 @@ def parameters_line(request: ImageRequest, model: ModelIdentity, scheduler: str 
     prompt = without_tags(prompt, sampling.prompt_syntax) if loras else prompt
     negative = f"\nNegative prompt: {negative}" if negative else ""
     return prompt + tags + negative + "\n" + ", ".join(f"{name}: {value}" for name, value in fields.items())
+
+
+def xmp_packet(request: ImageRequest, model: ModelIdentity) -> str:
+    """Says in XMP that the image was made by a model, by which, of which prompt: IPTC Photo Metadata 2025.1."""
+    about = {
+        "DigitalSourceType": _MADE_BY_MODEL,
+        "AISystemUsed": model.repo_id,
+        **({"AIPromptInformation": request.prompt} if len(request.prompt) <= _LONGEST_PROMPT else {}),
+    }
+    said = "".join(
+        f"<iptc:{name}>{escape(_XML_FORBIDS.sub(_REPLACED, text))}</iptc:{name}>" for name, text in about.items()
+    )
+    return _PACKET.format(said)
 
 
 # Where it is stored ------------------------------------------------------------------------------------------------

@@ -59,10 +59,11 @@ class Study:
     question: str
     cells: tuple[RatedCell, ...]
     pairs: tuple[RatedPair, ...]
+    image_format: str = "png"  # that raters see
 
     @cached_property
     def study_id(self) -> str:
-        return digest("study", self.question, [asdict(pair) for pair in self.pairs], length=16)
+        return digest("study", self.question, self.image_format, [asdict(pair) for pair in self.pairs], length=16)
 
     @property
     def cell_ids(self) -> frozenset[str]:
@@ -113,7 +114,8 @@ def _study(value: Mapping[str, Any]) -> Study:
     cells = tuple(from_json(RatedCell, cell) for cell in value["cells"])
     sides = ("left", "right")
     pairs = [{**pair, **{side: from_json(RatedImage, pair[side]) for side in sides}} for pair in value["pairs"]]
-    return Study(str(value["question"]), cells, tuple(RatedPair(**pair) for pair in pairs))
+    shown = tuple(RatedPair(**pair) for pair in pairs)
+    return Study(str(value["question"]), cells, shown, str(value["image_format"]))
 
 
 def study_ids(store: Store) -> list[str]:

@@ -32,6 +32,7 @@ class OutputInfo:
     layout: str  # files, webdataset or parquet
     image_format: str  # png, webp or jpeg
     quality: int  # of webp and jpeg, 1 to 100; 0 for a format that has none
+    provenance: bool | None = None  # whether files say that a model made them; None: older than this field, and none do
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def fixed(run: RunInfo) -> dict[str, object]:
         "the prompt dataset's number of rows": run.prompts.num_rows,
         "sampling.seed": run.seed,
         "sampling.num_images_per_prompt": run.num_images_per_prompt,
-        **{f"output.{name}": value for name, value in asdict(run.output).items()},
+        **{f"output.{name}": value for name, value in asdict(run.output).items() if value is not None},
     }
 
 
