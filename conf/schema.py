@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from darkroom.api.options import DEVICE_HELP, ENDPOINT_HELP, SEEDS, ComparisonOptions, RatingOptions
+from darkroom.api.options import DEVICE_HELP, ENDPOINT_HELP, SEEDS, ComparisonOptions, CopiesOptions, RatingOptions
 from darkroom.conf.groups import (
     COUNTS,
     GROUPS,
@@ -151,6 +151,11 @@ class RatedRun(RunConfig):
 RateConfig = make_dataclass("RateConfig", [], bases=(schema_of_options(RatingOptions, "RatingConfig"), RatedRun))
 
 
+FindCopiesConfig = make_dataclass(
+    "FindCopiesConfig", [], bases=(schema_of_options(CopiesOptions, "CopiesConfig"), RunConfig)
+)
+
+
 @dataclass
 class VerifyConfig(RunConfig):
     num_images: int = key(16, **COUNTS, help="Images that are rendered again, at most.")
@@ -259,6 +264,7 @@ JOBS = {
     "evaluate": EvaluateConfig,
     "compare": CompareConfig,
     "rate": RateConfig,
+    "find_copies": FindCopiesConfig,
     "repair": RepairConfig,
     "compact": RunConfig,
     "gc": GcConfig,

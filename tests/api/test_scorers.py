@@ -62,7 +62,9 @@ def test_its_scores_are_figures_of_a_sweep_of_comparisons_and_of_the_report(tmp_
     )
     assert compared.worse == ["sizes.width"]
     assert compared.differences["sizes.told"].num_pairs == 12
-    assert "Mean told (sizes)" in Path(run.report(out=tmp_path / "report").place).read_text()
+    page = Path(run.report(out=tmp_path / "report").place).read_text()
+    assert "Mean told (sizes)" in page
+    assert "Scores: an image&#39;s own score is height of sizes." in page
 
 
 @pytest.mark.slow

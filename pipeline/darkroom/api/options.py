@@ -406,6 +406,28 @@ class RatingOptions:
 
 
 @dataclass(frozen=True)
+class CopiesOptions:
+    """Where copies are looked for, and what counts as one."""
+
+    reference: str = option(
+        is_place=True,
+        help="What copies may be of, such as training images: images as in evaluate, and no .npz.",
+    )
+    reference_endpoint_url: str | None = option(None, help=ENDPOINT_HELP)
+    extractors: Sequence[str | Mapping[str, Any]] = option(
+        ("demo_clip",), help="In whose spaces images are compared, as in evaluate, such as clip or dinov2."
+    )
+    cosine: float = option(
+        0.95, low=-1, high=1, help="From which on an image counts as a copy of its nearest reference image."
+    )
+    num_pairs: int = option(24, low=1, high=1000, help="Nearest pairs that are listed and shown, at most.")
+    seed: int = option(0, **SEEDS, help=_STATISTICS_SEED_HELP)
+
+    def __post_init__(self) -> None:
+        check_options(self, "")
+
+
+@dataclass(frozen=True)
 class ModelPlace:
     """Of a run's model, where it is rendered with again: what a stored run does not decide."""
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from darkroom.api.comparison import Comparison
+    from darkroom.api.copies import Copies
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.rating import RatingPage, Ratings
     from darkroom.api.reporting import Report
@@ -209,6 +210,12 @@ class Run:
         from darkroom.api.calls import compare
 
         return compare(self, other, **options)
+
+    def find_copies(self, reference: str, **options: Any) -> "Copies":
+        """As `darkroom.find_copies`."""
+        from darkroom.api.calls import find_copies
+
+        return find_copies(self, reference, **options)
 
     def rate(self, **options: Any) -> "RatingPage | Ratings":
         """As `darkroom.rate`."""

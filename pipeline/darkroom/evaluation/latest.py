@@ -7,8 +7,9 @@ from enum import Enum
 import numpy as np
 
 from darkroom.evaluation.catalogue import CATALOGUE
-from darkroom.evaluation.figures import Control, Controls, Evaluation, Figure, Gap, Metric
+from darkroom.evaluation.figures import RATERS, Control, Controls, Evaluation, Figure, Gap, Metric
 from darkroom.evaluation.reference_free import CLIP_CONVENTIONS, ClipConvention
+from darkroom.runs.features import ImageFeatures
 from darkroom.runs.reading import PresentImages
 
 _CLIP_SCORE = "clip_score"
@@ -32,6 +33,7 @@ _FIRST = (
 class Question(Enum):
     """What a metric answers, in the order of what people ask first."""
 
+    PEOPLE = "what people choose"
     REFERENCE = "closeness to the reference"
     PROMPTS = "agreement with the prompts"
     PICTURES = "single images' own score"
@@ -40,6 +42,8 @@ class Question(Enum):
 
 def question(metric: Metric) -> Question | None:
     """None of those that no choice should hang on by themselves, such as precision, and of unknown ones."""
+    if metric.extractor == RATERS:
+        return Question.PEOPLE
     definition = CATALOGUE.get(_kind(metric.name))
     if definition is None or (definition.needs_reference and definition.higher_is_better):
         return None
@@ -54,13 +58,20 @@ def question(metric: Metric) -> Question | None:
 class ImageScores:
     """How single images are scored by a metric that is the mean of their scores."""
 
-    metric: str
-    extractor_id: str  # of the stored cosines
-    convention: ClipConvention
+    metric: Metric  # a CLIP score's, or a scorer's
 
-    def of(self, cosines: np.ndarray) -> np.ndarray:
-        """Scores of (n,) images, from the cosines of their features and their prompts'."""
-        return self.convention.of_images(cosines)
+    def of(self, images: ImageFeatures) -> np.ndarray:
+        """(n,) float64 scores, NaN where there is none, from what is stored of n images by `metric.extractor_id`."""
+        if self.metric.column is not None:
+            return images.features[:, self.metric.column].astype(np.float64)
+        return _clip_convention(self.metric).of_images(images.cosines.astype(np.float64))
+
+    @property
+    def words(self) -> str:
+        """What an image's score is."""
+        if self.metric.column is not None:
+            return f"{self.metric.name.rpartition('.')[2]} of {self.metric.extractor}"
+        return f"{_clip_convention(self.metric).image_words} the cosine of its features and its prompt's"
 
 
 @dataclass(frozen=True)
@@ -85,9 +96,11 @@ class RunFigures:
 
     @property
     def image_scores(self) -> ImageScores | None:
-        """Those of the first CLIP score; None without one."""
-        found = (metric for name, metric in self.metrics.items() if _kind(name) == _CLIP_SCORE)
-        return next((ImageScores(metric.name, metric.extractor_id, _clip_convention(metric)) for metric in found), None)
+        """Those of the first CLIP score, or else of the first scorer; None without either."""
+        known = self.metrics.items()
+        clip_scores = [metric for name, metric in known if _kind(name) == _CLIP_SCORE]
+        found = [*clip_scores, *(metric for _, metric in known if metric.column is not None)]
+        return ImageScores(found[0]) if found else None
 
     def outdated(self, cell_id: str) -> frozenset[str]:
         """Names of metrics whose figure is of other images than the cell has now."""

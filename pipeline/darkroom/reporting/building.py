@@ -109,7 +109,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         axes=run.axes,
         cells=tuple(_cell(run, cell_id) for cell_id in run.order),
         metrics=tuple(run.figures.metrics.values()),
-        score_metric=scores.metric if scores else None,
+        score_metric=scores.metric.name if scores else None,
         scores={cell_id: sample.scores for cell_id, sample in run.found.scores.items()},
         breakdown=run.found.breakdown.result(),
         pictures=shown,
