@@ -172,6 +172,13 @@ def test_a_judge_asks_a_servers_model_each_question(chat: ThreadingHTTPServer, m
     assert bodies[0]["messages"][0]["content"][0]["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
 
 
+@pytest.mark.slow
+def test_a_judge_without_its_server_ends_so_that_nothing_is_stored() -> None:
+    command = f"{sys.executable} {SCORERS / 'vlm_judge.py'} --base-url http://127.0.0.1:1/v1 --model m --tries 1"
+    (reason,) = scored(command, [{"vqa_list": ["Is it red?"]}], [np.zeros((8, 8, 3), np.uint8)])
+    assert "exit status 1; it said last: http://127.0.0.1:1/v1/chat/completions: <urlopen error " in reason
+
+
 @pytest.mark.drill
 def test_text_is_read_in_an_environment_of_its_own(tmp_path: Path) -> None:
     """PP-OCRv4, whose packages are installed beside Darkroom's."""

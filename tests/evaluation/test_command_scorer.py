@@ -233,6 +233,8 @@ def test_a_machine_with_another_one_is_left_out(tmp_path: Path, change: Callable
     pinned = load_extractor(replace(wanted, pin=pin_extractor(wanted, inspect_extractor(wanted))))
     change(script)
     with pytest.raises(WrongModel, match="extractor mine: "):
+        pinned.start()  # as a worker does, which is then made elsewhere
+    with pytest.raises(WrongModel, match="extractor mine: "):
         extract(pinned, pictures("a"))
     pinned.close()
 

@@ -22,7 +22,7 @@ from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.domain.identity import Shard
 from darkroom.domain.process import from_anywhere
 from darkroom.domain.records import OK
-from darkroom.domain.setting_values import as_builtin, checked_mapping, converted, converted_or_none
+from darkroom.domain.setting_values import as_builtin, checked_mapping, converted, converted_or_none, unknown
 from darkroom.engine.extraction import no_column
 from darkroom.engine.feature_worker import FeatureWorkerSpec
 from darkroom.engine.tasks import Event, FeatureTask, ShardDone, task_name
@@ -149,7 +149,10 @@ def extractor_specs(given: Iterable[str | Mapping[str, Any]], device: str) -> tu
 def _extractor_spec(item: str | Mapping[str, Any], device: str) -> ExtractorSpec:
     if isinstance(item, str):
         return ExtractorSpec(item, device=device)
-    if not isinstance(item, Mapping) or "name" not in item or set(item) - set(_KEYS):
+    for key in item if isinstance(item, Mapping) else ():
+        if key not in _KEYS:
+            raise DarkroomError(f"extractors: {unknown(str(key), _KEYS, 'key')}")
+    if not isinstance(item, Mapping) or "name" not in item:
         raise DarkroomError(f"extractors: {item} is none; give a name, or a name with {', '.join(_KEYS[1:])}")
     kinds = get_type_hints(ExtractorSpec)
     given = {name: _value(f"extractors: {name}", kinds[name], value) for name, value in item.items()}

@@ -6,7 +6,7 @@ may be in flight at once, each in a thread of its caller: the second takes the d
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ from darkroom.engine.outcomes import (
 )
 from darkroom.engine.shard import ShardWork, fault, fresh_shard, report, retried_shard
 from darkroom.engine.tasks import FeatureTask, ProbeTask, RetryTask, ShardReport, ShardTask, Task
-from darkroom.evaluation.extractor import end_scorers
+from darkroom.evaluation.extractor import Extractor, end_scorers, start_scorers
 from darkroom.rendering.renderer import Compiled
 from darkroom.runs.features import put_features
 from darkroom.runs.run import RunInfo
@@ -61,10 +61,13 @@ class Worker:
         self._retries_reported, self._loads_reported = 0, 1
         self._doing = Doing()
         self._device = Device(load, batch_timeout_s, profile)
+        self._extractors: Sequence[Extractor] = ()
         try:
             batch_size = self._device.model(first.base).info.batch_size
             self._extractors = self._device.submit(load_extractors).result() if load_extractors else ()
+            self._device.submit(start_scorers, self._extractors).result()
         except BaseException:  # an interrupt too: its thread would wait for work for ever
+            end_scorers(self._extractors)
             self._device.close()
             raise
         self._encoders = EncoderPool(store, run.output, batch_size, self._device.check_not_stopped, profile)

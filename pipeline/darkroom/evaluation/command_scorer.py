@@ -3,7 +3,7 @@
 The command may be of any language and any version; it needs nothing of Darkroom. It writes one line of JSON that says
 what it is, then reads a line for each batch and writes a line of scores for each (infra/docs/scorers.md is the
 protocol). A job starts it once to hear what it is and ends it again, before anything else is begun; each worker starts
-its own, with the first image that it has to score.
+its own.
 """
 
 import base64
@@ -65,7 +65,7 @@ def inspect_command(spec: ExtractorSpec) -> ExtractorInfo:
 
 
 class CommandScorer:
-    """A command as a RowScorer. `info` is known before it is started: by the first pictures."""
+    """A command as a RowScorer, whose `info` is known before it is started: by `start`, or with the first pictures."""
 
     def __init__(self, spec: ExtractorSpec) -> None:
         self.info = spec.pin.info if spec.pin else inspect_command(spec)
@@ -83,6 +83,11 @@ class CommandScorer:
             for batch in _batches(images, self._spec.batch_size):
                 found += self._scored(batch)
         return found
+
+    def start(self) -> None:
+        """Raises WrongModel where this machine has not what the job has."""
+        if not self._is_closed:
+            self._running()
 
     def close(self) -> None:
         self._is_closed = True

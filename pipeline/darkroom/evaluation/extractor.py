@@ -84,6 +84,13 @@ class ImageScorer(Protocol):
         ...
 
 
+def start_scorers(extractors: Iterable[object]) -> None:
+    """Start the processes of those that have one. Raises WrongModel where this machine has not what the job has."""
+    for extractor in extractors:
+        if hasattr(extractor, "start"):
+            extractor.start()
+
+
 def end_scorers(extractors: Iterable[object]) -> None:
     """End the processes of those that have one; any thread may call it, also while one of them is at work."""
     for extractor in extractors:

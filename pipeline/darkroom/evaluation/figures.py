@@ -15,6 +15,7 @@ from darkroom.runs.reading import PresentImages
 from darkroom.storage.store import Store
 
 T = TypeVar("T")
+RATERS = "raters"  # what figures of people's votes are called by, in the place of an extractor
 ABOUT_INTERVALS = (
     "Intervals, of 95 %, cover the figure of other prompts like these and other images of them, as many as here; the "
     "reference is taken as fixed."

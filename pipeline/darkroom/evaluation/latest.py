@@ -7,7 +7,7 @@ from enum import Enum
 import numpy as np
 
 from darkroom.evaluation.catalogue import CATALOGUE
-from darkroom.evaluation.figures import Control, Controls, Evaluation, Figure, Gap, Metric
+from darkroom.evaluation.figures import RATERS, Control, Controls, Evaluation, Figure, Gap, Metric
 from darkroom.evaluation.reference_free import CLIP_CONVENTIONS, ClipConvention
 from darkroom.runs.features import ImageFeatures
 from darkroom.runs.reading import PresentImages
@@ -33,6 +33,7 @@ _FIRST = (
 class Question(Enum):
     """What a metric answers, in the order of what people ask first."""
 
+    PEOPLE = "what people choose"
     REFERENCE = "closeness to the reference"
     PROMPTS = "agreement with the prompts"
     PICTURES = "single images' own score"
@@ -41,6 +42,8 @@ class Question(Enum):
 
 def question(metric: Metric) -> Question | None:
     """None of those that no choice should hang on by themselves, such as precision, and of unknown ones."""
+    if metric.extractor == RATERS:
+        return Question.PEOPLE
     definition = CATALOGUE.get(_kind(metric.name))
     if definition is None or (definition.needs_reference and definition.higher_is_better):
         return None

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.figures import Figure, Gap, Metric
+from darkroom.evaluation.figures import RATERS, Figure, Gap, Metric
 from darkroom.evaluation.gaps import gaps
 from darkroom.evaluation.measuring import MeasuredCell
 from darkroom.evaluation.paired_comparisons import (
@@ -21,7 +21,6 @@ from darkroom.evaluation.paired_comparisons import (
 from darkroom.evaluation.resampling import LEVEL, joint_margins
 from darkroom.runs.ratings import SCORES, RatedPair, Study, Vote
 
-RATERS = "raters"  # what figures of votes are called by, in the place of an extractor
 WIN_RATE, BRADLEY_TERRY = f"{RATERS}.win_rate", f"{RATERS}.bradley_terry"
 _INTERVAL = (
     "95 % of Student's, from votes added up by prompt, and four added ones, Agresti and Coull 1998; raters are taken "
