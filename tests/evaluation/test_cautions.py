@@ -5,7 +5,7 @@ import pytest
 
 from darkroom.evaluation.cautions import cautions
 from darkroom.evaluation.inputs import Measured, MetricInputs
-from darkroom.evaluation.kernel_distances import Prompts, cmmd, cmmd_bias
+from darkroom.evaluation.kernel_distances import cmmd_and_influence
 from darkroom.evaluation.moments import unit_rows
 from tests.evaluation.sets import DIMENSION, images, reference
 
@@ -54,8 +54,8 @@ def test_cmmds_bias_is_what_pairs_of_an_image_with_itself_add() -> None:
 
     across = float(np.exp(np.square(features[:, None] - others).sum(axis=2) / -200).mean())
     unbiased = 1000 * (without_itself(features) + without_itself(others) - 2 * across)
-    prompts = Prompts.of(None, None, (40, 60))
-    assert cmmd_bias(features, others) == pytest.approx(cmmd(features, others, prompts) - unbiased, rel=0.03)
+    found = cmmd_and_influence(features, others)
+    assert found.bias == pytest.approx(found.value - unbiased, rel=1e-9)
 
 
 def test_coverages_ceiling_is_what_images_of_one_law_have() -> None:

@@ -9,6 +9,7 @@ import pytest
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.kernel_distances import (
     Kernel,
+    KernelDistance,
     Prompts,
     cmmd,
     cmmd_and_influence,
@@ -94,16 +95,25 @@ def test_a_perfect_model_has_one_distance_however_prompts_repeat(distance: Calla
 
 @pytest.mark.parametrize("distance", [kid_and_influence, cmmd_and_influence])
 def test_images_of_one_prompt_are_walked_tile_by_tile_too(
-    distance: Callable[..., tuple[float, np.ndarray]], monkeypatch: pytest.MonkeyPatch
+    distance: Callable[..., KernelDistance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(0)
     sets = rng.normal(size=(30, 4)), rng.normal(size=(20, 4))
     known = Prompts.of(["a"] * 20 + ["b"] * 3 + ["c"] * 7, ["d"] * 8 + ["a"] * 12, (30, 20))
-    value, influence = distance(*sets, known)
+    value, influence, bias = distance(*sets, known)
     monkeypatch.setattr("darkroom.evaluation.moments.TILE_ROWS", 4)
     in_tiles = distance(*sets, known)
     assert in_tiles[0] == pytest.approx(value, rel=1e-12)
     np.testing.assert_allclose(in_tiles[1], influence, rtol=1e-9)
+    assert in_tiles.bias == pytest.approx(bias, rel=1e-12)
+
+
+def test_kids_bias_is_what_pairs_of_an_image_with_itself_would_add() -> None:
+    rng = np.random.default_rng(0)
+    features, reference = rng.normal(size=(30, 4)), rng.normal(0.3, 1, size=(20, 4))
+    over_all = cubic(features, features).mean() + cubic(reference, reference).mean()
+    found = kid_and_influence(features, reference)
+    assert found.value + found.bias == pytest.approx(over_all - 2 * cubic(features, reference).mean(), rel=1e-9)
 
 
 @pytest.mark.parametrize("kernel", [cubic, gaussian])

@@ -5,6 +5,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.resampling import (
     bonferroni,
     by_prompt,
+    distance_interval,
     expanded,
     joint_margins,
     joint_margins_of_pairs,
@@ -48,6 +49,24 @@ def test_a_share_has_wilsons_interval(num_hits: int, num_draws: int, low: float,
     hits = np.arange(num_draws) < num_hits
     found = share_interval(hits.mean(), hits - hits.mean())
     assert found == pytest.approx((low, high), abs=0.012)
+
+
+@pytest.mark.parametrize(
+    ("value", "width", "floor", "low", "high"),
+    [
+        (4, 2, 0, 2.25, 6.25),
+        (3, 2, -1, 1.25, 5.25),
+        (1, 2, 0, 0, 4),
+        (-0.5, 2, -1, -1, 2.5),
+        (1, 0, 0, 1, 1),
+        (0, 0, 0, 0, 0),
+    ],
+)
+def test_a_squared_distances_interval_is_about_its_root(
+    value: float, width: float, floor: float, low: float, high: float
+) -> None:
+    """Of 4 that may lie 2 off, the root is 2 and may lie 0.5 off."""
+    assert distance_interval(value, width, floor) == pytest.approx((low, high))
 
 
 def test_values_by_prompt_have_the_same_mean_and_each_prompts_sum() -> None:

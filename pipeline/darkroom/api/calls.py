@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from darkroom.api.copies import Copies
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Plan
-    from darkroom.api.rating import RatingPage, Ratings
+    from darkroom.api.rating import Ratings
+    from darkroom.api.rating_page import RatingPage
     from darkroom.api.rendering import RenderResult
     from darkroom.api.reporting import Report
     from darkroom.domain.certificates import Certificate

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from darkroom.api.comparison import Comparison
     from darkroom.api.copies import Copies
     from darkroom.api.measuring import EvaluationResult
-    from darkroom.api.rating import RatingPage, Ratings
+    from darkroom.api.rating import Ratings
+    from darkroom.api.rating_page import RatingPage
     from darkroom.api.reporting import Report
 
 _SHEET_IMAGES, _QUALITY = 16, 82  # in a notebook; of WebP

@@ -14,7 +14,7 @@ from darkroom.runs.features import ExtractorInfo
 INCEPTION = "inception_v3"
 
 _FIXED = "; the reference is taken as fixed"
-_OF_INFLUENCE = "95 % of Student's, from the images' influences added up by prompt, wider for their skew"
+_OF_INFLUENCE = "95 % of Student's about its root, from the images' influences added up by prompt, wider for their skew"
 _OF_DELETION = "95 % of Student's, from the figures without each image, added up by prompt, wider for their skew"
 _OF_MEAN = "95 % of Student's of the mean over images, added up by prompt, wider for their skew; Wilson's of a share"
 _OF_SHARE = "95 % of Wilson's, of as many draws as vary as prompts do"
@@ -59,7 +59,7 @@ _FRECHET = Definition(
     title="Fréchet distance",
     higher_is_better=False,
     convention="|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), ddof 1; Dowson and Landau 1982, Heusel et al. 2017",
-    interval=_OF_DELETION + _FIXED,
+    interval=_OF_DELETION.replace("Student's", "Student's about its root") + _FIXED,
     measure=inputs.measure_frechet,
     of_all=True,
     lowest=0.0,

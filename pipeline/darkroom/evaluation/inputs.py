@@ -15,7 +15,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 from darkroom.evaluation.frechet import extrapolated_fid, frechet_distance, frechet_influence
 from darkroom.evaluation.gathering import Totals
-from darkroom.evaluation.kernel_distances import Prompts, cmmd_and_influence, cmmd_bias, kid_and_influence
+from darkroom.evaluation.kernel_distances import Prompts, cmmd_and_influence, kid_and_influence
 from darkroom.evaluation.moments import FeatureMoments, Gaussian, centred, unit_rows
 from darkroom.evaluation.neighbours import Hits, authentic, near_duplicates, neighbour_hits
 from darkroom.evaluation.reference_free import (
@@ -234,6 +234,7 @@ class Measured:
     value: float
     influence: np.ndarray | None = None  # (n,) float64, see `resampling`; None: the metric has no interval
     is_share: bool = False  # of images, each of which counts or does not
+    floor: float | None = None  # of a squared distance: its lowest value
     bias: float = 0.0  # by how much chance lifts the value of so few images, about, where that is known
 
     def by_prompt(self, prompts: Sequence[str] | None) -> "Measured":
@@ -247,7 +248,7 @@ def measure_frechet(inputs: MetricInputs) -> Measured:
     if inputs.num_images < _FEWEST_DELETED:
         return Measured(distance)
     influence = frechet_influence(inputs.images.features, gaussian, reference)
-    return Measured(distance, inputs.scaled_to_all(influence))
+    return Measured(distance, inputs.scaled_to_all(influence), floor=0.0)
 
 
 def measure_frechet_infinity(inputs: MetricInputs) -> Measured:
@@ -256,13 +257,14 @@ def measure_frechet_infinity(inputs: MetricInputs) -> Measured:
 
 
 def measure_kid(inputs: MetricInputs) -> Measured:
-    return Measured(*kid_and_influence(inputs.compared, inputs.reference_compared, inputs.compared_prompts))
+    found = kid_and_influence(inputs.compared, inputs.reference_compared, inputs.compared_prompts)
+    return Measured(found.value, found.influence, floor=-found.bias)
 
 
 def measure_cmmd(inputs: MetricInputs) -> Measured:
     images, reference = unit_rows(inputs.compared), unit_rows(inputs.reference_compared)
-    value, influence = cmmd_and_influence(images, reference, inputs.compared_prompts)
-    return Measured(value, influence, bias=cmmd_bias(images, reference))
+    found = cmmd_and_influence(images, reference, inputs.compared_prompts)
+    return Measured(found.value, found.influence, bias=found.bias, floor=0.0)
 
 
 def measure_precision(inputs: MetricInputs) -> Measured:

@@ -21,7 +21,7 @@ from darkroom.evaluation.inputs import (
     pair_names,
 )
 from darkroom.evaluation.reference_free import named_convention
-from darkroom.evaluation.resampling import margin, share_interval
+from darkroom.evaluation.resampling import distance_interval, margin, share_interval
 from darkroom.runs.features import ExtractorInfo, Pair
 
 _NAMES_A_NETWORK = ("FID", "FID∞", "Inception score")  # titles that go without their extractor's name
@@ -203,6 +203,8 @@ def _bounds(found: Measured, lowest: float) -> tuple[float | None, float | None]
     if found.is_share:
         return share_interval(found.value, found.influence)
     width = margin(found.influence)
+    if found.floor is not None:
+        return distance_interval(found.value, width, found.floor)
     return max(lowest, found.value - width), found.value + width
 
 

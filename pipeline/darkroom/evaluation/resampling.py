@@ -9,7 +9,7 @@ resample repeats images, and a repeated image is a pair at distance 0 and nothin
 Images of one prompt are alike, so it is prompts that are drawn: values are added up by prompt first. One figure's
 interval is Student's, made wider for the skew of its values, for then the mean and its standard error move together. Of
 many differences that are looked at together prompts are resampled, and intervals made wider until 95 % of resamples
-leave none of them out. Shares of images, which may be 0 or 1, have Wilson's.
+leave none of them out. Shares of images, which may be 0 or 1, have Wilson's, and squared distances intervals of roots.
 """
 
 from collections import Counter
@@ -63,6 +63,19 @@ def share_interval(share: float, influence: np.ndarray) -> tuple[float, float]:
     squared = bonferroni(1) ** 2 / num_draws
     centre, width = share + squared / 2, (squared * (share * (1 - share) + squared / 4)) ** 0.5
     return max(0.0, (centre - width) / (1 + squared)), min(1.0, (centre + width) / (1 + squared))
+
+
+def distance_interval(value: float, width: float, floor: float) -> tuple[float, float]:
+    """Of a squared distance, which may lie `width` off: symmetrical about its root over the `floor`.
+
+    Its standard error grows with its root, and so is too small where chance made the distance small; the root's own
+    stays as it is. A distance whose interval would reach below the floor is taken for one whose interval begins there.
+    One that lies below the floor, by chance where pairs are left out, has an interval about itself.
+    """
+    if not width or value < floor:
+        return value - width, value + width
+    spread = width**2 / 4 / max(value - floor, width / 2)
+    return max(floor, value - width + spread), value + width + spread
 
 
 def least_error(num_draws: int) -> float:
