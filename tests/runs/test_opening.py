@@ -179,8 +179,20 @@ def test_a_run_that_is_older_than_these_checks_goes_on(folder: Path) -> None:
         generate(folder, "sampling.guidance_scale=9")
 
 
+def as_older(run: Path) -> None:
+    """The manifests as a version wrote them that marked no files."""
+    for path in (run / "metadata").rglob("*.parquet"):
+        table = pq.read_table(path)
+        about = {**table.schema.metadata}
+        said = json.loads(about[b"darkroom.run"])
+        del said["output.provenance"]
+        about[b"darkroom.run"] = json.dumps(said).encode()
+        pq.write_table(table.replace_schema_metadata(about), path)
+
+
 @pytest.mark.slow
-def test_a_run_that_is_older_than_marks_in_files_stays_without(folder: Path) -> None:
+@pytest.mark.parametrize("is_lost", [False, True], ids=["there", "lost"])
+def test_a_run_that_is_older_than_marks_in_files_stays_without(folder: Path, is_lost: bool) -> None:
     run = folder / "run"
     whole = {path.name: path.read_bytes() for path in run.rglob("*.png") if path.parent.name != "run"}
     shutil.rmtree(run)
@@ -189,6 +201,9 @@ def test_a_run_that_is_older_than_marks_in_files_stays_without(folder: Path) -> 
     value = json.loads((run / "run.json").read_text())
     assert value["output"].pop("provenance") is False
     (run / "run.json").write_text(json.dumps(value))
+    as_older(run)
+    if is_lost:
+        (run / "run.json").unlink()
     max((run / "metadata").rglob("*.parquet")).unlink()
     for path in (run / "images").rglob("*.png"):
         path.unlink()
