@@ -19,7 +19,7 @@ from darkroom.prompts.opening import open_prompts
 from darkroom.runs.cells import read_cells
 from darkroom.runs.files import manifest_key
 from darkroom.runs.opening import claim, open_whole
-from darkroom.runs.run import RunInfo, settle_batch_size
+from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo, check_same, settle_batch_size
 from darkroom.storage.store import Store, StoreSpec, open_store, parse_spec
 from tests.jobs.helpers import PAINT, command, run_here
 
@@ -212,6 +212,23 @@ def test_a_run_that_is_older_than_marks_in_files_stays_without(folder: Path, is_
     assert 0 < len(again) < len(plain)
     assert again.items() < plain.items()
     assert all(b"trainedAlgorithmicMedia" in data for data in whole.values())
+
+
+def test_what_was_said_of_the_prompts_is_named_where_it_differs() -> None:
+    settings = {"kind": "file", "uri": "p.csv", "sample": 2}
+    prompts = PromptsInfo("p.csv", "0a", 2, settings)
+    run = RunInfo(prompts, OutputInfo("files", "png", 0), 0, 1, 64)
+    store = open_store(StoreSpec("/nowhere"))
+    for found, said in (
+        (
+            replace(prompts, fingerprint="0b", settings={**settings, "row_seed": 1}),
+            "prompts.row_seed is None .* and 1 in",
+        ),
+        (replace(prompts, fingerprint="0b", settings={**settings, "uri": "q.csv"}), "fingerprint is '0a'"),
+        (replace(prompts, fingerprint="0b"), "fingerprint is '0a'"),
+    ):
+        with pytest.raises(DarkroomError, match=said):
+            check_same(store, run, replace(run, prompts=found))
 
 
 @pytest.mark.slow
