@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from darkroom.api.options import DEVICE_HELP, ENDPOINT_HELP, SEEDS, ComparisonOptions, RatingOptions
+from darkroom.api.options import DEVICE_HELP, ENDPOINT_HELP, SEEDS, ComparisonOptions, ExportOptions, RatingOptions
 from darkroom.conf.groups import (
     COUNTS,
     GROUPS,
@@ -152,6 +152,19 @@ RateConfig = make_dataclass("RateConfig", [], bases=(schema_of_options(RatingOpt
 
 
 @dataclass
+class ExportedRun(RunConfig):
+    to: str = key(
+        is_place=True, help="Folder or s3:// address of the dataset: empty, or one that the same command began."
+    )
+    to_endpoint_url: str | None = key(None, help=f"{ENDPOINT_HELP[:-1]}, or endpoint_url.")
+
+
+ExportConfig = make_dataclass(
+    "ExportConfig", [], bases=(schema_of_options(ExportOptions, "ExportOptionsConfig"), ExportedRun)
+)
+
+
+@dataclass
 class VerifyConfig(RunConfig):
     num_images: int = key(16, **COUNTS, help="Images that are rendered again, at most.")
     seed: int = key(0, **SEEDS, help="What those images are drawn from.")
@@ -259,6 +272,7 @@ JOBS = {
     "evaluate": EvaluateConfig,
     "compare": CompareConfig,
     "rate": RateConfig,
+    "export": ExportConfig,
     "repair": RepairConfig,
     "compact": RunConfig,
     "gc": GcConfig,

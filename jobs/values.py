@@ -12,6 +12,7 @@ from darkroom.api.options import (
     EngineOptions,
     EvaluationOptions,
     Expectation,
+    ExportOptions,
     GridImageOptions,
     HalvingOptions,
     ModelPlace,
@@ -94,6 +95,11 @@ def comparison(config: DictConfig) -> ComparisonOptions:
 def rating(config: DictConfig) -> RatingOptions:
     values = _contents(config)
     return RatingOptions(**{name: values[name] for name in RatingOptions.__dataclass_fields__})
+
+
+def exporting(config: DictConfig) -> ExportOptions:
+    values = _contents(config)
+    return ExportOptions(**{name: values[name] for name in ExportOptions.__dataclass_fields__})
 
 
 def model_place(config: DictConfig) -> ModelPlace:

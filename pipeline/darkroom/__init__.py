@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from darkroom.api.arguments import template as template
     from darkroom.api.calls import compare as compare
     from darkroom.api.calls import evaluate as evaluate
+    from darkroom.api.calls import export as export
     from darkroom.api.calls import generate as generate
     from darkroom.api.calls import open_run as open_run
     from darkroom.api.calls import plan as plan
@@ -33,7 +34,18 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 _HOMES = {
-    "darkroom.api.calls": ("compare", "evaluate", "generate", "open_run", "plan", "prove", "rate", "report", "sweep"),
+    "darkroom.api.calls": (
+        "compare",
+        "evaluate",
+        "export",
+        "generate",
+        "open_run",
+        "plan",
+        "prove",
+        "rate",
+        "report",
+        "sweep",
+    ),
     "darkroom.api.events": ("Progressed",),
     "darkroom.api.options": ("EngineOptions", "EvaluationOptions", "Expectation", "HalvingOptions"),
     "darkroom.api.arguments": ("select", "template"),

@@ -31,6 +31,7 @@ from darkroom.api.events import Progress, silent
 from darkroom.api.options import (
     ComparisonOptions,
     EvaluationOptions,
+    ExportOptions,
     GridImageOptions,
     HalvingOptions,
     OutputOptions,
@@ -45,6 +46,7 @@ from darkroom.engine.planning import Grid
 
 if TYPE_CHECKING:
     from darkroom.api.comparison import Comparison
+    from darkroom.api.exporting import Export
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Plan
     from darkroom.api.rating import RatingPage, Ratings
@@ -326,6 +328,33 @@ def rate(
         given, chosen, [_text(each) or "" for each in votes] if votes is not None else None, place, endpoint_url,
         votes_endpoint_url, progress or silent,
     )  # fmt: skip
+
+
+@checks_arguments
+def export(
+    run: str | Path | Run,
+    to: str | Path,
+    *,
+    progress: Progress | None = None,
+    endpoint_url: str | None = None,
+    to_endpoint_url: str | None = None,
+    **options: Any,
+) -> "Export":
+    """Hand a run over as a dataset: numbered shards, a card, and the sums of all files. The same call goes on.
+
+    to: an empty folder or s3:// address, or one that the same call began.
+    options: those of ExportOptions, such as layout="webdataset", where="guidance_scale > 3",
+        splits={"train": 0.9, "validation": 0.1}, license="cc-by-4.0".
+
+    Raises DarkroomError, before anything is written, for what cannot be exported as asked; and for an image that is not
+    what was committed.
+    """
+    import_whole("darkroom.api.exporting")
+    from darkroom.api import exporting
+
+    chosen = options_of(ExportOptions, options, "export")
+    given = run if isinstance(run, Run) else _text(run) or ""
+    return exporting.export(given, _text(to) or "", chosen, endpoint_url, to_endpoint_url, progress or silent)
 
 
 # From what a person gives to options -------------------------------------------------------------------------------

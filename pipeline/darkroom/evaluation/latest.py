@@ -9,6 +9,7 @@ import numpy as np
 from darkroom.evaluation.catalogue import CATALOGUE
 from darkroom.evaluation.figures import Evaluation, Figure, Gap, Metric
 from darkroom.evaluation.reference_free import CLIP_CONVENTIONS, ClipConvention
+from darkroom.runs.features import ImageFeatures
 from darkroom.runs.reading import PresentImages
 
 _CLIP_SCORE = "clip_score"
@@ -55,12 +56,19 @@ class ImageScores:
     """How single images are scored by a metric that is the mean of their scores."""
 
     metric: str
-    extractor_id: str  # of the stored cosines
+    extractor_id: str  # of the stored features
     convention: ClipConvention
+    column: int | None = None  # of the features that is the score, of a scorer; None: a CLIP score
 
     def of(self, cosines: np.ndarray) -> np.ndarray:
-        """Scores of (n,) images, from the cosines of their features and their prompts'."""
+        """CLIP scores of (n,) images, from the cosines of their features and their prompts'."""
         return self.convention.of_images(cosines)
+
+    def of_images(self, images: ImageFeatures) -> np.ndarray:
+        """(n,) float64; NaN where a score does not apply."""
+        if self.column is None:
+            return self.of(np.asarray(images.cosines, np.float64))
+        return np.asarray(images.features[:, self.column], np.float64)
 
 
 @dataclass(frozen=True)
@@ -85,8 +93,16 @@ class RunFigures:
     @property
     def image_scores(self) -> ImageScores | None:
         """Those of the first CLIP score; None without one."""
-        found = (metric for name, metric in self.metrics.items() if _kind(name) == _CLIP_SCORE)
-        return next((ImageScores(metric.name, metric.extractor_id, _clip_convention(metric)) for metric in found), None)
+        return next((found for found in self.all_image_scores.values() if found.column is None), None)
+
+    @property
+    def all_image_scores(self) -> dict[str, ImageScores]:
+        """Of metrics that are means over images, by Metric.name: CLIP scores and those of scorers."""
+        return {
+            name: ImageScores(name, metric.extractor_id, _clip_convention(metric), metric.column)
+            for name, metric in self.metrics.items()
+            if metric.column is not None or _kind(name) == _CLIP_SCORE
+        }
 
     def outdated(self, cell_id: str) -> frozenset[str]:
         """Names of metrics whose figure is of other images than the cell has now."""
