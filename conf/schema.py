@@ -8,7 +8,15 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from darkroom.api.options import DEVICE_HELP, ENDPOINT_HELP, SEEDS, ComparisonOptions, ExportOptions, RatingOptions
+from darkroom.api.options import (
+    DEVICE_HELP,
+    ENDPOINT_HELP,
+    SEEDS,
+    ComparisonOptions,
+    CopiesOptions,
+    ExportOptions,
+    RatingOptions,
+)
 from darkroom.conf.groups import (
     COUNTS,
     GROUPS,
@@ -151,6 +159,11 @@ class RatedRun(RunConfig):
 RateConfig = make_dataclass("RateConfig", [], bases=(schema_of_options(RatingOptions, "RatingConfig"), RatedRun))
 
 
+FindCopiesConfig = make_dataclass(
+    "FindCopiesConfig", [], bases=(schema_of_options(CopiesOptions, "CopiesConfig"), RunConfig)
+)
+
+
 @dataclass
 class ExportedRun(RunConfig):
     to: str = key(
@@ -272,6 +285,7 @@ JOBS = {
     "evaluate": EvaluateConfig,
     "compare": CompareConfig,
     "rate": RateConfig,
+    "find_copies": FindCopiesConfig,
     "export": ExportConfig,
     "repair": RepairConfig,
     "compact": RunConfig,

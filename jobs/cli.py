@@ -44,6 +44,7 @@ JOBS = {
     "report": "write the page that shows a run: figures, curves, contact sheets, picks, failures",
     "compare": "say whether a run's images are worse than another's, image by image; exit code 1 where they are",
     "rate": "write a page of blind pairs for people to choose from, and read their votes back as figures",
+    "find_copies": "find a run's images that are nearest to a reference's, such as training images, and show them",
     "export": "hand a run over as a dataset: Parquet, WebDataset or folders of images, with a card and sums",
     "status": "say what is committed, what failed and why, and what is left",
     "retry": "render failed records again",

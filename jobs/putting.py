@@ -1,5 +1,6 @@
 """Puts a value in its key's place, checked as far as the key alone says: one way for files and the command line."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -24,6 +25,8 @@ from darkroom.jobs import refusals
 from darkroom.jobs.arguments import NoValue, escaped, parsed, unquoted
 from darkroom.jobs.nodes import Place, place_of, settled
 from darkroom.jobs.sources import Scalar, dotted, leaves, with_scalars
+
+_RANGES = re.compile(r"[-+]?\d[-+\d.,\s()\[\]]*")  # numbers and ranges of them, which are read where the grid is made
 
 
 class Reader(Enum):
@@ -76,7 +79,7 @@ def put_word(target: Target, key: str, text: str) -> None:
 def _read(place: Place, text: str) -> Any:
     if isinstance(place.node, StringNode):
         return None if text == "null" else unquoted(text)
-    is_range = place.has_ranges and text.strip() != "null" and text.strip()[:1] not in ("", "[")
+    is_range = place.has_ranges and _RANGES.fullmatch(unquoted(text.strip()))
     return unquoted(text.strip()) if is_range or isinstance(place.node, EnumNode) else parsed(text)
 
 
@@ -90,7 +93,7 @@ def put(target: Target, origin: Origin, key: str, value: object) -> None:
     said = origin.said(key, value)
     if value is None and not place.takes_null:
         raise _null(place, origin, said)
-    if place.has_ranges and isinstance(value, str) and not _is_filled_in(origin, value):
+    if place.has_ranges and isinstance(value, str) and _RANGES.fullmatch(value):
         value = [value]
     _check_scalars(place, origin, key, value)
     value = with_scalars(value, as_text=place.is_text, texts=TEXT_SETTINGS)

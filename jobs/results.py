@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # what they are made with takes seconds to load
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Cost, Plan
     from darkroom.api.proving import Proof
-    from darkroom.api.rating import RatingPage, Ratings
+    from darkroom.api.rating import Ratings
+    from darkroom.api.rating_page import RatingPage
     from darkroom.api.rendering import RenderResult
     from darkroom.api.run import Run, RunStatus
 
@@ -289,7 +290,7 @@ def of_comparison(event: Any) -> None:
 
 def rated(found: "RatingPage | Ratings") -> None:
     """A page that was written, or what votes came to."""
-    from darkroom.api.rating import RatingPage
+    from darkroom.api.rating_page import RatingPage
 
     store = found.run.store.spec
     if not isinstance(found, RatingPage):

@@ -129,6 +129,20 @@ def rate(config: DictConfig) -> ExitCode:
     return ExitCode.OK
 
 
+def find_copies(config: DictConfig) -> ExitCode:
+    """Find the images of an evaluated run that are nearest to a reference's, such as its model's training images.
+
+    The share of each cell's images that count as copies is a figure as others are; the nearest pairs are shown.
+    """
+    from darkroom.api import copies
+
+    found = copies.find_copies(values.run_of(config), values.copies(config), printing.Printer())
+    print(found.table)
+    for each in found.nearest:
+        print(f"pictures: {each.picture}", flush=True)
+    return ExitCode.OK
+
+
 def export(config: DictConfig) -> ExitCode:
     """Hand a run over as a dataset: numbered shards, a card (README.md) and the sums of all files (SHA256SUMS).
 

@@ -9,6 +9,7 @@ from darkroom.api.arguments import Prompts, chosen, combinations, demo, files
 from darkroom.api.checking import Request
 from darkroom.api.options import (
     ComparisonOptions,
+    CopiesOptions,
     EngineOptions,
     EvaluationOptions,
     Expectation,
@@ -95,6 +96,11 @@ def comparison(config: DictConfig) -> ComparisonOptions:
 def rating(config: DictConfig) -> RatingOptions:
     values = _contents(config)
     return RatingOptions(**{name: values[name] for name in RatingOptions.__dataclass_fields__})
+
+
+def copies(config: DictConfig) -> CopiesOptions:
+    values = _contents(config)
+    return CopiesOptions(**{name: values[name] for name in CopiesOptions.__dataclass_fields__})
 
 
 def exporting(config: DictConfig) -> ExportOptions:

@@ -11,12 +11,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing.pool import Pool
 from pathlib import Path
 
 from darkroom.jobs.cli import console
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.preloaded", "tests.faults.doomed"])
+
+
+def forks(num_processes: int) -> Pool:
+    """Processes that are forked off the same, with this one's environment; each makes one call."""
+    return _FORKS.Pool(num_processes, _take, (dict(os.environ),), maxtasksperchild=1)
+
+
+def _take(environ: dict[str, str]) -> None:
+    os.environ.update(environ)
 
 
 class Job:
@@ -76,7 +86,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
 
 def _run(job: str, overrides: Sequence[str], environ: dict[str, str], said: str, doom: Callable | None) -> None:
     gc.freeze()  # what it was forked off with: a collection would look at all, and so copy it
-    os.environ.update(environ)
+    _take(environ)
     handle = os.open(said, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(handle, stream)

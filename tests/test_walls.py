@@ -165,7 +165,8 @@ def test_the_domain_imports_the_standard_library_alone() -> None:
 
 # Of the room of evaluation, what is algebra on arrays: it knows no other file.
 FORMULAS = (
-    "moments", "frechet", "kernel_distances", "neighbours", "paired_comparisons", "reference_free", "resampling",
+    "moments", "deletion", "frechet", "kernel_distances", "neighbours", "paired_comparisons", "reference_free",
+    "resampling",
 )  # fmt: skip
 
 

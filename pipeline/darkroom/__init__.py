@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from darkroom.api.calls import compare as compare
     from darkroom.api.calls import evaluate as evaluate
     from darkroom.api.calls import export as export
+    from darkroom.api.calls import find_copies as find_copies
     from darkroom.api.calls import generate as generate
     from darkroom.api.calls import open_run as open_run
     from darkroom.api.calls import plan as plan
@@ -38,6 +39,7 @@ _HOMES = {
         "compare",
         "evaluate",
         "export",
+        "find_copies",
         "generate",
         "open_run",
         "plan",

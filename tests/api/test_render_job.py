@@ -1,8 +1,10 @@
 """Two commands on one run split its shards, and what is left of one's share the other takes."""
 
 import json
-import subprocess
+import os
+import time
 from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,10 +14,13 @@ from darkroom.api.render_job import Shared
 from darkroom.domain.identity import Shard
 from darkroom.engine.planning import plan
 from darkroom.engine.tasks import ShardTask
+from darkroom.rendering.renderer import PaintRenderer
+from darkroom.runs import drivers
 from darkroom.runs.listing import ShardSet
 from darkroom.runs.reading import records
 from darkroom.storage.store import open_store, parse_spec
-from tests.jobs.helpers import ROOT, command
+from tests.jobs.helpers import PAINT
+from tests.processes import Job, ended, wait_for
 
 SHARDS = list(plan(8, 1, ["cell"], "fingerprint"))
 
@@ -71,17 +76,29 @@ def test_what_others_commit_is_counted_when_the_driver_has_asked() -> None:
     assert counts == [0, 2, 2, 2]
 
 
+@dataclass(frozen=True)
+class Meeting:
+    """Begins once so many processes are there, paints slowly, and looks for others often."""
+
+    folder: Path
+    num_processes: int
+
+    def __call__(self) -> None:
+        drivers.LOOK_EVERY_S = 0.2
+        paint = PaintRenderer.render
+        PaintRenderer.render = lambda *given: (time.sleep(0.15), paint(*given))[1]  # type: ignore[method-assign]
+        (self.folder / f"{os.getpid()}.here").touch()
+        wait_for(lambda: len(list(self.folder.glob("*.here"))) == self.num_processes)
+
+
 @pytest.mark.slow
 def test_two_commands_at_once_split_a_run(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": f"a red circle {number}"}) + "\n" for number in range(96)))
-    words = ["engine=local", "prompts=file", f"prompts.uri={prompts}", f"output.uri={tmp_path / 'run'}",
+    words = [*PAINT, "prompts=file", f"prompts.uri={prompts}", f"output.uri={tmp_path / 'run'}",
              "engine.shard_size=4", "engine.batch_size=4"]  # fmt: skip
-    started = [
-        subprocess.Popen(command("generate", *words), cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
-    said = [process.communicate(timeout=200)[0] for process in started]
-    assert [process.returncode for process in started] == [0, 0]
+    started = [Job("generate", words, Meeting(tmp_path, 2)) for _ in range(2)]
+    said = [ended(job, 0) for job in started]
     rendered = [int(next(line for line in text.splitlines() if " images rendered" in line).split()[0]) for text in said]
     # Twice: what the first rendered before it saw the second (LOOK_EVERY_S), and shards under way at the end.
     assert 96 <= sum(rendered) <= 96 + 48

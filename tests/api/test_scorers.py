@@ -17,12 +17,17 @@ import darkroom
 from darkroom.domain.errors import DarkroomError
 from darkroom.engine.extraction import Picture, extract
 from darkroom.evaluation.extractor import ExtractorSpec
+from darkroom.evaluation.figures import read_evaluations
 from darkroom.evaluation.opening import load_extractor
 from tests.evaluation.test_command_scorer import SCRIPT
 
 SCORERS = Path(__file__).parents[2] / "infra" / "examples" / "scorers"
 SIZES = {"name": "sizes", "command": f"{sys.executable} -S {SCRIPT}", "lower_is_better": ["told"]}
-PROMPTS = [{"prompt": f"p{number}", "told": "x" * number if number % 2 else None} for number in range(24)]
+KINDS = ("few", "many")
+PROMPTS = [
+    {"prompt": f"p{number}", "told": "x" * number if number % 2 else None, "kind": KINDS[number > 12]}
+    for number in range(24)
+]
 HERE = darkroom.EngineOptions(shard_size=8)
 
 
@@ -34,7 +39,7 @@ def sweep(out: Path, prompts: list, **more) -> darkroom.Run:
 @pytest.mark.slow
 def test_its_scores_are_figures_of_a_sweep_of_comparisons_and_of_the_report(tmp_path: Path) -> None:
     run = sweep(tmp_path / "run", PROMPTS)
-    found = run.evaluate(extractors=[SIZES])
+    found = run.evaluate(extractors=[SIZES], by=["kind"])
     narrow, wide = found.evaluation.cells
     figures = found.evaluation.cells[wide]
     assert (figures["sizes.width"].value, figures["sizes.width"].num_images) == (24, 24)
@@ -48,12 +53,18 @@ def test_its_scores_are_figures_of_a_sweep_of_comparisons_and_of_the_report(tmp_
     ]
     assert found.evaluation.gaps[narrow]["sizes.width"].difference == -8
     assert found.evaluation.options["extractors"] == [SIZES]
+    by_kind = found.evaluation.by["kind"]
+    assert {kind: by_kind[kind][wide]["sizes.told"].value for kind in by_kind} == {"few": 6, "many": 18}
+    assert [line for line in found.table.splitlines() if line.startswith("many  24")]
+    assert read_evaluations(run.store)[0].by == found.evaluation.by
     compared = darkroom.compare(
         run, run, a_cell=wide, b_cell=narrow, extractors=[SIZES], metrics=["sizes.width", "sizes.told"]
     )
     assert compared.worse == ["sizes.width"]
     assert compared.differences["sizes.told"].num_pairs == 12
-    assert "Mean told (sizes)" in Path(run.report(out=tmp_path / "report").place).read_text()
+    page = Path(run.report(out=tmp_path / "report").place).read_text()
+    assert "Mean told (sizes)" in page
+    assert "Scores: an image&#39;s own score is height of sizes." in page
 
 
 @pytest.mark.slow
@@ -68,6 +79,8 @@ def test_what_it_reads_is_checked_before_anything_is_rendered(tmp_path: Path) ->
     )
     with pytest.raises(DarkroomError, match=words):
         run.evaluate(extractors=[SIZES])
+    with pytest.raises(DarkroomError, match=r"by=kind: the prompts have no such column .*; there are size"):
+        run.evaluate(extractors=["pixels"], by=["kind"])
     with pytest.raises(DarkroomError, match="extractors: columns='told': give a list of texts"):
         run.evaluate(extractors=[{**SIZES, "columns": "told"}])
 
@@ -157,6 +170,13 @@ def test_a_judge_asks_a_servers_model_each_question(chat: ThreadingHTTPServer, m
     assert set(paths) == {"/v1/chat/completions"}
     assert set(keys) == {"Bearer k-1"}
     assert bodies[0]["messages"][0]["content"][0]["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
+
+
+@pytest.mark.slow
+def test_a_judge_without_its_server_ends_so_that_nothing_is_stored() -> None:
+    command = f"{sys.executable} {SCORERS / 'vlm_judge.py'} --base-url http://127.0.0.1:1/v1 --model m --tries 1"
+    (reason,) = scored(command, [{"vqa_list": ["Is it red?"]}], [np.zeros((8, 8, 3), np.uint8)])
+    assert "exit status 1; it said last: http://127.0.0.1:1/v1/chat/completions: <urlopen error " in reason
 
 
 @pytest.mark.drill

@@ -2,7 +2,6 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from darkroom.runs.files import manifest_key
 from darkroom.runs.reading import records
 from darkroom.storage.store import StoreSpec, open_store
 from tests.bench.painting import paint_work
+from tests.processes import forks
 
 
 @pytest.mark.slow
@@ -71,7 +71,7 @@ def _met_at(gate: WorkerBarrier) -> float:
 @pytest.mark.slow
 def test_nobody_begins_before_the_last_one_is_loaded(tmp_path: Path) -> None:
     gate = WorkerBarrier(Idler, tmp_path, 2)
-    with get_context("spawn").Pool(2) as pool, ThreadPoolExecutor(1) as waiting:
+    with forks(2) as pool, ThreadPoolExecutor(1) as waiting:
         first = waiting.submit(pool.apply, _met_at, (gate,))
         while not list(tmp_path.iterdir()):
             time.sleep(0.01)

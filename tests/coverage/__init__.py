@@ -19,41 +19,55 @@ from darkroom.evaluation.moments import FeatureMoments
 from darkroom.runs.features import ExtractorInfo, ImageFeatures, PairedFeatures
 from tests.evaluation.sets import Known
 
-DIMENSION = 8
-EXTRACTOR = ExtractorInfo("demo_clip", "sha256:00", "bicubic 64", DIMENSION, reads_captions=True)
-METRICS = tuple(name for name in default_metrics(EXTRACTOR, has_reference=True) if CATALOGUE[name].has_interval)
-SHIFT = 0.3  # of a model from the reference
+
+def extractor(dimension: int) -> ExtractorInfo:
+    return ExtractorInfo("demo_clip", "sha256:00", "bicubic 64", dimension, reads_captions=True)
+
+
+METRICS = tuple(name for name in default_metrics(extractor(8), has_reference=True) if CATALOGUE[name].has_interval)
 _NUM_REFERENCE = 400
 
 
-def real(seed: int = 999) -> ReferenceSet:
+@dataclass(frozen=True)
+class Law:
+    """What sets are drawn from."""
+
+    dimension: int = 8  # of features
+    shift: float = 0.3  # of a model from the reference, in units of each dimension's spread; 0: a perfect model
+    is_round: bool = False  # all dimensions vary alike; else as features of networks do, about a mean far from 0
+
+    def features(self, centres: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(n, dimension) float32 of images about (n, dimension) standard normal centres."""
+        found = centres + rng.normal(size=centres.shape) / 2
+        if not self.is_round:
+            found = found * np.geomspace(1, 0.05, self.dimension) + 1.5 * (np.arange(self.dimension) < 3)
+        return found.astype(np.float32)
+
+
+def real(law: Law, seed: int = 999) -> ReferenceSet:
     """Of independent scenes."""
     rng = np.random.default_rng(seed)
-    features = _features(rng.normal(size=(_NUM_REFERENCE, DIMENSION)), rng)
+    features = law.features(rng.normal(size=(_NUM_REFERENCE, law.dimension)), rng)
     ids = tuple(f"real {row}" for row in range(_NUM_REFERENCE))
     return Known("real", "d" * 64, ids, features, FeatureMoments.of(features).gaussian())
 
 
-def cells(counts: Sequence[int], num_cells: int, seed: int) -> dict[str, PairedFeatures]:
+def cells(law: Law, counts: Sequence[int], num_cells: int, seed: int) -> dict[str, PairedFeatures]:
     """Equally good ones: images of the same prompts, `counts` of each, whose noise has a part in common."""
     rng = np.random.default_rng(seed)
     pairs = tuple((f"p{row}", sample) for row, count in enumerate(counts) for sample in range(count))
     rows = np.repeat(np.arange(len(counts)), counts)
-    centres = rng.normal(SHIFT, 1, (len(counts), DIMENSION))[rows]
+    centres = rng.normal(law.shift, 1, (len(counts), law.dimension))[rows]
     hardness = rng.normal(0.3, 0.1, len(counts))[rows]
-    noise = rng.normal(size=(len(pairs), DIMENSION)) / 2
+    noise = rng.normal(size=(len(pairs), law.dimension)) / 2
     found = {}
     for number in range(num_cells):
-        features = _features(centres + noise, rng)
+        features = law.features(centres + noise, rng)
         cosines = (hardness + rng.normal(0, 0.1, len(pairs))).clip(-1, 1).astype(np.float32)
         ids = tuple(f"cell {number} image {row}" for row in range(len(pairs)))
         images = ImageFeatures(ids, features, cosines, np.zeros(len(pairs), bool))
         found[f"cell {number}"] = PairedFeatures(pairs, images)
     return found
-
-
-def _features(centres: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return (centres + rng.normal(size=centres.shape) / 2).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -64,15 +78,15 @@ class Coverage:
     of_gap: float  # intervals of the difference of two equal cells that hold 0
 
 
-def coverage(counts: Sequence[int], num_sets: int, metrics: Sequence[str] = METRICS) -> dict[str, Coverage]:
+def coverage(law: Law, counts: Sequence[int], num_sets: int, metrics: Sequence[str] = METRICS) -> dict[str, Coverage]:
     """By metric, of `num_sets` sets with so many images a prompt."""
-    reference = real()
+    reference, info = real(law), extractor(law.dimension)
     figures: dict[str, list[tuple[float, float, float]]] = {name: [] for name in metrics}
     holds: dict[str, list[bool]] = {name: [] for name in metrics}
     for seed in range(num_sets):
-        both = cells(counts, 2, seed)
-        first = measured_cell(Gathered(both["cell 0"]), EXTRACTOR, reference, metrics, "hessel", seed)
-        found = differences(both, "cell 0", EXTRACTOR, reference, metrics, "hessel", seed, level=None)["cell 1"]
+        both = cells(law, counts, 2, seed)
+        first = measured_cell(Gathered(both["cell 0"]), info, reference, metrics, "hessel", seed)
+        found = differences(both, "cell 0", info, reference, metrics, "hessel", seed, level=None)["cell 1"]
         for name in metrics:
             figure, gap = first.figures[f"demo_clip.{name}"], found[f"demo_clip.{name}"]
             figures[name].append((figure.value, figure.low, figure.high))
@@ -93,16 +107,18 @@ class FalseAlarms:
     of_comparison: float  # two cells by some metric
 
 
-def false_alarms(counts: Sequence[int], num_cells: int, num_sets: int, metrics: Sequence[str] = METRICS) -> FalseAlarms:
+def false_alarms(
+    law: Law, counts: Sequence[int], num_cells: int, num_sets: int, metrics: Sequence[str] = METRICS
+) -> FalseAlarms:
     """Of sweeps of `num_cells` cells, and of the first two of each."""
-    reference = real()
-    infos = metric_infos(EXTRACTOR, reference, metrics, "hessel")
+    reference, info = real(law), extractor(law.dimension)
+    infos = metric_infos(info, reference, metrics, "hessel")
     swept: dict[str, list[bool]] = {name: [] for name in metrics}
     compared = []
     for seed in range(num_sets):
-        found = cells(counts, num_cells, seed)
+        found = cells(law, counts, num_cells, seed)
         measured = {
-            cell_id: measured_cell(Gathered(cell), EXTRACTOR, reference, metrics, "hessel", seed)
+            cell_id: measured_cell(Gathered(cell), info, reference, metrics, "hessel", seed)
             for cell_id, cell in found.items()
         }
         by_cell = gaps(measured, infos, seed, _never).values()
@@ -110,7 +126,7 @@ def false_alarms(counts: Sequence[int], num_cells: int, num_sets: int, metrics: 
             found_gaps = (by_name.get(f"demo_clip.{name}") for by_name in by_cell)  # the best cell has none
             told_apart.append(any(gap.is_told_apart for gap in found_gaps if gap))
         two = {cell_id: found[cell_id] for cell_id in ("cell 0", "cell 1")}
-        both = differences(two, "cell 0", EXTRACTOR, reference, metrics, "hessel", seed)["cell 1"]
+        both = differences(two, "cell 0", info, reference, metrics, "hessel", seed)["cell 1"]
         compared.append(any(gap.is_told_apart for gap in both.values()))
     return FalseAlarms({name: float(np.mean(of_metric)) for name, of_metric in swept.items()}, float(np.mean(compared)))
 

@@ -2,19 +2,19 @@
 
 import pytest
 
-from tests.coverage import coverage, false_alarms
+from tests.coverage import Law, coverage, false_alarms
 
 
 @pytest.mark.slow
 def test_intervals_hold_the_truth_some_95_times_in_100() -> None:
     """Of 4 images a prompt: resampled by image, they would hold it 75 to 87 times. 100 sets say it to some 2.5."""
-    found = coverage([4] * 48, 100, ("kid", "precision", "clip_score"))
+    found = coverage(Law(), [4] * 48, 100, ("kid", "precision", "clip_score"))
     for name, of_metric in found.items():
         assert of_metric.of_figure >= 0.87, name
         assert of_metric.of_gap >= 0.87, name
 
 
 def test_false_alarms_are_counted_by_metric_and_over_all() -> None:
-    found = false_alarms([1] * 20, 3, 2, ("kid", "clip_score"))
+    found = false_alarms(Law(), [1] * 20, 3, 2, ("kid", "clip_score"))
     assert list(found.of_sweep) == ["kid", "clip_score"]
     assert {*found.of_sweep.values(), found.of_comparison} <= {0.0, 0.5, 1.0}

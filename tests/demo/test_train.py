@@ -1,17 +1,15 @@
 """A training of seconds runs every phase, goes on after a kill, and is deterministic."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from darkroom.demo.train import TrainSettings
+from darkroom.demo.train import TrainSettings, train
 from darkroom.demo.training_loop import Phase, train_steps
+from tests.processes import forks
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 TINY = TrainSettings(
@@ -48,15 +46,19 @@ def test_the_same_seed_makes_the_same_weights(tmp_path: Path) -> None:
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert {tensor.dtype for tensor in first.values()} == {torch.float16}
-    assert any(line.startswith("denoiser: step 2/2") and "samples/s" in line for line in said[0].splitlines())
+    assert any(line.startswith("denoiser: step 2/2") and "samples/s" in line for line in said[0])
 
 
-def _train_in_a_process(folder: Path) -> str:
+def _train_in_a_process(folder: Path) -> list[str]:
     """As the job does; a second training in one process would find PyTorch warm, which moves low bits."""
-    imports = "from pathlib import Path; from darkroom.demo.train import train; from tests.demo.test_train import TINY"
-    code = f"{imports}; train(TINY, Path({str(folder)!r}), print)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout
+    with forks(1) as pool:
+        return pool.apply(_trained, (folder,))
+
+
+def _trained(folder: Path) -> list[str]:
+    lines: list[str] = []
+    train(TINY, folder, lines.append)
+    return lines
 
 
 def test_a_training_that_was_cut_off_ends_as_an_undisturbed_one(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """A training of LoRAs that takes seconds: deterministic, small, and loadable by plain diffusers."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,10 +7,10 @@ import torch
 from safetensors.torch import load_file
 
 from darkroom.demo import MODEL_FOLDER
-from darkroom.demo.train_loras import LoraSettings
+from darkroom.demo.train_loras import LoraSettings, train_loras
 from darkroom.demo.training_loop import Phase
+from tests.processes import forks
 
-ROOT = Path(__file__).parents[2]
 TINY = LoraSettings(
     num_scenes=16,
     rank=2,
@@ -22,14 +20,16 @@ TINY = LoraSettings(
 
 def _trained(folder: Path) -> dict[str, torch.Tensor]:
     """As the job does, in a process of its own."""
-    code = (
-        "from pathlib import Path; from darkroom.demo.train_loras import train_loras; "
-        "from tests.demo.test_train_loras import MODEL_FOLDER, TINY; "
-        f"train_loras(TINY, MODEL_FOLDER, Path({str(folder)!r}), print, ['sketch'])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "sketch_lora: step 2/2" in done.stdout
+    with forks(1) as pool:
+        said = pool.apply(_train, (folder,))
+    assert any("sketch_lora: step 2/2" in line for line in said)
     return load_file(folder / "sketch.safetensors")
+
+
+def _train(folder: Path) -> list[str]:
+    lines: list[str] = []
+    train_loras(TINY, MODEL_FOLDER, folder, lines.append, ["sketch"])
+    return lines
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from darkroom.engine.feature_worker import FeatureWorker, FeatureWorkerSpec
 from darkroom.engine.tasks import FeatureTask
 from darkroom.evaluation.extractor import ExtractorSpec
 from darkroom.evaluation.opening import load_extractor
+from darkroom.evaluation.scorer_process import ScorerDied
 from darkroom.runs import manifest
 from darkroom.runs.encoding import decode
 from darkroom.runs.features import ExtractorInfo, features_key, get_features
@@ -124,6 +125,34 @@ class Told:
 
     def close(self) -> None:
         self.is_closed = True
+
+
+@pytest.mark.slow
+def test_an_image_that_a_scorer_died_of_is_tried_again_by_the_next_extraction(tmp_path: Path) -> None:
+    spec = rendered(tmp_path, ["a", "b"])
+    store, scorer = open_store(spec), Mortal()
+    [name] = manifest.committed(store)
+    found = []
+    for _ in range(3):
+        FeatureWorker(lambda: [scorer], store).run_task(FeatureTask(name), 1)
+        found.append([error.partition(":")[0] for error in get_features(store, scorer.info.extractor_id, name).errors])
+    assert found == [["", "ScorerDied"], ["", ""], ["", ""]]
+    assert scorer.seen == ["a", "b", "a", "b", "b"]
+
+
+class Mortal:
+    """Dies of the prompt b until it is asked for it alone for the second time."""
+
+    info = ExtractorInfo("mortal", "none", "none", 1, is_scorer=True)
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def row_scores(self, pictures, rows):
+        self.seen += [row["prompt"] for row in rows]
+        if "b" in self.seen[-len(rows) :] and self.seen.count("b") < 3:
+            raise ScorerDied("out of memory")
+        return [{"score": 1.0} for _ in rows]
 
 
 @pytest.mark.slow

@@ -113,8 +113,10 @@ def test_an_attempt_that_raises_is_made_again(store: Store, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_worker_that_cannot_start_ends_the_run_with_its_reason(store: Store) -> None:
+def test_a_worker_that_cannot_start_ends_the_run_with_its_reason(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     from darkroom.engine.ray_dispatcher import RayDispatcher
+
+    monkeypatch.setattr("darkroom.engine.actor._FIRST_PAUSE_S", 0.1)
 
     def broken() -> None:
         raise OSError("no such weights")

@@ -17,7 +17,7 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError, EndsRun, WrongModel
 from darkroom.engine.extraction import Picture, extract
-from darkroom.evaluation.command_scorer import CommandScorer, placed
+from darkroom.evaluation.command_scorer import CommandScorer, _batches, placed
 from darkroom.evaluation.extractor import ExtractorSpec, end_scorers
 from darkroom.evaluation.opening import inspect_extractor, load_extractor, pin_extractor
 from darkroom.evaluation.scorer_process import BrokenScorer, ScorerDied
@@ -82,6 +82,13 @@ def test_one_that_dies_of_all_or_answers_nonsense_ends_the_job(scorer, prompts, 
         extract(scorer(), pictures(*prompts))
     assert isinstance(caught.value, EndsRun)
     assert "\n" not in str(caught.value)
+
+
+def test_a_batch_is_of_as_many_images_as_are_asked_for_and_fit_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("darkroom.evaluation.command_scorer._MOST_CHARS", 10)
+    images = [{"png": "x" * chars} for chars in (1, 1, 1, 8, 3, 20, 2)]
+    assert [[len(image["png"]) for image in batch] for batch in _batches(images, 2)] == [[1, 1], [1, 8], [3], [20], [2]]
+    assert list(_batches([], 2)) == []
 
 
 @pytest.mark.slow
@@ -225,6 +232,8 @@ def test_a_machine_with_another_one_is_left_out(tmp_path: Path, change: Callable
     wanted = spec(script=script)
     pinned = load_extractor(replace(wanted, pin=pin_extractor(wanted, inspect_extractor(wanted))))
     change(script)
+    with pytest.raises(WrongModel, match="extractor mine: "):
+        pinned.start()  # as a worker does, which is then made elsewhere
     with pytest.raises(WrongModel, match="extractor mine: "):
         extract(pinned, pictures("a"))
     pinned.close()

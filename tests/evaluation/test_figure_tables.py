@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from darkroom.evaluation.figure_tables import comparison_table, costs_table, figures_table
-from darkroom.evaluation.figures import Figure, Gap, Metric
+from darkroom.evaluation.figures import Control, Figure, Gap, Metric
 from darkroom.evaluation.gaps import Verdict, differences, verdict
 from darkroom.evaluation.measuring import metric_infos
 from tests.evaluation.sets import CLIP, cell, figures_of, images, reference, statistics
@@ -53,6 +53,28 @@ def test_what_ranks_no_cell_stands_last_and_what_has_no_interval_says_what_chanc
     assert "e.score: without intervals, so that chance may have chosen the best" in lines
     nothing = {name: {"e.score": figure(math.nan)} for name in few}
     assert "without intervals" not in figures_table(infos, nothing, SETTINGS, {})
+
+
+CONTROLS = {
+    "real": Control({"e.distance": replace(figure(1.25, 1, 1.5, "too few"), is_ranked=False)}, "20 images"),
+    "shuffled": Control({}, "no row: why"),
+}
+
+
+def test_rows_of_known_images_stand_below_the_cells_and_are_never_best() -> None:
+    lines = figures_table(INFOS, CELLS, SETTINGS, GAPS, CONTROLS).splitlines()
+    assert lines[2].rstrip().endswith("*"), "the best cell, though the row below is better"
+    assert lines[4].split() == ["real", "1.25", "[1.00,", "1.50]"]
+    assert not any(line.startswith("shuffled ") for line in lines)
+    assert lines[-4:-2] == ["real: 20 images", "shuffled: no row: why"]
+    assert lines[-2] == "warning: e.distance: too few (2 of 3 cells)", "of cells alone"
+
+
+def test_one_cell_has_a_column_for_each_such_row() -> None:
+    one = {"c1": CELLS["c1"]}
+    lines = figures_table(INFOS, one, SETTINGS, {}, CONTROLS).splitlines()
+    assert [lines[0].split()[-1], lines[2].split()[-1]] == ["real", "1.25"]
+    assert lines[1].split()[-1] == "20"
 
 
 def test_a_sweeps_table_has_a_line_a_cell_and_marks_the_best() -> None:

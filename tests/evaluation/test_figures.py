@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.figures import Evaluation, Figure, Gap, Metric, put_evaluation, read_evaluations
+from darkroom.evaluation.figures import Control, Evaluation, Figure, Gap, Metric, put_evaluation, read_evaluations
 from darkroom.runs.files import evaluation_key
 from darkroom.runs.reading import PresentImages
 from darkroom.storage.store import Store, open_store, parse_spec
@@ -24,6 +24,7 @@ WHOLE = Evaluation(
     {},
     {"a": PresentImages(3, "d")},
     {"reference": "demo"},
+    controls={"real": Control({"m.s": FIGURE}, "3 images")},
 )
 PLACES = {
     "created_at": ["created_at"],
@@ -31,6 +32,7 @@ PLACES = {
     "gaps": ["gaps", "a", "m.s"],
     "images": ["images", "a"],
     "options": ["options"],
+    "controls": ["controls", "real", "figures", "m.s"],
     "metrics": ["metrics", "m.s"],
 }
 

@@ -9,6 +9,7 @@ import pytest
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.kernel_distances import (
     Kernel,
+    KernelDistance,
     Prompts,
     cmmd,
     cmmd_and_influence,
@@ -94,16 +95,25 @@ def test_a_perfect_model_has_one_distance_however_prompts_repeat(distance: Calla
 
 @pytest.mark.parametrize("distance", [kid_and_influence, cmmd_and_influence])
 def test_images_of_one_prompt_are_walked_tile_by_tile_too(
-    distance: Callable[..., tuple[float, np.ndarray]], monkeypatch: pytest.MonkeyPatch
+    distance: Callable[..., KernelDistance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(0)
     sets = rng.normal(size=(30, 4)), rng.normal(size=(20, 4))
     known = Prompts.of(["a"] * 20 + ["b"] * 3 + ["c"] * 7, ["d"] * 8 + ["a"] * 12, (30, 20))
-    value, influence = distance(*sets, known)
+    value, influence, bias = distance(*sets, known)
     monkeypatch.setattr("darkroom.evaluation.moments.TILE_ROWS", 4)
     in_tiles = distance(*sets, known)
     assert in_tiles[0] == pytest.approx(value, rel=1e-12)
     np.testing.assert_allclose(in_tiles[1], influence, rtol=1e-9)
+    assert in_tiles.bias == pytest.approx(bias, rel=1e-12)
+
+
+def test_kids_bias_is_what_pairs_of_an_image_with_itself_would_add() -> None:
+    rng = np.random.default_rng(0)
+    features, reference = rng.normal(size=(30, 4)), rng.normal(0.3, 1, size=(20, 4))
+    over_all = cubic(features, features).mean() + cubic(reference, reference).mean()
+    found = kid_and_influence(features, reference)
+    assert found.value + found.bias == pytest.approx(over_all - 2 * cubic(features, reference).mean(), rel=1e-9)
 
 
 @pytest.mark.parametrize("kernel", [cubic, gaussian])
@@ -213,7 +223,15 @@ def test_an_influence_is_the_derivative_in_an_images_weight(row: int) -> None:
     features, reference = unit(rng, 10), unit(rng, 13, 0.8)
     by_weight = slope(lambda rows: cmmd(rows, reference), features, row)
     assert cmmd_and_influence(features, reference)[1][row] == pytest.approx(by_weight, rel=1e-3)
-    assert vendi_influence(features)[row] == pytest.approx(slope(vendi_score, features, row), rel=1e-3)
+
+
+@pytest.mark.parametrize("num_images", [3, 10, 60])
+def test_the_influence_on_vendi_is_what_it_loses_without_the_image(num_images: int) -> None:
+    """Exactly, of fewer images than dimensions too."""
+    features = unit(np.random.default_rng(0), num_images)
+    left_out = [vendi_score(np.delete(features, row, axis=0)) for row in range(num_images)]
+    expected = (num_images - 1) * (np.mean(left_out) - left_out)
+    np.testing.assert_allclose(vendi_influence(features), expected, atol=1e-6 * np.abs(expected).max())
 
 
 def test_the_influence_on_kid_is_how_it_changes_without_the_image() -> None:

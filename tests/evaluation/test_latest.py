@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from darkroom.evaluation.figures import Evaluation, Figure, Gap, Metric
+from darkroom.evaluation.figures import Control, Evaluation, Figure, Gap, Metric
 from darkroom.evaluation.latest import latest_figures
+from darkroom.runs.features import ImageFeatures
 from darkroom.runs.reading import PresentImages
 
 CLIP = Metric("net.clip_score", "CLIP score", True, "hessel: 2.5 max(cos, 0)", "", "net", "e1", "", "", "", "")
@@ -46,6 +47,20 @@ def test_a_cost_stays_until_another_is_measured() -> None:
     assert found.costs("b") == {FID.name: newer}
 
 
+def test_rows_beside_the_cells_have_the_latest_figures_of_what_is_still_so_defined() -> None:
+    def row(value: float, *metrics: Metric) -> dict[str, Control]:
+        return {"real": Control({metric.name: Figure(value, None, None, 8) for metric in metrics}, f"of {value}")}
+
+    other = replace(KID, reference_digest="r2")
+    evaluations = [
+        evaluation(FID, KID, CLIP, controls=row(1.0, FID, KID, CLIP)),
+        evaluation(FID, other, controls=row(2.0, FID)),
+    ]
+    found = latest_figures(evaluations, "ab").controls["real"]
+    assert {name: figure.value for name, figure in found.figures.items()} == {FID.name: 2.0, CLIP.name: 1.0}
+    assert found.note == "of 2.0"
+
+
 @pytest.mark.parametrize(
     ("then", "warning"),
     [
@@ -78,9 +93,27 @@ def test_a_figure_of_other_images_than_those_that_are_there_says_so(
 def test_single_images_are_scored_on_the_scale_of_the_clip_score(convention: str, scores: list[int]) -> None:
     found = latest_figures([evaluation(FID, replace(CLIP, convention=convention))], "a").image_scores
     assert found is not None
-    assert (found.metric, found.extractor_id) == (CLIP.name, "e1")
-    assert found.of(np.array([-0.1, 0.4])).tolist() == pytest.approx(scores)
+    assert (found.metric.name, found.metric.extractor_id) == (CLIP.name, "e1")
+    assert found.of(of_images([-0.1, 0.4])).tolist() == pytest.approx(scores)
 
 
-def test_without_a_clip_score_single_images_have_none() -> None:
+def of_images(cosines: list[float]) -> ImageFeatures:
+    features = np.array([[1, 2, 3]] * len(cosines), np.float32)
+    features[-1, 1] = np.nan
+    ids = tuple(map(str, range(len(cosines))))
+    return ImageFeatures(ids, features, np.array(cosines, np.float32), np.zeros(len(cosines), bool))
+
+
+def test_single_images_are_scored_by_a_scorer_where_there_is_no_clip_score() -> None:
+    metric = replace(FID, name="mine.cer", extractor="mine", column=1)
+    found = latest_figures([evaluation(metric)], "a").image_scores
+    assert found is not None
+    np.testing.assert_array_equal(found.of(of_images([0.1, 0.2])), [2, np.nan])
+    assert found.words == "cer of mine"
+    both = latest_figures([evaluation(metric, CLIP)], "a").image_scores
+    assert both is not None
+    assert both.metric.name == CLIP.name
+
+
+def test_without_scores_of_images_single_images_have_none() -> None:
     assert latest_figures([evaluation(FID)], "a").image_scores is None

@@ -34,7 +34,7 @@ def of_two(wins: int, ties: int, losses: int, one: str = A, other: str = B, firs
 
 
 def test_of_two_cells_the_win_rates_add_up_to_one_and_the_gap_is_their_difference() -> None:
-    found = rated_cells(of_two(12, 4, 4), [A, B], 0)
+    found = rated_cells(of_two(12, 4, 4), [A, B])
     assert found.metrics.keys() == {WIN_RATE}
     first, second = (found.cells[cell].figures[WIN_RATE] for cell in (A, B))
     assert (first.value, second.value, first.num_images) == (0.7, pytest.approx(0.3), 20)
@@ -53,14 +53,14 @@ def test_of_two_cells_the_win_rates_add_up_to_one_and_the_gap_is_their_differenc
 @pytest.mark.parametrize(("wins", "is_told_apart"), [(2, False), (4, False), (8, True), (30, True)])
 def test_votes_that_are_all_alike_tell_apart_once_they_are_enough(wins: int, is_told_apart: bool) -> None:
     """As a sign test does: 4 heads of 4 come with p = 0.125, 8 of 8 with 0.008."""
-    found = rated_gaps(rated_cells(of_two(wins, 0, 0), [A, B], 0), [A, B], 0)
+    found = rated_gaps(rated_cells(of_two(wins, 0, 0), [A, B]), [A, B], 0)
     assert found[B][WIN_RATE].is_told_apart == is_told_apart
     assert found[B][WIN_RATE].low >= -1
 
 
 def test_of_three_cells_there_are_scores_too_and_all_gaps_at_once() -> None:
     votes = [*of_two(30, 0, 10), *of_two(32, 0, 8, A, C, 40), *of_two(26, 0, 14, B, C, 80)]
-    found = rated_cells(votes, [A, B, C], 0)
+    found = rated_cells(votes, [A, B, C])
     rates = [found.cells[cell].figures[WIN_RATE].value for cell in (A, B, C)]
     assert rates == [62 / 80, 36 / 80, 22 / 80]
     scores = [found.cells[cell].figures[BRADLEY_TERRY] for cell in (A, B, C)]
@@ -75,7 +75,7 @@ def test_of_three_cells_there_are_scores_too_and_all_gaps_at_once() -> None:
 
 
 def test_rates_of_different_opponents_rank_none_and_scores_do() -> None:
-    found = rated_cells([*of_two(8, 0, 2), *of_two(8, 0, 2, B, C, 10)], [A, B, C], 0)
+    found = rated_cells([*of_two(8, 0, 2), *of_two(8, 0, 2, B, C, 10)], [A, B, C])
     rate = found.cells[A].figures[WIN_RATE]
     assert not rate.is_ranked
     assert "not all cells were rated against each other" in rate.warnings[0]
@@ -85,14 +85,14 @@ def test_rates_of_different_opponents_rank_none_and_scores_do() -> None:
 
 
 def test_a_cell_without_a_vote_has_no_figure() -> None:
-    found = rated_cells(of_two(5, 0, 5), [A, B, C], 0)
+    found = rated_cells(of_two(5, 0, 5), [A, B, C])
     assert math.isnan(found.cells[C].figures[WIN_RATE].value)
     assert found.cells[C].figures[WIN_RATE].warnings == ("no vote is on its pairs",)
     assert rated_gap(of_two(5, 0, 5), A, C, 0) is None
 
 
 def test_each_two_cells_have_the_rate_of_the_first() -> None:
-    [ab, bc] = two_cells([*of_two(6, 2, 2), *of_two(1, 0, 9, B, C, 10)], [A, B, C], 0)
+    [ab, bc] = two_cells([*of_two(6, 2, 2), *of_two(1, 0, 9, B, C, 10)], [A, B, C])
     assert (ab.cell_id, ab.other, ab.num_votes, ab.num_ties, ab.rate.estimate) == (A, B, 10, 2, 0.7)
     assert (bc.cell_id, bc.other, bc.rate.estimate) == (B, C, 0.1)
 
@@ -111,15 +111,15 @@ def test_a_metric_agrees_where_the_chosen_image_has_the_higher_score() -> None:
         "a4": 0.0,
         "b4": 3.0,
     }
-    found = metric_agreement("clip.clip_score", votes, values, 0)
+    found = metric_agreement("clip.clip_score", votes, values)
     assert (found.num_votes, found.rate.estimate) == (4, (1 + 0 + 0.5 + 1) / 4)
-    assert metric_agreement("clip.clip_score", votes, {"a0": 1.0}, 0) is None
+    assert metric_agreement("clip.clip_score", votes, {"a0": 1.0}) is None
 
 
 def test_raters_agree_by_images_whatever_their_sides() -> None:
     one = judged(A, B, 1.0, 0)
     turned = replace(one.pair, left=one.pair.right, right=one.pair.left)
-    found = raters_agreement([one, Judgement("bo", turned, 0.0), judged(A, B, 1.0, 1)], 0)
+    found = raters_agreement([one, Judgement("bo", turned, 0.0), judged(A, B, 1.0, 1)])
     assert (found.num_units, found.same.estimate) == (1, 1.0)
 
 
@@ -133,7 +133,7 @@ def test_pairs_that_come_again_say_how_steady_a_rater_is_and_count_nowhere_else(
     choices = ["left", "tie", "skip", "left", "right", "left"]
     votes = [Vote(place, choice, "ann", place / 2) for place, choice in enumerate(choices)]
     assert [each.pair.prompt for each in judgements(study(), votes)] == ["p0", "p1", "p3"]
-    [ann] = rater_infos([(study(), vote) for vote in votes], 0)
+    [ann] = rater_infos([(study(), vote) for vote in votes])
     assert (ann.num_votes, ann.num_skipped, ann.num_ties, ann.num_repeats, ann.seconds) == (5, 1, 1, 2, 1.5)
     assert ann.steady.estimate == 0.5  # left and right is the same image; a tie and left is not
     assert ann.left.estimate == 0.75
@@ -142,14 +142,14 @@ def test_pairs_that_come_again_say_how_steady_a_rater_is_and_count_nowhere_else(
 def test_the_tables_say_it_all() -> None:
     votes = [*of_two(30, 0, 10), *of_two(32, 0, 8, A, C, 40), *of_two(26, 0, 14, B, C, 80)]
     votes += [replace(each, rater="bo") for each in votes[:20]]
-    rated = rated_cells(votes, [A, B, C], 0)
+    rated = rated_cells(votes, [A, B, C])
     settings = {A: {"x": 1}, B: {"x": 2}, C: {"x": 3}}
     figures = {cell: found.figures for cell, found in rated.cells.items()}
     gaps = rated_gaps(rated, [A, B, C], 0)
-    infos = rater_infos([(study(), Vote(0, "left", "ann"))], 0)
-    of_metric = metric_agreement("clip.clip_score", votes, {each.pair.left.image_id: 1.0 for each in votes}, 0)
+    infos = rater_infos([(study(), Vote(0, "left", "ann"))])
+    of_metric = metric_agreement("clip.clip_score", votes, {each.pair.left.image_id: 1.0 for each in votes})
     said = ratings_table(
-        rated.metrics, figures, settings, gaps, two_cells(votes, [A, B, C], 0), infos, raters_agreement(votes, 0),
+        rated.metrics, figures, settings, gaps, two_cells(votes, [A, B, C]), infos, raters_agreement(votes),
         [of_metric] if of_metric else [],
     )  # fmt: skip
     for words in (

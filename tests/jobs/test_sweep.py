@@ -173,6 +173,11 @@ def test_generate_refuses_a_folder_whose_cells_are_others(arguments) -> None:
 def test_inline_and_later_evaluations_give_equal_figures(arguments, tmp_path: Path, capsys) -> None:
     axes = "grid.axes.guidance_scale=[1,3]"
     assert run_here("sweep", *arguments, axes, "evaluate=inline", "evaluation.reference=demo") == 0
+    controls = read_evaluations(store_at(tmp_path))[-1].controls
+    assert controls["real"].note == "64 images of demo against its other 448"
+    assert controls["real"].figures["demo_clip.coverage"].value > 0.4
+    assert list(controls["shuffled prompts"].figures) == ["demo_clip.clip_score"]
+    assert open_run(str(tmp_path / "run")).controls["real"] == controls["real"].figures
     inline = read_evaluations(store_at(tmp_path))[-1]
     for path in (tmp_path / "run" / "features").rglob("*.parquet"):
         path.unlink()

@@ -7,6 +7,7 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.overrides import composed
+from darkroom.jobs.values import grid
 
 HEADS = {"config": "", "primary": "defaults: [generate, _self_]\n", "experiment": "# @package _global_\n"}
 
@@ -41,6 +42,8 @@ def refusal(job: str, given: list[str]) -> str:
         ("sampling={seed: ${x}}", "sampling.seed=${x}: give a whole number"),
         ("grid.axes.guidance_scale=${x}", "grid.axes.guidance_scale=${x}: give a list"),
         ("grid.cells=${x}", "grid.cells=${x}: give a list"),
+        ("grid.axes.guidance_scale=ddim", "grid.axes.guidance_scale=ddim: give a list"),
+        ("grid.axes.scheduler=1-4", "grid.axes.scheduler=1-4: give a list"),
         ("grid.axes=${x}", "grid.axes=${x}: give keys with values"),
         ("sampling.negative_prompt=null", "null is no value of it; give '' for an empty text, or \"'null'\""),
         ("model=diffusers", "model.repo_id has no value"),
@@ -181,3 +184,21 @@ def test_a_defaults_list_of_a_group_is_checked_too(tmp_path: Path, text: str, sa
     flags = words(tmp_path, "experiment", text)
     (tmp_path / "experiment" / "other.yaml").write_text("# @package _global_\ndefaults: [mine]\n")
     assert re.match(rf"{tmp_path}/experiment/mine.yaml: .*{re.escape(said)}", refusal("generate", flags))
+
+
+@pytest.mark.parametrize("text", ["1-9 (+4)", '"1-9 (+4)"', "'1-9(+4)'", "[1, '5-9 (+4)']", "1, 5, 9", "1-9 [3]"])
+def test_numbers_of_an_axis_are_a_list_or_ranges(text: str) -> None:
+    assert list(grid(composed("sweep", [f"grid.axes.guidance_scale={text}"]).grid).axes["guidance_scale"]) == [1, 5, 9]
+
+
+def test_a_file_may_say_ranges_too(tmp_path: Path) -> None:
+    (tmp_path / "axes.yaml").write_text(
+        "grid:\n  axes:\n    num_inference_steps: 10-30 [3]\n    guidance_scale: [1-2, 7.5]\n"
+    )
+    axes = grid(composed("sweep", [f"--config={tmp_path / 'axes.yaml'}"]).grid).axes
+    assert (axes["num_inference_steps"], axes["guidance_scale"]) == ([10, 20, 30], [1, 2, 7.5])
+
+
+def test_a_range_that_is_not_clear_is_refused_before_anything_starts() -> None:
+    with pytest.raises(DarkroomError, match=r"grid.axes.guidance_scale=1.5-3: its step is not clear"):
+        grid(composed("sweep", ["grid.axes.guidance_scale=1.5-3"]).grid)

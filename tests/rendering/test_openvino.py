@@ -1,9 +1,6 @@
 """UNets computed by OpenVINO: torch's pixels but for rounding, rows that stand alone, and what is kept on the disk."""
 
-import os
 import platform
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.openvino_unet import Compiler, Miscompiled
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.rendering.self_test import self_test
+from tests.processes import forks
 from tests.rendering.helpers import SAMPLING, Models, largest_difference, load, pixels, requests, spec_of
 from tests.rendering.tiny_models import tiny_lcm
 
@@ -93,11 +91,10 @@ def test_what_changes_layers_is_computed_by_torch(models: Models, changes: dict,
 def test_every_promise_holds_as_with_torch(models: Models, name: str) -> None:
     folder = {**models, "demo": MODEL_FOLDER}[name]
     model, sampling = inspect_model(ModelRef(str(folder)), "cpu"), Sampling("default", 3.0, 1, 32, 32)
-    for backend in ("openvino", "torch"):
-        renderer = load_renderer(RendererSpec(model, "cpu", 4, backend=backend))
-        found = {check.promise: check.outcome for check in self_test(renderer, model, sampling)}
-        wanted = {n: Outcome.EXACT if promise.is_equality else Outcome.ACTS for n, promise in PROMISES.items()}
-        assert found == wanted | dict.fromkeys(("lora_mixing", "compiled", "refiner_start"), Outcome.UNTAKEN), backend
+    renderer = load_renderer(RendererSpec(model, "cpu", 4, backend="openvino"))
+    found = {check.promise: check.outcome for check in self_test(renderer, model, sampling)}
+    wanted = {n: Outcome.EXACT if promise.is_equality else Outcome.ACTS for n, promise in PROMISES.items()}
+    assert found == wanted | dict.fromkeys(("lora_mixing", "compiled", "refiner_start"), Outcome.UNTAKEN)
 
 
 @pytest.mark.slow
@@ -112,29 +109,22 @@ def test_rows_do_not_depend_on_one_another(models: Models, num_threads: int) -> 
     assert np.array_equal(renderer.render(rows[:1])[0].pixels, first[0])
 
 
-_PROCESS = """
-import hashlib, sys
-from darkroom.rendering import openvino_unet
-from tests.rendering.helpers import load, pixels
-count = []
-trace = openvino_unet._traced
-openvino_unet._traced = lambda *args: count.append(1) or trace(*args)
-found = pixels(load({"sd": sys.argv[1]}, "sd", backend="openvino"))
-print(len(count), hashlib.sha256(b"".join(each.tobytes() for each in found)).hexdigest())
-"""
+def _made_in_a_process(model: Path) -> tuple[int, bytes]:
+    """(calls that were compiled, pixels)."""
+    count: list[int] = []
+    trace = openvino_unet._traced
+    openvino_unet._traced = lambda *args: count.append(1) or trace(*args)  # in a process that makes nothing else
+    found = pixels(load({"sd": model}, "sd", backend="openvino"))
+    return len(count), b"".join(each.tobytes() for each in found)
 
 
 @pytest.mark.slow
 def test_processes_make_the_same_bytes_compiled_or_taken_from_the_cache(models: Models, cache: Path) -> None:
-    def started() -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", _PROCESS, str(models["sd"])]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
-
-    at_once = [started() for _ in range(2)]
-    said = [each.communicate()[0].split() for each in at_once]
-    said.append(started().communicate()[0].split())
-    assert len({digest for _, digest in said}) == 1
-    assert said[-1][0] == "0"
+    with forks(2) as pool:
+        made = pool.map(_made_in_a_process, [models["sd"]] * 2, chunksize=1)
+        made.append(pool.apply(_made_in_a_process, (models["sd"],)))
+    assert len({found for _, found in made}) == 1
+    assert made[-1][0] == 0
     [kept] = cache.iterdir()
     assert kept.stat().st_size > 10_000
 

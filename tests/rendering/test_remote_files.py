@@ -1,7 +1,6 @@
 """Files in an object store are copied once, whole or not at all, and are what they are anywhere."""
 
 import json
-import multiprocessing
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -19,6 +18,7 @@ from darkroom.rendering import remote_files
 from darkroom.rendering.part_files import CONFIG, digests_of, lora_files, weights_file
 from darkroom.storage.input_objects import InputObjects
 from darkroom.storage.retry import RetryPolicy
+from tests.processes import forks
 from tests.rendering.test_part_files import lora
 from tests.servers import Fault, FaultyProxy
 
@@ -109,7 +109,7 @@ def _fetched(uri: str) -> str:
 
 def test_processes_of_one_machine_copy_it_once(proxy: FaultyProxy, put: Put, tmp_path: Path) -> None:
     uri = put({"ink.safetensors": lora(tmp_path / "a.safetensors")})
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
+    with forks(2) as pool:
         places = pool.map(_fetched, [uri] * 4, chunksize=1)
     assert len(set(places)) == 1
     count = num_read(proxy, "ink.safetensors")

@@ -2,9 +2,6 @@
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -31,7 +28,7 @@ from darkroom.rendering.model_places import prefetch
 from darkroom.rendering.renderer import RendererSpec, load_renderer
 from darkroom.storage.input_objects import InputObjects, folders_of
 from darkroom.storage.retry import RetryPolicy
-from tests.processes import wait_for
+from tests.processes import forks, wait_for
 from tests.rendering.helpers import Models
 from tests.rendering.tiny_models import tiny_refiner
 from tests.rendering.tiny_single_file import single_file
@@ -43,14 +40,6 @@ Move = Callable[[], None]
 REQUEST = ImageRequest("a", "a red circle", 1, Sampling("default", 5.0, 2, 32, 32))
 UNET = "unet/diffusion_pytorch_model.safetensors"
 RANGE_BYTES = 4096
-INSPECT = """
-import sys
-from darkroom.domain.settings import ModelRef
-from darkroom.rendering import remote_files
-from darkroom.rendering.inspection import inspect_model
-remote_files._RANGE_BYTES = int(sys.argv[2])
-print(inspect_model(ModelRef(sys.argv[1]), "cpu").identity.revision)
-"""
 
 
 @pytest.fixture
@@ -177,15 +166,20 @@ def test_names_alone_say_what_shapes_pixels(models: Models, tmp_path: Path, trus
         assert ("other/d.json" in wanted) == trusts_code
 
 
+def _revision(uri: str) -> str:
+    """Of the model, fetched in a process of its own."""
+    remote_files._RANGE_BYTES = RANGE_BYTES
+    return inspected(uri).identity.revision
+
+
 def test_two_processes_at_once_fetch_each_file_once(
     models: Models, proxy: FaultyProxy, upload: Upload, to_another_machine: Move
 ) -> None:
     uri = upload(models["sd"])
     proxy.storm([Fault(delay_s=0.05)], 1.0)
-    command = [sys.executable, "-c", INSPECT, uri, str(RANGE_BYTES)]
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = {process.communicate(timeout=120)[0].strip() for process in started}
-    assert said == {inspected(models["sd"]).identity.revision}
+    with forks(2) as pool:
+        found = pool.map(_revision, [uri] * 2, chunksize=1)
+    assert set(found) == {inspected(models["sd"]).identity.revision}
     assert num_reads(proxy, UNET) == num_ranges(models["sd"], UNET)
 
 
@@ -195,11 +189,12 @@ def test_a_process_that_is_killed_leaves_what_it_fetched_to_the_next(
     uri, total = upload(models["sd"]), num_ranges(models["sd"], UNET)
     assert total > 20, "the file is too small to be cut off in its middle"
     proxy.storm([Fault(delay_s=0.3)], 1.0)
-    command = [sys.executable, "-c", INSPECT, uri, str(RANGE_BYTES)]
-    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    wait_for(lambda: num_reads(proxy, UNET) >= total // 2)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    with forks(1) as pool:
+        [killed] = pool._pool
+        pool.apply_async(_revision, (uri,))
+        wait_for(lambda: num_reads(proxy, UNET) >= total // 2)
+        killed.kill()
+        killed.join()
     wait_for(lambda: proxy.num_connections == 0)  # its last requests have arrived
     proxy.storm([], 0.0)
     written = sum(path.stat().st_size for path in cache_folder("remote").glob("*/.*.part"))

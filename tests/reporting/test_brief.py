@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from darkroom.evaluation.figures import Control, Figure
 from darkroom.reporting.brief import WIDTH, in_brief
 from tests.reporting.contents import METRICS, sweep
 
@@ -14,7 +15,7 @@ def test_a_large_sweep_is_a_decision_the_cells_that_matter_and_each_warning_once
         replace(cell, figures={renamed[name]: figure for name, figure in cell.figures.items()})
         for cell in content.cells
     ]
-    text = in_brief(cells, content.axes, long)
+    text = in_brief(cells, content.axes, long, {})
     lines = text.splitlines()
     assert max(map(len, lines)) <= WIDTH
     assert len(lines) < 40
@@ -27,6 +28,18 @@ def test_a_large_sweep_is_a_decision_the_cells_that_matter_and_each_warning_once
 
 def test_one_cell_is_a_line_a_metric() -> None:
     content = sweep()
-    lines = in_brief(content.cells[:1], (), METRICS).splitlines()
+    lines = in_brief(content.cells[:1], (), METRICS, {}).splitlines()
     assert [line.split()[0] for line in lines[1:4]] == [metric.name for metric in METRICS]
     assert "[" in lines[1]
+
+
+def test_rows_of_known_images_stand_below_the_cells_and_of_one_cell_beside_its_figures() -> None:
+    content, name = sweep(), METRICS[0].name
+    controls = {"real": Control({name: Figure(0.5, 0.25, 0.75, 60, is_ranked=False)}, "60 images")}
+    text = in_brief(content.cells, content.axes, METRICS, controls)
+    [row] = [line for line in text.splitlines() if line.startswith("real  ")]
+    assert row.split() == ["real", "0.50", "[0.25,", "0.75]"]
+    assert "real: 60 images" in text.splitlines()
+    lines = in_brief(content.cells[:1], (), METRICS, controls).splitlines()
+    assert lines[0].split()[-1] == "real"
+    assert lines[1].split()[-1] == "0.50"

@@ -49,6 +49,13 @@ def test_a_question_is_answered_by_its_first_metric_that_ranks_cells() -> None:
     assert why_these(keys, keys) == ""
 
 
+def test_what_people_choose_is_asked_first() -> None:
+    found = cells({"b.clip_score": (1, 2), "raters.win_rate": (0.7, 0.3), "raters.bradley_terry": (1, -1)})
+    people = [metric(f"raters.{name}", name, True, extractor="raters") for name in ("win_rate", "bradley_terry")]
+    keys = key_columns([MetricColumn(each, found) for each in (CLIP, *people)])
+    assert [column.metric.name for column in keys] == ["raters.win_rate", "b.clip_score"]
+
+
 def test_one_cell_that_all_metrics_agree_on_is_named() -> None:
     found = decided(cells({"a.fid": (5, 1, 5), "b.clip_score": (1, 5, 1)}), FID, CLIP)
     assert found

@@ -133,3 +133,10 @@ def test_markdown_breaks_mentions_references_and_links() -> None:
     assert "://" not in written
     assert "www." not in written
     assert "\n" not in written
+
+
+def test_rows_of_known_images_stand_below_the_cells_and_win_nothing() -> None:
+    control = CellResult("shuffled prompts", {}, 60, 0, {"fid": Figure(0.001, None, None, 60, is_ranked=False)})
+    before, after = summary(sweep()), summary(replace(sweep(), controls=(control,)))
+    added = [line for line in after.splitlines() if line not in before.splitlines()]
+    assert added == ["| *shuffled prompts* |  |  |  | 60 |  | 0.00 | – | – |"]

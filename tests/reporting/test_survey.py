@@ -44,6 +44,11 @@ def test_scores_picks_and_breakdown_are_the_stored_cosines(tmp_path: Path) -> No
         assert {group.num_images for group in by_cell.values()} == {5}
     assert found.breakdown["kind"]["x"][found.cells[0].cell_id].mean == pytest.approx(10, abs=1e-4)
     assert all(len(scores) == 10 for scores in found.scores.values())
+    evaluate(run[0], run[2], replace(CLIP, higher_is_better=False), at="2026-01-02")
+    lower = content(run, num_prompts=2)
+    by_id = {picture.image_id: picture for picture in lower.pictures}
+    assert by_id[lower.picks.best[0]].prompt == PROMPTS[0]
+    assert by_id[lower.picks.worst[-1]].prompt == PROMPTS[-1]
 
 
 @pytest.mark.slow

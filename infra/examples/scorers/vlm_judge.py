@@ -22,7 +22,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 WORDS = "{question} Answer with one word."
-TRIES, PAUSE_S, TIMEOUT_S, AT_ONCE = 6, 0.5, 120, 8
+PAUSE_S, TIMEOUT_S, AT_ONCE = 0.5, 120, 8
 LEAST = 1e-6  # of a probability, in the geometric mean
 
 
@@ -56,8 +56,8 @@ def probability(choice, answer):
 
 
 class Judge:
-    def __init__(self, base_url, model):
-        self._url, self._model = base_url.rstrip("/") + "/chat/completions", model
+    def __init__(self, base_url, model, tries):
+        self._url, self._model, self._tries = base_url.rstrip("/") + "/chat/completions", model, tries
         key = os.environ.get("OPENAI_API_KEY")
         self._headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
 
@@ -71,7 +71,7 @@ class Judge:
         return probability(self._answered(json.dumps(body).encode())["choices"][0], answer)
 
     def _answered(self, body):
-        for number in range(TRIES):
+        for number in range(self._tries):
             try:
                 request = urllib.request.Request(self._url, body, self._headers)
                 with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
@@ -80,12 +80,12 @@ class Judge:
                 if error.code in (401, 403, 404):  # of every other image too: end, with the reason
                     sys.exit(f"{self._url}: HTTP {error.code}; check --base-url, --model and OPENAI_API_KEY")
                 if error.code not in (408, 429) and error.code < 500:
-                    raise
+                    raise  # this image's fault
                 last = error
             except OSError as error:
                 last = error
             time.sleep(PAUSE_S * 2**number)
-        raise last
+        sys.exit(f"{self._url}: {last}, {self._tries} times; the same command goes on once the server answers")
 
 
 def score(judge, pool, image, column):
@@ -105,13 +105,14 @@ def main():
     parser.add_argument("--base-url", required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--column", default="vqa_list")
+    parser.add_argument("--tries", type=int, default=6)
     given = parser.parse_args()
     scores = {"soft_tifa": "higher", "soft_tifa_gm": "higher"}
     say({
         "darkroom_scorer": 1, "name": "vlm_judge", "version": f"1 ({given.model})", "scores": scores,
         "columns": [given.column],
     })  # fmt: skip
-    judge = Judge(given.base_url, given.model)
+    judge = Judge(given.base_url, given.model, given.tries)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for line in sys.stdin:
             images = json.loads(line)["images"]

@@ -30,6 +30,7 @@ from darkroom.api.checking import Request
 from darkroom.api.events import Progress, silent
 from darkroom.api.options import (
     ComparisonOptions,
+    CopiesOptions,
     EvaluationOptions,
     ExportOptions,
     GridImageOptions,
@@ -46,10 +47,12 @@ from darkroom.engine.planning import Grid
 
 if TYPE_CHECKING:
     from darkroom.api.comparison import Comparison
+    from darkroom.api.copies import Copies
     from darkroom.api.exporting import Export
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Plan
-    from darkroom.api.rating import RatingPage, Ratings
+    from darkroom.api.rating import Ratings
+    from darkroom.api.rating_page import RatingPage
     from darkroom.api.rendering import RenderResult
     from darkroom.api.reporting import Report
     from darkroom.domain.certificates import Certificate
@@ -328,6 +331,27 @@ def rate(
         given, chosen, [_text(each) or "" for each in votes] if votes is not None else None, place, endpoint_url,
         votes_endpoint_url, progress or silent,
     )  # fmt: skip
+
+
+@checks_arguments
+def find_copies(
+    run: str | Path | Run,
+    reference: str | Path,
+    *,
+    progress: Progress | None = None,
+    endpoint_url: str | None = None,
+    **options: Any,
+) -> "Copies":
+    """Images of an evaluated run that are nearest to a reference's, such as those that its model was trained on.
+
+    options: those of CopiesOptions, such as extractors=["clip"], cosine=0.9.
+    """
+    import_whole("darkroom.api.copies")
+    from darkroom.api.copies import find_copies
+
+    found = open_run(run, endpoint_url=endpoint_url)
+    chosen = options_of(CopiesOptions, {"reference": _text(reference), **options}, "find_copies")
+    return find_copies(found, chosen, progress or silent)
 
 
 @checks_arguments

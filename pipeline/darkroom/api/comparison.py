@@ -13,12 +13,12 @@ from darkroom.api.run import Run, endpoints, open_run
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.extractor import ExtractorSpec
 from darkroom.evaluation.figure_tables import comparison_table
-from darkroom.evaluation.figures import Gap, Metric
+from darkroom.evaluation.figures import RATERS, Gap, Metric
 from darkroom.evaluation.gaps import Verdict, differences, num_of_other_noise, paired_metrics, verdict
 from darkroom.evaluation.gathering import MOST_HELD, gathered, left_out_lines
 from darkroom.evaluation.measuring import figure_name, metric_infos, rank_fault
 from darkroom.evaluation.opening import inspect_extractor
-from darkroom.evaluation.ratings import METRICS, RATERS, WIN_RATE, Judgement, rated_gap
+from darkroom.evaluation.ratings import METRICS, WIN_RATE, Judgement, rated_gap
 from darkroom.evaluation.reference import ReferenceFeatures, ReferenceSpec
 from darkroom.evaluation.reference_free import named_convention
 from darkroom.evaluation.reference_opening import open_reference

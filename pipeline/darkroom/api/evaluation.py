@@ -22,7 +22,7 @@ from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.domain.identity import Shard
 from darkroom.domain.process import from_anywhere
 from darkroom.domain.records import OK
-from darkroom.domain.setting_values import as_builtin, checked_mapping, converted, converted_or_none
+from darkroom.domain.setting_values import as_builtin, checked_mapping, converted, converted_or_none, unknown
 from darkroom.engine.extraction import no_column
 from darkroom.engine.feature_worker import FeatureWorkerSpec
 from darkroom.engine.tasks import Event, FeatureTask, ShardDone, task_name
@@ -72,6 +72,11 @@ class CheckedEvaluation:
             for metric in self.metrics(info)
             if figure_name(info, metric) == figure
         )
+
+    @property
+    def reads_columns(self) -> bool:
+        """Of the prompts, beside those that Darkroom reads."""
+        return bool(self.options.by) or any(info.columns for info in self.extractors)
 
     @property
     def extractor_ids(self) -> list[str]:
@@ -144,7 +149,10 @@ def extractor_specs(given: Iterable[str | Mapping[str, Any]], device: str) -> tu
 def _extractor_spec(item: str | Mapping[str, Any], device: str) -> ExtractorSpec:
     if isinstance(item, str):
         return ExtractorSpec(item, device=device)
-    if not isinstance(item, Mapping) or "name" not in item or set(item) - set(_KEYS):
+    for key in item if isinstance(item, Mapping) else ():
+        if key not in _KEYS:
+            raise DarkroomError(f"extractors: {unknown(str(key), _KEYS, 'key')}")
+    if not isinstance(item, Mapping) or "name" not in item:
         raise DarkroomError(f"extractors: {item} is none; give a name, or a name with {', '.join(_KEYS[1:])}")
     kinds = get_type_hints(ExtractorSpec)
     given = {name: _value(f"extractors: {name}", kinds[name], value) for name, value in item.items()}
@@ -180,12 +188,18 @@ def given_keys(spec: ExtractorSpec) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in other.items()}
 
 
-def check_columns(extractors: Iterable[ExtractorInfo], there: Sequence[str]) -> None:
-    """Refuse a scorer that reads a column that the prompts have not: `there`, by the names that records have them."""
-    for info in extractors:
+def check_columns(wanted: CheckedEvaluation, there: Sequence[str]) -> None:
+    """Refuse columns that the prompts have not, of scorers and of `by`; `there`: by the names that records have."""
+    for info in wanted.extractors:
         for column in info.columns:
             if column not in there:
                 raise no_column(column, there, info.called)
+    for column in wanted.options.by or ():
+        if column not in there:
+            known = ", ".join(there) or "none"
+            raise DarkroomError(
+                f"by={column}: the prompts have no such column beside those that Darkroom reads; there are {known}"
+            )
 
 
 def _check_reference(found: CheckedEvaluation) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
+
 from darkroom.api.engine import Engine, driver_device, started
 from darkroom.api.evaluation import (
     CheckedEvaluation,
@@ -14,17 +16,20 @@ from darkroom.api.evaluation import (
     extract,
     stored_options,
 )
-from darkroom.api.events import Noted, Progress, ReferenceRead
+from darkroom.api.events import Noted, Progress, ReferenceRead, Warned
 from darkroom.api.options import EngineOptions, EvaluationOptions, Expectation
 from darkroom.api.rating import ratings_of
 from darkroom.api.run import Run, check_writable
 from darkroom.api.watching import check_watching
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
+from darkroom.domain.prompt_syntax import read_prompt
+from darkroom.evaluation.breakdowns import breakdown_table, broken_down, group_names
 from darkroom.evaluation.catalogue import definition
-from darkroom.evaluation.extractor import ExtractorSpec
+from darkroom.evaluation.controls import REAL, SHUFFLED, merged, reads_captions, real_control, shuffled_control
+from darkroom.evaluation.extractor import CaptionExtractor, ExtractorSpec
 from darkroom.evaluation.figure_tables import costs_table, figures_table
-from darkroom.evaluation.figures import Evaluation, Figure, Gap, Metric, put_evaluation
+from darkroom.evaluation.figures import Control, Evaluation, Figure, Figures, Gap, Metric, put_evaluation
 from darkroom.evaluation.gaps import costs, differences, gaps
 from darkroom.evaluation.gathering import Gathered, gathered
 from darkroom.evaluation.inception_extractor import InceptionExtractor
@@ -33,11 +38,13 @@ from darkroom.evaluation.latest import latest_figures
 from darkroom.evaluation.measuring import MeasuredCell, measured_cell, metric_infos, rank_fault
 from darkroom.evaluation.opening import load_extractor
 from darkroom.evaluation.reference import Reference, ReferenceFeatures
-from darkroom.evaluation.reference_measuring import default_cache, reference_features
+from darkroom.evaluation.reference_measuring import cached_captions, default_cache, reference_features
+from darkroom.prompts.extras import json_values
 from darkroom.reporting.brief import WIDTH, in_brief
 from darkroom.reporting.content import CellResult
 from darkroom.reporting.facts import axes_of, settings_of_cells
 from darkroom.runs import manifest
+from darkroom.runs.bulk import read_each
 from darkroom.runs.cells import dropped_cells, lossless_of
 from darkroom.runs.commands import on_run
 from darkroom.runs.features import ExtractorInfo, paired_features
@@ -77,24 +84,26 @@ class EvaluationResult:
             for cell_id, figures in found.cells.items()
         ]
         shown = latest_figures([found], found.cells).metrics.values()
-        return in_brief(cells, axes_of(settings, settings), tuple(shown)) + self._about_cells
+        return in_brief(cells, axes_of(settings, settings), tuple(shown), found.controls) + self._about_cells
 
     @property
     def table(self) -> str:
         """The figures with their intervals, definitions and warnings, as plain text."""
         found, cells = self.evaluation, self.run.cells
         settings = {cell_id: info.settings_in(self.run.info) for cell_id, info in cells.items()}
-        return figures_table(found.metrics, found.cells, settings, found.gaps) + self._about_cells
+        return figures_table(found.metrics, found.cells, settings, found.gaps, found.controls) + self._about_cells
 
     @property
     def _about_cells(self) -> str:
         """What else is to be known where cells are compared."""
         found, text = self.evaluation, ""
-        seeds = {self.run.cells[cell_id].settings_in(self.run.info)["sampling.seed"] for cell_id in found.cells}
-        if len(seeds) > 1:
+        settings = {cell_id: info.settings_in(self.run.info) for cell_id, info in self.run.cells.items()}
+        if len({settings[cell_id]["sampling.seed"] for cell_id in found.cells}) > 1:
             text += "\nnote: images of cells with different seeds share their prompt and not their noise"
         if any(found.costs.values()):
             text += f"\n\n{costs_table(found.metrics, _lossy_settings(self.run, found), found.costs, WIDTH)}"
+        for column, groups in ((name, groups) for name, groups in found.by.items() if groups):
+            text += f"\n\n{breakdown_table(column, groups, found.metrics, settings, WIDTH)}"
         return text
 
     @property
@@ -108,7 +117,8 @@ def evaluate(run: Run, options: EvaluationOptions, engine: EngineOptions, progre
     check_watching(engine, progress)
     wanted = check_evaluation(options, progress)
     check_writable(run)
-    check_columns(wanted.extractors, _columns(run) if any(info.columns for info in wanted.extractors) else ())
+    if wanted.reads_columns:
+        check_columns(wanted, _columns(run))
     with started(engine) as ready:
         extracted = extract_for(run, wanted, ready, progress)
     return measure(run, wanted, extracted, driver_device(engine), progress)
@@ -175,6 +185,9 @@ def _evaluated(
     distances: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
     lost: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
     lossless = _lossless(run, cells)
+    controls: dict[str, Control] = {}
+    groups = _groups(run, options.by or (), extracted, progress)
+    by: dict[str, dict[str, dict[str, dict[str, Figure]]]] = {column: {} for column in groups}
     for spec, info in zip(wanted.specs(device), wanted.extractors, strict=True):
         measuring = _Measuring(run, wanted, extracted, spec, info, wanted.named.get(info.called), progress)
         measured = {cell_id: measuring.cell(measuring.images(cell_id)) for cell_id in cells}
@@ -184,8 +197,16 @@ def _evaluated(
         for cell_id, gap in gaps(measured, measuring.infos, options.seed, measuring.compared).items():
             cells[cell_id] |= measured[cell_id].figures
             distances[cell_id] |= gap
+        for column, names in groups.items():
+            for cell_id in cells:
+                for value, figures in measuring.broken_down(cell_id, names).items():
+                    by[column].setdefault(value, {}).setdefault(cell_id, {}).update(figures)
         for cell_id, gap in costs(measured, lossless, options.seed, measuring.compared).items():
             lost[cell_id] |= gap
+        for name, control in measuring.controls(measured).items():
+            controls[name] = merged(controls[name], control) if name in controls else control
+    for column in [name for name, found in by.items() if not found]:
+        progress(Warned(f"by={column}: no metric here is a mean of images' scores, and no other is told by a column"))
     if options.metrics is None and (rated := ratings_of(run, options.seed, progress)):
         metrics |= rated.metrics
         for cell_id, gap in rated.gaps(cells).items():
@@ -194,7 +215,25 @@ def _evaluated(
     named = None if options.metrics is None else list(options.metrics)
     key = digest("evaluation", sorted(wanted.extractor_ids), options.reference, named)
     now = datetime.now(UTC).isoformat(timespec="microseconds")
-    return Evaluation(now, metrics, cells, distances, lost, images, stored_options(options)), key
+    return Evaluation(now, metrics, cells, distances, lost, images, stored_options(options), by, controls), key
+
+
+def _groups(run: Run, columns: Sequence[str], extracted: Extracted, progress: Progress) -> dict[str, dict[str, str]]:
+    """Column -> prompt_id -> the name of its group; without columns that have too many, which is told."""
+    if not columns:
+        return {}
+    values: dict[str, dict[str, object]] = {column: {} for column in columns}
+    for _, table in read_each(run.store, extracted.shards(), ["prompt_id", *columns]):
+        ids = table["prompt_id"].to_pylist()
+        for column in columns:
+            values[column].update(zip(ids, json_values(table.schema.field(column), table[column]), strict=True))
+    found: dict[str, dict[str, str]] = {}
+    for column, value_of in values.items():
+        try:
+            found[column] = group_names(value_of, column)
+        except DarkroomError as error:
+            progress(Warned(str(error)))
+    return found
 
 
 def _check_had(cells: Collection[MeasuredCell], named: Iterable[str]) -> None:
@@ -244,13 +283,14 @@ class _Measuring:
         metrics: Sequence[str] | None,
         progress: Progress,
     ) -> None:
-        self._store, self._options, self._info, self._metrics = run.store, wanted.options, info, metrics
-        self._extracted = extracted
-        chosen = metrics or wanted.metrics(info)
+        self._run, self._store, self._options, self._info, self._metrics = run, run.store, wanted.options, info, metrics
+        self._extracted, self._spec = extracted, spec
+        self._chosen = chosen = metrics or wanted.metrics(info)
         needs_reference = any(definition(name, info).needs_reference for name in chosen)
         found = wanted.reference if needs_reference else None
         self._reference = measured_reference(found, spec, info, progress) if found else None
         self._logits = _logits(spec) if "inception_score" in chosen else None
+        self._reads_captions = reads_captions(chosen, info)
         self.infos = metric_infos(info, self._reference, metrics, self._options.clip_convention)
 
     def images(self, cell_id: str, first_rows: frozenset[int] | None = None) -> Gathered:
@@ -260,6 +300,32 @@ class _Measuring:
     def cell(self, images: Gathered) -> MeasuredCell:
         options = (self._options.clip_convention, self._options.seed, self._logits)
         return measured_cell(images, self._info, self._reference, self._metrics, *options)
+
+    def broken_down(self, cell_id: str, names: Mapping[str, str]) -> dict[str, Figures]:
+        """By the groups of its prompts."""
+        options = (self._chosen, self._options.clip_convention, self._options.seed)
+        return broken_down(self.images(cell_id), names, self._info, *options)
+
+    def controls(self, measured: Mapping[str, MeasuredCell]) -> dict[str, Control]:
+        """Beside these cells, of which there is at least one: those that the extractor's metrics have."""
+        found: dict[str, Control] = {}
+        convention, seed = self._options.clip_convention, self._options.seed
+        if self._reference:
+            counts = (figure.num_images for cell in measured.values() for figure in cell.figures.values())
+            options = (self._info, self._reference, self._metrics, convention, seed, self._logits)
+            found[REAL] = real_control(max(counts, default=0), *options)
+        if self._reads_captions:
+            first = next(iter(measured))
+            images, syntax = self.images(first).held, self._run.cells[first].cell.sampling.prompt_syntax
+            captions = [read_prompt(prompt, syntax).text for prompt in images.texts]
+            words = (captions, self._caption_features)
+            found[SHUFFLED] = shuffled_control(
+                images, *words, self._info, self._metrics, self._reference, convention, seed
+            )
+        return found
+
+    def _caption_features(self, captions: Sequence[str]) -> np.ndarray:
+        return cached_captions(captions, self._info, lambda: _read_captions(self._spec, captions), default_cache())
 
     def compared(self, best: str, cell_id: str, figures: Sequence[str]) -> Mapping[str, Gap]:
         """Over the images that both cells have, by those figures that so many images can be compared by."""
@@ -280,6 +346,12 @@ def measured_reference(
     return reference_features(
         reference, info, lambda: load_extractor(spec), default_cache(), lambda line: progress(ReferenceRead(line))
     )
+
+
+def _read_captions(spec: ExtractorSpec, captions: Sequence[str]) -> np.ndarray:
+    extractor = load_extractor(spec)
+    assert isinstance(extractor, CaptionExtractor)  # since its metrics ask for captions
+    return extractor.caption_features(captions)
 
 
 def _logits(spec: ExtractorSpec) -> Logits | None:

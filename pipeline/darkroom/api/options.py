@@ -315,6 +315,11 @@ class EvaluationOptions:
         help="Names such as clip.kid, or kid of all extractors that have it; null: those that the extractors are made "
         "for.",
     )
+    by: Sequence[str] | None = option(
+        None,
+        help="Columns of the prompts, such as category: figures that are means of images' scores are told by their "
+        "values too; null: by none.",
+    )
     clip_convention: str = option("hessel", help=_CONVENTION_HELP)
     seed: int = option(0, **SEEDS, help=_STATISTICS_SEED_HELP)
     expect: Sequence[Expectation] = option(
@@ -400,6 +405,28 @@ class RatingOptions:
                 raise DarkroomError(
                     f"{each.name}={value}: is of the page, and votes are read back; leave one of them out"
                 )
+
+
+@dataclass(frozen=True)
+class CopiesOptions:
+    """Where copies are looked for, and what counts as one."""
+
+    reference: str = option(
+        is_place=True,
+        help="What copies may be of, such as training images: images as in evaluate, and no .npz.",
+    )
+    reference_endpoint_url: str | None = option(None, help=ENDPOINT_HELP)
+    extractors: Sequence[str | Mapping[str, Any]] = option(
+        ("demo_clip",), help="In whose spaces images are compared, as in evaluate, such as clip or dinov2."
+    )
+    cosine: float = option(
+        0.95, low=-1, high=1, help="From which on an image counts as a copy of its nearest reference image."
+    )
+    num_pairs: int = option(24, low=1, high=1000, help="Nearest pairs that are listed and shown, at most.")
+    seed: int = option(0, **SEEDS, help=_STATISTICS_SEED_HELP)
+
+    def __post_init__(self) -> None:
+        check_options(self, "")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
-"""People decide: the page of blind pairs of a run's cells, and what their votes come to."""
+"""People decide: files of their votes on blind pairs, stored with the run, and what all votes come to."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,10 +7,10 @@ from functools import cached_property
 
 from darkroom.api.events import Noted, Progress
 from darkroom.api.options import RatingOptions
+from darkroom.api.rating_page import RatingPage, run_address, write_rating_page
 from darkroom.api.run import Run, check_writable, endpoints, open_run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
-from darkroom.domain.setting_values import unknown
 from darkroom.evaluation.figures import Evaluation, Figures, Gap, Metric, put_evaluation, read_evaluations
 from darkroom.evaluation.latest import latest_figures
 from darkroom.evaluation.paired_comparisons import Agreement
@@ -26,13 +25,9 @@ from darkroom.evaluation.raters import (
     raters_agreement,
     two_cells,
 )
-from darkroom.evaluation.rating_tables import expected_lines, ratings_table
+from darkroom.evaluation.rating_tables import ratings_table
 from darkroom.evaluation.ratings import Judgement, RatedCells, judgements, rated_cells, rated_gaps
-from darkroom.reporting.rating_page import write_page
-from darkroom.reporting.rating_pairs import chosen_pairs
-from darkroom.runs.cells import dropped_cells
 from darkroom.runs.commands import on_run
-from darkroom.runs.files import rating_page_prefix
 from darkroom.runs.ratings import (
     RatedCell,
     RatedImage,
@@ -41,7 +36,6 @@ from darkroom.runs.ratings import (
     VoteFile,
     check_once,
     parsed_votes,
-    put_study,
     put_votes,
     read_study,
     stored_votes,
@@ -49,27 +43,10 @@ from darkroom.runs.ratings import (
 )
 from darkroom.runs.reading import present_images
 from darkroom.storage.scanning import Kinds, locate, scan
-from darkroom.storage.store import Store, open_store, parse_spec
+from darkroom.storage.store import Store
 
-_CELL = re.compile(r"(.+)#([0-9a-f]{16})")
 _FILES = Kinds(frozenset([".jsonl"]), "files of votes")
 _EVALUATION_ID = digest("evaluation", "raters")
-
-
-@dataclass(frozen=True)
-class RatingPage:
-    """A page of blind pairs that was written."""
-
-    run: Run
-    place: str  # of index.html
-    study: Study
-    num_pairs: int  # without those that come again
-    num_bytes: int  # of its images
-
-    @property
-    def expected(self) -> list[str]:
-        """How well votes on it will tell cells apart, in sentences."""
-        return expected_lines(len(self.study.cells), self.num_pairs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,16 +76,16 @@ class Ratings:
 
     @cached_property
     def two_cells(self) -> list[TwoCells]:
-        return two_cells(self.judgements, list(self.figures), self.seed)
+        return two_cells(self.judgements, list(self.figures))
 
     @cached_property
     def raters(self) -> list[RaterInfo]:
-        return rater_infos(self.votes, self.seed)
+        return rater_infos(self.votes)
 
     @cached_property
     def agreement(self) -> Agreement | None:
         """None where no pair has several raters' votes."""
-        return raters_agreement(self.judgements, self.seed)
+        return raters_agreement(self.judgements)
 
     @cached_property
     def metric_agreement(self) -> list[MetricAgreement]:
@@ -118,7 +95,7 @@ class Ratings:
             metrics = latest_figures(read_evaluations(run.store), run.cells).metrics.values()
             for name, own in image_scores(run.store, *_shown(self.judgements, run), metrics).items():
                 scores.setdefault(name, {}).update(own)
-        each = (metric_agreement(name, self.judgements, of, self.seed) for name, of in scores.items())
+        each = (metric_agreement(name, self.judgements, of) for name, of in scores.items())
         return [found for found in each if found]
 
     @property
@@ -130,7 +107,7 @@ class Ratings:
 
     @cached_property
     def _rated(self) -> RatedCells:
-        return rated_cells(self.judgements, [cell.cell_id for cell in self.cells], self.seed)
+        return rated_cells(self.judgements, [cell.cell_id for cell in self.cells])
 
 
 def rate(
@@ -152,80 +129,6 @@ def rate(
     return read_ratings(given, votes, options, endpoint_url, votes_endpoint_url, progress)
 
 
-# The page ------------------------------------------------------------------------------------------------------------
-
-
-def write_rating_page(
-    given: str | Run, options: RatingOptions, out: str | None, endpoint_url: str | None, progress: Progress
-) -> RatingPage:
-    """Write it to a folder or an address, None for its own place under the run; the pairs are stored in the run.
-
-    Raises DarkroomError where fewer than two cells have images.
-    """
-    for_run, for_out, *for_others = endpoints(endpoint_url, given, out, *options.others)
-    run = open_run(given, for_run)
-    check_writable(run)
-    cells = _cells(run, options.cells) | _other_cells(options.others, for_others, run)
-    if len(cells) < 2:
-        raise DarkroomError(
-            f"run={run.uri}: one cell is there, and a pair needs two; render another one with `darkroom sweep`, or "
-            "give another run in others=[...]"
-        )
-    if 2 * options.num_repeats > options.num_pairs:
-        raise DarkroomError(
-            f"num_repeats={options.num_repeats} is more than half of num_pairs={options.num_pairs}; give fewer, or 0"
-        )
-    stores = {cell_id: owner.store for cell_id, owner in cells.items()}
-    chosen = chosen_pairs(stores, options.num_pairs, options.num_repeats, options.seed)
-    rated = tuple(_rated_cell(owner, cell_id) for cell_id, owner in cells.items())
-    study = Study(options.question, rated, chosen.pairs, options.image_format)
-    store, prefix = run.store, rating_page_prefix(study.study_id)
-    if out is not None:
-        store, prefix = open_store(parse_spec(out, for_out)), ""
-        store.check()
-    put_study(run.store, study)
-    num_pairs = sum(pair.repeats is None for pair in study.pairs)
-    if num_pairs < options.num_pairs:
-        progress(
-            Noted(f"num_pairs={options.num_pairs}: no more than {num_pairs:,} are there, of the prompts in two cells")
-        )
-    place, num_bytes = write_page(study, chosen.rows, store, prefix)
-    return RatingPage(run, place, study, num_pairs, num_bytes)
-
-
-def _cells(run: Run, named: Sequence[str] | None) -> dict[str, Run]:
-    """By cell_id; those that are named, or all that were not dropped early."""
-    if named is None:
-        dropped = dropped_cells(run.store)
-        return {cell_id: run for cell_id in run.cells if cell_id not in dropped}
-    for cell_id in named:
-        if cell_id not in run.cells:
-            raise DarkroomError(f"cells: {unknown(cell_id, tuple(run.cells), 'cell of this run')}")
-    return dict.fromkeys(named, run)
-
-
-def _other_cells(others: Sequence[str], endpoint_urls: Sequence[str | None], run: Run) -> dict[str, Run]:
-    found: dict[str, Run] = {}
-    for given, endpoint_url in zip(others, endpoint_urls, strict=True):
-        match = _CELL.fullmatch(given)
-        other = open_run(match[1] if match else given, endpoint_url, "others")
-        for cell_id in _cells(other, [match[2]] if match else None):
-            if cell_id in found or cell_id in run.cells:
-                raise DarkroomError(
-                    f"others: cell {cell_id} of {other.uri} is in another run too, and its images are made alike; name "
-                    f"one that is not, as {other.uri}#<cell_id>"
-                )
-            found[cell_id] = other
-    return found
-
-
-def _rated_cell(run: Run, cell_id: str) -> RatedCell:
-    return RatedCell(cell_id, run.cells[cell_id].settings_in(run.info))
-
-
-# Votes ---------------------------------------------------------------------------------------------------------------
-
-
 def read_ratings(
     given: str | Run,
     votes: Sequence[str],
@@ -242,7 +145,7 @@ def read_ratings(
     options.check_of_votes()
     for_run, *for_others = endpoints(endpoint_url, given, *options.others)
     run = open_run(given, for_run)
-    others = [open_run(_CELL.sub(r"\1", uri), of, "others") for uri, of in zip(options.others, for_others, strict=True)]
+    others = [open_run(run_address(uri), of, "others") for uri, of in zip(options.others, for_others, strict=True)]
     check_writable(run)
     files = list(_files(votes, votes_endpoint_url))
     studies = _studies(run.store, files)

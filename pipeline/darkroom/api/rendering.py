@@ -81,7 +81,7 @@ def render(request: Request, progress: Progress) -> RenderResult:
     if request.halving:
         check_halving(request.halving, evaluation)
     if evaluation:
-        check_columns(evaluation.extractors, found.scan.extras_schema.names)
+        check_columns(evaluation, found.scan.extras_schema.names)
     store = open_store(found.store)
     _check_older_places(found, store)
     store.check()

@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from darkroom.api.comparison import Comparison
+    from darkroom.api.copies import Copies
     from darkroom.api.exporting import Export
     from darkroom.api.measuring import EvaluationResult
-    from darkroom.api.rating import RatingPage, Ratings
+    from darkroom.api.rating import Ratings
+    from darkroom.api.rating_page import RatingPage
     from darkroom.api.reporting import Report
 
 _SHEET_IMAGES, _QUALITY = 16, 82  # in a notebook; of WebP
@@ -180,6 +182,11 @@ class Run:
         return {cell_id: found.figures(cell_id) for cell_id in self.cells if cell_id not in dropped}
 
     @property
+    def controls(self) -> dict[str, dict[str, Figure]]:
+        """Rows beside the cells' ("real", "shuffled prompts") -> figures by their names: floors and ceilings."""
+        return {name: dict(control.figures) for name, control in self._latest().controls.items()}
+
+    @property
     def metrics(self) -> dict[str, Metric]:
         """How each figure is defined, by its name."""
         return dict(self._latest().metrics)
@@ -206,6 +213,12 @@ class Run:
         from darkroom.api.calls import compare
 
         return compare(self, other, **options)
+
+    def find_copies(self, reference: str, **options: Any) -> "Copies":
+        """As `darkroom.find_copies`."""
+        from darkroom.api.calls import find_copies
+
+        return find_copies(self, reference, **options)
 
     def rate(self, **options: Any) -> "RatingPage | Ratings":
         """As `darkroom.rate`."""

@@ -19,7 +19,7 @@ from darkroom.domain.prompt_syntax import read_prompt
 from darkroom.domain.records import OK, Record
 from darkroom.engine.extraction import Picture, columns_read, extract, prompt_rows, without_features
 from darkroom.engine.tasks import FeatureTask, ShardReport, Task
-from darkroom.evaluation.extractor import Extractor, ExtractorSpec, end_scorers
+from darkroom.evaluation.extractor import Extractor, ExtractorSpec, end_scorers, start_scorers
 from darkroom.evaluation.opening import load_extractor
 from darkroom.runs import manifest
 from darkroom.runs.features import ShardFeatures, get_features, joined_features, put_features
@@ -53,6 +53,7 @@ class FeatureWorker:
         self._extractors: Sequence[Extractor] = ()
         try:
             self._extractors = self._device.submit(load).result()
+            self._device.submit(start_scorers, self._extractors).result()
         except BaseException:  # an interrupt too: its threads would wait for work for ever
             self.close()
             raise

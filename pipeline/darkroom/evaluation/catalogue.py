@@ -13,9 +13,11 @@ from darkroom.runs.features import ExtractorInfo
 
 INCEPTION = "inception_v3"
 
-_RESAMPLED = "1,000 resamples of the prompts"
-_OF_INFLUENCE = f"95 % bootstrap of the images' influences, {_RESAMPLED}; the reference is taken as fixed"
-_OF_MEAN = f"95 % bootstrap of the mean over images, {_RESAMPLED}; the reference is taken as fixed"
+_FIXED = "; the reference is taken as fixed"
+_OF_INFLUENCE = "95 % of Student's about its root, from the images' influences added up by prompt, wider for their skew"
+_OF_DELETION = "95 % of Student's, from the figures without each image, added up by prompt, wider for their skew"
+_OF_MEAN = "95 % of Student's of the mean over images, added up by prompt, wider for their skew; Wilson's of a share"
+_OF_SHARE = "95 % of Wilson's, of as many draws as vary as prompts do"
 _NO_RESAMPLES = "none: a resample repeats images, and a repeated image is its own nearest neighbour"
 _NEIGHBOURS = f"k = {NEAREST_K}, as prdc"
 
@@ -36,6 +38,7 @@ class Definition:
     of_joint_space: bool = False  # of extractors that put captions into the pictures' space
     of_all: bool = False  # of all images, however many; the others of those that are held in memory
     of_scores: bool = False  # of pictures' own scores, and not of features
+    of_images: bool = False  # the mean of single images' scores
     column: int | None = None  # of a scorer's features, that it is the mean of
     has_interval: bool = True
     default: bool = True  # measured where nobody names metrics
@@ -56,7 +59,7 @@ _FRECHET = Definition(
     title="Fréchet distance",
     higher_is_better=False,
     convention="|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), ddof 1; Dowson and Landau 1982, Heusel et al. 2017",
-    interval=_OF_INFLUENCE,
+    interval=_OF_DELETION.replace("Student's", "Student's about its root") + _FIXED,
     measure=inputs.measure_frechet,
     of_all=True,
     lowest=0.0,
@@ -82,7 +85,7 @@ CATALOGUE: Mapping[str, Definition] = {
         higher_is_better=False,
         convention="unbiased MMD^2 over all pairs of different prompts, as far as these are known, kernel "
         "(x . y / d + 1)^3, not scaled; Binkowski et al. 2018",
-        interval=_OF_INFLUENCE,
+        interval=_OF_INFLUENCE + _FIXED,
         measure=inputs.measure_kid,
         needs_reference_features=True,
     ),
@@ -91,7 +94,7 @@ CATALOGUE: Mapping[str, Definition] = {
         higher_is_better=False,
         convention="1000 MMD^2 of features of unit length over pairs of different prompts, as far as these are known, "
         "Gaussian kernel, sigma 10; Jayasumana et al. 2024",
-        interval=_OF_INFLUENCE,
+        interval=_OF_INFLUENCE + _FIXED,
         measure=inputs.measure_cmmd,
         needs_reference_features=True,
         of_joint_space=True,
@@ -100,7 +103,7 @@ CATALOGUE: Mapping[str, Definition] = {
         title="Precision",
         higher_is_better=True,
         convention=f"share of images in a reference image's neighbourhood; {_NEIGHBOURS}; Kynkäänniemi et al. 2019",
-        interval=_OF_MEAN,
+        interval=_OF_SHARE + _FIXED,
         measure=inputs.measure_precision,
         needs_reference_features=True,
     ),
@@ -117,7 +120,7 @@ CATALOGUE: Mapping[str, Definition] = {
         title="Density",
         higher_is_better=True,
         convention=f"reference neighbourhoods an image lies in, over {NEAREST_K}; {_NEIGHBOURS}; Naeem et al. 2020",
-        interval=_OF_MEAN,
+        interval=_OF_MEAN + _FIXED,
         measure=inputs.measure_density,
         needs_reference_features=True,
     ),
@@ -135,7 +138,7 @@ CATALOGUE: Mapping[str, Definition] = {
         higher_is_better=True,
         convention="share of images farther from their nearest reference image than that is from its own nearest; "
         "AuthPct / 100, Alaa et al. 2022",
-        interval=_OF_MEAN,
+        interval=_OF_SHARE + _FIXED,
         measure=inputs.measure_authenticity,
         needs_reference_features=True,
         default=False,
@@ -146,7 +149,7 @@ CATALOGUE: Mapping[str, Definition] = {
         higher_is_better=False,
         convention=f"share of images with another of the cell at a cosine of {DUPLICATE_COSINE} or more; SemDeDup, "
         "Abbas et al. 2023; grows with the number of images",
-        interval=_OF_MEAN.replace("the reference is", "the images that each is compared with are"),
+        interval=f"{_OF_SHARE}; the images that each is compared with are taken as fixed",
         measure=inputs.measure_near_duplicates,
         needs_reference=False,
         compares_own=True,
@@ -157,7 +160,7 @@ CATALOGUE: Mapping[str, Definition] = {
         title="Vendi score",
         higher_is_better=True,
         convention="effective number of different images, cosine kernel, order 1; Friedman and Dieng 2023",
-        interval=_OF_INFLUENCE.partition(";")[0],
+        interval=_OF_DELETION,
         measure=inputs.measure_vendi,
         needs_reference=False,
         lowest=1.0,
@@ -166,7 +169,7 @@ CATALOGUE: Mapping[str, Definition] = {
         title="Prompt diversity",
         higher_is_better=True,
         convention="mean over prompts of 1 - cos over the pairs of a prompt's images; distance of Fu et al. 2023",
-        interval=_OF_MEAN.partition(";")[0],
+        interval=_OF_MEAN,
         measure=inputs.measure_prompt_diversity,
         needs_reference=False,
         default=False,
@@ -176,10 +179,11 @@ CATALOGUE: Mapping[str, Definition] = {
         title="CLIP score",
         higher_is_better=True,
         convention="",  # of reference_free.CLIP_CONVENTIONS, as the caller chooses
-        interval=_OF_MEAN.partition(";")[0],
+        interval=_OF_MEAN,
         measure=inputs.measure_clip_score,
         needs_reference=False,
         needs_captions=True,
+        of_images=True,
         of_all=True,
         of_joint_space=True,
     ),
@@ -187,9 +191,10 @@ CATALOGUE: Mapping[str, Definition] = {
         title="Mean score",
         higher_is_better=True,
         convention="mean of the scorer's own scores of single images",
-        interval=_OF_MEAN.partition(";")[0],
+        interval=_OF_MEAN,
         measure=inputs.measure_mean_score,
         needs_reference=False,
+        of_images=True,
         of_all=True,
         of_scores=True,
     ),

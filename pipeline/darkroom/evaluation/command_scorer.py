@@ -3,7 +3,7 @@
 The command may be of any language and any version; it needs nothing of Darkroom. It writes one line of JSON that says
 what it is, then reads a line for each batch and writes a line of scores for each (infra/docs/scorers.md is the
 protocol). A job starts it once to hear what it is and ends it again, before anything else is begun; each worker starts
-its own, with the first image that it has to score.
+its own.
 """
 
 import base64
@@ -13,7 +13,8 @@ import json
 import platform
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from darkroom.evaluation.scorer_process import BrokenScorer, LineProcess, Scorer
 from darkroom.evaluation.scorer_protocol import Hello, read_answers, read_hello
 from darkroom.runs.features import ExtractorInfo
 
+_NUM_ENCODERS = 4  # threads; encoding releases the interpreter's lock
+_MOST_CHARS = 64 << 20  # of a batch's pictures in base64: 15 of a megapixel
 _MOST_DEATHS = 5  # in a row, without a batch that was answered between
 
 
@@ -62,7 +65,7 @@ def inspect_command(spec: ExtractorSpec) -> ExtractorInfo:
 
 
 class CommandScorer:
-    """A command as a RowScorer. `info` is known before it is started: by the first pictures."""
+    """A command as a RowScorer, whose `info` is known before it is started: by `start`, or with the first pictures."""
 
     def __init__(self, spec: ExtractorSpec) -> None:
         self.info = spec.pin.info if spec.pin else inspect_command(spec)
@@ -73,12 +76,18 @@ class CommandScorer:
 
     def row_scores(self, pictures: Sequence[np.ndarray], rows: Sequence[Mapping[str, Any]]) -> list[Scores | str]:
         """Raises ScorerDied for pictures on which it died, and BrokenScorer where more of that is in vain."""
-        size, found = self._spec.batch_size, list[Scores | str]()
-        for start in range(0, len(pictures), size):
-            batch = zip(pictures[start : start + size], rows[start : start + size], strict=True)
-            images = [{**row, "png": _png(picture)} for picture, row in batch]
-            found += self._scored(images)
+        found: list[Scores | str] = []
+        with ThreadPoolExecutor(_NUM_ENCODERS) as pool:
+            encoded = pool.map(_png, pictures)  # while earlier batches are scored
+            images = ({**row, "png": png} for row, png in zip(rows, encoded, strict=True))
+            for batch in _batches(images, self._spec.batch_size):
+                found += self._scored(batch)
         return found
+
+    def start(self) -> None:
+        """Raises WrongModel where this machine has not what the job has."""
+        if not self._is_closed:
+            self._running()
 
     def close(self) -> None:
         self._is_closed = True
@@ -203,7 +212,20 @@ def _placed(word: str) -> str:
     return word
 
 
+def _batches(images: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    """At most `size` images each, and as few as keep a line below _MOST_CHARS, one at least."""
+    batch: list[dict[str, Any]] = []
+    for image in images:
+        chars = sum(len(each["png"]) for each in (*batch, image))
+        if batch and (len(batch) == size or chars > _MOST_CHARS):
+            yield batch
+            batch = []
+        batch.append(image)
+    if batch:
+        yield batch
+
+
 def _png(picture: np.ndarray) -> str:
     data = io.BytesIO()
-    Image.fromarray(picture).save(data, "PNG", compress_level=1)
+    Image.fromarray(picture).save(data, "PNG", compress_level=0)  # a pipe is faster than deflate
     return base64.b64encode(data.getbuffer()).decode()

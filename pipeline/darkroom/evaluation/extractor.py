@@ -84,6 +84,18 @@ class ImageScorer(Protocol):
         ...
 
 
+def has_process(extractor: object) -> bool:
+    """Its work is done in a process of its own, for which the thread that calls it only waits."""
+    return hasattr(extractor, "start")
+
+
+def start_scorers(extractors: Iterable[object]) -> None:
+    """Start the processes of those that have one. Raises WrongModel where this machine has not what the job has."""
+    for extractor in extractors:
+        if has_process(extractor):
+            extractor.start()  # type: ignore[attr-defined]
+
+
 def end_scorers(extractors: Iterable[object]) -> None:
     """End the processes of those that have one; any thread may call it, also while one of them is at work."""
     for extractor in extractors:

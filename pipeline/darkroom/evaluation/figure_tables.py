@@ -12,6 +12,7 @@ from darkroom.evaluation.figures import (
     ABOUT_COMPARISON,
     ABOUT_GAPS,
     ABOUT_INTERVALS,
+    Controls,
     Figure,
     Figures,
     Gap,
@@ -32,20 +33,30 @@ _ABOUT_GAPS = "differences from each column's best, image by image, with their 9
 Settings = Mapping[str, Mapping[str, object]]  # by cell_id
 
 
-def figures_table(metrics: Mapping[str, Metric], cells: Mapping[str, Figures], settings: Settings, gaps: Gaps) -> str:
+def figures_table(
+    metrics: Mapping[str, Metric],
+    cells: Mapping[str, Figures],
+    settings: Settings,
+    gaps: Gaps,
+    controls: Controls | None = None,
+) -> str:
     """Figures by cell_id, with the settings in which the cells differ; `*` marks each metric's best cell. Metrics that
-    rank no cell come last.
+    rank no cell come last, and below the cells `controls`, which rank nothing.
 
     Of several cells the same again as differences from the best. Below stand the metrics' conventions and all
     warnings, each once.
     """
+    beside = {name: control.figures for name, control in (controls or {}).items() if control.figures}
     there = [metric for name, metric in metrics.items() if any(name in figures for figures in cells.values())]
     shown = sorted(there, key=lambda metric: not _ranked(metric, cells))
+    notes = _notes(shown, cells, controls or {})
     if len(cells) == 1:
-        return "\n\n".join([text_table(_one_cell(shown, *cells.values())), "\n".join(_notes(shown, cells))])
+        return "\n\n".join([text_table(_one_cell(shown, next(iter(cells.values())), beside)), "\n".join(notes)])
     names = cell_names(cells, settings)
+    below = [[name, *[""] * (len(names[0]) - 1)] for name in beside]
     compared = [metric for metric in shown if any(metric.name in found for found in gaps.values())]
-    tables = text_tables(_beside(names, [_figure_column(metric, cells, gaps) for metric in shown]), _WIDTH)
+    figures = _beside([*names, *below], [_figure_column(metric, cells, gaps, beside) for metric in shown])
+    tables = text_tables(figures, _WIDTH)
     if compared:
         columns = [_gap_column(metric, cells, gaps) for metric in compared]
         tables += [_ABOUT_GAPS, *text_tables(_beside(names, columns), _WIDTH)]
@@ -55,7 +66,7 @@ def figures_table(metrics: Mapping[str, Metric], cells: Mapping[str, Figures], s
         *([_LEVEL_LEGEND] if any(_is_level(metric, cells) for metric in shown) else []),
         *([_NO_INTERVAL.format(", ".join(bare))] if bare else []),
     ]
-    return "\n\n".join([*tables, "\n".join([*legend, *_notes(shown, cells)])])
+    return "\n\n".join([*tables, "\n".join([*legend, *notes])])
 
 
 def costs_table(metrics: Mapping[str, Metric], lossy: Mapping[str, str], costs: Gaps, width: int = _WIDTH) -> str:
@@ -76,12 +87,14 @@ def comparison_table(metrics: Mapping[str, Metric], gaps: Mapping[str, Gap], tol
     return "\n".join([text_table(Table(headings, rows)), "", *about, *warnings])
 
 
-def _one_cell(metrics: Sequence[Metric], figures: Figures) -> Table:
-    headings = ["metric", "", "figure", "95 % interval", "images", "reference"]
-    return Table(headings, [_figure_row(metric, figures[metric.name]) for metric in metrics])
+def _one_cell(metrics: Sequence[Metric], figures: Figures, beside: Mapping[str, Figures]) -> Table:
+    headings = ["metric", "", "figure", "95 % interval", "images", "reference", *beside]
+    known = [[control.get(metric.name) for control in beside.values()] for metric in metrics]
+    rows = zip(metrics, known, strict=True)
+    return Table(headings, [_figure_row(metric, figures[metric.name], controls) for metric, controls in rows])
 
 
-def _figure_row(metric: Metric, figure: Figure) -> list[str]:
+def _figure_row(metric: Metric, figure: Figure, controls: Sequence[Figure | None]) -> list[str]:
     places = decimals([figure.value])
     return [
         metric.name,
@@ -90,6 +103,7 @@ def _figure_row(metric: Metric, figure: Figure) -> list[str]:
         interval(figure.low, figure.high, places),
         f"{figure.num_images:,}",
         "" if figure.num_reference is None else f"{figure.num_reference:,}",
+        *(number(control.value, places) if control else "" for control in controls),
     ]
 
 
@@ -127,9 +141,11 @@ def _beside(names: Sequence[list[str]], columns: Sequence[list[str]]) -> Table:
     return Table(headings, rows, num_left=len(names[0]))
 
 
-def _figure_column(metric: Metric, cells: Mapping[str, Figures], gaps: Gaps) -> list[str]:
+def _figure_column(
+    metric: Metric, cells: Mapping[str, Figures], gaps: Gaps, beside: Mapping[str, Figures]
+) -> list[str]:
     """Value, interval and mark, padded so that they stand below each other; the heading leaves the mark's place."""
-    found = {cell_id: figures.get(metric.name) for cell_id, figures in cells.items()}
+    found = {name: figures.get(metric.name) for name, figures in [*cells.items(), *beside.items()]}
     values = [figure.value for figure in found.values() if figure and math.isfinite(figure.value)]
     ranked = [figure.value for figure in _ranked(metric, cells)]
     best = (max if metric.higher_is_better else min)(ranked, default=math.nan)
@@ -137,12 +153,13 @@ def _figure_column(metric: Metric, cells: Mapping[str, Figures], gaps: Gaps) -> 
     intervals = [interval(figure.low, figure.high, places) if figure else "" for figure in found.values()]
     width = max(map(len, intervals))
     best_mark = _LEVEL if _is_level(metric, cells) else _BEST
-    entries = [
-        (number(figure.value, places) if figure else "-")
-        + (f" {bounds:<{width}}" if width else "")
-        + (best_mark if figure and figure.value == best else _near_mark(gaps.get(cell_id, {}).get(metric.name)))
-        for (cell_id, figure), bounds in zip(found.items(), intervals, strict=True)
-    ]
+    entries = []
+    for (name, figure), bounds in zip(found.items(), intervals, strict=True):
+        is_best = figure is not None and figure.is_ranked and figure.value == best
+        mark = best_mark if is_best else _near_mark(gaps.get(name, {}).get(metric.name))
+        value = number(figure.value, places) if figure else "-"
+        is_bare = figure is None and name in beside
+        entries.append("" if is_bare else value + (f" {bounds:<{width}}" if width else "") + mark)
     return [f"{metric.name} {arrow(metric.higher_is_better)} ", *entries]
 
 
@@ -181,12 +198,13 @@ def _have_intervals(figures: Iterable[Figure]) -> bool:
     return any(figure.low is not None for figure in figures)
 
 
-def _notes(metrics: Sequence[Metric], cells: Mapping[str, Figures]) -> list[str]:
+def _notes(metrics: Sequence[Metric], cells: Mapping[str, Figures], controls: Controls) -> list[str]:
     """What the figures are, then what to mind about them, with the number of cells that it is about."""
     about = [f"{metric.name}: {metric.convention}" for metric in metrics]
     if any(_have_intervals(figures.values()) for figures in cells.values()):
         about += wrap(ABOUT_INTERVALS + (f" {ABOUT_GAPS}" if len(cells) > 1 else ""), _WIDTH)
     about += [f"compared with {name}" for name in dict.fromkeys(metric.reference for metric in metrics) if name]
+    about += [f"{name}: {control.note}" for name, control in controls.items()]
     of = f" ({{}} of {len(cells)} cells)" if len(cells) > 1 else ""
     warnings = _warnings(metrics, cells).items()
     return [*about, *(f"warning: {', '.join(names)}: {line}{of.format(count)}" for (line, count), names in warnings)]

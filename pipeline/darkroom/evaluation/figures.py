@@ -15,6 +15,7 @@ from darkroom.runs.reading import PresentImages
 from darkroom.storage.store import Store
 
 T = TypeVar("T")
+RATERS = "raters"  # what figures of people's votes are called by, in the place of an extractor
 ABOUT_INTERVALS = (
     "Intervals, of 95 %, cover the figure of other prompts like these and other images of them, as many as here; the "
     "reference is taken as fixed."
@@ -77,7 +78,19 @@ class Gap:
 
 
 Figures = Mapping[str, Figure]  # by Metric.name
+
+
+@dataclass(frozen=True)
+class Control:
+    """Figures of images that are known to be good, or known not to be: floors and ceilings, which rank nothing."""
+
+    figures: Figures
+    note: str  # what was measured, or why nothing was
+
+
 Gaps = Mapping[str, Mapping[str, Gap]]  # by cell_id and Metric.name
+Controls = Mapping[str, Control]  # by the name of their row, such as "real"
+ByValue = Mapping[str, Mapping[str, Figures]]  # by a column's value and cell_id
 
 
 @dataclass(frozen=True)
@@ -91,6 +104,8 @@ class Evaluation:
     costs: Gaps = field(default_factory=dict)  # of cells with lossy settings, from the same without
     images: Mapping[str, PresentImages] = field(default_factory=dict)  # by cell_id: what was there to be measured
     options: Mapping[str, object] = field(default_factory=dict)  # of the command, by their names; empty: not known
+    by: Mapping[str, ByValue] = field(default_factory=dict)  # by column of the prompts
+    controls: Controls = field(default_factory=dict)
 
 
 def put_evaluation(store: Store, evaluation_id: str, evaluation: Evaluation) -> None:
@@ -118,13 +133,27 @@ def _read(store: Store, key: str) -> Evaluation:
 
 def _parse(value: dict[str, Any]) -> Evaluation:
     metrics = {name: from_json(Metric, metric) for name, metric in value["metrics"].items()}
-    cells = {
-        cell_id: {name: _figure(figure) for name, figure in figures.items()}
-        for cell_id, figures in value["cells"].items()
+    cells = _by_cell(value["cells"])
+    by = {
+        column: {group: _by_cell(found) for group, found in groups.items()}
+        for column, groups in value.get("by", {}).items()
     }
     images = {cell_id: from_json(PresentImages, found) for cell_id, found in value.get("images", {}).items()}
     created_at, options = _checked(value["created_at"], str), _checked(value.get("options", {}), dict)
-    return Evaluation(created_at, metrics, cells, _gaps(value, "gaps"), _gaps(value, "costs"), images, options)
+    controls = {
+        name: Control(_figures(control["figures"]), _checked(control["note"], str))
+        for name, control in value.get("controls", {}).items()
+    }
+    gaps, costs = _gaps(value, "gaps"), _gaps(value, "costs")
+    return Evaluation(created_at, metrics, cells, gaps, costs, images, options, by, controls)
+
+
+def _by_cell(value: dict[str, Any]) -> dict[str, Figures]:
+    return {cell_id: _figures(figures) for cell_id, figures in value.items()}
+
+
+def _figures(value: dict[str, Any]) -> Figures:
+    return {name: _figure(figure) for name, figure in value.items()}
 
 
 def _figure(value: dict[str, Any]) -> Figure:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.moments import FeatureMoments, Gaussian, centred, checked, row_blocks
-from darkroom.evaluation.resampling import Interval, mean_interval, sample_keys, subset
+from darkroom.evaluation.deletion import root_losses
+from darkroom.evaluation.moments import FeatureMoments, Gaussian, centred, checked, rank_mask, row_blocks
+from darkroom.evaluation.resampling import sample_keys, subset
 
 _SMALLEST = 5000  # of the subsets of an extrapolation, or a tenth of the images where that is less
 
@@ -27,40 +28,33 @@ def frechet_distance(first: Gaussian, second: Gaussian) -> float:
     return max(0.0, float(shift @ shift + traces - 2 * cross))
 
 
-def frechet_interval(features: np.ndarray, reference: Gaussian, num_resamples: int = 1000, seed: int = 0) -> Interval:
-    """Where the distance of n such images to this reference would lie, drawn anew: for (n, d) features.
+def frechet_influence(features: np.ndarray, gaussian: Gaussian, reference: Gaussian) -> np.ndarray:
+    """(n,) float64 influence values (see `resampling`) of (n, d) features: by how much the distance is larger with each
+    image than without it, n - 1 times.
 
-    Resampling images and computing the distance again is neither cheap nor honest: a resample holds about 63 % of the
-    images, and the distance's bias of about c / n grows with it. So the distance is linearised: each image's
-    influence value says how it moves the distance, and the mean of these is bootstrapped (the infinitesimal jackknife,
-    Efron 1982, with percentiles). Of distances near 0 it is wider than it need be.
+    They may be some of more images, whose Gaussian is `gaussian`. Derivatives alone would say too little of few images:
+    near 2 d of them, each bends the covariance towards itself. Takes 3 images at least.
 
     It speaks of the distance at this n, bias and all, for that is what is stated and compared; it need not hold the
     distance over endlessly many images, which is what `extrapolated_fid` estimates. The reference counts as fixed.
     """
     features = checked(features)
-    gaussian = FeatureMoments.of(features).gaussian()
-    distance = frechet_distance(gaussian, reference)
-    around = mean_interval(frechet_influence(features, gaussian, reference), num_resamples, seed)
-    return Interval(distance, max(0.0, distance + around.low), max(0.0, distance + around.high))
-
-
-def frechet_influence(features: np.ndarray, gaussian: Gaussian, reference: Gaussian) -> np.ndarray:
-    """(n,) float64 influence values (see `resampling`) of (n, d) features, whose Gaussian is `gaussian`.
-
-    With x centred it is 2 (m - m_r) . x + x^T (I - T) x less its mean, where T maps one Gaussian onto the other
-    (Dowson and Landau 1982). Where C = A A^T and A^T A_r = U S V^T, x^T T x is the S-weighted square of U^T A^+ x.
-    """
-    factor = gaussian.factor
-    left, singular, _ = np.linalg.svd(factor.T @ reference.factor, full_matrices=False)
-    # The factor's columns are orthogonal, so its pseudo-inverse is its transpose over their squared lengths.
-    maps = (factor / np.square(factor).sum(axis=0)) @ left * np.sqrt(singular)
-    shift = 2 * (gaussian.mean - reference.mean)
-    found = np.empty(len(features))
+    count = gaussian.count or len(features)
+    # C = A A^T. The root of C C_r has the trace of that of (A_r^T A)(A_r^T A)^T, whose eigenvectors these are.
+    vectors, singular, _ = np.linalg.svd(reference.factor.T @ gaussian.factor, full_matrices=False)
+    kept = rank_mask(np.square(singular[::-1]))[::-1]
+    maps, eigenvalues = reference.factor @ vectors[:, kept][:, ::-1], np.square(singular[kept][::-1])
+    shift, without = gaussian.mean - reference.mean, np.empty(len(features))
+    trace, cross = np.trace(gaussian.covariance), singular.sum()
     for rows in row_blocks(*features.shape):
         shifted = features[rows] - gaussian.mean
-        found[rows] = shifted @ shift + np.square(shifted).sum(axis=1) - np.square(shifted @ maps).sum(axis=1)
-    return centred(found)
+        lengths = np.square(shifted).sum(axis=1)
+        means = (lengths / (count - 1) - 2 * (shifted @ shift)) / (count - 1)
+        traces = ((count - 1) * trace - count / (count - 1) * lengths) / (count - 2)
+        losses = root_losses(eigenvalues, np.square(shifted @ maps), count / (count - 1) ** 2)
+        roots = ((count - 1) / (count - 2)) ** 0.5 * (cross - losses)
+        without[rows] = means + traces - 2 * roots
+    return (1 - count) * centred(without)
 
 
 def extrapolated_fid(
@@ -83,8 +77,13 @@ def extrapolated_fid(
     return float(slope_and_intercept[1])
 
 
+def smallest_of_line(num_images: int) -> int:
+    """Images of the smallest subset that the distance is extrapolated from."""
+    return min(_SMALLEST, max(num_images // 10, 2))
+
+
 def _sizes(num_images: int, num_points: int) -> np.ndarray:
-    sizes = np.linspace(min(_SMALLEST, max(num_images // 10, 2)), num_images, num_points).astype(int)
+    sizes = np.linspace(smallest_of_line(num_images), num_images, num_points).astype(int)
     if len(np.unique(sizes)) < 2:
         found = f"{num_images} images at {num_points} points"
         raise DarkroomError(f"extrapolated FID: {found} give no line; give at least 2 points and hundreds of images")

@@ -28,7 +28,14 @@ from darkroom.evaluation.measuring import (
     rank_fault,
     warnings_of,
 )
-from darkroom.evaluation.resampling import LEVEL, Margins, bonferroni, joint_margins, joint_margins_of_pairs
+from darkroom.evaluation.resampling import (
+    LEVEL,
+    Margins,
+    bonferroni,
+    joint_margins,
+    joint_margins_of_pairs,
+    least_error,
+)
 from darkroom.runs.features import ExtractorInfo, Pair, PairedFeatures
 
 # (base's cell_id, other cell's, figures' names) -> the other's gaps by name, over the images that both have.
@@ -117,16 +124,18 @@ def _differences(
 ) -> dict[str, Gap]:
     """`known`: metric's name -> of the base."""
     others = {name: measured(name, inputs, extractor) for name in known}
-    influence = {name: _influence(others[name]) - _influence(known[name]) for name in known}
+    moved = {
+        name: replace(other, influence=_influence(other) - _influence(known[name])) for name, other in others.items()
+    }
     if level is None:
-        widths = {name: _widths({name: values}, LEVEL, inputs.seed)[name] for name, values in influence.items()}
+        widths = {name: _widths({name: each}, LEVEL, inputs.seed)[name] for name, each in moved.items()}
     else:
-        widths = _widths(influence, level, inputs.seed)
+        widths = _widths(moved, level, inputs.seed)
     found = {}
     for name in known:
         num_pairs, _ = counted(name, inputs, extractor)
         gap = _gap(base, known[name].value, others[name].value, widths[name], num_pairs)
-        warnings = tuple(warnings_of(name, inputs, extractor))
+        warnings = tuple(warnings_of(name, others[name], inputs, extractor))
         found[figure_name(extractor, name)] = replace(gap, warnings=warnings)
     return found
 
@@ -136,13 +145,15 @@ def _influence(found: Measured) -> np.ndarray:
     return found.influence
 
 
-def _widths(influence: Mapping[str, np.ndarray], level: float, seed: int) -> dict[str, float]:
+def _widths(moved: Mapping[str, Measured], level: float, seed: int) -> dict[str, float]:
     """Half the interval of each metric's difference. Metrics of unequally many prompts share the chance of an error."""
     found: dict[str, float] = {}
-    for size in {len(values) for values in influence.values()}:
-        names = [name for name, values in influence.items() if len(values) == size]
-        share = 1 - (1 - level) * len(names) / len(influence)
-        margins = joint_margins(np.stack([influence[name] for name in names], axis=1), share, seed=seed)
+    for size in {len(_influence(each)) for each in moved.values()}:
+        names = [name for name, each in moved.items() if len(_influence(each)) == size]
+        share = 1 - (1 - level) * len(names) / len(moved)
+        values = np.stack([_influence(moved[name]) for name in names], axis=1)
+        least = np.array([least_error(size) if moved[name].is_share else 0 for name in names])
+        margins = joint_margins(values, share, seed=seed, least=least)
         found |= dict(zip(names, margins.widths.tolist(), strict=True))
     return found
 
@@ -273,7 +284,8 @@ def _widths_of_pairs(
     """Half the interval of each cell's gap, which holds for those of all pairs of them."""
     ids = list(dict.fromkeys([*bases.values(), *bases]))
     place = {cell_id: number for number, cell_id in enumerate(ids)}
-    margins = joint_margins_of_pairs(np.stack([cells[cell_id].influence[name] for cell_id in ids], axis=1), seed=seed)
+    values = np.stack([cells[cell_id].influence[name] for cell_id in ids], axis=1)
+    margins = joint_margins_of_pairs(values, seed=seed, least=_least_error(cells, name, len(values)))
     widths = _among(margins, _num_pairs(len(ids)), num_gaps).widths
     return {cell_id: float(widths[place[cell_id], place[base]]) for cell_id, base in bases.items()}
 
@@ -283,8 +295,14 @@ def _widths_of_bases(
 ) -> dict[str, float]:
     """The same, for these gaps alone."""
     differences = [cells[cell_id].influence[name] - cells[base].influence[name] for cell_id, base in bases.items()]
-    margins = _among(joint_margins(np.stack(differences, axis=1), seed=seed), len(bases), num_gaps)
+    values = np.stack(differences, axis=1)
+    margins = joint_margins(values, seed=seed, least=_least_error(cells, name, len(values)))
+    margins = _among(margins, len(bases), num_gaps)
     return dict(zip(bases, margins.widths.tolist(), strict=True))
+
+
+def _least_error(cells: Mapping[str, MeasuredCell], name: str, num_draws: int) -> float:
+    return least_error(num_draws) if any(name in cell.shares for cell in cells.values()) else 0.0
 
 
 def _among(margins: Margins, num_here: int, num_gaps: int) -> Margins:

@@ -35,6 +35,7 @@ MOST_COMPARED = 10_000  # images of a set where each is compared with each
 NEAREST_K = 5  # neighbours that make a neighbourhood
 DUPLICATE_COSINE = 0.95  # from which on two images are duplicates
 FEWEST_PROMPTS = 10  # that are taken for a sample of prompts; of fewer, images are taken for a sample of images
+_FEWEST_DELETED = 3  # images: without one of them two are left, and have a covariance
 _FEWEST_SCORED = 2  # images that a score applies to
 Logits = Callable[[np.ndarray], np.ndarray]  # (n, d) features to (n, classes)
 
@@ -190,7 +191,7 @@ class MetricInputs:
     def _drawn(self, ids: Sequence[str], purpose: str) -> np.ndarray:
         if len(ids) <= self.most_compared:
             return np.arange(len(ids))
-        keys = sample_keys(_numbered(ids), len(ids), self.seed, purpose)
+        keys = sample_keys(numbered(ids), len(ids), self.seed, purpose)
         return subset(keys, 0, self.most_compared)
 
 
@@ -216,7 +217,7 @@ def _taken(prompts: Sequence[str] | None, rows: np.ndarray) -> list[str] | None:
     return None if prompts is None else [prompts[row] for row in rows]
 
 
-def _numbered(ids: Sequence[str]) -> list[str]:
+def numbered(ids: Sequence[str]) -> list[str]:
     """Repeats by their occurrence: a reference may hold one image twice, under one digest."""
     seen: Counter[str] = Counter()
     names = []
@@ -232,6 +233,9 @@ class Measured:
 
     value: float
     influence: np.ndarray | None = None  # (n,) float64, see `resampling`; None: the metric has no interval
+    is_share: bool = False  # of images, each of which counts or does not
+    floor: float | None = None  # of a squared distance: its lowest value
+    bias: float = 0.0  # by how much chance lifts the value of so few images, about, where that is known
 
     def by_prompt(self, prompts: Sequence[str] | None) -> "Measured":
         """With (p,) influence values, one a prompt; None leaves one an image."""
@@ -240,8 +244,11 @@ class Measured:
 
 def measure_frechet(inputs: MetricInputs) -> Measured:
     gaussian, reference = inputs.moments.gaussian(), inputs.reference_gaussian
+    distance = frechet_distance(gaussian, reference)
+    if inputs.num_images < _FEWEST_DELETED:
+        return Measured(distance)
     influence = frechet_influence(inputs.images.features, gaussian, reference)
-    return Measured(frechet_distance(gaussian, reference), inputs.scaled_to_all(influence))
+    return Measured(distance, inputs.scaled_to_all(influence), floor=0.0)
 
 
 def measure_frechet_infinity(inputs: MetricInputs) -> Measured:
@@ -250,16 +257,18 @@ def measure_frechet_infinity(inputs: MetricInputs) -> Measured:
 
 
 def measure_kid(inputs: MetricInputs) -> Measured:
-    return Measured(*kid_and_influence(inputs.compared, inputs.reference_compared, inputs.compared_prompts))
+    found = kid_and_influence(inputs.compared, inputs.reference_compared, inputs.compared_prompts)
+    return Measured(found.value, found.influence, floor=-found.bias)
 
 
 def measure_cmmd(inputs: MetricInputs) -> Measured:
     images, reference = unit_rows(inputs.compared), unit_rows(inputs.reference_compared)
-    return Measured(*cmmd_and_influence(images, reference, inputs.compared_prompts))
+    found = cmmd_and_influence(images, reference, inputs.compared_prompts)
+    return Measured(found.value, found.influence, bias=found.bias, floor=0.0)
 
 
 def measure_precision(inputs: MetricInputs) -> Measured:
-    return _mean_of(inputs.hits.num_around > 0)
+    return replace(_mean_of(inputs.hits.num_around > 0), is_share=True)
 
 
 def measure_density(inputs: MetricInputs) -> Measured:
@@ -275,11 +284,11 @@ def measure_coverage(inputs: MetricInputs) -> Measured:
 
 
 def measure_authenticity(inputs: MetricInputs) -> Measured:
-    return _mean_of(authentic(inputs.compared, inputs.reference_compared))
+    return replace(_mean_of(authentic(inputs.compared, inputs.reference_compared)), is_share=True)
 
 
 def measure_near_duplicates(inputs: MetricInputs) -> Measured:
-    return _mean_of(near_duplicates(inputs.compared, DUPLICATE_COSINE))
+    return replace(_mean_of(near_duplicates(inputs.compared, DUPLICATE_COSINE)), is_share=True)
 
 
 def measure_vendi(inputs: MetricInputs) -> Measured:
@@ -322,7 +331,8 @@ def measure_mean_score(inputs: MetricInputs, column: int = 0) -> Measured:
     influence = np.where(known, scores - mean, 0) / known.mean()
     if inputs.totals is not None:
         mean = inputs.totals.moments.mean[column] * inputs.num_images / inputs.num_scored(column)
-    return Measured(float(mean), inputs.scaled_to_all(influence))
+    is_share = bool(np.isin(scores[known], (0, 1)).all())
+    return Measured(float(mean), inputs.scaled_to_all(influence), is_share)
 
 
 def measure_inception_score(inputs: MetricInputs) -> Measured:

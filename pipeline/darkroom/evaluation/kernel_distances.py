@@ -9,6 +9,7 @@ All pairs are walked tile by tile, so memory does not grow with their number.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -62,10 +63,23 @@ class _Pairs:
         return len(self.sums) * (self.sums - self.counts * self.mean) / self.counts.sum()
 
 
+class KernelDistance(NamedTuple):
+    """A distance, what each image adds to it, and what pairs of an image with itself do."""
+
+    value: float
+    influence: np.ndarray  # (n,) float64
+    bias: float  # of the mean over all pairs, these among them: in CMMD's value, and not in KID's
+
+
 def cubic(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(x . y / d + 1)^3: the kernel of Binkowski et al. 2018."""
     values = first @ second.T / first.shape[1] + 1
     return values * values * values  # an order faster than a power
+
+
+def _own_cubic(rows: np.ndarray) -> np.ndarray:
+    """(n,) of each row with itself."""
+    return (np.einsum("nd,nd->n", rows, rows, dtype=np.float64) / rows.shape[1] + 1) ** 3
 
 
 def gaussian(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -81,9 +95,7 @@ def kid(features: np.ndarray, reference: np.ndarray, prompts: Prompts | None = N
     return kid_and_influence(features, reference, prompts)[0]
 
 
-def kid_and_influence(
-    features: np.ndarray, reference: np.ndarray, prompts: Prompts | None = None
-) -> tuple[float, np.ndarray]:
+def kid_and_influence(features: np.ndarray, reference: np.ndarray, prompts: Prompts | None = None) -> KernelDistance:
     """KID, and of each image twice how much nearer it is to the others than to the reference: (n,) float64.
 
     The first term of Hoeffding's decomposition (Hoeffding 1948), with images of other prompts only, as KID has it.
@@ -92,7 +104,12 @@ def kid_and_influence(
     if 1 in (len(features), len(reference)):
         raise DarkroomError("KID: a set of one image has no pairs; give at least two")
     within, of_reference, across = _all_pairs(cubic, features, reference, prompts)
-    return within.mean + of_reference.mean - 2 * across.mean, 2 * (within.slopes - across.slopes)
+    value = within.mean + of_reference.mean - 2 * across.mean
+    bias = sum(
+        (float(_own_cubic(rows).mean()) - pairs.mean) / len(rows)
+        for rows, pairs in ((features, within), (reference, of_reference))
+    )
+    return KernelDistance(value, 2 * (within.slopes - across.slopes), bias)
 
 
 @dataclass(frozen=True)
@@ -139,14 +156,13 @@ def cmmd(features: np.ndarray, reference: np.ndarray, prompts: Prompts | None = 
     return cmmd_and_influence(features, reference, prompts)[0]
 
 
-def cmmd_and_influence(
-    features: np.ndarray, reference: np.ndarray, prompts: Prompts | None = None
-) -> tuple[float, np.ndarray]:
-    """CMMD and each image's influence, (n,) float64."""
+def cmmd_and_influence(features: np.ndarray, reference: np.ndarray, prompts: Prompts | None = None) -> KernelDistance:
     within, of_reference, across = _all_pairs(gaussian, features, reference, prompts)
     share = 1 - 1 / len(features)  # of an image's partners that are other images
     influence = 2 * _SCALE * ((share * within.slopes if share else 0) - across.slopes)
-    return _SCALE * (_with_itself(within) + _with_itself(of_reference) - 2 * across.mean), influence
+    value = _SCALE * (_with_itself(within) + _with_itself(of_reference) - 2 * across.mean)
+    bias = _SCALE * sum((1 - pairs.mean) / len(pairs.sums) for pairs in (within, of_reference) if len(pairs.sums) > 1)
+    return KernelDistance(value, influence, bias)
 
 
 def _with_itself(pairs: _Pairs) -> float:

@@ -7,7 +7,7 @@ from enum import Enum
 import numpy as np
 
 from darkroom.evaluation.catalogue import CATALOGUE
-from darkroom.evaluation.figures import Evaluation, Figure, Gap, Metric
+from darkroom.evaluation.figures import RATERS, Control, Controls, Evaluation, Figure, Gap, Metric
 from darkroom.evaluation.reference_free import CLIP_CONVENTIONS, ClipConvention
 from darkroom.runs.features import ImageFeatures
 from darkroom.runs.reading import PresentImages
@@ -33,6 +33,7 @@ _FIRST = (
 class Question(Enum):
     """What a metric answers, in the order of what people ask first."""
 
+    PEOPLE = "what people choose"
     REFERENCE = "closeness to the reference"
     PROMPTS = "agreement with the prompts"
     PICTURES = "single images' own score"
@@ -41,6 +42,8 @@ class Question(Enum):
 
 def question(metric: Metric) -> Question | None:
     """None of those that no choice should hang on by themselves, such as precision, and of unknown ones."""
+    if metric.extractor == RATERS:
+        return Question.PEOPLE
     definition = CATALOGUE.get(_kind(metric.name))
     if definition is None or (definition.needs_reference and definition.higher_is_better):
         return None
@@ -55,20 +58,20 @@ def question(metric: Metric) -> Question | None:
 class ImageScores:
     """How single images are scored by a metric that is the mean of their scores."""
 
-    metric: str
-    extractor_id: str  # of the stored features
-    convention: ClipConvention
-    column: int | None = None  # of the features that is the score, of a scorer; None: a CLIP score
+    metric: Metric  # a CLIP score's, or a scorer's
 
-    def of(self, cosines: np.ndarray) -> np.ndarray:
-        """CLIP scores of (n,) images, from the cosines of their features and their prompts'."""
-        return self.convention.of_images(cosines)
+    def of(self, images: ImageFeatures) -> np.ndarray:
+        """(n,) float64 scores, NaN where there is none, from what is stored of n images by `metric.extractor_id`."""
+        if self.metric.column is not None:
+            return images.features[:, self.metric.column].astype(np.float64)
+        return _clip_convention(self.metric).of_images(images.cosines.astype(np.float64))
 
-    def of_images(self, images: ImageFeatures) -> np.ndarray:
-        """(n,) float64; NaN where a score does not apply."""
-        if self.column is None:
-            return self.of(np.asarray(images.cosines, np.float64))
-        return np.asarray(images.features[:, self.column], np.float64)
+    @property
+    def words(self) -> str:
+        """What an image's score is."""
+        if self.metric.column is not None:
+            return f"{self.metric.name.rpartition('.')[2]} of {self.metric.extractor}"
+        return f"{_clip_convention(self.metric).image_words} the cosine of its features and its prompt's"
 
 
 @dataclass(frozen=True)
@@ -89,20 +92,19 @@ class RunFigures:
     cells: Mapping[str, Mapping[str, LatestFigure]]  # by cell_id and Metric.name
     notes: tuple[str, ...] = ()
     present: Mapping[str, PresentImages] = field(default_factory=dict)  # by cell_id: those that are there now
+    controls: Controls = field(default_factory=dict)
 
     @property
     def image_scores(self) -> ImageScores | None:
-        """Those of the first CLIP score; None without one."""
-        return next((found for found in self.all_image_scores.values() if found.column is None), None)
+        """Those of the first CLIP score, or else of the first scorer; None without either."""
+        return next(iter(self.all_image_scores.values()), None)
 
     @property
     def all_image_scores(self) -> dict[str, ImageScores]:
-        """Of metrics that are means over images, by Metric.name: CLIP scores and those of scorers."""
-        return {
-            name: ImageScores(name, metric.extractor_id, _clip_convention(metric), metric.column)
-            for name, metric in self.metrics.items()
-            if metric.column is not None or _kind(name) == _CLIP_SCORE
-        }
+        """Of all metrics that are means over images, by Metric.name: CLIP scores first, then those of scorers."""
+        own = {name: metric for name, metric in self.metrics.items() if _kind(name) == _CLIP_SCORE}
+        own |= {name: metric for name, metric in self.metrics.items() if metric.column is not None}
+        return {name: ImageScores(metric) for name, metric in own.items()}
 
     def outdated(self, cell_id: str) -> frozenset[str]:
         """Names of metrics whose figure is of other images than the cell has now."""
@@ -155,7 +157,19 @@ def latest_figures(evaluations: Sequence[Evaluation], cell_ids: Collection[str])
         f"{metrics[name].title}: figures of earlier evaluations with another definition or reference are left out."
         for name in sorted(redefined.intersection(shown))
     ]
-    return RunFigures({name: metrics[name] for name in shown}, cells, tuple(notes))
+    controls = _latest_controls(evaluations, {name: metrics[name] for name in shown})
+    return RunFigures({name: metrics[name] for name in shown}, cells, tuple(notes), controls=controls)
+
+
+def _latest_controls(evaluations: Sequence[Evaluation], metrics: Mapping[str, Metric]) -> Controls:
+    """Of each row the latest figure of each metric that is shown, and the latest note."""
+    found: dict[str, Control] = {}
+    for evaluation in evaluations:
+        for row, control in evaluation.controls.items():
+            figures = {name: f for name, f in control.figures.items() if metrics.get(name) == evaluation.metrics[name]}
+            known = found[row].figures if row in found else {}
+            found[row] = Control({**known, **figures}, control.note)
+    return found
 
 
 def _latest(

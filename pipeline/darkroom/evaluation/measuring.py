@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.catalogue import checked_metrics, convention, default_metrics, definition
+from darkroom.evaluation.cautions import cautions
 from darkroom.evaluation.figures import Figure, Metric
-from darkroom.evaluation.frechet import sample_size_warnings
 from darkroom.evaluation.gathering import Gathered, left_out_lines
 from darkroom.evaluation.inputs import (
     FEWEST_PROMPTS,
@@ -21,7 +21,7 @@ from darkroom.evaluation.inputs import (
     pair_names,
 )
 from darkroom.evaluation.reference_free import named_convention
-from darkroom.evaluation.resampling import mean_interval
+from darkroom.evaluation.resampling import distance_interval, margin, share_interval
 from darkroom.runs.features import ExtractorInfo, Pair
 
 _NAMES_A_NETWORK = ("FID", "FID∞", "Inception score")  # titles that go without their extractor's name
@@ -34,6 +34,7 @@ class MeasuredCell:
     figures: Mapping[str, Figure]  # by Metric.name
     influence: Mapping[str, np.ndarray]  # by Metric.name, of figures with an interval: (p,) float64, see `resampling`
     pairs: tuple[Pair, ...] = ()  # of the images held, by whose prompts influence values are in order
+    shares: frozenset[str] = frozenset()  # Metric.names of figures that are shares of images
 
 
 def measured_cell(
@@ -66,7 +67,7 @@ def measured_cell(
         share_of_prompts=cell.share_of_prompts,
     )
     found = figures_of(inputs, extractor, metrics)
-    return MeasuredCell(found.figures, found.influence, held.pairs)
+    return replace(found, pairs=held.pairs)
 
 
 def figures_of(inputs: MetricInputs, extractor: ExtractorInfo, metrics: Sequence[str] | None) -> MeasuredCell:
@@ -76,13 +77,15 @@ def figures_of(inputs: MetricInputs, extractor: ExtractorInfo, metrics: Sequence
     resample.
     """
     named_convention(inputs.clip_convention)  # refuse an unknown one before hours of work
-    figures, influence = {}, {}
+    figures: dict[str, Figure] = {}
+    ranking: dict[str, Measured] = {}
     for metric in chosen_metrics(metrics, extractor, inputs.reference):
         name = figure_name(extractor, metric)
-        figures[name], values = _figure(metric, inputs, extractor)
-        if values is not None:
-            influence[name] = values
-    return MeasuredCell(figures, influence)
+        figures[name], found = _figure(metric, inputs, extractor)
+        if found and figures[name].is_ranked:
+            ranking[name] = found
+    influence = {name: found.influence for name, found in ranking.items() if found.influence is not None}
+    return MeasuredCell(figures, influence, shares=frozenset(name for name, found in ranking.items() if found.is_share))
 
 
 def metric_infos(
@@ -122,7 +125,7 @@ def measured(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> Mea
         raise DarkroomError(f"{figure_name(extractor, metric)}: {error}") from error
 
 
-def warnings_of(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> Iterator[str]:
+def warnings_of(metric: str, found: Measured, inputs: MetricInputs, extractor: ExtractorInfo) -> Iterator[str]:
     """Lines to print beside a figure that was computed."""
     defined, count = definition(metric, extractor), inputs.num_images
     yield from left_out_lines(inputs.left_out, count)
@@ -131,8 +134,7 @@ def warnings_of(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> 
     if defined.has_interval and inputs.prompts is not None and inputs.sampled_prompts is None:
         num_prompts = len(set(inputs.prompts))
         yield f"prompts: {num_prompts}, too few for a sample of prompts; its interval is of other images of these"
-    if metric in ("fid", "frechet"):
-        yield from sample_size_warnings(count, inputs.reference_gaussian.count, extractor.dimension)
+    yield from cautions(metric, found, inputs, extractor.dimension)
     if defined.is_compared:
         most = inputs.most_compared
         references = [(" reference", len(inputs.reference_features))] if defined.needs_reference_features else []
@@ -170,17 +172,17 @@ def rank_fault(metric: str, num_images: int, extractor: ExtractorInfo) -> str:
     )
 
 
-def _figure(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> tuple[Figure, np.ndarray | None]:
+def _figure(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> tuple[Figure, Measured | None]:
     counts = counted(metric, inputs, extractor)
     try:
         found = measured(metric, inputs, extractor)
-        low, high = _bounds(found, definition(metric, extractor).lowest, inputs.seed)
+        low, high = _bounds(found, definition(metric, extractor).lowest)
     except DarkroomError as error:
         reasons = (str(error), *left_out_lines(inputs.left_out, inputs.num_images))
         return Figure(math.nan, None, None, *counts, reasons), None
-    warnings = tuple(warnings_of(metric, inputs, extractor))
+    warnings = tuple(warnings_of(metric, found, inputs, extractor))
     is_ranked = not rank_fault(metric, inputs.num_images, extractor)
-    return Figure(found.value, low, high, *counts, warnings, is_ranked), found.influence if is_ranked else None
+    return Figure(found.value, low, high, *counts, warnings, is_ranked), found
 
 
 def counted(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> tuple[int, int | None]:
@@ -195,11 +197,15 @@ def counted(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> tupl
     return inputs.num_images if defined.of_all else inputs.num_held, count
 
 
-def _bounds(found: Measured, lowest: float, seed: int) -> tuple[float | None, float | None]:
+def _bounds(found: Measured, lowest: float) -> tuple[float | None, float | None]:
     if found.influence is None:
         return None, None
-    around = mean_interval(found.influence, seed=seed)
-    return max(lowest, found.value + around.low), max(lowest, found.value + around.high)
+    if found.is_share:
+        return share_interval(found.value, found.influence)
+    width = margin(found.influence)
+    if found.floor is not None:
+        return distance_interval(found.value, width, found.floor)
+    return max(lowest, found.value - width), found.value + width
 
 
 def _defined(name: str, extractor: ExtractorInfo, reference: ReferenceSet | None, clip_convention: str) -> Metric:

@@ -1,7 +1,7 @@
 """Votes on pairs of images: win rates, Bradley-Terry scores, shares and agreement, each with what its interval is of.
 
-Prompts are resampled, as for other figures: influence values are one a prompt (see `resampling`). Votes are few and
-often one-sided, where a bootstrap alone has no width, so intervals are of the votes and four added ones, two for and
+Prompts are what is drawn, as for other figures: influence values are one a prompt (see `resampling`). Votes are few and
+often one-sided, and then vary too little to tell, so intervals are of the votes and four added ones, two for and
 two against, each of a prompt of its own (Agresti and Coull 1998); estimates of shares are of the votes alone.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.resampling import LEVEL, Interval, bonferroni, mean_interval
+from darkroom.evaluation.resampling import LEVEL, Interval, bonferroni, margin
 
 NUM_ADDED = 4  # votes
 _SIGNS = np.array([[1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]])  # of added votes; rows are orthogonal
@@ -53,11 +53,10 @@ class Estimates:
     centres: np.ndarray  # (k,) of their intervals
     influence: np.ndarray  # (p + NUM_ADDED, k) float64, columns of mean 0
 
-    def interval(self, item: int, lowest: float, highest: float, seed: int = 0) -> Interval:
+    def interval(self, item: int, lowest: float, highest: float) -> Interval:
         """Of one item, cut at the ends of the scale."""
-        around = mean_interval(self.influence[:, item], seed=seed)
-        centre = float(self.centres[item])
-        low, high = (min(max(centre + end, lowest), highest) for end in (around.low, around.high))
+        width, centre = margin(self.influence[:, item], is_skewed=False), float(self.centres[item])
+        low, high = (min(max(end, lowest), highest) for end in (centre - width, centre + width))
         return Interval(float(self.values[item]), low, high)
 
 
@@ -107,11 +106,11 @@ def with_added(votes: Comparisons) -> Comparisons:
     )
 
 
-def share(hits: np.ndarray, prompts: np.ndarray, seed: int = 0, weights: np.ndarray | None = None) -> Interval:
+def share(hits: np.ndarray, prompts: np.ndarray, weights: np.ndarray | None = None) -> Interval:
     """Mean of (n,) values from 0 to 1, of trials of prompts that are numbered from 0, with (n,) weights."""
     one, other = np.zeros(len(hits), int), np.ones(len(hits), int)
     weights = None if weights is None else weights / weights.mean()
-    return win_rates(Comparisons(one, other, np.asarray(hits, float), prompts, 2, weights)).interval(0, 0.0, 1.0, seed)
+    return win_rates(Comparisons(one, other, np.asarray(hits, float), prompts, 2, weights)).interval(0, 0.0, 1.0)
 
 
 def half_width(num_prompts: float, rate: float = 0.5) -> float:
@@ -136,7 +135,7 @@ class Agreement:
     alpha: Interval  # Krippendorff's; NaN where no two votes could have differed
 
 
-def agreement(counts: np.ndarray, prompts: Sequence[int], seed: int = 0) -> Agreement | None:
+def agreement(counts: np.ndarray, prompts: Sequence[int]) -> Agreement | None:
     """Of (u, 3) numbers of raters who chose the first image, neither and the second, of pairs of these prompts.
 
     Krippendorff's alpha for nominal data (Krippendorff 2019, chapter 12), where which image is first is no choice of
@@ -148,7 +147,7 @@ def agreement(counts: np.ndarray, prompts: Sequence[int], seed: int = 0) -> Agre
     counts, rows = counts[several].astype(float), np.unique(np.asarray(prompts)[several], return_inverse=True)[1]
     totals = counts.sum(axis=1)
     equal = (counts * (counts - 1)).sum(axis=1) / (totals * (totals - 1))
-    same = share(equal, rows, seed, totals)
+    same = share(equal, rows, totals)
     marginals = (counts + counts[:, ::-1]).sum(axis=0) / 2
     total = marginals.sum()
     chance = (total**2 - (marginals**2).sum()) / (total * (total - 1))  # of two votes that differ

@@ -54,24 +54,24 @@ class MetricAgreement:
     rate: Interval
 
 
-def two_cells(found: Sequence[Judgement], cell_ids: Sequence[str], seed: int) -> list[TwoCells]:
+def two_cells(found: Sequence[Judgement], cell_ids: Sequence[str]) -> list[TwoCells]:
     """Of each two cells with a vote."""
     told = []
     for one, other in combinations(cell_ids, 2):
         between = [each for each in found if set(each.cell_ids) == {one, other}]
         if between:
             won = [each.score if each.cell_ids[0] == one else 1 - each.score for each in between]
-            told.append(TwoCells(one, other, len(won), won.count(0.5), _share(won, between, seed)))
+            told.append(TwoCells(one, other, len(won), won.count(0.5), _share(won, between)))
     return told
 
 
-def rater_infos(votes: Sequence[tuple[Study, Vote]], seed: int) -> list[RaterInfo]:
+def rater_infos(votes: Sequence[tuple[Study, Vote]]) -> list[RaterInfo]:
     """By name."""
     names = sorted({vote.rater for _, vote in votes})
-    return [_rater_info(name, [each for each in votes if each[1].rater == name], seed) for name in names]
+    return [_rater_info(name, [each for each in votes if each[1].rater == name]) for name in names]
 
 
-def raters_agreement(found: Iterable[Judgement], seed: int) -> Agreement | None:
+def raters_agreement(found: Iterable[Judgement]) -> Agreement | None:
     """None where no pair has several raters' votes."""
     by_pair: dict[tuple[str, str], dict[str, int]] = {}  # -> rater -> 0 for the first image, 1 for neither, 2
     prompts: dict[tuple[str, str], str] = {}
@@ -81,26 +81,24 @@ def raters_agreement(found: Iterable[Judgement], seed: int) -> Agreement | None:
         by_pair.setdefault(ids, {})[each.rater] = round(2 - 2 * of_first)
         prompts[ids] = each.pair.prompt
     counts = np.array([np.bincount(list(chosen.values()), minlength=3) for chosen in by_pair.values()]).reshape(-1, 3)
-    return agreement(counts, numbered(prompts[ids] for ids in by_pair).tolist(), seed)
+    return agreement(counts, numbered(prompts[ids] for ids in by_pair).tolist())
 
 
-def metric_agreement(
-    metric: str, found: Sequence[Judgement], values: Mapping[str, float], seed: int
-) -> MetricAgreement | None:
+def metric_agreement(metric: str, found: Sequence[Judgement], values: Mapping[str, float]) -> MetricAgreement | None:
     """`values`: of single images, by image_id. None where no chosen image can be told by them."""
     known = [each for each in found if each.score != 0.5 and all(name in values for name in image_ids(each))]
     if not known:
         return None
     sides = [(values[each.pair.left.image_id], values[each.pair.right.image_id], each.score) for each in known]
     hits = [0.5 if left == right else float((left > right) == (score > 0.5)) for left, right, score in sides]
-    return MetricAgreement(metric, len(known), _share(hits, known, seed))
+    return MetricAgreement(metric, len(known), _share(hits, known))
 
 
-def _share(values: Sequence[float], of: Sequence[Judgement], seed: int) -> Interval:
-    return share(np.array(values), numbered(each.pair.prompt for each in of), seed)
+def _share(values: Sequence[float], of: Sequence[Judgement]) -> Interval:
+    return share(np.array(values), numbered(each.pair.prompt for each in of))
 
 
-def _rater_info(name: str, own: Sequence[tuple[Study, Vote]], seed: int) -> RaterInfo:
+def _rater_info(name: str, own: Sequence[tuple[Study, Vote]]) -> RaterInfo:
     chosen = [(study, vote) for study, vote in own if vote.choice in SCORES]
     sides = [(study.pairs[vote.pair].prompt, vote) for study, vote in chosen if vote.choice in (LEFT, RIGHT)]
     again = _again(chosen)
@@ -111,8 +109,8 @@ def _rater_info(name: str, own: Sequence[tuple[Study, Vote]], seed: int) -> Rate
         len(chosen),
         len(own) - len(chosen),
         len(chosen) - len(sides),
-        share(np.array(left), numbered(prompt for prompt, _ in sides), seed) if sides else None,
-        share(np.array([same for _, same in again]), numbered(prompt for prompt, _ in again), seed) if again else None,
+        share(np.array(left), numbered(prompt for prompt, _ in sides)) if sides else None,
+        share(np.array([same for _, same in again]), numbered(prompt for prompt, _ in again)) if again else None,
         len(again),
         median(seconds) if seconds else None,
     )

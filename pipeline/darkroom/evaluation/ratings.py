@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.figures import Figure, Gap, Metric
+from darkroom.evaluation.figures import RATERS, Figure, Gap, Metric
 from darkroom.evaluation.gaps import gaps
 from darkroom.evaluation.measuring import MeasuredCell
 from darkroom.evaluation.paired_comparisons import (
@@ -21,11 +21,10 @@ from darkroom.evaluation.paired_comparisons import (
 from darkroom.evaluation.resampling import LEVEL, joint_margins
 from darkroom.runs.ratings import SCORES, RatedPair, Study, Vote
 
-RATERS = "raters"  # what figures of votes are called by, in the place of an extractor
 WIN_RATE, BRADLEY_TERRY = f"{RATERS}.win_rate", f"{RATERS}.bradley_terry"
 _INTERVAL = (
-    "95 % bootstrap of the prompts' influences, 1,000 resamples; with four added votes, Agresti and Coull 1998; raters "
-    "are taken as fixed"
+    "95 % of Student's, from votes added up by prompt, and four added ones, Agresti and Coull 1998; raters are taken "
+    "as fixed"
 )
 _SHARE = Metric(
     name=WIN_RATE,
@@ -87,7 +86,7 @@ class RatedCells:
     centres: Mapping[str, Mapping[str, float]]  # of intervals, by Metric.name and cell_id
 
 
-def rated_cells(found: Sequence[Judgement], cell_ids: Sequence[str], seed: int) -> RatedCells:
+def rated_cells(found: Sequence[Judgement], cell_ids: Sequence[str]) -> RatedCells:
     """Cells without a vote have NaN, and a reason."""
     having = _of_cells(found)
     rated = [cell_id for cell_id in cell_ids if cell_id in having]
@@ -101,7 +100,7 @@ def rated_cells(found: Sequence[Judgement], cell_ids: Sequence[str], seed: int) 
         estimates, reason = _estimates(name, votes)
         warnings = (_UNEVEN,) if name == WIN_RATE and not is_even else ()
         for place, cell_id in enumerate(rated):
-            figures[cell_id][name] = _figure(name, estimates, reason, place, images[cell_id], warnings, seed)
+            figures[cell_id][name] = _figure(name, estimates, reason, place, images[cell_id], warnings)
             if estimates and not warnings:
                 influence[cell_id][name] = estimates.influence[:, place]
         centres[name] = dict(zip(rated, estimates.centres.tolist(), strict=True)) if estimates else {}
@@ -162,11 +161,10 @@ def _figure(
     place: int,
     num_images: int,
     warnings: tuple[str, ...],
-    seed: int,
 ) -> Figure:
     if estimates is None:
         return Figure(math.nan, None, None, num_images, None, (reason,))
-    found = estimates.interval(place, *_ENDS[name], seed)
+    found = estimates.interval(place, *_ENDS[name])
     return Figure(found.estimate, found.low, found.high, num_images, None, warnings, not warnings)
 
 

@@ -7,7 +7,10 @@ from itertools import pairwise
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.evaluation.deletion import entropy_gains
 from darkroom.evaluation.moments import centred, checked, rank_mask, row_blocks, row_lengths
+
+NUM_SPLITS = 10  # of the Inception score
 
 
 def vendi_score(features: np.ndarray) -> float:
@@ -48,16 +51,21 @@ def _effective_number(eigenvalues: np.ndarray) -> float:
 
 
 def vendi_influence(features: np.ndarray) -> np.ndarray:
-    """Of (n, d): score x (-u^T log(S) u - H), where u is of unit length, S the mean of u u^T, and H its entropy."""
+    """(n,) of (n, d): by how much the score is larger with each image than without it, n - 1 times.
+
+    Without image u the mean of outer products is S - u u^T / n, n / (n - 1) times.
+    """
     features = checked(features)
-    lengths = row_lengths(features)
+    lengths, count = row_lengths(features), len(features)
     values, vectors = np.linalg.eigh(second_moment(features, lengths))
     nonzero = rank_mask(values)
-    surprises = np.empty(len(features))
+    values, vectors, scale = values[nonzero], vectors[:, nonzero], count / (count - 1)
+    entropy = -(values * np.log(values)).sum()
+    without = np.empty(count)
     for rows in row_blocks(*features.shape):
-        unit = features[rows] / lengths[rows, None]
-        surprises[rows] = -np.square(unit @ vectors[:, nonzero]) @ np.log(values[nonzero])
-    return float(np.exp(surprises.mean())) * centred(surprises)
+        squares = np.square(features[rows] / lengths[rows, None] @ vectors)
+        without[rows] = scale * (entropy + entropy_gains(values, squares, 1 / count)) - np.log(scale)
+    return (1 - count) * centred(np.exp(without))
 
 
 def prompt_diversity(features: np.ndarray, prompts: Sequence[str]) -> tuple[float, np.ndarray]:
@@ -91,7 +99,7 @@ class InceptionScore:
     std: float
 
 
-def inception_score(probabilities: np.ndarray, num_splits: int = 10) -> InceptionScore:
+def inception_score(probabilities: np.ndarray, num_splits: int = NUM_SPLITS) -> InceptionScore:
     """exp of the mean KL divergence of p(class | image) from p(class), (n, classes): Salimans et al. 2016.
 
     Splits are contiguous ranges of rows, so the rows' order matters; give rows in random order, by their ids.

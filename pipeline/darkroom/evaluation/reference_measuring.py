@@ -153,6 +153,19 @@ def _joined(name: str, parts: Sequence[Part], dimension: int) -> ReferenceFeatur
     return ReferenceFeatures(name, of_all, in_order, features, FeatureMoments.of(features).gaussian(), prompts_in_order)
 
 
+def cached_captions(
+    captions: Sequence[str], extractor: ExtractorInfo, read: Callable[[], np.ndarray], cache: Store
+) -> np.ndarray:
+    """(n, dimension) float32 of captions, none of them twice; `read` is called where they are not cached."""
+    cached = FeatureCache(cache, extractor.extractor_id, lambda _line: None)
+    ids = tuple(digest("caption", caption) for caption in captions)
+    found = cached.features(ids)
+    if found is None:
+        found = read()
+        cached.put_features(ids, found)
+    return found
+
+
 def default_cache() -> Store:
     """Where the user keeps caches."""
     return user_cache("references")

@@ -1,19 +1,20 @@
-"""Resampling: 95 % intervals by the bootstrap, and random subsets that the images' own ids decide.
+"""Intervals of 95 % from influence values, and random subsets that the images' own ids decide.
 
-Most intervals here are of influence values. An image's influence value is a figure's derivative in that image's weight
-(Hampel 1974): (n,) float64 of mean 0. The bootstrap of their mean tells how far the figure of n other such images may
-lie (the infinitesimal jackknife, Efron 1982), and that of the difference of two sets' values tells the same of the
-difference of two figures. Resampling the images themselves would not: a resample repeats images, and a repeated image
-is a pair at distance 0 and nothing new. References count as fixed.
+An image's influence value is by how much a figure is larger with it than without it, n - 1 times (the jackknife: Tukey
+1958), or where a formula gives it, the figure's derivative in the image's weight (Hampel 1974): (n,) float64 of mean 0.
+A figure is then about as far from the one that is expected of n images as the mean of such values is from 0, and the
+difference of two figures as that of their values' differences. Resampling the images themselves would not tell: a
+resample repeats images, and a repeated image is a pair at distance 0 and nothing new. References count as fixed.
 
-Images of one prompt are alike, so it is prompts that are resampled: values are added up by prompt first. Of few draws
-resamples vary too little, so percentiles are taken further out (Hesterberg 2015, the expanded percentiles). Of many
-differences that are looked at together, intervals are made wider, until 95 % of resamples leave none of them out.
+Images of one prompt are alike, so it is prompts that are drawn: values are added up by prompt first. One figure's
+interval is Student's, made wider for the skew of its values, for then the mean and its standard error move together. Of
+many differences that are looked at together prompts are resampled, and intervals made wider until 95 % of resamples
+leave none of them out. Shares of images, which may be 0 or 1, have Wilson's, and squared distances intervals of roots.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -23,41 +24,6 @@ from darkroom.domain.identity import digest
 
 LEVEL = 0.95  # of intervals
 _ROUNDING = 1e-9
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A statistic of all images, and between what bounds 95 % of its resamples lie."""
-
-    estimate: float
-    low: float
-    high: float
-
-
-def interval(
-    statistic: Callable[[np.ndarray], float], num_images: int, num_resamples: int = 1000, seed: int = 0
-) -> Interval:
-    """Percentile bootstrap of a statistic of (n,) int64 row indices: Efron 1979, with expanded percentiles.
-
-    Not for statistics with a bias that depends on n, such as FID: resamples repeat images, which shifts it (see
-    `frechet.frechet_interval`).
-    """
-    if num_images < 2 or num_resamples < 1:
-        found = f"{num_images} image(s) and {num_resamples} resamples"
-        raise DarkroomError(f"interval: {found}; give at least 2 images and 1 resample, better hundreds of both")
-    rng = np.random.default_rng(seed)
-    resampled = [statistic(rng.integers(num_images, size=num_images)) for _ in range(num_resamples)]
-    tail = NormalDist().cdf(-expanded(bonferroni(1), num_images))
-    low, high = np.quantile(np.array(resampled), (tail, 1 - tail))
-    return Interval(float(statistic(np.arange(num_images))), float(low), float(high))
-
-
-def mean_interval(scores: np.ndarray, num_resamples: int = 1000, seed: int = 0) -> Interval:
-    """Of the mean of (n,) scores, one an image."""
-    scores = np.asarray(scores, dtype=np.float64)
-    if scores.ndim != 1 or not np.isfinite(scores).all():
-        raise DarkroomError(f"scores: shape {scores.shape}, or NaN in it; give (n,) finite numbers, one an image")
-    return interval(lambda rows: float(scores[rows].mean()), len(scores), num_resamples, seed)
 
 
 def by_prompt(influence: np.ndarray, prompts: Sequence[str] | None) -> np.ndarray:
@@ -72,41 +38,96 @@ def by_prompt(influence: np.ndarray, prompts: Sequence[str] | None) -> np.ndarra
     return np.bincount(rows, influence, len(places)) * (len(places) / len(rows))
 
 
+@dataclass(frozen=True)
+class Interval:
+    """An estimate, and between what bounds the figure that it is of lies."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def margin(influence: np.ndarray, is_skewed: bool = True) -> float:
+    """How far a figure of (p,) influence values may lie from its estimate; their skew may be left out of it."""
+    margins = joint_margins(influence[:, None])
+    return float((margins if is_skewed else replace(margins, skews=np.zeros(1))).widths[0])
+
+
+def share_interval(share: float, influence: np.ndarray) -> tuple[float, float]:
+    """Of a share of images, by its (p,) influence values: Wilson 1927, of as many draws as would vary as much.
+
+    As survey samples have it (Korn and Graubard 1998). A share of 0 or 1 does not vary: prompts count as its draws.
+    """
+    error = _errors(influence[:, None])[0]
+    num_draws = share * (1 - share) / error**2 if error > 0 else len(influence)
+    squared = bonferroni(1) ** 2 / num_draws
+    centre, width = share + squared / 2, (squared * (share * (1 - share) + squared / 4)) ** 0.5
+    return max(0.0, (centre - width) / (1 + squared)), min(1.0, (centre + width) / (1 + squared))
+
+
+def distance_interval(value: float, width: float, floor: float) -> tuple[float, float]:
+    """Of a squared distance, which may lie `width` off: symmetrical about its root over the `floor`.
+
+    Its standard error grows with its root, and so is too small where chance made the distance small; the root's own
+    stays as it is. A distance whose interval would reach below the floor is taken for one whose interval begins there.
+    One that lies below the floor, by chance where pairs are left out, has an interval about itself.
+    """
+    if not width or value < floor:
+        return value - width, value + width
+    spread = width**2 / 4 / max(value - floor, width / 2)
+    return max(floor, value - width + spread), value + width + spread
+
+
+def least_error(num_draws: int) -> float:
+    """Standard error of the difference of two shares, even if no prompt differs: then one more would, either way.
+
+    After Bonett and Price 2012.
+    """
+    return 2**0.5 / num_draws
+
+
 @dataclass(frozen=True, eq=False)
 class Margins:
     """How far each of k figures may lie from its estimate, all at once."""
 
     errors: np.ndarray  # (k,) or, of all differences of two of them, (k, k): standard errors
-    critical: float  # number of standard errors
+    skews: np.ndarray  # likewise: squared skewness of the influence values
+    num_draws: int
+    critical: float  # number of standard errors that a normal deviate of each stays below
 
     @property
     def widths(self) -> np.ndarray:
-        return self.errors * self.critical
+        return self.errors * expanded(self.critical, self.num_draws, self.skews)
 
 
-def joint_margins(influence: np.ndarray, level: float = LEVEL, num_resamples: int = 1000, seed: int = 0) -> Margins:
+def joint_margins(
+    influence: np.ndarray,
+    level: float = LEVEL,
+    num_resamples: int = 1000,
+    seed: int = 0,
+    least: np.ndarray | float = 0.0,
+) -> Margins:
     """Of k figures by their (p, k) influence values: the largest of k studentised deviations stays below `critical` in
-    `level` of the resamples. Max-T: Westfall and Young 1993.
+    `level` of the resamples. Max-T: Westfall and Young 1993. `least`: standard errors that are taken for smaller ones.
     """
-    errors = influence.std(axis=0, ddof=1) / len(influence) ** 0.5
+    errors, skews = _at_least(least, _errors(influence), _squared_skews(influence))
+    if influence.shape[1] == 1:
+        return Margins(errors, skews, len(influence), bonferroni(1, level))
     largest = [_largest(means, errors) for means in _resampled_means(influence, num_resamples, seed)]
-    return Margins(errors, expanded(float(np.quantile(largest, level)), len(influence)))
+    return Margins(errors, skews, len(influence), float(np.quantile(largest, level)))
 
 
 def joint_margins_of_pairs(
-    influence: np.ndarray, level: float = LEVEL, num_resamples: int = 1000, seed: int = 0
+    influence: np.ndarray, level: float = LEVEL, num_resamples: int = 1000, seed: int = 0, least: float = 0.0
 ) -> Margins:
     """Of the differences of any two of k figures: they hold for the best one too, whichever that is.
 
     So cells may be compared with the best cell of the same data, as Hsu 1981 does.
     """
-    covariance = np.atleast_2d(np.cov(influence, rowvar=False)) / len(influence)
-    variances = np.diag(covariance)
-    errors = np.sqrt(np.maximum(variances[:, None] + variances - 2 * covariance, 0))
-    errors[errors < np.sqrt(variances.max(initial=0)) * _ROUNDING] = 0  # of figures that are equal
+    errors, skews = _at_least(least, *_errors_and_skews_of_pairs(influence))
     means = _resampled_means(influence, num_resamples, seed)
     largest = [_largest(row[:, None] - row, errors) for row in means]
-    return Margins(errors, expanded(float(np.quantile(largest, level)), len(influence)))
+    return Margins(errors, skews, len(influence), float(np.quantile(largest, level)))
 
 
 def bonferroni(num_figures: int, level: float = LEVEL) -> float:
@@ -114,10 +135,12 @@ def bonferroni(num_figures: int, level: float = LEVEL) -> float:
     return NormalDist().inv_cdf(1 - (1 - level) / 2 / num_figures)
 
 
-def expanded(normal: float, num_draws: int) -> float:
+def expanded(normal: float, num_draws: int, squared_skew: np.ndarray | float = 0.0) -> np.ndarray | float:
     """Standard errors that a mean of so few draws passes as seldom as `normal` of them are passed by a normal deviate.
 
-    Student's quantile by its expansion (Abramowitz and Stegun 1964, 26.7.5), over the resamples' own lack of spread.
+    Student's quantile by its expansion (Abramowitz and Stegun 1964, 26.7.5); and of draws with a skew what that adds by
+    the Edgeworth expansion of a studentised mean (Hall 1992, 2.6): what a symmetric bootstrap-t would find, without its
+    resamples that happen to vary little.
     """
     x, degrees = normal, max(1, num_draws - 1)
     terms = (
@@ -126,7 +149,39 @@ def expanded(normal: float, num_draws: int) -> float:
         (3 * x**7 + 19 * x**5 + 17 * x**3 - 15 * x) / 384,
     )
     student = x + sum(term / degrees**power for power, term in enumerate(terms, start=1))
-    return student * (num_draws / degrees) ** 0.5
+    return student + x * (x**4 + 2 * x**2 - 3) / 18 * squared_skew / num_draws
+
+
+def _errors(influence: np.ndarray) -> np.ndarray:
+    """(k,) standard errors of the means of (p, k)."""
+    return influence.std(axis=0, ddof=1) / len(influence) ** 0.5
+
+
+def _squared_skews(influence: np.ndarray) -> np.ndarray:
+    """(k,) of (p, k); 0 where nothing varies."""
+    values = influence - influence.mean(axis=0)
+    return _squared_skew(np.square(values).mean(axis=0), (values**3).mean(axis=0))
+
+
+def _errors_and_skews_of_pairs(influence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both (k, k), of the differences of any two columns of (p, k); columns that are equal to rounding have none."""
+    count, values = len(influence), influence - influence.mean(axis=0)
+    products, thirds = values.T @ values / count, np.square(values).T @ values / count
+    own, cubes = np.diag(products), np.diag(thirds)
+    variances = np.maximum(own[:, None] + own - 2 * products, 0)
+    variances[variances < own.max(initial=0) * _ROUNDING**2] = 0
+    skews = _squared_skew(variances, cubes[:, None] - 3 * thirds + 3 * thirds.T - cubes)
+    return np.sqrt(variances / (count - 1)), skews
+
+
+def _at_least(least: np.ndarray | float, errors: np.ndarray, skews: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What is taken for a smaller error has no skew: it is as likely either way."""
+    return np.maximum(errors, least), np.where(errors < least, 0, skews)
+
+
+def _squared_skew(variances: np.ndarray, thirds: np.ndarray) -> np.ndarray:
+    """Of second and third central moments."""
+    return np.divide(thirds**2, variances**3, out=np.zeros_like(variances), where=variances > 0)
 
 
 def _largest(deviations: np.ndarray, errors: np.ndarray) -> float:
@@ -135,8 +190,9 @@ def _largest(deviations: np.ndarray, errors: np.ndarray) -> float:
 
 
 def _resampled_means(influence: np.ndarray, num_resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """(k,) means of (p, k), one a resample, less those of all rows."""
-    count, values = len(influence), influence - influence.mean(axis=0)
+    """(k,) means of (p, k), one a resample, less those of all rows; scaled, since resamples vary a little less."""
+    count = len(influence)
+    values = (influence - influence.mean(axis=0)) * (count / (count - 1)) ** 0.5
     rng = np.random.default_rng(seed)
     for _ in range(num_resamples):
         yield np.bincount(rng.integers(count, size=count), minlength=count) @ values / count

@@ -29,13 +29,14 @@ def text_table(table: Table) -> str:
 
 
 def text_tables(table: Table, width: int) -> list[str]:
-    """As many tables as it takes for lines of `width` characters, cut between columns; the text comes in each again."""
+    """As many tables as it takes for lines of `width` characters, cut between columns; the text comes in each again.
+
+    Rows without an entry are left out.
+    """
     left = table.columns(0, table.num_left)
     room = width - max(map(len, _aligned(list(zip(*left, strict=True)), table.num_left).splitlines()))
-    return [
-        _aligned(list(zip(*left, *group, strict=True)), table.num_left)
-        for group in _groups(table.columns(table.num_left), room)
-    ]
+    groups = (list(zip(*left, *group, strict=True)) for group in _groups(table.columns(table.num_left), room))
+    return [_aligned([line for line in group if any(line[table.num_left :])], table.num_left) for group in groups]
 
 
 def markdown_table(table: Table) -> list[str]:

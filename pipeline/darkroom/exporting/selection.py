@@ -177,14 +177,14 @@ class Selection:
         """Metric.name -> score of each record; null where it does not apply, or the image has none."""
         found: dict[str, pa.Array] = {}
         rows = table.select(["image_id", "sha256", "status"]).to_pylist() if self._wanted else []
-        for extractor_id in dict.fromkeys(each.extractor_id for each in self._wanted.values()):
+        for extractor_id in dict.fromkeys(each.metric.extractor_id for each in self._wanted.values()):
             features = get_features(self.store, extractor_id, shard)
             places = [features.place(row["image_id"], row["sha256"]) if features else None for row in rows]
             if any(place is None and row["status"] == OK for place, row in zip(places, rows, strict=True)):
                 raise self._unmeasured(shard)
             for name, scores in self._wanted.items():
-                if features and scores.extractor_id == extractor_id:
-                    values = scores.of_images(features.images)
+                if features and scores.metric.extractor_id == extractor_id:
+                    values = scores.of(features.images)
                     own = np.array([np.nan if place is None else values[place] for place in places], np.float64)
                     found[name] = pa.array(own, pa.float64(), from_pandas=True)
         return found

@@ -21,6 +21,7 @@ from darkroom.reporting.content import (
     Picture,
     ReportContent,
     Setting,
+    control_rows,
 )
 from darkroom.reporting.facts import (
     MODEL,
@@ -108,7 +109,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         axes=run.axes,
         cells=tuple(_cell(run, cell_id) for cell_id in run.order),
         metrics=tuple(run.figures.metrics.values()),
-        score_metric=scores.metric if scores else None,
+        score_metric=scores.metric.name if scores else None,
         scores={cell_id: sample.scores for cell_id, sample in run.found.scores.items()},
         breakdown=run.found.breakdown.result(),
         pictures=shown,
@@ -117,6 +118,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         grid=_grid(run, grid_axes, in_grid, small) if grid_axes else None,
         dropped=tuple(_dropped(item, run) for item in dropped),
         costs=tuple(_costs(run)),
+        controls=control_rows(run.figures.controls),
         notes=(
             *(f"Halving: no cell could be dropped: {item.fault}." for item in choices.halvings if item.fault),
             *notes(info, store.spec, run.found, run.figures, shown, list(equal_lines(store, finished, info)), seeds),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.figures import Figure, Gap, Metric
+from darkroom.evaluation.figures import Controls, Figure, Gap, Metric
 
 _FILE_NAME = re.compile(r"[0-9A-Za-z_-]{1,128}")
 _HREF_SCHEMES = {"", "http", "https"}
@@ -36,6 +36,15 @@ class CellResult:
     figures: Mapping[str, Figure]  # by Metric.name; a metric may be missing
     gaps: Mapping[str, Gap] = field(default_factory=dict)  # likewise; none for the best cell's own, or not measured
     outdated: frozenset[str] = frozenset()  # metrics of other images than the cell has now; a warning says so
+
+
+def control_rows(controls: Controls) -> tuple[CellResult, ...]:
+    """Those that have figures, as rows below the cells'."""
+    return tuple(
+        CellResult(name, {}, max(figure.num_images for figure in control.figures.values()), 0, control.figures)
+        for name, control in controls.items()
+        if control.figures
+    )
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,7 @@ class ReportContent:
     failures: tuple[FailedImage, ...] = ()
     dropped: tuple[DroppedCell, ...] = ()
     costs: tuple[Cost, ...] = ()
+    controls: tuple[CellResult, ...] = ()  # rows below the cells' that rank nothing; cell_id is what each is called
     notes: tuple[str, ...] = ()  # what was sampled, and from how many
     grid: bytes | None = None  # PNG of all cells, labelled; None for a plain run
     settings: tuple[tuple[str, str], ...] = ()  # name and value: what is rendered, and what all cells are rendered with

@@ -47,7 +47,7 @@ def _metric(column: MetricColumn, is_key: bool) -> dict[str, object]:
         "higher_is_better": column.metric.higher_is_better,
         "decimals": column.decimals,
         "key": is_key,
-        "best": sorted(column.leaders),
+        "best": sorted(column.leaders) if column.has_winner else [],
         "tied": sorted(column.best | column.rivals),
         "order": [cell.cell_id for cell in column.order],
     }

@@ -32,6 +32,7 @@ def notes(
     yield from _pictures(info, store, found, shown)
     yield from _scores(found, figures)
     yield from _intervals(figures)
+    yield from (f"Row {name}, which ranks nothing: {control.note}." for name, control in figures.controls.items())
     yield from figures.notes
     yield from _missing_figures(found, figures)
     num_failed = sum(count.num_failed for count in found.counts.values())
@@ -71,8 +72,7 @@ def _scores(found: Survey, figures: RunFigures) -> Iterator[str]:
     image_scores = figures.image_scores
     if not found.scores or image_scores is None:
         return
-    words = image_scores.convention.image_words
-    yield f"Scores: an image's own score is {words} the cosine of its features and its prompt's."
+    yield f"Scores: an image's own score is {image_scores.words}."
     cut = [sample for sample in found.scores.values() if sample.num_seen > MOST_SCORES]
     if cut:
         yield (

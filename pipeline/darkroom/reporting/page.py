@@ -56,7 +56,7 @@ def page(content: ReportContent, thumbnails: Mapping[str, str]) -> str:
         columns=columns,
         decided=decision(content.cells, content.axes, keys),
         cards=[_card(column, content) for column in keys],
-        why_these=why_these(keys, columns),
+        why_these=why_these(keys, columns) if len(content.cells) > 1 else "",
         beaten=dominated(content.cells, content.metrics),
         warnings=_warnings(content),
         num_failed=sum(cell.num_failed for cell in content.cells),

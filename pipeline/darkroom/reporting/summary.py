@@ -86,6 +86,11 @@ def _cells_table(content: ReportContent) -> list[str]:
         ]
         for cell in shown
     ]
+    rows += [
+        [f"*{markdown(control.cell_id)}*", *[""] * len(content.axes), f"{control.num_images:,}", "",
+         *(column.value_and_interval(control) for column in columns)]
+        for control in content.controls
+    ]  # fmt: skip
     cut = f"The best {len(shown)} of {len(content.cells)} cells." if len(shown) < len(content.cells) else ""
     legend = (
         "**Bold**: best. †: another cell is at least as good in all metrics, and it is told apart from the best of one."

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -108,6 +107,8 @@ def survey(
     `axes`: columns that tell cells apart, and so say nothing about prompts.
     """
     found = Survey({cell_id: CellCount() for cell_id in cell_ids}, choice)
+    if image_scores and not image_scores.metric.higher_is_better:
+        found.best, found.worst = found.worst, found.best
     shards = (committed for committed in committed_shards(store) if committed.shard.cell_id in found.counts)
     tables = read_each(store, shards, WithExtras(_COLUMNS))
     left_out = {name for name in RECORD_SCHEMA.names if name in axes or name not in _GROUPING}
@@ -123,7 +124,7 @@ def survey(
 def _with_scores(store: Store, records: _ShardRecords, image_scores: ImageScores | None) -> _ShardRecords:
     if image_scores is None:
         return records
-    return _scored(records, get_features(store, image_scores.extractor_id, records.shard), image_scores)
+    return _scored(records, get_features(store, image_scores.metric.extractor_id, records.shard), image_scores)
 
 
 def _scored(records: _ShardRecords, found: ShardFeatures | None, image_scores: ImageScores) -> _ShardRecords:
@@ -132,7 +133,7 @@ def _scored(records: _ShardRecords, found: ShardFeatures | None, image_scores: I
     ok = [(image_id, sha256) for image_id, status, sha256 in zip(*columns, strict=True) if status == OK]
     places = {image_id: found.place(image_id, sha256) if found else None for image_id, sha256 in ok}
     known = {image_id: place for image_id, place in places.items() if place is not None}
-    scores = image_scores.of(np.asarray(found.images.cosines, np.float64)[[*known.values()]]).tolist() if found else []
+    scores = image_scores.of(found.images.taken([*known.values()])).tolist() if found else []
     finite = {image_id: score for image_id, score in zip(known, scores, strict=True) if math.isfinite(score)}
     return replace(records, scores=finite, num_stale=len(ok) - len(known))
 

@@ -24,6 +24,7 @@ from darkroom.runs.files import features_key, features_prefix, manifest_key, par
 from darkroom.runs.listing import Committed, ShardSet
 from darkroom.storage.store import NotFound, Store, StoreSpec, prefetched
 
+_TRY_AGAIN = "ScorerDied: "  # how errors begin that may be of the moment: the next extraction tries such images again
 Pair = tuple[str, int]  # prompt_id and sample_index: images that share it share the prompt, and of one seed the noise
 
 
@@ -110,9 +111,10 @@ class ShardFeatures:
         return {image_id: place for place, image_id in enumerate(self.image_ids)}
 
     def place(self, image_id: str, sha256: str | None) -> int | None:
-        """The row of an image whose file has this digest; None where that file was not read."""
+        """The row of an image whose file has this digest; None where that file was not read, or is to be read again."""
         place = self._places.get(image_id)
-        return place if place is not None and self.sha256s[place] == sha256 else None
+        is_known = place is not None and self.sha256s[place] == sha256 and not self.errors[place].startswith(_TRY_AGAIN)
+        return place if is_known else None
 
     def error(self, image_id: str, sha256: str | None, store: StoreSpec) -> str | None:
         """Why an image whose record has this digest has no features, and the remedy where another file lay there."""

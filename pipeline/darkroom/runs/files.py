@@ -24,6 +24,7 @@ FEATURES_PREFIX = "features/"
 EVALUATIONS_PREFIX = "evaluations/"
 CERTIFICATES_PREFIX = "certificates/"
 REPORT_PREFIX = "report/"
+COPIES_PREFIX = "copies/"  # pictures of the images nearest to a reference's
 RATINGS_PREFIX = "ratings/"  # pairs that people are shown, and their votes
 DRIVERS_PREFIX = "drivers/"  # of commands that render the run right now; part of nothing
 SPENDING_PREFIX = "spending/"  # of commands that were given the price of a worker; part of nothing
@@ -114,6 +115,10 @@ def parse_study_key(key: str) -> str | None:
 
 def votes_prefix(study_id: str) -> str:
     return f"{RATINGS_PREFIX}{study_id}/votes/"
+
+
+def copies_key(name: str) -> str:
+    return f"{COPIES_PREFIX}{name}.png"
 
 
 def rating_page_prefix(study_id: str) -> str:
