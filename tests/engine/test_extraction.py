@@ -1,5 +1,6 @@
 """Features that are made while pixels are in memory are those of the stored images."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,49 @@ def test_a_lost_device_is_no_pictures_fault(tmp_path: Path) -> None:
     with pytest.raises(FatalDeviceError, match="CUDA error"):
         worker(run, Misbehaving(), store, [Choosy()]).run_task(task, 1)
     assert not list(manifest.committed(store))
+
+
+@pytest.mark.slow
+def test_the_device_does_not_wait_for_a_scorer_in_a_process_of_its_own(tmp_path: Path) -> None:
+    store, data = open_store(parse_spec(str(tmp_path))), dataset([f"p{number}" for number in range(40)])
+    run = run_info(data, shard_size=40)
+    [task] = tasks(run, data, store)
+    scorer = Patient()
+    report = worker(run, Counting(scorer.is_rendered), store, [scorer, load_extractor(SPECS[1])]).run_task(task, 1)
+    assert (report.num_ok, report.num_failed) == (40, 0)
+    [name] = manifest.committed(store)
+    found = get_features(store, scorer.info.extractor_id, name)
+    assert found.images.features[:, 0].tolist() == [1.0] * 40
+    assert len(get_features(store, load_extractor(SPECS[1]).info.extractor_id, name).image_ids) == 40
+
+
+class Counting(Misbehaving):
+    """Sets the event once it has rendered ten batches."""
+
+    def __init__(self, done: threading.Event) -> None:
+        super().__init__()
+        self._done, self._count = done, 0
+
+    def render(self, requests):
+        self._count += 1
+        if self._count == 10:
+            self._done.set()
+        return super().render(requests)
+
+
+class Patient:
+    """Scores once all is rendered."""
+
+    info = ExtractorInfo("patient", "none", "none", 1, is_scorer=True)
+
+    def __init__(self) -> None:
+        self.is_rendered = threading.Event()
+
+    def start(self) -> None:
+        pass
+
+    def scores(self, pictures, captions):
+        return np.full(len(pictures), self.is_rendered.wait(20), np.float32)
 
 
 class Choosy:

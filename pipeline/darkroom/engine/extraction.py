@@ -5,9 +5,9 @@ A picture that an extractor fails on costs that picture's features alone: its ro
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,9 @@ from darkroom.runs.features import ImageFeatures, ShardFeatures, joined_features
 
 _MAX_ERROR_CHARS = 300
 _CHUNK = 32  # pictures of a shard that are held before their features are made
+_MOST_WAITING = 4  # chunks that wait for a scorer's process
+P = ParamSpec("P")
+T = TypeVar("T")
 LoadExtractors = Callable[[], Sequence[Extractor]]
 
 
@@ -165,39 +168,66 @@ def _cosines(features: np.ndarray, captions: np.ndarray) -> np.ndarray:
     return cosines.astype(np.float32)
 
 
+class Scoring:
+    """A thread for extractors that wait for a process of their own, so that the device need not wait for it too.
+
+    Who submits waits while _MOST_WAITING calls do, so that pictures do not pile up in memory.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "scoring")
+        self._room = threading.BoundedSemaphore(_MOST_WAITING)
+
+    def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        self._room.acquire()
+        future = self._thread.submit(call, *args, **kwargs)
+        future.add_done_callback(lambda _: self._room.release())
+        return future
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Extractors that share a thread."""
+
+    thread: Device | Scoring
+    extractors: Sequence[Extractor]
+
+
 class InlineFeatures:
     """Features of one shard's images while they are in memory: nothing is stored or fetched for them.
 
     They are of what the image's file shows: a lossless one is not decoded, and a lossy one shows other pixels than
-    those that were rendered. Extractors run on the device's thread; images come from any.
+    those that were rendered. Extractors run on their lane's thread; images come from any.
     """
 
     def __init__(
         self,
-        extractors: Sequence[Extractor],
-        device: Device,
+        lanes: Sequence[Lane],
         image_format: str,
         profile: Profile = OFF,
         rows: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """`rows`: of each image, by its image_id, what `prompt_rows` says."""
-        self._extractors = extractors
+        self._lanes = lanes
         self._rows = rows or {}
-        self._device = device
         self._is_lossless = image_format in LOSSLESS
         self._profile = profile
         self._adding = threading.Lock()
         self._waiting: list[Picture] = []
-        self._parts: list[Future[list[ShardFeatures]]] = []
-        self._unreadable: list[list[ShardFeatures]] = []  # one image each
+        self._parts: list[Future[dict[str, ShardFeatures]]] = []  # by extractor_id
+        self._unreadable: list[dict[str, ShardFeatures]] = []  # one image each
 
     def add(self, image: EncodedImage, caption: str, pixels: np.ndarray) -> None:
         """An image that was encoded from these pixels; its features are made between the device's batches."""
         try:
             shown = pixels if self._is_lossless else decode(image.data)
         except DarkroomError as error:  # such as an image that is larger than any that is read
+            extractors = (each for lane in self._lanes for each in lane.extractors)
             self._unreadable.append(
-                [without_features(each, image.image_id, "", str(error)) for each in self._extractors]
+                {each.info.extractor_id: without_features(each, image.image_id, "", str(error)) for each in extractors}
             )
             return
         with self._adding:
@@ -210,18 +240,20 @@ class InlineFeatures:
         """extractor_id -> features of these images (image_id -> its file's digest), of all that were added."""
         with self._adding:
             self._flush()
-        ids = [extractor.info.extractor_id for extractor in self._extractors]
-        parts = [*(part.result() for part in self._parts), *self._unreadable]
-        wholes = [joined_features([part[number] for part in parts]) for number in range(len(ids))]
-        return {extractor_id: _in_order(whole, stored) for extractor_id, whole in zip(ids, wholes, strict=True)}
+        found: dict[str, list[ShardFeatures]] = {}
+        for part in (*(part.result() for part in self._parts), *self._unreadable):
+            for extractor_id, features in part.items():
+                found.setdefault(extractor_id, []).append(features)
+        return {extractor_id: _in_order(joined_features(parts), stored) for extractor_id, parts in found.items()}
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
-        self._parts.append(self._device.submit(self._extract, waiting))
+        self._parts += [lane.thread.submit(self._extract, lane.extractors, waiting) for lane in self._lanes]
 
-    def _extract(self, pictures: Sequence[Picture]) -> list[ShardFeatures]:
+    def _extract(self, extractors: Sequence[Extractor], pictures: Sequence[Picture]) -> dict[str, ShardFeatures]:
         with self._profile.span("features"):
-            return extract_by_all(self._extractors, pictures)
+            found = extract_by_all(extractors, pictures)
+        return {each.info.extractor_id: features for each, features in zip(extractors, found, strict=True)}
 
 
 def _in_order(whole: ShardFeatures, stored: Mapping[str, str]) -> ShardFeatures:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.progress import OFF, Doing, Profile
 from darkroom.engine.device import Device, Load, batches
-from darkroom.engine.extraction import InlineFeatures, LoadExtractors, columns_read, prompt_rows
+from darkroom.engine.extraction import InlineFeatures, Lane, LoadExtractors, Scoring, columns_read, prompt_rows
 from darkroom.engine.outcomes import (
     Destination,
     EncoderPool,
@@ -25,7 +25,7 @@ from darkroom.engine.outcomes import (
 )
 from darkroom.engine.shard import ShardWork, fault, fresh_shard, report, retried_shard
 from darkroom.engine.tasks import FeatureTask, ProbeTask, RetryTask, ShardReport, ShardTask, Task
-from darkroom.evaluation.extractor import Extractor, end_scorers, start_scorers
+from darkroom.evaluation.extractor import Extractor, end_scorers, has_process, start_scorers
 from darkroom.rendering.renderer import Compiled
 from darkroom.runs.features import put_features
 from darkroom.runs.run import RunInfo
@@ -62,14 +62,20 @@ class Worker:
         self._doing = Doing()
         self._device = Device(load, batch_timeout_s, profile)
         self._extractors: Sequence[Extractor] = ()
+        self._scoring = Scoring()
         try:
             batch_size = self._device.model(first.base).info.batch_size
             self._extractors = self._device.submit(load_extractors).result() if load_extractors else ()
             self._device.submit(start_scorers, self._extractors).result()
         except BaseException:  # an interrupt too: its thread would wait for work for ever
             end_scorers(self._extractors)
+            self._scoring.close()
             self._device.close()
             raise
+        elsewhere = [each for each in self._extractors if has_process(each)]
+        here = [each for each in self._extractors if not has_process(each)]
+        lanes = Lane(self._device, here), Lane(self._scoring, elsewhere)
+        self._lanes = [lane for lane in lanes if lane.extractors]
         self._encoders = EncoderPool(store, run.output, batch_size, self._device.check_not_stopped, profile)
 
     def run_task(self, task: Task, attempt: int) -> ShardReport:
@@ -148,12 +154,12 @@ class Worker:
         return self._doing.longest()
 
     def _inline_features(self, work: ShardWork) -> InlineFeatures | None:
-        if not self._extractors:
+        if not self._lanes:
             return None
         names = [(sample.row.prompt_id, sample.sample_index) for sample in work.samples]
         told = prompt_rows(names, work.extras, columns_read(self._extractors))
         rows = {sample.request.image_id: row for sample, row in zip(work.samples, told, strict=True)}
-        return InlineFeatures(self._extractors, self._device, self._run.output.image_format, self._profile, rows)
+        return InlineFeatures(self._lanes, self._run.output.image_format, self._profile, rows)
 
     def _counts(self) -> tuple[int, int]:
         """Store calls made again, and models loaded, since the last report."""
@@ -172,5 +178,6 @@ class Worker:
     def close(self) -> None:
         """Make every call that is under way end before its next batch."""
         end_scorers(self._extractors)
+        self._scoring.close()
         self._device.close()
         self._encoders.close()

@@ -84,11 +84,16 @@ class ImageScorer(Protocol):
         ...
 
 
+def has_process(extractor: object) -> bool:
+    """Its work is done in a process of its own, for which the thread that calls it only waits."""
+    return hasattr(extractor, "start")
+
+
 def start_scorers(extractors: Iterable[object]) -> None:
     """Start the processes of those that have one. Raises WrongModel where this machine has not what the job has."""
     for extractor in extractors:
-        if hasattr(extractor, "start"):
-            extractor.start()
+        if has_process(extractor):
+            extractor.start()  # type: ignore[attr-defined]
 
 
 def end_scorers(extractors: Iterable[object]) -> None:
