@@ -13,7 +13,7 @@ import pytest
 from darkroom.runs import manifest
 from darkroom.runs.reading import records
 from darkroom.storage.store import Store, open_store, parse_spec
-from tests.jobs.helpers import PAINT, ROOT, command, run, run_here
+from tests.jobs.helpers import PAINT, ROOT, run, run_here
 from tests.processes import Job, ended, wait_for
 from tests.servers import FaultyProxy
 
@@ -43,6 +43,11 @@ def test_engine_local_imports_no_ray(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
+def heed_hangups() -> None:
+    """Who runs the tests may have them ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_stops_in_seconds_and_the_same_command_goes_on(
@@ -50,17 +55,11 @@ def test_an_interrupt_stops_in_seconds_and_the_same_command_goes_on(
 ) -> None:
     arguments = (*SLOW_PAINT, *CIRCLES, "engine=local", "engine.shard_size=1", f"output.uri={tmp_path / 'run'}")
     store = open_store(parse_spec(str(tmp_path / "run")))
-    process = subprocess.Popen(
-        command("generate", *arguments),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # who runs the tests may have it ignored
-    )
+    job = Job("generate", arguments, heed_hangups)
     wait_for(lambda: num_committed(store) >= 3)
-    process.send_signal(signal_number)
-    said, _ = process.communicate(timeout=30)
-    assert process.returncode == 130
+    job.send_signal(signal_number)
+    said = job.end(30)
+    assert job.returncode == 130
     assert re.search(r"the same command goes on from there: \S*darkroom generate model=paint", said)
     half = num_committed(store)
     assert 3 <= half < 24
@@ -164,10 +163,9 @@ def test_no_secret_reaches_a_file_or_the_output(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
     monkeypatch.setenv("HF_TOKEN", secret)
     uri = f"s3://bucket/{uuid.uuid4().hex}"
-    done = run("generate", *PAINT, *CIRCLES, f"output.uri={uri}", f"output.endpoint_url={s3_endpoint}", cwd=ROOT)
-    assert done.returncode == 0
+    said = ended(Job("generate", [*PAINT, *CIRCLES, f"output.uri={uri}", f"output.endpoint_url={s3_endpoint}"]), 0)
     store = open_store(parse_spec(uri, s3_endpoint))
     contents = [store.get(info.key) for info in store.list()]
     assert len(contents) > 24
     assert not [content for content in contents if secret.encode() in content]
-    assert secret not in done.stdout + done.stderr
+    assert secret not in said

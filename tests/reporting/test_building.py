@@ -53,7 +53,8 @@ def test_a_run_without_a_committed_shard_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_axes_are_short_and_cells_stand_in_their_order(tmp_path: Path) -> None:
-    found = content(rendered(tmp_path, PROMPTS, CELLS))
+    run = rendered(tmp_path, PROMPTS, CELLS)
+    found = content(run)
     check(found)
     assert [(axis.name, axis.values) for axis in found.axes] == [
         ("guidance_scale", (1.0, 7.5)),
@@ -62,6 +63,10 @@ def test_axes_are_short_and_cells_stand_in_their_order(tmp_path: Path) -> None:
     settings = [(result.settings["guidance_scale"], result.settings["scheduler"]) for result in found.cells]
     assert settings == [(1.0, "ddim"), (7.5, "ddim"), (1.0, "euler"), (7.5, "euler")]
     assert found.title == "Sweep of darkroom/paint on test"
+    across = content(run, grid_columns="scheduler", num_grid_prompts=2)
+    assert len({found.grid, across.grid, None}) == 3
+    with pytest.raises(DarkroomError, match=r"grid.columns=seed: no axis of this run; there are guidance_scale, sched"):
+        content(run, grid_columns="seed")
 
 
 @pytest.mark.slow

@@ -82,9 +82,9 @@ function pictureWith(settings) {
 
 // --- drawing
 
-// The metrics by which the picture's cell is best, on pictures that are compared with other cells'.
+// The metrics by which the picture's cell is best, without their extractors' names.
 function bestBy(cellId) {
-  const titles = data.metrics.filter((metric) => metric.key && metric.best.includes(cellId)).map((metric) => metric.title);
+  const titles = data.metrics.filter((metric) => metric.key && metric.best.includes(cellId)).map((metric) => metric.title.replace(/ \(.*\)$/, ""));
   return titles.length ? [`★ ${titles.join(", ")}`] : [];
 }
 
