@@ -102,6 +102,54 @@ def test_a_column_that_some_files_lack_is_null_in_them(tmp_path: Path) -> None:
     assert prompts(chosen([{"prompt": "a"}, {"prompt": "b", "score": 2}], where="score > 1")) == ["b"]
 
 
+def test_lines_of_json_have_one_type_whatever_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("darkroom.prompts.selection.PASS_ROWS", 2)
+    monkeypatch.setattr("darkroom.prompts.chosen.PASS_ROWS", 2)
+    given = [{"prompt": "a", "tag": "x"}, {"prompt": "b", "tag": "y", "meta": {"h": 1}}]
+    given += [{"prompt": "c", "tag": 5, "meta": {"w": 2}}, {"prompt": "d", "tag": "x"}]  # type: ignore[list-item]
+    assert prompts(chosen(given, where="tag = 'x'")) == ["a", "d"]
+    assert prompts(chosen(given, where="meta.w = 2")) == ["c"]
+    assert prompts(chosen(given, where="meta is null", limit=1)) == ["a"]
+    shuffled = chosen(given, shuffle=True)
+    assert sorted(prompts(shuffled)) == ["a", "b", "c", "d"]
+    assert sorted(row["tag"] for row in extras(shuffled)) == ['"x"', '"x"', '"y"', "5"]
+    with pytest.raises(DarkroomError, match="column 'tag' is text"):
+        chosen(given, where="tag = 5").scan(1)
+
+
+def test_settings_are_numbers_in_every_format(tmp_path: Path) -> None:
+    lines = write(tmp_path / "p.csv", "prompt,width,note\na,512,\xe9\nb,768.0,\nc,,\n".encode("latin-1"))
+    (tmp_path / "parts" / "width=64").mkdir(parents=True)
+    write(tmp_path / "parts" / "width=64" / "p.csv", "prompt\na\n")
+    for source in (lines, [{"prompt": "a", "width": 512}, {"prompt": "b", "width": 768}, {"prompt": "c"}]):
+        assert prompts(chosen(source, where="width > 512")) == ["b"]
+        assert prompts(chosen(source, where="width is null")) == ["c"]
+    recorded = with_rows(open_prompts(lines, "record"), Selection(where="note is null"))
+    assert prompts(recorded) == ["a", "b", "c"]  # bytes that are no text say nothing
+    assert prompts(chosen(str(tmp_path / "parts"), where="width = 64")) == ["a"]
+
+
+def test_columns_of_any_type_are_taken() -> None:
+    columns = {
+        "prompt": pa.array(["a", "b"], pa.string_view()),
+        "view": pa.array([None, "x"], pa.string_view()),
+        "runs": pa.RunEndEncodedArray.from_arrays([1, 2], ["x", "y"]),
+        "half": pa.array([0.5, 1.5], pa.float16()),
+    }
+    for where in ("view = 'x'", "runs = 'y'", "half > 1"):
+        for shuffle in (False, True):
+            dataset = chosen(pa.table(columns), where=where, shuffle=shuffle)
+            assert prompts(dataset) == ["b"]
+            assert extras(dataset) == [{"view": "x", "runs": "y", "half": 1.5}]
+
+
+def test_a_file_without_rows_is_told(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "p.parquet", {"prompt": pa.array([], pa.string())})
+    for selection in ({"shuffle": True}, {"where": "prompt = 'a'"}, {"limit": 1}):
+        with pytest.raises(DarkroomError, match="no rows; a run needs at least one prompt"):
+            chosen(file, **selection).scan(1)
+
+
 def test_rows_at_fault_are_named_as_the_file_has_them(tmp_path: Path) -> None:
     file = parquet(tmp_path / "p.parquet", {"prompt": ["a", "b", "c", None], "keep": [0, 0, 1, 1]})
     with pytest.raises(DarkroomError, match=r"first at row 1 \(row 3 of this file\)"):
@@ -129,7 +177,7 @@ def test_what_cannot_be_chosen_is_refused(folder: Path, selection: dict[str, obj
 
 
 def test_more_rows_than_memory_holds_are_not_shuffled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("darkroom.prompts.selection.MOST_SHUFFLED", 100)
+    monkeypatch.setattr("darkroom.prompts.chosen.MOST_SHUFFLED", 100)
     with pytest.raises(DarkroomError, match=r"9,000 rows of .* are chosen, and 100 are held in memory at most"):
         chosen(str(folder / "p.parquet"), shuffle=True).scan(1)
     assert chosen(str(folder / "p.parquet"), shuffle=True, sample=100).scan(1).num_rows == 100

@@ -13,7 +13,7 @@ from darkroom.runs.manifest import RECORD_SCHEMA, extra_columns, to_records, to_
 from darkroom.runs.reading import recorded_request
 from tests.reporting.runs import cell, rendered
 
-LATER = [each.name for each in IMAGE_SETTINGS if each.has_neutral]
+LATER = [each.name for each in IMAGE_SETTINGS if each.has_neutral] + ["scheduler_config"]
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def table(tmp_path: Path) -> pa.Table:
     return manifest.read(store, name)
 
 
-def aged(table: pa.Table, columns: list[str] | None = None) -> pa.Table:
+def aged(table: pa.Table, columns: manifest.Columns = None) -> pa.Table:
     """As a version wrote it that knew none of the later settings."""
     buffer = pa.BufferOutputStream()
     pq.write_table(table.drop_columns(LATER), buffer)
@@ -49,6 +49,13 @@ def test_a_run_that_is_older_than_a_column_is_read(table: pa.Table) -> None:
 
 
 @pytest.mark.slow
+def test_columns_that_a_run_is_older_than_are_there_beside_those_of_its_prompts(table: pa.Table) -> None:
+    asked = ("image_id", "scheduler_config")
+    found = aged(table.append_column("kind", pa.array(["x"] * len(table))), manifest.WithExtras(frozenset(asked)))
+    assert sorted(found.column_names) == ["image_id", "kind", "scheduler_config"]
+    assert found["scheduler_config"].null_count == len(table)
+
+
 def test_columns_that_a_run_is_older_than_have_its_rows(table: pa.Table) -> None:
     assert aged(table, ["guidance_rescale"]).to_pydict() == {"guidance_rescale": [0.0, 0.0]}
     both = aged(table, ["guidance_stop", "guidance_rescale"])

@@ -44,6 +44,8 @@ def question(metric: Metric) -> Question | None:
     """None of those that no choice should hang on by themselves, such as precision, and of unknown ones."""
     if metric.extractor == RATERS:
         return Question.PEOPLE
+    if metric.column is not None:  # of a scorer, whose scores have names of their own
+        return Question.PICTURES
     definition = CATALOGUE.get(_kind(metric.name))
     if definition is None or (definition.needs_reference and definition.higher_is_better):
         return None

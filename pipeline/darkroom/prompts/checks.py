@@ -46,6 +46,16 @@ def read_setting(setting: Setting, cells: pa.Array, faults: dict[int, Fault]) ->
     return _READERS[setting.kind](setting, cells, faults)
 
 
+def read_values(table: pa.Table, name: str) -> pa.Array:
+    """A column that is read as the values that it holds, whatever is allowed; null where they are of another kind."""
+    setting, cells = SETTINGS.get(name), _column(table, name)
+    if setting is None or setting.kind is str:
+        return _text(name, cells, {})
+    return (
+        _booleans(setting, cells, {}) if setting.kind is bool else _as_numbers(setting, _plain(setting, cells, {}), {})
+    )
+
+
 def _column(table: pa.Table, name: str) -> pa.Array:
     column = table.column(name).combine_chunks()
     if isinstance(column, pa.ChunkedArray):
@@ -115,19 +125,28 @@ def _booleans(setting: Setting, array: pa.Array, faults: dict[int, Fault]) -> pa
 
 
 def _numbers(setting: Setting, array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
-    kind = pa.float64() if setting.kind is float else pa.int64()
-    array = _text(setting.name, array, faults) if pt.is_binary(array.type) else array
-    try:
-        numbers = array.cast(kind)  # a safe cast: refuses fractions, overflow and words
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        numbers = _parsed(setting, array, kind, faults)
+    array = _plain(setting, array, faults)
+    numbers = _as_numbers(setting, array, faults)
     if setting.allowed is None:
         return numbers
     outside = ~_inside(setting.allowed, numbers)
     if outside.any():
         _mark(faults, pa.array(outside), lambda row: _number_fault(setting, OUT_OF_RANGE, array[row]))
-        numbers = pc.if_else(pa.array(outside), pa.scalar(None, kind), numbers)
+        numbers = pc.if_else(pa.array(outside), pa.scalar(None, numbers.type), numbers)
     return numbers
+
+
+def _plain(setting: Setting, array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
+    """Bytes as text."""
+    return _text(setting.name, array, faults) if pt.is_binary(array.type) else array
+
+
+def _as_numbers(setting: Setting, array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
+    kind = pa.float64() if setting.kind is float else pa.int64()
+    try:
+        return array.cast(kind)  # a safe cast: refuses fractions, overflow and words
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return _parsed(setting, array, kind, faults)
 
 
 def _inside(allowed: Range, numbers: pa.Array) -> np.ndarray:

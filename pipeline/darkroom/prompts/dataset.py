@@ -14,11 +14,12 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 from darkroom.domain.records import ROW_COLUMNS, PromptRow
 from darkroom.prompts.checks import CheckedBlock
+from darkroom.prompts.chosen import selected
 from darkroom.prompts.columns import OVERRIDES, READ, ColumnMapping, extra_names, nearly_read
 from darkroom.prompts.extras import is_json_text
 from darkroom.prompts.ids import final_ids
 from darkroom.prompts.scan import Problem, Scanned, checked_block, scan_sources
-from darkroom.prompts.selection import Selection, selected
+from darkroom.prompts.selection import Selection
 from darkroom.prompts.sources import Source, SourceBlock
 
 BLOCK_ROWS = 8192

@@ -1,24 +1,28 @@
-"""Some rows of a dataset's sources: those that hold a condition, of these a random sample, shuffled, the first ones.
+"""Which rows of a dataset's sources are chosen: those that hold a condition, of these a random sample, the first ones.
 
-Which they are is found in one pass that reads no more columns than the condition needs, and is held as a bit a row.
+They are found in one pass that reads no more columns than the condition needs, after one that finds these where no
+header has them, and are held as a bit a row.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
-from darkroom.domain.errors import DarkroomError, first_line
+from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
-from darkroom.prompts.columns import ColumnMapping
+from darkroom.prompts.checks import read_values
+from darkroom.prompts.columns import READ, ColumnMapping
 from darkroom.prompts.conditions import Condition
-from darkroom.prompts.sources import Fault, Source, SourceBlock
+from darkroom.prompts.extras import carried_field, extra_columns, is_json_text, unify
+from darkroom.prompts.sources import Source, SourceBlock
 
-WHERE, SAMPLE, SHUFFLE = "prompts.where", "prompts.sample", "prompts.shuffle"
-MOST_SHUFFLED = 10_000_000  # rows, which are held in memory
-_PASS_ROWS = 16_384
+WHERE, SAMPLE = "prompts.where", "prompts.sample"
+PASS_ROWS = 16_384
 _STRIDE = 8192  # rows of which the chosen ones are counted together
 _CHUNK = 1 << 20  # rows that are candidates of a sample at once
 
@@ -39,14 +43,32 @@ class Selection:
         return {name: value for name, value in vars(self).items() if value != getattr(Selection, name)}
 
 
-def selected(sources: Sequence[Source], selection: Selection, mapping: ColumnMapping, name: str) -> Sequence[Source]:
-    """The sources with the rows that are chosen; `name`: of all of them. Raises DarkroomError for no condition."""
-    if not selection.said:
-        return sources
-    condition = None if selection.where is None else Condition(selection.where, WHERE)
-    choice = _Choice(sources, selection, condition, mapping, name)
-    chosen = [ChosenSource(source, choice, place) for place, source in enumerate(sources)]
-    return [ShuffledSource(name, chosen, selection)] if selection.shuffle else chosen
+def column_types(sources: Sequence[Source]) -> pa.Schema:
+    """Columns of all sources by their headers, or by every row where these are all that tells them."""
+    known = pa.schema([])
+    for source in sources:
+        schema = source.schema()
+        blocks = source.read(0, PASS_ROWS, None) if schema is None else ()
+        for each in [schema] if schema is not None else (block.table.schema for block in blocks):
+            known = _with_types(source.name, known, each)
+    return known
+
+
+def extra_types(types: pa.Schema) -> pa.Schema:
+    """Those that a source is asked for: of columns that are not read."""
+    return pa.schema([each for each in types if each.name not in READ])
+
+
+def _with_types(source: str, known: pa.Schema, found: pa.Schema) -> pa.Schema:
+    """Types that are alike stay as they are; others become the one that records have, or text."""
+    for each in found:
+        index = known.get_field_index(each.name)
+        if index < 0:
+            known = known.append(each)
+        elif not known.field(index).equals(each, check_metadata=True):
+            before, now = (pa.schema([carried_field(source, one)]) for one in (known.field(index), each))
+            known = known.set(index, unify(source, before, now, loose=True).field(0))
+    return known
 
 
 # Which rows ---------------------------------------------------------------------------------------------------------
@@ -77,7 +99,7 @@ class RowSet:
 
 
 @dataclass(frozen=True, eq=False)
-class _Choice:
+class Choice:
     """Of all sources together, found when it is first asked for."""
 
     sources: Sequence[Source]
@@ -99,42 +121,41 @@ class _Choice:
             masks = _split(_rows_of(masks)[:most], masks)
         return [RowSet(mask) for mask in masks]
 
+    @cached_property
+    def _types(self) -> pa.Schema:
+        """Of the condition's columns. Raises DarkroomError for one that is nowhere, before any row is held against
+        it."""
+        if self.condition is None:
+            return pa.schema([])
+        types = column_types(self.sources)
+        if types.names:
+            self.condition.check(self._names(types))
+        found = self.condition.found(self._names(types))
+        return pa.schema([types.field(name) for name in dict.fromkeys(found.values())])
+
     def _masks(self, most: int | None) -> list[np.ndarray]:
         """(N,) bool of each source's rows, as far as `most` rows hold the condition."""
-        masks, count, seen = [], 0, dict[str, str]()
-        self._check_headers()
+        masks, count = [], 0
         for source in self.sources:
             parts = [np.empty(0, bool)]
-            for block in self._read(source) if most is None or count < most else ():
-                names = self._names(block.table.schema)
-                seen |= names
-                parts.append(self._holds(block, names))
+            for block in source.read(0, PASS_ROWS, extra_types(self._types)) if most is None or count < most else ():
+                parts.append(self._holds(block))
                 count += int(parts[-1].sum())
                 if most is not None and count >= most:
                     break
             masks.append(np.concatenate(parts))
-        num_rows = sum(len(mask) for mask in masks)
-        if num_rows and self.condition:
-            self.condition.check(seen)
-            if not count:
-                raise DarkroomError(
-                    f"{WHERE}={self.condition.text}: no row of {self.name} is so; give another condition"
-                )
+        if self.condition and not count and any(map(len, masks)):
+            raise DarkroomError(f"{WHERE}={self.condition.text}: no row of {self.name} is so; give another condition")
         return masks
 
-    def _read(self, source: Source) -> Iterator[SourceBlock]:
-        schema = source.schema()
-        types = None
-        if schema is not None:
-            found = self.condition.found(self._names(schema)) if self.condition else {}
-            types = pa.schema([schema.field(name) for name in dict.fromkeys(found.values())])
-        yield from source.read(0, _PASS_ROWS, types)
-
-    def _holds(self, block: SourceBlock, names: Mapping[str, str]) -> np.ndarray:
+    def _holds(self, block: SourceBlock) -> np.ndarray:
         """(N,) bool; a row that cannot be read is chosen, so that it is told."""
         if self.condition is None:
             return np.ones(len(block.table), bool)
-        mask = self.condition.holds(block.table, self.condition.found(names))
+        values = pa.table({each.name: _values(block.table, each) for each in self._types})
+        mask = self.condition.holds(
+            values if values.num_columns else block.table, self.condition.found(self._names(self._types))
+        )
         mask[list(block.faults)] = True
         return mask
 
@@ -143,12 +164,6 @@ class _Choice:
         read = {column: name for name, column in self.mapping.columns.items() if column and name in schema.names}
         return read | {name: name for name in schema.names}
 
-    def _check_headers(self) -> None:
-        """Before any row is read, where headers say all columns."""
-        schemas = [source.schema() for source in self.sources]
-        if self.condition and None not in schemas:
-            self.condition.check({name: name for schema in schemas for name in self._names(schema)})
-
     def _sampled(self, masks: Sequence[np.ndarray], count: int) -> np.ndarray:
         """(count,) rows of all sources joined, ascending: those whose numbers have the lowest digests."""
         joined, kept, num_rows = np.concatenate(masks), np.empty(0, np.int64), 0
@@ -156,7 +171,7 @@ class _Choice:
             rows = start + np.flatnonzero(joined[start : start + _CHUNK])
             num_rows += len(rows)
             among = np.concatenate([kept, rows])
-            order = np.argsort(_digests(among, self.selection.row_seed, "sample"))
+            order = np.argsort(digests(among, self.selection.row_seed, "sample"))
             kept = among[order[:count]]
         if num_rows < count:
             raise DarkroomError(
@@ -177,7 +192,7 @@ def _split(rows: np.ndarray, like: Sequence[np.ndarray]) -> list[np.ndarray]:
     return np.split(joined, np.cumsum([len(mask) for mask in like])[:-1])
 
 
-def _digests(rows: np.ndarray, seed: int, purpose: str) -> np.ndarray:
+def digests(rows: np.ndarray, seed: int, purpose: str) -> np.ndarray:
     """(n,) uint64, all different: SplitMix64 of each number (Steele, Lea and Flood 2014)."""
     mixed = rows.astype(np.uint64) + np.uint64(int(digest(purpose, seed, length=16), 16))
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -185,134 +200,28 @@ def _digests(rows: np.ndarray, seed: int, purpose: str) -> np.ndarray:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-# Sources of them ----------------------------------------------------------------------------------------------------
+# Cells of a condition ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class ChosenSource:
-    """A source's chosen rows, in its order."""
-
-    source: Source
-    choice: _Choice
-    place: int  # of the source
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def rows(self) -> RowSet:
-        return self.choice.rows[self.place]
-
-    def schema(self) -> pa.Schema | None:
-        return self.source.schema()
-
-    def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
-        if start >= len(self.rows):
-            return
-        first_row, number = self.rows.seek(start)
-        for block in self.source.read(first_row, block_rows, types):
-            positions = self.rows.among(block.start, len(block.table))
-            skipped = min(max(0, start - number), len(positions))
-            if skipped < len(positions):
-                yield _taken(block, positions[skipped:], number + skipped)
-            number += len(positions)
-            if number >= len(self.rows):
-                return
-
-    def check_unchanged(self) -> None:
-        self.source.check_unchanged()
-
-    def content_digest(self) -> str:
-        return self.source.content_digest()
+def _values(table: pa.Table, field: pa.Field) -> pa.Array | pa.ChunkedArray:
+    """A column as what its cells say; null where that is none of its type, such as bytes that are no text."""
+    if field.name not in table.column_names:
+        return pa.nulls(len(table), field.type)
+    if field.name in READ:
+        return read_values(table, field.name)
+    cells = table.column(field.name)
+    if is_json_text(field):
+        return pa.array([_unquoted(cell) for cell in cells.to_pylist()], pa.string())
+    if pa.types.is_float16(cells.type):  # which DuckDB does not know
+        return cells.cast(pa.float32())
+    with suppress(pa.ArrowInvalid):
+        cells.validate(full=True)
+        if cells.type == field.type:
+            return cells
+    return extra_columns(table.select([field.name]), pa.schema([field]), {}).column(0)
 
 
-@dataclass(frozen=True, eq=False)
-class ShuffledSource:
-    """The chosen rows of all sources in another order, which are held in memory."""
-
-    name: str
-    sources: Sequence[ChosenSource]
-    selection: Selection
-
-    def schema(self) -> pa.Schema | None:
-        schemas = [source.schema() for source in self.sources]
-        if None in schemas:
-            return None
-        try:
-            return pa.unify_schemas(schemas, promote_options="permissive")
-        except pa.ArrowException as error:
-            raise self._mixed(error) from error
-
-    def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
-        whole, order = self._whole(types), self._order
-        for first in range(start, len(order), block_rows):
-            yield _taken(whole, order[first : first + block_rows], first)
-
-    def check_unchanged(self) -> None:
-        for source in self.sources:
-            source.check_unchanged()
-
-    def content_digest(self) -> str:
-        return digest("shuffled", [source.content_digest() for source in self.sources], length=64)
-
-    @cached_property
-    def _order(self) -> np.ndarray:
-        """(n,) of the chosen rows, joined."""
-        count = sum(len(source.rows) for source in self.sources)
-        if count > MOST_SHUFFLED:
-            raise DarkroomError(
-                f"{SHUFFLE}=true: {count:,} rows of {self.name} are chosen, and {MOST_SHUFFLED:,} are held in memory "
-                f"at most; choose fewer by {SAMPLE}, or shuffle the file"
-            )
-        return np.argsort(_digests(np.arange(count), self.selection.row_seed, "shuffle"))[: self.selection.limit]
-
-    def _whole(self, types: pa.Schema | None) -> SourceBlock:
-        """All chosen rows in their own order."""
-        assert len(self._order) <= MOST_SHUFFLED
-        blocks = [
-            (source, block) for source in self.sources for block in source.read(0, _PASS_ROWS, _of(source, types))
-        ]
-        starts = np.cumsum([0, *(len(block.table) for _, block in blocks)])
-        faults = {
-            int(start) + position: fault
-            for start, (_, block) in zip(starts, blocks, strict=False)
-            for position, fault in block.faults.items()
-        }
-
-        def origin(position: int) -> str:
-            place = int(np.searchsorted(starts, position, "right")) - 1
-            source, block = blocks[place]
-            return f"{source.name}, {block.origin(position - int(starts[place]))}"
-
-        try:
-            table = pa.concat_tables([block.table for _, block in blocks], promote_options="permissive")
-        except pa.ArrowException as error:
-            raise self._mixed(error) from error
-        return SourceBlock(0, table, faults, called=origin)
-
-    def _mixed(self, error: Exception) -> DarkroomError:
-        return DarkroomError(
-            f"{SHUFFLE}=true: rows of {self.name} differ in their columns' types ({first_line(error)}); make them one "
-            "type"
-        )
-
-
-def _of(source: Source, types: pa.Schema | None) -> pa.Schema | None:
-    """The types of the columns that a source has."""
-    schema = source.schema()
-    if types is None or schema is None:
-        return types
-    return pa.schema([each for each in types if each.name in schema.names])
-
-
-def _taken(block: SourceBlock, positions: np.ndarray, start: int) -> SourceBlock:
-    """Some rows of a block, the first of which has the number `start`."""
-    faults: dict[int, Fault] = {
-        place: block.faults[position] for place, position in enumerate(positions.tolist()) if position in block.faults
-    }
-    lines = None if block.lines is None else [block.lines[position] for position in positions]
-    called = lambda place: block.origin(int(positions[place]))  # noqa: E731 - a value
-    return replace(
-        block, start=start, table=block.table.take(pa.array(positions)), faults=faults, lines=lines, called=called
-    )
+def _unquoted(cell: str | None) -> str | None:
+    """JSON text as text where that is what it holds."""
+    value = None if cell is None else json.loads(cell)
+    return value if isinstance(value, str) else cell

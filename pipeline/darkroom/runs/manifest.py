@@ -212,7 +212,8 @@ def _records(
     names = _names(stored)
     there = {name: column for column, name in names.items()}
     if isinstance(columns, WithExtras):
-        columns = [name for name in there if name in columns.record_columns or name not in _RECORD_COLUMNS]
+        extras = [name for name in there if name not in _RECORD_COLUMNS]
+        columns = [*(name for name in RECORD_SCHEMA.names if name in columns.record_columns), *extras]
     table = read_columns([there[name] for name in (there if columns is None else columns) if name in there])
     found = {
         names[field.name]: (field.with_name(names[field.name]), column)
