@@ -8,7 +8,15 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from darkroom.api.options import DEVICE_HELP, ENDPOINT_HELP, SEEDS, ComparisonOptions, CopiesOptions, RatingOptions
+from darkroom.api.options import (
+    DEVICE_HELP,
+    ENDPOINT_HELP,
+    SEEDS,
+    ComparisonOptions,
+    CopiesOptions,
+    ExportOptions,
+    RatingOptions,
+)
 from darkroom.conf.groups import (
     COUNTS,
     GROUPS,
@@ -157,6 +165,19 @@ FindCopiesConfig = make_dataclass(
 
 
 @dataclass
+class ExportedRun(RunConfig):
+    to: str = key(
+        is_place=True, help="Folder or s3:// address of the dataset: empty, or one that the same command began."
+    )
+    to_endpoint_url: str | None = key(None, help=f"{ENDPOINT_HELP[:-1]}, or endpoint_url.")
+
+
+ExportConfig = make_dataclass(
+    "ExportConfig", [], bases=(schema_of_options(ExportOptions, "ExportOptionsConfig"), ExportedRun)
+)
+
+
+@dataclass
 class VerifyConfig(RunConfig):
     num_images: int = key(16, **COUNTS, help="Images that are rendered again, at most.")
     seed: int = key(0, **SEEDS, help="What those images are drawn from.")
@@ -265,6 +286,7 @@ JOBS = {
     "compare": CompareConfig,
     "rate": RateConfig,
     "find_copies": FindCopiesConfig,
+    "export": ExportConfig,
     "repair": RepairConfig,
     "compact": RunConfig,
     "gc": GcConfig,

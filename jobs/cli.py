@@ -45,6 +45,7 @@ JOBS = {
     "compare": "say whether a run's images are worse than another's, image by image; exit code 1 where they are",
     "rate": "write a page of blind pairs for people to choose from, and read their votes back as figures",
     "find_copies": "find a run's images that are nearest to a reference's, such as training images, and show them",
+    "export": "hand a run over as a dataset: Parquet, WebDataset or folders of images, with a card and sums",
     "status": "say what is committed, what failed and why, and what is left",
     "retry": "render failed records again",
     "verify": "render a sample of committed images again and compare their digests",

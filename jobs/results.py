@@ -15,6 +15,7 @@ from darkroom.runs.cells import axes, axis_lines
 from darkroom.runs.commands import on_run
 
 if TYPE_CHECKING:  # what they are made with takes seconds to load
+    from darkroom.api.exporting import Export
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Cost, Plan
     from darkroom.api.proving import Proof
@@ -304,3 +305,34 @@ def rated(found: "RatingPage | Ratings") -> None:
     print(f"page:   {found.place}")
     print("next:   send its folder to raters, and give the files that they send back:")
     print(f"        {on_run('rate', store, votes=['FILE.jsonl'])}", flush=True)
+
+
+# A dataset that is handed over -------------------------------------------------------------------------------------
+
+
+def of_export() -> Callable[[Any], None]:
+    """Says how far it is, now and then."""
+    said = time.monotonic()
+
+    def tell(event: Any) -> None:
+        nonlocal said
+        if isinstance(event, events.Noted):
+            print(f"note:   {event.text}", flush=True)
+        elif time.monotonic() - said > _SAY_EVERY_S:
+            said = time.monotonic()
+            print(f"  {event.num_done:,} of {event.num_shards:,} shards", flush=True)
+
+    return tell
+
+
+def exported(found: "Export") -> None:
+    splits = ", ".join(f"{count:,} in {name}" for name, count in found.splits.items())
+    before = f", {found.num_shards_before:,} of them there before" if found.num_shards_before else ""
+    print(f"images: {splits}; {found.num_shards:,} shards{before}, {readable_bytes(found.num_bytes)}")
+    counts = found.counts
+    if counts.num_excluded:
+        print(f"left:   {counts.num_excluded:,} images do not hold the condition")
+    if counts.without_image:
+        said = ", ".join(f"{count:,} {status}" for status, count in counts.without_image.items())
+        print(f"left:   records without an image: {said}")
+    print(f"place:  {found.place}", flush=True)

@@ -143,6 +143,24 @@ def find_copies(config: DictConfig) -> ExitCode:
     return ExitCode.OK
 
 
+def export(config: DictConfig) -> ExitCode:
+    """Hand a run over as a dataset: numbered shards, a card (README.md) and the sums of all files (SHA256SUMS).
+
+    Images are held against their records' digests as they are copied. The same command goes on where it was cut off,
+    and ends in the same bytes.
+    """
+    from darkroom.api import exporting
+
+    endpoints = (config.endpoint_url, config.to_endpoint_url)
+    try:
+        found = exporting.export(config.run, config.to, values.exporting(config), *endpoints, results.of_export())
+    except KeyboardInterrupt:
+        print("\ninterrupted: the shards that were written stay; the same command goes on")
+        return ExitCode.INTERRUPTED
+    results.exported(found)
+    return ExitCode.OK
+
+
 # Upkeep ------------------------------------------------------------------------------------------------------------
 
 

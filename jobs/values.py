@@ -13,6 +13,7 @@ from darkroom.api.options import (
     EngineOptions,
     EvaluationOptions,
     Expectation,
+    ExportOptions,
     GridImageOptions,
     HalvingOptions,
     ModelPlace,
@@ -100,6 +101,11 @@ def rating(config: DictConfig) -> RatingOptions:
 def copies(config: DictConfig) -> CopiesOptions:
     values = _contents(config)
     return CopiesOptions(**{name: values[name] for name in CopiesOptions.__dataclass_fields__})
+
+
+def exporting(config: DictConfig) -> ExportOptions:
+    values = _contents(config)
+    return ExportOptions(**{name: values[name] for name in ExportOptions.__dataclass_fields__})
 
 
 def model_place(config: DictConfig) -> ModelPlace:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from darkroom.api.arguments import template as template
     from darkroom.api.calls import compare as compare
     from darkroom.api.calls import evaluate as evaluate
+    from darkroom.api.calls import export as export
     from darkroom.api.calls import find_copies as find_copies
     from darkroom.api.calls import generate as generate
     from darkroom.api.calls import open_run as open_run
@@ -37,6 +38,7 @@ _HOMES = {
     "darkroom.api.calls": (
         "compare",
         "evaluate",
+        "export",
         "find_copies",
         "generate",
         "open_run",

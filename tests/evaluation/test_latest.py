@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from darkroom.evaluation.figures import Control, Evaluation, Figure, Gap, Metric
-from darkroom.evaluation.latest import latest_figures
+from darkroom.evaluation.latest import Question, latest_figures, question
 from darkroom.runs.features import ImageFeatures
 from darkroom.runs.reading import PresentImages
 
@@ -110,6 +110,7 @@ def test_single_images_are_scored_by_a_scorer_where_there_is_no_clip_score() -> 
     assert found is not None
     np.testing.assert_array_equal(found.of(of_images([0.1, 0.2])), [2, np.nan])
     assert found.words == "cer of mine"
+    assert question(metric) is Question.PICTURES
     both = latest_figures([evaluation(metric, CLIP)], "a").image_scores
     assert both is not None
     assert both.metric.name == CLIP.name

@@ -263,7 +263,7 @@ def test_a_figure_outside_of_what_is_expected_fails_the_job(arguments, tmp_path:
     ("keys", "words"),
     [
         (["extractors=[inception]"], "inception is not known"),
-        (["extractors=[{name: pixels, size: 3}]"], "give a name"),
+        (["extractors=[{name: pixels, size: 3}]"], "extractors: no key 'size'; "),
         (["extractors=[{name: inception_v3, source: /nowhere.pth}]"], "/nowhere.pth"),
         (["reference=/nowhere"], "/nowhere"),
         (["clip_convention=mine"], "mine"),

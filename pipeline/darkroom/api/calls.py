@@ -32,6 +32,7 @@ from darkroom.api.options import (
     ComparisonOptions,
     CopiesOptions,
     EvaluationOptions,
+    ExportOptions,
     GridImageOptions,
     HalvingOptions,
     OutputOptions,
@@ -47,6 +48,7 @@ from darkroom.engine.planning import Grid
 if TYPE_CHECKING:
     from darkroom.api.comparison import Comparison
     from darkroom.api.copies import Copies
+    from darkroom.api.exporting import Export
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Plan
     from darkroom.api.rating import Ratings
@@ -350,6 +352,33 @@ def find_copies(
     found = open_run(run, endpoint_url=endpoint_url)
     chosen = options_of(CopiesOptions, {"reference": _text(reference), **options}, "find_copies")
     return find_copies(found, chosen, progress or silent)
+
+
+@checks_arguments
+def export(
+    run: str | Path | Run,
+    to: str | Path,
+    *,
+    progress: Progress | None = None,
+    endpoint_url: str | None = None,
+    to_endpoint_url: str | None = None,
+    **options: Any,
+) -> "Export":
+    """Hand a run over as a dataset: numbered shards, a card, and the sums of all files. The same call goes on.
+
+    to: an empty folder or s3:// address, or one that the same call began.
+    options: those of ExportOptions, such as layout="webdataset", where="guidance_scale > 3",
+        splits={"train": 0.9, "validation": 0.1}, license="cc-by-4.0".
+
+    Raises DarkroomError, before anything is written, for what cannot be exported as asked; and for an image that is not
+    what was committed.
+    """
+    import_whole("darkroom.api.exporting")
+    from darkroom.api import exporting
+
+    chosen = options_of(ExportOptions, options, "export")
+    given = run if isinstance(run, Run) else _text(run) or ""
+    return exporting.export(given, _text(to) or "", chosen, endpoint_url, to_endpoint_url, progress or silent)
 
 
 # From what a person gives to options -------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ The command line's keys of the same names are made from these classes.
 
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -21,6 +22,7 @@ AUTO = "auto"  # a batch size, a shard size, whether a model is compiled, or a b
 RAY_ADDRESS = "RAY_ADDRESS"  # the environment variable by which Ray and its jobs name a cluster
 MANY = 1_000_000_000
 METRICS_ENDING = ".prom"
+_LICENSE, _SPLIT = re.compile(r"[a-z0-9][a-z0-9.+-]*"), re.compile(r"[A-Za-z0-9_]+")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _RENDERING = ("plan", "generate", "sweep")  # jobs
 _STARTING = (*_RENDERING, "retry", "evaluate")  # an engine
@@ -425,6 +427,91 @@ class CopiesOptions:
 
     def __post_init__(self) -> None:
         check_options(self, "")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What of a run is handed over as a dataset, and as what."""
+
+    layout: str = option(
+        "parquet",
+        choices=("parquet", "webdataset", "imagefolder"),
+        help="Parquet as `datasets` and the Hugging Face hub read it, WebDataset tars, or folders of images with "
+        "metadata.jsonl.",
+    )
+    cells: Sequence[str] | None = option(
+        None, help="Cells of the run to export, by their cell_id; null: all but those that were dropped early."
+    )
+    where: str | None = option(
+        None,
+        help="Images that hold this condition in SQL on the columns of records, on the prompts' own, and on stored "
+        'scores of single images, such as "guidance_scale > 3 and demo_clip.clip_score > 0.7"; null: all that are ok.',
+    )
+    scores: Sequence[str] = option(
+        (), help="Stored scores of single images that become columns, such as [demo_clip.clip_score]."
+    )
+    splits: Mapping[str, Any] | None = option(
+        None,
+        is_mapping=True,
+        help="Splits with their shares, such as {train: 0.9, validation: 0.1}; a digest of the prompt decides, so that "
+        "all images of one are in one split. null: all in train.",
+    )
+    shard_size: int | str = option(
+        AUTO,
+        low=1,
+        high=MANY,
+        words=(AUTO,),
+        help="Images in a shard, at most; all shards of a split have as many, but for one. auto: what makes some 256 "
+        "MiB, and 10,000 in a folder of images.",
+    )
+    license: str | None = option(
+        None, help="The license that the card names, by the hub's word for it, such as cc-by-4.0; null: none is named."
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self, "")
+        if self.license is not None and not _LICENSE.fullmatch(self.license):
+            raise DarkroomError(
+                f"license={self.license}: no word for a license; give one as the hub has it, such as cc-by-4.0, mit or "
+                "other"
+            )
+        for name in ("cells", "scores"):
+            for each in getattr(self, name) or ():
+                if not isinstance(each, str):
+                    raise DarkroomError(f"{name}: {each!r} is no text; put it in quotes")
+        if self.cells is not None and not self.cells:
+            raise DarkroomError("cells=[] chooses none; name some, or leave it out for all")
+        _ = self.shares
+
+    @property
+    def shares(self) -> dict[str, float] | None:
+        """`splits` as numbers."""
+        if self.splits is None:
+            return None
+        found = {str(name): as_number(as_builtin(share), float) for name, share in self.splits.items()}
+        shares = {name: share for name, share in found.items() if share is not None and 0 < share <= 1}
+        for name in found:
+            if name not in shares:
+                raise DarkroomError(
+                    f"splits: {name}={self.splits[name]}; give a share above 0, such as {{{name}: 0.1}}"
+                )
+            if not _SPLIT.fullmatch(name):
+                raise DarkroomError(f"splits: {name!r} is no name of a split; give letters, digits and underscores")
+        if not math.isclose(sum(shares.values()), 1, abs_tol=1e-9):
+            total = f"{sum(shares.values()):.10g}"
+            raise DarkroomError(f"splits={shares}: the shares sum to {total}; give such that sum to 1")
+        return shares
+
+    @property
+    def images_a_shard(self) -> int | None:
+        """None for `auto`."""
+        return self.shard_size if isinstance(self.shard_size, int) else None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What is not as it is by default, by name."""
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {each.name: found[each.name] for each in fields(self) if found[each.name] not in (each.default, [])}
 
 
 @dataclass(frozen=True)

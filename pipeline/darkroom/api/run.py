@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from darkroom.api.comparison import Comparison
     from darkroom.api.copies import Copies
+    from darkroom.api.exporting import Export
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.rating import Ratings
     from darkroom.api.rating_page import RatingPage
@@ -224,6 +226,12 @@ class Run:
 
         found: RatingPage | Ratings = rate(self, **options)
         return found
+
+    def export(self, to: "str | Path", **options: Any) -> "Export":
+        """As `darkroom.export`."""
+        from darkroom.api.calls import export
+
+        return export(self, to, **options)
 
     # How it shows itself -------------------------------------------------------------------------------------------
 

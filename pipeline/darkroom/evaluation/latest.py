@@ -44,6 +44,8 @@ def question(metric: Metric) -> Question | None:
     """None of those that no choice should hang on by themselves, such as precision, and of unknown ones."""
     if metric.extractor == RATERS:
         return Question.PEOPLE
+    if metric.column is not None:  # of a scorer, whose scores have names of their own
+        return Question.PICTURES
     definition = CATALOGUE.get(_kind(metric.name))
     if definition is None or (definition.needs_reference and definition.higher_is_better):
         return None
@@ -97,10 +99,14 @@ class RunFigures:
     @property
     def image_scores(self) -> ImageScores | None:
         """Those of the first CLIP score, or else of the first scorer; None without either."""
-        known = self.metrics.items()
-        clip_scores = [metric for name, metric in known if _kind(name) == _CLIP_SCORE]
-        found = [*clip_scores, *(metric for _, metric in known if metric.column is not None)]
-        return ImageScores(found[0]) if found else None
+        return next(iter(self.all_image_scores.values()), None)
+
+    @property
+    def all_image_scores(self) -> dict[str, ImageScores]:
+        """Of all metrics that are means over images, by Metric.name: CLIP scores first, then those of scorers."""
+        own = {name: metric for name, metric in self.metrics.items() if _kind(name) == _CLIP_SCORE}
+        own |= {name: metric for name, metric in self.metrics.items() if metric.column is not None}
+        return {name: ImageScores(metric) for name, metric in own.items()}
 
     def outdated(self, cell_id: str) -> frozenset[str]:
         """Names of metrics whose figure is of other images than the cell has now."""

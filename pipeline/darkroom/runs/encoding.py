@@ -19,7 +19,7 @@ import json
 import struct
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -215,15 +215,25 @@ def index_tar(container: bytes) -> dict[str, Indexed]:
 def write_parquet(images: Iterable[EncodedImage]) -> bytes:
     """Images inside Parquet: image {bytes, path}, image_id, prompt, settings (JSON)."""
     images = list(images)
-    files = [{"bytes": image.data, "path": f"{image.image_id}.{image.extension}"} for image in images]
-    table = pa.table(
-        {
-            "image": pa.array(files, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-            "image_id": pa.array([image.image_id for image in images], pa.string()),
-            "prompt": pa.array([image.prompt for image in images], pa.string()),
-            "settings": pa.array([image.settings for image in images], pa.string()),
-        }
-    ).replace_schema_metadata({"huggingface": json.dumps(_HF_FEATURES)})
+    names = [f"{image.image_id}.{image.extension}" for image in images]
+    return parquet_of_images(
+        names,
+        [image.data for image in images],
+        pa.table(
+            {
+                "image_id": pa.array([image.image_id for image in images], pa.string()),
+                "prompt": pa.array([image.prompt for image in images], pa.string()),
+                "settings": pa.array([image.settings for image in images], pa.string()),
+            }
+        ),
+    )
+
+
+def parquet_of_images(names: Sequence[str], files: Sequence[bytes], columns: pa.Table) -> bytes:
+    """Image files by their names in the column `image`, and other columns after it; as `datasets` reads them."""
+    found = [{"bytes": data, "path": name} for name, data in zip(names, files, strict=True)]
+    image = pa.array(found, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    table = columns.add_column(0, "image", image).replace_schema_metadata({"huggingface": json.dumps(_HF_FEATURES)})
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="none", row_group_size=64)  # encoded images do not shrink
     return buffer.getvalue()

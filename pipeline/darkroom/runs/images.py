@@ -27,6 +27,7 @@ from darkroom.storage.store import NotFound, Store, StoreError, prefetched
 _MISSING = "its file is missing"
 _NO_KEY = "its record names no key that a run has"
 _BROKEN = "its container is broken there"
+_USUAL_BYTES = 4 << 20  # of an object that is read
 
 Rendered = Mapping[str, bytes | None]  # image_id -> its file, made again; None where that failed
 
@@ -80,9 +81,14 @@ class StoredFile:
 
 def stored_files(store: Store, wanted: Sequence[Record]) -> list[StoredFile]:
     """Images' files, each compared with its record's digest; an object that holds several is fetched once."""
-    objects = by_key(wanted).items()
-    found = {file.record.image_id: file for key, group in objects for file in _of_object(store, key, group)}
+    objects = prefetched(by_key(wanted).items(), lambda item: _of_object(store, *item), size=_size)
+    found = {file.record.image_id: file for files in objects for file in files}
     return [found[record.image_id] for record in wanted]
+
+
+def _size(item: tuple[str, Sequence[Record]]) -> int:
+    """Of an object, in units of _USUAL_BYTES: a few containers are read ahead, and many single images."""
+    return 1 + sum(record.bytes or 0 for record in item[1]) // _USUAL_BYTES
 
 
 def first_images(store: Store, count: int) -> list[StoredFile]:

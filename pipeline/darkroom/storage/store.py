@@ -282,12 +282,16 @@ def ignores_conditions(store: Store, header: str) -> DarkroomError:
 
 
 def prefetched(
-    items: Iterable[In], read: Callable[[In], Out], num_threads: int = 8, size: Callable[[In], int] = lambda _: 1
+    items: Iterable[In],
+    read: Callable[[In], Out],
+    num_threads: int = 8,
+    size: Callable[[In], int] = lambda _: 1,
+    waits: bool = False,
 ) -> Iterator[Out]:
     """`read` of each item, in order, with a few calls under way at a time: a store far away answers each after a while.
 
     `size`: of what is read, as a multiple of what is usual; of what is large less is read ahead. Who stops early, as by
-    Ctrl-C, does not wait for those.
+    Ctrl-C, does not wait for those; with `waits`, where calls write, for those that have begun.
     """
     waiting: deque[tuple[Future[Out], int]] = deque()
     total = 0
@@ -303,4 +307,4 @@ def prefetched(
         while waiting:
             yield waiting.popleft()[0].result()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=waits, cancel_futures=True)

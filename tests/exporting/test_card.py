@@ -1,0 +1,26 @@
+"""The dataset card's parts that stand alone."""
+
+import pytest
+
+from darkroom.exporting.card import size_category, without_folders
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(1, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (99_999, "10K<n<100K"), (2 * 10**9, "n>1B")],
+)
+def test_sizes_are_named_as_the_hub_does(count: int, said: str) -> None:
+    assert size_category(count) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("prompts.uri=/home/ann/my/p.csv output.uri=runs/x", "prompts.uri=p.csv output.uri=runs/x"),
+        ("'model.loras=[{path: /a/b/c.safetensors}, \"/d/e\"]'", "'model.loras=[{path: c.safetensors}, \"e\"]'"),
+        ("prompts.uri=s3://bucket/a/p.csv repo_id=a/b", "prompts.uri=s3://bucket/a/p.csv repo_id=a/b"),
+        ("model.repo_id=~/models/sd15 a/b=1", "model.repo_id=sd15 a/b=1"),
+    ],
+)
+def test_no_folder_of_the_machine_is_named(text: str, said: str) -> None:
+    assert without_folders(text) == said
