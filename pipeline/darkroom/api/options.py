@@ -509,9 +509,10 @@ class ExportOptions:
 
     @property
     def given(self) -> dict[str, Any]:
-        """What is not as it is by default, by name."""
+        """The layout, and what else is not as it is by default, by name."""
         found = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {each.name: found[each.name] for each in fields(self) if found[each.name] not in (each.default, [])}
+        usual = {each.name: (each.default, []) for each in fields(self) if each.name != "layout"}
+        return {name: value for name, value in found.items() if value not in usual.get(name, ())}
 
 
 @dataclass(frozen=True)

@@ -194,9 +194,12 @@ def _cells(of: Card) -> Iterator[str]:
     if not names:
         return
     rows = [
-        [cell_id, *(markdown(setting_text(info.settings_in(of.info)[name])) for name in names), f"{images:,}"]
+        [
+            cell_id,
+            *(markdown(setting_text(info.settings_in(of.info)[name])) for name in names),
+            f"{of.counts.cells.get(cell_id, 0):,}",
+        ]
         for cell_id, info in of.cells.items()
-        if (images := of.counts.cells.get(cell_id, 0)) or not of.counts.cells
     ]
     headings = ["cell_id", *(name.partition(".")[2] for name in names), "images"]
     yield ""
