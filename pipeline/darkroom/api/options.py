@@ -461,8 +461,8 @@ class ExportOptions:
         low=1,
         high=MANY,
         words=(AUTO,),
-        help="Images in a shard, at most; all shards of a split have as many, but for one. auto: what makes some 256 "
-        "MiB, and 10,000 in a folder of images.",
+        help="Images in a shard, at most; all shards of a split have equally many, give or take one. auto: what makes "
+        "some 256 MiB, and 10,000 in a folder of images.",
     )
     license: str | None = option(
         None, help="The license that the card names, by the hub's word for it, such as cc-by-4.0; null: none is named."

@@ -214,10 +214,10 @@ def _more(rows: Sequence[object]) -> Iterator[str]:
 
 def _figures(of: Card) -> Iterator[str]:
     rows = [
-        [cell_id, markdown(of.metrics[name].title), *_figure(figure), f"{figure.num_images:,}"]
+        [cell_id, markdown(metric.title), *_figure(figure), f"{figure.num_images:,}"]
         for cell_id, found in of.figures.items()
-        for name, figure in found.items()
-        if math.isfinite(figure.value)
+        for name, metric in of.metrics.items()
+        if (figure := found.get(name)) and math.isfinite(figure.value)
     ]
     if not rows:
         yield "Nothing was measured."
