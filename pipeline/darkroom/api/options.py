@@ -511,7 +511,9 @@ class ExportOptions:
     def given(self) -> dict[str, Any]:
         """The layout, and what else is not as it is by default, by name."""
         found = {each.name: getattr(self, each.name) for each in fields(self)}
-        usual = {each.name: (each.default, []) for each in fields(self) if each.name != "layout"}
+        usual: dict[str, tuple[Any, ...]] = {
+            each.name: (each.default, []) for each in fields(self) if each.name != "layout"
+        }
         return {name: value for name, value in found.items() if value not in usual.get(name, ())}
 
 
