@@ -291,7 +291,18 @@ def test_a_damaged_segment_is_copied_anew_before_manifests_are_removed(tmp_path:
     assert_rows([table for _, table in read_each(store)], list(tables.values()))
 
 
-def test_manifests_stay_where_a_copy_says_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda table: table.set_column(table.schema.names.index("prompt"), "prompt", pa.array(["?"] * len(table))),
+        lambda table: table.replace_schema_metadata({b"darkroom.said": b"?"}),
+        lambda table: table.cast(table.schema.set(table.schema.names.index("number"), pa.field("number", pa.int32()))),
+    ],
+    ids=["prompts", "metadata", "types"],
+)
+def test_manifests_stay_where_a_copy_says_something_else(
+    changed: Callable[[pa.Table], pa.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = open_store(parse_spec(str(tmp_path / "run")))
     tables = filled(store)
     copied = compaction._copied
@@ -299,8 +310,7 @@ def test_manifests_stay_where_a_copy_says_something_else(tmp_path: Path, monkeyp
     def other(store: Store, shard: Shard) -> segments.Copied | None:
         found = copied(store, shard)
         assert found
-        place = found.table.schema.names.index("prompt")
-        return replace(found, table=found.table.set_column(place, "prompt", pa.array(["?"] * len(found.table))))
+        return replace(found, table=changed(found.table))
 
     with monkeypatch.context() as wrong:
         wrong.setattr(compaction, "_copied", other)

@@ -208,9 +208,9 @@ def test_any_file_says_that_a_model_made_it(image_format: str, prompt: str) -> N
 
 
 def test_a_prompt_of_any_characters_is_xml() -> None:
-    request = ImageRequest("0a", "<a> & \0\ud800 猫\n", 5, Sampling("ddim", 5.0, 20, 16, 24, ""))
+    request = ImageRequest("0a", "<a> & \0\ud800 猫\r\n", 5, Sampling("ddim", 5.0, 20, 16, 24, ""))
     [found] = [each.text for each in fromstring(xmp_packet(request, MODEL)).iter() if each.tag.endswith("Information")]
-    assert found == "<a> & \ufffd\ufffd 猫\n"
+    assert found == "<a> & \ufffd\ufffd 猫\r\n"
 
 
 def test_a_text_that_a_jpeg_cannot_hold_is_left_to_the_records() -> None:

@@ -19,7 +19,7 @@ from darkroom.prompts.opening import open_prompts
 from darkroom.runs.cells import read_cells
 from darkroom.runs.files import manifest_key
 from darkroom.runs.opening import claim, open_whole
-from darkroom.runs.run import RunInfo, settle_batch_size
+from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo, check_same, settle_batch_size
 from darkroom.storage.store import Store, StoreSpec, open_store, parse_spec
 from tests.jobs.helpers import PAINT, command, run_here
 
@@ -179,8 +179,20 @@ def test_a_run_that_is_older_than_these_checks_goes_on(folder: Path) -> None:
         generate(folder, "sampling.guidance_scale=9")
 
 
+def as_older(run: Path) -> None:
+    """The manifests as a version wrote them that marked no files."""
+    for path in (run / "metadata").rglob("*.parquet"):
+        table = pq.read_table(path)
+        about = {**table.schema.metadata}
+        said = json.loads(about[b"darkroom.run"])
+        del said["output.provenance"]
+        about[b"darkroom.run"] = json.dumps(said).encode()
+        pq.write_table(table.replace_schema_metadata(about), path)
+
+
 @pytest.mark.slow
-def test_a_run_that_is_older_than_marks_in_files_stays_without(folder: Path) -> None:
+@pytest.mark.parametrize("is_lost", [False, True], ids=["there", "lost"])
+def test_a_run_that_is_older_than_marks_in_files_stays_without(folder: Path, is_lost: bool) -> None:
     run = folder / "run"
     whole = {path.name: path.read_bytes() for path in run.rglob("*.png") if path.parent.name != "run"}
     shutil.rmtree(run)
@@ -189,6 +201,9 @@ def test_a_run_that_is_older_than_marks_in_files_stays_without(folder: Path) -> 
     value = json.loads((run / "run.json").read_text())
     assert value["output"].pop("provenance") is False
     (run / "run.json").write_text(json.dumps(value))
+    as_older(run)
+    if is_lost:
+        (run / "run.json").unlink()
     max((run / "metadata").rglob("*.parquet")).unlink()
     for path in (run / "images").rglob("*.png"):
         path.unlink()
@@ -197,6 +212,23 @@ def test_a_run_that_is_older_than_marks_in_files_stays_without(folder: Path) -> 
     assert 0 < len(again) < len(plain)
     assert again.items() < plain.items()
     assert all(b"trainedAlgorithmicMedia" in data for data in whole.values())
+
+
+def test_what_was_said_of_the_prompts_is_named_where_it_differs() -> None:
+    settings = {"kind": "file", "uri": "p.csv", "sample": 2}
+    prompts = PromptsInfo("p.csv", "0a", 2, settings)
+    run = RunInfo(prompts, OutputInfo("files", "png", 0), 0, 1, 64)
+    store = open_store(StoreSpec("/nowhere"))
+    for found, said in (
+        (
+            replace(prompts, fingerprint="0b", settings={**settings, "row_seed": 1}),
+            "prompts.row_seed is None .* and 1 in",
+        ),
+        (replace(prompts, fingerprint="0b", settings={**settings, "uri": "q.csv"}), "fingerprint is '0a'"),
+        (replace(prompts, fingerprint="0b"), "fingerprint is '0a'"),
+    ):
+        with pytest.raises(DarkroomError, match=said):
+            check_same(store, run, replace(run, prompts=found))
 
 
 @pytest.mark.slow

@@ -65,6 +65,7 @@ CONTAINERS: Mapping[str, Layout] = {
 LAYOUTS = ("files", *CONTAINERS)
 _MADE_BY_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 _XML_FORBIDS, _REPLACED = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"), "\N{REPLACEMENT CHARACTER}"
+_KEPT = {"\r": "&#13;"}  # which XML takes for a line's end
 _LONGEST_PROMPT = 8000  # characters in XMP, which a JPEG holds up to some 65,000 bytes of
 _PACKET = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
@@ -173,7 +174,7 @@ def xmp_packet(request: ImageRequest, model: ModelIdentity) -> str:
         **({"AIPromptInformation": request.prompt} if len(request.prompt) <= _LONGEST_PROMPT else {}),
     }
     said = "".join(
-        f"<iptc:{name}>{escape(_XML_FORBIDS.sub(_REPLACED, text))}</iptc:{name}>" for name, text in about.items()
+        f"<iptc:{name}>{escape(_XML_FORBIDS.sub(_REPLACED, text), _KEPT)}</iptc:{name}>" for name, text in about.items()
     )
     return _PACKET.format(said)
 

@@ -55,7 +55,7 @@ def claim(
     or cell is written anew by the command that made it, and by no other. Raises DarkroomError that names what differs.
     """
     found = find_run(store)
-    if found and found.output.provenance is None:
+    if _is_without_marks(store, found):
         wanted = replace(wanted, output=replace(wanted.output, provenance=None))  # its files stay alike
     wanted = _as_older(store, found or wanted, wanted, older_fingerprint)
     if found:
@@ -80,6 +80,14 @@ def shards_of(store: Store, run: RunInfo) -> Iterator[Shard]:
         if found != _planned(run, found.cell_id, found.start):
             raise _foreign(store, run, found)
         yield found
+
+
+def _is_without_marks(store: Store, found: RunInfo | None) -> bool:
+    """Whether a run, or what is left of it, is of a version whose files did not say that a model made them."""
+    if found:
+        return found.output.provenance is None
+    first = next(manifest.committed(store), None)
+    return first is not None and "output.provenance" not in from_metadata(manifest.metadata(store, first))
 
 
 def _as_older(store: Store, run: RunInfo, wanted: RunInfo, older_fingerprint: str | None) -> RunInfo:

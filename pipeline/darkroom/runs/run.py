@@ -13,6 +13,7 @@ from darkroom.runs.files import RUN_KEY, from_json, to_json
 from darkroom.storage.store import NotFound, Store
 
 _METADATA = "darkroom.run"
+_SAME_PROMPTS = ("kind", "uri")  # settings by which two commands name one file or pattern
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,10 @@ def _read(store: Store, data: bytes) -> RunInfo:
 
 
 def check_same(store: Store, found: RunInfo, wanted: RunInfo) -> None:
-    for name, there, here in differences(found, wanted):
+    differing = list(differences(found, wanted))
+    if found.prompts.fingerprint != wanted.prompts.fingerprint:
+        differing = [*_prompt_settings(found.prompts, wanted.prompts), *differing]
+    for name, there, here in differing:
         same = "go on with the run's own value"
         if name.startswith("the prompt dataset"):
             same = f"give the prompts that it was started with ({found.prompts.name}), unchanged and in the same form"
@@ -110,6 +114,15 @@ def check_same(store: Store, found: RunInfo, wanted: RunInfo) -> None:
             f"{store.describe(RUN_KEY)}: {name} is {there!r} in this run and {here!r} in the command; {same}, or use "
             "another output.uri"
         )
+
+
+def _prompt_settings(found: PromptsInfo, wanted: PromptsInfo) -> Iterator[tuple[str, object, object]]:
+    """What was said of the same prompts otherwise, such as which rows are chosen; nothing where a run is older."""
+    there, here = found.settings, wanted.settings
+    if there and all(there.get(name) == here.get(name) for name in _SAME_PROMPTS):
+        for name in dict.fromkeys([*there, *here]):
+            if name != "on_invalid" and there.get(name) != here.get(name):
+                yield f"prompts.{name}", there.get(name), here.get(name)
 
 
 def differences(found: RunInfo, wanted: RunInfo) -> Iterator[tuple[str, object, object]]:
