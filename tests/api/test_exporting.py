@@ -195,6 +195,7 @@ def test_from_s3_to_s3_it_is_the_same_bytes(run: Run, layout: str, s3_endpoint: 
         ({"where": "guidance_scale > 99"}, "no image is chosen; where=guidance_scale > 99 leaves out all 36"),
         ({"where": "guidance > 3"}, "where=guidance > 3: no column 'guidance'; did you mean guidance_scale"),
         ({"where": "aesthetic.score > 3"}, "no column 'aesthetic'"),
+        ({"where": "demo_clip.fid > 3"}, "where=demo_clip.fid > 3: .*fid"),
         ({"where": "row +"}, "give a condition in SQL"),
         ({"scores": ["clip.clip_score"]}, "scores: no score of the run 'clip.clip_score'"),
         ({"splits": {"train": 0.9, "test": 0.2}}, "the shares sum to 1.1; give such that sum to 1"),
@@ -225,6 +226,7 @@ def test_a_place_that_is_not_free_is_refused(run: Run, tmp_path: Path) -> None:
     cases = {
         tmp_path / "full": "notes.txt lies there, and no export.json that says it is an export",
         tmp_path / "file": "is a file; name a folder",
+        tmp_path / "file" / "below": "cannot be written",
         Path(run.uri): "lies in the run",
         Path(run.uri) / "export": "lies in the run",
         Path(run.uri).parent: "the run .* lies in it",

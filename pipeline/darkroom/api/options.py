@@ -461,8 +461,8 @@ class ExportOptions:
         low=1,
         high=MANY,
         words=(AUTO,),
-        help="Images in a shard, at most; all shards of a split have as many, but for one. auto: what makes some 256 "
-        "MiB, and 10,000 in a folder of images.",
+        help="Images in a shard, at most; all shards of a split have equally many, give or take one. auto: what makes "
+        "some 256 MiB, and 10,000 in a folder of images.",
     )
     license: str | None = option(
         None, help="The license that the card names, by the hub's word for it, such as cc-by-4.0; null: none is named."
@@ -509,9 +509,12 @@ class ExportOptions:
 
     @property
     def given(self) -> dict[str, Any]:
-        """What is not as it is by default, by name."""
+        """The layout, and what else is not as it is by default, by name."""
         found = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {each.name: found[each.name] for each in fields(self) if found[each.name] not in (each.default, [])}
+        usual: dict[str, tuple[Any, ...]] = {
+            each.name: (each.default, []) for each in fields(self) if each.name != "layout"
+        }
+        return {name: value for name, value in found.items() if value not in usual.get(name, ())}
 
 
 @dataclass(frozen=True)

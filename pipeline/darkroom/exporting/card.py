@@ -194,9 +194,12 @@ def _cells(of: Card) -> Iterator[str]:
     if not names:
         return
     rows = [
-        [cell_id, *(markdown(setting_text(info.settings_in(of.info)[name])) for name in names), f"{images:,}"]
+        [
+            cell_id,
+            *(markdown(setting_text(info.settings_in(of.info)[name])) for name in names),
+            f"{of.counts.cells.get(cell_id, 0):,}",
+        ]
         for cell_id, info in of.cells.items()
-        if (images := of.counts.cells.get(cell_id, 0)) or not of.counts.cells
     ]
     headings = ["cell_id", *(name.partition(".")[2] for name in names), "images"]
     yield ""
@@ -211,10 +214,10 @@ def _more(rows: Sequence[object]) -> Iterator[str]:
 
 def _figures(of: Card) -> Iterator[str]:
     rows = [
-        [cell_id, markdown(of.metrics[name].title), *_figure(figure), f"{figure.num_images:,}"]
+        [cell_id, markdown(metric.title), *_figure(figure), f"{figure.num_images:,}"]
         for cell_id, found in of.figures.items()
-        for name, figure in found.items()
-        if math.isfinite(figure.value)
+        for name, metric in of.metrics.items()
+        if (figure := found.get(name)) and math.isfinite(figure.value)
     ]
     if not rows:
         yield "Nothing was measured."

@@ -13,7 +13,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.exporting.selection import Counts, Selection, SplitCount
 from darkroom.exporting.shards import ExportedFile, Format, write_shard
 from darkroom.runs.files import to_json
-from darkroom.storage.store import NotFound, Store, StoreSpec, prefetched
+from darkroom.storage.store import NotFound, Store, StoreError, StoreSpec, prefetched
 
 EXPORT_KEY, CARD_KEY, SUMS_KEY = "export.json", "README.md", "SHA256SUMS"
 SHARD_BYTES = 256 << 20  # of images in a shard, where its size is not given; it is made in memory
@@ -61,7 +61,15 @@ def check_free(to: Store) -> None:
 def claim(to: Store, wanted: Mapping[str, Any]) -> None:
     """Say what the folder is of. Raises DarkroomError where it is of something else."""
     data = to_json(wanted)
-    if to.put_if_absent(EXPORT_KEY, data, "application/json") or (before := _claimed(to)) == data:
+    try:
+        is_first = to.put_if_absent(EXPORT_KEY, data, "application/json")
+    except StoreError:
+        raise
+    except OSError as error:
+        raise DarkroomError(
+            f"to={to.spec.uri}: cannot be written ({error.strerror}); make it writable, or name another folder"
+        ) from error
+    if is_first or (before := _claimed(to)) == data:
         return
     try:
         found = json.loads(before or b"")

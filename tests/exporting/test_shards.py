@@ -1,0 +1,39 @@
+"""Columns of an exported dataset."""
+
+from dataclasses import replace
+
+import pyarrow as pa
+
+from darkroom.domain.identity import Cell, planned_shard
+from darkroom.exporting.shards import Format, json_rows
+from darkroom.runs.cells import CellInfo
+from tests.reporting.runs import cell
+from tests.runs import synthetic
+
+PLAIN = cell()
+TILED = CellInfo(PLAIN.ref, Cell(replace(PLAIN.cell.model, vae_tiling=True), PLAIN.cell.sampling))
+CELLS = {info.cell.cell_id: info for info in (PLAIN, TILED)}
+EXTRAS = pa.table({"text": ["own"] * 2, "source_text": ["taken"] * 2, "image": [b"\xff"] * 2, "tags": [["a"], []]})
+
+
+def table(info: CellInfo) -> pa.Table:
+    return synthetic.table(planned_shard(info.cell.cell_id, "prompts", 0, 2), extras=EXTRAS)
+
+
+def test_own_columns_whose_names_are_taken_are_kept_under_others() -> None:
+    form = Format("webdataset", "png", False, EXTRAS.column_names, (), CELLS)
+    rows = json_rows(form.columns(table(PLAIN)))
+    said = {name: rows[0][name] for name in ("text", "source_text", "source_source_text", "source_image", "tags")}
+    assert said == {
+        "text": "a red circle, number 0", "source_text": "own", "source_source_text": "taken",
+        "source_image": "/w==", "tags": ["a"],
+    }  # fmt: skip
+    assert "image" not in rows[0]
+    assert [list(row) for row in rows] == [form.names] * 2
+
+
+def test_a_lossy_setting_of_a_model_is_a_column_of_all_cells_and_of_one_type() -> None:
+    form = Format("parquet", "png", False, EXTRAS.column_names, (), CELLS)
+    plain, tiled = (form.columns(table(info)) for info in (PLAIN, TILED))
+    assert (plain["vae_tiling"].to_pylist(), tiled["vae_tiling"].to_pylist()) == ([None] * 2, [True] * 2)
+    assert plain.schema == tiled.schema
