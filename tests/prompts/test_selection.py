@@ -165,7 +165,7 @@ def test_rows_at_fault_are_named_as_the_file_has_them(tmp_path: Path) -> None:
     ("selection", "said"),
     [
         ({"where": "size > 1"}, r"prompts.where=size > 1: no column 'size'; there are prompt, score"),
-        ({"where": "score > 100"}, r"prompts.where=score > 100: no row of .* is so; give another condition"),
+        ({"where": "score >\n100"}, r"prompts.where=score > 100: no row of .* is so; give another condition"),
         ({"sample": 9_001}, r"prompts.sample=9001: .* has 9,000 rows to choose from; give a smaller number, or "),
         ({"where": "score > 8", "sample": 901}, "has 900 rows to choose from"),
     ],

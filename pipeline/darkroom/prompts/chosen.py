@@ -15,7 +15,6 @@ from darkroom.prompts.extras import carried_field, concrete, extra_columns
 from darkroom.prompts.selection import (
     PASS_ROWS,
     SAMPLE,
-    WHERE,
     Choice,
     RowSet,
     Selection,
@@ -25,7 +24,7 @@ from darkroom.prompts.selection import (
 )
 from darkroom.prompts.sources import Fault, Source, SourceBlock
 
-SHUFFLE = "prompts.shuffle"
+WHERE, SHUFFLE = "prompts.where", "prompts.shuffle"
 MOST_SHUFFLED = 10_000_000  # rows, which are held in memory
 
 

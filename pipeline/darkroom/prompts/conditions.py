@@ -54,11 +54,11 @@ class Condition:
         spelled: dict[bytes, str] = {}
         for column in self.columns:
             if column not in found:
-                raise DarkroomError(f"{self._shown}: {unknown(column, tuple(names), 'column')}")
+                raise DarkroomError(f"{self.shown}: {unknown(column, tuple(names), 'column')}")
             other = spelled.setdefault(_folded(column), column)
             if found[column] != found[other]:
                 raise DarkroomError(
-                    f"{self._shown}: columns {other!r} and {column!r} differ in case alone, which SQL does not tell "
+                    f"{self.shown}: columns {other!r} and {column!r} differ in case alone, which SQL does not tell "
                     "apart; rename one of them"
                 )
 
@@ -76,10 +76,10 @@ class Condition:
         try:
             result = self._connection.from_arrow(rows).project(f"(\n{self.text}\n) as chosen").to_arrow_table()
         except Exception as error:  # a class of DuckDB's for every kind
-            raise DarkroomError(f"{self._shown}: {_explained(first_line(error))}") from error
+            raise DarkroomError(f"{self.shown}: {_explained(first_line(error))}") from error
         kind = result.schema.field(0).type
         if kind != pa.bool_() and result.column(0).null_count < len(result):  # a column of nulls has a type of chance
-            raise DarkroomError(f"{self._shown} is {kind}; give a condition that is true or false")
+            raise DarkroomError(f"{self.shown} is {kind}; give a condition that is true or false")
         chosen = result.column(0).cast(pa.bool_()).fill_null(False)
         values: np.ndarray = chosen.to_numpy()
         return values
@@ -94,12 +94,13 @@ class Condition:
                 )
             if kind and _is_text(kind):
                 raise DarkroomError(
-                    f"{self._shown}: column {'.'.join([column, *parts])!r} is text, and is compared with a number; "
+                    f"{self.shown}: column {'.'.join([column, *parts])!r} is text, and is compared with a number; "
                     f"{_REMEDY}"
                 )
 
     @property
-    def _shown(self) -> str:
+    def shown(self) -> str:
+        """The key with its value, in one line."""
         return f"{self._label}={' '.join(self.text.splitlines())}"
 
     @cached_property
@@ -110,12 +111,12 @@ class Condition:
         try:
             _duckdb(self._label).SQLExpression(self.text)  # one expression, and no more than that
         except Exception as error:
-            raise DarkroomError(f"{self._shown}: {_explained(first_line(error))}; {_NEEDED}") from error
+            raise DarkroomError(f"{self.shown}: {_explained(first_line(error))}; {_NEEDED}") from error
         query = f"select 1 from rows where (\n{self.text}\n)"
         rows = self._connection.execute("select json_serialize_sql(?)", [query]).fetchall()
         found = json.loads(rows[0][0])
         if found["error"]:
-            raise DarkroomError(f"{self._shown}: {first_line(found['error_message'])}; {_NEEDED}")
+            raise DarkroomError(f"{self.shown}: {first_line(found['error_message'])}; {_NEEDED}")
         tree: Mapping[str, Any] = found["statements"][0]["node"]["where_clause"]
         return tree
 
@@ -124,7 +125,7 @@ class Condition:
         if node.get("class") == "FUNCTION" and not _is_of_a_row(node, _functions_of_a_row(self._label)):
             what = f"{node['function_name']}(), which is no function of a row's values alone"
         if what:
-            raise DarkroomError(f"{self._shown} holds {what}; give a condition of one row")
+            raise DarkroomError(f"{self.shown} holds {what}; give a condition of one row")
 
 
 def _nodes(value: object) -> Iterator[Mapping[str, Any]]:

@@ -21,7 +21,7 @@ from darkroom.prompts.conditions import Condition
 from darkroom.prompts.extras import carried_field, extra_columns, is_json_text, unify
 from darkroom.prompts.sources import Source, SourceBlock
 
-WHERE, SAMPLE = "prompts.where", "prompts.sample"
+SAMPLE = "prompts.sample"
 PASS_ROWS = 16_384
 _STRIDE = 8192  # rows of which the chosen ones are counted together
 _CHUNK = 1 << 20  # rows that are candidates of a sample at once
@@ -145,7 +145,7 @@ class Choice:
                     break
             masks.append(np.concatenate(parts))
         if self.condition and not count and any(map(len, masks)):
-            raise DarkroomError(f"{WHERE}={self.condition.text}: no row of {self.name} is so; give another condition")
+            raise DarkroomError(f"{self.condition.shown}: no row of {self.name} is so; give another condition")
         return masks
 
     def _holds(self, block: SourceBlock) -> np.ndarray:
