@@ -2,7 +2,7 @@
 
 It runs in a session of its own, which is killed with all that it started when it is closed, when it dies, and when this
 process ends in whatever way. Both of its outputs are read while a request is written, so that no full pipe stops either
-side. Knows nothing of images and scores; `command_scorer.py` says what the lines hold.
+side. `command_scorer.py` says what the lines hold.
 """
 
 import json
