@@ -249,10 +249,10 @@ def test_a_score_of_few_prompts_says_so_and_one_of_none_is_no_figure() -> None:
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_bounds_and_figures_survive_storing(tmp_path) -> None:
+def test_figures_are_the_same_again_and_survive_storing(tmp_path) -> None:
     arguments = (images(30), CLIP, reference(30), None, "hessel")
     figures = figures_of(*arguments, 4)
-    assert figures == figures_of(*arguments, 4) != figures_of(*arguments, 5)
+    assert figures == figures_of(*arguments, 4)
     infos = metric_infos(CLIP, reference(30), None, "hessel")
     assert infos.keys() == figures.keys()
     assert infos["demo_clip.kid"].reference_digest == "d" * 64
