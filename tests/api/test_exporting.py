@@ -184,6 +184,35 @@ def test_from_s3_to_s3_it_is_the_same_bytes(run: Run, layout: str, s3_endpoint: 
     assert {info.key: store.get(info.key) for info in store.list()} == files(tmp_path / "set")
 
 
+def test_a_run_that_grows_meanwhile_is_exported_as_it_was(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.uri, tmp_path / "run")
+    own = darkroom.open_run(tmp_path / "run")
+    late = [info.key for info in own.store.list("metadata/")][1:3]
+    manifests = {key: own.store.get(key) for key in late}
+    own.store.delete(late)
+
+    def grow(event: object) -> None:
+        for key, data in manifests.items():
+            own.store.put(key, data)
+
+    found = own.export(tmp_path / "set", shard_size=5, progress=grow)
+    assert (found.num_images, len(rows(tmp_path / "set")), len(own.records)) == (28, 28, 36)
+    assert "8 rows of prompts were not rendered yet" in (tmp_path / "set" / "README.md").read_text()
+    check_sums(tmp_path / "set")
+
+
+def test_an_image_of_a_folder_that_is_lost_is_put_back(run: Run, tmp_path: Path) -> None:
+    run.export(tmp_path / "set", layout="imagefolder", shard_size=20)
+    before = files(tmp_path / "set")
+    lost, damaged, *_ = (tmp_path / "set").rglob("*.png")
+    lost.unlink()
+    assert run.export(tmp_path / "set", layout="imagefolder", shard_size=20).num_shards_before == 2
+    assert files(tmp_path / "set") == before
+    damaged.write_bytes(b"")
+    with pytest.raises(DarkroomError, match=rf"{damaged.name}: its bytes are not what this export writes"):
+        run.export(tmp_path / "set", layout="imagefolder", shard_size=20)
+
+
 # What is refused -----------------------------------------------------------------------------------------------------
 
 
@@ -333,6 +362,16 @@ def test_the_card_says_what_it_is_and_its_commands_work(run: Run, tmp_path: Path
         SPLITS,
         ["demo_clip.clip_score"],
     )
+
+
+def test_names_that_yaml_takes_for_something_else_are_texts_on_the_card(run: Run, tmp_path: Path) -> None:
+    scores = ["demo_clip.clip_score"] * 2
+    run.export(tmp_path / "set", splits={"1": 0.5, "no": 0.5}, license="1.0", scores=scores)
+    said = header((tmp_path / "set" / "README.md").read_text())
+    [config] = said["configs"]  # type: ignore[misc]
+    assert [each["split"] for each in config["data_files"]] == ["1", "no"]
+    assert said["license"] == "1.0"
+    assert "source_demo_clip.clip_score" not in rows(tmp_path / "set")
 
 
 @pytest.mark.slow

@@ -47,6 +47,13 @@ def matches(name: str, cosines: list[float]) -> CellMatches:
     return CellMatches(tuple(found), tuple((f"p{row}", 0) for row in range(len(cosines))))
 
 
+def test_equal_images_are_copies_by_a_cosine_of_one() -> None:
+    whole = cell(40)
+    found = cell_matches("a", [whole], unit_rows(whole.images.features), whole.images.image_ids)
+    figures, _ = measured_copies({"a": found}, METRIC, 1.0, 40, 0)
+    assert figures["a"]["demo_clip.copies"].value == 1
+
+
 def test_the_share_of_copies_has_an_interval_even_where_there_is_none() -> None:
     cells = {"a": matches("a", [0.1] * 30), "b": matches("b", [0.95] * 12 + [0.2] * 18)}
     figures, gaps = measured_copies(cells, METRIC, 0.9, 7, 0)

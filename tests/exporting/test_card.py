@@ -17,7 +17,18 @@ def test_sizes_are_named_as_the_hub_does(count: int, said: str) -> None:
     ("text", "said"),
     [
         ("prompts.uri=/home/ann/my/p.csv output.uri=runs/x", "prompts.uri=p.csv output.uri=runs/x"),
-        ("'model.loras=[{path: /a/b/c.safetensors}, \"/d/e\"]'", "'model.loras=[{path: c.safetensors}, \"e\"]'"),
+        ("'model.loras=[{path:/a/b/c.safetensors},\"/d e/f g\"]'", "'model.loras=[{path:c.safetensors},\"f g\"]'"),
+        ("'prompts.uri=/home/ann/my own/p q.csv' a=b", "'prompts.uri=p q.csv' a=b"),
+        (
+            "generate(prompts, loras=[{'path': '/a b/c.safetensors'}])",
+            "generate(prompts, loras=[{'path': 'c.safetensors'}])",
+        ),
+        ("prompts.uri=file:///a/p.csv a=https://host/v1/x", "prompts.uri=p.csv a=https://host/v1/x"),
+        (
+            "'sampling.negative_prompt=blurry, w/o hands, and /r/art'",
+            "'sampling.negative_prompt=blurry, w/o hands, and /r/art'",
+        ),
+        ("/home/ann/my own/p q.csv", "p q.csv"),
         ("prompts.uri=s3://bucket/a/p.csv repo_id=a/b", "prompts.uri=s3://bucket/a/p.csv repo_id=a/b"),
         ("model.repo_id=~/models/sd15 a/b=1", "model.repo_id=sd15 a/b=1"),
     ],

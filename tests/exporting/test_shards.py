@@ -5,6 +5,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from darkroom.domain.identity import Cell, planned_shard
+from darkroom.exporting.selection import score_column
 from darkroom.exporting.shards import Format, json_rows
 from darkroom.runs.cells import CellInfo
 from tests.reporting.runs import cell
@@ -30,6 +31,16 @@ def test_own_columns_whose_names_are_taken_are_kept_under_others() -> None:
     }  # fmt: skip
     assert "image" not in rows[0]
     assert [list(row) for row in rows] == [form.names] * 2
+
+
+def test_an_own_column_that_is_called_as_a_score_leaves_it_its_name() -> None:
+    own = pa.table({"clip.clip_score": ["own"] * 2})
+    form = Format("parquet", "png", False, own.column_names, ("clip.clip_score",), CELLS)
+    records = synthetic.table(planned_shard(PLAIN.cell.cell_id, "prompts", 0, 2), extras=own)
+    found = form.columns(records.append_column(score_column("clip.clip_score"), pa.array([0.5, None])))
+    assert found["clip.clip_score"].to_pylist() == [0.5, None]
+    assert found["source_clip.clip_score"].to_pylist() == ["own"] * 2
+    assert found.column_names == form.names
 
 
 def test_a_lossy_setting_of_a_model_is_a_column_of_all_cells_and_of_one_type() -> None:

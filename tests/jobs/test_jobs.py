@@ -203,7 +203,7 @@ def test_a_bad_row_that_is_recorded_is_said_by_the_exit_code_of_every_start(
     assert "2 images failed" in said
     assert "1 of 1 images" in said
     assert run_here("generate", *arguments, "prompts.on_invalid=record") is ExitCode.ROWS_FAILED
-    assert "2 prompt rows are invalid, as before" in capsys.readouterr().out
+    assert "2 images are of invalid prompt rows, as before" in capsys.readouterr().out
     assert run_here("retry", f"run={tmp_path / 'run'}", "engine=local") is ExitCode.ROWS_FAILED
     assert [record.status for record in stored(tmp_path / "run")] == ["ok", "invalid", "invalid"]
 

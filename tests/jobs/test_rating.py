@@ -131,11 +131,13 @@ def test_bad_votes_are_refused_with_the_remedy_and_nothing_is_stored(run: Store,
     other.write_text(good.read_text().replace(study.study_id, "0" * 16))
     beyond = tmp_path / "beyond.jsonl"
     beyond.write_text(good.read_text().splitlines()[0].replace('"pair": 0', '"pair": 66'))
+    changed = tmp_path / "changed.jsonl"
+    changed.write_text(good.read_text().replace('"tie"', '"skip"', 1))
     (tmp_path / "empty").mkdir()
     cases = {
         f"[{other}]": "of study 0{16}, which the run .* does not have; give the run that the page was written from",
         f"[{beyond}]": "a vote on pair 66, and study .* has 66",
-        f"[{good},{good}]": "rater 'ann' voted on pair 0 .* twice",
+        f"[{good},{changed}]": r"changed\.jsonl: rater 'ann' voted on pair 9 .* in .*ann\.jsonl too, and otherwise",
         f"[{tmp_path / 'nowhere'}]": "votes: .*nowhere: no file of votes is there",
         f"[{tmp_path / 'empty'}]": "votes: .*empty: no file of votes is there",
         "[]": "holds no vote that counts; write a page",
@@ -146,11 +148,13 @@ def test_bad_votes_are_refused_with_the_remedy_and_nothing_is_stored(run: Store,
         assert "\n" not in str(caught.value)
     assert not list(run.list(f"ratings/{study.study_id}/votes/"))
     assert run_here("rate", *named(run), f"votes=[{good}]") == 0
-    with pytest.raises(
-        DarkroomError, match=r"ann\.jsonl: rater 'ann' voted on pair 0 .* in .*ratings/.* too; leave one"
-    ):
-        run_here("rate", *named(run), f"votes=[{good}]")
-    assert run_here("rate", *named(run), "votes=[]") == 0
+    with pytest.raises(DarkroomError, match=r"rater 'ann' voted on pair 9 .* in .*ratings/.* too, and otherwise"):
+        run_here("rate", *named(run), f"votes=[{changed}]")
+    later = tmp_path / "later.jsonl"
+    later.write_text(good.read_text() + good.read_text().splitlines()[0].replace("ann", "bo"))
+    counts = {len(darkroom.rate(run.spec.uri, votes=votes).votes) for votes in ([], [good, good])}
+    assert counts == {66}
+    assert len(darkroom.rate(run.spec.uri, votes=[later]).votes) == 67
 
 
 @pytest.mark.parametrize(
@@ -194,6 +198,9 @@ def test_cells_of_two_runs_are_rated_and_a_run_keeps_the_figures_of_its_own(
     assert gap.worse == ["raters.win_rate"]
     with pytest.raises(DarkroomError, match="no vote on a pair"):
         darkroom.compare(own, theirs, a_cell=list(own.cells)[1], metrics=["raters.win_rate"])
+    for place in (tmp_path, tmp_path / "other"):
+        with pytest.raises(DarkroomError, match=f"out={place}: the run .* lies in it, and says what raters must"):
+            own.rate(cells=[first], others=[str(tmp_path / "other")], num_pairs=20, out=place)
     with pytest.raises(DarkroomError, match="is in another run too"):
         own.rate(others=[run.spec.uri])
     with pytest.raises(DarkroomError, match="one cell is there, and a pair needs two"):

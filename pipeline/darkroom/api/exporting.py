@@ -28,7 +28,6 @@ from darkroom.exporting.writing import (
     write_shards,
 )
 from darkroom.prompts.conditions import Condition
-from darkroom.runs import manifest
 from darkroom.runs.cells import dropped_cells, read_choices
 from darkroom.runs.reading import present_images
 from darkroom.storage.store import Store, open_store, parse_spec
@@ -113,14 +112,14 @@ def _checked(
     dropped = dropped_cells(run.store) if options.cells is None else set[str]()
     cells = {cell_id: run.cells[cell_id] for cell_id in _chosen(run, options) if cell_id not in dropped}
     figures = latest_figures(read_evaluations(run.store), cells)
-    scores, splits = figures.all_image_scores, options.shares or WHOLE
-    selection = Selection(run.store, cells, condition, scores, options.scores, splits)
+    known, scores = figures.all_image_scores, tuple(dict.fromkeys(options.scores))
+    selection = Selection(run.store, run.info.shard_size, cells, condition, known, scores, options.shares or WHOLE)
     selection.check()
     counts = selection.count()
     _check_images(run, options, counts)
     sizes = {name: shard_sizes(options.layout, count, options.images_a_shard) for name, count in counts.splits.items()}
     image_format, own = run.info.output.image_format, selection.own_columns
-    form = Format(options.layout, image_format, options.shares is not None, own, options.scores, cells)
+    form = Format(options.layout, image_format, options.shares is not None, own, scores, cells)
     return _Job(run, target, options, selection, counts, sizes, form, figures, len(dropped & run.cells.keys()))
 
 
@@ -210,9 +209,6 @@ def _card(job: _Job) -> Card:
     run, figures = job.run, job.figures
     if figures.metrics:
         figures = replace(figures, present=present_images(run.store))
-    committed = sum(
-        shard.num_rows for cell_id in job.selection.cells for shard in manifest.committed(run.store, cell_id)
-    )
     return Card(
         run.store.spec,
         job.target.spec,
@@ -227,7 +223,7 @@ def _card(job: _Job) -> Card:
         {cell_id: figures.figures(cell_id) for cell_id in job.selection.cells},
         job.options.given,
         job.num_dropped,
-        run.info.prompts.num_rows * len(job.selection.cells) - committed,
+        run.info.prompts.num_rows * len(job.selection.cells) - job.counts.shards.num_rows,
         [evaluation.options for evaluation in read_evaluations(run.store)],
         read_choices(run.store),
     )

@@ -139,8 +139,8 @@ def read_ratings(
 ) -> Ratings:
     """Check files of votes and store them with the run; then count all that it holds, and store the figures.
 
-    Raises DarkroomError, before anything is stored, for votes on other pairs, for a second vote of one rater on one
-    pair, and where the run holds no vote.
+    A vote that comes again, as in a rater's later download, counts once. Raises DarkroomError, before anything is
+    stored, for votes on other pairs, for another vote of one rater on one pair, and where the run holds no vote.
     """
     options.check_of_votes()
     for_run, *for_others = endpoints(endpoint_url, given, *options.others)
@@ -173,8 +173,9 @@ def ratings_of(run: Run, seed: int, progress: Progress, others: Sequence[Run] = 
     """
     studies = {study_id: study for study_id in study_ids(run.store) if (study := read_study(run.store, study_id))}
     files = [file for study_id in studies for file in stored_votes(run.store, study_id)]
-    votes = [(studies[file.study_id], vote) for file in files for vote in file.votes]
-    found = [each for file in files for each in judgements(studies[file.study_id], file.votes)]
+    once = dict.fromkeys((file.study_id, vote) for file in files for vote in file.votes)
+    votes = [(studies[study_id], vote) for study_id, vote in once]
+    found = [each for study, vote in votes for each in judgements(study, [vote])]
     if not found:
         return None
     whole = _whole(found, run)

@@ -1,7 +1,7 @@
 """The page of blind pairs of a run's cells, for people to choose from."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from darkroom.api.events import Noted, Progress
@@ -54,6 +54,7 @@ def write_rating_page(
     rated = tuple(RatedCell(cell_id, owner.cells[cell_id].settings_in(owner.info)) for cell_id, owner in cells.items())
     study = Study(options.question, rated, chosen.pairs, options.image_format)
     store, prefix = _place(run, study, out, for_out)
+    _check_apart(stores.values(), store, prefix)
     put_study(run.store, study)
     num_pairs = sum(pair.repeats is None for pair in study.pairs)
     if num_pairs < options.num_pairs:
@@ -74,6 +75,16 @@ def _place(run: Run, study: Study, out: str | None, endpoint_url: str | None) ->
     store = open_store(parse_spec(out, endpoint_url))
     store.check()
     return store, ""
+
+
+def _check_apart(runs: Iterable[Store], store: Store, prefix: str) -> None:
+    """Raters get the page's folder whole, and a run says which cell an image is of."""
+    for run in runs:
+        if not prefix and f"{run.spec.uri}/".startswith(f"{store.spec.uri}/"):
+            raise DarkroomError(
+                f"output.uri={store.spec.uri}: the run {run.spec.uri} lies in it, and says what raters must not know; "
+                "name a folder of its own, or leave it out"
+            )
 
 
 def _check_several(cells: Collection[str], run: Run) -> None:

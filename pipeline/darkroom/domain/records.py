@@ -22,7 +22,7 @@ INVALID = "invalid"  # its prompt row cannot be rendered; `error` says why
 FILTERED = "filtered"  # the renderer refuses its prompt or its image by its content policy; `error` says which
 # Records without an image that nothing but another prompt or model mends, each with what is said of so many.
 STAYING = {
-    INVALID: "{} prompt rows are invalid, {}; their records say why",
+    INVALID: "{} images are of invalid prompt rows, {}; their records say why",
     FILTERED: "{} images are refused by a content policy, {}; their records say why",
 }
 

@@ -23,6 +23,7 @@ from darkroom.evaluation.tables import Table, text_table
 from darkroom.runs.features import ExtractorInfo, Pair, PairedFeatures
 
 _PROMPT_SHOWN = 60  # characters
+_ROUNDING = 1e-9  # of a cosine: that of equal images may be a little less than 1
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def measured_copies(
 
 
 def _measured(found: CellMatches, metric: Metric, cosine: float, num_reference: int) -> MeasuredCell:
-    hits = np.array([float(match.cosine >= cosine) for match in found.matches])
+    hits = np.array([float(match.cosine >= cosine - _ROUNDING) for match in found.matches])
     prompts = numbered(match.prompt for match in found.matches)
     estimates = win_rates(Comparisons(np.zeros(len(hits), int), np.ones(len(hits), int), hits, prompts, 2))
     share = estimates.interval(0, 0.0, 1.0)

@@ -27,7 +27,12 @@ from darkroom.storage.store import StoreSpec
 _MOST_CELLS = 50  # rows of a table
 _SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
 _NAMES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
-_FOLDERS = re.compile(r"(?<![\w:/.~])~?/(?:[^/\s'\"\\,\]}]+/)*(?=[^/\s'\"\\,\]}])")
+# Of absolute paths that are whole values: in quotes, where they may hold spaces; without; and alone.
+_FOLDERS = (
+    re.compile(r"""((["'])(?:[\w.]+=)?)(?:file://|~)?/(?:(?:(?!\2).)*/)?(?=(?!\2).)"""),
+    re.compile(r"""([=\[({,:])(?:file://|~)?/(?:[^/\s'"\\,\]})]+/)*(?=[^/\s'"\\,\]})])"""),
+    re.compile(r"""(\A)(?:file://|~)?/(?:.*/)?(?=.)"""),
+)
 _ABOUT = {
     "text": "the prompt",
     "image_id": "a digest of the image's cell, prompt, sample and seed; the name of its file",
@@ -91,8 +96,9 @@ def card(of: Card) -> bytes:
 
 def _header(of: Card) -> list[str]:
     """https://github.com/huggingface/hub-docs/blob/main/datasetcard.md"""
-    license = [f"license: {of.license}"] if of.license else []
-    files = [f"  - split: {split}\n    path: {json.dumps(_pattern(of, split))}" for split in of.counts.splits]
+    license = [f"license: {json.dumps(of.license)}"] if of.license else []
+    splits = {split: _pattern(of, split) for split in of.counts.splits}
+    files = [f"  - split: {json.dumps(name)}\n    path: {json.dumps(pattern)}" for name, pattern in splits.items()]
     return [
         "---",
         *license,
@@ -153,7 +159,7 @@ def _splits(of: Card) -> list[str]:
 
 def _loading(of: Card) -> list[str]:
     if of.form.layout == "webdataset":
-        code = ["import webdataset", "", f'images = webdataset.WebDataset("{_tars(of)}").decode("pil")']
+        code = ["import webdataset", "", f'images = webdataset.WebDataset({json.dumps(_tars(of))}).decode("pil")']
     else:
         code = ["import datasets", "", f"images = datasets.load_dataset({json.dumps(of.title)})"]
     return [
@@ -228,7 +234,7 @@ def _figures(of: Card) -> Iterator[str]:
     yield f"\n{ABOUT_INTERVALS} Figures are of all of a cell's images, also where some are left out here."
     yield ""
     for metric in of.metrics.values():
-        against = f" against {metric.reference}" if metric.reference else ""
+        against = f" against {without_folders(metric.reference)}" if metric.reference else ""
         better = f"{arrow(metric.higher_is_better)} is better"
         yield "- " + markdown(
             f"{metric.title} ({metric.name}, {better}){against}: {metric.convention}; features of {metric.extractor} "
@@ -248,7 +254,7 @@ def _warnings(figures: Iterable[Mapping[str, Figure]]) -> list[str]:
 
 def _left_out(of: Card) -> Iterator[str]:
     for status, count in of.counts.without_image.items():
-        why = STAYING[status].format(f"{count:,}", "and have no image") if status in STAYING else ""
+        why = STAYING[status].format(f"{count:,}", "and are not here") if status in STAYING else ""
         yield why.partition(";")[0] or f"{count:,} images {status}: they could not be rendered"
     if of.counts.num_excluded:
         yield f"{of.counts.num_excluded:,} images do not hold the condition `{of.options.get('where')}`"
@@ -291,7 +297,9 @@ def _commands(of: Card) -> list[str]:
 
 def without_folders(text: str) -> str:
     """The text with each absolute path as its last part."""
-    return _FOLDERS.sub("", text)
+    for folders in _FOLDERS:
+        text = folders.sub(r"\1", text)
+    return text
 
 
 def _provenance(of: Card) -> Iterator[str]:

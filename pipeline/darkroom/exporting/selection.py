@@ -23,16 +23,22 @@ from darkroom.runs.bulk import read_each
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.commands import on_run
 from darkroom.runs.features import get_features
-from darkroom.runs.listing import committed_shards
+from darkroom.runs.listing import Committed, ShardSet, committed_shards
 from darkroom.runs.manifest import RECORD_SCHEMA
 from darkroom.runs.reading import as_in_cell
 from darkroom.storage.store import Store, prefetched
 
 TEXT = "text"  # what datasets call an image's prompt
+_SCORE = "\0"  # before the name of a score's column: a prompt file may have one that is called as the score is
 WHOLE: Mapping[str, float] = {"train": 1.0}  # all in the split that readers take where there is one
 _PROVENANCE = ("darkroom_version", "torch_version", "diffusers_version", "device", "dtype", "batch_size")
 _COUNTED = ("image_id", "status", "sha256", "prompt", "bytes", "cell_id", "truncated", *_PROVENANCE)
 _BLOCK_ROWS = 4096
+
+
+def score_column(name: str) -> str:
+    """Of `ShardRows.table`."""
+    return f"{_SCORE}{name}"
 
 
 def split_of(prompt: str, splits: Mapping[str, float]) -> str:
@@ -60,6 +66,7 @@ class Counts:
     num_excluded: int  # by the condition
     num_truncated: int  # of the chosen: their prompt was longer than the text encoder reads
     provenance: Mapping[str, Mapping[str, int]]  # column that says how images were made -> value -> images
+    shards: ShardSet  # of the run, that were looked at: it may have grown since
     digest: str  # of the images and their splits, in order
 
     @property
@@ -86,6 +93,7 @@ class Selection:
     """The committed images of some cells that hold a condition."""
 
     store: Store
+    shard_size: int  # rows of the run's shards
     cells: Mapping[str, CellInfo]  # by cell_id, those that are chosen
     condition: Condition | None
     known: Mapping[str, ImageScores]  # scores of single images that the run's evaluations have, by Metric.name
@@ -109,10 +117,10 @@ class Selection:
         """By a first look at few columns."""
         images, sizes, cells = Counter[str](), Counter[str](), Counter[str]()
         without, num_excluded, num_truncated, digest = Counter[str](), 0, 0, _ImageDigest()
-        provenance = {name: Counter[str]() for name in _PROVENANCE}
+        provenance, shards = {name: Counter[str]() for name in _PROVENANCE}, ShardSet(self.shard_size)
         read = self._found.values() if self.condition else ()
         columns = list(dict.fromkeys([*_COUNTED, *(name for name in read if name not in self._by_extractor)]))
-        for block in self._blocks(columns, without):
+        for block in self._blocks(self._noted(shards), columns, without):
             table, excluded = self._chosen(block)
             num_excluded += excluded
             splits = self._splits(table)
@@ -125,13 +133,14 @@ class Selection:
             for split, size in zip(splits, table["bytes"].to_pylist(), strict=True):
                 sizes[split] += size or 0
         counted = {name: SplitCount(images[name], sizes[name]) for name in sorted(self.splits)}
-        return Counts(counted, cells, without, num_excluded, num_truncated, provenance, digest.text)
+        return Counts(counted, cells, without, num_excluded, num_truncated, provenance, shards, digest.text)
 
     def shards(self, sizes: Mapping[str, Sequence[int]], counts: Counts) -> Iterator[ShardRows]:
-        """All of it in numbered shards of as many images. Raises DarkroomError where it is not what was counted."""
+        """What was counted, in numbered shards of as many images. Raises DarkroomError where it is another by now."""
         waiting: dict[str, list[pa.Table]] = {split: [] for split in sizes}
         numbers, digest = Counter[str](), _ImageDigest()
-        for block in self._blocks(None, Counter()):
+        listed = (each for each in self._committed() if each.shard in counts.shards)
+        for block in self._blocks(listed, None, Counter()):
             table, _ = self._chosen(block)
             splits = self._splits(table)
             digest.add(table, splits)
@@ -151,13 +160,20 @@ class Selection:
 
     # From records to those that are chosen ---------------------------------------------------------------------------
 
-    def _blocks(self, columns: Sequence[str] | None, without: Counter[str]) -> Iterator[pa.Table]:
+    def _committed(self) -> Iterator[Committed]:
+        return chain.from_iterable(committed_shards(self.store, cell_id) for cell_id in self.cells)
+
+    def _noted(self, shards: ShardSet) -> Iterator[Committed]:
+        for each in self._committed():
+            shards.add(each.shard)
+            yield each
+
+    def _blocks(
+        self, shards: Iterable[Committed], columns: Sequence[str] | None, without: Counter[str]
+    ) -> Iterator[pa.Table]:
         """Records that have an image, many at a time; others are counted by their status."""
         waiting: list[pa.Table] = []
-        tables = chain.from_iterable(
-            read_each(self.store, committed_shards(self.store, cell_id), columns) for cell_id in self.cells
-        )
-        for table in prefetched(tables, lambda item: self._with_scores(*item)):
+        for table in prefetched(read_each(self.store, shards, columns), lambda item: self._with_scores(*item)):
             is_ok = pc.equal(table["status"], OK)
             without.update(table.filter(pc.invert(is_ok))["status"].to_pylist())
             waiting.append(table.filter(is_ok))
@@ -174,7 +190,7 @@ class Selection:
         return table
 
     def _scores_of(self, shard: Shard, table: pa.Table) -> dict[str, pa.Array]:
-        """Metric.name -> score of each record; null where it does not apply, or the image has none."""
+        """Column -> score of each record; null where it does not apply, or the image has none."""
         found: dict[str, pa.Array] = {}
         rows = table.select(["image_id", "sha256", "status"]).to_pylist() if self._wanted else []
         for extractor_id in dict.fromkeys(each.metric.extractor_id for each in self._wanted.values()):
@@ -183,10 +199,10 @@ class Selection:
             if any(place is None and row["status"] == OK for place, row in zip(places, rows, strict=True)):
                 raise self._unmeasured(shard)
             for name, scores in self._wanted.items():
-                if features and scores.metric.extractor_id == extractor_id:
-                    values = scores.of(features.images)
+                if scores.metric.extractor_id == extractor_id:
+                    values = scores.of(features.images) if features else np.empty(0)
                     own = np.array([np.nan if place is None else values[place] for place in places], np.float64)
-                    found[name] = pa.array(own, pa.float64(), from_pandas=True)
+                    found[score_column(name)] = pa.array(own, pa.float64(), from_pandas=True)
         return found
 
     def _unmeasured(self, shard: Shard) -> DarkroomError:
@@ -203,7 +219,7 @@ class Selection:
         asked = block
         for extractor, names in self._by_extractor.items():
             if extractor in self._found.values():
-                columns = [block[name].combine_chunks() for name in names]
+                columns = [block[score_column(name)].combine_chunks() for name in names]
                 kinds = [name.removeprefix(f"{extractor}.") for name in names]
                 asked = asked.append_column(extractor, pa.StructArray.from_arrays(columns, kinds))
         holds = self.condition.holds(asked, self._found)

@@ -7,7 +7,7 @@ as it is copied. The file that a shard is known by is put last, so that its pres
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import RECORD_COLUMNS, Record
-from darkroom.exporting.selection import TEXT, ShardRows
+from darkroom.exporting.selection import TEXT, ShardRows, score_column
 from darkroom.prompts.extras import json_values
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.commands import on_run
@@ -75,7 +75,7 @@ class Format:
     def names(self) -> list[str]:
         """Of the columns, without the image's."""
         table = RECORD_SCHEMA.empty_table()
-        for name in [*self.own_columns, *self.scores]:
+        for name in [*self.own_columns, *map(score_column, self.scores)]:
             table = table.append_column(name, pa.nulls(0))
         return list(map(str, self.columns(table).column_names))
 
@@ -86,10 +86,11 @@ class Format:
         found |= {name: table[name] for name in RECORD_COLUMNS if name not in _LEFT_OUT and name != "prompt"}
         fields = {name: RECORD_SCHEMA.field(name) for name in found if name in RECORD_SCHEMA.names}
         lossy = {cell_id: info.cell.model.lossy for cell_id, info in self.cells.items()}
-        for name in [*self.own_columns, *self.scores]:
+        for name in self.own_columns:
             if name in table.column_names:
-                fields[called := _free(name, found)] = table.schema.field(name)
+                fields[called := _free(name, {*found, *self.scores})] = table.schema.field(name)
                 found[called] = table[name]
+        found |= {name: table[score_column(name)] for name in self.scores}
         for name in dict.fromkeys(name for values in lossy.values() for name in values):
             values = [lossy[cell_id].get(name) for cell_id in table["cell_id"].to_pylist()]
             found[_free(name, found)] = pa.array(values, _type_of(lossy, name))
@@ -97,7 +98,7 @@ class Format:
         return pa.Table.from_arrays(list(found.values()), schema=pa.schema(known))
 
 
-def _free(name: str, taken: Mapping[str, Any]) -> str:
+def _free(name: str, taken: Container[str]) -> str:
     while name in taken or name in _TAKEN:
         name = f"source_{name}"
     return name
@@ -142,15 +143,17 @@ def _image_folder(
     listed = b"".join(_json(row) + b"\n" for row in rows)
     if is_there and to.get(key) != listed:
         raise _differs(to, key)
+    there = {info.key: info.size_bytes for info in to.list(folder)} if is_there else {}
+    missing = [each for name, each in zip(names, records, strict=True) if there.get(f"{folder}{name}") != each.bytes]
+
+    def copy(file: StoredFile) -> None:
+        name = form.file_name(file.record.image_id)
+        _put(to, f"{folder}{name}", file.data, CONTENT_TYPES[form.image_format])
+
+    for start in range(0, len(missing), _BATCH):
+        for _ in prefetched(_whole(source, missing[start : start + _BATCH]), copy, waits=True):
+            pass
     if not is_there:
-
-        def copy(file: StoredFile) -> None:
-            name = form.file_name(file.record.image_id)
-            _put(to, f"{folder}{name}", file.data, CONTENT_TYPES[form.image_format])
-
-        for start in range(0, len(records), _BATCH):
-            for _ in prefetched(_whole(source, records[start : start + _BATCH]), copy, waits=True):
-                pass
         _put(to, key, listed, "application/jsonl")
     images = zip(names, records, strict=True)
     return [

@@ -157,24 +157,24 @@ def parsed_votes(data: bytes, place: str) -> list[VoteFile]:
 
 
 def check_once(files: Iterable[VoteFile]) -> None:
-    """Refuse a second vote of one rater on one pair; files in the order in which they came."""
-    seen: dict[tuple[str, str, int], str] = {}
+    """Refuse a second vote of one rater on one pair that says something else; files in the order in which they came."""
+    seen: dict[tuple[str, str, int], tuple[Vote, str]] = {}
     for file in files:
         for vote in file.votes:
             key = file.study_id, vote.rater, vote.pair
-            if key in seen:
-                where = "twice" if seen[key] == file.place else f"in {seen[key]} too"
+            before, place = seen.setdefault(key, (vote, file.place))
+            if before != vote:
+                where = "twice" if place == file.place else f"in {place} too"
                 raise DarkroomError(
-                    f"{file.place}: rater {vote.rater!r} voted on pair {vote.pair} of study {file.study_id} {where}; "
-                    "leave one of the files out, or remove the one that is stored (a rater's later download holds "
-                    "the votes of the earlier one), or have raters take different names"
+                    f"{file.place}: rater {vote.rater!r} voted on pair {vote.pair} of study {file.study_id} {where}, "
+                    "and otherwise; leave one of the files out, or remove the one that is stored (a rater's later "
+                    "download holds the votes of the earlier one), or have raters take different names"
                 )
-            seen[key] = file.place
 
 
 def _lines(data: bytes, place: str) -> list[str]:
     try:
-        return [line for line in data.decode("utf-8-sig").splitlines() if line.strip()]
+        return [line for line in data.decode("utf-8-sig").split("\n") if line.strip()]  # names may hold other ends
     except UnicodeDecodeError as error:
         raise DarkroomError(f"{place}: not UTF-8 text; give a file as the page of pairs downloads it") from error
 
