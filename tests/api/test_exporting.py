@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import darkroom
 from darkroom.api.events import Noted
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
+from darkroom.evaluation.figures import put_evaluation, read_evaluations
 from darkroom.exporting.writing import ShardWritten
 from darkroom.jobs.cli import composed
 from darkroom.runs.cells import Dropped, put_choices
@@ -323,8 +325,12 @@ def test_scores_that_not_all_images_have_are_refused(run: Run, tmp_path: Path) -
     shutil.copytree(run.uri, tmp_path / "run")
     own = darkroom.open_run(tmp_path / "run")
     own.store.delete([next(own.store.list("features/")).key])
+    [evaluation] = read_evaluations(own.store)
+    put_evaluation(own.store, "2026-01-01", replace(evaluation, options={"extractors": ["mine:make"]}))
     for options in ({"where": "demo_clip.clip_score > 1"}, {"scores": ["demo_clip.clip_score"]}):
-        with pytest.raises(DarkroomError, match=r"not all images of cell .* have .*; measure them"):
+        with pytest.raises(
+            DarkroomError, match=r"not all .* have .*; measure .*evaluate run=.* .extractors=.*mine:make"
+        ):
             own.export(tmp_path / "set", **options)
     own.export(tmp_path / "set")
 
