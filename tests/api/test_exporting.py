@@ -231,6 +231,7 @@ def test_an_image_of_a_folder_that_is_lost_is_put_back(run: Run, tmp_path: Path)
         ({"scores": ["clip.clip_score"]}, "scores: no score of the run 'clip.clip_score'"),
         ({"splits": {"train": 0.9, "test": 0.2}}, "the shares sum to 1.1; give such that sum to 1"),
         ({"splits": {"train": 1.2, "test": -0.2}}, "splits: train=1.2; give a share"),
+        ({"splits": {"train": 0.5, "All": 0.5}}, "'All' means all splits"),
         ({"splits": {"train": 0.5, "a/b": 0.5}}, "'a/b' is no name of a split"),
         ({"splits": {"train": 0.99999, "test": 0.00001}}, "splits: test=1e-05 holds none of the 36 images"),
         ({"layout": "csv"}, "layout=csv: no such choice; choices are parquet, webdataset, imagefolder"),
