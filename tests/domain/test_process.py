@@ -85,7 +85,7 @@ def test_what_compiling_lacks_is_named_in_turn(tmp_path: Path, monkeypatch: pyte
 def test_a_call_after_interrupts_at_any_time_does_all_of_it_and_the_main_thread_imports_nothing_to_tear() -> None:
     """As in a notebook, where the process lives on: half an import of torch or half a call of it would stay."""
     words = [sys.executable, "-c", _IMPORTING, "0.1", "0.6", "0.8", "1.5"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100, check=False)
     assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
 
 
@@ -93,6 +93,22 @@ def test_a_call_after_interrupts_at_any_time_does_all_of_it_and_the_main_thread_
 def test_a_process_ends_though_an_interrupt_came_while_the_thread_was_started() -> None:
     done = subprocess.run([sys.executable, "-c", _STARTING], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "8\n"
+
+
+_LOCKED = """
+import _imp, sys
+from darkroom.domain.process import import_whole
+
+_imp.acquire_lock()  # as an interrupt leaves it that comes before importlib's next line
+import_whole("wave")
+print("wave" in sys.modules, _imp.lock_held())
+"""
+
+
+@pytest.mark.slow
+def test_an_interrupt_that_leaves_the_lock_of_imports_stops_no_other_thread() -> None:
+    done = subprocess.run([sys.executable, "-c", _LOCKED], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "True False\n"
 
 
 def test_the_main_thread_has_another_one_call_and_others_call_themselves() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from darkroom.engine.extraction import Picture, extract
 from darkroom.engine.feature_worker import FeatureWorker
 from darkroom.engine.tasks import FeatureTask
 from darkroom.evaluation.extractor import Extractor, ExtractorSpec
@@ -168,3 +169,23 @@ def test_an_adopted_image_has_features_since_its_bytes_are_equal(tmp_path: Path)
     extractor = load_extractor(SPECS[1])
     worker(run, Misbehaving(), store, [extractor]).run_task(task, 2)
     assert len(get_features(store, extractor.info.extractor_id, name).images.image_ids) == 2
+
+
+class Told:
+    """Answers what it is told to."""
+
+    info = ExtractorInfo("told", "none", "none", 1, is_scorer=True)
+
+    def __init__(self, *answers) -> None:
+        self._answers = answers
+
+    def row_scores(self, pictures, rows):
+        return [*self._answers][: len(pictures)]
+
+
+def test_what_a_scorer_of_rows_answers_is_a_finite_number_for_each_picture() -> None:
+    two = [Picture(name, "", np.zeros((8, 8, 3), np.uint8)) for name in "ab"]
+    found = extract(Told({"score": np.inf}, {"score": None}), two)
+    assert found.errors == ("its scores are not finite numbers", "")
+    found = extract(Told(), two)
+    assert found.errors == ("ValueError: told gave 0 answers for 1 pictures",) * 2

@@ -37,3 +37,12 @@ def test_a_column_of_too_many_values_is_refused() -> None:
         DarkroomError, match="by=id: it has 65 values, and figures are by 64 at most; name a column of fewer"
     ):
         group_names({str(number): number for number in range(65)}, "id")
+
+
+def test_long_values_that_begin_alike_stay_apart() -> None:
+    words = "a photograph of one of the following things: "
+    names = group_names({"a": f"{words}cats", "b": f"{words}dogs", "c": f"{words}cats", "d": "short"}, "kind")
+    assert names["a"] == names["c"] != names["b"]
+    assert (names["a"], names["b"]) == (f"{words[:39]}…", f"{words[:39]}… (2)")
+    with pytest.raises(DarkroomError, match="it has 65 values"):
+        group_names({str(number): f"{words}{number}" for number in range(65)}, "id")

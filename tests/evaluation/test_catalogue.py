@@ -48,6 +48,8 @@ def test_a_scorers_scores_are_its_metrics_and_no_others() -> None:
         DarkroomError, match="its score clip_score is called as a metric of features; call it otherwise"
     ):
         check_scores(replace(mine, scores=(Score("clip_score"),)))
+    with pytest.raises(DarkroomError, match="extractor raters: figures of people's votes are called so; give it an a"):
+        check_scores(replace(mine, alias="raters"))
 
 
 def test_names_go_to_the_extractors_that_have_them() -> None:

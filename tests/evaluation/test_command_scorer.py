@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -247,3 +248,27 @@ def test_a_command_is_the_same_from_every_folder(tmp_path: Path, monkeypatch: py
     found = placed("bin/python score.py --weights=model.pth --name=model 'two words'")
     assert found == f"{tmp_path}/bin/python {tmp_path}/score.py --weights={tmp_path}/model.pth --name=model 'two words'"
     assert placed("docker run -i mine") == "docker run -i mine"
+
+
+PROGRAM = """
+import json, sys
+print("warming up", flush=True)
+print(json.dumps({"darkroom_scorer": 1, "name": "inline", "version": "1", "scores": {"good": "higher"}}), flush=True)
+for line in sys.stdin:
+    for image in json.loads(line)["images"]:
+        twice = "twice" in image["prompt"]
+        print("\\n".join([json.dumps({"scores": [{"error": "cut \\ud83d"}]})] * (1 + twice)), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_program_in_the_command_itself_may_be_long_and_answers_once() -> None:
+    """Its text is longer than any file's name; half a sign in an answer can be stored."""
+    command = placed(shlex.join([sys.executable, "-S", "-c", PROGRAM, "~nobody/weights"]))
+    inline = load_extractor(ExtractorSpec("mine", command=command, batch_size=1))
+    assert extract(inline, pictures("a")).errors == ("cut ?",)
+    extract(inline, pictures("twice"))
+    time.sleep(0.2)
+    with pytest.raises(BrokenScorer, match=r"it answered more than it was asked: \{'scores': "):
+        extract(inline, pictures("a"))
+    inline.close()

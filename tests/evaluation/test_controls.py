@@ -89,3 +89,7 @@ def test_each_image_gets_the_caption_of_another_prompt() -> None:
 def test_where_most_images_are_of_one_prompt_there_is_no_row() -> None:
     found = shuffled(cell(6), ["a", "a", "a", "a", "b", "c"], lambda texts: np.ones((len(texts), DIMENSION)))
     assert (found.figures, found.note) == ({}, "no row: most of the images that have features are of one prompt")
+
+
+def test_cells_without_images_have_no_row_beside_them() -> None:
+    assert real(0, reference(200)).note == "no row: cells have 0 image(s), too few to measure as many of real"

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from darkroom.evaluation.figure_tables import comparison_table, costs_table, figures_table
+from darkroom.evaluation.figure_tables import cell_names, comparison_table, costs_table, figures_table
 from darkroom.evaluation.figures import Control, Figure, Gap, Metric
 from darkroom.evaluation.gaps import Verdict, differences, verdict
 from darkroom.evaluation.measuring import metric_infos
@@ -201,3 +201,9 @@ def test_cells_that_are_all_equal_have_no_best() -> None:
     assert text.count("0.5000 [0.4000, 0.6000]=") == 2
     assert "= equal in all cells: none is best" in text
     assert "= equal" not in figures_table(INFOS, CELLS, SETTINGS, GAPS)
+
+
+def test_long_settings_of_several_lines_are_told_apart_in_one_line() -> None:
+    words = "blurry, " * 20
+    settings = {name: {"sampling.negative_prompt": f"{words}\n\n{name}"} for name in "ab"}
+    assert cell_names("ab", settings) == [["negative_prompt"], [f"{words[:39]}…"], [f"{words[:39]}… (2)"]]

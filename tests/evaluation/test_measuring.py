@@ -10,6 +10,7 @@ from darkroom.evaluation import measuring
 from darkroom.evaluation.catalogue import CATALOGUE, convention
 from darkroom.evaluation.figures import Evaluation, put_evaluation, read_evaluations
 from darkroom.evaluation.frechet import extrapolated_fid, frechet_distance
+from darkroom.evaluation.gaps import gaps
 from darkroom.evaluation.inputs import MetricInputs
 from darkroom.evaluation.kernel_distances import cmmd, kid
 from darkroom.evaluation.measuring import metric_infos
@@ -251,8 +252,8 @@ def test_a_score_of_few_prompts_says_so_and_one_of_none_is_no_figure() -> None:
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_bounds_and_figures_survive_storing(tmp_path) -> None:
     arguments = (images(30), CLIP, reference(30), None, "hessel")
-    figures = figures_of(*arguments, 4)
-    assert figures == figures_of(*arguments, 4) != figures_of(*arguments, 5)
+    figures, again, other = (figures_of(*arguments, seed, most_compared=20) for seed in (4, 4, 5))
+    assert figures == again != other
     infos = metric_infos(CLIP, reference(30), None, "hessel")
     assert infos.keys() == figures.keys()
     assert infos["demo_clip.kid"].reference_digest == "d" * 64
@@ -296,3 +297,37 @@ def test_an_interval_holds_its_own_figure_where_chance_takes_it_below_0() -> Non
         found.append(figures_of(shown, CLIP, reference(400), ["cmmd"], "hessel", 0, prompts=prompts)["demo_clip.cmmd"])
     assert min(figure.value for figure in found) < 0
     assert all(figure.low < figure.value < figure.high for figure in found)
+
+
+def test_a_share_of_few_prompts_is_as_sure_as_these_make_it() -> None:
+    """All of 12 prompts' images hit, and the score applies to no other of 600 prompts."""
+    inputs = scored(600, 600, 0.02)
+    hits = np.where(np.isnan(inputs.images.features), np.nan, 1).astype(np.float32)
+    found = measuring.figures_of(replace(inputs, images=replace(inputs.images, features=hits)), SCORER, None)
+    part, whole = found.figures["mine.part"], found.figures["mine.whole"]
+    assert (part.value, part.high) == (whole.value, whole.high) == (1, 1)
+    assert (part.low, whole.low) == pytest.approx((0.7575, 0.9936), abs=1e-4)  # Wilson's of 12 and of 600
+    cells = {"a": found, "b": replace(found, influence={**found.influence})}
+    (gap,) = gaps(cells, metric_infos(SCORER, None, ["part"], "hessel"), 0, lambda *_: {})["b"].values()
+    assert gap.high > 2**0.5 / 12
+
+
+def test_a_figure_that_no_image_changes_says_that_its_interval_means_nothing() -> None:
+    shown = scored(30, 30, 1)
+    equal = replace(shown, images=replace(shown.images, features=np.full((30, 2), 3, np.float32)))
+    for figure in measuring.figures_of(equal, SCORER, None).figures.values():
+        assert (figure.low, figure.value, figure.high) == (3, 3, 3)
+        assert figure.warnings == (
+            "no image of 30 differs in it: an interval without width says nothing of other images",
+        )
+
+
+def test_equal_images_have_figures() -> None:
+    """As of a model that makes everything black."""
+    black = replace(images(30), features=np.ones((30, DIMENSION), np.float32))
+    found = by_metric(figures_of(black, CLIP, reference(40), None, "hessel", 0))
+    assert all(math.isfinite(figure.value) for figure in found.values())
+    assert found["vendi"].value == pytest.approx(1)
+    assert found["frechet"].low == found["frechet"].high == pytest.approx(found["frechet"].value)
+    others = replace(reference(40), gaussian=FeatureMoments.of(black.features).gaussian())
+    assert figures_of(images(30), CLIP, others, ["frechet"], "hessel", 0)["demo_clip.frechet"].low > 0

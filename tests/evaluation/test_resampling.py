@@ -196,3 +196,13 @@ def test_every_image_is_drawn_equally_often() -> None:
 def test_an_id_that_stands_twice_is_refused() -> None:
     with pytest.raises(DarkroomError, match="'b' stands there more than once"):
         sample_keys(["a", "b", "b"], 3, 0, "kid")
+
+
+def test_rows_that_are_no_draws_say_nothing_of_how_draws_vary() -> None:
+    """A ratio's influence values are 0 where its score does not apply: its interval is that of the others alone."""
+    scores = np.random.default_rng(0).exponential(size=12)
+    own = scores - scores.mean()
+    among = np.concatenate([own, np.zeros(588)]) * 600 / 12
+    assert margin(among, num_draws=12) == pytest.approx(margin(own), rel=1e-9)
+    assert margin(among) < 0.95 * margin(own)
+    assert share_interval(1.0, np.zeros(600), 12) == share_interval(1.0, np.zeros(12)) != share_interval(1.0, among * 0)

@@ -25,6 +25,7 @@ def test_a_command_says_what_it_is() -> None:
         ({"scores": ["cer"]}, "has scores=['cer']; give names with what is better, such as"),
         ({"scores": {}}, "has scores={}; give names"),
         ({"scores": {"cer": "less"}}, 'has scores.cer=\'less\'; give "higher" or "lower"'),
+        ({"scores": {"cer": ["lower"]}}, 'has scores.cer=[\'lower\']; give "higher" or "lower"'),
         ({"scores": {"my cer": "lower"}}, "has a score 'my cer', which no figure can be called by"),
         ({"columns": "text"}, "has columns='text'; give a list of names"),
         ({"colums": ["text"]}, "has 'colums'; there are name, version, scores, columns"),
@@ -63,3 +64,9 @@ def test_what_is_no_answer_is_refused(answer: dict, words: str) -> None:
     with pytest.raises(BrokenScorer, match=re.escape(words)) as caught:
         read_answers(answer, INFO, 2)
     assert str(caught.value).startswith("extractor mine: its answer")
+
+
+@pytest.mark.parametrize("number", [1e300, 10**400, float("-inf")])
+def test_a_score_that_cannot_be_stored_has_a_reason(number: float) -> None:
+    (reason,) = read_answers({"scores": [{"exact": 1, "cer": number}]}, INFO, 1)
+    assert reason.startswith(f"its score cer is {str(number)[:20]}")

@@ -68,7 +68,9 @@ def test_rescaled_guidance_is_an_axis_that_moves_pixels_and_is_recorded(tmp_path
     text = Image.open(run / rescaled["key"].iloc[0]).text
     assert json.loads(text["darkroom"])["guidance_rescale"] == 0.7
     assert "CFG rescale: 0.7" in text["parameters"]
-    assert "rescale" not in "".join(Image.open(run / plain["key"].iloc[0]).text.values())
+    text = Image.open(run / plain["key"].iloc[0]).text
+    assert "CFG rescale" not in text["parameters"]
+    assert "guidance_rescale" not in json.loads(text["darkroom"])
     assert run_here("verify", f"run={run}", "num_images=8") == 0
     assert run_here("report", f"run={run}") == 0
     assert "| cell | guidance_rescale |" in (run / "report" / "report.md").read_text()

@@ -95,7 +95,9 @@ def test_overriding_rows_are_said_by_plan_and_generate(tmp_path: Path, capsys: p
     given += ["prompts.columns.height=null", "prompts.columns.width=null"]
     assert run_here("generate", *given, f"output.uri={tmp_path / 'b'}") == 0
     assert "override" not in capsys.readouterr().out
-    with pytest.raises(DarkroomError, match="fingerprint"):
+    with pytest.raises(
+        DarkroomError, match=r"prompts.columns is \{'prompt': 'caption'\} in this run and .*'height': No"
+    ):
         run_here("generate", *given, f"output.uri={tmp_path / 'a'}")
 
 

@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from darkroom.evaluation.figures import Figure, Gap
-from darkroom.reporting.content import CellResult
-from darkroom.reporting.data import metrics_table
+from darkroom.reporting.content import Axis, CellResult
+from darkroom.reporting.data import metrics_table, payload
 from tests.reporting.contents import METRICS, plain_run, sweep
 
 
@@ -72,3 +72,11 @@ def test_differences_from_the_best_are_columns() -> None:
     rows = metrics_table(content).to_pylist()
     names = ("compared_with", "difference", "difference_low", "difference_high", "num_pairs")
     assert [tuple(row[name] for name in names) for row in rows] == [(None,) * 5, ("a", 0.3, 0.1, 0.5, 8)]
+
+
+def test_a_seed_that_javascript_would_round_is_text() -> None:
+    seeds = (7, 2**60 + 1, 2**60 + 2)
+    cells = [CellResult(f"c{seed}", {"seed": seed}, 1, 0, {}) for seed in seeds]
+    found = payload(replace(plain_run(), axes=(Axis("seed", seeds),), cells=tuple(cells), scores={}), {})
+    assert found["axes"] == [{"name": "seed", "values": [7, str(2**60 + 1), str(2**60 + 2)]}]
+    assert [cell["settings"]["seed"] for cell in found["cells"]] == [7, str(2**60 + 1), str(2**60 + 2)]

@@ -21,7 +21,7 @@ CONTENT = ReportContent("50 % & more", (), "x", (AXIS,), CELLS, (metric("fid", "
 
 def test_csv_has_all_digits_and_says_who_shares_the_best() -> None:
     rows = {row["cell_id"]: row for row in csv.DictReader(io.StringIO(csv_table(CONTENT)))}
-    assert float(rows["c"]["fid"]) == 1 / 3 + 20
+    assert (float(rows["c"]["fid"]), rows["c"]["fid.num_images"]) == (1 / 3 + 20, "9")
     assert (rows["c"]["fid.low"], rows["c"]["fid.difference"], rows["c"]["fid.standing"]) == ("", "", "")
     assert [rows[name]["fid.standing"] for name in "ab"] == ["best", "tied"]
     assert (rows["b"]["scheduler"], rows["b"]["num_failed"], rows["b"]["fid.difference_high"]) == ("a_b, c", "1", "0.5")
@@ -40,3 +40,11 @@ def test_latex_marks_the_best_and_escapes_what_it_would_read() -> None:
 def test_a_plain_run_has_one_row_by_its_name() -> None:
     assert len(csv_table(plain_run()).splitlines()) == 2
     assert "c0ffee01" in latex_table(plain_run())
+
+
+def test_no_setting_is_read_as_latexs_own() -> None:
+    """A line's end, an argument of the row's end before it, signs that OT1 has others for."""
+    said = "[1, 2]\n\n*<lora:a|b>"
+    cells = (CellResult("a", {"scheduler": said}, 9, 0, {}),)
+    text = latex_table(ReportContent("x", (), "x", (Axis("scheduler", (said,)),), cells))
+    assert r"{[}1, 2] {*}\textless{}lora:a\textbar{}b\textgreater{} \\" in text.splitlines()[8]

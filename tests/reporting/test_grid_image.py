@@ -62,3 +62,10 @@ def test_large_images_of_many_cells_are_made_smaller() -> None:
     block = GridBlock("x", {(seed,): large for seed in axis.values})
     picture = Image.open(io.BytesIO(grid_image("t", [axis], list(block.images), [block])))
     assert picture.width * picture.height < 50_000_000
+
+
+def test_a_long_setting_leaves_its_row_readable_and_the_picture_small() -> None:
+    axes = [AXES[0], Axis("negative_prompt", ("", "blurry, " * 200 + "\n\nugly"))]
+    points = list(itertools.product(*(axis.values for axis in axes)))
+    picture = Image.open(io.BytesIO(grid_image("t", axes, points, [GridBlock("x", dict.fromkeys(points, colour(0)))])))
+    assert picture.width < 600

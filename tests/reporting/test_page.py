@@ -196,3 +196,20 @@ def test_content_that_does_not_fit_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(DarkroomError):
         write_report(replace(plain_run(), score_metric="none"), tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("num_ranking", "shown"), [(2, ["tradeoff", "heatmap", "along"]), (1, ["heatmap", "along"]), (0, [])]
+)
+def test_plots_are_of_metrics_that_rank_cells(num_ranking: int, shown: list[str]) -> None:
+    """Without one there is nothing to choose, and the page's scripts would end."""
+    content = sweep()
+    ranking = [metric.name for metric in METRICS[:num_ranking]]
+    cells = [
+        replace(
+            cell, figures={name: replace(figure, is_ranked=name in ranking) for name, figure in cell.figures.items()}
+        )
+        for cell in content.cells
+    ]
+    found = sections(replace(content, cells=tuple(cells)))
+    assert [name for name in ("tradeoff", "heatmap", "along") if name in found] == shown

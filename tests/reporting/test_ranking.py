@@ -54,6 +54,13 @@ def test_measured_differences_say_who_is_a_rival_whatever_the_own_intervals_say(
     assert rivals([*cells[:2], behind("old", 13, -1, 7, best="worse")], FID) == frozenset()
 
 
+def test_who_is_better_over_the_shared_images_is_not_beaten_by_the_best_of_others() -> None:
+    """As of a cell that failed on hard prompts, and has the best figure over easy ones."""
+    better = behind("better", 12, -3, -1)
+    assert rivals([cell("best", fid=10), better], FID) == {"better"}
+    assert better.gaps["fid"].is_told_apart
+
+
 def test_without_intervals_nobody_is_a_rival() -> None:
     bare = [CellResult(name, {}, 1, 0, {"fid": Figure(10.0 + place, None, None, 1)}) for place, name in enumerate("ab")]
     assert rivals(bare, FID) == frozenset()

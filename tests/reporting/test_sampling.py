@@ -64,3 +64,11 @@ def test_the_middle_is_around_the_median_highest_first() -> None:
     ]
     assert [image.score for image in middle(images, 3)] == [5, 4, 1]
     assert middle([], 3) == []
+
+
+def test_of_equal_scores_those_of_the_lowest_ids_are_shown_whatever_their_order() -> None:
+    images = [ImageRef(f"{place:032x}", f"p{place}", 0, SHARD, place, 1.0) for place in range(9)]
+    extremes = Extremes(3, -1)
+    for image in images[::-1]:
+        extremes.add(image)
+    assert extremes.images() == images[:3]

@@ -9,10 +9,11 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.setting_values import as_builtin
 from darkroom.domain.settings import Setting
 
-_NUMBER = r"[+-]?\d+(?:\.\d+)?"
+_DIGITS = r"\d{1,20}"  # more than any setting has
+_NUMBER = rf"[+-]?{_DIGITS}(?:\.{_DIGITS})?"
 _RANGE = re.compile(
     rf"(?P<first>{_NUMBER})\s*-\s*(?P<last>{_NUMBER})"
-    rf"\s*(?:\(\s*(?P<step>[+-]\s*\d+(?:\.\d+)?)\s*\)|\[\s*(?P<count>\d+)\s*\])?"
+    rf"\s*(?:\(\s*(?P<step>[+-]\s*{_DIGITS}(?:\.{_DIGITS})?)\s*\)|\[\s*(?P<count>{_DIGITS})\s*\])?"
 )
 _MOST_VALUES = 10_000  # of one range
 

@@ -10,12 +10,14 @@ A process that is forked off while a thread makes such a call has what that thre
 wait for ever for half an import, or for a lock of torch. So there they are refused.
 """
 
+import _imp
 import os
 import shutil
 import sysconfig
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial, wraps
 from importlib import import_module
@@ -115,6 +117,7 @@ def off_main_thread(call: Callable[P, T]) -> Callable[P, T]:
         _check_whole()
         if threading.current_thread() is not threading.main_thread():
             return noted(*args, **kwargs)
+        _free_imports()
         future = _thread().submit(copy_context().run, partial(noted, *args, **kwargs))
         while not future.done():  # an interrupt that comes just before a wait is seen after it
             wait([future], _LONGEST_WAIT_S)
@@ -145,6 +148,16 @@ def _thread() -> ThreadPoolExecutor:
             raise
         _pool = pool
     return _pool
+
+
+def _free_imports() -> None:
+    """Release the lock of all imports where an interrupt left it with this thread, which would stop every other one.
+
+    `importlib` takes it in one line and begins to guard it in the next; Python raises KeyboardInterrupt between them.
+    """
+    with suppress(RuntimeError):  # it is another thread's, for a moment
+        while _imp.lock_held():
+            _imp.release_lock()
 
 
 def _check_whole() -> None:

@@ -106,11 +106,16 @@ def _scored(
     """The arguments of ShardFeatures: a score that does not apply is NaN, and no error."""
     rows = [{**picture.row, "image_id": picture.image_id, "prompt": picture.prompt} for picture in pictures]
     answers = scorer.row_scores([picture.pixels for picture in pictures], rows)
+    if len(answers) != len(pictures):
+        raise ValueError(f"{scorer.info.name} gave {len(answers)} answers for {len(pictures)} pictures")
     names = [score.name for score in scorer.info.named_scores]
     none = dict.fromkeys(names)
     found = [none if isinstance(answer, str) else answer for answer in answers]
     scores = np.array([[answer[name] for name in names] for answer in found], np.float32)  # None becomes NaN
-    errors = tuple(answer[:_MAX_ERROR_CHARS] if isinstance(answer, str) else "" for answer in answers)
+    errors = tuple(
+        answer[:_MAX_ERROR_CHARS] if isinstance(answer, str) else _infinite_fault(row)
+        for answer, row in zip(answers, scores, strict=True)
+    )
     ids = tuple(picture.image_id for picture in pictures)
     return _without_captions(ids, scores), digests, errors
 
@@ -153,6 +158,11 @@ def _checked(images: ImageFeatures, extractor: Extractor) -> ImageFeatures:
 
 def _finite_fault(row: np.ndarray) -> str:
     return "" if np.isfinite(row).all() else "its features are not finite numbers"
+
+
+def _infinite_fault(row: np.ndarray) -> str:
+    """NaN stands for a score that does not apply."""
+    return "its scores are not finite numbers" if np.isinf(row).any() else ""
 
 
 def _without_captions(image_ids: tuple[str, ...], features: np.ndarray) -> ImageFeatures:

@@ -12,27 +12,22 @@ from darkroom.evaluation.figure_tables import Settings, cell_names
 from darkroom.evaluation.figures import ByValue, Figure, Figures, Metric
 from darkroom.evaluation.gathering import Gathered
 from darkroom.evaluation.measuring import measured_cell
-from darkroom.evaluation.tables import Table, arrow, decimals, interval, number, text_tables
+from darkroom.evaluation.tables import Table, arrow, decimals, interval, number, shortened, text_tables
 from darkroom.runs.features import ExtractorInfo
 
 MOST_VALUES = 64
 NO_VALUE = "(none)"  # of prompts that say nothing in the column
-_LONGEST = 40  # characters of a value that are shown
 
 
 def group_names(values: Mapping[str, object], column: str) -> dict[str, str]:
     """prompt_id -> the name of its group, of values by prompt_id. Raises DarkroomError where there are too many."""
-    names = {prompt_id: _group_name(value) for prompt_id, value in values.items()}
-    if (count := len(set(names.values()))) > MOST_VALUES:
+    texts = {prompt_id: NO_VALUE if value in (None, "") else str(value) for prompt_id, value in values.items()}
+    if (count := len(set(texts.values()))) > MOST_VALUES:
         raise DarkroomError(
             f"by={column}: it has {count:,} values, and figures are by {MOST_VALUES} at most; name a column of fewer"
         )
-    return names
-
-
-def _group_name(value: object) -> str:
-    text = NO_VALUE if value in (None, "") else str(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    names = shortened(sorted(set(texts.values())))
+    return {prompt_id: names[text] for prompt_id, text in texts.items()}
 
 
 def broken_down(

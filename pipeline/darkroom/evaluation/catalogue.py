@@ -7,6 +7,7 @@ from functools import partial
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation import inputs
+from darkroom.evaluation.figures import RATERS
 from darkroom.evaluation.inputs import DUPLICATE_COSINE, MOST_COMPARED, NEAREST_K, Measured, MetricInputs
 from darkroom.evaluation.reference_free import named_convention
 from darkroom.runs.features import ExtractorInfo
@@ -230,7 +231,9 @@ def definition(name: str, extractor: ExtractorInfo) -> Definition:
 
 
 def check_scores(extractor: ExtractorInfo) -> None:
-    """Refuse a scorer whose figures would be taken for another metric's."""
+    """Refuse an extractor whose figures would be taken for another metric's."""
+    if extractor.called == RATERS:
+        raise DarkroomError(f"extractor {RATERS}: figures of people's votes are called so; give it an alias")
     for score in extractor.scores:
         if score.name in CATALOGUE and not CATALOGUE[score.name].of_scores:
             raise DarkroomError(

@@ -10,11 +10,13 @@ import base64
 import hashlib
 import io
 import json
+import os
 import platform
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -187,12 +189,19 @@ def _info(spec: ExtractorSpec, hello: Hello, lines: Sequence[str]) -> ExtractorI
     )
 
 
+def _is_file(text: str) -> bool:
+    """Words that are too long for a path, such as a program's text, name none."""
+    with suppress(OSError):
+        return Path(text).is_file()
+    return False
+
+
 def _code_lines(spec: ExtractorSpec, words: Sequence[str]) -> Iterator[str]:
     """What decides its scores: each word, by its bytes where it names a file, and the files that it does not name."""
     for place, word in enumerate(words):
         name, equals, value = word.partition("=")
-        path = value if equals and Path(value).is_file() else word
-        if Path(path).is_file() and (place or "/" in word):
+        path = value if equals and _is_file(value) else word
+        if _is_file(path) and (place or "/" in word):
             yield f"word\0{name if path == value else ''}\0{''.join(source_lines(path))}"
         else:
             yield f"word\0{word}"
@@ -206,8 +215,8 @@ def _placed(word: str) -> str:
     """A word, or what follows its =, where it is a file or, with a slash in it, a folder."""
     name, equals, value = word.partition("=")
     for start, path in ((f"{name}{equals}", value), ("", word)):
-        there = Path(path).expanduser() if path else None
-        if there and (there.is_file() or ("/" in path and there.is_dir())):
+        there = os.path.expanduser(path)  # noqa: PTH111 - it leaves a ~ of nobody as it is
+        if _is_file(there) or ("/" in path and os.path.isdir(there)):  # noqa: PTH112
             return start + from_anywhere(path)
     return word
 

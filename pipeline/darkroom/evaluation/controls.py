@@ -57,6 +57,8 @@ def real_control(
         return Control({}, f"no row: {reference.name} holds statistics alone; give images, to have their own figures")
     total = len(reference.features)
     count = min(num_images, total // 2)
+    if num_images < _FEWEST:
+        return Control({}, f"no row: cells have {num_images} image(s), too few to measure as many of {reference.name}")
     if count < _FEWEST:
         return Control({}, f"no row: {reference.name} has {total:,} images, too few to measure some against others")
     order = _order(reference, seed)

@@ -14,7 +14,12 @@ _CLOSEST = 1e-12  # of 1 - g to 0: an image that alone spans a dimension has a g
 
 
 def root_losses(eigenvalues: np.ndarray, squares: np.ndarray, weight: float) -> np.ndarray:
-    """(n,) tr M^(1/2) less that without each image, for (r,) ascending positive l, (n, r) z^2, and c = `weight`."""
+    """(n,) tr M^(1/2) less that without each image, for (r,) ascending positive l, (n, r) z^2, and c = `weight`.
+
+    r of 0 is of images that are all equal, or differ where the reference does not: nothing is lost.
+    """
+    if not len(eigenvalues):
+        return np.zeros(len(squares))
     slopes = weight / 2 * (squares @ (1 / np.sqrt(eigenvalues)))
     values, scale = _beyond_linear(eigenvalues, squares, weight)
     return slopes - values @ (np.sqrt(scale) / (2 * np.pi))

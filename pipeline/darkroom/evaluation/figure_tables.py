@@ -20,11 +20,23 @@ from darkroom.evaluation.figures import (
     Metric,
 )
 from darkroom.evaluation.gaps import verdict
-from darkroom.evaluation.tables import Table, arrow, decimals, interval, number, setting_text, text_table, text_tables
+from darkroom.evaluation.tables import (
+    Table,
+    arrow,
+    decimals,
+    interval,
+    number,
+    setting_text,
+    shortened,
+    text_table,
+    text_tables,
+)
 
 _WIDTH = 120  # characters
 _BEST, _NEAR, _LEVEL = "*", "≈", "="
-_LEGEND = f"{_BEST} best of its column; {_NEAR} not told apart from it: the interval of their difference holds 0"
+_LEGEND = (
+    f"{_BEST} best of its column; {_NEAR} not told apart from it: the interval of their difference is not all worse"
+)
 _LEVEL_LEGEND = f"{_LEVEL} equal in all cells: none is best"
 _NO_INTERVAL = "{}: without intervals, so that chance may have chosen the best"
 _ABOUT_COSTS = "what lossy settings cost, image by image, against the same cell without them:"
@@ -126,7 +138,9 @@ def cell_names(cells: Iterable[str], settings: Settings) -> list[list[str]]:
     """A line of headings, and a line a cell, with what tells it from others."""
     axes = _axes(cells, settings)
     headings = [axis.split(".")[-1] for axis in axes] or ["cell"]
-    return [headings, *([setting_text(settings[cell_id].get(axis)) for axis in axes] or [cell_id] for cell_id in cells)]
+    texts = {axis: [setting_text(settings[cell_id].get(axis)) for cell_id in cells] for axis in axes}
+    columns = [[names[text] for text in found] for found in texts.values() for names in [shortened(found)]]
+    return [headings, *(map(list, zip(*columns, strict=True)) if columns else ([cell_id] for cell_id in cells))]
 
 
 def _axes(cells: Iterable[str], settings: Settings) -> list[str]:
@@ -156,7 +170,7 @@ def _figure_column(
     entries = []
     for (name, figure), bounds in zip(found.items(), intervals, strict=True):
         is_best = figure is not None and figure.is_ranked and figure.value == best
-        mark = best_mark if is_best else _near_mark(gaps.get(name, {}).get(metric.name))
+        mark = best_mark if is_best else _near_mark(metric, gaps.get(name, {}).get(metric.name))
         value = number(figure.value, places) if figure else "-"
         is_bare = figure is None and name in beside
         entries.append("" if is_bare else value + (f" {bounds:<{width}}" if width else "") + mark)
@@ -182,7 +196,7 @@ def _gap_column(metric: Metric, cells: Iterable[str], gaps: Gaps) -> list[str]:
     width = max(map(len, intervals))
     bests = {gap.base for gap in found.values() if gap}
     entries = [
-        f"{gap.difference:+.{places}f} {bounds:<{width}}{_near_mark(gap)}"
+        f"{gap.difference:+.{places}f} {bounds:<{width}}{' ' if gap.is_told_apart else _NEAR}"
         if gap
         else f"{'-':<{width}}{_BEST if cell_id in bests else ' '}"
         for (cell_id, gap), bounds in zip(found.items(), intervals, strict=True)
@@ -190,8 +204,8 @@ def _gap_column(metric: Metric, cells: Iterable[str], gaps: Gaps) -> list[str]:
     return [f"{metric.name} ", *entries]
 
 
-def _near_mark(gap: Gap | None) -> str:
-    return " " if gap is None or gap.is_told_apart else _NEAR
+def _near_mark(metric: Metric, gap: Gap | None) -> str:
+    return " " if gap is None or gap.is_worse(metric.higher_is_better) else _NEAR
 
 
 def _have_intervals(figures: Iterable[Figure]) -> bool:

@@ -76,6 +76,13 @@ class Gap:
         """The interval leaves out 0."""
         return not self.low <= 0 <= self.high
 
+    def is_worse(self, higher_is_better: bool) -> bool:
+        """The interval lies on the worse side of 0.
+
+        Of unequal images a cell whose own figure is worse may be better over those that both cells have.
+        """
+        return self.high < 0 if higher_is_better else self.low > 0
+
 
 Figures = Mapping[str, Figure]  # by Metric.name
 

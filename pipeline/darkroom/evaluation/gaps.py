@@ -9,7 +9,7 @@ several metrics, among these; what lossy settings cost, among these costs. In 95
 leaves out the true difference.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 
@@ -124,9 +124,7 @@ def _differences(
 ) -> dict[str, Gap]:
     """`known`: metric's name -> of the base."""
     others = {name: measured(name, inputs, extractor) for name in known}
-    moved = {
-        name: replace(other, influence=_influence(other) - _influence(known[name])) for name, other in others.items()
-    }
+    moved = {name: _moved(known[name], other) for name, other in others.items()}
     if level is None:
         widths = {name: _widths({name: each}, LEVEL, inputs.seed)[name] for name, each in moved.items()}
     else:
@@ -138,6 +136,13 @@ def _differences(
         warnings = tuple(warnings_of(name, others[name], inputs, extractor))
         found[figure_name(extractor, name)] = replace(gap, warnings=warnings)
     return found
+
+
+def _moved(base: Measured, other: Measured) -> Measured:
+    """The other's, with what each image adds to their difference."""
+    draws = [each.num_draws for each in (base, other) if each.num_draws is not None]
+    influence = _influence(other) - _influence(base)
+    return replace(other, influence=influence, num_draws=min(draws, default=None))
 
 
 def _influence(found: Measured) -> np.ndarray:
@@ -152,8 +157,11 @@ def _widths(moved: Mapping[str, Measured], level: float, seed: int) -> dict[str,
         names = [name for name, each in moved.items() if len(_influence(each)) == size]
         share = 1 - (1 - level) * len(names) / len(moved)
         values = np.stack([_influence(moved[name]) for name in names], axis=1)
-        least = np.array([least_error(size) if moved[name].is_share else 0 for name in names])
-        margins = joint_margins(values, share, seed=seed, least=least)
+        draws = np.array([moved[name].num_draws or size for name in names])
+        least = np.array(
+            [least_error(of) if moved[name].is_share else 0 for name, of in zip(names, draws, strict=True)]
+        )
+        margins = joint_margins(values, share, seed=seed, least=least).of_draws(draws)
         found |= dict(zip(names, margins.widths.tolist(), strict=True))
     return found
 
@@ -285,7 +293,8 @@ def _widths_of_pairs(
     ids = list(dict.fromkeys([*bases.values(), *bases]))
     place = {cell_id: number for number, cell_id in enumerate(ids)}
     values = np.stack([cells[cell_id].influence[name] for cell_id in ids], axis=1)
-    margins = joint_margins_of_pairs(values, seed=seed, least=_least_error(cells, name, len(values)))
+    draws = _num_draws(cells, name, ids, len(values))
+    margins = joint_margins_of_pairs(values, seed=seed, least=_least_error(cells, name, draws)).of_draws(draws)
     widths = _among(margins, _num_pairs(len(ids)), num_gaps).widths
     return {cell_id: float(widths[place[cell_id], place[base]]) for cell_id, base in bases.items()}
 
@@ -296,9 +305,15 @@ def _widths_of_bases(
     """The same, for these gaps alone."""
     differences = [cells[cell_id].influence[name] - cells[base].influence[name] for cell_id, base in bases.items()]
     values = np.stack(differences, axis=1)
-    margins = joint_margins(values, seed=seed, least=_least_error(cells, name, len(values)))
+    draws = _num_draws(cells, name, (*bases, *bases.values()), len(values))
+    margins = joint_margins(values, seed=seed, least=_least_error(cells, name, draws)).of_draws(draws)
     margins = _among(margins, len(bases), num_gaps)
     return dict(zip(bases, margins.widths.tolist(), strict=True))
+
+
+def _num_draws(cells: Mapping[str, MeasuredCell], name: str, cell_ids: Iterable[str], num_rows: int) -> int:
+    """Of the cell that has the fewest."""
+    return min(cells[cell_id].num_draws.get(name, num_rows) for cell_id in cell_ids)
 
 
 def _least_error(cells: Mapping[str, MeasuredCell], name: str, num_draws: int) -> float:

@@ -93,6 +93,12 @@ class MetricInputs:
             return int(self.totals.known[column])
         return int(np.count_nonzero(~np.isnan(self.images.features[:, column])))
 
+    def num_draws_scored(self, column: int) -> int:
+        """Images held that this score applies to, or, of a sample of prompts, their prompts; 2 at least."""
+        num_images = int(np.count_nonzero(~np.isnan(self.images.features[:, column])))
+        num_prompts = self.num_prompts_scored(column) if self.sampled_prompts is not None else None
+        return max(2, num_images if num_prompts is None else num_prompts)
+
     def num_prompts_scored(self, column: int) -> int | None:
         """Prompts of images held that this score applies to; None where they are not known."""
         known = ~np.isnan(self.images.features[:, column])
@@ -235,6 +241,7 @@ class Measured:
     influence: np.ndarray | None = None  # (n,) float64, see `resampling`; None: the metric has no interval
     is_share: bool = False  # of images, each of which counts or does not
     floor: float | None = None  # of a squared distance: its lowest value
+    num_draws: int | None = None  # prompts or images that it is of, where the others' influence is 0; None: all
     bias: float = 0.0  # by how much chance lifts the value of so few images, about, where that is known
 
     def by_prompt(self, prompts: Sequence[str] | None) -> "Measured":
@@ -332,7 +339,8 @@ def measure_mean_score(inputs: MetricInputs, column: int = 0) -> Measured:
     if inputs.totals is not None:
         mean = inputs.totals.moments.mean[column] * inputs.num_images / inputs.num_scored(column)
     is_share = bool(np.isin(scores[known], (0, 1)).all())
-    return Measured(float(mean), inputs.scaled_to_all(influence), is_share)
+    num_draws = None if known.all() else inputs.num_draws_scored(column)
+    return Measured(float(mean), inputs.scaled_to_all(influence), is_share, num_draws=num_draws)
 
 
 def measure_inception_score(inputs: MetricInputs) -> Measured:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from darkroom.evaluation.reference_free import named_convention
 from darkroom.evaluation.resampling import distance_interval, margin, share_interval
 from darkroom.runs.features import ExtractorInfo, Pair
 
+_ROUNDING = 1e-12  # of a figure
 _NAMES_A_NETWORK = ("FID", "FID∞", "Inception score")  # titles that go without their extractor's name
 
 
@@ -35,6 +36,7 @@ class MeasuredCell:
     influence: Mapping[str, np.ndarray]  # by Metric.name, of figures with an interval: (p,) float64, see `resampling`
     pairs: tuple[Pair, ...] = ()  # of the images held, by whose prompts influence values are in order
     shares: frozenset[str] = frozenset()  # Metric.names of figures that are shares of images
+    num_draws: Mapping[str, int] = field(default_factory=dict)  # by Metric.name: of fewer than all prompts or images
 
 
 def measured_cell(
@@ -85,7 +87,9 @@ def figures_of(inputs: MetricInputs, extractor: ExtractorInfo, metrics: Sequence
         if found and figures[name].is_ranked:
             ranking[name] = found
     influence = {name: found.influence for name, found in ranking.items() if found.influence is not None}
-    return MeasuredCell(figures, influence, shares=frozenset(name for name, found in ranking.items() if found.is_share))
+    shares = frozenset(name for name, found in ranking.items() if found.is_share)
+    num_draws = {name: found.num_draws for name, found in ranking.items() if found.num_draws is not None}
+    return MeasuredCell(figures, influence, shares=shares, num_draws=num_draws)
 
 
 def metric_infos(
@@ -134,6 +138,8 @@ def warnings_of(metric: str, found: Measured, inputs: MetricInputs, extractor: E
     if defined.has_interval and inputs.prompts is not None and inputs.sampled_prompts is None:
         num_prompts = len(set(inputs.prompts))
         yield f"prompts: {num_prompts}, too few for a sample of prompts; its interval is of other images of these"
+    if found.influence is not None and not found.is_share and _is_constant(found.influence, found.value):
+        yield f"no image of {count:,} differs in it: an interval without width says nothing of other images"
     yield from cautions(metric, found, inputs, extractor.dimension)
     if defined.is_compared:
         most = inputs.most_compared
@@ -148,6 +154,11 @@ def warnings_of(metric: str, found: Measured, inputs: MetricInputs, extractor: E
     if defined.needs_captions and num_truncated:
         of = f"{num_truncated:,} of {count:,} prompts"
         yield f"{of} are longer than {extractor.called} reads; their rest is not judged"
+
+
+def _is_constant(influence: np.ndarray, value: float) -> bool:
+    """But for rounding."""
+    return bool(np.abs(influence).max() <= _ROUNDING * abs(value))
 
 
 def _not_scored(inputs: MetricInputs, column: int) -> Iterator[str]:
@@ -201,8 +212,8 @@ def _bounds(found: Measured, lowest: float) -> tuple[float | None, float | None]
     if found.influence is None:
         return None, None
     if found.is_share:
-        return share_interval(found.value, found.influence)
-    width = margin(found.influence)
+        return share_interval(found.value, found.influence, found.num_draws)
+    width = margin(found.influence, num_draws=found.num_draws)
     if found.floor is not None:
         return distance_interval(found.value, width, found.floor)
     return max(lowest, found.value - width), found.value + width

@@ -68,7 +68,7 @@ def centred(values: np.ndarray) -> np.ndarray:
 
 def rank_mask(eigenvalues: np.ndarray) -> np.ndarray:
     """(d,) bool of ascending eigenvalues: those above the level of rounding, so that none is negative."""
-    return eigenvalues > eigenvalues[-1] * len(eigenvalues) * np.finfo(np.float64).eps
+    return eigenvalues > eigenvalues.max(initial=0) * len(eigenvalues) * np.finfo(np.float64).eps
 
 
 def row_blocks(num_rows: int, num_columns: int) -> Iterator[slice]:

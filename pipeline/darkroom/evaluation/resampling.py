@@ -47,20 +47,25 @@ class Interval:
     high: float
 
 
-def margin(influence: np.ndarray, is_skewed: bool = True) -> float:
-    """How far a figure of (p,) influence values may lie from its estimate; their skew may be left out of it."""
+def margin(influence: np.ndarray, is_skewed: bool = True, num_draws: int | None = None) -> float:
+    """How far a figure of (p,) influence values may lie from its estimate; their skew may be left out of it.
+
+    `num_draws`: how many of them are draws, see `Margins.of_draws`; None: all.
+    """
     margins = joint_margins(influence[:, None])
+    margins = margins if num_draws is None else margins.of_draws(num_draws)
     return float((margins if is_skewed else replace(margins, skews=np.zeros(1))).widths[0])
 
 
-def share_interval(share: float, influence: np.ndarray) -> tuple[float, float]:
+def share_interval(share: float, influence: np.ndarray, num_draws: int | None = None) -> tuple[float, float]:
     """Of a share of images, by its (p,) influence values: Wilson 1927, of as many draws as would vary as much.
 
-    As survey samples have it (Korn and Graubard 1998). A share of 0 or 1 does not vary: prompts count as its draws.
+    As survey samples have it (Korn and Graubard 1998). A share of 0 or 1 does not vary: prompts count as its draws, or
+    `num_draws` of them, where it is a share of those alone.
     """
     error = _errors(influence[:, None])[0]
-    num_draws = share * (1 - share) / error**2 if error > 0 else len(influence)
-    squared = bonferroni(1) ** 2 / num_draws
+    effective = share * (1 - share) / error**2 if error > 0 else num_draws or len(influence)
+    squared = bonferroni(1) ** 2 / effective
     centre, width = share + squared / 2, (squared * (share * (1 - share) + squared / 4)) ** 0.5
     return max(0.0, (centre - width) / (1 + squared)), min(1.0, (centre + width) / (1 + squared))
 
@@ -92,12 +97,18 @@ class Margins:
 
     errors: np.ndarray  # (k,) or, of all differences of two of them, (k, k): standard errors
     skews: np.ndarray  # likewise: squared skewness of the influence values
-    num_draws: int
+    num_draws: np.ndarray | int  # of each, or of all
     critical: float  # number of standard errors that a normal deviate of each stays below
 
     @property
     def widths(self) -> np.ndarray:
         return self.errors * expanded(self.critical, self.num_draws, self.skews)
+
+    def of_draws(self, num_draws: np.ndarray | int) -> "Margins":
+        """Where so many of the rows are draws, and the others 0 by definition: they say nothing of how draws vary."""
+        rows = self.num_draws
+        errors = self.errors * np.sqrt((rows - 1) / rows * num_draws / (num_draws - 1))
+        return replace(self, errors=errors, skews=self.skews * num_draws / rows, num_draws=num_draws)
 
 
 def joint_margins(
@@ -114,7 +125,7 @@ def joint_margins(
     if influence.shape[1] == 1:
         return Margins(errors, skews, len(influence), bonferroni(1, level))
     largest = [_largest(means, errors) for means in _resampled_means(influence, num_resamples, seed)]
-    return Margins(errors, skews, len(influence), float(np.quantile(largest, level)))
+    return Margins(errors, skews, len(influence), _critical(largest, level))
 
 
 def joint_margins_of_pairs(
@@ -127,7 +138,12 @@ def joint_margins_of_pairs(
     errors, skews = _at_least(least, *_errors_and_skews_of_pairs(influence))
     means = _resampled_means(influence, num_resamples, seed)
     largest = [_largest(row[:, None] - row, errors) for row in means]
-    return Margins(errors, skews, len(influence), float(np.quantile(largest, level)))
+    return Margins(errors, skews, len(influence), _critical(largest, level))
+
+
+def _critical(largest: Sequence[float], level: float) -> float:
+    """No fewer standard errors than of one figure: resamples of what does not vary say nothing."""
+    return max(float(np.quantile(largest, level)), bonferroni(1, level))
 
 
 def bonferroni(num_figures: int, level: float = LEVEL) -> float:
@@ -135,14 +151,14 @@ def bonferroni(num_figures: int, level: float = LEVEL) -> float:
     return NormalDist().inv_cdf(1 - (1 - level) / 2 / num_figures)
 
 
-def expanded(normal: float, num_draws: int, squared_skew: np.ndarray | float = 0.0) -> np.ndarray | float:
+def expanded(normal: float, num_draws: np.ndarray | int, squared_skew: np.ndarray | float = 0.0) -> np.ndarray | float:
     """Standard errors that a mean of so few draws passes as seldom as `normal` of them are passed by a normal deviate.
 
     Student's quantile by its expansion (Abramowitz and Stegun 1964, 26.7.5); and of draws with a skew what that adds by
     the Edgeworth expansion of a studentised mean (Hall 1992, 2.6): what a symmetric bootstrap-t would find, without its
     resamples that happen to vary little.
     """
-    x, degrees = normal, max(1, num_draws - 1)
+    x, degrees = normal, np.maximum(1, num_draws - 1)
     terms = (
         (x**3 + x) / 4,
         (5 * x**5 + 16 * x**3 + 3 * x) / 96,

@@ -77,11 +77,8 @@ class LineProcess:
         """
         deadline = time.monotonic() + timeout_s
         unsent = memoryview(request)
-        if self._objects:
-            raise BrokenScorer(
-                f"{self._label}: it answered more than it was asked: {self._objects[0]!r:.{_CHARS_SAID}}"
-            )
         with self._asking, selectors.DefaultSelector() as selector:
+            self._check_is_asked(request)
             for pipe in self._partial:
                 selector.register(pipe, selectors.EVENT_READ)
             if unsent:
@@ -102,10 +99,22 @@ class LineProcess:
             raise BrokenScorer(f"{self._label}: it answered before it had read what it was asked")
         return self._objects.popleft()
 
+    def _check_is_asked(self, request: bytes) -> None:
+        """Nothing is there but what was asked for: else one answer would be taken for the next."""
+        if self._stdin.closed:
+            raise self._died("it was closed")
+        for pipe in tuple(self._partial) if request else ():
+            self._read(pipe)
+        if self._objects:
+            raise BrokenScorer(
+                f"{self._label}: it answered more than it was asked: {self._objects[0]!r:.{_CHARS_SAID}}"
+            )
+
     def close(self) -> None:
         """End it: by the end of its input where it is idle, and at once where it is at work or does not listen."""
         if self._asking.acquire(blocking=False):
             self._stdin.close()  # and nothing is asked any more
+            self._asking.release()
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_GRACE_S)
         self._kill()
@@ -162,13 +171,19 @@ class LineProcess:
             self._said.append(line.rpartition(b"\r")[2].decode(errors="replace")[:_CHARS_SAID])
             return
         try:
-            self._objects.append(json.loads(line))
-        except ValueError:
+            self._objects.append(_storable(json.loads(line)))
+        except (ValueError, RecursionError):
             shown = line.decode(errors="replace")[:_CHARS_SAID]
             raise BrokenScorer(
                 f"{self._label}: it wrote {shown!r}, which is no JSON, on its standard output; write what is no answer "
                 "to its standard error"
             ) from None
+
+
+def _storable(found: dict[str, Any]) -> dict[str, Any]:
+    """With ? for halves of signs, as of UTF-16 that was cut: no file takes them."""
+    kept: dict[str, Any] = json.loads(json.dumps(found, ensure_ascii=False).encode(errors="replace"))
+    return kept
 
 
 def _piped(process: subprocess.Popen[bytes], name: str) -> IO[bytes]:

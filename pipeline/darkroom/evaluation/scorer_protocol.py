@@ -3,10 +3,11 @@
 The only place that knows the protocol's answers; infra/docs/scorers.md describes both sides.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from darkroom.evaluation.extractor import Scores
 from darkroom.evaluation.scorer_process import BrokenScorer
@@ -16,6 +17,8 @@ PROTOCOL = 1
 _MARK = "darkroom_scorer"  # the key of what it says first that names the protocol
 _KEYS = ("name", "version", "scores", "columns")
 _DIRECTIONS = {"higher": True, "lower": False}
+_CHARS_SAID = 24  # of a number
+_LARGEST = float(np.finfo(np.float32).max)  # of a score, which is stored so
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def _read_scores(given: Any, start: str) -> tuple[Score, ...]:
             raise BrokenScorer(
                 f"{start} has a score {name!r}, which no figure can be called by; use letters, digits and _"
             )
-        if direction not in _DIRECTIONS:
+        if not isinstance(direction, str) or direction not in _DIRECTIONS:
             raise BrokenScorer(f'{start} has scores.{name}={direction!r}; give "higher" or "lower": what is better')
     return tuple(Score(name, _DIRECTIONS[direction]) for name, direction in given.items())
 
@@ -84,7 +87,7 @@ def _answer(entry: Any, info: ExtractorInfo, start: str) -> Scores | str:
     for name, value in entry.items():
         if value is not None and not isinstance(value, int | float):  # true is 1
             raise BrokenScorer(f"{start} has {name}={value!r}; give a number, or null where it does not apply")
-        if value is not None and not math.isfinite(value):
-            return f"its score {name} is {value}; a scorer answers null where a score does not apply"
+        if value is not None and not abs(value) <= _LARGEST:  # NaN is no less than anything
+            return f"its score {name} is {str(value)[:_CHARS_SAID]}; a scorer answers null where a score does not apply"
         found[name] = value if value is None else float(value)
     return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 _DIGITS = 4  # significant, of a column's largest value
 _MOST_DECIMALS = 8
+_LONGEST = 40  # characters of a text
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,17 @@ def arrow(higher_is_better: bool) -> str:
 
 def setting_text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def shortened(texts: Iterable[str]) -> dict[str, str]:
+    """Text -> its beginning in one line, with a number where several are then alike."""
+    found: dict[str, str] = {}
+    for text in dict.fromkeys(texts):
+        line = " ".join(text.split())
+        short = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+        alike = sum(name.startswith(short) for name in found.values()) if short != text else 0
+        found[text] = f"{short} ({alike + 1})" if alike else short
+    return found
 
 
 def _aligned(lines: Sequence[Sequence[str]], num_left: int) -> str:

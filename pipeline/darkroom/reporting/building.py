@@ -115,7 +115,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         pictures=shown,
         picks=Picks(*(tuple(image.image_id for image in picked[name]) for name in ("best", "median", "worst"))),
         failures=failures,
-        grid=_grid(run, grid_axes, in_grid, small) if grid_axes else None,
+        grid=_grid(run, grid_axes, in_grid, small) if in_grid else None,
         dropped=tuple(_dropped(item, run) for item in dropped),
         costs=tuple(_costs(run)),
         controls=control_rows(run.figures.controls),

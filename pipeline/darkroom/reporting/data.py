@@ -8,11 +8,12 @@ import pyarrow as pa
 
 from darkroom.evaluation.figures import Figure, Gap, Metric
 from darkroom.reporting.columns import MetricColumn, cell_label, metric_columns
-from darkroom.reporting.content import CellResult, Picture, ReportContent
+from darkroom.reporting.content import CellResult, Picture, ReportContent, Setting
 from darkroom.reporting.decision import decision, key_columns
 from darkroom.reporting.ranking import dominated, pareto_front
 
 _SCORE_DIGITS = 4  # significant; a distribution shows no more
+_MOST_EXACT = 2**53  # of a whole number in JavaScript
 
 
 def payload(content: ReportContent, thumbnails: Mapping[str, str]) -> dict[str, object]:
@@ -23,7 +24,7 @@ def payload(content: ReportContent, thumbnails: Mapping[str, str]) -> dict[str, 
     decided = decision(content.cells, content.axes, keys)
     return {
         "decided": decided.cell_ids if decided else (),
-        "axes": [asdict(axis) for axis in content.axes],
+        "axes": [{"name": axis.name, "values": [_exact(value) for value in axis.values]} for axis in content.axes],
         "metrics": [_metric(column, column in keys) for column in columns],
         "score_metric": content.score_metric,
         "cells": [_cell(cell, content) | {"dominated": cell.cell_id in beaten} for cell in content.cells],
@@ -57,10 +58,15 @@ def _cell(cell: CellResult, content: ReportContent) -> dict[str, object]:
     return {
         "id": cell.cell_id,
         "label": cell_label(cell, content),
-        "settings": dict(cell.settings),
+        "settings": {name: _exact(value) for name, value in cell.settings.items()},
         "num_images": cell.num_images,
         "figures": {name: _figure(figure) for name, figure in cell.figures.items() if math.isfinite(figure.value)},
     }
+
+
+def _exact(value: Setting) -> Setting:
+    """As text where it is a number that JavaScript would round, as a seed may be."""
+    return str(value) if isinstance(value, int) and abs(value) > _MOST_EXACT else value
 
 
 def _figure(figure: Figure) -> list[float | None]:

@@ -13,21 +13,22 @@ from darkroom.reporting.ranking import figure_of
 CSV, LATEX = "table.csv", "table.tex"
 _LATEX_SIGNS = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "∞": r"$\infty$",
-    "↑": r"$\uparrow$", "↓": r"$\downarrow$", **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "[": "{[}", "*": "{*}", **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }  # fmt: skip
 _LATEX_SIGN = re.compile("|".join(map(re.escape, _LATEX_SIGNS)))
 
 
 def csv_table(content: ReportContent) -> str:
-    """A row a cell: its settings on the axes, then of each metric the figure, its interval, and the difference from the
-    best cell with its interval, with all digits.
+    """A row a cell: its settings on the axes, then of each metric the figure, its interval and number of images, and
+    the difference from the best cell with its interval, with all digits.
 
     `standing` is best, tied (not told apart from the best) or empty.
     """
     columns = metric_columns(content)
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
-    parts = ("", ".low", ".high", ".difference", ".difference_low", ".difference_high", ".standing")
+    parts = ("", ".low", ".high", ".num_images", ".difference", ".difference_low", ".difference_high", ".standing")
     names = [f"{column.metric.name}{part}" for column in columns for part in parts]
     writer.writerow(["cell_id", *(axis.name for axis in content.axes), "num_images", "num_failed", *names])
     for cell in content.cells:
@@ -42,7 +43,7 @@ def _csv_entries(cell: CellResult, column: MetricColumn) -> Sequence[object]:
     figure, gap = figure_of(cell, column.metric), column.gaps.get(cell.cell_id)
     is_best, is_tied = cell.cell_id in column.leaders, cell.cell_id in column.rivals
     return (
-        *((figure.value, figure.low, figure.high) if figure else (None,) * 3),
+        *((figure.value, figure.low, figure.high, figure.num_images) if figure else (None,) * 4),
         *((gap.difference, gap.low, gap.high) if gap else (None,) * 3),
         "best" if is_best else "tied" if is_tied else None,
     )
@@ -76,8 +77,8 @@ def latex_table(content: ReportContent) -> str:
 
 
 def latex(text: str) -> str:
-    """Text as LaTeX prints it as it stands."""
-    return _LATEX_SIGN.sub(lambda found: _LATEX_SIGNS[found[0]], text)
+    """Text as LaTeX prints it as it stands, in one line: a [ or * after a row's end would be its argument."""
+    return _LATEX_SIGN.sub(lambda found: _LATEX_SIGNS[found[0]], " ".join(text.split()))
 
 
 def _legend(columns: Sequence[MetricColumn]) -> str:

@@ -81,7 +81,7 @@ def _setting(value: object) -> Setting:
 def _labels(values: Sequence[Setting]) -> dict[Setting, str]:
     """Short names of texts, where any is long; a model in a folder is called by the folder's name."""
     texts = list(dict.fromkeys(value for value in values if isinstance(value, str)))
-    names = [PurePosixPath(text).name if text.startswith("/") else text for text in texts]
+    names = [" ".join((PurePosixPath(text).name if text.startswith("/") else text).split()) for text in texts]
     names = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names]
     names = [name or _EMPTY for name in names] if len(names) > 1 else names
     told_apart = [

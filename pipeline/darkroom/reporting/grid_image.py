@@ -17,6 +17,7 @@ _GAP, _MARGIN = 6, 16  # pixels
 _FONT, _SMALL = 18, 14  # pixels of letters
 _LINE = 1.35  # height of a line, in letters
 _PROMPT_LINES = 3
+_WIDEST_LABEL = 320  # pixels, of a row
 _SIDES = (512, 384, 256, 192, 128, 96, 64, 48, 32)  # of an image, the largest first
 _MOST_PIXELS = 24_000_000  # of the picture, where it chooses the images' side by itself
 _PAPER, _INK, _QUIET, _EMPTY = (255, 255, 255), (28, 33, 40), (93, 103, 118), (238, 240, 243)
@@ -122,7 +123,8 @@ def _draw_label(draw: ImageDraw.ImageDraw, lines: Sequence[str], top: int, side:
 
 
 def _row_label(axes: Sequence[Axis], row: Point) -> list[str]:
-    return [f"{axis.name} {setting_text(value)}" for axis, value in zip(axes, row, strict=True)]
+    texts = (f"{axis.name} {setting_text(value)}" for axis, value in zip(axes, row, strict=True))
+    return [_fitted(text, _WIDEST_LABEL, _SMALL) for text in texts]
 
 
 def _tile(pixels: Pixels | None, side: int) -> Image.Image:

@@ -50,7 +50,7 @@ def page(content: ReportContent, thumbnails: Mapping[str, str]) -> str:
     keys = key_columns(columns)
     return _template().render(
         content=content,
-        headings=_headings(content),
+        headings=_headings(content, sum(bool(column.order) for column in columns)),
         axes_words=_axes_words(content),
         images_words=_images_words(content),
         columns=columns,
@@ -82,8 +82,11 @@ def _template() -> Template:
     return engine.from_string(_BREAK.sub("", source))
 
 
-def _headings(content: ReportContent) -> dict[str, str]:
-    """Anchor -> heading of each section that has something to say, in reading order: what is decided, then pictures."""
+def _headings(content: ReportContent, num_ranking: int) -> dict[str, str]:
+    """Anchor -> heading of each section that has something to say, in reading order: what is decided, then pictures.
+
+    Plots are of the metrics that rank cells: `num_ranking` of them.
+    """
     several = _varied(content)
     has_figures = any(cell.figures for cell in content.cells)
     has_failures = bool(content.failures or any(cell.num_failed for cell in content.cells))
@@ -95,9 +98,9 @@ def _headings(content: ReportContent) -> dict[str, str]:
         ("picks", "Best and worst images", any(vars(content.picks).values())),
         ("cells", "Cells", is_sweep),
         ("costs", "Cost of lossy settings", bool(content.costs)),
-        ("tradeoff", "Trade-off", has_figures and len(content.metrics) > 1 and bool(several)),
-        ("heatmap", "Heat map", has_figures and len(several) > 1),
-        ("along", "Curves", has_figures and bool(several)),
+        ("tradeoff", "Trade-off", num_ranking > 1 and bool(several)),
+        ("heatmap", "Heat map", num_ranking > 0 and len(several) > 1),
+        ("along", "Curves", num_ranking > 0 and bool(several)),
         ("scores", "Scores", any(map(len, content.scores.values()))),
         ("breakdown", "Prompts", bool(content.breakdown)),
         ("failed", "Failures", has_failures),

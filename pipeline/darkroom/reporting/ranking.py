@@ -51,8 +51,8 @@ def best_cells(cells: Sequence[CellResult], metric: Metric) -> frozenset[str]:
 def rivals(cells: Sequence[CellResult], metric: Metric) -> frozenset[str]:
     """cell_ids that cannot be told apart from a best cell, best cells left out.
 
-    By the interval of the difference from it, image by image, which holds 0; where that was not measured, by both
-    figures' intervals, which overlap.
+    By the interval of the difference from it, image by image, which is not all on the worse side; where that was not
+    measured, by both figures' intervals, which overlap.
     """
     best = best_cells(cells, metric)
     leaders = [figure for cell in cells if cell.cell_id in best and (figure := ranked_figure_of(cell, metric))]
@@ -70,7 +70,7 @@ def gap_of(cell: CellResult, metric: Metric, best: Collection[str]) -> Gap | Non
 def _is_near(cell: CellResult, metric: Metric, leaders: Sequence[Figure], best: Collection[str]) -> bool:
     figure, gap = ranked_figure_of(cell, metric), gap_of(cell, metric, best)
     if gap:
-        return not gap.is_told_apart
+        return not gap.is_worse(metric.higher_is_better)
     return figure is not None and any(_overlap(figure, leader) for leader in leaders)
 
 

@@ -72,25 +72,25 @@ class Extremes:
     count: int
     sign: int  # 1: the highest, -1: the lowest
     _best: dict[str, ImageRef] = field(default_factory=dict)  # by prompt_id
-    _bar: float = float("-inf")  # merit of the last one
+    _last: tuple[float, str] = (float("inf"), "")  # place of the last one
 
     def add(self, image: ImageRef) -> None:
-        if len(self._best) == self.count and self._merit(image) <= self._bar:
+        if len(self._best) == self.count and self._place(image) >= self._last:
             return
         known = self._best.get(image.prompt_id)
-        if known is None or self._merit(image) > self._merit(known):
+        if known is None or self._place(image) < self._place(known):
             self._best[image.prompt_id] = image
         best = self.images()[: self.count]
         self._best = {image.prompt_id: image for image in best}
-        self._bar = self._merit(best[-1])
+        self._last = self._place(best[-1])
 
     def images(self) -> list[ImageRef]:
         """The most extreme first; equal ones by their ids."""
-        return sorted(self._best.values(), key=lambda image: (-self._merit(image), image.image_id))
+        return sorted(self._best.values(), key=self._place)
 
-    def _merit(self, image: ImageRef) -> float:
+    def _place(self, image: ImageRef) -> tuple[float, str]:
         assert image.score is not None
-        return self.sign * image.score
+        return -self.sign * image.score, image.image_id
 
 
 @dataclass

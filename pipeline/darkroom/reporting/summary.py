@@ -157,7 +157,7 @@ def _marked_entry(cell: CellResult, column: MetricColumn) -> str:
 def _gap_entry(cell: CellResult, column: MetricColumn) -> str:
     if cell.cell_id not in column.gaps:
         return "best" if cell.cell_id in column.best else ""
-    return column.gap(cell) + ("" if column.gaps[cell.cell_id].is_told_apart else " ≈")
+    return column.gap(cell) + (" ≈" if cell.cell_id in column.rivals else "")
 
 
 def _warnings(content: ReportContent) -> list[str]:

@@ -23,7 +23,7 @@ function element(name, attributes = {}, ...children) {
 }
 
 function settingText(value) {
-  return typeof value === "number" ? String(Number(value.toPrecision(6))) : String(value);
+  return typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(6))) : String(value);
 }
 
 function figureText(cell, metric) {
