@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import darkroom
 from darkroom.api.events import Noted
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
+from darkroom.evaluation.figures import put_evaluation, read_evaluations
 from darkroom.exporting.writing import ShardWritten
 from darkroom.jobs.cli import composed
 from darkroom.runs.cells import Dropped, put_choices
@@ -229,6 +231,7 @@ def test_an_image_of_a_folder_that_is_lost_is_put_back(run: Run, tmp_path: Path)
         ({"scores": ["clip.clip_score"]}, "scores: no score of the run 'clip.clip_score'"),
         ({"splits": {"train": 0.9, "test": 0.2}}, "the shares sum to 1.1; give such that sum to 1"),
         ({"splits": {"train": 1.2, "test": -0.2}}, "splits: train=1.2; give a share"),
+        ({"splits": {"train": 0.5, "All": 0.5}}, "'All' means all splits"),
         ({"splits": {"train": 0.5, "a/b": 0.5}}, "'a/b' is no name of a split"),
         ({"splits": {"train": 0.99999, "test": 0.00001}}, "splits: test=1e-05 holds none of the 36 images"),
         ({"layout": "csv"}, "layout=csv: no such choice; choices are parquet, webdataset, imagefolder"),
@@ -323,8 +326,12 @@ def test_scores_that_not_all_images_have_are_refused(run: Run, tmp_path: Path) -
     shutil.copytree(run.uri, tmp_path / "run")
     own = darkroom.open_run(tmp_path / "run")
     own.store.delete([next(own.store.list("features/")).key])
+    [evaluation] = read_evaluations(own.store)
+    put_evaluation(own.store, "2026-01-01", replace(evaluation, options={"extractors": ["mine:make"]}))
     for options in ({"where": "demo_clip.clip_score > 1"}, {"scores": ["demo_clip.clip_score"]}):
-        with pytest.raises(DarkroomError, match=r"not all images of cell .* have .*; measure them"):
+        with pytest.raises(
+            DarkroomError, match=r"not all .* have .*; measure .*evaluate run=.* .extractors=.*mine:make"
+        ):
             own.export(tmp_path / "set", **options)
     own.export(tmp_path / "set")
 

@@ -5,10 +5,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.copies import (
     CellMatches,
     Match,
     cell_matches,
+    check_directions,
     closest,
     copies_metric,
     measured_copies,
@@ -45,6 +47,12 @@ def test_images_of_all_parts_are_matched_each_with_its_own_words() -> None:
 def matches(name: str, cosines: list[float]) -> CellMatches:
     found = [Match(value, name, f"{name}{row}", f"p{row}", f"r{row % 2}") for row, value in enumerate(cosines)]
     return CellMatches(tuple(found), tuple((f"p{row}", 0) for row in range(len(cosines))))
+
+
+def test_an_image_without_a_direction_is_named() -> None:
+    with pytest.raises(DarkroomError, match=r"image b: its features are all zeros, .*take another extractor"):
+        check_directions(np.array([[1.0, 0], [0, 0], [0, 0]]), ["a", "b", "c"], "image")
+    check_directions(np.zeros((0, 2)), [], "image")
 
 
 def test_equal_images_are_copies_by_a_cosine_of_one() -> None:

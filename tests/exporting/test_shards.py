@@ -43,6 +43,24 @@ def test_an_own_column_that_is_called_as_a_score_leaves_it_its_name() -> None:
     assert found.column_names == form.names
 
 
+def test_texts_that_datasets_takes_for_files_of_a_folder_are_called_otherwise_there() -> None:
+    own = pa.table({name: ["own"] * 2 for name in ("file_name", "mask_file_name", "x_file_names", "file_name_text")})
+    called = {}
+    for layout in ("imagefolder", "parquet"):
+        form = Format(layout, "png", False, own.column_names, (), CELLS)
+        records = synthetic.table(planned_shard(PLAIN.cell.cell_id, "prompts", 0, 2), extras=own)
+        found = form.columns(records)
+        called[layout] = [name for name in found.column_names if "file_name" in name]
+        assert all(found[name].to_pylist() == ["own"] * 2 for name in called[layout])
+    assert called["parquet"] == ["source_file_name", *own.column_names[1:]]
+    assert called["imagefolder"] == [
+        "file_name_text",
+        "mask_file_name_text",
+        "x_file_names_text",
+        "source_file_name_text",
+    ]
+
+
 def test_a_lossy_setting_of_a_model_is_a_column_of_all_cells_and_of_one_type() -> None:
     form = Format("parquet", "png", False, EXTRAS.column_names, (), CELLS)
     plain, tiled = (form.columns(table(info)) for info in (PLAIN, TILED))

@@ -15,6 +15,7 @@ from darkroom.evaluation.copies import (
     CellMatches,
     Match,
     cell_matches,
+    check_directions,
     closest,
     copies_metric,
     matches_table,
@@ -115,6 +116,7 @@ def _matches(
 ) -> dict[str, CellMatches]:
     """By cell_id."""
     assert features.features is not None  # since the reference has images
+    check_directions(features.features, features.ids, f"reference={features.name}: image of SHA-256")
     unit = unit_rows(features.features)
     try:
         return {cell_id: cell_matches(cell_id, _features(run, cell_id, info), unit, features.ids) for cell_id in cells}

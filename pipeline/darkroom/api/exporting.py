@@ -111,9 +111,11 @@ def _checked(
     check_free(target)
     dropped = dropped_cells(run.store) if options.cells is None else set[str]()
     cells = {cell_id: run.cells[cell_id] for cell_id in _chosen(run, options) if cell_id not in dropped}
-    figures = latest_figures(read_evaluations(run.store), cells)
+    evaluations = read_evaluations(run.store)
+    figures = latest_figures(evaluations, cells)
     known, scores = figures.all_image_scores, tuple(dict.fromkeys(options.scores))
-    selection = Selection(run.store, run.info.shard_size, cells, condition, known, scores, options.shares or WHOLE)
+    splits = options.shares or WHOLE
+    selection = Selection(run.store, run.info.shard_size, cells, condition, known, scores, splits, evaluations)
     selection.check()
     counts = selection.count()
     _check_images(run, options, counts)
@@ -224,6 +226,6 @@ def _card(job: _Job) -> Card:
         job.options.given,
         job.num_dropped,
         run.info.prompts.num_rows * len(job.selection.cells) - job.counts.shards.num_rows,
-        [evaluation.options for evaluation in read_evaluations(run.store)],
+        [evaluation.options for evaluation in job.selection.evaluations],
         read_choices(run.store),
     )

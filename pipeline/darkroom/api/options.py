@@ -493,8 +493,10 @@ class ExportOptions:
         for name in found:
             if name not in shares:
                 raise DarkroomError(
-                    f"splits: {name}={self.splits[name]}; give a share above 0, such as {{{name}: 0.1}}"
+                    f"splits: {name}={self.splits[name]}; give a share above 0 and at most 1, such as {{{name}: 0.1}}"
                 )
+            if name.lower() == "all":
+                raise DarkroomError(f"splits: {name!r} means all splits to who reads them; give another name")
             if not _SPLIT.fullmatch(name):
                 raise DarkroomError(f"splits: {name!r} is no name of a split; give letters, digits and underscores")
         if not math.isclose(sum(shares.values()), 1, abs_tol=1e-9):

@@ -54,12 +54,22 @@ def cell_matches(
     pairs: list[Pair] = []
     left_out: Counter[str] = Counter()
     for part in parts:
+        check_directions(part.images.features, part.images.image_ids, "image")
         cosines, rows = nearest(part.images.features, reference) if part.pairs else (np.zeros(0), np.zeros(0, int))
         found = zip(cosines.tolist(), part.images.image_ids, part.prompts, rows.tolist(), strict=True)
         matches += [Match(value, cell_id, name, prompt, reference_ids[row]) for value, name, prompt, row in found]
         pairs += part.pairs
         left_out.update(part.left_out)
     return CellMatches(tuple(matches), tuple(pairs), tuple(left_out_lines(left_out, len(matches))))
+
+
+def check_directions(features: np.ndarray, names: Sequence[str], what: str) -> None:
+    """Raises DarkroomError that names the first of n images whose row of (n, d) features is all zeros."""
+    if not (has := features.any(axis=1)).all():
+        raise DarkroomError(
+            f"{what} {names[int(has.argmin())]}: its features are all zeros, so that nothing is near it; take another "
+            "extractor, or leave the image out"
+        )
 
 
 def nearest(features: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

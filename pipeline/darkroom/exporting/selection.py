@@ -16,6 +16,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Shard
 from darkroom.domain.records import OK
 from darkroom.domain.setting_values import unknown
+from darkroom.evaluation.figures import Evaluation
 from darkroom.evaluation.latest import ImageScores
 from darkroom.prompts.conditions import Condition
 from darkroom.runs import manifest
@@ -99,6 +100,7 @@ class Selection:
     known: Mapping[str, ImageScores]  # scores of single images that the run's evaluations have, by Metric.name
     scores: Sequence[str]  # those of them that become columns
     splits: Mapping[str, float] = field(default_factory=lambda: WHOLE)
+    evaluations: Sequence[Evaluation] = ()  # of the run, oldest first
 
     def check(self) -> None:
         """Raises DarkroomError for a score or a column of the condition that the run does not have."""
@@ -207,9 +209,11 @@ class Selection:
 
     def _unmeasured(self, shard: Shard) -> DarkroomError:
         names = ", ".join(self._wanted)
+        before = [each.options for each in self.evaluations if each.options and self._wanted.keys() & each.metrics]
+        command = on_run("evaluate", self.store.spec, **(before[-1] if before else {}))
         return DarkroomError(
             f"{self.store.describe()}: not all images of cell {shard.cell_id} have {names}; measure them with "
-            f"`{on_run('evaluate', self.store.spec)}`, or leave the score out of scores and where"
+            f"`{command}`, or leave the score out of scores and where"
         )
 
     def _chosen(self, block: pa.Table) -> tuple[pa.Table, int]:

@@ -7,6 +7,7 @@ as it is copied. The file that a shard is known by is put last, so that its pres
 import hashlib
 import io
 import json
+import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,7 @@ _LEFT_OUT = frozenset({
     "encode_s",
 })  # fmt: skip
 _TAKEN = ("image", "file_name", TEXT)  # names that datasets give to columns themselves
+_OPENED = re.compile(r"(.*_)?file_names?")  # columns of LIST in which `datasets` takes texts for paths of images
 _BATCH = 64  # images that are copied at once
 
 
@@ -81,14 +83,17 @@ class Format:
 
     def columns(self, table: pa.Table) -> pa.Table:
         """Of records: the prompt as `text`, then what says how the image was made, the prompt file's own columns,
-        scores, and the model's lossy settings, where a cell has some. A name that is taken gets `source_` before it."""
+        scores, and the model's lossy settings, where a cell has some. A name that is taken gets `source_` before it,
+        and one by which a folder's column is taken for files `_text` after it."""
         found = {TEXT: table["prompt"]}
         found |= {name: table[name] for name in RECORD_COLUMNS if name not in _LEFT_OUT and name != "prompt"}
         fields = {name: RECORD_SCHEMA.field(name) for name in found if name in RECORD_SCHEMA.names}
         lossy = {cell_id: info.cell.model.lossy for cell_id, info in self.cells.items()}
         for name in self.own_columns:
             if name in table.column_names:
-                fields[called := _free(name, {*found, *self.scores})] = table.schema.field(name)
+                is_opened = self.layout == "imagefolder" and _OPENED.fullmatch(name)
+                called = _free(f"{name}_text" if is_opened else name, {*found, *self.scores})
+                fields[called] = table.schema.field(name)
                 found[called] = table[name]
         found |= {name: table[score_column(name)] for name in self.scores}
         for name in dict.fromkeys(name for values in lossy.values() for name in values):
