@@ -34,6 +34,12 @@ def test_cells_stand_in_the_order_of_their_settings_whatever_their_ids(tmp_path:
     assert list(in_order(dict(reversed(by_id.items())))) == list(by_id)
 
 
+def test_seeds_beyond_what_floats_tell_apart_stand_in_their_order() -> None:
+    infos = [cell(seed=2**60 + number) for number in range(12)]
+    turned = {info.cell.cell_id: info for info in reversed(infos)}
+    assert list(in_order(turned).values()) == infos
+
+
 def dropped(cell_id: str, value: float = 1.0) -> Dropped:
     return Dropped(cell_id, 1, 2, 8, "demo_clip.clip_score", value, 3, 4, 2)
 

@@ -126,10 +126,10 @@ def nearest_difference(cells: Iterable[CellInfo], wanted: CellInfo) -> tuple[str
     return found[0][0] if found and found[0] else None
 
 
-def _rank(value: object) -> tuple[bool, float, str]:
+def _rank(value: object) -> tuple[bool, int | float, str]:
     """Numbers before texts, and what is not set before both."""
     if isinstance(value, int | float):
-        return False, float(value), ""
+        return False, value, ""
     return value is not None, -math.inf, str(value or "")
 
 
