@@ -18,10 +18,11 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError, EndsRun, WrongModel
 from darkroom.engine.extraction import Picture, extract
+from darkroom.evaluation import command_scorer
 from darkroom.evaluation.command_scorer import CommandScorer, _batches, placed
 from darkroom.evaluation.extractor import ExtractorSpec, end_scorers
 from darkroom.evaluation.opening import inspect_extractor, load_extractor, pin_extractor
-from darkroom.evaluation.scorer_process import BrokenScorer, ScorerDied
+from darkroom.evaluation.scorer_process import BrokenScorer, LineProcess, ScorerDied
 from darkroom.runs.features import Score
 
 SCRIPT = Path(__file__).with_name("scorer_script.py")
@@ -148,6 +149,21 @@ def test_it_ends_with_its_job_also_while_it_is_at_work(scorer, tmp_path: Path) -
     assert gone(*pids)
     with pytest.raises(EndsRun):
         extract(ending, pictures("b"))
+
+
+@pytest.mark.slow
+def test_one_that_is_ended_while_it_starts_does_not_stay(scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    starting, launch, made = scorer(), command_scorer._launched, []
+
+    def launched(spec: ExtractorSpec) -> LineProcess:
+        made.append(launch(spec))
+        starting.close()  # as an interrupt does, from another thread
+        return made[0]
+
+    monkeypatch.setattr(command_scorer, "_launched", launched)
+    with pytest.raises(EndsRun):
+        starting.start()
+    assert gone(made[0]._process.pid)
 
 
 @pytest.mark.slow

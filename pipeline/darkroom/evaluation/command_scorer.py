@@ -114,7 +114,12 @@ class CommandScorer:
         if self._process is None:
             try:
                 self._process = _launched(self._spec)
+                if self._is_closed:  # meanwhile, by a thread that found no process
+                    raise _Closed
                 there = _heard(self._process, self._spec)
+            except _Closed:
+                self._end()
+                raise
             except DarkroomError as error:
                 if self._num_deaths and isinstance(error, ScorerDied):
                     raise
