@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ from darkroom.api.events import Noted
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.figures import put_evaluation, read_evaluations
-from darkroom.exporting.writing import ShardWritten
+from darkroom.exporting.writing import ShardWritten, claim
 from darkroom.jobs.cli import composed
 from darkroom.runs.cells import Dropped, put_choices
-from darkroom.storage.store import open_store, parse_spec
+from darkroom.storage.store import Store, open_store, parse_spec
 from tests.exporting.runs import PROMPTS, check_sums, committed, files, header, rows
 from tests.jobs.helpers import named, run_here
 
@@ -186,18 +187,22 @@ def test_from_s3_to_s3_it_is_the_same_bytes(run: Run, layout: str, s3_endpoint: 
     assert {info.key: store.get(info.key) for info in store.list()} == files(tmp_path / "set")
 
 
-def test_a_run_that_grows_meanwhile_is_exported_as_it_was(run: Run, tmp_path: Path) -> None:
+def test_a_run_that_grows_meanwhile_is_exported_as_it_was(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(run.uri, tmp_path / "run")
     own = darkroom.open_run(tmp_path / "run")
     late = [info.key for info in own.store.list("metadata/")][1:3]
     manifests = {key: own.store.get(key) for key in late}
     own.store.delete(late)
 
-    def grow(event: object) -> None:
+    def claim_and_grow(to: Store, wanted: Mapping[str, Any]) -> None:
+        claim(to, wanted)
         for key, data in manifests.items():
             own.store.put(key, data)
 
-    found = own.export(tmp_path / "set", shard_size=5, progress=grow)
+    monkeypatch.setattr("darkroom.api.exporting.claim", claim_and_grow)
+    found = own.export(tmp_path / "set", shard_size=5)
     assert (found.num_images, len(rows(tmp_path / "set")), len(own.records)) == (28, 28, 36)
     assert "8 rows of prompts were not rendered yet" in (tmp_path / "set" / "README.md").read_text()
     check_sums(tmp_path / "set")
