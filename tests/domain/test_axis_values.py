@@ -42,7 +42,8 @@ def test_numbers_of_an_axis_may_be_ranges(name: str, given: Any, values: list) -
         ("guidance_scale", "1-9000 (+0.001)", "it has 8,999,001 values; give 10,000 at most"),
         ("guidance_scale", f"1-{'9' * 40}", "is no number and no range; give"),
         ("guidance_scale", "1..5", "'1..5' is no number and no range; give"),
-        ("num_inference_steps", "1-10 [5]", "3.25 is not whole, and num_inference_steps is; give a step"),
+        ("num_inference_steps", "1-10 [5]", "3.25 is not whole, and num_inference_steps is; give whole ends and a"),
+        ("num_inference_steps", "0.5-3", "0.5 is not whole, and num_inference_steps is; give whole ends"),
         ("scheduler", "ddim", r"axis='ddim': give a list, such as \['ddim'\]"),
     ],
 )

@@ -49,6 +49,8 @@ def _numbers(name: str, setting: Setting, text: str) -> list[int | float]:
                 f"{name}={text}: {part!r} is no number and no range; give [1, 2, 4], or a range such as 1-4, "
                 "1-10 (+2) or 1-10 [4]"
             )
+        for end in (whole["first"], whole["last"]) if whole else ():
+            _exactly(f"{name}={part}", setting, Decimal(end))  # refuse what no step would mend
         exact = [Decimal(part)] if number else _spread(f"{name}={part}", whole)  # type: ignore[arg-type]
         values += [_exactly(f"{name}={part}", setting, value) for value in exact]
     return values
@@ -79,7 +81,7 @@ def _spread(said: str, found: re.Match[str]) -> list[Decimal]:
 def _exactly(said: str, setting: Setting, value: Decimal) -> int | float:
     if setting.kind is int and value % 1:
         raise DarkroomError(
-            f"{said}: {value:.6g} is not whole, and {setting.name} is; give a step, as (+2), or another number of "
-            "values"
+            f"{said}: {value:.6g} is not whole, and {setting.name} is; give whole ends and a step, as (+2), or "
+            "another number of values"
         )
     return int(value) if setting.kind is int else float(value)
