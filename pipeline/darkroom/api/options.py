@@ -392,10 +392,6 @@ class RatingOptions:
         check_options(self, "")
         if not self.question.strip():
             raise DarkroomError("question is empty; say what raters decide, or leave it out")
-        for name in ("cells", "others"):
-            for each in getattr(self, name) or ():
-                if not isinstance(each, str):
-                    raise DarkroomError(f"{name}: {each!r} is no text; put it in quotes")
 
     def check_of_votes(self) -> None:
         """Raises DarkroomError for what is given beside votes, and is of a page."""
@@ -475,10 +471,6 @@ class ExportOptions:
                 f"license={self.license}: no word for a license; give one as the hub has it, such as cc-by-4.0, mit or "
                 "other"
             )
-        for name in ("cells", "scores"):
-            for each in getattr(self, name) or ():
-                if not isinstance(each, str):
-                    raise DarkroomError(f"{name}: {each!r} is no text; put it in quotes")
         if self.cells is not None and not self.cells:
             raise DarkroomError("cells=[] chooses none; name some, or leave it out for all")
         _ = self.shares
