@@ -209,8 +209,10 @@ def remove_manifests(store: Store, removable: Iterable[Removable]) -> None:
     """
     for segment in (each.segment for each in removable):
         try:
-            opened = opened_whole(store, segment)
-            if not segment.is_collected:  # else the copies count, whatever lies beside them
+            if segment.is_collected:  # its copies count, whatever lies beside them
+                opened = opened_whole(store, segment)
+            else:
+                opened = OpenSegment(store, segment)
                 _check_copies(store, opened)
         except Unreadable as error:
             raise _damaged(store, segment) from error
@@ -219,10 +221,15 @@ def remove_manifests(store: Store, removable: Iterable[Removable]) -> None:
 
 
 def _check_copies(store: Store, opened: OpenSegment) -> None:
-    """Raises Unreadable where a copy says other than its manifest: Parquet's footer has no checksum."""
-    by_group = sorted(_removable_entries(opened), key=lambda entry: entry.group)
+    """Read all of it. Raises Unreadable also where a copy says other than its manifest: Parquet's footer has no
+    checksum."""
+    by_group = sorted(opened.entries, key=lambda entry: entry.group)
+
+    def with_manifest(entry: Entry) -> tuple[Entry, Copied | None]:
+        return entry, None if entry.num_failed else _copied(store, entry.shard)  # a retry may replace those
+
     group, table = -1, pa.table({})
-    for entry, copied in prefetched(by_group, lambda entry: (entry, _copied(store, entry.shard)), AT_ONCE):
+    for entry, copied in prefetched(by_group, with_manifest, AT_ONCE):
         if entry.group != group:
             group, table = entry.group, opened.read(entry.group, None)
         if copied and not _says_same(entry, table.slice(entry.offset, entry.num_rows), copied.table):
