@@ -7,9 +7,8 @@ from pathlib import Path
 
 from darkroom.api.events import Noted, Progress
 from darkroom.api.options import ExportOptions
-from darkroom.api.run import Run, endpoints, open_run
+from darkroom.api.run import Run, chosen_cells, endpoints, open_run
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.setting_values import unknown
 from darkroom.evaluation.figures import Metric, read_evaluations
 from darkroom.evaluation.latest import RunFigures, latest_figures
 from darkroom.exporting.card import Card, card
@@ -28,7 +27,7 @@ from darkroom.exporting.writing import (
     write_shards,
 )
 from darkroom.prompts.conditions import Condition
-from darkroom.runs.cells import dropped_cells, read_choices
+from darkroom.runs.cells import read_choices
 from darkroom.runs.reading import present_images
 from darkroom.storage.store import Store, open_store, parse_spec
 
@@ -109,8 +108,9 @@ def _checked(
     target = _target(to, to_endpoint_url or for_to)
     check_apart(run.store.spec, target.spec)
     check_free(target)
-    dropped = dropped_cells(run.store) if options.cells is None else set[str]()
-    cells = {cell_id: run.cells[cell_id] for cell_id in _chosen(run, options) if cell_id not in dropped}
+    chosen = {*chosen_cells(run, options.cells)}
+    cells = {cell_id: item for cell_id, item in run.cells.items() if cell_id in chosen}  # in the run's order
+    num_dropped = len(run.cells) - len(cells) if options.cells is None else 0
     evaluations = read_evaluations(run.store)
     figures = latest_figures(evaluations, cells)
     known, scores = figures.all_image_scores, tuple(dict.fromkeys(options.scores))
@@ -122,7 +122,7 @@ def _checked(
     sizes = {name: shard_sizes(options.layout, count, options.images_a_shard) for name, count in counts.splits.items()}
     image_format, own = run.info.output.image_format, selection.own_columns
     form = Format(options.layout, image_format, options.shares is not None, own, scores, cells)
-    return _Job(run, target, options, selection, counts, sizes, form, figures, len(dropped & run.cells.keys()))
+    return _Job(run, target, options, selection, counts, sizes, form, figures, num_dropped)
 
 
 def _target(to: str, endpoint_url: str | None) -> Store:
@@ -134,14 +134,6 @@ def _target(to: str, endpoint_url: str | None) -> Store:
     if not spec.is_remote and Path(spec.uri).is_file():
         raise DarkroomError(f"to={spec.uri}: is a file; name a folder")
     return open_store(spec)
-
-
-def _chosen(run: Run, options: ExportOptions) -> list[str]:
-    """In the run's order, whatever the order they are named in."""
-    for cell_id in options.cells or ():
-        if cell_id not in run.cells:
-            raise DarkroomError(f"cells: {unknown(cell_id, tuple(run.cells), 'cell of this run')}")
-    return [cell_id for cell_id in run.cells if options.cells is None or cell_id in options.cells]
 
 
 def _check_images(run: Run, options: ExportOptions, counts: Counts) -> None:

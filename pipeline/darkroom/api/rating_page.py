@@ -6,13 +6,11 @@ from dataclasses import dataclass
 
 from darkroom.api.events import Noted, Progress
 from darkroom.api.options import RatingOptions
-from darkroom.api.run import Run, check_writable, endpoints, open_run
+from darkroom.api.run import Run, check_writable, chosen_cells, endpoints, open_run
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.setting_values import unknown
 from darkroom.evaluation.rating_tables import expected_lines
 from darkroom.reporting.rating_page import write_page
 from darkroom.reporting.rating_pairs import chosen_pairs
-from darkroom.runs.cells import dropped_cells
 from darkroom.runs.files import rating_page_prefix
 from darkroom.runs.ratings import RatedCell, Study, put_study
 from darkroom.storage.store import Store, open_store, parse_spec
@@ -104,13 +102,7 @@ def _check_repeats(options: RatingOptions) -> None:
 
 def _cells(run: Run, named: Sequence[str] | None) -> dict[str, Run]:
     """By cell_id; those that are named, or all that were not dropped early."""
-    if named is None:
-        dropped = dropped_cells(run.store)
-        return {cell_id: run for cell_id in run.cells if cell_id not in dropped}
-    for cell_id in named:
-        if cell_id not in run.cells:
-            raise DarkroomError(f"cells: {unknown(cell_id, tuple(run.cells), 'cell of this run')}")
-    return dict.fromkeys(named, run)
+    return dict.fromkeys(chosen_cells(run, named), run)
 
 
 def _other_cells(others: Sequence[str], endpoint_urls: Sequence[str | None], run: Run) -> dict[str, Run]:

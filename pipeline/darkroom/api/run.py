@@ -316,6 +316,18 @@ def store_at(uri: str, endpoint_url: str | None, name: str = "run") -> Store:
     return store
 
 
+def chosen_cells(run: Run, named: Sequence[str] | None) -> list[str]:
+    """cell_ids: those that are named, or all that no sweep dropped early. Raises DarkroomError for one that is not
+    there."""
+    if named is None:
+        dropped = dropped_cells(run.store)
+        return [cell_id for cell_id in run.cells if cell_id not in dropped]
+    for cell_id in named:
+        if cell_id not in run.cells:
+            raise DarkroomError(f"cells: {unknown(cell_id, tuple(run.cells), 'cell of this run')}")
+    return list(named)
+
+
 def check_writable(run: Run) -> None:
     """Raises DarkroomError where nothing can be stored beside the run."""
     with _named_as("run"):
