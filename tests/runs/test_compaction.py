@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -305,15 +304,8 @@ def test_manifests_stay_where_a_copy_says_something_else(
 ) -> None:
     store = open_store(parse_spec(str(tmp_path / "run")))
     tables = filled(store)
-    copied = compaction._copied
-
-    def other(store: Store, shard: Shard) -> segments.Copied | None:
-        found = copied(store, shard)
-        assert found
-        return replace(found, table=changed(found.table))
-
     with monkeypatch.context() as wrong:
-        wrong.setattr(compaction, "_copied", other)
+        wrong.setattr(compaction, "stored", lambda data: changed(manifest.stored(data)))
         compaction.compact(store)
     found = compaction.removable_manifests(store)
     assert found
