@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 from darkroom.api.options import (
     DEVICES,
     ENDPOINT_HELP,
+    GROW_HELP,
     MANY,
     SEEDS,
     EngineOptions,
@@ -179,12 +180,11 @@ TEXT_SETTINGS = frozenset(name for name, each in SETTINGS.items() if each.is_tex
 
 
 def _with_rows(prompts: type) -> Any:
-    """With the keys that choose rows."""
+    """With the keys that choose rows, and those of the run that has them."""
     rows = schema_of_options(RowOptions, "RowOptions")
     hints = get_type_hints(rows)
-    return make_dataclass(
-        prompts.__name__, [(each.name, hints[each.name], each) for each in fields(rows)], bases=(prompts,)
-    )
+    keys = [(each.name, hints[each.name], each) for each in fields(rows)]
+    return make_dataclass(prompts.__name__, [*keys, ("grow", bool, key(False, help=GROW_HELP))], bases=(prompts,))
 
 
 PROMPTS = {

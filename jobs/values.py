@@ -1,6 +1,6 @@
 """From a job's configuration to the typed values that `darkroom.api` takes."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -121,7 +121,7 @@ def run_of(config: DictConfig) -> Run:
 def prompts(config: DictConfig) -> Prompts:
     contents = _contents(config)
     rows = RowOptions(**{each.name: contents[each.name] for each in fields(RowOptions)})
-    return chosen(_PROMPTS[config.kind](contents), rows)
+    return replace(chosen(_PROMPTS[config.kind](contents), rows), grow=contents["grow"])
 
 
 def _files(given: dict[str, Any]) -> Prompts:

@@ -39,9 +39,10 @@ class Prompts:
     name: str  # for people
     dataset: PromptDataset
     settings: Mapping[str, object] = field(default_factory=dict)  # of the command that would name it again
+    grow: bool = False  # whether a run of some of these rows is grown by the others
 
     def info(self, scan: PromptScan) -> PromptsInfo:
-        return PromptsInfo(self.name, scan.fingerprint, scan.num_rows, self.settings)
+        return PromptsInfo(self.name, scan.fingerprint, scan.num_rows, self.settings, scan.rows)
 
 
 def prompts_of(

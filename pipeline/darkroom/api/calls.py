@@ -76,6 +76,7 @@ def generate(
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
     prompts_endpoint_url: str | None = None,
+    grow: bool = False,
     **settings: Any,
 ) -> Run:
     """Render prompts into a run at `out`, and give the run; what is committed there already is not rendered again.
@@ -84,6 +85,7 @@ def generate(
         "demo". Of dicts and tables only `prompt` is needed; seed, negative_prompt, ... win over the call's own.
     model: a preset (demo, sd15, sdxl, paint), a hub id, a local folder, or a renderer of one's own as my_module:make.
     out: a folder or an s3:// address; None: runs/<name>-<digest of what is asked for>.
+    grow: let a run at `out` that has some of these rows grow by the others.
     engine: "local" (one worker in this process), "ray", EngineOptions or a dict of them.
     evaluate: True, EvaluationOptions or a dict of them: measure images while they are in memory. What was
         found is the run's `evaluation`: its `is_good` says whether every figure lies where `expect` wants it.
@@ -95,7 +97,7 @@ def generate(
     import_whole("darkroom.api.rendering")
     from darkroom.api.rendering import render
 
-    source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
+    source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
     output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
     request = _request(source, model, settings, output, engine, evaluate)
     return _run_of(render(request, progress or silent))
@@ -126,6 +128,7 @@ def sweep(
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
     prompts_endpoint_url: str | None = None,
+    grow: bool = False,
     **settings: Any,
 ) -> Run:
     """Render the prompts in every cell of a grid, with the same noise in each; a grid that grows renders new cells.
@@ -142,7 +145,7 @@ def sweep(
     import_whole("darkroom.api.rendering")
     from darkroom.api.rendering import render
 
-    source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
+    source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
     output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
     request = _request(source, model, settings, output, engine, evaluate)
     grid = Grid(axes or {}, mode, cells, exclude, num_cells, draw_seed)
@@ -169,13 +172,14 @@ def plan(
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
     prompts_endpoint_url: str | None = None,
+    grow: bool = False,
     **settings: Any,
 ) -> "Plan":
     """Check everything and say what `generate` would make and cost, from real batches; nothing is stored."""
     import_whole("darkroom.api.planning")
     from darkroom.api import planning
 
-    source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
+    source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
     output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
     return planning.plan(_request(source, model, settings, output, engine), progress or silent)
 

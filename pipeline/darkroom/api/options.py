@@ -39,6 +39,12 @@ _CONVENTION_HELP = (
 _STATISTICS_SEED_HELP = "What subsets and resamples are drawn from."
 
 
+GROW_HELP = (
+    "Let a run of some of these rows grow by the others: new ones are rendered and old images kept, in whatever order "
+    "rows are."
+)
+
+
 @dataclass(frozen=True)
 class RowOptions:
     """Which rows of the prompts are rendered; chosen in this order."""

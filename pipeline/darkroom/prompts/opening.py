@@ -71,9 +71,13 @@ def open_prompts(
     place = locate(uri, endpoint_url, "prompts.uri", "prompts.endpoint_url")
     found = _found(place)
     partitions = [_partition(file.path[len(found.base) :]) for file in found.files]
-    sources = [_source(file, mapping, each, found) for file, each in zip(found.files, partitions, strict=True)]
+    pairs = list(zip(found.files, partitions, strict=True))
+    sources = [_source(file, mapping, each, found) for file, each in pairs]
+    by_etag = [_source(replace(file, is_known_by_etag=True), mapping, each, found) for file, each in pairs]
     settings = [{name: value for name, value in each.items() if name in READ} for each in partitions]
-    return SourceDataset(uri, sources, on_invalid, mapping, settings, tuple(_warnings(place, found)))
+    warnings = tuple(_warnings(place, found))
+    has_etags = any(file.state.etag for file in found.files)
+    return SourceDataset(uri, sources, on_invalid, mapping, settings, warnings, by_etag=by_etag if has_etags else ())
 
 
 def template_prompts(

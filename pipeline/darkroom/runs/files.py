@@ -20,6 +20,7 @@ IMAGES_PREFIX = "images/"
 METADATA_PREFIX = "metadata/"
 COMPACTED_PREFIX = "compacted/"  # faster copies of manifests
 CELLS_PREFIX = "cells/"
+ORDERS_PREFIX = "prompts/"  # orders of rows that a run was grown to
 FEATURES_PREFIX = "features/"
 EVALUATIONS_PREFIX = "evaluations/"
 CERTIFICATES_PREFIX = "certificates/"
@@ -57,6 +58,11 @@ def parse_segment_key(key: str) -> tuple[str, int, int] | None:
     """(cell_id, start, stop) of a segment's key; None for any other key."""
     match = _SEGMENT.fullmatch(key)
     return (match[1], int(match[2]), int(match[3])) if match else None
+
+
+def order_key(fingerprint: str) -> str:
+    """Of the rows of the prompt dataset with this fingerprint."""
+    return f"{ORDERS_PREFIX}{fingerprint}.parquet"
 
 
 def features_prefix(extractor_id: str) -> str:
