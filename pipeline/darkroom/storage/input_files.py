@@ -47,9 +47,7 @@ class InputFile:
     path: str  # in the file system
     state: FileState
     compression: str | None = None  # Arrow's name of what its bytes are packed with
-    is_known_by_etag: bool = (
-        False  # whether its digest is that of ETag and size, as an older version knew objects in S3
-    )
+    is_known_by_etag: bool = False  # whether its digest is of ETag and size, as an older version knew objects in S3
     _digests: list[str] = field(default_factory=list, init=False, compare=False, repr=False)  # of its bytes, once known
 
     @property
