@@ -26,6 +26,7 @@ from darkroom.api.options import (
 from darkroom.conf.keys import IS_PROMPT, key, schema_of, schema_of_options, word_of
 from darkroom.domain.records import ROW_COLUMNS
 from darkroom.domain.settings import SETTINGS, ModelRef, Sampling, Setting
+from darkroom.prompts.presets import PRESETS
 from darkroom.rendering import openai_images
 
 COUNTS: dict[str, Any] = {"low": 1, "high": MANY}
@@ -81,6 +82,9 @@ PromptColumns = make_dataclass(
 )
 
 
+PromptsPreset = word_of("preset", tuple(PRESETS))
+
+
 @dataclass
 class FilePrompts:
     kind: PromptsKind = key(PromptsKind.file, help="Prompts from files.")
@@ -94,6 +98,9 @@ class FilePrompts:
     )
     endpoint_url: str | None = key(None, help=ENDPOINT_HELP)
     columns: PromptColumns = key(PromptColumns, help="Which column is read as what.")  # type: ignore[valid-type]
+    preset: PromptsPreset | None = key(  # type: ignore[valid-type]
+        None, help="The benchmark, or the kind of table, that the file is: its own columns are read."
+    )
 
 
 @dataclass

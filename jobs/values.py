@@ -125,7 +125,7 @@ def prompts(config: DictConfig) -> Prompts:
 
 
 def _files(given: dict[str, Any]) -> Prompts:
-    return files(given["uri"], given["on_invalid"], given["columns"], given["endpoint_url"])
+    return files(given["uri"], given["on_invalid"], given["columns"], given["endpoint_url"], given["preset"])
 
 
 def _template(given: dict[str, Any]) -> Prompts:

@@ -50,17 +50,21 @@ def prompts_of(
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
     endpoint_url: str | None = None,
+    preset: str | None = None,
 ) -> Prompts:
     """Prompts as they were given: "demo", a path, glob or s3:// address; a list of texts or of dicts, an iterator of
-    such, a pandas DataFrame or an Arrow table; or Prompts that `template` made."""
+    such, a pandas DataFrame or an Arrow table; or Prompts that `template` made. `preset`: the benchmark that a file
+    is."""
     if isinstance(source, Prompts):
-        _check_unused(on_invalid, columns, endpoint_url, "prompts that are made already")
+        _check_unused(on_invalid, columns, endpoint_url, preset, "prompts that are made already")
         return source
     if isinstance(source, str) and source == DEMO:
-        _check_unused(on_invalid, columns, endpoint_url, "the demo's prompts")
+        _check_unused(on_invalid, columns, endpoint_url, preset, "the demo's prompts")
         return demo()
     if isinstance(source, str | PathLike):
-        return files(os.fsdecode(source), on_invalid, columns, endpoint_url)
+        return files(os.fsdecode(source), on_invalid, columns, endpoint_url, preset)
+    if preset is not None:
+        raise DarkroomError(f"preset={preset}: is for prompt files, and these prompts are in memory")
     if endpoint_url is not None:
         raise DarkroomError("prompts_endpoint_url: is for prompt files on S3, and these prompts are in memory")
     settings: dict[str, object] = {"kind": MEMORY, "on_invalid": on_invalid}
@@ -74,13 +78,18 @@ def _renamed(columns: Mapping[str, str | None] | None) -> dict[str, str | None]:
 
 
 def _check_unused(
-    on_invalid: str, columns: Mapping[str, str | None] | None, endpoint_url: str | None, what: str
+    on_invalid: str,
+    columns: Mapping[str, str | None] | None,
+    endpoint_url: str | None,
+    preset: str | None,
+    what: str,
 ) -> None:
     """Refuse what says how prompts are read, where they are not read by it."""
     given = {
         "on_invalid": on_invalid != "fail",
         "columns": bool(columns),
         "prompts_endpoint_url": endpoint_url is not None,
+        "preset": preset is not None,
     }
     for name, is_given in given.items():
         if is_given:
@@ -100,13 +109,15 @@ def files(
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
     endpoint_url: str | None = None,
+    preset: str | None = None,
 ) -> Prompts:
     """`columns`: which column a setting is read from, where it is not called so; None: from none."""
     given = _renamed(columns)
     settings: dict[str, object] = {"kind": "file", "uri": from_anywhere(uri), "on_invalid": on_invalid}
     settings |= {"endpoint_url": endpoint_url} if endpoint_url is not None else {}
     settings |= {"columns": given} if given else {}
-    return Prompts("file", uri, open_prompts(uri, on_invalid, endpoint_url, columns), settings)
+    settings |= {"preset": preset} if preset is not None else {}
+    return Prompts("file", uri, open_prompts(uri, on_invalid, endpoint_url, given, preset=preset), settings)
 
 
 @checks_arguments
@@ -139,13 +150,16 @@ def select(
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
     prompts_endpoint_url: str | None = None,
+    preset: str | None = None,
 ) -> Prompts:
     """Some rows of prompts, for `generate`, `sweep` and `plan`: those that hold a condition in SQL, of these so many at
     random, shuffled, the first ones.
 
         darkroom.select("photos.parquet", where="aesthetic > 5 and lang = 'en'", sample=1000)
+
+    preset: which benchmark or table a file is, such as "parti" or "laion".
     """
-    source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
+    source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url, preset)
     return chosen(source, RowOptions(where, sample, shuffle, limit, row_seed))
 
 

@@ -218,8 +218,8 @@ def _check_rows(
         changed = "num_images_per_prompt" if None in known or len(wanted) != num_known else ""
         for sample, record in zip(wanted, known, strict=True):
             if record and record.status == OK and not changed:
-                now = {"prompt": row.prompt, "seed": sample.request.seed, **vars(sample.request.sampling)}
-                then = {"prompt": record.prompt, "seed": record.seed, **vars(record.sampling)}
+                now = {**vars(sample.request.sampling), "prompt": row.prompt, "seed": sample.request.seed}
+                then = {**vars(record.sampling), "prompt": record.prompt, "seed": record.seed}
                 changed = next((name for name, value in now.items() if then[name] != value), "")
         if changed:
             raise DarkroomError(

@@ -189,7 +189,7 @@ class SourceDataset:
         yield from self.warnings
         for name, called in extra_names(self._scanned.extras.names).items():
             near = nearly_read(name)
-            if near:
+            if near and near not in self.mapping.columns:
                 yield (
                     f"{self.name}: column {name!r} is not read as {near!r}, but carried as {called!r}; rename it, or "
                     f"set prompts.columns.{near} to its name"

@@ -7,7 +7,8 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePath
@@ -15,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
+from pyarrow import fs
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.prompts.columns import READ, ColumnMapping, column_mapping
@@ -22,12 +24,13 @@ from darkroom.prompts.dataset import OnInvalid, PromptDataset, SourceDataset
 from darkroom.prompts.delimited import DelimitedSource
 from darkroom.prompts.lines import JsonlSource, LinesSource
 from darkroom.prompts.memory import memory_source, memory_warnings
+from darkroom.prompts.presets import Preset, Reader, preset_of
 from darkroom.prompts.sources import ParquetSource, Source, SourceBlock
 from darkroom.prompts.template import Mode, template_source
 from darkroom.storage.input_files import InputFile
 from darkroom.storage.scanning import Kinds, Place, Scan, fixed_part, locate, scan
 
-_READERS: dict[str, Callable[[InputFile, ColumnMapping], Source]] = {
+_READERS: dict[str, Reader] = {
     ".parquet": ParquetSource,
     ".csv": lambda file, mapping: DelimitedSource(file, ",", mapping),
     ".tsv": lambda file, mapping: DelimitedSource(file, "\t", mapping),
@@ -52,12 +55,14 @@ def open_prompts(
     endpoint_url: str | None = None,
     columns: Mapping[str, str | None] | None = None,
     name: str = "prompts",
+    preset: str | None = None,
 ) -> PromptDataset:
     """Prompts of a file, a folder, a glob or an s3:// address, format by ending; several files are read in order.
 
     Or of what is in memory, called `name` in errors: a list or an iterator of texts or dicts, a pandas DataFrame, an
     Arrow table or whatever gives itself as one. `columns` says which column a name is read from where it is not the
-    one of that name; None: from no column. Raises DarkroomError, in one line, for what cannot be read.
+    one of that name; None: from no column. `preset`: a name of `presets.PRESETS`, whose files these are. Raises
+    DarkroomError, in one line, for what cannot be read.
     """
     if on_invalid not in ("fail", "record"):
         raise DarkroomError(f"prompts.on_invalid={on_invalid}: needed fail or record")
@@ -69,13 +74,20 @@ def open_prompts(
     if not uri:
         raise DarkroomError("prompts.uri is not set; give a file, a folder, a glob or an s3:// address")
     place = locate(uri, endpoint_url, "prompts.uri", "prompts.endpoint_url")
-    found = _found(place)
+    known = None if preset is None else preset_of(preset)
+    readers = {**_READERS, **(known.readers if known else {})}
+    if known and known.glob and place.type == fs.FileType.Directory:
+        place = locate(f"{uri.rstrip('/')}/{known.glob}", endpoint_url, "prompts.uri", "prompts.endpoint_url")
+    found = _found(place, readers, _where(preset, known))
     partitions = [_partition(file.path[len(found.base) :]) for file in found.files]
+    if known:
+        mapping = _preset_mapping(known, columns or {}, found.files, readers)
+        partitions = [{**each, **_stem(known, file)} for file, each in zip(found.files, partitions, strict=True)]
     pairs = list(zip(found.files, partitions, strict=True))
-    sources = [_source(file, mapping, each, found) for file, each in pairs]
-    by_etag = [_source(replace(file, is_known_by_etag=True), mapping, each, found) for file, each in pairs]
+    sources = [_source(file, mapping, each, found, readers) for file, each in pairs]
+    by_etag = [_source(replace(file, is_known_by_etag=True), mapping, each, found, readers) for file, each in pairs]
     settings = [{name: value for name, value in each.items() if name in READ} for each in partitions]
-    warnings = tuple(_warnings(place, found))
+    warnings = (*_warnings(place, found), *(_other_files(known, found) if known else ()))
     has_etags = any(file.state.etag for file in found.files)
     return SourceDataset(uri, sources, on_invalid, mapping, settings, warnings, by_etag=by_etag if has_etags else ())
 
@@ -156,10 +168,47 @@ class EmptySource:
         return self.file.content_digest()
 
 
-def _found(place: Place) -> Scan:
-    """Prompt files at an address, at least one."""
+def _where(name: str | None, preset: Preset | None) -> str:
+    """For whoever lacks a preset's file."""
+    return f" for prompts=preset.{name}: get it from {preset.address}, and give its place" if preset else ""
+
+
+def _preset_mapping(
+    preset: Preset, columns: Mapping[str, str | None], files: Sequence[InputFile], readers: Mapping[str, Reader]
+) -> ColumnMapping:
+    """What is said of columns, and what the preset knows of them: the first of its names of prompts that is there."""
+    tables = [file for file in files if file.ending != _LINES and not file.is_empty]
+    if not tables:
+        return column_mapping(columns)
+    named: Sequence[str | None] = preset.prompt if "prompt" not in columns else ()
+    mappings = [column_mapping({**preset.columns(each), **columns}) for each in named or [None]]
+    for mapping in mappings[:-1]:
+        with suppress(DarkroomError):
+            readers[tables[0].ending](tables[0], mapping).schema()
+            return mapping
+    return mappings[0 if len(mappings) > 1 and tables[0].ending == ".jsonl" else -1]
+
+
+def _stem(preset: Preset, file: InputFile) -> dict[str, str]:
+    """What the name of a file of lines says."""
+    if not preset.stem or file.ending != _LINES:
+        return {}
+    return {preset.stem: PurePath(file.path).name.split(".")[0].removesuffix("_val")}
+
+
+def _other_files(preset: Preset, found: Scan) -> Iterator[str]:
+    for file in found.files if preset.sha256 else ():
+        if file.content_digest() not in preset.sha256:
+            yield (
+                f"{file.name}: not the file as it is known from {preset.address}; its figures may not compare with "
+                "those of others"
+            )
+
+
+def _found(place: Place, readers: Mapping[str, Reader], where: str) -> Scan:
+    """Prompt files at an address, at least one; `where`: to get them."""
     kinds = Kinds(
-        frozenset(_READERS),
+        frozenset(readers),
         "prompt files",
         unpacks=True,
         hidden="._",  # first characters of programs' markers and notes
@@ -171,10 +220,10 @@ def _found(place: Place) -> Scan:
     if not found.files:
         left_out = "".join(f"; {sentence}" for sentence in found.left_out)
         raise DarkroomError(
-            f"prompts.uri={place.uri}: no such file, or nothing there to read{left_out}; needed {_NEEDED}"
+            f"prompts.uri={place.uri}: no such file, or nothing there to read{left_out}{where or f'; needed {_NEEDED}'}"
         )
     for file in found.files:
-        if file.ending not in _READERS:
+        if file.ending not in readers:
             raise DarkroomError(f"{file.name}: ending {file.ending!r} is not that of a prompt file; needed {_NEEDED}")
     return found
 
@@ -185,14 +234,16 @@ def _notes(files: Sequence[InputFile]) -> list[InputFile]:
     return texts if len(texts) < len(files) else [file for file in texts if _NOTES.fullmatch(PurePath(file.path).stem)]
 
 
-def _source(file: InputFile, mapping: ColumnMapping, partition: Partition, found: Scan) -> Source:
+def _source(
+    file: InputFile, mapping: ColumnMapping, partition: Partition, found: Scan, readers: Mapping[str, Reader]
+) -> Source:
     if file.is_empty and not all(each.is_empty for each in found.files):
         return EmptySource(file)
     if file.ending == _LINES and mapping.columns:
         raise DarkroomError(
             f"{file.name}: prompts.columns says how columns are read, and lines have none; leave it out"
         )
-    source = _READERS[file.ending](file, mapping)
+    source = readers[file.ending](file, mapping)
     named = {mapping.renamed_outside(name): value for name, value in partition.items()}
     return PartitionedSource(source, named) if named else source
 

@@ -69,13 +69,11 @@ def claim(
     if _is_without_marks(store, found):
         wanted = replace(wanted, output=replace(wanted.output, provenance=None))  # its files stay alike
     there = _fingerprint_there(store, found)
-    if (
-        there not in (None, wanted.prompts.fingerprint, older_fingerprint)
-        and there in (known := etag_fingerprints()).values()
-    ):
-        fingerprint = known[wanted.prompts.fingerprint]
-        wanted = replace(wanted, prompts=replace(wanted.prompts, fingerprint=fingerprint))
-        older_fingerprint = known.get(older_fingerprint or "")
+    if there not in (None, wanted.prompts.fingerprint, older_fingerprint):
+        by_etag = etag_fingerprints()
+        if there in by_etag.values():
+            prompts = replace(wanted.prompts, fingerprint=by_etag[wanted.prompts.fingerprint])
+            wanted, older_fingerprint = replace(wanted, prompts=prompts), by_etag.get(older_fingerprint or "")
     wanted = _as_older(store, found or wanted, wanted, older_fingerprint)
     if found:
         check_same(store, found, wanted)
