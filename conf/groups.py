@@ -90,7 +90,8 @@ class FilePrompts:
     kind: PromptsKind = key(PromptsKind.file, help="Prompts from files.")
     uri: str = key(
         is_place=True,
-        help="A file, folder, glob or s3:// address of Parquet, CSV, TSV, JSON lines or one prompt a line.",
+        help="A file, folder, glob or s3:// address of Parquet, CSV, TSV, JSON lines or one prompt a line; - is "
+        "standard input; https:// and hf://datasets/ by allow_remote.",
     )
     on_invalid: OnInvalid = key(
         OnInvalid.fail,
@@ -101,6 +102,7 @@ class FilePrompts:
     preset: PromptsPreset | None = key(  # type: ignore[valid-type]
         None, help="The benchmark, or the kind of table, that the file is: its own columns are read."
     )
+    allow_remote: bool = key(False, help="Whether a uri of https:// or hf://datasets/ may be fetched.")
 
 
 @dataclass

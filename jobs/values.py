@@ -125,7 +125,8 @@ def prompts(config: DictConfig) -> Prompts:
 
 
 def _files(given: dict[str, Any]) -> Prompts:
-    return files(given["uri"], given["on_invalid"], given["columns"], given["endpoint_url"], given["preset"])
+    names = ("uri", "on_invalid", "columns", "endpoint_url", "preset", "allow_remote")
+    return files(*(given[name] for name in names))
 
 
 def _template(given: dict[str, Any]) -> Prompts:

@@ -20,6 +20,7 @@ from darkroom.domain.source_code import is_function_name
 from darkroom.prompts.dataset import PromptDataset, PromptScan, with_rows
 from darkroom.prompts.opening import open_prompts, template_prompts
 from darkroom.prompts.selection import Selection
+from darkroom.prompts.standard_input import STANDARD_INPUT, kept_input
 from darkroom.runs.commands import presets
 from darkroom.runs.run import PromptsInfo
 
@@ -40,6 +41,7 @@ class Prompts:
     dataset: PromptDataset
     settings: Mapping[str, object] = field(default_factory=dict)  # of the command that would name it again
     grow: bool = False  # whether a run of some of these rows is grown by the others
+    kept: Path | None = None  # the file of what can be read once, which a run keeps
 
     def info(self, scan: PromptScan) -> PromptsInfo:
         return PromptsInfo(self.name, scan.fingerprint, scan.num_rows, self.settings, scan.rows)
@@ -51,10 +53,11 @@ def prompts_of(
     columns: Mapping[str, str | None] | None = None,
     endpoint_url: str | None = None,
     preset: str | None = None,
+    allow_remote: bool = False,
 ) -> Prompts:
     """Prompts as they were given: "demo", a path, glob or s3:// address; a list of texts or of dicts, an iterator of
     such, a pandas DataFrame or an Arrow table; or Prompts that `template` made. `preset`: the benchmark that a file
-    is."""
+    is; `allow_remote`: whether an address of the web may be fetched."""
     if isinstance(source, Prompts):
         _check_unused(on_invalid, columns, endpoint_url, preset, "prompts that are made already")
         return source
@@ -62,7 +65,7 @@ def prompts_of(
         _check_unused(on_invalid, columns, endpoint_url, preset, "the demo's prompts")
         return demo()
     if isinstance(source, str | PathLike):
-        return files(os.fsdecode(source), on_invalid, columns, endpoint_url, preset)
+        return files(os.fsdecode(source), on_invalid, columns, endpoint_url, preset, allow_remote)
     if preset is not None:
         raise DarkroomError(f"preset={preset}: is for prompt files, and these prompts are in memory")
     if endpoint_url is not None:
@@ -110,14 +113,18 @@ def files(
     columns: Mapping[str, str | None] | None = None,
     endpoint_url: str | None = None,
     preset: str | None = None,
+    allow_remote: bool = False,
 ) -> Prompts:
     """`columns`: which column a setting is read from, where it is not called so; None: from none."""
     given = _renamed(columns)
+    kept = kept_input() if uri == STANDARD_INPUT else None
     settings: dict[str, object] = {"kind": "file", "uri": from_anywhere(uri), "on_invalid": on_invalid}
     settings |= {"endpoint_url": endpoint_url} if endpoint_url is not None else {}
     settings |= {"columns": given} if given else {}
     settings |= {"preset": preset} if preset is not None else {}
-    return Prompts("file", uri, open_prompts(uri, on_invalid, endpoint_url, given, preset=preset), settings)
+    settings |= {"allow_remote": True} if allow_remote else {}
+    dataset = open_prompts(kept or uri, on_invalid, endpoint_url, given, preset=preset, allow_remote=allow_remote)
+    return Prompts("file", "standard input" if kept else uri, dataset, settings, kept=kept)
 
 
 @checks_arguments
@@ -151,6 +158,7 @@ def select(
     columns: Mapping[str, str | None] | None = None,
     prompts_endpoint_url: str | None = None,
     preset: str | None = None,
+    allow_remote: bool = False,
 ) -> Prompts:
     """Some rows of prompts, for `generate`, `sweep` and `plan`: those that hold a condition in SQL, of these so many at
     random, shuffled, the first ones.
@@ -158,8 +166,9 @@ def select(
         darkroom.select("photos.parquet", where="aesthetic > 5 and lang = 'en'", sample=1000)
 
     preset: which benchmark or table a file is, such as "parti" or "laion".
+    allow_remote: whether https:// and hf://datasets/ addresses may be fetched.
     """
-    source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url, preset)
+    source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url, preset, allow_remote)
     return chosen(source, RowOptions(where, sample, shuffle, limit, row_seed))
 
 

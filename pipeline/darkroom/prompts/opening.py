@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,6 +29,8 @@ from darkroom.prompts.sources import ParquetSource, Source, SourceBlock
 from darkroom.prompts.template import Mode, template_source
 from darkroom.storage.input_files import InputFile
 from darkroom.storage.scanning import Kinds, Place, Scan, fixed_part, locate, scan
+from darkroom.storage.store import endpoint_of_no_store
+from darkroom.storage.web_files import is_web, web_place
 
 _READERS: dict[str, Reader] = {
     ".parquet": ParquetSource,
@@ -56,13 +58,14 @@ def open_prompts(
     columns: Mapping[str, str | None] | None = None,
     name: str = "prompts",
     preset: str | None = None,
+    allow_remote: bool = False,
 ) -> PromptDataset:
     """Prompts of a file, a folder, a glob or an s3:// address, format by ending; several files are read in order.
 
     Or of what is in memory, called `name` in errors: a list or an iterator of texts or dicts, a pandas DataFrame, an
     Arrow table or whatever gives itself as one. `columns` says which column a name is read from where it is not the
-    one of that name; None: from no column. `preset`: a name of `presets.PRESETS`, whose files these are. Raises
-    DarkroomError, in one line, for what cannot be read.
+    one of that name; None: from no column. `preset`: a name of `presets.PRESETS`, whose files these are.
+    `allow_remote`: an address of the web may be fetched. Raises DarkroomError, in one line, for what cannot be read.
     """
     if on_invalid not in ("fail", "record"):
         raise DarkroomError(f"prompts.on_invalid={on_invalid}: needed fail or record")
@@ -73,11 +76,11 @@ def open_prompts(
     uri = os.fspath(source)
     if not uri:
         raise DarkroomError("prompts.uri is not set; give a file, a folder, a glob or an s3:// address")
-    place = locate(uri, endpoint_url, "prompts.uri", "prompts.endpoint_url")
     known = None if preset is None else preset_of(preset)
     readers = {**_READERS, **(known.readers if known else {})}
+    place = _located(uri, endpoint_url, readers, allow_remote)
     if known and known.glob and place.type == fs.FileType.Directory:
-        place = locate(f"{uri.rstrip('/')}/{known.glob}", endpoint_url, "prompts.uri", "prompts.endpoint_url")
+        place = replace(place, uri=f"{uri.rstrip('/')}/{known.glob}", path=f"{place.path}/{known.glob}")
     found = _found(place, readers, _where(preset, known))
     partitions = [_partition(file.path[len(found.base) :]) for file in found.files]
     if known:
@@ -168,6 +171,19 @@ class EmptySource:
         return self.file.content_digest()
 
 
+def _located(uri: str, endpoint_url: str | None, endings: Collection[str], allow_remote: bool) -> Place:
+    if not is_web(uri):
+        return locate(uri, endpoint_url, "prompts.uri", "prompts.endpoint_url")
+    if endpoint_url:
+        raise endpoint_of_no_store(uri, "prompts.uri", "prompts.endpoint_url")
+    if not allow_remote:
+        raise DarkroomError(
+            f"prompts.uri={uri}: an address of the web is fetched only where prompts.allow_remote=true says so; add "
+            "it, or copy the files to a folder or to s3://"
+        )
+    return web_place(uri, "prompts.uri", endings)
+
+
 def _where(name: str | None, preset: Preset | None) -> str:
     """For whoever lacks a preset's file."""
     return f" for prompts=preset.{name}: get it from {preset.address}, and give its place" if preset else ""
@@ -184,9 +200,17 @@ def _preset_mapping(
     mappings = [column_mapping({**preset.columns(each), **columns}) for each in named or [None]]
     for mapping in mappings[:-1]:
         with suppress(DarkroomError):
-            readers[tables[0].ending](tables[0], mapping).schema()
-            return mapping
-    return mappings[0 if len(mappings) > 1 and tables[0].ending == ".jsonl" else -1]
+            if _has_prompts(readers[tables[0].ending](tables[0], mapping)):
+                return mapping
+    return mappings[-1]
+
+
+def _has_prompts(source: Source) -> bool:
+    """By its header, or else by its first row. Raises DarkroomError where a header has none."""
+    schema = source.schema()
+    if schema is None:
+        schema = next(iter(source.read(0, 1, None))).table.schema
+    return bool(schema.field("prompt").type != pa.null())
 
 
 def _stem(preset: Preset, file: InputFile) -> dict[str, str]:

@@ -20,7 +20,7 @@ IMAGES_PREFIX = "images/"
 METADATA_PREFIX = "metadata/"
 COMPACTED_PREFIX = "compacted/"  # faster copies of manifests
 CELLS_PREFIX = "cells/"
-ORDERS_PREFIX = "prompts/"  # orders of rows that a run was grown to
+PROMPTS_PREFIX = "prompts/"  # what was read from standard input, and orders of rows that a run was grown to
 FEATURES_PREFIX = "features/"
 EVALUATIONS_PREFIX = "evaluations/"
 CERTIFICATES_PREFIX = "certificates/"
@@ -60,9 +60,14 @@ def parse_segment_key(key: str) -> tuple[str, int, int] | None:
     return (match[1], int(match[2]), int(match[3])) if match else None
 
 
+def kept_key(name: str) -> str:
+    """Of a file of prompts that could be read once."""
+    return f"{PROMPTS_PREFIX}{name}"
+
+
 def order_key(fingerprint: str) -> str:
     """Of the rows of the prompt dataset with this fingerprint."""
-    return f"{ORDERS_PREFIX}{fingerprint}.parquet"
+    return f"{PROMPTS_PREFIX}{fingerprint}.parquet"
 
 
 def features_prefix(extractor_id: str) -> str:

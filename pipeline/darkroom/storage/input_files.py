@@ -78,7 +78,8 @@ class InputFile:
         """
         encoding, stream = self._encoding, self.open_stream()
         if not self._digests:
-            stream = pa.PythonFile(_Digesting(stream, self._digests.append), mode="r")
+            digesting = pa.PythonFile(_Digesting(stream, self._digests.append), mode="r")
+            stream = pa.BufferedInputStream(digesting, _BUFFER_BYTES)
         return pa.transcoding_input_stream(stream, encoding, "utf-8") if encoding else stream
 
     def read(self) -> bytes:
