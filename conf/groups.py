@@ -88,10 +88,11 @@ PromptsPreset = word_of("preset", tuple(PRESETS))
 @dataclass
 class FilePrompts:
     kind: PromptsKind = key(PromptsKind.file, help="Prompts from files.")
-    uri: str = key(
+    uri: Any = key(
         is_place=True,
+        is_text=True,
         help="A file, folder, glob or s3:// address of Parquet, CSV, TSV, JSON lines or one prompt a line; - is "
-        "standard input; https:// and hf://datasets/ by allow_remote.",
+        "standard input; https:// and hf://datasets/ by allow_remote. Or a list of such.",
     )
     on_invalid: OnInvalid = key(
         OnInvalid.fail,

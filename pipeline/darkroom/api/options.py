@@ -56,13 +56,22 @@ class RowOptions:
     shuffle: bool = option(False, help="Rows in random order, in memory.")
     limit: int | None = option(None, low=1, high=MANY, help="The first rows, at most so many; null: all.")
     row_seed: int = option(0, **SEEDS, help="What the sample and the order are drawn from.")
+    weights: Sequence[float] = option(
+        (),
+        help="Of each uri, where there are several: how many of its rows are drawn at random, to those of the others.",
+    )
 
     def __post_init__(self) -> None:
         check_options(self, "prompts.")
-        if self.row_seed and self.sample is None and not self.shuffle:
+        weights = tuple(self.weights)
+        for weight in weights:
+            if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 < weight < math.inf:
+                raise DarkroomError(f"prompts.weights={list(weights)}: give positive numbers, such as [3,1]")
+        object.__setattr__(self, "weights", weights)
+        if self.row_seed and self.sample is None and not self.shuffle and not weights:
             raise DarkroomError(
-                f"prompts.row_seed={self.row_seed} does nothing without prompts.sample or prompts.shuffle; give one of "
-                "them, or leave it out"
+                f"prompts.row_seed={self.row_seed} does nothing without prompts.sample, prompts.shuffle or "
+                "prompts.weights; give one of them, or leave it out"
             )
 
 

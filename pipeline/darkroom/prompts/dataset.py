@@ -102,6 +102,7 @@ class SourceDataset:
     partitions: Sequence[Mapping[str, str | None]] = ()  # settings in the names of the sources' folders
     warnings: tuple[str, ...] = ()  # of what was found before any file was opened
     selection: Selection = field(default_factory=Selection)  # that chose the sources' rows
+    groups: Sequence[str] = ()  # of each source, where there are several addresses: the one that it is of
     by_etag: Sequence[Source] = ()  # the same sources, as a version knew them that took ETags for their content
 
     def scan(self, num_images_per_prompt: int) -> PromptScan:
@@ -214,8 +215,13 @@ def with_rows(dataset: PromptDataset, selection: Selection) -> PromptDataset:
     if not selection.said:
         return dataset
     assert isinstance(dataset, SourceDataset)
+    if selection.weights and len(set(dataset.groups)) < 2:
+        raise DarkroomError(
+            f"prompts.weights={list(selection.weights)}: is for several files or folders; give prompts.uri=[a,b], or "
+            "leave it out"
+        )
     sources, by_etag = (
-        selected(each, selection, dataset.mapping, dataset.name) if each else ()
+        selected(each, selection, dataset.mapping, dataset.name, dataset.groups) if each else ()
         for each in (dataset.sources, dataset.by_etag)
     )
     return replace(dataset, sources=sources, selection=selection, by_etag=by_etag)

@@ -27,7 +27,7 @@ from darkroom.prompts.memory import memory_source, memory_warnings
 from darkroom.prompts.presets import Preset, Reader, preset_of
 from darkroom.prompts.sources import ParquetSource, Source, SourceBlock
 from darkroom.prompts.template import Mode, template_source
-from darkroom.storage.input_files import InputFile
+from darkroom.storage.input_files import InputFile, compression_of, ending_of
 from darkroom.storage.scanning import Kinds, Place, Scan, fixed_part, locate, scan
 from darkroom.storage.store import endpoint_of_no_store
 from darkroom.storage.web_files import is_web, web_place
@@ -46,6 +46,7 @@ _NOTES = re.compile(
     r"notes?|todo",
     re.IGNORECASE,
 )
+SOURCE = "source"  # the column that says which of several addresses a row is of
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 Partition = Mapping[str, str | None]  # what the folders of a file say, as in `lang=en/`
@@ -93,6 +94,40 @@ def open_prompts(
     warnings = (*_warnings(place, found), *(_other_files(known, found) if known else ()))
     has_etags = any(file.state.etag for file in found.files)
     return SourceDataset(uri, sources, on_invalid, mapping, settings, warnings, by_etag=by_etag if has_etags else ())
+
+
+def mixed_prompts(uris: Sequence[str], columns: Mapping[str, str | None] | None = None, **said: Any) -> PromptDataset:
+    """Prompts of several addresses, one after the other; their column `source` says which one a row is of.
+
+    `said`: other arguments of `open_prompts`.
+    """
+    names = [PurePath(uri.rstrip("/")).name for uri in uris]
+    names = [name if names.count(name) == 1 else uri for name, uri in zip(names, uris, strict=True)]
+    for name in names:
+        if names.count(name) > 1:
+            raise DarkroomError(f"prompts.uri: {name} is there twice; give each file or folder once")
+    found: list[SourceDataset] = []
+    for uri in uris:
+        has_lines = ending_of(uri, compression_of(uri) is not None) == _LINES  # which have no columns
+        each = open_prompts(uri, columns=None if has_lines else columns, **said)
+        assert isinstance(each, SourceDataset)
+        found.append(each)
+    pairs = list(zip(found, names, strict=True))
+    has_etags = any(each.by_etag for each in found)
+    return SourceDataset(
+        ", ".join(uris),
+        [PartitionedSource(source, {SOURCE: name}) for each, name in pairs for source in each.sources],
+        found[0].on_invalid,
+        next((each.mapping for each in found if each.mapping.columns), found[0].mapping),
+        [partition for each in found for partition in each.partitions],
+        tuple(warning for each in found for warning in each.warnings),
+        groups=[name for each, name in pairs for _ in each.sources],
+        by_etag=[
+            PartitionedSource(source, {SOURCE: name})
+            for each, name in (pairs if has_etags else ())
+            for source in each.by_etag or each.sources
+        ],
+    )
 
 
 def template_prompts(
