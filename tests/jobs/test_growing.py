@@ -61,7 +61,7 @@ def test_rows_that_were_appended_are_rendered_and_what_is_there_stays(
         render(store, prompts, two)
     capsys.readouterr()
     assert render(store, prompts, two, "prompts.grow=true") == 0
-    assert "the run's 10 rows are all there; it grows by 3 new ones" in capsys.readouterr().out
+    assert "the run's 10 rows are all there; it grows by 3 more" in capsys.readouterr().out
     assert before.items() <= objects(store, "images/", "metadata/").items()
     fresh = open_store(StoreSpec(str(tmp_path / "fresh")))
     render(fresh, prompts, two)

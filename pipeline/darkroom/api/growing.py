@@ -53,7 +53,7 @@ class Growth:
         """For people."""
         moved = "" if self.order is None else ", in another order"
         there = f"the run's {self.run.prompts.num_rows:,} rows are all there{moved}"
-        return f"{there}; {f'it grows by {self.num_new:,} new ones' if self.num_new else 'none is new'}"
+        return f"{there}; {f'it grows by {self.num_new:,} more' if self.num_new else 'none is new'}"
 
 
 def growth_of(found: Checked, wanted: PromptsInfo, store: Store) -> Growth | None:
@@ -73,9 +73,10 @@ def growth_of(found: Checked, wanted: PromptsInfo, store: Store) -> Growth | Non
         if order is not None:
             order = np.concatenate([order, np.arange(known, wanted.num_rows)])
     else:
-        order = _matched(dataset, wanted, store, run)
+        matched = _matched(dataset, wanted, store, run)
         if scan.has_given_ids:
-            _check_contents(dataset, store, run, order)
+            _check_contents(dataset, store, run, matched)
+        order = None if np.array_equal(matched, np.arange(len(matched))) else matched
     is_grown = wanted.num_rows > known
     return Growth(run, replace(wanted, is_reordered=order is not None) if is_grown else run.prompts, order)
 
