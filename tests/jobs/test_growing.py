@@ -9,6 +9,7 @@ import pytest
 
 import darkroom
 from darkroom.domain.errors import DarkroomError
+from darkroom.runs.opening import shards_of
 from darkroom.runs.run import grow, open_run
 from darkroom.storage.store import Store, StoreSpec, open_store
 from tests.jobs.helpers import PAINT, run_here
@@ -103,6 +104,9 @@ def test_rows_in_another_form_are_the_same_rows(tmp_path: Path, capsys: pytest.C
     assert render(store, tmp_path / "p.parquet", "prompts.grow=true") == 0
     assert "none is new" in capsys.readouterr().out
     assert objects(store, "images/", "metadata/", "run.json") == before
+    settings = {"model": "paint", "height": 16, "width": 16, "grow": True}
+    run = darkroom.generate([*OLD, *NEW], out=tmp_path / "run", **settings)
+    assert run.records["prompt"].tolist() == [*OLD, *NEW]
 
 
 @pytest.mark.slow
@@ -139,6 +143,20 @@ def test_of_two_that_grow_a_run_at_once_one_is_first(store: Store, tmp_path: Pat
     assert grow(store, found, ours).prompts == ours  # the same growth is no other one
     with pytest.raises(DarkroomError, match="another command changed this run"):
         grow(store, found, theirs)
+    render(store, files[0])
+    assert len(list(shards_of(store, found))) == 4  # as a command sees them that began before
+
+
+@pytest.mark.slow
+def test_an_order_that_is_lost_is_named(tmp_path: Path) -> None:
+    store = open_store(StoreSpec(str(tmp_path / "run")))
+    render(store, written(tmp_path / "p.txt", OLD))
+    mixed = written(tmp_path / "mixed.txt", [*NEW, *reversed(OLD)])
+    render(store, mixed, "prompts.grow=true")
+    [key] = [info.key for info in store.list("prompts/")]
+    store.delete([key])
+    with pytest.raises(DarkroomError, match="order of the run's rows is missing or damaged"):
+        render(store, mixed)
 
 
 def test_a_run_that_grows_has_to_be_named() -> None:

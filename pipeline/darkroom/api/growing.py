@@ -5,6 +5,7 @@ run.json tells, nothing else is read. Otherwise the run's records say which rows
 in is stored beside it, since those rows may be anywhere in the dataset.
 """
 
+import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -77,8 +78,9 @@ def growth_of(found: Checked, wanted: PromptsInfo, store: Store) -> Growth | Non
         if scan.has_given_ids:
             _check_contents(dataset, store, run, matched)
         order = None if np.array_equal(matched, np.arange(len(matched))) else matched
-    is_grown = wanted.num_rows > known
-    return Growth(run, replace(wanted, is_reordered=order is not None) if is_grown else run.prompts, order)
+    if wanted.num_rows == known:
+        return Growth(run, run.prompts, order)
+    return Growth(run, replace(wanted, order="" if order is None else _digest(order)), order)
 
 
 def grown(store: Store, run: RunInfo, growth: Growth) -> RunInfo:
@@ -88,7 +90,7 @@ def grown(store: Store, run: RunInfo, growth: Growth) -> RunInfo:
     if growth.order is not None:  # which run.json is not to name before it is there
         buffer = io.BytesIO()
         pq.write_table(pa.table({_ROW: growth.order}), buffer, compression="zstd")
-        store.put_if_absent(order_key(growth.prompts.fingerprint), buffer.getvalue())
+        store.put_if_absent(order_key(growth.prompts.order), buffer.getvalue())
     return grow(store, growth.run, growth.prompts)
 
 
@@ -119,16 +121,20 @@ def _range(dataset: PromptDataset, order: np.ndarray | None, first: int, stop: i
             return
 
 
+def _digest(order: np.ndarray) -> str:
+    return hashlib.sha256(order.astype("<i8").tobytes()).hexdigest()
+
+
 def _stored_order(store: Store, prompts: PromptsInfo) -> np.ndarray | None:
-    if not prompts.is_reordered:
+    if not prompts.order:
         return None
-    key = order_key(prompts.fingerprint)
+    key = order_key(prompts.order)
     try:
         order: np.ndarray = pq.read_table(io.BytesIO(store.get(key)))[_ROW].to_numpy()
-    except (NotFound, pa.ArrowException, KeyError) as error:
-        raise DarkroomError(
-            f"{store.describe(key)}: the order of the run's rows is missing or unreadable; restore it"
-        ) from error
+    except (NotFound, pa.ArrowException, KeyError):
+        order = np.empty(0, np.int64)
+    if _digest(order) != prompts.order:
+        raise DarkroomError(f"{store.describe(key)}: the order of the run's rows is missing or damaged; restore it")
     return order
 
 

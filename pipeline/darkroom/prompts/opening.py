@@ -9,11 +9,9 @@ import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
-from urllib.parse import unquote
 
 import pyarrow as pa
 from pyarrow import fs
@@ -24,8 +22,9 @@ from darkroom.prompts.dataset import OnInvalid, PromptDataset, SourceDataset
 from darkroom.prompts.delimited import DelimitedSource
 from darkroom.prompts.lines import JsonlSource, LinesSource
 from darkroom.prompts.memory import memory_source, memory_warnings
+from darkroom.prompts.partitions import EmptySource, Partition, PartitionedSource, partition_of
 from darkroom.prompts.presets import Preset, Reader, preset_of
-from darkroom.prompts.sources import ParquetSource, Source, SourceBlock
+from darkroom.prompts.sources import ParquetSource, Source
 from darkroom.prompts.template import Mode, template_source
 from darkroom.storage.input_files import InputFile, compression_of, ending_of
 from darkroom.storage.scanning import Kinds, Place, Scan, fixed_part, locate, scan
@@ -47,9 +46,6 @@ _NOTES = re.compile(
     re.IGNORECASE,
 )
 SOURCE = "source"  # the column that says which of several addresses a row is of
-_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-
-Partition = Mapping[str, str | None]  # what the folders of a file say, as in `lang=en/`
 
 
 def open_prompts(
@@ -83,7 +79,7 @@ def open_prompts(
     if known and known.glob and place.type == fs.FileType.Directory:
         place = replace(place, uri=f"{uri.rstrip('/')}/{known.glob}", path=f"{place.path}/{known.glob}")
     found = _found(place, readers, _where(preset, known))
-    partitions = [_partition(file.path[len(found.base) :]) for file in found.files]
+    partitions = [partition_of(file.path[len(found.base) :]) for file in found.files]
     if known:
         mapping = _preset_mapping(known, columns or {}, found.files, readers)
         partitions = [{**each, **_stem(known, file)} for file, each in zip(found.files, partitions, strict=True)]
@@ -136,74 +132,6 @@ def template_prompts(
     """Prompts of a pattern such as "a {colour} {shape}"; the slots' values become extra columns."""
     source = template_source(pattern, slots, mode, num_prompts, seed)
     return SourceDataset(source.name, [source])
-
-
-@dataclass(frozen=True)
-class PartitionedSource:
-    """A source whose file's folders say columns, as in `lang=en/`: the same cells in every row, as text.
-
-    A column that the file has itself stays its own.
-    """
-
-    source: Source
-    partition: Partition
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    def schema(self) -> pa.Schema | None:
-        return self._schema
-
-    def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
-        wanted = set(self.partition)
-        if types is not None or self._schema is not None:
-            wanted &= {*READ, *(types.names if types is not None else ())}
-        for block in self.source.read(start, block_rows, types):
-            yield replace(block, table=self._with_partition(block.table, wanted))
-
-    def check_unchanged(self) -> None:
-        self.source.check_unchanged()
-
-    def content_digest(self) -> str:
-        return self.source.content_digest()
-
-    @cached_property
-    def _schema(self) -> pa.Schema | None:
-        schema = self.source.schema()
-        for name in self.partition:
-            if schema is not None and name not in schema.names:
-                schema = schema.append(pa.field(name, pa.string()))
-        return schema
-
-    def _with_partition(self, table: pa.Table, wanted: set[str]) -> pa.Table:
-        for name, value in self.partition.items():
-            if name in wanted and name not in table.column_names:
-                table = table.append_column(name, pa.repeat(pa.scalar(value, pa.string()), len(table)))
-        return table
-
-
-@dataclass(frozen=True)
-class EmptySource:
-    """A file of no bytes among others, as Spark writes for a part without rows."""
-
-    file: InputFile
-
-    @property
-    def name(self) -> str:
-        return self.file.name
-
-    def schema(self) -> None:
-        """It has no columns."""
-
-    def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
-        return iter(())
-
-    def check_unchanged(self) -> None:
-        self.file.check_unchanged()
-
-    def content_digest(self) -> str:
-        return self.file.content_digest()
 
 
 def _located(uri: str, endpoint_url: str | None, endings: Collection[str], allow_remote: bool) -> Place:
@@ -305,16 +233,6 @@ def _source(
     source = readers[file.ending](file, mapping)
     named = {mapping.renamed_outside(name): value for name, value in partition.items()}
     return PartitionedSource(source, named) if named else source
-
-
-def _partition(path: str) -> dict[str, str | None]:
-    """What the folders of a path say, as Hive, Spark, DuckDB and Arrow name them."""
-    pairs = [folder.partition("=") for folder in path.split("/")[:-1]]
-    return {
-        unquote(name): None if value == _NO_VALUE else unquote(value)
-        for name, equals, value in pairs
-        if name and equals
-    }
 
 
 def _warnings(place: Place, found: Scan) -> Iterator[str]:

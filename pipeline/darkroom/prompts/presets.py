@@ -47,8 +47,10 @@ def preset_of(name: str) -> Preset:
 
 def _captions(file: InputFile, mapping: ColumnMapping) -> Source:
     """COCO's captions: of each image the one with the lowest id, images in order of id."""
+    with file.reading(), file.open_text() as stream:
+        data = stream.read()
     try:
-        found = json.loads(file.read())
+        found = json.loads(data)
         images = {each["id"]: each for each in found["images"]}
         rows: dict[int, dict[str, object]] = {}
         for each in sorted(found["annotations"], key=lambda each: (each["image_id"], each["id"])):

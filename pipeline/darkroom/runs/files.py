@@ -65,9 +65,9 @@ def kept_key(name: str) -> str:
     return f"{PROMPTS_PREFIX}{name}"
 
 
-def order_key(fingerprint: str) -> str:
-    """Of the rows of the prompt dataset with this fingerprint."""
-    return f"{PROMPTS_PREFIX}{fingerprint}.parquet"
+def order_key(order: str) -> str:
+    """Of the order of a prompt dataset's rows that has this digest."""
+    return f"{PROMPTS_PREFIX}order-{order}.parquet"
 
 
 def features_prefix(extractor_id: str) -> str:

@@ -26,7 +26,7 @@ class PromptsInfo:
     num_rows: int
     settings: Mapping[str, object] = field(default_factory=dict)  # of the command that named it
     rows: str = ""  # digest of what its rows say, in order; empty: older than this field
-    is_reordered: bool = False  # whether the run has its rows in another order, which `order_key` holds
+    order: str = ""  # digest of the order in which the run has its rows, where it is another one: see `files.order_key`
 
 
 @dataclass(frozen=True)
