@@ -291,7 +291,7 @@ def test_another_export_into_the_same_folder_is_refused_by_what_differs(run: Run
             run.export(tmp_path / "set", **{"where": "guidance_scale > 3", **options})
     run.export(tmp_path / "set", where="guidance_scale > 3", license="cc-by-4.0")  # of the card alone
     changed = {name for name, data in files(tmp_path / "set").items() if data != before[name]}
-    assert changed == {"README.md", "SHA256SUMS"}
+    assert changed == {"README.md", "SHA256SUMS", "croissant.json"}
 
 
 def test_a_damaged_image_is_named_and_not_exported(run: Run, tmp_path: Path) -> None:
