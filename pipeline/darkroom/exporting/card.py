@@ -132,6 +132,7 @@ def _header(of: Card) -> list[str]:
     license = [f"license: {json.dumps(of.license)}"] if of.license else []
     splits = {split: pattern(of.form, split) for split in of.counts.splits}
     files = [f"  - split: {json.dumps(name)}\n    path: {json.dumps(found)}" for name, found in splits.items()]
+    features = [f"  - {json.dumps(each, ensure_ascii=False)}" for each in _features(of.form)]
     return [
         "---",
         *license,
@@ -145,9 +146,10 @@ def _header(of: Card) -> list[str]:
         "- config_name: default",
         "  data_files:",
         *files,
+        *(["  features:", *features] if of.form.layout == "imagefolder" else []),  # which looks nowhere else for them
         "dataset_info:",
         "  features:",
-        *(f"  - {json.dumps(each, ensure_ascii=False)}" for each in _features(of.form)),
+        *features,
         "---",
     ]
 

@@ -4,7 +4,9 @@ JSON-LD after the Croissant format specification 1.0 (https://docs.mlcommons.org
 FileSet that is contained in nothing is of files beside croissant.json.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -28,15 +30,18 @@ _CONTEXT: dict[str, Any] = {
     **{
         name: f"cr:{name}"
         for name in (
-            "citeAs", "column", "extract", "field", "fileObject", "fileProperty", "fileSet", "format", "includes",
-            "isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet", "references", "regex",
-            "repeated", "replace", "samplingRate", "separator", "source", "subField", "transform",
+            "citeAs", "column", "equivalentProperty", "extract", "field", "fileObject", "fileProperty", "fileSet",
+            "format", "includes", "isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet",
+            "references", "regex", "repeated", "replace", "samplingRate", "separator", "source", "subField",
+            "transform",
         )
     },
 }  # fmt: skip
 _TYPES = {"parquet": "application/x-parquet", "tar": "application/x-tar", "jsonl": "application/jsonlines"}
+_PLAIN = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_SPACE = re.compile(r"\s")
 _RECORDS, _FILES = "images", "files"  # names of record sets
-_SHARDS, _IMAGES, _TEXTS, _JSON = "shards", "image-files", "text-files", "json-files"  # of sets of files
+_SHARDS, _IMAGES, _JSON = "shards", "image-files", "json-files"  # of sets of files
 
 
 def croissant(of: Card, files: Sequence[ExportedFile]) -> dict[str, Any]:
@@ -86,7 +91,6 @@ def _sets(of: Card) -> Iterator[dict[str, Any]]:
         tars = [{"@id": of.form.key(split, number, count)} for split, count in of.num_shards.items()
                 for number in range(count)]  # fmt: skip
         yield {**_set(_IMAGES, kind, f"*.{extension}"), "containedIn": tars}
-        yield {**_set(_TEXTS, "text/plain", "*.txt"), "containedIn": tars}
         yield {**_set(_JSON, "application/json", "*.json"), "containedIn": tars}
 
 
@@ -101,22 +105,14 @@ def _set(name: str, kind: str, *patterns: str) -> dict[str, Any]:
 def _record_sets(of: Card) -> Iterator[dict[str, Any]]:
     if of.form.layout == "parquet":
         yield _record_set(_RECORDS, [_image(_column(_SHARDS, "image") | {"transform": {"jsonPath": "bytes"}}),
-                                     *_fields(of, lambda name: _column(_SHARDS, name))])  # fmt: skip
-    elif of.form.layout == "imagefolder":
-        names = _field(_FILES, "file_name", "sc:Text", _of_file(_IMAGES, "filename"))
-        yield _record_set(_FILES, [names, _image(_of_file(_IMAGES, "content"), _FILES)], key=names["@id"])
-        named = _field(_RECORDS, "file_name", "sc:Text", _column(_SHARDS, "file_name"))
-        named["references"] = {"field": {"@id": names["@id"]}}
-        yield _record_set(_RECORDS, [named, *_fields(of, lambda name: _column(_SHARDS, name))])
-    else:
-        key = _field(_RECORDS, "key", "sc:Text", _named(_IMAGES))
-        others = [_field(_RECORDS, f"key of {name}", "sc:Text", _named(name)) for name in (_TEXTS, _JSON)]
-        for each in others:
-            each["references"] = {"field": {"@id": key["@id"]}}
-        caption = _field(_RECORDS, "caption", "sc:Text", _of_file(_TEXTS, "content"))
-        columns = _fields(of, lambda name: {"fileSet": {"@id": _JSON}, "extract": {"jsonPath": f"$.{name}"}})
-        fields = [key, _image(_of_file(_IMAGES, "content")), *others, caption, *columns]
-        yield _record_set(_RECORDS, fields, key=key["@id"])
+                                     *_fields(of)])  # fmt: skip
+    else:  # images are files of their own, which records name
+        is_tar = of.form.layout == "webdataset"
+        name = _field(_FILES, "file_name", "sc:Text", _named(_IMAGES) if is_tar else _of_file(_IMAGES, "filename"))
+        yield _record_set(_FILES, [name, _image(_of_file(_IMAGES, "content"), _FILES)], key=name["@id"])
+        own = _field(_RECORDS, "file_name", "sc:Text", _named(_JSON) if is_tar else _column(_SHARDS, "file_name"))
+        own["references"] = {"field": {"@id": name["@id"]}}
+        yield _record_set(_RECORDS, [own, *_fields(of)])
 
 
 def _record_set(name: str, fields: Sequence[dict[str, Any]], key: str = "") -> dict[str, Any]:
@@ -124,18 +120,47 @@ def _record_set(name: str, fields: Sequence[dict[str, Any]], key: str = "") -> d
     return {"@type": "cr:RecordSet", "@id": name, "name": name, **keyed, "field": list(fields)}
 
 
-def _fields(of: Card, source: Callable[[str], dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Of the columns; how a struct's own fields lie in theirs is left to who reads it."""
-    for field in of.form.schema:
-        kind, is_list = field.type, False
-        while pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind):
-            kind, is_list = kind.value_type, True
-        found = _field(_RECORDS, field.name, _data_type(kind), source(field.name))
+def _fields(of: Card) -> Iterator[dict[str, Any]]:
+    """Of the columns; lists of structs, which Croissant has no source for, are left to the card."""
+    taken: set[str] = set()
+    for field in of.form.types:
+        for found in _described(of, field, (field.name,)):
+            while found["@id"] in taken:
+                found["@id"] += "_"
+            taken.add(found["@id"])
+            yield found
+
+
+def _described(of: Card, field: pa.Field, path: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """A column, or a part of one: `path` leads to it."""
+    kind, is_list = field.type, False
+    while pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind):
+        kind, is_list = kind.value_type, True
+    if not pt.is_struct(kind):
+        found = _field(_RECORDS, ".".join(path), _data_type(kind), _value(of, path))
         yield found | ({"repeated": True} if is_list else {})
+    elif not is_list and (parts := [each for part in kind for each in _described(of, part, (*path, part.name))]):
+        found = _field(_RECORDS, ".".join(path), "sc:Text", {})
+        yield {**{name: found[name] for name in ("@type", "@id", "name")}, "subField": parts}
+
+
+def _value(of: Card, path: tuple[str, ...]) -> dict[str, Any]:
+    if of.form.layout == "webdataset":
+        return {"fileSet": {"@id": _JSON}, "extract": {"jsonPath": _json_path(path)}}
+    inside = {"transform": {"jsonPath": _json_path(path[1:])}} if path[1:] else {}
+    return {**_column(_SHARDS, path[0]), **inside}
+
+
+def _json_path(path: tuple[str, ...]) -> str:
+    """Quoted where a name has a dot, a space or the like."""
+    parts = (f".{name}" if _PLAIN.fullmatch(name) else f"[{json.dumps(name, ensure_ascii=False)}]" for name in path)
+    return "$" + "".join(parts)
 
 
 def _field(record_set: str, name: str, data_type: str, source: dict[str, Any]) -> dict[str, Any]:
-    return {"@type": "cr:Field", "@id": f"{record_set}/{name}", "name": name, "dataType": data_type, "source": source}
+    """Its id has no space: readers refuse one."""
+    named = {"@id": f"{record_set}/{_SPACE.sub('_', name)}", "name": name}
+    return {"@type": "cr:Field", **named, "dataType": data_type, "source": source}
 
 
 def _image(source: dict[str, Any], record_set: str = _RECORDS) -> dict[str, Any]:

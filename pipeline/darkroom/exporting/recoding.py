@@ -8,7 +8,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import Record
 from darkroom.runs.cells import CellInfo, cell_of
 from darkroom.runs.commands import on_run
-from darkroom.runs.encoding import pixels_digest, resized, sha256_of
+from darkroom.runs.encoding import LOSSLESS, pixels_digest, resized, sha256_of
 from darkroom.runs.images import StoredFile, stored_files
 from darkroom.runs.layouts import encode_image
 from darkroom.runs.reading import model_as_recorded, recorded_request
@@ -29,7 +29,8 @@ class Encoding:
 
     def applies_to(self, output: OutputInfo) -> bool:
         """Whether a run's files are not so already, as far as is known without opening them."""
-        return self.size is not None or (self.image_format, self.quality) != (output.image_format, output.quality)
+        is_alike = self.image_format in LOSSLESS or self.quality == output.quality
+        return self.size is not None or self.image_format != output.image_format or not is_alike
 
 
 @dataclass(frozen=True, eq=False)

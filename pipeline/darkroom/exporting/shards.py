@@ -81,12 +81,16 @@ class Format:
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """Of the columns, without the image's."""
+        """Of the columns as the layout has them, without the image's."""
+        return self.types if self.layout == "parquet" else pa.schema([in_json(field) for field in self.types])
+
+    @cached_property
+    def types(self) -> pa.Schema:
+        """Of the columns, before JSON takes times and numbers of some kinds for texts."""
         table = RECORD_SCHEMA.empty_table().append_column(RUN, pa.nulls(0, pa.int64()))
         for field in [*self.own, *(pa.field(score_column(name), pa.float64()) for name in self.scores)]:
             table = table.append_column(field, pa.nulls(0, field.type))
-        found = self.columns(table).schema
-        return found if self.layout == "parquet" else pa.schema([in_json(field) for field in found])
+        return self.columns(table).schema
 
     def columns(self, table: pa.Table) -> pa.Table:
         """Of records: the prompt as `text`, then what says how the image was made, which run it is of, where there are
