@@ -48,7 +48,7 @@ def push(
             f"repo_id={repo_id}: {stale[0]}{f' and {len(stale) - 1:,} more' if stale[1:] else ''} there: not of this "
             "dataset, and who loads it would read it; give replace=true to remove such files, or another repo_id"
         )
-    commits = parts(files, there)
+    commits = parts(store, files, there) or ([[]] if stale else [])
     num_done = num_before = len(files) - sum(map(len, commits))
     num_bytes = 0
     if num_before:

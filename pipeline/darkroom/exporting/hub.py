@@ -4,17 +4,21 @@ last what says that it is whole.
 huggingface_hub makes every request. Each file is held against SHA256SUMS as it is read; in memory are a few files.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from darkroom.domain.errors import DarkroomError, TryAgain, first_line
 from darkroom.exporting.shards import ExportedFile
 from darkroom.exporting.writing import CARD_KEY, COPIES_KEY, CROISSANT_KEY, EXPORT_KEY, SUMS_KEY
 from darkroom.runs.encoding import sha256_of
 from darkroom.storage.store import NotFound, Store
+
+if TYPE_CHECKING:  # loads in a second
+    from huggingface_hub.hf_api import RepoFile
 
 TOKEN = "HF_TOKEN"  # the environment variable by which the hub's own tools take a token
 _REPO = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
@@ -83,14 +87,13 @@ class Hub:
                 "everybody, or another repo_id"
             )
 
-    def there(self) -> dict[str, str | None]:
-        """Files of the repository; each with its SHA-256, where the hub knows it."""
+    def there(self) -> "dict[str, RepoFile]":
+        """Files of the repository by their paths."""
         from huggingface_hub.hf_api import RepoFile
 
         with _explained(self._repo_id):
             found = self._api.list_repo_tree(**self._named, recursive=True)
-            files = (each for each in found if isinstance(each, RepoFile))
-            return {file.path: file.lfs.sha256 if file.lfs else None for file in files}
+            return {each.path: each for each in found if isinstance(each, RepoFile)}
 
     def upload(
         self, store: Store, files: Sequence[ExportedFile], stale: Sequence[str], told: Callable[[ExportedFile], None]
@@ -107,7 +110,7 @@ class Hub:
                 for file in group:
                     told(file)
             removed = [CommitOperationDelete(key, is_folder=False) for key in stale]
-            message = f"Add {len(files):,} files of a dataset made with Darkroom"
+            message = f"Add {len(files):,} and remove {len(stale):,} files of a dataset made with Darkroom"
             self._api.create_commit(**self._named, operations=[*removed, *added], commit_message=message)
 
 
@@ -121,15 +124,25 @@ def _read(store: Store, file: ExportedFile) -> bytes:
     return data
 
 
-def parts(files: Sequence[ExportedFile], there: Mapping[str, str | None]) -> list[list[ExportedFile]]:
+def parts(store: Store, files: Sequence[ExportedFile], there: "Mapping[str, RepoFile]") -> list[list[ExportedFile]]:
     """What is not there yet, in commits; what says that all is whole comes with the last one."""
-    missing = [file for file in files if there.get(file.key) != file.sha256]
+    missing = [file for file in files if not _is_equal(store, file, there.get(file.key))]
     early = [file for file in missing if file.key not in _LAST]
     late = [file for file in missing if file.key in _LAST]
-    return [*_groups(early, _MOST_FILES, 16 * _MOST_BYTES), late]
+    return [*_groups(early, _MOST_FILES, 16 * _MOST_BYTES), *([late] if late else [])]
 
 
-def foreign(files: Sequence[ExportedFile], there: Mapping[str, str | None]) -> list[str]:
+def _is_equal(store: Store, file: ExportedFile, found: "RepoFile | None") -> bool:
+    """A small file is known by its git blob alone, the SHA-1 of its header and its bytes."""
+    if found is None or found.size != file.size_bytes:
+        return False
+    if found.lfs:
+        return found.lfs.sha256 == file.sha256
+    data = _read(store, file)
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() == found.blob_id
+
+
+def foreign(files: Sequence[ExportedFile], there: "Mapping[str, RepoFile]") -> list[str]:
     """Files of the repository that are not of the dataset: readers would take some for its own."""
     own = {file.key for file in files}
     return [key for key in there if key not in own and key not in _HUBS]
@@ -149,8 +162,9 @@ def _groups(files: Sequence[ExportedFile], most: int, most_bytes: int) -> Iterat
 @contextmanager
 def _explained(repo_id: str) -> Iterator[None]:
     """What the hub answers, as one line with a remedy."""
-    from httpx import TransportError
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    [unreachable] = [kind for kind in HfHubHTTPError.__bases__ if kind is not OSError]  # of whichever client it has
 
     try:
         yield
@@ -165,7 +179,9 @@ def _explained(repo_id: str) -> Iterator[None]:
             ) from None
         kind = TryAgain if code >= 500 or code == 429 else DarkroomError
         raise kind(f"repo_id={repo_id}: the hub answers {first_line(error)}") from None
-    except TransportError as error:
+    except OfflineModeIsEnabled as error:
+        raise DarkroomError(f"repo_id={repo_id}: {first_line(error)}; unset HF_HUB_OFFLINE") from None
+    except unreachable as error:
         raise TryAgain(f"repo_id={repo_id}: the hub cannot be reached ({first_line(error)})") from None
     except (RuntimeError, ValueError) as error:
         if isinstance(error, DarkroomError):
