@@ -164,7 +164,8 @@ def _explained(repo_id: str) -> Iterator[None]:
     """What the hub answers, as one line with a remedy."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
-    [unreachable] = [kind for kind in HfHubHTTPError.__bases__ if kind is not OSError]  # of whichever client it has
+    # Of whichever client it has.
+    unreachable: tuple[Any, ...] = tuple(kind for kind in HfHubHTTPError.__bases__ if kind is not OSError)
 
     try:
         yield
