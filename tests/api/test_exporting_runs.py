@@ -83,6 +83,12 @@ def test_an_image_that_two_runs_have_is_refused_or_kept_once(tmp_path: Path) -> 
     assert list(left.copy_of_run)[:2] == ["a/run"] * 2
     assert found.num_images == 6 + 10 - len(left)
     assert "2 images are in an earlier run by the same id" in (tmp_path / "set" / "README.md").read_text()
+    by_prompt = {prompt: np.eye(9)[place] for place, prompt in enumerate(PROMPTS[:9])}
+    for each in (first, other):
+        featured(each, by_prompt)
+    near = first.export(tmp_path / "near", others=[other.uri], dedup="embedding", layout="webdataset")
+    assert (near.num_images, near.counts.copies) == (9, {"id": 2, "embedding": 5})
+    assert rows(tmp_path / "near").image_id.nunique() == 9
     one_cell = f"{other.uri}#{FIVE.cell.cell_id}"
     assert first.export(tmp_path / "one", others=[one_cell]).num_images == 11
 

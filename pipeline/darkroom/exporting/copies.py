@@ -36,6 +36,9 @@ class Copies:
     def counts(self) -> Mapping[str, int]:
         return Counter(self.table["why"].to_pylist())
 
+    def __add__(self, other: "Copies") -> "Copies":
+        return Copies(pa.concat_tables([self.table, other.table]))
+
     def without(self, place: int, table: pa.Table) -> pa.Table:
         """Records of a run, without those of copies."""
         ids = self._ids.get(place)
@@ -58,26 +61,23 @@ class Copies:
         return table
 
 
-# Of equal files and pixels -------------------------------------------------------------------------------------------
+# Of equal ids and pixels ---------------------------------------------------------------------------------------------
 
 
-def by_pixels(runs: Sequence[Selection]) -> Copies:
-    """Images whose records name equal pixels, and those that are in two runs by one id."""
-    found = [(place, table) for place, table in _walk(runs, ["pixels_sha256"])]
-    images = _Images(found)
-    firsts = images.firsts("image_id", ID, {})
-    return images.copies(images.firsts("pixels_sha256", PIXELS, firsts))
-
-
-def check_ids(runs: Sequence[Selection]) -> None:
-    """Raises DarkroomError for an image that is in two runs by one id: only runs that share a cell can have one."""
+def by_id(runs: Sequence[Selection]) -> Copies:
+    """Images that are in two runs by one id: only runs that share a cell can have such."""
     cells = Counter(cell_id for run in runs for cell_id in run.cells)
     shared = pa.array([cell_id for cell_id, count in cells.items() if count > 1], pa.string())
     if not len(shared):
-        return
+        return Copies()
     walked = _walk(runs, ["cell_id"])
     images = _Images([(place, table.filter(pc.is_in(table["cell_id"], value_set=shared))) for place, table in walked])
-    for row in images.copies(images.firsts("image_id", ID, {})).table.slice(0, 1).to_pylist():
+    return images.copies("image_id", ID)
+
+
+def check_ids(runs: Sequence[Selection]) -> None:
+    """Raises DarkroomError for an image that is in two runs by one id."""
+    for row in by_id(runs).table.slice(0, 1).to_pylist():
         first, second = (runs[row[name]].name for name in ("copy_of_run", "run"))
         raise DarkroomError(
             f"others: image {row['image_id']} is in {first} and in {second}, of one cell and one prompt; dedup=pixels "
@@ -85,13 +85,17 @@ def check_ids(runs: Sequence[Selection]) -> None:
         )
 
 
+def by_pixels(runs: Sequence[Selection]) -> Copies:
+    """Images whose records name equal pixels, and those of one id."""
+    known = by_id(runs)
+    found = [(place, known.without(place, table)) for place, table in _walk(runs, ["pixels_sha256"])]
+    return known + _Images(found).copies("pixels_sha256", PIXELS)
+
+
 def _walk(runs: Sequence[Selection], columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
     for place, run in enumerate(runs):
         for table in run.blocks(columns):
             yield place, table.select(["image_id", *columns])
-
-
-_Firsts = dict[int, tuple[int, str]]  # place of a copy -> place of what it copies, and why
 
 
 class _Images:
@@ -101,33 +105,25 @@ class _Images:
         self._table = pa.concat_tables([table for _, table in tables]) if tables else None
         self._runs = np.repeat([place for place, _ in tables], [len(table) for _, table in tables])
 
-    def firsts(self, column: str, why: str, known: _Firsts) -> _Firsts:
-        """Those that are known, and images whose value is that of an earlier one; null is equal to nothing."""
+    def copies(self, column: str, why: str) -> Copies:
+        """Images whose value is that of an earlier one; null is equal to nothing."""
         if self._table is None:
-            return known
-        values = self._table[column].combine_chunks()
-        codes = values.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-        of = first[inverse]
-        places = np.flatnonzero((codes >= 0) & (of != np.arange(len(codes))))
-        return {**{int(place): (int(of[place]), why) for place in places}, **known}
-
-    def copies(self, firsts: _Firsts) -> Copies:
-        if self._table is None or not firsts:
             return Copies()
-        places = sorted(firsts)
-        originals = [firsts[place][0] for place in places]
-        ids = self._table["image_id"]
-        columns = [
-            ids.take(pa.array(places)).cast(pa.string()),
-            ids.take(pa.array(originals)).cast(pa.string()),
-            [firsts[place][1] for place in places],
+        codes = self._table[column].combine_chunks().dictionary_encode().indices
+        codes = codes.fill_null(-1).to_numpy(zero_copy_only=False)
+        _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+        originals = first[inverse]
+        places = np.flatnonzero((codes >= 0) & (originals != np.arange(len(codes))))
+        originals, ids = originals[places], self._table["image_id"]
+        values = [
+            ids.take(pa.array(places)),
+            ids.take(pa.array(originals)),
+            [why] * len(places),
             [1.0] * len(places),
             self._runs[places],
             self._runs[originals],
         ]
-        return Copies(pa.Table.from_arrays([_column(each, kind) for each, kind in zip(columns, _SCHEMA, strict=True)],
-                                           schema=_SCHEMA))  # fmt: skip
+        return Copies(pa.table([_column(*each) for each in zip(values, _SCHEMA, strict=True)], schema=_SCHEMA))
 
 
 def _column(values: object, field: pa.Field) -> pa.ChunkedArray:
@@ -138,15 +134,19 @@ def _column(values: object, field: pa.Field) -> pa.ChunkedArray:
 
 
 def by_embedding(runs: Sequence[Selection], extractor_id: str, cosine: float) -> Copies:
-    """Images whose features have at least this cosine with those of an image that is kept; O(n k d) time for n images
-    of which k are kept."""
+    """Images whose features have at least this cosine with those of an image that is kept, and those of one id.
+
+    O(n k d) time for n images of which k are kept.
+    """
+    known = by_id(runs)
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryFile(prefix="darkroom-") as file:
         kept = _Kept(file, cosine)
         for place, run in enumerate(runs):
             for table in run.blocks([], extractor_id=extractor_id):
-                rows += kept.add(place, table) if len(table) else []
-    return Copies(pa.Table.from_pylist(rows, schema=_SCHEMA))
+                fresh = known.without(place, table)
+                rows += kept.add(place, fresh) if len(fresh) else []
+    return known + Copies(pa.Table.from_pylist(rows, schema=_SCHEMA))
 
 
 class _Kept:

@@ -185,6 +185,8 @@ def _data_type(kind: pa.DataType) -> str:
         return "sc:Boolean"
     if pt.is_integer(kind):
         return "sc:Integer"
-    if pt.is_floating(kind):
+    if pt.is_floating(kind) or pt.is_decimal(kind):
         return "sc:Float"
+    if pt.is_time(kind):
+        return "sc:Time"
     return "sc:DateTime" if pt.is_timestamp(kind) else "sc:Date" if pt.is_date(kind) else "sc:Text"
