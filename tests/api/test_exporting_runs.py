@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from darkroom.api.exporting import run_names
+from darkroom.api.export_checks import run_names
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
 from darkroom.engine import cluster

@@ -4,25 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from darkroom.api.events import Noted, Progress
+from darkroom.api.export_checks import Job, Part, checked_job, request
 from darkroom.api.export_workers import on_ray
 from darkroom.api.options import EngineOptions, ExportOptions
-from darkroom.api.run import Run, cell_address, chosen_cells, endpoints, open_run
-from darkroom.domain.errors import DarkroomError
-from darkroom.domain.setting_values import unknown
-from darkroom.evaluation.figures import Metric, read_evaluations
-from darkroom.evaluation.latest import RunFigures, latest_figures
-from darkroom.exporting.card import Card, CardRun, card
-from darkroom.exporting.copies import Copies, by_embedding, by_pixels, check_ids
+from darkroom.api.run import Run
+from darkroom.exporting.about import Card, CardRun
+from darkroom.exporting.card import card
 from darkroom.exporting.croissant import croissant
-from darkroom.exporting.dataset import RUN, WHOLE, Counts, Dataset
-from darkroom.exporting.recoding import Encoding, Source, exported_images
-from darkroom.exporting.selection import Selection
-from darkroom.exporting.shards import ExportedFile, Format
+from darkroom.exporting.dataset import Counts
+from darkroom.exporting.shards import ExportedFile
 from darkroom.exporting.writing import (
     CARD_KEY,
     COPIES_KEY,
@@ -31,27 +25,19 @@ from darkroom.exporting.writing import (
     SUMS_KEY,
     ShardWriter,
     ShardWritten,
-    check_apart,
-    check_free,
     claim,
     in_threads,
     put_file,
-    shard_sizes,
     sums,
     write_shards,
 )
-from darkroom.prompts.conditions import Condition
 from darkroom.runs.cells import read_choices
-from darkroom.runs.encoding import LOSSLESS, sha256_of
+from darkroom.runs.encoding import sha256_of
 from darkroom.runs.files import to_json
-from darkroom.runs.manifest import RECORD_SCHEMA, to_records
 from darkroom.runs.reading import present_images
 from darkroom.storage.local import LocalStore
-from darkroom.storage.store import Store, open_store, parse_spec
 
 _FEW_FILES = 10_000  # of one repository of the hub
-_TRIED = 8  # images that are encoded to see how large files become
-_SAME = "same"  # of image_format
 
 
 @dataclass(frozen=True)
@@ -85,8 +71,8 @@ def export(
     Raises DarkroomError, before anything is written, for what cannot be exported as asked; and for an image that is not
     what was committed, after which the same call goes on.
     """
-    job = _checked(given, to, options, endpoint_url, to_endpoint_url)
-    claim(job.target, _request(job))
+    job = checked_job(given, to, options, endpoint_url, to_endpoint_url)
+    claim(job.target, request(job))
     if isinstance(job.target, LocalStore):
         job.target.remove_abandoned()
     _say_more(job, progress)
@@ -106,234 +92,7 @@ def export(
     return Export(job.runs[0].run, job.target.describe(), num_images, num_shards, were_there, num_bytes, job.counts)
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """A run, and what of it is exported."""
-
-    run: Run
-    selection: Selection
-    figures: RunFigures
-    num_dropped: int  # cells, that are left out
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """An export that can be done as asked."""
-
-    runs: Sequence[_Part]
-    target: Store
-    options: ExportOptions
-    dataset: Dataset
-    counts: Counts
-    sizes: Mapping[str, Sequence[int]]  # images of each shard, by split
-    form: Format
-    sources: Sequence[Source]
-    encoding: Encoding | None
-
-    @property
-    def names(self) -> list[str]:
-        return [run.selection.name for run in self.runs]
-
-
-# Before anything is written ------------------------------------------------------------------------------------------
-
-
-def _checked(
-    given: str | Run, to: str, options: ExportOptions, endpoint_url: str | None, to_endpoint_url: str | None
-) -> _Job:
-    condition = Condition(options.where, "where") if options.where is not None else None
-    for_run, for_to, *for_others = endpoints(endpoint_url, given, to, *options.others)
-    runs = [(open_run(given, for_run), options.cells)]
-    for address, endpoint in zip(options.others, for_others, strict=True):
-        place, cell_id = cell_address(address)
-        runs.append((open_run(place, endpoint, "others"), [cell_id] if cell_id else None))
-    target = _target(to, to_endpoint_url or for_to)
-    for run, _ in runs:
-        check_apart(run.store.spec, target.spec)
-    check_free(target)
-    names = run_names([run.uri for run, _ in runs])
-    parts = [_part(run, cells, name, condition, options) for (run, cells), name in zip(runs, names, strict=True)]
-    _check_scores(parts, options.scores)
-    dataset = Dataset([part.selection for part in parts], options.shares or WHOLE)
-    form, encoding = _form(parts, options, dataset)
-    sources = [
-        Source(
-            run.store, part.selection.cells, run.info.output, encoding if encoding.applies_to(run.info.output) else None
-        )
-        for part in parts
-        if (run := part.run)
-    ]
-    dataset = dataset.without(_copies(parts, options))
-    counts = dataset.count()
-    _check_images(runs[0][0], options, counts)
-    scale = _scale(dataset, sources)
-    sizes = {
-        name: shard_sizes(options.layout, count, options.images_a_shard, scale) for name, count in counts.splits.items()
-    }
-    used = encoding if any(source.encoding for source in sources) else None
-    return _Job(parts, target, options, dataset, counts, sizes, form, sources, used)
-
-
-def _part(
-    run: Run, named: Sequence[str] | None, name: str, condition: Condition | None, options: ExportOptions
-) -> _Part:
-    chosen = {*chosen_cells(run, named)}
-    cells = {cell_id: item for cell_id, item in run.cells.items() if cell_id in chosen}  # in the run's order
-    evaluations = read_evaluations(run.store)
-    figures = latest_figures(evaluations, cells)
-    scores = tuple(dict.fromkeys(options.scores))
-    selection = Selection(
-        name, run.store, run.info.shard_size, cells, condition, figures.all_image_scores, scores, evaluations
-    )
-    selection.check()
-    return _Part(run, selection, figures, len(run.cells) - len(cells) if named is None else 0)
-
-
-def run_names(uris: Sequence[str]) -> list[str]:
-    """What runs are called: the last part of each address, with as many before it as tell them apart; equal ones by
-    their number."""
-    parts = [uri.rstrip("/").split("/") for uri in uris]
-    for depth in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(each[-depth:]) for each in parts]
-        if len({*names}) == len(names):
-            return names
-    return [f"{parts[place][-1]} ({place + 1})" for place in range(len(uris))]
-
-
-def _check_scores(parts: Sequence[_Part], names: Sequence[str]) -> None:
-    """Raises DarkroomError for a score that is another one in another run."""
-    for name in names:
-        for part in parts[1:]:
-            first, own = (_definition(each.figures.metrics[name]) for each in (parts[0], part))
-            if own != first:
-                raise DarkroomError(
-                    f"scores: {name} is of another extractor or convention in {part.selection.name} than in "
-                    f"{parts[0].selection.name}; evaluate both alike, or leave it out"
-                )
-
-
-def _form(parts: Sequence[_Part], options: ExportOptions, dataset: Dataset) -> tuple[Format, Encoding]:
-    """How shards are written, and how images are that are not so yet."""
-    outputs = {part.selection.name: part.run.info.output for part in parts}
-    first = parts[0].run.info.output
-    image_format = first.image_format if options.image_format == _SAME else options.image_format
-    for name, output in outputs.items():
-        if options.image_format == _SAME and output.image_format != image_format:
-            raise DarkroomError(
-                f"others: images of {name} are {output.image_format}, and those of {parts[0].selection.name} "
-                f"{image_format}; give image_format={image_format}, so that all are of one format"
-            )
-    own = first.quality if first.image_format == image_format else 95
-    quality = 0 if image_format in LOSSLESS else options.quality or own
-    cells = {cell_id: info for part in parts for cell_id, info in part.selection.cells.items()}
-    names = [part.selection.name for part in parts] if len(parts) > 1 else []
-    form = Format(
-        options.layout,
-        image_format,
-        options.shares is not None,
-        dataset.own,
-        tuple(dict.fromkeys(options.scores)),
-        cells,
-        names,
-    )
-    return form, Encoding(image_format, quality, options.size)
-
-
-def _copies(parts: Sequence[_Part], options: ExportOptions) -> Copies:
-    runs = [part.selection for part in parts]
-    if options.dedup == "pixels":
-        return by_pixels(runs)
-    if options.dedup == "embedding":
-        [extractor_id] = {_extractor_id(part, options.extractor) for part in parts}
-        return by_embedding(runs, extractor_id, options.cosine)
-    check_ids(runs)
-    return Copies()
-
-
-def _extractor_id(part: _Part, named: str | None) -> str:
-    """Of the extractor whose features of the run are compared. Raises DarkroomError where none, or no single one, is
-    meant."""
-    metrics = [metric for each in part.selection.evaluations for metric in each.metrics.values()]
-    known = {metric.extractor: metric.extractor_id for metric in metrics if metric.column is None and metric.weights}
-    if named is None and len(known) == 1:
-        return next(iter(known.values()))
-    if named in known:
-        return known[named]
-    if not known:
-        raise DarkroomError(f"dedup=embedding: {part.selection.name} has no features; evaluate it first")
-    if named is None:
-        raise DarkroomError(f"dedup=embedding: {part.selection.name} has features by {', '.join(known)}; give "
-                            "extractor=... for one of them")  # fmt: skip
-    raise DarkroomError(f"extractor: {unknown(named, tuple(known), 'extractor of the run')}")
-
-
-def _scale(dataset: Dataset, sources: Sequence[Source]) -> float:
-    """By how much files that are encoded anew are larger than those of the run, from the first few."""
-    if not any(source.encoding for source in sources):
-        return 1.0
-    table = dataset.first(_TRIED)
-    records = to_records(table.select(RECORD_SCHEMA.names))
-    places = table[RUN].to_pylist()
-    images = [exported_images(sources[place], [record], {})[0] for place, record in zip(places, records, strict=True)]
-    return sum(len(image.data) for image in images) / max(1, sum(record.bytes or 0 for record in records))
-
-
-def _target(to: str, endpoint_url: str | None) -> Store:
-    try:
-        spec = parse_spec(to, endpoint_url)
-    except DarkroomError as error:
-        text = str(error).replace("output.uri", "to").replace("output.endpoint_url", "to_endpoint_url")
-        raise DarkroomError(text) from None
-    if not spec.is_remote and Path(spec.uri).is_file():
-        raise DarkroomError(f"to={spec.uri}: is a file; name a folder")
-    return open_store(spec)
-
-
-def _check_images(run: Run, options: ExportOptions, counts: Counts) -> None:
-    if not counts.num_images:
-        without = sum(counts.without_image.values())
-        why = f"; where={options.where} leaves out all {counts.num_excluded:,}" if counts.num_excluded else ""
-        why += f"; {without:,} records have no image" if without else ""
-        raise DarkroomError(f"run={run.uri}: no image is chosen{why}; choose others, or render more of the run")
-    for name, count in counts.splits.items():
-        if not count.num_images:
-            raise DarkroomError(
-                f"splits: {name}={(options.shares or WHOLE)[name]:g} holds none of the {counts.num_images:,} images, "
-                "since prompts go to splits as wholes; give it a larger share, or leave it out"
-            )
-
-
-def _request(job: _Job) -> dict[str, object]:
-    """What decides the bytes of shards, by the names that a user knows."""
-    options, counts = job.options, job.counts
-    is_near = options.dedup == "embedding"
-    return {
-        "layout": options.layout,
-        "runs": [
-            {
-                "name": part.selection.name,
-                "prompts": part.run.info.prompts.fingerprint,
-                "cells": list(part.selection.cells),
-            }
-            for part in job.runs
-        ],
-        "where": options.where,
-        "scores": {name: _definition(job.runs[0].figures.metrics[name]) for name in options.scores},
-        "splits": options.shares,
-        "encoding": None if job.encoding is None else vars(job.encoding),
-        "dedup": options.dedup,
-        **({"cosine": options.cosine, "extractor": _extractor_id(job.runs[0], options.extractor)} if is_near else {}),
-        "num_shards": {name: len(own) for name, own in job.sizes.items()},
-        "num_images": {name: count.num_images for name, count in counts.splits.items()},
-        "images": counts.digest,
-    }
-
-
-def _definition(metric: Metric) -> dict[str, str]:
-    return {"extractor": metric.extractor_id, "convention": metric.convention}
-
-
-def _say_more(job: _Job, progress: Progress) -> None:
+def _say_more(job: Job, progress: Progress) -> None:
     if num_dropped := sum(part.num_dropped for part in job.runs):
         progress(Noted(f"{num_dropped} cells that the sweep dropped early are left out; cells=[...] names them"))
     if job.options.layout == "imagefolder" and job.counts.num_images > _FEW_FILES:
@@ -348,7 +107,7 @@ def _say_more(job: _Job, progress: Progress) -> None:
 # What is said of it --------------------------------------------------------------------------------------------------
 
 
-def _described(job: _Job, files: Sequence[ExportedFile]) -> list[ExportedFile]:
+def _described(job: Job, files: Sequence[ExportedFile]) -> list[ExportedFile]:
     """Write what says what is there, and the sums of all files; these files too. All of it is written anew, as figures
     may be newer."""
     about, request = _card(job), job.target.get(EXPORT_KEY)
@@ -364,14 +123,14 @@ def _described(job: _Job, files: Sequence[ExportedFile]) -> list[ExportedFile]:
     return every
 
 
-def _card(job: _Job) -> Card:
+def _card(job: Job) -> Card:
     num_shards = {split: len(own) for split, own in job.sizes.items()}
     runs = [_card_run(part, job.counts.batch_sizes.get(place)) for place, part in enumerate(job.runs)]
-    options = job.options.given
-    return Card(runs, job.target.spec, job.counts, job.form, num_shards, job.options.license, options, job.encoding)
+    options, about = job.options, (job.target.spec, job.counts, job.form, num_shards)
+    return Card(runs, *about, options.license, options.given, options.cosine, job.encoding)
 
 
-def _card_run(part: _Part, batch_size: int | None) -> CardRun:
+def _card_run(part: Part, batch_size: int | None) -> CardRun:
     run, figures, cells = part.run, part.figures, part.selection.cells
     if figures.metrics:
         figures = replace(figures, present=present_images(run.store))

@@ -8,38 +8,25 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from darkroom.domain.identity import ModelIdentity
-from darkroom.domain.progress import readable_bytes
 from darkroom.domain.records import FILTERED, STAYING
 from darkroom.domain.settings import SETTINGS
-from darkroom.evaluation.figures import ABOUT_INTERVALS, Figure, Metric
+from darkroom.evaluation.figures import ABOUT_INTERVALS, Figure
 from darkroom.evaluation.tables import Table, arrow, interval, markdown_table, number, setting_text
-from darkroom.exporting.column_types import feature
+from darkroom.exporting.about import Card, CardRun, citation, description
+from darkroom.exporting.card_header import header
 from darkroom.exporting.copies import EMBEDDING, ID, PIXELS
-from darkroom.exporting.dataset import Counts
-from darkroom.exporting.recoding import Encoding
-from darkroom.exporting.shards import Format
 from darkroom.reporting.commands import run_command
 from darkroom.reporting.summary import markdown
-from darkroom.runs.cells import CellInfo, Choices
 from darkroom.runs.commands import called_by_name
-from darkroom.runs.encoding import EXTENSIONS
-from darkroom.runs.run import RunInfo
 from darkroom.storage.store import StoreSpec
 
 _MOST_CELLS = 50  # rows of a table
-_COSINE = 0.95  # where the command says nothing
 _COPIES = {
     ID: "{} images are in an earlier run by the same id (`duplicates.parquet`)",
     PIXELS: "{} images have the same pixels as an earlier one (`duplicates.parquet`)",
     EMBEDDING: "{} images are near copies of earlier ones, with a cosine of {} or more (`duplicates.parquet`)",
 }
-_BIBTEX = re.compile(r"[&%$#_{}]")
-_SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
-_NAMES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
 # Of absolute paths that are whole values: in quotes, where they may hold spaces; without; and alone.
 _FOLDERS = (
     re.compile(r"""((["'])(?:[\w.]+=)?)(?:file://|~)?/(?:(?:(?!\2).)*/)?(?=(?!\2).)"""),
@@ -62,54 +49,10 @@ _ABOUT = {
 }
 
 
-@dataclass(frozen=True)
-class CardRun:
-    """A run that the images are of."""
-
-    name: str
-    spec: StoreSpec
-    info: RunInfo
-    every: Mapping[str, CellInfo]  # all cells of the run
-    cells: Mapping[str, CellInfo]  # those that are exported
-    metrics: Mapping[str, Metric]
-    figures: Mapping[str, Mapping[str, Figure]]  # by cell_id and Metric.name
-    dropped: int = 0  # cells that a sweep dropped early
-    num_rows_left: int = 0  # prompt rows of the exported cells that are not rendered yet
-    batch_size: int | None = None  # of most of its images
-    evaluations: Sequence[Mapping[str, object]] = ()  # options of those of the run
-    choices: Choices = Choices()  # noqa: RUF009 - frozen
-
-
-@dataclass(frozen=True)
-class Card:
-    """What the card is made of."""
-
-    runs: Sequence[CardRun]
-    to: StoreSpec
-    counts: Counts
-    form: Format
-    num_shards: Mapping[str, int]  # by split
-    license: str | None
-    options: Mapping[str, object]  # of the command that exports
-    encoding: Encoding | None = None
-
-    @property
-    def title(self) -> str:
-        return self.to.uri.rstrip("/").rpartition("/")[2]
-
-    @property
-    def models(self) -> list[ModelIdentity]:
-        return list(dict.fromkeys(info.cell.model for run in self.runs for info in run.cells.values()))
-
-    @property
-    def is_of_several(self) -> bool:
-        return len(self.runs) > 1
-
-
 def card(of: Card) -> bytes:
     """README.md."""
     parts = [
-        _header(of),
+        header(of),
         [f"# {markdown(of.title)}", "", description(of)],
         ["## Images", "", *_splits(of), "", *_loading(of)],
         ["## Columns", "", *_columns(of)],
@@ -124,74 +67,7 @@ def card(of: Card) -> bytes:
     return ("\n\n".join("\n".join(part) for part in parts) + "\n").encode("utf-8", "replace")
 
 
-# The header ----------------------------------------------------------------------------------------------------------
-
-
-def _header(of: Card) -> list[str]:
-    """https://github.com/huggingface/hub-docs/blob/main/datasetcard.md"""
-    license = [f"license: {json.dumps(of.license)}"] if of.license else []
-    splits = {split: pattern(of.form, split) for split in of.counts.splits}
-    files = [f"  - split: {json.dumps(name)}\n    path: {json.dumps(found)}" for name, found in splits.items()]
-    features = [f"  - {json.dumps(each, ensure_ascii=False)}" for each in _features(of.form)]
-    return [
-        "---",
-        *license,
-        "task_categories:",
-        "- text-to-image",
-        "tags:",
-        "- synthetic",
-        "size_categories:",
-        f"- {size_category(of.counts.num_images)}",
-        "configs:",
-        "- config_name: default",
-        "  data_files:",
-        *files,
-        *(["  features:", *features] if of.form.layout == "imagefolder" else []),  # which looks nowhere else for them
-        "dataset_info:",
-        "  features:",
-        *features,
-        "---",
-    ]
-
-
-def _features(form: Format) -> list[dict[str, Any]]:
-    """Of every column, as `datasets` opens the layout."""
-    columns = [feature(field) for field in form.schema]
-    if form.layout != "webdataset":
-        return [{"name": "image", "dtype": "image"}, *columns]
-    texts = [{"name": name, "dtype": "string"} for name in ("txt", "__key__", "__url__")]
-    image = {"name": EXTENSIONS[form.image_format], "dtype": "image"}
-    return [image, texts[0], {"name": "json", "struct": columns}, *texts[1:]]
-
-
-def pattern(form: Format, split: str) -> str:
-    """Of a split's files."""
-    if form.layout == "webdataset":
-        return f"{split}-*.tar" if form.has_splits else "*.tar"
-    return f"data/{split}-*.parquet" if form.layout == "parquet" else f"{split}/**"
-
-
-def size_category(count: int) -> str:
-    """As the hub names it, such as 1K<n<10K."""
-    place = sum(count >= size for size in _SIZES)
-    if place == 0:
-        return "n<1K"
-    return f"{_NAMES[place - 1]}<n<{_NAMES[place]}" if place < len(_NAMES) else "n>1B"
-
-
 # What it says --------------------------------------------------------------------------------------------------------
-
-
-def description(of: Card) -> str:
-    """In two sentences."""
-    models = list(dict.fromkeys(model.repo_id for model in of.models))
-    named = ", ".join(models[:3]) + (f" and {len(models) - 3} more" if len(models) > 3 else "")
-    size = f", {readable_bytes(of.counts.num_bytes)}" if of.encoding is None else ""
-    said = markdown(
-        f"{of.counts.num_images:,} images that {named} made of prompts{size} as {of.form.image_format}. All of them "
-        "are synthetic: no photograph is among them."
-    )
-    return said if of.license else f"{said} No license was named for this dataset."
 
 
 def _splits(of: Card) -> list[str]:
@@ -328,7 +204,7 @@ def _left_out(of: Card) -> Iterator[str]:
     if of.counts.num_excluded:
         yield f"{of.counts.num_excluded:,} images do not hold the condition `{of.options.get('where')}`"
     for why, count in of.counts.copies.items():
-        yield _COPIES[why].format(f"{count:,}", of.options.get("cosine", _COSINE))
+        yield _COPIES[why].format(f"{count:,}", f"{of.cosine:g}")
     dropped = sum(run.dropped for run in of.runs)
     if others := sum(len(run.every) - len(run.cells) for run in of.runs) - dropped:
         yield f"{others:,} cells of the run were not chosen"
@@ -415,11 +291,3 @@ def _citation(of: Card) -> Iterator[str]:
     """Without an author and a date, which are not known."""
     yield "Name the models, as their cards ask for it, and this dataset by the digest of its images:"
     yield from ("", "```bibtex", citation(of), "```")
-
-
-def citation(of: Card) -> str:
-    """BibTeX."""
-    key = re.sub(r"[^A-Za-z0-9]+", "-", of.title).strip("-") or "dataset"
-    title, made = (_BIBTEX.sub(r"\\\g<0>", text) for text in (of.title, ", ".join(m.repo_id for m in of.models[:3])))
-    note = f"Made by {made} with Darkroom; SHA-256 of its list of images {of.counts.digest}"
-    return f"@misc{{{key},\n  title = {{{title}: {of.counts.num_images} synthetic images}},\n  note = {{{note}}}\n}}"

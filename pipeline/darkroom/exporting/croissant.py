@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
-from darkroom.exporting.card import Card, citation, description
+from darkroom.exporting.about import Card, citation, description
 from darkroom.exporting.shards import LIST, ExportedFile
 from darkroom.runs.encoding import CONTENT_TYPES, EXTENSIONS
 
