@@ -4,8 +4,6 @@ import hashlib
 import io
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +22,7 @@ from darkroom.engine import cluster
 from darkroom.runs.features import ImageFeatures, ShardFeatures, put_features
 from darkroom.runs.manifest import committed as committed_shards
 from darkroom.runs.manifest import read
-from darkroom.storage.local import LocalStore
-from darkroom.storage.store import StoreSpec
+from darkroom.storage.disk import synced
 from tests.exporting.runs import HESSEL, PROMPTS, check_sums, committed, files, header, rows
 from tests.jobs.helpers import named, run_here
 from tests.reporting.runs import EXTRACTOR_ID, cell, evaluate, rendered
@@ -280,28 +277,16 @@ def test_workers_on_ray_write_the_same_bytes_and_name_a_damaged_image(run: Run, 
         own.export(tmp_path / "set", engine=engine, **options)
 
 
-@pytest.mark.slow
 def test_what_a_killed_export_was_writing_is_removed_and_what_another_writes_is_not(run: Run, tmp_path: Path) -> None:
-    folder = tmp_path / "set"
-    code = f"""if True:
-        import os, sys, darkroom.storage.local as local
-        def stop(temporary, path):
-            print(temporary, flush=True)
-            sys.stdin.read()
-        local.link = stop
-        import darkroom
-        darkroom.export({run.uri!r}, {str(folder)!r})
-    """
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout is not None
-        left = Path(other.stdout.readline().strip())
-        old = left.stat().st_mtime - 60
-        os.utime(left, (old, old))
-        assert LocalStore(StoreSpec(str(folder))).remove_abandoned() == 0
-        assert left.exists()
-        other.kill()
-    run.export(folder)
-    assert not list(folder.rglob(".tmp-*"))
-    check_sums(folder)
+    left, held = (tmp_path / "set" / "data" / f".tmp-{name}" for name in ("left", "held"))
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    with synced(held, b"whole"):
+        for path in (left, held):
+            os.utime(path, (0, 0))
+        run.export(tmp_path / "set")
+        assert not left.exists()
+        assert held.exists()
+    run.export(tmp_path / "set")
+    assert not held.exists()
+    check_sums(tmp_path / "set")

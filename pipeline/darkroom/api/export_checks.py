@@ -231,7 +231,7 @@ def request(job: Job) -> dict[str, object]:
         "layout": options.layout,
         "runs": [
             {
-                "name": part.selection.name,
+                **({"name": part.selection.name} if len(job.runs) > 1 else {}),  # a column says it
                 "prompts": part.run.info.prompts.fingerprint,
                 "cells": list(part.selection.cells),
             }

@@ -10,6 +10,7 @@ from darkroom.domain.errors import DarkroomError, EndsRun, TryAgain, first_line
 from darkroom.engine.tasks import AttemptFailed, Event, ExportTask, ShardDone, ShardReport, Task
 from darkroom.exporting.dataset import ShardRows
 from darkroom.exporting.writing import Done, ShardWriter
+from darkroom.storage.store import Store
 
 
 class ExportRefused(DarkroomError, EndsRun):
@@ -42,10 +43,14 @@ class ExportWorker:
 def on_ray(writer: ShardWriter, options: EngineOptions, shards: Iterator[tuple[ShardRows, bool]], done: Done) -> None:
     """Raises DarkroomError for what a person has to mend, and TryAgain for a shard that was given up."""
     given_up: list[AttemptFailed] = []
+    seen: set[str] = set()  # workers whose shards lie where this process sees them
 
     def listen(event: Event) -> None:
         if isinstance(event, ShardDone):
             assert isinstance(event.task, ExportTask)
+            if event.worker not in seen:
+                _check_seen(writer.to, event.report.files[-1].key)
+                seen.add(event.worker)
             done(event.task.is_there, list(event.report.files))
         elif isinstance(event, AttemptFailed) and event.final:
             given_up.append(event)
@@ -57,4 +62,12 @@ def on_ray(writer: ShardWriter, options: EngineOptions, shards: Iterator[tuple[S
         raise TryAgain(
             f"{len(given_up)} shards could not be written, the first one after {failed.attempt} tries "
             f"({first_line(ValueError(failed.reason))}); the same command goes on"
+        )
+
+
+def _check_seen(to: Store, key: str) -> None:
+    if next(to.list(key), None) is None:
+        raise DarkroomError(
+            f"to={to.spec.uri}: a worker on another machine wrote into a folder of its own; give an address such as "
+            "s3://bucket/prefix, or a folder that all machines share"
         )
