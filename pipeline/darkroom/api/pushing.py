@@ -40,7 +40,9 @@ def push(
     store = store_at(dataset, endpoint_url, "dataset")
     files = listed(store)
     hub = Hub(repo_id, token, os.environ.get(_ENDPOINT) or None)
-    hub.ready(private)
+    is_private = hub.ready(private)
+    if is_private and not private:
+        progress(Noted(f"{repo_id} is private, and stays so; make it public on the hub"))
     there = hub.there()
     stale = foreign(files, there)
     if stale and not replace:
@@ -62,4 +64,4 @@ def push(
         hub.upload(store, part, stale if place == len(commits) else (), told)
         num_done += len(part)
         progress(Uploaded(num_done, len(files), num_bytes))
-    return Push(hub.url, private, len(files), num_before, num_bytes)
+    return Push(hub.url, is_private, len(files), num_before, num_bytes)

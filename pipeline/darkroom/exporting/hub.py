@@ -75,8 +75,11 @@ class Hub:
         self._api = HfApi(endpoint=endpoint, token=token)
         self.url = f"{self._api.endpoint}/datasets/{repo_id}"
 
-    def ready(self, is_private: bool) -> None:
-        """Make the repository where it is not there. Raises DarkroomError where others see more of it than asked."""
+    def ready(self, is_private: bool) -> bool:
+        """Make the repository where it is not there; whether it is private.
+
+        Raises DarkroomError where it is public, and was to be private.
+        """
         with _explained(self._repo_id):
             if not self._api.repo_exists(**self._named):
                 self._api.create_repo(**self._named, private=is_private, exist_ok=True)
@@ -86,6 +89,7 @@ class Hub:
                 f"repo_id={self._repo_id}: the repository is public; give private=false to put the dataset before "
                 "everybody, or another repo_id"
             )
+        return bool(found.private)
 
     def there(self) -> "dict[str, RepoFile]":
         """Files of the repository by their paths."""
@@ -184,7 +188,9 @@ def _explained(repo_id: str) -> Iterator[None]:
         raise DarkroomError(f"repo_id={repo_id}: {first_line(error)}; unset HF_HUB_OFFLINE") from None
     except unreachable as error:
         raise TryAgain(f"repo_id={repo_id}: the hub cannot be reached ({first_line(error)})") from None
-    except (RuntimeError, ValueError) as error:
+    except RuntimeError as error:  # of a file that was on its way
+        raise TryAgain(f"repo_id={repo_id}: {first_line(error)}; the same command goes on") from None
+    except ValueError as error:
         if isinstance(error, DarkroomError):
             raise
-        raise TryAgain(f"repo_id={repo_id}: {first_line(error)}; the same command goes on") from None
+        raise DarkroomError(f"repo_id={repo_id}: {' '.join(str(error).split())}") from None
