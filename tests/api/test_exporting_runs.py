@@ -154,6 +154,10 @@ def test_images_that_are_near_are_left_out_by_the_first_that_is_kept(tmp_path: P
         in (tmp_path / "set" / "README.md").read_text()
     )
     assert run.export(tmp_path / "near", dedup="embedding", cosine=0.999).num_images == 7
+    featured(run, {**vectors, PROMPTS[7]: [0.0, 0.0]})
+    told: list[Any] = []
+    assert run.export(tmp_path / "unknown", dedup="embedding", progress=told.append).num_images == 5
+    assert "1 images have no features: they count as copies of none, and are kept" in told[0].text
 
 
 def test_what_cannot_be_compared_is_refused(run: Run, tmp_path: Path) -> None:

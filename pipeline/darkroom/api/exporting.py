@@ -95,6 +95,9 @@ def export(
 def _say_more(job: Job, progress: Progress) -> None:
     if num_dropped := sum(part.num_dropped for part in job.runs):
         progress(Noted(f"{num_dropped} cells that the sweep dropped early are left out; cells=[...] names them"))
+    if num_unknown := job.dataset.copies.num_unknown:
+        what = "features" if job.options.dedup == "embedding" else "digest of their pixels, as they are older"
+        progress(Noted(f"{num_unknown:,} images have no {what}: they count as copies of none, and are kept"))
     if job.options.layout == "imagefolder" and job.counts.num_images > _FEW_FILES:
         progress(
             Noted(

@@ -31,13 +31,14 @@ class Copies:
     """Which images are left out, and of which they are copies."""
 
     table: pa.Table = field(default_factory=_SCHEMA.empty_table)  # runs by their places
+    num_unknown: int = 0  # images that could not be compared, and are kept
 
     @property
     def counts(self) -> Mapping[str, int]:
         return Counter(self.table["why"].to_pylist())
 
     def __add__(self, other: "Copies") -> "Copies":
-        return Copies(pa.concat_tables([self.table, other.table]))
+        return Copies(pa.concat_tables([self.table, other.table]), self.num_unknown + other.num_unknown)
 
     def without(self, place: int, table: pa.Table) -> pa.Table:
         """Records of a run, without those of copies."""
@@ -123,7 +124,8 @@ class _Images:
             self._runs[places],
             self._runs[originals],
         ]
-        return Copies(pa.table([_column(*each) for each in zip(values, _SCHEMA, strict=True)], schema=_SCHEMA))
+        table = pa.table([_column(*each) for each in zip(values, _SCHEMA, strict=True)], schema=_SCHEMA)
+        return Copies(table, int((codes < 0).sum()))
 
 
 def _column(values: object, field: pa.Field) -> pa.ChunkedArray:
@@ -146,7 +148,7 @@ def by_embedding(runs: Sequence[Selection], extractor_id: str, cosine: float) ->
             for table in run.blocks([], extractor_id=extractor_id):
                 fresh = known.without(place, table)
                 rows += kept.add(place, fresh) if len(fresh) else []
-    return known + Copies(pa.Table.from_pylist(rows, schema=_SCHEMA))
+    return known + Copies(pa.Table.from_pylist(rows, schema=_SCHEMA), kept.num_unknown)
 
 
 class _Kept:
@@ -156,10 +158,12 @@ class _Kept:
         self._file = file
         self._least = cosine - _ROUNDING
         self._names: list[tuple[int, str]] = []  # place of the run, image_id
+        self.num_unknown = 0  # images that have no features
 
     def add(self, place: int, table: pa.Table) -> list[dict[str, object]]:
         """The copies among a block of images; the others are kept. Who has no features is a copy of none."""
         unit = _unit_rows(table[FEATURES])
+        self.num_unknown += int((~unit.any(axis=1)).sum())
         cosines, places = self._nearest(unit)
         between, num_before = unit @ unit.T, len(self._names)
         found: list[dict[str, object]] = []
