@@ -110,8 +110,8 @@ class _Images:
         """Images whose value is that of an earlier one; null is equal to nothing."""
         if self._table is None:
             return Copies()
-        codes = self._table[column].combine_chunks().dictionary_encode().indices
-        codes = codes.fill_null(-1).to_numpy(zero_copy_only=False)
+        encoded = self._table[column].dictionary_encode()  # one dictionary for all chunks
+        codes = pa.chunked_array([chunk.indices for chunk in encoded.chunks], pa.int32()).fill_null(-1).to_numpy()
         _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
         originals = first[inverse]
         places = np.flatnonzero((codes >= 0) & (originals != np.arange(len(codes))))
