@@ -45,6 +45,8 @@ def check(config: DictConfig) -> None:
         engine(config.engine)
     if "expect" in config:
         evaluation(config)
+    if "dedup" in config:
+        exporting(config)
     if "on_end" in config:
         check_written(config.on_end)
 
