@@ -77,10 +77,20 @@ def put_word(target: Target, key: str, text: str) -> None:
 
 
 def _read(place: Place, text: str) -> Any:
-    if isinstance(place.node, StringNode):
+    if isinstance(place.node, StringNode) or (place.is_several and not _is_listed(text)):
         return None if text == "null" else unquoted(text)
     is_range = place.has_ranges and _RANGES.fullmatch(unquoted(text.strip()))
     return unquoted(text.strip()) if is_range or isinstance(place.node, EnumNode) else parsed(text)
+
+
+def _is_listed(text: str) -> bool:
+    """Several values, and no pattern of names that only begins so, such as `[0-9]*.jpg`."""
+    if not text.lstrip().startswith(("[", "{")):
+        return False
+    try:
+        return isinstance(parsed(text), Mapping | list)
+    except NoValue as error:
+        return error.twice is not None
 
 
 def put(target: Target, origin: Origin, key: str, value: object) -> None:
