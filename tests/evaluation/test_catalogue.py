@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import pytest
@@ -93,3 +94,20 @@ def test_a_name_that_no_extractor_has_and_an_extractor_without_a_name_are_refuse
         metrics_by_extractor(names, [CLIP, INCEPTION])
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_names_of_references_follow_metrics_that_compare_with_one() -> None:
+    names = ("coco", "mine")
+    assert checked_metrics(["kid", "vendi", "cmmd@mine"], CLIP, names) == ["kid@coco", "kid@mine", "vendi", "cmmd@mine"]
+    assert checked_metrics(["kid"], CLIP) == ["kid"]
+    assert checked_metrics(["frechet@coco"], INCEPTION, names) == ["fid@coco"]
+    assert {"fid@coco", "fid@mine", "vendi"} < set(default_metrics(INCEPTION, names))
+    both = metrics_by_extractor(["fid@mine", "demo_clip.kid"], [CLIP, INCEPTION], names)
+    assert both == {"demo_clip": ["kid@coco", "kid@mine"], "inception_v3": ["fid@mine"]}
+    for given, of, message in (
+        ("kid@nowhere", names, "no reference is called nowhere; there are coco, mine"),
+        ("vendi@coco", names, "vendi is against no reference; leave @coco out"),
+        ("kid@coco", ("",), "no reference is called coco; none has a name; leave @coco out"),
+    ):
+        with pytest.raises(DarkroomError, match=re.escape(message)):
+            checked_metrics([given], CLIP, of)

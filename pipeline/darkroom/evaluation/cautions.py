@@ -60,8 +60,8 @@ def _mind(case: _Case) -> Iterator[str]:
         yield f"of {count:,} images of either set, and papers state it of {_USUAL_OF_MIND:,}: fewer raise it; {_ONLY}"
     if found.error > _TOLD_ERROR * found.value:
         yield (
-            f"its {case.inputs.num_projections:,} directions leave it uncertain by some {found.error:.2g}, which its "
-            "interval leaves out; give more as mind_num_projections"
+            f"its {case.inputs.num_projections:,} directions leave it uncertain by more than {_TOLD_ERROR:.0%}, which "
+            "its interval leaves out; give more as mind_num_projections"
         )
 
 
