@@ -29,6 +29,9 @@ from darkroom.jobs.sources import Scalar, dotted, leaves, with_scalars
 _RANGES = re.compile(r"[-+]?\d[-+\d.,\s()\[\]]*")  # numbers and ranges of them, which are read where the grid is made
 
 
+_ENDS = {"[": "]", "{": "}"}  # of several values
+
+
 class Reader(Enum):
     """Who reads a value, which decides what a number is where a text is needed."""
 
@@ -85,12 +88,13 @@ def _read(place: Place, text: str) -> Any:
 
 def _is_listed(text: str) -> bool:
     """Several values, and no pattern of names that only begins so, such as `[0-9]*.jpg`."""
-    if not text.lstrip().startswith(("[", "{")):
+    start = text.lstrip()[:1]
+    if start not in _ENDS:
         return False
     try:
         return isinstance(parsed(text), Mapping | list)
     except NoValue as error:
-        return error.twice is not None
+        return error.twice is not None or _ENDS[start] not in text
 
 
 def put(target: Target, origin: Origin, key: str, value: object) -> None:

@@ -194,6 +194,6 @@ def test_a_reference_is_a_text_taken_whole_or_several(text: str, held: object) -
 
 
 def test_names_of_references_are_given_once_and_their_addresses_are_texts() -> None:
-    for text, said in (("{a: x, a: y}", "a is there twice"), ("{a: 2014}", "2014")):
+    for text, said in (("{a: x, a: y}", "a is there twice"), ("{a: 2014}", "2014"), ("[x, y", "reference=.x, y")):
         with pytest.raises(DarkroomError, match=said):
             composed("evaluate", ["run=x", f"reference={text}"])
