@@ -15,7 +15,7 @@ import pytest
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation import reference
 from darkroom.evaluation.reference import ReferenceSpec
-from darkroom.evaluation.reference_opening import named_references, open_reference
+from darkroom.evaluation.reference_opening import named_references, open_reference, open_references
 from tests.evaluation.references import (
     IMAGES,
     NAMED,
@@ -320,3 +320,17 @@ def test_several_references_are_called_by_the_ends_of_their_addresses_or_as_they
     ):
         with pytest.raises(DarkroomError, match=message):
             named_references(wrong)
+
+
+@pytest.mark.slow
+def test_of_several_references_an_endpoint_is_of_those_in_a_bucket(s3_endpoint: str, tmp_path: Path) -> None:
+    client, prefix = boto3.client("s3", endpoint_url=s3_endpoint), uuid.uuid4().hex
+    for name, data in named(IMAGES).items():
+        client.put_object(Bucket="bucket", Key=f"{prefix}/{name}", Body=data)
+        (tmp_path / name).write_bytes(data)
+    found = open_references({"away": f"s3://bucket/{prefix}", "here": str(tmp_path), "demo": "demo"}, s3_endpoint)
+    assert {name: each.num_images for name, each in found.items()} == {
+        "away": len(IMAGES), "here": len(IMAGES), "demo": 512
+    }  # fmt: skip
+    with pytest.raises(DarkroomError, match="reference_endpoint_url"):
+        open_references({"here": str(tmp_path), "there": str(tmp_path)}, s3_endpoint)

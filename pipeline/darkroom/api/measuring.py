@@ -19,7 +19,7 @@ from darkroom.api.evaluation import (
     is_rated,
     stored_options,
 )
-from darkroom.api.events import Noted, Progress, ReferenceRead, Warned
+from darkroom.api.events import Noted, Progress, ReferenceRead, Warned, silent
 from darkroom.api.options import EngineOptions, EvaluationOptions, Expectation
 from darkroom.api.rating import ratings_of
 from darkroom.api.run import Run, check_writable
@@ -39,7 +39,7 @@ from darkroom.evaluation.controls import (
     rescored_control,
     shuffled_control,
 )
-from darkroom.evaluation.extractor import CaptionExtractor, Extractor, ExtractorSpec, end_scorers
+from darkroom.evaluation.extractor import CaptionExtractor, Extractor, ExtractorSpec
 from darkroom.evaluation.figure_tables import costs_table, figures_table
 from darkroom.evaluation.figures import Control, Evaluation, Figure, Figures, Gap, Metric, put_evaluation, reference_of
 from darkroom.evaluation.gaps import costs, differences, gaps
@@ -50,12 +50,7 @@ from darkroom.evaluation.latest import latest_figures
 from darkroom.evaluation.measuring import MeasuredCell, measured_cell, metric_infos, rank_fault
 from darkroom.evaluation.opening import load_extractor
 from darkroom.evaluation.reference import Reference, ReferenceFeatures
-from darkroom.evaluation.reference_measuring import (
-    cached_captions,
-    cached_rows,
-    default_cache,
-    reference_features,
-)
+from darkroom.evaluation.reference_measuring import cached_captions, default_cache, reference_features
 from darkroom.prompts.extras import json_values
 from darkroom.reporting.brief import WIDTH, in_brief
 from darkroom.reporting.content import CellResult
@@ -132,9 +127,8 @@ class EvaluationResult:
 def evaluate(run: Run, options: EvaluationOptions, engine: EngineOptions, progress: Progress) -> EvaluationResult:
     """Make the features that are missing, on the engine; then measure every cell, and store the figures."""
     check_watching(engine, progress)
-    votes = (
-        any(is_rated(each.figure) for each in options.expect) and ratings_of(run, options.seed, progress) is not None
-    )
+    expects_votes = any(is_rated(each.figure) for each in options.expect)
+    votes = expects_votes and ratings_of(run, options.seed, silent) is not None
     wanted = check_evaluation(options, progress, votes)
     check_writable(run)
     if wanted.reads_columns:
@@ -354,29 +348,17 @@ class _Measuring:
                 images, *words, self._info, self._chosen, self._references, convention, seed
             )
         if self._info.scores_fit:
-            first = next(iter(measured))
-            what = (self.images(first).held, partial(self._rescored, first), self._info, self._chosen)
-            found[SHUFFLED] = rescored_control(*what, convention, seed)
+            found[SHUFFLED] = self._rescored(next(iter(measured)))
         return found
 
-    def _rescored(self, cell_id: str, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """Of the pictures and prompts that the images have now."""
-        wanted = {image_id for pair in pairs for image_id in pair}
-        shas = self._digests(cell_id, wanted)
-        ids = tuple(digest("shuffled", image_id, shas[image_id], shas[other], other) for image_id, other in pairs)
-        return cached_rows(ids, self._info, lambda: self._score(cell_id, pairs), default_cache())
-
-    def _digests(self, cell_id: str, image_ids: set[str]) -> dict[str, str]:
-        tables = read_each(self._store, self._extracted.shards(cell_id), ["image_id", "sha256"])
-        rows = (row for _, table in tables for row in table.to_pylist())
-        return {row["image_id"]: row["sha256"] for row in rows if row["image_id"] in image_ids}
-
-    def _score(self, cell_id: str, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        scorer = load_extractor(self._spec)
+    def _rescored(self, cell_id: str) -> Control:
+        shards, load = self._extracted.shards(cell_id), partial(load_extractor, self._spec)
+        rescore = partial(rescored, self._store, shards, self._info, load, default_cache())
+        what = (self.images(cell_id).held, rescore, self._info, self._chosen)
         try:
-            return rescored(self._store, self._extracted.shards(cell_id), scorer, pairs)
-        finally:
-            end_scorers([scorer])
+            return rescored_control(*what, self._options.clip_convention, self._options.seed)
+        except DarkroomError as error:
+            return Control({}, f"no row: {error}")
 
     def _caption_features(self, captions: Sequence[str]) -> np.ndarray:
         return cached_captions(captions, self._info, lambda: _read_captions(self._spec, captions), default_cache())
