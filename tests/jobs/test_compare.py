@@ -206,6 +206,7 @@ def test_each_of_several_references_has_lines_of_its_own(base: Path, worse: Path
         "demo_clip.cmmd@one", "demo_clip.cmmd@other", "demo_clip.kid@other"
     ]  # fmt: skip
     assert f"compared with one: {base}\n" in said
+    assert "pixels of demo_clip: bicubic " in said
     with pytest.raises(DarkroomError, match="no reference is called that; there are one, other"):
         run_here("compare", f"a={base}", f"b={worse}", references, "metrics=[demo_clip.kid@that]")
 
