@@ -68,6 +68,7 @@ def test_its_scores_are_figures_of_a_sweep_of_comparisons_and_of_the_report(tmp_
     assert compared.differences["sizes.told"].num_pairs == 12
     page = Path(run.report(out=tmp_path / "report").place).read_text()
     assert "Mean told (sizes)" in page
+    assert "By kind, with 95 % intervals and the number of images:" in (tmp_path / "report" / "report.md").read_text()
     assert re.search(r"<h3>kind</h3>.*>many<.*>24<.*>18\.00 \(1[0-9.]+ – [0-9.]+\) of ", page, re.DOTALL)
     assert "Scores: an image&#39;s own score is height of sizes." in page
 
