@@ -88,11 +88,10 @@ PromptsPreset = word_of("preset", tuple(PRESETS))
 @dataclass
 class FilePrompts:
     kind: PromptsKind = key(PromptsKind.file, help="Prompts from files.")
-    uri: Any = key(
+    uri: str = key(
         is_place=True,
-        is_text=True,
         help="A file, folder, glob or s3:// address of Parquet, CSV, TSV, JSON lines or one prompt a line; - is "
-        "standard input; https:// and hf://datasets/ by allow_remote. Or a list of such.",
+        "standard input; https:// and hf://datasets/ by allow_remote. Or several, such as [a.csv,b.txt].",
     )
     on_invalid: OnInvalid = key(
         OnInvalid.fail,

@@ -28,6 +28,7 @@ from darkroom.domain.setting_values import checked_table
 from darkroom.domain.settings import ModelRef
 from darkroom.engine.planning import Grid
 from darkroom.jobs.hooks import check_written
+from darkroom.jobs.places import addresses
 
 
 def request(config: DictConfig) -> Request:
@@ -125,8 +126,8 @@ def prompts(config: DictConfig) -> Prompts:
 
 
 def _files(given: dict[str, Any]) -> Prompts:
-    names = ("uri", "on_invalid", "columns", "endpoint_url", "preset", "allow_remote")
-    return files(*(given[name] for name in names))
+    names = ("on_invalid", "columns", "endpoint_url", "preset", "allow_remote")
+    return files(addresses(given["uri"]), *(given[name] for name in names))
 
 
 def _template(given: dict[str, Any]) -> Prompts:

@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 import darkroom
+from darkroom.api.arguments import files
 from darkroom.domain.errors import DarkroomError
+from darkroom.jobs.places import addresses
 from tests.jobs.helpers import PAINT, command, run_here
 
 
@@ -35,6 +37,31 @@ def test_a_cluster_does_not_see_standard_input() -> None:
     words = ["generate", "prompts=file", "prompts.uri=-", "output.uri=s3://bucket/run"]
     with pytest.raises(DarkroomError, match=r"prompts\.uri=-"):
         run_here("submit", "to=ray", f"job={words[0]}", *words[1:], "dry_run=true")
+    words[2] = "prompts.uri=[s3://bucket/a.csv,b.csv]"
+    with pytest.raises(DarkroomError, match=r"prompts\.uri=b\.csv: a relative path"):
+        run_here("submit", "to=ray", f"job={words[0]}", *words[1:], "dry_run=true")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a b.csv", ["a b.csv"]),
+        ("[0-9]*.csv", ["[0-9]*.csv"]),
+        ("[a b.csv, s3://bucket/x.csv,'*,1.csv', 2024]", ["a b.csv", "s3://bucket/x.csv", "*,1.csv", "2024"]),
+        (f"[{'x' * 5000}]", ["x" * 5000]),
+    ],
+)
+def test_an_address_is_one_or_a_list(text: str, found: list[str]) -> None:
+    assert addresses(text) == found
+
+
+@pytest.mark.parametrize("text", ["[*.csv]", "[a,[b]]", "[a: b]", "[a", "[]"])
+def test_what_is_no_list_of_addresses_is_named(text: str) -> None:
+    if text == "[a":
+        assert addresses(text) == [text]
+        return
+    with pytest.raises(DarkroomError, match="needed|not readable as a list|give an address"):
+        files(addresses(text))
 
 
 @pytest.mark.slow
@@ -67,5 +94,5 @@ def test_a_preset_is_a_choice_of_the_command_line(tmp_path: Path, monkeypatch: p
 
 
 def test_what_is_read_once_is_read_alone() -> None:
-    with pytest.raises(DarkroomError, match="- is standard input, and is read alone"):
+    with pytest.raises(DarkroomError, match=r"- is standard input, and is read alone"):
         run_here("generate", *PAINT, "prompts=file", "prompts.uri=[-,a.txt]")
