@@ -60,7 +60,7 @@ def test_what_is_no_list_of_addresses_is_named(text: str) -> None:
     if text == "[a":
         assert addresses(text) == [text]
         return
-    with pytest.raises(DarkroomError, match="needed|not readable as a list|give an address"):
+    with pytest.raises(DarkroomError, match=r"needed|not readable as a list|give an address"):
         files(addresses(text))
 
 
