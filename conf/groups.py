@@ -88,8 +88,9 @@ PromptsPreset = word_of("preset", tuple(PRESETS))
 @dataclass
 class FilePrompts:
     kind: PromptsKind = key(PromptsKind.file, help="Prompts from files.")
-    uri: str = key(
+    uri: Any = key(
         is_place=True,
+        is_several=True,
         help="A file, folder, glob or s3:// address of Parquet, CSV, TSV, JSON lines or one prompt a line; - is "
         "standard input; https:// and hf://datasets/ by allow_remote. Or several, such as [a.csv,b.txt].",
     )
@@ -139,6 +140,7 @@ OutputConfig = schema_of_options(OutputOptions, "OutputConfig")
 EngineConfig = schema_of_options(EngineOptions, "EngineConfig", kind="ray")
 EvaluateEngineConfig = schema_of_options(EngineOptions, "EvaluateEngineConfig", job="evaluate", kind="ray")
 RetryEngineConfig = schema_of_options(EngineOptions, "RetryEngineConfig", job="retry", kind="ray")
+ExportEngineConfig = schema_of_options(EngineOptions, "ExportEngineConfig", job="export")
 ProveEngineConfig = schema_of_options(EngineOptions, "ProveEngineConfig", job="prove")
 EvaluationConfig = schema_of_options(EvaluationOptions, "EvaluationConfig")
 ExpectationConfig = schema_of_options(Expectation, "Expectation")

@@ -28,7 +28,6 @@ from darkroom.domain.setting_values import checked_table
 from darkroom.domain.settings import ModelRef
 from darkroom.engine.planning import Grid
 from darkroom.jobs.hooks import check_written
-from darkroom.jobs.places import addresses
 
 
 def request(config: DictConfig) -> Request:
@@ -46,6 +45,8 @@ def check(config: DictConfig) -> None:
         engine(config.engine)
     if "expect" in config:
         evaluation(config)
+    if "dedup" in config:
+        exporting(config)
     if "on_end" in config:
         check_written(config.on_end)
 
@@ -126,8 +127,8 @@ def prompts(config: DictConfig) -> Prompts:
 
 
 def _files(given: dict[str, Any]) -> Prompts:
-    names = ("on_invalid", "columns", "endpoint_url", "preset", "allow_remote")
-    return files(addresses(given["uri"]), *(given[name] for name in names))
+    names = ("uri", "on_invalid", "columns", "endpoint_url", "preset", "allow_remote")
+    return files(*(given[name] for name in names))
 
 
 def _template(given: dict[str, Any]) -> Prompts:

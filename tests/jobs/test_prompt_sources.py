@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 
 import darkroom
-from darkroom.api.arguments import files
 from darkroom.domain.errors import DarkroomError
-from darkroom.jobs.places import addresses
+from darkroom.jobs.overrides import composed
 from tests.jobs.helpers import PAINT, command, run_here
 
 
@@ -38,30 +37,19 @@ def test_a_cluster_does_not_see_standard_input() -> None:
     with pytest.raises(DarkroomError, match=r"prompts\.uri=-"):
         run_here("submit", "to=ray", f"job={words[0]}", *words[1:], "dry_run=true")
     words[2] = "prompts.uri=[s3://bucket/a.csv,b.csv]"
-    with pytest.raises(DarkroomError, match=r"prompts\.uri=b\.csv: a relative path"):
+    with pytest.raises(DarkroomError, match=r"prompts\.uri\[1\]=b\.csv: a relative path"):
         run_here("submit", "to=ray", f"job={words[0]}", *words[1:], "dry_run=true")
 
 
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("a b.csv", ["a b.csv"]),
-        ("[0-9]*.csv", ["[0-9]*.csv"]),
-        ("[a b.csv, s3://bucket/x.csv,'*,1.csv', 2024]", ["a b.csv", "s3://bucket/x.csv", "*,1.csv", "2024"]),
-        (f"[{'x' * 5000}]", ["x" * 5000]),
-    ],
-)
-def test_an_address_is_one_or_a_list(text: str, found: list[str]) -> None:
-    assert addresses(text) == found
+@pytest.mark.parametrize("text", ["a b.csv", "[0-9]*.csv", "q=1/x(1).csv", "{a}"])
+def test_an_address_is_taken_whole(text: str) -> None:
+    assert composed("generate", ["prompts=file", f"prompts.uri={text}"]).prompts.uri == text
 
 
-@pytest.mark.parametrize("text", ["[*.csv]", "[a,[b]]", "[a: b]", "[a", "[]"])
+@pytest.mark.parametrize("text", ["[]", "[a,[b]]", "{a: b.csv}"])
 def test_what_is_no_list_of_addresses_is_named(text: str) -> None:
-    if text == "[a":
-        assert addresses(text) == [text]
-        return
-    with pytest.raises(DarkroomError, match=r"needed|not readable as a list|give an address"):
-        files(addresses(text))
+    with pytest.raises(DarkroomError, match=r"prompts\.uri"):
+        run_here("generate", *PAINT, "prompts=file", f"prompts.uri={text}")
 
 
 @pytest.mark.slow

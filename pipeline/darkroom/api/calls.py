@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from darkroom.api.exporting import Export
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Plan
+    from darkroom.api.pushing import Push
     from darkroom.api.rating import Ratings
     from darkroom.api.rating_page import RatingPage
     from darkroom.api.rendering import RenderResult
@@ -222,7 +223,8 @@ def evaluate(
 ) -> "EvaluationResult":
     """Measure every cell of a run, and store the figures beside it; features that are there already are kept.
 
-    options: those of EvaluationOptions, such as reference="demo", extractors=["clip"], metrics=["clip.kid"].
+    options: those of EvaluationOptions, such as reference="demo", extractors=["clip"], metrics=["clip.kid"]; of several
+    references, as {"coco": "s3://data/coco", "mine": "photos"}, each has figures of its own, such as clip.kid@coco.
     """
     import_whole("darkroom.api.measuring")
     from darkroom.api.measuring import evaluate
@@ -363,16 +365,19 @@ def export(
     run: str | Path | Run,
     to: str | Path,
     *,
+    engine: Engine = "local",
     progress: Progress | None = None,
     endpoint_url: str | None = None,
     to_endpoint_url: str | None = None,
     **options: Any,
 ) -> "Export":
-    """Hand a run over as a dataset: numbered shards, a card, and the sums of all files. The same call goes on.
+    """Hand a run over as a dataset, or several: numbered shards, a card, and the sums of all files. The same call goes
+    on.
 
     to: an empty folder or s3:// address, or one that the same call began.
-    options: those of ExportOptions, such as layout="webdataset", where="guidance_scale > 3",
-        splits={"train": 0.9, "validation": 0.1}, license="cc-by-4.0".
+    engine: "local" (this process), "ray" (shards are written by workers), EngineOptions or a dict of them.
+    options: those of ExportOptions, such as layout="webdataset", where="guidance_scale > 3", others=["runs/other"],
+        splits={"train": 0.9, "validation": 0.1}, dedup="pixels", license="cc-by-4.0".
 
     Raises DarkroomError, before anything is written, for what cannot be exported as asked; and for an image that is not
     what was committed.
@@ -382,7 +387,33 @@ def export(
 
     chosen = options_of(ExportOptions, options, "export")
     given = run if isinstance(run, Run) else _text(run) or ""
-    return exporting.export(given, _text(to) or "", chosen, endpoint_url, to_endpoint_url, progress or silent)
+    return exporting.export(
+        given, _text(to) or "", chosen, engine_options(engine), endpoint_url, to_endpoint_url, progress or silent
+    )
+
+
+@checks_arguments
+def push(
+    dataset: str | Path,
+    repo_id: str,
+    *,
+    private: bool = True,
+    replace: bool = False,
+    progress: Progress | None = None,
+    endpoint_url: str | None = None,
+) -> "Push":
+    """Upload a dataset that was exported to a repository of the Hugging Face hub; the same call goes on.
+
+    repo_id: such as "someone/circles"; it is made where it is not there. private: seen by its owner alone; a repository
+        that is there must be so. replace: remove its files that are not of this dataset; else they are refused.
+
+    The token is that of the environment (HF_TOKEN). Raises DarkroomError for what the hub refuses, before anything is
+    uploaded where that can be told.
+    """
+    import_whole("darkroom.api.pushing")
+    from darkroom.api import pushing
+
+    return pushing.push(_text(dataset) or "", repo_id, private, replace, endpoint_url, progress or silent)
 
 
 # From what a person gives to options -------------------------------------------------------------------------------
