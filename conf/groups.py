@@ -90,9 +90,9 @@ class FilePrompts:
     kind: PromptsKind = key(PromptsKind.file, help="Prompts from files.")
     uri: Any = key(
         is_place=True,
-        is_text=True,
+        is_several=True,
         help="A file, folder, glob or s3:// address of Parquet, CSV, TSV, JSON lines or one prompt a line; - is "
-        "standard input; https:// and hf://datasets/ by allow_remote. Or a list of such.",
+        "standard input; https:// and hf://datasets/ by allow_remote. Or several, such as [a.csv,b.txt].",
     )
     on_invalid: OnInvalid = key(
         OnInvalid.fail,

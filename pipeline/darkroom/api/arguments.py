@@ -121,7 +121,7 @@ def files(
     """`columns`: which column a setting is read from, where it is not called so; None: from none."""
     given = _renamed(columns)
     uris = [uri] if isinstance(uri, str) else list(uri)
-    if not uris or not all(isinstance(each, str) for each in uris):
+    if isinstance(uri, Mapping) or not uris or not all(isinstance(each, str) for each in uris):
         raise DarkroomError(f"prompts.uri={uri}: give an address, or a list of addresses such as [a.parquet,b.txt]")
     if STANDARD_INPUT in uris and len(uris) > 1:
         raise DarkroomError("prompts.uri: - is standard input, and is read alone; put it into a file and name that")
