@@ -20,6 +20,7 @@ from darkroom.api.options import (
     HalvingOptions,
     ModelPlace,
     OutputOptions,
+    ReadingOptions,
     RowOptions,
 )
 from darkroom.conf.keys import IS_PROMPT, key, schema_of, schema_of_options, word_of
@@ -178,9 +179,11 @@ PROMPT_TEXTS = frozenset(
 TEXT_SETTINGS = frozenset(name for name, each in SETTINGS.items() if each.is_text)
 
 
-def _with_rows(prompts: type) -> Any:
-    """With the keys that choose rows."""
+def _with_rows(prompts: type, *options: Any) -> Any:
+    """With the keys that choose rows, and those of other `options`."""
     rows = schema_of_options(RowOptions, "RowOptions")
+    for each in options:
+        prompts = make_dataclass(prompts.__name__, [], bases=(each, prompts))
     hints = get_type_hints(rows)
     return make_dataclass(
         prompts.__name__, [(each.name, hints[each.name], each) for each in fields(rows)], bases=(prompts,)
@@ -189,7 +192,7 @@ def _with_rows(prompts: type) -> Any:
 
 PROMPTS = {
     "demo": _with_rows(DemoPrompts),
-    "file": _with_rows(FilePrompts),
+    "file": _with_rows(FilePrompts, schema_of_options(ReadingOptions, "ReadingOptions")),
     "template": _with_rows(TemplatePrompts),
 }
 GROUPS = {

@@ -19,6 +19,7 @@ from darkroom.api.options import (
     ModelPlace,
     OutputOptions,
     RatingOptions,
+    ReadingOptions,
     RowOptions,
 )
 from darkroom.api.run import Run, open_run
@@ -125,7 +126,8 @@ def prompts(config: DictConfig) -> Prompts:
 
 
 def _files(given: dict[str, Any]) -> Prompts:
-    return files(given["uri"], given["on_invalid"], given["columns"], given["endpoint_url"])
+    reading = ReadingOptions(**{each.name: given[each.name] for each in fields(ReadingOptions)})
+    return files(given["uri"], given["on_invalid"], given["columns"], given["endpoint_url"], reading)
 
 
 def _template(given: dict[str, Any]) -> Prompts:

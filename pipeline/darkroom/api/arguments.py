@@ -11,14 +11,16 @@ from typing import Any, Literal, TypeVar
 import pyarrow as pa
 
 from darkroom.api.annotations import Count, checked_kind, checks_arguments
-from darkroom.api.options import EngineOptions, EvaluationOptions, RowOptions
+from darkroom.api.options import EngineOptions, EvaluationOptions, ReadingOptions, RowOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.process import from_anywhere
 from darkroom.domain.setting_values import unknown
 from darkroom.domain.settings import SETTINGS, ModelRef
 from darkroom.domain.source_code import is_function_name
 from darkroom.prompts.dataset import PromptDataset, PromptScan, with_rows
+from darkroom.prompts.formats import open_as
 from darkroom.prompts.opening import open_prompts, template_prompts
+from darkroom.prompts.reading import Reading
 from darkroom.prompts.selection import Selection
 from darkroom.runs.commands import presets
 from darkroom.runs.run import PromptsInfo
@@ -99,13 +101,44 @@ def files(
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
     endpoint_url: str | None = None,
+    reading: ReadingOptions | None = None,
 ) -> Prompts:
     """`columns`: which column a setting is read from, where it is not called so; None: from none."""
+    read_as = Reading(**{**vars(reading), "ignored": tuple(reading.ignored)}) if reading else Reading()
     given = _renamed(columns)
     settings: dict[str, object] = {"kind": "file", "uri": from_anywhere(uri), "on_invalid": on_invalid}
     settings |= {"endpoint_url": endpoint_url} if endpoint_url is not None else {}
     settings |= {"columns": given} if given else {}
-    return Prompts("file", uri, open_prompts(uri, on_invalid, endpoint_url, columns), settings)
+    if not read_as.said:
+        return Prompts("file", uri, open_prompts(uri, on_invalid, endpoint_url, columns), settings)
+    said = read_as.said | ({"wildcards": from_anywhere(read_as.wildcards)} if read_as.wildcards else {})
+    return Prompts("file", uri, open_as(uri, read_as, on_invalid, endpoint_url, columns), settings | said)
+
+
+@checks_arguments
+def from_files(
+    uri: str | PathLike[str],
+    format: Literal["auto", "a1111", "openai_batch", "images"] = "auto",
+    *,
+    wildcards: str | PathLike[str] | None = None,
+    num_draws: Count = 1,
+    draw_seed: int = 0,
+    ignored: Sequence[str] = (),
+    on_invalid: OnInvalid = "fail",
+    columns: Mapping[str, str | None] | None = None,
+    prompts_endpoint_url: str | None = None,
+) -> Prompts:
+    """Prompts of files in another tool's format, for `generate`, `sweep`, `plan` and `select`.
+
+    format: "a1111" (lines with flags of AUTOMATIC1111's script, {a|b} and __wildcards__), "openai_batch" (requests of
+        OpenAI's Batch API), "images" (image files, by the settings in them); "auto": as `generate` reads files.
+    columns: {"scheduler": None} leaves the images' own schedulers unread.
+
+        darkroom.generate(darkroom.from_files("photos/", "images"), model="sdxl")
+    """
+    folder = None if wildcards is None else os.fsdecode(wildcards)
+    reading = ReadingOptions(format, folder, num_draws, draw_seed, tuple(ignored))
+    return files(os.fsdecode(uri), on_invalid, columns, prompts_endpoint_url, reading)
 
 
 @checks_arguments

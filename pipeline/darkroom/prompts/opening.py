@@ -160,7 +160,7 @@ def _found(place: Place) -> Scan:
         unpacks=True,
         hidden="._",  # first characters of programs' markers and notes
         has_etags=True,
-        exclude=_notes,
+        exclude=notes,
         exclude_reason="text beside tables, or notes by their names; name a file itself to have it read",
     )
     found = scan(place, kinds)
@@ -175,7 +175,7 @@ def _found(place: Place) -> Scan:
     return found
 
 
-def _notes(files: Sequence[InputFile]) -> list[InputFile]:
+def notes(files: Sequence[InputFile]) -> list[InputFile]:
     """Files of lines that are no prompts: all of them beside tables, else those of such a name as README.txt."""
     texts = [file for file in files if file.ending == _LINES]
     return texts if len(texts) < len(files) else [file for file in texts if _NOTES.fullmatch(PurePath(file.path).stem)]
