@@ -7,12 +7,13 @@ picture besides, which is no setting here.
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from darkroom.domain.prompt_syntax import A1111
 from darkroom.domain.records import ROW_COLUMNS
-from darkroom.domain.settings import SETTINGS
+from darkroom.domain.settings import NUM_SEEDS, SETTINGS
 from darkroom.prompts.comfyui import NoPicture, graph_of_workflow, is_graph, read_graph
 from darkroom.prompts.infotext import Infotext, read_infotext
 from darkroom.prompts.marks import is_marked, with_syntax
@@ -71,8 +72,13 @@ class Made:
 
     @property
     def row(self) -> dict[str, Any]:
+        """Columns and their values; a seed that is too large for ours, and draws other noise anyway, is left out."""
         values = {name: value for name, value in self.values.items() if value is not None}
-        return {**values, "made_by": self.tool, "made_with": self.model}
+        seed = values.pop("seed", None)
+        is_too_large = isinstance(seed, int) and seed >= NUM_SEEDS
+        unread = [*self.unread, *(["seed"] if is_too_large else [])]
+        values |= {} if seed is None or is_too_large else {"seed": seed}
+        return {**values, "made_by": self.tool, "made_with": self.model, "not_read": unread}
 
 
 def made_of(texts: Texts) -> Made:
@@ -115,7 +121,7 @@ def _infotext(text: str) -> Made | None:
     if "Denoising strength" in fields and not any(name.startswith("Hires") for name in fields):
         raise Unreadable("was made of another image (it has a denoising strength), which the file does not hold")
     values: dict[str, object] = {
-        name: fields[label] for label, name in _INFOTEXT.items() if label in fields and name != "scheduler"
+        name: _number(fields[label]) for label, name in _INFOTEXT.items() if label in fields and name != "scheduler"
     }
     values |= {"prompt": found.prompt, "negative_prompt": found.negative_prompt, **_infotext_scheduler(found)}
     if size := _SIZE.fullmatch(fields.get("Size", "")):
@@ -125,6 +131,14 @@ def _infotext(text: str) -> Made | None:
     unread = [name for name in fields if name not in _INFOTEXT and name not in _INFOTEXT_OF_NO_PICTURE]
     unread += [] if "scheduler" in values or "Sampler" not in fields else ["Sampler"]
     return Made("a1111", with_syntax(values), fields.get("Model"), tuple(unread))
+
+
+def _number(text: str) -> int | float | str:
+    """As a number where it is one; another text is refused where columns are checked."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _infotext_scheduler(found: Infotext) -> dict[str, str]:

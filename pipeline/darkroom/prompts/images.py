@@ -123,8 +123,8 @@ def _row(file: InputFile, name: str) -> dict[str, Any]:
     try:
         made = made_of(_texts(file))
     except Unreadable as error:
-        return {"prompt_id": name, _FAULT: f"{name} {error}"}
-    return {"prompt_id": name, **made.row, "not_read": list(made.unread)}
+        return {"prompt_id": name, _FAULT: str(error)}
+    return {"prompt_id": name, **made.row}
 
 
 def _named(block: SourceBlock, rows: Sequence[Mapping[str, Any]]) -> SourceBlock:
