@@ -68,8 +68,8 @@ class ReadingOptions:
     format: str = option(
         AUTO,
         choices=FORMATS,
-        help="auto: tables and lines, by their endings; a1111: lines with flags of AUTOMATIC1111's script and with "
-        "choices {a|b}; openai_batch: requests of OpenAI's Batch API; images: image files, by the settings in them.",
+        help="By their endings (auto), as lines with flags of AUTOMATIC1111's script and choices in braces (a1111), as "
+        "requests of OpenAI's Batch API (openai_batch), or as images, by the settings in them.",
     )
     wildcards: str | None = option(
         None, is_place=True, help="Folder of lists for __name__ in lines of a1111: .txt, .yaml or .json; null: none."

@@ -87,7 +87,7 @@ def made_of(texts: Texts) -> Made:
     for name, read in _READERS.items():
         if name in texts and (made := read(texts[name])):
             return made
-    raise Unreadable("says nothing of how it was made")
+    raise Unreadable("it says nothing of how it was made")
 
 
 # Darkroom ------------------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def _infotext(text: str) -> Made | None:
         return None
     fields = found.fields
     if "Denoising strength" in fields and not any(name.startswith("Hires") for name in fields):
-        raise Unreadable("was made of another image (it has a denoising strength), which the file does not hold")
+        raise Unreadable("it was made of another image (it has a denoising strength), which the file does not hold")
     values: dict[str, object] = {
         name: _number(fields[label]) for label, name in _INFOTEXT.items() if label in fields and name != "scheduler"
     }
@@ -184,7 +184,7 @@ def _swarm(text: str) -> Made | None:
     if not isinstance(given, dict):
         return None
     if "initimage" in given:
-        raise Unreadable("was made of another image (initimage), which the file does not hold")
+        raise Unreadable("it was made of another image (initimage), which the file does not hold")
     values = {ours: given[name] for name, ours in _SWARM.items() if name in given}
     if "sampler" in given:
         values["scheduler"] = scheduler_name(str(given["sampler"]), str(given.get("scheduler") or ""))
@@ -211,7 +211,7 @@ def _invokeai(text: str) -> Made | None:
         return None
     mode = str(said.get("generation_mode") or "txt2img")
     if not mode.endswith("txt2img"):
-        raise Unreadable(f"was made by {mode} of another image, which the file does not hold")
+        raise Unreadable(f"it was made by {mode} of another image, which the file does not hold")
     values = {ours: said[name] for name, ours in _INVOKE.items() if name in said}
     values["prompt"] = said["positive_prompt"]
     if said.get("scheduler"):

@@ -158,7 +158,7 @@ def _png_texts(data: bytes, is_whole: bool) -> dict[str, str]:
     except Exception as error:  # Pillow raises what its decoders raise
         if not is_whole:
             return {}
-        raise Unreadable(f"is not readable as an image ({type(error).__name__})") from error
+        raise Unreadable(f"it is not readable as an image ({type(error).__name__})") from error
 
 
 def _exif_texts(data: bytes) -> dict[str, str]:
@@ -166,7 +166,7 @@ def _exif_texts(data: bytes) -> dict[str, str]:
         with Image.open(io.BytesIO(data), formats=["WEBP", "JPEG", "PNG"]) as image:
             exif, found = image.getexif(), _strings(image.info)
     except Exception as error:
-        raise Unreadable(f"is not readable as an image ({type(error).__name__})") from error
+        raise Unreadable(f"it is not readable as an image ({type(error).__name__})") from error
     comment = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
     if comment:
         found["parameters"] = _comment(comment)

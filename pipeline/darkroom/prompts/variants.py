@@ -191,7 +191,7 @@ def _weight(parts: list[Node]) -> tuple[float, list[Node]]:
 def _sequenced(parts: Sequence[Node]) -> Node:
     """Texts beside each other are one."""
     joined: list[Node] = []
-    for part in parts:
+    for part in (part for part in parts if part != ""):
         if isinstance(part, str) and joined and isinstance(joined[-1], str):
             joined[-1] += part
         else:
