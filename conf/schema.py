@@ -64,6 +64,20 @@ class GenerateConfig:
 
 
 @dataclass
+class PromptsConfig:
+    """Prompts alone, without a model."""
+
+    prompts: Any = key(help="What is looked at, and written.")
+    num_shown: int = key(10, low=0, high=10_000, help="Rows that are printed.")
+    start: int = key(0, low=0, high=10**15, help="The row that they begin with.")
+    write_to: str | None = key(
+        None,
+        is_place=True,
+        help="The .parquet or .jsonl file that all rows are written to, with their ids; null: none.",
+    )
+
+
+@dataclass
 class ProveConfig:
     model: ModelConfig = key(help="What is tested.")
     sampling: SamplingConfig = key(help="What it is tested with: its size, and where no test changes them the rest.")
@@ -276,6 +290,7 @@ class BenchConfig:
 
 JOBS = {
     "generate": GenerateConfig,
+    "prompts": PromptsConfig,
     "prove": ProveConfig,
     "sweep": SweepConfig,
     "status": StatusConfig,

@@ -26,6 +26,18 @@ def plan(config: DictConfig) -> ExitCode:
     return ExitCode.OK
 
 
+def prompts(config: DictConfig) -> ExitCode:
+    """Show prompts of any kind as they would be rendered: how many, what they override, and some rows; write them.
+
+    No model is looked for. Rows are chosen by the keys of `prompts`, such as `prompts.sample=10`.
+    """
+    from darkroom.api.prompt_rows import look_at
+
+    found = look_at(values.prompts(config.prompts), config.num_shown, config.start, config.write_to, printing.Printer())
+    results.of_prompts(found)
+    return ExitCode.OK
+
+
 def prove(config: DictConfig) -> ExitCode:
     """Test a model by a few small calls, and say which promises hold for it; exit code 1 where one fails.
 

@@ -39,7 +39,8 @@ def request(config: DictConfig) -> Request:
 def check(config: DictConfig) -> None:
     """Raises DarkroomError for values of any job that do not go together. No file is looked for."""
     if "prompts" in config:
-        _but_prompts(config)
+        if "model" in config:
+            _but_prompts(config)
         if config.prompts.kind is not PromptsKind.file:
             prompts(config.prompts)
     elif "engine" in config:
@@ -136,7 +137,8 @@ def _template(given: dict[str, Any]) -> Prompts:
             "prompts.slots needs a value for each slot of the pattern: prompts.slots={colour: [red, blue]}"
         )
     names = ("pattern", "slots", "mode", "num_prompts", "seed")
-    return combinations(**{name: given[name] for name in names})
+    indexed = {"indexed": True} if given["indexed"] else {}
+    return combinations(**{name: given[name] for name in names}, **indexed)
 
 
 _PROMPTS = {PromptsKind.demo: lambda _given: demo(), PromptsKind.file: _files, PromptsKind.template: _template}

@@ -144,13 +144,25 @@ def from_files(
 @checks_arguments
 def template(
     pattern: str,
-    slots: Mapping[str, Sequence[str]],
+    slots: Mapping[str, Any],
     mode: Literal["product", "random"] = "product",
     num_prompts: Count | None = None,
     seed: int = 0,
+    indexed: bool = False,
 ) -> Prompts:
-    """Prompts of a pattern such as "a {colour} circle": every combination of its slots' values, or random ones."""
-    return combinations(pattern=pattern, slots=slots, mode=mode, num_prompts=num_prompts, seed=seed)
+    """Prompts of a pattern such as "a {colour} circle": every combination of its slots' values, or random ones.
+
+    A slot is a list of texts, or of {"value": ..., "weight": ..., "when": {slot: value}}; {"from": 1, "to": 10},
+    {"uniform": [0, 1]} or {"file": ...}. indexed: rows have ids by their numbers, and none is read to check them.
+    """
+    return combinations(
+        pattern=pattern,
+        slots=slots,
+        mode=mode,
+        num_prompts=num_prompts,
+        seed=seed,
+        **({"indexed": True} if indexed else {}),
+    )
 
 
 def combinations(**given: Any) -> Prompts:

@@ -77,10 +77,10 @@ def open_prompts(
 
 
 def template_prompts(
-    pattern: str, slots: Mapping[str, Sequence[str]], mode: Mode, num_prompts: int | None, seed: int
+    pattern: str, slots: Mapping[str, Any], mode: Mode, num_prompts: int | None, seed: int, indexed: bool = False
 ) -> PromptDataset:
     """Prompts of a pattern such as "a {colour} {shape}"; the slots' values become extra columns."""
-    source = template_source(pattern, slots, mode, num_prompts, seed)
+    source = template_source(pattern, slots, mode, num_prompts, seed, indexed)
     return SourceDataset(source.name, [source])
 
 

@@ -1,8 +1,9 @@
-"""As what files of prompts are read: by their endings, or in the format of another tool."""
+"""As what prompts are read: files by their endings or in the format of another tool, and a template's slots."""
 
 from dataclasses import dataclass
 
 AUTO, A1111_LINES, OPENAI_BATCH, IMAGES = "auto", "a1111", "openai_batch", "images"
+SLOT_NUMBERS = frozenset(("weight", "from", "to", "step", "uniform", "digits"))  # keys of a slot that hold numbers
 FORMATS = (AUTO, A1111_LINES, OPENAI_BATCH, IMAGES)
 
 

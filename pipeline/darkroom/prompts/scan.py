@@ -19,6 +19,7 @@ from darkroom.prompts.extras import carried_field, concrete, extra_columns, unif
 from darkroom.prompts.ids import clashing, duplicate, final_ids, given_ids, name_keys, row_keys
 from darkroom.prompts.repeats import RepeatedRows, RepeatFinder
 from darkroom.prompts.sources import Fault, Source, SourceBlock
+from darkroom.prompts.template import TemplateSource
 
 _SCAN_ROWS = 16_384
 _NUMBERS = {each.name for each in ROW_SETTINGS if each.kind in (int, float)}
@@ -154,6 +155,17 @@ def scan_sources(sources: Sequence[Source], prompt: str | None = None) -> Scanne
         _find_clashes(typed, first_rows, repeats, clashes)
         _report_duplicates(typed, first_rows, clashes, counts)
     return Scanned(first_rows, extras, repeats, clashes, counts)
+
+
+def scan_indexed(source: TemplateSource) -> Scanned:
+    """Of a template whose rows are sound and have ids that differ: of these, the first ones alone are read."""
+    counts, num_rows = Counts(), source.num_prompts
+    extras = pa.schema([each for each in source.schema() if each.name not in READ])
+    counts.add(checked_block(next(source.read(0, _SCAN_ROWS, extras)), extras)[0])
+    counts.num_rows_without = counts.num_given_ids = num_rows
+    counts.num_digest_ids = 0
+    counts.max_prompt_chars = source.max_prompt_chars
+    return Scanned((0, num_rows), extras, RepeatedRows(num_rows), RepeatedRows(num_rows), counts)
 
 
 def checked_block(block: SourceBlock, types: pa.Schema | None) -> tuple[CheckedBlock, pa.Table]:

@@ -90,5 +90,17 @@ def _lists(value: object, name: str) -> Iterator[tuple[str, list[str]]]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _lists(inner, f"{name}/{key}" if name else str(key))
-    elif isinstance(value, list) and name:
+    elif isinstance(value, list):
         yield name, [" ".join(str(each).split()) for each in value if isinstance(each, str | int | float)]
+
+
+def lines_of_file(uri: str, endpoint_url: str | None, setting: str) -> list[str]:
+    """The values of one file, or of several that a glob names. Raises DarkroomError where there are none."""
+    place = locate(uri, endpoint_url, setting, f"{setting.rpartition('.')[0]}.endpoint_url")
+    found = scan(place, Kinds(_ENDINGS, "files of values"))
+    lines = [line for file in found.files for _, lines in _values_of(file, "values") for line in lines]
+    if not lines:
+        raise DarkroomError(
+            f"{setting}={uri}: no such file, or no value in it; give one of {' '.join(sorted(_ENDINGS))}"
+        )
+    return lines
