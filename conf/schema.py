@@ -50,7 +50,7 @@ LOG_HELP = "How progress is said: auto is a bar on a terminal and lines elsewher
 
 @dataclass
 class GenerateConfig:
-    """Of `plan` and `generate`."""
+    """Of `generate`, and of `plan`."""
 
     prompts: Any = key(help="What is rendered.")
     model: ModelConfig = key(help="What renders it.")
@@ -61,6 +61,17 @@ class GenerateConfig:
     evaluation: EvaluationConfig = key(EvaluationConfig, help="What is measured, where evaluate is inline.")
     log: LogMode = key(LogMode.auto, help=LOG_HELP)
     on_end: str | None = key(None, help=ON_END_HELP)
+
+
+@dataclass
+class PlanConfig(GenerateConfig):
+    report: str | None = key(
+        None,
+        is_place=True,
+        help="The page (.html) that says what prompts are like: lengths, repeats, balance, languages; true: "
+        "prompts_report.html.",
+    )
+    words: str | None = key(None, is_place=True, help="A file of words that are looked for in prompts, one a line.")
 
 
 @dataclass
@@ -290,6 +301,7 @@ class BenchConfig:
 
 JOBS = {
     "generate": GenerateConfig,
+    "plan": PlanConfig,
     "prompts": PromptsConfig,
     "prove": ProveConfig,
     "sweep": SweepConfig,

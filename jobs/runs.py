@@ -21,7 +21,8 @@ def plan(config: DictConfig) -> ExitCode:
 
     hook_of(config.on_end)  # checked as all else is, and not used
     with _printer(config) as printer:
-        found = planning.plan(values.request(config), printer, config.prompts.get("write_to"))
+        asked = (config.prompts.get("write_to"), config.report, config.words)
+        found = planning.plan(values.request(config), printer, *asked)
         results.planned(found)
     return ExitCode.OK
 

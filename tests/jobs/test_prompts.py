@@ -39,3 +39,21 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
         run_here("prompts", "start=64")
     with pytest.raises(DarkroomError, match="give one of these"):
         run_here("prompts", f"write_to={tmp_path}/p.csv")
+
+
+@pytest.mark.slow
+def test_a_plan_writes_a_page_of_its_prompts(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "words.txt").write_text("ring\n")
+    small = ("engine=local", "engine.proof=off", "sampling.num_inference_steps=1", "sampling.height=32")
+    page = tmp_path / "page.html"
+    words = f"words={tmp_path}/words.txt"
+    assert run_here("plan", *small, "sampling.width=32", f"report={page}", words, f"output.uri={tmp_path}/run") == 0
+    assert f"prompts' report: {page}" in capsys.readouterr().out
+    found = json.loads(page.with_suffix(".json").read_text())
+    [lengths] = found["lengths"]
+    assert (lengths["encoder"], lengths["limit"], found["num_looked_at"]) == ("darkroom/demo", 32, 64)
+    assert found["words"]["num_rows"] > 0
+    assert "Length: darkroom/demo" in page.read_text()
+    for given, said in ((words, "does nothing without report=true"), (f"report={tmp_path}/p.txt", "ends in .html")):
+        with pytest.raises(DarkroomError, match=said):
+            run_here("plan", *small, given)
