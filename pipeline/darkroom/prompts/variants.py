@@ -20,6 +20,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 
 _TOKEN = re.compile(r"\\[{}|\\]|__([\w*/.\- ]*?\w[\w*/.\- ]*?|\*+)__|[{}|]|[^\\{}|_]+|.", re.DOTALL)
+_SIGNS = re.compile(r"[{}\\]|__")  # of texts that may be more than their words
 _COUNTS = re.compile(r"\s*(\d*)(-?)(\d*)\$\$")
 _WEIGHT = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)::")
 _UNREAD = {"${": "a variable", "%{": "a wrap", "{~": "a sampler", "{@": "a sampler", "{!": "a sampler"}
@@ -81,7 +82,7 @@ class Draws:
 def parsed(text: str, find_lines: FindLines) -> Node:
     """A prompt as its parts. Raises DarkroomError for what the syntax has and is not read, for brackets without their
     other one, and for wildcards that are not there or hold themselves."""
-    return _Parser(find_lines).read(text, ())
+    return _Parser(find_lines).read(text, ()) if _SIGNS.search(text) else text
 
 
 def drawn(node: Node, draws: Draws) -> str:
