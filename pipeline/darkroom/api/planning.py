@@ -8,8 +8,9 @@ from itertools import islice
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
 from darkroom.api.engine import likely_device, renderer_spec
-from darkroom.api.events import Progress, PromptsReported, PromptsWritten, Warned
+from darkroom.api.events import Noted, Progress, PromptsReported, PromptsWritten, Warned
 from darkroom.api.footprint import Footprint, Memory, check_weights, estimated, footprint, measured
+from darkroom.api.growing import growth_of
 from darkroom.api.preflight import checked_report, write_preflight
 from darkroom.api.proving import cached_proof, check_proof, is_testable, limited, proof_of, tell_failed
 from darkroom.api.speeds import are_alike, keep_speed, settled_here
@@ -114,6 +115,8 @@ def plan(
     if page is not None:
         write_preflight(found, page, listed)
         progress(PromptsReported(str(page)))
+    if growth := growth_of(found, request.prompts.info(found.scan), store):
+        progress(Noted(growth.text))
     check_weights(found, device)
     size, num_workers = settled_here(found, device), request.engine.num_workers or 1
     run = find_run(store)

@@ -16,7 +16,7 @@ from darkroom.domain.settings import ROW_SETTINGS
 from darkroom.prompts.checks import CheckedBlock, check
 from darkroom.prompts.columns import OVERRIDES, READ
 from darkroom.prompts.extras import carried_field, concrete, extra_columns, unify
-from darkroom.prompts.ids import clashing, duplicate, final_ids, given_ids, name_keys, row_keys
+from darkroom.prompts.ids import RowsDigest, clashing, duplicate, final_ids, given_ids, name_keys, row_keys
 from darkroom.prompts.repeats import RepeatedRows, RepeatFinder
 from darkroom.prompts.sources import Fault, Source, SourceBlock
 from darkroom.prompts.template import TemplateSource
@@ -66,10 +66,13 @@ class Counts:
     num_flagged: int = 0  # prompts with a comment's or a command's signs in them
     num_marked: int = 0  # prompts with weights of words or names of LoRAs in them
     seen: set[str] = field(default_factory=set)  # names of READ that some source has
+    rows: RowsDigest | None = field(default_factory=RowsDigest)  # None: not all of them are read
     problems: dict[tuple[str, str, str], Problem] = field(default_factory=dict)
 
     def add(self, checked: CheckedBlock) -> None:
         prompts = checked.columns["prompt"]
+        if self.rows is not None:
+            self.rows.add(checked)
         self.seen.update(checked.columns)
         self.num_faulty += len(checked.faults)
         self.max_prompt_chars = max(self.max_prompt_chars, pc.max(pc.utf8_length(prompts)).as_py() or 0)
@@ -159,13 +162,24 @@ def scan_sources(sources: Sequence[Source], prompt: str | None = None) -> Scanne
 
 def scan_indexed(source: TemplateSource) -> Scanned:
     """Of a template whose rows are sound and have ids that differ: of these, the first ones alone are read."""
-    counts, num_rows = Counts(), source.num_prompts
+    counts, num_rows = Counts(rows=None), source.num_prompts
     extras = pa.schema([each for each in source.schema() if each.name not in READ])
     counts.add(checked_block(next(source.read(0, _SCAN_ROWS, extras)), extras)[0])
     counts.num_rows_without = counts.num_given_ids = num_rows
     counts.num_digest_ids = 0
     counts.max_prompt_chars = source.max_prompt_chars
     return Scanned((0, num_rows), extras, RepeatedRows(num_rows), RepeatedRows(num_rows), counts)
+
+
+def rows_digest(sources: Sequence[Source], scanned: Scanned, count: int) -> str:
+    """Of the first `count` rows, as `Counts.rows` is of all."""
+    found = RowsDigest()
+    typed = [(source, None if source.schema() is None else pa.schema([])) for source in sources]
+    for start, _, checked in _checked_blocks(typed, scanned.first_rows):
+        if start >= count:
+            break
+        found.add(checked, count - start)
+    return found.text
 
 
 def checked_block(block: SourceBlock, types: pa.Schema | None) -> tuple[CheckedBlock, pa.Table]:
