@@ -131,7 +131,7 @@ def prompts(config: DictConfig) -> Prompts:
 def _files(given: dict[str, Any]) -> Prompts:
     names = ("uri", "on_invalid", "columns", "endpoint_url", "preset", "allow_remote")
     reading = ReadingOptions(**{each.name: given[each.name] for each in fields(ReadingOptions)})
-    return files(*(given[name] for name in names), reading=reading)
+    return files(**{name: given[name] for name in names}, reading=reading)
 
 
 def _template(given: dict[str, Any]) -> Prompts:

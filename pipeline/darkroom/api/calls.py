@@ -180,7 +180,7 @@ def plan(
 ) -> "Plan":
     """Check everything and say what `generate` would make and cost, from real batches; nothing is stored.
 
-    report: a page (.html), and JSON beside it, of what the prompts are like; words: a file of words to look for in them.
+    report: a page (.html), and JSON beside it, of what the prompts are like; words: a file of words to look for.
     """
     import_whole("darkroom.api.planning")
     from darkroom.api import planning
