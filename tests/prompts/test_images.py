@@ -210,6 +210,8 @@ def test_texts_after_the_pixels_are_read_and_large_ones_too(tmp_path: Path) -> N
         ({"prompt": {"1": {"class_type": "SaveImage", "inputs": {}}}}, "has none of KSampler"),
         ({"prompt": {**FLUX, "8": {"class_type": "ConditioningCombine", "inputs": {}}}}, "joined of several"),
         ({"prompt": {**FLUX, "8": {"class_type": "Magic", "inputs": {}}}}, "made by Magic"),
+        ({"workflow": {"nodes": [{"type": "KSampler"}]}}, "a form that is not known"),
+        ({"invokeai_metadata": {**INVOKE, "generation_mode": "\ud800"}}, r"made by \? of another image"),
         ({"invokeai_metadata": {**INVOKE, "generation_mode": "img2img"}}, "made by img2img of another image"),
     ],
 )

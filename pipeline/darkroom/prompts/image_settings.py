@@ -85,8 +85,11 @@ def made_of(texts: Texts) -> Made:
     """How the picture was made of a file with these texts. Raises Unreadable where they do not say, or in no way that
     can be repeated."""
     for name, read in _READERS.items():
-        if name in texts and (made := read(texts[name])):
-            return made
+        try:
+            if name in texts and (made := read(texts[name])):
+                return made
+        except (AttributeError, IndexError, KeyError, TypeError, RecursionError) as error:  # it was not checked
+            raise Unreadable(f"it says how it was made in a form that is not known ({type(error).__name__})") from error
     raise Unreadable("it says nothing of how it was made")
 
 

@@ -123,7 +123,7 @@ def _row(file: InputFile, name: str) -> dict[str, Any]:
     try:
         made = made_of(_texts(file))
     except Unreadable as error:
-        return {"prompt_id": name, _FAULT: str(error)}
+        return {"prompt_id": name, _FAULT: str(error).encode(errors="replace").decode()}
     return {"prompt_id": name, **made.row}
 
 
