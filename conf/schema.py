@@ -51,7 +51,7 @@ LOG_HELP = "How progress is said: auto is a bar on a terminal and lines elsewher
 
 @dataclass
 class GenerateConfig:
-    """Of `plan` and `generate`."""
+    """Of `generate`, and of `plan`."""
 
     prompts: Any = key(help="What is rendered.")
     model: ModelConfig = key(help="What renders it.")
@@ -62,6 +62,31 @@ class GenerateConfig:
     evaluation: EvaluationConfig = key(EvaluationConfig, help="What is measured, where evaluate is inline.")
     log: LogMode = key(LogMode.auto, help=LOG_HELP)
     on_end: str | None = key(None, help=ON_END_HELP)
+
+
+@dataclass
+class PlanConfig(GenerateConfig):
+    report: str | None = key(
+        None,
+        is_place=True,
+        help="The page (.html) that says what prompts are like: lengths, repeats, balance, languages; true: "
+        "prompts_report.html.",
+    )
+    words: str | None = key(None, is_place=True, help="A file of words that are looked for in prompts, one a line.")
+
+
+@dataclass
+class PromptsConfig:
+    """Prompts alone, without a model."""
+
+    prompts: Any = key(help="What is looked at, and written.")
+    num_shown: int = key(10, low=0, high=10_000, help="Rows that are printed.")
+    start: int = key(0, low=0, high=10**15, help="The row that they begin with.")
+    write_to: str | None = key(
+        None,
+        is_place=True,
+        help="The .parquet or .jsonl file that all rows are written to, with their ids; null: none.",
+    )
 
 
 @dataclass
@@ -293,6 +318,8 @@ class BenchConfig:
 
 JOBS = {
     "generate": GenerateConfig,
+    "plan": PlanConfig,
+    "prompts": PromptsConfig,
     "prove": ProveConfig,
     "sweep": SweepConfig,
     "status": StatusConfig,

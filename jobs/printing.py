@@ -226,6 +226,7 @@ _SAY: dict[type, Any] = {
     events.ReferenceRead: lambda event: _say(event.text),
     events.FilesCopied: lambda event: _say(str(event)),
     events.PromptsWritten: lambda event: print(f"wrote {event.num_prompts} prompts to {event.path}"),
+    events.PromptsReported: lambda event: print(f"prompts' report: {event.path}"),
     events.BatchSizeSettled: lambda event: _say(f"engine.batch_size={event.batch_size}"),
     events.RoundStarted: _say_round,
     events.CellDropped: _say_dropped,

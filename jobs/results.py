@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # what they are made with takes seconds to load
     from darkroom.api.exporting import Export
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Cost, Plan
+    from darkroom.api.prompt_rows import PromptRows
     from darkroom.api.proving import Proof
     from darkroom.api.pushing import Push
     from darkroom.api.rating import Ratings
@@ -61,6 +62,24 @@ def planned(found: "Plan") -> None:
         print("bytes:   unknown, and time too: no prompt of the first ones is valid")
     else:
         _say_tried(found, found.cost, found.num_bytes, found.seconds)
+
+
+def of_prompts(found: "PromptRows") -> None:
+    """Counts, and the rows that were asked for: each prompt with its number, and below it what else the row says."""
+    scan = found.scan
+    print(
+        f"prompts: {found.name}: {scan.num_rows:,} rows, {scan.num_invalid:,} of them invalid, fingerprint "
+        f"{scan.fingerprint[:16]}"
+    )
+    print(f"images:  {scan.num_images:,}, where a row without a number of its own has one")
+    if scan.overriding:
+        print(f"rows that override a setting: {scan.overriding}")
+    if scan.extras_schema.names:
+        print(f"columns that are carried: {', '.join(scan.extras_schema.names)}")
+    for row, extras in zip(found.rows, found.extras, strict=True):
+        print(f"\n{row.row}  {row.error or row.prompt}")
+        said = {"prompt_id": row.prompt_id, **dict(row.overrides), **extras}
+        print("   " + "  ".join(f"{name}={value}" for name, value in said.items() if value is not None))
 
 
 def _say_wanted(found: "Plan") -> None:

@@ -22,8 +22,21 @@ def plan(config: DictConfig) -> ExitCode:
 
     hook_of(config.on_end)  # checked as all else is, and not used
     with _printer(config) as printer:
-        found = planning.plan(values.request(config), printer, config.prompts.get("write_to"))
+        asked = (config.prompts.get("write_to"), config.report, config.words)
+        found = planning.plan(values.request(config), printer, *asked)
         results.planned(found)
+    return ExitCode.OK
+
+
+def prompts(config: DictConfig) -> ExitCode:
+    """Show prompts of any kind as they would be rendered: how many, what they override, and some rows; write them.
+
+    No model is looked for. Rows are chosen by the keys of `prompts`, such as `prompts.sample=10`.
+    """
+    from darkroom.api.prompt_rows import look_at
+
+    found = look_at(values.prompts(config.prompts), config.num_shown, config.start, config.write_to, printing.Printer())
+    results.of_prompts(found)
     return ExitCode.OK
 
 

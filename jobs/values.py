@@ -19,6 +19,7 @@ from darkroom.api.options import (
     ModelPlace,
     OutputOptions,
     RatingOptions,
+    ReadingOptions,
     RowOptions,
 )
 from darkroom.api.run import Run, open_run
@@ -38,7 +39,8 @@ def request(config: DictConfig) -> Request:
 def check(config: DictConfig) -> None:
     """Raises DarkroomError for values of any job that do not go together. No file is looked for."""
     if "prompts" in config:
-        _but_prompts(config)
+        if "model" in config:
+            _but_prompts(config)
         if config.prompts.kind is not PromptsKind.file:
             prompts(config.prompts)
     elif "engine" in config:
@@ -128,7 +130,8 @@ def prompts(config: DictConfig) -> Prompts:
 
 def _files(given: dict[str, Any]) -> Prompts:
     names = ("uri", "on_invalid", "columns", "endpoint_url", "preset", "allow_remote")
-    return files(*(given[name] for name in names))
+    reading = ReadingOptions(**{each.name: given[each.name] for each in fields(ReadingOptions)})
+    return files(**{name: given[name] for name in names}, reading=reading)
 
 
 def _template(given: dict[str, Any]) -> Prompts:
@@ -137,7 +140,8 @@ def _template(given: dict[str, Any]) -> Prompts:
             "prompts.slots needs a value for each slot of the pattern: prompts.slots={colour: [red, blue]}"
         )
     names = ("pattern", "slots", "mode", "num_prompts", "seed")
-    return combinations(**{name: given[name] for name in names})
+    indexed = {"indexed": True} if given["indexed"] else {}
+    return combinations(**{name: given[name] for name in names}, **indexed)
 
 
 _PROMPTS = {PromptsKind.demo: lambda _given: demo(), PromptsKind.file: _files, PromptsKind.template: _template}

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from darkroom.api.arguments import from_files as from_files
     from darkroom.api.arguments import select as select
     from darkroom.api.arguments import template as template
     from darkroom.api.calls import compare as compare
@@ -52,7 +53,7 @@ _HOMES = {
     ),
     "darkroom.api.events": ("Progressed",),
     "darkroom.api.options": ("EngineOptions", "EvaluationOptions", "Expectation", "HalvingOptions"),
-    "darkroom.api.arguments": ("select", "template"),
+    "darkroom.api.arguments": ("from_files", "select", "template"),
     "darkroom.api.run": ("Run",),
     "darkroom.domain.errors": ("DarkroomError",),
     "darkroom.domain.settings": ("ModelRef",),

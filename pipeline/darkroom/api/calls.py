@@ -174,15 +174,21 @@ def plan(
     columns: Mapping[str, str | None] | None = None,
     prompts_endpoint_url: str | None = None,
     grow: bool = False,
+    report: str | Path | None = None,
+    words: str | Path | None = None,
     **settings: Any,
 ) -> "Plan":
-    """Check everything and say what `generate` would make and cost, from real batches; nothing is stored."""
+    """Check everything and say what `generate` would make and cost, from real batches; nothing is stored.
+
+    report: a page (.html), and JSON beside it, of what the prompts are like; words: a file of words to look for.
+    """
     import_whole("darkroom.api.planning")
     from darkroom.api import planning
 
     source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
     output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
-    return planning.plan(_request(source, model, settings, output, engine), progress or silent)
+    asked = _request(source, model, settings, output, engine)
+    return planning.plan(asked, progress or silent, report=_text(report), words=_text(words))
 
 
 @takes_settings

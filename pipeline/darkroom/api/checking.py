@@ -165,7 +165,7 @@ def check(request: Request, device: str) -> Checked:
     for item in once.values():
         if item.model.plug_in:
             check_columns(scan.num_overriding, item.model.plug_in)
-        else:
+        elif "scheduler" not in scan.num_overriding:  # else row by row
             check_eta(item.cell.sampling.scheduler, scan.highest.get("eta", 0), item.model, "column eta")
     for model in {item.cell.model: item.model for item in once.values() if not item.model.plug_in}.values():
         check_rows_loras(scan, model, request.prompts.dataset.on_invalid == RECORD)

@@ -15,6 +15,7 @@ from darkroom.api.annotations import check_options, option
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.domain.setting_values import as_builtin, as_number
 from darkroom.domain.settings import NUM_SEEDS, SETTINGS
+from darkroom.prompts.reading import FORMATS
 from darkroom.rendering.backends import BACKENDS
 from darkroom.storage.store import endpoint_of_no_store, is_remote
 
@@ -75,6 +76,29 @@ class RowOptions:
                 f"prompts.row_seed={self.row_seed} does nothing without prompts.sample, prompts.shuffle or "
                 "prompts.weights; give one of them, or leave it out"
             )
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """As what files of prompts are read."""
+
+    format: str = option(
+        AUTO,
+        choices=FORMATS,
+        help="By their endings (auto), as lines with flags of AUTOMATIC1111's script and choices in braces (a1111), as "
+        "requests of OpenAI's Batch API (openai_batch), or as images, by the settings in them.",
+    )
+    wildcards: str | None = option(
+        None, is_place=True, help="Folder of lists for __name__ in lines of a1111: .txt, .yaml or .json; null: none."
+    )
+    num_draws: int = option(1, low=1, high=MANY, help="Prompts of a line with choices that has no --n_iter.")
+    draw_seed: int = option(0, **SEEDS, help="What choices in lines are drawn from.")
+    ignored: Sequence[str] = option(
+        (), help="Flags of a1111 that are no settings here and are carried as columns, such as [sd_model, styles]."
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self, "prompts.")
 
 
 @dataclass(frozen=True)

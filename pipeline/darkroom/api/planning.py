@@ -8,9 +8,10 @@ from itertools import islice
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
 from darkroom.api.engine import likely_device, renderer_spec
-from darkroom.api.events import Noted, Progress, PromptsWritten, Warned
+from darkroom.api.events import Noted, Progress, PromptsReported, PromptsWritten, Warned
 from darkroom.api.footprint import Footprint, Memory, check_weights, estimated, footprint, measured
 from darkroom.api.growing import growth_of
+from darkroom.api.preflight import checked_report, write_preflight
 from darkroom.api.proving import cached_proof, check_proof, is_testable, limited, proof_of, tell_failed
 from darkroom.api.speeds import are_alike, keep_speed, settled_here
 from darkroom.api.warnings import warnings
@@ -92,13 +93,28 @@ class Plan:
         return cost_of(self.seconds * self.num_workers, self.price_per_hour)
 
 
-def plan(request: Request, progress: Progress, write_prompts_to: str | None = None) -> Plan:
-    """Check everything, load the model and try it. `write_prompts_to`: a Parquet file for the prompts."""
+def plan(
+    request: Request,
+    progress: Progress,
+    write_prompts_to: str | None = None,
+    report: str | None = None,
+    words: str | None = None,
+) -> Plan:
+    """Check everything, load the model and try it.
+
+    write_prompts_to: a Parquet file for the prompts.
+    report: a page that says what the prompts are like; "true": in the working folder.
+    words: a file of words that are looked for in prompts.
+    """
+    page, listed = checked_report(report, words)
     check_watching(request.engine, progress)
     device = likely_device(request.engine)
     found, store = _checked(request, device, progress)
     if write_prompts_to:
         progress(PromptsWritten(write_parquet(request.prompts.dataset, write_prompts_to), write_prompts_to))
+    if page is not None:
+        write_preflight(found, page, listed)
+        progress(PromptsReported(str(page)))
     if growth := growth_of(found, request.prompts.info(found.scan), store):
         progress(Noted(growth.text))
     check_weights(found, device)

@@ -12,8 +12,10 @@ from darkroom.domain.settings import IMAGE_SETTINGS, ROW_SETTINGS, SETTINGS, Sam
 
 # Column name -> Python type of what a prompt file may say beside `prompt`.
 ROW_COLUMNS: dict[str, type] = {"prompt_id": str, **{each.name: each.kind for each in ROW_SETTINGS}}
-# Those that prompt files may say since a later version; an older one carried a column of that name unread.
-LATER_COLUMNS = tuple(each.name for each in ROW_SETTINGS if each.of_image and each.has_neutral)
+# Those that prompt files could say in the first version, and those that they may say since a later one: an older
+# version carried a column of such a name unread.
+_FIRST_COLUMNS = ("guidance_scale", "num_inference_steps", "height", "width", "negative_prompt")
+LATER_COLUMNS = tuple(each.name for each in ROW_SETTINGS if each.of_image and each.name not in _FIRST_COLUMNS)
 _IMAGE_NAMES = frozenset(each.name for each in IMAGE_SETTINGS)
 _NO_LORAS: dict[str, Any] = {name: SETTINGS[name].neutral for name in ("lora", "lora_weight")}
 OK = "ok"  # the image is there

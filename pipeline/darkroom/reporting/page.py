@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
@@ -111,6 +112,25 @@ def _headings(content: ReportContent, num_ranking: int) -> dict[str, str]:
         ("methods", "Methods", bool(content.metrics)),
     ]
     return {anchor: heading for anchor, heading, is_shown in sections if is_shown}
+
+
+def prompts_page(name: str, found: Mapping[str, Any], extra: str) -> str:
+    """A page of its own, with its styles, of what `prompts.preflight` found; `extra`: what installs its packages."""
+    folder = files("darkroom.reporting")
+    engine = Environment(autoescape=True, undefined=StrictUndefined)
+    template = engine.from_string((folder / "templates" / "prompts.html").read_text("utf-8"))
+    style = Markup((folder / "assets" / "prompts.css").read_text("utf-8"))
+    return template.render(name=name, found=found, glance=_glance(found), extra=extra, style=style)
+
+
+def _glance(found: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]:
+    """Of each question what it is, the count, its share, and whether it may cost images."""
+    counts = [(f"cut off by {each['encoder']}", each["num_truncated"]) for each in found["lengths"]]
+    counts.append(("repeats", found["repeats"]["num_rows"]))
+    counts += [("nearly the same", found["near_repeats"]["num_rows"])] if found["near_repeats"] else []
+    counts += [("with words of the list", found["words"]["num_rows"])] if found["words"] else []
+    looked_at = max(1, found["num_looked_at"])
+    return [(words, f"{count:,}", f"{count / looked_at:.1%} of the prompts", count > 0) for words, count in counts]
 
 
 # In words ----------------------------------------------------------------------------------------------------------
