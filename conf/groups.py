@@ -20,6 +20,7 @@ from darkroom.api.options import (
     HalvingOptions,
     ModelPlace,
     OutputOptions,
+    PolicyRule,
     RowOptions,
 )
 from darkroom.conf.keys import IS_PROMPT, key, schema_of, schema_of_options, word_of
@@ -132,6 +133,7 @@ RetryEngineConfig = schema_of_options(EngineOptions, "RetryEngineConfig", job="r
 ProveEngineConfig = schema_of_options(EngineOptions, "ProveEngineConfig", job="prove")
 EvaluationConfig = schema_of_options(EvaluationOptions, "EvaluationConfig")
 ExpectationConfig = schema_of_options(Expectation, "Expectation")
+PolicyRuleConfig = schema_of_options(PolicyRule, "PolicyRule")
 ModelPlaceConfig = schema_of_options(ModelPlace, "ModelPlaceConfig")
 GridImageConfig = schema_of_options(GridImageOptions, "GridImageConfig")
 HalvingConfig = schema_of_options(HalvingOptions, "HalvingConfig", figure=None)  # where it is given

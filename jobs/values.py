@@ -3,7 +3,7 @@
 from dataclasses import fields
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from darkroom.api.arguments import Prompts, chosen, combinations, demo, files
 from darkroom.api.checking import Request
@@ -18,6 +18,7 @@ from darkroom.api.options import (
     HalvingOptions,
     ModelPlace,
     OutputOptions,
+    PolicyRule,
     RatingOptions,
     RowOptions,
 )
@@ -59,6 +60,8 @@ def _but_prompts(config: DictConfig) -> tuple[Any, ...]:
         evaluation(config.evaluation) if is_inline else None,
         grid(config.grid) if "grid" in config else None,
         HalvingOptions(**_contents(config.halving)) if "halving" in config and config.halving.figure else None,
+        policy(config.policy),
+        _scoring(config.evaluation),
     )
 
 
@@ -79,9 +82,24 @@ def evaluation(config: DictConfig) -> EvaluationOptions:
     return EvaluationOptions(**{**values, "expect": tuple(Expectation(**each) for each in values["expect"])})
 
 
+def policy(config: ListConfig) -> tuple[PolicyRule, ...]:
+    return tuple(PolicyRule(**_contents(each)) for each in config)
+
+
+def _scoring(config: DictConfig) -> EvaluationOptions:
+    """What of an `evaluation` section a policy reads."""
+    found = _contents(config)
+    return EvaluationOptions(extractors=found["extractors"], clip_convention=found["clip_convention"])
+
+
 def grid(config: DictConfig) -> Grid:
     values = _contents(config)
     return Grid(**{**values, "axes": {name: axis for name, axis in values["axes"].items() if axis is not None}})
+
+
+def extractors(config: ListConfig | None) -> list[Any] | None:
+    found: Any = None if config is None else OmegaConf.to_container(config, resolve=True)
+    return found  # type: ignore[no-any-return]
 
 
 def grid_image(config: DictConfig) -> GridImageOptions:

@@ -14,6 +14,7 @@ from darkroom.api.engine import Counting, Engine, renderer_spec
 from darkroom.api.evaluation import CheckedEvaluation
 from darkroom.api.events import Profiled, Progress, Rendered, RenderingEnded, RenderingStarted
 from darkroom.api.plug_ins import words_for
+from darkroom.api.policies import CheckedPolicy
 from darkroom.api.proving import limited
 from darkroom.api.run import Run
 from darkroom.api.speeds import SpeedKeeper
@@ -47,6 +48,7 @@ class RenderJob:
     evaluation: CheckedEvaluation | None = None
     certificates: Mapping[ModelIdentity, Certificate] = field(default_factory=dict)  # of `found.models`
     first_rows: frozenset[int] | None = None  # of the shards to render; None: all
+    policy: CheckedPolicy | None = None
 
     @property
     def num_shards(self) -> int:
@@ -97,7 +99,8 @@ class RenderJob:
             limited(spec, self.certificates.get(spec.model.identity))
             for spec in renderer_specs(self.found, self.engine)
         )
-        extractors = self.evaluation.specs(device) if self.evaluation else ()
+        looking = self.evaluation or self.policy
+        extractors = looking.specs(device) if looking else ()
         return WorkerSpec(
             self.info,
             tuple(specs),

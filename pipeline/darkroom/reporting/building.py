@@ -223,7 +223,7 @@ def _rows(run: _Gathered, picked: Mapping[str, list[ImageRef]]) -> list[Row]:
     sheet = list(run.found.prompts.images())
     rows = read_rows(run.store, [*sheet, *(image for group in picked.values() for image in group)])
     place = {cell_id: index for index, cell_id in enumerate(run.order)}
-    return sorted(rows.values(), key=lambda row: (row.record.row, place[row.record.cell_id], row.record.sample_index))
+    return sorted(rows.values(), key=lambda row: (row.record.row, place[row.record.cell_id], row.image.sample_index))
 
 
 def _shown(
@@ -247,7 +247,7 @@ def _grid_axes(run: _Gathered, columns: str | None) -> list[Axis]:
 def _in_grid(run: _Gathered, rows: Collection[Row], num_prompts: int) -> list[Record]:
     """The first prompts that are shown, in order of rows; the first image of each in every cell."""
     sheet = {image.image_id for image in run.found.prompts.images()}
-    firsts = [row.record for row in rows if row.record.image_id in sheet and row.record.sample_index == 0]
+    firsts = [row.record for row in rows if row.record.image_id in sheet and row.image.sample_index == 0]
     chosen = sorted({(record.row, record.prompt_id) for record in firsts})[:num_prompts]
     found = [record for record in firsts if (record.row, record.prompt_id) in chosen]
     return sorted(found, key=lambda record: (record.row, record.prompt_id))
