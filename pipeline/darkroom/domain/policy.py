@@ -33,7 +33,7 @@ class Rule:
     def reason(self) -> str:
         """In words without the score, so that reasons can be counted."""
         side, threshold = ("above", self.above) if self.above is not None else ("below", self.below)
-        return f"{self.figure} {side} {threshold:g}"
+        return f"{self.figure} {side} {str(threshold).removesuffix('.0')}"
 
     def excess(self, scores: Scores) -> float:
         """How far the score is past the threshold; 0 where it is not, and where no score applies."""
@@ -111,7 +111,7 @@ class Policy:
         return num_places if self.best is None else -(-num_places // self.best.keep) * self.best.of
 
     def __str__(self) -> str:
-        """For people; two policies with one text decide alike."""
+        """For people."""
         return "; ".join(map(str, [*self.rules, *([self.best] if self.best else [])]))
 
     @property

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from darkroom.domain.progress import readable_bytes
 from darkroom.domain.records import STAYING
@@ -46,6 +47,8 @@ _ABOUT = {
     "model_revision": "a commit of the hub, or the digest of the weights' files",
     "seed": "of its noise",
     "truncated": "whether the prompt was longer than the text encoder reads",
+    "policy_scores": "JSON: the scores that the run's policy asked for",
+    "policy_reason": "why the policy might have refused the image that it kept",
 }
 
 
@@ -84,6 +87,7 @@ def card(of: Card) -> bytes:
         ["## Columns", "", *_columns(of)],
         ["## Model and settings", "", *_models(of), *_cells(of)],
         ["## How good the images are", "", *_figures(of)],
+        *([["## Policy", "", *_policy(of)]] if of.info.policy else []),
         ["## What is left out", "", *(f"- {line}" for line in _left_out(of))],
         ["## Make it again", "", *_commands(of)],
         ["## Provenance", "", *_provenance(of)],
@@ -250,6 +254,17 @@ def _figure(figure: Figure) -> tuple[str, str]:
 def _warnings(figures: Iterable[Mapping[str, Figure]]) -> list[str]:
     found = (f"{name}: {line}" for each in figures for name, figure in each.items() for line in figure.warnings)
     return list(dict.fromkeys(found))
+
+
+def _policy(of: Card) -> Iterator[str]:
+    """Of all records of the cells that are exported."""
+    yield markdown(f"Which images were kept was decided by their scores: {of.info.policy}.")
+    yield ""
+    yield f"- accepted: {of.counts.policy}"
+    yield from (f"- {markdown(line)}" for line in islice(of.counts.policy.why(), _MOST_CELLS))
+    for figure in of.info.policy.figures if of.info.policy else ():
+        scale = f", on the scale {figure.convention}" if figure.convention else ""
+        yield f"- {markdown(figure.name)} is of the extractor `{figure.extractor_id}`{scale}"
 
 
 def _left_out(of: Card) -> Iterator[str]:

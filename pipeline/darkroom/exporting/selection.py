@@ -26,6 +26,7 @@ from darkroom.runs.commands import on_run
 from darkroom.runs.features import get_features
 from darkroom.runs.listing import Committed, ShardSet, committed_shards
 from darkroom.runs.manifest import RECORD_SCHEMA
+from darkroom.runs.policy_counts import POLICY_COLUMNS, PolicyCount
 from darkroom.runs.reading import as_in_cell
 from darkroom.storage.store import Store, prefetched
 
@@ -33,7 +34,7 @@ TEXT = "text"  # what datasets call an image's prompt
 _SCORE = "\0"  # before the name of a score's column: a prompt file may have one that is called as the score is
 WHOLE: Mapping[str, float] = {"train": 1.0}  # all in the split that readers take where there is one
 _PROVENANCE = ("darkroom_version", "torch_version", "diffusers_version", "device", "dtype", "batch_size")
-_COUNTED = ("image_id", "status", "sha256", "prompt", "bytes", "cell_id", "truncated", *_PROVENANCE)
+_COUNTED = (*POLICY_COLUMNS, "image_id", "sha256", "prompt", "bytes", "cell_id", "truncated", *_PROVENANCE)
 _BLOCK_ROWS = 4096
 
 
@@ -69,6 +70,7 @@ class Counts:
     provenance: Mapping[str, Mapping[str, int]]  # column that says how images were made -> value -> images
     shards: ShardSet  # of the run, that were looked at: it may have grown since
     digest: str  # of the images and their splits, in order
+    policy: PolicyCount = field(default_factory=PolicyCount)  # of all records of the cells
 
     @property
     def num_images(self) -> int:
@@ -122,7 +124,8 @@ class Selection:
         provenance, shards = {name: Counter[str]() for name in _PROVENANCE}, ShardSet(self.shard_size)
         read = self._found.values() if self.condition else ()
         columns = list(dict.fromkeys([*_COUNTED, *(name for name in read if name not in self._by_extractor)]))
-        for block in self._blocks(self._noted(shards), columns, without):
+        policy = PolicyCount()
+        for block in self._blocks(self._noted(shards), columns, without, policy):
             table, excluded = self._chosen(block)
             num_excluded += excluded
             splits = self._splits(table)
@@ -135,7 +138,7 @@ class Selection:
             for split, size in zip(splits, table["bytes"].to_pylist(), strict=True):
                 sizes[split] += size or 0
         counted = {name: SplitCount(images[name], sizes[name]) for name in sorted(self.splits)}
-        return Counts(counted, cells, without, num_excluded, num_truncated, provenance, shards, digest.text)
+        return Counts(counted, cells, without, num_excluded, num_truncated, provenance, shards, digest.text, policy)
 
     def shards(self, sizes: Mapping[str, Sequence[int]], counts: Counts) -> Iterator[ShardRows]:
         """What was counted, in numbered shards of as many images. Raises DarkroomError where it is another by now."""
@@ -171,11 +174,17 @@ class Selection:
             yield each
 
     def _blocks(
-        self, shards: Iterable[Committed], columns: Sequence[str] | None, without: Counter[str]
+        self,
+        shards: Iterable[Committed],
+        columns: Sequence[str] | None,
+        without: Counter[str],
+        policy: PolicyCount | None = None,
     ) -> Iterator[pa.Table]:
-        """Records that have an image, many at a time; others are counted by their status."""
+        """Records that have an image, many at a time; others are counted by their status, and all by `policy`."""
         waiting: list[pa.Table] = []
         for table in prefetched(read_each(self.store, shards, columns), lambda item: self._with_scores(*item)):
+            if policy is not None:
+                policy.add(table)
             is_ok = pc.equal(table["status"], OK)
             without.update(table.filter(pc.invert(is_ok))["status"].to_pylist())
             waiting.append(table.filter(is_ok))

@@ -12,6 +12,7 @@ from darkroom.evaluation.figures import Evaluation, read_evaluations
 from darkroom.evaluation.latest import RunFigures, latest_figures
 from darkroom.reporting.commands import run_command, words_of
 from darkroom.reporting.content import (
+    Acceptance,
     Axis,
     CellResult,
     Cost,
@@ -36,7 +37,7 @@ from darkroom.reporting.grid_image import GridBlock, grid_image, side_of
 from darkroom.reporting.notes import notes
 from darkroom.reporting.pictures import Row, Thumbnail, failed_image, pictures, read_rows, thumbnails
 from darkroom.reporting.sampling import ImageRef, PromptChoice, middle
-from darkroom.reporting.survey import NUM_PICKS, Survey, survey
+from darkroom.reporting.survey import NUM_PICKS, CellCount, Survey, survey
 from darkroom.runs.cells import CellInfo, Choices, Dropped, in_order, lossless_of, read_choices
 from darkroom.runs.certificates import certificates
 from darkroom.runs.drivers import spent
@@ -118,6 +119,8 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         grid=_grid(run, grid_axes, in_grid, small) if in_grid else None,
         dropped=tuple(_dropped(item, run) for item in dropped),
         costs=tuple(_costs(run)),
+        policy=str(info.policy or ""),
+        acceptances=tuple(_acceptance(cell_id, run.found.counts[cell_id]) for cell_id in run.order if info.policy),
         controls=control_rows(run.figures.controls),
         notes=(
             *(f"Halving: no cell could be dropped: {item.fault}." for item in choices.halvings if item.fault),
@@ -184,6 +187,12 @@ def _dropped(item: Dropped, run: _Gathered) -> DroppedCell:
         when=f"round {item.round} of {item.num_rounds}, after {item.num_images} images",
         why=f"{item.figure} {item.value:.4g}, rank {item.rank} of {item.num_cells}; {item.num_kept} went on",
     )
+
+
+def _acceptance(cell_id: str, count: CellCount) -> Acceptance:
+    found = count.policy
+    why = dict(found.reasons.most_common()) | {f"{why}, and kept": n for why, n in found.flagged.most_common()}
+    return Acceptance(cell_id, found.num_accepted, found.num_made, count.num_failed, why)
 
 
 # Costs of lossy settings ---------------------------------------------------------------------------------------------
