@@ -94,7 +94,9 @@ def _named(asked: str, known: dict[str, PolicyFigure]) -> str:
     there = tuple(known)
     if not there:
         raise DarkroomError(f"policy: none of the extractors has a score of single images, as {asked} must be")
-    raise DarkroomError(f"policy: {unknown(asked, there, 'score of single images')} (evaluation.extractors has more)")
+    raise DarkroomError(
+        f"policy: {unknown(asked, there, 'score of single images')}; evaluation.extractors names others"
+    )
 
 
 def _rule(entry: PolicyRule, known: dict[str, PolicyFigure]) -> Rule:

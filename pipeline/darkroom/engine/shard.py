@@ -108,7 +108,7 @@ def retried_shard(store: Store, task: RetryTask, attempt: int) -> ShardWork:
     wanted = [recorded_sample(records[index], task.cell) for index in failed]
     suffix = f"-{hashlib.sha256(before).hexdigest()[:16]}"
     commit = partial(_revise, store, task.shard, before, table, records, failed)
-    extras = extra_columns(table.take(failed))
+    extras = extra_columns(table.take(pa.array(failed, pa.int64())))  # none where another command mended all
     return ShardWork(task.shard, task.cell, wanted, attempt, suffix, False, places, extras, commit)
 
 
