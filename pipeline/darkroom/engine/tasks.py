@@ -88,6 +88,11 @@ class ShardReport:
     spans: tuple[Span, ...] = field(default=())  # of the worker since its last report, where it is profiled
     stage_s: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds of the shard's thread at it
 
+    @property
+    def num_made(self) -> int:
+        """Images, those that were not kept too."""
+        return self.num_ok + sum(self.rejected.values())
+
 
 class TaskRunner(Protocol):
     """What a dispatcher gives tasks to, from as many threads as it likes."""
