@@ -52,20 +52,16 @@ def _is_inline(config: DictConfig) -> bool:
     return _selected(config, "evaluate") is EvaluateMode.inline
 
 
-_OF_POLICY = ("evaluation.extractors", "evaluation.clip_convention")  # that a policy reads too
+def _has_policy(config: DictConfig) -> bool:
+    return bool(_selected(config, "policy"))
+
+
+_OF_POLICY = ("extractors", "clip_convention")  # of an evaluation, that a policy reads too
 _RULES = (
+    _Rule(("evaluation",), lambda config: _is_inline(config) or _has_policy(config), _lacks("evaluate=inline")),
     _Rule(
-        _OF_POLICY,
-        lambda config: _is_inline(config) or bool(_selected(config, "policy")),
-        _lacks("evaluate=inline or policy=[...]"),
-    ),
-    _Rule(
-        tuple(
-            f"evaluation.{each.name}"
-            for each in fields(EvaluationOptions)
-            if f"evaluation.{each.name}" not in _OF_POLICY
-        ),
-        lambda config: _is_inline(config),
+        tuple(f"evaluation.{each.name}" for each in fields(EvaluationOptions) if each.name not in _OF_POLICY),
+        lambda config: _is_inline(config) or not _has_policy(config),
         _lacks("evaluate=inline"),
     ),
     _Rule(

@@ -1,6 +1,7 @@
 """Policies on the worker: which images are committed, and what their records say."""
 
 import json
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -84,9 +85,10 @@ def rejected(record: Record) -> list[tuple[int, str, object]]:
 
 
 @pytest.mark.parametrize("wanted", [REGENERATED, CHOSEN], ids=["regenerate", "best"])
-def test_decisions_depend_on_nothing_but_the_row(tmp_path: Path, wanted: Policy) -> None:
+def test_decisions_depend_on_nothing_but_the_row(tmp_path: Path, wanted: Policy, s3_endpoint: str) -> None:
     one = render(at(tmp_path / "one"), wanted, shard_size=1, renderer=PaintRenderer(3))
-    other = render(at(tmp_path / "other"), wanted, shard_size=6, layout="webdataset")
+    there = open_store(parse_spec(f"s3://bucket/{uuid.uuid4().hex}", s3_endpoint))
+    other = render(there, wanted, shard_size=6, layout="webdataset")
     assert decided(one) == decided(other)
     assert len({each.image_id for each in one}) == NUM_IMAGES * len(PROMPTS)
 
@@ -186,6 +188,16 @@ def test_too_few_of_a_choice_are_left_for_what_was_not_rendered(tmp_path: Path) 
         found = render(at(tmp_path / status), policy(best=Best(2, 4, FIGURE.name, True)), ["p"], renderer=renderer)
         assert [each.status for each in found] == [status] * NUM_IMAGES
         assert [reason for each in found for _, reason, _ in rejected(each)].count("broken") == num_told
+
+
+def test_what_the_renderer_refuses_is_made_no_more(tmp_path: Path) -> None:
+    class Refusing(Broken):
+        def render(self, requests: Sequence[ImageRequest]) -> list[RenderedImage]:
+            return [RenderedImage(None, error="refused", is_filtered=True) for _ in requests]
+
+    for wanted in (REGENERATED, CHOSEN):
+        found = render(at(tmp_path / str(wanted.best)), wanted, ["p"], renderer=Refusing())
+        assert [(each.status, each.error) for each in found] == [(FILTERED, "refused")] * NUM_IMAGES
 
 
 def test_an_image_that_cannot_be_scored_is_not_committed_unseen(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ from darkroom.engine.outcomes import Outcome
 from darkroom.evaluation.reference_free import image_clip_scores
 from darkroom.runs.features import ShardFeatures, joined_features
 
-_MOST_DRAWS = 256  # whose images are held in memory until they are chosen from, of more than one row
+# Draws of several rows whose images are held in memory until they are chosen from, and batches, where these are more.
+_MOST_DRAWS, _MOST_BATCHES = 256, 4
 Resample = Callable[[Sample, int], Sample]  # an image's row and another sample index -> that image
 # Images -> what became of each, and features by extractor_id of those that are there.
 Make = Callable[[Sequence[Sample]], tuple[list[Outcome], dict[str, ShardFeatures]]]
@@ -185,12 +186,13 @@ class Choice:
         return [end for group in self.groups for end in group.ends(self.policy.best)]
 
 
-def choices(policy: Policy, places: Sequence[Wanted], resample: Resample) -> Iterator[Choice]:
+def choices(policy: Policy, places: Sequence[Wanted], resample: Resample, batch_size: int) -> Iterator[Choice]:
     """Whole rows together, so many that their images can be held; `places` in order of rows."""
     held: list[_Group] = []
+    most = max(_MOST_DRAWS, _MOST_BATCHES * batch_size)
     for _, own in groupby(places, key=lambda item: item[0].row.row):
         row = _groups(policy, list(own), resample)
-        if held and sum(len(group.draws) for group in (*held, *row)) > _MOST_DRAWS:
+        if held and sum(len(group.draws) for group in (*held, *row)) > most:
             yield Choice(policy, held)
             held = []
         held = [*held, *row]
@@ -213,10 +215,10 @@ def _groups(policy: Policy, places: Sequence[Wanted], resample: Resample) -> lis
 
 
 def chosen(
-    policy: Policy, places: Sequence[Wanted], resample: Resample, make: Make
+    policy: Policy, places: Sequence[Wanted], resample: Resample, make: Make, batch_size: int
 ) -> Iterator[tuple[list[Outcome], dict[str, ShardFeatures]]]:
     """Some rows after others: what each of their places ends as, and features of the images that are kept."""
-    for choice in choices(policy, places, resample):
+    for choice in choices(policy, places, resample, batch_size):
         rounds: list[dict[str, ShardFeatures]] = []
         while wanted := choice.next():
             outcomes, features = make(wanted)

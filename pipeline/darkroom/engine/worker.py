@@ -169,7 +169,8 @@ class Worker:
         ends: list[Future[Outcome]] = []
         found: dict[str, list[ShardFeatures]] = {}
         with ExitStack() as turn:
-            for kept, features in chosen(policy, places, resample, partial(self._looked_at, work, turn)):
+            make = partial(self._looked_at, work, turn)
+            for kept, features in chosen(policy, places, resample, make, info.batch_size):
                 ends += [self._encoders.place(outcome, work.suffix) for outcome in kept]
                 for extractor_id, part in features.items():
                     found.setdefault(extractor_id, []).append(part)
