@@ -34,7 +34,6 @@ from darkroom.conf.groups import (
     ModelConfig,
     ModelPlaceConfig,
     OutputConfig,
-    PolicyRuleConfig,
     ProveEngineConfig,
     RetryEngineConfig,
     SamplingConfig,
@@ -62,7 +61,7 @@ class GenerateConfig:
     evaluation: EvaluationConfig = key(
         EvaluationConfig, help="What is measured, where evaluate is inline; its extractors are those of policy too."
     )
-    policy: list[PolicyRuleConfig] = key(
+    policy: list[Any] = key(
         list, help="What becomes of images by their scores, such as {figure: nsfw.score, above: 0.5, then: drop}."
     )
     log: LogMode = key(LogMode.auto, help=LOG_HELP)

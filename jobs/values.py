@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from darkroom.api.arguments import Prompts, chosen, combinations, demo, files
+from darkroom.api.arguments import Prompts, chosen, combinations, demo, files, policy_rules
 from darkroom.api.checking import Request
 from darkroom.api.options import (
     ComparisonOptions,
@@ -83,7 +83,8 @@ def evaluation(config: DictConfig) -> EvaluationOptions:
 
 
 def policy(config: ListConfig) -> tuple[PolicyRule, ...]:
-    return tuple(PolicyRule(**_contents(each)) for each in config)
+    entries: Any = OmegaConf.to_container(config, resolve=True)
+    return policy_rules(entries)
 
 
 def _scoring(config: DictConfig) -> EvaluationOptions:
