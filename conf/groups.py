@@ -21,6 +21,7 @@ from darkroom.api.options import (
     HalvingOptions,
     ModelPlace,
     OutputOptions,
+    PolicyRule,
     ReadingOptions,
     RowOptions,
 )
@@ -152,6 +153,7 @@ ExportEngineConfig = schema_of_options(EngineOptions, "ExportEngineConfig", job=
 ProveEngineConfig = schema_of_options(EngineOptions, "ProveEngineConfig", job="prove")
 EvaluationConfig = schema_of_options(EvaluationOptions, "EvaluationConfig")
 ExpectationConfig = schema_of_options(Expectation, "Expectation")
+PolicyRuleConfig = schema_of_options(PolicyRule, "PolicyRule")
 ModelPlaceConfig = schema_of_options(ModelPlace, "ModelPlaceConfig")
 GridImageConfig = schema_of_options(GridImageOptions, "GridImageConfig")
 HalvingConfig = schema_of_options(HalvingOptions, "HalvingConfig", figure=None)  # where it is given

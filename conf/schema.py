@@ -59,7 +59,12 @@ class GenerateConfig:
     output: OutputConfig = key(help="Where images go, and as what.")
     engine: EngineConfig = key(help="What does the work.")
     evaluate: EvaluateMode = key(EvaluateMode.none, help="Measure images as they are rendered, and the run at its end.")
-    evaluation: EvaluationConfig = key(EvaluationConfig, help="What is measured, where evaluate is inline.")
+    evaluation: EvaluationConfig = key(
+        EvaluationConfig, help="What is measured, where evaluate is inline; its extractors are those of policy too."
+    )
+    policy: list[Any] = key(
+        list, help="What becomes of images by their scores, such as {figure: nsfw.score, above: 0.5, then: drop}."
+    )
     log: LogMode = key(LogMode.auto, help=LOG_HELP)
     on_end: str | None = key(None, help=ON_END_HELP)
 
@@ -119,6 +124,9 @@ class StatusConfig(RunConfig):
 class RetryConfig(RunConfig):
     engine: RetryEngineConfig = key(help="What does the work.")
     model: ModelPlaceConfig = key(ModelPlaceConfig, help="Where the run's model is.")
+    extractors: list[Any] | None = key(
+        None, help="Those of the run's policy, as in evaluate; null: as they were named, where they run no code."
+    )
     log: LogMode = key(LogMode.auto, help=LOG_HELP)
     on_end: str | None = key(None, help=ON_END_HELP)
 

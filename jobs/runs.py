@@ -277,7 +277,8 @@ def retry(config: DictConfig) -> ExitCode:
     with _printer(config) as printer, Ending("retry", config.on_end, printer, config.run) as ending:
         run = values.run_of(config)
         try:
-            found = maintenance.retry(run, values.engine(config.engine), printer, values.model_place(config.model))
+            place, extractors = values.model_place(config.model), values.extractors(config.extractors)
+            found = maintenance.retry(run, values.engine(config.engine), printer, place, extractors)
         except KeyboardInterrupt:
             print("\ninterrupted: shards that were not yet replaced are as they were")
             return ending.ended(ExitCode.INTERRUPTED)

@@ -3,9 +3,9 @@
 from dataclasses import fields, replace
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from darkroom.api.arguments import Prompts, chosen, combinations, demo, files
+from darkroom.api.arguments import Prompts, chosen, combinations, demo, files, policy_rules
 from darkroom.api.checking import Request
 from darkroom.api.options import (
     ComparisonOptions,
@@ -18,6 +18,7 @@ from darkroom.api.options import (
     HalvingOptions,
     ModelPlace,
     OutputOptions,
+    PolicyRule,
     RatingOptions,
     ReadingOptions,
     RowOptions,
@@ -63,6 +64,8 @@ def _but_prompts(config: DictConfig) -> tuple[Any, ...]:
         evaluation(config.evaluation) if is_inline else None,
         grid(config.grid) if "grid" in config else None,
         HalvingOptions(**_contents(config.halving)) if "halving" in config and config.halving.figure else None,
+        policy(config.policy),
+        _scoring(config.evaluation),
     )
 
 
@@ -83,9 +86,25 @@ def evaluation(config: DictConfig) -> EvaluationOptions:
     return EvaluationOptions(**{**values, "expect": tuple(Expectation(**each) for each in values["expect"])})
 
 
+def policy(config: ListConfig) -> tuple[PolicyRule, ...]:
+    entries: Any = OmegaConf.to_container(config, resolve=True)
+    return policy_rules(entries)
+
+
+def _scoring(config: DictConfig) -> EvaluationOptions:
+    """What of an `evaluation` section a policy reads."""
+    found = _contents(config)
+    return EvaluationOptions(extractors=found["extractors"], clip_convention=found["clip_convention"])
+
+
 def grid(config: DictConfig) -> Grid:
     values = _contents(config)
     return Grid(**{**values, "axes": {name: axis for name, axis in values["axes"].items() if axis is not None}})
+
+
+def extractors(config: ListConfig | None) -> list[Any] | None:
+    found: Any = None if config is None else OmegaConf.to_container(config, resolve=True)
+    return found  # type: ignore[no-any-return]
 
 
 def grid_image(config: DictConfig) -> GridImageOptions:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from darkroom.api.options import EvaluationOptions as EvaluationOptions
     from darkroom.api.options import Expectation as Expectation
     from darkroom.api.options import HalvingOptions as HalvingOptions
+    from darkroom.api.options import PolicyRule as PolicyRule
     from darkroom.api.run import Run as Run
     from darkroom.domain.errors import DarkroomError as DarkroomError
     from darkroom.domain.settings import ModelRef as ModelRef
@@ -52,7 +53,7 @@ _HOMES = {
         "sweep",
     ),
     "darkroom.api.events": ("Progressed",),
-    "darkroom.api.options": ("EngineOptions", "EvaluationOptions", "Expectation", "HalvingOptions"),
+    "darkroom.api.options": ("EngineOptions", "EvaluationOptions", "Expectation", "HalvingOptions", "PolicyRule"),
     "darkroom.api.arguments": ("from_files", "select", "template"),
     "darkroom.api.run": ("Run",),
     "darkroom.domain.errors": ("DarkroomError",),

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import pyarrow as pa
 
 from darkroom.api.annotations import Count, checked_kind, checks_arguments
-from darkroom.api.options import EngineOptions, EvaluationOptions, ReadingOptions, RowOptions
+from darkroom.api.options import EngineOptions, EvaluationOptions, PolicyRule, ReadingOptions, RowOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.process import from_anywhere
 from darkroom.domain.setting_values import unknown
@@ -30,6 +30,7 @@ DEMO, MEMORY = "demo", "memory"
 OnInvalid = Literal["fail", "record"]
 Engine = Literal["local", "ray"] | EngineOptions | Mapping[str, Any]
 Evaluate = bool | EvaluationOptions | Mapping[str, Any] | None
+Policy = Sequence[PolicyRule | Mapping[str, Any]]
 Call = TypeVar("Call", bound=Callable[..., Any])
 Options = TypeVar("Options")
 
@@ -272,6 +273,10 @@ def evaluation_options(evaluate: Evaluate) -> EvaluationOptions | None:
     if evaluate is None or evaluate is False:
         return None
     return EvaluationOptions() if evaluate is True else options_of(EvaluationOptions, evaluate, "evaluate")
+
+
+def policy_rules(policy: Policy) -> tuple[PolicyRule, ...]:
+    return tuple(options_of(PolicyRule, each, f"policy[{place}]") for place, each in enumerate(policy))
 
 
 def options_of(kind: type[Options], given: Options | Mapping[str, Any], what: str) -> Options:

@@ -41,7 +41,7 @@ LIST = "metadata.jsonl"  # of a folder of images, by which `datasets` knows thei
 # Of records: where an image lies in the run, which machine made it, and what is the same for all that are exported.
 _LEFT_OUT = frozenset({
     "key", "member", "offset", "shard_id", "status", "error", "attempt", "host", "device_id", "worker", "render_s",
-    "encode_s",
+    "encode_s", "policy_rejected",
 })  # fmt: skip
 _SEVERAL = "run"  # the column that says which of several runs an image is of
 _TAKEN = ("image", "file_name", TEXT)  # names that datasets give to columns themselves

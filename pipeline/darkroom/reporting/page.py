@@ -78,7 +78,8 @@ def _template() -> Template:
     engine.globals.update(
         policy=_POLICY, style=STYLE, scripts=(PLOTLY, *SCRIPTS), no_base=NO_BASE, setting_text=setting_text,
         figure_of=figure_of, table=_table, by_tables=by_tables, costs_table=costs_table, figures_table=_figures_table,
-        failures_table=_failures_table, dropped_table=_dropped_table, methods_table=_methods_table,
+        failures_table=_failures_table, policy_table=_policy_table, dropped_table=_dropped_table,
+        methods_table=_methods_table,
     )  # fmt: skip
     source = (files("darkroom.reporting") / "templates" / "index.html").read_text("utf-8")
     return engine.from_string(_BREAK.sub("", source))
@@ -107,6 +108,7 @@ def _headings(content: ReportContent, num_ranking: int) -> dict[str, str]:
         ("breakdown", "Prompts", bool(content.breakdown)),
         ("by", "Figures by column", bool(content.by)),
         ("failed", "Failures", has_failures),
+        ("policy", "Policy", bool(content.acceptances)),
         ("dropped", "Dropped", bool(content.dropped)),
         ("run", "Run", True),
         ("methods", "Methods", bool(content.metrics)),
@@ -239,6 +241,23 @@ def _failures_table(content: ReportContent) -> Table:
         for place, failure in enumerate(content.failures)
     ]  # fmt: skip
     return Table(("prompt", "cell", "status", "reason"), rows)
+
+
+def _policy_table(content: ReportContent) -> Table:
+    """A row a cell."""
+    labels = {cell.cell_id: cell_label(cell, content) for cell in content.cells}
+    rows = [
+        [
+            labels[each.cell_id],
+            f"{each.num_accepted:,}",
+            f"{each.num_made:,}",
+            f"{100 * each.num_accepted / each.num_made:.1f} %" if each.num_made else "",
+            f"{each.num_without:,}",
+            "; ".join(f"{count:,} x {why}" for why, count in each.why.items()),
+        ]
+        for each in content.acceptances
+    ]
+    return Table(("cell", "accepted", "made", "share", "without image", "why"), rows)
 
 
 def _dropped_table(content: ReportContent) -> Table:
