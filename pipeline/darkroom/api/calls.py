@@ -72,6 +72,9 @@ def generate(
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
     provenance: bool = True,
+    trajectory: bool = False,
+    trajectory_prompts: Count = 4,
+    trajectory_steps: Sequence[int] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -87,6 +90,7 @@ def generate(
     engine: "local" (one worker in this process), "ray", EngineOptions or a dict of them.
     evaluate: True, EvaluationOptions or a dict of them: measure images while they are in memory. What was
         found is the run's `evaluation`: its `is_good` says whether every figure lies where `expect` wants it.
+    trajectory: store how the first `trajectory_prompts` prompts' first images form, at `trajectory_steps`.
     settings: those of sampling and model by their names, such as guidance_scale=5.
 
     Raises DarkroomError for what cannot be rendered as asked, and StoreError where the store fails. Images and shards
@@ -96,7 +100,8 @@ def generate(
     from darkroom.api.rendering import render
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
+    forming = trajectory, trajectory_prompts, trajectory_steps
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance, *forming)
     request = _request(source, model, settings, output, engine, evaluate)
     return _run_of(render(request, progress or silent))
 
@@ -122,6 +127,9 @@ def sweep(
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
     provenance: bool = True,
+    trajectory: bool = False,
+    trajectory_prompts: Count = 4,
+    trajectory_steps: Sequence[int] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -143,7 +151,8 @@ def sweep(
     from darkroom.api.rendering import render
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
+    forming = trajectory, trajectory_prompts, trajectory_steps
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance, *forming)
     request = _request(source, model, settings, output, engine, evaluate)
     grid = Grid(axes or {}, mode, cells, exclude, num_cells, draw_seed)
     if not cells:  # which may have no value of their own
@@ -165,6 +174,9 @@ def plan(
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
     provenance: bool = True,
+    trajectory: bool = False,
+    trajectory_prompts: Count = 4,
+    trajectory_steps: Sequence[int] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -176,7 +188,8 @@ def plan(
     from darkroom.api import planning
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
+    forming = trajectory, trajectory_prompts, trajectory_steps
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance, *forming)
     return planning.plan(_request(source, model, settings, output, engine), progress or silent)
 
 

@@ -47,6 +47,7 @@ class ImageRequest:
     seed: int  # of a CPU torch.Generator, one each
     sampling: Sampling
     adapters: Active = ()  # LoRAs that it is made with
+    trajectory: tuple[int, ...] | None = None  # steps, from 1, whose state is wanted too; (): a spread; None: of none
 
     @property
     def read_prompt(self) -> ReadPrompt:
@@ -166,6 +167,10 @@ class Record:
     model_parts: str | None = None  # what was added to the model for this image: JSON, a list; None: nothing
     openvino_version: str | None = None  # of OpenVINO, that computed the denoiser; None: torch did
     scheduler_config: str | None = None  # JSON: class and options of the scheduler as loaded; None: none, or older
+    trajectory_key: str | None = None  # object that holds its trajectory, a PNG of x_t above predicted x_0 ...
+    trajectory_sha256: str | None = None
+    trajectory_bytes: int | None = None
+    trajectory_steps: str | None = None  # ... with these steps as columns: JSON, as `trajectories.steps_text` makes it
 
 
 def num_without_image(by_status: Mapping[str, int]) -> int:

@@ -7,7 +7,7 @@ failed, and replaces the manifest that it read; what it stores is named after th
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
@@ -21,7 +21,7 @@ from darkroom.runs.encoding import size_fault
 from darkroom.runs.files import manifest_key
 from darkroom.runs.manifest import extra_columns, to_records, to_table
 from darkroom.runs.reading import recorded_sample
-from darkroom.runs.run import RunInfo, to_metadata
+from darkroom.runs.run import OutputInfo, RunInfo, to_metadata
 from darkroom.storage.store import NotFound, Store
 
 
@@ -54,7 +54,16 @@ def fresh_shard(store: Store, run: RunInfo, task: ShardTask, attempt: int) -> Sh
     ]
     extras = task.extras.take(pa.array([position for position, _ in found], pa.int64()))
     commit = partial(_commit, store, run, task.shard, extras)
-    return ShardWork(task.shard, task.cell, [sample for _, sample in found], attempt, "", True, extras, commit)
+    wanted = [with_trajectory(sample, run.output) for _, sample in found]
+    return ShardWork(task.shard, task.cell, wanted, attempt, "", True, extras, commit)
+
+
+def with_trajectory(sample: Sample, output: OutputInfo) -> Sample:
+    """The sample, asking for its trajectory where it is one of those that the run stores them of: the first image of
+    each of the first rows."""
+    if not output.trajectory_prompts or sample.row.row >= output.trajectory_prompts or sample.sample_index:
+        return sample
+    return replace(sample, request=replace(sample.request, trajectory=tuple(output.trajectory_steps or ())))
 
 
 def _commit(
@@ -77,7 +86,7 @@ def _proven(run: RunInfo, shard: Shard, records: Sequence[Record], provenance: P
     }
 
 
-def retried_shard(store: Store, task: RetryTask, attempt: int) -> ShardWork:
+def retried_shard(store: Store, output: OutputInfo, task: RetryTask, attempt: int) -> ShardWork:
     """The samples of a committed shard's failed records."""
     try:
         before = store.get(manifest_key(task.shard))
@@ -87,7 +96,7 @@ def retried_shard(store: Store, task: RetryTask, attempt: int) -> ShardWork:
     records = to_records(table)
     failed = [index for index, record in enumerate(records) if record.status == FAILED]
     attempt += max((record.attempt for record in records), default=0)
-    wanted = [recorded_sample(records[index], task.cell) for index in failed]
+    wanted = [with_trajectory(recorded_sample(records[index], task.cell), output) for index in failed]
     suffix = f"-{hashlib.sha256(before).hexdigest()[:16]}"
     commit = partial(_revise, store, task.shard, before, table, records, failed)
     return ShardWork(task.shard, task.cell, wanted, attempt, suffix, False, extra_columns(table.take(failed)), commit)
@@ -132,7 +141,7 @@ def report(records: Sequence[Record], wanted: Sequence[Sample], is_first: bool) 
     return ShardReport(
         num_ok=len(records) - len(failed),
         num_failed=len(failed),
-        num_bytes=sum(record.bytes or 0 for record in records),
+        num_bytes=sum((record.bytes or 0) + (record.trajectory_bytes or 0) for record in records),
         render_s=sum(record.render_s or 0.0 for record in records),
         wall_s=0.0,
         is_first=is_first,
