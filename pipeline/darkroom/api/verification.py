@@ -162,7 +162,7 @@ def _repair_trajectories(run: Run, rerenderer: "Rerenderer", progress: Progress)
     stored = stored_trajectories(run.store, recorded_trajectories(run.store, run.info.output))
     damaged, left = [item.record for item in stored if item.fault], 0
     for record, made in rerenderer.images(damaged, with_trajectories=True):
-        data, key = made and made.trajectory, record.trajectory_key or ""
+        data, key = made.trajectory if made else None, record.trajectory_key or ""
         is_right = is_recorded(record, data)
         if data is not None and is_right:
             run.store.put(key, data, CONTENT_TYPES["png"])

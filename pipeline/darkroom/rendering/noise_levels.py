@@ -107,7 +107,7 @@ def predicted_x0(scheduler: Any, prediction: Any, sample: Any, at: Level) -> Any
 def why_unknown(config: Mapping[str, Any], class_name: str | None) -> str | None:
     """Why nothing is known of the steps of a scheduler of this class, by its model's scheduler_config.json; None where
     it is."""
-    if class_name not in KINDS:
+    if class_name is None or class_name not in KINDS:
         return f"{class_name} is none of the schedulers whose noise levels are known"
     if class_name == "PNDMScheduler" and not config.get("skip_prk_steps", False):
         return "PNDMScheduler with skip_prk_steps=false has steps of several kinds"

@@ -228,9 +228,9 @@ def _axis_faults(content: ReportContent) -> Iterator[str]:
 def _picture_faults(content: ReportContent) -> Iterator[str]:
     """image_id names a file, and image_href is followed by a click: neither may be anything."""
     strips = content.forming.strips if content.forming else ()
-    for picture in (*content.pictures, *strips):
-        if not _FILE_NAME.fullmatch(picture.image_id):
-            yield f"report: image_id {picture.image_id!r} cannot name a file; use letters, digits, - and _"
+    for image_id in (*(picture.image_id for picture in content.pictures), *(strip.image_id for strip in strips)):
+        if not _FILE_NAME.fullmatch(image_id):
+            yield f"report: image_id {image_id!r} cannot name a file; use letters, digits, - and _"
     for href in (*(picture.image_href for picture in content.pictures), *(strip.href for strip in strips)):
         if href is not None and not _is_safe_href(href):
             yield f"report: image_href {href!r} is no relative path, http or https address; use one"
