@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from darkroom.api.maintenance import named_keys
+from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import ImageRequest, Record
 from darkroom.domain.trajectories import FINISHED, TrajectoryStep, parse_steps
 from darkroom.engine.tasks import RetryTask
@@ -18,7 +19,7 @@ from darkroom.runs.encoding import decode
 from darkroom.runs.files import TRAJECTORIES_PREFIX, manifest_key
 from darkroom.runs.layouts import LAYOUTS
 from darkroom.runs.reading import num_stored, records
-from darkroom.runs.run import RunInfo
+from darkroom.runs.run import RunInfo, create_or_check
 from darkroom.runs.trajectories import recorded_trajectories, stored_trajectories
 from darkroom.storage.store import Store, open_store, parse_spec
 from tests.engine.helpers import CELL, Misbehaving, dataset, run_info, tasks, worker
@@ -101,3 +102,15 @@ def test_without_them_nothing_is_stored_and_with_them_their_bytes_count(tmp_path
     tables = [[manifest.read(store, shard) for shard in manifest.committed(store)] for store in (plain, formed)]
     sizes = [sum(num_stored(table) for table in each) for each in tables]
     assert sizes[1] - sizes[0] == sum(record.trajectory_bytes or 0 for record in with_trajectory(formed))
+
+
+def test_a_run_has_them_from_its_start_or_not_at_all(tmp_path: Path) -> None:
+    plain = run_info(dataset(PROMPTS))
+    formed = replace(plain, output=replace(plain.output, trajectory_prompts=4, trajectory_steps=(1, 9)))
+    for place, (there, here) in {"one": (plain, formed), "other": (formed, plain)}.items():
+        store = open_store(parse_spec(str(tmp_path / place)))
+        assert create_or_check(store, there) == create_or_check(store, there) == there
+        with pytest.raises(
+            DarkroomError, match=r"output\.trajectory is '.*' in this run and '.*' in the command; go on"
+        ):
+            create_or_check(store, here)

@@ -123,11 +123,3 @@ def test_what_cannot_be_is_refused_before_anything_is_loaded(
     with pytest.raises(DarkroomError, match=message):
         run_here("generate", *words, *PROMPTS, f"output.uri={tmp_path / 'run'}")
     assert not (tmp_path / "run").exists()
-
-
-def test_a_run_has_them_from_its_start_or_not_at_all(tmp_path: Path) -> None:
-    place = f"output.uri={tmp_path / 'run'}"
-    words = (*PROMPTS, *DEMO, place, "engine.batch_size=1", "sampling.num_inference_steps=1", "prompts.limit=1")
-    assert run_here("generate", *words) == 0
-    with pytest.raises(DarkroomError, match=r"output\.trajectory is 'none' in this run and 'of 4 prompts at"):
-        run_here("generate", *words, "output.trajectory=true")

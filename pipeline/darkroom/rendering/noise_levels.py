@@ -14,6 +14,7 @@ from math import sqrt
 from typing import Any
 
 _FLOW_PREDICTION = "flow_prediction"
+_LEAST_SHARE = 2**-24  # of the signal, in alphas_cumprod, where sigma would be infinite, as diffusers' Euler has it
 
 
 class Kind(Enum):
@@ -27,7 +28,14 @@ class Kind(Enum):
 
 KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(
-        ("DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LCMScheduler", "TCDScheduler"),
+        (
+            "DDIMScheduler",
+            "DDPMScheduler",
+            "PNDMScheduler",
+            "LCMScheduler",
+            "TCDScheduler",
+            "CogVideoXDDIMScheduler",
+        ),
         Kind.TIMESTEPS,
     ),
     **dict.fromkeys(
@@ -81,7 +89,7 @@ def level(scheduler: Any, timestep: Any, index: int | None) -> Level:
     kind = kind_of(scheduler)
     if kind is Kind.TIMESTEPS:
         share = float(scheduler.alphas_cumprod[int(timestep)])
-        return Level(sqrt(share), sqrt(1 - share), sqrt((1 - share) / share))
+        return Level(sqrt(share), sqrt(1 - share), sqrt((1 - share) / max(share, _LEAST_SHARE)))
     assert index is not None
     sigma = float(scheduler.sigmas[index])
     if kind is Kind.FLOW:

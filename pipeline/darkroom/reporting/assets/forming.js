@@ -48,7 +48,8 @@ function stripFigure(heading, strip, picture, rows, href) {
   const columns = strip.steps.length;
   const image = element("img", { src: picture, loading: "lazy", decoding: "async", width: columns * strip.width, height: rows.length * strip.height,
     alt: `${heading}: ${rows.map(([, words]) => words).join(", then ")}, at ${columns - 1} steps and of the finished image` });
-  const shown = href ? element("a", { href, target: "_blank", rel: "noopener noreferrer", title: "Open the stored pictures" }, image) : image;
+  const attributes = { class: rows.length > 1 ? "strip-shown strip-pairs" : "strip-shown" };
+  const shown = href ? element("a", { ...attributes, href, target: "_blank", rel: "noopener noreferrer", title: "Open the stored pictures" }, image) : element("span", attributes, image);
   const labels = element("div", { class: "strip-rows" }, ...rows.map(([label, words]) => element("span", { title: words }, label)));
   const heads = element("div", { class: "strip-heads" }, ...strip.steps.map(stepHead));
   return element("figure", { class: "strip", style: `--columns: ${columns}` }, element("figcaption", { dir: "auto" }, heading),
@@ -57,7 +58,7 @@ function stripFigure(heading, strip, picture, rows, href) {
 
 function cellStrip(cellId) {
   const strip = stripOf(cellId, forming.prompt);
-  const label = axes.length ? cellById.get(cellId).label : "x_t and predicted x_0";
+  const label = axes.length ? cellText(cellId) : "x_t and predicted x_0";
   if (!strip) return element("p", { class: "quiet" }, `${label}: no trajectory of this prompt`);
   const rows = [[symbol("x", "t"), "x_t"], [symbol("x̂", "0"), "predicted x_0"]];
   return stripFigure(label, strip, strip.picture, rows, strip.href);
@@ -66,12 +67,12 @@ function cellStrip(cellId) {
 function referenceStrip(cellId) {
   const strip = stripOf(cellId, forming.prompt);
   if (!strip?.noised) return [];
-  return [stripFigure(`Forward: ${data.forming.reference}`, strip, strip.noised, [[symbol("x", "t"), "the reference image with noise"]], null)];
+  return [stripFigure(`Forward noising of a reference image (${data.forming.reference})`, strip, strip.noised, [[symbol("x", "t"), "the reference image with noise"]], null)];
 }
 
 function formingChoosers() {
   const prompts = [...formingPrompts].map(([id, text]) => ({ label: short(text || "(empty)"), value: id }));
-  const cells = formingCells.map((cell) => ({ label: cell.label, value: cell.id }));
+  const cells = formingCells.map((cell) => ({ label: cellText(cell.id), value: cell.id }));
   const ofCell = (name, side) => chooser(name, cells, forming[side], (id) => setForming({ [side]: id }));
   return element("div", { class: "choosers" },
     ...(prompts.length > 1 ? [chooser("prompt", prompts, forming.prompt, (prompt) => setForming({ prompt }))] : []),
