@@ -1,4 +1,4 @@
-"""How pictures form, on the page: strips of stored trajectories, noise of the right levels, and what cannot be shown."""
+"""How pictures form, on the page: strips of stored trajectories, noise of their levels, and what cannot be shown."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -70,8 +70,9 @@ def test_noise_is_added_as_the_levels_say() -> None:
 
 
 DRIVE = """
-const shown = () => [...document.querySelectorAll('#forming .strip')].map((each) => [each.querySelector('figcaption').textContent,
-  each.querySelectorAll('.strip-heads > span').length, each.querySelector('img').getAttribute('src')]);
+const about = (each) => [each.querySelector('figcaption').textContent,
+  each.querySelectorAll('.strip-heads > span').length, each.querySelector('img').getAttribute('src')];
+const shown = () => [...document.querySelectorAll('#forming .strip')].map(about);
 const found = { first: shown() };
 const [prompt, left] = document.querySelectorAll('#forming select');
 left.selectedIndex = 1; left.dispatchEvent(new Event('change'));
