@@ -8,6 +8,7 @@ import pytest
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import Sampling
 from darkroom.domain.trajectories import FINISHED, NUM_STEPS, spread_steps
+from darkroom.domain.trajectories import SIDE as EDGE
 from darkroom.rendering.renderer import RenderedImage, Renderer
 from tests.rendering.helpers import Models, load
 
@@ -70,6 +71,13 @@ def test_cached_steps_have_trajectories_of_what_they_gave(alone: Renderer) -> No
     plain, wanted = (alone.render([request(0, sampling, asked)])[0] for asked in (None, (2, 4)))
     assert np.array_equal(plain.pixels, wanted.pixels)
     assert len(pictures(wanted)[0]) == 3
+
+
+def test_large_pictures_are_kept_small_and_in_their_proportions(alone: Renderer) -> None:
+    [image] = alone.render([request(0, replace(EULER, num_inference_steps=1, height=208, width=104), ())])
+    assert image.trajectory
+    assert image.trajectory.pixels.shape == (2 * EDGE, 2 * EDGE // 2, 3)
+    assert len(image.trajectory.steps) == 2
 
 
 def test_steps_are_spread_from_the_first_to_the_last() -> None:
