@@ -5,7 +5,7 @@ picture is finished, in the batch shape of the call, so that no strip depends on
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -105,14 +105,12 @@ def _state(scheduler: Any, step: int, x_t: torch.Tensor, given: Mapping[str, Any
     return _State(about, x_t.float() / at.scale, x_0.float())
 
 
-def _decoded(latents: Sequence[torch.Tensor], decode: Decode, batch_size: int) -> list[torch.Tensor]:
-    """A (3, H, W) float32 picture of each, in batches of one shape."""
-    found: list[torch.Tensor] = []
+def _decoded(latents: Sequence[torch.Tensor], decode: Decode, batch_size: int) -> Iterator[torch.Tensor]:
+    """A (3, H, W) float32 picture of each, in batches of one shape, with one of them in memory."""
     for start in range(0, len(latents), batch_size):
         group = [*latents[start : start + batch_size]]
         padded = torch.stack(group + group[-1:] * (batch_size - len(group)))
-        found += decode(padded)[: len(group)]
-    return found
+        yield from decode(padded)[: len(group)]
 
 
 def _fitted_size(height: int, width: int) -> tuple[int, int]:

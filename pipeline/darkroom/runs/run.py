@@ -148,13 +148,13 @@ def differences(found: RunInfo, wanted: RunInfo) -> Iterator[tuple[str, object, 
 def fixed(run: RunInfo) -> dict[str, object]:
     """What a run cannot change, by the names that the user knows. Its own shard_size, batch_size and
     compile stay."""
+    files = {name: value for name, value in asdict(run.output).items() if not name.startswith("trajectory_")}
     return {
         "the prompt dataset's fingerprint": run.prompts.fingerprint,
         "the prompt dataset's number of rows": run.prompts.num_rows,
         "sampling.seed": run.seed,
         "sampling.num_images_per_prompt": run.num_images_per_prompt,
-        **{f"output.{name}": getattr(run.output, name) for name in ("layout", "image_format", "quality")},
-        **({} if run.output.provenance is None else {"output.provenance": run.output.provenance}),
+        **{f"output.{name}": value for name, value in files.items() if value is not None},
         "output.trajectory": run.output.trajectory,
     }
 
