@@ -72,7 +72,7 @@ function referenceStrip(cellId) {
 
 function formingChoosers() {
   const prompts = [...formingPrompts].map(([id, text]) => ({ label: short(text || "(empty)"), value: id }));
-  const cells = formingCells.map((cell) => ({ label: cellText(cell.id), value: cell.id }));
+  const cells = formingCells.map((cell) => ({ label: axes.length > 1 ? cell.label : cellText(cell.id), value: cell.id }));
   const ofCell = (name, side) => chooser(name, cells, forming[side], (id) => setForming({ [side]: id }));
   return element("div", { class: "choosers" },
     ...(prompts.length > 1 ? [chooser("prompt", prompts, forming.prompt, (prompt) => setForming({ prompt }))] : []),
