@@ -1,14 +1,19 @@
 """How pictures form, from the command to the page: on the embedded model, beside a run that has the same images."""
 
+import io
 import json
 import re
 from pathlib import Path
+from shutil import rmtree
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.trajectories import parse_steps
+from darkroom.evaluation.figures import Evaluation, put_evaluation
 from darkroom.runs.encoding import decode
 from darkroom.runs.files import TRAJECTORIES_PREFIX, manifest_key
 from darkroom.runs.images import image_bytes
@@ -93,16 +98,40 @@ def test_damage_is_found_and_mended_and_orphans_are_removed(run: Store, capsys: 
     assert left == before
 
 
+def forming_on(page: str) -> Any:
+    """What the page knows of trajectories."""
+    return json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])["forming"]  # type: ignore[index]
+
+
 @pytest.mark.slow
 def test_the_page_shows_them_and_its_command_makes_them(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_here("report", *named(run)) == 0
     page = run.get("report/index.html").decode()
     assert "How the picture forms" in page
     assert "output.trajectory=true" in page
-    forming = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])["forming"]  # type: ignore[index]
+    forming = forming_on(page)
     assert len(forming["strips"]) == 4
     assert {run.get(f"report/{strip['picture']}")[:4] for strip in forming["strips"]} == {b"RIFF"}
     assert all(run.get(strip["href"].removeprefix("../")) for strip in forming["strips"])
+    assert not any(strip["noised"] for strip in forming["strips"])
+
+
+@pytest.mark.slow
+def test_beside_it_an_image_of_the_reference_dissolves_in_noise(run: Store, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", (90, 60), "teal").save(photos / f"{name}.png")
+    put_evaluation(run, "0" * 16, Evaluation("2026-01-01T00:00:00Z", {}, {}, options={"reference": str(photos)}))
+    assert run_here("report", *named(run)) == 0
+    forming = forming_on(run.get("report/index.html").decode())
+    [noised] = {strip["noised"] for strip in forming["strips"]}
+    assert Image.open(io.BytesIO(run.get(f"report/{noised}"))).format == "WEBP"
+    rmtree(photos)
+    assert run_here("report", *named(run)) == 0
+    page = run.get("report/index.html").decode()
+    assert not any(strip["noised"] for strip in forming_on(page)["strips"])
+    assert "without forward noising: reference" in page
 
 
 @pytest.mark.parametrize(

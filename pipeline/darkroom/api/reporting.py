@@ -48,12 +48,13 @@ def write_report(
 def _reference_picture(store: Store) -> ReferencePicture | str | None:
     """The first image of the reference that the run was last measured against, or why it cannot be had; None where
     there is none, or its images are not there."""
-    options = [each.options for each in read_evaluations(store) if each.options.get("reference")]
-    if not options:
+    found = [each for each in read_evaluations(store) if each.options.get("reference")]
+    if not found:
         return None
-    name, endpoint_url = str(options[-1]["reference"]), options[-1].get("reference_endpoint_url")
+    place, endpoint_url = (found[-1].options.get(name) for name in ("reference", "reference_endpoint_url"))
+    name = next((metric.reference for metric in found[-1].metrics.values() if metric.reference), str(place))
     try:
-        source = open_reference(ReferenceSpec(name, str(endpoint_url) if endpoint_url else None)).source
+        source = open_reference(ReferenceSpec(str(place), str(endpoint_url) if endpoint_url else None)).source
         if not isinstance(source, Images):
             return None
         file = next(file for block in source.blocks() for file in block.files())
