@@ -70,7 +70,7 @@ def test_the_first_images_of_the_first_rows_have_one(tmp_path: Path, layout: str
         assert decode(data).shape == (32, 32, 3)
     keys = {info.key for info in store.list(TRAJECTORIES_PREFIX)}
     assert keys == {record.trajectory_key for record in found} <= named_keys(store)[0]
-    assert [item.fault for item in stored_trajectories(store, recorded_trajectories(store, info.output))] == [None] * 2
+    assert [item.fault for item in stored_trajectories(store, recorded_trajectories(store, info))] == [None] * 2
 
 
 def test_a_retry_gives_the_failed_image_its_own(tmp_path: Path) -> None:
@@ -102,6 +102,19 @@ def test_without_them_nothing_is_stored_and_with_them_their_bytes_count(tmp_path
     tables = [[manifest.read(store, shard) for shard in manifest.committed(store)] for store in (plain, formed)]
     sizes = [sum(num_stored(table) for table in each) for each in tables]
     assert sizes[1] - sizes[0] == sum(record.trajectory_bytes or 0 for record in with_trajectory(formed))
+
+
+def test_those_of_rows_that_a_run_grew_by_are_found(tmp_path: Path) -> None:
+    """Whose shards start past the rows before them."""
+    store, info = render(tmp_path)
+    first = replace(info.prompts, num_rows=1)
+    grown = replace(info, earlier_prompts=(first,), shard_size=4)
+    later = [part.start for part in grown.parts][1]
+    shards = {shard.start for shard in manifest.committed(store)}
+    assert later in shards
+    assert len([*recorded_trajectories(store, grown)]) == 2
+    without = replace(grown, output=replace(grown.output, trajectory_prompts=1))
+    assert len([*recorded_trajectories(store, without)]) == 2  # of the first shard, whatever else it holds
 
 
 def test_a_run_has_them_from_its_start_or_not_at_all(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def check_stored(run: Run, progress: Progress) -> StoredCheck:
 
 def _told_trajectories(run: Run, progress: Progress) -> Iterator[StoredTrajectory]:
     """All that records name; each that is damaged is told."""
-    for item in stored_trajectories(run.store, recorded_trajectories(run.store, run.info.output)):
+    for item in stored_trajectories(run.store, recorded_trajectories(run.store, run.info)):
         if item.fault:
             progress(ImageDamaged(item.record.image_id, run.store.describe(item.key), f"its trajectory: {item.fault}"))
         yield item
@@ -159,7 +159,7 @@ def repair(
 
 def _repair_trajectories(run: Run, rerenderer: "Rerenderer", progress: Progress) -> tuple[int, int]:
     """(damaged ones, those that stay so). Only bytes with the recorded digest are put back."""
-    stored = stored_trajectories(run.store, recorded_trajectories(run.store, run.info.output))
+    stored = stored_trajectories(run.store, recorded_trajectories(run.store, run.info))
     damaged, left = [item.record for item in stored if item.fault], 0
     for record, made in rerenderer.images(damaged, with_trajectories=True):
         data, key = made.trajectory if made else None, record.trajectory_key or ""

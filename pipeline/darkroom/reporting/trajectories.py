@@ -44,7 +44,7 @@ def forming(
     store: Store, info: RunInfo, cell_ids: Collection[str], run_href: str | None, find: FindReference
 ) -> Forming | None:
     """Of these cells; None where no image of theirs has a trajectory. `find` is asked where one has."""
-    own = [each for each in recorded_trajectories(store, info.output) if each.cell_id in cell_ids]
+    own = [each for each in recorded_trajectories(store, info) if each.cell_id in cell_ids]
     chosen = _chosen(own)
     if not chosen:
         return None

@@ -9,7 +9,7 @@ from darkroom.runs.bulk import read_each
 from darkroom.runs.images import object_bytes
 from darkroom.runs.listing import committed_shards
 from darkroom.runs.manifest import to_records
-from darkroom.runs.run import OutputInfo
+from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store, prefetched
 
 
@@ -26,10 +26,10 @@ class StoredTrajectory:
         return self.record.trajectory_key or ""
 
 
-def recorded_trajectories(store: Store, output: OutputInfo) -> Iterator[Record]:
+def recorded_trajectories(store: Store, run: RunInfo) -> Iterator[Record]:
     """Records that name one, in order of cells and rows, from the few shards that have such rows."""
-    first_rows = output.trajectory_prompts or 0
-    shards = (found for found in committed_shards(store) if found.shard.start < first_rows) if first_rows else ()
+    starts = _starts(run)
+    shards = (found for found in committed_shards(store) if found.shard.start in starts) if starts else ()
     for _, table in read_each(store, shards):
         yield from (record for record in to_records(table) if record.trajectory_key)
 
@@ -42,6 +42,14 @@ def stored_trajectories(store: Store, records: Iterable[Record]) -> Iterator[Sto
 def is_recorded(record: Record, data: bytes | None) -> bool:
     """Whether these bytes are the trajectory that the record names."""
     return data is not None and hashlib.sha256(data).hexdigest() == record.trajectory_sha256
+
+
+def _starts(run: RunInfo) -> frozenset[int]:
+    """Of shards with rows whose images have one."""
+    num_rows, found = run.output.trajectory_prompts or 0, set[int]()
+    for part in run.parts:
+        found.update(range(part.start, min(part.stop, part.start + num_rows - part.first_row), run.shard_size))
+    return frozenset(found)
 
 
 def _stored(store: Store, record: Record) -> StoredTrajectory:
