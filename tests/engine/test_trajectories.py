@@ -104,19 +104,6 @@ def test_without_them_nothing_is_stored_and_with_them_their_bytes_count(tmp_path
     assert sizes[1] - sizes[0] == sum(record.trajectory_bytes or 0 for record in with_trajectory(formed))
 
 
-def test_those_of_rows_that_a_run_grew_by_are_found(tmp_path: Path) -> None:
-    """Whose shards start past the rows before them."""
-    store, info = render(tmp_path)
-    first = replace(info.prompts, num_rows=1)
-    grown = replace(info, earlier_prompts=(first,), shard_size=4)
-    later = [part.start for part in grown.parts][1]
-    shards = {shard.start for shard in manifest.committed(store)}
-    assert later in shards
-    assert len([*recorded_trajectories(store, grown)]) == 2
-    without = replace(grown, output=replace(grown.output, trajectory_prompts=1))
-    assert len([*recorded_trajectories(store, without)]) == 2  # of the first shard, whatever else it holds
-
-
 def test_a_run_has_them_from_its_start_or_not_at_all(tmp_path: Path) -> None:
     plain = run_info(dataset(PROMPTS))
     formed = replace(plain, output=replace(plain.output, trajectory_prompts=4, trajectory_steps=(1, 9)))

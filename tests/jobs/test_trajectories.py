@@ -75,6 +75,28 @@ def test_a_run_that_lost_a_manifest_ends_as_an_undisturbed_one(formed: Store, ru
 
 
 @pytest.mark.slow
+def test_rows_that_a_run_grows_by_have_theirs_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of as many as are asked for; their shards start past the rows before them."""
+    words = (
+        "model=demo",
+        "engine=local",
+        "engine.batch_size=1",
+        "engine.shard_size=4",
+        "sampling.num_inference_steps=1",
+    )
+    prompts, place = tmp_path / "prompts.txt", f"output.uri={tmp_path / 'run'}"
+    file = ("prompts=file", f"prompts.uri={prompts}", place)
+    prompts.write_text("a red circle\n")
+    asked = ("output.trajectory=true", "output.trajectory_prompts=2")
+    assert run_here("generate", *words, *file, *asked) == 0
+    prompts.write_text("a red circle\na blue square\na green cross\n")
+    assert run_here("generate", *words, *file, *asked, "prompts.grow=true") == 0
+    capsys.readouterr()
+    assert run_here("verify", f"run={tmp_path / 'run'}", "stored=true") == 0
+    assert "2 of 2 stored trajectories" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_damage_is_found_and_mended_and_orphans_are_removed(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
     before = {info.key: run.get(info.key) for info in run.list(TRAJECTORIES_PREFIX)}
     lost, spoiled = sorted(before)[:2]
