@@ -76,6 +76,9 @@ def generate(
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
     provenance: bool = True,
+    trajectory: bool = False,
+    trajectory_prompts: Count = 4,
+    trajectory_steps: Sequence[int] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -96,6 +99,7 @@ def generate(
     policy: what becomes of images by their scores, as PolicyRule or dicts of them: {"figure": "demo_clip.clip_score",
         "below": 0.6, "then": "regenerate"}, {"keep": 1, "of": 4, "by": "clip_score"}. Scores are those of `evaluate`'s
         extractors, or of demo_clip.
+    trajectory: store how the first `trajectory_prompts` prompts' first images form, at `trajectory_steps`.
     settings: those of sampling and model by their names, such as guidance_scale=5.
 
     Raises DarkroomError for what cannot be rendered as asked, and StoreError where the store fails. Images and shards
@@ -105,7 +109,8 @@ def generate(
     from darkroom.api.rendering import render
 
     source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
+    forming = trajectory, trajectory_prompts, trajectory_steps
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance, *forming)
     request = _request(source, model, settings, output, engine, evaluate, policy)
     return _run_of(render(request, progress or silent))
 
@@ -132,6 +137,9 @@ def sweep(
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
     provenance: bool = True,
+    trajectory: bool = False,
+    trajectory_prompts: Count = 4,
+    trajectory_steps: Sequence[int] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -154,7 +162,8 @@ def sweep(
     from darkroom.api.rendering import render
 
     source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
+    forming = trajectory, trajectory_prompts, trajectory_steps
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance, *forming)
     request = _request(source, model, settings, output, engine, evaluate, policy)
     grid = Grid(axes or {}, mode, cells, exclude, num_cells, draw_seed)
     if not cells:  # which may have no value of their own
@@ -178,6 +187,9 @@ def plan(
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
     provenance: bool = True,
+    trajectory: bool = False,
+    trajectory_prompts: Count = 4,
+    trajectory_steps: Sequence[int] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -195,7 +207,8 @@ def plan(
     from darkroom.api import planning
 
     source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
+    forming = trajectory, trajectory_prompts, trajectory_steps
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance, *forming)
     asked = _request(source, model, settings, output, engine, evaluate, policy)
     return planning.plan(asked, progress or silent, report=_text(report), words=_text(words))
 

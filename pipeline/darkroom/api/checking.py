@@ -26,6 +26,7 @@ from darkroom.api.options import (
 from darkroom.api.parts import check_rows_loras
 from darkroom.api.plug_ins import check_columns
 from darkroom.api.prompt_checks import LORA_TAGS, PromptFindings, check_prompts, with_faults
+from darkroom.api.trajectories import check_trajectory
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, digest
 from darkroom.domain.policy import Policy
@@ -196,6 +197,7 @@ def check(request: Request, device: str) -> Checked:
     for item in once.values():
         check_executed(item.model, request.engine, item.cell.sampling, device)
         _check_tiled(item, scan)
+    check_trajectory(request.output, list(once.values()), scan, bool(request.policy))
     said = check_prompts(request.prompts.dataset, scan, list(once.values()), request.num_images_per_prompt)
     found = Checked(request, scan, tuple(once.values()), StoreSpec(""), said)
     uri = f"runs/{_folder_name(found, found.cells[0].cell)}" if request.output.uri is None else request.output.uri
@@ -264,14 +266,16 @@ def _check_format(image_format: str, sampling: Sampling) -> None:
 
 def _output_info(output: OutputOptions) -> OutputInfo:
     quality = 0 if output.image_format == "png" else output.quality
-    return OutputInfo(output.layout, output.image_format, quality, output.provenance)
+    forming = (output.trajectory_prompts, output.trajectory_steps) if output.trajectory else ()
+    return OutputInfo(output.layout, output.image_format, quality, output.provenance, *forming)
 
 
 def _folder_name(found: Checked, cell: Cell) -> str:
     """A folder named by what is rendered: the same request finds it again, another one does not touch it. That of a
     sweep stays the same when its grid grows. `cell`: the one of a request without a grid."""
     run, kind = found.run_info(), found.request.prompts.kind
-    output = {name: value for name, value in vars(run.output).items() if (name, value) != ("provenance", True)}
+    given = {name: value for name, value in vars(run.output).items() if value is not None}
+    output = {name: value for name, value in given.items() if (name, value) != ("provenance", True)}
     shared: tuple[object, ...] = (run.seed, run.num_images_per_prompt, output)  # without newer defaults than runs are
     if found.request.policy:
         scoring = found.request.scored_by

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ from darkroom.runs import compaction
 from darkroom.runs.bulk import read_each
 from darkroom.runs.cells import dropped_cells
 from darkroom.runs.compaction import Compaction, removable_manifests, remove_manifests
-from darkroom.runs.files import IMAGES_PREFIX, is_image_key
-from darkroom.runs.manifest import fence_retries
+from darkroom.runs.files import IMAGES_PREFIX, TRAJECTORIES_PREFIX, is_image_key
+from darkroom.runs.manifest import KEYS, fence_retries
 from darkroom.runs.reading import count_statuses, states
 from darkroom.storage.local import LocalStore
 from darkroom.storage.store import ObjectInfo, Store
@@ -176,8 +177,9 @@ def named_keys(store: Store) -> tuple[set[str], list[Shard]]:
     """(keys that manifests name, the shards of which a retry may make more named)."""
     keys: set[str] = set()
     revisable = []
-    for shard, table in read_each(store, columns=["key", "status"]):
-        keys.update(table["key"].to_pylist())
+    for shard, table in read_each(store, columns=[*KEYS, "status"]):
+        for name in KEYS:
+            keys.update(table[name].to_pylist())
         if FAILED in table["status"].to_pylist():
             revisable.append(shard)
     return keys, revisable
@@ -207,7 +209,8 @@ def _check_complete(run: Run) -> None:
 
 def _listed(store: Store, older_than_s: float) -> list[ObjectInfo]:
     before = datetime.now(UTC) - timedelta(seconds=older_than_s)
-    return [info for info in store.list(IMAGES_PREFIX) if info.modified <= before]
+    listed = chain(store.list(IMAGES_PREFIX), store.list(TRAJECTORIES_PREFIX))
+    return [info for info in listed if info.modified <= before]
 
 
 def _broken_writes(store: Store, older_than_s: float) -> list[Path]:

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 from darkroom.api.annotations import check_options, option
@@ -16,6 +17,7 @@ from darkroom.domain.errors import DarkroomError, credentials_in, has_credential
 from darkroom.domain.policy import DROP, KEEP, REGENERATE, USUAL_ATTEMPTS
 from darkroom.domain.setting_values import as_builtin, as_number
 from darkroom.domain.settings import NUM_SEEDS, SETTINGS
+from darkroom.domain.trajectories import MOST_STEPS, NUM_STEPS, SIDE
 from darkroom.prompts.reading import FORMATS
 from darkroom.rendering.backends import BACKENDS
 from darkroom.storage.store import endpoint_of_no_store, is_remote
@@ -124,9 +126,23 @@ class OutputOptions:
         help="Whether each file says that a model made it, which one, and of which prompt (IPTC digital source type in "
         "XMP); in webp and jpeg its settings too, as png has them. Files of an images API stay as they came.",
     )
+    trajectory: bool = option(
+        False,
+        help="Whether it is stored how some images form: x_t and predicted x_0 of chosen steps, as pictures of at most "
+        f"{SIDE} pixels a side, in a PNG an image beside the images. These stay as they are.",
+    )
+    trajectory_prompts: int = option(
+        4, low=1, high=64, help="So many prompts, the first ones, whose first image in each cell has a trajectory."
+    )
+    trajectory_steps: Sequence[int] | None = option(
+        None,
+        help=f"Steps of trajectories, counted from 1, such as [1, 5, 20]; {MOST_STEPS} at most. null: {NUM_STEPS} from "
+        "the first to the last.",
+    )
 
     def __post_init__(self) -> None:
         check_options(self, "output.")
+        self._check_trajectory()
         if self.uri is not None and has_credentials(self.uri):
             raise credentials_in("output.uri")
         if self.image_format == "png" and self.quality != OutputOptions.quality:
@@ -137,6 +153,28 @@ class OutputOptions:
         if self.endpoint_url is not None and not is_remote(self.uri or ""):
             where = "not given, which is a folder" if self.uri is None else f"the folder {self.uri}"
             raise endpoint_of_no_store(where)
+
+    def _check_trajectory(self) -> None:
+        steps = self.trajectory_steps
+        for name in ("trajectory_prompts", "trajectory_steps"):
+            if not self.trajectory and getattr(self, name) != getattr(OutputOptions, name):
+                value = _listed(getattr(self, name))
+                raise DarkroomError(
+                    f"output.{name}={value} does nothing without output.trajectory=true; give both, or leave it out"
+                )
+        if steps is None:
+            return
+        in_order = all(before < after for before, after in pairwise([0, *steps]))
+        if not steps or len(steps) > MOST_STEPS or not in_order:
+            raise DarkroomError(
+                f"output.trajectory_steps={_listed(steps)}: give 1 to {MOST_STEPS} steps, counted from 1, each once "
+                "and in order, such as [1, 5, 20]"
+            )
+
+
+def _listed(value: Any) -> Any:
+    """As the command line has it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True)

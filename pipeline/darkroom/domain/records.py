@@ -49,6 +49,7 @@ class ImageRequest:
     seed: int  # of a CPU torch.Generator, one each
     sampling: Sampling
     adapters: Active = ()  # LoRAs that it is made with
+    trajectory: tuple[int, ...] | None = None  # steps, from 1, whose state is wanted too; (): a spread; None: of none
 
     @property
     def read_prompt(self) -> ReadPrompt:
@@ -183,6 +184,10 @@ class Record:
     policy_scores: str | None = None  # JSON: the image's scores that the run's policy asked for; None: none
     policy_reason: str | None = None  # why the policy might have refused an image that it kept; None: it did not
     policy_rejected: str | None = None  # JSON: images that were made in this one's place and not kept; None: none
+    trajectory_key: str | None = None  # object that holds its trajectory, a PNG of x_t above predicted x_0 ...
+    trajectory_sha256: str | None = None
+    trajectory_bytes: int | None = None
+    trajectory_steps: str | None = None  # ... with these steps as columns: JSON, as `trajectories.steps_text` makes it
 
 
 def num_without_image(by_status: Mapping[str, int]) -> int:

@@ -21,10 +21,20 @@ from darkroom.domain.policy import Rejected, Scores, rejected_text, scores_text
 from darkroom.domain.progress import OFF, Profile
 from darkroom.domain.records import FAILED, FILTERED, INVALID, OK, Record, Sample
 from darkroom.domain.settings import Value
+from darkroom.domain.trajectories import steps_text
 from darkroom.engine.extraction import InlineFeatures
-from darkroom.rendering.renderer import RenderedImage, RendererInfo
+from darkroom.rendering.renderer import RenderedImage, RendererInfo, Trajectory
 from darkroom.runs.encoding import EncodedImage, pixels_digest
-from darkroom.runs.layouts import CONTAINERS, Placed, as_rendered, encode_image, place_container, place_image
+from darkroom.runs.layouts import (
+    CONTAINERS,
+    Placed,
+    as_rendered,
+    encode_image,
+    encode_trajectory,
+    place_container,
+    place_image,
+    place_trajectory,
+)
 from darkroom.runs.run import OutputInfo
 from darkroom.storage.store import Store
 
@@ -55,6 +65,8 @@ class Outcome:
     reason: str = ""  # why the policy might have refused it
     rejected: tuple[Rejected, ...] = ()  # made in its place, and not kept
     is_dropped: bool = False  # by the policy
+    trajectory: Placed | None = None  # how it formed
+    trajectory_steps: str | None = None  # and at which steps, as JSON
 
 
 @dataclass(frozen=True)
@@ -116,6 +128,8 @@ class EncoderPool:
             return replace(outcome, error=f"not encoded as {self._output.image_format}: {error}")
         encode_s = time.perf_counter() - started
         outcome = replace(outcome, sample=sample, encode_s=encode_s, pixels_sha256=pixels_digest(image.pixels))
+        if image.trajectory:
+            outcome = self._with_trajectory(outcome, image.trajectory, where.suffix)
         if where.features:
             where.features.add(encoded, sample.request.read_prompt.text, image.pixels)
         outcome = replace(outcome, encoded=encoded)
@@ -131,6 +145,13 @@ class EncoderPool:
         with self._profile.span("put"):
             placed = place_image(self._store, outcome.encoded, self._output.image_format, suffix)
         return replace(outcome, encoded=None, placed=placed)
+
+    def _with_trajectory(self, outcome: Outcome, trajectory: Trajectory, suffix: str) -> Outcome:
+        steps = steps_text(trajectory.steps)
+        data = encode_trajectory(trajectory.pixels, steps)
+        with self._profile.span("put"):
+            placed = place_trajectory(self._store, outcome.sample.request.image_id, data, suffix)
+        return replace(outcome, trajectory=placed, trajectory_steps=steps)
 
 
 def put_container(
@@ -148,7 +169,7 @@ def put_container(
 
 def remove_superseded(store: Store, outcomes: Sequence[Outcome]) -> None:
     """What lay in the way of an attempt's objects: its shard is committed, so nothing can name that now."""
-    placed = [outcome.placed for outcome in outcomes if outcome.placed]
+    placed = [each for outcome in outcomes for each in (outcome.placed, outcome.trajectory) if each]
     store.delete({place.superseded for place in placed if place.superseded})
 
 
@@ -167,6 +188,7 @@ class Provenance:
 def record(outcome: Outcome, provenance: Provenance) -> Record:
     """Its cost is also that of images that were made in its place."""
     row, request, placed = outcome.sample.row, outcome.sample.request, outcome.placed
+    trajectory = outcome.trajectory
     parts = parts_used(provenance.model.parts, request.adapters)
     return Record(
         image_id=request.image_id,
@@ -214,6 +236,10 @@ def record(outcome: Outcome, provenance: Provenance) -> Record:
         policy_scores=scores_text(outcome.scores),
         policy_reason=outcome.reason or None,
         policy_rejected=rejected_text(outcome.rejected),
+        trajectory_key=trajectory.key if trajectory else None,
+        trajectory_sha256=trajectory.sha256 if trajectory else None,
+        trajectory_bytes=trajectory.size_bytes if trajectory else None,
+        trajectory_steps=outcome.trajectory_steps,
     )
 
 

@@ -8,7 +8,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
@@ -24,7 +24,7 @@ from darkroom.runs.encoding import size_fault
 from darkroom.runs.files import manifest_key
 from darkroom.runs.manifest import extra_columns, to_records, to_table
 from darkroom.runs.reading import recorded_sample
-from darkroom.runs.run import RunInfo, to_metadata
+from darkroom.runs.run import OutputInfo, RunInfo, to_metadata
 from darkroom.storage.store import NotFound, Store
 
 
@@ -58,7 +58,7 @@ def fresh_shard(store: Store, run: RunInfo, task: ShardTask, attempt: int) -> Sh
     ]
     extras = task.extras.take(pa.array([position for position, _ in found], pa.int64()))
     commit = partial(_commit, store, run, task.shard, extras)
-    wanted = [sample for _, sample in found]
+    wanted = [with_trajectory(sample, run.output) for _, sample in found]
     places = _places([sample.row.row for sample in wanted])
     return ShardWork(task.shard, task.cell, wanted, attempt, "", True, places, extras, commit)
 
@@ -71,6 +71,14 @@ def _places(rows: Sequence[int]) -> list[Place]:
         found.append(Place(seen[row], counts[row]))
         seen[row] += 1
     return found
+
+
+def with_trajectory(sample: Sample, output: OutputInfo) -> Sample:
+    """The sample, asking for its trajectory where it is one of those that the run stores them of: the first image of
+    each of the first rows."""
+    if not output.trajectory_prompts or sample.row.row >= output.trajectory_prompts or sample.sample_index:
+        return sample
+    return replace(sample, request=replace(sample.request, trajectory=tuple(output.trajectory_steps or ())))
 
 
 def _commit(
@@ -93,7 +101,7 @@ def _proven(run: RunInfo, shard: Shard, records: Sequence[Record], provenance: P
     }
 
 
-def retried_shard(store: Store, task: RetryTask, attempt: int) -> ShardWork:
+def retried_shard(store: Store, output: OutputInfo, task: RetryTask, attempt: int) -> ShardWork:
     """The samples of a committed shard's failed records."""
     try:
         before = store.get(manifest_key(task.shard))
@@ -105,7 +113,7 @@ def retried_shard(store: Store, task: RetryTask, attempt: int) -> ShardWork:
     attempt += max((record.attempt for record in records), default=0)
     of_rows = _places([record.row for record in records])
     places = [of_rows[index] for index in failed]
-    wanted = [recorded_sample(records[index], task.cell) for index in failed]
+    wanted = [with_trajectory(recorded_sample(records[index], task.cell), output) for index in failed]
     suffix = f"-{hashlib.sha256(before).hexdigest()[:16]}"
     commit = partial(_revise, store, task.shard, before, table, records, failed)
     extras = extra_columns(table.take(pa.array(failed, pa.int64())))  # none where another command mended all
@@ -153,7 +161,7 @@ def report(records: Sequence[Record], wanted: Sequence[Sample], is_first: bool) 
     return ShardReport(
         num_ok=len(records) - len(failed),
         num_failed=len(failed),
-        num_bytes=sum(record.bytes or 0 for record in records),
+        num_bytes=sum((record.bytes or 0) + (record.trajectory_bytes or 0) for record in records),
         render_s=sum(seconds),
         wall_s=0.0,
         is_first=is_first,

@@ -104,7 +104,7 @@ class Worker:
         started = time.perf_counter()
         self._doing.taken()  # of a try that failed
         if isinstance(task, RetryTask):
-            done = self.render_shard(retried_shard(self._store, task, attempt))
+            done = self.render_shard(retried_shard(self._store, self._run.output, task, attempt))
         else:
             done = self.render_shard(fresh_shard(self._store, self._run, task, attempt))
         num_retries, num_loads = self._counts()

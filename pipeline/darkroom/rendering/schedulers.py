@@ -11,6 +11,7 @@ from darkroom.domain.errors import DarkroomError, MissingPackage
 from darkroom.rendering.family import Family
 from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.model_facts import config_of
+from darkroom.rendering.noise_levels import why_unknown
 
 # Schedulers whose steps are some of those that a model was distilled with, or of the timesteps of its training, by
 # these names and defaults in their configurations; others take any number.
@@ -123,6 +124,13 @@ def check_steps(name: str, steps: int, model: InspectedModel, said: str) -> None
             f"{said}={steps}: {what} takes {most} steps of {model.identity.repo_id} at most; give {most} or less, or "
             "another scheduler"
         )
+
+
+def why_no_levels(name: str, model: InspectedModel) -> str | None:
+    """Why it is not known how much noise a state of this scheduler has; None where it is."""
+    config = config_of(Path(model.folder) / "scheduler") if model.folder else {}
+    options = SCHEDULERS[name].options if name in SCHEDULERS else {}
+    return why_unknown({**config, **options}, _class_name(name, config))
 
 
 def takes_eta(name: str, model: InspectedModel) -> bool:

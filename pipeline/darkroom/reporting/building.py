@@ -38,6 +38,7 @@ from darkroom.reporting.notes import notes
 from darkroom.reporting.pictures import Row, Thumbnail, failed_image, pictures, read_rows, thumbnails
 from darkroom.reporting.sampling import ImageRef, PromptChoice, middle
 from darkroom.reporting.survey import NUM_PICKS, CellCount, Survey, survey
+from darkroom.reporting.trajectories import FindReference, forming
 from darkroom.runs.cells import CellInfo, Choices, Dropped, in_order, lossless_of, read_choices
 from darkroom.runs.certificates import certificates
 from darkroom.runs.drivers import spent
@@ -56,6 +57,7 @@ class ReportOptions:
     run_href: str | None = None  # the run's folder as seen from the report's; None where no browser gets there from it
     grid_columns: str | None = None  # axis that lies across in the grid of all cells; None: the first
     num_grid_prompts: int = 1  # in that grid
+    find_reference: FindReference = lambda: None  # an image of the reference that the run was measured against
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
     small = thumbnails(run.store, (row.record for row in rows), larger, side)
     shown = tuple(_shown(run, rows, small, options.run_href))
     failures = tuple(_failures(run))
+    formed = forming(store, info, run.cells, options.run_href, options.find_reference)
     seeds = len({settings["seed"] for settings in run.settings.values()})
     return ReportContent(
         title=_title(run),
@@ -123,8 +126,10 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         policy=str(info.policy or ""),
         acceptances=tuple(_acceptance(cell_id, run.found.counts[cell_id]) for cell_id in run.order if info.policy),
         controls=control_rows(run.figures.controls),
+        forming=formed if formed and formed.strips else None,
         notes=(
             *(f"Halving: no cell could be dropped: {item.fault}." for item in choices.halvings if item.fault),
+            *(formed.notes if formed else ()),
             *notes(info, store.spec, run.found, run.figures, shown, list(equal_lines(store, finished, info)), seeds),
         ),
     )

@@ -9,7 +9,7 @@ from itertools import product
 from darkroom.domain.settings import SETTINGS, UNTAKEN, ModelRef, settings_of
 from darkroom.runs.cells import CellInfo, Choices
 from darkroom.runs.commands import as_written, called_by_name, preset_of, word
-from darkroom.runs.run import PromptsInfo, RunInfo
+from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo
 from darkroom.storage.store import StoreSpec
 
 _USUAL = [("on_invalid", "fail"), ("mode", "product"), ("seed", 0)]  # of the prompts' settings: need no word
@@ -267,7 +267,16 @@ def _output(info: RunInfo, store: StoreSpec) -> Given:
         "output.image_format": output.image_format,
         **_if_any("output.quality", output.quality),
         **({"output.provenance": False} if output.provenance is False else {}),
+        **_trajectory(output),
     }
+
+
+def _trajectory(output: OutputInfo) -> Given:
+    if not output.trajectory_prompts:
+        return {}
+    steps = list(output.trajectory_steps or ())
+    said = {"output.trajectory": True, "output.trajectory_prompts": output.trajectory_prompts}
+    return said | _if_any("output.trajectory_steps", steps)
 
 
 def _if_any(name: str, value: object) -> Given:

@@ -34,7 +34,7 @@ from darkroom.reporting.grid_image import GRID
 from darkroom.reporting.ranking import dominated, figure_of
 
 PLOTLY = "plotly.min.js"
-SCRIPTS = ("report.js", "cells.js", "plots.js", "pictures.js", "sheet.js")  # in this order, after Plotly
+SCRIPTS = ("report.js", "cells.js", "plots.js", "pictures.js", "sheet.js", "forming.js")  # in this order, after Plotly
 STYLE = "report.css"
 # Scripts come from files beside the page alone: nothing written in it can run. A page on a disk has no origin of its
 # own, so "self" alone would not do everywhere. Plotly writes style elements and draws to blobs.
@@ -99,6 +99,7 @@ def _headings(content: ReportContent, num_ranking: int) -> dict[str, str]:
         ("sheet", "Contact sheet" if is_sweep else "Images", bool(content.pictures)),
         ("figures", "Figures", has_figures and not is_sweep),
         ("picks", "Best and worst images", any(vars(content.picks).values())),
+        ("forming", "How the picture forms", content.forming is not None),
         ("cells", "Cells", is_sweep),
         ("costs", "Cost of lossy settings", bool(content.costs)),
         ("tradeoff", "Trade-off", num_ranking > 1 and bool(several)),

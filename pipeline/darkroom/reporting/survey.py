@@ -23,7 +23,7 @@ from darkroom.runs.features import ShardFeatures, get_features
 from darkroom.runs.listing import committed_shards
 from darkroom.runs.manifest import RECORD_SCHEMA, WithExtras
 from darkroom.runs.policy_counts import POLICY_COLUMNS, PolicyCount
-from darkroom.runs.reading import PRESENCE_COLUMNS, Presence
+from darkroom.runs.reading import PRESENCE_COLUMNS, SIZES, Presence, num_stored
 from darkroom.storage.store import Store, prefetched
 
 MOST_SCORES = 2000  # of a cell
@@ -34,7 +34,7 @@ _IDENTITY = ("image_id", "prompt_id", "row", "status", "error", "sha256")
 _VERSIONS = ("darkroom_version", "torch_version", "diffusers_version", "openvino_version")
 _SCHEDULER = ("scheduler", "scheduler_config")
 _PROVENANCE = ("is_seeded", *_VERSIONS, "device", "dtype", "batch_size")
-_SUMS = ("render_s", "render_cost", "bytes", "truncated", "created_at")
+_SUMS = ("render_s", "render_cost", *SIZES, "truncated", "created_at")
 # Columns of a record that may differ between the rows of one cell.
 _GROUPING = ("truncated", *(each.name for each in ROW_SETTINGS if each.of_image and each.kind is not str))
 _COLUMNS = frozenset((*_IDENTITY, *POLICY_COLUMNS, *_PROVENANCE, *_SCHEDULER, *_SUMS, *_GROUPING))
@@ -162,7 +162,7 @@ def _add_provenance(provenance: Provenance, table: pa.Table) -> None:
         known = len(provenance.reasons) < _MOST_REASONS or reason in provenance.reasons
         provenance.reasons[reason if known else "other reasons"] += 1
     provenance.num_truncated += pc.sum(table["truncated"]).as_py() or 0
-    provenance.num_bytes += pc.sum(table["bytes"]).as_py() or 0
+    provenance.num_bytes += num_stored(table)
     provenance.render_s += pc.sum(table["render_s"]).as_py() or 0.0
     provenance.render_cost += pc.sum(table["render_cost"]).as_py() or 0.0
     provenance.num_timed += len(table) - table["render_s"].null_count

@@ -53,6 +53,20 @@ class OutputInfo:
     image_format: str  # png, webp or jpeg
     quality: int  # of webp and jpeg, 1 to 100; 0 for a format that has none
     provenance: bool | None = None  # whether files say that a model made them; None: older than this field, and none do
+    trajectory_prompts: int | None = None  # of so many, the first, whose first image has a trajectory; None: none has
+    trajectory_steps: tuple[int, ...] | list[int] | None = None  # from 1; None: spread over those of each image
+
+    def __post_init__(self) -> None:
+        if self.trajectory_steps is not None:
+            object.__setattr__(self, "trajectory_steps", tuple(self.trajectory_steps))
+
+    @property
+    def trajectory(self) -> str:
+        """In words."""
+        if not self.trajectory_prompts:
+            return "none"
+        steps = f"steps {', '.join(map(str, self.trajectory_steps))}" if self.trajectory_steps else "a spread of steps"
+        return f"of {self.trajectory_prompts} prompts at {steps}"
 
 
 @dataclass(frozen=True)
@@ -218,12 +232,14 @@ def differences(found: RunInfo, wanted: RunInfo) -> Iterator[tuple[str, object, 
 def fixed(run: RunInfo) -> dict[str, object]:
     """What a run cannot change, by the names that the user knows. Its own shard_size, batch_size and
     compile stay."""
+    files = {name: value for name, value in asdict(run.output).items() if not name.startswith("trajectory_")}
     return {
         FINGERPRINT: run.first_prompts.fingerprint,
         "the prompt dataset's number of rows": run.first_prompts.num_rows,
         "sampling.seed": run.seed,
         "sampling.num_images_per_prompt": run.num_images_per_prompt,
-        **{f"output.{name}": value for name, value in asdict(run.output).items() if value is not None},
+        **{f"output.{name}": value for name, value in files.items() if value is not None},
+        "output.trajectory": run.output.trajectory,
         _POLICY: NO_POLICY if run.policy is None else run.policy.identity,
     }
 
