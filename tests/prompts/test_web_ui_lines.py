@@ -41,6 +41,20 @@ def test_flags_are_settings_and_comments_no_prompts(tmp_path: Path) -> None:
     assert not third.overrides
 
 
+@pytest.mark.parametrize(
+    ("words", "prompt"),
+    [
+        ("'it is \"so\"' and so", 'it is "so" and so'),
+        ('a"b c"d', "ab cd"),
+        (r'"a \"quoted\" word"', 'a "quoted" word'),
+        ("a\u00a0b\tc", "a\u00a0b c"),
+    ],
+)
+def test_words_are_split_as_a_shell_splits_them(tmp_path: Path, words: str, prompt: str) -> None:
+    [row] = read(tmp_path, f"--prompt {words} --steps 3")
+    assert (row.prompt, dict(row.overrides)) == (prompt, {"num_inference_steps": 3})
+
+
 def test_a_line_with_choices_is_a_row_a_draw(tmp_path: Path) -> None:
     (tmp_path / "wild").mkdir()
     write(tmp_path / "wild" / "pets.txt", "# animals\ncat\n\n{big|small} dog\n")
