@@ -153,7 +153,7 @@ def test_beside_it_an_image_of_the_reference_dissolves_in_noise(run: Store, tmp_
     assert run_here("report", *named(run)) == 0
     page = run.get("report/index.html").decode()
     assert not any(strip["noised"] for strip in forming_on(page)["strips"])
-    assert "without forward noising: reference" in page
+    assert "without forward noising: a reference image" in page
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from darkroom.api.options import GridImageOptions
 from darkroom.api.run import Run, check_writable
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.figures import read_evaluations
-from darkroom.evaluation.reference import Images, ReferenceSpec, decode
-from darkroom.evaluation.reference_opening import open_reference
+from darkroom.evaluation.reference import Images, decode
+from darkroom.evaluation.reference_opening import open_references
 from darkroom.reporting.building import ReportOptions, build
 from darkroom.reporting.grid_image import GRID
 from darkroom.reporting.publishing import publish, report_files
@@ -46,18 +47,20 @@ def write_report(
 
 
 def _reference_picture(store: Store) -> ReferencePicture | str | None:
-    """The first image of the reference that the run was last measured against, or why it cannot be had; None where
-    there is none, or its images are not there."""
+    """The first image of what the run was last measured against, of several references of the first that has images;
+    or why it cannot be had. None where there is none."""
     found = [each for each in read_evaluations(store) if each.options.get("reference")]
     if not found:
         return None
-    place, endpoint_url = (found[-1].options.get(name) for name in ("reference", "reference_endpoint_url"))
-    name = next((metric.reference for metric in found[-1].metrics.values() if metric.reference), str(place))
+    given: Any = found[-1].options["reference"]
+    endpoint_url: Any = found[-1].options.get("reference_endpoint_url")
+    called = {metric.reference for metric in found[-1].metrics.values() if metric.reference}
     try:
-        source = open_reference(ReferenceSpec(str(place), str(endpoint_url) if endpoint_url else None)).source
-        if not isinstance(source, Images):
-            return None
-        file = next(file for block in source.blocks() for file in block.files())
-        return ReferencePicture(name, decode(file))
+        for reference in open_references(given, endpoint_url).values():
+            if isinstance(reference.source, Images):
+                name = called.pop() if len(called) == 1 else reference.name
+                file = next(file for block in reference.source.blocks() for file in block.files())
+                return ReferencePicture(name, decode(file))
     except (DarkroomError, StoreError, OSError, StopIteration) as error:
-        return f"How the picture forms, without forward noising: reference {name} cannot be read here: {error}"
+        return f"How the picture forms, without forward noising: a reference image cannot be read here: {error}"
+    return None
