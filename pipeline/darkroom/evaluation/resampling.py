@@ -9,9 +9,10 @@ resample repeats images, and a repeated image is a pair at distance 0 and nothin
 Images of one prompt are alike, so it is prompts that are drawn: values are added up by prompt first. One figure's
 interval is Student's, made wider for the skew of its values, for then the mean and its standard error move together. Of
 many differences that are looked at together prompts are resampled, and intervals made wider until 95 % of resamples
-leave none of them out. Shares of images, which may be 0 or 1, have Wilson's, and squared distances intervals of roots.
+leave none of them out. Shares of images, which may be 0 or 1, have Wilson's, and squared distances intervals of logs.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from darkroom.domain.identity import digest
 
 LEVEL = 0.95  # of intervals
 _ROUNDING = 1e-9
+_TOO_MUCH = 0.4  # of the jackknife's variance of a squared distance, where all of that is noise
+_MOST_RATIO = 3.0  # of half the width of a squared distance's interval to itself, which may be 0 or, by chance, less
 
 
 def by_prompt(influence: np.ndarray, prompts: Sequence[str] | None) -> np.ndarray:
@@ -70,17 +73,42 @@ def share_interval(share: float, influence: np.ndarray, num_draws: int | None = 
     return max(0.0, (centre - width) / (1 + squared)), min(1.0, (centre + width) / (1 + squared))
 
 
-def distance_interval(value: float, width: float, floor: float) -> tuple[float, float]:
-    """Of a squared distance, which may lie `width` off: symmetrical about its root over the `floor`.
+def distance_interval(value: float, width: float, squared: float, noise: float) -> tuple[float, float]:
+    """Of a figure that is `squared`, a squared distance of n images, but for what does not vary: symmetrical about the
+    logarithm of `squared`.
 
-    Its standard error grows with its root, and so is too small where chance made the distance small; the root's own
-    stays as it is. A distance whose interval would reach below the floor is taken for one whose interval begins there.
-    One that lies below the floor, by chance where pairs are left out, has an interval about itself.
+    `width`: half of Student's, which is too small where chance made the distance small, since the standard error grows
+    with its root or faster. `noise`: what `squared` of n images of one law is. Where it is all of it, the jackknife
+    takes the variance for twice what it is (Efron and Stein 1981); a little less is taken off, which holds the truth
+    more evenly where images are few.
     """
-    if not width or value < floor:
+    if not width:
+        return value, value
+    squared = max(squared, width / _MOST_RATIO)
+    of_noise = min(max(noise / squared, 0.0), 1.0)
+    ratio = width / squared * (1 - _TOO_MUCH * of_noise**2) ** 0.5
+    return value + squared * math.expm1(-ratio), value + squared * math.expm1(ratio)
+
+
+def number_interval(value: float, width: float, most: float, noise: float) -> tuple[float, float]:
+    """Of an effective number of 1 to `most`, which is exp of an entropy: symmetrical about the entropy's logarithm.
+
+    `noise`: by how much the entropy of so few images is too small, about. Where that is all that it lacks to the
+    greatest one, the jackknife takes the variance for twice what it is, as of a squared distance.
+    """
+    entropy = math.log(value)
+    if not width or entropy <= 0:
         return value - width, value + width
-    spread = width**2 / 4 / max(value - floor, width / 2)
-    return max(floor, value - width + spread), value + width + spread
+    lacking = math.log(most) - entropy
+    of_noise = min(max(noise / lacking, 0.0), 1.0) if lacking > 0 else 1.0
+    ratio = width / value / entropy * (1 - of_noise / 2) ** 0.5
+    return math.exp(entropy * math.exp(-ratio)), min(most, math.exp(entropy * math.exp(ratio)))
+
+
+def design_effect(influence: np.ndarray, prompts: Sequence[str] | None) -> float:
+    """How many times more a mean of (n,) values varies by prompt than it would by image: Kish 1965."""
+    variance = _errors(influence[:, None])[0] ** 2
+    return float(_errors(by_prompt(influence, prompts)[:, None])[0] ** 2 / variance) if variance > 0 else 1.0
 
 
 def least_error(num_draws: int) -> float:
