@@ -41,13 +41,13 @@ class Prompts:
         """Of (n, m) images; None where a set does not know its prompts: then no two of its images share one."""
         count, num_reference = shape
         numbers: dict[str, int] = {}
-        found = [
+        own, others = (
             np.array([numbers.setdefault(prompt, len(numbers)) for prompt in prompts], np.int64)
             if prompts is not None
             else -1 - np.arange(start, start + size)
             for prompts, size, start in ((images, count, 0), (reference, num_reference, count))
-        ]
-        return cls(*found)
+        )
+        return cls(own, others)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +65,8 @@ class _Pairs:
         return float(self.sums.sum() / self.counts.sum())
 
     def losses(self, draws: np.ndarray, sides: int) -> np.ndarray:
-        """(n,) float64: added up by draw, by how much the mean is larger with the draw than without it, p - 1 times, of p
-        draws, and of mean 0 over these. Pairs within a set are counted from both `sides`.
+        """(n,) float64: added up by draw, by how much the mean is larger with the draw than without it, p - 1 times, of
+        p draws, and of mean 0 over these. Pairs within a set are counted from both `sides`.
         """
         if not self.counts.any():
             return np.zeros(len(draws))

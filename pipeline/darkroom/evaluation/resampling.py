@@ -26,7 +26,7 @@ from darkroom.domain.identity import digest
 LEVEL = 0.95  # of intervals
 _ROUNDING = 1e-9
 _TOO_MUCH = 0.4  # of the jackknife's variance of a squared distance, where all of that is noise
-_MOST_RATIO = 3.0  # of half the width of a squared distance's interval to itself, which may be 0 or, by chance, less
+_MOST_RATIO = 3.0  # of half an interval's width to what its logarithm is taken of, which may be 0, or less by chance
 
 
 def by_prompt(influence: np.ndarray, prompts: Sequence[str] | None) -> np.ndarray:
@@ -82,12 +82,8 @@ def distance_interval(value: float, width: float, squared: float, noise: float) 
     takes the variance for twice what it is (Efron and Stein 1981); a little less is taken off, which holds the truth
     more evenly where images are few.
     """
-    if not width:
-        return value, value
-    squared = max(squared, width / _MOST_RATIO)
-    of_noise = min(max(noise / squared, 0.0), 1.0)
-    ratio = width / squared * (1 - _TOO_MUCH * of_noise**2) ** 0.5
-    return value + squared * math.expm1(-ratio), value + squared * math.expm1(ratio)
+    of_noise = min(max(noise / squared, 0.0), 1.0) if squared > 0 else 1.0
+    return _about_logarithm(value, width * (1 - _TOO_MUCH * of_noise**2) ** 0.5, squared)
 
 
 def number_interval(value: float, width: float, most: float, noise: float) -> tuple[float, float]:
@@ -96,13 +92,18 @@ def number_interval(value: float, width: float, most: float, noise: float) -> tu
     `noise`: by how much the entropy of so few images is too small, about. Where that is all that it lacks to the
     greatest one, the jackknife takes the variance for twice what it is, as of a squared distance.
     """
-    entropy = math.log(value)
-    if not width or entropy <= 0:
-        return value - width, value + width
-    lacking = math.log(most) - entropy
-    of_noise = min(max(noise / lacking, 0.0), 1.0) if lacking > 0 else 1.0
-    ratio = width / value / entropy * (1 - of_noise / 2) ** 0.5
-    return math.exp(entropy * math.exp(-ratio)), min(most, math.exp(entropy * math.exp(ratio)))
+    entropy, greatest = math.log(value), math.log(most)
+    of_noise = min(max(noise / (greatest - entropy), 0.0), 1.0) if entropy < greatest else 1.0
+    low, high = _about_logarithm(entropy, width / value * (1 - of_noise / 2) ** 0.5, entropy)
+    return math.exp(max(0.0, low)), math.exp(min(greatest, high))
+
+
+def _about_logarithm(value: float, width: float, positive: float) -> tuple[float, float]:
+    """Of a value that may lie `width` off, and is `positive` but for what does not vary; symmetrical about its log."""
+    if not width:
+        return value, value
+    positive = max(positive, width / _MOST_RATIO)
+    return value + positive * math.expm1(-width / positive), value + positive * math.expm1(width / positive)
 
 
 def design_effect(influence: np.ndarray, prompts: Sequence[str] | None) -> float:
