@@ -146,6 +146,8 @@ class Checked:
 def check(request: Request, device: str) -> Checked:
     """The request's cells, prompts and store; equal cells are one."""
     _check_place(request.output)
+    if request.prompts.grow and request.output.uri is None:
+        raise DarkroomError("prompts.grow=true needs the run that grows; give its folder as output.uri")
     if request.halving and request.engine.part:
         raise not_halved(f"engine.part={request.engine.part}")
     find = cache(find_model)  # which digests its weights: once a model, and not once a cell

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 from darkroom.api.checking import Checked
 from darkroom.api.engine import driver_device
-from darkroom.api.evaluation import CheckedEvaluation, stored_options
+from darkroom.api.evaluation import CheckedEvaluation, is_rated, stored_options
 from darkroom.api.events import CellDropped, Rendered, RoundStarted
 from darkroom.api.measuring import extract_for, measured_figure
 from darkroom.api.options import HalvingOptions
@@ -26,6 +26,11 @@ def check_halving(options: HalvingOptions, evaluation: CheckedEvaluation | None)
     figure, keep = options.figure, options.keep
     if evaluation is None:
         raise DarkroomError("halving.figure needs figures while the sweep runs; set evaluate=inline")
+    if is_rated(figure):
+        raise DarkroomError(
+            f"halving.figure={figure}: people vote on images that are there, and cells are dropped while they are "
+            f"rendered; name one of {', '.join(evaluation.figures)}"
+        )
     if figure not in evaluation.figures:
         raise DarkroomError(f"halving.figure={figure}: there will be none; figures are {', '.join(evaluation.figures)}")
     if not 0 < keep < 1:
@@ -94,15 +99,14 @@ def halved(job: RenderJob, options: HalvingOptions) -> tuple[RenderJob, tuple[Re
 
     A call that goes on after a kill makes the same choices again, from images that are there already.
     """
-    size = job.info.shard_size
-    first_rows = list(range(0, job.info.prompts.num_rows, size))
+    first_rows = job.info.first_rows
     steps = _steps(job.found.num_images // len(job.found.cells), len(first_rows), options)
     dropped: list[Dropped] = []
     halving = _begun(job, options)
     put_choices(job.store, [], [], halving)
     rendered: list[Rendered] = []  # of all rounds: cells that are dropped have rows too
     for number, count in enumerate(steps[:-1], start=1):
-        part = replace(job, first_rows=drawn(job.info.prompts.fingerprint, first_rows, count))
+        part = replace(job, first_rows=drawn(job.info.first_prompts.fingerprint, first_rows, count))
         job.progress(RoundStarted(number, len(steps), len(part.found.cells), count))
         put_choices(job.store, part.unfinished(), [], halving)  # earlier ones: these cells go on
         rendered.append(render_shards(part))

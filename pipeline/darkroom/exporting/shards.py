@@ -1,15 +1,17 @@
 """A numbered shard of a dataset as files: a WebDataset tar, a Parquet file, or a folder of images beside their list.
 
 What is written is a function of the records and the images' bytes alone. Each image is held against its record's digest
-as it is copied. The file that a shard is known by is put last, so that its presence says that the shard is whole.
+as it is copied, or encoded anew. The file that a shard is known by is put last: where it is, the shard is whole.
 """
 
-import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -17,19 +19,21 @@ import pyarrow.parquet as pq
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import RECORD_COLUMNS, Record
-from darkroom.exporting.selection import TEXT, ShardRows, score_column
+from darkroom.exporting.column_types import in_json
+from darkroom.exporting.dataset import RUN, ShardRows
+from darkroom.exporting.recoding import FACTS, ExportedImage, Source, exported_images
+from darkroom.exporting.selection import TEXT, score_column
 from darkroom.prompts.extras import json_values
 from darkroom.runs.cells import CellInfo
-from darkroom.runs.commands import on_run
 from darkroom.runs.encoding import (
     CONTENT_TYPES,
     EXTENSIONS,
     EncodedImage,
     index_tar,
     parquet_of_images,
+    sha256_of,
     write_tar,
 )
-from darkroom.runs.images import StoredFile, stored_files
 from darkroom.runs.manifest import RECORD_SCHEMA, to_records
 from darkroom.storage.store import Store, prefetched
 
@@ -39,6 +43,7 @@ _LEFT_OUT = frozenset({
     "key", "member", "offset", "shard_id", "status", "error", "attempt", "host", "device_id", "worker", "render_s",
     "encode_s",
 })  # fmt: skip
+_SEVERAL = "run"  # the column that says which of several runs an image is of
 _TAKEN = ("image", "file_name", TEXT)  # names that datasets give to columns themselves
 _OPENED = re.compile(r"(.*_)?file_names?")  # columns of LIST in which `datasets` takes texts for paths of images
 _BATCH = 64  # images that are copied at once
@@ -56,11 +61,12 @@ class Format:
     """How shards are named and written, and which columns they have."""
 
     layout: str  # webdataset, parquet or imagefolder
-    image_format: str  # of the run
+    image_format: str  # of the images in it
     has_splits: bool
-    own_columns: Sequence[str]  # of the prompt file
+    own: pa.Schema  # columns of the prompt files
     scores: Sequence[str]
     cells: Mapping[str, CellInfo]  # by cell_id
+    runs: Sequence[str] = ()  # names of runs, where there are several
 
     def key(self, split: str, number: int, num_shards: int) -> str:
         """Of the file that the shard is known by."""
@@ -73,28 +79,35 @@ class Format:
     def file_name(self, image_id: str) -> str:
         return f"{image_id}.{EXTENSIONS[self.image_format]}"
 
-    @property
-    def names(self) -> list[str]:
-        """Of the columns, without the image's."""
-        table = RECORD_SCHEMA.empty_table()
-        for name in [*self.own_columns, *map(score_column, self.scores)]:
-            table = table.append_column(name, pa.nulls(0))
-        return list(map(str, self.columns(table).column_names))
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Of the columns as the layout has them, without the image's."""
+        return self.types if self.layout == "parquet" else pa.schema([in_json(field) for field in self.types])
+
+    @cached_property
+    def types(self) -> pa.Schema:
+        """Of the columns, before JSON takes times and numbers of some kinds for texts."""
+        table = RECORD_SCHEMA.empty_table().append_column(RUN, pa.nulls(0, pa.int64()))
+        for field in [*self.own, *(pa.field(score_column(name), pa.float64()) for name in self.scores)]:
+            table = table.append_column(field, pa.nulls(0, field.type))
+        return self.columns(table).schema
 
     def columns(self, table: pa.Table) -> pa.Table:
-        """Of records: the prompt as `text`, then what says how the image was made, the prompt file's own columns,
-        scores, and the model's lossy settings, where a cell has some. A name that is taken gets `source_` before it,
-        and one by which a folder's column is taken for files `_text` after it."""
+        """Of records: the prompt as `text`, then what says how the image was made, which run it is of, where there are
+        several, the prompt files' own columns, scores, and the model's lossy settings, where a cell has some. A name
+        that is taken gets `source_` before it, and one by which a folder's column is taken for files `_text` after
+        it."""
         found = {TEXT: table["prompt"]}
         found |= {name: table[name] for name in RECORD_COLUMNS if name not in _LEFT_OUT and name != "prompt"}
         fields = {name: RECORD_SCHEMA.field(name) for name in found if name in RECORD_SCHEMA.names}
         lossy = {cell_id: info.cell.model.lossy for cell_id, info in self.cells.items()}
-        for name in self.own_columns:
-            if name in table.column_names:
-                is_opened = self.layout == "imagefolder" and _OPENED.fullmatch(name)
-                called = _free(f"{name}_text" if is_opened else name, {*found, *self.scores})
-                fields[called] = table.schema.field(name)
-                found[called] = table[name]
+        if self.runs:
+            found[_SEVERAL] = pa.array([self.runs[place] for place in table[RUN].to_pylist()], pa.string())
+        for name in self.own.names:
+            is_opened = self.layout == "imagefolder" and _OPENED.fullmatch(name)
+            called = _free(f"{name}_text" if is_opened else name, {*found, *self.scores})
+            fields[called] = self.own.field(name)
+            found[called] = table[name]
         found |= {name: table[score_column(name)] for name in self.scores}
         for name in dict.fromkeys(name for values in lossy.values() for name in values):
             values = [lossy[cell_id].get(name) for cell_id in table["cell_id"].to_pylist()]
@@ -114,68 +127,92 @@ def _type_of(lossy: Mapping[str, Mapping[str, Any]], name: str) -> pa.DataType:
     return pa.array([values[name] for values in lossy.values() if name in values]).type
 
 
-def write_shard(source: Store, to: Store, form: Format, rows: ShardRows, is_there: bool) -> list[ExportedFile]:
+def write_shard(
+    sources: Sequence[Source], to: Store, form: Format, rows: ShardRows, is_there: bool
+) -> list[ExportedFile]:
     """Write a shard that is not there; one that is there is held against what would be written. Its files.
 
     Raises DarkroomError for an image that is not what was committed, and for a shard with other bytes.
     """
     key = form.key(rows.split, rows.number, rows.num_shards)
-    records = to_records(rows.table.select(RECORD_SCHEMA.names))
-    columns = form.columns(rows.table)
     if form.layout == "imagefolder":
-        return _image_folder(source, to, form, key, records, columns, is_there)
+        return _image_folder(sources, to, form, key, rows.table, is_there)
     container = _CONTAINERS[form.layout]
-    if is_there:
-        before = to.get(key)
-        files = container.images(before)
-        if not all(_digest(files.get(each.image_id, b"")) == each.sha256 for each in records):
-            raise _differs(to, key)
-    else:
-        files = {file.record.image_id: file.data for file in _whole(source, records)}
-    data = container.write(form, records, columns, [files[each.image_id] for each in records])
-    if is_there and data != before:
-        raise _differs(to, key)
-    if not is_there:
+    before = to.get(key) if is_there else None
+    images = _images(sources, rows.table, container.images(before) if before else {})
+    columns = form.columns(_described(rows.table, {image.record.image_id: image.facts for image in images}))
+    data = container.write(form, [image.record for image in images], columns, [image.data for image in images])
+    if before is None:
         _put(to, key, data, container.content_type)
-    return [ExportedFile(key, _digest(data), len(data))]
+    elif data != before:
+        raise _differs(to, key)
+    return [ExportedFile(key, sha256_of(data), len(data))]
+
+
+def _images(sources: Sequence[Source], table: pa.Table, there: Mapping[str, bytes]) -> list[ExportedImage]:
+    """In order; `there`: files by image_id."""
+    records = zip(table[RUN].to_pylist(), to_records(table.select(RECORD_SCHEMA.names)), strict=True)
+    found: list[ExportedImage] = []
+    for place, group in groupby(records, itemgetter(0)):
+        found += exported_images(sources[place], [record for _, record in group], there)
+    return found
+
+
+def _described(table: pa.Table, facts: Mapping[str, Mapping[str, Any]]) -> pa.Table:
+    """Records with what their images have of their own. `facts`: by image_id."""
+    if not any(facts.values()):
+        return table
+    ids = table["image_id"].to_pylist()
+    for name in FACTS:
+        recorded = table[name].to_pylist()
+        values = [facts[image_id].get(name, value) for image_id, value in zip(ids, recorded, strict=True)]
+        field = RECORD_SCHEMA.field(name)
+        table = table.set_column(table.column_names.index(name), field, pa.array(values, field.type))
+    return table
 
 
 def _image_folder(
-    source: Store, to: Store, form: Format, key: str, records: Sequence[Record], columns: pa.Table, is_there: bool
+    sources: Sequence[Source], to: Store, form: Format, key: str, table: pa.Table, is_there: bool
 ) -> list[ExportedFile]:
-    folder, names = key.removesuffix(LIST), [form.file_name(record.image_id) for record in records]
+    folder = key.removesuffix(LIST)
+    there = {info.key: info.size_bytes for info in to.list(folder)} if is_there else {}
+    facts: dict[str, Mapping[str, Any]] = {image_id: {} for image_id in table["image_id"].to_pylist()}
+
+    def copy(image: ExportedImage) -> None:
+        _put(to, f"{folder}{form.file_name(image.record.image_id)}", image.data, CONTENT_TYPES[form.image_format])
+
+    missing = _missing(sources, form, folder, table, there)
+    for start in range(0, len(missing), _BATCH):
+        images = _images(sources, missing.slice(start, _BATCH), {})
+        facts |= {image.record.image_id: image.facts for image in images}
+        for _ in prefetched(images, copy, waits=True):
+            pass
+    columns = form.columns(_described(table, facts))
+    names = [form.file_name(image_id) for image_id in facts]
     rows = [{"file_name": name, **row} for name, row in zip(names, json_rows(columns), strict=True)]
     listed = b"".join(_json(row) + b"\n" for row in rows)
-    if is_there and to.get(key) != listed:
-        raise _differs(to, key)
-    there = {info.key: info.size_bytes for info in to.list(folder)} if is_there else {}
-    missing = [each for name, each in zip(names, records, strict=True) if there.get(f"{folder}{name}") != each.bytes]
-
-    def copy(file: StoredFile) -> None:
-        name = form.file_name(file.record.image_id)
-        _put(to, f"{folder}{name}", file.data, CONTENT_TYPES[form.image_format])
-
-    for start in range(0, len(missing), _BATCH):
-        for _ in prefetched(_whole(source, missing[start : start + _BATCH]), copy, waits=True):
-            pass
     if not is_there:
         _put(to, key, listed, "application/jsonl")
-    images = zip(names, records, strict=True)
+    elif to.get(key) != listed:
+        raise _differs(to, key)
+    files = zip(names, columns["sha256"].to_pylist(), columns["bytes"].to_pylist(), strict=True)
     return [
-        *(ExportedFile(f"{folder}{name}", each.sha256 or "", each.bytes or 0) for name, each in images),
-        ExportedFile(key, _digest(listed), len(listed)),
+        *(ExportedFile(f"{folder}{name}", sha256, size) for name, sha256, size in files),
+        ExportedFile(key, sha256_of(listed), len(listed)),
     ]
 
 
-def _whole(source: Store, records: Sequence[Record]) -> Iterator[StoredFile]:
-    for file in stored_files(source, records):
-        if file.fault:
-            place = source.describe(file.record.key or "")
-            raise DarkroomError(
-                f"image {file.record.image_id} ({place}): {file.fault}; bring it back with "
-                f"`{on_run('repair', source.spec)}`, and give the same command again"
-            )
-        yield file
+def _missing(
+    sources: Sequence[Source], form: Format, folder: str, table: pa.Table, there: Mapping[str, int]
+) -> pa.Table:
+    """Records whose files are to be made: of images that are not there, and all that are encoded anew, since their size
+    is not known before."""
+    rows = zip(table[RUN].to_pylist(), table["image_id"].to_pylist(), table["bytes"].to_pylist(), strict=True)
+    wanted = [
+        bool(sources[place].encoding) or there.get(f"{folder}{form.file_name(image_id)}") != size
+        for place, image_id, size in rows
+    ]
+    return table.filter(pa.array(wanted, pa.bool_()))
 
 
 def _put(to: Store, key: str, data: bytes, content_type: str) -> None:
@@ -191,16 +228,13 @@ def _differs(to: Store, key: str) -> DarkroomError:
     )
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
 # Rows as JSON --------------------------------------------------------------------------------------------------------
 
 
 def json_rows(columns: pa.Table) -> list[dict[str, Any]]:
-    """Each row with all of its columns, since readers take the first row's for those of all."""
-    values = [json_values(columns.schema.field(name), columns[name]) for name in columns.column_names]
+    """Each row with all of its columns, since readers take the first row's for those of all. What is kept as JSON text,
+    such as a column of mixed values, stays text: readers want one type."""
+    values = [json_values(pa.field(name, columns[name].type), columns[name]) for name in columns.column_names]
     return [dict(zip(columns.column_names, row, strict=True)) for row in zip(*values, strict=True)]
 
 
