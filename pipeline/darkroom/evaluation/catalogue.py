@@ -16,8 +16,11 @@ from darkroom.runs.features import ExtractorInfo
 INCEPTION = "inception_v3"
 
 _FIXED = "; the reference is taken as fixed"
-_OF_INFLUENCE = "95 % of Student's about its root, from the images' influences added up by prompt, wider for their skew"
-_OF_DELETION = "95 % of Student's, from the figures without each image, added up by prompt, wider for their skew"
+_OF_DELETION = (
+    "95 % of Student's of the logarithm of what is a squared distance, from the figures without each prompt's images, "
+    "wider for their skew"
+)
+_OF_DERIVATIVE = _OF_DELETION.replace("figures without each prompt's images", "images' influences added up by prompt")
 _OF_MEAN = "95 % of Student's of the mean over images, added up by prompt, wider for their skew; Wilson's of a share"
 _OF_SHARE = "95 % of Wilson's, of as many draws as vary as prompts do"
 _NO_RESAMPLES = "none: a resample repeats images, and a repeated image is its own nearest neighbour"
@@ -62,7 +65,7 @@ _FRECHET = Definition(
     title="Fréchet distance",
     higher_is_better=False,
     convention="|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), ddof 1; Dowson and Landau 1982, Heusel et al. 2017",
-    interval=_OF_DELETION.replace("Student's", "Student's about its root") + _FIXED,
+    interval=_OF_DELETION + _FIXED,
     measure=inputs.measure_frechet,
     of_all=True,
     lowest=0.0,
@@ -88,7 +91,7 @@ CATALOGUE: Mapping[str, Definition] = {
         higher_is_better=False,
         convention="unbiased MMD^2 over all pairs of different prompts, as far as these are known, kernel "
         "(x . y / d + 1)^3, not scaled; Binkowski et al. 2018",
-        interval=_OF_INFLUENCE + _FIXED,
+        interval=_OF_DELETION + _FIXED,
         measure=inputs.measure_kid,
         needs_reference_features=True,
     ),
@@ -97,7 +100,7 @@ CATALOGUE: Mapping[str, Definition] = {
         higher_is_better=False,
         convention="1000 MMD^2 of features of unit length over pairs of different prompts, as far as these are known, "
         "Gaussian kernel, sigma 10; Jayasumana et al. 2024",
-        interval=_OF_INFLUENCE + _FIXED,
+        interval=_OF_DELETION + _FIXED,
         measure=inputs.measure_cmmd,
         needs_reference_features=True,
         of_joint_space=True,
@@ -107,7 +110,7 @@ CATALOGUE: Mapping[str, Definition] = {
         higher_is_better=False,
         convention="3 d times the squared 2-Wasserstein distance of the features projected on {num_projections} random "
         "directions, their mean, of as many images of either set; Berthet et al. 2026",
-        interval=f"{_OF_INFLUENCE}; the reference and the directions are taken as fixed",
+        interval=f"{_OF_DERIVATIVE}; the reference and the directions are taken as fixed",
         measure=inputs.measure_mind,
         needs_reference_features=True,
         is_even=True,
@@ -175,7 +178,7 @@ CATALOGUE: Mapping[str, Definition] = {
         title="Vendi score",
         higher_is_better=True,
         convention="effective number of different images, cosine kernel, order 1; Friedman and Dieng 2023",
-        interval=_OF_DELETION,
+        interval=_OF_DELETION.replace("what is a squared distance", "its logarithm"),
         measure=inputs.measure_vendi,
         needs_reference=False,
         lowest=1.0,

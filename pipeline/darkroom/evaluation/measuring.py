@@ -22,7 +22,7 @@ from darkroom.evaluation.inputs import (
     pair_names,
 )
 from darkroom.evaluation.reference_free import named_convention
-from darkroom.evaluation.resampling import distance_interval, margin, share_interval
+from darkroom.evaluation.resampling import distance_interval, margin, number_interval, share_interval
 from darkroom.evaluation.sliced_wasserstein import NUM_PROJECTIONS
 from darkroom.runs.features import ExtractorInfo, Pair
 
@@ -228,8 +228,11 @@ def _bounds(found: Measured, lowest: float) -> tuple[float | None, float | None]
     if found.is_share:
         return share_interval(found.value, found.influence, found.num_draws)
     width = margin(found.influence, num_draws=found.num_draws)
-    if found.floor is not None:
-        return distance_interval(found.value, width, found.floor)
+    if found.squared is not None:
+        low, high = distance_interval(found.value, width, found.squared, found.noise)
+        return max(lowest, low), high
+    if found.most is not None:
+        return number_interval(found.value, width, found.most, found.noise)
     return max(lowest, found.value - width), found.value + width
 
 
