@@ -96,7 +96,7 @@ def _option_key(option: Field[Any], hint: Any, others: Mapping[str, Any]) -> tup
     kind, default = _kind_of_option(option.name, hint, about), others.get(option.name, option.default)
     if option.name in others and default is None:
         kind = kind | None
-    if choices := about.pop("choices"):
+    if (choices := about.pop("choices")) and default is not None:
         default = word_of(option.name, choices)[default]
     if isinstance(default, tuple):
         default = partial(list, default)
@@ -107,7 +107,8 @@ def _kind_of_option(name: str, hint: Any, about: dict[str, Any]) -> Any:
     """As a configuration holds it: choices are words, several values a list, and a number, or a truth value, or a word
     is anything."""
     if about["choices"]:
-        return word_of(name, about["choices"])
+        word = word_of(name, about["choices"])
+        return word | None if type(None) in get_args(hint) else word
     if about["words"] or about.pop("is_mapping", False) or about.get(IS_SEVERAL):
         return Any
     if type(None) in get_args(hint):

@@ -16,6 +16,7 @@ from darkroom.conf.groups import (
     ExpectationConfig,
     GridAxes,
     HalvingConfig,
+    PolicyRuleConfig,
 )
 from darkroom.conf.keys import IS_SEVERAL, Key, keys_of, range_of
 from darkroom.conf.schema import JOBS
@@ -49,6 +50,7 @@ def reference() -> str:
     groups = {name: schema for name, schema in GROUPS.items() if name not in ("sampling", "model")} | _OTHER_GROUPS
     sections += [_keys(name, schema, f"{name}.") for name, schema in groups.items()]
     sections += [_keys("an entry of evaluation.expect", ExpectationConfig, "")]
+    sections += [_keys("an entry of policy", PolicyRuleConfig, "")]
     sections += ["## Keys of jobs", *(_keys(f"darkroom {_job(name)}", schema, "") for name, schema in JOBS.items())]
     return "\n\n".join(sections) + "\n"
 

@@ -19,7 +19,7 @@ from omegaconf import (
 )
 from omegaconf.errors import OmegaConfBaseException
 
-from darkroom.conf.groups import PROMPT_TEXTS, TEXT_SETTINGS
+from darkroom.conf.groups import PROMPT_TEXTS, SLOT_NUMBERS, TEXT_SETTINGS
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.jobs import refusals
 from darkroom.jobs.arguments import NoValue, escaped, parsed, unquoted
@@ -144,7 +144,9 @@ def _check_scalars(place: Place, origin: Origin, key: str, value: object) -> Non
 def _leaves(place: Place, key: str, value: object) -> Iterator[tuple[tuple[str, ...], object, bool]]:
     """(keys, value, whether a text is needed) of each single value."""
     for names, leaf in leaves(value):
-        is_text = place.is_text or (isinstance(place.node, ListConfig) and bool(TEXT_SETTINGS & set(names)))
+        is_text = (place.is_text and not SLOT_NUMBERS & set(names)) or (
+            isinstance(place.node, ListConfig) and bool(TEXT_SETTINGS & set(names))
+        )
         yield (key, *names), leaf, is_text
 
 

@@ -22,8 +22,21 @@ def plan(config: DictConfig) -> ExitCode:
 
     hook_of(config.on_end)  # checked as all else is, and not used
     with _printer(config) as printer:
-        found = planning.plan(values.request(config), printer, config.prompts.get("write_to"))
+        asked = (config.prompts.get("write_to"), config.report, config.words)
+        found = planning.plan(values.request(config), printer, *asked)
         results.planned(found)
+    return ExitCode.OK
+
+
+def prompts(config: DictConfig) -> ExitCode:
+    """Show prompts of any kind as they would be rendered: how many, what they override, and some rows; write them.
+
+    No model is looked for. Rows are chosen by the keys of `prompts`, such as `prompts.sample=10`.
+    """
+    from darkroom.api.prompt_rows import look_at
+
+    found = look_at(values.prompts(config.prompts), config.num_shown, config.start, config.write_to, printing.Printer())
+    results.of_prompts(found)
     return ExitCode.OK
 
 
@@ -272,7 +285,8 @@ def retry(config: DictConfig) -> ExitCode:
     with _printer(config) as printer, Ending("retry", config.on_end, printer, config.run) as ending:
         run = values.run_of(config)
         try:
-            found = maintenance.retry(run, values.engine(config.engine), printer, values.model_place(config.model))
+            place, extractors = values.model_place(config.model), values.extractors(config.extractors)
+            found = maintenance.retry(run, values.engine(config.engine), printer, place, extractors)
         except KeyboardInterrupt:
             print("\ninterrupted: shards that were not yet replaced are as they were")
             return ending.ended(ExitCode.INTERRUPTED)

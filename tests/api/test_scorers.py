@@ -15,6 +15,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 import darkroom
+from darkroom.demo.drawing import draw
+from darkroom.demo.world import scenes
 from darkroom.domain.errors import DarkroomError
 from darkroom.engine.extraction import Picture, extract
 from darkroom.evaluation.extractor import ExtractorSpec
@@ -183,6 +185,18 @@ def test_a_judge_without_its_server_ends_so_that_nothing_is_stored() -> None:
     command = f"{sys.executable} {SCORERS / 'vlm_judge.py'} --base-url http://127.0.0.1:1/v1 --model m --tries 1"
     (reason,) = scored(command, [{"vqa_list": ["Is it red?"]}], [np.zeros((8, 8, 3), np.uint8)])
     assert "exit status 1; it said last: http://127.0.0.1:1/v1/chat/completions: <urlopen error " in reason
+
+
+@pytest.mark.drill
+def test_drawings_are_no_nudity_to_a_detector_in_an_environment_of_its_own(tmp_path: Path) -> None:
+    """NudeNet's, whose packages are installed beside Darkroom's."""
+    python = tmp_path / "nudenet" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "nudenet"], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "nudenet==3.4.2"], check=True)
+    rng = np.random.default_rng(0)
+    drawn = [draw(scene, rng) for scene in scenes(1, 4, held_out=False)]
+    found = scored(f"{python} {SCORERS / 'nudity.py'}", [{}] * 4, drawn)
+    assert all(0 <= each["score"] <= 0.5 for each in found)
 
 
 @pytest.mark.drill

@@ -64,3 +64,9 @@ def test_what_is_not_is_refused_in_one_line(item: CheckedCell, tmp_path: Path) -
     for output, asked, rows, words in cases:
         with pytest.raises(DarkroomError, match=words):
             check_trajectory(output, [asked], rows)
+
+
+def test_a_policy_beside_it_is_refused_since_it_decides_after_images_are_made(item: CheckedCell) -> None:
+    check_trajectory(OutputOptions(), [item], scan(), has_policy=True)
+    with pytest.raises(DarkroomError, match="a policy decides afterwards .* leave one of them out"):
+        check_trajectory(ON, [item], scan(), has_policy=True)

@@ -220,7 +220,7 @@ def check_options(options: Any, prefix: str) -> None:
             value = _checked_list(options, each.name, value)
         else:
             value = converted_or_none(each.name, get_type_hints(type(options))[each.name], value)
-            _check_value(f"{prefix}{each.name}", value, about)
+            _check_value(f"{prefix}{each.name}", value, {**about, "default": each.default})
         object.__setattr__(options, each.name, value)
 
 
@@ -274,7 +274,7 @@ def _truth_or_word(name: str, value: Any, about: Mapping[str, Any]) -> Any:
 
 def _check_value(name: str, value: Any, about: Mapping[str, Any]) -> None:
     """`about`: what `option` says of the field."""
-    if about["choices"] and value not in about["choices"]:
+    if about["choices"] and value not in (*about["choices"], about["default"]):
         raise DarkroomError(f"{name}={value}: no such choice; choices are {', '.join(about['choices'])}")
     if "low" in about and value is not None and not about["low"] <= value <= about["high"]:
         raise DarkroomError(f"{name}={value} is out of range; give a number from {about['low']} to {about['high']}")

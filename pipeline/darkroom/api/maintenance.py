@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from darkroom.api.engine import Counting, renderer_spec, started
 from darkroom.api.events import Progress, RetryStarted, StageEnded
 from darkroom.api.models import check_place, models_of
 from darkroom.api.options import EngineOptions, ModelPlace
+from darkroom.api.policies import run_specs
 from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable, open_run, store_at
 from darkroom.api.speeds import settled_as
@@ -60,7 +62,9 @@ def retry(
     engine: EngineOptions,
     progress: Progress,
     model: ModelPlace = ModelPlace(),  # noqa: B008, frozen
+    extractors: Sequence[Any] | None = None,
 ) -> Retry:
+    """`extractors`: those of the run's policy, where it has one, as `run_specs` asks for them."""
     check_watching(engine, progress)
     failed = _failed(run)
     summary = Summary()
@@ -72,7 +76,7 @@ def retry(
         counting = Counting(progress, "retry", num_images, engine.price_per_hour)
         with started(settled_as(engine, run.info)) as ready:
             with told_of_copies(progress):
-                spec = _retry_worker(run, tasks, model, ready.options, ready.device)
+                spec = _retry_worker(run, tasks, model, ready.options, ready.device, extractors)
             with watched(counting.meter, engine, run.store, progress):
                 ready.dispatcher(spec).run(iter(tasks), counting)
         progress(StageEnded("retry", counting.spent))
@@ -93,7 +97,12 @@ def _model_of(run: Run, shard: Shard) -> ModelIdentity:
 
 
 def _retry_worker(
-    run: Run, tasks: Sequence[RetryTask], place: ModelPlace, options: EngineOptions, device: str
+    run: Run,
+    tasks: Sequence[RetryTask],
+    place: ModelPlace,
+    options: EngineOptions,
+    device: str,
+    extractors: Sequence[Any] | None,
 ) -> WorkerSpec:
     check_place(run.cells.values(), place)
     models = models_of([run.cells[task.shard.cell_id] for task in tasks], place, device)
@@ -102,7 +111,8 @@ def _retry_worker(
         for model in shared_models(models.values())
         for spec in [renderer_spec(model, device, options.images_a_batch, options)]
     ]
-    return WorkerSpec(run.info, tuple(specs), run.store.spec, batch_timeout_s=options.batch_timeout_s)
+    scoring = run_specs(run.info, extractors, device)
+    return WorkerSpec(run.info, tuple(specs), run.store.spec, scoring, options.batch_timeout_s)
 
 
 # Manifests in fewer files ---------------------------------------------------------------------------------------------

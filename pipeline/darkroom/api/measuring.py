@@ -112,6 +112,8 @@ class EvaluationResult:
         settings = {cell_id: info.settings_in(self.run.info) for cell_id, info in self.run.cells.items()}
         if len({settings[cell_id]["sampling.seed"] for cell_id in found.cells}) > 1:
             text += "\nnote: images of cells with different seeds share their prompt and not their noise"
+        if self.run.info.policy and len(found.cells) > 1:
+            text += "\nnote: the policy chose samples in each cell, so that paired images may share their prompt alone"
         if any(found.costs.values()):
             text += f"\n\n{costs_table(found.metrics, _lossy_settings(self.run, found), found.costs, WIDTH)}"
         for column, groups in ((name, groups) for name, groups in found.by.items() if groups):

@@ -14,9 +14,11 @@ from typing import Any
 
 from darkroom.api.annotations import check_options, option
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
+from darkroom.domain.policy import DROP, KEEP, REGENERATE, USUAL_ATTEMPTS
 from darkroom.domain.setting_values import as_builtin, as_number
 from darkroom.domain.settings import NUM_SEEDS, SETTINGS
 from darkroom.domain.trajectories import MOST_STEPS, NUM_STEPS, SIDE
+from darkroom.prompts.reading import FORMATS
 from darkroom.rendering.backends import BACKENDS
 from darkroom.storage.store import endpoint_of_no_store, is_remote
 
@@ -77,6 +79,29 @@ class RowOptions:
                 f"prompts.row_seed={self.row_seed} does nothing without prompts.sample, prompts.shuffle or "
                 "prompts.weights; give one of them, or leave it out"
             )
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """As what files of prompts are read."""
+
+    format: str = option(
+        AUTO,
+        choices=FORMATS,
+        help="By their endings (auto), as lines with flags of AUTOMATIC1111's script and choices in braces (a1111), as "
+        "requests of OpenAI's Batch API (openai_batch), or as images, by the settings in them.",
+    )
+    wildcards: str | None = option(
+        None, is_place=True, help="Folder of lists for __name__ in lines of a1111: .txt, .yaml or .json; null: none."
+    )
+    num_draws: int = option(1, low=1, high=MANY, help="Prompts of a line with choices that has no --n_iter.")
+    draw_seed: int = option(0, **SEEDS, help="What choices in lines are drawn from.")
+    ignored: Sequence[str] = option(
+        (), help="Flags of a1111 that are no settings here and are carried as columns, such as [sd_model, styles]."
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self, "prompts.")
 
 
 @dataclass(frozen=True)
@@ -352,6 +377,78 @@ class Expectation:
 
     def __post_init__(self) -> None:
         check_options(self, "expect.")
+
+
+@dataclass(frozen=True)
+class PolicyRule:
+    """What becomes of images by one of their scores: of those above or below a threshold; or, of several, the best."""
+
+    figure: str | None = option(None, help="The score of single images that decides, such as nsfw.score.")
+    above: float | None = option(None, help="Images with a higher score are refused.")
+    below: float | None = option(None, help="Images with a lower score are refused.")
+    then: str | None = option(
+        None,
+        choices=(KEEP, DROP, REGENERATE),
+        help="What becomes of a refused image: keep it and say so, drop it, which leaves a record without an image, or "
+        "regenerate it with the next sample index.",
+    )
+    attempts: int | None = option(
+        None, low=2, high=1000, help=f"Of regenerate: images made for one, at most; null: {USUAL_ATTEMPTS}."
+    )
+    otherwise: str | None = option(
+        None,
+        choices=(DROP, KEEP),
+        help="Of regenerate, once all are refused: drop, or keep the one that came nearest; null: drop.",
+    )
+    by: str | None = option(
+        None, help="In the place of figure: the score by which the best images are kept, such as clip_score."
+    )
+    keep: int | None = option(None, low=1, high=1000, help="Of by: so many images ...; null: 1.")
+    of: int | None = option(None, low=2, high=1000, help="Of by: ... of so many samples.")
+
+    def __post_init__(self) -> None:
+        check_options(self, "policy.")
+        if self.by is not None:
+            self._refuse(("figure", "above", "below", "then", "attempts", "otherwise"), "by")
+            self._check_best()
+        elif self.figure is None:
+            raise DarkroomError(f"policy: an entry without figure and by; give {_POLICY_FORMS}")
+        else:
+            self._refuse(("keep", "of"), "figure")
+            self._check_rule()
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What is said, by name."""
+        return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) is not None}
+
+    def _refuse(self, names: Sequence[str], kind: str) -> None:
+        for name in names:
+            if getattr(self, name) is not None:
+                raise DarkroomError(f"policy.{name}={getattr(self, name)}: is not of an entry with {kind}; give "
+                                    f"{_POLICY_FORMS}")  # fmt: skip
+
+    def _check_best(self) -> None:
+        if self.of is None:
+            raise DarkroomError(f"policy: {self.by} keeps the best, and of is missing: of how many; give of=4, say")
+        if (self.keep or 1) >= self.of:
+            raise DarkroomError(f"policy: keep={self.keep or 1} of {self.of} leaves nothing to choose; give more as of")
+
+    def _check_rule(self) -> None:
+        if (self.above is None) == (self.below is None):
+            what = "a threshold without a direction" if self.above is None else "above and below"
+            raise DarkroomError(f"policy: {self.figure} has {what}; give one of above=... and below=...")
+        threshold = self.above if self.above is not None else self.below
+        if threshold is not None and not math.isfinite(threshold):
+            raise DarkroomError(f"policy: {self.figure}: a threshold of {threshold}; give a number")
+        if self.then is None:
+            raise DarkroomError(f"policy: {self.figure} says not what then; give then=keep, drop or regenerate")
+        for name in ("attempts", "otherwise"):
+            if self.then != REGENERATE and getattr(self, name) is not None:
+                raise DarkroomError(f"policy.{name}={getattr(self, name)}: is of then=regenerate; leave it out")
+
+
+_POLICY_FORMS = "{figure: ..., above: ..., then: keep, drop or regenerate} or {keep: 1, of: 4, by: ...}"
 
 
 @dataclass(frozen=True)

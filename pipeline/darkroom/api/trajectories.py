@@ -15,10 +15,17 @@ from darkroom.rendering.schedulers import DEFAULT, why_no_levels
 _STEPS = "num_inference_steps"
 
 
-def check_trajectory(output: OutputOptions, cells: Sequence[CheckedCell], scan: PromptScan) -> None:
+def check_trajectory(
+    output: OutputOptions, cells: Sequence[CheckedCell], scan: PromptScan, has_policy: bool = False
+) -> None:
     """Raises DarkroomError for a model or a scheduler whose steps are not known, and for steps that a cell has not."""
     if not output.trajectory:
         return
+    if has_policy:
+        raise DarkroomError(
+            "output.trajectory=true: it is stored as an image is made, and a policy decides afterwards which images are "
+            "kept; leave one of them out"
+        )
     if output.trajectory_steps and _STEPS in scan.num_overriding:
         raise DarkroomError(
             f"output.trajectory_steps={list(output.trajectory_steps)}: prompt rows have {_STEPS} of their own; leave "

@@ -42,7 +42,7 @@ LIST = "metadata.jsonl"  # of a folder of images, by which `datasets` knows thei
 # are exported.
 _LEFT_OUT = frozenset({
     "key", "member", "offset", "shard_id", "status", "error", "attempt", "host", "device_id", "worker", "render_s",
-    "encode_s", *(name for name in RECORD_COLUMNS if name.startswith("trajectory_")),
+    "encode_s", "policy_rejected", *(name for name in RECORD_COLUMNS if name.startswith("trajectory_")),
 })  # fmt: skip
 _SEVERAL = "run"  # the column that says which of several runs an image is of
 _TAKEN = ("image", "file_name", TEXT)  # names that datasets give to columns themselves

@@ -101,15 +101,18 @@ def _fits(name: str, facts: Family) -> bool:
     return takes_all and name not in facts.unfit_schedulers
 
 
-def check_scheduler(name: str, model: InspectedModel) -> None:
-    """Refuse a scheduler that does not exist, does not fit the model, or needs a package that is not installed."""
+def check_scheduler(name: str, model: InspectedModel, said: str = "sampling.scheduler") -> None:
+    """Refuse a scheduler that does not exist, does not fit the model, or needs a package that is not installed.
+
+    `said`: what asks for it, in the message.
+    """
     names = compatible_schedulers(model)
     if name not in names:
         known = f"does not fit {model.identity.repo_id}" if name in SCHEDULERS else "is not known"
-        raise DarkroomError(f"sampling.scheduler={name} {known}; those that fit are {', '.join(names)}")
+        raise DarkroomError(f"{said}={name} {known}; those that fit are {', '.join(names)}")
     needs = SCHEDULERS[name].needs if name != DEFAULT else None
     if needs and importlib.util.find_spec(needs) is None:
-        raise MissingPackage(f"sampling.scheduler={name} needs the package {needs}; run `pip install {needs}`")
+        raise MissingPackage(f"{said}={name} needs the package {needs}; run `pip install {needs}`")
 
 
 def check_steps(name: str, steps: int, model: InspectedModel, said: str) -> None:

@@ -12,6 +12,7 @@ from darkroom.evaluation.figures import Evaluation, read_evaluations
 from darkroom.evaluation.latest import RunFigures, latest_figures
 from darkroom.reporting.commands import run_command, words_of
 from darkroom.reporting.content import (
+    Acceptance,
     Axis,
     CellResult,
     Cost,
@@ -36,7 +37,7 @@ from darkroom.reporting.grid_image import GridBlock, grid_image, side_of
 from darkroom.reporting.notes import notes
 from darkroom.reporting.pictures import Row, Thumbnail, failed_image, pictures, read_rows, thumbnails
 from darkroom.reporting.sampling import ImageRef, PromptChoice, middle
-from darkroom.reporting.survey import NUM_PICKS, Survey, survey
+from darkroom.reporting.survey import NUM_PICKS, CellCount, Survey, survey
 from darkroom.reporting.trajectories import FindReference, forming
 from darkroom.runs.cells import CellInfo, Choices, Dropped, in_order, lossless_of, read_choices
 from darkroom.runs.certificates import certificates
@@ -122,6 +123,8 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         grid=_grid(run, grid_axes, in_grid, small) if in_grid else None,
         dropped=tuple(_dropped(item, run) for item in dropped),
         costs=tuple(_costs(run)),
+        policy=str(info.policy or ""),
+        acceptances=tuple(_acceptance(cell_id, run.found.counts[cell_id]) for cell_id in run.order if info.policy),
         controls=control_rows(run.figures.controls),
         forming=formed if formed and formed.strips else None,
         notes=(
@@ -192,6 +195,12 @@ def _dropped(item: Dropped, run: _Gathered) -> DroppedCell:
     )
 
 
+def _acceptance(cell_id: str, count: CellCount) -> Acceptance:
+    found = count.policy
+    why = dict(found.reasons.most_common()) | {f"{why}, and kept": n for why, n in found.flagged.most_common()}
+    return Acceptance(cell_id, found.num_accepted, found.num_made, count.num_failed, why)
+
+
 # Costs of lossy settings ---------------------------------------------------------------------------------------------
 
 
@@ -229,7 +238,7 @@ def _rows(run: _Gathered, picked: Mapping[str, list[ImageRef]]) -> list[Row]:
     sheet = list(run.found.prompts.images())
     rows = read_rows(run.store, [*sheet, *(image for group in picked.values() for image in group)])
     place = {cell_id: index for index, cell_id in enumerate(run.order)}
-    return sorted(rows.values(), key=lambda row: (row.record.row, place[row.record.cell_id], row.record.sample_index))
+    return sorted(rows.values(), key=lambda row: (row.record.row, place[row.record.cell_id], row.image.sample_index))
 
 
 def _shown(
@@ -253,7 +262,7 @@ def _grid_axes(run: _Gathered, columns: str | None) -> list[Axis]:
 def _in_grid(run: _Gathered, rows: Collection[Row], num_prompts: int) -> list[Record]:
     """The first prompts that are shown, in order of rows; the first image of each in every cell."""
     sheet = {image.image_id for image in run.found.prompts.images()}
-    firsts = [row.record for row in rows if row.record.image_id in sheet and row.record.sample_index == 0]
+    firsts = [row.record for row in rows if row.record.image_id in sheet and row.image.sample_index == 0]
     chosen = sorted({(record.row, record.prompt_id) for record in firsts})[:num_prompts]
     found = [record for record in firsts if (record.row, record.prompt_id) in chosen]
     return sorted(found, key=lambda record: (record.row, record.prompt_id))

@@ -99,6 +99,17 @@ class DroppedCell:
 
 
 @dataclass(frozen=True)
+class Acceptance:
+    """What the run's policy did in one cell."""
+
+    cell_id: str
+    num_accepted: int
+    num_made: int  # images, those that were not kept too
+    num_without: int  # records that are left without an image
+    why: Mapping[str, int]  # reasons, the most frequent first
+
+
+@dataclass(frozen=True)
 class Cost:
     """What a cell gains and loses by lossy settings."""
 
@@ -171,6 +182,8 @@ class ReportContent:
     failures: tuple[FailedImage, ...] = ()
     dropped: tuple[DroppedCell, ...] = ()
     costs: tuple[Cost, ...] = ()
+    policy: str = ""  # in words
+    acceptances: tuple[Acceptance, ...] = ()  # of a run with a policy, one a cell
     controls: tuple[CellResult, ...] = ()  # rows below the cells' that rank nothing; cell_id is what each is called
     notes: tuple[str, ...] = ()  # what was sampled, and from how many
     grid: bytes | None = None  # PNG of all cells, labelled; None for a plain run
