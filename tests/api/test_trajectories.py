@@ -68,5 +68,5 @@ def test_what_is_not_is_refused_in_one_line(item: CheckedCell, tmp_path: Path) -
 
 def test_a_policy_beside_it_is_refused_since_it_decides_after_images_are_made(item: CheckedCell) -> None:
     check_trajectory(OutputOptions(), [item], scan(), has_policy=True)
-    with pytest.raises(DarkroomError, match="a policy decides afterwards .* leave one of them out"):
+    with pytest.raises(DarkroomError, match=r"a policy decides afterwards .* leave one of them out"):
         check_trajectory(ON, [item], scan(), has_policy=True)
