@@ -23,8 +23,8 @@ def check_trajectory(
         return
     if has_policy:
         raise DarkroomError(
-            "output.trajectory=true: it is stored as an image is made, and a policy decides afterwards which images are "
-            "kept; leave one of them out"
+            "output.trajectory=true: it is stored as an image is made, and a policy decides afterwards which images "
+            "are kept; leave one of them out"
         )
     if output.trajectory_steps and _STEPS in scan.num_overriding:
         raise DarkroomError(
