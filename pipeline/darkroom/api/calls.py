@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from darkroom.api import run as runs
-from darkroom.api.annotations import Count, checks_arguments
+from darkroom.api.annotations import Count, checks_arguments, options_of
 from darkroom.api.arguments import (
     Engine,
     Evaluate,
@@ -22,13 +22,13 @@ from darkroom.api.arguments import (
     engine_options,
     evaluation_options,
     model_ref,
-    options_of,
     prompts_of,
     takes_settings,
 )
 from darkroom.api.checking import Request
 from darkroom.api.events import Progress, silent
 from darkroom.api.options import (
+    C2paOptions,
     ComparisonOptions,
     CopiesOptions,
     EvaluationOptions,
@@ -72,6 +72,7 @@ def generate(
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
     provenance: bool = True,
+    c2pa: C2paOptions | Mapping[str, Any] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -87,6 +88,7 @@ def generate(
     engine: "local" (one worker in this process), "ray", EngineOptions or a dict of them.
     evaluate: True, EvaluationOptions or a dict of them: measure images while they are in memory. What was
         found is the run's `evaluation`: its `is_good` says whether every figure lies where `expect` wants it.
+    c2pa: a signed manifest of each image, such as {"certificate": "chain.pem", "private_key": "key.pem"}.
     settings: those of sampling and model by their names, such as guidance_scale=5.
 
     Raises DarkroomError for what cannot be rendered as asked, and StoreError where the store fails. Images and shards
@@ -96,7 +98,9 @@ def generate(
     from darkroom.api.rendering import render
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
+    output = OutputOptions(
+        _text(out), endpoint_url, layout, image_format, quality, provenance, options_of(C2paOptions, c2pa or {}, "c2pa")
+    )
     request = _request(source, model, settings, output, engine, evaluate)
     return _run_of(render(request, progress or silent))
 
@@ -122,6 +126,7 @@ def sweep(
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
     provenance: bool = True,
+    c2pa: C2paOptions | Mapping[str, Any] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -143,7 +148,9 @@ def sweep(
     from darkroom.api.rendering import render
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
+    output = OutputOptions(
+        _text(out), endpoint_url, layout, image_format, quality, provenance, options_of(C2paOptions, c2pa or {}, "c2pa")
+    )
     request = _request(source, model, settings, output, engine, evaluate)
     grid = Grid(axes or {}, mode, cells, exclude, num_cells, draw_seed)
     if not cells:  # which may have no value of their own
@@ -165,6 +172,7 @@ def plan(
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
     provenance: bool = True,
+    c2pa: C2paOptions | Mapping[str, Any] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -176,7 +184,9 @@ def plan(
     from darkroom.api import planning
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
+    output = OutputOptions(
+        _text(out), endpoint_url, layout, image_format, quality, provenance, options_of(C2paOptions, c2pa or {}, "c2pa")
+    )
     return planning.plan(_request(source, model, settings, output, engine), progress or silent)
 
 

@@ -32,8 +32,10 @@ from darkroom.rendering.schedulers import check_eta
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.run import OutputInfo, RunInfo
+from darkroom.runs.signing import Signing, check_signing
 from darkroom.storage.store import StoreSpec, is_remote, parse_spec
 
+_NEWER_DEFAULTS = {"provenance": True, "c2pa": False}  # of output: names of runs that are older lack them
 _RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # the environment variable of this name is set in Ray's jobs alone
 
 
@@ -54,6 +56,10 @@ class Request:
     def seed(self) -> int:
         """Of cells that have none of their own."""
         return int(self.sampling["seed"] or 0)
+
+    @property
+    def signing(self) -> Signing | None:
+        return self.output.c2pa.signing(self.output.provenance)
 
     @property
     def num_images_per_prompt(self) -> int:
@@ -146,6 +152,8 @@ class Checked:
 def check(request: Request, device: str) -> Checked:
     """The request's cells, prompts and store; equal cells are one."""
     _check_place(request.output)
+    if signing := request.signing:
+        check_signing(signing)
     if request.halving and request.engine.part:
         raise not_halved(f"engine.part={request.engine.part}")
     find = cache(find_model)  # which digests its weights: once a model, and not once a cell
@@ -240,15 +248,16 @@ def _check_format(image_format: str, sampling: Sampling) -> None:
 
 def _output_info(output: OutputOptions) -> OutputInfo:
     quality = 0 if output.image_format == "png" else output.quality
-    return OutputInfo(output.layout, output.image_format, quality, output.provenance)
+    signs = output.c2pa.certificate is not None
+    return OutputInfo(output.layout, output.image_format, quality, output.provenance, signs)
 
 
 def _folder_name(found: Checked, cell: Cell) -> str:
     """A folder named by what is rendered: the same request finds it again, another one does not touch it. That of a
     sweep stays the same when its grid grows. `cell`: the one of a request without a grid."""
     run, kind = found.run_info(), found.request.prompts.kind
-    output = {name: value for name, value in vars(run.output).items() if (name, value) != ("provenance", True)}
-    shared = (run.seed, run.num_images_per_prompt, output)  # without a default that is newer than runs there are
+    output = {name: value for name, value in vars(run.output).items() if (name, value) not in _NEWER_DEFAULTS.items()}
+    shared = (run.seed, run.num_images_per_prompt, output)
     if found.request.grid is not None:
         return f"sweep-{kind}-{digest('sweep', found.scan.fingerprint, *shared)[:8]}"
     name = digest(found.scan.fingerprint, cell.cell_id, *shared)

@@ -121,7 +121,8 @@ def _checked(
     _check_images(run, options, counts)
     sizes = {name: shard_sizes(options.layout, count, options.images_a_shard) for name, count in counts.splits.items()}
     image_format, own = run.info.output.image_format, selection.own_columns
-    form = Format(options.layout, image_format, options.shares is not None, own, scores, cells)
+    has_sidecars = run.info.output.c2pa
+    form = Format(options.layout, image_format, options.shares is not None, own, scores, cells, has_sidecars)
     return _Job(run, target, options, selection, counts, sizes, form, figures, num_dropped)
 
 

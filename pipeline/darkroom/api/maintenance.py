@@ -3,14 +3,15 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 from darkroom.api.engine import Counting, renderer_spec, started
 from darkroom.api.events import Progress, RetryStarted, StageEnded
 from darkroom.api.models import check_place, models_of
-from darkroom.api.options import EngineOptions, ModelPlace
+from darkroom.api.options import C2paOptions, EngineOptions, ModelPlace
 from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable, open_run, store_at
 from darkroom.api.speeds import settled_as
@@ -26,9 +27,10 @@ from darkroom.runs import compaction
 from darkroom.runs.bulk import read_each
 from darkroom.runs.cells import dropped_cells
 from darkroom.runs.compaction import Compaction, removable_manifests, remove_manifests
-from darkroom.runs.files import IMAGES_PREFIX, is_image_key
-from darkroom.runs.manifest import fence_retries
+from darkroom.runs.files import IMAGES_PREFIX, SIDECARS_PREFIX, is_image_key
+from darkroom.runs.manifest import KEYS, fence_retries
 from darkroom.runs.reading import count_statuses, states
+from darkroom.runs.signing import Signing, check_signing
 from darkroom.storage.local import LocalStore
 from darkroom.storage.store import ObjectInfo, Store
 
@@ -59,8 +61,11 @@ def retry(
     engine: EngineOptions,
     progress: Progress,
     model: ModelPlace = ModelPlace(),  # noqa: B008, frozen
+    c2pa: C2paOptions = C2paOptions(),  # noqa: B008
 ) -> Retry:
+    """`c2pa`: what signs, of a run whose images have signed manifests."""
     check_watching(engine, progress)
+    signing = _checked_signing(run, c2pa)
     failed = _failed(run)
     summary = Summary()
     if failed:
@@ -72,11 +77,30 @@ def retry(
         with started(settled_as(engine, run.info)) as ready:
             with told_of_copies(progress):
                 spec = _retry_worker(run, tasks, model, ready.options, ready.device)
+            spec = replace(spec, signing=signing)
             with watched(counting.meter, engine, run.store, progress):
                 ready.dispatcher(spec).run(iter(tasks), counting)
         progress(StageEnded("retry", counting.spent))
         summary = counting.summary
     return Retry(sum(failed.values()), summary, count_statuses(run.store))
+
+
+def _checked_signing(run: Run, c2pa: C2paOptions) -> Signing | None:
+    """Raises DarkroomError where new images would not be signed as the others are."""
+    signing = c2pa.signing(bool(run.info.output.provenance))
+    if run.info.output.c2pa and signing is None:
+        raise DarkroomError(
+            f"{run.store.describe()}: its images have signed manifests; give output.c2pa.certificate, and its "
+            "output.c2pa.private_key, or output.c2pa.certificate=test where that was the run's"
+        )
+    if signing and not run.info.output.c2pa:
+        raise DarkroomError(
+            f"output.c2pa.certificate={c2pa.certificate}: the images of {run.store.describe()} have no signed "
+            "manifests; leave it out"
+        )
+    if signing:
+        check_signing(signing)
+    return signing
 
 
 def _failed(run: Run) -> dict[Shard, int]:
@@ -166,8 +190,8 @@ def named_keys(store: Store) -> tuple[set[str], list[Shard]]:
     """(keys that manifests name, the shards of which a retry may make more named)."""
     keys: set[str] = set()
     revisable = []
-    for shard, table in read_each(store, columns=["key", "status"]):
-        keys.update(table["key"].to_pylist())
+    for shard, table in read_each(store, columns=[*KEYS, "status"]):
+        keys.update(key for name in KEYS for key in table[name].to_pylist())
         if FAILED in table["status"].to_pylist():
             revisable.append(shard)
     return keys, revisable
@@ -197,7 +221,8 @@ def _check_complete(run: Run) -> None:
 
 def _listed(store: Store, older_than_s: float) -> list[ObjectInfo]:
     before = datetime.now(UTC) - timedelta(seconds=older_than_s)
-    return [info for info in store.list(IMAGES_PREFIX) if info.modified <= before]
+    listed = chain(store.list(IMAGES_PREFIX), store.list(SIDECARS_PREFIX))
+    return [info for info in listed if info.modified <= before]
 
 
 def _broken_writes(store: Store, older_than_s: float) -> list[Path]:

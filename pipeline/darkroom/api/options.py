@@ -16,6 +16,7 @@ from darkroom.domain.errors import DarkroomError, credentials_in, has_credential
 from darkroom.domain.setting_values import as_builtin, as_number
 from darkroom.domain.settings import NUM_SEEDS, SETTINGS
 from darkroom.rendering.backends import BACKENDS
+from darkroom.runs.signing import TEST, Signing
 from darkroom.storage.store import endpoint_of_no_store, is_remote
 
 AUTO = "auto"  # a batch size, a shard size, whether a model is compiled, or a backend
@@ -61,6 +62,42 @@ class RowOptions:
 
 
 @dataclass(frozen=True)
+class C2paOptions:
+    """What signs a C2PA manifest of each image."""
+
+    certificate: str | None = option(
+        None,
+        is_place=True,
+        help="A PEM file with the certificate and those that lead to its root, on every worker's machine; test: one "
+        "that each worker makes for itself, and nobody trusts. null: no manifests.",
+    )
+    private_key: str | None = option(
+        None,
+        is_place=True,
+        help="The certificate's private key: a PEM file, or env:NAME for what that environment variable holds; read by "
+        "workers, and kept nowhere.",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self, "output.c2pa.")
+        is_own = self.certificate not in (None, TEST)
+        if self.private_key is not None and not is_own:
+            raise DarkroomError(
+                f"output.c2pa.private_key={self.private_key}: it does nothing without the certificate that it is of; "
+                "give output.c2pa.certificate, or leave it out"
+            )
+        if is_own and self.private_key is None:
+            raise DarkroomError(
+                f"output.c2pa.certificate={self.certificate}: its private key is missing; give "
+                "output.c2pa.private_key, a PEM file or env:NAME"
+            )
+
+    def signing(self, says_prompts: bool) -> Signing | None:
+        """None: nothing is signed."""
+        return None if self.certificate is None else Signing(self.certificate, self.private_key, says_prompts)
+
+
+@dataclass(frozen=True)
 class OutputOptions:
     """Where images go, and as what."""
 
@@ -82,6 +119,7 @@ class OutputOptions:
         help="Whether each file says that a model made it, which one, and of which prompt (IPTC digital source type in "
         "XMP); in webp and jpeg its settings too, as png has them. Files of an images API stay as they came.",
     )
+    c2pa: C2paOptions = option(C2paOptions(), help="Signed manifests.")  # noqa: RUF009, frozen
 
     def __post_init__(self) -> None:
         check_options(self, "output.")

@@ -5,10 +5,11 @@ trusted: a model's own code runs only where the call says so.
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from darkroom.api.models import check_place, models_of
 from darkroom.api.options import ModelPlace
 from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.progress import told_of_copies
 from darkroom.domain.records import Record, Sample
@@ -31,12 +32,25 @@ from darkroom.runs import images as stored_images
 from darkroom.runs.cells import cell_of
 from darkroom.runs.commands import on_run
 from darkroom.runs.encoding import decode, pixels_digest
-from darkroom.runs.images import StoredObject, image_bytes, stored_objects
+from darkroom.runs.images import (
+    StoredObject,
+    StoredSidecar,
+    image_bytes,
+    signed_records,
+    stored_files,
+    stored_objects,
+    stored_sidecars,
+)
 from darkroom.runs.layouts import as_rendered, encode_image
 from darkroom.runs.reading import find_image, model_as_recorded, recorded_sample, sample
-from darkroom.storage.store import Store
+from darkroom.runs.signing import ReadManifest, read_manifest
+from darkroom.storage.store import Store, prefetched
 
-_AT_ONCE = 64  # images held in memory while they are repaired
+_AT_ONCE = 64  # images held in memory while they are repaired, or read with their signed manifests
+_SIGNED_ONCE = (
+    ": no signature can be made again; put it back from a copy, or remove the shard's file in metadata/ and give the "
+    "command that made the run again, which signs the shard's images anew"
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,32 @@ class StoredCheck:
 
     num_images: int
     num_damaged: int
+    num_sidecars: int = 0  # signed manifests ...
+    num_damaged_sidecars: int = 0  # ... and those that are not what was stored
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Who signed, by the certificate."""
+
+    name: str
+    is_trusted: bool  # by the roots that were given
+
+
+@dataclass(frozen=True)
+class ManifestCheck:
+    """What the signed manifests of all images came to."""
+
+    num_images: int
+    signers: Counter[Signer]  # images of each, whose manifests hold
+
+    @property
+    def num_valid(self) -> int:
+        return self.signers.total()
+
+    @property
+    def num_trusted(self) -> int:
+        return sum(count for signer, count in self.signers.items() if signer.is_trusted)
 
 
 @dataclass(frozen=True)
@@ -112,7 +152,72 @@ def check_stored(run: Run, progress: Progress) -> StoredCheck:
         num_damaged += len(item.damages)
         for image_id, reason in item.damages.items():
             progress(ImageDamaged(image_id, run.store.describe(item.key), reason))
-    return StoredCheck(num_images, num_damaged)
+    num_sidecars, damaged = _sidecars(run)
+    for sidecar in damaged:
+        progress(_as_damaged(run, sidecar))
+    return StoredCheck(num_images, num_damaged, num_sidecars, len(damaged))
+
+
+def _sidecars(run: Run) -> tuple[int, list[StoredSidecar]]:
+    """How many signed manifests there should be, and those that are not what was stored."""
+    count, damaged = 0, list[StoredSidecar]()
+    for records in signed_records(run.store) if run.info.output.c2pa else ():
+        count += len(records)
+        damaged += [each for each in stored_sidecars(run.store, records) if each.fault]
+    return count, damaged
+
+
+def _as_damaged(run: Run, sidecar: StoredSidecar, remedy: str = "") -> ImageDamaged:
+    record = sidecar.record
+    place = run.store.describe(record.c2pa_key or record.key or "")
+    return ImageDamaged(record.image_id, place, f"{sidecar.fault}{remedy}")
+
+
+def check_manifests(run: Run, progress: Progress, trust_anchors: str | None = None) -> ManifestCheck:
+    """Read every signed manifest and hold it against its image; nothing is rendered.
+
+    `trust_anchors`: a PEM file of roots. Raises DarkroomError for a run without signed manifests.
+    """
+    if not run.info.output.c2pa:
+        raise DarkroomError(
+            f"{run.store.describe()}: its images have no signed manifests; a run has them that begins with "
+            "output.c2pa.certificate"
+        )
+    anchors = _anchors(trust_anchors)
+    num_images, signers = 0, Counter[Signer]()
+    portions = (records[at : at + _AT_ONCE] for records in signed_records(run.store)
+                for at in range(0, len(records), _AT_ONCE))  # fmt: skip
+    for found in prefetched(portions, lambda records: _read_manifests(run, records, anchors)):
+        for record, read in found:
+            num_images += 1
+            if read.fault:
+                place = run.store.describe(record.c2pa_key or record.key or "")
+                progress(ImageDamaged(record.image_id, place, read.fault))
+            else:
+                signers[Signer(read.signer, read.is_trusted)] += 1
+    return ManifestCheck(num_images, signers)
+
+
+def _anchors(path: str | None) -> str | None:
+    try:
+        return None if path is None else Path(path).expanduser().read_text("ascii")
+    except (OSError, ValueError) as error:
+        raise DarkroomError(
+            f"trust_anchors={path}: cannot be read ({first_line(error)}); give a PEM file of root certificates"
+        ) from error
+
+
+def _read_manifests(run: Run, records: Sequence[Record], anchors: str | None) -> list[tuple[Record, ReadManifest]]:
+    """Each record with what its manifest says; an image that is not what was committed is the fault where it is."""
+    found = []
+    files, sidecars = stored_files(run.store, records), stored_sidecars(run.store, records)
+    for file, sidecar in zip(files, sidecars, strict=True):
+        if fault := file.fault or sidecar.fault:
+            read = ReadManifest("", False, fault)
+        else:
+            read = read_manifest(sidecar.data, file.data, run.info.output.image_format, anchors)
+        found.append((file.record, read))
+    return found
 
 
 def repair(
@@ -137,7 +242,10 @@ def repair(
             for image_id in item.damages:
                 place, reason = run.store.describe(item.key), left.get(image_id, "")
                 progress(ImageDamaged(image_id, place, reason, is_repaired=image_id not in left))
-    return Repair(num_damaged, num_left)
+    _, sidecars = _sidecars(run)
+    for sidecar in sidecars:
+        progress(_as_damaged(run, sidecar, _SIGNED_ONCE))
+    return Repair(num_damaged + len(sidecars), num_left + len(sidecars))
 
 
 def _portions(objects: Iterable[StoredObject]) -> Iterator[list[StoredObject]]:

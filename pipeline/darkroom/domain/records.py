@@ -166,6 +166,9 @@ class Record:
     model_parts: str | None = None  # what was added to the model for this image: JSON, a list; None: nothing
     openvino_version: str | None = None  # of OpenVINO, that computed the denoiser; None: torch did
     scheduler_config: str | None = None  # JSON: class and options of the scheduler as loaded; None: none, or older
+    c2pa_key: str | None = None  # object that holds the image's signed manifest; None: it has none
+    c2pa_sha256: str | None = None  # of that manifest ...
+    c2pa_bytes: int | None = None  # ... and its size
 
 
 def num_without_image(by_status: Mapping[str, int]) -> int:

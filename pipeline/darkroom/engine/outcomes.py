@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from darkroom import __version__
 from darkroom.domain.adapters import parts_used
-from darkroom.domain.errors import redacted
+from darkroom.domain.errors import first_line, redacted
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.progress import OFF, Profile
 from darkroom.domain.records import FAILED, FILTERED, INVALID, OK, Record, Sample
@@ -22,8 +22,18 @@ from darkroom.domain.settings import Value
 from darkroom.engine.extraction import InlineFeatures
 from darkroom.rendering.renderer import RenderedImage, RendererInfo
 from darkroom.runs.encoding import EncodedImage, pixels_digest
-from darkroom.runs.layouts import CONTAINERS, Placed, as_rendered, encode_image, place_container, place_image
+from darkroom.runs.layouts import (
+    CONTAINERS,
+    Placed,
+    as_rendered,
+    encode_image,
+    place_container,
+    place_image,
+    place_sidecar,
+    place_sidecars,
+)
 from darkroom.runs.run import OutputInfo
+from darkroom.runs.signing import ManifestSigner
 from darkroom.storage.store import Store
 
 _NUM_THREADS = 8
@@ -49,6 +59,8 @@ class Outcome:
     cost: float | None = None
     notes: Mapping[str, Value] = field(default_factory=dict)
     scheduler: str | None = None  # class and options, as JSON
+    sidecar: bytes | None = None  # a signed manifest that still has to be placed
+    signed: Placed | None = None  # and where it lies
 
 
 @dataclass(frozen=True)
@@ -70,12 +82,14 @@ class EncoderPool:
         batch_size: int,
         check_not_stopped: Callable[[], None] = lambda: None,
         profile: Profile = OFF,
+        signer: ManifestSigner | None = None,
     ) -> None:
         """`check_not_stopped` raises where the worker was asked to stop, so that no thread waits for room in vain."""
         self._store = store
         self._output = output
         self._check_not_stopped = check_not_stopped
         self._profile = profile
+        self._signer = signer
         self._threads = ThreadPoolExecutor(_NUM_THREADS, "encode")
         self._room = threading.BoundedSemaphore(_PENDING_BATCHES * batch_size)
 
@@ -108,13 +122,26 @@ class EncoderPool:
         except Exception as error:  # encoders raise what they like, and one image costs one record
             return replace(outcome, error=f"not encoded as {self._output.image_format}: {error}")
         encode_s = time.perf_counter() - started
+        try:
+            sidecar = self._signed(encoded)
+        except Exception as error:  # of a library of its own kinds of errors
+            return replace(outcome, error=f"not signed: {first_line(error)}")
         outcome = replace(outcome, sample=sample, encode_s=encode_s, pixels_sha256=pixels_digest(image.pixels))
         if where.features:
             where.features.add(encoded, sample.request.read_prompt.text, image.pixels)
         if self._output.layout in CONTAINERS:
-            return replace(outcome, encoded=encoded)
+            return replace(outcome, encoded=encoded, sidecar=sidecar)
         with self._profile.span("put"):
-            return replace(outcome, placed=place_image(self._store, encoded, self._output.image_format, where.suffix))
+            placed = place_image(self._store, encoded, self._output.image_format, where.suffix)
+            signed = place_sidecar(self._store, placed.key, sidecar) if sidecar else None
+        return replace(outcome, placed=placed, signed=signed)
+
+    def _signed(self, encoded: EncodedImage) -> bytes | None:
+        """None where nothing is signed."""
+        if self._signer is None:
+            return None
+        with self._profile.span("sign"):
+            return self._signer.sign(encoded, self._output.image_format)
 
 
 def put_container(
@@ -125,14 +152,20 @@ def put_container(
     if layout is None:
         return list(outcomes)
     images = [outcome.encoded for outcome in outcomes if outcome.encoded]
+    sidecars = {outcome.sample.request.image_id: outcome.sidecar for outcome in outcomes if outcome.sidecar}
     with profile.span("put"):
         places: Mapping[str, Placed] = place_container(store, layout, name, images) if images else {}
-    return [replace(outcome, encoded=None, placed=places.get(outcome.sample.request.image_id)) for outcome in outcomes]
+        signed: Mapping[str, Placed] = place_sidecars(store, name, sidecars) if sidecars else {}
+    return [
+        replace(outcome, encoded=None, sidecar=None, placed=places.get(image_id), signed=signed.get(image_id))
+        for outcome in outcomes
+        for image_id in [outcome.sample.request.image_id]
+    ]
 
 
 def remove_superseded(store: Store, outcomes: Sequence[Outcome]) -> None:
     """What lay in the way of an attempt's objects: its shard is committed, so nothing can name that now."""
-    placed = [outcome.placed for outcome in outcomes if outcome.placed]
+    placed = [each for outcome in outcomes for each in (outcome.placed, outcome.signed) if each]
     store.delete({place.superseded for place in placed if place.superseded})
 
 
@@ -194,6 +227,9 @@ def record(outcome: Outcome, provenance: Provenance) -> Record:
         model_parts=json.dumps([part.facts for part in parts]) if parts else None,
         openvino_version=provenance.info.versions.get("openvino"),
         scheduler_config=outcome.scheduler,
+        c2pa_key=outcome.signed.key if outcome.signed else None,
+        c2pa_sha256=outcome.signed.sha256 if outcome.signed else None,
+        c2pa_bytes=outcome.signed.size_bytes if outcome.signed else None,
     )
 
 

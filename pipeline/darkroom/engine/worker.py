@@ -29,6 +29,7 @@ from darkroom.evaluation.extractor import Extractor, end_scorers, has_process, s
 from darkroom.rendering.renderer import Compiled
 from darkroom.runs.features import put_features
 from darkroom.runs.run import RunInfo
+from darkroom.runs.signing import ManifestSigner
 from darkroom.storage.store import Store
 
 
@@ -46,6 +47,7 @@ class Worker:
         profile: Profile = OFF,
         new_compiled: Callable[[], Compiled | None] | None = None,
         name: str = "local",
+        signer: ManifestSigner | None = None,
     ) -> None:
         """`first` is the model to load at once; with extractors, a fresh shard's features are made as it is rendered.
 
@@ -76,7 +78,7 @@ class Worker:
         here = [each for each in self._extractors if not has_process(each)]
         lanes = Lane(self._device, here), Lane(self._scoring, elsewhere)
         self._lanes = [lane for lane in lanes if lane.extractors]
-        self._encoders = EncoderPool(store, run.output, batch_size, self._device.check_not_stopped, profile)
+        self._encoders = EncoderPool(store, run.output, batch_size, self._device.check_not_stopped, profile, signer)
 
     def run_task(self, task: Task, attempt: int) -> ShardReport:
         """Render and commit; returns once the manifest is there. An exception leaves nothing visible."""

@@ -49,6 +49,13 @@ _ABOUT = {
 }
 
 
+_SIDECARS = {  # where signed manifests are, by layout
+    "webdataset": "beside it in the tar, `<image_id>.c2pa`",
+    "parquet": "in the column `c2pa`",
+    "imagefolder": "beside it, `<image_id>.c2pa`",
+}
+
+
 @dataclass(frozen=True)
 class Card:
     """What the card is made of."""
@@ -314,4 +321,6 @@ def _provenance(of: Card) -> Iterator[str]:
             yield "- " + markdown(f"{column.replace('_', ' ')}: {said}")
     if of.info.output.provenance:
         yield "- every image file says in XMP that a model made it, which one, and of which prompt"
+    if of.info.output.c2pa:
+        yield f"- every image has a signed C2PA manifest {_SIDECARS[of.form.layout]}"
     yield f"- digest of the exported images: `{of.counts.digest}`"

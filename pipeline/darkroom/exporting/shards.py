@@ -24,22 +24,25 @@ from darkroom.runs.commands import on_run
 from darkroom.runs.encoding import (
     CONTENT_TYPES,
     EXTENSIONS,
+    SIDECAR,
     EncodedImage,
     index_tar,
     parquet_of_images,
     write_tar,
 )
-from darkroom.runs.images import StoredFile, stored_files
+from darkroom.runs.images import StoredFile, StoredSidecar, stored_files, stored_sidecars
 from darkroom.runs.manifest import RECORD_SCHEMA, to_records
+from darkroom.runs.signing import CONTENT_TYPE as SIDECAR_TYPE
 from darkroom.storage.store import Store, prefetched
 
 LIST = "metadata.jsonl"  # of a folder of images, by which `datasets` knows their other columns
 # Of records: where an image lies in the run, which machine made it, and what is the same for all that are exported.
 _LEFT_OUT = frozenset({
     "key", "member", "offset", "shard_id", "status", "error", "attempt", "host", "device_id", "worker", "render_s",
-    "encode_s",
+    "encode_s", "c2pa_key", "c2pa_sha256", "c2pa_bytes",
 })  # fmt: skip
-_TAKEN = ("image", "file_name", TEXT)  # names that datasets give to columns themselves
+_COLUMN = "c2pa"  # of signed manifests
+_TAKEN = ("image", "file_name", _COLUMN, TEXT)  # names that datasets give to columns themselves
 _OPENED = re.compile(r"(.*_)?file_names?")  # columns of LIST in which `datasets` takes texts for paths of images
 _BATCH = 64  # images that are copied at once
 
@@ -61,6 +64,7 @@ class Format:
     own_columns: Sequence[str]  # of the prompt file
     scores: Sequence[str]
     cells: Mapping[str, CellInfo]  # by cell_id
+    has_sidecars: bool = False  # images have signed manifests
 
     def key(self, split: str, number: int, num_shards: int) -> str:
         """Of the file that the shard is known by."""
@@ -127,17 +131,54 @@ def write_shard(source: Store, to: Store, form: Format, rows: ShardRows, is_ther
     container = _CONTAINERS[form.layout]
     if is_there:
         before = to.get(key)
-        files = container.images(before)
-        if not all(_digest(files.get(each.image_id, b"")) == each.sha256 for each in records):
+        images = container.images(before)
+        files = [images.get(each.image_id, _NO_FILES) for each in records]
+        if not all(_are_committed(found, each) for found, each in zip(files, records, strict=True)):
             raise _differs(to, key)
     else:
-        files = {file.record.image_id: file.data for file in _whole(source, records)}
-    data = container.write(form, records, columns, [files[each.image_id] for each in records])
+        files = _committed_files(source, form, records)
+    data = container.write(form, records, columns, files)
     if is_there and data != before:
         raise _differs(to, key)
     if not is_there:
         _put(to, key, data, container.content_type)
     return [ExportedFile(key, _digest(data), len(data))]
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What of an image is copied."""
+
+    image: bytes
+    sidecar: bytes | None = None  # its signed manifest
+
+
+_NO_FILES = _Files(b"")
+
+
+def _are_committed(files: _Files, record: Record) -> bool:
+    sidecar = None if files.sidecar is None else _digest(files.sidecar)
+    return (_digest(files.image), sidecar) == (record.sha256, record.c2pa_sha256)
+
+
+def _committed_files(source: Store, form: Format, records: Sequence[Record]) -> list[_Files]:
+    images = _whole(source, records)
+    sidecars = stored_sidecars(source, records) if form.has_sidecars else [None] * len(records)
+    return [
+        _Files(image.data, _whole_sidecar(source, sidecar)) for image, sidecar in zip(images, sidecars, strict=True)
+    ]
+
+
+def _whole_sidecar(source: Store, sidecar: StoredSidecar | None) -> bytes | None:
+    if sidecar is None:
+        return None
+    if sidecar.fault:
+        record = sidecar.record
+        raise DarkroomError(
+            f"image {record.image_id} ({source.describe(record.c2pa_key or '')}): {sidecar.fault}; put it back from a "
+            f"copy, and give the same command again; `{on_run('verify', source.spec, stored=True)}` tells of all"
+        )
+    return sidecar.data
 
 
 def _image_folder(
@@ -149,22 +190,30 @@ def _image_folder(
     if is_there and to.get(key) != listed:
         raise _differs(to, key)
     there = {info.key: info.size_bytes for info in to.list(folder)} if is_there else {}
-    missing = [each for name, each in zip(names, records, strict=True) if there.get(f"{folder}{name}") != each.bytes]
+    listed_files = [file for record in records for file in _listed_files(form, folder, record)]
+    is_missing = {file.key: there.get(file.key) != file.size_bytes for file in listed_files}
+    missing = [each for each in records if any(is_missing[file.key] for file in _listed_files(form, folder, each))]
 
-    def copy(file: StoredFile) -> None:
-        name = form.file_name(file.record.image_id)
-        _put(to, f"{folder}{name}", file.data, CONTENT_TYPES[form.image_format])
+    def copy(item: tuple[Record, _Files]) -> None:
+        record, files = item
+        _put(to, f"{folder}{form.file_name(record.image_id)}", files.image, CONTENT_TYPES[form.image_format])
+        if files.sidecar is not None:
+            _put(to, f"{folder}{record.image_id}{SIDECAR}", files.sidecar, SIDECAR_TYPE)
 
     for start in range(0, len(missing), _BATCH):
-        for _ in prefetched(_whole(source, missing[start : start + _BATCH]), copy, waits=True):
+        batch = missing[start : start + _BATCH]
+        for _ in prefetched(zip(batch, _committed_files(source, form, batch), strict=True), copy, waits=True):
             pass
     if not is_there:
         _put(to, key, listed, "application/jsonl")
-    images = zip(names, records, strict=True)
-    return [
-        *(ExportedFile(f"{folder}{name}", each.sha256 or "", each.bytes or 0) for name, each in images),
-        ExportedFile(key, _digest(listed), len(listed)),
-    ]
+    return [*listed_files, ExportedFile(key, _digest(listed), len(listed))]
+
+
+def _listed_files(form: Format, folder: str, record: Record) -> Iterator[ExportedFile]:
+    """Of one image."""
+    yield ExportedFile(f"{folder}{form.file_name(record.image_id)}", record.sha256 or "", record.bytes or 0)
+    if form.has_sidecars:
+        yield ExportedFile(f"{folder}{record.image_id}{SIDECAR}", record.c2pa_sha256 or "", record.c2pa_bytes or 0)
 
 
 def _whole(source: Store, records: Sequence[Record]) -> Iterator[StoredFile]:
@@ -211,36 +260,41 @@ def _json(row: Mapping[str, Any]) -> bytes:
 # Containers ----------------------------------------------------------------------------------------------------------
 
 
-def _tar(form: Format, records: Sequence[Record], columns: pa.Table, files: Sequence[bytes]) -> bytes:
+def _tar(form: Format, records: Sequence[Record], columns: pa.Table, files: Sequence[_Files]) -> bytes:
     extension = EXTENSIONS[form.image_format]
     return write_tar(
-        EncodedImage(record.image_id, data, extension, record.prompt, _json(row).decode())
-        for record, data, row in zip(records, files, json_rows(columns), strict=True)
+        EncodedImage(record.image_id, found.image, extension, record.prompt, _json(row).decode(), found.sidecar)
+        for record, found, row in zip(records, files, json_rows(columns), strict=True)
     )
 
 
-def _parquet(form: Format, records: Sequence[Record], columns: pa.Table, files: Sequence[bytes]) -> bytes:
-    return parquet_of_images([form.file_name(record.image_id) for record in records], files, columns)
+def _parquet(form: Format, records: Sequence[Record], columns: pa.Table, files: Sequence[_Files]) -> bytes:
+    if form.has_sidecars:
+        columns = columns.append_column(_COLUMN, pa.array([found.sidecar for found in files], pa.binary()))
+    names = [form.file_name(record.image_id) for record in records]
+    return parquet_of_images(names, [found.image for found in files], columns)
 
 
-def _images_of_tar(container: bytes) -> dict[str, bytes]:
-    return {image_id: found.data for image_id, found in index_tar(container).items()}
+def _images_of_tar(container: bytes) -> dict[str, _Files]:
+    return {image_id: _Files(found.data, found.sidecar) for image_id, found in index_tar(container).items()}
 
 
-def _images_of_parquet(container: bytes) -> dict[str, bytes]:
+def _images_of_parquet(container: bytes) -> dict[str, _Files]:
     """Nothing of one that cannot be read."""
     try:
-        rows = pq.read_table(io.BytesIO(container), columns=["image_id", "image"]).to_pylist()
+        file = pq.ParquetFile(io.BytesIO(container))
+        wanted = ["image_id", "image", *({_COLUMN} & {*file.schema_arrow.names})]
+        rows = file.read(columns=wanted).to_pylist()
     except (pa.ArrowException, OSError, ValueError, KeyError):
         return {}
-    return {row["image_id"]: row["image"]["bytes"] for row in rows}
+    return {row["image_id"]: _Files(row["image"]["bytes"], row.get(_COLUMN)) for row in rows}
 
 
 @dataclass(frozen=True)
 class _Container:
     content_type: str
-    write: Callable[[Format, Sequence[Record], pa.Table, Sequence[bytes]], bytes]
-    images: Callable[[bytes], dict[str, bytes]]  # image_id -> file
+    write: Callable[[Format, Sequence[Record], pa.Table, Sequence[_Files]], bytes]
+    images: Callable[[bytes], dict[str, _Files]]  # by image_id
 
 
 _CONTAINERS = {

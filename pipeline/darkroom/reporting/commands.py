@@ -247,6 +247,10 @@ def _sampling(shared: Settings, info: RunInfo) -> Given:
     return {f"sampling.{name}": value for name, value in given.items()}
 
 
+# Where they lie is kept nowhere: who gives the command puts in their own.
+_SIGNED = {"output.c2pa.certificate": "certificate.pem", "output.c2pa.private_key": "key.pem"}
+
+
 def _output(info: RunInfo, store: StoreSpec) -> Given:
     output = info.output
     return {
@@ -256,6 +260,7 @@ def _output(info: RunInfo, store: StoreSpec) -> Given:
         "output.image_format": output.image_format,
         **_if_any("output.quality", output.quality),
         **({"output.provenance": False} if output.provenance is False else {}),
+        **(_SIGNED if output.c2pa else {}),
     }
 
 

@@ -201,6 +201,8 @@ def _images(info: RunInfo, counts: Mapping[str, CellCount], made: Provenance) ->
     output = info.output
     quality = f", quality {output.quality}" if output.quality else ""
     yield "stored as", f"{output.image_format}{quality}, layout {output.layout}, {_size_text(made.num_bytes)}"
+    if output.c2pa:
+        yield "signed", "each image has a C2PA manifest"
 
 
 def scheduler_text(config: str) -> tuple[str, str]:

@@ -29,6 +29,7 @@ from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store
 
 _RECENT = timedelta(minutes=10)  # of the commits that tell the pace
+_SIZES = ("bytes", "c2pa_bytes")  # columns: what images and their signed manifests take
 _MAX_REASONS = 1000  # told apart, so that counting them takes little memory whatever fails
 _OF_CELL = frozenset(each.name for each in IMAGE_SETTINGS if not each.row)  # settings that no row overrides
 PRESENCE_COLUMNS = ("image_id", "status", "sha256")  # of a record, that decide it
@@ -105,7 +106,7 @@ def states(store: Store, run: RunInfo, cell_ids: Iterable[str]) -> dict[str, Cel
     num_rows = run.prompts.num_rows
     found = {cell_id: CellState(-(-num_rows // run.shard_size), num_rows) for cell_id in cell_ids}
     shards = (committed for committed in committed_shards(store) if committed.shard.cell_id in found)
-    for part in read_parts(store, shards, ["status", "error", "truncated", "bytes"]):
+    for part in read_parts(store, shards, ["status", "error", "truncated", *_SIZES]):
         _count(found[part.shards[0].shard.cell_id], part)
     return found
 
@@ -120,7 +121,7 @@ def _count(state: CellState, part: Part) -> None:
     for error in filter(None, table["error"].to_pylist()):
         state.errors[error if len(state.errors) < _MAX_REASONS or error in state.errors else "other reasons"] += 1
     state.num_truncated += pc.sum(table["truncated"]).as_py() or 0
-    state.num_bytes += pc.sum(table["bytes"]).as_py() or 0
+    state.num_bytes += sum(pc.sum(table[name]).as_py() or 0 for name in _SIZES)
 
 
 def count_statuses(store: Store, shards: Iterable[Committed] | None = None) -> Counter[str]:
