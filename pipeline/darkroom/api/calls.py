@@ -36,6 +36,7 @@ from darkroom.api.options import (
     GridImageOptions,
     HalvingOptions,
     OutputOptions,
+    OverlayOptions,
     RatingOptions,
 )
 from darkroom.api.run import Run
@@ -72,6 +73,7 @@ def generate(
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
     provenance: bool = True,
+    overlay: OverlayOptions | Mapping[str, Any] | None = None,
     c2pa: C2paOptions | Mapping[str, Any] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
@@ -88,6 +90,7 @@ def generate(
     engine: "local" (one worker in this process), "ray", EngineOptions or a dict of them.
     evaluate: True, EvaluationOptions or a dict of them: measure images while they are in memory. What was
         found is the run's `evaluation`: its `is_good` says whether every figure lies where `expect` wants it.
+    overlay: text on images by columns of the prompts, such as {"text": "slogan", "default_font": "bold.ttf"}.
     c2pa: a signed manifest of each image, such as {"certificate": "chain.pem", "private_key": "key.pem"}.
     settings: those of sampling and model by their names, such as guidance_scale=5.
 
@@ -98,9 +101,7 @@ def generate(
     from darkroom.api.rendering import render
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
-    output = OutputOptions(
-        _text(out), endpoint_url, layout, image_format, quality, provenance, options_of(C2paOptions, c2pa or {}, "c2pa")
-    )
+    output = _output(out, endpoint_url, layout, image_format, quality, provenance, overlay, c2pa)
     request = _request(source, model, settings, output, engine, evaluate)
     return _run_of(render(request, progress or silent))
 
@@ -126,6 +127,7 @@ def sweep(
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
     provenance: bool = True,
+    overlay: OverlayOptions | Mapping[str, Any] | None = None,
     c2pa: C2paOptions | Mapping[str, Any] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
@@ -148,9 +150,7 @@ def sweep(
     from darkroom.api.rendering import render
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
-    output = OutputOptions(
-        _text(out), endpoint_url, layout, image_format, quality, provenance, options_of(C2paOptions, c2pa or {}, "c2pa")
-    )
+    output = _output(out, endpoint_url, layout, image_format, quality, provenance, overlay, c2pa)
     request = _request(source, model, settings, output, engine, evaluate)
     grid = Grid(axes or {}, mode, cells, exclude, num_cells, draw_seed)
     if not cells:  # which may have no value of their own
@@ -172,6 +172,7 @@ def plan(
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
     provenance: bool = True,
+    overlay: OverlayOptions | Mapping[str, Any] | None = None,
     c2pa: C2paOptions | Mapping[str, Any] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
@@ -184,9 +185,7 @@ def plan(
     from darkroom.api import planning
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
-    output = OutputOptions(
-        _text(out), endpoint_url, layout, image_format, quality, provenance, options_of(C2paOptions, c2pa or {}, "c2pa")
-    )
+    output = _output(out, endpoint_url, layout, image_format, quality, provenance, overlay, c2pa)
     return planning.plan(_request(source, model, settings, output, engine), progress or silent)
 
 
@@ -404,6 +403,20 @@ def _request(
 ) -> Request:
     ref, sampling = _model_and_sampling(model, settings)
     return Request(prompts, ref, sampling, output, engine_options(engine), evaluation_options(evaluate))
+
+
+def _output(
+    out: str | Path | None,
+    endpoint_url: str | None,
+    layout: str,
+    image_format: str,
+    quality: int,
+    provenance: bool,
+    overlay: OverlayOptions | Mapping[str, Any] | None,
+    c2pa: C2paOptions | Mapping[str, Any] | None,
+) -> OutputOptions:
+    drawn, signed = options_of(OverlayOptions, overlay or {}, "overlay"), options_of(C2paOptions, c2pa or {}, "c2pa")
+    return OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance, drawn, signed)
 
 
 def _model_and_sampling(model: str | Path | ModelRef, settings: Mapping[str, Any]) -> tuple[ModelRef, dict[str, Value]]:

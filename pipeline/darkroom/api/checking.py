@@ -15,6 +15,7 @@ from darkroom.api.arguments import Prompts
 from darkroom.api.cells import OPTIONAL_ARGUMENTS, CheckedCell, check_taken, checked_cell, grid_cell, grid_settings
 from darkroom.api.models import find_model
 from darkroom.api.options import AUTO, EngineOptions, EvaluationOptions, HalvingOptions, OutputOptions, not_halved
+from darkroom.api.overlay_checks import checked_overlay
 from darkroom.api.parts import check_rows_loras
 from darkroom.api.plug_ins import check_columns
 from darkroom.api.prompt_checks import LORA_TAGS, PromptFindings, check_prompts, with_faults
@@ -35,7 +36,11 @@ from darkroom.runs.run import OutputInfo, RunInfo
 from darkroom.runs.signing import Signing, check_signing
 from darkroom.storage.store import StoreSpec, is_remote, parse_spec
 
-_NEWER_DEFAULTS = {"provenance": True, "c2pa": False}  # of output: names of runs that are older lack them
+_NEWER_DEFAULTS = {
+    "provenance": True,
+    "overlay": "",
+    "c2pa": False,
+}  # of output: names of runs that are older lack them
 _RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # the environment variable of this name is set in Ray's jobs alone
 
 
@@ -76,6 +81,7 @@ class Checked:
     cells: tuple[CheckedCell, ...]
     store: StoreSpec
     said: PromptFindings = field(default_factory=PromptFindings)  # in prompts
+    overlay: str = ""  # text on images, as a run keeps it
 
     @property
     def overriding(self) -> list[str]:
@@ -88,7 +94,7 @@ class Checked:
         size = request.engine.batch_size
         return RunInfo(
             prompts=request.prompts.info(self.scan),
-            output=_output_info(request.output),
+            output=_output_info(request.output, self.overlay),
             seed=request.seed,
             num_images_per_prompt=request.num_images_per_prompt,
             shard_size=self.shard_size,
@@ -181,7 +187,8 @@ def check(request: Request, device: str) -> Checked:
         check_executed(item.model, request.engine, item.cell.sampling, device)
         _check_tiled(item, scan)
     said = check_prompts(request.prompts.dataset, scan, list(once.values()), request.num_images_per_prompt)
-    found = Checked(request, scan, tuple(once.values()), StoreSpec(""), said)
+    overlay = checked_overlay(request.output.overlay, request.prompts.dataset)
+    found = Checked(request, scan, tuple(once.values()), StoreSpec(""), said, overlay)
     uri = f"runs/{_folder_name(found, found.cells[0].cell)}" if request.output.uri is None else request.output.uri
     return replace(found, store=parse_spec(uri, request.output.endpoint_url))
 
@@ -246,10 +253,10 @@ def _check_format(image_format: str, sampling: Sampling) -> None:
 # The run ------------------------------------------------------------------------------------------------------------
 
 
-def _output_info(output: OutputOptions) -> OutputInfo:
+def _output_info(output: OutputOptions, overlay: str) -> OutputInfo:
     quality = 0 if output.image_format == "png" else output.quality
     signs = output.c2pa.certificate is not None
-    return OutputInfo(output.layout, output.image_format, quality, output.provenance, signs)
+    return OutputInfo(output.layout, output.image_format, quality, output.provenance, overlay, signs)
 
 
 def _folder_name(found: Checked, cell: Cell) -> str:

@@ -16,6 +16,7 @@ from darkroom.domain.errors import DarkroomError, credentials_in, has_credential
 from darkroom.domain.setting_values import as_builtin, as_number
 from darkroom.domain.settings import NUM_SEEDS, SETTINGS
 from darkroom.rendering.backends import BACKENDS
+from darkroom.runs.overlays import OverlayFault, OverlaySettings, check_colour, read_box
 from darkroom.runs.signing import TEST, Signing
 from darkroom.storage.store import endpoint_of_no_store, is_remote
 
@@ -98,6 +99,51 @@ class C2paOptions:
 
 
 @dataclass(frozen=True)
+class OverlayOptions:
+    """Text that is drawn on images, by columns of their prompts' rows."""
+
+    text: str | None = option(
+        None, help="The column with the text that is drawn on an image; a row without one has none. null: no texts."
+    )
+    font: str | None = option(
+        None, help="The column with a font's file (TrueType or OpenType), which every worker's machine has."
+    )
+    box: str | None = option(
+        None,
+        help="The column with the box that a text is fitted into: left, top, right and bottom as shares of the image, "
+        "or, where one is above 1, in pixels.",
+    )
+    colour: str | None = option(
+        None, help="The column with the text's colour: a name of CSS, #rrggbb, or #rrggbbaa with how opaque it is."
+    )
+    default_font: str | None = option(
+        None, is_place=True, help="The font's file where a row names none; null: Pillow's own, which has ASCII alone."
+    )
+    default_box: str = option("0.05,0.75,0.95,0.95", help="The box where a row gives none.")
+    default_colour: str = option("white", help="The colour where a row gives none.")
+
+    def __post_init__(self) -> None:
+        check_options(self, "output.overlay.")
+        if self.text is None:
+            for each in fields(self):
+                if (value := getattr(self, each.name)) != each.default:
+                    raise DarkroomError(
+                        f"output.overlay.{each.name}={value}: it does nothing without a text; give "
+                        "output.overlay.text, the column that holds it, or leave it out"
+                    )
+        try:
+            read_box(self.default_box)
+            check_colour(self.default_colour)
+        except OverlayFault as fault:
+            raise DarkroomError(f"output.overlay: the default {fault}") from None
+
+    @property
+    def settings(self) -> OverlaySettings | None:
+        """Without the fonts' digests; None: nothing is drawn."""
+        return None if self.text is None else OverlaySettings(**vars(self))
+
+
+@dataclass(frozen=True)
 class OutputOptions:
     """Where images go, and as what."""
 
@@ -119,6 +165,7 @@ class OutputOptions:
         help="Whether each file says that a model made it, which one, and of which prompt (IPTC digital source type in "
         "XMP); in webp and jpeg its settings too, as png has them. Files of an images API stay as they came.",
     )
+    overlay: OverlayOptions = option(OverlayOptions(), help="Text on images.")  # noqa: RUF009, frozen
     c2pa: C2paOptions = option(C2paOptions(), help="Signed manifests.")  # noqa: RUF009, frozen
 
     def __post_init__(self) -> None:

@@ -32,6 +32,7 @@ from darkroom.runs import images as stored_images
 from darkroom.runs.cells import cell_of
 from darkroom.runs.commands import on_run
 from darkroom.runs.encoding import decode, pixels_digest
+from darkroom.runs.finishing import finish
 from darkroom.runs.images import (
     StoredObject,
     StoredSidecar,
@@ -42,6 +43,7 @@ from darkroom.runs.images import (
     stored_sidecars,
 )
 from darkroom.runs.layouts import as_rendered, encode_image
+from darkroom.runs.overlays import Overlay
 from darkroom.runs.reading import find_image, model_as_recorded, recorded_sample, sample
 from darkroom.runs.signing import ReadManifest, read_manifest
 from darkroom.storage.store import Store, prefetched
@@ -349,7 +351,9 @@ class Rerenderer:
         request = as_rendered(sample, image.pixels).request
         # An older record's file says nothing of its scheduler's options.
         scheduler = image.scheduler if record.scheduler_config else None
-        file = encode_image(request, image.pixels, model, self._run.info.output, scheduler)
+        overlay = Overlay.of_text(record.overlay) if record.overlay else None
+        stored = finish(image.pixels, overlay).pixels
+        file = encode_image(request, stored, model, self._run.info.output, scheduler)
         return Rerendered(file.data, pixels_digest(image.pixels))
 
     def _load(self, how: _How) -> Renderer:

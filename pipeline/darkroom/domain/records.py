@@ -166,6 +166,8 @@ class Record:
     model_parts: str | None = None  # what was added to the model for this image: JSON, a list; None: nothing
     openvino_version: str | None = None  # of OpenVINO, that computed the denoiser; None: torch did
     scheduler_config: str | None = None  # JSON: class and options of the scheduler as loaded; None: none, or older
+    overlay: str | None = None  # text that was drawn on it after rendering: JSON; None: none
+    stored_pixels_sha256: str | None = None  # of the pixels that were encoded, where these are not those as rendered
     c2pa_key: str | None = None  # object that holds the image's signed manifest; None: it has none
     c2pa_sha256: str | None = None  # of that manifest ...
     c2pa_bytes: int | None = None  # ... and its size

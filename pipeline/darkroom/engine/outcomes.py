@@ -22,6 +22,7 @@ from darkroom.domain.settings import Value
 from darkroom.engine.extraction import InlineFeatures
 from darkroom.rendering.renderer import RenderedImage, RendererInfo
 from darkroom.runs.encoding import EncodedImage, pixels_digest
+from darkroom.runs.finishing import finish
 from darkroom.runs.layouts import (
     CONTAINERS,
     Placed,
@@ -32,6 +33,7 @@ from darkroom.runs.layouts import (
     place_sidecar,
     place_sidecars,
 )
+from darkroom.runs.overlays import Overlay
 from darkroom.runs.run import OutputInfo
 from darkroom.runs.signing import ManifestSigner
 from darkroom.storage.store import Store
@@ -59,6 +61,8 @@ class Outcome:
     cost: float | None = None
     notes: Mapping[str, Value] = field(default_factory=dict)
     scheduler: str | None = None  # class and options, as JSON
+    overlay: str | None = None  # JSON
+    stored_pixels_sha256: str | None = None
     sidecar: bytes | None = None  # a signed manifest that still has to be placed
     signed: Placed | None = None  # and where it lies
 
@@ -70,6 +74,7 @@ class Destination:
     model: ModelIdentity
     suffix: str = ""  # of the names of what is stored
     features: InlineFeatures | None = None  # where they are made as images are encoded
+    overlays: Mapping[str, Overlay] = field(default_factory=dict)  # image_id -> text that is drawn on it
 
 
 class EncoderPool:
@@ -115,20 +120,23 @@ class EncoderPool:
         if image.pixels is None:
             return replace(outcome, error=image.error or "no pixels")
         sample = as_rendered(sample, image.pixels)
+        overlay = where.overlays.get(sample.request.image_id)
         started = time.perf_counter()
         try:
             with self._profile.span("encode", ready_s):
-                encoded = encode_image(sample.request, image.pixels, where.model, self._output, image.scheduler)
+                finished = finish(image.pixels, overlay)
+                encoded = encode_image(sample.request, finished.pixels, where.model, self._output, image.scheduler)
         except Exception as error:  # encoders raise what they like, and one image costs one record
             return replace(outcome, error=f"not encoded as {self._output.image_format}: {error}")
         encode_s = time.perf_counter() - started
         try:
-            sidecar = self._signed(encoded)
+            sidecar = self._signed(encoded, finished.edits)
         except Exception as error:  # of a library of its own kinds of errors
             return replace(outcome, error=f"not signed: {first_line(error)}")
         outcome = replace(outcome, sample=sample, encode_s=encode_s, pixels_sha256=pixels_digest(image.pixels))
+        outcome = replace(outcome, overlay=overlay.to_text() if overlay else None, stored_pixels_sha256=finished.sha256)
         if where.features:
-            where.features.add(encoded, sample.request.read_prompt.text, image.pixels)
+            where.features.add(encoded, sample.request.read_prompt.text, finished.pixels)
         if self._output.layout in CONTAINERS:
             return replace(outcome, encoded=encoded, sidecar=sidecar)
         with self._profile.span("put"):
@@ -136,12 +144,12 @@ class EncoderPool:
             signed = place_sidecar(self._store, placed.key, sidecar) if sidecar else None
         return replace(outcome, placed=placed, signed=signed)
 
-    def _signed(self, encoded: EncodedImage) -> bytes | None:
+    def _signed(self, encoded: EncodedImage, edits: Sequence[str]) -> bytes | None:
         """None where nothing is signed."""
         if self._signer is None:
             return None
         with self._profile.span("sign"):
-            return self._signer.sign(encoded, self._output.image_format)
+            return self._signer.sign(encoded, self._output.image_format, edits)
 
 
 def put_container(
@@ -227,6 +235,8 @@ def record(outcome: Outcome, provenance: Provenance) -> Record:
         model_parts=json.dumps([part.facts for part in parts]) if parts else None,
         openvino_version=provenance.info.versions.get("openvino"),
         scheduler_config=outcome.scheduler,
+        overlay=outcome.overlay,
+        stored_pixels_sha256=outcome.stored_pixels_sha256,
         c2pa_key=outcome.signed.key if outcome.signed else None,
         c2pa_sha256=outcome.signed.sha256 if outcome.signed else None,
         c2pa_bytes=outcome.signed.size_bytes if outcome.signed else None,

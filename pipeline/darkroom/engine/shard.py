@@ -20,8 +20,9 @@ from darkroom.runs import manifest
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.files import manifest_key
 from darkroom.runs.manifest import extra_columns, to_records, to_table
+from darkroom.runs.overlays import Overlay, OverlayFault, OverlaySettings, check_fits, overlay_of, rows_read
 from darkroom.runs.reading import recorded_sample
-from darkroom.runs.run import RunInfo, to_metadata
+from darkroom.runs.run import OutputInfo, RunInfo, to_metadata
 from darkroom.storage.store import NotFound, Store
 
 
@@ -124,6 +125,24 @@ def fault(sample: Sample, image_format: str) -> str | None:
     """Why a sample is not worth rendering: its row is invalid, or no file of the run's format could hold it."""
     sampling = sample.request.sampling
     return sample.row.error or size_fault(image_format, sampling.height, sampling.width)
+
+
+def overlays(work: ShardWork, output: OutputInfo) -> tuple[dict[str, Overlay], dict[str, str]]:
+    """Texts that are drawn on the shard's images, and why some cannot be; by image_id."""
+    if not output.overlay:
+        return {}, {}
+    settings, found, faults = OverlaySettings.of_text(output.overlay), dict[str, Overlay](), dict[str, str]()
+    rows = rows_read(settings, [sample.row for sample in work.samples], work.extras)
+    for sample, row in zip(work.samples, rows, strict=True):
+        sampling, image_id = sample.request.sampling, sample.request.image_id
+        try:
+            overlay = overlay_of(row, settings)
+            if overlay:
+                found[image_id] = overlay
+                check_fits(overlay, sampling.height, sampling.width)
+        except OverlayFault as error:
+            faults[image_id] = f"overlay: {error}"
+    return found, faults
 
 
 def report(records: Sequence[Record], wanted: Sequence[Sample], is_first: bool) -> ShardReport:

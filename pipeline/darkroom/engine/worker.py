@@ -23,7 +23,7 @@ from darkroom.engine.outcomes import (
     record,
     remove_superseded,
 )
-from darkroom.engine.shard import ShardWork, fault, fresh_shard, report, retried_shard
+from darkroom.engine.shard import ShardWork, fault, fresh_shard, overlays, report, retried_shard
 from darkroom.engine.tasks import FeatureTask, ProbeTask, RetryTask, ShardReport, ShardTask, Task
 from darkroom.evaluation.extractor import Extractor, end_scorers, has_process, start_scorers
 from darkroom.rendering.renderer import Compiled
@@ -101,10 +101,14 @@ class Worker:
         """
         # Read. One sample an image; where one cannot be rendered, the reason becomes its record.
         image_format = self._run.output.image_format
-        faults = {sample.request.image_id: fault(sample, image_format) for sample in work.samples}
+        drawn, undrawn = overlays(work, self._run.output)
+        faults = {
+            sample.request.image_id: fault(sample, image_format) or undrawn.get(sample.request.image_id)
+            for sample in work.samples
+        }
         renderable = [sample for sample in work.samples if not faults[sample.request.image_id]]
         features = self._inline_features(work) if work.makes_features else None
-        where = Destination(work.cell.model, work.suffix, features)
+        where = Destination(work.cell.model, work.suffix, features, drawn)
         pending: dict[str, Future[Outcome]] = {}
 
         # Render. The device is one shard's at a time; this thread gives it a batch, and waits for the pixels.

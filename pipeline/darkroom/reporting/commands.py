@@ -247,6 +247,12 @@ def _sampling(shared: Settings, info: RunInfo) -> Given:
     return {f"sampling.{name}": value for name, value in given.items()}
 
 
+def _overlay(text: str) -> Given:
+    """Keys that say what is drawn on images."""
+    given = json.loads(text) if text else {}
+    return {name: value for name, value in given.items() if name != "fonts" and value is not None}
+
+
 # Where they lie is kept nowhere: who gives the command puts in their own.
 _SIGNED = {"output.c2pa.certificate": "certificate.pem", "output.c2pa.private_key": "key.pem"}
 
@@ -260,6 +266,7 @@ def _output(info: RunInfo, store: StoreSpec) -> Given:
         "output.image_format": output.image_format,
         **_if_any("output.quality", output.quality),
         **({"output.provenance": False} if output.provenance is False else {}),
+        **{f"output.overlay.{name}": value for name, value in _overlay(output.overlay).items()},
         **(_SIGNED if output.c2pa else {}),
     }
 

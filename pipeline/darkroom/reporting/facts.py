@@ -14,6 +14,7 @@ from darkroom.reporting.content import Axis, Setting
 from darkroom.reporting.survey import CellCount, Provenance
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.drivers import Spent
+from darkroom.runs.overlays import OverlaySettings
 from darkroom.runs.run import RunInfo
 
 Facts = Iterator[tuple[str, str]]
@@ -201,6 +202,8 @@ def _images(info: RunInfo, counts: Mapping[str, CellCount], made: Provenance) ->
     output = info.output
     quality = f", quality {output.quality}" if output.quality else ""
     yield "stored as", f"{output.image_format}{quality}, layout {output.layout}, {_size_text(made.num_bytes)}"
+    if output.overlay:
+        yield "text on images", f"of column {OverlaySettings.of_text(output.overlay).text}, drawn after rendering"
     if output.c2pa:
         yield "signed", "each image has a C2PA manifest"
 

@@ -34,6 +34,7 @@ class OutputInfo:
     image_format: str  # png, webp or jpeg
     quality: int  # of webp and jpeg, 1 to 100; 0 for a format that has none
     provenance: bool | None = None  # whether files say that a model made them; None: older than this field, and none do
+    overlay: str = ""  # text that is drawn on images: JSON, see `overlays.OverlaySettings`; empty: none
     c2pa: bool = False  # whether each image has a signed manifest
 
 

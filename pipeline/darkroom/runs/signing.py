@@ -12,7 +12,7 @@ of trust but those that are given.
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -33,6 +33,7 @@ TEST = "test"  # in the place of a certificate's file: one that is made at once
 ENVIRONMENT = "env:"  # before the name of an environment variable that holds a private key
 CONTENT_TYPE = "application/c2pa"
 MADE_BY_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+EDITS = {"overlay": {"action": "c2pa.edited", "description": "a given text was drawn on it"}}  # what actions say
 _SETTINGS = "darkroom.generation"  # label of the assertion with an image's settings
 _PROMPTS = ("prompt", "negative_prompt")  # in that assertion
 _TEST_NAME = "Darkroom test certificate, not trusted"
@@ -77,9 +78,12 @@ class ManifestSigner:
             raise _unusable(signing, first_line(error)) from error
         self._context = _context({"verify_trust": False, "verify_after_sign": False})
 
-    def sign(self, image: EncodedImage, image_format: str) -> bytes:
-        """The manifest of an image's file, as it is read by C2PA's tools from `<name>.c2pa` beside `<name>.png`."""
-        builder = self._c2pa.Builder(self._manifest(image, image_format), context=self._context)
+    def sign(self, image: EncodedImage, image_format: str, edits: Sequence[str] = ()) -> bytes:
+        """The manifest of an image's file, as it is read by C2PA's tools from `<name>.c2pa` beside `<name>.png`.
+
+        `edits`: of EDITS, what was done to the image after it was rendered.
+        """
+        builder = self._c2pa.Builder(self._manifest(image, image_format, edits), context=self._context)
         with builder:
             builder.set_no_embed()
             signed: bytes = builder.sign(
@@ -87,7 +91,7 @@ class ManifestSigner:
             )
         return signed
 
-    def _manifest(self, image: EncodedImage, image_format: str) -> dict[str, Any]:
+    def _manifest(self, image: EncodedImage, image_format: str, edits: Sequence[str]) -> dict[str, Any]:
         agent = {"name": "Darkroom", "version": __version__}
         settings = json.loads(image.settings)
         said = {name: value for name, value in settings.items() if self._says_prompts or name not in _PROMPTS}
@@ -97,7 +101,7 @@ class ManifestSigner:
             "title": f"{image.image_id}.{image.extension}",
             "format": CONTENT_TYPES[image_format],
             "assertions": [
-                {"label": "c2pa.actions.v2", "data": {"actions": [created]}},
+                {"label": "c2pa.actions.v2", "data": {"actions": [created, *(EDITS[name] for name in edits)]}},
                 {"label": _SETTINGS, "data": said},
             ],
         }
@@ -123,7 +127,6 @@ def _unusable(signing: Signing, reason: str) -> DarkroomError:
     )
 
 
-@cache
 def _library() -> Any:
     try:
         import c2pa
