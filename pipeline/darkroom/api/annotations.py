@@ -26,7 +26,7 @@ Count = Annotated[int, 1]  # a whole number, and the least that it may be
 _RENAMED = {"output.uri": "out", "model.repo_id": "model", "prompts.uri": "prompts", "evaluate=inline": "evaluate=True"}
 
 
-_RENAMED |= {"prompts.endpoint_url": "prompts_endpoint_url"}
+_RENAMED |= {"prompts.endpoint_url": "prompts_endpoint_url", "output.watermark.text": "watermark"}
 _GROUPS = ("output", "prompts", "grid", "evaluation")  # their keys are arguments of the same names, or fields of one
 _SETTING = "|".join(sorted(SETTINGS, key=len, reverse=True))
 _VALUES = {"true": "True", "false": "False", "null": "None"}

@@ -38,6 +38,7 @@ from darkroom.api.options import (
     OutputOptions,
     OverlayOptions,
     RatingOptions,
+    WatermarkOptions,
 )
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
@@ -74,6 +75,7 @@ def generate(
     quality: int = 95,
     provenance: bool = True,
     overlay: OverlayOptions | Mapping[str, Any] | None = None,
+    watermark: str | None = None,
     c2pa: C2paOptions | Mapping[str, Any] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
@@ -91,6 +93,7 @@ def generate(
     evaluate: True, EvaluationOptions or a dict of them: measure images while they are in memory. What was
         found is the run's `evaluation`: its `is_good` says whether every figure lies where `expect` wants it.
     overlay: text on images by columns of the prompts, such as {"text": "slogan", "default_font": "bold.ttf"}.
+    watermark: a few letters of an invisible mark in each image.
     c2pa: a signed manifest of each image, such as {"certificate": "chain.pem", "private_key": "key.pem"}.
     settings: those of sampling and model by their names, such as guidance_scale=5.
 
@@ -101,7 +104,7 @@ def generate(
     from darkroom.api.rendering import render
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
-    output = _output(out, endpoint_url, layout, image_format, quality, provenance, overlay, c2pa)
+    output = _output(out, endpoint_url, layout, image_format, quality, provenance, overlay, watermark, c2pa)
     request = _request(source, model, settings, output, engine, evaluate)
     return _run_of(render(request, progress or silent))
 
@@ -128,6 +131,7 @@ def sweep(
     quality: int = 95,
     provenance: bool = True,
     overlay: OverlayOptions | Mapping[str, Any] | None = None,
+    watermark: str | None = None,
     c2pa: C2paOptions | Mapping[str, Any] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
@@ -150,7 +154,7 @@ def sweep(
     from darkroom.api.rendering import render
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
-    output = _output(out, endpoint_url, layout, image_format, quality, provenance, overlay, c2pa)
+    output = _output(out, endpoint_url, layout, image_format, quality, provenance, overlay, watermark, c2pa)
     request = _request(source, model, settings, output, engine, evaluate)
     grid = Grid(axes or {}, mode, cells, exclude, num_cells, draw_seed)
     if not cells:  # which may have no value of their own
@@ -173,6 +177,7 @@ def plan(
     quality: int = 95,
     provenance: bool = True,
     overlay: OverlayOptions | Mapping[str, Any] | None = None,
+    watermark: str | None = None,
     c2pa: C2paOptions | Mapping[str, Any] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
@@ -185,7 +190,7 @@ def plan(
     from darkroom.api import planning
 
     source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
-    output = _output(out, endpoint_url, layout, image_format, quality, provenance, overlay, c2pa)
+    output = _output(out, endpoint_url, layout, image_format, quality, provenance, overlay, watermark, c2pa)
     return planning.plan(_request(source, model, settings, output, engine), progress or silent)
 
 
@@ -413,10 +418,12 @@ def _output(
     quality: int,
     provenance: bool,
     overlay: OverlayOptions | Mapping[str, Any] | None,
+    watermark: str | None,
     c2pa: C2paOptions | Mapping[str, Any] | None,
 ) -> OutputOptions:
     drawn, signed = options_of(OverlayOptions, overlay or {}, "overlay"), options_of(C2paOptions, c2pa or {}, "c2pa")
-    return OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance, drawn, signed)
+    mark = WatermarkOptions(watermark)
+    return OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance, drawn, mark, signed)
 
 
 def _model_and_sampling(model: str | Path | ModelRef, settings: Mapping[str, Any]) -> tuple[ModelRef, dict[str, Value]]:

@@ -34,13 +34,15 @@ from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.run import OutputInfo, RunInfo
 from darkroom.runs.signing import Signing, check_signing
+from darkroom.runs.watermarks import size_fault as mark_fault
 from darkroom.storage.store import StoreSpec, is_remote, parse_spec
 
 _NEWER_DEFAULTS = {
     "provenance": True,
     "overlay": "",
+    "watermark": "",
     "c2pa": False,
-}  # of output: names of runs that are older lack them
+}  # of output; folders' names lack them
 _RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # the environment variable of this name is set in Ray's jobs alone
 
 
@@ -171,7 +173,7 @@ def check(request: Request, device: str) -> Checked:
     )
     once = {item.cell.cell_id: item for item in cells}
     for item in once.values():
-        _check_format(request.output.image_format, item.cell.sampling)
+        _check_format(request.output, item.cell.sampling)
     scan = request.prompts.dataset.scan(request.num_images_per_prompt)
     _check_overridden([item.cell for item in once.values()], scan)
     for item in once.values():
@@ -244,10 +246,12 @@ def _check_tiled(item: CheckedCell, scan: PromptScan) -> None:
         )
 
 
-def _check_format(image_format: str, sampling: Sampling) -> None:
-    fault = size_fault(image_format, sampling.height, sampling.width)
+def _check_format(output: OutputOptions, sampling: Sampling) -> None:
+    fault = size_fault(output.image_format, sampling.height, sampling.width)
     if fault:
-        raise DarkroomError(f"output.image_format={image_format}, {fault}")
+        raise DarkroomError(f"output.image_format={output.image_format}, {fault}")
+    if output.watermark.text is not None and (fault := mark_fault(sampling.height, sampling.width)):
+        raise DarkroomError(f"output.watermark.text={output.watermark.text}, {fault}")
 
 
 # The run ------------------------------------------------------------------------------------------------------------
@@ -255,8 +259,8 @@ def _check_format(image_format: str, sampling: Sampling) -> None:
 
 def _output_info(output: OutputOptions, overlay: str) -> OutputInfo:
     quality = 0 if output.image_format == "png" else output.quality
-    signs = output.c2pa.certificate is not None
-    return OutputInfo(output.layout, output.image_format, quality, output.provenance, overlay, signs)
+    mark, signs = output.watermark.text or "", output.c2pa.certificate is not None
+    return OutputInfo(output.layout, output.image_format, quality, output.provenance, overlay, mark, signs)
 
 
 def _folder_name(found: Checked, cell: Cell) -> str:

@@ -18,6 +18,7 @@ from darkroom.domain.settings import NUM_SEEDS, SETTINGS
 from darkroom.rendering.backends import BACKENDS
 from darkroom.runs.overlays import OverlayFault, OverlaySettings, check_colour, read_box
 from darkroom.runs.signing import TEST, Signing
+from darkroom.runs.watermarks import check_text
 from darkroom.storage.store import endpoint_of_no_store, is_remote
 
 AUTO = "auto"  # a batch size, a shard size, whether a model is compiled, or a backend
@@ -60,6 +61,22 @@ class RowOptions:
                 f"prompts.row_seed={self.row_seed} does nothing without prompts.sample or prompts.shuffle; give one of "
                 "them, or leave it out"
             )
+
+
+@dataclass(frozen=True)
+class WatermarkOptions:
+    """An invisible mark in images' pixels."""
+
+    text: str | None = option(
+        None,
+        help="What the mark says: 3 to 8 ASCII characters; null: no mark. Records say of each image whether it is "
+        "found, since it does not hold on flat colours such as white.",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self, "output.watermark.")
+        if self.text is not None:
+            check_text(self.text)
 
 
 @dataclass(frozen=True)
@@ -166,6 +183,7 @@ class OutputOptions:
         "XMP); in webp and jpeg its settings too, as png has them. Files of an images API stay as they came.",
     )
     overlay: OverlayOptions = option(OverlayOptions(), help="Text on images.")  # noqa: RUF009, frozen
+    watermark: WatermarkOptions = option(WatermarkOptions(), help="An invisible mark.")  # noqa: RUF009, frozen
     c2pa: C2paOptions = option(C2paOptions(), help="Signed manifests.")  # noqa: RUF009, frozen
 
     def __post_init__(self) -> None:

@@ -46,6 +46,7 @@ from darkroom.runs.layouts import as_rendered, encode_image
 from darkroom.runs.overlays import Overlay
 from darkroom.runs.reading import find_image, model_as_recorded, recorded_sample, sample
 from darkroom.runs.signing import ReadManifest, read_manifest
+from darkroom.runs.watermarks import FOUND
 from darkroom.storage.store import Store, prefetched
 
 _AT_ONCE = 64  # images held in memory while they are repaired, or read with their signed manifests
@@ -352,9 +353,12 @@ class Rerenderer:
         # An older record's file says nothing of its scheduler's options.
         scheduler = image.scheduler if record.scheduler_config else None
         overlay = Overlay.of_text(record.overlay) if record.overlay else None
-        stored = finish(image.pixels, overlay).pixels
-        file = encode_image(request, stored, model, self._run.info.output, scheduler)
-        return Rerendered(file.data, pixels_digest(image.pixels))
+        output = self._run.info.output
+        mark = output.watermark if record.watermark == FOUND else ""
+        made = finish(
+            image.pixels, overlay, mark, lambda pixels: encode_image(request, pixels, model, output, scheduler)
+        )
+        return Rerendered(made.file.data, pixels_digest(image.pixels))
 
     def _load(self, how: _How) -> Renderer:
         """By torch where OpenVINO is not at hand, which `_tell_how` says."""

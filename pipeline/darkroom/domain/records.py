@@ -167,6 +167,7 @@ class Record:
     openvino_version: str | None = None  # of OpenVINO, that computed the denoiser; None: torch did
     scheduler_config: str | None = None  # JSON: class and options of the scheduler as loaded; None: none, or older
     overlay: str | None = None  # text that was drawn on it after rendering: JSON; None: none
+    watermark: str | None = None  # whether its file holds the run's mark: found, or not found and none is in it
     stored_pixels_sha256: str | None = None  # of the pixels that were encoded, where these are not those as rendered
     c2pa_key: str | None = None  # object that holds the image's signed manifest; None: it has none
     c2pa_sha256: str | None = None  # of that manifest ...

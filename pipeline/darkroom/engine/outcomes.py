@@ -62,6 +62,7 @@ class Outcome:
     notes: Mapping[str, Value] = field(default_factory=dict)
     scheduler: str | None = None  # class and options, as JSON
     overlay: str | None = None  # JSON
+    watermark: str | None = None
     stored_pixels_sha256: str | None = None
     sidecar: bytes | None = None  # a signed manifest that still has to be placed
     signed: Placed | None = None  # and where it lies
@@ -124,23 +125,28 @@ class EncoderPool:
         started = time.perf_counter()
         try:
             with self._profile.span("encode", ready_s):
-                finished = finish(image.pixels, overlay)
-                encoded = encode_image(sample.request, finished.pixels, where.model, self._output, image.scheduler)
+                finished = finish(
+                    image.pixels,
+                    overlay,
+                    self._output.watermark,
+                    lambda pixels: encode_image(sample.request, pixels, where.model, self._output, image.scheduler),
+                )
         except Exception as error:  # encoders raise what they like, and one image costs one record
             return replace(outcome, error=f"not encoded as {self._output.image_format}: {error}")
         encode_s = time.perf_counter() - started
         try:
-            sidecar = self._signed(encoded, finished.edits)
+            sidecar = self._signed(finished.file, finished.edits)
         except Exception as error:  # of a library of its own kinds of errors
             return replace(outcome, error=f"not signed: {first_line(error)}")
         outcome = replace(outcome, sample=sample, encode_s=encode_s, pixels_sha256=pixels_digest(image.pixels))
         outcome = replace(outcome, overlay=overlay.to_text() if overlay else None, stored_pixels_sha256=finished.sha256)
+        outcome = replace(outcome, watermark=finished.watermark)
         if where.features:
-            where.features.add(encoded, sample.request.read_prompt.text, finished.pixels)
+            where.features.add(finished.file, sample.request.read_prompt.text, finished.pixels)
         if self._output.layout in CONTAINERS:
-            return replace(outcome, encoded=encoded, sidecar=sidecar)
+            return replace(outcome, encoded=finished.file, sidecar=sidecar)
         with self._profile.span("put"):
-            placed = place_image(self._store, encoded, self._output.image_format, where.suffix)
+            placed = place_image(self._store, finished.file, self._output.image_format, where.suffix)
             signed = place_sidecar(self._store, placed.key, sidecar) if sidecar else None
         return replace(outcome, placed=placed, signed=signed)
 
@@ -236,6 +242,7 @@ def record(outcome: Outcome, provenance: Provenance) -> Record:
         openvino_version=provenance.info.versions.get("openvino"),
         scheduler_config=outcome.scheduler,
         overlay=outcome.overlay,
+        watermark=outcome.watermark,
         stored_pixels_sha256=outcome.stored_pixels_sha256,
         c2pa_key=outcome.signed.key if outcome.signed else None,
         c2pa_sha256=outcome.signed.sha256 if outcome.signed else None,

@@ -100,10 +100,10 @@ class Worker:
         `engine/planning.py` has read its prompt rows; readers of the run see the shard once its manifest is there.
         """
         # Read. One sample an image; where one cannot be rendered, the reason becomes its record.
-        image_format = self._run.output.image_format
-        drawn, undrawn = overlays(work, self._run.output)
+        output = self._run.output
+        drawn, undrawn = overlays(work, output)
         faults = {
-            sample.request.image_id: fault(sample, image_format) or undrawn.get(sample.request.image_id)
+            sample.request.image_id: fault(sample, output) or undrawn.get(sample.request.image_id)
             for sample in work.samples
         }
         renderable = [sample for sample in work.samples if not faults[sample.request.image_id]]

@@ -321,6 +321,9 @@ def _provenance(of: Card) -> Iterator[str]:
             yield "- " + markdown(f"{column.replace('_', ' ')}: {said}")
     if of.info.output.provenance:
         yield "- every image file says in XMP that a model made it, which one, and of which prompt"
+    if of.info.output.watermark:
+        mark = of.info.output.watermark
+        yield f"- images hold an invisible watermark, `{mark}`, where the column `watermark` says found"
     if of.info.output.c2pa:
         yield f"- every image has a signed C2PA manifest {_SIDECARS[of.form.layout]}"
     yield f"- digest of the exported images: `{of.counts.digest}`"

@@ -267,6 +267,7 @@ def _output(info: RunInfo, store: StoreSpec) -> Given:
         **_if_any("output.quality", output.quality),
         **({"output.provenance": False} if output.provenance is False else {}),
         **{f"output.overlay.{name}": value for name, value in _overlay(output.overlay).items()},
+        **_if_any("output.watermark.text", output.watermark),
         **(_SIGNED if output.c2pa else {}),
     }
 

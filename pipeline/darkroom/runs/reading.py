@@ -26,6 +26,7 @@ from darkroom.runs.cells import CellInfo, cell_of
 from darkroom.runs.listing import Committed, committed_shards
 from darkroom.runs.manifest import to_records
 from darkroom.runs.run import RunInfo
+from darkroom.runs.watermarks import NOT_FOUND
 from darkroom.storage.store import Store
 
 _RECENT = timedelta(minutes=10)  # of the commits that tell the pace
@@ -98,6 +99,7 @@ class CellState:
     by_status: Counter[str] = field(default_factory=Counter)  # records
     errors: Counter[str] = field(default_factory=Counter)  # reasons of records that are not ok
     num_truncated: int = 0
+    num_unmarked: int = 0  # images in whose file the run's watermark is not found
     num_bytes: int = 0
 
 
@@ -106,7 +108,7 @@ def states(store: Store, run: RunInfo, cell_ids: Iterable[str]) -> dict[str, Cel
     num_rows = run.prompts.num_rows
     found = {cell_id: CellState(-(-num_rows // run.shard_size), num_rows) for cell_id in cell_ids}
     shards = (committed for committed in committed_shards(store) if committed.shard.cell_id in found)
-    for part in read_parts(store, shards, ["status", "error", "truncated", *_SIZES]):
+    for part in read_parts(store, shards, ["status", "error", "truncated", "watermark", *_SIZES]):
         _count(found[part.shards[0].shard.cell_id], part)
     return found
 
@@ -121,6 +123,7 @@ def _count(state: CellState, part: Part) -> None:
     for error in filter(None, table["error"].to_pylist()):
         state.errors[error if len(state.errors) < _MAX_REASONS or error in state.errors else "other reasons"] += 1
     state.num_truncated += pc.sum(table["truncated"]).as_py() or 0
+    state.num_unmarked += table["watermark"].to_pylist().count(NOT_FOUND)
     state.num_bytes += sum(pc.sum(table[name]).as_py() or 0 for name in _SIZES)
 
 

@@ -35,6 +35,7 @@ class OutputInfo:
     quality: int  # of webp and jpeg, 1 to 100; 0 for a format that has none
     provenance: bool | None = None  # whether files say that a model made them; None: older than this field, and none do
     overlay: str = ""  # text that is drawn on images: JSON, see `overlays.OverlaySettings`; empty: none
+    watermark: str = ""  # letters of the invisible mark in images' pixels; empty: none
     c2pa: bool = False  # whether each image has a signed manifest
 
 

@@ -33,7 +33,10 @@ TEST = "test"  # in the place of a certificate's file: one that is made at once
 ENVIRONMENT = "env:"  # before the name of an environment variable that holds a private key
 CONTENT_TYPE = "application/c2pa"
 MADE_BY_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-EDITS = {"overlay": {"action": "c2pa.edited", "description": "a given text was drawn on it"}}  # what actions say
+EDITS = {  # what actions say
+    "overlay": {"action": "c2pa.edited", "description": "a given text was drawn on it"},
+    "watermark": {"action": "c2pa.watermarked.unbound"},  # by which no manifest is found
+}
 _SETTINGS = "darkroom.generation"  # label of the assertion with an image's settings
 _PROMPTS = ("prompt", "negative_prompt")  # in that assertion
 _TEST_NAME = "Darkroom test certificate, not trusted"
