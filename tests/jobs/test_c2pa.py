@@ -9,7 +9,7 @@ import pytest
 
 from darkroom.api.exporting import export
 from darkroom.api.maintenance import collect
-from darkroom.api.options import ExportOptions
+from darkroom.api.options import C2paOptions, ExportOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.exporting.writing import SUMS_KEY
 from darkroom.runs import manifest
@@ -143,6 +143,9 @@ def test_an_export_hands_manifests_over_beside_their_images(run: Store, tmp_path
 def test_a_certificate_and_its_key_go_together() -> None:
     with pytest.raises(DarkroomError, match="its private key is missing"):
         run_here("plan", "model=paint", "output.c2pa.certificate=chain.pem")
+    with pytest.raises(DarkroomError, match="holds a key itself") as raised:
+        C2paOptions("chain.pem", "-----BEGIN PRIVATE KEY-----abc")
+    assert "abc" not in str(raised.value)
     with pytest.raises(DarkroomError, match="does nothing without the certificate"):
         run_here("plan", "model=paint", "output.c2pa.private_key=key.pem")
     with pytest.raises(DarkroomError, match=r"chain\.pem: cannot be read"):

@@ -93,6 +93,7 @@ def test_a_font_of_a_row_and_a_default(font: str) -> None:
         ({"text": "a", "box": "nan,0,1,1"}, "lie not beyond"),
         ({"text": "a", "box": 7}, "give left, top, right and bottom"),
         ({"text": "a", "colour": "blurple"}, "colour 'blurple': give a name of CSS"),
+        ({"text": "a", "font": "such.ttf"}, "give its whole path"),
         ({"text": "a", "font": "/no/such.ttf"}, "was no file when the run began"),
     ],
 )

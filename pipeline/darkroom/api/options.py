@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from darkroom.api.annotations import check_options, option
@@ -17,7 +18,7 @@ from darkroom.domain.setting_values import as_builtin, as_number
 from darkroom.domain.settings import NUM_SEEDS, SETTINGS
 from darkroom.rendering.backends import BACKENDS
 from darkroom.runs.overlays import OverlayFault, OverlaySettings, check_colour, read_box
-from darkroom.runs.signing import TEST, Signing
+from darkroom.runs.signing import ENVIRONMENT, TEST, Signing
 from darkroom.runs.watermarks import check_text
 from darkroom.storage.store import endpoint_of_no_store, is_remote
 
@@ -40,6 +41,11 @@ _CONVENTION_HELP = (
     "The scale of CLIP scores: hessel (2.5 times the cosine, cut at 0), torchmetrics or mlperf (100 times)."
 )
 _STATISTICS_SEED_HELP = "What subsets and resamples are drawn from."
+
+
+def absolute(path: str) -> str:
+    """Of a file on every worker's machine."""
+    return str(Path(path).expanduser().absolute())
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,11 @@ class C2paOptions:
 
     def __post_init__(self) -> None:
         check_options(self, "output.c2pa.")
+        if "-----BEGIN" in (self.private_key or ""):
+            raise DarkroomError(
+                "output.c2pa.private_key holds a key itself, which commands and logs would keep; name its file, or "
+                "env:NAME"
+            )
         is_own = self.certificate not in (None, TEST)
         if self.private_key is not None and not is_own:
             raise DarkroomError(
@@ -112,7 +123,11 @@ class C2paOptions:
 
     def signing(self, says_prompts: bool) -> Signing | None:
         """None: nothing is signed."""
-        return None if self.certificate is None else Signing(self.certificate, self.private_key, says_prompts)
+        if self.certificate is None or self.certificate == TEST:
+            return Signing(TEST, says_prompts=says_prompts) if self.certificate else None
+        key = self.private_key or ""
+        key = key if key.startswith(ENVIRONMENT) else absolute(key)  # workers have working folders of their own
+        return Signing(absolute(self.certificate), key, says_prompts)
 
 
 @dataclass(frozen=True)
@@ -157,7 +172,10 @@ class OverlayOptions:
     @property
     def settings(self) -> OverlaySettings | None:
         """Without the fonts' digests; None: nothing is drawn."""
-        return None if self.text is None else OverlaySettings(**vars(self))
+        if self.text is None:
+            return None
+        font = None if self.default_font is None else absolute(self.default_font)
+        return OverlaySettings(**{**vars(self), "default_font": font})
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,8 @@ def overlay_of(row: Mapping[str, object], settings: OverlaySettings) -> Overlay 
         return None
     path = _given(row, settings.font, settings.default_font)
     font = None if path is None else str(path)
+    if font and not Path(font).expanduser().is_absolute():
+        raise OverlayFault(f"font {font!r}: give its whole path, since workers have working folders of their own")
     sha256 = settings.fonts.get(font) if font else font_sha256(None)
     if sha256 is None:
         raise OverlayFault(f"font {font!r} was no file when the run began; name one that every worker's machine has")

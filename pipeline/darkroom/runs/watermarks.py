@@ -27,8 +27,8 @@ _STEP = 36.0
 _BLOCK = 4  # of the halved channel; 8 pixels of the image
 _POWERS = 8  # of a block's matrix, squared: enough for votes, since an error of the vectors counts squared
 _CHANCE = 1e-6  # of a mark that is found where none is
-_U = np.array([-0.147, -0.289, 0.436])  # of red, green and blue, as OpenCV has it
-_MOVED = np.array([0.0, -0.395, 2.032])  # by one step of U
+_U = (-0.147, -0.289, 0.436)  # of red, green and blue, as OpenCV has it
+_MOVED = {1: -0.395, 2: 2.032}  # green and blue, by one of U
 
 
 def check_text(text: str) -> None:
@@ -58,9 +58,11 @@ def marked(pixels: np.ndarray, text: str) -> np.ndarray:
     down, across = height // (2 * _BLOCK), width // (2 * _BLOCK)
     halved = change.reshape(down, across, _BLOCK, _BLOCK).swapaxes(1, 2).reshape(down * _BLOCK, across * _BLOCK)
     whole = halved.repeat(2, axis=0).repeat(2, axis=1) / 2  # Haar's wavelet back, of the means alone
-    found = pixels.astype(np.float64)
-    found[: whole.shape[0], : whole.shape[1]] += whole[..., None] * _MOVED
-    return np.clip(np.rint(found), 0, 255).astype(np.uint8)
+    found = pixels.copy()
+    for channel, moved_by in _MOVED.items():
+        part = found[: whole.shape[0], : whole.shape[1], channel]
+        part[...] = np.clip(np.rint(part + whole * moved_by), 0, 255)
+    return found
 
 
 def num_wrong(pixels: np.ndarray, text: str) -> int:
@@ -94,7 +96,7 @@ def _blocks(pixels: np.ndarray) -> tuple[np.ndarray, int, int]:
     """(count, 4, 4) of the halved channel, row by row, and the image's height and width in whole blocks."""
     size = 2 * _BLOCK
     height, width = (side // size * size for side in pixels.shape[:2])
-    channel = np.rint(pixels[:height, :width] @ _U + 128)
+    channel = np.rint(sum(pixels[:height, :width, number] * share for number, share in enumerate(_U)) + 128.0)
     halved = channel.reshape(height // 2, 2, width // 2, 2).sum(axis=(1, 3)) / 2
     blocks = halved.reshape(height // size, _BLOCK, width // size, _BLOCK).swapaxes(1, 2)
     return blocks.reshape(-1, _BLOCK, _BLOCK), height, width
