@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 from darkroom.api.options import (
     DEVICES,
     ENDPOINT_HELP,
+    GROW_HELP,
     MANY,
     SEEDS,
     C2paOptions,
@@ -26,6 +27,7 @@ from darkroom.api.options import (
 from darkroom.conf.keys import IS_PROMPT, key, schema_of, schema_of_options, word_of
 from darkroom.domain.records import ROW_COLUMNS
 from darkroom.domain.settings import SETTINGS, ModelRef, Sampling, Setting
+from darkroom.prompts.presets import PRESETS
 from darkroom.rendering import openai_images
 
 COUNTS: dict[str, Any] = {"low": 1, "high": MANY}
@@ -81,12 +83,17 @@ PromptColumns = make_dataclass(
 )
 
 
+PromptsPreset = word_of("preset", tuple(PRESETS))
+
+
 @dataclass
 class FilePrompts:
     kind: PromptsKind = key(PromptsKind.file, help="Prompts from files.")
-    uri: str = key(
+    uri: Any = key(
         is_place=True,
-        help="A file, folder, glob or s3:// address of Parquet, CSV, TSV, JSON lines or one prompt a line.",
+        is_text=True,
+        help="A file, folder, glob or s3:// address of Parquet, CSV, TSV, JSON lines or one prompt a line; - is "
+        "standard input; https:// and hf://datasets/ by allow_remote. Or a list of such.",
     )
     on_invalid: OnInvalid = key(
         OnInvalid.fail,
@@ -94,6 +101,10 @@ class FilePrompts:
     )
     endpoint_url: str | None = key(None, help=ENDPOINT_HELP)
     columns: PromptColumns = key(PromptColumns, help="Which column is read as what.")  # type: ignore[valid-type]
+    preset: PromptsPreset | None = key(  # type: ignore[valid-type]
+        None, help="The benchmark, or the kind of table, that the file is: its own columns are read."
+    )
+    allow_remote: bool = key(False, help="Whether a uri of https:// or hf://datasets/ may be fetched.")
 
 
 @dataclass
@@ -131,6 +142,7 @@ C2paConfig = schema_of_options(C2paOptions, "C2paOptions")
 EngineConfig = schema_of_options(EngineOptions, "EngineConfig", kind="ray")
 EvaluateEngineConfig = schema_of_options(EngineOptions, "EvaluateEngineConfig", job="evaluate", kind="ray")
 RetryEngineConfig = schema_of_options(EngineOptions, "RetryEngineConfig", job="retry", kind="ray")
+ExportEngineConfig = schema_of_options(EngineOptions, "ExportEngineConfig", job="export")
 ProveEngineConfig = schema_of_options(EngineOptions, "ProveEngineConfig", job="prove")
 EvaluationConfig = schema_of_options(EvaluationOptions, "EvaluationConfig")
 ExpectationConfig = schema_of_options(Expectation, "Expectation")
@@ -181,12 +193,11 @@ TEXT_SETTINGS = frozenset(name for name, each in SETTINGS.items() if each.is_tex
 
 
 def _with_rows(prompts: type) -> Any:
-    """With the keys that choose rows."""
+    """With the keys that choose rows, and those of the run that has them."""
     rows = schema_of_options(RowOptions, "RowOptions")
     hints = get_type_hints(rows)
-    return make_dataclass(
-        prompts.__name__, [(each.name, hints[each.name], each) for each in fields(rows)], bases=(prompts,)
-    )
+    keys = [(each.name, hints[each.name], each) for each in fields(rows)]
+    return make_dataclass(prompts.__name__, [*keys, ("grow", bool, key(False, help=GROW_HELP))], bases=(prompts,))
 
 
 PROMPTS = {

@@ -28,6 +28,7 @@ from darkroom.conf.groups import (
     EvaluateEngineConfig,
     EvaluateMode,
     EvaluationConfig,
+    ExportEngineConfig,
     GridConfig,
     GridImageConfig,
     HalvingConfig,
@@ -179,11 +180,27 @@ class ExportedRun(RunConfig):
         is_place=True, help="Folder or s3:// address of the dataset: empty, or one that the same command began."
     )
     to_endpoint_url: str | None = key(None, help=f"{ENDPOINT_HELP[:-1]}, or endpoint_url.")
+    engine: ExportEngineConfig = key(help="What does the work.")
+    on_end: str | None = key(None, help=ON_END_HELP)
 
 
 ExportConfig = make_dataclass(
     "ExportConfig", [], bases=(schema_of_options(ExportOptions, "ExportOptionsConfig"), ExportedRun)
 )
+
+
+@dataclass
+class PushConfig:
+    """Of an export, by its address."""
+
+    dataset: str = key(is_place=True, help="Folder or s3:// address of the dataset, as `export` wrote it.")
+    endpoint_url: str | None = key(None, help=ENDPOINT_HELP)
+    repo_id: str = key(help="Repository of the hub, such as someone/circles; it is made where it is not there.")
+    private: bool = key(True, help="Whether the repository is seen by its owner alone; one that is there must be so.")
+    replace: bool = key(
+        False, help="Remove files of the repository that are not of this dataset; false: they are refused."
+    )
+    on_end: str | None = key(None, help=ON_END_HELP)
 
 
 @dataclass
@@ -219,7 +236,7 @@ class GcConfig(RunConfig):
 
 
 # Those that a cluster may do: they render or measure, and leave what they make in the store.
-SUBMITTED = ("generate", "sweep", "evaluate", "retry", "verify", "repair", "report")
+SUBMITTED = ("generate", "sweep", "evaluate", "retry", "verify", "repair", "report", "export", "merge")
 
 
 @dataclass
@@ -300,6 +317,8 @@ JOBS = {
     "rate": RateConfig,
     "find_copies": FindCopiesConfig,
     "export": ExportConfig,
+    "merge": ExportConfig,
+    "push": PushConfig,
     "repair": RepairConfig,
     "compact": RunConfig,
     "gc": GcConfig,
@@ -319,6 +338,8 @@ WORDS_OF_ANOTHER = {"submit": "words"}
 # Groups of which a job has other keys than the rest.
 JOB_GROUPS: dict[str, dict[str, Any]] = {
     "evaluate": {"engine": EvaluateEngineConfig},
+    "export": {"engine": ExportEngineConfig},
+    "merge": {"engine": ExportEngineConfig},
     "retry": {"engine": RetryEngineConfig},
     "prove": {"engine": ProveEngineConfig},
 }

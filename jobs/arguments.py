@@ -147,8 +147,9 @@ def _split(job: str, words: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     left = list(words)
     while left:
         word = left.pop(0)
-        name, sign, _ = word.partition("=")
+        name, sign, value = word.partition("=")
         is_own = name in (*HELP, "--cfg") or name.partition(".")[0] in keys
+        is_own = is_own and not (name == "to" and "/" in value)  # a place, of a job that has one, and no cluster
         takes_next = name in _VALUES and not sign and left
         parts[not is_own].extend([word, left.pop(0)] if takes_next else [word])
     return parts[0], tuple(parts[1])

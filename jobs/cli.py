@@ -46,6 +46,8 @@ JOBS = {
     "rate": "write a page of blind pairs for people to choose from, and read their votes back as figures",
     "find_copies": "find a run's images that are nearest to a reference's, such as training images, and show them",
     "export": "hand a run over as a dataset: Parquet, WebDataset or folders of images, with a card and sums",
+    "merge": "hand several runs over as one dataset, as export does one",
+    "push": "upload a dataset that was exported to the Hugging Face hub",
     "status": "say what is committed, what failed and why, and what is left",
     "retry": "render failed records again",
     "verify": "render a sample of committed images again and compare their digests",

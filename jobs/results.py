@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # what they are made with takes seconds to load
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Cost, Plan
     from darkroom.api.proving import Proof
+    from darkroom.api.pushing import Push
     from darkroom.api.rating import Ratings
     from darkroom.api.rating_page import RatingPage
     from darkroom.api.rendering import RenderResult
@@ -333,9 +334,29 @@ def exported(found: "Export") -> None:
     before = f", {found.num_shards_before:,} of them there before" if found.num_shards_before else ""
     print(f"images: {splits}; {found.num_shards:,} shards{before}, {readable_bytes(found.num_bytes)}")
     counts = found.counts
+    for why, count in counts.copies.items():
+        print(f"left:   {count:,} images that are copies by {why}, listed in duplicates.parquet")
     if counts.num_excluded:
         print(f"left:   {counts.num_excluded:,} images do not hold the condition")
     if counts.without_image:
         said = ", ".join(f"{count:,} {status}" for status, count in counts.without_image.items())
         print(f"left:   records without an image: {said}")
     print(f"place:  {found.place}", flush=True)
+
+
+def of_push() -> Callable[[Any], None]:
+    """Says what is uploaded, as it is committed."""
+
+    def tell(event: Any) -> None:
+        if isinstance(event, events.Noted):
+            print(f"note:   {event.text}", flush=True)
+        else:
+            print(f"  {event.num_done:,} of {event.num_files:,} files", flush=True)
+
+    return tell
+
+
+def pushed(found: "Push") -> None:
+    before = f", {found.num_before:,} of them there before" if found.num_before else ""
+    print(f"files:  {found.num_files:,}{before}, {readable_bytes(found.num_bytes)} uploaded")
+    print(f"place:  {found.url}{' (private)' if found.is_private else ''}", flush=True)

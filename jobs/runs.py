@@ -6,6 +6,7 @@ Each turns its configuration into typed values, makes one call of the API, print
 from omegaconf import DictConfig
 
 from darkroom.api.run import Run
+from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import num_without_image
 from darkroom.jobs import printing, results, values
 from darkroom.jobs.console import ExitCode
@@ -149,16 +150,50 @@ def export(config: DictConfig) -> ExitCode:
     Images are held against their records' digests as they are copied. The same command goes on where it was cut off,
     and ends in the same bytes.
     """
+    return _exported("export", config)
+
+
+def merge(config: DictConfig) -> ExitCode:
+    """Hand several runs over as one dataset: `run` and `others`, with a column that says which run an image is of.
+
+    All else is as in `export`.
+    """
+    if not config.others:
+        raise DarkroomError("others=[] names no other run; give the runs to merge with, or use `darkroom export`")
+    return _exported("merge", config)
+
+
+def _exported(job: str, config: DictConfig) -> ExitCode:
     from darkroom.api import exporting
 
-    endpoints = (config.endpoint_url, config.to_endpoint_url)
-    try:
-        found = exporting.export(config.run, config.to, values.exporting(config), *endpoints, results.of_export())
-    except KeyboardInterrupt:
-        print("\ninterrupted: the shards that were written stay; the same command goes on")
-        return ExitCode.INTERRUPTED
-    results.exported(found)
-    return ExitCode.OK
+    with Ending(job, config.on_end, printing.Printer(), config.run) as ending:
+        places, endpoints = (config.run, config.to), (config.endpoint_url, config.to_endpoint_url)
+        options, engine = values.exporting(config), values.engine(config.engine)
+        try:
+            found = exporting.export(*places, options, engine, *endpoints, results.of_export())
+        except KeyboardInterrupt:
+            print("\ninterrupted: the shards that were written stay; the same command goes on")
+            return ending.ended(ExitCode.INTERRUPTED)
+        results.exported(found)
+        return ending.ended(ExitCode.OK)
+
+
+def push(config: DictConfig) -> ExitCode:
+    """Upload a dataset that was exported to a repository of the Hugging Face hub, with the token of the environment.
+
+    The same command goes on where it was cut off: what is there already is not uploaded again.
+    """
+    from darkroom.api import pushing
+
+    with Ending("push", config.on_end, printing.Printer(), config.dataset) as ending:
+        asked = (config.dataset, config.repo_id, config.private, config.replace)
+        try:
+            found = pushing.push(*asked, config.endpoint_url, results.of_push())
+        except KeyboardInterrupt:
+            print("\ninterrupted: what was uploaded stays; the same command goes on")
+            return ending.ended(ExitCode.INTERRUPTED)
+        results.pushed(found)
+        return ending.ended(ExitCode.OK)
 
 
 # Upkeep ------------------------------------------------------------------------------------------------------------

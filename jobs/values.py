@@ -1,6 +1,6 @@
 """From a job's configuration to the typed values that `darkroom.api` takes."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -46,6 +46,8 @@ def check(config: DictConfig) -> None:
         engine(config.engine)
     if "expect" in config:
         evaluation(config)
+    if "dedup" in config:
+        exporting(config)
     if "on_end" in config:
         check_written(config.on_end)
 
@@ -126,11 +128,12 @@ def run_of(config: DictConfig) -> Run:
 def prompts(config: DictConfig) -> Prompts:
     contents = _contents(config)
     rows = RowOptions(**{each.name: contents[each.name] for each in fields(RowOptions)})
-    return chosen(_PROMPTS[config.kind](contents), rows)
+    return replace(chosen(_PROMPTS[config.kind](contents), rows), grow=contents["grow"])
 
 
 def _files(given: dict[str, Any]) -> Prompts:
-    return files(given["uri"], given["on_invalid"], given["columns"], given["endpoint_url"])
+    names = ("uri", "on_invalid", "columns", "endpoint_url", "preset", "allow_remote")
+    return files(*(given[name] for name in names))
 
 
 def _template(given: dict[str, Any]) -> Prompts:

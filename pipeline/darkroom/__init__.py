@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from darkroom.api.calls import open_run as open_run
     from darkroom.api.calls import plan as plan
     from darkroom.api.calls import prove as prove
+    from darkroom.api.calls import push as push
     from darkroom.api.calls import rate as rate
     from darkroom.api.calls import report as report
     from darkroom.api.calls import sweep as sweep
@@ -44,6 +45,7 @@ _HOMES = {
         "open_run",
         "plan",
         "prove",
+        "push",
         "rate",
         "report",
         "sweep",

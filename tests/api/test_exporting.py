@@ -23,7 +23,7 @@ from darkroom.exporting.writing import ShardWritten, claim
 from darkroom.jobs.cli import composed
 from darkroom.runs.cells import Dropped, put_choices
 from darkroom.storage.store import Store, open_store, parse_spec
-from tests.exporting.runs import PROMPTS, check_sums, committed, files, header, rows
+from tests.exporting.runs import check_sums, committed, files, header, rows
 from tests.jobs.helpers import named, run_here
 
 LAYOUTS = ("parquet", "webdataset", "imagefolder")
@@ -291,7 +291,7 @@ def test_another_export_into_the_same_folder_is_refused_by_what_differs(run: Run
             run.export(tmp_path / "set", **{"where": "guidance_scale > 3", **options})
     run.export(tmp_path / "set", where="guidance_scale > 3", license="cc-by-4.0")  # of the card alone
     changed = {name for name, data in files(tmp_path / "set").items() if data != before[name]}
-    assert changed == {"README.md", "SHA256SUMS"}
+    assert changed == {"README.md", "SHA256SUMS", "croissant.json"}
 
 
 def test_a_damaged_image_is_named_and_not_exported(run: Run, tmp_path: Path) -> None:
@@ -384,25 +384,6 @@ def test_names_that_yaml_takes_for_something_else_are_texts_on_the_card(run: Run
     assert [each["split"] for each in config["data_files"]] == ["1", "no"]
     assert said["license"] == "1.0"
     assert "source_demo_clip.clip_score" not in rows(tmp_path / "set")
-
-
-@pytest.mark.slow
-def test_datasets_and_webdataset_open_it(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets, webdataset = pytest.importorskip("datasets"), pytest.importorskip("webdataset")
-    for layout in LAYOUTS:
-        run.export(tmp_path / layout, layout=layout, splits=SPLITS, shard_size=7)
-        found = datasets.load_dataset(str(tmp_path / layout), cache_dir=str(tmp_path / "cache" / layout))
-        assert {name: len(split) for name, split in found.items()} == run.export(
-            tmp_path / layout, layout=layout, splits=SPLITS, shard_size=7
-        ).splits
-        row = found["train"][0]
-        image = row["png" if layout == "webdataset" else "image"]
-        assert image.size == (16, 16)
-        assert (row["txt"] if layout == "webdataset" else row["text"]) in PROMPTS
-    tars = [str(path) for path in sorted((tmp_path / "webdataset").glob("*.tar"))]
-    samples = list(webdataset.WebDataset(tars, shardshuffle=False).decode("pil"))
-    assert {sample["__key__"] for sample in samples} == set(run.records.image_id)
-    assert all(sample["json"]["text"] == sample["txt"] for sample in samples)
 
 
 def test_the_job_says_what_it_wrote(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -34,7 +34,8 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def rows(folder: Path) -> pd.DataFrame:
     """Of an export in any layout: its columns, its image's bytes as `data`, and the file as `file`."""
-    found = [row for name in sorted(files(folder)) for row in _READERS.get(Path(name).suffix, _none)(folder / name)]
+    names = sorted(name for name in files(folder) if name != "duplicates.parquet")
+    found = [row for name in names for row in _READERS.get(Path(name).suffix, _none)(folder / name)]
     return pd.DataFrame(found)
 
 
@@ -53,12 +54,13 @@ def _of_tar(path: Path) -> list[dict[str, object]]:
     keys = dict.fromkeys(name.partition(".")[0] for name in members)
     samples = [(json.loads(members[f"{key}.json"]), members[f"{key}.txt"].decode(), key) for key in keys]
     assert all(row["text"] == text for row, text, _ in samples)
-    return [{**row, "data": members[f"{key}.png"], "file": path.name} for row, _, key in samples]
+    images = {name.partition(".")[0]: data for name, data in members.items() if not name.endswith((".json", ".txt"))}
+    return [{**row, "data": images[key], "file": path.name} for row, _, key in samples]
 
 
 def _of_list(path: Path) -> list[dict[str, object]]:
     found = [json.loads(line) for line in path.read_text().splitlines()]
-    assert {row["file_name"] for row in found} == {each.name for each in path.parent.glob("*.png")}
+    assert {row["file_name"] for row in found} == {each.name for each in path.parent.iterdir() if each != path}
     return [{**row, "data": (path.parent / row["file_name"]).read_bytes(), "file": str(path)} for row in found]
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from darkroom.exporting.card import size_category, without_folders
+from darkroom.exporting.card import without_folders
+from darkroom.exporting.card_header import size_category
 
 
 @pytest.mark.parametrize(

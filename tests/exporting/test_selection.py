@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from darkroom.exporting.selection import split_of
+from darkroom.exporting.dataset import split_of
 
 SPLITS = {"train": 0.8, "validation": 0.15, "test": 0.05}
 PROMPTS = [f"a red circle, number {number}" for number in range(20_000)]

@@ -22,7 +22,7 @@ def table(info: CellInfo) -> pa.Table:
 
 
 def test_own_columns_whose_names_are_taken_are_kept_under_others() -> None:
-    form = Format("webdataset", "png", False, EXTRAS.column_names, (), CELLS)
+    form = Format("webdataset", "png", False, EXTRAS.schema, (), CELLS)
     rows = json_rows(form.columns(table(PLAIN)))
     said = {name: rows[0][name] for name in ("text", "source_text", "source_source_text", "source_image", "tags")}
     assert said == {
@@ -30,24 +30,24 @@ def test_own_columns_whose_names_are_taken_are_kept_under_others() -> None:
         "source_image": "/w==", "tags": ["a"],
     }  # fmt: skip
     assert "image" not in rows[0]
-    assert [list(row) for row in rows] == [form.names] * 2
+    assert [list(row) for row in rows] == [form.schema.names] * 2
 
 
 def test_an_own_column_that_is_called_as_a_score_leaves_it_its_name() -> None:
     own = pa.table({"clip.clip_score": ["own"] * 2})
-    form = Format("parquet", "png", False, own.column_names, ("clip.clip_score",), CELLS)
+    form = Format("parquet", "png", False, own.schema, ("clip.clip_score",), CELLS)
     records = synthetic.table(planned_shard(PLAIN.cell.cell_id, "prompts", 0, 2), extras=own)
     found = form.columns(records.append_column(score_column("clip.clip_score"), pa.array([0.5, None])))
     assert found["clip.clip_score"].to_pylist() == [0.5, None]
     assert found["source_clip.clip_score"].to_pylist() == ["own"] * 2
-    assert found.column_names == form.names
+    assert found.column_names == form.schema.names
 
 
 def test_texts_that_datasets_takes_for_files_of_a_folder_are_called_otherwise_there() -> None:
     own = pa.table({name: ["own"] * 2 for name in ("file_name", "mask_file_name", "x_file_names", "file_name_text")})
     called = {}
     for layout in ("imagefolder", "parquet"):
-        form = Format(layout, "png", False, own.column_names, (), CELLS)
+        form = Format(layout, "png", False, own.schema, (), CELLS)
         records = synthetic.table(planned_shard(PLAIN.cell.cell_id, "prompts", 0, 2), extras=own)
         found = form.columns(records)
         called[layout] = [name for name in found.column_names if "file_name" in name]
@@ -62,7 +62,7 @@ def test_texts_that_datasets_takes_for_files_of_a_folder_are_called_otherwise_th
 
 
 def test_a_lossy_setting_of_a_model_is_a_column_of_all_cells_and_of_one_type() -> None:
-    form = Format("parquet", "png", False, EXTRAS.column_names, (), CELLS)
+    form = Format("parquet", "png", False, EXTRAS.schema, (), CELLS)
     plain, tiled = (form.columns(table(info)) for info in (PLAIN, TILED))
     assert (plain["vae_tiling"].to_pylist(), tiled["vae_tiling"].to_pylist()) == ([None] * 2, [True] * 2)
     assert plain.schema == tiled.schema

@@ -3,7 +3,7 @@
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.exporting.selection import SplitCount
+from darkroom.exporting.dataset import SplitCount
 from darkroom.exporting.writing import shard_sizes
 
 

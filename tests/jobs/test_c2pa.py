@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from darkroom.api.exporting import export
+import darkroom
 from darkroom.api.maintenance import collect
-from darkroom.api.options import C2paOptions, ExportOptions
+from darkroom.api.options import C2paOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.exporting.writing import SUMS_KEY
 from darkroom.runs import manifest
@@ -124,7 +124,7 @@ def test_an_export_hands_manifests_over_beside_their_images(run: Store, tmp_path
     for layout in ("webdataset", "parquet", "imagefolder"):
         to = tmp_path / layout
         for _ in range(2):  # the second finds all there
-            export(run.spec.uri, str(to), ExportOptions(layout=layout), None, None, lambda _: None)
+            darkroom.export(run.spec.uri, to, layout=layout)
         files = exported_files(to)
         if layout == "parquet":
             [name] = [name for name in files if name.endswith(".parquet")]
@@ -138,6 +138,10 @@ def test_an_export_hands_manifests_over_beside_their_images(run: Store, tmp_path
             assert read_manifest(files[f"train/{name}.c2pa"], files[f"train/{name}.png"], "png").fault is None
             assert files[SUMS_KEY].count(b".c2pa\n") == NUM_IMAGES
         assert b"signed C2PA manifest" in files["README.md"]
+    darkroom.export(run.spec.uri, tmp_path / "smaller", layout="imagefolder", size=8)
+    files = exported_files(tmp_path / "smaller")
+    assert not [name for name in files if name.endswith(".c2pa")], "which hold for the run's own files alone"
+    assert b"encoded anew here: the signed manifests are left out" in files["README.md"]
 
 
 def test_a_certificate_and_its_key_go_together() -> None:

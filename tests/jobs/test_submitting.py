@@ -40,7 +40,18 @@ def refusal(*words: str) -> str:
 
 def test_no_key_of_submit_is_one_of_a_job_that_it_does() -> None:
     own = set(SubmitConfig.__dataclass_fields__)
-    assert {name for job in SUBMITTED for name in JOBS[job].__dataclass_fields__} & own == set()
+    both = {name for job in SUBMITTED for name in JOBS[job].__dataclass_fields__} & own
+    assert both == {"to"}  # which is a place, of an export, and has a slash
+
+
+def test_an_export_goes_to_a_place_and_its_submission_to_a_cluster(capsys: pytest.CaptureFixture) -> None:
+    export = ("job=export", "run=s3://b/run", "to=s3://b/set", "layout=webdataset", "engine=ray")
+    said = printed(capsys, "to=slurm", *export)
+    assert "darkroom export engine=ray run=s3://b/run to=s3://b/set layout=webdataset" in said, said
+    assert "to=datasets/x: a relative path is another one on the cluster" in refusal(
+        "to=slurm", *export[:2], "to=datasets/x"
+    )
+    assert "cosine=0.9 is of dedup=embedding" in refusal("to=ray", *export, "cosine=0.9")
 
 
 # What is refused -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pyarrow import csv
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.prompts.dataset import PromptDataset, with_rows
-from darkroom.prompts.opening import open_prompts
+from darkroom.prompts.opening import mixed_prompts, open_prompts
 from darkroom.prompts.selection import RowSet, Selection
 from tests.prompts.reading import extras, few, parquet, prompts, rows, write
 
@@ -193,3 +193,59 @@ def test_a_set_of_rows_is_read_from_any_of_them(mask: list[bool], scale: int) ->
         row, before = rows_.seek(number)
         found = row + rows_.among(row, len(flags) - row)
         assert list(found[number - before :]) == list(expected[number:])
+
+
+# Several files -------------------------------------------------------------------------------------------------------
+
+
+def mixed(tmp_path: Path, **selection: object) -> PromptDataset:
+    """20 cats of a table, 6 dogs of lines."""
+    parquet(tmp_path / "cats.parquet", {"caption": [f"cat {number}" for number in range(20)]})
+    write(tmp_path / "dogs.txt", "\n".join(f"dog {number}" for number in range(6)))
+    uris = [str(tmp_path / name) for name in ("cats.parquet", "dogs.txt")]
+    return with_rows(mixed_prompts(uris, {"prompt": "caption"}), Selection(**selection))  # type: ignore[arg-type]
+
+
+def test_rows_of_several_files_say_where_they_are_from(tmp_path: Path) -> None:
+    found = mixed(tmp_path)
+    assert prompts(found)[19:21] == ["cat 19", "dog 0"]
+    assert extras(found)[19:21] == [{"source": "cats.parquet"}, {"source": "dogs.txt"}]
+
+
+@pytest.mark.parametrize(
+    ("selection", "cats", "dogs"),
+    [
+        ({"weights": (3, 1), "sample": 8}, 6, 2),
+        ({"weights": (3, 1)}, 18, 6),  # all that the lesser one has a share of
+        ({"weights": (1, 1), "limit": 7}, 4, 3),
+        ({"weights": (0.5, 0.25), "sample": 10, "limit": 8, "shuffle": True}, None, None),
+        ({"weights": (10, 1), "where": "source = 'dogs.txt' or prompt like 'cat 1%'"}, 11, 1),
+    ],
+)
+def test_weights_decide_how_many_rows_of_each_are_drawn(
+    tmp_path: Path, selection: dict[str, object], cats: int | None, dogs: int | None
+) -> None:
+    found = prompts(mixed(tmp_path, **selection))
+    assert len(set(found)) == len(found)
+    if cats is None:
+        assert len(found) == 8
+        return
+    assert [sum(row.startswith(name) for row in found) for name in ("cat", "dog")] == [cats, dogs]
+
+
+def test_a_draw_by_weights_is_seeded_and_each_files_own(tmp_path: Path) -> None:
+    drawn = [prompts(mixed(tmp_path, weights=(3, 1), sample=8, row_seed=seed)) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    more = prompts(mixed(tmp_path, weights=(3, 1), sample=16))
+    assert set(drawn[0]) < set(more)
+
+
+def test_weights_that_cannot_be_held_are_refused(tmp_path: Path) -> None:
+    for selection, words in (
+        ({"weights": (3, 1), "sample": 25}, "dogs.txt has 6 rows .* give prompts.sample=24 or less"),
+        ({"weights": (3,)}, "needed 2, one for each"),
+    ):
+        with pytest.raises(DarkroomError, match=words):
+            mixed(tmp_path, **selection).scan(1)
+    with pytest.raises(DarkroomError, match=r"prompts\.weights=\[1\]: is for several files"):
+        with_rows(open_prompts(str(tmp_path / "dogs.txt")), Selection(weights=(1,)))

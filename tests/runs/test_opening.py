@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -238,6 +239,33 @@ def test_a_sweep_adds_cells_to_a_plain_run_and_a_plain_job_none_to_a_sweep(folde
     with pytest.raises(DarkroomError, match="guidance_scale"):
         generate(folder, "sampling.guidance_scale=9")
     assert len(read_cells(open_store(parse_spec(str(folder / "run"))))) == 2
+
+
+@pytest.mark.slow
+def test_a_run_that_knew_its_prompts_by_etags_goes_on(finished: Path, tmp_path: Path) -> None:
+    run, cells = parts(finished)
+    older, now = (replace(run, prompts=replace(run.prompts, fingerprint=each * 64)) for each in "ab")
+    store = open_store(StoreSpec(str(tmp_path / "run")))
+    assert claim(store, older, cells) == older
+    with pytest.raises(DarkroomError, match="fingerprint"):
+        claim(store, now, cells)
+    assert claim(store, now, cells, etag_fingerprints=lambda: {"b" * 64: "a" * 64}) == older
+    with pytest.raises(DarkroomError, match="fingerprint"):
+        claim(store, now, cells, etag_fingerprints=lambda: {"b" * 64: "c" * 64})
+
+
+@pytest.mark.parametrize("sizes", [[10], [10, 11], [8, 12, 13, 30], [1, 2, 3, 4, 9]])
+def test_rows_that_a_run_was_grown_by_are_shards_of_their_own(sizes: list[int]) -> None:
+    *earlier, last = [PromptsInfo("p", f"{size}", size) for size in sizes]
+    run = RunInfo(last, OutputInfo("files", "png", 0), 0, 1, 4, earlier_prompts=tuple(earlier))
+    assert [part.first_row + part.num_rows for part in run.parts] == sizes
+    assert [part.fingerprint for part in run.parts] == [f"{size}" for size in sizes]
+    starts = run.first_rows
+    assert len(starts) == run.num_shards
+    assert all(before + 4 <= after for before, after in pairwise(starts))  # no two share a place among shards
+    assert all(start % 4 == 0 for start in starts)
+    before = replace(run, prompts=run.first_prompts, earlier_prompts=())
+    assert starts[: before.num_shards] == before.first_rows
 
 
 # Two at once ---------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
@@ -90,6 +91,37 @@ def test_an_etag_tells_of_a_change_within_a_second_and_of_the_content(s3_endpoin
     with pytest.raises(DarkroomError, match=f"{key}: changed"):
         first.check_unchanged()
     assert input_file(f"s3://bucket/{key}", s3_endpoint).content_digest() != first.content_digest()
+
+
+def test_equal_bytes_have_one_digest_wherever_they_lie_and_however_they_were_uploaded(
+    s3_endpoint: str, tmp_path: Path
+) -> None:
+    client, name = boto3.client("s3", endpoint_url=s3_endpoint), uuid.uuid4().hex
+    on_disk = written(tmp_path / "a.txt", b"one")
+    client.put_object(Bucket="bucket", Key=f"{name}-whole.txt", Body=b"one")
+    in_parts = {"Bucket": "bucket", "Key": f"{name}-parts.txt"}
+    in_parts["UploadId"] = client.create_multipart_upload(**in_parts)["UploadId"]
+    etag = client.upload_part(**in_parts, PartNumber=1, Body=b"one")["ETag"]
+    client.complete_multipart_upload(**in_parts, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": etag}]})
+    whole, parts = (input_file(f"s3://bucket/{name}-{how}.txt", s3_endpoint) for how in ("whole", "parts"))
+    assert whole.state.etag != parts.state.etag
+    assert on_disk.content_digest() == whole.content_digest() == parts.content_digest()
+    older = [replace(each, is_known_by_etag=True).content_digest() for each in (on_disk, whole, parts)]
+    assert len({*older, whole.content_digest()}) == 3  # a disk has no ETags
+    assert older[1] == hashlib.sha256(f"{whole.state.etag} 3".encode()).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_who_reads_text_to_its_end_spares_another_reading_for_the_digest(tmp_path: Path, name: str) -> None:
+    text = b"a cat\n" * 100_000
+    file = written(tmp_path / name, gzip.compress(text) if name.endswith("gz") else text)
+    with file.open_text() as stream:
+        assert stream.read(10) == text[:10]  # which is not its end
+    with file.open_text() as stream:
+        while stream.read(1 << 16):
+            pass
+    (tmp_path / name).unlink()
+    assert file.content_digest() == hashlib.sha256(text).hexdigest()
 
 
 def test_a_listing_tells_of_a_change_once_files_have_settled(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from darkroom.domain.process import from_anywhere
 from darkroom.domain.settings import SETTINGS, ModelRef
 from darkroom.domain.source_code import is_function_name
 from darkroom.prompts.dataset import PromptDataset, PromptScan, with_rows
-from darkroom.prompts.opening import open_prompts, template_prompts
+from darkroom.prompts.opening import mixed_prompts, open_prompts, template_prompts
 from darkroom.prompts.selection import Selection
+from darkroom.prompts.standard_input import STANDARD_INPUT, kept_input
 from darkroom.runs.commands import presets
 from darkroom.runs.run import PromptsInfo
 
@@ -37,9 +38,11 @@ class Prompts:
     name: str  # for people
     dataset: PromptDataset
     settings: Mapping[str, object] = field(default_factory=dict)  # of the command that would name it again
+    grow: bool = False  # whether a run of some of these rows is grown by the others
+    kept: Path | None = None  # the file of what can be read once, which a run keeps
 
     def info(self, scan: PromptScan) -> PromptsInfo:
-        return PromptsInfo(self.name, scan.fingerprint, scan.num_rows, self.settings)
+        return PromptsInfo(self.name, scan.fingerprint, scan.num_rows, self.settings, scan.rows)
 
 
 def prompts_of(
@@ -47,17 +50,25 @@ def prompts_of(
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
     endpoint_url: str | None = None,
+    preset: str | None = None,
+    allow_remote: bool = False,
 ) -> Prompts:
-    """Prompts as they were given: "demo", a path, glob or s3:// address; a list of texts or of dicts, an iterator of
-    such, a pandas DataFrame or an Arrow table; or Prompts that `template` made."""
+    """Prompts as they were given: "demo", a path, glob or s3:// address, or a list of Paths; a list of texts or of
+    dicts, an iterator of such, a pandas DataFrame or an Arrow table; or Prompts that `template` made. `preset`: the
+    benchmark that a file is; `allow_remote`: whether an address of the web may be fetched."""
     if isinstance(source, Prompts):
-        _check_unused(on_invalid, columns, endpoint_url, "prompts that are made already")
+        _check_unused(on_invalid, columns, endpoint_url, preset, "prompts that are made already")
         return source
     if isinstance(source, str) and source == DEMO:
-        _check_unused(on_invalid, columns, endpoint_url, "the demo's prompts")
+        _check_unused(on_invalid, columns, endpoint_url, preset, "the demo's prompts")
         return demo()
     if isinstance(source, str | PathLike):
-        return files(os.fsdecode(source), on_invalid, columns, endpoint_url)
+        return files(os.fsdecode(source), on_invalid, columns, endpoint_url, preset, allow_remote)
+    if isinstance(source, list | tuple) and source and all(isinstance(each, PathLike) for each in source):
+        uris = [os.fsdecode(each) for each in source]
+        return files(uris, on_invalid, columns, endpoint_url, preset, allow_remote)
+    if preset is not None:
+        raise DarkroomError(f"preset={preset}: is for prompt files, and these prompts are in memory")
     if endpoint_url is not None:
         raise DarkroomError("prompts_endpoint_url: is for prompt files on S3, and these prompts are in memory")
     settings: dict[str, object] = {"kind": MEMORY, "on_invalid": on_invalid}
@@ -71,13 +82,18 @@ def _renamed(columns: Mapping[str, str | None] | None) -> dict[str, str | None]:
 
 
 def _check_unused(
-    on_invalid: str, columns: Mapping[str, str | None] | None, endpoint_url: str | None, what: str
+    on_invalid: str,
+    columns: Mapping[str, str | None] | None,
+    endpoint_url: str | None,
+    preset: str | None,
+    what: str,
 ) -> None:
     """Refuse what says how prompts are read, where they are not read by it."""
     given = {
         "on_invalid": on_invalid != "fail",
         "columns": bool(columns),
         "prompts_endpoint_url": endpoint_url is not None,
+        "preset": preset is not None,
     }
     for name, is_given in given.items():
         if is_given:
@@ -93,17 +109,35 @@ def demo() -> Prompts:
 
 
 def files(
-    uri: str,
+    uri: str | Sequence[str],
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
     endpoint_url: str | None = None,
+    preset: str | None = None,
+    allow_remote: bool = False,
 ) -> Prompts:
     """`columns`: which column a setting is read from, where it is not called so; None: from none."""
     given = _renamed(columns)
-    settings: dict[str, object] = {"kind": "file", "uri": from_anywhere(uri), "on_invalid": on_invalid}
+    uris = [uri] if isinstance(uri, str) else list(uri)
+    if not uris or not all(isinstance(each, str) for each in uris):
+        raise DarkroomError(f"prompts.uri={uri}: give an address, or a list of addresses such as [a.parquet,b.txt]")
+    if STANDARD_INPUT in uris and len(uris) > 1:
+        raise DarkroomError("prompts.uri: - is standard input, and is read alone; put it into a file and name that")
+    kept = kept_input() if uris == [STANDARD_INPUT] else None
+    places = [from_anywhere(each) for each in uris]
+    settings: dict[str, object] = {
+        "kind": "file",
+        "uri": places[0] if len(uris) == 1 else places,
+        "on_invalid": on_invalid,
+    }
     settings |= {"endpoint_url": endpoint_url} if endpoint_url is not None else {}
     settings |= {"columns": given} if given else {}
-    return Prompts("file", uri, open_prompts(uri, on_invalid, endpoint_url, columns), settings)
+    settings |= {"preset": preset} if preset is not None else {}
+    settings |= {"allow_remote": True} if allow_remote else {}
+    said: dict[str, Any] = {"on_invalid": on_invalid, "endpoint_url": endpoint_url, "columns": given}
+    said |= {"preset": preset, "allow_remote": allow_remote}
+    dataset = mixed_prompts(uris, **said) if len(uris) > 1 else open_prompts(kept or uris[0], **said)
+    return Prompts("file", "standard input" if kept else ", ".join(uris), dataset, settings, kept=kept)
 
 
 @checks_arguments
@@ -133,22 +167,29 @@ def select(
     shuffle: bool = False,
     limit: Count | None = None,
     row_seed: int = 0,
+    weights: Sequence[float] = (),
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
     prompts_endpoint_url: str | None = None,
+    preset: str | None = None,
+    allow_remote: bool = False,
 ) -> Prompts:
     """Some rows of prompts, for `generate`, `sweep` and `plan`: those that hold a condition in SQL, of these so many at
     random, shuffled, the first ones.
 
         darkroom.select("photos.parquet", where="aesthetic > 5 and lang = 'en'", sample=1000)
+
+    weights: of each of several files, prompts=[Path("a.parquet"), Path("b.txt")]: the shares that are drawn of them.
+    preset: which benchmark or table a file is, such as "parti" or "laion".
+    allow_remote: whether https:// and hf://datasets/ addresses may be fetched.
     """
-    source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
-    return chosen(source, RowOptions(where, sample, shuffle, limit, row_seed))
+    source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url, preset, allow_remote)
+    return chosen(source, RowOptions(where, sample, shuffle, limit, row_seed, weights))
 
 
 def chosen(prompts: Prompts, rows: RowOptions) -> Prompts:
     """The prompts with some of their rows. Raises DarkroomError for no condition, or rows chosen already."""
-    selection = Selection(**vars(rows))
+    selection = Selection(**{**vars(rows), "weights": tuple(rows.weights)})
     if selection.said.keys() and any(name in prompts.settings for name in vars(rows)):
         raise DarkroomError("prompts: rows are chosen already; give all conditions in one select(...)")
     settings = {**prompts.settings, **selection.said}

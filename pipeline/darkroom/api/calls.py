@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from darkroom.api.exporting import Export
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Plan
+    from darkroom.api.pushing import Push
     from darkroom.api.rating import Ratings
     from darkroom.api.rating_page import RatingPage
     from darkroom.api.rendering import RenderResult
@@ -81,6 +82,7 @@ def generate(
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
     prompts_endpoint_url: str | None = None,
+    grow: bool = False,
     **settings: Any,
 ) -> Run:
     """Render prompts into a run at `out`, and give the run; what is committed there already is not rendered again.
@@ -89,6 +91,7 @@ def generate(
         "demo". Of dicts and tables only `prompt` is needed; seed, negative_prompt, ... win over the call's own.
     model: a preset (demo, sd15, sdxl, paint), a hub id, a local folder, or a renderer of one's own as my_module:make.
     out: a folder or an s3:// address; None: runs/<name>-<digest of what is asked for>.
+    grow: let a run at `out` that has some of these rows grow by the others.
     engine: "local" (one worker in this process), "ray", EngineOptions or a dict of them.
     evaluate: True, EvaluationOptions or a dict of them: measure images while they are in memory. What was
         found is the run's `evaluation`: its `is_good` says whether every figure lies where `expect` wants it.
@@ -103,7 +106,7 @@ def generate(
     import_whole("darkroom.api.rendering")
     from darkroom.api.rendering import render
 
-    source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
+    source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
     output = _output(out, endpoint_url, layout, image_format, quality, provenance, overlay, watermark, c2pa)
     request = _request(source, model, settings, output, engine, evaluate)
     return _run_of(render(request, progress or silent))
@@ -137,6 +140,7 @@ def sweep(
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
     prompts_endpoint_url: str | None = None,
+    grow: bool = False,
     **settings: Any,
 ) -> Run:
     """Render the prompts in every cell of a grid, with the same noise in each; a grid that grows renders new cells.
@@ -153,7 +157,7 @@ def sweep(
     import_whole("darkroom.api.rendering")
     from darkroom.api.rendering import render
 
-    source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
+    source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
     output = _output(out, endpoint_url, layout, image_format, quality, provenance, overlay, watermark, c2pa)
     request = _request(source, model, settings, output, engine, evaluate)
     grid = Grid(axes or {}, mode, cells, exclude, num_cells, draw_seed)
@@ -183,13 +187,14 @@ def plan(
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
     prompts_endpoint_url: str | None = None,
+    grow: bool = False,
     **settings: Any,
 ) -> "Plan":
     """Check everything and say what `generate` would make and cost, from real batches; nothing is stored."""
     import_whole("darkroom.api.planning")
     from darkroom.api import planning
 
-    source = prompts_of(prompts, on_invalid, columns, prompts_endpoint_url)
+    source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
     output = _output(out, endpoint_url, layout, image_format, quality, provenance, overlay, watermark, c2pa)
     return planning.plan(_request(source, model, settings, output, engine), progress or silent)
 
@@ -373,16 +378,19 @@ def export(
     run: str | Path | Run,
     to: str | Path,
     *,
+    engine: Engine = "local",
     progress: Progress | None = None,
     endpoint_url: str | None = None,
     to_endpoint_url: str | None = None,
     **options: Any,
 ) -> "Export":
-    """Hand a run over as a dataset: numbered shards, a card, and the sums of all files. The same call goes on.
+    """Hand a run over as a dataset, or several: numbered shards, a card, and the sums of all files. The same call goes
+    on.
 
     to: an empty folder or s3:// address, or one that the same call began.
-    options: those of ExportOptions, such as layout="webdataset", where="guidance_scale > 3",
-        splits={"train": 0.9, "validation": 0.1}, license="cc-by-4.0".
+    engine: "local" (this process), "ray" (shards are written by workers), EngineOptions or a dict of them.
+    options: those of ExportOptions, such as layout="webdataset", where="guidance_scale > 3", others=["runs/other"],
+        splits={"train": 0.9, "validation": 0.1}, dedup="pixels", license="cc-by-4.0".
 
     Raises DarkroomError, before anything is written, for what cannot be exported as asked; and for an image that is not
     what was committed.
@@ -392,7 +400,33 @@ def export(
 
     chosen = options_of(ExportOptions, options, "export")
     given = run if isinstance(run, Run) else _text(run) or ""
-    return exporting.export(given, _text(to) or "", chosen, endpoint_url, to_endpoint_url, progress or silent)
+    return exporting.export(
+        given, _text(to) or "", chosen, engine_options(engine), endpoint_url, to_endpoint_url, progress or silent
+    )
+
+
+@checks_arguments
+def push(
+    dataset: str | Path,
+    repo_id: str,
+    *,
+    private: bool = True,
+    replace: bool = False,
+    progress: Progress | None = None,
+    endpoint_url: str | None = None,
+) -> "Push":
+    """Upload a dataset that was exported to a repository of the Hugging Face hub; the same call goes on.
+
+    repo_id: such as "someone/circles"; it is made where it is not there. private: seen by its owner alone; a repository
+        that is there must be so. replace: remove its files that are not of this dataset; else they are refused.
+
+    The token is that of the environment (HF_TOKEN). Raises DarkroomError for what the hub refuses, before anything is
+    uploaded where that can be told.
+    """
+    import_whole("darkroom.api.pushing")
+    from darkroom.api import pushing
+
+    return pushing.push(_text(dataset) or "", repo_id, private, replace, endpoint_url, progress or silent)
 
 
 # From what a person gives to options -------------------------------------------------------------------------------

@@ -160,6 +160,8 @@ class Checked:
 def check(request: Request, device: str) -> Checked:
     """The request's cells, prompts and store; equal cells are one."""
     _check_place(request.output)
+    if request.prompts.grow and request.output.uri is None:
+        raise DarkroomError("prompts.grow=true needs the run that grows; give its folder as output.uri")
     if signing := request.signing:
         check_signing(signing)
     if request.halving and request.engine.part:

@@ -1,6 +1,5 @@
 """Compares two runs, or two cells, image by image: is b worse than a by more than chance?"""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +8,7 @@ from darkroom.api.events import Noted, PairsCounted, Progress
 from darkroom.api.measuring import measured_reference
 from darkroom.api.options import ComparisonOptions
 from darkroom.api.rating import ratings_of
-from darkroom.api.run import Run, endpoints, open_run
+from darkroom.api.run import Run, cell_address, endpoints, open_run
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.extractor import ExtractorSpec
 from darkroom.evaluation.figure_tables import comparison_table
@@ -28,7 +27,6 @@ from darkroom.runs.commands import on_run
 from darkroom.runs.features import ExtractorInfo, FeaturesMissing, PairedFeatures, paired_features
 from darkroom.runs.listing import committed_shards
 
-_CELL = re.compile(r"(.+)#([0-9a-f]{16})")
 _DEFAULT = "demo_clip"
 _CELLS_SHOWN = 4
 
@@ -79,14 +77,13 @@ def compared_cells(
 
 def _compared_cell(key: str, given: str | Run, endpoint_url: str | None, cell_id: str | None) -> ComparedCell:
     """A run that has one cell, or the cell that is named: as an argument, or in `uri#cell_id`."""
-    if isinstance(given, str) and (match := _CELL.fullmatch(given)):
-        uri, named = match[1], match[2]
+    uri, named = cell_address(given) if isinstance(given, str) else (given.uri, None)
+    if named:
         if cell_id not in (None, named):
             raise DarkroomError(f"{key}_cell={cell_id}: {key}={given} names another cell; leave one of them out")
         run = open_run(uri, endpoint_url, key)
     else:
         run, named = open_run(given, endpoint_url, key), cell_id
-        uri = given if isinstance(given, str) else given.uri
     if named is None and len(run.cells) == 1:
         named = next(iter(run.cells))
     if named is None or named not in run.cells:

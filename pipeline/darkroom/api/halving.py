@@ -94,15 +94,14 @@ def halved(job: RenderJob, options: HalvingOptions) -> tuple[RenderJob, tuple[Re
 
     A call that goes on after a kill makes the same choices again, from images that are there already.
     """
-    size = job.info.shard_size
-    first_rows = list(range(0, job.info.prompts.num_rows, size))
+    first_rows = job.info.first_rows
     steps = _steps(job.found.num_images // len(job.found.cells), len(first_rows), options)
     dropped: list[Dropped] = []
     halving = _begun(job, options)
     put_choices(job.store, [], [], halving)
     rendered: list[Rendered] = []  # of all rounds: cells that are dropped have rows too
     for number, count in enumerate(steps[:-1], start=1):
-        part = replace(job, first_rows=drawn(job.info.prompts.fingerprint, first_rows, count))
+        part = replace(job, first_rows=drawn(job.info.first_prompts.fingerprint, first_rows, count))
         job.progress(RoundStarted(number, len(steps), len(part.found.cells), count))
         put_choices(job.store, part.unfinished(), [], halving)  # earlier ones: these cells go on
         rendered.append(render_shards(part))

@@ -30,6 +30,7 @@ _LICENSE, _SPLIT = re.compile(r"[a-z0-9][a-z0-9.+-]*"), re.compile(r"[A-Za-z0-9_
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _RENDERING = ("plan", "generate", "sweep")  # jobs
 _STARTING = (*_RENDERING, "retry", "evaluate")  # an engine
+_SPREADING = (*_STARTING, "export")  # work over workers
 SEEDS: dict[str, Any] = {"low": 0, "high": NUM_SEEDS - 1}
 ENDPOINT_HELP = "Address of an S3 that is not Amazon's, such as http://127.0.0.1:9000; null: Amazon's."
 DEVICE_HELP = "Where models compute; auto: the fastest that this machine has."
@@ -41,6 +42,12 @@ _CONVENTION_HELP = (
     "The scale of CLIP scores: hessel (2.5 times the cosine, cut at 0), torchmetrics or mlperf (100 times)."
 )
 _STATISTICS_SEED_HELP = "What subsets and resamples are drawn from."
+
+
+GROW_HELP = (
+    "Let a run of some of these rows grow by the others: new ones are rendered and old images kept, in whatever order "
+    "rows are."
+)
 
 
 def absolute(path: str) -> str:
@@ -59,13 +66,22 @@ class RowOptions:
     shuffle: bool = option(False, help="Rows in random order, in memory.")
     limit: int | None = option(None, low=1, high=MANY, help="The first rows, at most so many; null: all.")
     row_seed: int = option(0, **SEEDS, help="What the sample and the order are drawn from.")
+    weights: Sequence[float] = option(
+        (),
+        help="Of each uri, where there are several: how many of its rows are drawn at random, to those of the others.",
+    )
 
     def __post_init__(self) -> None:
         check_options(self, "prompts.")
-        if self.row_seed and self.sample is None and not self.shuffle:
+        weights = tuple(self.weights)
+        for weight in weights:
+            if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 < weight < math.inf:
+                raise DarkroomError(f"prompts.weights={list(weights)}: give positive numbers, such as [3,1]")
+        object.__setattr__(self, "weights", weights)
+        if self.row_seed and self.sample is None and not self.shuffle and not weights:
             raise DarkroomError(
-                f"prompts.row_seed={self.row_seed} does nothing without prompts.sample or prompts.shuffle; give one of "
-                "them, or leave it out"
+                f"prompts.row_seed={self.row_seed} does nothing without prompts.sample, prompts.shuffle or "
+                "prompts.weights; give one of them, or leave it out"
             )
 
 
@@ -226,7 +242,7 @@ class EngineOptions:
     address: str | None = option(
         None,
         on_ray=True,
-        jobs=_STARTING,
+        jobs=_SPREADING,
         help="Address of a Ray cluster; null: the one that RAY_ADDRESS names, as inside a Ray job, else a Ray of this "
         "machine is started.",
     )
@@ -235,7 +251,7 @@ class EngineOptions:
         low=1,
         high=100_000,
         on_ray=True,
-        jobs=_STARTING,
+        jobs=_SPREADING,
         help="Workers on Ray; null: as many as the cluster has room for, also once it grows: one for each GPU, or for "
         "each core where there is none. A number waits for nodes that a cluster starts on demand.",
     )
@@ -251,7 +267,7 @@ class EngineOptions:
         None,
         is_mapping=True,
         on_ray=True,
-        jobs=_STARTING,
+        jobs=_SPREADING,
         help="What each worker takes besides of a cluster's own resources, as {name: amount}.",
     )
     accelerator_type: str | None = option(
@@ -281,7 +297,7 @@ class EngineOptions:
         "side; null: all.",
     )
     max_attempts: int = option(
-        3, low=1, high=100, jobs=_STARTING, help="How often a shard is tried before it is given up."
+        3, low=1, high=100, jobs=_SPREADING, help="How often a shard is tried before it is given up."
     )
     batch_timeout_s: float | None = option(
         None,
@@ -290,7 +306,7 @@ class EngineOptions:
         jobs=(*_RENDERING, "retry"),
         help="Seconds that one call of the model may take before its worker is replaced.",
     )
-    device: str = option("auto", choices=DEVICES, help=DEVICE_HELP)
+    device: str = option("auto", choices=DEVICES, jobs=(*_STARTING, "prove"), help=DEVICE_HELP)
     compile: bool | str = option(
         AUTO,
         words=(AUTO,),
@@ -556,6 +572,12 @@ class ExportOptions:
         help="Parquet as `datasets` and the Hugging Face hub read it, WebDataset tars, or folders of images with "
         "metadata.jsonl.",
     )
+    others: Sequence[str] = option(
+        (),
+        is_place=True,
+        help="More runs whose images are exported with the run's as one dataset, each as its address, or as "
+        "run#cell_id for one cell of it; a column `run` says which an image is of.",
+    )
     cells: Sequence[str] | None = option(
         None, help="Cells of the run to export, by their cell_id; null: all but those that were dropped early."
     )
@@ -581,6 +603,29 @@ class ExportOptions:
         help="Images in a shard, at most; all shards of a split have equally many, give or take one. auto: what makes "
         "some 256 MiB, and 10,000 in a folder of images.",
     )
+    image_format: str = option(
+        "same",
+        choices=("same", "png", "webp", "jpeg"),
+        help="Images are encoded anew as this; same: they stay the files that they are.",
+    )
+    quality: int | None = option(
+        None, low=1, high=100, help="Of webp and jpeg that are encoded anew; null: the run's own, or 95."
+    )
+    size: int | None = option(
+        None, low=8, high=65_536, help="Larger images are made smaller, to so many pixels of their longer side."
+    )
+    dedup: str = option(
+        "none",
+        choices=("none", "pixels", "embedding"),
+        help="Images that are left out as copies of earlier ones, and listed in duplicates.parquet: none; those of "
+        "equal pixels; or those whose features have a cosine of at least `cosine`.",
+    )
+    cosine: float = option(0.95, low=0.01, high=1, help="From which on an image counts as a copy by embedding.")
+    extractor: str | None = option(
+        None,
+        help="Whose stored features dedup=embedding compares, such as clip; null: the only one that the run was "
+        "evaluated with.",
+    )
     license: str | None = option(
         None, help="The license that the card names, by the hub's word for it, such as cc-by-4.0; null: none is named."
     )
@@ -595,6 +640,20 @@ class ExportOptions:
         if self.cells is not None and not self.cells:
             raise DarkroomError("cells=[] chooses none; name some, or leave it out for all")
         _ = self.shares
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        """Raises DarkroomError for what does nothing beside the rest."""
+        if self.quality is not None and self.image_format == "png":
+            raise DarkroomError(f"quality={self.quality} is of webp and jpeg, and image_format is png; leave it out")
+        if self.quality is not None and self.image_format == "same":
+            raise DarkroomError(
+                f"quality={self.quality} is of images that are encoded anew; give image_format=webp or jpeg, or leave "
+                "it out"
+            )
+        for name, usual in (("cosine", ExportOptions.cosine), ("extractor", None)):
+            if self.dedup != "embedding" and (value := getattr(self, name)) != usual:
+                raise DarkroomError(f"{name}={value} is of dedup=embedding; give that, or leave it out")
 
     @property
     def shares(self) -> dict[str, float] | None:

@@ -8,8 +8,9 @@ from itertools import islice
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
 from darkroom.api.engine import likely_device, renderer_spec
-from darkroom.api.events import Progress, PromptsWritten, Warned
+from darkroom.api.events import Noted, Progress, PromptsWritten, Warned
 from darkroom.api.footprint import Footprint, Memory, check_weights, estimated, footprint, measured
+from darkroom.api.growing import growth_of
 from darkroom.api.proving import cached_proof, check_proof, is_testable, limited, proof_of, tell_failed
 from darkroom.api.speeds import are_alike, keep_speed, settled_here
 from darkroom.api.warnings import warnings
@@ -98,6 +99,8 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
     found, store = _checked(request, device, progress)
     if write_prompts_to:
         progress(PromptsWritten(write_parquet(request.prompts.dataset, write_prompts_to), write_prompts_to))
+    if growth := growth_of(found, request.prompts.info(found.scan), store):
+        progress(Noted(growth.text))
     check_weights(found, device)
     size, num_workers = settled_here(found, device), request.engine.num_workers or 1
     run = find_run(store)

@@ -7,8 +7,8 @@ from functools import cached_property
 
 from darkroom.api.events import Noted, Progress
 from darkroom.api.options import RatingOptions
-from darkroom.api.rating_page import RatingPage, run_address, write_rating_page
-from darkroom.api.run import Run, check_writable, endpoints, open_run
+from darkroom.api.rating_page import RatingPage, write_rating_page
+from darkroom.api.run import Run, cell_address, check_writable, endpoints, open_run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 from darkroom.evaluation.figures import Evaluation, Figures, Gap, Metric, put_evaluation, read_evaluations
@@ -145,7 +145,7 @@ def read_ratings(
     options.check_of_votes()
     for_run, *for_others = endpoints(endpoint_url, given, *options.others)
     run = open_run(given, for_run)
-    others = [open_run(run_address(uri), of, "others") for uri, of in zip(options.others, for_others, strict=True)]
+    others = [open_run(cell_address(uri)[0], of, "others") for uri, of in zip(options.others, for_others, strict=True)]
     check_writable(run)
     files = list(_files(votes, votes_endpoint_url))
     studies = _studies(run.store, files)

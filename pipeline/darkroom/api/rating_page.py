@@ -1,12 +1,11 @@
 """The page of blind pairs of a run's cells, for people to choose from."""
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from darkroom.api.events import Noted, Progress
 from darkroom.api.options import RatingOptions
-from darkroom.api.run import Run, check_writable, chosen_cells, endpoints, open_run
+from darkroom.api.run import Run, cell_address, check_writable, chosen_cells, endpoints, open_run
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.rating_tables import expected_lines
 from darkroom.reporting.rating_page import write_page
@@ -14,8 +13,6 @@ from darkroom.reporting.rating_pairs import chosen_pairs
 from darkroom.runs.files import rating_page_prefix
 from darkroom.runs.ratings import RatedCell, Study, put_study
 from darkroom.storage.store import Store, open_store, parse_spec
-
-_CELL = re.compile(r"(.+)#([0-9a-f]{16})")
 
 
 @dataclass(frozen=True)
@@ -61,11 +58,6 @@ def write_rating_page(
     return RatingPage(run, place, study, num_pairs, num_bytes)
 
 
-def run_address(other: str) -> str:
-    """Of `run#cell_id`, or of a run."""
-    return _CELL.sub(r"\1", other)
-
-
 def _place(run: Run, study: Study, out: str | None, endpoint_url: str | None) -> tuple[Store, str]:
     """Where the page goes, which can be written to, and what its keys begin with."""
     if out is None:
@@ -108,9 +100,9 @@ def _cells(run: Run, named: Sequence[str] | None) -> dict[str, Run]:
 def _other_cells(others: Sequence[str], endpoint_urls: Sequence[str | None], run: Run) -> dict[str, Run]:
     found: dict[str, Run] = {}
     for given, endpoint_url in zip(others, endpoint_urls, strict=True):
-        match = _CELL.fullmatch(given)
-        other = open_run(match[1] if match else given, endpoint_url, "others")
-        for cell_id in _cells(other, [match[2]] if match else None):
+        uri, named = cell_address(given)
+        other = open_run(uri, endpoint_url, "others")
+        for cell_id in _cells(other, [named] if named else None):
             if cell_id in found or cell_id in run.cells:
                 raise DarkroomError(
                     f"others: cell {cell_id} of {other.uri} is in another run too, and its images are made alike; name "

@@ -8,11 +8,14 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
 
+import numpy as np
+
 from darkroom.api.checking import Checked
 from darkroom.api.compiling import CompiledCache
 from darkroom.api.engine import Counting, Engine, renderer_spec
 from darkroom.api.evaluation import CheckedEvaluation
 from darkroom.api.events import Profiled, Progress, Rendered, RenderingEnded, RenderingStarted
+from darkroom.api.growing import run_rows
 from darkroom.api.plug_ins import words_for
 from darkroom.api.proving import limited
 from darkroom.api.run import Run
@@ -20,10 +23,11 @@ from darkroom.api.speeds import SpeedKeeper
 from darkroom.api.watching import watched
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.identity import Cell, ModelIdentity, Shard
-from darkroom.engine.planning import num_shards, plan, shard_tasks
+from darkroom.engine.planning import plan, shard_tasks
 from darkroom.engine.profile import RenderProfile
 from darkroom.engine.spec import WorkerSpec
 from darkroom.engine.tasks import Event, Listener, ReadingPrompts, RenderedByOthers, ShardDone, ShardTask, Task
+from darkroom.prompts.dataset import PromptBlock
 from darkroom.rendering.renderer import Compiled, RendererSpec
 from darkroom.runs.cells import CellInfo, read_cells
 from darkroom.runs.compaction import Compactor
@@ -47,12 +51,17 @@ class RenderJob:
     evaluation: CheckedEvaluation | None = None
     certificates: Mapping[ModelIdentity, Certificate] = field(default_factory=dict)  # of `found.models`
     first_rows: frozenset[int] | None = None  # of the shards to render; None: all
+    order: np.ndarray | None = None  # of the dataset's rows, as the run has them; None: they are in their places
+
+    def blocks(self, start: int) -> Iterator[PromptBlock]:
+        """The run's rows as its shards number them, from `start` on."""
+        return run_rows(self.found.request.prompts.dataset, self.order, self.info, start)
 
     @property
     def num_shards(self) -> int:
         """Of all cells."""
-        each = num_shards(self.info.prompts.num_rows, self.info.shard_size)
-        return len(self.found.cells) * (each if self.first_rows is None else len(self.first_rows))
+        each = self.info.num_shards if self.first_rows is None else len(self.first_rows)
+        return len(self.found.cells) * each
 
     def committed(self) -> ShardSet:
         """Those of its shards that are there. Raises DarkroomError where there are shards of another run."""
@@ -74,7 +83,7 @@ class RenderJob:
     def tasks(self, done: Container[Shard]) -> Iterator[Task]:
         """Model by model, so that a worker loads each once; then range by range, whose embeddings serve all cells."""
         for cells in self._by_model():
-            for task in shard_tasks(self._shards(cells, done), cells, self.found.request.prompts.dataset.blocks):
+            for task in shard_tasks(self._shards(cells, done), cells, self.blocks):
                 yield replace(task, rows=tuple(self.found.rows_in(task.rows, task.cell.cell_id)))
 
     def _by_model(self) -> Iterator[dict[str, Cell]]:
@@ -86,9 +95,9 @@ class RenderJob:
 
     def _shards(self, cells: Mapping[str, Cell], done: Container[Shard]) -> Iterator[Shard]:
         """Of these cells, but for those that are done, which is asked as each shard's turn comes."""
-        prompts = self.info.prompts
-        shards = plan(prompts.num_rows, self.info.shard_size, list(cells), prompts.fingerprint, done)
-        return filter(lambda shard: self._has(shard.start), shards)
+        size, ids = self.info.shard_size, list(cells)
+        shards = (plan(part.num_rows, size, ids, part.fingerprint, done, part.start) for part in self.info.parts)
+        return filter(lambda shard: self._has(shard.start), chain.from_iterable(shards))
 
     def worker(self, compiled: tuple[Compiled, ...] = ()) -> WorkerSpec:
         """`compiled`: see `WorkerSpec`."""
@@ -125,7 +134,9 @@ class RenderJob:
         return place | ({"model.trust_remote_code": True} if trusts else {}) | dict(words)
 
     def _has(self, first_row: int) -> bool:
-        return self.first_rows is None or first_row in self.first_rows
+        """Not so of rows that the run was grown by since this job began."""
+        is_of_job = self.first_rows is None or first_row in self.first_rows
+        return is_of_job and first_row < self.info.parts[-1].stop
 
 
 def renderer_specs(found: Checked, engine: Engine) -> list[RendererSpec]:
@@ -138,9 +149,7 @@ def render_shards(job: RenderJob) -> Rendered:
     """Render what is not committed of the job's shards."""
     before = job.committed()
     left = job.num_shards - len(before)
-    images_a_shard = (
-        job.found.num_images / len(job.found.cells) / num_shards(job.info.prompts.num_rows, job.info.shard_size)
-    )
+    images_a_shard = job.found.num_images / len(job.found.cells) / job.info.num_shards
     num_images = round(images_a_shard * left)
     job.progress(RenderingStarted(num_images, job.num_shards, len(before)))
     options = job.engine.options

@@ -21,6 +21,7 @@ from darkroom.api.events import (
     Warned,
 )
 from darkroom.api.footprint import check_weights
+from darkroom.api.growing import grown, growth_of, order_of
 from darkroom.api.halving import check_first_round, check_halving, halved, halving_fault
 from darkroom.api.measuring import EvaluationResult, extract_for, measure
 from darkroom.api.options import AUTO, EngineOptions
@@ -32,15 +33,16 @@ from darkroom.api.warnings import warnings
 from darkroom.api.watching import check_watching
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.process import from_anywhere
 from darkroom.domain.progress import told_of_copies
 from darkroom.domain.records import Record, num_without_image
 from darkroom.reporting.pictures import contact_sheet
 from darkroom.runs.cells import CellInfo, put_choices, read_cells, read_choices
 from darkroom.runs.equal_pixels import equal_lines
-from darkroom.runs.files import CONTACT_SHEET_KEY
+from darkroom.runs.files import CONTACT_SHEET_KEY, kept_key
 from darkroom.runs.images import StoredFile, first_images
 from darkroom.runs.opening import claim, older_defaults
-from darkroom.runs.run import RunInfo, find_run
+from darkroom.runs.run import RunInfo, find_run, open_run
 from darkroom.storage.store import Store, open_store, parse_spec
 
 _SHEET_IMAGES = 32
@@ -126,8 +128,18 @@ def _claimed(
     engine = engine.with_compile(compiling.is_on)
     # What is refused for want of a certificate is so before anything is written, where the batch size is known by then.
     kept = {} if is_auto else _proofs(found, engine)
-    wanted = replace(found.run_info(), compile=compiling.is_on)
-    info = claim(store, wanted, found.cell_infos, found.scan.older_fingerprint, found.older_cells)
+    wanted = _with_kept(replace(found.run_info(), compile=compiling.is_on), found)
+    older = (found.scan.older_fingerprint, found.older_cells, found.request.prompts.dataset.etag_fingerprints)
+    growth = growth_of(found, wanted.prompts, store)
+    if growth:
+        run = open_run(store)
+        as_it_is = replace(wanted, prompts=run.prompts, earlier_prompts=run.earlier_prompts)
+        info = grown(store, claim(store, as_it_is, found.cell_infos, *older), growth)
+        progress(Noted(growth.text))
+    else:
+        info = claim(store, wanted, found.cell_infos, *older)
+    if file := found.request.prompts.kept:
+        store.put_if_absent(kept_key(file.name), file.read_bytes())
     if asked.options.compile == AUTO and info.compile not in (None, compiling.is_on):  # another start was first
         return _claimed(found, store, asked, evaluation, weight_bytes, progress)
     if found.request.grid:
@@ -139,7 +151,18 @@ def _claimed(
         kept = _proofs(found, engine)
     certificates = settled_proofs(found.models, kept, store, info, progress)
     progress(_prepared(found, info, store, engine, weight_bytes, compiling.text))
-    return RenderJob(found, info, store, engine, progress, evaluation, certificates, _first_rows(engine.options, info))
+    order = growth.order if growth else order_of(store, info)
+    first_rows = _first_rows(engine.options, info)
+    return RenderJob(found, info, store, engine, progress, evaluation, certificates, first_rows, order)
+
+
+def _with_kept(wanted: RunInfo, found: Checked) -> RunInfo:
+    """With prompts of standard input called as the run keeps them."""
+    if (file := found.request.prompts.kept) is None:
+        return wanted
+    place = {"uri": f"{from_anywhere(found.store.uri)}/{kept_key(file.name)}"}
+    place |= {"endpoint_url": found.store.endpoint_url} if found.store.endpoint_url else {}
+    return replace(wanted, prompts=replace(wanted.prompts, settings={**wanted.prompts.settings, **place}))
 
 
 def _prepared(
@@ -170,7 +193,7 @@ def _first_rows(options: EngineOptions, info: RunInfo) -> frozenset[int] | None:
     if options.part is None:
         return None
     number, of = options.part_of
-    ranges = range(0, info.prompts.num_rows, info.shard_size)
+    ranges = info.first_rows
     if of > len(ranges):
         raise DarkroomError(
             f"engine.part={options.part}: the run's prompts are {len(ranges)} shards of {info.shard_size} rows, which "

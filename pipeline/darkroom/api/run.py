@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from darkroom.api.rating_page import RatingPage
     from darkroom.api.reporting import Report
 
+_CELL = re.compile(r"(.+)#([0-9a-f]{16})")
 _SHEET_IMAGES, _QUALITY = 16, 82  # in a notebook; of WebP
 
 
@@ -319,6 +321,12 @@ def store_at(uri: str, endpoint_url: str | None, name: str = "run") -> Store:
         store = open_store(parse_spec(uri, endpoint_url))
         store.check(writing=False)
     return store
+
+
+def cell_address(given: str) -> tuple[str, str | None]:
+    """(address of a run, cell_id) of `run#cell_id`; None of a run alone."""
+    match = _CELL.fullmatch(given)
+    return (match[1], match[2]) if match else (given, None)
 
 
 def chosen_cells(run: Run, named: Sequence[str] | None) -> list[str]:

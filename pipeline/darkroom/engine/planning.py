@@ -112,14 +112,19 @@ def _subset(cells: list[Settings], count: int | None, seed: int) -> list[Setting
 
 
 def plan(
-    num_rows: int, shard_size: int, cell_ids: Sequence[str], fingerprint: str, committed: Container[Shard] = ()
+    num_rows: int,
+    shard_size: int,
+    cell_ids: Sequence[str],
+    fingerprint: str,
+    committed: Container[Shard] = (),
+    first: int = 0,
 ) -> Iterator[Shard]:
-    """Shards that are not committed, range by range and cell by cell within a range.
+    """Shards that are not committed, range by range and cell by cell within a range, from row `first` on.
 
     A pure function. This order lets a worker reuse the text embeddings of a range in the next cell.
     """
-    for start in range(0, num_rows, shard_size):
-        stop = min(start + shard_size, num_rows)
+    for start in range(first, first + num_rows, shard_size):
+        stop = min(start + shard_size, first + num_rows)
         for cell_id in cell_ids:
             planned = planned_shard(cell_id, fingerprint, start, stop)
             if planned not in committed:

@@ -71,7 +71,7 @@ def _proven(run: RunInfo, shard: Shard, records: Sequence[Record], provenance: P
     return {
         **to_metadata(run),
         "darkroom.shard_id": shard.shard_id,
-        "darkroom.prompts_fingerprint": run.prompts.fingerprint,
+        "darkroom.prompts_fingerprint": run.first_prompts.fingerprint,
         "darkroom.rows": f"{shard.start}:{shard.stop}",
         "darkroom.num_images": str(len(records)),
         "darkroom.num_ok": str(sum(record.status == OK for record in records)),

@@ -3,9 +3,9 @@
 Plain data that travels to any process.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -53,11 +53,22 @@ class ProbeTask:
     sampling: Sampling
 
 
-Task = ShardTask | RetryTask | FeatureTask | ProbeTask
+@dataclass(frozen=True, eq=False)
+class ExportTask:
+    """Write a numbered shard of a dataset."""
+
+    name: str
+    rows: Any  # `exporting.dataset.ShardRows`
+    is_there: bool  # it is only held against what would be written
+
+
+Task = ShardTask | RetryTask | FeatureTask | ProbeTask | ExportTask
 
 
 def task_name(task: Task) -> str:
     """The shard, for people."""
+    if isinstance(task, ExportTask):
+        return task.name
     if isinstance(task, ProbeTask):
         return f"probe of {task.renderer.model.identity.repo_id}"
     shard = task.shard
@@ -86,6 +97,7 @@ class ShardReport:
     compiled: Compiled | None = None  # what torch.compile made, for workers to come
     spans: tuple[Span, ...] = field(default=())  # of the worker since its last report, where it is profiled
     stage_s: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds of the shard's thread at it
+    files: Sequence[Any] = ()  # of a shard that was exported: `exporting.shards.ExportedFile`
 
 
 class TaskRunner(Protocol):

@@ -8,25 +8,25 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from darkroom.domain.progress import readable_bytes
-from darkroom.domain.records import STAYING
+from darkroom.domain.records import FILTERED, STAYING
 from darkroom.domain.settings import SETTINGS
-from darkroom.evaluation.figures import ABOUT_INTERVALS, Figure, Metric
+from darkroom.evaluation.figures import ABOUT_INTERVALS, Figure
 from darkroom.evaluation.tables import Table, arrow, interval, markdown_table, number, setting_text
-from darkroom.exporting.selection import Counts
-from darkroom.exporting.shards import Format
+from darkroom.exporting.about import Card, CardRun, citation, description
+from darkroom.exporting.card_header import header
+from darkroom.exporting.copies import EMBEDDING, ID, PIXELS
 from darkroom.reporting.commands import run_command
 from darkroom.reporting.summary import markdown
-from darkroom.runs.cells import CellInfo, Choices, axes
 from darkroom.runs.commands import called_by_name
-from darkroom.runs.run import RunInfo
 from darkroom.storage.store import StoreSpec
 
 _MOST_CELLS = 50  # rows of a table
-_SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
-_NAMES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
+_COPIES = {
+    ID: "{} images are in an earlier run by the same id (`duplicates.parquet`)",
+    PIXELS: "{} images have the same pixels as an earlier one (`duplicates.parquet`)",
+    EMBEDDING: "{} images are near copies of earlier ones, with a cosine of {} or more (`duplicates.parquet`)",
+}
 # Of absolute paths that are whole values: in quotes, where they may hold spaces; without; and alone.
 _FOLDERS = (
     re.compile(r"""((["'])(?:[\w.]+=)?)(?:file://|~)?/(?:(?:(?!\2).)*/)?(?=(?!\2).)"""),
@@ -54,114 +54,44 @@ _SIDECARS = {  # where signed manifests are, by layout
     "parquet": "in the column `c2pa`",
     "imagefolder": "beside it, `<image_id>.c2pa`",
 }
-
-
-@dataclass(frozen=True)
-class Card:
-    """What the card is made of."""
-
-    run: StoreSpec
-    to: StoreSpec
-    info: RunInfo
-    every: Mapping[str, CellInfo]  # all cells of the run
-    cells: Mapping[str, CellInfo]  # those that are exported
-    counts: Counts
-    form: Format
-    num_shards: Mapping[str, int]  # by split
-    license: str | None
-    metrics: Mapping[str, Metric]
-    figures: Mapping[str, Mapping[str, Figure]]  # by cell_id and Metric.name
-    options: Mapping[str, object]  # of the command that exports
-    dropped: int = 0  # cells that a sweep dropped early
-    num_rows_left: int = 0  # prompt rows of the exported cells that are not rendered yet
-    evaluations: Sequence[Mapping[str, object]] = ()  # options of those of the run
-    choices: Choices = Choices()  # noqa: RUF009 - frozen
-
-    @property
-    def title(self) -> str:
-        return self.to.uri.rstrip("/").rpartition("/")[2]
+_UNSIGNED = "was signed as the run stored it, and is encoded anew here: the signed manifests are left out"
 
 
 def card(of: Card) -> bytes:
     """README.md."""
     parts = [
-        _header(of),
-        [f"# {markdown(of.title)}", "", *_opening(of)],
+        header(of),
+        [f"# {markdown(of.title)}", "", description(of)],
         ["## Images", "", *_splits(of), "", *_loading(of)],
         ["## Columns", "", *_columns(of)],
         ["## Model and settings", "", *_models(of), *_cells(of)],
         ["## How good the images are", "", *_figures(of)],
         ["## What is left out", "", *(f"- {line}" for line in _left_out(of))],
+        ["## Safety", "", *(f"- {line}" for line in _safety(of))],
         ["## Make it again", "", *_commands(of)],
         ["## Provenance", "", *_provenance(of)],
+        ["## Citation", "", *_citation(of)],
     ]
     return ("\n\n".join("\n".join(part) for part in parts) + "\n").encode("utf-8", "replace")
-
-
-# The header ----------------------------------------------------------------------------------------------------------
-
-
-def _header(of: Card) -> list[str]:
-    """https://github.com/huggingface/hub-docs/blob/main/datasetcard.md"""
-    license = [f"license: {json.dumps(of.license)}"] if of.license else []
-    splits = {split: _pattern(of, split) for split in of.counts.splits}
-    files = [f"  - split: {json.dumps(name)}\n    path: {json.dumps(pattern)}" for name, pattern in splits.items()]
-    return [
-        "---",
-        *license,
-        "task_categories:",
-        "- text-to-image",
-        "tags:",
-        "- synthetic",
-        "size_categories:",
-        f"- {size_category(of.counts.num_images)}",
-        "configs:",
-        "- config_name: default",
-        "  data_files:",
-        *files,
-        "---",
-    ]
-
-
-def _pattern(of: Card, split: str) -> str:
-    if of.form.layout == "webdataset":
-        return f"{split}-*.tar" if of.form.has_splits else "*.tar"
-    return f"data/{split}-*.parquet" if of.form.layout == "parquet" else f"{split}/**"
-
-
-def size_category(count: int) -> str:
-    """As the hub names it, such as 1K<n<10K."""
-    place = sum(count >= size for size in _SIZES)
-    if place == 0:
-        return "n<1K"
-    return f"{_NAMES[place - 1]}<n<{_NAMES[place]}" if place < len(_NAMES) else "n>1B"
 
 
 # What it says --------------------------------------------------------------------------------------------------------
 
 
-def _opening(of: Card) -> Iterator[str]:
-    models = list(dict.fromkeys(info.cell.model.repo_id for info in of.cells.values()))
-    named = ", ".join(models[:3]) + (f" and {len(models) - 3} more" if len(models) > 3 else "")
-    yield markdown(
-        f"{of.counts.num_images:,} images that {named} made of prompts, {readable_bytes(of.counts.num_bytes)} as "
-        f"{of.info.output.image_format}. All of them are synthetic: no photograph is among them."
-    )
-    if not of.license:
-        yield "\nNo license was named for this dataset."
-
-
 def _splits(of: Card) -> list[str]:
     rows = [
-        [markdown(split), f"{count.num_images:,}", readable_bytes(count.num_bytes), f"{of.num_shards[split]:,}"]
+        [markdown(split), f"{count.num_images:,}", f"{of.num_shards[split]:,}"]
         for split, count in of.counts.splits.items()
     ]
-    said = (
-        ["", "A prompt's images are all in one split, which a digest of its text decides."]
-        if of.form.has_splits
-        else []
-    )
-    return [*markdown_table(Table(["split", "images", "bytes of images", "shards"], rows)), *said]
+    said = []
+    if of.form.has_splits:
+        said += ["", "A prompt's images are all in one split, which a digest of its text decides."]
+    if of.encoding:
+        size = f", made smaller to {of.encoding.size} pixels of their longer side" if of.encoding.size else ""
+        quality = f" of quality {of.encoding.quality}" if of.encoding.quality else ""
+        said += ["", f"Images were encoded anew as {of.encoding.image_format}{quality}{size}; `sha256`, `bytes`, "
+                     "`pixels_sha256`, `height` and `width` are of what is here."]  # fmt: skip
+    return [*markdown_table(Table(["split", "images", "shards"], rows)), *said]
 
 
 def _loading(of: Card) -> list[str]:
@@ -187,34 +117,40 @@ def _tars(of: Card) -> str:
 def _columns(of: Card) -> Iterator[str]:
     if of.form.layout == "webdataset":
         yield "The prompt is the `.txt` of each sample; the `.json` holds:\n"
-    for name in of.form.names:
+    for name in of.form.schema.names:
         setting = SETTINGS.get(name)
         about = _ABOUT.get(name) or (setting.help.rstrip(".") if setting else "")
         yield f"- `{name}`" + (f": {markdown(about)}" if about else "")
 
 
 def _models(of: Card) -> Iterator[str]:
-    for model in dict.fromkeys(info.cell.model for info in of.cells.values()):
+    for model in of.models:
         parts = f", with {model.parts_text}" if model.parts else ""
         yield "- " + markdown(f"{model.repo_id} {model.revision}, {model.pipeline_class}, {model.numbers}{parts}")
-    if len(of.cells) == 1:
-        [only] = of.cells.values()
-        yield "- " + markdown(f"{only.headline}, seed {of.info.seed}")
+    for run in of.runs:
+        if len(run.cells) == 1:
+            [only] = run.cells.values()
+            said = f"{run.name}: " if of.is_of_several else ""
+            yield "- " + markdown(f"{said}{only.headline}, seed {run.info.seed}")
 
 
 def _cells(of: Card) -> Iterator[str]:
-    names = list(axes(of.cells.values(), of.info))
+    settings = [info.settings_in(run.info) for run in of.runs for info in run.cells.values()]
+    names = [name for name in settings[0] if any(each[name] != settings[0][name] for each in settings)]
     if not names:
         return
     rows = [
         [
+            *([markdown(run.name)] if of.is_of_several else []),
             cell_id,
-            *(markdown(setting_text(info.settings_in(of.info)[name])) for name in names),
-            f"{of.counts.cells.get(cell_id, 0):,}",
+            *(markdown(setting_text(info.settings_in(run.info)[name])) for name in names),
+            f"{of.counts.cells.get((place, cell_id), 0):,}",
         ]
-        for cell_id, info in of.cells.items()
+        for place, run in enumerate(of.runs)
+        for cell_id, info in run.cells.items()
     ]
-    headings = ["cell_id", *(name.partition(".")[2] for name in names), "images"]
+    first = ["run", "cell_id"] if of.is_of_several else ["cell_id"]
+    headings = [*first, *(name.partition(".")[2] for name in names), "images"]
     yield ""
     yield from markdown_table(Table(headings, rows[:_MOST_CELLS], num_left=len(headings) - 1))
     yield from _more(rows)
@@ -227,27 +163,37 @@ def _more(rows: Sequence[object]) -> Iterator[str]:
 
 def _figures(of: Card) -> Iterator[str]:
     rows = [
-        [cell_id, markdown(metric.title), *_figure(figure), f"{figure.num_images:,}"]
-        for cell_id, found in of.figures.items()
-        for name, metric in of.metrics.items()
+        [
+            *([markdown(run.name)] if of.is_of_several else []),
+            cell_id,
+            markdown(metric.title),
+            *_figure(figure),
+            f"{figure.num_images:,}",
+        ]
+        for run in of.runs
+        for cell_id, found in run.figures.items()
+        for name, metric in run.metrics.items()
         if (figure := found.get(name)) and math.isfinite(figure.value)
     ]
     if not rows:
         yield "Nothing was measured."
         return
-    headings = ["cell_id", "metric", "figure", "95 % interval", "images"]
-    yield from markdown_table(Table(headings, rows[:_MOST_CELLS], num_left=2))
+    first = ["run", "cell_id"] if of.is_of_several else ["cell_id"]
+    headings = [*first, "metric", "figure", "95 % interval", "images"]
+    yield from markdown_table(Table(headings, rows[:_MOST_CELLS], num_left=len(first) + 1))
     yield from _more(rows)
-    yield f"\n{ABOUT_INTERVALS} Figures are of all of a cell's images, also where some are left out here."
+    yield f"\n{ABOUT_INTERVALS} Figures are of all of a cell's images, as the run has them: also where some are left"
+    yield "out here, or encoded anew."
     yield ""
-    for metric in of.metrics.values():
+    for metric in dict.fromkeys(metric for run in of.runs for metric in run.metrics.values()):
         against = f" against {without_folders(metric.reference)}" if metric.reference else ""
         better = f"{arrow(metric.higher_is_better)} is better"
         yield "- " + markdown(
             f"{metric.title} ({metric.name}, {better}){against}: {metric.convention}; features of {metric.extractor} "
             f"{metric.weights}, resized by {metric.resize}"
         )
-    yield from (f"- {markdown(line)}" for line in _warnings(of.figures.values()))
+    figures = (found for run in of.runs for found in run.figures.values())
+    yield from (f"- {markdown(line)}" for line in _warnings(figures))
 
 
 def _figure(figure: Figure) -> tuple[str, str]:
@@ -265,13 +211,17 @@ def _left_out(of: Card) -> Iterator[str]:
         yield why.partition(";")[0] or f"{count:,} images {status}: they could not be rendered"
     if of.counts.num_excluded:
         yield f"{of.counts.num_excluded:,} images do not hold the condition `{of.options.get('where')}`"
-    if others := len(of.every) - len(of.cells) - of.dropped:
+    for why, count in of.counts.copies.items():
+        yield _COPIES[why].format(f"{count:,}", f"{of.cosine:g}")
+    dropped = sum(run.dropped for run in of.runs)
+    if others := sum(len(run.every) - len(run.cells) for run in of.runs) - dropped:
         yield f"{others:,} cells of the run were not chosen"
-    if of.dropped:
-        yield f"{of.dropped:,} cells were dropped early by the sweep, since others were better"
-    if of.num_rows_left:
-        yield f"{of.num_rows_left:,} rows of prompts were not rendered yet when the images were exported"
-    if not (of.counts.without_image or of.counts.num_excluded or len(of.every) > len(of.cells) or of.num_rows_left):
+    if dropped:
+        yield f"{dropped:,} cells were dropped early by the sweep, since others were better"
+    if num_rows_left := sum(run.num_rows_left for run in of.runs):
+        yield f"{num_rows_left:,} rows of prompts were not rendered yet when the images were exported"
+    if not (of.counts.without_image or of.counts.num_excluded or of.counts.copies or others or dropped
+            or num_rows_left):  # fmt: skip
         yield "Nothing: every prompt has its images in every cell."
     if of.counts.num_truncated:
         yield (
@@ -280,26 +230,47 @@ def _left_out(of: Card) -> Iterator[str]:
         )
 
 
+def _safety(of: Card) -> Iterator[str]:
+    """What was done, and what was not."""
+    filtered = of.counts.without_image.get(FILTERED, 0)
+    if filtered:
+        yield f"{filtered:,} images were refused by a content policy of what renders them, and are not here"
+    yield (
+        "nothing else judged prompts or images by their content, unless a figure above or a column says so: look at "
+        "them before they are shown to people, or a model learns from them"
+    )
+    if all(run.info.output.provenance for run in of.runs):
+        yield "every image file says in XMP that a model made it, which one, and of which prompt"
+    else:
+        yield "not all image files say that a model made them"
+    yield "whether images may be used for what you mean to do is said by the license of the model too"
+
+
 def _commands(of: Card) -> list[str]:
-    """That of the run and that of the export, with names in the place of folders."""
-    name = of.run.uri.rstrip("/").rpartition("/")[2]
-    run = StoreSpec(f"runs/{name}")
-    batch_sizes = of.counts.provenance["batch_size"]
-    size = int(max(batch_sizes, key=lambda each: batch_sizes[each])) if batch_sizes else None
-    made = run_command(of.info, list(of.every.values()), run, size, of.evaluations, of.choices)
-    language = "python" if made.startswith("darkroom.") else "sh"
+    """That of each run and that of the export, with names in the place of folders."""
+    made = [_made(run) for run in of.runs]
     options = {"to": f"datasets/{of.title}", **of.options}
+    if others := of.options.get("others"):
+        assert isinstance(others, Sequence)
+        options["others"] = [f"runs/{other.rstrip('/').rpartition('/')[2]}" for other in others]
     return [
-        f"```{language}",
-        without_folders(made),
-        "```",
-        "",
+        *(line for each in made for line in (*each, "")),
         "```sh",
-        called_by_name("export", run, **options),
+        called_by_name("export", _placed(of.runs[0]), **options),
         "```",
         "",
         "Images are equal byte by byte where the software and the kind of device are the same.",
     ]
+
+
+def _placed(run: CardRun) -> StoreSpec:
+    return StoreSpec(f"runs/{run.spec.uri.rstrip('/').rpartition('/')[2]}")
+
+
+def _made(run: CardRun) -> list[str]:
+    words = run_command(run.info, list(run.every.values()), _placed(run), run.batch_size, run.evaluations, run.choices)
+    language = "python" if words.startswith("darkroom.") else "sh"
+    return [f"```{language}", without_folders(words), "```"]
 
 
 def without_folders(text: str) -> str:
@@ -310,20 +281,28 @@ def without_folders(text: str) -> str:
 
 
 def _provenance(of: Card) -> Iterator[str]:
-    prompts = of.info.prompts
-    yield "- " + markdown(
-        f"prompts: {without_folders(prompts.name)}, {prompts.num_rows:,} rows, fingerprint {prompts.fingerprint}"
-    )
+    for run in of.runs:
+        prompts, said = run.info.prompts, f" of {run.name}" if of.is_of_several else ""
+        yield "- " + markdown(
+            f"prompts{said}: {without_folders(prompts.name)}, {prompts.num_rows:,} rows, fingerprint "
+            f"{prompts.fingerprint}"
+        )
     for column, values in of.counts.provenance.items():
         named = sorted(values)
         said = ", ".join(f"{value} ({values[value]:,})" for value in named) if len(named) > 1 else "".join(named)
         if said:
             yield "- " + markdown(f"{column.replace('_', ' ')}: {said}")
-    if of.info.output.provenance:
-        yield "- every image file says in XMP that a model made it, which one, and of which prompt"
-    if of.info.output.watermark:
-        mark = of.info.output.watermark
-        yield f"- images hold an invisible watermark, `{mark}`, where the column `watermark` says found"
-    if of.info.output.c2pa:
-        yield f"- every image has a signed C2PA manifest {_SIDECARS[of.form.layout]}"
+    marks = {run.info.output.watermark for run in of.runs} - {""}
+    if marks and of.encoding is None:
+        letters = ", ".join(f"`{mark}`" for mark in sorted(marks))
+        yield f"- images hold an invisible watermark, {letters}, where the column `watermark` says found"
+    if any(run.info.output.c2pa for run in of.runs):
+        where = f"has a signed C2PA manifest {_SIDECARS[of.form.layout]}" if of.form.has_sidecars else _UNSIGNED
+        yield f"- every image {where}"
     yield f"- digest of the exported images: `{of.counts.digest}`"
+
+
+def _citation(of: Card) -> Iterator[str]:
+    """Without an author and a date, which are not known."""
+    yield "Name the models, as their cards ask for it, and this dataset by the digest of its images:"
+    yield from ("", "```bibtex", citation(of), "```")

@@ -28,12 +28,15 @@ WHERE, SHUFFLE = "prompts.where", "prompts.shuffle"
 MOST_SHUFFLED = 10_000_000  # rows, which are held in memory
 
 
-def selected(sources: Sequence[Source], selection: Selection, mapping: ColumnMapping, name: str) -> Sequence[Source]:
-    """The sources with the rows that are chosen; `name`: of all of them. Raises DarkroomError for no condition."""
+def selected(
+    sources: Sequence[Source], selection: Selection, mapping: ColumnMapping, name: str, groups: Sequence[str] = ()
+) -> Sequence[Source]:
+    """The sources with the rows that are chosen; `name`: of all of them, `groups`: as `Choice` has them. Raises
+    DarkroomError for no condition."""
     if not selection.said:
         return sources
     condition = None if selection.where is None else Condition(selection.where, WHERE)
-    choice = Choice(sources, selection, condition, mapping, name)
+    choice = Choice(sources, selection, condition, mapping, name, groups)
     chosen = [ChosenSource(source, choice, place) for place, source in enumerate(sources)]
     return [ShuffledSource(name, chosen, selection)] if selection.shuffle else chosen
 

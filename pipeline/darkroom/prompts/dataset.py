@@ -18,9 +18,10 @@ from darkroom.prompts.chosen import selected
 from darkroom.prompts.columns import OVERRIDES, READ, ColumnMapping, extra_names, nearly_read
 from darkroom.prompts.extras import is_json_text
 from darkroom.prompts.ids import final_ids
-from darkroom.prompts.scan import Problem, Scanned, checked_block, scan_sources
+from darkroom.prompts.scan import Problem, Scanned, checked_block, rows_digest, scan_sources
 from darkroom.prompts.selection import Selection
 from darkroom.prompts.sources import Source, SourceBlock
+from darkroom.storage.store import prefetched
 
 BLOCK_ROWS = 8192
 _WRITTEN_ROWS = 65_536  # in a row group
@@ -48,7 +49,7 @@ class PromptScan:
     num_rows: int
     num_images: int  # over valid rows: their own num_images_per_prompt, or the run's
     num_invalid: int  # rows that become failed records; 0 unless on_invalid is "record"
-    fingerprint: str  # digest of the content: SHA-256 of files' bytes in order; on S3, of each object's ETag and size
+    fingerprint: str  # digest of the content: SHA-256 of files' bytes in order, wherever they lie
     older_fingerprint: str  # the same by a version that knew none of LATER_COLUMNS, and so of no choice to leave them
     extras_schema: pa.Schema
     max_prompt_chars: int
@@ -58,6 +59,8 @@ class PromptScan:
     loras: tuple[str, ...] = ()  # that valid rows name
     highest: Mapping[str, float] = field(default_factory=dict)  # of settings that are numbers, in valid rows
     num_marked: int = 0  # prompts with weights or LoRAs in them, as prompt_syntax=a1111 reads them
+    rows: str = ""  # digest of what all rows say, in order
+    has_given_ids: bool = False  # whether some row has one: then its id does not tell what it says
 
     @property
     def overriding(self) -> str:
@@ -79,6 +82,14 @@ class PromptDataset(Protocol):
         """Rows from dataset row `start` on, in flat memory; whole row groups and files before it are not read."""
         ...
 
+    def rows_digest(self, count: int) -> str:
+        """Of the first `count` rows, as a scan's `rows` is of all; a pass of its own over these."""
+        ...
+
+    def etag_fingerprints(self) -> Mapping[str, str]:
+        """A scan's fingerprint -> what it was to a version that knew objects in S3 by their ETags; else nothing."""
+        ...
+
 
 @dataclass(frozen=True)
 class SourceDataset:
@@ -91,6 +102,8 @@ class SourceDataset:
     partitions: Sequence[Mapping[str, str | None]] = ()  # settings in the names of the sources' folders
     warnings: tuple[str, ...] = ()  # of what was found before any file was opened
     selection: Selection = field(default_factory=Selection)  # that chose the sources' rows
+    groups: Sequence[str] = ()  # of each source, where there are several addresses: the one that it is of
+    by_etag: Sequence[Source] = ()  # the same sources, as a version knew them that took ETags for their content
 
     def scan(self, num_images_per_prompt: int) -> PromptScan:
         scanned = self._scanned
@@ -109,6 +122,8 @@ class SourceDataset:
             loras=tuple(sorted(counts.loras)),
             highest=counts.highest,
             num_marked=counts.num_marked,
+            rows=counts.rows.text,
+            has_given_ids=counts.num_given_ids > 0,
         )
 
     def blocks(self, start: int = 0, block_rows: int = BLOCK_ROWS) -> Iterator[PromptBlock]:
@@ -121,15 +136,24 @@ class SourceDataset:
                 yield self._block(first + block.start, block)
             source.check_unchanged()
 
-    def _fingerprint_with(self, columns: Mapping[str, str | None]) -> str:
+    def rows_digest(self, count: int) -> str:
+        return rows_digest(self.sources, self._scanned, count)
+
+    def etag_fingerprints(self) -> Mapping[str, str]:
+        contents = [source.content_digest() for source in self.by_etag]
+        each = (self.mapping.columns, self.mapping.known_before) if contents else ()
+        return {self._fingerprint_with(columns): self._fingerprint_with(columns, contents) for columns in each}
+
+    def _fingerprint_with(self, columns: Mapping[str, str | None], contents: Sequence[str] | None = None) -> str:
         options: dict[str, object] = {"columns": dict(columns)} if columns else {}
         options |= {"partitions": list(map(dict, self.partitions))} if any(self.partitions) else {}
         options |= {"rows": self.selection.said} if self.selection.said else {}
-        return digest("prompts", self._contents, *([options] if options else []), length=64)
+        known = self._contents if contents is None else contents
+        return digest("prompts", known, *([options] if options else []), length=64)
 
     @cached_property
     def _contents(self) -> list[str]:
-        contents = [source.content_digest() for source in self.sources]
+        contents = list(prefetched(self.sources, lambda source: source.content_digest()))
         for source in self.sources:
             source.check_unchanged()  # what was scanned is what was digested
         return contents
@@ -166,7 +190,7 @@ class SourceDataset:
         yield from self.warnings
         for name, called in extra_names(self._scanned.extras.names).items():
             near = nearly_read(name)
-            if near:
+            if near and near not in self.mapping.columns:
                 yield (
                     f"{self.name}: column {name!r} is not read as {near!r}, but carried as {called!r}; rename it, or "
                     f"set prompts.columns.{near} to its name"
@@ -191,8 +215,16 @@ def with_rows(dataset: PromptDataset, selection: Selection) -> PromptDataset:
     if not selection.said:
         return dataset
     assert isinstance(dataset, SourceDataset)
-    sources = selected(dataset.sources, selection, dataset.mapping, dataset.name)
-    return replace(dataset, sources=sources, selection=selection)
+    if selection.weights and len(set(dataset.groups)) < 2:
+        raise DarkroomError(
+            f"prompts.weights={list(selection.weights)}: is for several files or folders; give prompts.uri=[a,b], or "
+            "leave it out"
+        )
+    sources, by_etag = (
+        selected(each, selection, dataset.mapping, dataset.name, dataset.groups) if each else ()
+        for each in (dataset.sources, dataset.by_etag)
+    )
+    return replace(dataset, sources=sources, selection=selection, by_etag=by_etag)
 
 
 @dataclass(frozen=True)

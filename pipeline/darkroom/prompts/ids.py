@@ -105,6 +105,36 @@ def clashing(repeated: np.ndarray) -> np.ndarray:
     return found
 
 
+class RowsDigest:
+    """Of what rows say, in order, however they are cut into blocks: their given ids, prompts and overriding settings.
+
+    What records carry beside that is no part of it.
+    """
+
+    def __init__(self) -> None:
+        self._shas = [(hashlib.sha256(), hashlib.sha256()) for _ in range(2)]  # of texts and their lengths
+
+    def add(self, checked: CheckedBlock, count: int | None = None) -> None:
+        """The block's first `count` rows; None: all."""
+        given = checked.columns.get("prompt_id", pa.nulls(len(checked), pa.string()))
+        for texts, (data, lengths) in zip((given, _content_keys(checked)), self._shas, strict=True):
+            some = texts.slice(0, count)
+            lengths.update(pc.fill_null(pc.binary_length(some), -1).cast(pa.int64()).to_numpy().tobytes())
+            data.update(_joined(some))
+
+    @property
+    def text(self) -> str:
+        return digest("rows", *(sha.hexdigest() for pair in self._shas for sha in pair), length=64)
+
+
+def _joined(texts: pa.Array) -> memoryview:
+    """The bytes of all of them; null has none."""
+    filled = pc.fill_null(texts, "")
+    _, places, data = filled.buffers()
+    offsets = np.frombuffer(places, np.int32)[filled.offset : filled.offset + len(filled) + 1]
+    return memoryview(data or b"")[offsets[0] : offsets[-1]] if len(filled) else memoryview(b"")
+
+
 def _contents(checked: CheckedBlock) -> Iterator[tuple[str, dict[str, object]]]:
     """Prompt and overriding values of every row, nulls left out."""
     prompts = checked.columns["prompt"].to_pylist()

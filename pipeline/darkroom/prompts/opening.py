@@ -7,14 +7,14 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
-from urllib.parse import unquote
 
 import pyarrow as pa
+from pyarrow import fs
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.prompts.columns import READ, ColumnMapping, column_mapping
@@ -22,12 +22,16 @@ from darkroom.prompts.dataset import OnInvalid, PromptDataset, SourceDataset
 from darkroom.prompts.delimited import DelimitedSource
 from darkroom.prompts.lines import JsonlSource, LinesSource
 from darkroom.prompts.memory import memory_source, memory_warnings
-from darkroom.prompts.sources import ParquetSource, Source, SourceBlock
+from darkroom.prompts.partitions import EmptySource, Partition, PartitionedSource, partition_of
+from darkroom.prompts.presets import Preset, Reader, preset_of
+from darkroom.prompts.sources import ParquetSource, Source
 from darkroom.prompts.template import Mode, template_source
-from darkroom.storage.input_files import InputFile
+from darkroom.storage.input_files import InputFile, compression_of, ending_of
 from darkroom.storage.scanning import Kinds, Place, Scan, fixed_part, locate, scan
+from darkroom.storage.store import endpoint_of_no_store
+from darkroom.storage.web_files import is_web, web_place
 
-_READERS: dict[str, Callable[[InputFile, ColumnMapping], Source]] = {
+_READERS: dict[str, Reader] = {
     ".parquet": ParquetSource,
     ".csv": lambda file, mapping: DelimitedSource(file, ",", mapping),
     ".tsv": lambda file, mapping: DelimitedSource(file, "\t", mapping),
@@ -41,9 +45,7 @@ _NOTES = re.compile(
     r"notes?|todo",
     re.IGNORECASE,
 )
-_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-
-Partition = Mapping[str, str | None]  # what the folders of a file say, as in `lang=en/`
+SOURCE = "source"  # the column that says which of several addresses a row is of
 
 
 def open_prompts(
@@ -52,12 +54,15 @@ def open_prompts(
     endpoint_url: str | None = None,
     columns: Mapping[str, str | None] | None = None,
     name: str = "prompts",
+    preset: str | None = None,
+    allow_remote: bool = False,
 ) -> PromptDataset:
     """Prompts of a file, a folder, a glob or an s3:// address, format by ending; several files are read in order.
 
     Or of what is in memory, called `name` in errors: a list or an iterator of texts or dicts, a pandas DataFrame, an
     Arrow table or whatever gives itself as one. `columns` says which column a name is read from where it is not the
-    one of that name; None: from no column. Raises DarkroomError, in one line, for what cannot be read.
+    one of that name; None: from no column. `preset`: a name of `presets.PRESETS`, whose files these are.
+    `allow_remote`: an address of the web may be fetched. Raises DarkroomError, in one line, for what cannot be read.
     """
     if on_invalid not in ("fail", "record"):
         raise DarkroomError(f"prompts.on_invalid={on_invalid}: needed fail or record")
@@ -68,12 +73,57 @@ def open_prompts(
     uri = os.fspath(source)
     if not uri:
         raise DarkroomError("prompts.uri is not set; give a file, a folder, a glob or an s3:// address")
-    place = locate(uri, endpoint_url, "prompts.uri", "prompts.endpoint_url")
-    found = _found(place)
-    partitions = [_partition(file.path[len(found.base) :]) for file in found.files]
-    sources = [_source(file, mapping, each, found) for file, each in zip(found.files, partitions, strict=True)]
+    known = None if preset is None else preset_of(preset)
+    readers = {**_READERS, **(known.readers if known else {})}
+    place = _located(uri, endpoint_url, readers, allow_remote)
+    if known and known.glob and place.type == fs.FileType.Directory:
+        place = replace(place, uri=f"{uri.rstrip('/')}/{known.glob}", path=f"{place.path}/{known.glob}")
+    found = _found(place, readers, _where(preset, known))
+    partitions = [partition_of(file.path[len(found.base) :]) for file in found.files]
+    if known:
+        mapping = _preset_mapping(known, columns or {}, found.files, readers)
+        partitions = [{**each, **_stem(known, file)} for file, each in zip(found.files, partitions, strict=True)]
+    pairs = list(zip(found.files, partitions, strict=True))
+    sources = [_source(file, mapping, each, found, readers) for file, each in pairs]
+    by_etag = [_source(replace(file, is_known_by_etag=True), mapping, each, found, readers) for file, each in pairs]
     settings = [{name: value for name, value in each.items() if name in READ} for each in partitions]
-    return SourceDataset(uri, sources, on_invalid, mapping, settings, tuple(_warnings(place, found)))
+    warnings = (*_warnings(place, found), *(_other_files(known, found) if known else ()))
+    has_etags = any(file.state.etag for file in found.files)
+    return SourceDataset(uri, sources, on_invalid, mapping, settings, warnings, by_etag=by_etag if has_etags else ())
+
+
+def mixed_prompts(uris: Sequence[str], columns: Mapping[str, str | None] | None = None, **said: Any) -> PromptDataset:
+    """Prompts of several addresses, one after the other; their column `source` says which one a row is of.
+
+    `said`: other arguments of `open_prompts`.
+    """
+    names = [PurePath(uri.rstrip("/")).name for uri in uris]
+    names = [name if names.count(name) == 1 else uri for name, uri in zip(names, uris, strict=True)]
+    for name in names:
+        if names.count(name) > 1:
+            raise DarkroomError(f"prompts.uri: {name} is there twice; give each file or folder once")
+    found: list[SourceDataset] = []
+    for uri in uris:
+        has_lines = ending_of(uri, compression_of(uri) is not None) == _LINES  # which have no columns
+        each = open_prompts(uri, columns=None if has_lines else columns, **said)
+        assert isinstance(each, SourceDataset)
+        found.append(each)
+    pairs = list(zip(found, names, strict=True))
+    has_etags = any(each.by_etag for each in found)
+    return SourceDataset(
+        ", ".join(uris),
+        [PartitionedSource(source, {SOURCE: name}) for each, name in pairs for source in each.sources],
+        found[0].on_invalid,
+        next((each.mapping for each in found if each.mapping.columns), found[0].mapping),
+        [partition for each in found for partition in each.partitions],
+        tuple(warning for each in found for warning in each.warnings),
+        groups=[name for each, name in pairs for _ in each.sources],
+        by_etag=[
+            PartitionedSource(source, {SOURCE: name})
+            for each, name in (pairs if has_etags else ())
+            for source in each.by_etag or each.sources
+        ],
+    )
 
 
 def template_prompts(
@@ -84,78 +134,68 @@ def template_prompts(
     return SourceDataset(source.name, [source])
 
 
-@dataclass(frozen=True)
-class PartitionedSource:
-    """A source whose file's folders say columns, as in `lang=en/`: the same cells in every row, as text.
-
-    A column that the file has itself stays its own.
-    """
-
-    source: Source
-    partition: Partition
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    def schema(self) -> pa.Schema | None:
-        return self._schema
-
-    def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
-        wanted = set(self.partition)
-        if types is not None or self._schema is not None:
-            wanted &= {*READ, *(types.names if types is not None else ())}
-        for block in self.source.read(start, block_rows, types):
-            yield replace(block, table=self._with_partition(block.table, wanted))
-
-    def check_unchanged(self) -> None:
-        self.source.check_unchanged()
-
-    def content_digest(self) -> str:
-        return self.source.content_digest()
-
-    @cached_property
-    def _schema(self) -> pa.Schema | None:
-        schema = self.source.schema()
-        for name in self.partition:
-            if schema is not None and name not in schema.names:
-                schema = schema.append(pa.field(name, pa.string()))
-        return schema
-
-    def _with_partition(self, table: pa.Table, wanted: set[str]) -> pa.Table:
-        for name, value in self.partition.items():
-            if name in wanted and name not in table.column_names:
-                table = table.append_column(name, pa.repeat(pa.scalar(value, pa.string()), len(table)))
-        return table
+def _located(uri: str, endpoint_url: str | None, endings: Collection[str], allow_remote: bool) -> Place:
+    if not is_web(uri):
+        return locate(uri, endpoint_url, "prompts.uri", "prompts.endpoint_url")
+    if endpoint_url:
+        raise endpoint_of_no_store(uri, "prompts.uri", "prompts.endpoint_url")
+    if not allow_remote:
+        raise DarkroomError(
+            f"prompts.uri={uri}: an address of the web is fetched only where prompts.allow_remote=true says so; add "
+            "it, or copy the files to a folder or to s3://"
+        )
+    return web_place(uri, "prompts.uri", endings)
 
 
-@dataclass(frozen=True)
-class EmptySource:
-    """A file of no bytes among others, as Spark writes for a part without rows."""
-
-    file: InputFile
-
-    @property
-    def name(self) -> str:
-        return self.file.name
-
-    def schema(self) -> None:
-        """It has no columns."""
-
-    def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
-        return iter(())
-
-    def check_unchanged(self) -> None:
-        self.file.check_unchanged()
-
-    def content_digest(self) -> str:
-        return self.file.content_digest()
+def _where(name: str | None, preset: Preset | None) -> str:
+    """For whoever lacks a preset's file."""
+    return f" for prompts=preset.{name}: get it from {preset.address}, and give its place" if preset else ""
 
 
-def _found(place: Place) -> Scan:
-    """Prompt files at an address, at least one."""
+def _preset_mapping(
+    preset: Preset, columns: Mapping[str, str | None], files: Sequence[InputFile], readers: Mapping[str, Reader]
+) -> ColumnMapping:
+    """What is said of columns, and what the preset knows of them: the first of its names of prompts that is there."""
+    tables = [file for file in files if file.ending != _LINES and not file.is_empty]
+    if not tables:
+        return column_mapping(columns)
+    named: Sequence[str | None] = preset.prompt if "prompt" not in columns else ()
+    mappings = [column_mapping({**preset.columns(each), **columns}) for each in named or [None]]
+    for mapping in mappings[:-1]:
+        with suppress(DarkroomError):
+            if _has_prompts(readers[tables[0].ending](tables[0], mapping)):
+                return mapping
+    return mappings[-1]
+
+
+def _has_prompts(source: Source) -> bool:
+    """By its header, or else by its first row. Raises DarkroomError where a header has none."""
+    schema = source.schema()
+    if schema is None:
+        schema = next(iter(source.read(0, 1, None))).table.schema
+    return bool(schema.field("prompt").type != pa.null())
+
+
+def _stem(preset: Preset, file: InputFile) -> dict[str, str]:
+    """What the name of a file of lines says."""
+    if not preset.stem or file.ending != _LINES:
+        return {}
+    return {preset.stem: PurePath(file.path).name.split(".")[0].removesuffix("_val")}
+
+
+def _other_files(preset: Preset, found: Scan) -> Iterator[str]:
+    for file in found.files if preset.sha256 else ():
+        if file.content_digest() not in preset.sha256:
+            yield (
+                f"{file.name}: not the file as it is known from {preset.address}; its figures may not compare with "
+                "those of others"
+            )
+
+
+def _found(place: Place, readers: Mapping[str, Reader], where: str) -> Scan:
+    """Prompt files at an address, at least one; `where`: to get them."""
     kinds = Kinds(
-        frozenset(_READERS),
+        frozenset(readers),
         "prompt files",
         unpacks=True,
         hidden="._",  # first characters of programs' markers and notes
@@ -167,10 +207,10 @@ def _found(place: Place) -> Scan:
     if not found.files:
         left_out = "".join(f"; {sentence}" for sentence in found.left_out)
         raise DarkroomError(
-            f"prompts.uri={place.uri}: no such file, or nothing there to read{left_out}; needed {_NEEDED}"
+            f"prompts.uri={place.uri}: no such file, or nothing there to read{left_out}{where or f'; needed {_NEEDED}'}"
         )
     for file in found.files:
-        if file.ending not in _READERS:
+        if file.ending not in readers:
             raise DarkroomError(f"{file.name}: ending {file.ending!r} is not that of a prompt file; needed {_NEEDED}")
     return found
 
@@ -181,26 +221,18 @@ def _notes(files: Sequence[InputFile]) -> list[InputFile]:
     return texts if len(texts) < len(files) else [file for file in texts if _NOTES.fullmatch(PurePath(file.path).stem)]
 
 
-def _source(file: InputFile, mapping: ColumnMapping, partition: Partition, found: Scan) -> Source:
+def _source(
+    file: InputFile, mapping: ColumnMapping, partition: Partition, found: Scan, readers: Mapping[str, Reader]
+) -> Source:
     if file.is_empty and not all(each.is_empty for each in found.files):
         return EmptySource(file)
     if file.ending == _LINES and mapping.columns:
         raise DarkroomError(
             f"{file.name}: prompts.columns says how columns are read, and lines have none; leave it out"
         )
-    source = _READERS[file.ending](file, mapping)
+    source = readers[file.ending](file, mapping)
     named = {mapping.renamed_outside(name): value for name, value in partition.items()}
     return PartitionedSource(source, named) if named else source
-
-
-def _partition(path: str) -> dict[str, str | None]:
-    """What the folders of a path say, as Hive, Spark, DuckDB and Arrow name them."""
-    pairs = [folder.partition("=") for folder in path.split("/")[:-1]]
-    return {
-        unquote(name): None if value == _NO_VALUE else unquote(value)
-        for name, equals, value in pairs
-        if name and equals
-    }
 
 
 def _warnings(place: Place, found: Scan) -> Iterator[str]:

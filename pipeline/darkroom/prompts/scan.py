@@ -16,7 +16,7 @@ from darkroom.domain.settings import ROW_SETTINGS
 from darkroom.prompts.checks import CheckedBlock, check
 from darkroom.prompts.columns import OVERRIDES, READ
 from darkroom.prompts.extras import carried_field, concrete, extra_columns, unify
-from darkroom.prompts.ids import clashing, duplicate, final_ids, given_ids, name_keys, row_keys
+from darkroom.prompts.ids import RowsDigest, clashing, duplicate, final_ids, given_ids, name_keys, row_keys
 from darkroom.prompts.repeats import RepeatedRows, RepeatFinder
 from darkroom.prompts.sources import Fault, Source, SourceBlock
 
@@ -65,10 +65,12 @@ class Counts:
     num_flagged: int = 0  # prompts with a comment's or a command's signs in them
     num_marked: int = 0  # prompts with weights of words or names of LoRAs in them
     seen: set[str] = field(default_factory=set)  # names of READ that some source has
+    rows: RowsDigest = field(default_factory=RowsDigest)
     problems: dict[tuple[str, str, str], Problem] = field(default_factory=dict)
 
     def add(self, checked: CheckedBlock) -> None:
         prompts = checked.columns["prompt"]
+        self.rows.add(checked)
         self.seen.update(checked.columns)
         self.num_faulty += len(checked.faults)
         self.max_prompt_chars = max(self.max_prompt_chars, pc.max(pc.utf8_length(prompts)).as_py() or 0)
@@ -154,6 +156,17 @@ def scan_sources(sources: Sequence[Source], prompt: str | None = None) -> Scanne
         _find_clashes(typed, first_rows, repeats, clashes)
         _report_duplicates(typed, first_rows, clashes, counts)
     return Scanned(first_rows, extras, repeats, clashes, counts)
+
+
+def rows_digest(sources: Sequence[Source], scanned: Scanned, count: int) -> str:
+    """Of the first `count` rows, as `Counts.rows` is of all."""
+    found = RowsDigest()
+    typed = [(source, None if source.schema() is None else pa.schema([])) for source in sources]
+    for start, _, checked in _checked_blocks(typed, scanned.first_rows):
+        if start >= count:
+            break
+        found.add(checked, count - start)
+    return found.text
 
 
 def checked_block(block: SourceBlock, types: pa.Schema | None) -> tuple[CheckedBlock, pa.Table]:

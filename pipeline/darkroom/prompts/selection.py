@@ -5,6 +5,7 @@ header has them, and are held as a bit a row.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from darkroom.prompts.conditions import Condition
 from darkroom.prompts.extras import carried_field, extra_columns, is_json_text, unify
 from darkroom.prompts.sources import Source, SourceBlock
 
-SAMPLE = "prompts.sample"
+SAMPLE, WEIGHTS = "prompts.sample", "prompts.weights"
 PASS_ROWS = 16_384
 _STRIDE = 8192  # rows of which the chosen ones are counted together
 _CHUNK = 1 << 20  # rows that are candidates of a sample at once
@@ -36,11 +37,13 @@ class Selection:
     shuffle: bool = False
     limit: int | None = None  # the first ones
     row_seed: int = 0  # of sample and shuffle
+    weights: tuple[float, ...] = ()  # of each group of sources: how many of its rows are drawn, to those of the others
 
     @property
     def said(self) -> dict[str, object]:
         """What differs from the default."""
-        return {name: value for name, value in vars(self).items() if value != getattr(Selection, name)}
+        found = {name: value for name, value in vars(self).items() if value != getattr(Selection, name)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 
 def column_types(sources: Sequence[Source]) -> pa.Schema:
@@ -107,15 +110,20 @@ class Choice:
     condition: Condition | None
     mapping: ColumnMapping
     name: str
+    groups: Sequence[str] = ()  # of each source, where there are several: what it is of
 
     @cached_property
     def rows(self) -> list[RowSet]:
         """Of each source."""
         selection = self.selection
         most = None if selection.shuffle else selection.limit
-        masks = self._masks(most if selection.sample is None else None)
+        masks = self._masks(most if selection.sample is None and not selection.weights else None)
+        if selection.weights:
+            masks = self._weighted(masks, selection.sample or selection.limit)
+            if selection.sample is None:
+                most = None  # which is how many were drawn
         if selection.sample is not None:
-            chosen = self._sampled(masks, selection.sample)
+            chosen = _rows_of(masks) if selection.weights else self._sampled(masks, selection.sample)
             masks = _split(chosen if most is None else chosen[:most], masks)
         elif most is not None:
             masks = _split(_rows_of(masks)[:most], masks)
@@ -164,6 +172,35 @@ class Choice:
         read = {column: name for name, column in self.mapping.columns.items() if column and name in schema.names}
         return read | {name: name for name in schema.names}
 
+    def _weighted(self, masks: Sequence[np.ndarray], count: int | None) -> list[np.ndarray]:
+        """Masks of so many rows in all, by the groups' weights; None: of as many as all groups have their shares of.
+
+        Of fewer than a `limit` there are as many as that.
+        """
+        names = list(dict.fromkeys(self.groups))
+        weights = self.selection.weights
+        if len(names) != len(weights):
+            raise DarkroomError(
+                f"{WEIGHTS}={list(weights)}: needed {len(names)}, one for each file or folder of prompts.uri=[...]"
+            )
+        groups: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        for mask, group in zip(masks, self.groups, strict=True):
+            groups[group].append(mask)
+        sizes = [sum(int(mask.sum()) for mask in group) for group in groups.values()]
+        most = math.floor(min(size * sum(weights) / weight for size, weight in zip(sizes, weights, strict=True)))
+        if not most or (self.selection.sample or 0) > most:
+            name, size = min(zip(names, sizes, strict=True), key=lambda each: each[1] / weights[names.index(each[0])])
+            raise DarkroomError(
+                f"{WEIGHTS}={list(weights)}: {name} has {size:,} rows to choose from, which are too few for its share; "
+                f"give {SAMPLE}={most} or less, or another weight"
+            )
+        shares = _shares(min(count or most, most), weights)
+        chosen = {
+            name: iter(_split(self._sampled(group, share), group))
+            for (name, group), share in zip(groups.items(), shares, strict=True)
+        }
+        return [next(chosen[name]) for name in self.groups]
+
     def _sampled(self, masks: Sequence[np.ndarray], count: int) -> np.ndarray:
         """(count,) rows of all sources joined, ascending: those whose numbers have the lowest digests."""
         joined, kept, num_rows = np.concatenate(masks), np.empty(0, np.int64), 0
@@ -179,6 +216,16 @@ class Choice:
                 "prompts.limit, which takes what there is"
             )
         return np.sort(kept)
+
+
+def _shares(count: int, weights: Sequence[float]) -> list[int]:
+    """`count` by these weights, by largest remainders."""
+    exact = [count * weight / sum(weights) for weight in weights]
+    shares = [math.floor(each) for each in exact]
+    by_remainder = sorted(range(len(weights)), key=lambda place: shares[place] - exact[place])
+    for place in by_remainder[: count - sum(shares)]:
+        shares[place] += 1
+    return shares
 
 
 def _rows_of(masks: Sequence[np.ndarray]) -> np.ndarray:

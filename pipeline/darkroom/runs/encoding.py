@@ -108,6 +108,20 @@ def decode(data: bytes) -> np.ndarray:
         raise DarkroomError(f"not readable as an image ({type(error).__name__}); is the file whole?") from error
 
 
+def resized(pixels: np.ndarray, longest: int | None) -> np.ndarray:
+    """(height, width, 3) uint8 RGB made smaller, by Lanczos, so that no side is longer; None: as it is."""
+    height, width = pixels.shape[:2]
+    if longest is None or max(height, width) <= longest:
+        return pixels
+    scale = longest / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+
+
+def sha256_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
 def _png(pixels: np.ndarray, text: FileText) -> bytes:
     """(height, width, 3) uint8 RGB with texts by their keywords (1 to 79 printable ASCII characters each)."""
     height, width, _ = pixels.shape

@@ -21,6 +21,7 @@ SIDECARS_PREFIX = "sidecars/"  # a shard's signed manifests in one object, where
 METADATA_PREFIX = "metadata/"
 COMPACTED_PREFIX = "compacted/"  # faster copies of manifests
 CELLS_PREFIX = "cells/"
+PROMPTS_PREFIX = "prompts/"  # what was read from standard input, and orders of rows that a run was grown to
 FEATURES_PREFIX = "features/"
 EVALUATIONS_PREFIX = "evaluations/"
 CERTIFICATES_PREFIX = "certificates/"
@@ -58,6 +59,16 @@ def parse_segment_key(key: str) -> tuple[str, int, int] | None:
     """(cell_id, start, stop) of a segment's key; None for any other key."""
     match = _SEGMENT.fullmatch(key)
     return (match[1], int(match[2]), int(match[3])) if match else None
+
+
+def kept_key(name: str) -> str:
+    """Of a file of prompts that could be read once."""
+    return f"{PROMPTS_PREFIX}{name}"
+
+
+def order_key(order: str) -> str:
+    """Of the order of a prompt dataset's rows that has this digest."""
+    return f"{PROMPTS_PREFIX}order-{order}.parquet"
 
 
 def features_prefix(extractor_id: str) -> str:

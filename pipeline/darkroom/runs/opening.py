@@ -4,7 +4,7 @@ A shard's name is a digest of its cell, its prompts and its rows, so a listing t
 run.json. What no name says, every manifest carries, and one of them is asked.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -13,7 +13,16 @@ from darkroom.domain.identity import Cell, Shard, planned_shard
 from darkroom.runs import manifest
 from darkroom.runs.cells import CellInfo, add_cells, cell_ids, nearest_difference, read_cells
 from darkroom.runs.files import CELLS_PREFIX, RUN_KEY, cell_key, manifest_key
-from darkroom.runs.run import RunInfo, check_same, create_or_check, find_run, fixed, from_metadata, open_run
+from darkroom.runs.run import (
+    FINGERPRINT,
+    RunInfo,
+    check_same,
+    create_or_check,
+    find_run,
+    fixed,
+    from_metadata,
+    open_run,
+)
 from darkroom.storage.store import Store
 
 OlderCells = Mapping[str, Collection[Cell]]  # cell_id -> what an older version could make of the same words
@@ -45,11 +54,13 @@ def claim(
     cells: Mapping[str, CellInfo],
     older_fingerprint: str | None = None,
     older_cells: OlderCells = MappingProxyType({}),
+    etag_fingerprints: Callable[[], Mapping[str, str]] = dict,
 ) -> RunInfo:
     """Start the run, or go on with the one that is there, and add these cells to it.
 
     `older_fingerprint` is that of the prompts by a version that did not know all columns of now, and `older_cells` are
-    the cells that one with other defaults made of the same command.
+    the cells that one with other defaults made of the same command. `etag_fingerprints` gives what each of the two
+    fingerprints was to a version that knew objects in S3 by their ETags; it is asked where they are not the run's.
 
     What tells runs apart is one conditional write, so of two different commands at once one is refused. A lost run.json
     or cell is written anew by the command that made it, and by no other. Raises DarkroomError that names what differs.
@@ -57,6 +68,12 @@ def claim(
     found = find_run(store)
     if _is_without_marks(store, found):
         wanted = replace(wanted, output=replace(wanted.output, provenance=None))  # its files stay alike
+    there = _fingerprint_there(store, found)
+    if there not in (None, wanted.prompts.fingerprint, older_fingerprint):
+        by_etag = etag_fingerprints()
+        if there in by_etag.values():
+            prompts = replace(wanted.prompts, fingerprint=by_etag[wanted.prompts.fingerprint])
+            wanted, older_fingerprint = replace(wanted, prompts=prompts), by_etag.get(older_fingerprint or "")
     wanted = _as_older(store, found or wanted, wanted, older_fingerprint)
     if found:
         check_same(store, found, wanted)
@@ -78,8 +95,18 @@ def shards_of(store: Store, run: RunInfo) -> Iterator[Shard]:
     """The committed shards, from a listing alone. Raises DarkroomError for one that this run does not have."""
     for found in manifest.committed(store):
         if found != _planned(run, found.cell_id, found.start):
-            raise _foreign(store, run, found)
+            run = find_run(store) or run  # which another command may have grown meanwhile
+            if found != _planned(run, found.cell_id, found.start):
+                raise _foreign(store, run, found)
         yield found
+
+
+def _fingerprint_there(store: Store, found: RunInfo | None) -> object:
+    """Of the prompts of a run, or of what is left of it; None where nothing says it."""
+    if found:
+        return found.prompts.fingerprint
+    first = next(manifest.committed(store), None)
+    return from_metadata(manifest.metadata(store, first)).get(FINGERPRINT) if first else None
 
 
 def _is_without_marks(store: Store, found: RunInfo | None) -> bool:
@@ -110,10 +137,10 @@ def _as_older(store: Store, run: RunInfo, wanted: RunInfo, older_fingerprint: st
 
 def _planned(run: RunInfo, cell_id: str, start: int) -> Shard | None:
     """The shard that a run has from this row on; None where none begins there."""
-    stop = min(start + run.shard_size, run.prompts.num_rows)
-    if start % run.shard_size or start >= stop:
+    part = next((each for each in run.parts if each.start <= start < each.stop), None)
+    if part is None or start % run.shard_size:
         return None
-    return planned_shard(cell_id, run.prompts.fingerprint, start, stop)
+    return planned_shard(cell_id, part.fingerprint, start, min(start + run.shard_size, part.stop))
 
 
 def _foreign(store: Store, run: RunInfo, found: Shard) -> DarkroomError:

@@ -106,7 +106,7 @@ class CellState:
 def states(store: Store, run: RunInfo, cell_ids: Iterable[str]) -> dict[str, CellState]:
     """Each cell's state: every committed record counted by its status, from the few columns that say so."""
     num_rows = run.prompts.num_rows
-    found = {cell_id: CellState(-(-num_rows // run.shard_size), num_rows) for cell_id in cell_ids}
+    found = {cell_id: CellState(run.num_shards, num_rows) for cell_id in cell_ids}
     shards = (committed for committed in committed_shards(store) if committed.shard.cell_id in found)
     for part in read_parts(store, shards, ["status", "error", "truncated", "watermark", *_SIZES]):
         _count(found[part.shards[0].shard.cell_id], part)

@@ -12,18 +12,35 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.runs.files import RUN_KEY, from_json, to_json
 from darkroom.storage.store import NotFound, Store
 
+FINGERPRINT = "the prompt dataset's fingerprint"
 _METADATA = "darkroom.run"
 _SAME_PROMPTS = ("kind", "uri")  # settings by which two commands name one file or pattern
 
 
 @dataclass(frozen=True)
 class PromptsInfo:
-    """The prompt dataset a run was started with."""
+    """A prompt dataset that a run was started with, or grown to."""
 
     name: str  # uri, or what made it; for people
     fingerprint: str
     num_rows: int
     settings: Mapping[str, object] = field(default_factory=dict)  # of the command that named it
+    rows: str = ""  # digest of what its rows say, in order; empty: older than this field
+    order: str = ""  # digest of the order in which the run has its rows, where it is another one: see `files.order_key`
+
+
+@dataclass(frozen=True)
+class RowPart:
+    """Rows that a run began with, or that it was grown by: they are shards of their own."""
+
+    start: int  # of its first shard: a multiple of the run's shard_size, at or past the end of the part before
+    first_row: int  # of the run's rows, joined
+    num_rows: int
+    fingerprint: str  # of the dataset that brought them
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.num_rows
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,33 @@ class RunInfo:
     cell_id: str | None = None  # of the one cell that `generate` began with; "": a sweep; None: older than this field
     version: str = ""  # of Darkroom, that began it; empty: older than this field, and than defaults of the model's own
     compile: bool | None = None  # what `auto` meant when it began, ever after; None: older than this field
+    earlier_prompts: tuple[PromptsInfo, ...] = ()  # what `prompts` was before each time that the run was grown
+
+    @property
+    def first_prompts(self) -> PromptsInfo:
+        """Those that it began with, which are part of what never changes."""
+        return (*self.earlier_prompts, self.prompts)[0]
+
+    @property
+    def parts(self) -> tuple[RowPart, ...]:
+        """Its rows, in the order in which they were given."""
+        found: list[RowPart] = []
+        start = num_rows = 0
+        for each in (*self.earlier_prompts, self.prompts):
+            found.append(RowPart(start, num_rows, each.num_rows - num_rows, each.fingerprint))
+            num_rows = each.num_rows
+            start = -(-found[-1].stop // self.shard_size) * self.shard_size
+        return tuple(found)
+
+    @property
+    def first_rows(self) -> list[int]:
+        """Where the shards of a cell start."""
+        return [start for part in self.parts for start in range(part.start, part.stop, self.shard_size)]
+
+    @property
+    def num_shards(self) -> int:
+        """Of a cell."""
+        return sum(-(-part.num_rows // self.shard_size) for part in self.parts)
 
 
 def create_or_check(store: Store, wanted: RunInfo) -> RunInfo:
@@ -69,7 +113,7 @@ def create_or_check(store: Store, wanted: RunInfo) -> RunInfo:
 def settle_batch_size(store: Store, number: int) -> RunInfo:
     """The run with its number of images a batch: this one, or that of another start which was first.
 
-    The one thing of a run that is written after its start, and once: by compare-and-swap.
+    But for growth, the one thing of a run that is written after its start, and once: by compare-and-swap.
     """
     while True:
         before = store.get(RUN_KEY)
@@ -77,6 +121,26 @@ def settle_batch_size(store: Store, number: int) -> RunInfo:
         if found.batch_size is not None:
             return found
         store.replace(RUN_KEY, to_json(asdict(replace(found, batch_size=number))), before, "application/json")
+
+
+def grow(store: Store, found: RunInfo, prompts: PromptsInfo) -> RunInfo:
+    """The run with these prompts, which hold all rows that it had and more.
+
+    Raises DarkroomError where it is no longer as it was `found`: of two that grow it at once, one is first.
+    """
+    before = store.get(RUN_KEY)
+    now = _read(store, before)
+    wanted = replace(now, prompts=prompts, earlier_prompts=(*now.earlier_prompts, now.prompts))
+    is_as_found = now.prompts == found.prompts and now.earlier_prompts == found.earlier_prompts
+    if is_as_found and store.replace(RUN_KEY, to_json(asdict(wanted)), before, "application/json"):
+        return wanted
+    now = open_run(store)
+    if now.prompts.fingerprint == prompts.fingerprint:
+        return now
+    raise DarkroomError(
+        f"{store.describe(RUN_KEY)}: another command changed this run while its new rows were looked for; give the "
+        "same command again"
+    )
 
 
 def find_run(store: Store) -> RunInfo | None:
@@ -106,17 +170,34 @@ def _read(store: Store, data: bytes) -> RunInfo:
 
 
 def check_same(store: Store, found: RunInfo, wanted: RunInfo) -> None:
+    if found.earlier_prompts:
+        wanted = _as_grown(store, found, wanted)
     differing = list(differences(found, wanted))
     if found.prompts.fingerprint != wanted.prompts.fingerprint:
         differing = [*_prompt_settings(found.prompts, wanted.prompts), *differing]
     for name, there, here in differing:
         same = "go on with the run's own value"
         if name.startswith("the prompt dataset"):
-            same = f"give the prompts that it was started with ({found.prompts.name}), unchanged and in the same form"
+            same = (
+                f"give the prompts that it was started with ({found.prompts.name}), unchanged and in the same form, "
+                "or with rows added and prompts.grow=true"
+            )
         raise DarkroomError(
             f"{store.describe(RUN_KEY)}: {name} is {there!r} in this run and {here!r} in the command; {same}, or use "
             "another output.uri"
         )
+
+
+def _as_grown(store: Store, found: RunInfo, wanted: RunInfo) -> RunInfo:
+    """Wanted with all prompts that the run had. Raises DarkroomError where it is of others than it was grown to."""
+    prompts = found.prompts
+    if wanted.prompts.fingerprint != prompts.fingerprint:
+        raise DarkroomError(
+            f"{store.describe(RUN_KEY)}: this run was grown to {prompts.num_rows:,} rows ({prompts.name}), and the "
+            f"command's prompts are others ({wanted.prompts.num_rows:,} rows of {wanted.prompts.name}); give the "
+            "former, give all of their rows and more with prompts.grow=true, or use another output.uri"
+        )
+    return replace(wanted, prompts=prompts, earlier_prompts=found.earlier_prompts)
 
 
 def _prompt_settings(found: PromptsInfo, wanted: PromptsInfo) -> Iterator[tuple[str, object, object]]:
@@ -138,8 +219,8 @@ def fixed(run: RunInfo) -> dict[str, object]:
     """What a run cannot change, by the names that the user knows. Its own shard_size, batch_size and
     compile stay."""
     return {
-        "the prompt dataset's fingerprint": run.prompts.fingerprint,
-        "the prompt dataset's number of rows": run.prompts.num_rows,
+        FINGERPRINT: run.first_prompts.fingerprint,
+        "the prompt dataset's number of rows": run.first_prompts.num_rows,
         "sampling.seed": run.seed,
         "sampling.num_images_per_prompt": run.num_images_per_prompt,
         **{f"output.{name}": value for name, value in asdict(run.output).items() if value is not None},
@@ -170,7 +251,8 @@ def _parse(value: dict[str, Any]) -> RunInfo:
         cell_id=str(value["cell_id"]) if value.get("cell_id") is not None else None,
         version=str(value.get("version", "")),
         compile=None if value.get("compile") is None else bool(value["compile"]),
+        earlier_prompts=tuple(from_json(PromptsInfo, each) for each in value.get("earlier_prompts", ())),
     )
-    if min(info.shard_size, info.num_images_per_prompt, info.prompts.num_rows) < 1:
+    if min(info.shard_size, info.num_images_per_prompt, *(part.num_rows for part in info.parts)) < 1:
         raise ValueError("a count is below 1")
     return info

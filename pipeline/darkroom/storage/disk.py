@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from darkroom.domain.errors import DarkroomError
@@ -18,15 +18,30 @@ from darkroom.storage.store import StoreError
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})  # FAT, exFAT, some network disks
 LOCK_WAIT_S = 30.0  # a holder needs milliseconds
 _SAY_AFTER_S = 2.0
+_UNLOCKED_S = 1.0  # from a file's beginning until its lock, at most
 _SHORTEST_S, _LONGEST_S = 0.001, 0.05  # between two tries
 
 
-def write_synced(path: Path, data: bytes) -> None:
-    """A new file whose bytes outlast a power cut. Raises FileExistsError."""
+@contextmanager
+def synced(path: Path, data: bytes) -> Iterator[None]:
+    """A new file whose bytes outlast a power cut; within the context it is not abandoned. Raises FileExistsError."""
     with path.open("xb") as file:
+        with suppress(OSError):  # a disk without locks
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+        yield
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether the process that wrote a file by `synced` has ended; False where the disk cannot tell."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return time.time() - os.fstat(file.fileno()).st_mtime > _UNLOCKED_S
+    except OSError:  # it is held, or gone
+        return False
 
 
 def sync_folder(folder: Path) -> None:

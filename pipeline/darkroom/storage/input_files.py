@@ -1,10 +1,11 @@
 """One input file: opened, unpacked, turned to UTF-8, digested, and watched for change while it is read."""
 
 import hashlib
+import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
 
@@ -46,6 +47,8 @@ class InputFile:
     path: str  # in the file system
     state: FileState
     compression: str | None = None  # Arrow's name of what its bytes are packed with
+    is_known_by_etag: bool = False  # whether its digest is of ETag and size, as an older version knew objects in S3
+    _digests: list[str] = field(default_factory=list, init=False, compare=False, repr=False)  # of its bytes, once known
 
     @property
     def ending(self) -> str:
@@ -69,9 +72,15 @@ class InputFile:
         return self.filesystem.open_input_stream(self.path, compression=self.compression, buffer_size=_BUFFER_BYTES)
 
     def open_text(self) -> pa.NativeFile:
-        """Text from the beginning, unpacked, in UTF-8 where its byte order mark names another encoding."""
-        encoding = self._encoding
-        return pa.transcoding_input_stream(self.open_stream(), encoding, "utf-8") if encoding else self.open_stream()
+        """Text from the beginning, unpacked, in UTF-8 where its byte order mark names another encoding.
+
+        Who reads it to its end spares `content_digest` a reading of its own.
+        """
+        encoding, stream = self._encoding, self.open_stream()
+        if not self._digests:
+            digesting = pa.PythonFile(_Digesting(stream, self._digests.append), mode="r")
+            stream = pa.BufferedInputStream(digesting, _BUFFER_BYTES)
+        return pa.transcoding_input_stream(stream, encoding, "utf-8") if encoding else stream
 
     def read(self) -> bytes:
         """All bytes, as they lie there."""
@@ -87,14 +96,16 @@ class InputFile:
             )
 
     def content_digest(self) -> str:
-        """SHA-256 of the unpacked bytes; of ETag and size where they are known, so that nothing is read twice."""
-        if self.state.etag:
+        """SHA-256 of the unpacked bytes, wherever they lie: of a stream that was read to its end, or by reading one."""
+        if self.is_known_by_etag and self.state.etag:
             return hashlib.sha256(f"{self.state.etag} {self.state.size_bytes}".encode()).hexdigest()
-        sha = hashlib.sha256()
-        with self.reading(), self.open_stream() as stream:
-            while chunk := stream.read(_BUFFER_BYTES):
-                sha.update(chunk)
-        return sha.hexdigest()
+        if not self._digests:
+            with self.reading():
+                stream = _Digesting(self.open_stream(), self._digests.append)
+                while stream.read(_BUFFER_BYTES):
+                    pass
+                stream.close()
+        return self._digests[0]
 
     def text_digest(self, interpretation: str) -> str:
         """The content's digest, another one where the same bytes are read in a way that is not the plainest."""
@@ -125,6 +136,27 @@ class InputFile:
                 "save it as UTF-8"
             )
         return marked
+
+
+class _Digesting(io.RawIOBase):
+    """A stream that tells the SHA-256 of its bytes once it was read from the beginning to the end."""
+
+    def __init__(self, stream: pa.NativeFile, tell: Callable[[str], None]) -> None:
+        self._stream, self._tell, self._sha = stream, tell, hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data: bytes = self._stream.read(None if size < 0 else size)
+        self._sha.update(data)
+        if not data or size < 0:
+            self._tell(self._sha.hexdigest())
+        return data
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 def ending_of(path: str, is_packed: bool) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from darkroom.domain.errors import DarkroomError, TryAgain
 from darkroom.domain.process import cache_folder
-from darkroom.storage.disk import files_below, leads_out, link, locked, sync_folder, walk_unlinked, write_synced
+from darkroom.storage.disk import files_below, is_abandoned, leads_out, link, locked, sync_folder, synced, walk_unlinked
 from darkroom.storage.store import (
     OCTETS,
     TEMPORARY_PREFIX,
@@ -146,6 +146,10 @@ class LocalStore:
         found = walk_unlinked(self._root, lambda _: None)
         return (Path(folder) / name for folder, name in found if name.startswith(TEMPORARY_PREFIX))
 
+    def remove_abandoned(self) -> int:
+        """Remove writes that will never end, since their processes have."""
+        return sum(self._removed(path) for path in self.temporaries() if is_abandoned(path))
+
     @contextmanager
     def _opened(self, key: str) -> Iterator[BinaryIO]:
         try:
@@ -174,8 +178,8 @@ class LocalStore:
         temporary = folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
         try:
             self._make_folder(folder)
-            write_synced(temporary, data)
-            yield temporary
+            with synced(temporary, data):
+                yield temporary
             sync_folder(folder)
         except OSError as error:
             if isinstance(error, StoreError) or error.errno not in _REFUSALS:
