@@ -29,6 +29,9 @@ from darkroom.jobs.sources import Scalar, dotted, leaves, with_scalars
 _RANGES = re.compile(r"[-+]?\d[-+\d.,\s()\[\]]*")  # numbers and ranges of them, which are read where the grid is made
 
 
+_ENDS = {"[": "]", "{": "}"}  # of several values
+
+
 class Reader(Enum):
     """Who reads a value, which decides what a number is where a text is needed."""
 
@@ -77,10 +80,21 @@ def put_word(target: Target, key: str, text: str) -> None:
 
 
 def _read(place: Place, text: str) -> Any:
-    if isinstance(place.node, StringNode):
+    if isinstance(place.node, StringNode) or (place.is_several and not _is_listed(text)):
         return None if text == "null" else unquoted(text)
     is_range = place.has_ranges and _RANGES.fullmatch(unquoted(text.strip()))
     return unquoted(text.strip()) if is_range or isinstance(place.node, EnumNode) else parsed(text)
+
+
+def _is_listed(text: str) -> bool:
+    """Several values, and no pattern of names that only begins so, such as `[0-9]*.jpg`."""
+    start = text.lstrip()[:1]
+    if start not in _ENDS:
+        return False
+    try:
+        return isinstance(parsed(text), Mapping | list)
+    except NoValue as error:
+        return error.twice is not None or _ENDS[start] not in text
 
 
 def put(target: Target, origin: Origin, key: str, value: object) -> None:

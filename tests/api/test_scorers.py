@@ -1,6 +1,7 @@
 """Scorers in processes of their own, from a run to its figures; and the ones in infra/examples/scorers."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -57,6 +58,9 @@ def test_its_scores_are_figures_of_a_sweep_of_comparisons_and_of_the_report(tmp_
     assert {kind: by_kind[kind][wide]["sizes.told"].value for kind in by_kind} == {"few": 6, "many": 18}
     assert [line for line in found.table.splitlines() if line.startswith("many  24")]
     assert read_evaluations(run.store)[0].by == found.evaluation.by
+    shuffled = found.evaluation.controls["shuffled prompts"]
+    assert shuffled.note == "24 images of the first cell, each with another one's prompt"
+    assert (shuffled.figures["sizes.width"].value, shuffled.figures["sizes.told"].num_images) == (16, 12)
     compared = darkroom.compare(
         run, run, a_cell=wide, b_cell=narrow, extractors=[SIZES], metrics=["sizes.width", "sizes.told"]
     )
@@ -64,6 +68,8 @@ def test_its_scores_are_figures_of_a_sweep_of_comparisons_and_of_the_report(tmp_
     assert compared.differences["sizes.told"].num_pairs == 12
     page = Path(run.report(out=tmp_path / "report").place).read_text()
     assert "Mean told (sizes)" in page
+    assert "By kind, with 95 % intervals and the number of images:" in (tmp_path / "report" / "report.md").read_text()
+    assert re.search(r"<h3>kind</h3>.*>many<.*>24<.*>18\.00 \(1[0-9.]+ – [0-9.]+\) of ", page, re.DOTALL)
     assert "Scores: an image&#39;s own score is height of sizes." in page
 
 

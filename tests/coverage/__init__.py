@@ -24,7 +24,7 @@ def extractor(dimension: int) -> ExtractorInfo:
     return ExtractorInfo("demo_clip", "sha256:00", "bicubic 64", dimension, reads_captions=True)
 
 
-METRICS = tuple(name for name in default_metrics(extractor(8), has_reference=True) if CATALOGUE[name].has_interval)
+METRICS = tuple(name for name in default_metrics(extractor(8), references=[""]) if CATALOGUE[name].has_interval)
 _NUM_REFERENCE = 400
 
 

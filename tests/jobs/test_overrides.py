@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf, StringNode
 
+from darkroom.api.options import EvaluationOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import JOBS
 from darkroom.jobs.composition import composition
@@ -172,3 +173,27 @@ def test_a_group_takes_its_keys_with_values_too() -> None:
 def test_what_a_model_reads_is_no_address(text: str) -> None:
     config = composed("generate", ["prompts=template", f"sampling.negative_prompt={text}", f"prompts.pattern={text}"])
     assert (config.sampling.negative_prompt, config.prompts.pattern) == (text, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ("photos, of 2014/*.jpg", "photos, of 2014/*.jpg"),
+        ("'2014'", "2014"),
+        ("null", None),
+        ("[0-9]*/x.jpg", "[0-9]*/x.jpg"),
+        ("runs/a#0123456789abcdef", "runs/a#0123456789abcdef"),
+        ("[demo, s3://b/coco]", ["demo", "s3://b/coco"]),
+        ("{coco: s3://b/coco/*.jpg, mine: '2014'}", {"coco": "s3://b/coco/*.jpg", "mine": "2014"}),
+    ],
+)
+def test_a_reference_is_a_text_taken_whole_or_several(text: str, held: object) -> None:
+    config = OmegaConf.to_container(composed("evaluate", ["run=x", f"reference={text}"]))
+    assert config["reference"] == held
+    assert EvaluationOptions(reference=config["reference"]).reference == held
+
+
+def test_names_of_references_are_given_once_and_their_addresses_are_texts() -> None:
+    for text, said in (("{a: x, a: y}", "a is there twice"), ("{a: 2014}", "2014"), ("[x, y", "reference=.x, y")):
+        with pytest.raises(DarkroomError, match=said):
+            composed("evaluate", ["run=x", f"reference={text}"])

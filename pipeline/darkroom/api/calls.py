@@ -237,7 +237,8 @@ def evaluate(
 ) -> "EvaluationResult":
     """Measure every cell of a run, and store the figures beside it; features that are there already are kept.
 
-    options: those of EvaluationOptions, such as reference="demo", extractors=["clip"], metrics=["clip.kid"].
+    options: those of EvaluationOptions, such as reference="demo", extractors=["clip"], metrics=["clip.kid"]; of several
+    references, as {"coco": "s3://data/coco", "mine": "photos"}, each has figures of its own, such as clip.kid@coco.
     """
     import_whole("darkroom.api.measuring")
     from darkroom.api.measuring import evaluate

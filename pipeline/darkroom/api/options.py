@@ -35,13 +35,14 @@ SEEDS: dict[str, Any] = {"low": 0, "high": NUM_SEEDS - 1}
 ENDPOINT_HELP = "Address of an S3 that is not Amazon's, such as http://127.0.0.1:9000; null: Amazon's."
 DEVICE_HELP = "Where models compute; auto: the fastest that this machine has."
 _REFERENCE_HELP = (
-    "What images are compared with: demo, a folder or address of images, tars or Parquet, a run, an .npz file; "
-    "null: nothing."
+    "What images are compared with: demo, a folder or address of images, tars or Parquet, a run, an .npz file; several "
+    "as {name: address}, whose figures are called clip.kid@name; null: nothing."
 )
 _CONVENTION_HELP = (
     "The scale of CLIP scores: hessel (2.5 times the cosine, cut at 0), torchmetrics or mlperf (100 times)."
 )
-_STATISTICS_SEED_HELP = "What subsets and resamples are drawn from."
+_PROJECTIONS_HELP = "Random directions that MIND projects features on; a large number is slow and steady."
+_STATISTICS_SEED_HELP = "What subsets, resamples and MIND's directions are drawn from."
 
 
 GROW_HELP = (
@@ -440,7 +441,9 @@ class Expectation:
 class EvaluationOptions:
     """What is measured, against what."""
 
-    reference: str | None = option(None, is_place=True, help=_REFERENCE_HELP)
+    reference: str | Sequence[str] | Mapping[str, str] | None = option(
+        None, is_place=True, is_several=True, help=_REFERENCE_HELP
+    )
     reference_endpoint_url: str | None = option(None, help=ENDPOINT_HELP)
     extractors: Sequence[str | Mapping[str, Any]] = option(
         ("demo_clip",),
@@ -458,6 +461,7 @@ class EvaluationOptions:
         "values too; null: by none.",
     )
     clip_convention: str = option("hessel", help=_CONVENTION_HELP)
+    mind_num_projections: int = option(1000, low=1, high=1_000_000, help=_PROJECTIONS_HELP)
     seed: int = option(0, **SEEDS, help=_STATISTICS_SEED_HELP)
     expect: Sequence[Expectation] = option(
         (),
@@ -479,9 +483,12 @@ class ComparisonOptions:
     extractors: Sequence[str | Mapping[str, Any]] | None = option(
         None, help="As in evaluate; null: those that the metrics name."
     )
-    reference: str | None = option(None, is_place=True, help=_REFERENCE_HELP)
+    reference: str | Sequence[str] | Mapping[str, str] | None = option(
+        None, is_place=True, is_several=True, help=_REFERENCE_HELP
+    )
     reference_endpoint_url: str | None = option(None, help=ENDPOINT_HELP)
     clip_convention: str = option("hessel", help=_CONVENTION_HELP)
+    mind_num_projections: int = option(1000, low=1, high=1_000_000, help=_PROJECTIONS_HELP)
     tolerance: float = option(0.0, low=0, high=1e12, help="By how much b may be worse, in each metric's own unit.")
     seed: int = option(0, **SEEDS, help=_STATISTICS_SEED_HELP)
 

@@ -117,6 +117,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         score_metric=scores.metric.name if scores else None,
         scores={cell_id: sample.scores for cell_id, sample in run.found.scores.items()},
         breakdown=run.found.breakdown.result(),
+        by=run.figures.by,
         pictures=shown,
         picks=Picks(*(tuple(image.image_id for image in picked[name]) for name in ("best", "median", "worst"))),
         failures=failures,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.figures import Controls, Figure, Gap, Metric
+from darkroom.evaluation.figures import ByValue, Controls, Figure, Gap, Metric
 
 _FILE_NAME = re.compile(r"[0-9A-Za-z_-]{1,128}")
 _HREF_SCHEMES = {"", "http", "https"}
@@ -131,6 +131,7 @@ class ReportContent:
     scores: Mapping[str, Sequence[float]] = field(default_factory=dict)  # by cell_id; subsampled: `notes` say how
     # prompt column -> its value -> cell_id -> score
     breakdown: Mapping[str, Mapping[str, Mapping[str, GroupScore]]] = field(default_factory=dict)
+    by: Mapping[str, ByValue] = field(default_factory=dict)  # figures with intervals, by column of the prompts
     pictures: tuple[Picture, ...] = ()
     picks: Picks = Picks()
     failures: tuple[FailedImage, ...] = ()

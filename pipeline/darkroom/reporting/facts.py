@@ -273,7 +273,7 @@ def _evaluations(evaluations: Sequence[Evaluation]) -> Facts:
     infos = [info for evaluation in evaluations for info in evaluation.metrics.values()]
     yield "evaluated", ", ".join(dict.fromkeys(item.created_at[:16].replace("T", " ") + " UTC" for item in evaluations))
     yield "extractors", ", ".join(dict.fromkeys(info.extractor for info in infos if info.extractor))
-    references = dict.fromkeys(info.reference for info in infos if info.reference)
+    references = dict.fromkeys(info.compared_with for info in infos if info.reference)
     if references:
         yield "references", ", ".join(references)
 

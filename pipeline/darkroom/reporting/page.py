@@ -18,6 +18,7 @@ from darkroom.evaluation.tables import Table, html_table, setting_text
 from darkroom.reporting.columns import (
     NO_BASE,
     MetricColumn,
+    by_tables,
     cell_label,
     costs_table,
     metric_columns,
@@ -75,7 +76,7 @@ def _template() -> Template:
     engine.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     engine.globals.update(
         policy=_POLICY, style=STYLE, scripts=(PLOTLY, *SCRIPTS), no_base=NO_BASE, setting_text=setting_text,
-        figure_of=figure_of, table=_table, costs_table=costs_table, figures_table=_figures_table,
+        figure_of=figure_of, table=_table, by_tables=by_tables, costs_table=costs_table, figures_table=_figures_table,
         failures_table=_failures_table, dropped_table=_dropped_table, methods_table=_methods_table,
     )  # fmt: skip
     source = (files("darkroom.reporting") / "templates" / "index.html").read_text("utf-8")
@@ -103,6 +104,7 @@ def _headings(content: ReportContent, num_ranking: int) -> dict[str, str]:
         ("along", "Curves", num_ranking > 0 and bool(several)),
         ("scores", "Scores", any(map(len, content.scores.values()))),
         ("breakdown", "Prompts", bool(content.breakdown)),
+        ("by", "Figures by column", bool(content.by)),
         ("failed", "Failures", has_failures),
         ("dropped", "Dropped", bool(content.dropped)),
         ("run", "Run", True),

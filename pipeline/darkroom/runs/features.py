@@ -48,13 +48,18 @@ class ExtractorInfo:
     code: str = ""  # "sha256:..." of what else a plug-in or a command is made of, such as its modules' code
     scores: tuple[Score, ...] = ()  # of a scorer: one a feature; empty: a single one called score
     columns: tuple[str, ...] = ()  # of the prompt's row, that a scorer reads
-    reads_captions: bool = False  # puts captions into the pictures' space
+    reads_captions: bool = False  # puts captions into the pictures' space, or scores how a picture fits its prompt
     alias: str = ""  # what its figures are called by in place of its name
 
     @property
     def called(self) -> str:
         """What its figures' names begin with."""
         return self.alias or self.name
+
+    @property
+    def scores_fit(self) -> bool:
+        """It is a scorer of more than the picture: of its prompt, or of columns of the prompt's row."""
+        return self.is_scorer and (self.reads_captions or bool(self.columns))
 
     @property
     def named_scores(self) -> tuple[Score, ...]:
