@@ -8,6 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from darkroom.api.arguments import Prompts, chosen, combinations, demo, files, policy_rules
 from darkroom.api.checking import Request
 from darkroom.api.options import (
+    C2paOptions,
     ComparisonOptions,
     CopiesOptions,
     EngineOptions,
@@ -129,6 +130,10 @@ def copies(config: DictConfig) -> CopiesOptions:
 def exporting(config: DictConfig) -> ExportOptions:
     values = _contents(config)
     return ExportOptions(**{name: values[name] for name in ExportOptions.__dataclass_fields__})
+
+
+def c2pa(config: DictConfig) -> C2paOptions:
+    return C2paOptions(**_contents(config))
 
 
 def model_place(config: DictConfig) -> ModelPlace:

@@ -53,6 +53,14 @@ _ABOUT = {
 }
 
 
+_SIDECARS = {  # where signed manifests are, by layout
+    "webdataset": "beside it in the tar, `<image_id>.c2pa`",
+    "parquet": "in the column `c2pa`",
+    "imagefolder": "beside it, `<image_id>.c2pa`",
+}
+_UNSIGNED = "was signed as the run stored it, and is encoded anew here: the signed manifests are left out"
+
+
 def card(of: Card) -> bytes:
     """README.md."""
     parts = [
@@ -304,6 +312,13 @@ def _provenance(of: Card) -> Iterator[str]:
         said = ", ".join(f"{value} ({values[value]:,})" for value in named) if len(named) > 1 else "".join(named)
         if said:
             yield "- " + markdown(f"{column.replace('_', ' ')}: {said}")
+    marks = {run.info.output.watermark for run in of.runs} - {""}
+    if marks and of.encoding is None:
+        letters = ", ".join(f"`{mark}`" for mark in sorted(marks))
+        yield f"- images hold an invisible watermark, {letters}, where the column `watermark` says found"
+    if any(run.info.output.c2pa for run in of.runs):
+        where = f"has a signed C2PA manifest {_SIDECARS[of.form.layout]}" if of.form.has_sidecars else _UNSIGNED
+        yield f"- every image {where}"
     yield f"- digest of the exported images: `{of.counts.digest}`"
 
 

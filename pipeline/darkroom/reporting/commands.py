@@ -258,6 +258,16 @@ def _sampling(shared: Settings, info: RunInfo) -> Given:
     return {f"sampling.{name}": value for name, value in given.items()}
 
 
+def _overlay(text: str) -> Given:
+    """Keys that say what is drawn on images."""
+    given = json.loads(text) if text else {}
+    return {name: value for name, value in given.items() if name != "fonts" and value is not None}
+
+
+# Where they lie is kept nowhere: who gives the command puts in their own.
+_SIGNED = {"output.c2pa.certificate": "certificate.pem", "output.c2pa.private_key": "key.pem"}
+
+
 def _output(info: RunInfo, store: StoreSpec) -> Given:
     output = info.output
     return {
@@ -268,6 +278,9 @@ def _output(info: RunInfo, store: StoreSpec) -> Given:
         **_if_any("output.quality", output.quality),
         **({"output.provenance": False} if output.provenance is False else {}),
         **_trajectory(output),
+        **{f"output.overlay.{name}": value for name, value in _overlay(output.overlay).items()},
+        **_if_any("output.watermark.text", output.watermark),
+        **(_SIGNED if output.c2pa else {}),
     }
 
 
