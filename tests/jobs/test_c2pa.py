@@ -2,7 +2,9 @@
 kept by `gc`, signed anew by `retry`, and handed over by `export`."""
 
 import json
+import tarfile
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -20,6 +22,7 @@ from darkroom.runs.reading import records
 from darkroom.runs.signing import read_manifest
 from darkroom.storage.store import Store, open_store, parse_spec
 from tests.exporting.runs import files as exported_files
+from tests.exporting.runs import header
 from tests.jobs.helpers import PAINT, copied, named, run_here
 from tests.jobs.test_gc import fail_first
 
@@ -142,6 +145,45 @@ def test_an_export_hands_manifests_over_beside_their_images(run: Store, tmp_path
     files = exported_files(tmp_path / "smaller")
     assert not [name for name in files if name.endswith(".c2pa")], "which hold for the run's own files alone"
     assert b"encoded anew here: the signed manifests are left out" in files["README.md"]
+
+
+def test_an_export_of_several_runs_hands_over_what_there_is(tmp_path: Path) -> None:
+    """One is signed, one is not, and one is signed and would be encoded anew."""
+
+    def made(name: str, **words: Any) -> darkroom.Run:
+        prompts = [f"{name} {number}" for number in range(2)]
+        return darkroom.generate(prompts, model="paint", height=16, width=16, out=tmp_path / name, **words)
+
+    signed, plain = made("signed", c2pa={"certificate": "test"}), made("plain", layout="webdataset")
+    webp = made("webp", c2pa={"certificate": "test"}, image_format="webp")
+    found = list(records(signed.store))
+    sidecars = {each.record.image_id: each.data for each in stored_sidecars(signed.store, found)}
+    for layout in ("parquet", "webdataset", "imagefolder"):
+        to = tmp_path / "sets" / layout
+        signed.export(to, others=[plain.uri, webp.uri], layout=layout, image_format="png")
+        files = exported_files(to)
+        if layout == "parquet":
+            [name] = [name for name in files if name.endswith(".parquet")]
+            column = pd.read_parquet(to / name).set_index("image_id")["c2pa"]
+            assert len(column) == 6
+            assert column.dropna().to_dict() == sidecars
+        elif layout == "webdataset":
+            [name] = [name for name in files if name.endswith(".tar")]
+            with tarfile.open(to / name) as tar:
+                members = {member.name: tar.extractfile(member).read() for member in tar.getmembers()}  # type: ignore[union-attr]
+            assert {name: data for name, data in members.items() if name.endswith(".c2pa")} == {
+                f"{image_id}.c2pa": data for image_id, data in sidecars.items()
+            }
+        else:
+            assert {name: data for name, data in files.items() if name.endswith(".c2pa")} == {
+                f"train/{image_id}.c2pa": data for image_id, data in sidecars.items()
+            }
+        card = files["README.md"].decode()
+        assert "- every image of signed has a signed C2PA manifest" in card
+        assert "- no image of plain has a signed manifest" in card
+        assert "- every image of webp was signed as the run stored it, and is encoded anew here" in card
+        described = [each["name"] for each in header(card)["dataset_info"]["features"]]  # type: ignore[index]
+        assert ("c2pa" in described) == (layout != "imagefolder")
 
 
 def test_a_certificate_and_its_key_go_together() -> None:

@@ -48,8 +48,8 @@ _LEFT_OUT = frozenset({
     *(name for name in RECORD_COLUMNS if name.startswith(("trajectory_", "c2pa_"))),
 })  # fmt: skip
 _SEVERAL = "run"  # the column that says which of several runs an image is of
-_SIDECAR = "c2pa"  # the column of signed manifests
-_TAKEN = ("image", "file_name", _SIDECAR, TEXT)  # names that datasets give to columns themselves
+SIDECARS = pa.field("c2pa", pa.binary())  # the column of signed manifests; null for an image that has none
+_TAKEN = ("image", "file_name", SIDECARS.name, TEXT)  # names that datasets give to columns themselves
 _OPENED = re.compile(r"(.*_)?file_names?")  # columns of LIST in which `datasets` takes texts for paths of images
 _BATCH = 64  # images that are copied at once
 
@@ -279,7 +279,7 @@ def _tar(form: Format, images: Sequence[ExportedImage], columns: pa.Table) -> by
 
 def _parquet(form: Format, images: Sequence[ExportedImage], columns: pa.Table) -> bytes:
     if form.has_sidecars:
-        columns = columns.append_column(_SIDECAR, pa.array([image.sidecar for image in images], pa.binary()))
+        columns = columns.append_column(SIDECARS, pa.array([image.sidecar for image in images], SIDECARS.type))
     names = [form.file_name(image.record.image_id) for image in images]
     return parquet_of_images(names, [image.data for image in images], columns)
 
