@@ -87,10 +87,17 @@ def check_ids(runs: Sequence[Selection]) -> None:
 
 
 def by_pixels(runs: Sequence[Selection]) -> Copies:
-    """Images whose records name equal pixels, and those of one id."""
+    """Images whose records name equal pixels of their files, and those of one id."""
     known = by_id(runs)
-    found = [(place, known.without(place, table)) for place, table in _walk(runs, ["pixels_sha256"])]
+    walked = _walk(runs, ["stored_pixels_sha256", "pixels_sha256"])
+    found = [(place, known.without(place, _as_stored(table))) for place, table in walked]
     return known + _Images(found).copies("pixels_sha256", PIXELS)
+
+
+def _as_stored(table: pa.Table) -> pa.Table:
+    """With the pixels of files, where these are not those as rendered, since a text or a watermark is in them."""
+    pixels = pc.coalesce(table["stored_pixels_sha256"], table["pixels_sha256"])
+    return table.select(["image_id"]).append_column("pixels_sha256", pixels)
 
 
 def _walk(runs: Sequence[Selection], columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
