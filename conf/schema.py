@@ -22,6 +22,7 @@ from darkroom.conf.groups import (
     GROUPS,
     PLUG_IN_MODELS,
     PROMPTS,
+    REWRITE,
     Device,
     EngineConfig,
     EvaluateEngineConfig,
@@ -62,6 +63,19 @@ class GenerateConfig:
     evaluation: EvaluationConfig = key(EvaluationConfig, help="What is measured, where evaluate is inline.")
     log: LogMode = key(LogMode.auto, help=LOG_HELP)
     on_end: str | None = key(None, help=ON_END_HELP)
+
+
+@dataclass
+class RewriteConfig:
+    """Prompts alone, and a language model."""
+
+    prompts: Any = key(help="What is rewritten.")
+    rewrite: Any = key(help="What rewrites it, and how.")
+    to: str = key(
+        is_place=True,
+        help="Folder or s3:// address of the rewritten prompts: empty, or one that the same command began.",
+    )
+    to_endpoint_url: str | None = key(None, help=ENDPOINT_HELP)
 
 
 @dataclass
@@ -293,6 +307,7 @@ class BenchConfig:
 
 JOBS = {
     "generate": GenerateConfig,
+    "rewrite": RewriteConfig,
     "prove": ProveConfig,
     "sweep": SweepConfig,
     "status": StatusConfig,
@@ -341,6 +356,8 @@ def register(job: str) -> None:
         store.store(group=group, name="schema", node=node)
     for name, node in TARGETS.items():
         store.store(group="to", name=f"{name}_schema", node=node)
+    for name, node in REWRITE.items():
+        store.store(group="rewrite", name=f"{name}_schema", node=node)
     for name, node in PLUG_IN_MODELS.items():
         store.store(group="model", name=f"{name}_schema", node=node)
     for name, node in JOBS.items():

@@ -63,6 +63,11 @@ _RULES = (
         _lacks("prompts.mode=random"),
     ),
     _Rule(
+        ("prompts.grow",),
+        lambda config: _selected(config, "rewrite") is None,
+        "it is of runs, and rewriting is into no run; leave it out",
+    ),
+    _Rule(
         ("num_images", "seed", "image_id", "device", "model"),
         lambda config: not _selected(config, "stored"),  # of `verify`
         "it does nothing beside stored=true; leave one of them out",

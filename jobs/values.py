@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from darkroom.api.arguments import Prompts, chosen, combinations, demo, files
 from darkroom.api.checking import Request
 from darkroom.api.options import (
+    REWRITES,
     ComparisonOptions,
     CopiesOptions,
     EngineOptions,
@@ -19,6 +20,7 @@ from darkroom.api.options import (
     ModelPlace,
     OutputOptions,
     RatingOptions,
+    RewriteOptions,
     RowOptions,
 )
 from darkroom.api.run import Run, open_run
@@ -38,11 +40,14 @@ def request(config: DictConfig) -> Request:
 def check(config: DictConfig) -> None:
     """Raises DarkroomError for values of any job that do not go together. No file is looked for."""
     if "prompts" in config:
-        _but_prompts(config)
+        if "model" in config:
+            _but_prompts(config)
         if config.prompts.kind is not PromptsKind.file:
             prompts(config.prompts)
     elif "engine" in config:
         engine(config.engine)
+    if "rewrite" in config:
+        rewriting(config.rewrite)
     if "expect" in config:
         evaluation(config)
     if "dedup" in config:
@@ -108,6 +113,12 @@ def copies(config: DictConfig) -> CopiesOptions:
 def exporting(config: DictConfig) -> ExportOptions:
     values = _contents(config)
     return ExportOptions(**{name: values[name] for name in ExportOptions.__dataclass_fields__})
+
+
+def rewriting(config: DictConfig) -> RewriteOptions:
+    """Of a `rewrite` section."""
+    contents = _contents(config)
+    return REWRITES[contents.pop("kind")](**contents)
 
 
 def model_place(config: DictConfig) -> ModelPlace:

@@ -28,6 +28,12 @@ class Claim:
                 "or an empty folder"
             )
 
+    def check(self, to: Store, wanted: Mapping[str, Any], data: bytes) -> None:
+        """As `put`, and nothing is put. Raises DarkroomError."""
+        self.check_free(to)
+        if (before := self._found(to)) not in (None, data):
+            raise self._refusal(to, wanted, before)
+
     def put(self, to: Store, wanted: Mapping[str, Any], data: bytes) -> None:
         """Put `data`, which is `wanted` as JSON. Raises DarkroomError where the folder is of something else."""
         try:
