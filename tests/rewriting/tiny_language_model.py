@@ -6,58 +6,12 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-WORDS = [
-    "a",
-    "an",
-    "the",
-    "of",
-    "in",
-    "on",
-    "at",
-    "by",
-    "with",
-    "and",
-    "red",
-    "blue",
-    "green",
-    "gold",
-    "grey",
-    "dark",
-    "bright",
-    "soft",
-    "wide",
-    "low",
-    "high",
-    "circle",
-    "square",
-    "dog",
-    "cat",
-    "house",
-    "tree",
-    "hill",
-    "river",
-    "sea",
-    "sky",
-    "dawn",
-    "dusk",
-    "rain",
-    "snow",
-    "fog",
-    "light",
-    "shade",
-    "oil",
-    "ink",
-    "photo",
-    "sketch",
-    "angle",
-    "lens",
-    "scene",
-    "style",
-    "calm",
-    "wild",
-    "old",
-    "new",
-]
+TEXT = """
+a an the of in on at by with and red blue green gold grey dark bright soft wide low high circle square dog cat
+house tree hill river sea sky dawn dusk rain snow fog light shade oil ink photo sketch angle lens scene style
+calm wild old new
+"""
+WORDS = TEXT.split()
 TEMPLATE = (
     "{% for message in messages %}{{ '<' + message['role'] + '> ' + message['content'] + ' ' }}{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"

@@ -72,6 +72,13 @@ class LanguageModel:
     def open(self) -> None:
         """Raises DarkroomError where it cannot be loaded."""
         self._tokenizer, self._network = proved(self._files, lambda: _load(self._spec, self._files.folder))
+        try:
+            self._tokens(Question("", "a cat", "", 0))
+        except Exception as error:  # templates refuse in words of their own
+            raise DarkroomError(
+                f"{SETTING}={self._spec.model}: its chat template takes no user's message ({first_line(error)}); give "
+                "a model made for chats"
+            ) from error
 
     @property
     def notes(self) -> Sequence[str]:
