@@ -118,7 +118,8 @@ def exporting(config: DictConfig) -> ExportOptions:
 def rewriting(config: DictConfig) -> RewriteOptions:
     """Of a `rewrite` section."""
     contents = _contents(config)
-    return REWRITES[contents.pop("kind")](**contents)
+    options: RewriteOptions = REWRITES[contents.pop("kind")](**contents)
+    return options
 
 
 def model_place(config: DictConfig) -> ModelPlace:
